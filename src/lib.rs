@@ -1,1 +1,37 @@
-//! pullgate.
+//! pullgate: would a node be able to pull the images of this object, and if not, why?
+//!
+//! One corridor, walked by both faces (`serve` and `check`):
+//!
+//! ```text
+//! bytes ─▶ review::request ─▶ workload ─▶ plan ─▶ registry.gather ─▶ verdict ─▶ review::response
+//!          (or manifests)                         (the only await)              (or report)
+//! ```
+//!
+//! Rooms, from the ground floor up; a room imports only from floors below (`docs/architecture.md`):
+//!
+//! | floor | room | holds |
+//! |---|---|---|
+//! | 1 | [`image`] | reference, digest, platform: the words everyone speaks |
+//! | 2 | [`workload`] [`credentials`] [`verdict`] | image uses and candidate nodes; keyring; outlook, cause, finding |
+//! | 3 | [`registry`] [`cluster`] [`policy`] [`review`] [`report`] | the two doors to the world, and the forms of question and answer |
+//! | 4 | [`plan`] [`manifests`] [`config`] | what to settle without a network, and what to ask |
+//! | 5 | [`gate`] | the one orchestrator |
+//! | 6 | [`server`] [`telemetry`] | HTTPS, health, metrics |
+//! | 7 | [`cli`] | one file a command |
+
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod credentials;
+pub mod gate;
+pub mod image;
+pub mod manifests;
+pub mod plan;
+pub mod policy;
+pub mod registry;
+pub mod report;
+pub mod review;
+pub mod server;
+pub mod telemetry;
+pub mod verdict;
+pub mod workload;

@@ -1,0 +1,68 @@
+//! Pull secrets, docker configs and the kubelet's keyring (pull-semantics 4). Pure.
+
+mod docker_config;
+pub mod keyring;
+mod secret;
+
+pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg};
+pub use keyring::{Entry, Keyring, NearMiss, Source};
+pub use secret::{Contents, PullSecret, inspect};
+
+use std::fmt;
+
+/// Text that must not be seen: its `Debug` says nothing.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// Hides `text`.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+    /// The text itself; only for the wire.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+    /// Whether it is the empty text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What is offered to a registry, as CRI's AuthConfig carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Credential {
+    /// User name; empty with an empty password counts as a credential for the kubelet and as anonymous for containerd.
+    pub username: Hidden,
+    /// Password.
+    pub password: Hidden,
+    /// OAuth2 refresh token, from a user's docker config only (the kubelet ignores it in Secrets).
+    pub identity_token: Hidden,
+}
+
+/// An identity of a credential for cache keys: a digest that tells nothing about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("fingerprint")
+    }
+}
+
+impl Credential {
+    /// The fingerprint (sha256 over the length-prefixed parts).
+    pub fn fingerprint(&self) -> Fingerprint {
+        todo!()
+    }
+    /// Nothing in it that containerd would send.
+    pub fn is_anonymous(&self) -> bool {
+        todo!()
+    }
+}

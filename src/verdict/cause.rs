@@ -1,0 +1,86 @@
+//! The causes: stable names, used in messages, JSON, metric labels and policy (DESIGN 3).
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! causes {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// Why an image would not pull, or why we cannot tell. `docs/causes.md` has a section for each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Cause {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of DESIGN 3.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The stable name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The reference does not parse.
+    InvalidImageName,
+    /// The registry says that the repository is unknown.
+    RepositoryNotFound,
+    /// The repository exists, the tag does not.
+    TagNotFound,
+    /// No manifest of that digest.
+    DigestNotFound,
+    /// Authentication is required, or the right is missing, and the registry does not say whether the repository exists.
+    NotFoundOrDenied,
+    /// A listed pull secret is not in the pod's namespace.
+    PullSecretMissing,
+    /// A listed pull secret is of a type that the kubelet ignores.
+    PullSecretWrongType,
+    /// A pull secret that the kubelet's parser refuses; it poisons every image of the pod.
+    PullSecretMalformed,
+    /// Secrets were read, none has an entry for this registry and path.
+    PullSecretNoMatch,
+    /// Every matching credential was refused.
+    CredentialRefused,
+    /// 403, 412 or 451.
+    Forbidden,
+    /// Another refusal that a retry does not change.
+    RegistryRejected,
+    /// 429, or the quota is used up.
+    RateLimited,
+    /// The registry's name does not resolve here.
+    DnsFailure,
+    /// Refused, reset, or no route.
+    ConnectionFailed,
+    /// No answer in time.
+    Timeout,
+    /// Certificate not trusted, expired or of another name; plain HTTP on a TLS port.
+    TlsFailure,
+    /// 408 and 5xx, of the registry or its token server.
+    RegistryError,
+    /// Our own guard: an address, redirect or realm that the settings do not admit.
+    LookupRefused,
+    /// The index serves no candidate node, or only some.
+    PlatformMismatch,
+    /// A single manifest whose config names another platform.
+    ArchitectureMismatch,
+    /// An artifact, chart, schema 1 manifest, or a manifest over the runtimes' limit.
+    NotAnImage,
+    /// The manifest is there and unusable.
+    ContentInvalid,
+    /// The manifest exists, a part of it does not.
+    ContentMissing,
+    /// `imagePullPolicy: Never`.
+    NeverPulled,
+    /// Over a size limit.
+    ImageTooLarge,
+    /// The policy's allow and deny lists.
+    RegistryNotAllowed,
+    /// The policy's tag rules.
+    TagNotAllowed,
+    /// The policy asks for a digest.
+    DigestRequired,
+}

@@ -1,0 +1,274 @@
+//! What a registry showed, before anyone judges it. The registry room makes these values; `verdict` reads them.
+
+use crate::image::{Digest, Platform};
+use std::time::Duration;
+
+/// What was learned about an image with one credential (or none).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// The digest that the target resolved to.
+    pub digest: Digest,
+    /// The media type the registry sent, without parameters.
+    pub media_type: String,
+    /// What the manifest is.
+    pub content: Content,
+    /// `ratelimit-remaining` was 0 on a good answer.
+    pub quota_exhausted: bool,
+    /// Whether a credential was sent and accepted.
+    pub authenticated: bool,
+    /// The good answer is older than its lifetime; the registry is failing now.
+    pub stale: bool,
+}
+
+/// What a manifest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// An index or manifest list.
+    Index(Vec<IndexEntry>),
+    /// One manifest of an image, with its config's platform (`None` where the config names no architecture).
+    Image {
+        /// From the config.
+        platform: Option<Platform>,
+    },
+    /// A manifest whose config is not an image config (chart, WASM, ORAS artifact …).
+    Artifact {
+        /// `artifactType`, else the config's media type.
+        kind: String,
+        /// Whether containerd's client-side pull fails on it too (a non-image config over image-like layers).
+        unpack_fails: bool,
+    },
+    /// Docker schema 1.
+    Schema1,
+}
+
+/// An entry of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The child's digest, as written.
+    pub digest: String,
+    /// The child's media type, as written.
+    pub media_type: String,
+    /// `None`: the runtimes keep such an entry and look into its config.
+    pub platform: Option<Platform>,
+    /// The child's size in bytes, as written (0 where absent).
+    pub size: u64,
+}
+
+/// A look-up that did not end in an image, with what is needed to tell a person about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub evidence: Evidence,
+    /// The host that gave (or did not give) the answer: registry, token realm or redirect target, with port.
+    pub host: String,
+    /// The HTTP status, where there was an answer.
+    pub status: Option<u16>,
+    /// The registry's own error code (`MANIFEST_UNKNOWN`).
+    pub code: Option<String>,
+    /// The registry's own words, or the transport's: one line, at most 200 characters, no control characters, no secret.
+    pub detail: Option<String>,
+    /// `HEAD https://host/v2/…` without query: for the kubelet's text.
+    pub request: Option<Request>,
+    /// Closest existing tags, best first.
+    pub suggestions: Vec<String>,
+    /// Until when not to ask again.
+    pub retry_after: Option<Duration>,
+}
+
+/// The request that an answer belongs to, for the kubelet's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `HEAD`, `GET` or `POST`.
+    pub method: &'static str,
+    /// Without userinfo. Query kept only for token requests (scope and service).
+    pub url: String,
+}
+
+/// The kinds of evidence. `cause` maps each to a cause and a base outlook, in one exhaustive match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// The registry says that the repository is unknown (`NAME_UNKNOWN`, on the manifest or on the tag list).
+    RepositoryUnknown,
+    /// 404 for the tag.
+    TagUnknown {
+        /// Whether the tag list proved that the repository exists.
+        repository_exists: bool,
+    },
+    /// 404 for the digest, as manifest and as blob.
+    DigestUnknown,
+    /// 401 (or a token server's 401/403) without any credential: authentication is required.
+    AuthenticationRequired {
+        /// Where the refusal was.
+        at: AuthStage,
+    },
+    /// A credential (or an anonymous token) was accepted, the right is missing (`insufficient_scope`).
+    InsufficientScope {
+        /// Whether a credential was sent.
+        with_credential: bool,
+    },
+    /// A credential was sent and refused.
+    CredentialRefused {
+        /// Where the refusal was.
+        at: AuthStage,
+    },
+    /// 403, 412 or 451 on the manifest or a blob.
+    Forbidden {
+        /// Whether the body speaks of the caller's address (firewall, geography).
+        address_bound: bool,
+        /// Whether a credential was sent.
+        with_credential: bool,
+    },
+    /// Another refusal.
+    Rejected(Rejection),
+    /// 429.
+    RateLimited,
+    /// The name does not resolve.
+    NameNotResolved,
+    /// Refused, reset, unreachable, closed early.
+    ConnectionFailed(ConnectionFault),
+    /// No answer in time.
+    TimedOut(TimeoutStage),
+    /// TLS did not come about.
+    Tls(TlsFault),
+    /// 408 or 5xx (or a status that makes no sense).
+    ServerError {
+        /// Whether it was the token server.
+        token_server: bool,
+    },
+    /// Our guard refused; nothing was sent there.
+    Refused(Refusal),
+    /// The manifest is there and unusable.
+    ContentInvalid(ContentFault),
+    /// The manifest exists, a part of it does not.
+    ContentMissing {
+        /// `child manifest`, `config` or `layer`.
+        part: &'static str,
+        /// Its digest.
+        digest: String,
+        /// Its media type.
+        media_type: String,
+    },
+    /// The manifest is longer than the runtimes read.
+    TooLong {
+        /// Bytes announced or read.
+        bytes: u64,
+    },
+    /// A look-up task died (a bug); never a reason to deny.
+    Internal,
+}
+
+/// Where an authentication ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AuthStage {
+    /// The registry itself, by a Basic challenge.
+    Basic,
+    /// The token server.
+    TokenServer,
+    /// The registry, with a fresh token.
+    Registry,
+}
+
+/// Refusals that a retry does not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Another 4xx.
+    Status,
+    /// 401 without a challenge that a runtime can use.
+    NoUsableChallenge,
+    /// 401 again, with a fresh token.
+    UnauthorizedAgain,
+    /// The token server answered another 4xx.
+    TokenStatus,
+    /// The token server's answer holds no token (HTML, empty, not a header value).
+    NoToken,
+    /// More than 10 redirects.
+    RedirectLoop,
+    /// A Bearer challenge without a usable realm.
+    NoRealm,
+}
+
+/// How a connection failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnectionFault {
+    /// Connection refused.
+    Refused,
+    /// Reset, or closed before the answer was complete.
+    Interrupted,
+    /// No route, network unreachable, or another socket error.
+    Unreachable,
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TimeoutStage {
+    /// Connecting.
+    Connect,
+    /// The answer.
+    Response,
+    /// The review's deadline passed while we waited (also: in the queue of a slow host).
+    Deadline,
+}
+
+/// Why TLS did not come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TlsFault {
+    /// Signed by an unknown authority.
+    UnknownIssuer,
+    /// Expired or not yet valid.
+    Expired,
+    /// Another name.
+    WrongName,
+    /// The server speaks plain HTTP.
+    PlainHttp,
+    /// Anything else.
+    Other,
+}
+
+/// What our guard refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The address is in a range that the settings do not admit; the range to add to `network.allow`.
+    Address {
+        /// For instance `10.0.0.0/8`.
+        range: String,
+    },
+    /// Link-local or metadata: never admitted.
+    NeverAdmitted {
+        /// The address.
+        address: String,
+    },
+    /// A redirect from https to http, or to http on another host or port.
+    Redirect,
+    /// A token realm that is neither https nor the registry itself.
+    Realm,
+}
+
+/// Why a manifest is unusable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentFault {
+    /// The content type is none that a runtime takes for a manifest (`text/html`: a login page).
+    MediaType(String),
+    /// Not JSON.
+    NotJson,
+    /// The media type and the body disagree.
+    BodyMismatch,
+    /// `Content-Length: 0`.
+    Empty,
+    /// `Docker-Content-Digest` is malformed.
+    DigestMalformed(String),
+    /// `Docker-Content-Digest`, or the digest asked for, is not that of the body.
+    DigestWrong,
+    /// The config is not JSON.
+    ConfigNotJson,
+    /// Layers and diff_ids differ in number.
+    LayerCount {
+        /// Layers in the manifest.
+        layers: usize,
+        /// diff_ids in the config.
+        diff_ids: usize,
+    },
+    /// The digest names a blob, not a manifest.
+    DigestIsBlob,
+    /// An index without entries that are not attestations, or other structural damage.
+    Structure(String),
+}

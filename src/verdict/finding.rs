@@ -1,0 +1,43 @@
+//! A finding: one cause at one image, in words.
+
+use super::{Cause, Outlook};
+use serde::Serialize;
+
+/// What a kubelet would show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kubelet {
+    /// `state.waiting.reason`.
+    pub reason: String,
+    /// `state.waiting.message`, as containerd 1.7 words it.
+    pub message: String,
+}
+
+/// What proves a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Proof {
+    /// The host that answered or failed.
+    pub host: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The registry's error code.
+    pub code: Option<String>,
+}
+
+/// One cause at one image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The cause.
+    pub cause: Cause,
+    /// The outlook after softening.
+    pub outlook: Outlook,
+    /// What, and why in the registry's own words. Names from the object are escaped.
+    pub message: String,
+    /// What to do next.
+    pub fix: String,
+    /// What the kubelet would show; `None` where it would show nothing.
+    pub kubelet: Option<Kubelet>,
+    /// What proves it.
+    pub evidence: Proof,
+    /// Closest existing tags, best first.
+    pub suggestions: Vec<String>,
+}

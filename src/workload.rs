@@ -1,0 +1,15 @@
+//! Image uses of any object, what its pods need, and where they could land. Pure: it reads untyped JSON and cannot fail.
+
+pub mod candidates;
+mod diff;
+mod extract;
+pub mod kinds;
+pub mod node;
+mod path;
+pub mod pod;
+pub mod selector;
+
+pub use extract::{Skip, extract};
+pub use node::Node;
+pub use path::FieldPath;
+pub use pod::{ImageUse, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};

@@ -1,0 +1,36 @@
+//! JSON paths as Kubernetes writes them: `spec.template.spec.containers[0].image`.
+
+use std::fmt;
+
+/// A field path within an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldPath(String);
+
+impl FieldPath {
+    /// The object itself (an empty path).
+    pub fn root() -> Self {
+        Self(String::new())
+    }
+    /// This path and a dotted field below it (`spec.template`).
+    pub fn field(&self, name: &str) -> Self {
+        if self.0.is_empty() {
+            Self(name.to_owned())
+        } else {
+            Self(format!("{}.{name}", self.0))
+        }
+    }
+    /// This path and an index.
+    pub fn index(&self, at: usize) -> Self {
+        Self(format!("{}[{at}]", self.0))
+    }
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
