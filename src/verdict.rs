@@ -3,9 +3,15 @@
 pub mod cause;
 pub mod evidence;
 pub mod finding;
+pub mod judge;
+pub mod message;
 pub mod outlook;
+pub mod platforms;
+pub mod soften;
+mod words;
 
 pub use cause::Cause;
 pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
-pub use finding::{Finding, Kubelet};
+pub use finding::{Finding, Kubelet, Proof};
+pub use judge::Judgement;
 pub use outlook::{Outlook, Verdict};
