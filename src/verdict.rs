@@ -1,5 +1,6 @@
 //! From evidence to outlook, cause and finding; from findings to a verdict. Pure.
 
+pub mod answer;
 pub mod cause;
 pub mod evidence;
 pub mod finding;

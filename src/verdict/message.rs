@@ -1,7 +1,8 @@
 //! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
 
+use super::answer::Judged;
 use super::words::tail;
-use super::{Finding, Judgement, Outlook, Verdict};
+use super::{Finding, Outlook, Verdict};
 use crate::image::{escape, mask_userinfo};
 use crate::workload::{ImageUse, ObjectId, Role};
 use std::fmt::Write as _;
@@ -12,15 +13,6 @@ pub const WARNING_LIMIT: usize = 256;
 pub const WARNINGS_LIMIT: usize = 4000;
 /// Images that a denial explains in full; the rest are named in a line each.
 const EXPLAINED: usize = 25;
-
-/// An image and what is said about it.
-#[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
-    /// The use.
-    pub image: &'a ImageUse,
-    /// The judgement.
-    pub judgement: &'a Judgement,
-}
 
 /// `container api`, `init container migrate`, `image volume model`.
 pub fn user_of(image: &ImageUse) -> String {
@@ -57,23 +49,23 @@ pub fn object_of(object: &ObjectId) -> String {
 }
 
 /// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix.
-pub fn denial(object: &ObjectId, lines: &[Line<'_>]) -> String {
-    let denied: Vec<&Line<'_>> = lines.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
+pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
+    let denied: Vec<&Judged> = images.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
     let all_by_policy = denied.iter().all(|line| line.judgement.outlook == Outlook::NotAllowed);
     let complaint = match (all_by_policy, denied.len()) {
         (true, 1) => "is not allowed",
         (true, _) => "are not allowed",
         (false, _) => "would fail to pull",
     };
-    let images = if lines.len() == 1 { "image" } else { "images" };
+    let noun = if images.len() == 1 { "image" } else { "images" };
     let mut text = format!(
-        "{} of {} {images} of {} {complaint}",
+        "{} of {} {noun} of {} {complaint}",
         denied.len(),
-        lines.len(),
+        images.len(),
         object_of(object)
     );
     for (at, line) in denied.iter().enumerate() {
-        let _ = write!(text, "\n  {}: {}", user_of(line.image), shown(&line.image.image));
+        let _ = write!(text, "\n  {}: {}", user_of(&line.image), shown(&line.image.image));
         for finding in &line.judgement.findings {
             if at < EXPLAINED {
                 explain(&mut text, finding, "    ");
@@ -97,16 +89,16 @@ pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
 }
 
 /// The warnings of an answer: one line a finding of the images that `wanted` admits, within the limits; what does not fit is counted.
-pub fn warnings(lines: &[Line<'_>]) -> Vec<String> {
+pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut total = 0;
     let mut left_out = 0usize;
-    for line in lines {
+    for line in images {
         for finding in &line.judgement.findings {
             if finding.outlook.default_verdict() == Verdict::Deny && line.judgement.verdict == Verdict::Deny {
                 continue; // the denial says it
             }
-            let text = warning(line.image, finding);
+            let text = warning(&line.image, finding);
             if out.contains(&text) {
                 continue;
             }
