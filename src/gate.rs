@@ -1,42 +1,46 @@
 //! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
+use crate::config::Live;
 use crate::image::Reference;
 use crate::plan::{self, Settings, decide, doubts};
 use crate::registry::Registry;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged};
 use crate::workload::Workload;
-use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
 pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
 
-/// The engine. Cheap to clone.
+/// What the settings file decides: how registries are asked, and how answers are read.
+#[derive(Debug)]
+pub struct Engine {
+    /// The door to the registries, with its caches.
+    pub registry: Registry,
+    /// What the plan needs to know.
+    pub settings: Settings,
+}
+
+/// The gate. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    registry: Registry,
+    engine: Live<Engine>,
     cluster: Cluster,
-    settings: Arc<ArcSwap<Settings>>,
 }
 
 impl Gate {
-    /// Puts the doors together. The settings may be replaced while reviews run.
-    pub fn new(registry: Registry, cluster: Cluster, settings: Arc<ArcSwap<Settings>>) -> Self {
-        Self {
-            registry,
-            cluster,
-            settings,
-        }
+    /// Puts the doors together. The engine may be replaced while reviews run.
+    pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
+        Self { engine, cluster }
     }
 
     /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
     pub async fn judge(&self, workload: &Workload, deadline: Instant) -> Answer {
-        let settings = self.settings.load_full();
-        if let Some(exempt) = annotation(workload, &settings) {
+        let engine = self.engine.load();
+        let settings = &engine.settings;
+        if let Some(exempt) = annotation(workload, settings) {
             return Answer {
                 images: passed_over(workload),
                 exempt: Some(exempt),
@@ -58,8 +62,8 @@ impl Gate {
                 };
             }
             round += 1;
-            let plan = plan::plan(workload, &facts, &settings);
-            let outcomes = self.registry.gather(&plan.checks, deadline).await;
+            let plan = plan::plan(workload, &facts, settings);
+            let outcomes = engine.registry.gather(&plan.checks, deadline).await;
             let judgements = decide(&plan, &outcomes);
             let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
                 .into_iter()

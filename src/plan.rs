@@ -22,17 +22,6 @@ use credentials::Purse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The default of `nodeCredentials` (DESIGN 3).
-pub const NODE_CREDENTIALS: &[&str] = &[
-    "*.dkr.ecr.*.amazonaws.com",
-    "*.dkr.ecr.*.amazonaws.com.cn",
-    "*.azurecr.io",
-    "*.azurecr.cn",
-    "gcr.io",
-    "*.gcr.io",
-    "*.pkg.dev",
-];
-
 /// Whether admission has already settled a Pod's service account and pull secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Admission {
@@ -81,20 +70,6 @@ pub enum AlwaysPull {
     AsWritten,
     /// Every pod pulls every time.
     Assumed,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            node_credentials: NODE_CREDENTIALS.iter().map(|&pattern| pattern.to_owned()).collect(),
-            platforms: Platforms::Guess,
-            assume_always_pull: AlwaysPull::AsWritten,
-            docker_config: Arc::default(),
-            stand_in: Arc::default(),
-            admission: Admission::HasRun,
-            exempt_annotations: Vec::new(),
-        }
-    }
 }
 
 /// The plan for one object.
