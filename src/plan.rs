@@ -309,3 +309,6 @@ fn is_short(image: &str) -> bool {
         Some((first, _)) => !first.contains(['.', ':']) && first != "localhost" && !first.bytes().any(|b| b.is_ascii_uppercase()),
     }
 }
+
+#[cfg(test)]
+mod tests;

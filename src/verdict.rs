@@ -16,3 +16,6 @@ pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
 pub use finding::{Finding, Kubelet, Proof};
 pub use judge::Judgement;
 pub use outlook::{Outlook, Verdict};
+
+#[cfg(test)]
+mod tests;
