@@ -83,7 +83,7 @@ pub struct Settings {
     pub depth: Depth,
     /// Platforms to judge by when no node is known; `None` when the file does not say.
     pub default_platforms: Option<Vec<Platform>>,
-    /// Annotations that take an object out of judgement.
+    /// Annotations (`key` or `key=value`) that take an object out of judgement.
     pub exempt_annotations: Vec<String>,
     /// Judge every image as if its pull policy were `Always` (the AlwaysPullImages admission plugin is on; pull-semantics 2.4).
     pub assume_always_pull: bool,
@@ -343,10 +343,11 @@ fn host_pattern(text: String) -> Result<String, String> {
     Ok(text)
 }
 
+/// `key`, or `key=value` for that value only.
 fn annotation(text: String) -> Result<String, String> {
-    let text = non_empty(text)?;
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?} is not the name of an annotation"));
+    let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
+    if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?} is neither the name of an annotation nor name=value"));
     }
     Ok(text)
 }

@@ -133,6 +133,14 @@ fn everything_wrong_is_reported_at_once_and_in_order() {
         ],
     );
     refused(
+        "exemptAnnotations: [a=b c, \"\", \"a b\", \"=x\"]\n",
+        &[
+            "/etc/pullgate/config.yaml:1:28: \"\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither the name of an annotation nor name=value",
+        ],
+    );
+    refused(
         "registries:\n  nodeCredentials: [\"https://gcr.io\", \"\", \"a b\"]\n",
         &[
             "/etc/pullgate/config.yaml:2:21: \"https://gcr.io\" has a scheme; write the host alone",

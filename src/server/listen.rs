@@ -27,7 +27,10 @@ use tower::ServiceExt;
 /// Heads beyond these are answered 431 by hyper. The API server's have nine lines.
 const MAX_HEADERS: usize = 64;
 
-/// Largest read buffer of a connection, and so the largest head.
+/// Largest head, in bytes; larger ones are answered 431 by hyper. The API server's have some hundred.
+const MAX_HEAD: usize = 32 << 10;
+
+/// Largest read buffer of a connection: what one can cost us between two polls.
 const MAX_BUFFER: usize = 64 << 10;
 
 /// At the limit, the oldest connection is asked to close after this long, and then another one each time it passes.
@@ -114,6 +117,7 @@ impl Port {
             // Also the head's timer, which `Patient` makes shorter.
             .header_read_timeout(limits.idle)
             .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
             .max_buf_size(MAX_BUFFER);
         Self {
             listener,
@@ -310,10 +314,11 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
             }
         }
     };
+    // hyper says nothing of an error before the first byte of a request.
+    if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
+        shared.counted.ended("timeout");
+    }
     if let Err(error) = result {
-        if timed_out(&error) {
-            shared.counted.ended("timeout");
-        }
         tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection broke off");
     }
 }
@@ -325,14 +330,6 @@ async fn never_spoke(progress: &Progress) {
     if progress.get() != Phase::Opening {
         std::future::pending::<()>().await;
     }
-}
-
-fn timed_out(error: &hyper::Error) -> bool {
-    error.is_timeout()
-        || error
-            .source()
-            .and_then(|source| source.downcast_ref::<io::Error>())
-            .is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The connections past their handshake, oldest first, and the bell of each.

@@ -25,6 +25,8 @@ pub(super) enum Phase {
     Serving = 2,
     /// Between requests: hyper's idle timer holds.
     Waiting = 3,
+    /// A deadline of ours passed; the connection is being closed.
+    GivenUp = 4,
 }
 
 /// A connection's phase, shared by its transport and its service.
@@ -37,7 +39,8 @@ impl Progress {
             0 => Phase::Opening,
             1 => Phase::Head,
             2 => Phase::Serving,
-            _ => Phase::Waiting,
+            3 => Phase::Waiting,
+            _ => Phase::GivenUp,
         }
     }
 
@@ -80,6 +83,7 @@ impl<T> Patient<T> {
         let write = self.write;
         let timer = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(write)));
         ready!(timer.as_mut().poll(cx));
+        self.progress.set(Phase::GivenUp);
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the peer does not read our answer",
@@ -100,12 +104,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             }
             (Poll::Pending, Phase::Opening | Phase::Head) => {
                 ready!(self.reading.as_mut().poll(cx));
+                self.progress.set(Phase::GivenUp);
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the request's head took too long",
                 )))
             }
-            (Poll::Ready(_), _) | (Poll::Pending, Phase::Serving | Phase::Waiting) => result,
+            (Poll::Ready(_), _) | (Poll::Pending, Phase::Serving | Phase::Waiting | Phase::GivenUp) => result,
         }
     }
 }
