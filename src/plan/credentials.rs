@@ -36,21 +36,23 @@ impl Purse {
             purse.collect(&needs.pull_secrets, template.kind, facts);
             return purse;
         }
+        let account = &needs.service_account;
+        let found = facts.service_accounts.get(account);
         if template.kind == PodKind::Pod && admission == Admission::HasRun {
+            // Admission gave this pod nothing. Where nothing of the cluster can be seen, not even that is sure (DESIGN 3).
+            if let Some(Visible::Hidden(why)) = found {
+                purse.hide(why.clone());
+            }
             return purse;
         }
-        let account = &needs.service_account;
-        match facts.service_accounts.get(account) {
+        match found {
             Some(Visible::Seen(Some(found))) => purse.collect(&found.pull_secrets, template.kind, facts),
+            // Every namespace gets a `default` account, and it lists nothing until somebody says so.
             Some(Visible::Seen(None)) | None if facts.complete => {
-                // The object is accepted all the same; its pods appear once the account does.
-                purse.may_come = true;
+                purse.may_come = template.kind == PodKind::Template && account != "default";
             }
             Some(Visible::Seen(None)) | None => {
-                purse.hide(format!(
-                    "service account \"{}\" is not among the given manifests",
-                    escape(account)
-                ));
+                purse.hide(format!("service account \"{}\" is not among the given manifests", escape(account)));
             }
             Some(Visible::Hidden(why)) => purse.hide(why.clone()),
         }
