@@ -43,3 +43,6 @@ fn by_name(uses: &[ImageUse]) -> HashMap<(Role, &str), VecDeque<&ImageUse>> {
     }
     map
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use super::{json, node::Node};
 use serde_json::Value;
 
-/// One term; its requirements are ANDed. An empty term matches nothing.
+/// One term; all its requirements must hold. An empty term matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Term {
     /// On labels.
