@@ -33,23 +33,14 @@ pub enum Port {
 impl Reference {
     /// Parses and normalises, with the error kinds in distribution/reference's own order.
     pub fn parse(input: &str) -> Result<Self, ReferenceError> {
-        Self::parse_plain(input).map_err(|fault| ReferenceError::new(input, fault))
+        grammar::parse(input)
+            .map(Self::from)
+            .map_err(|fault| ReferenceError::new(input, fault))
     }
 
     /// As [`Self::parse`], without the work of wording an error.
-    pub(crate) fn parse_plain(input: &str) -> Result<Self, grammar::Fault> {
-        let grammar::Parts {
-            domain,
-            path,
-            tag,
-            digest,
-        } = grammar::parse(input)?;
-        Ok(Self {
-            domain,
-            path,
-            tag,
-            digest,
-        })
+    pub(crate) fn parse_plain(input: &str) -> Option<Self> {
+        grammar::parse(input).ok().map(Self::from)
     }
 
     /// The domain as distribution/reference has it; empty for names such as `exa_mple.com/foo`.

@@ -2,7 +2,7 @@
 
 use super::show;
 
-/// Longest placeholder that is recognised, in bytes.
+/// How far the end of a placeholder is looked for, in bytes.
 const LONGEST: usize = 200;
 
 /// How a placeholder is written, and who should have filled it in.
@@ -75,7 +75,7 @@ pub(super) fn find(name: &str) -> Option<Placeholder<'_>> {
     })
 }
 
-/// The text from `open` to the next `close`, both included, if it begins with `open`. A template left open counts to the end.
+/// The text from `open` to the next `close`, both included, if it begins with `open`.
 fn closed<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let inner = text.strip_prefix(open)?;
     let end = inner.find(close)?;
