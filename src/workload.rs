@@ -3,6 +3,7 @@
 pub mod candidates;
 mod diff;
 mod extract;
+mod json;
 pub mod kinds;
 pub mod node;
 mod path;

@@ -1,8 +1,14 @@
 //! Which nodes a pod could land on (pull-semantics 7.3).
 
-use super::node::Node;
+use super::{
+    json,
+    node::{Node, Taint},
+    selector::{Requirement, Term},
+};
+use crate::image::Platform;
+use serde_json::Value;
 
-/// The parts of a PodSpec that choose nodes.
+/// The parts of a `PodSpec` that choose nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scheduling {
     /// `nodeName`.
@@ -10,7 +16,7 @@ pub struct Scheduling {
     /// `nodeSelector`, sorted.
     pub node_selector: Vec<(String, String)>,
     /// `affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms`; `None` when absent.
-    pub required_affinity: Option<Vec<super::selector::Term>>,
+    pub required_affinity: Option<Vec<Term>>,
     /// `tolerations`.
     pub tolerations: Vec<Toleration>,
     /// `os.name`.
@@ -53,14 +59,201 @@ pub struct Candidates<'a> {
     pub tainted: Vec<&'a Node>,
 }
 
+/// More platforms than this are never named: a selector that lists so many chooses none.
+const MOST_NAMED: usize = 32;
+
+/// More terms than this name no platforms.
+const MOST_TERMS: usize = 64;
+
+/// How many requirements and values of an affinity, and how many tolerations, are held against every node. Real objects have a few
+/// dozen; without a bound, an object of a megabyte would cost seconds in a cluster of thousands of nodes.
+const MOST_COMPARED: usize = 1000;
+
+/// The labels that say an architecture, and those that say an operating system.
+const ARCH_LABELS: [&str; 2] = ["kubernetes.io/arch", "beta.kubernetes.io/arch"];
+const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
+
 impl Scheduling {
-    /// The candidates among `nodes`. Virtual nodes are left out.
-    pub fn candidates<'a>(&self, _nodes: &'a [Node]) -> Candidates<'a> {
-        todo!()
+    /// Reads the parts of a `PodSpec` that choose nodes.
+    pub(super) fn read(spec: &Value, spread: Spread) -> Self {
+        let required = json::at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
+        Self {
+            node_name: json::non_empty(spec, "nodeName").map(str::to_owned),
+            node_selector: json::pairs(spec, "nodeSelector"),
+            required_affinity: required
+                .filter(|required| required.is_object())
+                .map(|required| json::list(required, "nodeSelectorTerms").iter().map(Term::read).collect()),
+            tolerations: json::list(spec, "tolerations").iter().map(Toleration::read).collect(),
+            os_name: json::at(spec, "os.name")
+                .and_then(Value::as_str)
+                .filter(|os| !os.is_empty())
+                .map(str::to_owned),
+            spread,
+            host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        }
     }
+
+    /// The candidates among `nodes`. Virtual nodes are left out.
+    ///
+    /// An affinity of more than a thousand requirements and values is taken to admit every node: more candidates can only soften
+    /// what is found.
+    pub fn candidates<'a>(&self, nodes: &'a [Node]) -> Candidates<'a> {
+        let affinity = self
+            .required_affinity
+            .as_deref()
+            .filter(|terms| terms.iter().map(Term::weight).fold(0, usize::saturating_add) <= MOST_COMPARED);
+        let mut candidates = Candidates::default();
+        for node in nodes.iter().filter(|node| !node.is_virtual() && self.admits(affinity, node)) {
+            if self.tolerates(node) {
+                candidates.tolerated.push(node);
+            } else {
+                candidates.tainted.push(node);
+            }
+        }
+        candidates
+    }
+
+    /// nodeName, nodeSelector, required affinity and `os.name`: what the scheduler looks at, and the kubelet again.
+    fn admits(&self, affinity: Option<&[Term]>, node: &Node) -> bool {
+        self.node_name.as_ref().is_none_or(|name| *name == node.name)
+            && self.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
+            && affinity.is_none_or(|terms| terms.iter().any(|term| term.matches(node)))
+            && self.admits_os(node)
+    }
+
+    /// The scheduler does not look at `os.name`, but a kubelet of another operating system refuses the pod
+    /// (pull-semantics 7.3, item 5). A node that does not tell its system may be any.
+    fn admits_os(&self, node: &Node) -> bool {
+        match (&self.os_name, &node.platform) {
+            (Some(wanted), Some(platform)) => platform.os.is_empty() || platform.os.eq_ignore_ascii_case(wanted),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Whether every taint that would keep the pod away is tolerated. Past the scheduler (`nodeName`) only the kubelet looks, at
+    /// `NoExecute`; the DaemonSet controller looks at all of them either way.
+    fn tolerates(&self, node: &Node) -> bool {
+        let by_name = self.node_name.is_some() && self.spread == Spread::Some;
+        let unschedulable = Taint {
+            key: "node.kubernetes.io/unschedulable".to_owned(),
+            value: String::new(),
+            effect: "NoSchedule".to_owned(),
+        };
+        let cordon = node.unschedulable.then_some(&unschedulable);
+        node.taints
+            .iter()
+            .chain(cordon)
+            .filter(|taint| taint.effect == "NoExecute" || (taint.effect == "NoSchedule" && !by_name))
+            .all(|taint| {
+                self.tolerations
+                    .iter()
+                    .take(MOST_COMPARED)
+                    .any(|toleration| toleration.tolerates(taint))
+                    || self.controller_tolerates(taint)
+            })
+    }
+
+    /// The tolerations that the DaemonSet controller adds (`AddOrUpdateDaemonPodTolerations`).
+    fn controller_tolerates(&self, taint: &Taint) -> bool {
+        self.spread == Spread::Every
+            && match (taint.key.as_str(), taint.effect.as_str()) {
+                ("node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable", "NoExecute")
+                | (
+                    "node.kubernetes.io/disk-pressure"
+                    | "node.kubernetes.io/memory-pressure"
+                    | "node.kubernetes.io/pid-pressure"
+                    | "node.kubernetes.io/unschedulable",
+                    "NoSchedule",
+                ) => true,
+                ("node.kubernetes.io/network-unavailable", "NoSchedule") => self.host_network,
+                _ => false,
+            }
+    }
+
     /// The platforms that `nodeSelector`, required affinity and `os.name` themselves name (`kubernetes.io/arch` with
-    /// `kubernetes.io/os`, or their `beta.` forms); empty when no architecture is named.
-    pub fn named_platforms(&self) -> Vec<crate::image::Platform> {
-        todo!()
+    /// `kubernetes.io/os`, or their `beta.` forms); empty when no architecture is named, or not by every term.
+    ///
+    /// An `arm` named so has no variant: labels do not tell it.
+    pub fn named_platforms(&self) -> Vec<Platform> {
+        let any = [Term::default()];
+        let terms = self.required_affinity.as_deref().map_or(&any[..], |terms| terms);
+        if terms.len() > MOST_TERMS {
+            return Vec::new();
+        }
+        let mut platforms: Vec<Platform> = Vec::new();
+        // An empty term matches nothing, unless it stands for an affinity that is not there.
+        for term in terms
+            .iter()
+            .filter(|term| self.required_affinity.is_none() || !term.is_empty())
+        {
+            let Some(architectures) = self.named(term, &ARCH_LABELS) else {
+                return Vec::new();
+            };
+            let systems = match (self.named(term, &OS_LABELS), &self.os_name) {
+                (Some(named), Some(os)) => named.into_iter().filter(|named| named.eq_ignore_ascii_case(os)).collect(),
+                (Some(named), None) => named,
+                (None, Some(os)) => vec![os.as_str()],
+                (None, None) => vec!["linux"],
+            };
+            for os in systems.iter().take(MOST_NAMED) {
+                for architecture in architectures.iter().take(MOST_NAMED) {
+                    let platform = Platform::of_node(os, architecture, "");
+                    if platforms.len() < MOST_NAMED && !platforms.contains(&platform) {
+                        platforms.push(platform);
+                    }
+                }
+            }
+        }
+        platforms
+    }
+
+    /// The values that nodeSelector and a term's `In` admit for any of `labels`; `None` when neither names one.
+    fn named<'a>(&'a self, term: &'a Term, labels: &[&str]) -> Option<Vec<&'a str>> {
+        let selected = self
+            .node_selector
+            .iter()
+            .filter(|(key, _)| labels.contains(&key.as_str()))
+            .map(|(_, value)| vec![value.as_str()]);
+        let required = term
+            .expressions
+            .iter()
+            .filter(|requirement| labels.contains(&requirement.key.as_str()) && requirement.operator == "In")
+            .map(|Requirement { values, .. }| values.iter().take(MOST_NAMED).map(String::as_str).collect());
+        selected
+            .chain(required)
+            .reduce(|some: Vec<&str>, others| some.into_iter().filter(|value| others.contains(value)).collect())
     }
 }
+
+impl Toleration {
+    fn read(toleration: &Value) -> Self {
+        Self {
+            key: json::string(toleration, "key"),
+            operator: json::string(toleration, "operator"),
+            value: json::string(toleration, "value"),
+            effect: json::string(toleration, "effect"),
+        }
+    }
+
+    /// Whether it tolerates a taint (`Toleration.ToleratesTaint`; `Gt` and `Lt` since Kubernetes 1.35, where the feature is on: where
+    /// it is off, the API server refuses them).
+    fn tolerates(&self, taint: &Taint) -> bool {
+        let number = |text: &str| text.parse::<i64>().ok();
+        (self.effect.is_empty() || self.effect == taint.effect)
+            && (self.key.is_empty() || self.key == taint.key)
+            && match self.operator.as_str() {
+                "" | "Equal" => self.value == taint.value,
+                "Exists" => true,
+                "Gt" => number(&taint.value)
+                    .zip(number(&self.value))
+                    .is_some_and(|(taint, bound)| taint > bound),
+                "Lt" => number(&taint.value)
+                    .zip(number(&self.value))
+                    .is_some_and(|(taint, bound)| taint < bound),
+                _ => false,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,45 @@
 //! What an UPDATE changed that matters to a pull (DESIGN 6, UPDATE).
+
+use super::{ImageUse, Role, Template};
+use std::collections::{HashMap, VecDeque};
+
+/// Whether an UPDATE changed anything that a pull depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Every use is as it was.
+    Nothing,
+    /// At least one use is new or differs.
+    Something,
+}
+
+/// Marks the uses in `new` that are as they were in `old`: image, pull policy, pull secrets, service account and what chooses nodes.
+///
+/// Containers are compared by role and name (their order may change), several of one name in their order. Linear in their number.
+pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
+    let mut change = Change::Nothing;
+    for (at, template) in new.iter_mut().enumerate() {
+        let before = old.get(at).filter(|before| before.needs == template.needs);
+        let mut before = before.map(|before| by_name(&before.uses)).unwrap_or_default();
+        for image_use in &mut template.uses {
+            let same_name = before
+                .get_mut(&(image_use.role, image_use.name.as_str()))
+                .and_then(VecDeque::pop_front);
+            image_use.unchanged =
+                same_name.is_some_and(|before| before.image == image_use.image && before.pull_policy == image_use.pull_policy);
+            if !image_use.unchanged {
+                change = Change::Something;
+            }
+        }
+    }
+    change
+}
+
+fn by_name(uses: &[ImageUse]) -> HashMap<(Role, &str), VecDeque<&ImageUse>> {
+    let mut map: HashMap<(Role, &str), VecDeque<&ImageUse>> = HashMap::with_capacity(uses.len());
+    for image_use in uses {
+        map.entry((image_use.role, image_use.name.as_str()))
+            .or_default()
+            .push_back(image_use);
+    }
+    map
+}

@@ -1,6 +1,12 @@
 //! From untyped JSON to a [`Workload`].
 
-use super::Workload;
+use super::{
+    FieldPath, ObjectId, Template, Workload,
+    candidates::{Scheduling, Spread},
+    diff, json,
+    kinds::{self, Kind},
+    pod::{self, PodKind},
+};
 use serde_json::Value;
 
 /// Why an object is allowed without being judged.
@@ -20,8 +26,98 @@ pub enum Skip {
     Unchanged,
 }
 
+impl Skip {
+    /// A stable name, for metrics and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OtherKind => "OtherKind",
+            Self::Deleting => "Deleting",
+            Self::MirrorPod => "MirrorPod",
+            Self::Subresource => "Subresource",
+            Self::Operation => "Operation",
+            Self::Unchanged => "Unchanged",
+        }
+    }
+
+    /// Why nothing was judged, as a sentence without a full stop.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::OtherKind => "this kind carries no pods",
+            Self::Deleting => "the object is being deleted",
+            Self::MirrorPod => "a mirror pod shows a static pod, which no admission can stop",
+            Self::Subresource => "this subresource cannot change images",
+            Self::Operation => "this operation cannot change images",
+            Self::Unchanged => "the update changes nothing that a pull depends on",
+        }
+    }
+}
+
 /// Reads the image uses of `object`. `old` is the object before an UPDATE. `namespace` is the request's namespace and stands in
 /// where the object names none. Never fails: odd fields are left out.
-pub fn extract(_object: &Value, _old: Option<&Value>, _namespace: &str) -> Result<Workload, Skip> {
-    todo!()
+pub fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<Workload, Skip> {
+    let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
+    let known = kinds::find(&api_version, &kind).ok_or(Skip::OtherKind)?;
+    let metadata = object.get("metadata").unwrap_or(&Value::Null);
+    if metadata.get("deletionTimestamp").is_some_and(|at| !at.is_null()) {
+        return Err(Skip::Deleting);
+    }
+    let annotations = json::pairs(metadata, "annotations");
+    if known.pod == PodKind::Pod && annotations.iter().any(|(key, _)| key == "kubernetes.io/config.mirror") {
+        return Err(Skip::MirrorPod);
+    }
+    let mut templates = templates(object, known);
+    if let Some(old) = old.filter(|old| old.is_object())
+        && diff::mark_unchanged(&mut templates, &self::templates(old, known)) == diff::Change::Nothing
+    {
+        return Err(Skip::Unchanged);
+    }
+    let object = ObjectId {
+        api_version,
+        kind,
+        namespace: json::non_empty(metadata, "namespace").unwrap_or(namespace).to_owned(),
+        name: name(metadata),
+    };
+    Ok(Workload {
+        object,
+        templates,
+        annotations,
+        controller: controller(metadata),
+    })
 }
+
+/// The name; for an object that is to be given one, its beginning and `*`.
+fn name(metadata: &Value) -> String {
+    match json::non_empty(metadata, "name") {
+        Some(name) => name.to_owned(),
+        None => json::non_empty(metadata, "generateName")
+            .map(|name| format!("{name}*"))
+            .unwrap_or_default(),
+    }
+}
+
+/// The one owner that manages the object.
+fn controller(metadata: &Value) -> Option<(String, String)> {
+    let owner = json::list(metadata, "ownerReferences")
+        .iter()
+        .find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
+    Some((json::string(owner, "apiVersion"), json::string(owner, "kind")))
+}
+
+/// The templates of an object. A kind whose template is absent (a `ReplicationController`'s may be null) has none.
+fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
+    let path = FieldPath::root().field(kind.pod_spec);
+    let spec = json::at(object, kind.pod_spec).filter(|spec| spec.is_object());
+    spec.map(|spec| {
+        let spread = if kind.kind == "DaemonSet" {
+            Spread::Every
+        } else {
+            Spread::Some
+        };
+        pod::read(kind.pod, spec, &path, Scheduling::read(spec, spread))
+    })
+    .into_iter()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! A node, reduced to what decides about pulls.
 
-use crate::image::Platform;
+use super::json;
+use crate::image::{Platform, Reference};
+use serde_json::Value;
 
 /// The facts of one node; trimmed on arrival.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,23 +43,149 @@ pub struct Taint {
 
 impl Node {
     /// Reads a Node object (untyped JSON); odd fields are left out, never an error.
-    pub fn from_json(_node: &serde_json::Value) -> Self {
-        todo!()
+    pub fn from_json(node: &Value) -> Self {
+        let field = |path: &str| json::at(node, path).unwrap_or(&Value::Null);
+        let (metadata, spec, status) = (field("metadata"), field("spec"), field("status"));
+        let info = field("status.nodeInfo");
+        let labels = json::pairs(metadata, "labels");
+        let images = json::list(status, "images");
+        Self {
+            name: json::string(metadata, "name"),
+            taints: json::list(spec, "taints").iter().map(Taint::read).collect(),
+            unschedulable: spec.get("unschedulable").and_then(Value::as_bool).unwrap_or_default(),
+            platform: platform(info, &labels),
+            runtime: json::string(info, "containerRuntimeVersion"),
+            kubelet: json::string(info, "kubeletVersion"),
+            images: images
+                .iter()
+                .flat_map(|image| json::list(image, "names"))
+                .filter_map(image_name)
+                .collect(),
+            image_entries: images.len(),
+            ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(quantity),
+            labels,
+        }
     }
     /// A label's value.
-    pub fn label(&self, _key: &str) -> Option<&str> {
-        todo!()
+    pub fn label(&self, key: &str) -> Option<&str> {
+        label(&self.labels, key)
     }
     /// A virtual node (virtual-kubelet, Fargate, ACI): opaque to us.
     pub fn is_virtual(&self) -> bool {
-        todo!()
+        const LABELS: [(&str, &str); 4] = [
+            ("type", "virtual-kubelet"),
+            ("type", "kwok"),
+            ("eks.amazonaws.com/compute-type", "fargate"),
+            ("liqo.io/type", "virtual-node"),
+        ];
+        LABELS.iter().any(|(key, value)| self.label(key) == Some(value))
+            || self.taints.iter().any(|taint| taint.key == "virtual-kubelet.io/provider")
     }
     /// Whether the image list is complete (fewer than the kubelet's default cap of 50 entries).
     pub fn images_complete(&self) -> bool {
         self.image_entries < 50
     }
     /// Whether the node lists this image (normalised; by digest alone where the reference has one).
-    pub fn holds(&self, _reference: &crate::image::Reference) -> bool {
-        todo!()
+    pub fn holds(&self, reference: &Reference) -> bool {
+        let wanted = listed_name(reference);
+        self.images.contains(&wanted)
     }
 }
+
+impl Taint {
+    fn read(taint: &Value) -> Self {
+        Self {
+            key: json::string(taint, "key"),
+            value: json::string(taint, "value"),
+            effect: json::string(taint, "effect"),
+        }
+    }
+}
+
+fn label<'a>(labels: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    labels.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+}
+
+/// From `nodeInfo`, which the kubelet writes; from the labels, which anyone may have edited, only where it says nothing.
+fn platform(info: &Value, labels: &[(String, String)]) -> Option<Platform> {
+    let either = |field: &str, keys: [&str; 2]| {
+        let written = json::non_empty(info, field);
+        written.or_else(|| {
+            keys.iter()
+                .find_map(|key| label(labels, key).filter(|value| !value.is_empty()))
+        })
+    };
+    let os = either("operatingSystem", ["kubernetes.io/os", "beta.kubernetes.io/os"])?;
+    let architecture = either("architecture", ["kubernetes.io/arch", "beta.kubernetes.io/arch"])?;
+    let windows = os.eq_ignore_ascii_case("windows");
+    // `node.kubernetes.io/windows-build` is the build alone; the kernel's version has the revision too.
+    let version = json::non_empty(info, "kernelVersion").or_else(|| label(labels, "node.kubernetes.io/windows-build"));
+    Some(Platform::of_node(
+        os,
+        architecture,
+        version.filter(|_| windows).unwrap_or_default(),
+    ))
+}
+
+/// A name of `status.images[*].names`, as [`listed_name`] writes it; `None` for `<none>@<none>` and the like.
+fn image_name(name: &Value) -> Option<String> {
+    Some(listed_name(&Reference::parse_plain(name.as_str()?)?))
+}
+
+/// As a runtime lists an image: by digest alone where there is one, else by tag (pull-semantics 7.2).
+fn listed_name(reference: &Reference) -> String {
+    match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => format!("{}@{digest}", reference.name()),
+        (None, Some(tag)) => format!("{}:{tag}", reference.name()),
+        (None, None) => format!("{}:latest", reference.name()),
+    }
+}
+
+/// A Kubernetes quantity in whole units (`18242267924Ki`, `47233297124`, `1e3`, `500m` rounded down); `None` if it is none, negative
+/// or too large.
+fn quantity(quantity: &Value) -> Option<u64> {
+    if let Some(number) = quantity.as_u64() {
+        return Some(number);
+    }
+    let text = quantity.as_str()?.trim();
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let (base, exponent): (u128, i32) = match suffix {
+        "" => (10, 0),
+        "n" => (10, -9),
+        "u" => (10, -6),
+        "m" => (10, -3),
+        "k" => (10, 3),
+        "M" => (10, 6),
+        "G" => (10, 9),
+        "T" => (10, 12),
+        "P" => (10, 15),
+        "E" => (10, 18),
+        "Ki" => (2, 10),
+        "Mi" => (2, 20),
+        "Gi" => (2, 30),
+        "Ti" => (2, 40),
+        "Pi" => (2, 50),
+        "Ei" => (2, 60),
+        exponent => (10, exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
+    };
+    // Nine digits behind the point are all that a quantity keeps.
+    let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanos = if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()? }
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction.parse().ok()?)?;
+    let scale = base.checked_pow(exponent.unsigned_abs())?;
+    let nanos = if exponent < 0 {
+        nanos.checked_div(scale)?
+    } else {
+        nanos.checked_mul(scale)?
+    };
+    u64::try_from(nanos / 1_000_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests;

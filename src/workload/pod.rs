@@ -1,6 +1,8 @@
 //! What an object says about its pods: the images they use and what a pull of them depends on.
 
-use super::{FieldPath, candidates::Scheduling};
+use super::{FieldPath, candidates::Scheduling, json};
+use crate::image::Reference;
+use serde_json::Value;
 
 /// Which object is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,4 +100,101 @@ pub struct ImageUse {
     pub pull_policy: PullPolicy,
     /// Whether an UPDATE left everything that decides about this pull as it was.
     pub unchanged: bool,
+}
+
+impl PullPolicy {
+    /// The policy as written; anything else is defaulted as the API server does (pull-semantics 2.1, `SetDefaults_Container`).
+    fn read(written: Option<&str>, image: &str) -> Self {
+        match written {
+            Some("Always") => Self::Always,
+            Some("IfNotPresent") => Self::IfNotPresent,
+            Some("Never") => Self::Never,
+            Some(_) | None => Self::default_for(image),
+        }
+    }
+
+    /// `Always` for `latest` and for a name with neither tag nor digest, also beside a digest; an image that does not parse is
+    /// `IfNotPresent`.
+    pub fn default_for(image: &str) -> Self {
+        let always = Reference::parse_plain(image)
+            .is_some_and(|reference| reference.tag().map_or(reference.digest().is_none(), |tag| tag == "latest"));
+        if always { Self::Always } else { Self::IfNotPresent }
+    }
+}
+
+impl Role {
+    /// The word for it in a message: `container`, `init container` …
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Init => "init container",
+            Self::Container => "container",
+            Self::Ephemeral => "ephemeral container",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+/// Reads a `PodSpec` that stands at `path`.
+pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Scheduling) -> Template {
+    let mut uses = Vec::new();
+    for (field, role) in [
+        ("initContainers", Role::Init),
+        ("containers", Role::Container),
+        ("ephemeralContainers", Role::Ephemeral),
+    ] {
+        let path = path.field(field);
+        let containers = json::list(spec, field).iter().enumerate();
+        uses.extend(containers.filter_map(|(at, container)| read_container(kind, role, container, &path.index(at))));
+    }
+    let volumes = path.field("volumes");
+    uses.extend(
+        json::list(spec, "volumes")
+            .iter()
+            .enumerate()
+            .filter_map(|(at, volume)| read_volume(volume, &volumes.index(at))),
+    );
+    let needs = PodNeeds {
+        // An entry without a name counts: a list that is not empty inherits nothing (pull-semantics 4.1).
+        pull_secrets: json::list(spec, "imagePullSecrets")
+            .iter()
+            .map(|secret| json::string(secret, "name"))
+            .collect(),
+        service_account: json::non_empty(spec, "serviceAccountName")
+            .or_else(|| json::non_empty(spec, "serviceAccount"))
+            .unwrap_or("default")
+            .to_owned(),
+        scheduling,
+    };
+    Template { kind, needs, uses }
+}
+
+/// A container's image. Without one, or with something that is no text, there is nothing to judge: the API server refuses it.
+fn read_container(kind: PodKind, role: Role, container: &Value, path: &FieldPath) -> Option<ImageUse> {
+    let image = json::text(container, "image")?;
+    // In a template a single space stands for an image that an OpenShift trigger fills in (pull-semantics 1.5).
+    if kind == PodKind::Template && image == " " {
+        return None;
+    }
+    Some(ImageUse {
+        path: path.field("image"),
+        name: json::string(container, "name"),
+        role,
+        image: image.to_owned(),
+        pull_policy: PullPolicy::read(json::text(container, "imagePullPolicy"), image),
+        unchanged: false,
+    })
+}
+
+/// An image volume. A template may leave its reference empty for something to fill in later (pull-semantics 1.5).
+fn read_volume(volume: &Value, path: &FieldPath) -> Option<ImageUse> {
+    let source = volume.get("image")?;
+    let image = json::non_empty(source, "reference")?;
+    Some(ImageUse {
+        path: path.field("image.reference"),
+        name: json::string(volume, "name"),
+        role: Role::Volume,
+        image: image.to_owned(),
+        pull_policy: PullPolicy::read(json::text(source, "pullPolicy"), image),
+        unchanged: false,
+    })
 }

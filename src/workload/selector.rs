@@ -1,6 +1,7 @@
 //! Node selector terms (`matchExpressions`, `matchFields`).
 
-use super::node::Node;
+use super::{json, node::Node};
+use serde_json::Value;
 
 /// One term; its requirements are ANDed. An empty term matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,8 +24,73 @@ pub struct Requirement {
 }
 
 impl Term {
-    /// Whether the node satisfies the term.
-    pub fn matches(&self, _node: &Node) -> bool {
-        todo!()
+    /// Reads one of `nodeSelectorTerms`.
+    pub(super) fn read(term: &Value) -> Self {
+        let requirements = |field| json::list(term, field).iter().map(Requirement::read).collect();
+        Self {
+            expressions: requirements("matchExpressions"),
+            fields: requirements("matchFields"),
+        }
     }
+
+    /// Whether it holds no requirement at all; such a term matches nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.expressions.is_empty() && self.fields.is_empty()
+    }
+
+    /// How many comparisons it costs at most.
+    pub(super) fn weight(&self) -> usize {
+        self.expressions
+            .iter()
+            .chain(&self.fields)
+            .fold(1, |sum, requirement| sum.saturating_add(1 + requirement.values.len()))
+    }
+
+    /// Whether the node satisfies the term.
+    pub fn matches(&self, node: &Node) -> bool {
+        !self.is_empty()
+            && self
+                .expressions
+                .iter()
+                .all(|requirement| requirement.matches_label(node.label(&requirement.key)))
+            && self.fields.iter().all(|requirement| requirement.matches_field(node))
+    }
+}
+
+impl Requirement {
+    fn read(requirement: &Value) -> Self {
+        Self {
+            key: json::string(requirement, "key"),
+            operator: json::string(requirement, "operator"),
+            values: json::texts(requirement, "values"),
+        }
+    }
+
+    /// On a label's value (`labels.Requirement.Matches`). What the API server would refuse matches nothing.
+    fn matches_label(&self, label: Option<&str>) -> bool {
+        let among = |label: &str| self.values.iter().any(|value| value == label);
+        match (self.operator.as_str(), self.values.as_slice()) {
+            ("In", [_, ..]) => label.is_some_and(among),
+            ("NotIn", [_, ..]) => !label.is_some_and(among),
+            ("Exists", []) => label.is_some(),
+            ("DoesNotExist", []) => label.is_none(),
+            ("Gt", [bound]) => compare(label, bound).is_some_and(|(label, bound)| label > bound),
+            ("Lt", [bound]) => compare(label, bound).is_some_and(|(label, bound)| label < bound),
+            _ => false,
+        }
+    }
+
+    /// On a field: only `metadata.name`, `In` or `NotIn` a single value (`nodeSelectorRequirementsAsFieldSelector`).
+    fn matches_field(&self, node: &Node) -> bool {
+        match (self.key.as_str(), self.operator.as_str(), self.values.as_slice()) {
+            ("metadata.name", "In", [name]) => node.name == *name,
+            ("metadata.name", "NotIn", [name]) => node.name != *name,
+            _ => false,
+        }
+    }
+}
+
+/// Both as integers, as `Gt` and `Lt` compare them.
+fn compare(label: Option<&str>, bound: &str) -> Option<(i64, i64)> {
+    Some((label?.parse().ok()?, bound.parse().ok()?))
 }
