@@ -68,7 +68,13 @@ impl Expiry<Key, Stored> for Keep {
         Some(stored.keep)
     }
 
-    fn expire_after_update(&self, _key: &Key, stored: &Stored, _now: std::time::Instant, _left: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _key: &Key,
+        stored: &Stored,
+        _now: std::time::Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
         Some(stored.keep)
     }
 }

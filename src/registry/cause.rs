@@ -92,7 +92,10 @@ fn shown(url: &Url, server: Server) -> String {
     shown.set_fragment(None);
     shown.set_query(None);
     if server == Server::Token {
-        let kept: Vec<_> = url.query_pairs().filter(|(key, _)| key == "scope" || key == "service").collect();
+        let kept: Vec<_> = url
+            .query_pairs()
+            .filter(|(key, _)| key == "scope" || key == "service")
+            .collect();
         if !kept.is_empty() {
             shown.query_pairs_mut().extend_pairs(kept);
         }
@@ -216,7 +219,10 @@ mod tests {
             method: Method::GET,
             url: Url::parse("https://u:p@r.example:5000/v2/a/manifests/x?sig=secret#f").unwrap(),
             status: StatusCode::from_u16(status).unwrap(),
-            headers: headers.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect(),
+            headers: headers
+                .iter()
+                .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
+                .collect(),
             body: body.as_bytes().to_vec(),
             truncated: false,
         }

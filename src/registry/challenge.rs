@@ -58,7 +58,11 @@ pub(super) fn choose(headers: &HeaderMap) -> Challenge {
 
 /// The scopes of a token request: the sorted union of our own and the challenge's.
 pub(super) fn scopes(repository: &str, challenged: Option<&str>) -> Vec<String> {
-    let mut scopes: Vec<String> = challenged.unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+    let mut scopes: Vec<String> = challenged
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .map(str::to_owned)
+        .collect();
     scopes.push(format!("repository:{repository}:pull"));
     scopes.sort();
     scopes.dedup();
@@ -91,7 +95,9 @@ mod tests {
         check(&["Basic realm=\"x\", Bearer realm=\"https://t/\""], &bearer("https://t/"));
         check(&["Negotiate", "bEaReR ReAlM=https"], &bearer("https"));
         check(
-            &["Bearer realm=\"https://t/\",service=\"s\",scope=\"repository:a:pull repository:b:pull\",error=\"insufficient_scope\""],
+            &[
+                "Bearer realm=\"https://t/\",service=\"s\",scope=\"repository:a:pull repository:b:pull\",error=\"insufficient_scope\"",
+            ],
             &Challenge::Bearer(Bearer {
                 realm: Some("https://t/".into()),
                 service: Some("s".into()),

@@ -11,7 +11,7 @@ use super::words;
 use super::{Reach, Settings, SetupError};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{Evidence, Refusal, Rejection, TimeoutStage};
+use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -94,10 +94,7 @@ impl Client {
             ))
         };
         Ok(Self {
-            verified: builder()
-                .tls_certs_merge(roots(&settings.roots)?)
-                .build()
-                .map_err(problem)?,
+            verified: builder().tls_certs_merge(roots(&settings.roots)?).build().map_err(problem)?,
             unverified: builder().tls_danger_accept_invalid_certs(true).build().map_err(problem)?,
             reach,
             hosts: Hosts::new(),
@@ -141,7 +138,12 @@ impl Client {
             }
             ask.url = to;
         }
-        Err(failure(Evidence::Rejected(Rejection::RedirectLoop), &ask.method, &ask.url, ask.server))
+        Err(failure(
+            Evidence::Rejected(Rejection::RedirectLoop),
+            &ask.method,
+            &ask.url,
+            ask.server,
+        ))
     }
 
     /// One hop, counted and logged.
@@ -168,9 +170,17 @@ impl Client {
                 let mut failed = failure(evidence, &ask.method, &ask.url, ask.server);
                 failed.detail = words::line(&words, &[]);
                 if asked {
-                    host.failed(&failed.evidence, &words);
                     self.metrics
                         .registry_request(host::class(&ask.url), cause::label(&failed.evidence), took);
+                }
+                // A loopback host that speaks no TLS is asked over http next; that is no failure.
+                let tentative = host::is_unverified(&ask.url)
+                    && matches!(
+                        failed.evidence,
+                        Evidence::Tls(_) | Evidence::ConnectionFailed(ConnectionFault::Interrupted)
+                    );
+                if asked && !tentative {
+                    host.failed(&failed.evidence, &words);
                     self.quiet.say(&failed);
                 }
                 Err(failed)
@@ -183,7 +193,11 @@ impl Client {
         self.reach
             .admits_literal(&ask.url)
             .map_err(|refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned()))?;
-        let client = if host::is_unverified(&ask.url) { &self.unverified } else { &self.verified };
+        let client = if host::is_unverified(&ask.url) {
+            &self.unverified
+        } else {
+            &self.verified
+        };
         let mut headers = HeaderMap::new();
         if let Ok(accept) = HeaderValue::from_str(ask.accept) {
             headers.insert(header::ACCEPT, accept);
@@ -223,7 +237,9 @@ async fn read(mut response: reqwest::Response, ask: &Ask<'_>) -> Result<Answer, 
     if ask.method == Method::HEAD {
         return Ok(answer);
     }
-    let encoded = answer.header(header::CONTENT_ENCODING).is_some_and(|coding| !matches!(coding, "" | "identity"));
+    let encoded = answer
+        .header(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !matches!(coding, "" | "identity"));
     if encoded {
         // A runtime would decode it; we asked for it plain, and cannot tell what it says.
         return if status.is_success() {

@@ -279,7 +279,11 @@ pub(super) fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
         "http" => Origin::of(&url) == *registry,
         _ => false,
     };
-    if admitted && url.has_host() { Ok(url) } else { Err(Refusal::Realm) }
+    if admitted && url.has_host() {
+        Ok(url)
+    } else {
+        Err(Refusal::Realm)
+    }
 }
 
 fn strip(url: &mut Url) {

@@ -35,7 +35,11 @@ pub(super) enum Scheme {
 impl Endpoint {
     /// `registry` as containerd splits it off a reference. `None` when no URL can be made of it (`ghcr.io:99999`).
     pub(super) fn new(registry: &str) -> Option<Self> {
-        let contacted = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+        let contacted = if registry == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            registry
+        };
         let https = Url::parse(&format!("https://{contacted}/")).ok()?;
         let bare = https.path() == "/" && https.query().is_none() && https.fragment().is_none();
         if !bare || https.host_str().is_none_or(str::is_empty) || !https.username().is_empty() || https.password().is_some() {
@@ -96,7 +100,9 @@ fn is_loopback_name(host: &str) -> bool {
         return true;
     }
     let address = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
-    address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    address
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
 /// Whether TLS to this URL goes unverified, as containerd does for loopback names.
@@ -170,7 +176,18 @@ mod tests {
 
     #[test]
     fn hosts_of_which_no_url_can_be_made() {
-        for registry in ["ghcr.io:99999", "", "a b", "[::1", "user@host", "host/path", "x:y", "h?q", "h#f", "999.999.999.999"] {
+        for registry in [
+            "ghcr.io:99999",
+            "",
+            "a b",
+            "[::1",
+            "user@host",
+            "host/path",
+            "x:y",
+            "h?q",
+            "h#f",
+            "999.999.999.999",
+        ] {
             assert_eq!(Endpoint::new(registry), None, "{registry}");
         }
     }

@@ -233,7 +233,10 @@ mod tests {
         throttle
             .remember("r.example", None, Lane::Content, Some(Duration::from_secs(30)))
             .await;
-        assert_eq!(throttle.left("r.example", None, Lane::Content).await, Some(Duration::from_secs(30)));
+        assert_eq!(
+            throttle.left("r.example", None, Lane::Content).await,
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(throttle.left("r.example", None, Lane::All).await, None);
         assert_eq!(throttle.left("s.example", None, Lane::Content).await, None);
         tokio::time::advance(Duration::from_secs(31)).await;

@@ -150,11 +150,7 @@ pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault
     if mismatch {
         return Err(ContentFault::BodyMismatch);
     }
-    if is_index {
-        index(&document)
-    } else {
-        manifest(&document)
-    }
+    if is_index { index(&document) } else { manifest(&document) }
 }
 
 fn index(document: &Document<'_>) -> Result<Parsed, ContentFault> {
@@ -201,7 +197,11 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     }
     let config_type = config.media_type.unwrap_or_default();
     if !matches!(config_type.as_str(), IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE) {
-        let kind = document.artifact_type.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
+        let kind = document
+            .artifact_type
+            .as_deref()
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or(&config_type);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
             // Such a config has no diff_ids to go with the layers.

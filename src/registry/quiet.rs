@@ -24,13 +24,14 @@ impl Quiet {
         if said.len() >= REMEMBERED {
             said.retain(|_, at| now.duration_since(*at) < PAUSE);
         }
+        let full = said.len() >= REMEMBERED;
         match said.get_mut(&(host.to_owned(), cause)) {
             Some(at) if now.duration_since(*at) < PAUSE => false,
             Some(at) => {
                 *at = now;
                 true
             }
-            None if said.len() >= REMEMBERED => false,
+            None if full => false,
             None => {
                 said.insert((host.to_owned(), cause), now);
                 true

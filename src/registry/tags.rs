@@ -142,14 +142,22 @@ mod tests {
     #[test]
     fn closest_tags() {
         check("v99", &["v1", "v2", "v2.1", "v9"], &["v9", "v2.1", "v2"]);
-        check("1.25.33", &["1.25.3", "1.25.5", "1.27.0", "1.24.0", "latest"], &["1.25.3", "1.25.5", "1.27.0"]);
+        check(
+            "1.25.33",
+            &["1.25.3", "1.25.5", "1.27.0", "1.24.0", "latest"],
+            &["1.25.3", "1.25.5", "1.27.0"],
+        );
         check(
             "1.25-alpine",
             &["1.24", "1.24-alpine", "1.26-alpine", "1.26", "1.26-bookworm", "latest"],
             &["1.26-alpine", "1.24-alpine", "1.26-bookworm"],
         );
         check("lates", &["1.0", "latest", "edge"], &["latest", "1.0", "edge"]);
-        check("latest", &["v1.0", "v1.10", "v1.9", "v1.10-rc1", "nightly"], &["v1.10", "v1.9", "v1.0"]);
+        check(
+            "latest",
+            &["v1.0", "v1.10", "v1.9", "v1.10-rc1", "nightly"],
+            &["v1.10", "v1.9", "v1.0"],
+        );
         check("1.2.3", &["v1.2.3", "1.2.4"], &["1.2.4", "v1.2.3"]);
         check("v1", &[], &[]);
         check("v1", &["v1", "v1"], &[]);
@@ -159,7 +167,11 @@ mod tests {
     #[test]
     fn what_is_never_suggested() {
         let signature = format!("sha256-{}.sig", "a".repeat(64));
-        check("v1", &[&signature, "", "-x", "a b", "\u{1b}[31m", "ok", &"x".repeat(129)], &["ok"]);
+        check(
+            "v1",
+            &[&signature, "", "-x", "a b", "\u{1b}[31m", "ok", &"x".repeat(129)],
+            &["ok"],
+        );
     }
 
     #[test]

@@ -64,7 +64,10 @@ impl<'a> Sending<'a> {
     pub(super) fn secrets(self) -> Vec<String> {
         match self {
             Self::Nothing => Vec::new(),
-            Self::Password(c) => vec![c.password.expose().to_owned(), basic(c.username.expose(), c.password.expose())],
+            Self::Password(c) => vec![
+                c.password.expose().to_owned(),
+                basic(c.username.expose(), c.password.expose()),
+            ],
             Self::Refresh(c) => vec![c.identity_token.expose().to_owned(), basic("", c.identity_token.expose())],
         }
     }
@@ -96,6 +99,14 @@ pub(super) struct Token {
     /// `Bearer …`, marked sensitive.
     pub(super) header: HeaderValue,
     lifetime: Duration,
+}
+
+impl Token {
+    /// The token alone, to be kept out of what people see.
+    pub(super) fn secret(&self) -> Option<String> {
+        let text = self.header.to_str().ok()?;
+        text.strip_prefix("Bearer ").map(str::to_owned)
+    }
 }
 
 /// What a token is for. The origin is part of it: a token obtained for one registry is not shown to another.
@@ -174,7 +185,11 @@ impl Tokens {
             fetch(client, request).await.map(Arc::new)
         };
         let result = self.cache.try_get_with(key(request), load).await;
-        let age = if fetched.load(Ordering::Relaxed) { Age::Fresh } else { Age::Kept };
+        let age = if fetched.load(Ordering::Relaxed) {
+            Age::Fresh
+        } else {
+            Age::Kept
+        };
         self.metrics.cache(
             "tokens",
             match age {
@@ -222,7 +237,13 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
     // Sorted by key, as Go encodes them; what the realm holds already stays.
     let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     query.extend(request.scopes.iter().map(|scope| ("scope".to_owned(), scope.clone())));
-    query.extend(request.challenge.service.iter().map(|service| ("service".to_owned(), service.clone())));
+    query.extend(
+        request
+            .challenge
+            .service
+            .iter()
+            .map(|service| ("service".to_owned(), service.clone())),
+    );
     query.sort_by(|a, b| a.0.cmp(&b.0));
     url.query_pairs_mut().clear().extend_pairs(query);
     let authorizations: Vec<Authorization> = request
@@ -320,7 +341,11 @@ fn read(body: &[u8], field: Field) -> Option<Token> {
     };
     let token = token.filter(|token| !token.is_empty())?;
     let header = sensitive(&format!("Bearer {token}"))?;
-    let seconds = body.expires_in.and_then(|n| n.as_u64()).unwrap_or(USUAL_LIFETIME).min(LONGEST_LIFETIME);
+    let seconds = body
+        .expires_in
+        .and_then(|n| n.as_u64())
+        .unwrap_or(USUAL_LIFETIME)
+        .min(LONGEST_LIFETIME);
     // A token must outlive the look-up that it is taken for.
     let slack = (seconds / 10).max(5);
     Some(Token {
@@ -411,7 +436,15 @@ mod tests {
         assert_eq!(lifetime(r#"{"token":"","access_token":"a","expires_in":3}"#), Some(0));
         assert_eq!(lifetime(r#"{"token":"a","expires_in":99999999}"#), Some(3240));
         assert_eq!(lifetime(r#"{"token":"a","expires_in":-1}"#), Some(54));
-        for none in ["", "{}", "<html>", r#"{"token":""}"#, r#"{"token":"a\nb"}"#, r#"{"token":7}"#, "[]"] {
+        for none in [
+            "",
+            "{}",
+            "<html>",
+            r#"{"token":""}"#,
+            r#"{"token":"a\nb"}"#,
+            r#"{"token":7}"#,
+            "[]",
+        ] {
             assert_eq!(lifetime(none), None, "{none}");
         }
         assert!(read(br#"{"token":"a"}"#, Field::AccessOnly).is_none());
@@ -439,7 +472,11 @@ mod tests {
         assert_eq!(refusal(&answer(400, ""), with, Some(&answer(400, ""))), rejected);
         assert_eq!(refusal(&answer(400, r#"{"error":"invalid_grant"}"#), with, None), refused);
         assert_eq!(
-            refusal(&answer(404, ""), with, Some(&answer(400, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#))),
+            refusal(
+                &answer(404, ""),
+                with,
+                Some(&answer(400, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#))
+            ),
             refused
         );
         assert_eq!(refusal(&answer(400, r#"{"error":"invalid_grant"}"#), without, None), rejected);

@@ -50,7 +50,11 @@ pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
         return (Evidence::Tls(tls(failed)), failed.to_string());
     }
     if error.is_timeout() {
-        let stage = if error.is_connect() { TimeoutStage::Connect } else { TimeoutStage::Response };
+        let stage = if error.is_connect() {
+            TimeoutStage::Connect
+        } else {
+            TimeoutStage::Response
+        };
         return (Evidence::TimedOut(stage), "no answer in time".to_owned());
     }
     let Some(failed) = find::<io::Error>(error) else {

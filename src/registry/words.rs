@@ -91,7 +91,10 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
     }
     let mut out = String::new();
     let mut mask_next = false;
-    for word in scrubbed.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty()) {
+    for word in scrubbed
+        .split(|c: char| c.is_whitespace() || is_unprintable(c))
+        .filter(|word| !word.is_empty())
+    {
         if !out.is_empty() {
             out.push(' ');
         }
@@ -100,7 +103,9 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
         } else {
             out.push_str(&without_query(word));
         }
-        mask_next = ["bearer", "basic"].iter().any(|scheme| word.trim_end_matches(':').eq_ignore_ascii_case(scheme));
+        mask_next = ["bearer", "basic"]
+            .iter()
+            .any(|scheme| word.trim_end_matches(':').eq_ignore_ascii_case(scheme));
     }
     if out.is_empty() {
         return None;
@@ -129,7 +134,10 @@ fn without_query(word: &str) -> String {
         return word.to_owned();
     };
     let (path, closing) = match rest.split_once('?') {
-        Some((path, query)) => (path, query.trim_start_matches(|c: char| !matches!(c, '"' | '\'' | ')' | ']' | '>'))),
+        Some((path, query)) => (
+            path,
+            query.trim_start_matches(|c: char| !matches!(c, '"' | '\'' | ')' | ']' | '>')),
+        ),
         None => (rest, ""),
     };
     let (host, tail) = path.split_once('/').map_or((path, None), |(host, tail)| (host, Some(tail)));
@@ -153,7 +161,17 @@ pub(super) fn speaks_of_address(body: &[u8]) -> bool {
         .any(|word| {
             matches!(
                 word,
-                "ip" | "ips" | "ipv4" | "ipv6" | "address" | "addresses" | "firewall" | "country" | "countries" | "location" | "region" | "embargo"
+                "ip" | "ips"
+                    | "ipv4"
+                    | "ipv6"
+                    | "address"
+                    | "addresses"
+                    | "firewall"
+                    | "country"
+                    | "countries"
+                    | "location"
+                    | "region"
+                    | "embargo"
             ) || word.starts_with("geo")
         })
 }
@@ -185,13 +203,21 @@ mod tests {
             Some("denied: no right"),
         );
         check(r#"{"errors":[{"code":7}]}"#, None, None);
-        check(r#"{"errors":[{"code":"a b\u001b[31m","message":"x\u001b[31my\nz"}]}"#, None, Some("x [31my z"));
+        check(
+            r#"{"errors":[{"code":"a b\u001b[31m","message":"x\u001b[31my\nz"}]}"#,
+            None,
+            Some("x [31my z"),
+        );
         check(
             r#"{"error":"invalid_grant","error_description":"wrong password"}"#,
             Some("invalid_grant"),
             Some("wrong password"),
         );
-        check(r#"{"details":"incorrect username or password"}"#, None, Some("incorrect username or password"));
+        check(
+            r#"{"details":"incorrect username or password"}"#,
+            None,
+            Some("incorrect username or password"),
+        );
         check("too many requests\r\ntry later", None, Some("too many requests try later"));
         check("<html><body>Login</body></html>", None, None);
         check("{broken", None, None);
@@ -202,7 +228,10 @@ mod tests {
     #[test]
     fn secrets_and_queries_do_not_pass() {
         assert_eq!(line("user bob hunter2!", &["hunter2", "x"]).unwrap(), "user bob ***!");
-        assert_eq!(line("Authorization: Bearer abc.def", &[]).unwrap(), "Authorization: Bearer ***");
+        assert_eq!(
+            line("Authorization: Bearer abc.def", &[]).unwrap(),
+            "Authorization: Bearer ***"
+        );
         assert_eq!(line("sent Basic: Ym9iOng=", &[]).unwrap(), "sent Basic: ***");
         assert_eq!(line("token=eyJhbGciOiJIUzI1NiIsInR5cCI6", &[]).unwrap(), "***");
         assert_eq!(line("got \"eyJhbGciOiJIUzI1NiIsInR5cCI6\"", &[]).unwrap(), "got ***");

@@ -65,9 +65,7 @@ fn private_ranges_are_named() {
     ] {
         assert_eq!(
             listed(&[]).admits(ip(address)),
-            Err(Refusal::Address {
-                range: range.to_owned()
-            }),
+            Err(Refusal::Address { range: range.to_owned() }),
             "{address}"
         );
         assert_eq!(Reach::Everything.admits(ip(address)), Ok(()), "{address}");
@@ -77,7 +75,15 @@ fn private_ranges_are_named() {
 
 #[test]
 fn public_addresses_pass() {
-    for address in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::808:808"] {
+    for address in [
+        "1.1.1.1",
+        "172.32.0.1",
+        "100.128.0.1",
+        "198.20.0.1",
+        "2606:4700::1111",
+        "::ffff:1.1.1.1",
+        "64:ff9b::808:808",
+    ] {
         assert_eq!(listed(&[]).admits(ip(address)), Ok(()), "{address}");
     }
 }
@@ -128,9 +134,18 @@ fn redirects() {
     let from = Url::parse("https://a.example/v2/x").unwrap();
     for good in ["/y", "https://b.example/z", "//c.example/", "https://u:p@b.example/#f"] {
         let to = redirect(&from, good).unwrap();
-        assert!(to.username().is_empty() && to.password().is_none() && to.fragment().is_none(), "{good}");
+        assert!(
+            to.username().is_empty() && to.password().is_none() && to.fragment().is_none(),
+            "{good}"
+        );
     }
-    for bad in ["http://a.example/y", "ftp://b.example/", "file:///etc/passwd", "https://", "data:text/plain,x"] {
+    for bad in [
+        "http://a.example/y",
+        "ftp://b.example/",
+        "file:///etc/passwd",
+        "https://",
+        "data:text/plain,x",
+    ] {
         assert!(redirect(&from, bad).is_err(), "{bad}");
     }
     let from = Url::parse("http://localhost:5000/v2/x").unwrap();
@@ -145,7 +160,14 @@ fn realms() {
     let registry = Origin::of(&Url::parse("http://localhost:5000/v2/").unwrap());
     assert!(realm(&registry, "http://localhost:5000/token").is_ok());
     assert!(realm(&registry, "https://auth.example/token").is_ok());
-    for bad in ["http://localhost:5001/token", "http://auth.example/token", "/token", "", "ftp://x/", "javascript:1"] {
+    for bad in [
+        "http://localhost:5001/token",
+        "http://auth.example/token",
+        "/token",
+        "",
+        "ftp://x/",
+        "javascript:1",
+    ] {
         assert_eq!(realm(&registry, bad), Err(Refusal::Realm), "{bad}");
     }
     let registry = Origin::of(&Url::parse("https://r.example/v2/").unwrap());

@@ -69,7 +69,10 @@ fn an_index_keeps_every_entry() {
     assert_eq!(entries[0].digest, digest('a'));
     assert_eq!(entries[0].size, 7);
     let arm = entries[0].platform.as_ref().unwrap();
-    assert_eq!((arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_str()), ("linux", "arm", "v7"));
+    assert_eq!(
+        (arm.os.as_str(), arm.architecture.as_str(), arm.variant.as_str()),
+        ("linux", "arm", "v7")
+    );
     assert_eq!(entries[1].platform, None);
     assert_eq!(entries[2].size, 0);
     let windows = entries[3].platform.as_ref().unwrap();
@@ -87,11 +90,23 @@ fn what_containerd_refuses() {
     check(MANIFEST, "<html>", &ContentFault::NotJson);
     check(MANIFEST, r#"{"config":{}"#, &ContentFault::NotJson);
     check(MANIFEST, r#"{"manifests":[]}"#, &ContentFault::BodyMismatch);
-    check(MANIFEST, &format!(r#"{{"mediaType":"{INDEX}"}}"#), &ContentFault::BodyMismatch);
+    check(
+        MANIFEST,
+        &format!(r#"{{"mediaType":"{INDEX}"}}"#),
+        &ContentFault::BodyMismatch,
+    );
     check(INDEX, r#"{"config":{}}"#, &ContentFault::BodyMismatch);
     check(INDEX, r#"{"layers":[]}"#, &ContentFault::BodyMismatch);
-    check(INDEX, &format!(r#"{{"mediaType":"{MANIFEST}"}}"#), &ContentFault::BodyMismatch);
-    check(MANIFEST, r#"{"schemaVersion":1,"fsLayers":[{}]}"#, &ContentFault::BodyMismatch);
+    check(
+        INDEX,
+        &format!(r#"{{"mediaType":"{MANIFEST}"}}"#),
+        &ContentFault::BodyMismatch,
+    );
+    check(
+        MANIFEST,
+        r#"{"schemaVersion":1,"fsLayers":[{}]}"#,
+        &ContentFault::BodyMismatch,
+    );
     check(INDEX, r#"{"manifests":[]}"#, &structure("the index lists no image"));
     check(INDEX, "{}", &structure("the index lists no image"));
     check(
@@ -99,8 +114,16 @@ fn what_containerd_refuses() {
         r#"{"manifests":[{"platform":{"os":"unknown","architecture":"unknown"}}]}"#,
         &structure("the index lists no image"),
     );
-    check(INDEX, r#"{"manifests":[7]}"#, &structure("the descriptor has a member of the wrong kind"));
-    check(INDEX, r#"{"manifests":{}}"#, &structure("the manifest has a member of the wrong kind"));
+    check(
+        INDEX,
+        r#"{"manifests":[7]}"#,
+        &structure("the descriptor has a member of the wrong kind"),
+    );
+    check(
+        INDEX,
+        r#"{"manifests":{}}"#,
+        &structure("the manifest has a member of the wrong kind"),
+    );
     check(INDEX, "7", &structure("the manifest has a member of the wrong kind"));
     check(MANIFEST, "{}", &structure("the manifest names no config"));
     check(
@@ -123,15 +146,29 @@ fn images_and_artifacts() {
         let parsed = read(MANIFEST, image(config_type, layers).as_bytes()).unwrap();
         match (parsed, expected) {
             (Parsed::Image { layers: n, .. }, None) => assert_eq!(n, layers.len(), "{config_type} {layers:?}"),
-            (Parsed::Artifact { unpack_fails, .. }, Some(expected)) => assert_eq!(unpack_fails, expected, "{config_type} {layers:?}"),
+            (Parsed::Artifact { unpack_fails, .. }, Some(expected)) => {
+                assert_eq!(unpack_fails, expected, "{config_type} {layers:?}")
+            }
             (other, _) => panic!("{config_type} {layers:?}: {other:?}"),
         }
     };
     let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
     check(IMAGE_CONFIG_MEDIA_TYPE, &[], None);
-    check(IMAGE_CONFIG_MEDIA_TYPE, &[GZIP, foreign, "application/vnd.oci.image.layer.v1.tar+zstd"], None);
-    check(IMAGE_DOCKER_CONFIG_MEDIA_TYPE, &["application/vnd.docker.image.rootfs.diff.tar.gzip"], None);
-    check("application/vnd.cncf.helm.config.v1+json", &["application/vnd.cncf.helm.chart.content.v1.tar+gzip"], Some(false));
+    check(
+        IMAGE_CONFIG_MEDIA_TYPE,
+        &[GZIP, foreign, "application/vnd.oci.image.layer.v1.tar+zstd"],
+        None,
+    );
+    check(
+        IMAGE_DOCKER_CONFIG_MEDIA_TYPE,
+        &["application/vnd.docker.image.rootfs.diff.tar.gzip"],
+        None,
+    );
+    check(
+        "application/vnd.cncf.helm.config.v1+json",
+        &["application/vnd.cncf.helm.chart.content.v1.tar+gzip"],
+        Some(false),
+    );
     check("application/vnd.cncf.helm.config.v1+json", &[GZIP], Some(true));
     check("application/vnd.oci.empty.v1+json", &["text/plain"], Some(false));
     check("application/vnd.oci.empty.v1+json", &[GZIP], Some(true));
@@ -151,7 +188,8 @@ fn images_and_artifacts() {
 #[test]
 fn configs() {
     let read = |body: &str| config(body.as_bytes());
-    let full = read(r#"{"architecture":"arm64","os":"linux","variant":"v8","rootfs":{"type":"layers","diff_ids":["a","b"]}}"#).unwrap();
+    let full =
+        read(r#"{"architecture":"arm64","os":"linux","variant":"v8","rootfs":{"type":"layers","diff_ids":["a","b"]}}"#).unwrap();
     assert_eq!(full.diff_ids, 2);
     assert_eq!(full.platform.unwrap().architecture, "arm64");
     assert_eq!(
