@@ -137,7 +137,7 @@ impl From<WrittenPlatform> for Platform {
 /// Reads a manifest that was served as `media_type` (one of the four that [`form`] calls a manifest or an index).
 pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
     let text = String::from_utf8_lossy(body);
-    let document: Document<'_> = serde_json::from_str(&text).map_err(|error| fault(&error, "manifest"))?;
+    let document: Document<'_> = object(&text).map_err(|error| fault(&error, "manifest"))?;
     let is_index = form(media_type) == Form::Index;
     let says = document.media_type.as_deref().map_or(Form::Other, form);
     // containerd's validateMediaType.
@@ -231,6 +231,15 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     })
 }
 
+/// Reads a JSON object; serde alone would take an array for a struct as well.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
+    if text.trim_start().starts_with('[') {
+        serde_json::from_str::<serde::de::IgnoredAny>(text)?;
+        return Err(serde::de::Error::custom("not an object"));
+    }
+    serde_json::from_str(text)
+}
+
 /// JSON `null` is an empty descriptor, as in Go.
 fn descriptor(raw: &RawValue) -> Result<Descriptor, ContentFault> {
     serde_json::from_str::<Option<Descriptor>>(raw.get())
@@ -315,8 +324,8 @@ struct RootFs<'a> {
 pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = String::from_utf8_lossy(body);
     // Two passes: a flattened struct cannot borrow.
-    let platform: WrittenPlatform = serde_json::from_str(&text).map_err(|_| ContentFault::ConfigNotJson)?;
-    let rest: WrittenConfig<'_> = serde_json::from_str(&text).map_err(|_| ContentFault::ConfigNotJson)?;
+    let platform: WrittenPlatform = object(&text).map_err(|_| ContentFault::ConfigNotJson)?;
+    let rest: WrittenConfig<'_> = object(&text).map_err(|_| ContentFault::ConfigNotJson)?;
     let rootfs = match rest.rootfs {
         Some(raw) => serde_json::from_str::<Option<RootFs<'_>>>(raw.get())
             .map_err(|_| ContentFault::ConfigNotJson)?

@@ -150,7 +150,7 @@ mod tests {
         check(
             "1.25-alpine",
             &["1.24", "1.24-alpine", "1.26-alpine", "1.26", "1.26-bookworm", "latest"],
-            &["1.26-alpine", "1.24-alpine", "1.26-bookworm"],
+            &["1.26-alpine", "1.24-alpine", "1.26"],
         );
         check("lates", &["1.0", "latest", "edge"], &["latest", "1.0", "edge"]);
         check(
