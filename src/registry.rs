@@ -1,9 +1,30 @@
 //! The only room that opens a socket to a registry: gather facts, cached, single-flight, guarded, within a deadline.
 
+mod cache;
+mod cause;
+mod challenge;
+mod client;
+mod gather;
+mod guard;
+mod host;
+mod limits;
+mod manifest;
+mod missing;
+mod probe;
+mod quiet;
+mod resolve;
+mod session;
+mod tags;
+mod token;
+mod transport;
+mod words;
+
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
 use crate::telemetry::Metrics;
 use crate::verdict::{Failure, ImageFacts};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -77,24 +98,65 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// How long a good answer may serve while its registry is down.
     pub max_stale: Duration,
-    /// Upper bound of one detached look-up, whoever waits for it.
+    /// Upper bound of one detached look-up, whoever waits for it. A single request gets half of it, and 6 s at most.
     pub look_up_limit: Duration,
+    /// Static host entries, as in a hosts file: they stand before DNS, and the guard applies to them. The port serves where the
+    /// reference names none; 0 is the scheme's own.
+    pub resolve: Vec<(String, SocketAddr)>,
+    /// CA bundles (PEM), trusted beside the system's. A bundle that holds no certificate is an error.
+    pub roots: Vec<Vec<u8>>,
+}
+
+/// Public addresses only, and moderate limits.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            reach: Reach::Listed(Vec::new()),
+            cache_bytes: 64 << 20,
+            max_stale: Duration::from_hours(24),
+            look_up_limit: Duration::from_secs(30),
+            resolve: Vec::new(),
+            roots: Vec::new(),
+        }
+    }
 }
 
 /// The door to all registries. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Registry {}
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+/// What all look-ups share.
+#[derive(Debug)]
+struct Inner {
+    client: client::Client,
+    tokens: token::Tokens,
+    answers: cache::Answers,
+    contents: cache::Contents,
+    throttle: limits::Throttle,
+}
 
 impl Registry {
     /// Builds the HTTP clients. Fails with a sentence when no trust roots can be loaded.
-    pub fn new(_settings: Settings, _metrics: Metrics) -> Result<Self, SetupError> {
-        todo!()
+    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
+        let client = client::Client::new(&settings, metrics.clone())?;
+        let share = |percent: u64| settings.cache_bytes / 100 * percent;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                tokens: token::Tokens::new(share(20), metrics.clone()),
+                answers: cache::Answers::new(share(40), settings.max_stale, settings.look_up_limit, metrics.clone()),
+                contents: cache::Contents::new(share(40), metrics),
+                throttle: limits::Throttle::new(),
+            }),
+        })
     }
 
     /// Asks all `checks` at once; the answers are in their order. Returns at `deadline` at the latest: what is not known by then
     /// is [`crate::verdict::evidence::TimeoutStage::Deadline`]. Look-ups go on in the background and fill the cache.
-    pub async fn gather(&self, _checks: &[Check], _deadline: Instant) -> Vec<Outcome> {
-        todo!()
+    pub async fn gather(&self, checks: &[Check], deadline: Instant) -> Vec<Outcome> {
+        gather::gather(&self.inner, checks, deadline).await
     }
 }
 

@@ -1,0 +1,294 @@
+//! From answers to evidence: what a status, with the registry's code, proves (pull-semantics 5.2, 6.2). Pure.
+
+use super::guard::Origin;
+use super::host::authority;
+use super::words::{self, Words};
+use crate::verdict::Failure;
+use crate::verdict::evidence::{Evidence, Request};
+use http::{HeaderMap, Method, StatusCode, header};
+use std::time::Duration;
+use url::Url;
+
+/// A whole answer, body capped.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Of the last request.
+    pub(super) method: Method,
+    /// Of the last request, after redirects.
+    pub(super) url: Url,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// At most as much as was asked for.
+    pub(super) body: Vec<u8>,
+    /// Whether there was more.
+    pub(super) truncated: bool,
+}
+
+/// What kind of server answered: token servers keep their query in what people see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    Registry,
+    Token,
+}
+
+impl Answer {
+    pub(super) fn origin(&self) -> Origin {
+        Origin::of(&self.url)
+    }
+
+    pub(super) fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+    }
+
+    /// A failure that rests on this answer, in its own words.
+    pub(super) fn failure(&self, evidence: Evidence, server: Server, secrets: &[&str]) -> Failure {
+        let Words { code, detail } = words::read(&self.body, secrets);
+        Failure {
+            status: Some(self.status.as_u16()),
+            code,
+            detail,
+            retry_after: retry_after(&self.headers),
+            ..failure(evidence, &self.method, &self.url, server)
+        }
+    }
+}
+
+/// A failure without an answer.
+pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, server: Server) -> Failure {
+    Failure {
+        request: Some(Request {
+            method: if *method == Method::HEAD {
+                "HEAD"
+            } else if *method == Method::POST {
+                "POST"
+            } else {
+                "GET"
+            },
+            url: shown(url, server),
+        }),
+        ..plain(evidence, authority(url))
+    }
+}
+
+/// A failure before any request.
+pub(super) fn plain(evidence: Evidence, host: String) -> Failure {
+    Failure {
+        evidence,
+        host,
+        status: None,
+        code: None,
+        detail: None,
+        request: None,
+        suggestions: Vec::new(),
+        retry_after: None,
+    }
+}
+
+/// A URL fit to show: no userinfo, no query but the scope and service of a token request.
+fn shown(url: &Url, server: Server) -> String {
+    let mut shown = url.clone();
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_fragment(None);
+    shown.set_query(None);
+    if server == Server::Token {
+        let kept: Vec<_> = url
+            .query_pairs()
+            .filter(|(key, _)| key == "scope" || key == "service")
+            .collect();
+        if !kept.is_empty() {
+            shown.query_pairs_mut().extend_pairs(kept);
+        }
+    }
+    shown.to_string()
+}
+
+/// What every refused request has in common: throttled, broken, forbidden, otherwise refused. 401 and 404 are for the caller,
+/// who knows what was asked and with what.
+pub(super) fn evidence(answer: &Answer, with_credential: bool) -> Evidence {
+    use crate::verdict::evidence::Rejection;
+    match answer.status.as_u16() {
+        429 => Evidence::RateLimited,
+        403 | 412 | 451 => Evidence::Forbidden {
+            address_bound: words::speaks_of_address(&answer.body),
+            with_credential,
+        },
+        400..=407 | 409..=499 => Evidence::Rejected(Rejection::Status),
+        // 408, 5xx, and statuses that make no sense here (1xx, 3xx without a target).
+        _ => Evidence::ServerError { token_server: false },
+    }
+}
+
+/// `Retry-After` in seconds or as a date; a date in the past is now.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let seconds = until.as_second().saturating_sub(jiff::Timestamp::now().as_second());
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// `ratelimit-remaining: 0;w=21600` on a good answer: the next GET from this address fails (pull-semantics 6.4).
+pub(super) fn quota_exhausted(headers: &HeaderMap) -> bool {
+    headers
+        .get("ratelimit-remaining")
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|text| text.split(';').next().unwrap_or_default().trim() == "0")
+}
+
+/// How a failure counts: for cache lifetimes, stale answers, the breaker and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The registry answered; a retry answers the same.
+    Settled,
+    /// Transport, 5xx, or our own doing: the registry may be fine again in a moment.
+    Down,
+    /// 429.
+    Throttled,
+}
+
+/// How `evidence` counts.
+pub(super) fn kind(evidence: &Evidence) -> Kind {
+    match evidence {
+        Evidence::RateLimited => Kind::Throttled,
+        Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. } => Kind::Down,
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::Forbidden { .. }
+        | Evidence::Rejected(_)
+        | Evidence::Refused(_)
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::TooLong { .. }
+        | Evidence::Internal => Kind::Settled,
+    }
+}
+
+/// The label of an outcome in metrics, and the cause in the log.
+pub(super) fn label(evidence: &Evidence) -> &'static str {
+    match evidence {
+        Evidence::RateLimited => "rate_limited",
+        Evidence::NameNotResolved => "dns",
+        Evidence::ConnectionFailed(_) => "connect",
+        Evidence::TimedOut(_) => "timeout",
+        Evidence::Tls(_) => "tls",
+        Evidence::ServerError { .. } => "server_error",
+        Evidence::Refused(_) => "refused",
+        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown | Evidence::ContentMissing { .. } => {
+            "not_found"
+        }
+        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } | Evidence::CredentialRefused { .. } => {
+            "unauthorized"
+        }
+        Evidence::Forbidden { .. } => "forbidden",
+        Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
+        Evidence::Internal => "internal",
+    }
+}
+
+/// The metrics label of an answer by its status.
+pub(super) fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        200..=399 => "ok",
+        401 => "unauthorized",
+        403 | 412 | 451 => "forbidden",
+        404 => "not_found",
+        429 => "rate_limited",
+        400..=499 if status != StatusCode::REQUEST_TIMEOUT => "client_error",
+        _ => "server_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::evidence::Rejection;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
+        Answer {
+            method: Method::GET,
+            url: Url::parse("https://u:p@r.example:5000/v2/a/manifests/x?sig=secret#f").unwrap(),
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers
+                .iter()
+                .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
+                .collect(),
+            body: body.as_bytes().to_vec(),
+            truncated: false,
+        }
+    }
+
+    #[test]
+    fn statuses() {
+        let forbidden = |address_bound| Evidence::Forbidden {
+            address_bound,
+            with_credential: true,
+        };
+        for (status, body, expected) in [
+            (429, "", Evidence::RateLimited),
+            (403, "", forbidden(false)),
+            (412, "", forbidden(false)),
+            (451, "", forbidden(false)),
+            (403, "client with IP '1.2.3.4' is not allowed", forbidden(true)),
+            (400, "", Evidence::Rejected(Rejection::Status)),
+            (407, "", Evidence::Rejected(Rejection::Status)),
+            (410, "", Evidence::Rejected(Rejection::Status)),
+            (499, "", Evidence::Rejected(Rejection::Status)),
+            (408, "", Evidence::ServerError { token_server: false }),
+            (500, "", Evidence::ServerError { token_server: false }),
+            (599, "", Evidence::ServerError { token_server: false }),
+            (304, "", Evidence::ServerError { token_server: false }),
+            (999, "", Evidence::ServerError { token_server: false }),
+        ] {
+            assert_eq!(evidence(&answer(status, &[], body), true), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn failures_say_where_and_keep_secrets() {
+        let body = r#"{"errors":[{"code":"DENIED","message":"no hunter2 here"}]}"#;
+        let failure = answer(403, &[("retry-after", "7")], body).failure(Evidence::RateLimited, Server::Registry, &["hunter2"]);
+        assert_eq!(failure.host, "r.example:5000");
+        assert_eq!(failure.status, Some(403));
+        assert_eq!(failure.code.as_deref(), Some("DENIED"));
+        assert_eq!(failure.detail.as_deref(), Some("no *** here"));
+        assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(
+            failure.request,
+            Some(Request {
+                method: "GET",
+                url: "https://r.example:5000/v2/a/manifests/x".into()
+            })
+        );
+        let token = Url::parse("https://t.example/token?account=me&scope=repository%3Aa%3Apull&service=s").unwrap();
+        assert_eq!(
+            shown(&token, Server::Token),
+            "https://t.example/token?scope=repository%3Aa%3Apull&service=s"
+        );
+    }
+
+    #[test]
+    fn waits_and_quotas() {
+        let wait = |text: &str| retry_after(&answer(429, &[("retry-after", text)], "").headers);
+        assert_eq!(wait("120"), Some(Duration::from_mins(2)));
+        assert_eq!(wait(" 0 "), Some(Duration::ZERO));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        assert!(wait("Fri, 31 Dec 2100 23:59:59 GMT").unwrap() > Duration::from_hours(24));
+        for odd in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
+            assert_eq!(wait(odd), None, "{odd}");
+        }
+        let quota = |text: &str| quota_exhausted(&answer(200, &[("ratelimit-remaining", text)], "").headers);
+        assert!(quota("0;w=21600") && quota("0"));
+        assert!(!quota("20;w=21600") && !quota("") && !quota("00x"));
+    }
+}

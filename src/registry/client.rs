@@ -1,0 +1,299 @@
+//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
+
+use super::cause::{self, Answer, Server, failure};
+use super::guard::{self, Origin};
+use super::host;
+use super::limits::Hosts;
+use super::quiet::Quiet;
+use super::resolve::Guarded;
+use super::transport;
+use super::words;
+use super::{Reach, Settings, SetupError};
+use crate::telemetry::Metrics;
+use crate::verdict::Failure;
+use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use url::Url;
+
+/// containerd follows up to 10.
+const REDIRECTS: usize = 10;
+/// The body of an error is read for its words only.
+const ERROR_BODY: usize = 64 << 10;
+/// How long the words of an error are waited for.
+const ERROR_WORDS: Duration = Duration::from_secs(1);
+/// Requests in flight to all hosts together; guards our file descriptors.
+const ALL_HOSTS: usize = 512;
+/// Connecting, name resolution and TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+/// One request with its body, from the moment it may start.
+const REQUEST: Duration = Duration::from_secs(6);
+
+/// An `Authorization` for one origin; it is sent nowhere else.
+#[derive(Debug, Clone)]
+pub(super) struct Authorization {
+    pub(super) origin: Origin,
+    /// Marked sensitive.
+    pub(super) value: HeaderValue,
+}
+
+/// A request.
+#[derive(Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) accept: &'a str,
+    pub(super) authorizations: &'a [Authorization],
+    /// Of a POST.
+    pub(super) form: Option<String>,
+    /// The longest body of a good answer, in bytes.
+    pub(super) cap: usize,
+    pub(super) server: Server,
+}
+
+/// The HTTP clients and what bounds them.
+#[derive(Debug)]
+pub(super) struct Client {
+    verified: reqwest::Client,
+    /// For loopback names, as containerd does (pull-semantics 5.4).
+    unverified: reqwest::Client,
+    reach: Arc<Reach>,
+    pub(super) hosts: Hosts,
+    all: Arc<Semaphore>,
+    request_limit: Duration,
+    metrics: Metrics,
+    quiet: Quiet,
+}
+
+impl Client {
+    pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, SetupError> {
+        let reach = Arc::new(settings.reach.clone());
+        let resolver = Guarded::new(Arc::clone(&reach), &settings.resolve);
+        let request_limit = REQUEST.min(settings.look_up_limit / 2);
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .dns_resolver(resolver.clone())
+                .connect_timeout(CONNECT.min(request_limit))
+                .pool_max_idle_per_host(4)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .tcp_keepalive(Duration::from_secs(15))
+        };
+        let problem = |error: reqwest::Error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            SetupError(format!(
+                "no HTTPS client could be set up ({cause}); install the system's CA certificates or name a CA bundle"
+            ))
+        };
+        Ok(Self {
+            verified: builder().tls_certs_merge(roots(&settings.roots)?).build().map_err(problem)?,
+            unverified: builder().tls_danger_accept_invalid_certs(true).build().map_err(problem)?,
+            reach,
+            hosts: Hosts::new(),
+            all: Arc::new(Semaphore::new(ALL_HOSTS)),
+            request_limit,
+            metrics,
+            quiet: Quiet::default(),
+        })
+    }
+
+    /// Sends a request and follows its redirects. `Err` is what kept us from an answer; any status is an answer.
+    pub(super) async fn send(&self, mut ask: Ask<'_>) -> Result<Answer, Failure> {
+        for _ in 0..=REDIRECTS {
+            let answer = self.counted(&ask).await?;
+            let location = match answer.status.as_u16() {
+                301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()),
+                _ => None,
+            };
+            let Some(location) = location else {
+                return Ok(answer);
+            };
+            let refused = |refusal, to: &Url| {
+                let refused = failure(Evidence::Refused(refusal), &ask.method, to, ask.server);
+                self.quiet.say(&refused);
+                refused
+            };
+            let to = match guard::redirect(&ask.url, location) {
+                Ok(to) => to,
+                Err((refusal, to)) => return Err(refused(refusal, to.as_ref().unwrap_or(&ask.url))),
+            };
+            if ask.method == Method::POST {
+                if matches!(answer.status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+                    // Such a redirect asks to send the form, and the credential in it, once more.
+                    if !host::is_on(&to, &Origin::of(&ask.url)) {
+                        return Err(refused(Refusal::Redirect, &to));
+                    }
+                } else {
+                    ask.method = Method::GET;
+                    ask.form = None;
+                }
+            }
+            ask.url = to;
+        }
+        Err(failure(
+            Evidence::Rejected(Rejection::RedirectLoop),
+            &ask.method,
+            &ask.url,
+            ask.server,
+        ))
+    }
+
+    /// One hop, counted and logged.
+    async fn counted(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
+        let host = self.hosts.get(host::key(&ask.url)).await;
+        let _one = Arc::clone(&host.permits).acquire_owned().await;
+        let _all = Arc::clone(&self.all).acquire_owned().await;
+        let broken = host.broken();
+        let asked = broken.is_none();
+        let started = Instant::now();
+        let result = match broken {
+            Some(broken) => Err(broken),
+            None => self.hop(ask).await,
+        };
+        let took = started.elapsed();
+        match result {
+            Ok(answer) => {
+                host.answered();
+                self.metrics
+                    .registry_request(host::class(&ask.url), cause::status_label(answer.status), took);
+                Ok(answer)
+            }
+            Err((evidence, words)) => {
+                let mut failed = failure(evidence, &ask.method, &ask.url, ask.server);
+                failed.detail = words::line(&words, &[]);
+                if asked {
+                    self.metrics
+                        .registry_request(host::class(&ask.url), cause::label(&failed.evidence), took);
+                }
+                // A loopback host that speaks no TLS is asked over http next; that is no failure.
+                let tentative = host::is_unverified(&ask.url)
+                    && matches!(
+                        failed.evidence,
+                        Evidence::Tls(_) | Evidence::ConnectionFailed(ConnectionFault::Interrupted)
+                    );
+                if asked && !tentative {
+                    host.failed(&failed.evidence, &words);
+                    self.quiet.say(&failed);
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    /// One hop.
+    async fn hop(&self, ask: &Ask<'_>) -> Result<Answer, (Evidence, String)> {
+        self.reach
+            .admits_literal(&ask.url)
+            .map_err(|refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned()))?;
+        let client = if host::is_unverified(&ask.url) {
+            &self.unverified
+        } else {
+            &self.verified
+        };
+        let mut headers = HeaderMap::new();
+        if let Ok(accept) = HeaderValue::from_str(ask.accept) {
+            headers.insert(header::ACCEPT, accept);
+        }
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let origin = Origin::of(&ask.url);
+        if let Some(authorization) = ask.authorizations.iter().find(|authorization| authorization.origin == origin) {
+            headers.insert(header::AUTHORIZATION, authorization.value.clone());
+        }
+        let mut request = client.request(ask.method.clone(), ask.url.clone()).headers(headers);
+        if let Some(form) = &ask.form {
+            request = request
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.clone());
+        }
+        let exchange = async {
+            let response = request.send().await.map_err(|error| transport::evidence(&error))?;
+            read(response, ask).await
+        };
+        match tokio::time::timeout(self.request_limit, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err((Evidence::TimedOut(TimeoutStage::Response), "no answer in time".to_owned())),
+        }
+    }
+}
+
+async fn read(mut response: reqwest::Response, ask: &Ask<'_>) -> Result<Answer, (Evidence, String)> {
+    let status = response.status();
+    let mut answer = Answer {
+        method: ask.method.clone(),
+        url: ask.url.clone(),
+        status,
+        headers: response.headers().clone(),
+        body: Vec::new(),
+        truncated: false,
+    };
+    if ask.method == Method::HEAD {
+        return Ok(answer);
+    }
+    let encoded = answer
+        .header(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !matches!(coding, "" | "identity"));
+    if encoded {
+        // A runtime would decode it; we asked for it plain, and cannot tell what it says.
+        return if status.is_success() {
+            Err((
+                Evidence::ServerError { token_server: false },
+                "the answer is compressed, although identity was asked for".to_owned(),
+            ))
+        } else {
+            Ok(answer)
+        };
+    }
+    if !status.is_success() {
+        // The status says enough; the words may be missing or slow.
+        let cap = ask.cap.min(ERROR_BODY);
+        let _ = tokio::time::timeout(ERROR_WORDS, fill(&mut response, &mut answer, cap)).await;
+        return Ok(answer);
+    }
+    fill(&mut response, &mut answer, ask.cap)
+        .await
+        .map_err(|error| transport::evidence(&error))?;
+    Ok(answer)
+}
+
+/// Reads the body up to `cap` bytes, chunk by chunk.
+async fn fill(response: &mut reqwest::Response, answer: &mut Answer, cap: usize) -> Result<(), reqwest::Error> {
+    loop {
+        match response.chunk().await? {
+            Some(chunk) => {
+                let room = cap.saturating_sub(answer.body.len());
+                answer.body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    answer.truncated = true;
+                    return Ok(());
+                }
+            }
+            None => return Ok(()),
+        }
+    }
+}
+
+/// The certificates of PEM bundles. A bundle without one is a mistake that must not pass in silence.
+fn roots(bundles: &[Vec<u8>]) -> Result<Vec<reqwest::Certificate>, SetupError> {
+    let mut roots = Vec::new();
+    for bundle in bundles {
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(bundle) {
+            let certificate = certificate.map_err(|error| SetupError(format!("a CA bundle cannot be read: {error}")))?;
+            let root = reqwest::Certificate::from_der(&certificate)
+                .map_err(|error| SetupError(format!("a CA bundle holds a certificate that cannot be used: {error}")))?;
+            roots.push(root);
+        }
+        if roots.len() == before {
+            return Err(SetupError("a CA bundle holds no certificate".to_owned()));
+        }
+    }
+    Ok(roots)
+}

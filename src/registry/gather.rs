@@ -1,0 +1,116 @@
+//! All checks at once, each with its credentials in order, until the deadline.
+
+use super::cache::Key;
+use super::cause::plain;
+use super::host::Endpoint;
+use super::probe::probe;
+use super::token::Sending;
+use super::{Attempt, Check, Depth, Inner, Offer, Outcome};
+use crate::image::Reference;
+use crate::verdict::Failure;
+use crate::verdict::evidence::{Evidence, TimeoutStage};
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What makes two checks the same.
+type Identity<'a> = (
+    &'a Reference,
+    Vec<(&'a crate::credentials::Source, crate::credentials::Fingerprint)>,
+    Depth,
+);
+
+/// Asks all `checks`; identical ones once.
+pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Instant) -> Vec<Outcome> {
+    let mut places: HashMap<Identity<'_>, usize> = HashMap::new();
+    let mut distinct: Vec<&Check> = Vec::new();
+    let place: Vec<usize> = checks
+        .iter()
+        .map(|check| {
+            *places.entry(identity(check)).or_insert_with(|| {
+                distinct.push(check);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+    let outcomes = join_all(distinct.into_iter().map(|check| one(inner, check, deadline))).await;
+    place
+        .into_iter()
+        .zip(checks)
+        .map(|(at, check)| {
+            outcomes
+                .get(at)
+                .cloned()
+                .unwrap_or_else(|| unknown(check.reference.registry(), Evidence::Internal))
+        })
+        .collect()
+}
+
+fn identity(check: &Check) -> Identity<'_> {
+    let offers = check
+        .credentials
+        .iter()
+        .map(|offer| (&offer.source, offer.credential.fingerprint()))
+        .collect();
+    (&check.reference, offers, check.depth)
+}
+
+fn unknown(registry: &str, evidence: Evidence) -> Outcome {
+    Outcome {
+        attempts: vec![Attempt {
+            source: None,
+            result: Err(plain(evidence, shown(registry))),
+        }],
+    }
+}
+
+fn shown(registry: &str) -> String {
+    Endpoint::new(registry).map_or_else(|| registry.to_owned(), |endpoint| endpoint.shown())
+}
+
+/// One check: its credentials in order, or none; the first success ends it, as it does for a kubelet.
+async fn one(inner: &Arc<Inner>, check: &Check, deadline: Instant) -> Outcome {
+    let offers: Vec<Option<&Offer>> = if check.credentials.is_empty() {
+        vec![None]
+    } else {
+        check.credentials.iter().map(Some).collect()
+    };
+    let mut attempts: Vec<Attempt> = Vec::with_capacity(offers.len());
+    for offer in offers {
+        let result = attempt(inner, &check.reference, offer, deadline).await;
+        let ended = match &result {
+            Ok(_) => true,
+            Err(failure) => failure.evidence == Evidence::TimedOut(TimeoutStage::Deadline),
+        };
+        attempts.push(Attempt {
+            source: offer.map(|offer| offer.source.clone()),
+            result,
+        });
+        if ended {
+            break;
+        }
+    }
+    Outcome { attempts }
+}
+
+async fn attempt(
+    inner: &Arc<Inner>,
+    reference: &Reference,
+    offer: Option<&Offer>,
+    deadline: Instant,
+) -> Result<crate::verdict::ImageFacts, Failure> {
+    let credential = offer.map(|offer| offer.credential.clone());
+    let key = Key {
+        registry: reference.registry().to_owned(),
+        repository: reference.repository().to_owned(),
+        target: reference.target(),
+        fingerprint: Sending::of(credential.as_ref()).fingerprint(),
+    };
+    let host = shown(&key.registry);
+    let load = {
+        let (inner, key) = (Arc::clone(inner), key.clone());
+        async move { probe(&inner, &key, credential.as_ref()).await }
+    };
+    inner.answers.look_up(key, &host, deadline, load).await
+}

@@ -1,0 +1,255 @@
+//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (DESIGN 6).
+
+use super::cause::{self, Kind};
+use super::host::Scheme;
+use crate::credentials::Fingerprint;
+use crate::verdict::evidence::Evidence;
+use moka::Expiry;
+use moka::future::Cache;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// Requests in flight to one host.
+const PER_HOST: usize = 16;
+/// Consecutive transport failures that open the breaker.
+const TRIPS: u32 = 3;
+/// How long the breaker stays open.
+const OPEN_FOR: Duration = Duration::from_secs(5);
+/// How long the scheme of a loopback host is remembered.
+const SCHEME_FOR: Duration = Duration::from_mins(10);
+/// How many hosts are remembered; host names come from users.
+const HOSTS: u64 = 10_000;
+/// How many throttled pairs of host and credential are remembered.
+const THROTTLED: u64 = 10_000;
+/// The longest that a `Retry-After` is believed.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
+/// The shortest.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// Where a 429 names no time.
+pub(super) const USUAL_WAIT: Duration = Duration::from_secs(5);
+
+/// How long not to ask again after a 429.
+pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or(USUAL_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+}
+
+/// One host and port.
+#[derive(Debug)]
+pub(super) struct Host {
+    /// Requests in flight.
+    pub(super) permits: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    consecutive: u32,
+    open: Option<(Instant, Evidence, String)>,
+    scheme: Option<(Instant, Scheme)>,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(PER_HOST)),
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is plain data, right at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The failure that stands for this host now, when it failed too often in a row just before.
+    pub(super) fn broken(&self) -> Option<(Evidence, String)> {
+        let state = self.state();
+        let (until, evidence, words) = state.open.as_ref()?;
+        (Instant::now() < *until).then(|| (evidence.clone(), words.clone()))
+    }
+
+    /// The host answered.
+    pub(super) fn answered(&self) {
+        let mut state = self.state();
+        state.consecutive = 0;
+        state.open = None;
+    }
+
+    /// The host did not answer. After a pause, the first failure opens the breaker again.
+    pub(super) fn failed(&self, evidence: &Evidence, words: &str) {
+        let transport = cause::kind(evidence) == Kind::Down && !matches!(evidence, Evidence::ServerError { .. });
+        if !transport {
+            return;
+        }
+        let mut state = self.state();
+        state.consecutive = state.consecutive.saturating_add(1);
+        if state.consecutive >= TRIPS {
+            state.open = Some((Instant::now() + OPEN_FOR, evidence.clone(), words.to_owned()));
+        }
+    }
+
+    /// The scheme that it was found to speak.
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        let state = self.state();
+        let (at, scheme) = state.scheme?;
+        (at.elapsed() < SCHEME_FOR).then_some(scheme)
+    }
+
+    /// Remembers the scheme.
+    pub(super) fn speaks(&self, scheme: Scheme) {
+        self.state().scheme = Some((Instant::now(), scheme));
+    }
+}
+
+/// All hosts that were contacted of late.
+#[derive(Debug, Clone)]
+pub(super) struct Hosts(Cache<(String, u16), Arc<Host>>);
+
+impl Hosts {
+    pub(super) fn new() -> Self {
+        Self(
+            Cache::builder()
+                .max_capacity(HOSTS)
+                .time_to_idle(Duration::from_mins(30))
+                .build(),
+        )
+    }
+
+    pub(super) async fn get(&self, key: (String, u16)) -> Arc<Host> {
+        self.0.get_with(key, async { Arc::new(Host::new()) }).await
+    }
+}
+
+/// What a 429 was about: Docker Hub counts GETs of manifests, while HEADs go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// HEADs and tokens: nothing can be asked.
+    All,
+    /// GETs.
+    Content,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Throttled {
+    host: String,
+    fingerprint: Option<Fingerprint>,
+    lane: Lane,
+}
+
+struct Until;
+
+impl Expiry<Throttled, Instant> for Until {
+    fn expire_after_create(&self, _key: &Throttled, until: &Instant, _now: std::time::Instant) -> Option<Duration> {
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+
+    fn expire_after_update(
+        &self,
+        _key: &Throttled,
+        until: &Instant,
+        _now: std::time::Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(until.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// Who was told to wait, and until when.
+#[derive(Debug, Clone)]
+pub(super) struct Throttle(Cache<Throttled, Instant>);
+
+impl Throttle {
+    pub(super) fn new() -> Self {
+        Self(Cache::builder().max_capacity(THROTTLED).expire_after(Until).build())
+    }
+
+    /// Remembers a 429.
+    pub(super) async fn remember(&self, host: &str, fingerprint: Option<Fingerprint>, lane: Lane, retry_after: Option<Duration>) {
+        let key = Throttled {
+            host: host.to_owned(),
+            fingerprint,
+            lane,
+        };
+        self.0.insert(key, Instant::now() + wait(retry_after)).await;
+    }
+
+    /// How long to wait still, if at all.
+    pub(super) async fn left(&self, host: &str, fingerprint: Option<Fingerprint>, lane: Lane) -> Option<Duration> {
+        let key = Throttled {
+            host: host.to_owned(),
+            fingerprint,
+            lane,
+        };
+        let left = self.0.get(&key).await?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::evidence::ConnectionFault;
+
+    const REFUSED: Evidence = Evidence::ConnectionFailed(ConnectionFault::Refused);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_breaker_opens_and_closes() {
+        let host = Host::new();
+        host.failed(&REFUSED, "refused");
+        host.failed(&REFUSED, "refused");
+        assert_eq!(host.broken(), None);
+        host.answered();
+        host.failed(&REFUSED, "refused");
+        host.failed(&REFUSED, "refused");
+        assert_eq!(host.broken(), None);
+        host.failed(&REFUSED, "refused again");
+        assert_eq!(host.broken(), Some((REFUSED, "refused again".to_owned())));
+        tokio::time::advance(OPEN_FOR).await;
+        assert_eq!(host.broken(), None);
+        host.failed(&REFUSED, "still");
+        assert!(host.broken().is_some(), "one failure after the pause opens it again");
+        host.answered();
+        assert_eq!(host.broken(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_do_not_trip_the_breaker() {
+        let host = Host::new();
+        for _ in 0..10 {
+            host.failed(&Evidence::Internal, "");
+        }
+        assert_eq!(host.broken(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_are_bounded_and_kept_apart() {
+        assert_eq!(wait(None), USUAL_WAIT);
+        assert_eq!(wait(Some(Duration::ZERO)), SHORTEST_WAIT);
+        assert_eq!(wait(Some(Duration::from_hours(5))), LONGEST_WAIT);
+
+        let throttle = Throttle::new();
+        throttle
+            .remember("r.example", None, Lane::Content, Some(Duration::from_secs(30)))
+            .await;
+        assert_eq!(
+            throttle.left("r.example", None, Lane::Content).await,
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(throttle.left("r.example", None, Lane::All).await, None);
+        assert_eq!(throttle.left("s.example", None, Lane::Content).await, None);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(throttle.left("r.example", None, Lane::Content).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn schemes_are_forgotten() {
+        let host = Host::new();
+        assert_eq!(host.scheme(), None);
+        host.speaks(Scheme::Http);
+        assert_eq!(host.scheme(), Some(Scheme::Http));
+        tokio::time::advance(SCHEME_FOR).await;
+        assert_eq!(host.scheme(), None);
+    }
+}

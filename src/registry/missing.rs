@@ -1,0 +1,99 @@
+//! After a 404: whose fault it is, and what was probably meant (pull-semantics 5.2, 6.3).
+
+use super::cause::Answer;
+use super::limits::Lane;
+use super::manifest;
+use super::session::{PATIENCE, Session};
+use super::tags;
+use crate::image::{Digest, Target};
+use crate::verdict::Failure;
+use crate::verdict::evidence::{ContentFault, Evidence};
+use http::{Method, StatusCode};
+
+/// The longest tag list, in bytes.
+const TAGS: usize = 1 << 20;
+/// The registry's code for a repository that it does not know.
+const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
+
+impl Session<'_> {
+    /// What a 404 for the target proves.
+    pub(super) async fn missing(&self, answer: &Answer) -> Failure {
+        match &self.key.target {
+            Target::Tag(tag) => self.missing_tag(answer, tag).await,
+            Target::Digest(digest) => self.missing_digest(answer, digest).await,
+        }
+    }
+
+    async fn missing_tag(&self, answer: &Answer, tag: &str) -> Failure {
+        let target = self.target();
+        let (words, list) = tokio::join!(self.words(answer, &target), self.tags());
+        let failure = self.failure_in_words_of(
+            answer,
+            words.as_ref(),
+            Evidence::TagUnknown {
+                repository_exists: false,
+            },
+        );
+        if failure.code.as_deref() == Some(NAME_UNKNOWN) {
+            return Failure {
+                evidence: Evidence::RepositoryUnknown,
+                ..failure
+            };
+        }
+        let Some(list) = list else { return failure };
+        if list.status == StatusCode::NOT_FOUND {
+            let listed = self.failure(&list, Evidence::RepositoryUnknown);
+            return if listed.code.as_deref() == Some(NAME_UNKNOWN) {
+                Failure {
+                    evidence: Evidence::RepositoryUnknown,
+                    code: listed.code,
+                    detail: listed.detail.or(failure.detail),
+                    ..failure
+                }
+            } else {
+                failure
+            };
+        }
+        if !list.status.is_success() {
+            return failure;
+        }
+        let wanted = tag.to_owned();
+        // Comparing thousands of tags letter by letter takes a while.
+        let compared = tokio::task::spawn_blocking(move || {
+            let tags = tags::read(&list.body, list.truncated);
+            (!tags.is_empty(), tags::closest(&wanted, &tags))
+        });
+        let (repository_exists, suggestions) = compared.await.unwrap_or_default();
+        Failure {
+            evidence: Evidence::TagUnknown { repository_exists },
+            suggestions,
+            ..failure
+        }
+    }
+
+    /// The tag list, with the rights at hand.
+    async fn tags(&self) -> Option<Answer> {
+        if self.left(Lane::Content).await.is_some() {
+            return None;
+        }
+        let asked = self.send(Method::GET, "tags/list?n=1000", "application/json", TAGS);
+        tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+    }
+
+    async fn missing_digest(&self, answer: &Answer, digest: &Digest) -> Failure {
+        let target = self.target();
+        let blob = format!("blobs/{digest}");
+        let as_blob = tokio::time::timeout(PATIENCE, self.send(Method::HEAD, &blob, manifest::ACCEPT, 0));
+        let (words, as_blob) = tokio::join!(self.words(answer, &target), as_blob);
+        let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::DigestUnknown);
+        let is_blob = matches!(as_blob, Ok(Ok(blob)) if blob.status.is_success());
+        let evidence = if is_blob {
+            Evidence::ContentInvalid(ContentFault::DigestIsBlob)
+        } else if failure.code.as_deref() == Some(NAME_UNKNOWN) {
+            Evidence::RepositoryUnknown
+        } else {
+            Evidence::DigestUnknown
+        };
+        Failure { evidence, ..failure }
+    }
+}

@@ -1,0 +1,79 @@
+//! Warnings about registries, at most one a minute for each host and cause.
+
+use super::cause::{self, Kind};
+use crate::verdict::Failure;
+use crate::verdict::evidence::Evidence;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const PAUSE: Duration = Duration::from_mins(1);
+/// Host names come from users: beyond this many in a minute, the rest is not logged.
+const REMEMBERED: usize = 1024;
+
+/// Remembers what was said.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(Mutex<HashMap<(String, &'static str), Instant>>);
+
+impl Quiet {
+    /// Whether it is time to say it (again).
+    fn may_say(&self, host: &str, cause: &'static str) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if said.len() >= REMEMBERED {
+            said.retain(|_, at| now.duration_since(*at) < PAUSE);
+        }
+        let full = said.len() >= REMEMBERED;
+        match said.get_mut(&(host.to_owned(), cause)) {
+            Some(at) if now.duration_since(*at) < PAUSE => false,
+            Some(at) => {
+                *at = now;
+                true
+            }
+            None if full => false,
+            None => {
+                said.insert((host.to_owned(), cause), now);
+                true
+            }
+        }
+    }
+
+    /// Logs a failure that an operator may want to know of; what the registry merely refuses is the user's business.
+    pub(super) fn say(&self, failure: &Failure) {
+        let cause = cause::label(&failure.evidence);
+        let worth = match cause::kind(&failure.evidence) {
+            Kind::Down | Kind::Throttled => true,
+            Kind::Settled => matches!(failure.evidence, Evidence::Refused(_) | Evidence::Internal),
+        };
+        if worth && self.may_say(&failure.host, cause) {
+            tracing::warn!(
+                registry.host = failure.host.escape_debug().to_string(),
+                registry.cause = cause,
+                registry.status = failure.status,
+                registry.detail = failure.detail,
+                "registry look-up failed: {cause}"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn once_a_minute() {
+        let quiet = Quiet::default();
+        assert!(quiet.may_say("a", "dns"));
+        assert!(!quiet.may_say("a", "dns"));
+        assert!(quiet.may_say("a", "tls"));
+        assert!(quiet.may_say("b", "dns"));
+        tokio::time::advance(PAUSE).await;
+        assert!(quiet.may_say("a", "dns"));
+        for n in 0..REMEMBERED * 2 {
+            quiet.may_say(&n.to_string(), "dns");
+        }
+        assert!(quiet.0.lock().unwrap().len() <= REMEMBERED);
+    }
+}

@@ -1,0 +1,488 @@
+//! Tokens, fetched as containerd fetches them and kept until they expire (pull-semantics 5.3).
+
+use super::cause::{Answer, Server};
+use super::challenge::Bearer;
+use super::client::{Ask, Authorization, Client};
+use super::guard::Origin;
+use super::words;
+use crate::credentials::{Credential, Fingerprint};
+use crate::telemetry::Metrics;
+use crate::verdict::Failure;
+use crate::verdict::evidence::{AuthStage, Evidence, Rejection};
+use base64::Engine as _;
+use http::{HeaderValue, Method};
+use moka::Expiry;
+use moka::future::Cache;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use url::Url;
+use url::form_urlencoded;
+
+/// The longest answer of a token server, in bytes.
+const BODY: usize = 64 << 10;
+/// Where the server names no lifetime.
+const USUAL_LIFETIME: u64 = 60;
+/// The longest lifetime that is believed, in seconds: rights change.
+const LONGEST_LIFETIME: u64 = 3600;
+
+/// What containerd would send of a credential.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sending<'a> {
+    /// Nothing: no credential, an empty one, or a user name without a password.
+    Nothing,
+    /// User name and password.
+    Password(&'a Credential),
+    /// An identity token.
+    Refresh(&'a Credential),
+}
+
+impl<'a> Sending<'a> {
+    /// A user name wins over an identity token; a half-empty pair is nothing (CRI's `ParseAuth`).
+    pub(super) fn of(credential: Option<&'a Credential>) -> Self {
+        match credential {
+            Some(c) if !c.username.is_empty() && !c.password.is_empty() => Self::Password(c),
+            Some(c) if c.username.is_empty() && !c.identity_token.is_empty() => Self::Refresh(c),
+            Some(_) | None => Self::Nothing,
+        }
+    }
+
+    /// The identity for caches; nothing sent is nobody.
+    pub(super) fn fingerprint(self) -> Option<Fingerprint> {
+        match self {
+            Self::Nothing => None,
+            Self::Password(c) | Self::Refresh(c) => Some(c.fingerprint()),
+        }
+    }
+
+    pub(super) fn is_nothing(self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    /// What must not be shown, should a server echo it.
+    pub(super) fn secrets(self) -> Vec<String> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Password(c) => vec![
+                c.password.expose().to_owned(),
+                basic(c.username.expose(), c.password.expose()),
+            ],
+            Self::Refresh(c) => vec![c.identity_token.expose().to_owned(), basic("", c.identity_token.expose())],
+        }
+    }
+
+    /// The `Authorization` of a Basic challenge, or of a token request by GET.
+    pub(super) fn basic_header(self) -> Option<HeaderValue> {
+        let encoded = match self {
+            Self::Nothing => return None,
+            Self::Password(c) => basic(c.username.expose(), c.password.expose()),
+            Self::Refresh(c) => basic("", c.identity_token.expose()),
+        };
+        sensitive(&format!("Basic {encoded}"))
+    }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A token, as it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    /// `Bearer …`, marked sensitive.
+    pub(super) header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl Token {
+    /// The token alone, to be kept out of what people see.
+    pub(super) fn secret(&self) -> Option<String> {
+        let text = self.header.to_str().ok()?;
+        text.strip_prefix("Bearer ").map(str::to_owned)
+    }
+}
+
+/// What a token is for. The origin is part of it: a token obtained for one registry is not shown to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    origin: Origin,
+    realm: Url,
+    service: Option<String>,
+    scopes: Vec<String>,
+    fingerprint: Option<Fingerprint>,
+}
+
+struct Lifetime;
+
+impl Expiry<Key, Arc<Token>> for Lifetime {
+    fn expire_after_create(&self, _key: &Key, token: &Arc<Token>, _now: std::time::Instant) -> Option<Duration> {
+        Some(token.lifetime)
+    }
+
+    fn expire_after_update(
+        &self,
+        _key: &Key,
+        token: &Arc<Token>,
+        _now: std::time::Instant,
+        _left: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(token.lifetime)
+    }
+}
+
+/// A request for a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request<'a> {
+    /// Who asked for it.
+    pub(super) origin: &'a Origin,
+    /// Admitted by the guard.
+    pub(super) realm: &'a Url,
+    pub(super) challenge: &'a Bearer,
+    pub(super) scopes: &'a [String],
+    pub(super) sending: Sending<'a>,
+}
+
+/// Whether a token was just fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Age {
+    Fresh,
+    Kept,
+}
+
+/// Tokens by what they are for; one request at a time for each.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    cache: Cache<Key, Arc<Token>>,
+    metrics: Metrics,
+}
+
+impl Tokens {
+    pub(super) fn new(bytes: u64, metrics: Metrics) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|key: &Key, token: &Arc<Token>| {
+                let scopes: usize = key.scopes.iter().map(String::len).sum();
+                let bytes = 400 + scopes + key.realm.as_str().len() + token.header.len();
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            })
+            .expire_after(Lifetime)
+            .build();
+        Self { cache, metrics }
+    }
+
+    /// A token, kept or fetched.
+    pub(super) async fn get(&self, client: &Client, request: Request<'_>) -> Result<(Arc<Token>, Age), Failure> {
+        let fetched = AtomicBool::new(false);
+        let load = async {
+            fetched.store(true, Ordering::Relaxed);
+            fetch(client, request).await.map(Arc::new)
+        };
+        let result = self.cache.try_get_with(key(request), load).await;
+        let age = if fetched.load(Ordering::Relaxed) {
+            Age::Fresh
+        } else {
+            Age::Kept
+        };
+        self.metrics.cache(
+            "tokens",
+            match age {
+                Age::Fresh => "miss",
+                Age::Kept => "hit",
+            },
+        );
+        match result {
+            Ok(token) => Ok((token, age)),
+            Err(failure) => Err(Arc::unwrap_or_clone(failure)),
+        }
+    }
+
+    /// Forgets a token that its registry no longer takes.
+    pub(super) async fn forget(&self, request: Request<'_>) {
+        self.cache.invalidate(&key(request)).await;
+    }
+}
+
+fn key(request: Request<'_>) -> Key {
+    Key {
+        origin: request.origin.clone(),
+        realm: request.realm.clone(),
+        service: request.challenge.service.clone(),
+        scopes: request.scopes.to_vec(),
+        fingerprint: request.sending.fingerprint(),
+    }
+}
+
+/// POST with a credential, then GET with Basic where the server knows no POST; GET without a credential.
+async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> {
+    let posted = match request.sending {
+        Sending::Nothing => None,
+        Sending::Password(_) | Sending::Refresh(_) => {
+            let answer = client.send(post(request)).await?;
+            let status = answer.status.as_u16();
+            let by_get = matches!(status, 400 | 401 | 404) || (status == 405 && matches!(request.sending, Sending::Password(_)));
+            if !by_get {
+                return token(&answer, request, None, Field::AccessOnly);
+            }
+            Some(answer)
+        }
+    };
+    let mut url = request.realm.clone();
+    // Sorted by key, as Go encodes them; what the realm holds already stays.
+    let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    query.extend(request.scopes.iter().map(|scope| ("scope".to_owned(), scope.clone())));
+    query.extend(
+        request
+            .challenge
+            .service
+            .iter()
+            .map(|service| ("service".to_owned(), service.clone())),
+    );
+    query.sort_by(|a, b| a.0.cmp(&b.0));
+    url.query_pairs_mut().clear().extend_pairs(query);
+    let authorizations: Vec<Authorization> = request
+        .sending
+        .basic_header()
+        .map(|value| Authorization {
+            origin: Origin::of(&url),
+            value,
+        })
+        .into_iter()
+        .collect();
+    let answer = client
+        .send(Ask {
+            method: Method::GET,
+            url,
+            accept: "*/*",
+            authorizations: &authorizations,
+            form: None,
+            cap: BODY,
+            server: Server::Token,
+        })
+        .await?;
+    token(&answer, request, posted.as_ref(), Field::Either)
+}
+
+fn post(request: Request<'_>) -> Ask<'static> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("client_id", "containerd-client");
+    match request.sending {
+        Sending::Nothing => {}
+        Sending::Password(c) => {
+            form.append_pair("grant_type", "password");
+            form.append_pair("password", c.password.expose());
+            form.append_pair("username", c.username.expose());
+        }
+        Sending::Refresh(c) => {
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", c.identity_token.expose());
+        }
+    }
+    form.append_pair("scope", &request.scopes.join(" "));
+    if let Some(service) = &request.challenge.service {
+        form.append_pair("service", service);
+    }
+    Ask {
+        method: Method::POST,
+        url: request.realm.clone(),
+        accept: "*/*",
+        authorizations: &[],
+        form: Some(form.finish()),
+        cap: BODY,
+        server: Server::Token,
+    }
+}
+
+/// Which members of an answer hold the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    /// Of a POST.
+    AccessOnly,
+    /// Of a GET.
+    Either,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    access_token: Option<String>,
+    #[serde(default)]
+    expires_in: Option<serde_json::Number>,
+}
+
+fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: Field) -> Result<Token, Failure> {
+    let secrets = request.sending.secrets();
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    if !(200..400).contains(&answer.status.as_u16()) {
+        return Err(answer.failure(refusal(answer, request.sending, posted), Server::Token, &secrets));
+    }
+    read(&answer.body, field).ok_or_else(|| {
+        // The body may be a login page, or a token that cannot be sent: nothing of it is shown.
+        let mut failure = answer.failure(Evidence::Rejected(Rejection::NoToken), Server::Token, &secrets);
+        failure.code = None;
+        failure.detail = Some("the authorization server did not include a usable token in its answer".to_owned());
+        failure
+    })
+}
+
+fn read(body: &[u8], field: Field) -> Option<Token> {
+    let body: Body = serde_json::from_slice(body).ok()?;
+    let token = match field {
+        Field::AccessOnly => body.access_token,
+        Field::Either => body.token.filter(|token| !token.is_empty()).or(body.access_token),
+    };
+    let token = token.filter(|token| !token.is_empty())?;
+    let header = sensitive(&format!("Bearer {token}"))?;
+    let seconds = body
+        .expires_in
+        .and_then(|n| n.as_u64())
+        .unwrap_or(USUAL_LIFETIME)
+        .min(LONGEST_LIFETIME);
+    // A token must outlive the look-up that it is taken for.
+    let slack = (seconds / 10).max(5);
+    Some(Token {
+        header,
+        lifetime: Duration::from_secs(seconds.saturating_sub(slack)),
+    })
+}
+
+/// What a token server's refusal proves.
+fn refusal(answer: &Answer, sending: Sending<'_>, posted: Option<&Answer>) -> Evidence {
+    let refused = |body: &[u8]| {
+        words::read(body, &[]).code.is_some_and(|code| {
+            let code = code.to_ascii_lowercase();
+            matches!(
+                code.as_str(),
+                "invalid_grant" | "invalid_client" | "unauthorized_client" | "access_denied" | "unauthorized" | "denied"
+            )
+        })
+    };
+    match answer.status.as_u16() {
+        429 => Evidence::RateLimited,
+        401 | 403 if sending.is_nothing() => Evidence::AuthenticationRequired {
+            at: AuthStage::TokenServer,
+        },
+        401 | 403 => Evidence::CredentialRefused {
+            at: AuthStage::TokenServer,
+        },
+        400..=407 | 409..=499 => {
+            // The last answer is of the GET; the POST before it may have said that the credential is at fault.
+            let at_post = posted.is_some_and(|posted| posted.status.as_u16() == 401 || refused(&posted.body));
+            if !sending.is_nothing() && (at_post || refused(&answer.body)) {
+                Evidence::CredentialRefused {
+                    at: AuthStage::TokenServer,
+                }
+            } else {
+                Evidence::Rejected(Rejection::TokenStatus)
+            }
+        }
+        _ => Evidence::ServerError { token_server: true },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::Hidden;
+    use http::{HeaderMap, StatusCode};
+
+    fn credential(user: &str, password: &str, identity: &str) -> Credential {
+        Credential {
+            username: Hidden::new(user),
+            password: Hidden::new(password),
+            identity_token: Hidden::new(identity),
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            method: Method::GET,
+            url: Url::parse("https://t.example/token").unwrap(),
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: body.as_bytes().to_vec(),
+            truncated: false,
+        }
+    }
+
+    #[test]
+    fn what_of_a_credential_is_sent() {
+        assert!(Sending::of(None).is_nothing());
+        assert!(Sending::of(Some(&credential("", "", ""))).is_nothing());
+        assert!(Sending::of(Some(&credential("u", "", ""))).is_nothing());
+        assert!(Sending::of(Some(&credential("u", "", "t"))).is_nothing());
+        assert!(Sending::of(Some(&credential("", "p", ""))).is_nothing());
+        let both = credential("u", "p", "t");
+        assert!(matches!(Sending::of(Some(&both)), Sending::Password(_)));
+        let token = credential("", "", "t");
+        assert!(matches!(Sending::of(Some(&token)), Sending::Refresh(_)));
+        assert_eq!(Sending::of(Some(&both)).basic_header().unwrap(), "Basic dTpw");
+        assert!(Sending::of(Some(&both)).basic_header().unwrap().is_sensitive());
+    }
+
+    #[test]
+    fn tokens_and_what_is_none() {
+        let lifetime = |body: &str| read(body.as_bytes(), Field::Either).map(|token| token.lifetime.as_secs());
+        assert_eq!(lifetime(r#"{"token":"a"}"#), Some(54));
+        assert_eq!(lifetime(r#"{"access_token":"a","expires_in":300}"#), Some(270));
+        assert_eq!(lifetime(r#"{"token":"","access_token":"a","expires_in":3}"#), Some(0));
+        assert_eq!(lifetime(r#"{"token":"a","expires_in":99999999}"#), Some(3240));
+        assert_eq!(lifetime(r#"{"token":"a","expires_in":-1}"#), Some(54));
+        for none in [
+            "",
+            "{}",
+            "<html>",
+            r#"{"token":""}"#,
+            r#"{"token":"a\nb"}"#,
+            r#"{"token":7}"#,
+            "[]",
+        ] {
+            assert_eq!(lifetime(none), None, "{none}");
+        }
+        assert!(read(br#"{"token":"a"}"#, Field::AccessOnly).is_none());
+        assert!(read(br#"{"access_token":"a"}"#, Field::AccessOnly).is_some());
+    }
+
+    #[test]
+    fn refusals_of_token_servers() {
+        let c = credential("u", "p", "");
+        let with = Sending::of(Some(&c));
+        let without = Sending::Nothing;
+        let refused = Evidence::CredentialRefused {
+            at: AuthStage::TokenServer,
+        };
+        let required = Evidence::AuthenticationRequired {
+            at: AuthStage::TokenServer,
+        };
+        let rejected = Evidence::Rejected(Rejection::TokenStatus);
+        let broken = Evidence::ServerError { token_server: true };
+        assert_eq!(refusal(&answer(401, ""), without, None), required);
+        assert_eq!(refusal(&answer(403, ""), without, None), required);
+        assert_eq!(refusal(&answer(403, ""), with, None), refused);
+        assert_eq!(refusal(&answer(401, ""), with, Some(&answer(404, ""))), refused);
+        assert_eq!(refusal(&answer(400, ""), with, Some(&answer(401, ""))), refused);
+        assert_eq!(refusal(&answer(400, ""), with, Some(&answer(400, ""))), rejected);
+        assert_eq!(refusal(&answer(400, r#"{"error":"invalid_grant"}"#), with, None), refused);
+        assert_eq!(
+            refusal(
+                &answer(404, ""),
+                with,
+                Some(&answer(400, r#"{"errors":[{"code":"UNAUTHORIZED"}]}"#))
+            ),
+            refused
+        );
+        assert_eq!(refusal(&answer(400, r#"{"error":"invalid_grant"}"#), without, None), rejected);
+        assert_eq!(refusal(&answer(418, ""), without, None), rejected);
+        assert_eq!(refusal(&answer(429, ""), with, None), Evidence::RateLimited);
+        assert_eq!(refusal(&answer(408, ""), with, None), broken);
+        assert_eq!(refusal(&answer(503, ""), with, None), broken);
+    }
+}

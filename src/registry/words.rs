@@ -1,0 +1,267 @@
+//! A registry's own words, made safe to show: its error envelope, one line, bounded, without secrets. Pure.
+
+use serde::Deserialize;
+
+/// The longest detail, in characters.
+const LONGEST: usize = 200;
+
+/// What an error body says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Words {
+    /// `MANIFEST_UNKNOWN`.
+    pub(super) code: Option<String>,
+    /// One line for people.
+    pub(super) detail: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    errors: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    code: serde_json::Value,
+    #[serde(default)]
+    message: serde_json::Value,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
+/// The error and description of an OAuth2 token server, or the single `details`/`message` of others.
+#[derive(Deserialize)]
+struct Loose {
+    #[serde(alias = "code")]
+    error: Option<serde_json::Value>,
+    #[serde(alias = "error_description", alias = "details")]
+    message: Option<serde_json::Value>,
+}
+
+/// Reads an error body: the distribution envelope, an OAuth2 error, or plain text. HTML says nothing.
+pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
+    let text = String::from_utf8_lossy(body);
+    if let Ok(envelope) = serde_json::from_str::<Envelope>(&text)
+        && let Some(first) = envelope.errors.first()
+    {
+        let message = first.message.as_str().unwrap_or_default();
+        let extra = first.detail.as_str().unwrap_or_default();
+        let joined = if extra.is_empty() || message.contains(extra) {
+            message.to_owned()
+        } else {
+            format!("{message}: {extra}")
+        };
+        return Words {
+            code: first.code.as_str().and_then(code),
+            detail: line(&joined, secrets),
+        };
+    }
+    if let Ok(loose) = serde_json::from_str::<Loose>(&text) {
+        let error = loose.error.as_ref().and_then(serde_json::Value::as_str);
+        let message = loose.message.as_ref().and_then(serde_json::Value::as_str);
+        return Words {
+            code: error.and_then(code),
+            detail: message.or(error).and_then(|text| line(text, secrets)),
+        };
+    }
+    let start = text.trim_start();
+    if start.starts_with(['<', '{', '[']) {
+        return Words::default();
+    }
+    Words {
+        code: None,
+        detail: line(start, secrets),
+    }
+}
+
+/// A code as registries write them; anything else is no code.
+fn code(text: &str) -> Option<String> {
+    let plain = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    plain.then(|| text.to_owned())
+}
+
+/// Makes `text` fit to show: one line, no control characters, no query strings, no secrets, at most 200 characters.
+/// `None` when nothing is left.
+pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
+    // Bounded before the work below: a body may be large, and only its beginning can be shown.
+    let mut scrubbed: String = text.chars().take(LONGEST * 20).collect();
+    for secret in secrets.iter().filter(|secret| secret.len() >= 3) {
+        scrubbed = scrubbed.replace(*secret, "***");
+    }
+    let mut out = String::new();
+    let mut mask_next = false;
+    for word in scrubbed
+        .split(|c: char| c.is_whitespace() || is_unprintable(c))
+        .filter(|word| !word.is_empty())
+    {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        if mask_next || looks_like_token(word) {
+            out.push_str("***");
+        } else {
+            out.push_str(&without_query(word));
+        }
+        mask_next = ["bearer", "basic"]
+            .iter()
+            .any(|scheme| word.trim_end_matches(':').eq_ignore_ascii_case(scheme));
+    }
+    if out.is_empty() {
+        return None;
+    }
+    if out.chars().count() > LONGEST {
+        out = out.chars().take(LONGEST - 1).chain(['…']).collect();
+    }
+    Some(out)
+}
+
+/// Control characters, and those that change how the rest of a line is shown.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A JSON web token, or something else as long and as dense.
+fn looks_like_token(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    bare.find("eyJ").is_some_and(|start| bare.len() - start > 20)
+        || (bare.len() > 100 && bare.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=+.".contains(&b)))
+}
+
+/// A URL in a sentence, without userinfo and query.
+fn without_query(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else {
+        return word.to_owned();
+    };
+    let (path, closing) = match rest.split_once('?') {
+        Some((path, query)) => (
+            path,
+            query.trim_start_matches(|c: char| !matches!(c, '"' | '\'' | ')' | ']' | '>')),
+        ),
+        None => (rest, ""),
+    };
+    let (host, tail) = path.split_once('/').map_or((path, None), |(host, tail)| (host, Some(tail)));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    match tail {
+        Some(tail) => format!("{scheme}://{host}/{tail}{closing}"),
+        None => format!("{scheme}://{host}{closing}"),
+    }
+}
+
+/// Whether a refusal speaks of where the caller is (firewall, geography): then a node may fare better.
+pub(super) fn speaks_of_address(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    text.chars()
+        .take(LONGEST * 20)
+        .collect::<String>()
+        .split_whitespace()
+        // Resource paths (`projects/x/locations/y`) are names, not words.
+        .filter(|word| !word.contains('/'))
+        .flat_map(|word| word.split(|c: char| !c.is_ascii_alphanumeric()))
+        .any(|word| {
+            matches!(
+                word,
+                "ip" | "ips"
+                    | "ipv4"
+                    | "ipv6"
+                    | "address"
+                    | "addresses"
+                    | "firewall"
+                    | "country"
+                    | "countries"
+                    | "location"
+                    | "region"
+                    | "embargo"
+            ) || word.starts_with("geo")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelopes_and_other_bodies() {
+        let check = |body: &str, code: Option<&str>, detail: Option<&str>| {
+            assert_eq!(
+                read(body.as_bytes(), &[]),
+                Words {
+                    code: code.map(str::to_owned),
+                    detail: detail.map(str::to_owned)
+                },
+                "{body}"
+            );
+        };
+        check(
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
+            Some("MANIFEST_UNKNOWN"),
+            Some("manifest unknown"),
+        );
+        check(
+            r#"{"errors":[{"code":"DENIED","message":"denied","detail":"no right"}]}"#,
+            Some("DENIED"),
+            Some("denied: no right"),
+        );
+        check(r#"{"errors":[{"code":7}]}"#, None, None);
+        check(
+            r#"{"errors":[{"code":"a b\u001b[31m","message":"x\u001b[31my\nz"}]}"#,
+            None,
+            Some("x [31my z"),
+        );
+        check(
+            r#"{"error":"invalid_grant","error_description":"wrong password"}"#,
+            Some("invalid_grant"),
+            Some("wrong password"),
+        );
+        check(
+            r#"{"details":"incorrect username or password"}"#,
+            None,
+            Some("incorrect username or password"),
+        );
+        check("too many requests\r\ntry later", None, Some("too many requests try later"));
+        check("<html><body>Login</body></html>", None, None);
+        check("{broken", None, None);
+        check("", None, None);
+        check("[]", None, None);
+    }
+
+    #[test]
+    fn secrets_and_queries_do_not_pass() {
+        assert_eq!(line("user bob hunter2!", &["hunter2", "x"]).unwrap(), "user bob ***!");
+        assert_eq!(
+            line("Authorization: Bearer abc.def", &[]).unwrap(),
+            "Authorization: Bearer ***"
+        );
+        assert_eq!(line("sent Basic: Ym9iOng=", &[]).unwrap(), "sent Basic: ***");
+        assert_eq!(line("token=eyJhbGciOiJIUzI1NiIsInR5cCI6", &[]).unwrap(), "***");
+        assert_eq!(line("got \"eyJhbGciOiJIUzI1NiIsInR5cCI6\"", &[]).unwrap(), "got ***");
+        assert_eq!(
+            line("see https://u:p@h.example/a?sig=1&x=2, or (http://h?q)", &[]).unwrap(),
+            "see https://h.example/a or (http://h)"
+        );
+        assert_eq!(line("a\u{202e}b\u{0}c\td", &[]).unwrap(), "a b c d");
+        assert_eq!(line(" \n\t ", &[]), None);
+        assert_eq!(line(&"ä ".repeat(400), &[]).unwrap().chars().count(), 200);
+        assert_eq!(line(&"x".repeat(5000), &[]).unwrap(), "***");
+    }
+
+    #[test]
+    fn refusals_by_address() {
+        for body in [
+            "client with IP '1.2.3.4' is not allowed access",
+            r#"{"errors":[{"code":"DENIED","message":"not available in your country"}]}"#,
+            "blocked by geo-restriction",
+            "Firewall rule",
+        ] {
+            assert!(speaks_of_address(body.as_bytes()), "{body}");
+        }
+        for body in [
+            "Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"projects/p/locations/region/repositories/r\"",
+            "requested access to the resource is denied",
+            "pipeline shipping",
+            "",
+        ] {
+            assert!(!speaks_of_address(body.as_bytes()), "{body}");
+        }
+    }
+}
