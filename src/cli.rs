@@ -38,7 +38,7 @@ struct LogArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer AdmissionReviews over HTTPS.
+    /// Answer admission reviews over HTTPS.
     Serve(Box<serve::Args>),
     /// Make certificates for development.
     Certs(certs::Args),
