@@ -1,1 +1,246 @@
-//! (skeleton)
+//! Files and folders of manifests, and the subjects in them. Reads the disk; what it finds is judged elsewhere.
+
+use crate::report::Source;
+use crate::workload::{Workload, extract};
+use crate::yaml::{self, Document};
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest file that is read.
+const MAX_FILE: u64 = 32 << 20;
+
+/// Whether folders are walked to the bottom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Walk {
+    /// A folder's own files only.
+    Flat,
+    /// `-R`.
+    Recursive,
+}
+
+/// A document of a file.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// Where it was read from.
+    pub source: Source,
+    /// The document it is in, for the lines of its fields.
+    document: Arc<Document>,
+    /// Where it stands in the document: empty, or `items[3].` in a `List`.
+    prefix: String,
+    /// The object. Items of a `List` are objects of their own.
+    pub object: Value,
+}
+
+impl Manifest {
+    /// The line of a field, from 1.
+    pub fn line_of(&self, path: &str) -> usize {
+        self.document.line_of(&format!("{}{path}", self.prefix))
+    }
+}
+
+/// Everything that was read, and what could not be: one bad document loses nothing else.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// The objects, in the order of the files.
+    pub objects: Vec<Manifest>,
+    /// Sentences that name file, and line where there is one.
+    pub errors: Vec<String>,
+}
+
+/// Something whose images are judged.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    /// Where it was read from.
+    pub manifest: &'a Manifest,
+    /// What it uses.
+    pub workload: Workload,
+}
+
+impl Manifests {
+    /// Reads files, folders and `-` (standard input). `namespace` stands in for objects that name none.
+    pub fn read(places: &[String], walk: Walk, namespace: &str) -> Self {
+        let mut manifests = Self::default();
+        for place in places {
+            if place == "-" {
+                let mut text = String::new();
+                match std::io::stdin().take(MAX_FILE).read_to_string(&mut text) {
+                    Ok(_) => manifests.add("-", &text, namespace),
+                    Err(error) => manifests.errors.push(format!("standard input: {error}")),
+                }
+                continue;
+            }
+            let path = Path::new(place);
+            if path.is_dir() {
+                let files = files(path, walk, &mut manifests.errors);
+                for file in &files {
+                    manifests.read_file(file, namespace);
+                }
+                if files.is_empty() {
+                    manifests.errors.push(format!(
+                        "{place}: no .yaml, .yml or .json file in this folder{}",
+                        if walk == Walk::Flat {
+                            "; -R looks into its folders too"
+                        } else {
+                            ""
+                        }
+                    ));
+                }
+            } else {
+                manifests.read_file(path, namespace);
+            }
+        }
+        manifests
+    }
+
+    fn read_file(&mut self, path: &Path, namespace: &str) {
+        let name = path.display().to_string();
+        match std::fs::metadata(path) {
+            Ok(about) if about.len() > MAX_FILE => {
+                self.errors.push(format!(
+                    "{name}: {} bytes; files over {MAX_FILE} bytes are not read",
+                    about.len()
+                ));
+            }
+            Ok(_) => match std::fs::read_to_string(path) {
+                Ok(text) => self.add(&name, &text, namespace),
+                Err(error) => self.errors.push(format!("{name}: {error}")),
+            },
+            Err(error) => self.errors.push(format!("{name}: {error}")),
+        }
+    }
+
+    fn add(&mut self, file: &str, text: &str, namespace: &str) {
+        let parsed = yaml::documents(text);
+        self.errors
+            .extend(parsed.errors.iter().map(|error| format!("{file}: {error}")));
+        for document in parsed.documents {
+            let source = Source {
+                file: file.to_owned(),
+                document: document.index,
+            };
+            let document = Arc::new(document);
+            for (prefix, object) in flatten(document.value.clone(), String::new()) {
+                let object = settle(object, namespace);
+                self.objects.push(Manifest {
+                    source: source.clone(),
+                    document: Arc::clone(&document),
+                    prefix,
+                    object,
+                });
+            }
+        }
+    }
+
+    /// The objects whose images are judged.
+    pub fn subjects(&self) -> Vec<Subject<'_>> {
+        self.objects
+            .iter()
+            .filter_map(|manifest| {
+                Some(Subject {
+                    manifest,
+                    workload: extract(&manifest.object, None, "").ok()?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The items of a `List` (with their place in the document), or the object itself.
+fn flatten(value: Value, prefix: String) -> Vec<(String, Value)> {
+    let is_list = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"));
+    match value {
+        Value::Object(mut map) if is_list && map.get("items").is_some_and(Value::is_array) => match map.remove("items") {
+            Some(Value::Array(items)) => items
+                .into_iter()
+                .enumerate()
+                .flat_map(|(at, item)| flatten(item, format!("{prefix}items[{at}].")))
+                .collect(),
+            _ => Vec::new(),
+        },
+        other => vec![(prefix, other)],
+    }
+}
+
+/// Kinds that have no namespace and that we look at.
+const CLUSTER_SCOPED: &[&str] = &["Node", "Namespace"];
+
+/// Writes the namespace that the API server would put there.
+fn settle(mut object: Value, namespace: &str) -> Value {
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if CLUSTER_SCOPED.contains(&kind) {
+        return object;
+    }
+    if let Some(map) = object.as_object_mut() {
+        let metadata = map.entry("metadata").or_insert_with(|| Value::Object(serde_json::Map::new()));
+        if let Some(metadata) = metadata.as_object_mut()
+            && metadata.get("namespace").and_then(Value::as_str).is_none_or(str::is_empty)
+        {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+    }
+    object
+}
+
+fn files(folder: &Path, walk: Walk, errors: &mut Vec<String>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                errors.push(format!("{}: {error}", folder.display()));
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            // Links to folders are not followed: they may lead in a circle.
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_folder && walk == Walk::Recursive {
+                folders.push(path);
+            } else if !is_folder
+                && path
+                    .extension()
+                    .and_then(|ending| ending.to_str())
+                    .is_some_and(|e| matches!(e, "yaml" | "yml" | "json"))
+            {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_flattened_and_namespaces_settled() {
+        let list = serde_json::json!({"kind": "List", "items": [
+            {"kind": "Pod", "metadata": {"name": "a"}}, {"kind": "PodList", "items": [{"kind": "Pod", "metadata": {"namespace": "x"}}]},
+            {"kind": "Node", "metadata": {"name": "n"}}]});
+        let all: Vec<(String, Value)> = flatten(list, String::new())
+            .into_iter()
+            .map(|(prefix, object)| (prefix, settle(object, "shop")))
+            .collect();
+        let shown: Vec<(&str, Option<&str>)> = all
+            .iter()
+            .map(|(prefix, object)| (prefix.as_str(), object["metadata"]["namespace"].as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("items[0].", Some("shop")),
+                ("items[1].items[0].", Some("x")),
+                ("items[2].", None)
+            ]
+        );
+    }
+}
