@@ -41,7 +41,7 @@ struct LogArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Answer AdmissionReviews over HTTPS.
+    /// Answer admission reviews over HTTPS.
     Serve(Box<serve::Args>),
     /// Judge manifests and images, as the webhook would.
     Check(Box<check::Args>),

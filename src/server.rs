@@ -61,7 +61,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(5),
-            idle: Duration::from_secs(120),
+            idle: Duration::from_mins(2),
             body: Duration::from_secs(5),
             body_bytes: 8 << 20,
             answer: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long a development certificate holds.
-const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+const LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Arguments of `certs`.
 #[derive(Debug, clap::Args)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long the certificate of `--tls-dev` holds: it dies with the process anyway.
-const DEV_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+const DEV_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 /// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub struct Args {
     /// The certificate's key (PEM); read again when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_KEY")]
     tls_key: Option<PathBuf>,
-    /// Serve a throwaway certificate for localhost, 127.0.0.1 and ::1. For development.
+    /// Serve a throwaway certificate for localhost and the loopback addresses. For development.
     #[arg(long, env = "PULLGATE_TLS_DEV", value_parser = clap::builder::FalseyValueParser::new())]
     tls_dev: bool,
     /// With --tls-dev: write the certificate's CA to DIR/ca.crt.
@@ -53,7 +53,7 @@ pub struct Args {
     /// Ask no cluster.
     #[arg(long, env = "PULLGATE_NO_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     no_cluster: bool,
-    /// With --no-cluster: manifests of Secrets, ServiceAccounts, Nodes and Namespaces that stand for one.
+    /// With --no-cluster: a folder of manifests (secrets, service accounts, nodes, namespaces) that stands for one.
     #[arg(long, value_name = "DIR", env = "PULLGATE_FACTS")]
     facts: Option<PathBuf>,
     /// The longest that a review may take, whatever the API server allows.
@@ -241,12 +241,11 @@ fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certif
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let Generated { ca, certificate, key } = tls::generate(&names, DEV_LIFETIME)?;
     let served = Certificate::from_pem(certificate.as_bytes(), key.as_bytes(), metrics.clone())?;
-    match out {
-        Some(folder) => {
-            let path = certs::write_ca(&folder, &ca)?;
-            tracing::warn!(ca = %path.display(), "serving a throwaway certificate; clients that shall trust it need its CA");
-        }
-        None => tracing::warn!("serving a throwaway certificate; --tls-dev-out writes the CA that clients need to trust it"),
+    if let Some(folder) = out {
+        let path = certs::write_ca(&folder, &ca)?;
+        tracing::warn!(ca = %path.display(), "serving a throwaway certificate; clients that shall trust it need its CA");
+    } else {
+        tracing::warn!("serving a throwaway certificate; --tls-dev-out writes the CA that clients need to trust it");
     }
     Ok(served)
 }

@@ -63,7 +63,7 @@ impl Default for Cache {
     fn default() -> Self {
         Self {
             max_bytes: 64 << 20,
-            max_stale: Duration::from_secs(24 * 3600),
+            max_stale: Duration::from_hours(24),
         }
     }
 }
@@ -85,7 +85,7 @@ pub struct Settings {
     pub default_platforms: Option<Vec<Platform>>,
     /// Annotations (`key` or `key=value`) that take an object out of judgement.
     pub exempt_annotations: Vec<String>,
-    /// Judge every image as if its pull policy were `Always` (the AlwaysPullImages admission plugin is on; pull-semantics 2.4).
+    /// Judge every image as if its pull policy were `Always` (the `AlwaysPullImages` admission plugin is on; pull-semantics 2.4).
     pub assume_always_pull: bool,
     /// Limits of the caches.
     pub cache: Cache,
@@ -290,7 +290,7 @@ impl Reading<'_> {
         }
         let Some(https) = https else { return };
         let place = https.referenced;
-        if self.one(https, proxy_url).is_some() {
+        if self.one(https, |text| proxy_url(&text)).is_some() {
             self.unsupported(place, "proxy");
         }
     }
@@ -352,9 +352,9 @@ fn annotation(text: String) -> Result<String, String> {
     Ok(text)
 }
 
-fn proxy_url(text: String) -> Result<url::Url, String> {
+fn proxy_url(text: &str) -> Result<url::Url, String> {
     // The text is not repeated: a proxy's URL may carry a password.
-    let url = url::Url::parse(&text).map_err(|_| "this is not a URL; write it as http://proxy:3128".to_owned())?;
+    let url = url::Url::parse(text).map_err(|_| "this is not a URL; write it as http://proxy:3128".to_owned())?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         _ => Err("a proxy's URL begins with http:// or https:// and names a host".to_owned()),

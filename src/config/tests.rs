@@ -21,7 +21,7 @@ fn nothing_given_is_the_defaults() {
     let defaults = Settings::default();
     assert!(defaults.node_credentials.contains(&"*.pkg.dev".to_owned()));
     assert_eq!(defaults.cache.max_bytes, 67_108_864);
-    assert_eq!(defaults.cache.max_stale, Duration::from_secs(86_400));
+    assert_eq!(defaults.cache.max_stale, Duration::from_hours(24));
     assert_eq!(defaults.default_platforms, None);
 }
 
@@ -62,14 +62,14 @@ workloads: []
             assume_always_pull: true,
             cache: Cache {
                 max_bytes: 128 << 20,
-                max_stale: Duration::from_secs(5400)
+                max_stale: Duration::from_mins(90)
             },
         }
     );
     let serve = settings.registry(Face::Serve);
     assert_eq!(serve.reach, Reach::Listed(allow));
     assert_eq!(serve.cache_bytes, 128 << 20);
-    assert_eq!(serve.max_stale, Duration::from_secs(5400));
+    assert_eq!(serve.max_stale, Duration::from_mins(90));
     assert_eq!(settings.registry(Face::Check).reach, Reach::Everything);
 }
 
@@ -374,11 +374,11 @@ mod files {
             },
         ));
         let count = |reason: &str| {
-            let line = format!("pullgate_reloads_total{{reason=\"{reason}\"}} ");
+            let prefix = format!("pullgate_reloads_total{{reason=\"{reason}\"}} ");
             metrics
                 .encode()
                 .lines()
-                .find_map(|l| l.strip_prefix(&line).and_then(|n| n.parse::<u32>().ok()))
+                .find_map(|l| l.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok()))
         };
         let until = async |reason: &str| {
             for _ in 0..100 {

@@ -1,6 +1,6 @@
 //! Whether files changed, by their content.
 //!
-//! Polled, not watched: the kubelet swaps a symbolic link above the files of a mounted Secret or ConfigMap, which a watch on the file
+//! Polled, not watched: the kubelet swaps a symbolic link above the files of a mounted Secret, which a watch on the file
 //! itself never sees.
 
 use sha2::{Digest, Sha256};

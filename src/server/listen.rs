@@ -43,7 +43,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// A client that does not trust our certificate is reported this often at most.
-const DISTRUST_EVERY: Duration = Duration::from_secs(60);
+const DISTRUST_EVERY: Duration = Duration::from_mins(1);
 
 /// Whether a port's connections show in the metrics: the webhook's do, a scraper's own would only be noise.
 #[derive(Debug, Clone)]
@@ -303,15 +303,14 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
         () = asked.notified() => None,
         () = reached(&mut stage, Stage::Draining) => None,
     };
-    let result = match finished {
-        Some(result) => result,
-        None => {
-            // Idle ones close at once, the others after their answer.
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                result = connection.as_mut() => result,
-                () = never_spoke(&progress) => return,
-            }
+    let result = if let Some(result) = finished {
+        result
+    } else {
+        // Idle ones close at once, the others after their answer.
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            result = connection.as_mut() => result,
+            () = never_spoke(&progress) => return,
         }
     };
     // hyper says nothing of an error before the first byte of a request.

@@ -25,30 +25,34 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 /// A child that does not outlive its test.
-struct Serving {
-    child: Child,
-    webhook: SocketAddr,
-    plain: SocketAddr,
-    rest: std::thread::JoinHandle<String>,
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+struct Serving {
+    child: Guarded,
+    webhook: SocketAddr,
+    plain: SocketAddr,
+    rest: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Serving {
     fn start(arguments: &[&str]) -> Self {
-        let mut child = pullgate()
-            .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--no-cluster", "--drain-delay", "0s"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut child = Guarded(
+            pullgate()
+                .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+                .args(["--log-format", "json", "--no-cluster", "--drain-delay", "0s"])
+                .args(arguments)
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let mut log = BufReader::new(child.0.stderr.take().unwrap());
         loop {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
@@ -65,7 +69,7 @@ impl Serving {
                     child,
                     webhook,
                     plain,
-                    rest,
+                    rest: Some(rest),
                 };
             }
         }
@@ -73,7 +77,7 @@ impl Serving {
 
     fn signal(&self, name: &str) {
         let status = Command::new("kill")
-            .args([name, &self.child.id().to_string()])
+            .args([name, &self.child.0.id().to_string()])
             .status()
             .unwrap();
         assert!(status.success());
@@ -82,7 +86,7 @@ impl Serving {
     async fn exit_code(&mut self) -> Option<i32> {
         let begin = std::time::Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child.0.try_wait().unwrap() {
                 return status.code();
             }
             assert!(begin.elapsed() < SOON, "it does not end");
@@ -105,9 +109,7 @@ async fn it_serves_with_a_throwaway_certificate_and_a_signal_ends_it_with_zero()
         drop(stream);
         serving.signal(signal);
         assert_eq!(serving.exit_code().await, Some(0), "{signal}");
-        let rest = std::mem::replace(&mut serving.rest, std::thread::spawn(String::new))
-            .join()
-            .unwrap();
+        let rest = serving.rest.take().unwrap().join().unwrap();
         assert!(rest.contains("told to stop"), "{rest}");
         assert!(rest.contains("\"message\":\"stopped\""), "{rest}");
     }
@@ -126,10 +128,10 @@ async fn generated_certificates_can_be_served() {
         "--out",
         out.to_str().unwrap(),
     ];
-    let made = run(&arguments);
-    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let first = run(&arguments);
+    assert_eq!(first.status.code(), Some(0), "{first:?}");
     let path = |name: &str| out.join(name).display().to_string();
-    let listed = String::from_utf8(made.stdout).unwrap();
+    let listed = String::from_utf8(first.stdout).unwrap();
     assert_eq!(
         listed.lines().collect::<Vec<_>>(),
         [path("ca.crt"), path("tls.crt"), path("tls.key")]

@@ -131,7 +131,7 @@ async fn an_oversized_head_is_refused() {
         .unwrap();
     assert_eq!(Answer::read(&mut stream).await.status, 431);
     let mut stream = server.tls().await;
-    let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    let many = "X: y\r\n".repeat(100);
     stream.write_all(&head("/validate", &many)).await.unwrap();
     assert_eq!(Answer::read(&mut stream).await.status, 431);
 }

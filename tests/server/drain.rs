@@ -90,15 +90,15 @@ async fn a_full_server_stops_too() {
     let mut server = Running::start(Limits {
         connections: 3,
         handshake: Duration::from_secs(2),
-        first_byte: Duration::from_secs(60),
+        first_byte: Duration::from_mins(1),
         head: Duration::from_secs(2),
         ..limits()
     })
     .await;
     let _raw = TcpStream::connect(server.webhook).await.unwrap();
     let _open = connect(server.webhook, &server.ca).await.unwrap();
-    let mut begun = connect(server.webhook, &server.ca).await.unwrap();
-    begun.write_all(b"POST /val").await.unwrap();
+    let mut half = connect(server.webhook, &server.ca).await.unwrap();
+    half.write_all(b"POST /val").await.unwrap();
     let _queued = TcpStream::connect(server.webhook).await.unwrap();
     server.tell_to_stop();
     let begin = std::time::Instant::now();

@@ -1,9 +1,17 @@
 //! The server over real sockets and real TLS: limits, rotation, drain. The reviewer is a scripted closure; what it would judge is
 //! other tests' concern.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed; clippy knows that only inside #[test]"
+)]
+
 mod binary;
 mod bodies;
 mod connections;
+mod deploy;
 mod drain;
 mod rotation;
 mod support;

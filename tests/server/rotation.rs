@@ -20,9 +20,9 @@ async fn watched(lay_out: impl Fn(&Path, &Generated)) -> Watched {
     lay_out(dir.path(), &first);
     let (certificate, key) = (dir.path().join("tls.crt"), dir.path().join("tls.key"));
     let metrics = Metrics::new();
-    let served = Certificate::from_files(&certificate, &key, metrics.clone()).await.unwrap();
-    let watching = tokio::spawn(served.clone().watch(certificate, key));
-    let server = Running::with(limits(), served, metrics, first.ca.clone(), Readiness::default()).await;
+    let hot = Certificate::from_files(&certificate, &key, metrics.clone()).await.unwrap();
+    let watching = tokio::spawn(hot.clone().watch(certificate, key));
+    let server = Running::with(limits(), hot, metrics, first.ca.clone(), Readiness::default()).await;
     Watched {
         server,
         dir,

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) fn made() -> Generated {
-    generate(&["localhost".to_owned(), "127.0.0.1".to_owned()], Duration::from_secs(3600)).unwrap()
+    generate(&["localhost".to_owned(), "127.0.0.1".to_owned()], Duration::from_hours(1)).unwrap()
 }
 
 /// Limits short enough for tests.
@@ -28,7 +28,7 @@ pub(crate) fn limits() -> Limits {
         handshake: Duration::from_millis(600),
         first_byte: Duration::from_millis(800),
         head: Duration::from_millis(600),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         body: Duration::from_millis(700),
         answer: Duration::from_millis(1500),
         write: Duration::from_millis(700),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Clocks differ: the period of validity begins this long ago.
-const BACKDATED: Duration = Duration::from_secs(300);
+const BACKDATED: Duration = Duration::from_mins(5);
 
 /// A CA made for one certificate, and that certificate. The CA's key is gone: nothing else can be signed in its name.
 pub struct Generated {

@@ -1,6 +1,6 @@
 use super::*;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 fn made(names: &[&str]) -> Generated {
     generate(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(), 30 * DAY).unwrap()

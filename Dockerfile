@@ -1,0 +1,34 @@
+# syntax=docker/dockerfile:1
+# A small image with one binary: `docker build -t pullgate .`
+#
+# Not built where this project is developed (no container engine can pull base images there): the binary's needs were read off it
+# instead (glibc, a CA bundle, nothing written to disk). Report a build that fails.
+
+FROM rust:1.95-slim-bookworm AS build
+# A C compiler for aws-lc-sys; cmake and nasm are not needed for this target.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev ca-certificates \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Dependencies first, in a layer of their own: they change seldom and take most of the time.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && echo 'fn main() {}' > src/main.rs \
+ && touch src/lib.rs \
+ && cargo build --locked --release \
+ && rm -rf src
+COPY src src
+# The stand-ins above are newer than the copied sources: without this, cargo would think them built.
+RUN find src -name '*.rs' -exec touch {} + \
+ && cargo build --locked --release
+
+# glibc and nothing to log in with. Same Debian release as the build stage: the binary is linked against its glibc.
+FROM gcr.io/distroless/cc-debian12:nonroot
+# The roots that registries are checked against. (The base image has them too; this says that they are needed.)
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/target/release/pullgate /usr/local/bin/pullgate
+# By number, so that `runAsNonRoot` can be checked without a look into the image.
+USER 65532:65532
+EXPOSE 8443 8080
+ENTRYPOINT ["/usr/local/bin/pullgate"]
+CMD ["serve"]
