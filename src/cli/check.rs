@@ -9,12 +9,13 @@ use crate::gate::Gate;
 use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
-use crate::report::{self, Entry, Source, json, text};
+use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
-use crate::workload::{FieldPath, ImageUse, ObjectId, PodKind, PodNeeds, Role, Template, Workload, default_pull_policy};
+use crate::workload::pod::{PodKind, PullPolicy};
+use crate::workload::{FieldPath, ImageUse, ObjectId, PodNeeds, Role, Template, Workload};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
@@ -217,7 +218,7 @@ fn lone(image: &str, namespace: &str) -> Workload {
         name: String::new(),
         role: Role::Container,
         image: image.to_owned(),
-        pull_policy: default_pull_policy(image),
+        pull_policy: PullPolicy::default_for(image),
         unchanged: false,
     };
     Workload {

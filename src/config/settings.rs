@@ -159,6 +159,7 @@ impl Settings {
             cache_bytes: self.cache.max_bytes,
             max_stale: self.cache.max_stale,
             look_up_limit: LOOK_UP_LIMIT,
+            ..registry::Settings::default()
         }
     }
 }
