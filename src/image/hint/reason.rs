@@ -18,6 +18,9 @@ pub(super) fn of(name: &str) -> Option<String> {
     if name.contains(char::is_whitespace) {
         return Some("remove the white space inside the name".to_owned());
     }
+    if name.starts_with('[') && !name.contains('/') {
+        return Some("name a repository after the host".to_owned());
+    }
     let (left, digest) = name
         .split_once('@')
         .map_or((name, None), |(left, digest)| (left, Some(digest)));

@@ -45,6 +45,7 @@ impl Repairs {
     pub(super) fn run(&mut self) {
         self.invisible();
         self.wrapping();
+        self.pasted();
         self.scheme();
         self.spaces();
         self.slashes();
@@ -83,6 +84,19 @@ impl Repairs {
             (false, _) => "remove the quotation marks around the name",
         };
         self.replace(bare.to_owned(), what);
+    }
+
+    /// The words before the name, where a whole line was pasted.
+    fn pasted(&mut self) {
+        for line in ["image:", "docker pull", "podman pull", "crictl pull", "nerdctl pull"] {
+            let rest = self
+                .name
+                .strip_prefix(line)
+                .filter(|rest| rest.starts_with(char::is_whitespace));
+            if let Some(rest) = rest.map(|rest| rest.trim().to_owned()) {
+                self.replace(rest, format!("remove `{line}`"));
+            }
+        }
     }
 
     /// `https://`, `docker://`, `oci://` …
@@ -175,7 +189,8 @@ impl Repairs {
             .split_once('@')
             .map_or((last, String::new()), |(left, digest)| (left, format!("@{digest}")));
         let mut parts: Vec<&str> = left.split(':').collect();
-        if parts.len() < 3 {
+        // An address in brackets has colons of its own.
+        if parts.len() < 3 || left.starts_with('[') {
             return;
         }
         // The last part stays: a colon at the end is another matter.

@@ -49,6 +49,8 @@ fn white_space_and_quotes() {
     check("nginx: 1.25", "white space inside", Some("nginx:1.25"));
     check("ghcr.io /org / app", "white space inside", Some("ghcr.io/org/app"));
     check("nginx latest", "white space inside", None);
+    check("image: nginx:1", "remove `image:`", Some("nginx:1"));
+    check("docker pull nginx:1", "remove `docker pull`", Some("nginx:1"));
     check("nginx\u{200b}:1.25", "U+200B", Some("nginx:1.25"));
     check("\u{feff}nginx", "U+FEFF", Some("nginx"));
     check("nginx\u{a0}", "white space", Some("nginx"));
@@ -181,6 +183,7 @@ fn hosts_and_paths() {
     check("foo..bar", "rename `foo..bar`", None);
     check("ghcr.io/-org/app", "rename `-org`", None);
     check("ghcr.io/org/app_:1", "rename `app_`", None);
+    check("[::1]:5000", "name a repository", None);
     check("foo,bar", "remove `,`", None);
     check(
         &format!("docker.io/{}", "a".repeat(255)),
