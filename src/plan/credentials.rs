@@ -52,7 +52,10 @@ impl Purse {
                 purse.may_come = template.kind == PodKind::Template && account != "default";
             }
             Some(Visible::Seen(None)) | None => {
-                purse.hide(format!("service account \"{}\" is not among the given manifests", escape(account)));
+                purse.hide(format!(
+                    "service account \"{}\" is not among the given manifests",
+                    escape(account)
+                ));
             }
             Some(Visible::Hidden(why)) => purse.hide(why.clone()),
         }

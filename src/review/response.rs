@@ -46,13 +46,12 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
             if !warnings.is_empty() {
                 response["warnings"] = warnings.into();
             }
-            let mut causes: Vec<&str> = images
-                .iter()
-                .flat_map(|judged| &judged.judgement.findings)
-                .map(|finding| finding.cause.name())
-                .collect();
-            causes.sort_unstable();
-            causes.dedup();
+            let mut causes: Vec<&str> = Vec::new();
+            for finding in images.iter().flat_map(|judged| &judged.judgement.findings) {
+                if !causes.contains(&finding.cause.name()) {
+                    causes.push(finding.cause.name());
+                }
+            }
             if !causes.is_empty() {
                 annotations["causes"] = causes.join(",").into();
             }

@@ -175,7 +175,7 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             suggestions: Vec::new(),
         });
     }
-    findings.extend(secret_findings(case, Outlook::Pulls, None));
+    findings.extend(secret_findings(case, Outlook::Pulls));
     let mut judgement = Judgement::from_findings(findings);
     judgement.digest = Some(facts.digest.clone());
     judgement.platforms = platforms::served(&facts.content);
@@ -189,7 +189,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
     let tried = tried(case.tried);
     let topic = Topic {
         reference: case.reference,
-        tried: &tried,
+        tried: tried.as_deref(),
         namespace: case.namespace,
     };
     let (cause, base) = base(&primary.evidence);
@@ -211,7 +211,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
     };
     // The secret explains the refusal, so it comes first.
     let mut findings = if hinges_on_credentials(primary) {
-        secret_findings(case, outlook, finding.kubelet.as_ref())
+        secret_findings(case, outlook)
     } else {
         Vec::new()
     };
@@ -236,14 +236,10 @@ fn primary<'a>(failures: &[&'a Failure]) -> Option<&'a Failure> {
         .copied()
 }
 
-fn tried(attempts: &[Tried<'_>]) -> String {
+fn tried(attempts: &[Tried<'_>]) -> Option<String> {
     let mut with: Vec<&str> = attempts.iter().filter_map(|tried| tried.with).collect();
     with.dedup();
-    if with.is_empty() {
-        "no credential".to_owned()
-    } else {
-        with.join(" and ")
-    }
+    (!with.is_empty()).then(|| with.join(" and "))
 }
 
 fn annotate(message: &mut String, notes: &[String]) {
@@ -273,7 +269,7 @@ fn kubelet(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
 }
 
 /// What the pull secrets have to do with it. `outlook` is the pull's own.
-fn secret_findings(case: &Case<'_>, outlook: Outlook, kubelet: Option<&Kubelet>) -> Vec<Finding> {
+fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
     let registry = escape(case.reference.registry());
     let namespace = escape(case.namespace);
     let goes_on = if outlook == Outlook::Pulls {
@@ -286,7 +282,8 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook, kubelet: Option<&Kubelet>)
         outlook,
         message,
         fix,
-        kubelet: kubelet.cloned(),
+        // The kubelet ignores the others without an event.
+        kubelet: None,
         evidence: Proof {
             host: Some(case.reference.registry().to_owned()),
             ..Proof::default()
@@ -296,11 +293,19 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook, kubelet: Option<&Kubelet>)
     case.secrets
         .iter()
         .filter_map(|note| match note {
-            SecretNote::Missing { name } => Some(finding(
-                Cause::PullSecretMissing,
-                format!("pull secret \"{}\" is not in namespace \"{namespace}\"{goes_on}", escape(name)),
-                format!("create secret \"{}\" in namespace \"{namespace}\", or remove it from imagePullSecrets", escape(name)),
-            )),
+            SecretNote::Missing { name } => {
+                let name = escape(name);
+                let missing = finding(
+                    Cause::PullSecretMissing,
+                    format!("pull secret \"{name}\" is not in namespace \"{namespace}\"{goes_on}"),
+                    format!("create secret \"{name}\" in namespace \"{namespace}\", or remove it from imagePullSecrets"),
+                );
+                let message = format!(
+                    "Unable to retrieve some image pull secrets ({name}); attempting to pull the image may not succeed."
+                );
+                let kubelet = Kubelet { reason: "FailedToRetrieveImagePullSecret".to_owned(), message };
+                Some(Finding { kubelet: Some(kubelet), ..missing })
+            }
             SecretNote::WrongType { name, kind } => Some(finding(
                 Cause::PullSecretWrongType,
                 format!(

@@ -82,8 +82,14 @@ pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
     let _ = write!(text, "\n{indent}{}: {}", finding.cause.name(), finding.message);
     if let Some(kubelet) = &finding.kubelet {
         let end = tail(&kubelet.message);
-        let dots = if end.len() == kubelet.message.len() { ":" } else { " ..." };
-        let _ = write!(text, "\n{indent}the kubelet would show: {}{dots} {end}", kubelet.reason);
+        let reason = &kubelet.reason;
+        let _ = if *reason == kubelet.message {
+            write!(text, "\n{indent}the kubelet would show: {reason}")
+        } else if end.len() == kubelet.message.len() {
+            write!(text, "\n{indent}the kubelet would show: {reason}: {end}")
+        } else {
+            write!(text, "\n{indent}the kubelet would show: {reason} ... {end}")
+        };
     }
     let _ = write!(text, "\n{indent}fix: {}", finding.fix);
 }

@@ -58,7 +58,7 @@ fn the_denial_of_the_design() {
     let failure = failure(Evidence::TagUnknown { repository_exists: true });
     let topic = Topic {
         reference: &reference,
-        tried: "no credential",
+        tried: None,
         namespace: "shop",
     };
     let finding = Finding {

@@ -7,17 +7,17 @@ use std::fmt::Write as _;
 
 /// What the words depend on beside the failure itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Topic<'a> {
+pub(super) struct Topic<'a> {
     /// The image.
-    pub reference: &'a Reference,
-    /// Which credentials were tried, as a phrase: `no credential`, `secret "regcred"`.
-    pub tried: &'a str,
+    pub(super) reference: &'a Reference,
+    /// Which credentials were tried, as a phrase: `secret "regcred"`; `None` for an anonymous attempt.
+    pub(super) tried: Option<&'a str>,
     /// The namespace, for the fix.
-    pub namespace: &'a str,
+    pub(super) namespace: &'a str,
 }
 
 /// The first sentence: what, and why.
-pub fn what(failure: &Failure, topic: Topic<'_>) -> String {
+pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
     let repository = escape(topic.reference.repository());
     let target = match topic.reference.target() {
         Target::Tag(tag) => format!("tag \"{tag}\""),
@@ -25,7 +25,10 @@ pub fn what(failure: &Failure, topic: Topic<'_>) -> String {
     };
     let said = said(failure);
     let host = escape(&failure.host);
-    let tried = topic.tried;
+    let with = topic
+        .tried
+        .map_or_else(|| "without a credential".to_owned(), |tried| format!("with {tried}"));
+    let tried = topic.tried.unwrap_or("the credential");
     match &failure.evidence {
         Evidence::RepositoryUnknown => format!("{host} has no repository \"{repository}\"{said}"),
         Evidence::TagUnknown { repository_exists: true } => {
@@ -38,10 +41,10 @@ pub fn what(failure: &Failure, topic: Topic<'_>) -> String {
         }
         Evidence::DigestUnknown => format!("{host} has no manifest {target} in repository \"{repository}\"{said}"),
         Evidence::AuthenticationRequired { .. } => {
-            format!("{host} asks for authentication: \"{repository}\" does not exist or is not readable with {tried}{said}")
+            format!("{host} asks for authentication: \"{repository}\" does not exist or is not readable {with}{said}")
         }
         Evidence::InsufficientScope { .. } => {
-            format!("\"{repository}\" at {host} does not exist or is not readable with {tried}{said}")
+            format!("\"{repository}\" at {host} does not exist or is not readable {with}{said}")
         }
         Evidence::CredentialRefused { at } => {
             let by = match at {
@@ -58,7 +61,7 @@ pub fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Forbidden { .. } => match failure.status {
             Some(412) => format!("{host} blocks this image by a rule of its own (unsigned or vulnerable, for instance){said}"),
             Some(451) => format!("{host} withholds this image for legal reasons{said}"),
-            _ => format!("{host} forbids reading \"{repository}\" with {tried}{said}"),
+            _ => format!("{host} forbids reading \"{repository}\" {with}{said}"),
         },
         Evidence::Rejected(rejection) => {
             let why = match rejection {
@@ -66,7 +69,7 @@ pub fn what(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::NoUsableChallenge => {
                     format!("{host} answers 401 without a challenge that a container runtime can answer")
                 }
-                Rejection::UnauthorizedAgain => format!("{host} answers 401 again, with a fresh token ({tried})"),
+                Rejection::UnauthorizedAgain => format!("{host} answers 401 again, with a fresh token ({with})"),
                 Rejection::TokenStatus => format!("the token server {host} rejects the request"),
                 Rejection::NoToken => format!("the token server {host} gave no usable token"),
                 Rejection::RedirectLoop => format!("{host} redirects more than 10 times"),
@@ -179,7 +182,7 @@ fn said(failure: &Failure) -> String {
 }
 
 /// What to do next.
-pub fn fix(failure: &Failure, topic: Topic<'_>) -> String {
+pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
     let host = escape(&failure.host);
     let registry = escape(topic.reference.registry());
     let repository = escape(topic.reference.repository());
@@ -212,10 +215,8 @@ pub fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             or(topic.namespace, "of the pod")
         ),
         Evidence::CredentialRefused { .. } => {
-            format!(
-                "renew {} for {registry}, or remove its entry if the image is public",
-                topic.tried
-            )
+            let tried = topic.tried.unwrap_or("the credential");
+            format!("renew {tried} for {registry}, or remove its entry if the image is public")
         }
         Evidence::Forbidden { address_bound: true, .. } => {
             format!("check that the nodes' addresses are admitted by {host}")
@@ -224,8 +225,8 @@ pub fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             Some(412) => format!("ask the owners of {host} why the image is blocked (signature, scan), and push one that passes"),
             Some(451) => "use another source of the image".to_owned(),
             _ => format!(
-                "grant read access to \"{repository}\" for {}; if the nodes hold credentials for {registry}, add it to nodeCredentials",
-                topic.tried
+                "grant read access to \"{repository}\" to {}; if the nodes hold credentials for {registry}, add it to nodeCredentials",
+                topic.tried.unwrap_or("a credential, and list it as a pull secret")
             ),
         },
         Evidence::Rejected(_) => format!("ask the owners of {host}; the same request by a node gets the same answer"),
@@ -257,7 +258,7 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 }
 
 /// The reference as containerd prints it (`ParseDockerRef`: a tag beside a digest is dropped).
-pub fn containerd_reference(reference: &Reference) -> String {
+pub(super) fn containerd_reference(reference: &Reference) -> String {
     match reference.target() {
         Target::Tag(tag) => format!("{}:{tag}", reference.name()),
         Target::Digest(digest) => format!("{}@{digest}", reference.name()),
@@ -270,7 +271,7 @@ fn prefix(reference: &Reference) -> String {
 }
 
 /// What the kubelet would show for a failed pull, in the words of containerd 1.7 (pull-semantics 6.2).
-pub fn kubelet(failure: &Failure, reference: &Reference) -> Option<Kubelet> {
+pub(super) fn kubelet(failure: &Failure, reference: &Reference) -> Option<Kubelet> {
     let name = containerd_reference(reference);
     let pull = prefix(reference);
     let resolve = format!("{pull}failed to resolve reference \"{name}\": ");
@@ -437,7 +438,7 @@ fn reason_phrase(status: u16) -> &'static str {
 }
 
 /// The end of a kubelet message, past the parts that only repeat the name; what a person looks for.
-pub fn tail(message: &str) -> &str {
+pub(super) fn tail(message: &str) -> &str {
     message
         .rfind("\": ")
         .map_or(message, |at| message.get(at + 3..).unwrap_or(message))

@@ -15,8 +15,8 @@ pub(super) struct Case {
     pub(super) old: Option<Value>,
 }
 
-/// All cases, against a registry at `registry` and a port behind which nothing listens.
-pub(super) fn all(registry: &str, closed: &str) -> Vec<Case> {
+/// All cases, against a registry at `registry`, another one that throttles, and a port behind which nothing listens.
+pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
     let deployment = |name: &str, image: String| deployment(name, &image, &[]);
     let case = |title, object| Case {
         title,
@@ -64,7 +64,7 @@ pub(super) fn all(registry: &str, closed: &str) -> Vec<Case> {
             "secret that does not parse",
             self::deployment("web", &format!("{registry}/public/web:v3"), &["garbled"]),
         ),
-        case("throttled", deployment("busy", format!("{registry}/busy/app:v1"))),
+        case("throttled", deployment("busy", format!("{busy}/busy/app:v1"))),
         case("registry fails", deployment("broken", format!("{registry}/broken/app:v1"))),
         case("unreachable", deployment("away", format!("{closed}/shop/api:v2"))),
         case("private address", deployment("inside", "10.1.2.3/shop/api:v2".to_owned())),

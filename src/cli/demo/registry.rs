@@ -108,7 +108,7 @@ async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<B
     let path = request.uri().path().to_owned();
     let head = request.method() == Method::HEAD;
     let response = if path == "/token" {
-        token(request.headers())
+        token(request.method(), request.headers())
     } else {
         serve(&shelf, &path, request.headers())
     };
@@ -120,7 +120,10 @@ async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<B
 }
 
 /// The token server: anyone may have an anonymous token; a credential that is offered must be right.
-fn token(headers: &HeaderMap) -> Response<Body> {
+fn token(method: &Method, headers: &HeaderMap) -> Response<Body> {
+    if method != Method::GET {
+        return error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "ask by GET");
+    }
     match headers.get(header::AUTHORIZATION) {
         None => reply(
             StatusCode::OK,
