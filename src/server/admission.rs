@@ -38,11 +38,8 @@ pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 /// How long the API server waits when it does not say (`timeoutSeconds` defaults to 10).
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A body that is too large is read on and thrown away for this long, so that a client that writes first and reads afterwards gets to
-/// see our 413 instead of a reset connection.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
-
-/// And for so many times the limit.
+/// A body that is too large is read on and thrown away, so that a client that writes first and reads afterwards gets to see our 413
+/// instead of a reset connection: up to so many times the limit, and for as long as a body may take.
 const DISCARD_FACTOR: usize = 4;
 
 struct Door {
@@ -220,7 +217,7 @@ async fn discard(body: &mut Body, limits: &Limits) {
             }
         }
     };
-    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+    let _ = tokio::time::timeout(limits.body, reading).await;
 }
 
 /// An answer of ours: a sentence in plain text.

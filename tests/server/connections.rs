@@ -102,9 +102,9 @@ async fn an_idle_connection_is_kept() {
     let mut stream = server.tls().await;
     for _ in 0..2 {
         assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
     }
-    assert_eq!(post(&mut stream, "/validate", "sleep 1000").await.status, 200);
+    assert_eq!(post(&mut stream, "/validate", "sleep 1300").await.status, 200);
     assert_eq!(server.count("pullgate_connections"), 1);
 }
 

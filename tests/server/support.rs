@@ -25,9 +25,9 @@ pub(crate) fn made() -> Generated {
 /// Limits short enough for tests.
 pub(crate) fn limits() -> Limits {
     Limits {
-        handshake: Duration::from_millis(600),
-        first_byte: Duration::from_millis(800),
-        head: Duration::from_millis(600),
+        handshake: Duration::from_secs(1),
+        first_byte: Duration::from_millis(1200),
+        head: Duration::from_secs(1),
         idle: Duration::from_mins(1),
         body: Duration::from_millis(700),
         answer: Duration::from_millis(1500),
