@@ -67,7 +67,7 @@ cluster_cgroups() {
   if [[ $(stat -fc %T /sys/fs/cgroup 2>/dev/null) == cgroup2fs ]]; then
     echo "/sys/fs/cgroup/$cluster_cgroup"
   else
-    awk -v name="$cluster_cgroup" '$3 == "cgroup" { at[$2] = 1 }
+    awk -v name="$cluster_cgroup" '$3 ~ /^cgroup2?$/ { at[$2] = 1 }
       END { for (h in at) print (h ~ /\/pids$/ ? 0 : 1), h "/" name }' /proc/mounts | sort | cut -d ' ' -f 2
   fi
 }
