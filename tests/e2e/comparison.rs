@@ -48,7 +48,7 @@ fn the_outlook_is_what_the_kubelet_then_does() {
         if seen.fate != case.fate {
             doubts.push(format!("this case should make the kubelet say {:?}", case.fate));
         }
-        let causes = opinion.causes.join(", ");
+        let named = opinion.causes.join(", ");
         for cause in case.causes {
             if !opinion.causes.iter().any(|known| known == cause) {
                 doubts.push(format!("{cause} is not among the causes"));
@@ -58,7 +58,7 @@ fn the_outlook_is_what_the_kubelet_then_does() {
         let message = hide_addresses(&seen.message);
         writeln!(
             table,
-            "| {} | {} | {causes} | {} | {serve} | {} | {message} | {agree} |",
+            "| {} | {} | {named} | {} | {serve} | {} | {message} | {agree} |",
             case.name, opinion.outlook, opinion.verdict, seen.reason
         )
         .unwrap();

@@ -58,7 +58,7 @@ fn read(state: &Value) -> Option<Seen> {
 pub(crate) fn wait_for_all(namespace: &Namespace, count: usize) -> BTreeMap<String, Seen> {
     let mut first: BTreeMap<String, Seen> = BTreeMap::new();
     let mut polls_since_last = 0;
-    eventually("what the kubelet does with every pod", Duration::from_secs(180), || {
+    eventually("what the kubelet does with every pod", Duration::from_mins(3), || {
         for pod in namespace.list("pods") {
             let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
             let Some(seen) = read(&pod["status"]["containerStatuses"][0]["state"]) else {

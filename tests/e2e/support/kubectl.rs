@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// What a `kubectl` printed.
@@ -98,7 +99,8 @@ pub(crate) fn kubectl(arguments: &[&str], input: &str) -> Output {
 
 /// Several objects as one YAML file (JSON is YAML).
 pub(crate) fn manifest(objects: &[Value]) -> String {
-    objects.iter().map(|object| format!("---\n{object}\n")).collect()
+    let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
+    format!("---\n{}\n", documents.join("\n---\n"))
 }
 
 /// Whether the gate is asked about a namespace's objects.
@@ -110,15 +112,44 @@ pub(crate) enum Gated {
     No,
 }
 
-/// A namespace that goes when this is dropped.
+/// The cluster's nodes are common to all tests: most only read them, one adds one.
+static NODES: RwLock<()> = RwLock::new(());
+
+/// Whether other tests may run beside this one.
+enum Company {
+    Any { _nodes: RwLockReadGuard<'static, ()> },
+    None { _nodes: RwLockWriteGuard<'static, ()> },
+}
+
+/// A namespace that goes when this is dropped. One a test.
 pub(crate) struct Namespace {
     /// Its name.
     pub(crate) name: String,
+    _company: Company,
 }
 
 impl Namespace {
     /// A new namespace, with its default service account.
     pub(crate) fn new(gated: Gated) -> Self {
+        Self::create(
+            gated,
+            Company::Any {
+                _nodes: NODES.read().unwrap_or_else(PoisonError::into_inner),
+            },
+        )
+    }
+
+    /// A new namespace for a test that changes the cluster's nodes.
+    pub(crate) fn alone(gated: Gated) -> Self {
+        Self::create(
+            gated,
+            Company::None {
+                _nodes: NODES.write().unwrap_or_else(PoisonError::into_inner),
+            },
+        )
+    }
+
+    fn create(gated: Gated, company: Company) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "pullgate-e2e-{}-{}",
@@ -126,7 +157,7 @@ impl Namespace {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         kubectl(&["create", "namespace", &name], "").done();
-        let namespace = Self { name };
+        let namespace = Self { name, _company: company };
         if gated == Gated::Yes {
             namespace.gate();
         }
