@@ -23,24 +23,30 @@ pub(crate) fn pod_spec_with_secrets(image: &str, secrets: &[&str]) -> Value {
 
 /// A bare pod.
 pub(crate) fn pod(name: &str, spec: Value) -> Value {
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}});
+    pod["spec"] = spec;
+    pod
 }
 
 /// An object of `apps/v1` with one replica.
 pub(crate) fn app(kind: &str, name: &str, spec: Value) -> Value {
     let labels = json!({"app": name});
-    json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
-           "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}})
+    let mut app = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+                         "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}});
+    app["spec"]["template"]["spec"] = spec;
+    app
 }
 
 /// A job.
 pub(crate) fn job(name: &str, mut spec: Value) -> Value {
     spec["restartPolicy"] = "Never".into();
-    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": {"template": {"spec": spec}}})
+    let mut job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}});
+    job["spec"]["template"]["spec"] = spec;
+    job
 }
 
 /// A cron job that is due once a year, in the newest version that the cluster serves.
-pub(crate) fn cron_job(name: &str, mut spec: Value) -> Value {
+pub(crate) fn cron_job(name: &str, spec: Value) -> Value {
     static VERSION: LazyLock<&str> = LazyLock::new(|| {
         let known = kubectl(&["get", "--raw", "/apis/batch/v1"], "").done().stdout;
         if known.contains("\"cronjobs\"") {
@@ -49,9 +55,10 @@ pub(crate) fn cron_job(name: &str, mut spec: Value) -> Value {
             "batch/v1beta1"
         }
     });
-    spec["restartPolicy"] = "Never".into();
-    json!({"apiVersion": *VERSION, "kind": "CronJob", "metadata": {"name": name},
-           "spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {"spec": spec}}}}})
+    let mut cron_job = json!({"apiVersion": *VERSION, "kind": "CronJob", "metadata": {"name": name},
+                              "spec": {"schedule": "0 0 1 1 *"}});
+    cron_job["spec"]["jobTemplate"]["spec"] = job(name, spec)["spec"].take();
+    cron_job
 }
 
 /// A secret of this type; its one value is encoded as the API wants it.
