@@ -1,6 +1,7 @@
 //! Debian's `docker-registry`, and the images in it.
 
 use super::daemon::{Daemon, free_address};
+use std::fmt::Write as _;
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
@@ -39,10 +40,12 @@ impl Registry {
                 .expect("htpasswd (apache2-utils)");
             assert!(entry.status.success(), "{entry:?}");
             std::fs::write(folder.join("htpasswd"), entry.stdout).unwrap();
-            settings += &format!(
-                "auth: {{htpasswd: {{realm: e2e, path: \"{}\"}}}}\n",
+            writeln!(
+                settings,
+                "auth: {{htpasswd: {{realm: e2e, path: \"{}\"}}}}",
                 folder.join("htpasswd").display()
-            );
+            )
+            .unwrap();
         }
         let file = folder.join("settings.yml");
         std::fs::write(&file, settings).unwrap();
