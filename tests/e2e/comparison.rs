@@ -66,7 +66,7 @@ fn the_outlook_is_what_the_kubelet_then_does() {
     }
     println!("{table}");
     write_report(&table);
-    assert!(wrong.is_empty(), "{}\n{table}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Where an opinion and the kubelet's deed contradict each other.

@@ -43,7 +43,7 @@ fn only_what_changes_is_judged() {
 #[ignore = "needs a cluster; tests/run has one"]
 fn a_finalizer_can_be_removed_whatever_the_image() {
     let namespace = Namespace::new(Gated::No);
-    let mut deployment = app("Deployment", "old", pod_spec(&[("app", "UPPER/case")]));
+    let mut deployment = app("Deployment", "old", pod_spec(&[("app", "old/UPPER")]));
     deployment["metadata"]["finalizers"] = serde_json::json!(["pullgate.dev/e2e"]);
     deployment["spec"]["replicas"] = 0.into();
     namespace.apply(&[deployment]).done();

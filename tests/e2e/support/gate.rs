@@ -77,7 +77,7 @@ impl Gate {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {"pullgate-e2e": "on"}}});
         kubectl(&["apply", "-f", "-"], &namespace.to_string()).done();
-        let bad = pod("probe", pod_spec(&[("app", "UPPER/case:v1")])).to_string();
+        let bad = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")])).to_string();
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let output = kubectl(&["create", "--namespace", probe, "--dry-run=server", "-f", "-"], &bad);

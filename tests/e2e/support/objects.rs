@@ -34,6 +34,9 @@ pub(crate) fn app(kind: &str, name: &str, spec: Value) -> Value {
     let mut app = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
                          "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}});
     app["spec"]["template"]["spec"] = spec;
+    if kind == "StatefulSet" {
+        app["spec"]["serviceName"] = name.into();
+    }
     app
 }
 
