@@ -1,1 +1,106 @@
-//! (skeleton)
+//! The command line: one file a command.
+//!
+//! Exit codes: 0 nothing to object to, 1 something is denied, 2 the command was wrong or its input unreadable (clap's own code for
+//! usage errors, too).
+
+pub mod certs;
+pub mod serve;
+
+use crate::telemetry::log;
+use clap::{ArgAction, Parser, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Would a node be able to pull the images of this object, and if not, why?
+#[derive(Debug, Parser)]
+#[command(name = "pullgate", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What is logged, and how.
+#[derive(Debug, clap::Args)]
+struct LogArgs {
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value_t, env = "PULLGATE_LOG_FORMAT")]
+    log_format: log::Format,
+    /// Which events are logged, as `info,pullgate=debug`; `-v` is ignored then.
+    #[arg(long, global = true, value_name = "FILTER", env = "PULLGATE_LOG")]
+    log: Option<String>,
+    /// Log more; twice for still more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer AdmissionReviews over HTTPS.
+    Serve(Box<serve::Args>),
+    /// Make certificates for development.
+    Certs(certs::Args),
+}
+
+/// The exit code of a wrong command or unreadable input.
+const WRONG: u8 = 2;
+
+impl Cli {
+    /// Runs the command to its end.
+    pub async fn run(self) -> ExitCode {
+        let Self { log: options, command } = self;
+        let LogArgs {
+            log_format,
+            log: filter,
+            verbose,
+        } = options;
+        let filter = filter.as_deref().unwrap_or_else(|| log::default_filter(verbose));
+        if let Err(why) = log::start(log_format, filter) {
+            return complain(&why);
+        }
+        let ended = match command {
+            Command::Serve(args) => serve::run(*args).await,
+            Command::Certs(args) => certs::run(args),
+        };
+        ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
+    }
+}
+
+/// Says on standard error what was wrong with the command or its input; the exit code for that.
+pub fn complain(why: &str) -> ExitCode {
+    // Nobody left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "pullgate: {why}");
+    ExitCode::from(WRONG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_can_be_set_by_a_variable_of_its_name() {
+        let mut seen = 0;
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| command.get_name() == "serve")
+        {
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version")) else {
+                    continue;
+                };
+                let expect = format!("PULLGATE_{}", long.replace('-', "_").to_uppercase());
+                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(expect.as_str()), "--{long}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+    }
+}

@@ -1,1 +1,19 @@
-//! (skeleton)
+//! The settings file (`--config`): read, checked and kept fresh.
+//!
+//! In two steps, as written ([`written`]) and as meant ([`Settings`]). Every key is optional. What is wrong is reported with file,
+//! line and column, all of it at once where the YAML itself is sound. A key whose feature this version does not have is refused, not
+//! ignored: a setting without effect is worse than none.
+
+mod live;
+mod problem;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod values;
+mod watch;
+mod written;
+
+pub use live::{Live, keep_fresh};
+pub use problem::{Error, Problem};
+pub use settings::{Cache, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
+pub use watch::FileSet;

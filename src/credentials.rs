@@ -1,13 +1,19 @@
 //! Pull secrets, docker configs and the kubelet's keyring (pull-semantics 4). Pure.
 
+mod base64;
 mod docker_config;
+mod endpoint;
+mod glob;
+mod go_json;
 pub mod keyring;
+mod nearest;
 mod secret;
 
-pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg};
-pub use keyring::{Entry, Keyring, NearMiss, Source};
-pub use secret::{Contents, PullSecret, inspect};
+pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg, parse_user_config};
+pub use keyring::{Entry, Keyring, NearMiss, Source, pattern_covers};
+pub use secret::{Contents, DOCKERCFG, DOCKERCONFIGJSON, PullSecret, data_key, inspect};
 
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// Text that must not be seen: its `Debug` says nothing.
@@ -35,7 +41,7 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// What is offered to a registry, as CRI's AuthConfig carries it.
+/// What is offered to a registry, as CRI's `AuthConfig` carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Credential {
     /// User name; empty with an empty password counts as a credential for the kubelet and as anonymous for containerd.
@@ -59,10 +65,25 @@ impl fmt::Debug for Fingerprint {
 impl Credential {
     /// The fingerprint (sha256 over the length-prefixed parts).
     pub fn fingerprint(&self) -> Fingerprint {
-        todo!()
+        let mut hash = Sha256::new();
+        for part in [&self.username, &self.password, &self.identity_token] {
+            // The lengths keep ("ab", "c") apart from ("a", "bc").
+            hash.update((part.0.len() as u64).to_be_bytes());
+            hash.update(part.0.as_bytes());
+        }
+        Fingerprint(hash.finalize().into())
     }
-    /// Nothing in it that containerd would send.
+
+    /// Nothing in it that containerd would send: it takes the user name first and then needs a password beside it, and looks at
+    /// the identity token only where there is no user name (pull-semantics 4.5).
     pub fn is_anonymous(&self) -> bool {
-        todo!()
+        if self.username.is_empty() {
+            self.identity_token.is_empty()
+        } else {
+            self.password.is_empty()
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,141 @@
-//! (skeleton)
+//! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
+
+use crate::cluster::{Cluster, Facts, Object, Visible};
+use crate::config::Live;
+use crate::image::Reference;
+use crate::plan::{self, Settings, decide, doubts};
+use crate::registry::Registry;
+use crate::verdict::Judgement;
+use crate::verdict::answer::{Answer, Exemption, Judged};
+use crate::workload::Workload;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+/// The label on a namespace that takes everything in it out of pullgate's hands.
+pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
+
+/// What the settings file decides: how registries are asked, and how answers are read.
+#[derive(Debug)]
+pub struct Engine {
+    /// The door to the registries, with its caches.
+    pub registry: Registry,
+    /// What the plan needs to know.
+    pub settings: Settings,
+}
+
+/// The gate. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    engine: Live<Engine>,
+    cluster: Cluster,
+}
+
+impl Gate {
+    /// Puts the doors together. The engine may be replaced while reviews run.
+    pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
+        Self { engine, cluster }
+    }
+
+    /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
+    pub async fn judge(&self, workload: &Workload, deadline: Instant) -> Answer {
+        let engine = self.engine.load();
+        let settings = &engine.settings;
+        if let Some(exempt) = annotation(workload, settings) {
+            return Answer {
+                images: passed_over(workload),
+                exempt: Some(exempt),
+                checks: 0,
+            };
+        }
+        let namespace = &workload.object.namespace;
+        let mut facts = self.cluster.facts(namespace, &workload.templates, deadline).await;
+        let mut read_again: BTreeSet<Object> = BTreeSet::new();
+        // A second look at the cluster can bring one more secret to light (a service account that lists it), never more.
+        const ROUNDS: usize = 3;
+        let mut round = 0;
+        loop {
+            if ignored(&facts) {
+                return Answer {
+                    images: passed_over(workload),
+                    exempt: Some(Exemption::Namespace),
+                    checks: 0,
+                };
+            }
+            round += 1;
+            let plan = plan::plan(workload, &facts, settings);
+            let outcomes = engine.registry.gather(&plan.checks, deadline).await;
+            let judgements = decide(&plan, &outcomes);
+            let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
+                .into_iter()
+                .filter(|object| read_again.insert(object.clone()))
+                .collect();
+            if !doubtful.is_empty() && round < ROUNDS {
+                let fresh = self
+                    .cluster
+                    .reread(&facts, namespace, &workload.templates, &doubtful, deadline)
+                    .await;
+                if changed(&facts, &fresh) {
+                    facts = fresh;
+                    continue;
+                }
+            }
+            let checks = plan.checks.len();
+            let images = plan
+                .images
+                .into_iter()
+                .zip(judgements)
+                .map(|(planned, judgement)| Judged {
+                    image: planned.image.clone(),
+                    reference: planned.reference,
+                    judgement,
+                })
+                .collect();
+            return Answer {
+                images,
+                exempt: None,
+                checks,
+            };
+        }
+    }
+}
+
+/// Whether anything that a judgement could rest on differs.
+fn changed(before: &Facts, after: &Facts) -> bool {
+    before.namespace != after.namespace || before.service_accounts != after.service_accounts || before.secrets != after.secrets
+}
+
+fn ignored(facts: &Facts) -> bool {
+    match &facts.namespace {
+        Visible::Seen(Some(namespace)) => namespace
+            .labels
+            .iter()
+            .any(|(key, value)| (key.as_str(), value.as_str()) == IGNORE_LABEL),
+        Visible::Seen(None) | Visible::Hidden(_) => false,
+    }
+}
+
+fn annotation(workload: &Workload, settings: &Settings) -> Option<Exemption> {
+    settings.exempt_annotations.iter().find_map(|wanted| {
+        let (key, value) = wanted
+            .split_once('=')
+            .map_or((wanted.as_str(), None), |(key, value)| (key, Some(value)));
+        workload
+            .annotations
+            .iter()
+            .any(|(k, v)| k == key && value.is_none_or(|value| v == value))
+            .then(|| Exemption::Annotation(wanted.clone()))
+    })
+}
+
+fn passed_over(workload: &Workload) -> Vec<Judged> {
+    workload
+        .templates
+        .iter()
+        .flat_map(|template| &template.uses)
+        .map(|image| Judged {
+            image: image.clone(),
+            reference: Reference::parse(&image.image).ok(),
+            judgement: Judgement::allowed(),
+        })
+        .collect()
+}

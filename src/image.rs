@@ -1,11 +1,19 @@
 //! The words everyone speaks: image reference, digest, platform. Pure.
 
 mod digest;
+mod escape;
+mod grammar;
 mod hint;
 pub mod platform;
 mod reference;
+mod userinfo;
 
 pub use digest::Digest;
+pub use escape::escape;
 pub use hint::Hint;
 pub use platform::Platform;
-pub use reference::{Reference, ReferenceError, ReferenceErrorKind, Target};
+pub use reference::{Port, Reference, ReferenceError, ReferenceErrorKind, Target};
+pub use userinfo::mask_userinfo;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,17 @@
-//! The thin binary.
+//! The thin binary: parse, crypto provider, runtime, run, exit code.
 
-fn main() {}
+use clap::Parser;
+use pullgate::cli::{Cli, complain};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Named once for all: whichever features the libraries were built with, there is one provider, and it is this.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        return complain("a crypto provider was installed before ours");
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli.run()),
+        Err(error) => complain(&format!("the runtime could not be started: {error}")),
+    }
+}

@@ -1,1 +1,314 @@
-//! (skeleton)
+//! What to settle without a network, and what to ask. Pure: workload + cluster facts + settings → settled findings and
+//! de-duplicated checks, and afterwards outcomes → judgements.
+
+mod audience;
+mod credentials;
+mod decide;
+mod settled;
+
+pub use decide::{decide, doubts};
+
+use crate::cluster::Facts;
+use crate::credentials::keyring::pattern_covers;
+use crate::credentials::{Credential, Fingerprint};
+use crate::image::{Platform, Reference, platform::Personality};
+use crate::registry::{Check, Depth};
+use crate::verdict::Finding;
+use crate::verdict::judge::SecretNote;
+use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::soften::{Context, Owner, Presence};
+use crate::workload::{ImageUse, PullPolicy, Role, Template, Workload, kinds};
+use credentials::Purse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Whether admission has already settled a Pod's service account and pull secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// `serve`: a Pod that lists no secret has none.
+    #[default]
+    HasRun,
+    /// `check`: it is still to come, for Pods too.
+    StillToCome,
+}
+
+/// The platforms to judge for where no node says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Platforms {
+    /// The nodes', else those that selectors name, else a guess of linux/amd64 that denies nothing.
+    Guess,
+    /// The nodes', else those that selectors name, else these.
+    Default(Vec<Platform>),
+    /// These, whatever the nodes are (`--platform`).
+    Exactly(Vec<Platform>),
+}
+
+/// What the settings say to the plan.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Patterns of registries whose credentials the nodes may hold.
+    pub node_credentials: Vec<String>,
+    /// Platforms where no node is known.
+    pub platforms: Platforms,
+    /// Whether an `AlwaysPullImages` plugin makes every pull policy `Always`.
+    pub assume_always_pull: AlwaysPull,
+    /// The node-level docker config: tried after the pod's secrets, as the kubelet does.
+    pub docker_config: Arc<Vec<(String, Credential)>>,
+    /// The docker config of the user of `check`: stands in for what could not be seen, and proves nothing.
+    pub stand_in: Arc<Vec<(String, Credential)>>,
+    /// Whether admission has run.
+    pub admission: Admission,
+    /// Annotations (`key` or `key=value`) that exempt an object.
+    pub exempt_annotations: Vec<String>,
+}
+
+/// `assumeAlwaysPull`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AlwaysPull {
+    /// The written policy holds.
+    #[default]
+    AsWritten,
+    /// Every pod pulls every time.
+    Assumed,
+}
+
+/// The plan for one object.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The namespace of the object.
+    pub namespace: &'a str,
+    /// Every image use, in the order of the object's fields.
+    pub images: Vec<Planned<'a>>,
+    /// What to ask the registries, each question once.
+    pub checks: Vec<Check>,
+}
+
+/// One image use, planned.
+#[derive(Debug)]
+pub struct Planned<'a> {
+    /// The use.
+    pub image: &'a ImageUse,
+    /// Its template.
+    pub template: &'a Template,
+    /// The reference, where it parses.
+    pub reference: Option<Reference>,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What comes next for an image.
+#[derive(Debug)]
+pub enum Next {
+    /// An UPDATE left it as it was, or a controller of a judged kind made the object: allowed without a look.
+    PassedOver,
+    /// Settled without a network.
+    Settled(Vec<Finding>),
+    /// Ask the registry.
+    Ask {
+        /// Index into [`Plan::checks`].
+        check: usize,
+        /// What its judgement depends on beside the answer.
+        case: Box<Known>,
+    },
+}
+
+/// What is known about an image before the registry answers.
+#[derive(Debug)]
+pub struct Known {
+    /// What may soften the outlook.
+    pub context: Context,
+    /// About the pull secrets.
+    pub secrets: Vec<SecretNote>,
+    /// Who has to pull it.
+    pub audience: Arc<Audience>,
+    /// What uses it.
+    pub used_by: Use,
+    /// A finding that stops the pull before it starts, unless the nodes hold the image.
+    pub poison: Option<Finding>,
+}
+
+/// Plans one object.
+pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+    let mut plan = Plan {
+        namespace: &workload.object.namespace,
+        images: Vec::new(),
+        checks: Vec::new(),
+    };
+    let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
+    let ownership = ownership(workload);
+    for template in &workload.templates {
+        let scene = Scene {
+            audience: Arc::new(audience::audience(&template.needs.scheduling, facts, settings)),
+            purse: Purse::of(template, facts, settings.admission),
+            owner: if ownership == Ownership::Other {
+                Owner::Stranger
+            } else {
+                Owner::Nobody
+            },
+            template,
+            facts,
+            settings,
+        };
+        for image in &template.uses {
+            let (reference, next) = if image.unchanged || ownership == Ownership::Judged {
+                (Reference::parse(&image.image).ok(), Next::PassedOver)
+            } else {
+                scene.plan(image, &mut plan.checks, &mut known_checks, plan.namespace)
+            };
+            plan.images.push(Planned {
+                image,
+                template,
+                reference,
+                next,
+            });
+        }
+    }
+    plan
+}
+
+/// Whose object it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    /// Nobody's.
+    None,
+    /// Of a controller whose own object is judged: denying here would only loop.
+    Judged,
+    /// Of another controller.
+    Other,
+}
+
+fn ownership(workload: &Workload) -> Ownership {
+    match &workload.controller {
+        None => Ownership::None,
+        Some((api_version, kind)) if kinds::find(api_version, kind).is_some() => Ownership::Judged,
+        Some(_) => Ownership::Other,
+    }
+}
+
+/// Everything that the images of one template share.
+struct Scene<'a> {
+    template: &'a Template,
+    facts: &'a Facts,
+    settings: &'a Settings,
+    audience: Arc<Audience>,
+    purse: Purse,
+    owner: Owner,
+}
+
+impl Scene<'_> {
+    fn plan(
+        &self,
+        image: &ImageUse,
+        checks: &mut Vec<Check>,
+        known_checks: &mut HashMap<(Reference, Vec<Fingerprint>), usize>,
+        namespace: &str,
+    ) -> (Option<Reference>, Next) {
+        let reference = match Reference::parse(&image.image) {
+            Ok(reference) => reference,
+            Err(error) => {
+                let finding = settled::invalid_name(image, self.template.kind, &error, self.owner);
+                return (None, Next::Settled(vec![finding]));
+            }
+        };
+        let policy = match (image.pull_policy, self.settings.assume_always_pull) {
+            (_, AlwaysPull::Assumed) => PullPolicy::Always,
+            (written, AlwaysPull::AsWritten) => written,
+        };
+        if policy == PullPolicy::Never {
+            let finding = settled::never_pulled(image, &reference, &self.template.needs.scheduling, self.facts);
+            return (Some(reference), Next::Settled(finding.into_iter().collect()));
+        }
+        let name = reference.name();
+        let node_credentials = self
+            .settings
+            .node_credentials
+            .iter()
+            .any(|pattern| pattern_covers(pattern, &name));
+        let presence = match policy {
+            PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
+            PullPolicy::IfNotPresent => audience::presence(
+                &reference,
+                &self.template.needs.scheduling,
+                self.facts,
+                self.purse.holds_any(),
+            ),
+        };
+        let poison = self
+            .purse
+            .malformed
+            .as_ref()
+            .map(|(secret, error)| settled::malformed_secret(secret, error, namespace, self.facts, self.owner));
+        let poison = match poison {
+            Some(finding) if presence == Presence::Nowhere => return (Some(reference), Next::Settled(vec![finding])),
+            other => other,
+        };
+        let (credentials, secrets) = self.purse.offers(&name, self.settings);
+        let personalities = personalities(&self.audience);
+        let context = Context {
+            node_credentials,
+            short_name: personalities.contains(&Personality::CriO) && is_short(&image.image),
+            presence,
+            owner: self.owner,
+            secret_may_come: self.purse.may_come,
+            hidden: self.purse.hidden.clone(),
+            personalities,
+        };
+        let key = (
+            reference.clone(),
+            credentials.iter().map(|offer| offer.credential.fingerprint()).collect(),
+        );
+        let check = *known_checks.entry(key).or_insert_with(|| {
+            checks.push(Check {
+                reference: reference.clone(),
+                credentials,
+                depth: Depth::Manifest,
+            });
+            checks.len() - 1
+        });
+        let used_by = match image.role {
+            Role::Init | Role::Container | Role::Ephemeral => Use::Container,
+            Role::Volume => Use::Volume,
+        };
+        let known = Known {
+            context,
+            secrets,
+            audience: Arc::clone(&self.audience),
+            used_by,
+            poison,
+        };
+        (
+            Some(reference),
+            Next::Ask {
+                check,
+                case: Box::new(known),
+            },
+        )
+    }
+}
+
+fn personalities(audience: &Audience) -> Vec<Personality> {
+    let mut all: Vec<Personality> = match audience.origin {
+        crate::verdict::platforms::Origin::Nodes => audience
+            .groups
+            .iter()
+            .flat_map(|group| group.personalities.iter().copied())
+            .collect(),
+        crate::verdict::platforms::Origin::Selectors
+        | crate::verdict::platforms::Origin::Configured
+        | crate::verdict::platforms::Origin::Assumed => Vec::new(),
+    };
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// A name without a registry (`nginx`, `team/app`), as written.
+fn is_short(image: &str) -> bool {
+    match image.split_once('/') {
+        None => true,
+        Some((first, _)) => !first.contains(['.', ':']) && first != "localhost" && !first.bytes().any(|b| b.is_ascii_uppercase()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,7 @@
-//! (skeleton)
+//! AdmissionReview v1, in and out. Pure: bytes to a question, an answer to bytes.
+
+mod request;
+mod response;
+
+pub use request::{Bad, Operation, Review, parse};
+pub use response::{Outcome, respond};

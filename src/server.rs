@@ -1,1 +1,244 @@
-//! (skeleton)
+//! HTTPS for the API server, and a plain port for probes and scrapers.
+//!
+//! What a caller can do wrong ends here: connections, handshakes, heads and bodies have limits of their own, a handler that panics or
+//! overruns still answers. What a review is, this room does not know: bytes go to the [`Reviewer`], its [`Reply`] goes back.
+//!
+//! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future ends. Then `/readyz` says no, connections are
+//! accepted for [`Limits::drain_delay`] more (the cluster needs that long to send new ones elsewhere), the port closes, reviews in
+//! flight are answered, and `run` returns.
+
+pub mod admission;
+pub mod health;
+mod listen;
+mod patience;
+pub mod tls;
+
+pub use admission::{Reply, Reviewer};
+pub use health::Readiness;
+
+use crate::telemetry::Metrics;
+use listen::Port;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// What callers may use of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections on the webhook port. One more makes the oldest finish what it does and close.
+    pub connections: usize,
+    /// From the TCP connection to the end of the TLS handshake.
+    pub handshake: Duration,
+    /// From the handshake to the first byte of a request.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between requests. Over the 90 s after which Go's HTTP client, and so the API server, gives up an idle connection by itself: who
+    /// closes first risks to meet a request on its way.
+    pub idle: Duration,
+    /// From the end of the head to the end of the body.
+    pub body: Duration,
+    /// Size of a body, in bytes. An object is 3 MiB at most, and an update carries two.
+    pub body_bytes: usize,
+    /// From the head of a request to its answer, body included; then 503. A longer `?timeout=` does not extend it.
+    pub answer: Duration,
+    /// How long a client may leave our answer unread.
+    pub write: Duration,
+    /// How long connections are still accepted once the server was told to stop.
+    pub drain_delay: Duration,
+    /// How long reviews in flight may take after that.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            handshake: Duration::from_secs(5),
+            first_byte: Duration::from_secs(10),
+            head: Duration::from_secs(5),
+            idle: Duration::from_secs(120),
+            body: Duration::from_secs(5),
+            body_bytes: 8 << 20,
+            answer: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+            drain_delay: Duration::from_secs(3),
+            drain: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Scrapers and probes: a handful, never a crowd.
+const PLAIN_CONNECTIONS: usize = 64;
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Options {
+    /// Address of the webhook port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address of the port for `/metrics`, `/healthz` and `/readyz`.
+    pub metrics_listen: SocketAddr,
+    /// What is shown in the TLS handshake.
+    pub certificate: tls::Certificate,
+    /// What `/readyz` asks, beside the certificate and whether we are leaving.
+    pub readiness: Readiness,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+    /// What callers may use.
+    pub limits: Limits,
+}
+
+/// How far a server's life is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Answering.
+    Serving,
+    /// Told to stop: not ready, but still answering whoever comes.
+    Leaving,
+    /// No new connection; the open ones finish their request.
+    Draining,
+    /// Out of time: connections are dropped.
+    Closed,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Every connection finished by itself.
+    Drained,
+    /// Some were cut off at the end of [`Limits::drain`].
+    CutOff,
+}
+
+/// A server could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken, not ours, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The TLS library refuses its settings.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] rustls::Error),
+}
+
+/// A server with its ports open: connections queue up from here on, and are answered by [`Server::run`].
+#[derive(Debug)]
+pub struct Server {
+    webhook: Port,
+    plain: Port,
+    webhook_address: SocketAddr,
+    metrics_address: SocketAddr,
+    stage: watch::Sender<Stage>,
+    /// The plain port stays open while the webhook port drains.
+    plain_stage: watch::Sender<Stage>,
+    limits: Limits,
+}
+
+impl Server {
+    /// Opens both ports.
+    pub async fn bind(options: Options, reviewer: Reviewer) -> Result<Self, BindError> {
+        let Options {
+            listen,
+            metrics_listen,
+            certificate,
+            readiness,
+            metrics,
+            limits,
+        } = options;
+        let (stage, watched) = watch::channel(Stage::Serving);
+        let (plain_stage, plain_watched) = watch::channel(Stage::Serving);
+        let (webhook, webhook_address) = open(listen).await?;
+        let (plain, metrics_address) = open(metrics_listen).await?;
+        let tls = certificate.server_config().map_err(BindError::Tls)?;
+        let readiness = readiness.with("certificate", move || certificate.check());
+        Ok(Self {
+            webhook: Port::new(
+                webhook,
+                Some(TlsAcceptor::from(tls)),
+                admission::routes(reviewer, metrics.clone(), limits),
+                limits,
+                listen::Counted::Yes(metrics.clone()),
+                watched.clone(),
+            ),
+            plain: Port::new(
+                plain,
+                None,
+                health::routes(metrics, readiness, watched),
+                Limits {
+                    connections: PLAIN_CONNECTIONS,
+                    ..limits
+                },
+                listen::Counted::No,
+                plain_watched,
+            ),
+            webhook_address,
+            metrics_address,
+            stage,
+            plain_stage,
+            limits,
+        })
+    }
+
+    /// Where the webhook port is.
+    pub fn webhook_address(&self) -> SocketAddr {
+        self.webhook_address
+    }
+
+    /// Where the plain port is.
+    pub fn metrics_address(&self) -> SocketAddr {
+        self.metrics_address
+    }
+
+    /// Answers until `stop` ends, then leaves as the room's head says. The plain port closes last, so that the last look at `/readyz`
+    /// and `/metrics` is answered.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Ended {
+        let Self {
+            webhook,
+            plain,
+            webhook_address: _,
+            metrics_address: _,
+            stage,
+            plain_stage,
+            limits,
+        } = self;
+        let mut plain = tokio::spawn(plain.run());
+        let mut accepting = tokio::spawn(webhook.run());
+        stop.await;
+        tracing::info!(
+            drain_delay_ms = u64::try_from(limits.drain_delay.as_millis()).unwrap_or(u64::MAX),
+            "told to stop: not ready from now on"
+        );
+        stage.send_replace(Stage::Leaving);
+        tokio::time::sleep(limits.drain_delay).await;
+        stage.send_replace(Stage::Draining);
+        let ended = match tokio::time::timeout(limits.drain, &mut accepting).await {
+            Ok(_) => Ended::Drained,
+            Err(_) => Ended::CutOff,
+        };
+        stage.send_replace(Stage::Closed);
+        if ended == Ended::CutOff {
+            tracing::warn!("reviews in flight were cut off: they took longer than the drain allows");
+            // Dropping a connection takes no time; a task that still does not end is not waited for.
+            let _ = tokio::time::timeout(Duration::from_secs(1), accepting).await;
+        }
+        plain_stage.send_replace(Stage::Draining);
+        let _ = tokio::time::timeout(Duration::from_secs(1), &mut plain).await;
+        plain_stage.send_replace(Stage::Closed);
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+async fn open(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let fail = |source| BindError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    Ok((listener, bound))
+}

@@ -1,5 +1,7 @@
 //! Metric families (all begin with `pullgate_`) and the log subscriber. No labels that a user of the cluster can choose.
 
+pub mod log;
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -37,6 +39,11 @@ struct CacheLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    code: u16,
+}
+
 /// All metrics. Cheap to clone; one per process.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
@@ -56,6 +63,8 @@ struct Families {
     reloads: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
     connections: Gauge,
+    connection_ends: Family<ReasonLabels, Counter>,
+    responses: Family<CodeLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -82,6 +91,8 @@ impl Metrics {
             reloads: Family::default(),
             certificate_expiry: Gauge::default(),
             connections: Gauge::default(),
+            connection_ends: Family::default(),
+            responses: Family::default(),
             registry: Registry::default(),
         };
         registry.register("reviews", "Reviews answered, by verdict", families.reviews.clone());
@@ -124,15 +135,26 @@ impl Metrics {
             "Reloads of certificates and settings, by outcome",
             families.reloads.clone(),
         );
-        registry.register(
+        registry.register_with_unit(
             "certificate_expiry_timestamp",
             "When the served certificate ends (Unix time)",
+            Unit::Seconds,
             families.certificate_expiry.clone(),
         );
         registry.register(
             "connections",
             "Open connections on the webhook port",
             families.connections.clone(),
+        );
+        registry.register(
+            "connection_ends",
+            "Connections on the webhook port that did not end by themselves, by reason",
+            families.connection_ends.clone(),
+        );
+        registry.register(
+            "responses",
+            "HTTP answers on the webhook port, by status code",
+            families.responses.clone(),
         );
         Self(Arc::new(Families { registry, ..families }))
     }
@@ -204,5 +226,15 @@ impl Metrics {
     /// A connection ended.
     pub fn connection_closed(&self) {
         self.0.connections.dec();
+    }
+
+    /// A connection ended for a reason of ours, from a closed list: `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
+    pub fn connection_ended(&self, reason: &'static str) {
+        self.0.connection_ends.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A request on the webhook port was answered. Only codes that we write ourselves occur.
+    pub fn responded(&self, code: http::StatusCode) {
+        self.0.responses.get_or_create(&CodeLabels { code: code.as_u16() }).inc();
     }
 }

@@ -1,11 +1,21 @@
 //! From evidence to outlook, cause and finding; from findings to a verdict. Pure.
 
+pub mod answer;
 pub mod cause;
 pub mod evidence;
 pub mod finding;
+pub mod judge;
+pub mod message;
 pub mod outlook;
+pub mod platforms;
+pub mod soften;
+mod words;
 
 pub use cause::Cause;
 pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
-pub use finding::{Finding, Kubelet};
+pub use finding::{Finding, Kubelet, Proof};
+pub use judge::Judgement;
 pub use outlook::{Outlook, Verdict};
+
+#[cfg(test)]
+mod tests;

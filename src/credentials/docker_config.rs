@@ -1,22 +1,214 @@
 //! `.dockerconfigjson` and `.dockercfg`, parsed as the kubelet parses them (pull-semantics 4.3).
 
-use super::Credential;
+use super::go_json::{self, Kind};
+use super::{Credential, Hidden, base64, endpoint};
+use std::collections::HashMap;
 
 /// The kubelet's parser refused the document: its text, which is what a pod's status then shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The kubelet's text (`illegal base64 data at input byte 4`).
     pub text: String,
-    /// The key under `auths` that is at fault, where it is one entry.
+    /// The key under `auths` that is at fault, where it is one entry; userinfo in it is masked.
     pub entry: Option<String>,
 }
 
-/// Parses `{"auths": {...}}`; entries in document order.
-pub fn parse_docker_config(_json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
-    todo!()
+impl ParseError {
+    fn document(text: String) -> Self {
+        Self { text, entry: None }
+    }
+}
+
+/// Whether `identitytoken` counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tokens {
+    /// The kubelet's Secret parser does not know it.
+    Ignored,
+    /// Docker's own file, as its user's tools read it.
+    Kept,
+}
+
+/// The `Struct` and `Field` that Go names in a type error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// `{"auths": {...}}`.
+    Config,
+    /// The legacy map itself.
+    Map,
+}
+
+/// Parses `{"auths": {...}}`; entries in document order (Go's own order is random). A key that stands twice holds its last value.
+///
+/// # Errors
+/// The first error in document order, as `encoding/json` reports it: one bad entry refuses the whole document.
+pub fn parse_docker_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
+    config(json, Tokens::Ignored)
 }
 
 /// Parses the legacy form, the map itself.
-pub fn parse_dockercfg(_json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
-    todo!()
+///
+/// # Errors
+/// As [`parse_docker_config`].
+pub fn parse_dockercfg(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
+    go_json::check(json).map_err(ParseError::document)?;
+    let mut entries = Entries::default();
+    entries.read(json, Shape::Map, Tokens::Ignored)?;
+    Ok(entries.list)
+}
+
+/// Parses a user's own `config.json`, as docker's tools read it: `identitytoken` counts, and an entry with nothing in it is left out
+/// (it only says that a credential store holds the credential).
+///
+/// # Errors
+/// As [`parse_docker_config`].
+pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
+    let mut entries = config(json, Tokens::Kept)?;
+    entries.retain(|(_, credential)| *credential != Credential::default());
+    Ok(entries)
+}
+
+fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {
+    go_json::check(json).map_err(ParseError::document)?;
+    let mut entries = Entries::default();
+    match go_json::kind(json) {
+        Kind::Null => {}
+        Kind::Object => {
+            for (key, value) in go_json::members(json) {
+                if go_json::same_field(&key, "auths") {
+                    entries.read(value, Shape::Config, tokens)?;
+                } else if go_json::same_field(&key, "HttpHeaders") {
+                    headers(value)?;
+                }
+            }
+        }
+        other => return Err(ParseError::document(into_value(other, "credentialprovider.DockerConfigJSON"))),
+    }
+    Ok(entries.list)
+}
+
+/// Entries in document order; a later value of a key replaces an earlier one.
+#[derive(Default)]
+struct Entries {
+    list: Vec<(String, Credential)>,
+    places: HashMap<String, usize>,
+}
+
+impl Entries {
+    fn read(&mut self, map: &[u8], shape: Shape, tokens: Tokens) -> Result<(), ParseError> {
+        match go_json::kind(map) {
+            // In Go `null` empties a map that an earlier `auths` has filled.
+            Kind::Null => *self = Self::default(),
+            Kind::Object => {
+                for (key, value) in go_json::members(map) {
+                    let credential = entry(value, shape, tokens).map_err(|text| ParseError {
+                        text,
+                        entry: Some(endpoint::masked(&key)),
+                    })?;
+                    match self.places.get(&key).and_then(|&place| self.list.get_mut(place)) {
+                        Some(slot) => slot.1 = credential,
+                        None => {
+                            self.places.insert(key.clone(), self.list.len());
+                            self.list.push((key, credential));
+                        }
+                    }
+                }
+            }
+            other => {
+                return Err(ParseError::document(match shape {
+                    Shape::Config => into_field(other, "DockerConfigJSON.auths", "credentialprovider.DockerConfig"),
+                    Shape::Map => into_value(other, "credentialprovider.DockerConfig"),
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One entry. The error is the kubelet's text.
+fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, String> {
+    const TYPE: &str = "credentialprovider.dockerConfigEntryWithAuth";
+    let kind = go_json::kind(value);
+    match (kind, shape) {
+        (Kind::Null, _) => return Ok(Credential::default()),
+        (Kind::Object, _) => {}
+        (_, Shape::Config) => return Err(into_field(kind, "DockerConfigJSON.auths", TYPE)),
+        (_, Shape::Map) => return Err(into_value(kind, TYPE)),
+    }
+    // username, password, email (only its type counts), auth, and docker's identitytoken.
+    let mut fields = [const { String::new() }; 5];
+    let names = ["username", "password", "email", "auth", "identitytoken"];
+    let known = match tokens {
+        Tokens::Ignored => 4,
+        Tokens::Kept => 5,
+    };
+    for (key, value) in go_json::members(value) {
+        for (name, field) in names
+            .iter()
+            .zip(&mut fields)
+            .take(known)
+            .filter(|(name, _)| go_json::same_field(&key, name))
+        {
+            match go_json::kind(value) {
+                Kind::String => *field = go_json::string(value),
+                Kind::Null => {}
+                other => {
+                    // Since Go 1.24 the path goes from the outermost struct to the field.
+                    let path = match shape {
+                        Shape::Config => format!("DockerConfigJSON.auths.{name}"),
+                        Shape::Map => format!("dockerConfigEntryWithAuth.{name}"),
+                    };
+                    return Err(into_field(other, &path, "string"));
+                }
+            }
+        }
+    }
+    let [username, password, _, auth, token] = fields;
+    let (username, password) = if auth.is_empty() {
+        (username, password)
+    } else {
+        split_auth(&auth)?
+    };
+    Ok(Credential {
+        username: Hidden::new(username),
+        password: Hidden::new(password),
+        identity_token: Hidden::new(token),
+    })
+}
+
+/// `base64(username:password)`.
+fn split_auth(auth: &str) -> Result<(String, String), String> {
+    let decoded = base64::decode_auth(auth).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
+    let colon = decoded
+        .iter()
+        .position(|&byte| byte == b':')
+        .ok_or_else(|| "unable to parse auth field, must be formatted as base64(username:password)".to_owned())?;
+    let (username, password) = decoded.split_at(colon);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((text(username), text(password.get(1..).unwrap_or_default())))
+}
+
+/// `HttpHeaders` is not used, but its type still decides whether the document parses: a map of strings.
+fn headers(value: &[u8]) -> Result<(), ParseError> {
+    const FIELD: &str = "DockerConfigJSON.HttpHeaders";
+    match go_json::kind(value) {
+        Kind::Null => Ok(()),
+        Kind::Object => go_json::members(value)
+            .into_iter()
+            .try_for_each(|(_, header)| match go_json::kind(header) {
+                Kind::Null | Kind::String => Ok(()),
+                other => Err(ParseError::document(into_field(other, FIELD, "string"))),
+            }),
+        other => Err(ParseError::document(into_field(other, FIELD, "map[string]string"))),
+    }
+}
+
+fn into_value(kind: Kind, go_type: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {go_type}", kind.word())
+}
+
+fn into_field(kind: Kind, field: &str, go_type: &str) -> String {
+    format!(
+        "json: cannot unmarshal {} into Go struct field {field} of type {go_type}",
+        kind.word()
+    )
 }

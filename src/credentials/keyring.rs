@@ -1,6 +1,12 @@
 //! The kubelet's keyring: key normalisation, matching and order (pull-semantics 4.4).
 
 use super::Credential;
+use super::endpoint::{self, Endpoint};
+use super::glob::Label;
+use super::nearest;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
 
 /// Where a credential came from; shown to people, never its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,10 +17,20 @@ pub enum Source {
     DockerConfig,
 }
 
+/// `Secret regcred`, `the docker config`.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::DockerConfig => f.write_str("the docker config"),
+        }
+    }
+}
+
 /// A credential under its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key as written under `auths`.
+    /// The key as written under `auths`; userinfo in it is masked, so that it may be shown.
     pub key: String,
     /// Where it came from.
     pub source: Source,
@@ -25,42 +41,172 @@ pub struct Entry {
 /// A key that came close to a repository, and why it does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearMiss {
-    /// The key as written.
+    /// The key as written; userinfo in it is masked.
     pub key: String,
     /// Where it stands.
     pub source: Source,
     /// Why it does not match, as a clause: `its port is 5000, the image's registry has none`.
     pub why: String,
+    /// The key that would match, where it is clear which one was meant.
+    pub suggestion: Option<String>,
 }
 
 /// All credentials of a pod.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
+    /// In the order added.
     entries: Vec<Entry>,
+    /// By normalised key, last key first: the order in which the kubelet looks at them.
+    index: BTreeMap<Reverse<Vec<u8>>, Slot>,
 }
 
+/// One normalised key.
+#[derive(Debug, Clone)]
+struct Slot {
+    /// `None` for a key that cannot be read as a host a second time: nothing matches it.
+    pattern: Option<Pattern>,
+    /// Places in `entries`, in the order added.
+    places: Vec<usize>,
+}
+
+/// The key under which the kubelet looks for Docker Hub's credentials when nothing else matches.
+pub(super) const HUB_KEY: &[u8] = b"index.docker.io";
+
 impl Keyring {
-    /// Adds the entries of one source, in document order.
-    pub fn add(&mut self, _source: &Source, _entries: &[(String, Credential)]) {
-        todo!()
+    /// Adds the entries of one source, in document order. A key that the kubelet cannot parse as a URL is kept for [`Self::nearest`]
+    /// only.
+    pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
+        for (key, credential) in entries {
+            if let Some(normal) = normalize(key) {
+                let place = self.entries.len();
+                self.index
+                    .entry(Reverse(normal))
+                    .or_insert_with_key(|Reverse(normal)| Slot {
+                        pattern: Pattern::parse(normal),
+                        places: Vec::new(),
+                    })
+                    .places
+                    .push(place);
+            }
+            self.entries.push(Entry {
+                key: endpoint::masked(key),
+                source: source.clone(),
+                credential: credential.clone(),
+            });
+        }
     }
-    /// The credentials for a repository (normalised name, `docker.io/library/nginx`), in the order the kubelet tries them.
-    /// Duplicates kept.
-    pub fn lookup(&self, _name: &str) -> Vec<&Entry> {
-        todo!()
+
+    /// The credentials for a repository (normalised name, `docker.io/library/nginx`), in the order the kubelet tries them: keys in
+    /// reverse byte order, the entries of one key in the order added. Duplicates kept.
+    pub fn lookup(&self, name: &str) -> Vec<&Entry> {
+        let target = Endpoint::parse(name.as_bytes());
+        let mut found: Vec<usize> = self
+            .index
+            .values()
+            .filter(|slot| matches!((&slot.pattern, &target), (Some(pattern), Some(target)) if pattern.covers(target)))
+            .flat_map(|slot| slot.places.iter().copied())
+            .collect();
+        if found.is_empty() && is_hub(name) {
+            found.extend(
+                self.index
+                    .get(&Reverse(HUB_KEY.to_vec()))
+                    .iter()
+                    .flat_map(|slot| &slot.places),
+            );
+        }
+        found.into_iter().filter_map(|place| self.entries.get(place)).collect()
     }
-    /// The key that comes closest to matching, when [`Self::lookup`] finds none.
-    pub fn nearest(&self, _name: &str) -> Option<NearMiss> {
-        todo!()
+
+    /// The key that comes closest to matching, when [`Self::lookup`] finds none. `None` where no key resembles the repository.
+    pub fn nearest(&self, name: &str) -> Option<NearMiss> {
+        nearest::nearest(&self.entries, name)
     }
+
+    /// Every entry, in the order added.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Whether there is no entry at all.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
 
-/// Whether the kubelet's `matchImages`-style pattern (`*.dkr.ecr.*.amazonaws.com`) covers a repository; `*` alone covers all.
-/// Used for `nodeCredentials`.
-pub fn pattern_covers(_pattern: &str, _name: &str) -> bool {
-    todo!()
+/// The key under which the kubelet files an entry: `http://` or `https://` and userinfo dropped, `/v1` and `/v2` before a further
+/// slash too, a lone slash too. `None` where it is no URL: the kubelet then skips the entry.
+fn normalize(key: &str) -> Option<Vec<u8>> {
+    let rest = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(key);
+    let location = endpoint::parse(rest.as_bytes())?;
+    let mut path = location.path.as_slice();
+    if path.starts_with(b"/v1/") || path.starts_with(b"/v2/") {
+        path = path.get(3..).unwrap_or_default();
+    }
+    let mut normal = location.host;
+    if path != b"/" {
+        normal.extend_from_slice(path);
+    }
+    Some(normal)
+}
+
+/// Whether the kubelet takes a repository for one of Docker Hub: an unqualified name, or one on `docker.io` or `index.docker.io`.
+pub(super) fn is_hub(name: &str) -> bool {
+    match name.split_once('/') {
+        Some(("docker.io" | "index.docker.io", _)) => true,
+        Some((first, _)) => !first.is_empty() && !first.contains(['.', ':']),
+        None => !name.is_empty(),
+    }
+}
+
+/// Whether one key, as written, would serve a repository.
+pub(super) fn serves(key: &str, name: &str) -> bool {
+    let (Some(normal), Some(target)) = (normalize(key), Endpoint::parse(name.as_bytes())) else {
+        return false;
+    };
+    Pattern::parse(&normal).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
+}
+
+/// A key or a `matchImages` pattern.
+#[derive(Debug, Clone)]
+struct Pattern {
+    /// `None` for a malformed label, which matches nothing.
+    labels: Vec<Option<Label>>,
+    port: String,
+    path: Vec<u8>,
+}
+
+impl Pattern {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let Endpoint { labels, port, path } = Endpoint::parse(text)?;
+        Some(Self {
+            labels: labels.iter().map(|label| Label::parse(label)).collect(),
+            port,
+            path,
+        })
+    }
+
+    /// Ports equal, as many labels, every label matched, the path a prefix.
+    fn covers(&self, target: &Endpoint) -> bool {
+        self.port == target.port
+            && self.labels.len() == target.labels.len()
+            && target.path.starts_with(&self.path)
+            && self
+                .labels
+                .iter()
+                .zip(&target.labels)
+                .all(|(label, text)| label.as_ref().is_some_and(|label| label.matches(text)))
+    }
+}
+
+/// Whether the kubelet's `matchImages`-style pattern (`*.dkr.ecr.*.amazonaws.com`, optionally with a port and a path prefix) covers a
+/// repository; ports must be equal, absent is not 443. `*` alone covers all, which is ours. Used for `nodeCredentials`.
+pub fn pattern_covers(pattern: &str, name: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let target = Endpoint::parse(name.as_bytes());
+    matches!((Pattern::parse(pattern.as_bytes()), target), (Some(pattern), Some(target)) if pattern.covers(&target))
 }

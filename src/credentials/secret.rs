@@ -1,6 +1,11 @@
 //! A Secret as a source of credentials.
 
-use super::{Credential, Hidden, ParseError};
+use super::{Credential, Hidden, ParseError, parse_docker_config, parse_dockercfg};
+
+/// The type of a pull secret; its data stands under [`data_key`].
+pub const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
+/// The type of a pull secret of the legacy form.
+pub const DOCKERCFG: &str = "kubernetes.io/dockercfg";
 
 /// A Secret, reduced to what a pull needs. Its data is hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +34,30 @@ pub enum Contents {
     Malformed(ParseError),
 }
 
-/// Looks into a Secret as the kubelet does (4.2, 4.3).
-pub fn inspect(_secret: &PullSecret) -> Contents {
-    todo!()
+/// The data key that the kubelet reads in a Secret of this type; `None` for types that it ignores (4.2).
+pub fn data_key(kind: &str) -> Option<&'static str> {
+    match kind {
+        DOCKERCONFIGJSON => Some(".dockerconfigjson"),
+        DOCKERCFG => Some(".dockercfg"),
+        _ => None,
+    }
+}
+
+/// Looks into a Secret as the kubelet does (4.2, 4.3). A pull secret whose key is missing or empty is ignored by the kubelet without
+/// a word; here it has no entries.
+pub fn inspect(secret: &PullSecret) -> Contents {
+    let parsed = match secret.kind.as_str() {
+        DOCKERCONFIGJSON | DOCKERCFG if secret.data.is_empty() => Ok(Vec::new()),
+        DOCKERCONFIGJSON => parse_docker_config(secret.data.expose().as_bytes()),
+        DOCKERCFG => parse_dockercfg(secret.data.expose().as_bytes()),
+        _ => {
+            return Contents::WrongType {
+                kind: secret.kind.clone(),
+            };
+        }
+    };
+    match parsed {
+        Ok(entries) => Contents::Usable(entries),
+        Err(error) => Contents::Malformed(error),
+    }
 }

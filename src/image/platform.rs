@@ -1,5 +1,9 @@
 //! Platforms, normalised and matched as containerd/platforms does (pull-semantics 5.5).
 
+mod matching;
+mod windows;
+
+use super::escape::escape;
 use std::fmt;
 
 /// An operating system, an architecture and their refinements, as written in an index, a config or a flag.
@@ -40,33 +44,176 @@ pub enum Fit {
 }
 
 impl Platform {
-    /// Parses `os/arch[/variant]` (`linux/arm64/v8`), normalised. The error is a sentence for the reader.
-    pub fn parse(_text: &str) -> Result<Self, String> {
-        todo!()
+    /// Parses `os/arch[/variant]` (`linux/arm64/v8`), normalised; `windows(10.0.20348)/amd64` carries an os.version.
+    /// The error is a sentence for the reader.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refuse = || {
+            format!(
+                "\"{}\" is no platform: write os/architecture or os/architecture/variant, such as linux/arm64",
+                escape(text)
+            )
+        };
+        let parts: Vec<&str> = text.split('/').take(4).collect();
+        let (os, architecture, variant) = match parts.as_slice() {
+            [os, architecture] => (*os, *architecture, ""),
+            [os, architecture, variant] if !variant.is_empty() => (*os, *architecture, *variant),
+            _ => return Err(refuse()),
+        };
+        let (os, os_version) = match os.split_once('(') {
+            Some((os, version)) => (os, version.strip_suffix(')').filter(|v| is_word(v)).ok_or_else(refuse)?),
+            None => (os, ""),
+        };
+        if !is_word(os) || !is_word(architecture) || (!variant.is_empty() && !is_word(variant)) {
+            return Err(refuse());
+        }
+        let platform = Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.to_owned(),
+            os_version: os_version.to_owned(),
+            os_features: Vec::new(),
+        };
+        Ok(platform.normalized())
     }
+
+    /// The platform of a node, from what its object tells: aliases resolved, but an `arm` without variant stays without, as the
+    /// node's variant is not known then (pull-semantics 7.1).
+    pub fn of_node(os: &str, architecture: &str, os_version: &str) -> Self {
+        let mut platform = Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            os_version: os_version.to_owned(),
+            ..Self::default()
+        }
+        .normalized();
+        if architecture.eq_ignore_ascii_case("arm") {
+            platform.variant.clear();
+        }
+        platform
+    }
+
     /// The normal form (`x86_64` → `amd64`, `aarch64` → `arm64`, `arm` → `arm/v7` …).
     pub fn normalized(&self) -> Self {
-        todo!()
+        let mut os_features = self.os_features.clone();
+        os_features.sort_unstable();
+        os_features.dedup();
+        let os = match self.os.to_lowercase().as_str() {
+            "macos" => "darwin".to_owned(),
+            os => os.to_owned(),
+        };
+        let (architecture, variant) = normal_architecture(&self.architecture.to_lowercase(), &self.variant.to_lowercase());
+        Self {
+            os,
+            architecture,
+            variant,
+            os_version: self.os_version.clone(),
+            os_features,
+        }
     }
+
     /// `unknown/unknown`: an attestation entry, filtered out by every runtime.
     pub fn is_unknown(&self) -> bool {
-        todo!()
+        self.os.eq_ignore_ascii_case("unknown") && self.architecture.eq_ignore_ascii_case("unknown")
     }
-    /// Whether a node of platform `self` takes an index entry that declares `entry`, over the personalities it may have.
+
+    /// Whether a node of platform `self` takes an index entry that declares `entry`, over the personalities it may have
+    /// (none given: over all).
     /// `self.variant` empty on `arm` means that the variant is not known (node objects do not tell it).
-    pub fn takes(&self, _entry: &Platform, _personalities: &[Personality]) -> Fit {
-        todo!()
+    pub fn takes(&self, entry: &Platform, personalities: &[Personality]) -> Fit {
+        matching::fit(self, entry, if personalities.is_empty() { ALL } else { personalities })
     }
 }
 
-/// `os/arch[/variant]`, and `(os.version)` for Windows builds.
+/// Architecture and variant in their normal form (containerd/platforms `normalizeArch`); both are lower case already.
+fn normal_architecture(architecture: &str, variant: &str) -> (String, String) {
+    let (architecture, variant) = match (architecture, variant) {
+        ("i386", _) => ("386", ""),
+        ("x86_64" | "x86-64" | "amd64", variant) => ("amd64", if variant == "v1" { "" } else { variant }),
+        ("aarch64" | "arm64", variant) => (
+            "arm64",
+            match variant {
+                "8" | "v8" | "v8.0" => "",
+                "9" | "9.0" | "v9.0" => "v9",
+                variant => variant,
+            },
+        ),
+        ("armhf", _) => ("arm", "v7"),
+        ("armel", _) => ("arm", "v6"),
+        ("arm", variant) => (
+            "arm",
+            match variant {
+                "" | "7" => "v7",
+                "5" => "v5",
+                "6" => "v6",
+                "8" => "v8",
+                variant => variant,
+            },
+        ),
+        other => other,
+    };
+    (architecture.to_owned(), variant.to_owned())
+}
+
+/// What a component of a platform may hold, as containerd/platforms parses it.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// `os/arch[/variant]`, with `os(version)` for Windows builds, as containerd prints it. Index entries are a stranger's text, so it is
+/// escaped.
 impl fmt::Display for Platform {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { escape(text) };
+        f.write_str(&known(&self.os))?;
+        if !self.os_version.is_empty() {
+            write!(f, "({})", escape(&self.os_version))?;
+        }
+        write!(f, "/{}", known(&self.architecture))?;
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", escape(&self.variant))
+        }
     }
 }
+
+/// Every personality: what a node may have whose runtime is not known.
+const ALL: &[Personality] = &[
+    Personality::ContainerdClient,
+    Personality::ContainerdTransfer,
+    Personality::CriO,
+];
 
 /// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
-pub fn personalities(_container_runtime_version: &str) -> &'static [Personality] {
-    todo!()
+///
+/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0).
+pub fn personalities(container_runtime_version: &str) -> &'static [Personality] {
+    match container_runtime_version.split_once("://") {
+        Some(("containerd", version)) => match major_minor(version) {
+            Some(version) if version < (2, 1) => &[Personality::ContainerdClient],
+            Some(_) => &[Personality::ContainerdClient, Personality::ContainerdTransfer],
+            None => ALL,
+        },
+        Some(("cri-o", _)) => &[Personality::CriO],
+        Some(_) | None => ALL,
+    }
 }
+
+/// `2.1` of `v2.1.3-rc.1`.
+fn major_minor(version: &str) -> Option<(u32, u32)> {
+    let digits = |text: &str| -> Option<u32> {
+        text.split(|c: char| !c.is_ascii_digit())
+            .next()
+            .filter(|digits| !digits.is_empty())?
+            .parse()
+            .ok()
+    };
+    let (major, rest) = version.trim().trim_start_matches('v').split_once('.')?;
+    Some((major.parse().ok()?, digits(rest)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Image references by the rules of distribution/reference v0.6.0, the parser of kubelet and containerd.
 
-use super::{Digest, Hint};
+use super::{Digest, Hint, escape::escape, grammar, hint, userinfo::mask_userinfo};
 use std::fmt;
 
 /// A normalised image reference (`ParseNormalizedNamed`).
@@ -21,59 +21,145 @@ pub enum Target {
     Digest(Digest),
 }
 
+/// The port that a reference writes after its host. The grammar takes any number of digits (pull-semantics 1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// A port that a connection can be made to.
+    Number(u16),
+    /// Over 65535: the name is valid, and no node can contact it.
+    OutOfRange,
+}
+
 impl Reference {
     /// Parses and normalises, with the error kinds in distribution/reference's own order.
-    pub fn parse(_input: &str) -> Result<Self, ReferenceError> {
-        todo!()
+    pub fn parse(input: &str) -> Result<Self, ReferenceError> {
+        Self::parse_plain(input).map_err(|fault| ReferenceError::new(input, fault))
     }
+
+    /// As [`Self::parse`], without the work of wording an error.
+    pub(crate) fn parse_plain(input: &str) -> Result<Self, grammar::Fault> {
+        let grammar::Parts {
+            domain,
+            path,
+            tag,
+            digest,
+        } = grammar::parse(input)?;
+        Ok(Self {
+            domain,
+            path,
+            tag,
+            digest,
+        })
+    }
+
     /// The domain as distribution/reference has it; empty for names such as `exa_mple.com/foo`.
     pub fn domain(&self) -> &str {
         &self.domain
     }
+
     /// The path as distribution/reference has it (`library/nginx`).
     pub fn path(&self) -> &str {
         &self.path
     }
+
     /// The tag as written, if any.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
+
     /// The digest as written, if any.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
+
     /// Domain and path, without tag or digest: `docker.io/library/nginx`. What keyrings and policies match on.
     pub fn name(&self) -> String {
-        todo!()
+        if self.domain.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}/{}", self.domain, self.path)
+        }
     }
+
     /// The registry host, as containerd splits it off: everything before the first `/` of [`Self::name`]
     /// (`docker.io`, `localhost:5000`, `exa_mple.com`).
     pub fn registry(&self) -> &str {
-        todo!()
+        if self.domain.is_empty() {
+            self.path.split('/').next().unwrap_or_default()
+        } else {
+            &self.domain
+        }
     }
+
     /// The repository within the registry: everything after the first `/` of [`Self::name`].
     pub fn repository(&self) -> &str {
-        todo!()
+        if self.domain.is_empty() {
+            self.path.split_once('/').map_or("", |(_, repository)| repository)
+        } else {
+            &self.path
+        }
     }
+
+    /// The port that follows the host, if one is written.
+    pub fn port(&self) -> Option<Port> {
+        let registry = self.registry();
+        let after_host = registry.rsplit_once(']').map_or(registry, |(_, rest)| rest);
+        let (_, port) = after_host.split_once(':')?;
+        // All digits by the grammar: the only other error is a number that is too large.
+        Some(port.parse().map_or(Port::OutOfRange, Port::Number))
+    }
+
     /// What is asked of the registry: the digest, else the tag, else `latest`.
     pub fn target(&self) -> Target {
-        todo!()
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => Target::Digest(digest.clone()),
+            (None, Some(tag)) => Target::Tag(tag.clone()),
+            (None, None) => Target::Tag("latest".to_owned()),
+        }
+    }
+}
+
+impl From<grammar::Parts> for Reference {
+    fn from(
+        grammar::Parts {
+            domain,
+            path,
+            tag,
+            digest,
+        }: grammar::Parts,
+    ) -> Self {
+        Self {
+            domain,
+            path,
+            tag,
+            digest,
+        }
     }
 }
 
 /// The canonical form: name, tag and digest; `:latest` where there is neither.
 impl fmt::Display for Reference {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.domain.is_empty() {
+            write!(f, "{}/", self.domain)?;
+        }
+        f.write_str(&self.path)?;
+        match (&self.tag, &self.digest) {
+            (None, None) => f.write_str(":latest"),
+            (Some(tag), None) => write!(f, ":{tag}"),
+            (None, Some(digest)) => write!(f, "@{digest}"),
+            (Some(tag), Some(digest)) => write!(f, ":{tag}@{digest}"),
+        }
     }
 }
 
 /// Why a reference was refused. The Display of [`ReferenceError`] is the Go parser's own text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReferenceErrorKind {
-    /// `cannot specify 64-byte hexadecimal strings`
+    /// `invalid repository name (X), cannot specify 64-byte hexadecimal strings`
     HexOnly,
-    /// `repository name (X) must be lowercase`
+    /// `invalid reference format: repository name (X) must be lowercase`; for upper case that shows only in the whole,
+    /// `repository name must be lowercase`
     UpperCase,
     /// `invalid reference format`
     Format,
@@ -92,10 +178,46 @@ pub enum ReferenceErrorKind {
 pub struct ReferenceError {
     /// Which rule refused it.
     pub kind: ReferenceErrorKind,
-    /// The text of the Go parser, as it ends up in the kubelet's message.
+    /// The text of the Go parser, as it ends up in the kubelet's message; on one line, and with credentials masked.
     pub text: String,
     /// What was probably meant.
     pub hint: Option<Hint>,
+}
+
+impl ReferenceError {
+    fn new(input: &str, fault: grammar::Fault) -> Self {
+        Self {
+            kind: fault.kind(),
+            text: text(input, fault),
+            hint: hint::hint(input, fault.kind()),
+        }
+    }
+}
+
+/// The Go parser's text. It repeats a part of the name, which is taken from the masked name: no credential gets into it.
+fn text(input: &str, fault: grammar::Fault) -> String {
+    use ReferenceErrorKind as Kind;
+    let masked = mask_userinfo(input);
+    match fault {
+        grammar::Fault::UpperCaseElsewhere => "repository name must be lowercase".to_owned(),
+        grammar::Fault::Kind(Kind::HexOnly) => {
+            format!("invalid repository name ({masked}), cannot specify 64-byte hexadecimal strings")
+        }
+        grammar::Fault::Kind(Kind::UpperCase) => {
+            let (_, remainder) = grammar::split_domain(&masked);
+            format!(
+                "invalid reference format: repository name ({}) must be lowercase",
+                escape(grammar::remote_name(&remainder))
+            )
+        }
+        grammar::Fault::Kind(Kind::Format) => "invalid reference format".to_owned(),
+        grammar::Fault::Kind(Kind::TooLong) => {
+            format!("repository name must not be more than {} characters", grammar::LONGEST_PATH)
+        }
+        grammar::Fault::Kind(Kind::DigestAlgorithm) => "unsupported digest algorithm".to_owned(),
+        grammar::Fault::Kind(Kind::DigestLength) => "invalid checksum digest length".to_owned(),
+        grammar::Fault::Kind(Kind::DigestFormat) => "invalid checksum digest format".to_owned(),
+    }
 }
 
 impl fmt::Display for ReferenceError {

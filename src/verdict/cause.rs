@@ -84,3 +84,64 @@ causes! {
     /// The policy asks for a digest.
     DigestRequired,
 }
+
+use super::evidence::Rejection;
+use super::{Evidence, Failure, Outlook};
+
+/// Evidence → cause and base outlook: the one place (DESIGN 2). Context may only soften the outlook afterwards.
+pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
+    match evidence {
+        Evidence::RepositoryUnknown => (Cause::RepositoryNotFound, Outlook::WillFail),
+        Evidence::TagUnknown { .. } => (Cause::TagNotFound, Outlook::WillFail),
+        Evidence::DigestUnknown => (Cause::DigestNotFound, Outlook::WillFail),
+        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => {
+            (Cause::NotFoundOrDenied, Outlook::WillFail)
+        }
+        Evidence::CredentialRefused { .. } => (Cause::CredentialRefused, Outlook::WillFail),
+        Evidence::Forbidden { address_bound: true, .. } => (Cause::Forbidden, Outlook::Unknown),
+        Evidence::Forbidden {
+            address_bound: false, ..
+        } => (Cause::Forbidden, Outlook::WillFail),
+        Evidence::Rejected(_) => (Cause::RegistryRejected, Outlook::WillFail),
+        Evidence::RateLimited => (Cause::RateLimited, Outlook::Unknown),
+        Evidence::NameNotResolved => (Cause::DnsFailure, Outlook::Unknown),
+        Evidence::ConnectionFailed(_) => (Cause::ConnectionFailed, Outlook::Unknown),
+        Evidence::TimedOut(_) => (Cause::Timeout, Outlook::Unknown),
+        Evidence::Tls(_) => (Cause::TlsFailure, Outlook::Unknown),
+        // A look-up that died is our own fault; the registry is only where it happened.
+        Evidence::ServerError { .. } | Evidence::Internal => (Cause::RegistryError, Outlook::Unknown),
+        Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
+        Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
+        Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
+        Evidence::TooLong { .. } => (Cause::NotAnImage, Outlook::WillFail),
+    }
+}
+
+/// Whether another credential could have had another answer: an authentication or authorisation failure.
+pub fn hinges_on_credentials(failure: &Failure) -> bool {
+    match &failure.evidence {
+        // A scanner's block (412) and a legal one (451) hold for everyone.
+        Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::Rejected(
+            Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain | Rejection::TokenStatus | Rejection::NoToken,
+        ) => true,
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm)
+        | Evidence::RateLimited
+        | Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. }
+        | Evidence::Refused(_)
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::TooLong { .. }
+        | Evidence::Internal => false,
+    }
+}

@@ -1,0 +1,235 @@
+//! `pullgate check`: the same engine in CI (DESIGN 4).
+
+use super::{Status, engine};
+use crate::cluster::Cluster;
+use crate::cluster::directory::{Completeness, Directory};
+use crate::config::{self, Face, Live};
+use crate::gate::Gate;
+use crate::image::Platform;
+use crate::manifests::{Lines, Manifests, Walk};
+use crate::plan::{Admission, Platforms};
+use crate::report::{self, Entry, Source, json, text};
+use crate::telemetry::Metrics;
+use crate::verdict::answer::Judged;
+use crate::verdict::{Outlook, Verdict};
+use crate::workload::candidates::Scheduling;
+use crate::workload::{FieldPath, ImageUse, ObjectId, PodKind, PodNeeds, Role, Template, Workload, default_pull_policy};
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use futures_util::{StreamExt as _, stream};
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Objects that are judged at the same time.
+const AT_ONCE: usize = 32;
+
+/// Options of `check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A manifest file, a folder of them, or `-` for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
+    files: Vec<String>,
+    /// Look into the folders of a folder too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// An image (repeatable)
+    #[arg(long, value_name = "REF")]
+    image: Vec<String>,
+    /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    platform: Vec<String>,
+    /// The namespace of objects that name none, and of --image
+    #[arg(long, short = 'n', default_value = "default", value_name = "NS")]
+    namespace: String,
+    /// The given Secrets and `ServiceAccounts` are all there are: what is not among them is missing
+    #[arg(long)]
+    complete: bool,
+    /// The settings file
+    #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
+    #[arg(long, value_name = "DIR")]
+    docker_config: Option<PathBuf>,
+    /// Where docker keeps this user's config
+    #[arg(long, env = "DOCKER_CONFIG", hide = true)]
+    usual_docker_config: Option<PathBuf>,
+    /// This user's home
+    #[arg(long, env = "HOME", hide = true)]
+    home: Option<PathBuf>,
+    /// How to print the report
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// When to exit with 1
+    #[arg(long, value_enum, default_value_t = FailOn::Deny)]
+    fail_on: FailOn,
+    /// Time for the whole run
+    #[arg(long, default_value = "30s", value_parser = super::duration, env = "PULLGATE_CHECK_DEADLINE")]
+    deadline: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// For machines: pullgate.dev/report/v1
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Something is denied
+    Deny,
+    /// Something is denied or warned of
+    Warn,
+    /// Something is denied, or could not be found out
+    Unknown,
+}
+
+/// Runs it.
+pub async fn run(args: Args) -> anyhow::Result<Status> {
+    let Args {
+        files,
+        recursive,
+        image,
+        platform,
+        namespace,
+        complete,
+        config,
+        docker_config,
+        usual_docker_config,
+        home,
+        output,
+        fail_on,
+        deadline,
+    } = args;
+    if files.is_empty() && image.is_empty() {
+        bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF");
+    }
+    let settings = match &config {
+        Some(file) => config::Settings::read(file)?,
+        None => config::Settings::default(),
+    };
+    let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
+    let walk = if recursive { Walk::Recursive } else { Walk::Flat };
+    let manifests = Manifests::read(&files, walk, &namespace);
+    let completeness = if complete { Completeness::Complete } else { Completeness::Partial };
+    let directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+
+    let metrics = Metrics::new();
+    let mut engine = engine::build(&settings, Face::Check, Admission::StillToCome, &metrics)?;
+    engine.settings.platforms = platforms(&platform, &settings)?;
+    match docker_config {
+        Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_config(&folder.join("config.json"))?),
+        // A user's own login proves nothing about a set that is said to be everything.
+        None if complete => {}
+        None => engine.settings.stand_in = Arc::new(engine::usual_docker_config(usual_folder)),
+    }
+    let gate = Gate::new(Live::new(engine), Cluster::Manifests(Arc::new(directory)));
+
+    let deadline = Instant::now() + deadline;
+    let mut entries = judge_manifests(&gate, &manifests, deadline).await;
+    entries.extend(judge_images(&gate, &image, &namespace, deadline).await);
+    print(&entries, output)?;
+    for error in &manifests.errors {
+        super::complain(error);
+    }
+    Ok(status(&entries, fail_on, !manifests.errors.is_empty()))
+}
+
+fn platforms(given: &[String], settings: &config::Settings) -> anyhow::Result<Platforms> {
+    if given.is_empty() {
+        let usual = || Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..Platform::default() };
+        return Ok(Platforms::Default(settings.default_platforms.clone().unwrap_or_else(|| vec![usual()])));
+    }
+    let parsed: Result<Vec<Platform>, String> = given.iter().map(|text| Platform::parse(text)).collect();
+    parsed.map(Platforms::Exactly).map_err(|why| anyhow::anyhow!("--platform: {why}"))
+}
+
+async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
+    let subjects = manifests.subjects();
+    let answers: Vec<_> =
+        stream::iter(&subjects).map(|subject| gate.judge(&subject.workload, deadline)).buffered(AT_ONCE).collect().await;
+    let mut entries = Vec::new();
+    let mut lines: HashMap<&str, Lines<'_>> = HashMap::new();
+    let mut seen: HashMap<(String, usize, String), usize> = HashMap::new();
+    for (subject, answer) in subjects.iter().zip(answers) {
+        for judged in answer.images {
+            let key = (subject.source.file.clone(), subject.source.document, judged.image.image.clone());
+            let nth = seen.entry(key).or_default();
+            let line = manifests.text(&subject.source.file).map(|text| {
+                let lines = lines.entry(subject.source.file.as_str()).or_insert_with(|| Lines::of(text));
+                lines.find(subject.line, &judged.image.image, *nth)
+            });
+            *nth += 1;
+            entries.push(Entry {
+                source: Some(subject.source.clone()),
+                line,
+                object: Some(subject.workload.object.clone()),
+                judged,
+            });
+        }
+    }
+    entries
+}
+
+async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
+    let subjects: Vec<Workload> = images.iter().map(|image| lone(image, namespace)).collect();
+    let answers: Vec<_> = stream::iter(&subjects).map(|subject| gate.judge(subject, deadline)).buffered(AT_ONCE).collect().await;
+    answers
+        .into_iter()
+        .flat_map(|answer| answer.images)
+        .map(|judged: Judged| Entry { source: None::<Source>, line: None, object: None, judged })
+        .collect()
+}
+
+/// An image by itself, as a pod without secrets of its own would pull it.
+fn lone(image: &str, namespace: &str) -> Workload {
+    let needs =
+        PodNeeds { pull_secrets: Vec::new(), service_account: "default".to_owned(), scheduling: Scheduling::default() };
+    let image = ImageUse {
+        path: FieldPath::root(),
+        name: String::new(),
+        role: Role::Container,
+        image: image.to_owned(),
+        pull_policy: default_pull_policy(image),
+        unchanged: false,
+    };
+    Workload {
+        object: ObjectId { namespace: namespace.to_owned(), ..ObjectId::default() },
+        templates: vec![Template { kind: PodKind::Pod, needs, uses: vec![image] }],
+        annotations: Vec::new(),
+        controller: None,
+    }
+}
+
+fn print(entries: &[Entry], output: Output) -> anyhow::Result<()> {
+    let text = match output {
+        Output::Json => json::render(entries).context("the report cannot be written as JSON")?,
+        Output::Text => {
+            let plain = super::no_colour() || !std::io::stdout().is_terminal();
+            text::render(entries, if plain { text::Colour::None } else { text::Colour::Ansi })
+        }
+    };
+    super::say(&text);
+    Ok(())
+}
+
+fn status(entries: &[Entry], fail_on: FailOn, unreadable: bool) -> Status {
+    if unreadable {
+        return Status::Wrong;
+    }
+    let objects = entries.iter().any(|entry| {
+        let judgement = &entry.judged.judgement;
+        judgement.verdict == Verdict::Deny
+            || match fail_on {
+                FailOn::Deny => false,
+                FailOn::Warn => judgement.verdict == Verdict::Warn,
+                FailOn::Unknown => judgement.outlook == Outlook::Unknown,
+            }
+    });
+    if objects { Status::Objection } else { Status::Fine }
+}

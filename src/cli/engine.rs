@@ -1,0 +1,83 @@
+//! From settings to the engine that a command needs.
+
+use crate::config::{Face, Settings};
+use crate::credentials::{Credential, Hidden, parse_docker_config};
+use crate::gate::Engine;
+use crate::plan::{self, Admission, AlwaysPull, Platforms};
+use crate::registry::Registry;
+use crate::telemetry::Metrics;
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Builds the registry door and the plan's settings.
+pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metrics: &Metrics) -> anyhow::Result<Engine> {
+    let docker_config = match &settings.docker_config {
+        Some(file) => Arc::new(docker_config(file)?),
+        None => Arc::default(),
+    };
+    Ok(Engine {
+        registry: Registry::new(settings.registry(face), metrics.clone())?,
+        settings: plan::Settings {
+            node_credentials: settings.node_credentials.clone(),
+            platforms: match &settings.default_platforms {
+                Some(platforms) => Platforms::Default(platforms.clone()),
+                None => Platforms::Guess,
+            },
+            assume_always_pull: if settings.assume_always_pull { AlwaysPull::Assumed } else { AlwaysPull::AsWritten },
+            docker_config,
+            stand_in: Arc::default(),
+            admission,
+            exempt_annotations: settings.exempt_annotations.clone(),
+        },
+    })
+}
+
+/// Reads a docker `config.json`: its `auths`, and the identity tokens that only a user's own file can have.
+pub(super) fn docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
+    let bytes = std::fs::read(file).with_context(|| format!("the docker config {} cannot be read", file.display()))?;
+    parse(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<(String, Credential)>, String> {
+    let mut entries = parse_docker_config(bytes).map_err(|error| match error.entry {
+        Some(entry) => format!("{} (entry \"{entry}\")", error.text),
+        None => error.text,
+    })?;
+    let json: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    for (key, credential) in &mut entries {
+        let token = json.get("auths").and_then(|auths| auths.get(key.as_str())).and_then(|entry| entry.get("identitytoken"));
+        if let Some(token) = token.and_then(serde_json::Value::as_str) {
+            credential.identity_token = Hidden::new(token);
+        }
+    }
+    // docker writes an empty entry where a credential helper holds the password: it is no credential.
+    entries.retain(|(_, credential)| !credential.is_anonymous());
+    Ok(entries)
+}
+
+/// The docker config that this user has, if any. One that cannot be read stands in for nothing, and is told of.
+pub(super) fn usual_docker_config(folder: Option<PathBuf>) -> Vec<(String, Credential)> {
+    let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
+        return Vec::new();
+    };
+    docker_config(&file).unwrap_or_else(|error| {
+        tracing::warn!("{error:#}; it is left out");
+        Vec::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_config_keeps_identity_tokens_and_drops_what_a_helper_holds() {
+        let json = br#"{"auths": {"a.io": {"auth": "dTpw"}, "b.io": {}, "c.io": {"identitytoken": "t"}}, "credsStore": "pass"}"#;
+        let entries = parse(json).unwrap();
+        let keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["a.io", "c.io"]);
+        assert_eq!(entries[1].1.identity_token.expose(), "t");
+        assert!(parse(b"[]").is_err());
+    }
+}

@@ -1,0 +1,340 @@
+//! `pullgate serve`: put the rooms together, answer reviews until told to stop.
+
+use super::certs;
+use crate::cluster::Cluster;
+use crate::config::{Settings, keep_fresh, values};
+use crate::server::tls::{self, Certificate, Generated};
+use crate::server::{self, Limits, Readiness, Reply, Reviewer, Server};
+use crate::telemetry::{Metrics, log};
+use anyhow::{Context, bail};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long the certificate of `--tls-dev` holds: it dies with the process anyway.
+const DEV_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Arguments of `serve`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Address of the webhook port (HTTPS).
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8443", env = "PULLGATE_LISTEN")]
+    listen: SocketAddr,
+    /// Address of the port for /metrics, /healthz and /readyz (plain HTTP).
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:8080",
+        env = "PULLGATE_METRICS_LISTEN"
+    )]
+    metrics_listen: SocketAddr,
+    /// The certificate to serve, with its chain (PEM); read again when it changes.
+    #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM); read again when it changes.
+    #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// Serve a throwaway certificate for localhost, 127.0.0.1 and ::1. For development.
+    #[arg(long, env = "PULLGATE_TLS_DEV", value_parser = clap::builder::FalseyValueParser::new())]
+    tls_dev: bool,
+    /// With --tls-dev: write the certificate's CA to DIR/ca.crt.
+    #[arg(long, value_name = "DIR", env = "PULLGATE_TLS_DEV_OUT")]
+    tls_dev_out: Option<PathBuf>,
+    /// The settings file (YAML); read again when it changes.
+    #[arg(long, value_name = "FILE", env = "PULLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The cluster to ask for secrets, service accounts, nodes and namespaces [default: the one that this runs in].
+    #[arg(long, value_name = "FILE", env = "PULLGATE_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Ask no cluster.
+    #[arg(long, env = "PULLGATE_NO_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
+    no_cluster: bool,
+    /// With --no-cluster: manifests of Secrets, ServiceAccounts, Nodes and Namespaces that stand for one.
+    #[arg(long, value_name = "DIR", env = "PULLGATE_FACTS")]
+    facts: Option<PathBuf>,
+    /// The longest that a review may take, whatever the API server allows.
+    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = positive, env = "PULLGATE_DEADLINE")]
+    deadline: Duration,
+    /// After SIGTERM, connections are accepted for this long, until the cluster sends reviews elsewhere.
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, env = "PULLGATE_DRAIN_DELAY")]
+    drain_delay: Duration,
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    values::duration(text).and_then(|duration| {
+        if duration.is_zero() {
+            Err("a deadline of nothing leaves no time to answer".to_owned())
+        } else {
+            Ok(duration)
+        }
+    })
+}
+
+/// Where the certificate comes from.
+#[derive(Debug, PartialEq, Eq)]
+enum Tls {
+    Files { certificate: PathBuf, key: PathBuf },
+    Development { out: Option<PathBuf> },
+}
+
+/// Where facts about the cluster come from.
+#[derive(Debug, PartialEq, Eq)]
+enum Source {
+    InCluster,
+    Kubeconfig(PathBuf),
+    Folder(PathBuf),
+    Nothing,
+}
+
+/// The arguments as meant.
+#[derive(Debug)]
+struct Plan {
+    listen: SocketAddr,
+    metrics_listen: SocketAddr,
+    tls: Tls,
+    source: Source,
+    config: Option<PathBuf>,
+    deadline: Duration,
+    drain_delay: Duration,
+}
+
+impl Args {
+    fn plan(self) -> anyhow::Result<Plan> {
+        // Destructured, so that a new flag cannot be forgotten.
+        let Self {
+            listen,
+            metrics_listen,
+            tls_cert,
+            tls_key,
+            tls_dev,
+            tls_dev_out,
+            config,
+            kubeconfig,
+            no_cluster,
+            facts,
+            deadline,
+            drain_delay,
+        } = self;
+        let tls = match (tls_cert, tls_key, tls_dev) {
+            (Some(certificate), Some(key), false) => Tls::Files { certificate, key },
+            (None, None, true) => Tls::Development {
+                out: tls_dev_out.clone(),
+            },
+            (None, None, false) => bail!(
+                "the API server speaks to webhooks by HTTPS only: give --tls-cert and --tls-key, or --tls-dev for a throwaway certificate"
+            ),
+            (_, _, true) => bail!("--tls-dev makes its own certificate: it does not go with --tls-cert and --tls-key"),
+            (Some(_), None, false) => bail!("--tls-cert needs --tls-key"),
+            (None, Some(_), false) => bail!("--tls-key needs --tls-cert"),
+        };
+        if tls_dev_out.is_some() && !tls_dev {
+            bail!("--tls-dev-out needs --tls-dev");
+        }
+        let source = match (kubeconfig, no_cluster, facts) {
+            (None, false, None) => Source::InCluster,
+            (Some(file), false, None) => Source::Kubeconfig(file),
+            (None, true, Some(folder)) => Source::Folder(folder),
+            (None, true, None) => Source::Nothing,
+            (Some(_), true, _) => bail!("--no-cluster does not go with --kubeconfig"),
+            (_, false, Some(_)) => bail!("--facts needs --no-cluster: facts come from a folder or from a cluster, not from both"),
+        };
+        Ok(Plan {
+            listen,
+            metrics_listen,
+            tls,
+            source,
+            config,
+            deadline,
+            drain_delay,
+        })
+    }
+}
+
+/// Serves until SIGTERM or SIGINT. Errors are what keeps it from starting.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Plan {
+        listen,
+        metrics_listen,
+        tls,
+        source,
+        config,
+        deadline,
+        drain_delay,
+    } = args.plan()?;
+    log::log_panics();
+    // Listened for before anything else, so that a signal during start-up is not lost.
+    let stop = told_to_stop()?;
+    let metrics = Metrics::new();
+    let mut background = tokio::task::JoinSet::new();
+
+    let settings = match &config {
+        Some(file) => Settings::read(file).context("the settings cannot be used")?,
+        None => Settings::default(),
+    };
+    let cluster = cluster(&source)?;
+    let (reviewer, apply) = engine(&settings, cluster, &metrics, deadline)?;
+    if let Some(file) = config {
+        background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
+    }
+    let certificate = match tls {
+        Tls::Files { certificate, key } => {
+            let served = Certificate::from_files(&certificate, &key, metrics.clone())
+                .await
+                .context("the certificate cannot be served")?;
+            background.spawn(served.clone().watch(certificate, key));
+            served
+        }
+        Tls::Development { out } => development(out, &metrics)?,
+    };
+    let options = server::Options {
+        listen,
+        metrics_listen,
+        certificate,
+        readiness: readiness(),
+        metrics,
+        limits: Limits {
+            // Behind the reviewer's own deadline: 503 is for reviews that missed it.
+            answer: deadline + Duration::from_secs(1),
+            drain_delay,
+            drain: deadline + Duration::from_secs(7),
+            ..Limits::default()
+        },
+    };
+    let server = Server::bind(options, reviewer).await?;
+    tracing::info!(
+        webhook = %server.webhook_address(),
+        metrics = %server.metrics_address(),
+        version = env!("CARGO_PKG_VERSION"),
+        "pullgate serves"
+    );
+    server.run(stop).await;
+    background.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts new settings to work, or says why they cannot be.
+type Apply = Box<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+
+/// WIRING (the one place that is left to do): builds `registry::Registry` and `gate::Gate` from `settings`, `cluster`, `metrics` and
+/// `deadline`; gives back what answers a review, and what replaces the settings while serving.
+#[expect(clippy::unnecessary_wraps, reason = "building the registry's clients can fail")]
+fn engine(_settings: &Settings, _cluster: Cluster, _metrics: &Metrics, _deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
+    let reviewer: Reviewer = Arc::new(|_body, _timeout| {
+        Box::pin(std::future::ready(Reply {
+            status: http::StatusCode::SERVICE_UNAVAILABLE,
+            content_type: "text/plain; charset=utf-8",
+            body: b"the gate is not wired\n".to_vec(),
+        }))
+    });
+    Ok((reviewer, Box::new(|_settings| Ok(()))))
+}
+
+/// WIRING: where facts come from.
+fn cluster(source: &Source) -> anyhow::Result<Cluster> {
+    match source {
+        Source::Nothing => Ok(Cluster::Absent),
+        Source::InCluster => bail!("the cluster that this runs in cannot be asked yet: give --no-cluster"),
+        Source::Kubeconfig(_) => bail!("a cluster cannot be asked yet: give --no-cluster"),
+        Source::Folder(_) => bail!("--facts is not read yet"),
+    }
+}
+
+/// WIRING: what `/readyz` asks beside the certificate: the cluster's first sync.
+fn readiness() -> Readiness {
+    Readiness::default()
+}
+
+/// A throwaway certificate; its CA goes to `out`, where one is given.
+fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certificate> {
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let Generated { ca, certificate, key } = tls::generate(&names, DEV_LIFETIME)?;
+    let served = Certificate::from_pem(certificate.as_bytes(), key.as_bytes(), metrics.clone())?;
+    match out {
+        Some(folder) => {
+            let path = certs::write_ca(&folder, &ca)?;
+            tracing::warn!(ca = %path.display(), "serving a throwaway certificate; clients that shall trust it need its CA");
+        }
+        None => tracing::warn!("serving a throwaway certificate; --tls-dev-out writes the CA that clients need to trust it"),
+    }
+    Ok(served)
+}
+
+/// Ends at the first SIGTERM or SIGINT. The handlers are there as soon as this returns.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Only {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let words = std::iter::once("serve").chain(line.split_whitespace());
+        let only = Only::try_parse_from(words).map_err(|error| error.to_string())?;
+        only.args.plan().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_manual() {
+        let plan = plan("--tls-dev").unwrap();
+        assert_eq!(plan.listen.to_string(), "0.0.0.0:8443");
+        assert_eq!(plan.metrics_listen.to_string(), "0.0.0.0:8080");
+        assert_eq!(plan.deadline, Duration::from_secs(8));
+        assert_eq!(plan.source, Source::InCluster);
+        assert_eq!(plan.tls, Tls::Development { out: None });
+        assert_eq!(plan.config, None);
+    }
+
+    #[test]
+    fn where_things_come_from() {
+        let given = plan("--tls-cert a --tls-key b --kubeconfig k").unwrap();
+        let files = Tls::Files {
+            certificate: "a".into(),
+            key: "b".into(),
+        };
+        assert_eq!((given.tls, given.source), (files, Source::Kubeconfig("k".into())));
+        assert_eq!(plan("--tls-dev --no-cluster").unwrap().source, Source::Nothing);
+        assert_eq!(
+            plan("--tls-dev --no-cluster --facts d").unwrap().source,
+            Source::Folder("d".into())
+        );
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_with_a_sentence() {
+        for (line, expect) in [
+            ("", "give --tls-cert and --tls-key, or --tls-dev"),
+            ("--tls-cert a", "--tls-cert needs --tls-key"),
+            ("--tls-key a", "--tls-key needs --tls-cert"),
+            ("--tls-dev --tls-cert a --tls-key b", "does not go with"),
+            ("--tls-dev --tls-key b", "does not go with"),
+            ("--tls-cert a --tls-key b --tls-dev-out d", "--tls-dev-out needs --tls-dev"),
+            ("--tls-dev --facts d", "--facts needs --no-cluster"),
+            ("--tls-dev --kubeconfig k --facts d", "--facts needs --no-cluster"),
+            ("--tls-dev --kubeconfig k --no-cluster", "does not go with --kubeconfig"),
+            ("--tls-dev --deadline 0s", "no time to answer"),
+            ("--tls-dev --deadline soon", "is not a duration"),
+            ("--tls-dev --listen nowhere", "invalid value 'nowhere'"),
+        ] {
+            let error = plan(line).expect_err(line);
+            assert!(error.contains(expect), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What is wrong with a settings file, and where.
+
+use serde_saphyr::Location;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A settings file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The file as named by the user.
+    pub file: PathBuf,
+    /// Everything that was found, in the order of the file; never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Line from 1; 0 when the problem has no place (the file cannot be read).
+    pub line: u64,
+    /// Column from 1, in characters; 0 when the problem has no place.
+    pub column: u64,
+    /// A sentence for the reader, without a full stop.
+    pub text: String,
+}
+
+impl Problem {
+    /// A problem of the whole file.
+    pub(super) fn of_file(text: impl Into<String>) -> Self {
+        Self {
+            line: 0,
+            column: 0,
+            text: text.into(),
+        }
+    }
+
+    /// A problem at a place.
+    pub(super) fn at(place: Location, text: impl Into<String>) -> Self {
+        Self {
+            line: place.line(),
+            column: place.column(),
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}", self.file.display())?;
+            if problem.line > 0 {
+                write!(f, ":{}:{}", problem.line, problem.column)?;
+            }
+            write!(f, ": {}", problem.text)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Turns the YAML reader's error into a problem; an unknown key or word is answered with the nearest known one.
+pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
+    use serde_saphyr::Error as Yaml;
+    let error = error.without_snippet();
+    let text = match error {
+        Yaml::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
+        Yaml::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
+        // Not our enum, and growing: the reader's own sentence serves for the rest.
+        other => plain(other),
+    };
+    match error.location() {
+        Some(place) => Problem::at(place, text),
+        None => Problem::of_file(text),
+    }
+}
+
+/// The reader's sentence without the place, which we print in front.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match error.location() {
+        Some(place) => {
+            let suffix = format!(" at line {}, column {}", place.line(), place.column());
+            first.strip_suffix(&suffix).unwrap_or(first).to_owned()
+        }
+        None => first.to_owned(),
+    }
+}
+
+fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (distance(given, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    match nearest {
+        Some((_, candidate)) => format!("unknown {what} {given:?}; did you mean {candidate:?}?"),
+        None if known.is_empty() => format!("unknown {what} {given:?}"),
+        None => format!("unknown {what} {given:?}; known here: {}", known.join(", ")),
+    }
+}
+
+/// Edit distance without regard to case and to `-` or `_` between words (`max_bytes` is `maxBytes`).
+fn distance(left: &str, right: &str) -> usize {
+    let fold = |text: &str| {
+        text.chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    strsim::damerau_levenshtein(&fold(left), &fold(right))
+}

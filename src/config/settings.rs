@@ -1,0 +1,362 @@
+//! The settings as meant: typed, checked, with their defaults.
+
+use super::problem::{self, Error, Problem};
+use super::{values, written};
+use crate::image::Platform;
+use crate::registry::{self, Cidr, Depth, Reach};
+use serde_saphyr::{Location, Spanned};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; DESIGN 3): the default of
+/// `registries.nodeCredentials`.
+pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
+    "*.dkr.ecr.*.amazonaws.com",
+    "*.dkr.ecr.*.amazonaws.com.cn",
+    "*.azurecr.io",
+    "*.azurecr.cn",
+    "gcr.io",
+    "*.gcr.io",
+    "*.pkg.dev",
+];
+
+/// How long one detached look-up may run, whoever waits for it: longer than any review (the API server waits 30 s at most), so that a
+/// slow registry's answer still reaches the cache for the next review.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The largest settings file that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Who asks registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// `pullgate serve`: public addresses, and the ranges of `network.allow`.
+    Serve,
+    /// `pullgate check`: what its user's machine reaches.
+    Check,
+}
+
+/// How pull secrets are read from the cluster (`secrets.access`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretAccess {
+    /// By name, one at a time; needs no right to list.
+    #[default]
+    Get,
+    /// Listed and watched in the whole cluster, by type.
+    Cluster,
+    /// By name, in the namespaces where a Role allows it.
+    Namespaces,
+    /// Not at all.
+    None,
+}
+
+/// Limits of the caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cache {
+    /// Weight of all caches together, in bytes.
+    pub max_bytes: u64,
+    /// How long a good answer may serve while its registry is down.
+    pub max_stale: Duration,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            max_stale: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Patterns of registries whose credentials the nodes may hold, as the kubelet's `matchImages`; `*` alone is every registry.
+    pub node_credentials: Vec<String>,
+    /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
+    pub docker_config: Option<PathBuf>,
+    /// Private or loopback ranges where registries live.
+    pub network_allow: Vec<Cidr>,
+    /// How pull secrets are read.
+    pub secret_access: SecretAccess,
+    /// How far a look-up goes.
+    pub depth: Depth,
+    /// Platforms to judge by when no node is known; `None` when the file does not say.
+    pub default_platforms: Option<Vec<Platform>>,
+    /// Annotations (`key` or `key=value`) that take an object out of judgement.
+    pub exempt_annotations: Vec<String>,
+    /// Judge every image as if its pull policy were `Always` (the AlwaysPullImages admission plugin is on; pull-semantics 2.4).
+    pub assume_always_pull: bool,
+    /// Limits of the caches.
+    pub cache: Cache,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
+            docker_config: None,
+            network_allow: Vec::new(),
+            secret_access: SecretAccess::default(),
+            depth: Depth::Manifest,
+            default_platforms: None,
+            exempt_annotations: Vec::new(),
+            assume_always_pull: false,
+            cache: Cache::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads a settings file. The error names file, line and column of everything that is wrong.
+    pub fn read(file: &Path) -> Result<Self, Error> {
+        let unreadable = |text: String| Error {
+            file: file.to_owned(),
+            problems: vec![Problem::of_file(text)],
+        };
+        let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > MAX_FILE {
+            return Err(unreadable(format!(
+                "a settings file of {size} bytes is not read; the limit is {MAX_FILE}"
+            )));
+        }
+        let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+        Self::from_bytes(file, &bytes)
+    }
+
+    /// The settings in `bytes`; `file` is where they came from.
+    pub fn from_bytes(file: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let fail = |problems| Error {
+            file: file.to_owned(),
+            problems,
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| fail(vec![Problem::of_file("the file is not UTF-8 text")]))?;
+        let options = serde_saphyr::options! { with_snippet: false };
+        // An empty document, or one of comments only, is a file in which every optional key is absent.
+        let written: Option<written::File> =
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| fail(vec![problem::from_yaml(&error)]))?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut reading = Reading {
+            folder,
+            problems: Vec::new(),
+        };
+        let settings = reading.settings(written.unwrap_or_default());
+        if reading.problems.is_empty() {
+            Ok(settings)
+        } else {
+            reading.problems.sort_by_key(|problem| (problem.line, problem.column));
+            Err(fail(reading.problems))
+        }
+    }
+
+    /// The part that the registry room needs.
+    pub fn registry(&self, face: Face) -> registry::Settings {
+        registry::Settings {
+            reach: match face {
+                Face::Serve => Reach::Listed(self.network_allow.clone()),
+                Face::Check => Reach::Everything,
+            },
+            cache_bytes: self.cache.max_bytes,
+            max_stale: self.cache.max_stale,
+            look_up_limit: LOOK_UP_LIMIT,
+        }
+    }
+}
+
+/// From written to meant; collects what is wrong instead of stopping at the first.
+struct Reading<'a> {
+    folder: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn settings(&mut self, file: written::File) -> Settings {
+        // Destructured, so that a new key cannot be read and then forgotten.
+        let written::File {
+            registries,
+            network,
+            proxy,
+            secrets,
+            depth,
+            default_platforms,
+            exempt_annotations,
+            assume_always_pull,
+            cache,
+            workloads,
+        } = file;
+        let written::Registries {
+            hosts_dir,
+            node_credentials,
+            credential_providers,
+            docker_config,
+            rewrites,
+        } = registries.unwrap_or_default();
+        let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
+        let defaults = Settings::default();
+
+        self.hosts_dir(hosts_dir);
+        self.credential_providers(credential_providers);
+        self.rewrites(rewrites);
+        self.proxy(proxy);
+        self.workloads(workloads);
+
+        Settings {
+            node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
+            docker_config: docker_config
+                .and_then(|path| self.one(path, non_empty))
+                .map(|path| self.folder.join(path)),
+            network_allow: network
+                .and_then(|network| network.allow)
+                .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
+            secret_access: match secrets.and_then(|secrets| secrets.access) {
+                None | Some(written::Access::Get) => SecretAccess::Get,
+                Some(written::Access::Cluster) => SecretAccess::Cluster,
+                Some(written::Access::Namespaces) => SecretAccess::Namespaces,
+                Some(written::Access::None) => SecretAccess::None,
+            },
+            depth: self.depth(depth),
+            default_platforms: default_platforms.map(|list| self.each(list, |text| Platform::parse(&text))),
+            exempt_annotations: exempt_annotations.map_or_else(Vec::new, |list| self.each(list, annotation)),
+            assume_always_pull: assume_always_pull.unwrap_or(defaults.assume_always_pull),
+            cache: Cache {
+                max_bytes: max_bytes
+                    .and_then(|text| self.one(text, |text| values::bytes(&text)))
+                    .unwrap_or(defaults.cache.max_bytes),
+                max_stale: max_stale
+                    .and_then(|text| self.one(text, |text| values::duration(&text)))
+                    .unwrap_or(defaults.cache.max_stale),
+            },
+        }
+    }
+
+    /// The value of `text`, or a problem at its place.
+    fn one<T>(&mut self, text: Spanned<String>, read: impl Fn(String) -> Result<T, String>) -> Option<T> {
+        let place = text.referenced;
+        match read(text.value) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.problems.push(Problem::at(place, why));
+                None
+            }
+        }
+    }
+
+    fn each<T>(&mut self, list: Vec<Spanned<String>>, read: impl Fn(String) -> Result<T, String>) -> Vec<T> {
+        list.into_iter().filter_map(|text| self.one(text, &read)).collect()
+    }
+
+    fn unsupported(&mut self, place: Location, key: &str) {
+        self.problems.push(Problem::at(
+            place,
+            format!("{key} is not supported by this version of pullgate; remove it"),
+        ));
+    }
+
+    fn hosts_dir(&mut self, hosts_dir: Option<Spanned<String>>) {
+        let Some(hosts_dir) = hosts_dir else { return };
+        let place = hosts_dir.referenced;
+        if self.one(hosts_dir, non_empty).is_some() {
+            self.unsupported(place, "registries.hostsDir");
+        }
+    }
+
+    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) {
+        let Some(providers) = providers else { return };
+        let written::CredentialProviders { config, bin_dir } = providers.value;
+        let sound = [self.one(config, non_empty), self.one(bin_dir, non_empty)];
+        if sound.iter().all(Option::is_some) {
+            self.unsupported(providers.referenced, "registries.credentialProviders");
+        }
+    }
+
+    fn rewrites(&mut self, rewrites: Option<Spanned<Vec<written::Rewrite>>>) {
+        let Some(rewrites) = rewrites else { return };
+        // An empty list asks for nothing.
+        if rewrites.value.is_empty() {
+            return;
+        }
+        for written::Rewrite { pattern, to } in rewrites.value {
+            self.one(pattern, non_empty);
+            self.one(to, non_empty);
+        }
+        self.unsupported(rewrites.referenced, "registries.rewrites");
+    }
+
+    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) {
+        let Some(proxy) = proxy else { return };
+        let written::Proxy { https, no_proxy } = proxy.value;
+        for name in no_proxy.unwrap_or_default() {
+            self.one(name, non_empty);
+        }
+        let Some(https) = https else { return };
+        let place = https.referenced;
+        if self.one(https, proxy_url).is_some() {
+            self.unsupported(place, "proxy");
+        }
+    }
+
+    fn depth(&mut self, depth: Option<Spanned<written::Depth>>) -> Depth {
+        if let Some(depth) = depth {
+            match depth.value {
+                written::Depth::Manifest => {}
+                written::Depth::Config => self.unsupported(depth.referenced, "depth: config"),
+                written::Depth::Layers => self.unsupported(depth.referenced, "depth: layers"),
+            }
+        }
+        Depth::Manifest
+    }
+
+    fn workloads(&mut self, workloads: Option<Spanned<Vec<written::Workload>>>) {
+        let Some(workloads) = workloads else { return };
+        if workloads.value.is_empty() {
+            return;
+        }
+        for written::Workload { group, kind, pod_specs } in workloads.value {
+            // The core group is written as an empty text.
+            drop(group);
+            self.one(kind, non_empty);
+            for path in pod_specs {
+                self.one(path, non_empty);
+            }
+        }
+        self.unsupported(workloads.referenced, "workloads");
+    }
+}
+
+fn non_empty(text: String) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("an empty text has no meaning here".to_owned())
+    } else {
+        Ok(text)
+    }
+}
+
+/// A pattern as the kubelet's `matchImages` takes it: a host with `*` in its labels, a port, a path; no scheme.
+fn host_pattern(text: String) -> Result<String, String> {
+    let text = non_empty(text)?;
+    if text.contains("://") {
+        return Err(format!("{text:?} has a scheme; write the host alone"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?} holds white space"));
+    }
+    Ok(text)
+}
+
+/// `key`, or `key=value` for that value only.
+fn annotation(text: String) -> Result<String, String> {
+    let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
+    if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?} is neither the name of an annotation nor name=value"));
+    }
+    Ok(text)
+}
+
+fn proxy_url(text: String) -> Result<url::Url, String> {
+    // The text is not repeated: a proxy's URL may carry a password.
+    let url = url::Url::parse(&text).map_err(|_| "this is not a URL; write it as http://proxy:3128".to_owned())?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err("a proxy's URL begins with http:// or https:// and names a host".to_owned()),
+    }
+}

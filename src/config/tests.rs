@@ -1,0 +1,402 @@
+use super::*;
+use crate::registry::{Cidr, Depth, Reach};
+use std::path::Path;
+use std::time::Duration;
+
+fn read(yaml: &str) -> Result<Settings, String> {
+    Settings::from_bytes(Path::new("/etc/pullgate/config.yaml"), yaml.as_bytes()).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refused(yaml: &str, expect: &[&str]) {
+    let lines = read(yaml).expect_err("must be refused");
+    assert_eq!(lines.lines().collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    for yaml in ["", "# only a comment\n", "---\n", "{}", "registries:\nnetwork: {}\ncache:\n"] {
+        assert_eq!(read(yaml), Ok(Settings::default()), "{yaml:?}");
+    }
+    let defaults = Settings::default();
+    assert!(defaults.node_credentials.contains(&"*.pkg.dev".to_owned()));
+    assert_eq!(defaults.cache.max_bytes, 67_108_864);
+    assert_eq!(defaults.cache.max_stale, Duration::from_secs(86_400));
+    assert_eq!(defaults.default_platforms, None);
+}
+
+#[test]
+fn everything_supported_is_read() {
+    let settings = read(
+        r#"
+registries:
+  nodeCredentials: ["*"]
+  dockerConfig: config.json
+  rewrites: []
+network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
+proxy: {}
+secrets: {access: cluster}
+depth: manifest
+exemptAnnotations: [example.com/skip]
+assumeAlwaysPull: true
+cache: {maxBytes: 128MiB, maxStale: 90m}
+workloads: []
+"#,
+    )
+    .unwrap();
+    let cidr = |address: &str, prefix| Cidr {
+        address: address.parse().unwrap(),
+        prefix,
+    };
+    let allow = vec![cidr("10.0.0.0", 8), cidr("fd00::", 8), cidr("192.168.7.9", 32)];
+    assert_eq!(
+        settings,
+        Settings {
+            node_credentials: vec!["*".to_owned()],
+            docker_config: Some("/etc/pullgate/config.json".into()),
+            network_allow: allow.clone(),
+            secret_access: SecretAccess::Cluster,
+            depth: Depth::Manifest,
+            default_platforms: None,
+            exempt_annotations: vec!["example.com/skip".to_owned()],
+            assume_always_pull: true,
+            cache: Cache {
+                max_bytes: 128 << 20,
+                max_stale: Duration::from_secs(5400)
+            },
+        }
+    );
+    let serve = settings.registry(Face::Serve);
+    assert_eq!(serve.reach, Reach::Listed(allow));
+    assert_eq!(serve.cache_bytes, 128 << 20);
+    assert_eq!(serve.max_stale, Duration::from_secs(5400));
+    assert_eq!(settings.registry(Face::Check).reach, Reach::Everything);
+}
+
+#[test]
+fn default_platforms_absent_empty_and_given() {
+    assert_eq!(read("{}").unwrap().default_platforms, None);
+    assert_eq!(read("defaultPlatforms: []").unwrap().default_platforms, Some(vec![]));
+    let given = read("defaultPlatforms: [linux/amd64, linux/arm64]")
+        .unwrap()
+        .default_platforms
+        .unwrap();
+    assert_eq!(
+        given.iter().map(|p| p.architecture.as_str()).collect::<Vec<_>>(),
+        ["amd64", "arm64"]
+    );
+    let error = read("defaultPlatforms:\n  - linux/amd64\n  - linux/amd 64\n").unwrap_err();
+    assert!(error.starts_with("/etc/pullgate/config.yaml:3:5: "), "{error}");
+}
+
+#[test]
+fn an_absolute_docker_config_stays() {
+    let settings = read("registries: {dockerConfig: /root/.docker/config.json}").unwrap();
+    assert_eq!(settings.docker_config, Some("/root/.docker/config.json".into()));
+}
+
+#[test]
+fn unknown_keys_are_errors_with_a_place_and_the_nearest_known_key() {
+    refused(
+        "registries:\n  nodeCredential: []\n",
+        &["/etc/pullgate/config.yaml:2:3: unknown key \"nodeCredential\"; did you mean \"nodeCredentials\"?"],
+    );
+    refused(
+        "cache:\n  max_bytes: 1\n",
+        &["/etc/pullgate/config.yaml:2:3: unknown key \"max_bytes\"; did you mean \"maxBytes\"?"],
+    );
+    refused(
+        "network: {}\nblue: 1\n",
+        &[
+            "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: registries, network, proxy, secrets, depth, \
+             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, cache, workloads",
+        ],
+    );
+    refused(
+        "secrets:\n  access: gte\n",
+        &["/etc/pullgate/config.yaml:2:11: unknown value \"gte\"; did you mean \"get\"?"],
+    );
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_and_in_order() {
+    refused(
+        "cache:\n  maxBytes: lots\n  maxStale: 1 day\nnetwork:\n  allow:\n    - 10.0.0.0/8\n    - 10.1.2.3/8\n    - 169.254.0.0/16\n    - \
+         10.0.0.0/33\n    - corp\n",
+        &[
+            "/etc/pullgate/config.yaml:2:13: \"lots\" is not a size; write a whole number and a unit, as 64MiB",
+            "/etc/pullgate/config.yaml:3:13: \"1 day\" is not a duration; write a number and a unit, as 500ms, 10s, 5m or 24h",
+            "/etc/pullgate/config.yaml:7:7: \"10.1.2.3/8\" has bits set beyond its prefix; did you mean 10.0.0.0/8?",
+            "/etc/pullgate/config.yaml:8:7: \"169.254.0.0/16\" is link-local; look-ups never reach such addresses",
+            "/etc/pullgate/config.yaml:9:7: \"10.0.0.0/33\" has a prefix longer than 32 bits",
+            "/etc/pullgate/config.yaml:10:7: \"corp\" is not an address range; write it as 10.0.0.0/8 or fd00::/8",
+        ],
+    );
+    refused(
+        "exemptAnnotations: [a=b c, \"\", \"a b\", \"=x\"]\n",
+        &[
+            "/etc/pullgate/config.yaml:1:28: \"\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither the name of an annotation nor name=value",
+        ],
+    );
+    refused(
+        "registries:\n  nodeCredentials: [\"https://gcr.io\", \"\", \"a b\"]\n",
+        &[
+            "/etc/pullgate/config.yaml:2:21: \"https://gcr.io\" has a scheme; write the host alone",
+            "/etc/pullgate/config.yaml:2:39: an empty text has no meaning here",
+            "/etc/pullgate/config.yaml:2:43: \"a b\" holds white space",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_built_yet_is_refused_by_line() {
+    let unsupported = |line: &str, key: &str| {
+        format!("/etc/pullgate/config.yaml:{line}: {key} is not supported by this version of pullgate; remove it")
+    };
+    for (yaml, line, key) in [
+        (
+            "registries:\n  hostsDir: /etc/containerd/certs.d\n",
+            "2:13",
+            "registries.hostsDir",
+        ),
+        (
+            "registries:\n  credentialProviders: {config: a.yaml, binDir: b}\n",
+            "2:24",
+            "registries.credentialProviders",
+        ),
+        (
+            "registries:\n  rewrites: [{match: \"docker.io/**\", to: \"harbor.corp/**\"}]\n",
+            "2:13",
+            "registries.rewrites",
+        ),
+        ("proxy: {https: \"http://proxy:3128\", noProxy: []}\n", "1:16", "proxy"),
+        ("depth: config\n", "1:8", "depth: config"),
+        ("\ndepth: layers\n", "2:8", "depth: layers"),
+        (
+            "workloads: [{group: argoproj.io, kind: Rollout, podSpecs: [spec.template.spec]}]\n",
+            "1:12",
+            "workloads",
+        ),
+    ] {
+        refused(yaml, &[&unsupported(line, key)]);
+    }
+    // And checked before they are refused.
+    refused(
+        "proxy: {https: \"proxy:3128\"}\n",
+        &["/etc/pullgate/config.yaml:1:16: a proxy's URL begins with http:// or https:// and names a host"],
+    );
+    refused(
+        "registries:\n  rewrites: [{match: \"docker.io/**\"}]\n",
+        &["/etc/pullgate/config.yaml:2:15: missing field `to`"],
+    );
+}
+
+#[test]
+fn broken_yaml_has_a_place_too() {
+    let error = read("network: [unclosed\n").unwrap_err();
+    assert!(error.starts_with("/etc/pullgate/config.yaml:"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    let error = read("network: {}\nnetwork: {}\n").unwrap_err();
+    assert!(
+        error.starts_with("/etc/pullgate/config.yaml:2:1: "),
+        "a key given twice is an error: {error}"
+    );
+    let error = read("assumeAlwaysPull: 7\n").unwrap_err();
+    assert!(error.starts_with("/etc/pullgate/config.yaml:1:19: "), "{error}");
+    let binary = Settings::from_bytes(Path::new("x"), &[0xff, 0xfe, 0x00]).unwrap_err();
+    assert_eq!(binary.to_string(), "x: the file is not UTF-8 text");
+    let missing = Settings::read(Path::new("/nonexistent/config.yaml")).unwrap_err();
+    assert!(
+        missing.to_string().starts_with("/nonexistent/config.yaml: No such file"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn sizes() {
+    for (text, expect) in [
+        ("0", 0),
+        ("1048576", 1 << 20),
+        ("64MiB", 64 << 20),
+        ("2Gi", 2 << 30),
+        ("500 MB", 500_000_000),
+        ("1k", 1000),
+        ("7B", 7),
+    ] {
+        assert_eq!(values::bytes(text), Ok(expect), "{text}");
+    }
+    for text in [
+        "",
+        "MiB",
+        "-1",
+        "1.5MiB",
+        "99999999999999999999",
+        "18446744073709551615KiB",
+        "1XB",
+    ] {
+        assert!(values::bytes(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn durations() {
+    for (text, millis) in [
+        ("0", 0),
+        ("10s", 10_000),
+        ("500ms", 500),
+        ("1m30s", 90_000),
+        ("1.5h", 5_400_000),
+        (".5s", 500),
+        ("24h", 86_400_000),
+        ("1d", 86_400_000),
+        ("2562047h", 9_223_369_200_000),
+    ] {
+        assert_eq!(values::duration(text), Ok(Duration::from_millis(millis)), "{text}");
+    }
+    assert_eq!(values::duration("1.0000000001s"), Ok(Duration::from_secs(1)));
+    for text in [
+        "",
+        "10",
+        "s",
+        "-1s",
+        "1x",
+        "1s ",
+        "1..5s",
+        ".",
+        "1 s",
+        "99999999999999999999s",
+        "10s!",
+        "١s",
+    ] {
+        let ok = text == "1s ";
+        assert_eq!(values::duration(text).is_ok(), ok, "{text}");
+    }
+}
+
+#[test]
+fn ranges() {
+    for (text, expect) in [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("0.0.0.0/0", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("127.0.0.1", "127.0.0.1/32"),
+        ("::1", "::1/128"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+    ] {
+        let range = values::cidr(text).unwrap();
+        assert_eq!(format!("{}/{}", range.address, range.prefix), expect);
+    }
+    for text in [
+        "",
+        "/8",
+        "10.0.0.0/",
+        "10.0.0.0/-1",
+        "10.0.0.0/+8",
+        "10.0.0/8",
+        "fe80::/10",
+        "169.254.169.254",
+        "10.0.0.0/8/8",
+    ] {
+        assert!(values::cidr(text).is_err(), "{text}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_a_reader_panic(text in "\\PC*") {
+        let _ = values::bytes(&text);
+        let _ = values::duration(&text);
+        let _ = values::cidr(&text);
+    }
+
+    #[test]
+    fn numbers_of_any_length_are_read_or_refused(text in "[0-9.]{0,40}(ns|us|ms|s|m|h|d)") {
+        let _ = values::duration(&text);
+    }
+}
+
+mod files {
+    use super::super::*;
+    use crate::telemetry::Metrics;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_set_reports_each_change_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, "one").unwrap();
+        std::fs::write(&b, "two").unwrap();
+        let mut set = FileSet::new(vec![a.clone(), b.clone()]);
+        assert_eq!(set.poll().await, Some(Ok(vec![b"one".to_vec(), b"two".to_vec()])));
+        assert_eq!(set.poll().await, None);
+        std::fs::write(&a, "onet").unwrap();
+        std::fs::write(&b, "wo").unwrap();
+        assert_eq!(set.poll().await, Some(Ok(vec![b"onet".to_vec(), b"wo".to_vec()])));
+        std::fs::remove_file(&b).unwrap();
+        let error = set.poll().await.unwrap().unwrap_err();
+        assert!(error.contains(&b.display().to_string()), "{error}");
+        assert_eq!(set.poll().await, None, "the same failure is reported once");
+    }
+
+    /// The kubelet's way: `config.yaml` points into `..data`, which is swapped.
+    #[tokio::test]
+    async fn a_changed_file_is_applied_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for (version, text) in [
+            ("1", "assumeAlwaysPull: false"),
+            ("2", "assumeAlwaysPull: true"),
+            ("3", "assumeAlwaysPul: false"),
+        ] {
+            std::fs::create_dir(dir.path().join(version)).unwrap();
+            std::fs::write(dir.path().join(version).join("config.yaml"), text).unwrap();
+        }
+        let swap = |version: &str| {
+            let new = dir.path().join("new");
+            std::os::unix::fs::symlink(version, &new).unwrap();
+            std::fs::rename(new, dir.path().join("..data")).unwrap();
+        };
+        swap("1");
+        let file = dir.path().join("config.yaml");
+        std::os::unix::fs::symlink("..data/config.yaml", &file).unwrap();
+
+        let live = Live::new(Settings::read(&file).unwrap());
+        let metrics = Metrics::new();
+        let target = live.clone();
+        let task = tokio::spawn(keep_fresh(
+            file,
+            live.load().as_ref().clone(),
+            metrics.clone(),
+            move |settings| {
+                target.store(settings.clone());
+                Ok(())
+            },
+        ));
+        let count = |reason: &str| {
+            let line = format!("pullgate_reloads_total{{reason=\"{reason}\"}} ");
+            metrics
+                .encode()
+                .lines()
+                .find_map(|l| l.strip_prefix(&line).and_then(|n| n.parse::<u32>().ok()))
+        };
+        let until = async |reason: &str| {
+            for _ in 0..100 {
+                if count(reason).is_some() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            panic!("no {reason} in ten seconds");
+        };
+        swap("2");
+        until("settings_replaced").await;
+        assert!(live.load().assume_always_pull);
+        swap("3");
+        until("settings_refused").await;
+        assert!(live.load().assume_always_pull, "the last good settings hold");
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
+        task.abort();
+    }
+}

@@ -1,0 +1,100 @@
+//! Text that something should have replaced before the name came here.
+
+use super::show;
+
+/// Longest placeholder that is recognised, in bytes.
+const LONGEST: usize = 200;
+
+/// How a placeholder is written, and who should have filled it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Syntax {
+    /// `{{ .Values.image }}`.
+    Template,
+    /// `$(VAR)`: Kubernetes expands it in `command`, `args` and `env`, but not in `image` (pull-semantics 1.4).
+    Kubernetes,
+    /// `${VAR}` or `$VAR`.
+    Shell,
+    /// `%VAR%`.
+    Percent,
+    /// `<image>`.
+    Angle,
+}
+
+/// A placeholder found in a name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Placeholder<'a> {
+    text: &'a str,
+    syntax: Syntax,
+}
+
+impl Placeholder<'_> {
+    /// What to do about it.
+    pub(super) fn advice(&self) -> String {
+        let text = show(self.text);
+        match self.syntax {
+            Syntax::Template => format!("render the template before it is applied; {text} was left in the name"),
+            Syntax::Kubernetes => {
+                format!(
+                    "replace {text} by its value before the object is applied; Kubernetes expands no variables in an image name"
+                )
+            }
+            Syntax::Shell => {
+                format!("replace {text} by its value before the object is applied (envsubst, for one); nothing expands it later")
+            }
+            Syntax::Percent | Syntax::Angle => format!("replace the placeholder {text} by a value"),
+        }
+    }
+}
+
+/// The first placeholder in `name`.
+pub(super) fn find(name: &str) -> Option<Placeholder<'_>> {
+    name.char_indices().find_map(|(at, c)| {
+        let rest = name.get(at..)?;
+        let (syntax, text) = match c {
+            '{' => (
+                Syntax::Template,
+                closed(rest, "{{", "}}").or_else(|| closed(rest, "{%", "%}"))?,
+            ),
+            '$' => {
+                if let Some(text) = closed(rest, "$(", ")") {
+                    (Syntax::Kubernetes, text)
+                } else if let Some(text) = closed(rest, "${", "}") {
+                    (Syntax::Shell, text)
+                } else {
+                    (Syntax::Shell, bare_variable(rest)?)
+                }
+            }
+            '%' => (
+                Syntax::Percent,
+                closed(rest, "%", "%").filter(|text| is_word(text.trim_matches('%')))?,
+            ),
+            '<' => (Syntax::Angle, closed(rest, "<", ">")?),
+            _ => return None,
+        };
+        Some(Placeholder { text, syntax })
+    })
+}
+
+/// The text from `open` to the next `close`, both included, if it begins with `open`. A template left open counts to the end.
+fn closed<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+    let inner = text.strip_prefix(open)?;
+    let end = inner.find(close)?;
+    text.get(..open.len() + end + close.len())
+        .filter(|text| text.len() <= LONGEST)
+}
+
+/// `$VAR`.
+fn bare_variable(text: &str) -> Option<&str> {
+    let word = text.strip_prefix('$')?;
+    let end = word
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(word.len());
+    let word = word.get(..end).filter(|word| is_word(word))?;
+    text.get(..=word.len())
+}
+
+/// A variable's name.
+fn is_word(text: &str) -> bool {
+    text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

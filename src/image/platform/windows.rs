@@ -1,0 +1,33 @@
+//! Which Windows images a Windows host runs (containerd/platforms, `platform_windows_compat.go`; pull-semantics 5.5).
+
+/// Windows Server 2022: from here on hosts run images of earlier builds too.
+const LTSC_2022: u16 = 20348;
+
+/// Whether a host of `host` os.version takes an entry of `entry` os.version. A host without one takes all, and so does an entry.
+pub(super) fn takes(host: &str, entry: &str) -> bool {
+    let host = version(host);
+    if host == (0, 0, 0) || entry.is_empty() {
+        return true;
+    }
+    let entry = version(entry);
+    if (host.0, host.1) != (entry.0, entry.1) {
+        return false;
+    }
+    if host.2 < LTSC_2022 {
+        entry.2 == host.2
+    } else {
+        (LTSC_2022..=host.2).contains(&entry.2)
+    }
+}
+
+/// Major, minor and build of `10.0.20348.2340`; zeros for anything else. The revision does not count.
+fn version(text: &str) -> (u8, u8, u16) {
+    let mut parts = text.split('.');
+    let parsed = (|| Some((number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?)))();
+    parsed.unwrap_or_default()
+}
+
+/// Digits only, as Go's `ParseUint` takes them.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}

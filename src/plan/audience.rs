@@ -1,0 +1,139 @@
+//! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
+
+use super::{Platforms, Settings};
+use crate::cluster::Facts;
+use crate::image::platform::{Personality, personalities};
+use crate::image::{Platform, Reference};
+use crate::verdict::platforms::{Audience, Group, Need, Origin};
+use crate::verdict::soften::Presence;
+use crate::workload::Node;
+use crate::workload::candidates::{Scheduling, Spread};
+
+/// Every way of choosing, for platforms behind which no node is known.
+const ALL: &[Personality] = &[
+    Personality::ContainerdClient,
+    Personality::ContainerdTransfer,
+    Personality::CriO,
+];
+
+/// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
+const REVERIFYING_MINOR: u32 = 35;
+
+/// The audience of a template.
+pub(super) fn audience(scheduling: &Scheduling, facts: &Facts, settings: &Settings) -> Audience {
+    let every = match scheduling.spread {
+        Spread::Some => Need::Any,
+        Spread::Every => Need::Every,
+    };
+    if let Platforms::Exactly(platforms) = &settings.platforms {
+        return stand_ins(platforms.iter().cloned(), Origin::Configured, every);
+    }
+    let candidates = scheduling.candidates(&facts.nodes);
+    if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() {
+        let mut audience = Audience {
+            origin: Origin::Nodes,
+            every,
+            ..Audience::default()
+        };
+        for node in &candidates.tolerated {
+            count(&mut audience, node, |group| &mut group.tolerated);
+        }
+        for node in &candidates.tainted {
+            count(&mut audience, node, |group| &mut group.tainted);
+        }
+        return audience;
+    }
+    let named = scheduling.named_platforms();
+    if !named.is_empty() {
+        return stand_ins(named.into_iter(), Origin::Selectors, every);
+    }
+    match &settings.platforms {
+        Platforms::Default(platforms) | Platforms::Exactly(platforms) => {
+            stand_ins(platforms.iter().cloned(), Origin::Configured, every)
+        }
+        Platforms::Guess => {
+            let usual = Platform {
+                os: "linux".to_owned(),
+                architecture: "amd64".to_owned(),
+                ..Platform::default()
+            };
+            stand_ins(std::iter::once(usual), Origin::Assumed, every)
+        }
+    }
+}
+
+fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need) -> Audience {
+    let groups = platforms
+        .map(|platform| Group {
+            platform,
+            personalities: ALL.to_vec(),
+            tolerated: 1,
+            tainted: 0,
+            names: Vec::new(),
+        })
+        .collect();
+    Audience {
+        groups,
+        origin,
+        unknown: 0,
+        every,
+    }
+}
+
+fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mut usize) {
+    let Some(platform) = &node.platform else {
+        audience.unknown += 1;
+        return;
+    };
+    let personalities = personalities(&node.runtime);
+    let named = audience.every == Need::Every;
+    let at = audience
+        .groups
+        .iter()
+        .position(|group| group.platform == *platform && group.personalities == personalities);
+    let at = at.unwrap_or_else(|| {
+        audience.groups.push(Group {
+            platform: platform.clone(),
+            personalities: personalities.to_vec(),
+            tolerated: 0,
+            tainted: 0,
+            names: Vec::new(),
+        });
+        audience.groups.len() - 1
+    });
+    if let Some(group) = audience.groups.get_mut(at) {
+        *field(group) += 1;
+        if named {
+            group.names.push(node.name.clone());
+        }
+    }
+}
+
+/// Whether the candidates hold the image already.
+pub(super) fn presence(reference: &Reference, scheduling: &Scheduling, facts: &Facts, with_secret: bool) -> Presence {
+    let candidates = scheduling.candidates(&facts.nodes);
+    let nodes = if candidates.tolerated.is_empty() {
+        &candidates.tainted
+    } else {
+        &candidates.tolerated
+    };
+    let holding = nodes.iter().filter(|node| node.holds(reference)).count();
+    if holding == 0 {
+        Presence::Nowhere
+    } else if holding < nodes.len() {
+        Presence::Some
+    } else if with_secret
+        && nodes
+            .iter()
+            .any(|node| minor(&node.kubelet).is_none_or(|minor| minor >= REVERIFYING_MINOR))
+    {
+        Presence::AllUnlessReverified
+    } else {
+        Presence::All
+    }
+}
+
+/// The minor version of `v1.34.2`.
+pub(super) fn minor(kubelet: &str) -> Option<u32> {
+    kubelet.trim_start_matches('v').split('.').nth(1)?.parse().ok()
+}

@@ -1,0 +1,145 @@
+//! The pod's credentials: which secrets count, what is wrong with them, and what is offered to a repository
+//! (pull-semantics 4.1, 4.2 and 4.5).
+
+use super::{Admission, Settings};
+use crate::cluster::{Facts, Visible};
+use crate::credentials::{Contents, Entry, Keyring, ParseError, Source, inspect};
+use crate::image::escape;
+use crate::registry::Offer;
+use crate::verdict::judge::SecretNote;
+use crate::workload::Template;
+use crate::workload::pod::PodKind;
+
+/// What the pods of one template hold.
+#[derive(Debug, Default)]
+pub(super) struct Purse {
+    keyring: Keyring,
+    /// Missing and ignored secrets.
+    notes: Vec<SecretNote>,
+    /// Secrets that were read and are usable.
+    read: Vec<String>,
+    /// The first secret whose parser error poisons the pod.
+    pub(super) malformed: Option<(String, ParseError)>,
+    /// A template lists a secret, or names a service account, that may still come.
+    pub(super) may_come: bool,
+    /// What could not be seen, as a clause.
+    pub(super) hidden: Option<String>,
+}
+
+impl Purse {
+    /// Collects what the pods of `template` will hold. The service account's list counts only where the pod's own is empty, and
+    /// never for a Pod that admission has already seen (pull-semantics 4.1).
+    pub(super) fn of(template: &Template, facts: &Facts, admission: Admission) -> Self {
+        let mut purse = Self::default();
+        let needs = &template.needs;
+        if !needs.pull_secrets.is_empty() {
+            purse.collect(&needs.pull_secrets, template.kind, facts);
+            return purse;
+        }
+        if template.kind == PodKind::Pod && admission == Admission::HasRun {
+            return purse;
+        }
+        let account = &needs.service_account;
+        match facts.service_accounts.get(account) {
+            Some(Visible::Seen(Some(found))) => purse.collect(&found.pull_secrets, template.kind, facts),
+            Some(Visible::Seen(None)) | None if facts.complete => {
+                // The object is accepted all the same; its pods appear once the account does.
+                purse.may_come = true;
+            }
+            Some(Visible::Seen(None)) | None => {
+                purse.hide(format!(
+                    "service account \"{}\" is not among the given manifests",
+                    escape(account)
+                ));
+            }
+            Some(Visible::Hidden(why)) => purse.hide(why.clone()),
+        }
+        purse
+    }
+
+    fn hide(&mut self, why: String) {
+        self.hidden.get_or_insert(why);
+    }
+
+    fn collect(&mut self, names: &[String], kind: PodKind, facts: &Facts) {
+        // The kubelet skips empty names in silence.
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            match facts.secrets.get(name) {
+                Some(Visible::Seen(Some(secret))) => match inspect(secret) {
+                    Contents::Usable(entries) => {
+                        self.keyring.add(&Source::Secret(name.clone()), &entries);
+                        self.read.push(name.clone());
+                    }
+                    Contents::WrongType { kind } => self.notes.push(SecretNote::WrongType {
+                        name: name.clone(),
+                        kind,
+                    }),
+                    Contents::Malformed(error) => {
+                        self.malformed.get_or_insert((name.clone(), error));
+                    }
+                },
+                Some(Visible::Seen(None)) | None => {
+                    self.notes.push(SecretNote::Missing { name: name.clone() });
+                    if !facts.complete {
+                        self.hide(format!("pull secret \"{}\" is not among the given manifests", escape(name)));
+                    } else if kind == PodKind::Template {
+                        self.may_come = true;
+                    }
+                }
+                Some(Visible::Hidden(why)) => self.hide(why.clone()),
+            }
+        }
+    }
+
+    /// Whether any usable secret was read.
+    pub(super) fn holds_any(&self) -> bool {
+        !self.keyring.is_empty()
+    }
+
+    /// What is offered for a repository, in the kubelet's order, and what is to be said about the secrets if that fails.
+    pub(super) fn offers(&self, name: &str, settings: &Settings) -> (Vec<Offer>, Vec<SecretNote>) {
+        let mut offers: Vec<Offer> = self.keyring.lookup(name).into_iter().map(offer).collect();
+        let mut notes = self.notes.clone();
+        if offers.is_empty() && !self.read.is_empty() {
+            let nearest = self.keyring.nearest(name).map(|miss| {
+                let whose = match &miss.source {
+                    Source::Secret(secret) => format!("secret \"{}\"", escape(secret)),
+                    Source::DockerConfig => "the docker config".to_owned(),
+                };
+                format!("the nearest key is \"{}\" in {whose}: {}", escape(&miss.key), miss.why)
+            });
+            notes.push(SecretNote::NoMatch {
+                names: self.read.clone(),
+                nearest,
+            });
+        }
+        offers.extend(from_config(&settings.docker_config, name));
+        // The user's own config stands in for what could not be seen. It proves nothing, so an anonymous attempt follows it.
+        if self.hidden.is_some() && offers.is_empty() {
+            offers = from_config(&settings.stand_in, name);
+            if !offers.is_empty() {
+                offers.push(Offer {
+                    credential: crate::credentials::Credential::default(),
+                    source: Source::DockerConfig,
+                });
+            }
+        }
+        (offers, notes)
+    }
+}
+
+fn from_config(entries: &[(String, crate::credentials::Credential)], name: &str) -> Vec<Offer> {
+    if entries.is_empty() {
+        return Vec::new();
+    }
+    let mut keyring = Keyring::default();
+    keyring.add(&Source::DockerConfig, entries);
+    keyring.lookup(name).into_iter().map(offer).collect()
+}
+
+fn offer(entry: &Entry) -> Offer {
+    Offer {
+        credential: entry.credential.clone(),
+        source: entry.source.clone(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Outcomes → judgements, and what they rest on.
+
+use super::{Next, Plan};
+use crate::cluster::{Facts, Object, Visible};
+use crate::credentials::Source;
+use crate::image::escape;
+use crate::registry::Outcome;
+use crate::verdict::judge::{Case, Judgement, Tried, judge};
+use crate::verdict::{Cause, Verdict};
+use std::collections::BTreeSet;
+
+/// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
+pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
+    plan.images
+        .iter()
+        .map(|planned| match (&planned.next, &planned.reference) {
+            (Next::Ask { check, case }, Some(reference)) => {
+                let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
+                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| label(attempt.source.as_ref())).collect();
+                let tried: Vec<Tried<'_>> = attempts
+                    .iter()
+                    .zip(&labels)
+                    .map(|(attempt, label)| Tried {
+                        with: label.as_deref(),
+                        result: &attempt.result,
+                    })
+                    .collect();
+                judge(&Case {
+                    reference,
+                    namespace: plan.namespace,
+                    used_by: case.used_by,
+                    audience: &case.audience,
+                    context: &case.context,
+                    secrets: &case.secrets,
+                    tried: &tried,
+                    poison: case.poison.as_ref(),
+                })
+            }
+            (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
+            (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
+        })
+        .collect()
+}
+
+fn label(source: Option<&Source>) -> Option<String> {
+    source.map(|source| match source {
+        Source::Secret(name) => format!("secret \"{}\"", escape(name)),
+        Source::DockerConfig => "the docker config".to_owned(),
+    })
+}
+
+/// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch
+/// shows the Secret that was created just before.
+pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTreeSet<Object> {
+    let mut objects = BTreeSet::new();
+    let mut denied = false;
+    for (planned, judgement) in plan.images.iter().zip(judgements) {
+        denied |= judgement.verdict == Verdict::Deny;
+        if !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
+            continue;
+        }
+        let needs = &planned.template.needs;
+        let listed = if needs.pull_secrets.is_empty() {
+            objects.insert(Object::ServiceAccount(needs.service_account.clone()));
+            match facts.service_accounts.get(&needs.service_account) {
+                Some(Visible::Seen(Some(account))) => account.pull_secrets.as_slice(),
+                Some(Visible::Seen(None) | Visible::Hidden(_)) | None => &[],
+            }
+        } else {
+            needs.pull_secrets.as_slice()
+        };
+        objects.extend(listed.iter().filter(|name| !name.is_empty()).cloned().map(Object::Secret));
+    }
+    if denied && facts.namespace == Visible::Seen(None) {
+        objects.insert(Object::Namespace);
+    }
+    objects
+}
+
+/// Whether a cause would not stand with other secrets.
+fn rests_on_credentials(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::NotFoundOrDenied
+            | Cause::PullSecretMissing
+            | Cause::PullSecretWrongType
+            | Cause::PullSecretMalformed
+            | Cause::PullSecretNoMatch
+            | Cause::CredentialRefused
+            | Cause::Forbidden
+            | Cause::RegistryRejected
+    )
+}

@@ -1,0 +1,150 @@
+//! Findings that need no registry: a name that does not parse, a policy of Never, a secret that poisons the pod.
+
+use super::audience::minor;
+use crate::cluster::Facts;
+use crate::credentials::ParseError;
+use crate::image::{Reference, ReferenceError, escape, mask_userinfo};
+use crate::verdict::finding::{Finding, Kubelet, Proof};
+use crate::verdict::soften::{Context, Owner, soften};
+use crate::verdict::{Cause, Outlook};
+use crate::workload::candidates::Scheduling;
+use crate::workload::pod::PodKind;
+use crate::workload::{ImageUse, Role};
+
+fn softened(outlook: Outlook, owner: Owner) -> (Outlook, String) {
+    let (outlook, notes) = soften(
+        outlook,
+        None,
+        &Context {
+            owner,
+            ..Context::default()
+        },
+    );
+    (outlook, notes.iter().map(|note| format!("; {note}")).collect())
+}
+
+/// A name that does not parse: the kubelet has the identical parser, so this is certain whatever the policy and the nodes
+/// (pull-semantics 1.5 and 1.6).
+pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceError, owner: Owner) -> Finding {
+    let name = escape(&mask_userinfo(&image.image));
+    let (outlook, notes) = softened(Outlook::WillFail, owner);
+    let padded = image.image.trim() != image.image && !image.image.trim().is_empty();
+    let in_container = image.role != Role::Volume;
+    let (message, kubelet) = if padded && pod == PodKind::Template && in_container {
+        // The API server accepts the template and refuses every pod made from it.
+        (
+            "the image has leading or trailing white space; the object is accepted, and every pod made from it is refused"
+                .to_owned(),
+            Kubelet {
+                reason: "FailedCreate".to_owned(),
+                message: format!(
+                    "{}: Invalid value: \"{name}\": must not have leading or trailing whitespace",
+                    image.path
+                ),
+            },
+        )
+    } else {
+        (
+            format!("the name does not parse: {}", escape(&error.text)),
+            Kubelet {
+                reason: "InvalidImageName".to_owned(),
+                message: format!(
+                    "Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": {}",
+                    escape(&error.text)
+                ),
+            },
+        )
+    };
+    let (fix, suggestions) = match &error.hint {
+        Some(hint) => {
+            let corrected: Vec<String> = hint.corrected.iter().map(|name| escape(name)).collect();
+            let offer = corrected.first().map_or_else(String::new, |name| format!(": {name}"));
+            (format!("{}{offer}", hint.advice), corrected)
+        }
+        None => (
+            "write it as [registry[:port]/]repository[:tag][@digest], in lower case".to_owned(),
+            Vec::new(),
+        ),
+    };
+    Finding {
+        cause: Cause::InvalidImageName,
+        outlook,
+        message: format!("{message}{notes}"),
+        fix,
+        kubelet: Some(kubelet),
+        evidence: Proof::default(),
+        suggestions,
+    }
+}
+
+/// `imagePullPolicy: Never`: no registry is asked; the nodes hold the image or they do not.
+pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: &Scheduling, facts: &Facts) -> Option<Finding> {
+    let candidates = scheduling.candidates(&facts.nodes);
+    let nodes = if candidates.tolerated.is_empty() {
+        candidates.tainted
+    } else {
+        candidates.tolerated
+    };
+    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.holds(reference));
+    let (outlook, message) = if surely_absent {
+        (
+            Outlook::MayFail,
+            "imagePullPolicy is Never, and no node that the pods could land on holds the image",
+        )
+    } else {
+        (
+            Outlook::Unknown,
+            "imagePullPolicy is Never; whether the nodes hold the image is not known",
+        )
+    };
+    Some(Finding {
+        cause: Cause::NeverPulled,
+        outlook,
+        message: message.to_owned(),
+        fix: "load the image onto the nodes, or set imagePullPolicy to IfNotPresent".to_owned(),
+        kubelet: Some(Kubelet {
+            reason: "ErrImageNeverPull".to_owned(),
+            message: format!(
+                "Container image \"{}\" is not present with pull policy of Never",
+                escape(&mask_userinfo(&image.image))
+            ),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    })
+}
+
+/// A secret of a usable type that the kubelet's parser refuses: it aborts the pulls of every image of the pod (pull-semantics 4.3).
+pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str, facts: &Facts, owner: Owner) -> Finding {
+    let (outlook, notes) = softened(Outlook::WillFail, owner);
+    let entry = error
+        .entry
+        .as_ref()
+        .map_or_else(String::new, |entry| format!(" (entry \"{}\")", escape(entry)));
+    // Kubelets up to 1.32 report it as ErrImagePull; later ones put the text itself where the reason stands.
+    let old = facts
+        .nodes
+        .iter()
+        .any(|node| minor(&node.kubelet).is_some_and(|minor| minor < 33));
+    let reason = if old { "ErrImagePull".to_owned() } else { escape(&error.text) };
+    Finding {
+        cause: Cause::PullSecretMalformed,
+        outlook,
+        message: format!(
+            "pull secret \"{}\" cannot be parsed{entry}: {}; it stops the pull of every image of the pod{notes}",
+            escape(secret),
+            escape(&error.text)
+        ),
+        fix: format!(
+            "make secret \"{}\" in namespace \"{}\" anew (kubectl create secret docker-registry)",
+            escape(secret),
+            escape(namespace)
+        ),
+        kubelet: Some(Kubelet {
+            reason,
+            message: escape(&error.text),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}

@@ -1,0 +1,429 @@
+//! Whole judgements from literals: an object, what the cluster holds, what the registry answered.
+
+use super::*;
+use crate::cluster::{Namespace, ServiceAccount, Visible};
+use crate::credentials::{Hidden, PullSecret};
+use crate::image::Digest;
+use crate::registry::{Attempt, Outcome};
+use crate::verdict::evidence::{AuthStage, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
+use crate::verdict::{Cause, Judgement, Outlook, Verdict};
+use crate::workload::{Node, extract};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
+
+fn settings() -> Settings {
+    Settings {
+        node_credentials: vec!["*.azurecr.io".to_owned()],
+        platforms: Platforms::Guess,
+        assume_always_pull: AlwaysPull::AsWritten,
+        docker_config: Arc::default(),
+        stand_in: Arc::default(),
+        admission: Admission::HasRun,
+        exempt_annotations: Vec::new(),
+    }
+}
+
+fn node(name: &str, arch: &str) -> Node {
+    Node::from_json(&json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/arch": arch, "kubernetes.io/os": "linux"}},
+        "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": arch,
+                                "containerRuntimeVersion": "containerd://1.7.1", "kubeletVersion": "v1.30.1"}},
+    }))
+}
+
+fn facts() -> Facts {
+    Facts {
+        nodes: Arc::new(vec![node("n1", "amd64")]),
+        namespace: Visible::Seen(Some(Namespace::default())),
+        service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
+        secrets: BTreeMap::new(),
+        complete: true,
+    }
+}
+
+fn with_secret(mut facts: Facts, name: &str, kind: &str, data: &str) -> Facts {
+    let secret = PullSecret {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        data: Hidden::new(data),
+        version: "1".to_owned(),
+    };
+    facts.secrets.insert(name.to_owned(), Visible::Seen(Some(secret)));
+    facts
+}
+
+fn absent(mut facts: Facts, name: &str) -> Facts {
+    facts.secrets.insert(name.to_owned(), Visible::Seen(None));
+    facts
+}
+
+const PULL: &str = "kubernetes.io/dockerconfigjson";
+
+fn spec(image: &str, secrets: &[&str]) -> Value {
+    let secrets: Vec<Value> = secrets.iter().map(|name| json!({"name": name})).collect();
+    json!({"containers": [{"name": "c", "image": image}], "imagePullSecrets": secrets})
+}
+
+fn pod(image: &str, secrets: &[&str]) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec(image, secrets)})
+}
+
+fn deployment(image: &str, secrets: &[&str]) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+           "spec": {"template": {"spec": spec(image, secrets)}}})
+}
+
+fn failure(evidence: Evidence, status: u16) -> Failure {
+    Failure {
+        evidence,
+        host: "reg.example".to_owned(),
+        status: Some(status),
+        code: None,
+        detail: None,
+        request: None,
+        suggestions: Vec::new(),
+        retry_after: None,
+    }
+}
+
+fn found(content: Content) -> Result<ImageFacts, Failure> {
+    Ok(ImageFacts {
+        digest: Digest::sha256(b"x"),
+        media_type: String::new(),
+        content,
+        quota_exhausted: false,
+        authenticated: false,
+        stale: false,
+    })
+}
+
+fn platform(arch: &str) -> Platform {
+    Platform::parse(&format!("linux/{arch}")).unwrap()
+}
+
+fn index(archs: &[&str]) -> Content {
+    let entry = |arch: &&str| IndexEntry {
+        digest: String::new(),
+        media_type: String::new(),
+        platform: Some(platform(arch)),
+        size: 1,
+    };
+    Content::Index(archs.iter().map(entry).collect())
+}
+
+/// Every check gets the same answer, once per credential (or once anonymously).
+fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
+    let workload = extract(object, None, "ns").expect("an object with images");
+    let plan = plan(&workload, facts, settings);
+    let outcomes: Vec<Outcome> = plan
+        .checks
+        .iter()
+        .map(|check| {
+            let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
+            if sources.is_empty() {
+                sources.push(None);
+            }
+            Outcome { attempts: sources.into_iter().map(|source| Attempt { source, result: answer.clone() }).collect() }
+        })
+        .collect();
+    decide(&plan, &outcomes)
+}
+
+fn judge(object: &Value, facts: &Facts, answer: &Result<ImageFacts, Failure>) -> Judgement {
+    judge_with(object, facts, &settings(), answer).remove(0)
+}
+
+fn causes(judgement: &Judgement) -> Vec<Cause> {
+    judgement.findings.iter().map(|finding| finding.cause).collect()
+}
+
+fn needs_login() -> Result<ImageFacts, Failure> {
+    Err(failure(Evidence::AuthenticationRequired { at: AuthStage::Basic }, 401))
+}
+
+fn refused() -> Result<ImageFacts, Failure> {
+    Err(failure(Evidence::CredentialRefused { at: AuthStage::TokenServer }, 401))
+}
+
+#[test]
+fn a_missing_secret_may_come_on_a_template_and_stands_on_a_pod() {
+    let facts = absent(facts(), "regcred");
+    let template = judge(&deployment("reg.example/a:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!((template.outlook, template.verdict), (Outlook::MayFail, Verdict::Warn));
+    let pod = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!((pod.outlook, pod.verdict), (Outlook::WillFail, Verdict::Deny));
+    assert_eq!(causes(&pod), [Cause::PullSecretMissing, Cause::NotFoundOrDenied]);
+}
+
+#[test]
+fn a_missing_secret_beside_a_public_image_is_allowed() {
+    let facts = absent(facts(), "regcred");
+    let judgement = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &found(index(&["amd64"])));
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Pulls, Verdict::Allow));
+    assert_eq!(causes(&judgement), [Cause::PullSecretMissing]);
+}
+
+#[test]
+fn a_wrong_type_stands_on_a_template_too() {
+    let facts = with_secret(facts(), "regcred", "Opaque", GOOD);
+    let judgement = judge(&deployment("reg.example/a:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::WillFail, Verdict::Deny));
+    assert_eq!(causes(&judgement), [Cause::PullSecretWrongType, Cause::NotFoundOrDenied]);
+}
+
+#[test]
+fn a_refused_secret_is_named() {
+    let facts = with_secret(facts(), "regcred", PULL, GOOD);
+    let judgement = judge(&deployment("reg.example/a:1", &["regcred"]), &facts, &refused());
+    assert_eq!(causes(&judgement), [Cause::CredentialRefused]);
+    assert!(judgement.findings[0].message.contains("secret \"regcred\""), "{}", judgement.findings[0].message);
+}
+
+#[test]
+fn a_secret_for_another_registry_is_named_only_when_the_pull_fails() {
+    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"reg.example:5000": {"auth": "dTpw"}}}"#);
+    let fails = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!(causes(&fails), [Cause::PullSecretNoMatch, Cause::NotFoundOrDenied]);
+    assert!(fails.findings[0].message.contains("reg.example:5000"), "{}", fails.findings[0].message);
+    let pulls = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &found(index(&["amd64"])));
+    assert_eq!(causes(&pulls), []);
+}
+
+#[test]
+fn a_malformed_secret_poisons_every_image_and_asks_no_registry() {
+    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"x.io": {"auth": "%%%"}}}"#);
+    let object = pod("docker.io/library/nginx:1", &["regcred"]);
+    let workload = extract(&object, None, "ns").unwrap();
+    assert!(plan(&workload, &facts, &settings()).checks.is_empty());
+    let judgement = judge(&object, &facts, &found(index(&["amd64"])));
+    assert_eq!(causes(&judgement), [Cause::PullSecretMalformed]);
+    assert_eq!(judgement.verdict, Verdict::Deny);
+    assert_eq!(judgement.findings[0].kubelet.as_ref().unwrap().reason, "ErrImagePull", "the node's kubelet is older than 1.33");
+}
+
+#[test]
+fn service_accounts_count_for_templates_only_once_admission_has_run() {
+    let mut facts = with_secret(facts(), "regcred", PULL, GOOD);
+    let account = ServiceAccount { pull_secrets: vec!["regcred".to_owned()], ..ServiceAccount::default() };
+    facts.service_accounts.insert("default".to_owned(), Visible::Seen(Some(account)));
+    let offers = |object: &Value, settings: &Settings| {
+        let workload = extract(object, None, "ns").unwrap();
+        plan(&workload, &facts, settings).checks[0].credentials.len()
+    };
+    let still_to_come = Settings { admission: Admission::StillToCome, ..settings() };
+    assert_eq!(offers(&deployment("reg.example/a:1", &[]), &settings()), 1);
+    assert_eq!(offers(&pod("reg.example/a:1", &[]), &settings()), 0, "admission gave this pod nothing");
+    assert_eq!(offers(&pod("reg.example/a:1", &[]), &still_to_come), 1);
+    assert_eq!(offers(&deployment("reg.example/a:1", &[""]), &settings()), 0, "a list of one empty name inherits nothing");
+}
+
+#[test]
+fn what_may_not_be_read_makes_authentication_failures_unknown_and_nothing_else() {
+    let mut facts = facts();
+    facts.secrets.insert("regcred".to_owned(), Visible::Hidden("pullgate may not read it".to_owned()));
+    let object = pod("reg.example/a:1", &["regcred"]);
+    let login = judge(&object, &facts, &needs_login());
+    assert_eq!((login.outlook, login.verdict), (Outlook::Unknown, Verdict::Warn));
+    assert!(login.findings[0].message.contains("may not read"));
+    let tag = judge(&object, &facts, &Err(failure(Evidence::TagUnknown { repository_exists: true }, 404)));
+    assert_eq!(tag.outlook, Outlook::WillFail);
+}
+
+#[test]
+fn an_incomplete_set_proves_no_absence() {
+    let mut facts = absent(facts(), "regcred");
+    facts.complete = false;
+    let judgement = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!(judgement.outlook, Outlook::Unknown);
+    assert!(causes(&judgement).contains(&Cause::PullSecretMissing));
+}
+
+#[test]
+fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
+    let mut facts = absent(facts(), "regcred");
+    facts.complete = false;
+    let credential = crate::credentials::parse_docker_config(GOOD.as_bytes()).unwrap();
+    let settings = Settings { stand_in: Arc::new(credential), ..settings() };
+    let object = pod("reg.example/a:1", &["regcred"]);
+    let workload = extract(&object, None, "ns").unwrap();
+    let plan = plan(&workload, &facts, &settings);
+    assert_eq!(plan.checks[0].credentials.len(), 2);
+    assert!(plan.checks[0].credentials[1].credential.is_anonymous());
+}
+
+#[test]
+fn node_credentials_soften_authentication_failures_even_refused_ones() {
+    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"corp.azurecr.io": {"auth": "dTpw"}}}"#);
+    for answer in [needs_login(), refused()] {
+        let judgement = judge(&pod("corp.azurecr.io/a:1", &["regcred"]), &facts, &answer);
+        assert_eq!(judgement.outlook, Outlook::Unknown);
+    }
+    let scanner = judge(
+        &pod("corp.azurecr.io/a:1", &[]),
+        &facts,
+        &Err(failure(Evidence::Forbidden { address_bound: false, with_credential: false }, 412)),
+    );
+    assert_eq!(scanner.outlook, Outlook::WillFail, "a scanner's block holds for everyone");
+}
+
+#[test]
+fn what_is_not_known_outweighs_a_refusal() {
+    let facts = with_secret(facts(), "a", PULL, GOOD);
+    let facts = with_secret(facts, "b", PULL, r#"{"auths": {"reg.example": {"auth": "dTpwMg=="}}}"#);
+    let object = pod("reg.example/a:1", &["a", "b"]);
+    let workload = extract(&object, None, "ns").unwrap();
+    let plan = plan(&workload, &facts, &settings());
+    let attempt = |at: usize, result| Attempt { source: Some(plan.checks[0].credentials[at].source.clone()), result };
+    let outcome = Outcome { attempts: vec![attempt(0, refused()), attempt(1, Err(failure(Evidence::RateLimited, 429)))] };
+    let judgement = decide(&plan, &[outcome]).remove(0);
+    assert_eq!(causes(&judgement), [Cause::RateLimited]);
+    assert_eq!(judgement.verdict, Verdict::Warn);
+}
+
+#[test]
+fn objects_of_judged_controllers_are_passed_over_and_strangers_at_most_warned() {
+    let owned = |kind: &str, api: &str| {
+        let mut object = pod("reg.example/a:1", &[]);
+        object["metadata"]["ownerReferences"] = json!([{"apiVersion": api, "kind": kind, "name": "o", "controller": true}]);
+        object
+    };
+    let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
+    let replica_set = owned("ReplicaSet", "apps/v1");
+    let workload = extract(&replica_set, None, "ns").unwrap();
+    assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
+    assert_eq!(judge(&replica_set, &facts(), &missing).verdict, Verdict::Allow);
+    let stranger = judge(&owned("Rollout", "argoproj.io/v1alpha1"), &facts(), &missing);
+    assert_eq!((stranger.outlook, stranger.verdict), (Outlook::MayFail, Verdict::Warn));
+    let bad_name = judge_with(&{
+        let mut object = owned("Rollout", "argoproj.io/v1alpha1");
+        object["spec"]["containers"][0]["image"] = "UPPER/Case".into();
+        object
+    }, &facts(), &settings(), &missing);
+    assert_eq!(bad_name[0].verdict, Verdict::Warn);
+}
+
+#[test]
+fn never_asks_no_registry() {
+    let mut object = pod("reg.example/a:1", &[]);
+    object["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
+    let workload = extract(&object, None, "ns").unwrap();
+    assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
+    let judgement = judge(&object, &facts(), &needs_login());
+    assert_eq!(judgement.findings[0].cause, Cause::NeverPulled);
+    assert_eq!(judgement.outlook, Outlook::MayFail, "the one node's list is complete and lacks it");
+    let mut nowhere = facts();
+    nowhere.nodes = Arc::default();
+    assert_eq!(judge(&object, &nowhere, &needs_login()).outlook, Outlook::Unknown);
+}
+
+#[test]
+fn an_image_that_nodes_hold_softens_only_if_not_present_and_readable() {
+    let mut facts = facts();
+    let mut holder = node("n1", "amd64");
+    holder.images = vec!["reg.example/a:1".to_owned()];
+    facts.nodes = Arc::new(vec![holder.clone()]);
+    let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
+    let all = judge(&pod("reg.example/a:1", &[]), &facts, &missing);
+    assert_eq!((all.outlook, all.verdict), (Outlook::Pulls, Verdict::Allow));
+    assert_eq!(causes(&all), [Cause::TagNotFound]);
+    let hidden = judge(&pod("reg.example/a:1", &[]), &facts, &needs_login());
+    assert_eq!(hidden.outlook, Outlook::WillFail, "what nodes hold betrays no private image");
+    let mut always = pod("reg.example/a:1", &[]);
+    always["spec"]["containers"][0]["imagePullPolicy"] = "Always".into();
+    assert_eq!(judge(&always, &facts, &missing).outlook, Outlook::WillFail);
+    facts.nodes = Arc::new(vec![holder, node("n2", "amd64")]);
+    assert_eq!(judge(&pod("reg.example/a:1", &[]), &facts, &missing).outlook, Outlook::MayFail);
+}
+
+#[test]
+fn platforms() {
+    let mixed = |nodes: &[(&str, &str)]| {
+        let mut facts = facts();
+        facts.nodes = Arc::new(nodes.iter().map(|(name, arch)| node(name, arch)).collect());
+        facts
+    };
+    let amd = pod("reg.example/a:1", &[]);
+    let mut selecting = amd.clone();
+    selecting["spec"]["nodeSelector"] = json!({"kubernetes.io/arch": "arm64"});
+    let outlook = |object: &Value, nodes: &[(&str, &str)], archs: &[&str]| {
+        let judgement = judge(object, &mixed(nodes), &found(index(archs)));
+        (judgement.outlook, judgement.findings.first().map(|finding| finding.cause))
+    };
+    let mismatch = Some(Cause::PlatformMismatch);
+    assert_eq!(outlook(&amd, &[("n1", "amd64")], &["amd64", "arm64"]), (Outlook::Pulls, None));
+    assert_eq!(outlook(&amd, &[("n1", "amd64")], &["arm64"]), (Outlook::WillFail, mismatch));
+    assert_eq!(outlook(&amd, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]), (Outlook::MayFail, mismatch));
+    assert_eq!(outlook(&selecting, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]), (Outlook::Pulls, None));
+    assert_eq!(outlook(&selecting, &[("n1", "amd64")], &["amd64"]), (Outlook::WillFail, mismatch), "the selector names arm64");
+    assert_eq!(outlook(&amd, &[], &["arm64"]), (Outlook::MayFail, mismatch), "a guess denies nothing");
+    assert_eq!(outlook(&amd, &[("n1", "amd64")], &["unknown/unknown"][..0].into()), (Outlook::WillFail, mismatch));
+    let configured = Settings { platforms: Platforms::Default(vec![platform("amd64")]), ..settings() };
+    let judged = judge_with(&amd, &mixed(&[]), &configured, &found(index(&["arm64"]))).remove(0);
+    assert_eq!(judged.outlook, Outlook::WillFail);
+}
+
+#[test]
+fn taints_make_it_may_fail_and_daemon_sets_name_their_nodes() {
+    let mut facts = facts();
+    let tainted = Node::from_json(&json!({
+        "metadata": {"name": "arm", "labels": {"kubernetes.io/arch": "arm64"}},
+        "spec": {"taints": [{"key": "dedicated", "value": "x", "effect": "NoSchedule"}]},
+        "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "arm64", "containerRuntimeVersion": "containerd://1.7.1"}}}));
+    facts.nodes = Arc::new(vec![node("n1", "amd64"), tainted]);
+    let only_tainted = judge(&pod("reg.example/a:1", &[]), &facts, &found(index(&["arm64"])));
+    assert_eq!(only_tainted.outlook, Outlook::MayFail);
+    let served = judge(&pod("reg.example/a:1", &[]), &facts, &found(index(&["amd64"])));
+    assert_eq!(served.outlook, Outlook::Pulls, "no pod lands on the tainted node");
+
+    facts.nodes = Arc::new(vec![node("n1", "amd64"), node("n2", "arm64")]);
+    let mut daemon = deployment("reg.example/a:1", &[]);
+    daemon["kind"] = "DaemonSet".into();
+    let judgement = judge(&daemon, &facts, &found(index(&["amd64"])));
+    assert_eq!(judgement.outlook, Outlook::MayFail);
+    assert!(judgement.findings[0].message.contains("misses n2"), "{}", judgement.findings[0].message);
+    let other = judge(&deployment("reg.example/a:1", &[]), &facts, &found(index(&["amd64"])));
+    assert!(!other.findings[0].message.contains("n2"), "only DaemonSets name nodes: {}", other.findings[0].message);
+}
+
+#[test]
+fn single_manifests_of_another_platform_pull_and_do_not_run() {
+    let arm = found(Content::Image { platform: Some(platform("arm64")) });
+    let judgement = judge(&pod("reg.example/a:1", &[]), &facts(), &arm);
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::FailsToRun, Verdict::Warn));
+    assert_eq!(causes(&judgement), [Cause::ArchitectureMismatch]);
+    let fits = judge(&pod("reg.example/a:1", &[]), &facts(), &found(Content::Image { platform: Some(platform("amd64")) }));
+    assert_eq!(fits.outlook, Outlook::Pulls);
+}
+
+#[test]
+fn volumes_may_hold_any_content() {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [],
+        "volumes": [{"name": "v", "image": {"reference": "reg.example/model:1"}}]}});
+    let artifact = found(Content::Artifact { kind: "application/x".to_owned(), unpack_fails: true });
+    assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);
+    assert_eq!(judge(&object, &facts(), &found(index(&["arm64"]))).outlook, Outlook::MayFail);
+}
+
+#[test]
+fn the_same_question_is_asked_once() {
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [
+        {"name": "a", "image": "nginx:1"}, {"name": "b", "image": "docker.io/library/nginx:1"}, {"name": "c", "image": "nginx:2"}]}});
+    let workload = extract(&object, None, "ns").unwrap();
+    assert_eq!(plan(&workload, &facts(), &settings()).checks.len(), 2);
+}
+
+#[test]
+fn doubts_name_what_a_finding_rests_on() {
+    let facts = absent(with_secret(facts(), "used", PULL, GOOD), "gone");
+    let object = pod("reg.example/a:1", &["used", "gone"]);
+    let workload = extract(&object, None, "ns").unwrap();
+    let plan = plan(&workload, &facts, &settings());
+    let outcome = |result| Outcome { attempts: vec![Attempt { source: None, result }] };
+    let doubted = doubts(&plan, &decide(&plan, &[outcome(refused())]), &facts);
+    let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();
+    assert_eq!(names, ["Secret(\"gone\")", "Secret(\"used\")"]);
+    let unreachable = Err(failure(Evidence::ConnectionFailed(ConnectionFault::Refused), 0));
+    assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
+}

@@ -1,0 +1,269 @@
+//! An AdmissionReview, read with an envelope of our own so that an odd field elsewhere never makes it fail.
+
+use crate::workload::Skip;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What is done to the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// CREATE.
+    Create,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// CONNECT.
+    Connect,
+}
+
+impl Operation {
+    /// As the API server writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// A question of the API server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Review {
+    /// To be repeated in the answer.
+    pub uid: String,
+    /// Create, update, delete or connect.
+    pub operation: Operation,
+    /// `ephemeralcontainers`, `scale` …; empty for the object itself.
+    pub sub_resource: String,
+    /// The kind, for the log.
+    pub kind: String,
+    /// The namespace; empty for cluster-scoped objects.
+    pub namespace: String,
+    /// The name; may be empty.
+    pub name: String,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+    /// The object.
+    pub object: Value,
+    /// The object before an UPDATE.
+    pub old_object: Option<Value>,
+}
+
+/// A request that is no usable AdmissionReview: HTTP 400 and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// For the metric; from a closed list.
+    pub reason: &'static str,
+    /// What is wrong, and what was expected.
+    pub sentence: String,
+}
+
+impl Bad {
+    fn new(reason: &'static str, sentence: impl Into<String>) -> Self {
+        Self {
+            reason,
+            sentence: sentence.into(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "apiVersion", default)]
+    api_version: Value,
+    #[serde(default)]
+    kind: Value,
+    #[serde(default)]
+    request: Option<Value>,
+}
+
+/// Reads a review. JSON deeper than 128 levels is refused (`serde_json`'s own bound).
+pub fn parse(body: &[u8]) -> Result<Review, Bad> {
+    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| {
+        if error.to_string().starts_with("recursion limit") {
+            Bad::new("too_deep", "the body nests deeper than 128 levels")
+        } else {
+            let (line, column) = (error.line(), error.column());
+            Bad::new(
+                "not_json",
+                format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
+            )
+        }
+    })?;
+    if envelope.kind.as_str() != Some("AdmissionReview") {
+        return Err(Bad::new(
+            "wrong_kind",
+            format!("expected kind AdmissionReview, got {}", brief(&envelope.kind)),
+        ));
+    }
+    if envelope.api_version.as_str() != Some("admission.k8s.io/v1") {
+        return Err(Bad::new(
+            "wrong_version",
+            format!(
+                "expected apiVersion admission.k8s.io/v1, got {}; set admissionReviewVersions: [v1]",
+                brief(&envelope.api_version)
+            ),
+        ));
+    }
+    let Some(Value::Object(mut request)) = envelope.request else {
+        return Err(Bad::new("no_request", "the AdmissionReview holds no request"));
+    };
+    let uid = text(request.get("uid"));
+    if uid.is_empty() {
+        return Err(Bad::new(
+            "no_uid",
+            "the request holds no uid, so no answer could be matched to it",
+        ));
+    }
+    let operation = match text(request.get("operation")).as_str() {
+        "CREATE" => Operation::Create,
+        "UPDATE" => Operation::Update,
+        "DELETE" => Operation::Delete,
+        "CONNECT" => Operation::Connect,
+        other => {
+            return Err(Bad::new(
+                "wrong_operation",
+                format!(
+                    "expected operation CREATE, UPDATE, DELETE or CONNECT, got {}",
+                    brief(&Value::String(other.to_owned()))
+                ),
+            ));
+        }
+    };
+    let kind = request.get("kind").and_then(|kind| kind.get("kind"));
+    Ok(Review {
+        operation,
+        sub_resource: text(request.get("subResource")),
+        kind: text(kind),
+        namespace: text(request.get("namespace")),
+        name: text(request.get("name")),
+        dry_run: request.get("dryRun").and_then(Value::as_bool).unwrap_or(false),
+        object: request.remove("object").unwrap_or(Value::Null),
+        old_object: request.remove("oldObject").filter(|old| !old.is_null()),
+        uid,
+    })
+}
+
+impl Review {
+    /// Whether the operation or subresource alone says that there is nothing to judge (pull-semantics 3.3).
+    pub fn skip(&self) -> Option<Skip> {
+        match self.operation {
+            Operation::Delete | Operation::Connect => return Some(Skip::Operation),
+            Operation::Create | Operation::Update => {}
+        }
+        match self.sub_resource.as_str() {
+            "" | "ephemeralcontainers" => None,
+            _ => Some(Skip::Subresource),
+        }
+    }
+
+    /// The object before the change; only an UPDATE has one that counts.
+    pub fn before(&self) -> Option<&Value> {
+        match self.operation {
+            Operation::Update => self.old_object.as_ref(),
+            Operation::Create | Operation::Delete | Operation::Connect => None,
+        }
+    }
+}
+
+fn text(value: Option<&Value>) -> String {
+    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A value for a sentence: short, and without what could break a line.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.is_empty() => "nothing".to_owned(),
+        Value::String(text) => format!("\"{}\"", crate::image::escape(&text.chars().take(60).collect::<String>())),
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(_) => "a boolean".to_owned(),
+        Value::Number(_) => "a number".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(body: &str) -> &'static str {
+        parse(body.as_bytes()).unwrap_err().reason
+    }
+
+    #[test]
+    fn what_is_no_review_is_told_apart() {
+        for (body, expected) in [
+            ("", "not_json"),
+            ("{", "not_json"),
+            ("[]", "not_json"),
+            ("{}", "wrong_kind"),
+            (r#"{"kind":5}"#, "wrong_kind"),
+            (r#"{"kind":"Pod","apiVersion":"v1"}"#, "wrong_kind"),
+            (
+                r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1"}"#,
+                "wrong_version",
+            ),
+            (
+                r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}"#,
+                "no_request",
+            ),
+            (
+                r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":[]}"#,
+                "no_request",
+            ),
+            (
+                r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}"#,
+                "no_uid",
+            ),
+            (
+                r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","operation":"EAT"}}"#,
+                "wrong_operation",
+            ),
+        ] {
+            assert_eq!(reason(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let deep = format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"CREATE","object":{}1{}}}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert_eq!(reason(&deep), "too_deep");
+    }
+
+    #[test]
+    fn odd_fields_elsewhere_do_no_harm() {
+        let body = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","extra":1,"request":{"uid":"u","operation":"UPDATE",
+            "dryRun":null,"userInfo":7,"kind":"?","namespace":3,"object":{"kind":"Pod"},"oldObject":null}}"#;
+        let review = parse(body.as_bytes()).unwrap();
+        assert_eq!(
+            (review.uid.as_str(), review.operation, review.dry_run),
+            ("u", Operation::Update, false)
+        );
+        assert_eq!(review.before(), None);
+        assert_eq!(review.skip(), None);
+    }
+
+    #[test]
+    fn operations_and_subresources_that_change_no_image_are_skipped() {
+        let review = |operation: &str, sub: &str| {
+            let body = format!(
+                r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"{operation}","subResource":"{sub}"}}}}"#
+            );
+            parse(body.as_bytes()).unwrap().skip()
+        };
+        assert_eq!(review("DELETE", ""), Some(Skip::Operation));
+        assert_eq!(review("CONNECT", "exec"), Some(Skip::Operation));
+        assert_eq!(review("UPDATE", "status"), Some(Skip::Subresource));
+        assert_eq!(review("UPDATE", "scale"), Some(Skip::Subresource));
+        assert_eq!(review("UPDATE", "ephemeralcontainers"), None);
+        assert_eq!(review("CREATE", ""), None);
+    }
+}

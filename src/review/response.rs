@@ -1,0 +1,91 @@
+//! The answer as an AdmissionReview v1 (DESIGN 2 and 3).
+
+use crate::verdict::Verdict;
+use crate::verdict::answer::{Answer, Judged};
+use crate::verdict::message::{denial, warnings};
+use crate::workload::{ObjectId, Skip};
+use serde_json::{Value, json};
+
+/// What there is to answer.
+#[derive(Debug, Clone, Copy)]
+pub enum Outcome<'a> {
+    /// Allowed without a look.
+    Skipped(Skip),
+    /// Judged, or exempt.
+    Answered {
+        /// The object.
+        object: &'a ObjectId,
+        /// What the gate said.
+        answer: &'a Answer,
+    },
+}
+
+impl Outcome<'_> {
+    /// The object's verdict: its worst image's.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Skipped(_) => Verdict::Allow,
+            Self::Answered { answer, .. } => answer.verdict(),
+        }
+    }
+}
+
+/// Builds the answer to the review of that uid.
+pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
+    let verdict = outcome.verdict();
+    let mut response = json!({"uid": uid, "allowed": verdict != Verdict::Deny});
+    let mut annotations = json!({"verdict": verdict.name()});
+    match outcome {
+        Outcome::Skipped(skip) => annotations["skipped"] = skip.name().into(),
+        Outcome::Answered { object, answer } => {
+            let images = &answer.images;
+            if let Some(exempt) = &answer.exempt {
+                annotations["exempt"] = exempt.name().into();
+            }
+            let warnings = warnings(images);
+            if !warnings.is_empty() {
+                response["warnings"] = warnings.into();
+            }
+            let mut causes: Vec<&str> = images
+                .iter()
+                .flat_map(|judged| &judged.judgement.findings)
+                .map(|finding| finding.cause.name())
+                .collect();
+            causes.sort_unstable();
+            causes.dedup();
+            if !causes.is_empty() {
+                annotations["causes"] = causes.join(",").into();
+            }
+            if verdict == Verdict::Deny {
+                response["status"] = status(object, images, &denial(object, images));
+            }
+        }
+    }
+    response["auditAnnotations"] = annotations;
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+}
+
+/// A 403 `Forbidden` with one entry per finding, in the order of the image fields. Not 429: client-go would retry that ten times.
+fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
+    let causes: Vec<Value> = images
+        .iter()
+        .flat_map(|judged| judged.judgement.findings.iter().map(move |finding| (judged, finding)))
+        .map(|(judged, finding)| {
+            json!({
+                "reason": finding.cause.name(),
+                "message": format!("{}; {}", finding.message, finding.fix),
+                "field": judged.image.path.as_str(),
+            })
+        })
+        .collect();
+    json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": "Forbidden",
+        "code": 403,
+        "details": {"name": object.name, "kind": object.kind, "causes": causes},
+    })
+}

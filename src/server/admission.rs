@@ -1,0 +1,237 @@
+//! `POST /validate`: HTTP in, bytes to the reviewer, its reply out. Everything that is wrong with the HTTP is answered here.
+
+use super::Limits;
+use crate::config::values;
+use crate::telemetry::Metrics;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt;
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What answers a review: the request's body, and what is left of the caller's `?timeout=` (`None` where it gives none that can be
+/// read).
+pub type Reviewer = Arc<dyn Fn(Bytes, Option<Duration>) -> BoxFuture<'static, Reply> + Send + Sync>;
+
+/// An HTTP answer, as the reviewer wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// 200 for every review whose uid could be read; 400 for what is no review.
+    pub status: StatusCode,
+    /// `application/json` for a review, `text/plain; charset=utf-8` for a sentence.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// The content type of our sentences.
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// How long the API server waits when it does not say (`timeoutSeconds` defaults to 10).
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A body that is too large is read on and thrown away for this long, so that a client that writes first and reads afterwards gets to
+/// see our 413 instead of a reset connection.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// And for so many times the limit.
+const DISCARD_FACTOR: usize = 4;
+
+struct Door {
+    reviewer: Reviewer,
+    metrics: Metrics,
+    limits: Limits,
+}
+
+/// The routes of the webhook port.
+pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Router {
+    let panics = metrics.clone();
+    let responses = metrics.clone();
+    let door = Arc::new(Door {
+        reviewer,
+        metrics,
+        limits,
+    });
+    Router::new()
+        .route("/validate", post(validate).fallback(wrong_method))
+        .fallback(wrong_path)
+        .with_state(door)
+        .layer(CatchPanicLayer::custom(move |_: Box<dyn Any + Send>| {
+            // The panic itself was logged by the hook. What it said is not for the caller.
+            panics.panicked();
+            sentence(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "pullgate failed on this review; its log says where",
+            )
+        }))
+        .layer(axum::middleware::map_response(move |response: Response| {
+            responses.responded(response.status());
+            std::future::ready(response)
+        }))
+}
+
+async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
+    let arrived = Instant::now();
+    let timeout = timeout(request.uri().query());
+    let body = match read(request, &door.limits).await {
+        Ok(body) => body,
+        Err(refused) => {
+            door.metrics.bad_request(refused.reason());
+            return refused.answer(&door.limits);
+        }
+    };
+    let deadline = arrived + patience(timeout).min(door.limits.answer);
+    let left = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
+    let review = (door.reviewer)(body, left);
+    match tokio::time::timeout_at(deadline, review).await {
+        Ok(Reply {
+            status,
+            content_type,
+            body,
+        }) => (status, [(header::CONTENT_TYPE, content_type)], body).into_response(),
+        Err(_) => sentence(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "pullgate did not finish this review in time; nothing is known about its images",
+        ),
+    }
+}
+
+async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response {
+    door.metrics.bad_request("method");
+    let mut response = sentence(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("{method} is not answered here; send an AdmissionReview by POST"),
+    );
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    close(response)
+}
+
+async fn wrong_path(State(door): State<Arc<Door>>) -> Response {
+    door.metrics.bad_request("path");
+    close(sentence(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; AdmissionReviews go to POST /validate",
+    ))
+}
+
+/// The `timeout` of a query, as the API server writes it (`?timeout=10s`). What cannot be read, and zero, count as not given.
+pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
+    url::form_urlencoded::parse(query?.as_bytes())
+        .find(|(key, _)| key == "timeout")
+        .and_then(|(_, value)| values::duration(&value).ok())
+        .filter(|timeout| !timeout.is_zero())
+}
+
+/// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It lies
+/// behind the reviewer's own deadline (a tenth less; DESIGN 6), which makes a 503 the exception.
+fn patience(timeout: Option<Duration>) -> Duration {
+    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    timeout.saturating_sub(timeout / 20)
+}
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+impl Refused {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "body_timeout",
+            Self::Broken => "body_broken",
+        }
+    }
+
+    fn answer(self, limits: &Limits) -> Response {
+        close(match self {
+            Self::TooLarge => sentence(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &format!("the body is larger than the {} bytes that are read", limits.body_bytes),
+            ),
+            Self::TooSlow => sentence(
+                StatusCode::REQUEST_TIMEOUT,
+                &format!("the body did not arrive within {} ms", limits.body.as_millis()),
+            ),
+            Self::Broken => sentence(StatusCode::BAD_REQUEST, "the body broke off or is not well-formed HTTP"),
+        })
+    }
+}
+
+/// Reads a whole body within its limits.
+async fn read(request: Request, limits: &Limits) -> Result<Bytes, Refused> {
+    let waits_for_continue = request.headers().contains_key(header::EXPECT);
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    let mut body = request.into_body();
+    if announced.is_some_and(|length| length > limits.body_bytes as u64) {
+        // A client that asks first ("Expect: 100-continue") has sent nothing that must be taken off the wire.
+        if !waits_for_continue {
+            discard(&mut body, limits).await;
+        }
+        return Err(Refused::TooLarge);
+    }
+    match tokio::time::timeout(limits.body, collect(&mut body, limits.body_bytes)).await {
+        Ok(Err(Refused::TooLarge)) => {
+            discard(&mut body, limits).await;
+            Err(Refused::TooLarge)
+        }
+        Ok(collected) => collected,
+        Err(_) => Err(Refused::TooSlow),
+    }
+}
+
+async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Refused> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are of no interest.
+        if let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() {
+            if all.len().saturating_add(data.len()) > limit {
+                return Err(Refused::TooLarge);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(Bytes::from(all))
+}
+
+async fn discard(body: &mut Body, limits: &Limits) {
+    let most = limits.body_bytes.saturating_mul(DISCARD_FACTOR);
+    let reading = async {
+        let mut seen = 0_usize;
+        while let Some(Ok(frame)) = body.frame().await {
+            seen = seen.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+            if seen > most {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+}
+
+/// An answer of ours: a sentence in plain text.
+pub(super) fn sentence(status: StatusCode, text: &str) -> Response {
+    (status, [(header::CONTENT_TYPE, PLAIN)], format!("{text}\n")).into_response()
+}
+
+/// Marks an answer after which the connection cannot go on, because the rest of a body may still be on the wire.
+fn close(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,98 @@
+//! The plain port: `/metrics`, `/healthz`, `/readyz`.
+
+use super::Stage;
+use super::admission::{PLAIN, sentence};
+use crate::telemetry::Metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What prometheus-client writes.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Says what is missing, as a sentence without a full stop.
+type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What must hold before reviews should be sent here. The probes are asked on every look at `/readyz`: they read a state, and never
+/// wait.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    probes: Vec<(&'static str, Probe)>,
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.probes.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Readiness {
+    /// Adds a probe under a name.
+    pub fn with(mut self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.probes.push((name, Arc::new(probe)));
+        self
+    }
+
+    /// What is missing, `name: why` each; empty when all is well.
+    pub fn missing(&self) -> Vec<String> {
+        self.probes
+            .iter()
+            .filter_map(|(name, probe)| probe().err().map(|why| format!("{name}: {why}")))
+            .collect()
+    }
+}
+
+struct Desk {
+    metrics: Metrics,
+    readiness: Readiness,
+    stage: watch::Receiver<Stage>,
+}
+
+/// The routes of the plain port.
+pub(super) fn routes(metrics: Metrics, readiness: Readiness, stage: watch::Receiver<Stage>) -> Router {
+    let desk = Arc::new(Desk {
+        metrics,
+        readiness,
+        stage,
+    });
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .fallback(wrong_path)
+        .with_state(desk)
+}
+
+async fn scrape(State(desk): State<Arc<Desk>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], desk.metrics.encode()).into_response()
+}
+
+/// That this is answered is all there is to say.
+async fn alive() -> Response {
+    sentence(StatusCode::OK, "ok")
+}
+
+async fn ready(State(desk): State<Arc<Desk>>) -> Response {
+    let mut missing = desk.readiness.missing();
+    if *desk.stage.borrow() != Stage::Serving {
+        missing.insert(0, "stopping: reviews should go elsewhere".to_owned());
+    }
+    if missing.is_empty() {
+        sentence(StatusCode::OK, "ready")
+    } else {
+        let text = missing.join("\n") + "\n";
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, PLAIN)], text).into_response()
+    }
+}
+
+async fn wrong_path() -> Response {
+    sentence(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; this port has /metrics, /healthz and /readyz",
+    )
+}

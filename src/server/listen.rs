@@ -1,0 +1,393 @@
+//! The accept loop: TCP, TLS and HTTP/1.1, each with its limits, until the last connection has drained.
+//!
+//! Written by hand because `axum::serve` sets no timer (so no head deadline at all), knows no TLS, and counts no connections.
+
+use super::patience::{Patient, Phase, Progress};
+use super::{Limits, Stage};
+use crate::telemetry::Metrics;
+use axum::Router;
+use http::{HeaderValue, Request, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+/// Heads beyond these are answered 431 by hyper. The API server's have nine lines.
+const MAX_HEADERS: usize = 64;
+
+/// Largest head, in bytes; larger ones are answered 431 by hyper. The API server's have some hundred.
+const MAX_HEAD: usize = 32 << 10;
+
+/// Largest read buffer of a connection: what one can cost us between two polls.
+const MAX_BUFFER: usize = 64 << 10;
+
+/// At the limit, the oldest connection is asked to close after this long, and then another one each time it passes.
+const RECYCLE: Duration = Duration::from_millis(100);
+
+/// Once draining, a connection without a byte of a request is given this long.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// The longest pause after failed accepts (out of file descriptors, mostly).
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A client that does not trust our certificate is reported this often at most.
+const DISTRUST_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether a port's connections show in the metrics: the webhook's do, a scraper's own would only be noise.
+#[derive(Debug, Clone)]
+pub(super) enum Counted {
+    Yes(Metrics),
+    No,
+}
+
+impl Counted {
+    fn opened(&self) {
+        match self {
+            Self::Yes(metrics) => metrics.connection_opened(),
+            Self::No => {}
+        }
+    }
+
+    fn closed(&self) {
+        match self {
+            Self::Yes(metrics) => metrics.connection_closed(),
+            Self::No => {}
+        }
+    }
+
+    fn ended(&self, reason: &'static str) {
+        match self {
+            Self::Yes(metrics) => metrics.connection_ended(reason),
+            Self::No => {}
+        }
+    }
+}
+
+/// An open port.
+#[derive(Debug)]
+pub(super) struct Port {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    stage: watch::Receiver<Stage>,
+    slots: Arc<Semaphore>,
+}
+
+/// What every connection of a port uses.
+struct Shared {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    http: http1::Builder,
+    limits: Limits,
+    counted: Counted,
+    stage: watch::Receiver<Stage>,
+    roster: Roster,
+    distrust: Throttle,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Port {
+    /// A port over `listener`; plain HTTP without `tls`.
+    pub(super) fn new(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        router: Router,
+        limits: Limits,
+        counted: Counted,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            // Also the head's timer, which `Patient` makes shorter.
+            .header_read_timeout(limits.idle)
+            .max_headers(MAX_HEADERS)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_BUFFER);
+        Self {
+            listener,
+            slots: Arc::new(Semaphore::new(limits.connections)),
+            shared: Arc::new(Shared {
+                tls,
+                router,
+                http,
+                limits,
+                counted,
+                stage: stage.clone(),
+                roster: Roster::default(),
+                distrust: Throttle::default(),
+            }),
+            stage,
+        }
+    }
+
+    /// Accepts until [`Stage::Draining`], then returns when the last connection has ended.
+    pub(super) async fn run(self) {
+        let Self {
+            listener,
+            shared,
+            mut stage,
+            slots,
+        } = self;
+        loop {
+            // Both waits end when draining begins: a server at its limit must still hear that it shall stop.
+            let slot = tokio::select! {
+                biased;
+                () = reached(&mut stage, Stage::Draining) => break,
+                slot = free_slot(&slots, &shared) => slot,
+            };
+            let connection = tokio::select! {
+                biased;
+                () = reached(&mut stage, Stage::Draining) => break,
+                connection = accept(&listener) => connection,
+            };
+            tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
+        }
+        drop(listener);
+        let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
+        // Every connection gives its slot back when it ends.
+        let _ = slots.acquire_many(all).await;
+    }
+}
+
+/// Ends when `stage` is at least `wanted`, or its server is gone.
+async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
+    let _ = stage.wait_for(|stage| *stage >= wanted).await;
+}
+
+/// A slot for one more connection. At the limit, the oldest connections are asked one by one to finish and close, until one does: idle
+/// ones, which anyone may hold open, then cannot shut out the API server.
+async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
+            return slot;
+        }
+        if shared.roster.recycle_oldest() {
+            shared.counted.ended("recycled");
+        }
+    }
+}
+
+/// The next connection; waits a little, then longer, while the system refuses to give one.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match listener.accept().await {
+            Ok((tcp, _)) => return tcp,
+            // The peer went away while it queued: nothing is wrong on our side.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+                ) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept a connection");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+}
+
+/// One connection, from TCP to its end.
+async fn attend(tcp: TcpStream, slot: OwnedSemaphorePermit, shared: Arc<Shared>) {
+    shared.counted.opened();
+    let _present = Present {
+        counted: &shared.counted,
+        _slot: slot,
+    };
+    // Answers are single writes; waiting to fill a packet only delays them.
+    let _ = tcp.set_nodelay(true);
+    let mut stage = shared.stage.clone();
+    tokio::select! {
+        () = reached(&mut stage, Stage::Closed) => {}
+        () = converse(tcp, &shared) => {}
+    }
+}
+
+/// Counts a connection out when it ends, however it ends.
+struct Present<'a> {
+    counted: &'a Counted,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.counted.closed();
+    }
+}
+
+async fn converse(tcp: TcpStream, shared: &Shared) {
+    let Some(tls) = &shared.tls else {
+        return exchange(tcp, shared).await;
+    };
+    match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
+        Ok(Ok(stream)) => exchange(stream, shared).await,
+        Ok(Err(error)) => {
+            shared.counted.ended("handshake_failed");
+            if distrusts_us(&error) && shared.distrust.may_speak() {
+                tracing::warn!(
+                    %error,
+                    "a client does not trust our certificate: does the webhook's caBundle hold the CA that signed it?"
+                );
+            } else {
+                tracing::debug!(%error, "a TLS handshake failed");
+            }
+        }
+        Err(_) => {
+            shared.counted.ended("handshake_timeout");
+            tracing::debug!("a TLS handshake took too long");
+        }
+    }
+}
+
+/// Whether the peer ended the handshake because of our certificate.
+fn distrusts_us(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        Some(rustls::Error::AlertReceived(
+            Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+        ))
+    )
+}
+
+/// Requests and answers on an open transport.
+async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shared) {
+    let Limits {
+        first_byte, head, write, ..
+    } = shared.limits;
+    let progress = Progress::default();
+    let transport = Patient::new(transport, progress.clone(), first_byte, head, write);
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        progress.set(Phase::Serving);
+        let answer = shared.router.clone().oneshot(request);
+        let progress = progress.clone();
+        async move {
+            let mut response = answer.await?;
+            if *shared.stage.borrow() != Stage::Serving {
+                // So that a client that keeps its connections moves to another replica.
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            progress.set(Phase::Waiting);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let (_member, asked) = shared.roster.join();
+    let mut stage = shared.stage.clone();
+    let mut connection = std::pin::pin!(shared.http.serve_connection(TokioIo::new(transport), service));
+    let finished = tokio::select! {
+        biased;
+        result = connection.as_mut() => Some(result),
+        () = asked.notified() => None,
+        () = reached(&mut stage, Stage::Draining) => None,
+    };
+    let result = match finished {
+        Some(result) => result,
+        None => {
+            // Idle ones close at once, the others after their answer.
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                result = connection.as_mut() => result,
+                () = never_spoke(&progress) => return,
+            }
+        }
+    };
+    // hyper says nothing of an error before the first byte of a request.
+    if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
+        shared.counted.ended("timeout");
+    }
+    if let Err(error) = result {
+        tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection broke off");
+    }
+}
+
+/// Ends [`LAST_CALL`] after a connection that never sent a byte was asked to close; for others, never. (hyper takes a fresh connection
+/// for a busy one.)
+async fn never_spoke(progress: &Progress) {
+    tokio::time::sleep(LAST_CALL).await;
+    if progress.get() != Phase::Opening {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The connections past their handshake, oldest first, and the bell of each.
+#[derive(Debug, Default)]
+struct Roster {
+    next: AtomicU64,
+    present: Mutex<BTreeMap<u64, Arc<Notify>>>,
+}
+
+/// A place in the roster, given up on drop.
+struct Member<'a> {
+    roster: &'a Roster,
+    number: u64,
+}
+
+impl Roster {
+    fn present(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(&self) -> (Member<'_>, Arc<Notify>) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let bell = Arc::new(Notify::new());
+        self.present().insert(number, Arc::clone(&bell));
+        (Member { roster: self, number }, bell)
+    }
+
+    /// Asks the oldest connection that was not asked yet to close; says whether there was one.
+    fn recycle_oldest(&self) -> bool {
+        let oldest = self.present().pop_first();
+        match oldest {
+            Some((_, bell)) => {
+                bell.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        self.roster.present().remove(&self.number);
+    }
+}
+
+/// Lets a message through once in a while.
+#[derive(Debug, Default)]
+struct Throttle(Mutex<Option<Instant>>);
+
+impl Throttle {
+    fn may_speak(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = last.is_none_or(|last| now.duration_since(last) >= DISTRUST_EVERY);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+}

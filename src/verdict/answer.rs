@@ -1,0 +1,57 @@
+//! What the gate says of an object: the form in which both faces carry it on.
+
+use super::{Judgement, Verdict};
+use crate::image::Reference;
+use crate::workload::ImageUse;
+
+/// One image, judged.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The use.
+    pub image: ImageUse,
+    /// Its reference, where it parses.
+    pub reference: Option<Reference>,
+    /// What is said about it.
+    pub judgement: Judgement,
+}
+
+/// Why an object was allowed as a whole, on somebody's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exemption {
+    /// The namespace carries the ignore label.
+    Namespace,
+    /// The object carries an annotation of `exemptAnnotations`; which.
+    Annotation(String),
+}
+
+impl Exemption {
+    /// For metrics and the audit annotation.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace_label",
+            Self::Annotation(_) => "annotation",
+        }
+    }
+}
+
+/// The answer for one object.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Every image use, in the order of the object's fields.
+    pub images: Vec<Judged>,
+    /// Set when the object was exempt; then nothing was judged.
+    pub exempt: Option<Exemption>,
+    /// Questions that went to the registry room.
+    pub checks: usize,
+}
+
+impl Answer {
+    /// The object's verdict: its worst image's (DESIGN 2).
+    pub fn verdict(&self) -> Verdict {
+        self.images
+            .iter()
+            .map(|judged| judged.judgement.verdict)
+            .max()
+            .unwrap_or(Verdict::Allow)
+    }
+}

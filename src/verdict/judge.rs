@@ -1,0 +1,329 @@
+//! One image: what was tried and what is known, to findings and an outlook.
+
+use super::cause::{base, hinges_on_credentials};
+use super::evidence::{Evidence, Failure, ImageFacts};
+use super::finding::{Finding, Kubelet, Proof};
+use super::platforms::{self, Audience, Use};
+use super::soften::{Context, soften};
+use super::words::{self, Topic};
+use super::{Cause, Outlook, Verdict};
+use crate::image::{Digest, Reference, escape};
+
+/// One attempt at the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a> {
+    /// Whose credential, as a phrase (`secret "regcred"`); `None` for the anonymous attempt.
+    pub with: Option<&'a str>,
+    /// What came of it.
+    pub result: &'a Result<ImageFacts, Failure>,
+}
+
+/// Something about the pod's pull secrets that matters if the pull fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretNote {
+    /// Listed, and not in the namespace.
+    Missing {
+        /// Its name.
+        name: String,
+    },
+    /// Listed, and of a type the kubelet ignores.
+    WrongType {
+        /// Its name.
+        name: String,
+        /// Its type.
+        kind: String,
+    },
+    /// Secrets were read, none has an entry for this repository.
+    NoMatch {
+        /// The secrets that were read.
+        names: Vec<String>,
+        /// The nearest key and why it does not match, as a clause.
+        nearest: Option<String>,
+    },
+}
+
+/// Everything about one image use that its judgement depends on.
+#[derive(Debug, Clone)]
+pub struct Case<'a> {
+    /// The image.
+    pub reference: &'a Reference,
+    /// The namespace, for the words.
+    pub namespace: &'a str,
+    /// What uses it.
+    pub used_by: Use,
+    /// Who has to pull it.
+    pub audience: &'a Audience,
+    /// What may soften the outlook.
+    pub context: &'a Context,
+    /// About the pull secrets.
+    pub secrets: &'a [SecretNote],
+    /// What was tried, in order.
+    pub tried: &'a [Tried<'a>],
+    /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
+    pub poison: Option<&'a Finding>,
+}
+
+/// What is said about one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The worst finding's, or `Pulls`.
+    pub outlook: Outlook,
+    /// What is done about it.
+    pub verdict: Verdict,
+    /// The findings, the one that explains the others first.
+    pub findings: Vec<Finding>,
+    /// What the target resolved to.
+    pub digest: Option<Digest>,
+    /// The platforms that the image serves.
+    pub platforms: Vec<String>,
+    /// Whether an older answer stood in for a registry that is down.
+    pub stale: bool,
+}
+
+impl Judgement {
+    /// Nothing to object to, nothing learned.
+    pub fn allowed() -> Self {
+        Self::from_findings(Vec::new())
+    }
+
+    /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
+    pub fn from_findings(findings: Vec<Finding>) -> Self {
+        let outlook = findings.iter().map(|finding| finding.outlook).max().unwrap_or(Outlook::Pulls);
+        let verdict = findings
+            .iter()
+            .map(|finding| finding.outlook.default_verdict())
+            .max()
+            .unwrap_or(Verdict::Allow);
+        Self {
+            outlook,
+            verdict,
+            findings,
+            digest: None,
+            platforms: Vec::new(),
+            stale: false,
+        }
+    }
+}
+
+/// Judges one image.
+pub fn judge(case: &Case<'_>) -> Judgement {
+    if let Some(poison) = case.poison {
+        return poisoned(case, poison.clone());
+    }
+    match case.tried.last().map(|tried| tried.result) {
+        Some(Ok(facts)) => found(case, facts),
+        Some(Err(last)) => failed(case, last),
+        None => Judgement::allowed(),
+    }
+}
+
+/// What nodes hold counts only for an image that this namespace could read (DESIGN 7).
+fn poisoned(case: &Case<'_>, mut finding: Finding) -> Judgement {
+    let readable = case.tried.last().is_some_and(|tried| tried.result.is_ok());
+    if readable || case.context.node_credentials {
+        let (outlook, notes) = soften(finding.outlook, None, case.context);
+        finding.outlook = outlook;
+        annotate(&mut finding.message, &notes);
+    }
+    Judgement::from_findings(vec![finding])
+}
+
+fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
+    let mut findings: Vec<Finding> = platforms::judge(&facts.content, case.reference, case.audience, case.used_by)
+        .into_iter()
+        .map(|mut finding| {
+            let (outlook, notes) = soften(finding.outlook, None, case.context);
+            finding.outlook = outlook;
+            annotate(&mut finding.message, &notes);
+            finding
+        })
+        .collect();
+    let host = Some(case.reference.registry().to_owned());
+    if facts.stale {
+        findings.push(Finding {
+            cause: Cause::RegistryError,
+            outlook: Outlook::Pulls,
+            message: format!(
+                "{} is failing now; it had {} when it last answered",
+                escape(case.reference.registry()),
+                words::containerd_reference(case.reference)
+            ),
+            fix: "nothing, unless the registry stays down when a node pulls".to_owned(),
+            kubelet: None,
+            evidence: Proof {
+                host: host.clone(),
+                ..Proof::default()
+            },
+            suggestions: Vec::new(),
+        });
+    }
+    if facts.quota_exhausted {
+        findings.push(Finding {
+            cause: Cause::RateLimited,
+            outlook: Outlook::Pulls,
+            message: format!(
+                "the image is there, but {} says that our pull quota is used up; a node that shares our address will be throttled",
+                escape(case.reference.registry())
+            ),
+            fix: "pull with a credential, or through a mirror".to_owned(),
+            kubelet: None,
+            evidence: Proof {
+                host,
+                status: Some(200),
+                code: None,
+            },
+            suggestions: Vec::new(),
+        });
+    }
+    findings.extend(secret_findings(case, Outlook::Pulls, None));
+    let mut judgement = Judgement::from_findings(findings);
+    judgement.digest = Some(facts.digest.clone());
+    judgement.platforms = platforms::served(&facts.content);
+    judgement.stale = facts.stale;
+    judgement
+}
+
+fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
+    let failures: Vec<&Failure> = case.tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
+    let primary = primary(&failures).unwrap_or(last);
+    let tried = tried(case.tried);
+    let topic = Topic {
+        reference: case.reference,
+        tried: &tried,
+        namespace: case.namespace,
+    };
+    let (cause, base) = base(&primary.evidence);
+    let (outlook, notes) = soften(base, Some(primary), case.context);
+    let mut message = words::what(primary, topic);
+    annotate(&mut message, &notes);
+    let finding = Finding {
+        cause,
+        outlook,
+        message,
+        fix: words::fix(primary, topic),
+        kubelet: kubelet(&failures, case.reference),
+        evidence: Proof {
+            host: Some(primary.host.clone()),
+            status: primary.status,
+            code: primary.code.clone(),
+        },
+        suggestions: primary.suggestions.clone(),
+    };
+    // The secret explains the refusal, so it comes first.
+    let mut findings = if hinges_on_credentials(primary) {
+        secret_findings(case, outlook, finding.kubelet.as_ref())
+    } else {
+        Vec::new()
+    };
+    findings.push(finding);
+    Judgement::from_findings(findings)
+}
+
+/// Of several failures, the one that speaks for all: what is not known outweighs what is, since that credential might have
+/// worked; an answer about the image outweighs a refusal.
+fn primary<'a>(failures: &[&'a Failure]) -> Option<&'a Failure> {
+    failures
+        .iter()
+        .find(|failure| base(&failure.evidence).1 == Outlook::Unknown)
+        .or_else(|| failures.iter().find(|failure| !hinges_on_credentials(failure)))
+        .or_else(|| {
+            // Where a good credential lacks the right, that says more than another one that was refused.
+            failures
+                .iter()
+                .find(|failure| matches!(failure.evidence, Evidence::InsufficientScope { .. }))
+        })
+        .or_else(|| failures.first())
+        .copied()
+}
+
+fn tried(attempts: &[Tried<'_>]) -> String {
+    let mut with: Vec<&str> = attempts.iter().filter_map(|tried| tried.with).collect();
+    with.dedup();
+    if with.is_empty() {
+        "no credential".to_owned()
+    } else {
+        with.join(" and ")
+    }
+}
+
+fn annotate(message: &mut String, notes: &[String]) {
+    for note in notes {
+        message.push_str("; ");
+        message.push_str(note);
+    }
+}
+
+/// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5).
+fn kubelet(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
+    let mut all: Vec<Kubelet> = Vec::new();
+    for failure in failures {
+        let one = words::kubelet(failure, reference)?;
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    if all.len() < 2 {
+        return all.pop();
+    }
+    let message = format!(
+        "[{}]",
+        all.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    all.pop().map(|one| Kubelet { message, ..one })
+}
+
+/// What the pull secrets have to do with it. `outlook` is the pull's own.
+fn secret_findings(case: &Case<'_>, outlook: Outlook, kubelet: Option<&Kubelet>) -> Vec<Finding> {
+    let registry = escape(case.reference.registry());
+    let namespace = escape(case.namespace);
+    let goes_on = if outlook == Outlook::Pulls {
+        "; the image pulls without it"
+    } else {
+        ""
+    };
+    let finding = |cause, message, fix| Finding {
+        cause,
+        outlook,
+        message,
+        fix,
+        kubelet: kubelet.cloned(),
+        evidence: Proof {
+            host: Some(case.reference.registry().to_owned()),
+            ..Proof::default()
+        },
+        suggestions: Vec::new(),
+    };
+    case.secrets
+        .iter()
+        .filter_map(|note| match note {
+            SecretNote::Missing { name } => Some(finding(
+                Cause::PullSecretMissing,
+                format!("pull secret \"{}\" is not in namespace \"{namespace}\"{goes_on}", escape(name)),
+                format!("create secret \"{}\" in namespace \"{namespace}\", or remove it from imagePullSecrets", escape(name)),
+            )),
+            SecretNote::WrongType { name, kind } => Some(finding(
+                Cause::PullSecretWrongType,
+                format!(
+                    "pull secret \"{}\" is of type \"{}\", which the kubelet ignores without a word{goes_on}",
+                    escape(name),
+                    escape(kind)
+                ),
+                format!(
+                    "make it a secret of type kubernetes.io/dockerconfigjson (kubectl create secret docker-registry {} --docker-server={registry})",
+                    escape(name)
+                ),
+            )),
+            // A secret for another registry is no fault of an image that pulls.
+            SecretNote::NoMatch { .. } if outlook == Outlook::Pulls => None,
+            SecretNote::NoMatch { names, nearest } => {
+                let names = names.iter().map(|name| format!("\"{}\"", escape(name))).collect::<Vec<_>>().join(", ");
+                let nearest = nearest.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+                Some(finding(
+                    Cause::PullSecretNoMatch,
+                    format!("pull secret {names} has no entry for {}{nearest}", escape(&case.reference.name())),
+                    format!("add an entry for {registry} to one of the pull secrets"),
+                ))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,146 @@
+//! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
+
+use super::answer::Judged;
+use super::words::tail;
+use super::{Finding, Outlook, Verdict};
+use crate::image::{escape, mask_userinfo};
+use crate::workload::{ImageUse, ObjectId, Role};
+use std::fmt::Write as _;
+
+/// Longest warning, in characters (the API server cuts longer ones when all together pass 4,096).
+pub const WARNING_LIMIT: usize = 256;
+/// All warnings of an answer together, in characters.
+pub const WARNINGS_LIMIT: usize = 4000;
+/// Images that a denial explains in full; the rest are named in a line each.
+const EXPLAINED: usize = 25;
+
+/// `container api`, `init container migrate`, `image volume model`.
+pub fn user_of(image: &ImageUse) -> String {
+    let what = match image.role {
+        Role::Container => "container",
+        Role::Init => "init container",
+        Role::Ephemeral => "ephemeral container",
+        Role::Volume => "image volume",
+    };
+    if image.name.is_empty() {
+        format!("{what} at {}", image.path)
+    } else {
+        format!("{what} {}", escape(&image.name))
+    }
+}
+
+/// The image as it may be shown: userinfo masked, control characters escaped.
+pub fn shown(image: &str) -> String {
+    escape(&mask_userinfo(image))
+}
+
+/// `Deployment shop/api`.
+pub fn object_of(object: &ObjectId) -> String {
+    let name = if object.name.is_empty() {
+        "(no name yet)".to_owned()
+    } else {
+        escape(&object.name)
+    };
+    if object.namespace.is_empty() {
+        format!("{} {name}", escape(&object.kind))
+    } else {
+        format!("{} {}/{name}", escape(&object.kind), escape(&object.namespace))
+    }
+}
+
+/// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix.
+pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
+    let denied: Vec<&Judged> = images.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
+    let all_by_policy = denied.iter().all(|line| line.judgement.outlook == Outlook::NotAllowed);
+    let complaint = match (all_by_policy, denied.len()) {
+        (true, 1) => "is not allowed",
+        (true, _) => "are not allowed",
+        (false, _) => "would fail to pull",
+    };
+    let noun = if images.len() == 1 { "image" } else { "images" };
+    let mut text = format!(
+        "{} of {} {noun} of {} {complaint}",
+        denied.len(),
+        images.len(),
+        object_of(object)
+    );
+    for (at, line) in denied.iter().enumerate() {
+        let _ = write!(text, "\n  {}: {}", user_of(&line.image), shown(&line.image.image));
+        for finding in &line.judgement.findings {
+            if at < EXPLAINED {
+                explain(&mut text, finding, "    ");
+            } else {
+                let _ = write!(text, "\n    {}", finding.cause.name());
+            }
+        }
+    }
+    text
+}
+
+/// A finding over several lines.
+pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
+    let _ = write!(text, "\n{indent}{}: {}", finding.cause.name(), finding.message);
+    if let Some(kubelet) = &finding.kubelet {
+        let end = tail(&kubelet.message);
+        let dots = if end.len() == kubelet.message.len() { ":" } else { " ..." };
+        let _ = write!(text, "\n{indent}the kubelet would show: {}{dots} {end}", kubelet.reason);
+    }
+    let _ = write!(text, "\n{indent}fix: {}", finding.fix);
+}
+
+/// The warnings of an answer: one line a finding of the images that `wanted` admits, within the limits; what does not fit is counted.
+pub fn warnings(images: &[Judged]) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    let mut total = 0;
+    let mut left_out = 0usize;
+    for line in images {
+        for finding in &line.judgement.findings {
+            if finding.outlook.default_verdict() == Verdict::Deny && line.judgement.verdict == Verdict::Deny {
+                continue; // the denial says it
+            }
+            let text = warning(&line.image, finding);
+            if out.contains(&text) {
+                continue;
+            }
+            let length = text.chars().count();
+            // Room is kept for the line that counts the rest.
+            if total + length > WARNINGS_LIMIT - 80 {
+                left_out += 1;
+            } else {
+                total += length;
+                out.push(text);
+            }
+        }
+    }
+    if left_out > 0 {
+        out.push(format!("pullgate: {left_out} more warnings; `pullgate check` shows them all"));
+    }
+    out
+}
+
+/// `container api: IMAGE: Cause: why; fix`, on one line and within the limit.
+fn warning(image: &ImageUse, finding: &Finding) -> String {
+    const IMAGE_SHOWN: usize = 100;
+    let name = clip(&shown(&image.image), IMAGE_SHOWN);
+    let head = format!("{}: {name}: {}: ", clip(&user_of(image), 70), finding.cause.name());
+    let fix = clip(&finding.fix, 110);
+    let room = WARNING_LIMIT.saturating_sub(head.chars().count());
+    let why_room = room.saturating_sub(fix.chars().count() + 2);
+    const LEAST: usize = 40;
+    let text = if why_room >= LEAST.min(finding.message.chars().count()) {
+        format!("{head}{}; {fix}", clip(&finding.message, why_room))
+    } else {
+        format!("{head}{}", clip(&format!("{}; {}", finding.message, finding.fix), room))
+    };
+    clip(&text.replace(['\n', '\r', '\t'], " "), WARNING_LIMIT)
+}
+
+/// At most `limit` characters, the last of them `…` when something was cut.
+fn clip(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let mut out: String = text.chars().take(limit.saturating_sub(1)).collect();
+    out.push('…');
+    out
+}

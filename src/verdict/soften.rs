@@ -1,0 +1,141 @@
+//! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
+
+use super::{Failure, Outlook, cause::hinges_on_credentials};
+use crate::image::platform::Personality;
+
+/// Whether the candidate nodes hold the image already (`IfNotPresent` only).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// Not known to be there, or the policy asks the registry anyway.
+    #[default]
+    Nowhere,
+    /// On some candidates.
+    Some,
+    /// On all of them.
+    All,
+    /// On all of them, but a kubelet from 1.35 on may pull all the same (`KubeletEnsureSecretPulledImages`).
+    AllUnlessReverified,
+}
+
+/// Who made the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owner {
+    /// Nobody, or no controller.
+    #[default]
+    Nobody,
+    /// A controller of a kind that is not judged itself.
+    Stranger,
+}
+
+/// What is known about one image beside the registry's answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The nodes may hold credentials for this registry (`nodeCredentials`).
+    pub node_credentials: bool,
+    /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
+    pub short_name: bool,
+    /// What the nodes hold.
+    pub presence: Presence,
+    /// Who owns the object.
+    pub owner: Owner,
+    /// A template lists a secret (or names a service account) that is not there yet, and may still come.
+    pub secret_may_come: bool,
+    /// What could not be read, as a clause.
+    pub hidden: Option<String>,
+    /// The personalities among the candidates (empty when none is known).
+    pub personalities: Vec<Personality>,
+}
+
+/// A softened outlook, and the clause that says why.
+pub type Softened = (Outlook, String);
+
+/// Applies the list to one failure (`None` for findings that no registry gave). The first rule that lowers the outlook gives the note; later rules may lower it further.
+pub fn soften(base: Outlook, failure: Option<&Failure>, context: &Context) -> (Outlook, Vec<String>) {
+    let mut outlook = base;
+    let mut notes = Vec::new();
+    for rule in RULES {
+        if let Some((to, why)) = rule(outlook, failure, context)
+            && to < outlook
+        {
+            outlook = to;
+            notes.push(why);
+        }
+    }
+    (outlook, notes)
+}
+
+type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
+
+/// In the order of DESIGN 2.
+const RULES: &[Rule] = &[
+    node_credentials,
+    runtimes_disagree,
+    present_on_nodes,
+    owned_by_a_controller,
+    secret_may_still_come,
+    facts_we_may_not_read,
+];
+
+fn credential_failure(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(hinges_on_credentials)
+}
+
+fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    (context.node_credentials && credential_failure(failure)).then(|| {
+        (
+            Outlook::Unknown,
+            "the nodes may hold credentials for this registry".to_owned(),
+        )
+    })
+}
+
+fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
+    // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7).
+    (context.short_name && failure.is_some()).then(|| {
+        (
+            Outlook::Unknown,
+            "CRI-O nodes resolve this short name by their own registries.conf".to_owned(),
+        )
+    })
+}
+
+fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7).
+    if credential_failure(failure) && !context.node_credentials {
+        return None;
+    }
+    match context.presence {
+        Presence::Nowhere => None,
+        Presence::Some => Some((Outlook::MayFail, "some candidate nodes hold the image already".to_owned())),
+        Presence::All => Some((Outlook::Pulls, "every candidate node holds the image already".to_owned())),
+        Presence::AllUnlessReverified => Some((
+            Outlook::Unknown,
+            "every candidate node holds the image, but its kubelet (1.35 or later) may verify the pull again".to_owned(),
+        )),
+    }
+}
+
+fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    match context.owner {
+        Owner::Nobody => None,
+        Owner::Stranger => Some((
+            Outlook::MayFail,
+            "a controller owns this object and would only try again".to_owned(),
+        )),
+    }
+}
+
+fn secret_may_still_come(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    (context.secret_may_come && credential_failure(failure)).then(|| {
+        (
+            Outlook::MayFail,
+            "the missing secret may still be created before the pods are".to_owned(),
+        )
+    })
+}
+
+fn facts_we_may_not_read(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let why = context.hidden.as_ref()?;
+    credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
+}

@@ -1,0 +1,162 @@
+//! Words, limits and the one ordered list of softening rules.
+
+use super::answer::Judged;
+use super::evidence::{AuthStage, Evidence, Failure, Request};
+use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
+use super::soften::{Context, Owner, Presence, soften};
+use super::words::{self, Topic};
+use super::*;
+use crate::image::Reference;
+use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
+
+fn failure(evidence: Evidence) -> Failure {
+    Failure {
+        evidence,
+        host: "myacr.azurecr.io".to_owned(),
+        status: Some(404),
+        code: Some("MANIFEST_UNKNOWN".to_owned()),
+        detail: None,
+        request: Some(Request { method: "HEAD", url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned() }),
+        suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
+        retry_after: None,
+    }
+}
+
+fn finding(message: &str, outlook: Outlook) -> Finding {
+    Finding {
+        cause: Cause::TagNotFound,
+        outlook,
+        message: message.to_owned(),
+        fix: "do this".to_owned(),
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
+    Judged {
+        image: ImageUse {
+            path: FieldPath::root().field("spec.containers").index(0).field("image"),
+            name: name.to_owned(),
+            role: Role::Container,
+            image: image.to_owned(),
+            pull_policy: PullPolicy::Always,
+            unchanged: false,
+        },
+        reference: Reference::parse(image).ok(),
+        judgement: Judgement::from_findings(findings),
+    }
+}
+
+#[test]
+fn the_denial_of_the_design() {
+    let reference = Reference::parse("myacr.azurecr.io/api:v99").unwrap();
+    let failure = failure(Evidence::TagUnknown { repository_exists: true });
+    let topic = Topic { reference: &reference, tried: "no credential", namespace: "shop" };
+    let finding = Finding {
+        cause: Cause::TagNotFound,
+        outlook: Outlook::WillFail,
+        message: words::what(&failure, topic),
+        fix: words::fix(&failure, topic),
+        kubelet: words::kubelet(&failure, &reference),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    };
+    let object = ObjectId {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "api".to_owned(),
+    };
+    let images = [
+        judged("api", "myacr.azurecr.io/api:v99", vec![finding]),
+        judged("b", "b:1", Vec::new()),
+        judged("c", "c:1", Vec::new()),
+    ];
+    assert_eq!(
+        denial(&object, &images),
+        "1 of 3 images of Deployment shop/api would fail to pull\n\
+         \x20 container api: myacr.azurecr.io/api:v99\n\
+         \x20   TagNotFound: repository \"api\" exists, tag \"v99\" does not (404 MANIFEST_UNKNOWN)\n\
+         \x20   the kubelet would show: ErrImagePull ... myacr.azurecr.io/api:v99: not found\n\
+         \x20   fix: use a tag that exists (closest: v9, v2.1, v2), or push v99"
+    );
+    let message = words::kubelet(&failure, &reference).unwrap().message;
+    assert_eq!(
+        message,
+        "rpc error: code = NotFound desc = failed to pull and unpack image \"myacr.azurecr.io/api:v99\": failed to resolve reference \"myacr.azurecr.io/api:v99\": myacr.azurecr.io/api:v99: not found"
+    );
+}
+
+#[test]
+fn warnings_are_one_line_and_bounded() {
+    let long = "why ".repeat(200);
+    let images: Vec<Judged> = (0..100)
+        .map(|n| {
+            let name = format!("container-{n}\n\t\u{1b}[31m{}", "x".repeat(200));
+            judged(&name, &format!("reg.example/{}:{n}", "a/".repeat(90)), vec![finding(&long, Outlook::Unknown)])
+        })
+        .collect();
+    let all = warnings(&images);
+    assert!(all.len() > 10);
+    for warning in &all {
+        assert!(warning.chars().count() <= WARNING_LIMIT, "{warning}");
+        assert!(!warning.chars().any(char::is_control), "{warning:?}");
+    }
+    assert!(all.iter().map(|warning| warning.chars().count()).sum::<usize>() <= WARNINGS_LIMIT);
+    assert!(all.last().unwrap().contains("more warnings"), "{all:?}");
+}
+
+#[test]
+fn a_warning_says_container_image_cause_why_and_fix() {
+    let images = [judged("api", "reg.example/api:1", vec![finding("the tag is not there", Outlook::MayFail)])];
+    assert_eq!(warnings(&images), ["container api: reg.example/api:1: TagNotFound: the tag is not there; do this"]);
+}
+
+#[test]
+fn passwords_in_names_are_not_shown() {
+    let images = [judged("api", "user:s3cret@reg.example/api:1", vec![finding("why", Outlook::WillFail)])];
+    let text = denial(&ObjectId::default(), &images);
+    assert!(!text.contains("s3cret"), "{text}");
+}
+
+#[test]
+fn nothing_hardens_an_outlook() {
+    let evidence = [
+        Evidence::TagUnknown { repository_exists: true },
+        Evidence::AuthenticationRequired { at: AuthStage::Basic },
+        Evidence::RateLimited,
+        Evidence::Forbidden { address_bound: true, with_credential: false },
+    ];
+    for presence in [Presence::Nowhere, Presence::Some, Presence::All, Presence::AllUnlessReverified] {
+        for owner in [Owner::Nobody, Owner::Stranger] {
+            for bits in 0..16u8 {
+                let context = Context {
+                    node_credentials: bits & 1 > 0,
+                    short_name: bits & 2 > 0,
+                    secret_may_come: bits & 4 > 0,
+                    hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    presence,
+                    owner,
+                    personalities: Vec::new(),
+                };
+                for one in &evidence {
+                    let failure = failure(one.clone());
+                    let (_, base) = cause::base(one);
+                    let (outlook, notes) = soften(base, Some(&failure), &context);
+                    assert!(outlook <= base, "{one:?} {context:?}");
+                    assert_eq!(outlook == base, notes.is_empty(), "{one:?} {context:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_cause_has_a_section() {
+    let text = include_str!("../../docs/causes.md");
+    for cause in Cause::ALL {
+        assert!(text.contains(&format!("\n## {}\n", cause.name())), "docs/causes.md has no section {}", cause.name());
+    }
+}

@@ -1,0 +1,192 @@
+//! The review handler: any input gets a proper answer, never a panic. No network: every registry named here is refused by the guard.
+
+use proptest::prelude::*;
+use pullgate::cluster::Cluster;
+use pullgate::config::{Face, Live, Settings};
+use pullgate::gate::{Engine, Gate};
+use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::registry::Registry;
+use pullgate::server::{Reply, Reviewer, reviewer};
+use pullgate::telemetry::Metrics;
+use serde_json::{Value, json};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+fn handler() -> (Reviewer, Metrics) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _guard = RUNTIME.enter();
+    let metrics = Metrics::new();
+    let settings = Settings::default();
+    let engine = Engine {
+        registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        settings: plan::Settings {
+            node_credentials: settings.node_credentials.clone(),
+            platforms: Platforms::Guess,
+            assume_always_pull: AlwaysPull::AsWritten,
+            docker_config: Arc::default(),
+            stand_in: Arc::default(),
+            admission: Admission::HasRun,
+            exempt_annotations: Vec::new(),
+        },
+    };
+    let gate = Gate::new(Live::new(engine), Cluster::Absent);
+    (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
+}
+
+static HANDLER: LazyLock<(Reviewer, Metrics)> = LazyLock::new(handler);
+
+fn ask(body: impl Into<Vec<u8>>) -> Reply {
+    RUNTIME.block_on((HANDLER.0)(body.into().into(), Some(Duration::from_secs(5))))
+}
+
+fn review(object: &Value) -> Value {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u-1", "operation": "CREATE", "namespace": "ns", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"}, "object": object, "userInfo": {}}})
+}
+
+fn response(reply: &Reply) -> Value {
+    assert_eq!(reply.status, 200);
+    let answer: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(answer["apiVersion"], "admission.k8s.io/v1");
+    assert_eq!(answer["kind"], "AdmissionReview");
+    answer["response"].clone()
+}
+
+fn pod(images: &[&str]) -> Value {
+    let containers: Vec<Value> =
+        images.iter().enumerate().map(|(n, image)| json!({"name": format!("c{n}"), "image": image})).collect();
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": containers}})
+}
+
+#[test]
+fn five_hundred_containers_are_all_judged() {
+    let images: Vec<String> = (0..500).map(|n| format!("10.0.0.{}/app{n}:v1", n % 250)).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let response = response(&ask(review(&pod(&images)).to_string()));
+    assert_eq!(response["allowed"], true);
+    let warnings = response["warnings"].as_array().unwrap();
+    assert!(warnings.iter().map(|warning| warning.as_str().unwrap().chars().count()).sum::<usize>() <= 4000);
+    assert!(warnings.last().unwrap().as_str().unwrap().contains("more warnings"));
+}
+
+#[test]
+fn five_hundred_bad_names_are_all_denied_in_one_answer() {
+    let images: Vec<String> = (0..500).map(|n| format!("Bad/Name{n}")).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let response = response(&ask(review(&pod(&images)).to_string()));
+    assert_eq!(response["allowed"], false);
+    assert_eq!(response["status"]["code"], 403);
+    assert_eq!(response["status"]["reason"], "Forbidden");
+    assert_eq!(response["status"]["details"]["causes"].as_array().unwrap().len(), 500);
+    assert_eq!(response["status"]["details"]["causes"][499]["field"], "spec.containers[499].image");
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("500 of 500 images of Pod ns/p would fail to pull"));
+    assert!(message.contains("Bad/Name499"));
+}
+
+#[test]
+fn control_characters_do_not_come_back() {
+    let mut object = pod(&["evil\u{1b}[2J\nname:\u{7}"]);
+    object["metadata"]["name"] = "p\u{1b}[31m".into();
+    object["spec"]["containers"][0]["name"] = "c\r\n\u{202e}".into();
+    let response = response(&ask(review(&object).to_string()));
+    assert_eq!(response["allowed"], false);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(!message.chars().any(|c| c.is_control() && c != '\n'), "{message:?}");
+    assert_eq!(message.lines().filter(|line| line.contains("container ")).count(), 1, "{message}");
+}
+
+#[test]
+fn what_is_no_review_gets_a_400_a_sentence_and_a_count() {
+    let deep = format!(
+        r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"CREATE","object":{}1{}}}}}"#,
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    for (body, reason) in [
+        ("{".to_owned(), "not_json"),
+        (review(&pod(&[])).to_string().replace("\"u-1\"", "\"\""), "no_uid"),
+        (review(&pod(&[])).to_string().replace("AdmissionReview", "ImageReview"), "wrong_kind"),
+        (review(&pod(&[])).to_string().replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), "wrong_version"),
+        (deep, "too_deep"),
+    ] {
+        let reply = ask(body);
+        assert_eq!(reply.status, 400, "{reason}");
+        assert!(reply.body.len() > 20, "a sentence");
+        let counted = HANDLER.1.encode();
+        assert!(counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}}")), "{counted}");
+    }
+}
+
+#[test]
+fn a_pod_passes_where_nothing_is_known_of_the_cluster_and_the_address_is_not_admitted() {
+    let response = response(&ask(review(&pod(&["127.0.0.1:5000/app:v1"])).to_string()));
+    assert_eq!(response["allowed"], true);
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("container c0: 127.0.0.1:5000/app:v1: LookupRefused: "), "{warning}");
+    assert!(warning.contains("127.0.0.0/8"), "{warning}");
+}
+
+/// JSON of any shape, with the keys that we look at scattered over it.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[ -~\\PC]{0,20}".prop_map(Value::from),
+        prop_oneof![Just("10.0.0.1/a:b"), Just("Always"), Just("Pod"), Just("")].prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("containers"), Just("initContainers"), Just("ephemeralContainers"), Just("volumes"), Just("image"), Just("reference"), Just("name"),
+        Just("imagePullPolicy"), Just("imagePullSecrets"), Just("nodeSelector"), Just("affinity"), Just("nodeAffinity"), Just("tolerations"),
+        Just("requiredDuringSchedulingIgnoredDuringExecution"), Just("nodeSelectorTerms"), Just("matchExpressions"), Just("template"),
+        Just("spec"), Just("metadata"), Just("ownerReferences"), Just("annotations"), Just("os"), Just("serviceAccountName"), Just("x"),
+    ];
+    leaf.prop_recursive(6, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner), 0..6)
+                .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_object_of_any_kind_gets_an_answer_with_its_uid(
+        spec in any_json(),
+        old in any_json(),
+        kind in prop_oneof![Just(("v1", "Pod")), Just(("apps/v1", "Deployment")), Just(("batch/v1", "CronJob")), Just(("apps/v1", "DaemonSet"))],
+        operation in prop_oneof![Just("CREATE"), Just("UPDATE"), Just("DELETE")],
+    ) {
+        let object = |spec: &Value| match kind.1 {
+            "Pod" => json!({"apiVersion": kind.0, "kind": kind.1, "metadata": spec, "spec": spec}),
+            "CronJob" => json!({"apiVersion": kind.0, "kind": kind.1, "spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}}),
+            _ => json!({"apiVersion": kind.0, "kind": kind.1, "spec": {"template": {"spec": spec, "metadata": spec}}}),
+        };
+        let mut review = review(&object(&spec));
+        review["request"]["operation"] = operation.into();
+        review["request"]["oldObject"] = object(&old);
+        let response = response(&ask(review.to_string()));
+        prop_assert_eq!(&response["uid"], "u-1");
+        prop_assert!(response["allowed"].is_boolean());
+    }
+
+    #[test]
+    fn any_bytes_get_an_answer(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert_eq!(ask(body).status, 400);
+    }
+
+    #[test]
+    fn any_image_text_gets_an_answer(image in "\\PC{0,80}|[a-zA-Z0-9./:@_$(){} -]{0,80}") {
+        // Whatever parses to a public name would be asked for: keep to an address that the guard refuses.
+        let image = if image.is_empty() { image } else { format!("10.0.0.1/{image}") };
+        let response = response(&ask(review(&pod(&[&image])).to_string()));
+        prop_assert_eq!(&response["uid"], "u-1");
+    }
+}

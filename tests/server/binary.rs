@@ -1,0 +1,212 @@
+//! The binary itself.
+
+use crate::support::{SOON, connect, get, until};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+fn pullgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    // The machine's own settings are none of the tests' business.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PULLGATE_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    pullgate().args(arguments).output().unwrap()
+}
+
+/// A child that does not outlive its test.
+struct Serving {
+    child: Child,
+    webhook: SocketAddr,
+    plain: SocketAddr,
+    rest: std::thread::JoinHandle<String>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = pullgate()
+            .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
+            .args(["--log-format", "json", "--no-cluster", "--drain-delay", "0s"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
+            let event: serde_json::Value = serde_json::from_str(&line).expect("one JSON object a line");
+            if event["message"] == "pullgate serves" {
+                let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
+                let (webhook, plain) = (address("webhook"), address("metrics"));
+                let rest = std::thread::spawn(move || {
+                    let mut rest = String::new();
+                    log.read_to_string(&mut rest).unwrap();
+                    rest
+                });
+                return Self {
+                    child,
+                    webhook,
+                    plain,
+                    rest,
+                };
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    async fn exit_code(&mut self) -> Option<i32> {
+        let begin = std::time::Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begin.elapsed() < SOON, "it does not end");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_serves_with_a_throwaway_certificate_and_a_signal_ends_it_with_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("made/for/it");
+    for signal in ["-TERM", "-INT"] {
+        let mut serving = Serving::start(&["--tls-dev", "--tls-dev-out", out.to_str().unwrap()]);
+        let ca = std::fs::read_to_string(out.join("ca.crt")).unwrap();
+        let plain = serving.plain;
+        until("it is ready", async || get(plain, "/readyz").await.status == 200).await;
+        let stream = connect(serving.webhook, &ca).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        drop(stream);
+        serving.signal(signal);
+        assert_eq!(serving.exit_code().await, Some(0), "{signal}");
+        let rest = std::mem::replace(&mut serving.rest, std::thread::spawn(String::new))
+            .join()
+            .unwrap();
+        assert!(rest.contains("told to stop"), "{rest}");
+        assert!(rest.contains("\"message\":\"stopped\""), "{rest}");
+    }
+}
+
+#[tokio::test]
+async fn generated_certificates_can_be_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("certs");
+    let arguments = [
+        "certs",
+        "generate",
+        "--dns",
+        "localhost",
+        "127.0.0.1",
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let made = run(&arguments);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let path = |name: &str| out.join(name).display().to_string();
+    let listed = String::from_utf8(made.stdout).unwrap();
+    assert_eq!(
+        listed.lines().collect::<Vec<_>>(),
+        [path("ca.crt"), path("tls.crt"), path("tls.key")]
+    );
+    let mode = |name: &str| std::fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("ca.crt"), mode("tls.crt"), mode("tls.key")), (0o644, 0o644, 0o600));
+
+    let again = run(&arguments);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("--force"), "{again:?}");
+    // An old key that everyone may read does not stay that way.
+    let before = std::fs::read(out.join("tls.key")).unwrap();
+    std::fs::set_permissions(out.join("tls.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let forced = run(&[&arguments[..], &["--force"]].concat());
+    assert_eq!(forced.status.code(), Some(0), "{forced:?}");
+    assert_ne!(std::fs::read(out.join("tls.key")).unwrap(), before);
+    assert_eq!(mode("tls.key"), 0o600);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 3, "nothing is left beside");
+
+    let serving = Serving::start(&["--tls-cert", &path("tls.crt"), "--tls-key", &path("tls.key")]);
+    let ca = std::fs::read_to_string(out.join("ca.crt")).unwrap();
+    connect(serving.webhook, &ca).await.unwrap();
+}
+
+#[test]
+fn what_is_wrong_ends_with_two_and_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "network: {alow: []}\n").unwrap();
+    let config = config.to_str().unwrap();
+    let missing = Path::new("/nonexistent/tls.crt").display().to_string();
+    for (arguments, expect) in [
+        (vec![], "Usage: pullgate"),
+        (vec!["serv"], "unrecognized subcommand"),
+        (vec!["serve", "--no-cluster"], "give --tls-cert and --tls-key, or --tls-dev"),
+        (
+            vec!["serve", "--no-cluster", "--tls-dev", "--config", config],
+            "config.yaml:1:11: unknown key \"alow\"; did you mean \"allow\"?",
+        ),
+        (
+            vec!["serve", "--no-cluster", "--tls-cert", &missing, "--tls-key", &missing],
+            "/nonexistent/tls.crt: No such file",
+        ),
+        (
+            vec!["serve", "--no-cluster", "--tls-dev", "--log", "x=loud"],
+            "the log filter \"x=loud\" cannot be read",
+        ),
+        (
+            vec![
+                "serve",
+                "--no-cluster",
+                "--tls-dev",
+                "--metrics-listen",
+                "127.0.0.1:0",
+                "--listen",
+                "192.0.2.1:8443",
+            ],
+            "cannot listen on 192.0.2.1:8443",
+        ),
+        (
+            vec!["certs", "generate", "--dns", "a b", "--out", "/nonexistent"],
+            "\"a b\" is neither a DNS name nor an IP address",
+        ),
+    ] {
+        let output = run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(expect), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn variables_stand_for_flags() {
+    let output = pullgate().arg("serve").env("PULLGATE_TLS_CERT", "x").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--tls-cert needs --tls-key"));
+    let help = run(&["serve", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&help.stdout).contains("PULLGATE_DEADLINE"));
+}

@@ -1,0 +1,298 @@
+//! Requests, right and wrong.
+
+use crate::support::{Answer, Running, head, limits, post};
+use pullgate::server::{Limits, Readiness};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_review_goes_in_and_its_reply_comes_out() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    assert_eq!(
+        stream.get_ref().1.alpn_protocol(),
+        Some(&b"http/1.1"[..]),
+        "HTTP/1.1 only, whatever is offered"
+    );
+    // Three on one connection.
+    for _ in 0..3 {
+        let answer = post(&mut stream, "/validate?timeout=10s", "12345").await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "5 bytes"));
+        assert!(answer.head.contains("content-type: application/json"), "{}", answer.head);
+        assert!(!answer.head.contains("connection: close"), "{}", answer.head);
+    }
+    assert_eq!(server.count("pullgate_responses_total{code=\"200\"}"), 3);
+}
+
+#[tokio::test]
+async fn the_timeout_is_read_as_go_writes_it_and_garbage_counts_as_none() {
+    let server = Running::start(limits()).await;
+    // What has passed since the request came in is taken off, so the value is a little less.
+    for (query, most) in [
+        ("?timeout=10s", 10_000),
+        ("?timeout=3s", 3000),
+        ("?timeout=500ms", 500),
+        ("?x=y&timeout=1m30s", 90_000),
+        ("?timeout=1.5s", 1500),
+    ] {
+        let said = server.post(&format!("/validate{query}"), "timeout").await.body;
+        let most = Duration::from_millis(most);
+        let left = said.strip_prefix("Some(").and_then(|text| text.strip_suffix(')')).unwrap();
+        let left = pullgate::config::values::duration(left).unwrap();
+        assert!(left <= most && left + Duration::from_millis(400) > most, "{query}: {said}");
+    }
+    for query in [
+        "",
+        "?",
+        "?timeout=",
+        "?timeout=10",
+        "?timeout=-3s",
+        "?timeout=soon",
+        "?timeout=0s",
+        "?timeout=%ff",
+    ] {
+        assert_eq!(
+            server.post(&format!("/validate{query}"), "timeout").await.body,
+            "None",
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_methods_and_paths_get_a_sentence() {
+    let server = Running::start(limits()).await;
+    for method in ["GET", "PUT", "DELETE", "OPTIONS", "BREW"] {
+        let mut stream = server.tls().await;
+        let head = format!("{method} /validate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!(answer.status, 405);
+        assert!(answer.head.contains("allow: post"), "{}", answer.head);
+        assert!(
+            answer.body.starts_with(method) && answer.body.contains("POST"),
+            "{}",
+            answer.body
+        );
+    }
+    for target in ["/", "/validate/", "/validate/x", "/metrics", "/readyz", "//validate"] {
+        let answer = server.post(target, "{}").await;
+        assert_eq!(answer.status, 404, "{target}");
+        assert!(answer.body.contains("POST /validate"), "{}", answer.body);
+    }
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"method\"}"), 5);
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"path\"}"), 6);
+}
+
+#[tokio::test]
+async fn seven_mebibytes_are_read_and_nine_are_refused_with_a_sentence() {
+    let server = Running::start(Limits {
+        body: Duration::from_secs(10),
+        answer: Duration::from_secs(15),
+        ..limits()
+    })
+    .await;
+    let answer = server.post("/validate", &"x".repeat(7 * MIB)).await;
+    assert_eq!((answer.status, answer.body), (200, format!("{} bytes", 7 * MIB)));
+    let exactly = server.post("/validate", &"x".repeat(8 * MIB)).await;
+    assert_eq!(exactly.status, 200);
+
+    // The client writes all of it before it reads: the answer must still reach it.
+    let announced = server.post("/validate", &"x".repeat(9 * MIB)).await;
+    assert_eq!(announced.status, 413);
+    assert_eq!(announced.body, "the body is larger than the 8388608 bytes that are read\n");
+
+    let mut stream = server.tls().await;
+    stream
+        .write_all(&head("/validate", "Transfer-Encoding: chunked\r\n"))
+        .await
+        .unwrap();
+    let chunk = "x".repeat(MIB);
+    for _ in 0..9 {
+        stream.write_all(format!("{MIB:x}\r\n{chunk}\r\n").as_bytes()).await.unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let chunked = Answer::read(&mut stream).await;
+    assert_eq!((chunked.status, chunked.body), (413, announced.body));
+
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"too_large\"}"), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_first_is_told_before_it_sends() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    let rest = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", 9 * MIB);
+    stream.write_all(&head("/validate", &rest)).await.unwrap();
+    let answer = Answer::read(&mut stream).await;
+    assert_eq!(answer.status, 413);
+    assert!(answer.head.contains("connection: close"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_not_read_for_ever() {
+    let server = Running::start(Limits {
+        body_bytes: 1 << 16,
+        ..limits()
+    })
+    .await;
+    let mut stream = server.tls().await;
+    stream
+        .write_all(&head("/validate", "Transfer-Encoding: chunked\r\n"))
+        .await
+        .unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(0x400));
+    let writing = tokio::spawn(async move { while write.write_all(chunk.as_bytes()).await.is_ok() {} });
+    let answer = Answer::try_read(&mut read).await;
+    // A client that writes on regardless may lose the answer, but it does lose the connection.
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status, 413);
+    }
+    tokio::time::timeout(crate::support::SOON, writing)
+        .await
+        .expect("the connection is closed")
+        .unwrap();
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"too_large\"}"), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_given_up() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    stream.write_all(&head("/validate", "Content-Length: 100\r\n")).await.unwrap();
+    stream.write_all(b"abc").await.unwrap();
+    let begin = std::time::Instant::now();
+    let answer = Answer::read(&mut stream).await;
+    assert_eq!(answer.status, 408);
+    assert_eq!(answer.body, "the body did not arrive within 700 ms\n");
+    assert!(begin.elapsed() >= Duration::from_millis(600), "{:?}", begin.elapsed());
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"body_timeout\"}"), 1);
+}
+
+/// One byte every 100 ms: each arrives in time, the whole does not.
+#[tokio::test]
+async fn a_body_that_dribbles_is_given_up() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    stream.write_all(&head("/validate", "Content-Length: 100\r\n")).await.unwrap();
+    let (mut read, mut write) = tokio::io::split(stream);
+    let writing = tokio::spawn(async move {
+        while write.write_all(b"x").await.is_ok() && write.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    assert_eq!(Answer::read(&mut read).await.status, 408);
+    writing.abort();
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_http_is_refused() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    stream
+        .write_all(&head("/validate", "Transfer-Encoding: chunked\r\n"))
+        .await
+        .unwrap();
+    stream.write_all(b"zzz\r\nxx").await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 400);
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"body_broken\"}"), 1);
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_500_and_counted_and_the_server_lives() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    let answer = post(&mut stream, "/validate", "panic").await;
+    assert_eq!(answer.status, 500);
+    assert!(
+        !answer.body.contains("told to"),
+        "what the panic said stays inside: {}",
+        answer.body
+    );
+    assert_eq!(
+        post(&mut stream, "/validate", "x").await.status,
+        200,
+        "even the same connection goes on"
+    );
+    assert_eq!(server.count("pullgate_panics_total"), 1);
+    assert_eq!(server.count("pullgate_responses_total{code=\"500\"}"), 1);
+}
+
+#[tokio::test]
+async fn an_overrun_is_answered_503_within_the_callers_patience() {
+    let server = Running::start(limits()).await;
+    for (target, least, most) in [("/validate", 1400, 5000), ("/validate?timeout=1s", 900, 1000)] {
+        let mut stream = server.tls().await;
+        let begin = std::time::Instant::now();
+        let answer = post(&mut stream, target, "sleep 30000").await;
+        let took = begin.elapsed();
+        assert_eq!(answer.status, 503, "{target}");
+        assert!(answer.body.contains("in time"), "{}", answer.body);
+        assert!(took >= Duration::from_millis(least), "{target}: {took:?}");
+        assert!(took < Duration::from_millis(most), "{target}: {took:?}");
+    }
+    assert_eq!(server.count("pullgate_responses_total{code=\"503\"}"), 2);
+}
+
+#[tokio::test]
+async fn the_plain_port_answers_probes_and_scrapers() {
+    let made = crate::support::made();
+    let metrics = pullgate::telemetry::Metrics::new();
+    let certificate =
+        pullgate::server::tls::Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), metrics.clone()).unwrap();
+    let synced = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = synced.clone();
+    let readiness = Readiness::default().with("cluster", move || {
+        if flag.load(std::sync::atomic::Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err("nodes were not listed yet".to_owned())
+        }
+    });
+    let server = Running::with(limits(), certificate, metrics, made.ca, readiness).await;
+    assert_eq!(server.get("/healthz").await.status, 200);
+    let not_yet = server.get("/readyz").await;
+    assert_eq!(
+        (not_yet.status, not_yet.body.as_str()),
+        (503, "cluster: nodes were not listed yet\n")
+    );
+    synced.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(server.get("/readyz").await.status, 200);
+
+    server.post("/validate", "x").await;
+    let scraped = server.get("/metrics").await;
+    assert!(
+        scraped
+            .head
+            .contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{}",
+        scraped.head
+    );
+    assert!(
+        scraped.body.contains("pullgate_responses_total{code=\"200\"} 1\n"),
+        "{}",
+        scraped.body
+    );
+    assert!(scraped.body.ends_with("# EOF\n"));
+    assert_eq!(server.get("/validate").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_ended_certificate_is_not_ready() {
+    let ended = pullgate::server::tls::generate(&["localhost".to_owned()], Duration::ZERO).unwrap();
+    let metrics = pullgate::telemetry::Metrics::new();
+    let certificate =
+        pullgate::server::tls::Certificate::from_pem(ended.certificate.as_bytes(), ended.key.as_bytes(), metrics.clone()).unwrap();
+    let server = Running::with(limits(), certificate, metrics, ended.ca, Readiness::default()).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let answer = server.get("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.starts_with("certificate: the served certificate ended at"),
+        "{}",
+        answer.body
+    );
+}

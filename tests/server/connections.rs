@@ -1,0 +1,209 @@
+//! Connections that cost without giving.
+
+use crate::support::{Answer, Running, closes_after, connect, head, limits, post, until};
+use pullgate::server::Limits;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn a_handshake_that_stalls_is_given_up() {
+    let server = Running::start(limits()).await;
+    let mut silent = TcpStream::connect(server.webhook).await.unwrap();
+    let took = closes_after(&mut silent).await;
+    assert!(
+        took >= Duration::from_millis(500) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    // The first bytes of a ClientHello, and no more.
+    let mut half = TcpStream::connect(server.webhook).await.unwrap();
+    half.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]).await.unwrap();
+    closes_after(&mut half).await;
+    assert_eq!(
+        server.count("pullgate_connection_ends_total{reason=\"handshake_timeout\"}"),
+        2
+    );
+    assert_eq!(server.post("/validate", "x").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_tls_is_turned_away() {
+    let server = Running::start(limits()).await;
+    let mut plain = TcpStream::connect(server.webhook).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    closes_after(&mut plain).await;
+    let stranger = crate::support::made().ca;
+    let error = connect(server.webhook, &stranger).await.unwrap_err();
+    assert!(error.to_string().contains("invalid peer certificate"), "{error}");
+    until("both failed handshakes are counted", async || {
+        server.count("pullgate_connection_ends_total{reason=\"handshake_failed\"}") == 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let server = Running::start(limits()).await;
+    let took = closes_after(&mut server.tls().await).await;
+    assert!(
+        took >= Duration::from_millis(600) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    until("the timeout is counted", async || {
+        server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_head_that_stalls_is_given_up() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    stream.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    let took = closes_after(&mut stream).await;
+    assert!(
+        took >= Duration::from_millis(400) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    until("the timeout is counted", async || {
+        server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
+    })
+    .await;
+}
+
+/// Each byte arrives in time, the head as a whole does not; also on a connection that was good before.
+#[tokio::test]
+async fn a_head_that_dribbles_is_given_up_even_after_a_good_request() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
+    let (mut read, mut write) = tokio::io::split(stream);
+    let begin = std::time::Instant::now();
+    let writing = tokio::spawn(async move {
+        for byte in b"POST /validate HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat(&b'x')) {
+            if write.write_all(&[*byte]).await.is_err() || write.flush().await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    closes_after(&mut read).await;
+    assert!(begin.elapsed() >= Duration::from_millis(500) && begin.elapsed() < Duration::from_secs(8));
+    tokio::time::timeout(crate::support::SOON, writing)
+        .await
+        .expect("writing fails once the connection is closed")
+        .unwrap();
+}
+
+/// Longer than the deadlines for a first byte and for a head: those do not hold between requests.
+#[tokio::test]
+async fn an_idle_connection_is_kept() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    for _ in 0..2 {
+        assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+    assert_eq!(post(&mut stream, "/validate", "sleep 1000").await.status, 200);
+    assert_eq!(server.count("pullgate_connections"), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_the_end() {
+    let server = Running::start(Limits {
+        idle: Duration::from_millis(700),
+        ..limits()
+    })
+    .await;
+    let mut stream = server.tls().await;
+    assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
+    let took = closes_after(&mut stream).await;
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn an_oversized_head_is_refused() {
+    let server = Running::start(limits()).await;
+    let mut stream = server.tls().await;
+    stream
+        .write_all(&head("/validate", &format!("X: {}\r\n", "x".repeat(100_000))))
+        .await
+        .unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 431);
+    let mut stream = server.tls().await;
+    let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
+    stream.write_all(&head("/validate", &many)).await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 431);
+}
+
+/// At the cap, who holds idle connections loses the oldest, and a review gets through.
+#[tokio::test]
+async fn idle_connections_at_the_cap_make_room() {
+    let server = Running::start(Limits {
+        connections: 4,
+        ..limits()
+    })
+    .await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        let mut stream = server.tls().await;
+        assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
+        idle.push(stream);
+    }
+    assert_eq!(server.post("/validate", "x").await.status, 200);
+    closes_after(&mut idle[0]).await;
+    assert_eq!(
+        post(&mut idle[3], "/validate", "x").await.status,
+        200,
+        "the youngest is still there"
+    );
+    assert!(server.count("pullgate_connection_ends_total{reason=\"recycled\"}") >= 1);
+    assert!(server.count("pullgate_connections") <= 4);
+}
+
+/// A busy connection is not cut off to make room: it answers first. And the cap holds meanwhile.
+#[tokio::test]
+async fn busy_connections_at_the_cap_are_waited_for() {
+    let server = Running::start(Limits {
+        connections: 2,
+        ..limits()
+    })
+    .await;
+    let begin = std::time::Instant::now();
+    let (one, two, three) = tokio::join!(
+        server.post("/validate", "sleep 1000"),
+        server.post("/validate", "sleep 1000"),
+        async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let answer = server.post("/validate", "x").await;
+            (answer, begin.elapsed())
+        },
+    );
+    assert_eq!((one.status, two.status, three.0.status), (200, 200, 200));
+    assert!(
+        three.1 >= Duration::from_millis(900),
+        "served only once a place was free: {:?}",
+        three.1
+    );
+}
+
+/// Requests one after the other, and no answer ever read: what waits to be sent has a deadline, too.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let server = Running::start(limits()).await;
+    let stream = server.tls().await;
+    let (_unread, mut write) = tokio::io::split(stream);
+    let mut request = head("/nothing", "Content-Length: 0\r\n");
+    request = String::from_utf8(request)
+        .unwrap()
+        .replace("/nothing", "/validate")
+        .into_bytes();
+    let begin = std::time::Instant::now();
+    while write.write_all(&request).await.is_ok() {
+        assert!(begin.elapsed() < crate::support::SOON, "it reads on for ever");
+    }
+    until("the timeout is counted", async || {
+        server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
+    })
+    .await;
+}

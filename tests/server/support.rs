@@ -1,0 +1,250 @@
+//! A server in this process, and a client that shows every byte.
+
+use pullgate::server::tls::{Certificate, Generated, generate};
+use pullgate::server::{Ended, Limits, Options, Readiness, Reply, Reviewer, Server};
+use pullgate::telemetry::Metrics;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Long enough for a busy machine, short enough to notice a hang.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) fn made() -> Generated {
+    generate(&["localhost".to_owned(), "127.0.0.1".to_owned()], Duration::from_secs(3600)).unwrap()
+}
+
+/// Limits short enough for tests.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        handshake: Duration::from_millis(600),
+        first_byte: Duration::from_millis(800),
+        head: Duration::from_millis(600),
+        idle: Duration::from_secs(60),
+        body: Duration::from_millis(700),
+        answer: Duration::from_millis(1500),
+        write: Duration::from_millis(700),
+        drain_delay: Duration::ZERO,
+        drain: Duration::from_secs(10),
+        ..Limits::default()
+    }
+}
+
+/// Does what the body says.
+pub(crate) fn scripted() -> Reviewer {
+    Arc::new(|body, timeout| {
+        Box::pin(async move {
+            let script = String::from_utf8_lossy(&body).into_owned();
+            let said = match script.split_once(' ').unwrap_or((&script, "")) {
+                ("panic", _) => panic!("told to"),
+                ("sleep", millis) => {
+                    tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;
+                    "slept".to_owned()
+                }
+                ("timeout", _) => format!("{timeout:?}"),
+                _ => format!("{} bytes", body.len()),
+            };
+            Reply {
+                status: http::StatusCode::OK,
+                content_type: "application/json",
+                body: said.into_bytes(),
+            }
+        })
+    })
+}
+
+/// A server that runs in this process.
+pub(crate) struct Running {
+    pub(crate) webhook: SocketAddr,
+    pub(crate) plain: SocketAddr,
+    pub(crate) metrics: Metrics,
+    pub(crate) ca: String,
+    stop: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<Ended>,
+}
+
+impl Running {
+    pub(crate) async fn start(limits: Limits) -> Self {
+        let made = made();
+        let metrics = Metrics::new();
+        let certificate = Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), metrics.clone()).unwrap();
+        Self::with(limits, certificate, metrics, made.ca, Readiness::default()).await
+    }
+
+    pub(crate) async fn with(limits: Limits, certificate: Certificate, metrics: Metrics, ca: String, readiness: Readiness) -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = Options {
+            listen: any,
+            metrics_listen: any,
+            certificate,
+            readiness,
+            metrics: metrics.clone(),
+            limits,
+        };
+        let server = Server::bind(options, scripted()).await.unwrap();
+        let (webhook, plain) = (server.webhook_address(), server.metrics_address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ended = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            webhook,
+            plain,
+            metrics,
+            ca,
+            stop: Some(stop),
+            ended,
+        }
+    }
+
+    /// What a signal does.
+    pub(crate) fn tell_to_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    pub(crate) async fn ended(self) -> Ended {
+        tokio::time::timeout(SOON, self.ended)
+            .await
+            .expect("the server ends")
+            .unwrap()
+    }
+
+    pub(crate) async fn tls(&self) -> TlsStream<TcpStream> {
+        connect(self.webhook, &self.ca).await.unwrap()
+    }
+
+    /// One POST on a connection of its own.
+    pub(crate) async fn post(&self, target: &str, body: &str) -> Answer {
+        let mut stream = self.tls().await;
+        post(&mut stream, target, body).await
+    }
+
+    /// One GET on the plain port.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        get(self.plain, path).await
+    }
+
+    /// The value of a metric's line, 0 when it is not there.
+    pub(crate) fn count(&self, line: &str) -> u64 {
+        let text = self.metrics.encode();
+        text.lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    Answer::read(&mut stream).await
+}
+
+pub(crate) async fn connect(address: SocketAddr, ca: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // As a client that would rather speak HTTP/2.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tcp = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("localhost").unwrap(), tcp)
+        .await
+}
+
+pub(crate) fn head(target: &str, rest: &str) -> Vec<u8> {
+    format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{rest}\r\n").into_bytes()
+}
+
+pub(crate) async fn post<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: &str, body: &str) -> Answer {
+    let mut bytes = head(target, &format!("Content-Length: {}\r\n", body.len()));
+    bytes.extend_from_slice(body.as_bytes());
+    stream.write_all(&bytes).await.unwrap();
+    Answer::read(stream).await
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Reads one answer with a Content-Length.
+    pub(crate) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Self {
+        tokio::time::timeout(SOON, Self::try_read(stream))
+            .await
+            .expect("an answer in time")
+            .expect("an answer")
+    }
+
+    pub(crate) async fn try_read<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<Self> {
+        let mut bytes = Vec::new();
+        let end = loop {
+            if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+                break at;
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+        let length: usize = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .expect("a length")
+            .parse()
+            .unwrap();
+        let mut body = bytes.split_off(end + 4);
+        while body.len() < length {
+            if stream.read_buf(&mut body).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Ok(Self {
+            status,
+            head,
+            body: String::from_utf8(body).unwrap(),
+        })
+    }
+}
+
+/// How long until the peer closes (or resets) the connection; what it sent before is thrown away.
+pub(crate) async fn closes_after<S: AsyncRead + Unpin>(stream: &mut S) -> Duration {
+    let begin = std::time::Instant::now();
+    let mut sink = Vec::new();
+    tokio::time::timeout(SOON, async {
+        while stream.read_buf(&mut sink).await.is_ok_and(|n| n > 0) {
+            sink.clear();
+        }
+    })
+    .await
+    .expect("the server closes the connection");
+    begin.elapsed()
+}
+
+/// Polls until `condition` holds.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    for _ in 0..200 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("not in twenty seconds: {what}");
+}

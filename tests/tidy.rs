@@ -1,0 +1,127 @@
+//! The invariants of docs/architecture.md, held against the sources.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms by floor, as docs/architecture.md draws them.
+const FLOORS: &[&[&str]] = &[
+    &["image", "yaml", "telemetry"],
+    &["workload", "credentials"],
+    &["verdict"],
+    &["registry", "cluster", "review", "report"],
+    &["plan", "manifests", "config"],
+    &["gate"],
+    &["server"],
+    &["cli"],
+];
+
+/// Rooms that must not reach for the world.
+const PURE: &[&str] = &["image", "workload", "credentials", "verdict", "review", "plan"];
+const WORLD: &[&str] = &[
+    "tokio::", "reqwest", "kube::", "std::fs", "std::env", "std::net", "SystemTime::now", "Instant::now", "std::process", "std::thread",
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The room a source file belongs to; `None` for `lib.rs` and `main.rs`.
+fn room(path: &Path) -> Option<String> {
+    let below = path.strip_prefix(root()).unwrap();
+    let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
+    let name = first.trim_end_matches(".rs");
+    (name != "lib" && name != "main").then(|| name.to_owned())
+}
+
+/// The code of a file: without comments, and without its test module.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+}
+
+#[test]
+fn every_room_is_on_a_floor_and_in_the_drawing() {
+    let drawing = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    for path in sources(&root()) {
+        let Some(room) = room(&path) else { continue };
+        assert!(FLOORS.iter().flat_map(|floor| floor.iter()).any(|known| *known == room), "{room} is on no floor");
+        assert!(drawing.contains(&format!("`{room}`")), "docs/architecture.md does not draw {room}");
+    }
+}
+
+#[test]
+fn a_room_imports_only_from_floors_below() {
+    let floor_of: BTreeMap<&str, usize> =
+        FLOORS.iter().enumerate().flat_map(|(at, rooms)| rooms.iter().map(move |room| (*room, at))).collect();
+    let mut wrong = Vec::new();
+    for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
+        let Some(room) = room(&path) else { continue };
+        let here = floor_of[room.as_str()];
+        let code = code(&path);
+        for (imported, there) in &floor_of {
+            let used = code.contains(&format!("crate::{imported}::")) || code.contains(&format!("crate::{imported};"));
+            if used && *imported != room && *there >= here {
+                wrong.push(format!("{} (floor {}) imports {imported} (floor {})", path.display(), here + 1, there + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_rooms_do_not_reach_for_the_world() {
+    let mut wrong = Vec::new();
+    for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
+        let Some(room) = room(&path) else { continue };
+        if !PURE.contains(&room.as_str()) {
+            continue;
+        }
+        let code = code(&path);
+        for word in WORLD.iter().filter(|word| code.contains(**word)) {
+            wrong.push(format!("{} uses {word}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn only_the_two_doors_know_their_clients() {
+    for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
+        let Some(room) = room(&path) else { continue };
+        let code = code(&path);
+        // The demo is its own client of the gate.
+        let demo = path.ends_with("cli/demo.rs");
+        assert!(room == "registry" || demo || !code.contains("reqwest::"), "{} knows the HTTP client", path.display());
+        assert!(room == "cluster" || !code.contains("kube::"), "{} knows the API server's client", path.display());
+    }
+}
+
+#[test]
+fn no_file_is_left_unfinished() {
+    for path in sources(&root()) {
+        let code = code(&path);
+        for word in ["todo!(", "unimplemented!(", "FIXME", "XXX", "(skeleton)"] {
+            assert!(!code.contains(word), "{} holds {word}", path.display());
+        }
+    }
+}
