@@ -4,6 +4,9 @@
 //! usage errors, too).
 
 pub mod certs;
+pub mod check;
+pub mod demo;
+mod engine;
 pub mod serve;
 
 use crate::telemetry::log;
@@ -40,9 +43,16 @@ struct LogArgs {
 enum Command {
     /// Answer AdmissionReviews over HTTPS.
     Serve(Box<serve::Args>),
+    /// Judge manifests and images, as the webhook would.
+    Check(Box<check::Args>),
     /// Make certificates for development.
     Certs(certs::Args),
+    /// Show the gate at work: a sample registry and real reviews, in one process.
+    Demo(demo::Args),
 }
+
+/// The exit code when something is denied.
+const DENIED: u8 = 1;
 
 /// The exit code of a wrong command or unreadable input.
 const WRONG: u8 = 2;
@@ -56,13 +66,17 @@ impl Cli {
             log: filter,
             verbose,
         } = options;
-        let filter = filter.as_deref().unwrap_or_else(|| log::default_filter(verbose));
+        let quiet = !matches!(command, Command::Serve(_)) && verbose == 0;
+        let usual = if quiet { "warn" } else { log::default_filter(verbose) };
+        let filter = filter.as_deref().unwrap_or(usual);
         if let Err(why) = log::start(log_format, filter) {
             return complain(&why);
         }
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
+            Command::Check(args) => check::run(*args).await,
             Command::Certs(args) => certs::run(args),
+            Command::Demo(args) => demo::run(args).await,
         };
         ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
     }
@@ -73,6 +87,12 @@ pub fn complain(why: &str) -> ExitCode {
     // Nobody left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "pullgate: {why}");
     ExitCode::from(WRONG)
+}
+
+/// Prints a command's result on standard output.
+fn say(text: &str) {
+    // A reader that went away (`| head`) needs no more of it.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -34,3 +34,4 @@ pub mod server;
 pub mod telemetry;
 pub mod verdict;
 pub mod workload;
+pub mod yaml;

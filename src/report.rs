@@ -44,7 +44,10 @@ pub struct Summary {
 
 /// Counts the verdicts.
 pub fn summary(entries: &[Entry]) -> Summary {
-    let mut summary = Summary { images: entries.len(), ..Summary::default() };
+    let mut summary = Summary {
+        images: entries.len(),
+        ..Summary::default()
+    };
     for entry in entries {
         match entry.judged.judgement.verdict {
             Verdict::Allow => summary.allow += 1,

@@ -11,10 +11,12 @@ pub mod admission;
 pub mod health;
 mod listen;
 mod patience;
+mod reviewer;
 pub mod tls;
 
 pub use admission::{Reply, Reviewer};
 pub use health::Readiness;
+pub use reviewer::reviewer;
 
 use crate::telemetry::Metrics;
 use listen::Port;

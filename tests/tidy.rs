@@ -19,7 +19,16 @@ const FLOORS: &[&[&str]] = &[
 /// Rooms that must not reach for the world.
 const PURE: &[&str] = &["image", "workload", "credentials", "verdict", "review", "plan"];
 const WORLD: &[&str] = &[
-    "tokio::", "reqwest", "kube::", "std::fs", "std::env", "std::net", "SystemTime::now", "Instant::now", "std::process", "std::thread",
+    "tokio::",
+    "reqwest",
+    "kube::",
+    "std::fs",
+    "std::env",
+    "std::net",
+    "SystemTime::now",
+    "Instant::now",
+    "std::process",
+    "std::thread",
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -52,11 +61,15 @@ fn room(path: &Path) -> Option<String> {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+    path.components()
+        .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
 }
 
 #[test]
@@ -64,15 +77,24 @@ fn every_room_is_on_a_floor_and_in_the_drawing() {
     let drawing = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
     for path in sources(&root()) {
         let Some(room) = room(&path) else { continue };
-        assert!(FLOORS.iter().flat_map(|floor| floor.iter()).any(|known| *known == room), "{room} is on no floor");
-        assert!(drawing.contains(&format!("`{room}`")), "docs/architecture.md does not draw {room}");
+        assert!(
+            FLOORS.iter().flat_map(|floor| floor.iter()).any(|known| *known == room),
+            "{room} is on no floor"
+        );
+        assert!(
+            drawing.contains(&format!("`{room}`")),
+            "docs/architecture.md does not draw {room}"
+        );
     }
 }
 
 #[test]
 fn a_room_imports_only_from_floors_below() {
-    let floor_of: BTreeMap<&str, usize> =
-        FLOORS.iter().enumerate().flat_map(|(at, rooms)| rooms.iter().map(move |room| (*room, at))).collect();
+    let floor_of: BTreeMap<&str, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(at, rooms)| rooms.iter().map(move |room| (*room, at)))
+        .collect();
     let mut wrong = Vec::new();
     for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
         let Some(room) = room(&path) else { continue };
@@ -81,7 +103,12 @@ fn a_room_imports_only_from_floors_below() {
         for (imported, there) in &floor_of {
             let used = code.contains(&format!("crate::{imported}::")) || code.contains(&format!("crate::{imported};"));
             if used && *imported != room && *there >= here {
-                wrong.push(format!("{} (floor {}) imports {imported} (floor {})", path.display(), here + 1, there + 1));
+                wrong.push(format!(
+                    "{} (floor {}) imports {imported} (floor {})",
+                    path.display(),
+                    here + 1,
+                    there + 1
+                ));
             }
         }
     }
@@ -111,8 +138,16 @@ fn only_the_two_doors_know_their_clients() {
         let code = code(&path);
         // The demo is its own client of the gate.
         let demo = path.ends_with("cli/demo.rs");
-        assert!(room == "registry" || demo || !code.contains("reqwest::"), "{} knows the HTTP client", path.display());
-        assert!(room == "cluster" || !code.contains("kube::"), "{} knows the API server's client", path.display());
+        assert!(
+            room == "registry" || demo || !code.contains("reqwest::"),
+            "{} knows the HTTP client",
+            path.display()
+        );
+        assert!(
+            room == "cluster" || !code.contains("kube::"),
+            "{} knows the API server's client",
+            path.display()
+        );
     }
 }
 

@@ -1,12 +1,13 @@
 //! `pullgate check`: the same engine in CI (DESIGN 4).
 
-use super::{Status, engine};
+use super::{DENIED, WRONG, complain, engine, say};
 use crate::cluster::Cluster;
 use crate::cluster::directory::{Completeness, Directory};
+use crate::config::values;
 use crate::config::{self, Face, Live};
 use crate::gate::Gate;
 use crate::image::Platform;
-use crate::manifests::{Lines, Manifests, Walk};
+use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::report::{self, Entry, Source, json, text};
 use crate::telemetry::Metrics;
@@ -17,9 +18,9 @@ use crate::workload::{FieldPath, ImageUse, ObjectId, PodKind, PodNeeds, Role, Te
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
-use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
     platform: Vec<String>,
     /// The namespace of objects that name none, and of --image
-    #[arg(long, short = 'n', default_value = "default", value_name = "NS")]
+    #[arg(long, short = 'n', default_value = "default", value_name = "NS", env = "PULLGATE_NAMESPACE")]
     namespace: String,
     /// The given Secrets and `ServiceAccounts` are all there are: what is not among them is missing
     #[arg(long)]
@@ -57,6 +58,9 @@ pub struct Args {
     /// Where docker keeps this user's config
     #[arg(long, env = "DOCKER_CONFIG", hide = true)]
     usual_docker_config: Option<PathBuf>,
+    /// Set: no colour
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    no_color: Option<String>,
     /// This user's home
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
@@ -67,7 +71,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = FailOn::Deny)]
     fail_on: FailOn,
     /// Time for the whole run
-    #[arg(long, default_value = "30s", value_parser = super::duration, env = "PULLGATE_CHECK_DEADLINE")]
+    #[arg(long, default_value = "30s", value_parser = values::duration)]
     deadline: Duration,
 }
 
@@ -90,7 +94,7 @@ enum FailOn {
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<Status> {
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         files,
         recursive,
@@ -102,6 +106,7 @@ pub async fn run(args: Args) -> anyhow::Result<Status> {
         docker_config,
         usual_docker_config,
         home,
+        no_color,
         output,
         fail_on,
         deadline,
@@ -116,7 +121,11 @@ pub async fn run(args: Args) -> anyhow::Result<Status> {
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
     let manifests = Manifests::read(&files, walk, &namespace);
-    let completeness = if complete { Completeness::Complete } else { Completeness::Partial };
+    let completeness = if complete {
+        Completeness::Complete
+    } else {
+        Completeness::Partial
+    };
     let directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
 
     let metrics = Metrics::new();
@@ -133,63 +142,76 @@ pub async fn run(args: Args) -> anyhow::Result<Status> {
     let deadline = Instant::now() + deadline;
     let mut entries = judge_manifests(&gate, &manifests, deadline).await;
     entries.extend(judge_images(&gate, &image, &namespace, deadline).await);
-    print(&entries, output)?;
+    print(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
     for error in &manifests.errors {
-        super::complain(error);
+        let _ = complain(error);
     }
-    Ok(status(&entries, fail_on, !manifests.errors.is_empty()))
+    Ok(exit(&entries, fail_on, &manifests.errors))
 }
 
 fn platforms(given: &[String], settings: &config::Settings) -> anyhow::Result<Platforms> {
     if given.is_empty() {
-        let usual = || Platform { os: "linux".to_owned(), architecture: "amd64".to_owned(), ..Platform::default() };
-        return Ok(Platforms::Default(settings.default_platforms.clone().unwrap_or_else(|| vec![usual()])));
+        let usual = || Platform {
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            ..Platform::default()
+        };
+        return Ok(Platforms::Default(
+            settings.default_platforms.clone().unwrap_or_else(|| vec![usual()]),
+        ));
     }
     let parsed: Result<Vec<Platform>, String> = given.iter().map(|text| Platform::parse(text)).collect();
-    parsed.map(Platforms::Exactly).map_err(|why| anyhow::anyhow!("--platform: {why}"))
+    parsed
+        .map(Platforms::Exactly)
+        .map_err(|why| anyhow::anyhow!("--platform: {why}"))
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
     let subjects = manifests.subjects();
-    let answers: Vec<_> =
-        stream::iter(&subjects).map(|subject| gate.judge(&subject.workload, deadline)).buffered(AT_ONCE).collect().await;
-    let mut entries = Vec::new();
-    let mut lines: HashMap<&str, Lines<'_>> = HashMap::new();
-    let mut seen: HashMap<(String, usize, String), usize> = HashMap::new();
-    for (subject, answer) in subjects.iter().zip(answers) {
-        for judged in answer.images {
-            let key = (subject.source.file.clone(), subject.source.document, judged.image.image.clone());
-            let nth = seen.entry(key).or_default();
-            let line = manifests.text(&subject.source.file).map(|text| {
-                let lines = lines.entry(subject.source.file.as_str()).or_insert_with(|| Lines::of(text));
-                lines.find(subject.line, &judged.image.image, *nth)
-            });
-            *nth += 1;
-            entries.push(Entry {
-                source: Some(subject.source.clone()),
-                line,
-                object: Some(subject.workload.object.clone()),
-                judged,
-            });
-        }
-    }
-    entries
+    let answers: Vec<_> = stream::iter(&subjects)
+        .map(|subject| gate.judge(&subject.workload, deadline))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    subjects
+        .iter()
+        .zip(answers)
+        .flat_map(|(subject, answer)| answer.images.into_iter().map(move |judged| (subject, judged)))
+        .map(|(subject, judged)| Entry {
+            source: Some(subject.manifest.source.clone()),
+            line: Some(subject.manifest.line_of(judged.image.path.as_str())),
+            object: Some(subject.workload.object.clone()),
+            judged,
+        })
+        .collect()
 }
 
 async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
     let subjects: Vec<Workload> = images.iter().map(|image| lone(image, namespace)).collect();
-    let answers: Vec<_> = stream::iter(&subjects).map(|subject| gate.judge(subject, deadline)).buffered(AT_ONCE).collect().await;
+    let answers: Vec<_> = stream::iter(&subjects)
+        .map(|subject| gate.judge(subject, deadline))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     answers
         .into_iter()
         .flat_map(|answer| answer.images)
-        .map(|judged: Judged| Entry { source: None::<Source>, line: None, object: None, judged })
+        .map(|judged: Judged| Entry {
+            source: None::<Source>,
+            line: None,
+            object: None,
+            judged,
+        })
         .collect()
 }
 
 /// An image by itself, as a pod without secrets of its own would pull it.
 fn lone(image: &str, namespace: &str) -> Workload {
-    let needs =
-        PodNeeds { pull_secrets: Vec::new(), service_account: "default".to_owned(), scheduling: Scheduling::default() };
+    let needs = PodNeeds {
+        pull_secrets: Vec::new(),
+        service_account: "default".to_owned(),
+        scheduling: Scheduling::default(),
+    };
     let image = ImageUse {
         path: FieldPath::root(),
         name: String::new(),
@@ -199,28 +221,35 @@ fn lone(image: &str, namespace: &str) -> Workload {
         unchanged: false,
     };
     Workload {
-        object: ObjectId { namespace: namespace.to_owned(), ..ObjectId::default() },
-        templates: vec![Template { kind: PodKind::Pod, needs, uses: vec![image] }],
+        object: ObjectId {
+            namespace: namespace.to_owned(),
+            ..ObjectId::default()
+        },
+        templates: vec![Template {
+            kind: PodKind::Pod,
+            needs,
+            uses: vec![image],
+        }],
         annotations: Vec::new(),
         controller: None,
     }
 }
 
-fn print(entries: &[Entry], output: Output) -> anyhow::Result<()> {
+fn print(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<()> {
     let text = match output {
         Output::Json => json::render(entries).context("the report cannot be written as JSON")?,
         Output::Text => {
-            let plain = super::no_colour() || !std::io::stdout().is_terminal();
+            let plain = no_colour || !std::io::stdout().is_terminal();
             text::render(entries, if plain { text::Colour::None } else { text::Colour::Ansi })
         }
     };
-    super::say(&text);
+    say(&text);
     Ok(())
 }
 
-fn status(entries: &[Entry], fail_on: FailOn, unreadable: bool) -> Status {
-    if unreadable {
-        return Status::Wrong;
+fn exit(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> ExitCode {
+    if !errors.is_empty() {
+        return ExitCode::from(WRONG);
     }
     let objects = entries.iter().any(|entry| {
         let judgement = &entry.judged.judgement;
@@ -231,5 +260,5 @@ fn status(entries: &[Entry], fail_on: FailOn, unreadable: bool) -> Status {
                 FailOn::Unknown => judgement.outlook == Outlook::Unknown,
             }
     });
-    if objects { Status::Objection } else { Status::Fine }
+    if objects { ExitCode::from(DENIED) } else { ExitCode::SUCCESS }
 }

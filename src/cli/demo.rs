@@ -3,14 +3,14 @@
 mod cases;
 mod registry;
 
-use super::{Status, engine, say};
+use super::{engine, say};
 use crate::cluster::Cluster;
 use crate::cluster::directory::{Completeness, Directory};
 use crate::config::{Face, Live, Settings};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::registry::Cidr;
-use crate::server::tls::Certificate;
+use crate::server::tls::{self, Certificate};
 use crate::server::{Limits, Options, Readiness, Server, reviewer};
 use crate::telemetry::Metrics;
 use anyhow::Context as _;
@@ -18,11 +18,15 @@ use cases::Case;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one review of the demo may take.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the throwaway certificate holds.
+const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Options of `demo`.
 #[derive(Debug, clap::Args)]
@@ -33,15 +37,20 @@ pub struct Args {
 }
 
 /// Runs it.
-pub async fn run(args: Args) -> anyhow::Result<Status> {
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { keep } = args;
     let began = Instant::now();
-    let sample = registry::start().await.context("the sample registry cannot listen on 127.0.0.1")?;
+    let sample = registry::start()
+        .await
+        .context("the sample registry cannot listen on 127.0.0.1")?;
     let sample = sample.to_string();
     let closed = closed_port()?;
     let stage = Stage::open(&sample).await?;
 
-    say(&format!("A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n", stage.address));
+    say(&format!(
+        "A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n",
+        stage.address
+    ));
     let mut rows = Vec::new();
     for case in cases::all(&sample, &closed) {
         let response = stage.ask(&case).await?;
@@ -49,11 +58,15 @@ pub async fn run(args: Args) -> anyhow::Result<Status> {
         rows.push(row(&case, &response));
     }
     say(&table(&rows));
-    say(&format!("\n{} reviews in {:.1} s\n", rows.len(), began.elapsed().as_secs_f64()));
+    say(&format!(
+        "\n{} reviews in {:.1} s\n",
+        rows.len(),
+        began.elapsed().as_secs_f64()
+    ));
     if keep {
         stage.keep(&sample).await?;
     }
-    Ok(Status::Fine)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A port of this machine behind which nothing listens.
@@ -72,7 +85,10 @@ struct Stage {
 impl Stage {
     async fn open(sample: &str) -> anyhow::Result<Self> {
         let settings = Settings {
-            network_allow: vec![Cidr { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), prefix: 8 }],
+            network_allow: vec![Cidr {
+                address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)),
+                prefix: 8,
+            }],
             ..Settings::default()
         };
         let metrics = Metrics::new();
@@ -80,7 +96,9 @@ impl Stage {
         let directory = Directory::from_objects(objects.iter(), Completeness::Complete);
         let engine = engine::build(&settings, Face::Serve, Admission::HasRun, &metrics)?;
         let gate = Gate::new(Live::new(engine), Cluster::Manifests(Arc::new(directory)));
-        let (certificate, authority) = Certificate::throwaway(&metrics).context("no throwaway certificate")?;
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let generated = tls::generate(&names, LIFETIME)?;
+        let certificate = Certificate::from_pem(generated.certificate.as_bytes(), generated.key.as_bytes(), metrics.clone())?;
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let options = Options {
             listen: here,
@@ -93,15 +111,25 @@ impl Stage {
         let server = Server::bind(options, reviewer(gate, metrics, PATIENCE)).await?;
         let address = server.webhook_address();
         tokio::spawn(server.run(std::future::pending()));
-        let root = reqwest::Certificate::from_pem(authority.as_bytes())?;
+        let root = reqwest::Certificate::from_pem(generated.ca.as_bytes())?;
         let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build()?;
-        Ok(Self { address, authority, client })
+        Ok(Self {
+            address,
+            authority: generated.ca,
+            client,
+        })
     }
 
     async fn ask(&self, case: &Case) -> anyhow::Result<Value> {
         let url = format!("https://{}/validate?timeout=5s", self.address);
         let review = review(case).to_string();
-        let answer = self.client.post(url).header("content-type", "application/json").body(review).send().await?;
+        let answer = self
+            .client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(review)
+            .send()
+            .await?;
         let body: Value = serde_json::from_slice(&answer.bytes().await?).context("the gate's answer is not JSON")?;
         Ok(body.get("response").cloned().unwrap_or(Value::Null))
     }
@@ -184,14 +212,23 @@ fn as_kubectl_prints(case: &Case, response: &Value) -> String {
 fn row(case: &Case, response: &Value) -> [String; 3] {
     let verdict = text(response, "/auditAnnotations/verdict");
     let causes = text(response, "/auditAnnotations/causes");
-    let causes = if causes.is_empty() { text(response, "/auditAnnotations/skipped") } else { causes };
+    let causes = if causes.is_empty() {
+        text(response, "/auditAnnotations/skipped")
+    } else {
+        causes
+    };
     [case.title.to_owned(), verdict, causes]
 }
 
 fn table(rows: &[[String; 3]]) -> String {
     let head = ["case".to_owned(), "verdict".to_owned(), "causes".to_owned()];
     let width = |column: usize| {
-        rows.iter().chain([&head]).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .chain([&head])
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let (first, second) = (width(0), width(1));
     let mut out = String::new();

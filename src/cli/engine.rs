@@ -24,7 +24,11 @@ pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metri
                 Some(platforms) => Platforms::Default(platforms.clone()),
                 None => Platforms::Guess,
             },
-            assume_always_pull: if settings.assume_always_pull { AlwaysPull::Assumed } else { AlwaysPull::AsWritten },
+            assume_always_pull: if settings.assume_always_pull {
+                AlwaysPull::Assumed
+            } else {
+                AlwaysPull::AsWritten
+            },
             docker_config,
             stand_in: Arc::default(),
             admission,
@@ -46,7 +50,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Credential)>, String> {
     })?;
     let json: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     for (key, credential) in &mut entries {
-        let token = json.get("auths").and_then(|auths| auths.get(key.as_str())).and_then(|entry| entry.get("identitytoken"));
+        let token = json
+            .get("auths")
+            .and_then(|auths| auths.get(key.as_str()))
+            .and_then(|entry| entry.get("identitytoken"));
         if let Some(token) = token.and_then(serde_json::Value::as_str) {
             credential.identity_token = Hidden::new(token);
         }

@@ -1,16 +1,17 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
-use super::certs;
+use super::{certs, engine};
 use crate::cluster::Cluster;
-use crate::config::{Settings, keep_fresh, values};
+use crate::config::{Face, Live, Settings, keep_fresh, values};
+use crate::gate::Gate;
+use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Generated};
-use crate::server::{self, Limits, Readiness, Reply, Reviewer, Server};
+use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, log};
 use anyhow::{Context, bail};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -174,8 +175,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
         None => Settings::default(),
     };
-    let cluster = cluster(&source)?;
-    let (reviewer, apply) = engine(&settings, cluster, &metrics, deadline)?;
+    let cluster = engine::cluster(&source, &settings).await?;
+    let (reviewer, apply) = wire(&settings, cluster.clone(), &metrics, deadline)?;
     if let Some(file) = config {
         background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
     }
@@ -193,7 +194,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         listen,
         metrics_listen,
         certificate,
-        readiness: readiness(),
+        readiness: Readiness::default().with("cluster", move || cluster.ready()),
         metrics,
         limits: Limits {
             // Behind the reviewer's own deadline: 503 is for reviews that missed it.
@@ -218,33 +219,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Puts new settings to work, or says why they cannot be.
 type Apply = Box<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
 
-/// WIRING (the one place that is left to do): builds `registry::Registry` and `gate::Gate` from `settings`, `cluster`, `metrics` and
-/// `deadline`; gives back what answers a review, and what replaces the settings while serving.
-#[expect(clippy::unnecessary_wraps, reason = "building the registry's clients can fail")]
-fn engine(_settings: &Settings, _cluster: Cluster, _metrics: &Metrics, _deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
-    let reviewer: Reviewer = Arc::new(|_body, _timeout| {
-        Box::pin(std::future::ready(Reply {
-            status: http::StatusCode::SERVICE_UNAVAILABLE,
-            content_type: "text/plain; charset=utf-8",
-            body: b"the gate is not wired\n".to_vec(),
-        }))
-    });
-    Ok((reviewer, Box::new(|_settings| Ok(()))))
-}
-
-/// WIRING: where facts come from.
-fn cluster(source: &Source) -> anyhow::Result<Cluster> {
-    match source {
-        Source::Nothing => Ok(Cluster::Absent),
-        Source::InCluster => bail!("the cluster that this runs in cannot be asked yet: give --no-cluster"),
-        Source::Kubeconfig(_) => bail!("a cluster cannot be asked yet: give --no-cluster"),
-        Source::Folder(_) => bail!("--facts is not read yet"),
-    }
-}
-
-/// WIRING: what `/readyz` asks beside the certificate: the cluster's first sync.
-fn readiness() -> Readiness {
-    Readiness::default()
+/// Builds the gate: what answers a review, and what replaces the settings while serving.
+fn wire(settings: &Settings, cluster: Cluster, metrics: &Metrics, deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
+    let live = Live::new(engine::build(settings, Face::Serve, Admission::HasRun, metrics)?);
+    let gate = Gate::new(live.clone(), cluster);
+    let reviewer = server::reviewer(gate, metrics.clone(), deadline);
+    let (metrics, access) = (metrics.clone(), settings.secret_access);
+    let apply = move |settings: &Settings| {
+        if settings.secret_access != access {
+            return Err("secrets.access takes effect at a restart only".to_owned());
+        }
+        let built = engine::build(settings, Face::Serve, Admission::HasRun, &metrics).map_err(|error| format!("{error:#}"))?;
+        live.store(built);
+        Ok(())
+    };
+    Ok((reviewer, Box::new(apply)))
 }
 
 /// A throwaway certificate; its CA goes to `out`, where one is given.

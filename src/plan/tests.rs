@@ -125,7 +125,15 @@ fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Resul
             if sources.is_empty() {
                 sources.push(None);
             }
-            Outcome { attempts: sources.into_iter().map(|source| Attempt { source, result: answer.clone() }).collect() }
+            Outcome {
+                attempts: sources
+                    .into_iter()
+                    .map(|source| Attempt {
+                        source,
+                        result: answer.clone(),
+                    })
+                    .collect(),
+            }
         })
         .collect();
     decide(&plan, &outcomes)
@@ -144,7 +152,12 @@ fn needs_login() -> Result<ImageFacts, Failure> {
 }
 
 fn refused() -> Result<ImageFacts, Failure> {
-    Err(failure(Evidence::CredentialRefused { at: AuthStage::TokenServer }, 401))
+    Err(failure(
+        Evidence::CredentialRefused {
+            at: AuthStage::TokenServer,
+        },
+        401,
+    ))
 }
 
 #[test]
@@ -178,15 +191,28 @@ fn a_refused_secret_is_named() {
     let facts = with_secret(facts(), "regcred", PULL, GOOD);
     let judgement = judge(&deployment("reg.example/a:1", &["regcred"]), &facts, &refused());
     assert_eq!(causes(&judgement), [Cause::CredentialRefused]);
-    assert!(judgement.findings[0].message.contains("secret \"regcred\""), "{}", judgement.findings[0].message);
+    assert!(
+        judgement.findings[0].message.contains("secret \"regcred\""),
+        "{}",
+        judgement.findings[0].message
+    );
 }
 
 #[test]
 fn a_secret_for_another_registry_is_named_only_when_the_pull_fails() {
-    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"reg.example:5000": {"auth": "dTpw"}}}"#);
+    let facts = with_secret(
+        facts(),
+        "regcred",
+        PULL,
+        r#"{"auths": {"reg.example:5000": {"auth": "dTpw"}}}"#,
+    );
     let fails = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
     assert_eq!(causes(&fails), [Cause::PullSecretNoMatch, Cause::NotFoundOrDenied]);
-    assert!(fails.findings[0].message.contains("reg.example:5000"), "{}", fails.findings[0].message);
+    assert!(
+        fails.findings[0].message.contains("reg.example:5000"),
+        "{}",
+        fails.findings[0].message
+    );
     let pulls = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &found(index(&["amd64"])));
     assert_eq!(causes(&pulls), []);
 }
@@ -200,34 +226,60 @@ fn a_malformed_secret_poisons_every_image_and_asks_no_registry() {
     let judgement = judge(&object, &facts, &found(index(&["amd64"])));
     assert_eq!(causes(&judgement), [Cause::PullSecretMalformed]);
     assert_eq!(judgement.verdict, Verdict::Deny);
-    assert_eq!(judgement.findings[0].kubelet.as_ref().unwrap().reason, "ErrImagePull", "the node's kubelet is older than 1.33");
+    assert_eq!(
+        judgement.findings[0].kubelet.as_ref().unwrap().reason,
+        "ErrImagePull",
+        "the node's kubelet is older than 1.33"
+    );
 }
 
 #[test]
 fn service_accounts_count_for_templates_only_once_admission_has_run() {
     let mut facts = with_secret(facts(), "regcred", PULL, GOOD);
-    let account = ServiceAccount { pull_secrets: vec!["regcred".to_owned()], ..ServiceAccount::default() };
-    facts.service_accounts.insert("default".to_owned(), Visible::Seen(Some(account)));
+    let account = ServiceAccount {
+        pull_secrets: vec!["regcred".to_owned()],
+        ..ServiceAccount::default()
+    };
+    facts
+        .service_accounts
+        .insert("default".to_owned(), Visible::Seen(Some(account)));
     let offers = |object: &Value, settings: &Settings| {
         let workload = extract(object, None, "ns").unwrap();
         plan(&workload, &facts, settings).checks[0].credentials.len()
     };
-    let still_to_come = Settings { admission: Admission::StillToCome, ..settings() };
+    let still_to_come = Settings {
+        admission: Admission::StillToCome,
+        ..settings()
+    };
     assert_eq!(offers(&deployment("reg.example/a:1", &[]), &settings()), 1);
-    assert_eq!(offers(&pod("reg.example/a:1", &[]), &settings()), 0, "admission gave this pod nothing");
+    assert_eq!(
+        offers(&pod("reg.example/a:1", &[]), &settings()),
+        0,
+        "admission gave this pod nothing"
+    );
     assert_eq!(offers(&pod("reg.example/a:1", &[]), &still_to_come), 1);
-    assert_eq!(offers(&deployment("reg.example/a:1", &[""]), &settings()), 0, "a list of one empty name inherits nothing");
+    assert_eq!(
+        offers(&deployment("reg.example/a:1", &[""]), &settings()),
+        0,
+        "a list of one empty name inherits nothing"
+    );
 }
 
 #[test]
 fn what_may_not_be_read_makes_authentication_failures_unknown_and_nothing_else() {
     let mut facts = facts();
-    facts.secrets.insert("regcred".to_owned(), Visible::Hidden("pullgate may not read it".to_owned()));
+    facts
+        .secrets
+        .insert("regcred".to_owned(), Visible::Hidden("pullgate may not read it".to_owned()));
     let object = pod("reg.example/a:1", &["regcred"]);
     let login = judge(&object, &facts, &needs_login());
     assert_eq!((login.outlook, login.verdict), (Outlook::Unknown, Verdict::Warn));
     assert!(login.findings[0].message.contains("may not read"));
-    let tag = judge(&object, &facts, &Err(failure(Evidence::TagUnknown { repository_exists: true }, 404)));
+    let tag = judge(
+        &object,
+        &facts,
+        &Err(failure(Evidence::TagUnknown { repository_exists: true }, 404)),
+    );
     assert_eq!(tag.outlook, Outlook::WillFail);
 }
 
@@ -245,7 +297,10 @@ fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
     let mut facts = absent(facts(), "regcred");
     facts.complete = false;
     let credential = crate::credentials::parse_docker_config(GOOD.as_bytes()).unwrap();
-    let settings = Settings { stand_in: Arc::new(credential), ..settings() };
+    let settings = Settings {
+        stand_in: Arc::new(credential),
+        ..settings()
+    };
     let object = pod("reg.example/a:1", &["regcred"]);
     let workload = extract(&object, None, "ns").unwrap();
     let plan = plan(&workload, &facts, &settings);
@@ -255,7 +310,12 @@ fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
 
 #[test]
 fn node_credentials_soften_authentication_failures_even_refused_ones() {
-    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"corp.azurecr.io": {"auth": "dTpw"}}}"#);
+    let facts = with_secret(
+        facts(),
+        "regcred",
+        PULL,
+        r#"{"auths": {"corp.azurecr.io": {"auth": "dTpw"}}}"#,
+    );
     for answer in [needs_login(), refused()] {
         let judgement = judge(&pod("corp.azurecr.io/a:1", &["regcred"]), &facts, &answer);
         assert_eq!(judgement.outlook, Outlook::Unknown);
@@ -263,7 +323,13 @@ fn node_credentials_soften_authentication_failures_even_refused_ones() {
     let scanner = judge(
         &pod("corp.azurecr.io/a:1", &[]),
         &facts,
-        &Err(failure(Evidence::Forbidden { address_bound: false, with_credential: false }, 412)),
+        &Err(failure(
+            Evidence::Forbidden {
+                address_bound: false,
+                with_credential: false,
+            },
+            412,
+        )),
     );
     assert_eq!(scanner.outlook, Outlook::WillFail, "a scanner's block holds for everyone");
 }
@@ -275,8 +341,13 @@ fn what_is_not_known_outweighs_a_refusal() {
     let object = pod("reg.example/a:1", &["a", "b"]);
     let workload = extract(&object, None, "ns").unwrap();
     let plan = plan(&workload, &facts, &settings());
-    let attempt = |at: usize, result| Attempt { source: Some(plan.checks[0].credentials[at].source.clone()), result };
-    let outcome = Outcome { attempts: vec![attempt(0, refused()), attempt(1, Err(failure(Evidence::RateLimited, 429)))] };
+    let attempt = |at: usize, result| Attempt {
+        source: Some(plan.checks[0].credentials[at].source.clone()),
+        result,
+    };
+    let outcome = Outcome {
+        attempts: vec![attempt(0, refused()), attempt(1, Err(failure(Evidence::RateLimited, 429)))],
+    };
     let judgement = decide(&plan, &[outcome]).remove(0);
     assert_eq!(causes(&judgement), [Cause::RateLimited]);
     assert_eq!(judgement.verdict, Verdict::Warn);
@@ -296,11 +367,16 @@ fn objects_of_judged_controllers_are_passed_over_and_strangers_at_most_warned() 
     assert_eq!(judge(&replica_set, &facts(), &missing).verdict, Verdict::Allow);
     let stranger = judge(&owned("Rollout", "argoproj.io/v1alpha1"), &facts(), &missing);
     assert_eq!((stranger.outlook, stranger.verdict), (Outlook::MayFail, Verdict::Warn));
-    let bad_name = judge_with(&{
-        let mut object = owned("Rollout", "argoproj.io/v1alpha1");
-        object["spec"]["containers"][0]["image"] = "UPPER/Case".into();
-        object
-    }, &facts(), &settings(), &missing);
+    let bad_name = judge_with(
+        &{
+            let mut object = owned("Rollout", "argoproj.io/v1alpha1");
+            object["spec"]["containers"][0]["image"] = "UPPER/Case".into();
+            object
+        },
+        &facts(),
+        &settings(),
+        &missing,
+    );
     assert_eq!(bad_name[0].verdict, Verdict::Warn);
 }
 
@@ -312,7 +388,11 @@ fn never_asks_no_registry() {
     assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
     let judgement = judge(&object, &facts(), &needs_login());
     assert_eq!(judgement.findings[0].cause, Cause::NeverPulled);
-    assert_eq!(judgement.outlook, Outlook::MayFail, "the one node's list is complete and lacks it");
+    assert_eq!(
+        judgement.outlook,
+        Outlook::MayFail,
+        "the one node's list is complete and lacks it"
+    );
     let mut nowhere = facts();
     nowhere.nodes = Arc::default();
     assert_eq!(judge(&object, &nowhere, &needs_login()).outlook, Outlook::Unknown);
@@ -334,7 +414,10 @@ fn an_image_that_nodes_hold_softens_only_if_not_present_and_readable() {
     always["spec"]["containers"][0]["imagePullPolicy"] = "Always".into();
     assert_eq!(judge(&always, &facts, &missing).outlook, Outlook::WillFail);
     facts.nodes = Arc::new(vec![holder, node("n2", "amd64")]);
-    assert_eq!(judge(&pod("reg.example/a:1", &[]), &facts, &missing).outlook, Outlook::MayFail);
+    assert_eq!(
+        judge(&pod("reg.example/a:1", &[]), &facts, &missing).outlook,
+        Outlook::MayFail
+    );
 }
 
 #[test]
@@ -354,12 +437,32 @@ fn platforms() {
     let mismatch = Some(Cause::PlatformMismatch);
     assert_eq!(outlook(&amd, &[("n1", "amd64")], &["amd64", "arm64"]), (Outlook::Pulls, None));
     assert_eq!(outlook(&amd, &[("n1", "amd64")], &["arm64"]), (Outlook::WillFail, mismatch));
-    assert_eq!(outlook(&amd, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]), (Outlook::MayFail, mismatch));
-    assert_eq!(outlook(&selecting, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]), (Outlook::Pulls, None));
-    assert_eq!(outlook(&selecting, &[("n1", "amd64")], &["amd64"]), (Outlook::WillFail, mismatch), "the selector names arm64");
-    assert_eq!(outlook(&amd, &[], &["arm64"]), (Outlook::MayFail, mismatch), "a guess denies nothing");
-    assert_eq!(outlook(&amd, &[("n1", "amd64")], &["unknown/unknown"][..0].into()), (Outlook::WillFail, mismatch));
-    let configured = Settings { platforms: Platforms::Default(vec![platform("amd64")]), ..settings() };
+    assert_eq!(
+        outlook(&amd, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]),
+        (Outlook::MayFail, mismatch)
+    );
+    assert_eq!(
+        outlook(&selecting, &[("n1", "amd64"), ("n2", "arm64")], &["arm64"]),
+        (Outlook::Pulls, None)
+    );
+    assert_eq!(
+        outlook(&selecting, &[("n1", "amd64")], &["amd64"]),
+        (Outlook::WillFail, mismatch),
+        "the selector names arm64"
+    );
+    assert_eq!(
+        outlook(&amd, &[], &["arm64"]),
+        (Outlook::MayFail, mismatch),
+        "a guess denies nothing"
+    );
+    assert_eq!(
+        outlook(&amd, &[("n1", "amd64")], &["unknown/unknown"][..0].into()),
+        (Outlook::WillFail, mismatch)
+    );
+    let configured = Settings {
+        platforms: Platforms::Default(vec![platform("amd64")]),
+        ..settings()
+    };
     let judged = judge_with(&amd, &mixed(&[]), &configured, &found(index(&["arm64"]))).remove(0);
     assert_eq!(judged.outlook, Outlook::WillFail);
 }
@@ -382,18 +485,34 @@ fn taints_make_it_may_fail_and_daemon_sets_name_their_nodes() {
     daemon["kind"] = "DaemonSet".into();
     let judgement = judge(&daemon, &facts, &found(index(&["amd64"])));
     assert_eq!(judgement.outlook, Outlook::MayFail);
-    assert!(judgement.findings[0].message.contains("misses n2"), "{}", judgement.findings[0].message);
+    assert!(
+        judgement.findings[0].message.contains("misses n2"),
+        "{}",
+        judgement.findings[0].message
+    );
     let other = judge(&deployment("reg.example/a:1", &[]), &facts, &found(index(&["amd64"])));
-    assert!(!other.findings[0].message.contains("n2"), "only DaemonSets name nodes: {}", other.findings[0].message);
+    assert!(
+        !other.findings[0].message.contains("n2"),
+        "only DaemonSets name nodes: {}",
+        other.findings[0].message
+    );
 }
 
 #[test]
 fn single_manifests_of_another_platform_pull_and_do_not_run() {
-    let arm = found(Content::Image { platform: Some(platform("arm64")) });
+    let arm = found(Content::Image {
+        platform: Some(platform("arm64")),
+    });
     let judgement = judge(&pod("reg.example/a:1", &[]), &facts(), &arm);
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::FailsToRun, Verdict::Warn));
     assert_eq!(causes(&judgement), [Cause::ArchitectureMismatch]);
-    let fits = judge(&pod("reg.example/a:1", &[]), &facts(), &found(Content::Image { platform: Some(platform("amd64")) }));
+    let fits = judge(
+        &pod("reg.example/a:1", &[]),
+        &facts(),
+        &found(Content::Image {
+            platform: Some(platform("amd64")),
+        }),
+    );
     assert_eq!(fits.outlook, Outlook::Pulls);
 }
 
@@ -401,7 +520,10 @@ fn single_manifests_of_another_platform_pull_and_do_not_run() {
 fn volumes_may_hold_any_content() {
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [],
         "volumes": [{"name": "v", "image": {"reference": "reg.example/model:1"}}]}});
-    let artifact = found(Content::Artifact { kind: "application/x".to_owned(), unpack_fails: true });
+    let artifact = found(Content::Artifact {
+        kind: "application/x".to_owned(),
+        unpack_fails: true,
+    });
     assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);
     assert_eq!(judge(&object, &facts(), &found(index(&["arm64"]))).outlook, Outlook::MayFail);
 }
@@ -420,7 +542,9 @@ fn doubts_name_what_a_finding_rests_on() {
     let object = pod("reg.example/a:1", &["used", "gone"]);
     let workload = extract(&object, None, "ns").unwrap();
     let plan = plan(&workload, &facts, &settings());
-    let outcome = |result| Outcome { attempts: vec![Attempt { source: None, result }] };
+    let outcome = |result| Outcome {
+        attempts: vec![Attempt { source: None, result }],
+    };
     let doubted = doubts(&plan, &decide(&plan, &[outcome(refused())]), &facts);
     let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();
     assert_eq!(names, ["Secret(\"gone\")", "Secret(\"used\")"]);

@@ -52,7 +52,11 @@ struct Object<'a> {
 
 /// The report as pretty JSON with a final newline.
 pub fn render(entries: &[Entry]) -> Result<String, serde_json::Error> {
-    let report = Report { version: VERSION, summary: summary(entries), images: entries.iter().map(image).collect() };
+    let report = Report {
+        version: VERSION,
+        summary: summary(entries),
+        images: entries.iter().map(image).collect(),
+    };
     let mut text = serde_json::to_string_pretty(&report)?;
     text.push('\n');
     Ok(text)
@@ -63,7 +67,11 @@ fn image(entry: &Entry) -> Image<'_> {
     let judgement = &judged.judgement;
     let in_object = entry.object.is_some();
     Image {
-        source: entry.source.as_ref().map(|source| Place { file: &source.file, document: source.document, line: entry.line }),
+        source: entry.source.as_ref().map(|source| Place {
+            file: &source.file,
+            document: source.document,
+            line: entry.line,
+        }),
         object: entry.object.as_ref().map(|object| Object {
             api_version: &object.api_version,
             kind: &object.kind,

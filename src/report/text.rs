@@ -35,7 +35,11 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
             shown(&entry.judged.image.image)
         };
         let line = entry.line.map_or_else(String::new, |line| format!(" (line {line})"));
-        let outlook = if judgement.verdict == Verdict::Allow { String::new() } else { format!(" [{}]", judgement.outlook.name()) };
+        let outlook = if judgement.verdict == Verdict::Allow {
+            String::new()
+        } else {
+            format!(" [{}]", judgement.outlook.name())
+        };
         let _ = write!(out, "  {mark} {who}{line}{outlook}");
         for finding in &judgement.findings {
             explain(&mut out, finding, "       ");
@@ -44,13 +48,20 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
     }
     let total = summary(entries);
     let noun = if total.images == 1 { "image" } else { "images" };
-    let _ = writeln!(out, "{} {noun}: {} allowed, {} warned, {} denied", total.images, total.allow, total.warn, total.deny);
+    let _ = writeln!(
+        out,
+        "{} {noun}: {} allowed, {} warned, {} denied",
+        total.images, total.allow, total.warn, total.deny
+    );
     out
 }
 
 fn heading(entry: &Entry) -> Option<String> {
     let object = entry.object.as_ref()?;
-    let place = entry.source.as_ref().map_or_else(String::new, |source| format!("{}: ", escape(&source.file)));
+    let place = entry
+        .source
+        .as_ref()
+        .map_or_else(String::new, |source| format!("{}: ", escape(&source.file)));
     Some(format!("{place}{}", object_of(object)))
 }
 

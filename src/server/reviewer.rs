@@ -51,7 +51,15 @@ async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration
     for finding in verdict.images.iter().flat_map(|judged| &judged.judgement.findings) {
         metrics.finding(finding.cause.name(), finding.outlook.name());
     }
-    answer(metrics, &review, Outcome::Answered { object: &workload.object, answer: &verdict }, began)
+    answer(
+        metrics,
+        &review,
+        Outcome::Answered {
+            object: &workload.object,
+            answer: &verdict,
+        },
+        began,
+    )
 }
 
 fn subject(review: &Review) -> Result<Workload, Skip> {
@@ -67,7 +75,11 @@ fn subject(review: &Review) -> Result<Workload, Skip> {
 
 fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     metrics.bad_request(bad.reason);
-    tracing::warn!(reason = bad.reason, "a request was no usable AdmissionReview: {}", bad.sentence);
+    tracing::warn!(
+        reason = bad.reason,
+        "a request was no usable AdmissionReview: {}",
+        bad.sentence
+    );
     Reply {
         status: http::StatusCode::BAD_REQUEST,
         content_type: "text/plain; charset=utf-8",
@@ -115,8 +127,12 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
 }
 
 fn causes(answer: &crate::verdict::answer::Answer) -> String {
-    let mut all: Vec<&str> =
-        answer.images.iter().flat_map(|judged| &judged.judgement.findings).map(|finding| finding.cause.name()).collect();
+    let mut all: Vec<&str> = answer
+        .images
+        .iter()
+        .flat_map(|judged| &judged.judgement.findings)
+        .map(|finding| finding.cause.name())
+        .collect();
     all.sort_unstable();
     all.dedup();
     if let Some(exempt) = &answer.exempt {

@@ -16,7 +16,10 @@ fn failure(evidence: Evidence) -> Failure {
         status: Some(404),
         code: Some("MANIFEST_UNKNOWN".to_owned()),
         detail: None,
-        request: Some(Request { method: "HEAD", url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned() }),
+        request: Some(Request {
+            method: "HEAD",
+            url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned(),
+        }),
         suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
         retry_after: None,
     }
@@ -53,7 +56,11 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
 fn the_denial_of_the_design() {
     let reference = Reference::parse("myacr.azurecr.io/api:v99").unwrap();
     let failure = failure(Evidence::TagUnknown { repository_exists: true });
-    let topic = Topic { reference: &reference, tried: "no credential", namespace: "shop" };
+    let topic = Topic {
+        reference: &reference,
+        tried: "no credential",
+        namespace: "shop",
+    };
     let finding = Finding {
         cause: Cause::TagNotFound,
         outlook: Outlook::WillFail,
@@ -95,7 +102,11 @@ fn warnings_are_one_line_and_bounded() {
     let images: Vec<Judged> = (0..100)
         .map(|n| {
             let name = format!("container-{n}\n\t\u{1b}[31m{}", "x".repeat(200));
-            judged(&name, &format!("reg.example/{}:{n}", "a/".repeat(90)), vec![finding(&long, Outlook::Unknown)])
+            judged(
+                &name,
+                &format!("reg.example/{}:{n}", "a/".repeat(90)),
+                vec![finding(&long, Outlook::Unknown)],
+            )
         })
         .collect();
     let all = warnings(&images);
@@ -110,13 +121,24 @@ fn warnings_are_one_line_and_bounded() {
 
 #[test]
 fn a_warning_says_container_image_cause_why_and_fix() {
-    let images = [judged("api", "reg.example/api:1", vec![finding("the tag is not there", Outlook::MayFail)])];
-    assert_eq!(warnings(&images), ["container api: reg.example/api:1: TagNotFound: the tag is not there; do this"]);
+    let images = [judged(
+        "api",
+        "reg.example/api:1",
+        vec![finding("the tag is not there", Outlook::MayFail)],
+    )];
+    assert_eq!(
+        warnings(&images),
+        ["container api: reg.example/api:1: TagNotFound: the tag is not there; do this"]
+    );
 }
 
 #[test]
 fn passwords_in_names_are_not_shown() {
-    let images = [judged("api", "user:s3cret@reg.example/api:1", vec![finding("why", Outlook::WillFail)])];
+    let images = [judged(
+        "api",
+        "user:s3cret@reg.example/api:1",
+        vec![finding("why", Outlook::WillFail)],
+    )];
     let text = denial(&ObjectId::default(), &images);
     assert!(!text.contains("s3cret"), "{text}");
 }
@@ -127,9 +149,17 @@ fn nothing_hardens_an_outlook() {
         Evidence::TagUnknown { repository_exists: true },
         Evidence::AuthenticationRequired { at: AuthStage::Basic },
         Evidence::RateLimited,
-        Evidence::Forbidden { address_bound: true, with_credential: false },
+        Evidence::Forbidden {
+            address_bound: true,
+            with_credential: false,
+        },
     ];
-    for presence in [Presence::Nowhere, Presence::Some, Presence::All, Presence::AllUnlessReverified] {
+    for presence in [
+        Presence::Nowhere,
+        Presence::Some,
+        Presence::All,
+        Presence::AllUnlessReverified,
+    ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
             for bits in 0..16u8 {
                 let context = Context {
@@ -157,6 +187,10 @@ fn nothing_hardens_an_outlook() {
 fn every_cause_has_a_section() {
     let text = include_str!("../../docs/causes.md");
     for cause in Cause::ALL {
-        assert!(text.contains(&format!("\n## {}\n", cause.name())), "docs/causes.md has no section {}", cause.name());
+        assert!(
+            text.contains(&format!("\n## {}\n", cause.name())),
+            "docs/causes.md has no section {}",
+            cause.name()
+        );
     }
 }

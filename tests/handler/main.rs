@@ -56,8 +56,11 @@ fn response(reply: &Reply) -> Value {
 }
 
 fn pod(images: &[&str]) -> Value {
-    let containers: Vec<Value> =
-        images.iter().enumerate().map(|(n, image)| json!({"name": format!("c{n}"), "image": image})).collect();
+    let containers: Vec<Value> = images
+        .iter()
+        .enumerate()
+        .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
+        .collect();
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": containers}})
 }
 
@@ -68,7 +71,13 @@ fn five_hundred_containers_are_all_judged() {
     let response = response(&ask(review(&pod(&images)).to_string()));
     assert_eq!(response["allowed"], true);
     let warnings = response["warnings"].as_array().unwrap();
-    assert!(warnings.iter().map(|warning| warning.as_str().unwrap().chars().count()).sum::<usize>() <= 4000);
+    assert!(
+        warnings
+            .iter()
+            .map(|warning| warning.as_str().unwrap().chars().count())
+            .sum::<usize>()
+            <= 4000
+    );
     assert!(warnings.last().unwrap().as_str().unwrap().contains("more warnings"));
 }
 
@@ -81,7 +90,10 @@ fn five_hundred_bad_names_are_all_denied_in_one_answer() {
     assert_eq!(response["status"]["code"], 403);
     assert_eq!(response["status"]["reason"], "Forbidden");
     assert_eq!(response["status"]["details"]["causes"].as_array().unwrap().len(), 500);
-    assert_eq!(response["status"]["details"]["causes"][499]["field"], "spec.containers[499].image");
+    assert_eq!(
+        response["status"]["details"]["causes"][499]["field"],
+        "spec.containers[499].image"
+    );
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.starts_with("500 of 500 images of Pod ns/p would fail to pull"));
     assert!(message.contains("Bad/Name499"));
@@ -96,7 +108,11 @@ fn control_characters_do_not_come_back() {
     assert_eq!(response["allowed"], false);
     let message = response["status"]["message"].as_str().unwrap();
     assert!(!message.chars().any(|c| c.is_control() && c != '\n'), "{message:?}");
-    assert_eq!(message.lines().filter(|line| line.contains("container ")).count(), 1, "{message}");
+    assert_eq!(
+        message.lines().filter(|line| line.contains("container ")).count(),
+        1,
+        "{message}"
+    );
 }
 
 #[test]
@@ -109,15 +125,26 @@ fn what_is_no_review_gets_a_400_a_sentence_and_a_count() {
     for (body, reason) in [
         ("{".to_owned(), "not_json"),
         (review(&pod(&[])).to_string().replace("\"u-1\"", "\"\""), "no_uid"),
-        (review(&pod(&[])).to_string().replace("AdmissionReview", "ImageReview"), "wrong_kind"),
-        (review(&pod(&[])).to_string().replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1"), "wrong_version"),
+        (
+            review(&pod(&[])).to_string().replace("AdmissionReview", "ImageReview"),
+            "wrong_kind",
+        ),
+        (
+            review(&pod(&[]))
+                .to_string()
+                .replace("admission.k8s.io/v1", "admission.k8s.io/v1beta1"),
+            "wrong_version",
+        ),
         (deep, "too_deep"),
     ] {
         let reply = ask(body);
         assert_eq!(reply.status, 400, "{reason}");
         assert!(reply.body.len() > 20, "a sentence");
         let counted = HANDLER.1.encode();
-        assert!(counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}}")), "{counted}");
+        assert!(
+            counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}}")),
+            "{counted}"
+        );
     }
 }
 
@@ -126,7 +153,10 @@ fn a_pod_passes_where_nothing_is_known_of_the_cluster_and_the_address_is_not_adm
     let response = response(&ask(review(&pod(&["127.0.0.1:5000/app:v1"])).to_string()));
     assert_eq!(response["allowed"], true);
     let warning = response["warnings"][0].as_str().unwrap();
-    assert!(warning.starts_with("container c0: 127.0.0.1:5000/app:v1: LookupRefused: "), "{warning}");
+    assert!(
+        warning.starts_with("container c0: 127.0.0.1:5000/app:v1: LookupRefused: "),
+        "{warning}"
+    );
     assert!(warning.contains("127.0.0.0/8"), "{warning}");
 }
 
@@ -140,16 +170,39 @@ fn any_json() -> impl Strategy<Value = Value> {
         prop_oneof![Just("10.0.0.1/a:b"), Just("Always"), Just("Pod"), Just("")].prop_map(Value::from),
     ];
     let key = prop_oneof![
-        Just("containers"), Just("initContainers"), Just("ephemeralContainers"), Just("volumes"), Just("image"), Just("reference"), Just("name"),
-        Just("imagePullPolicy"), Just("imagePullSecrets"), Just("nodeSelector"), Just("affinity"), Just("nodeAffinity"), Just("tolerations"),
-        Just("requiredDuringSchedulingIgnoredDuringExecution"), Just("nodeSelectorTerms"), Just("matchExpressions"), Just("template"),
-        Just("spec"), Just("metadata"), Just("ownerReferences"), Just("annotations"), Just("os"), Just("serviceAccountName"), Just("x"),
+        Just("containers"),
+        Just("initContainers"),
+        Just("ephemeralContainers"),
+        Just("volumes"),
+        Just("image"),
+        Just("reference"),
+        Just("name"),
+        Just("imagePullPolicy"),
+        Just("imagePullSecrets"),
+        Just("nodeSelector"),
+        Just("affinity"),
+        Just("nodeAffinity"),
+        Just("tolerations"),
+        Just("requiredDuringSchedulingIgnoredDuringExecution"),
+        Just("nodeSelectorTerms"),
+        Just("matchExpressions"),
+        Just("template"),
+        Just("spec"),
+        Just("metadata"),
+        Just("ownerReferences"),
+        Just("annotations"),
+        Just("os"),
+        Just("serviceAccountName"),
+        Just("x"),
     ];
     leaf.prop_recursive(6, 60, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((key.clone(), inner), 0..6)
-                .prop_map(|pairs| pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<serde_json::Map<_, _>>().into()),
+            prop::collection::vec((key.clone(), inner), 0..6).prop_map(|pairs| pairs
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<serde_json::Map<_, _>>()
+                .into()),
         ]
     })
 }

@@ -18,7 +18,11 @@ pub(super) struct Case {
 /// All cases, against a registry at `registry` and a port behind which nothing listens.
 pub(super) fn all(registry: &str, closed: &str) -> Vec<Case> {
     let deployment = |name: &str, image: String| deployment(name, &image, &[]);
-    let case = |title, object| Case { title, object, old: None };
+    let case = |title, object| Case {
+        title,
+        object,
+        old: None,
+    };
     let replicas = |count: u32| {
         let mut object = deployment("steady", format!("{closed}/shop/api:v1.0"));
         object["spec"]["replicas"] = count.into();
@@ -28,29 +32,66 @@ pub(super) fn all(registry: &str, closed: &str) -> Vec<Case> {
         case("good image", deployment("api", format!("{registry}/shop/api:v2"))),
         case("wrong tag", deployment("api", format!("{registry}/shop/api:v99"))),
         case("unknown repository", deployment("apii", format!("{registry}/shop/apii:v2"))),
-        case("unknown digest", deployment("pinned", format!("{registry}/shop/api@sha256:{}", "0".repeat(64)))),
-        case("private, no secret", deployment("ledger", format!("{registry}/private/ledger:v1"))),
-        case("private, good secret", self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["good"])),
-        case("public, stale secret", self::deployment("web", &format!("{registry}/public/web:v3"), &["stale"])),
-        case("private, secret of wrong type", self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["opaque"])),
-        case("private, secret for another host", self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["elsewhere"])),
-        case("private, secret not there (a Pod)", pod("ledger", &format!("{registry}/private/ledger:v1"), &["absent"])),
-        case("secret that does not parse", self::deployment("web", &format!("{registry}/public/web:v3"), &["garbled"])),
+        case(
+            "unknown digest",
+            deployment("pinned", format!("{registry}/shop/api@sha256:{}", "0".repeat(64))),
+        ),
+        case(
+            "private, no secret",
+            deployment("ledger", format!("{registry}/private/ledger:v1")),
+        ),
+        case(
+            "private, good secret",
+            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["good"]),
+        ),
+        case(
+            "public, stale secret",
+            self::deployment("web", &format!("{registry}/public/web:v3"), &["stale"]),
+        ),
+        case(
+            "private, secret of wrong type",
+            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["opaque"]),
+        ),
+        case(
+            "private, secret for another host",
+            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["elsewhere"]),
+        ),
+        case(
+            "private, secret not there (a Pod)",
+            pod("ledger", &format!("{registry}/private/ledger:v1"), &["absent"]),
+        ),
+        case(
+            "secret that does not parse",
+            self::deployment("web", &format!("{registry}/public/web:v3"), &["garbled"]),
+        ),
         case("throttled", deployment("busy", format!("{registry}/busy/app:v1"))),
         case("registry fails", deployment("broken", format!("{registry}/broken/app:v1"))),
         case("unreachable", deployment("away", format!("{closed}/shop/api:v2"))),
         case("private address", deployment("inside", "10.1.2.3/shop/api:v2".to_owned())),
         case("login page", deployment("proxy", format!("{registry}/proxy/app:v1"))),
-        case("wrong architecture, index", deployment("model", format!("{registry}/shop/model:v1"))),
-        case("wrong architecture, single", deployment("edge", format!("{registry}/shop/edge:v1"))),
+        case(
+            "wrong architecture, index",
+            deployment("model", format!("{registry}/shop/model:v1")),
+        ),
+        case(
+            "wrong architecture, single",
+            deployment("edge", format!("{registry}/shop/edge:v1")),
+        ),
         case("bad name", deployment("caps", format!("https://{registry}/Shop/API:v2"))),
-        case("template not rendered", deployment("raw", format!("{registry}/shop/api:${{TAG}}"))),
+        case(
+            "template not rendered",
+            deployment("raw", format!("{registry}/shop/api:${{TAG}}")),
+        ),
         case("never pulled", {
             let mut object = deployment("local", format!("{registry}/shop/api:v2"));
             object["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
             object
         }),
-        Case { title: "unchanged update, registry down", object: replicas(3), old: Some(replicas(2)) },
+        Case {
+            title: "unchanged update, registry down",
+            object: replicas(3),
+            old: Some(replicas(2)),
+        },
     ]
 }
 
@@ -74,9 +115,8 @@ fn pod_spec(name: &str, image: &str, secrets: &[&str]) -> Value {
 
 /// The cluster of the demo: one node, a namespace, its service account and a few secrets.
 pub(super) fn cluster(registry: &str) -> Vec<Value> {
-    let docker_config = |host: &str, password: &str| {
-        json!({"auths": {host: {"auth": STANDARD.encode(format!("{USER}:{password}"))}}}).to_string()
-    };
+    let docker_config =
+        |host: &str, password: &str| json!({"auths": {host: {"auth": STANDARD.encode(format!("{USER}:{password}"))}}}).to_string();
     let pull = "kubernetes.io/dockerconfigjson";
     let secret = |name: &str, kind: &str, data: &str| {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "shop"}, "type": kind,

@@ -75,7 +75,10 @@ impl Shelf {
 
     /// An index over several platforms.
     fn index(&mut self, repository: &str, tag: &str, architectures: &[&str]) {
-        let children: Vec<Value> = architectures.iter().map(|architecture| self.image(repository, "", architecture)).collect();
+        let children: Vec<Value> = architectures
+            .iter()
+            .map(|architecture| self.image(repository, "", architecture))
+            .collect();
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
         self.put(repository, tag, INDEX, index.to_string().into_bytes());
     }
@@ -85,7 +88,10 @@ impl Shelf {
 pub(super) async fn start() -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let mut shelf = Shelf { address: address.to_string(), ..Shelf::default() };
+    let mut shelf = Shelf {
+        address: address.to_string(),
+        ..Shelf::default()
+    };
     for tag in ["v1.0", "v1.1", "v2", "v2.1", "v9"] {
         shelf.index("shop/api", tag, &["amd64", "arm64"]);
     }
@@ -101,7 +107,11 @@ pub(super) async fn start() -> std::io::Result<SocketAddr> {
 async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let head = request.method() == Method::HEAD;
-    let response = if path == "/token" { token(request.headers()) } else { serve(&shelf, &path, request.headers()) };
+    let response = if path == "/token" {
+        token(request.headers())
+    } else {
+        serve(&shelf, &path, request.headers())
+    };
     if !head {
         return response;
     }
@@ -112,10 +122,16 @@ async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<B
 /// The token server: anyone may have an anonymous token; a credential that is offered must be right.
 fn token(headers: &HeaderMap) -> Response<Body> {
     match headers.get(header::AUTHORIZATION) {
-        None => reply(StatusCode::OK, "application/json", json!({"token": "anonymous", "expires_in": 300}).to_string().into_bytes()),
-        Some(_) if authorized(headers) => {
-            reply(StatusCode::OK, "application/json", json!({"token": "full", "expires_in": 300}).to_string().into_bytes())
-        }
+        None => reply(
+            StatusCode::OK,
+            "application/json",
+            json!({"token": "anonymous", "expires_in": 300}).to_string().into_bytes(),
+        ),
+        Some(_) if authorized(headers) => reply(
+            StatusCode::OK,
+            "application/json",
+            json!({"token": "full", "expires_in": 300}).to_string().into_bytes(),
+        ),
         Some(_) => error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "incorrect username or password"),
     }
 }
@@ -130,8 +146,14 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
         return error(StatusCode::NOT_FOUND, "UNSUPPORTED", "not found");
     };
     if rest.starts_with("busy/") {
-        let mut response = error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "You have reached your pull rate limit");
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
+        let mut response = error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "TOOMANYREQUESTS",
+            "You have reached your pull rate limit",
+        );
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
         return response;
     }
     if rest.starts_with("broken/") {
@@ -142,7 +164,10 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
     }
     if rest.starts_with("private/") && !authorized(headers) {
         let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Basic realm=\"sample\""));
+        response.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            header::HeaderValue::from_static("Basic realm=\"sample\""),
+        );
         return response;
     }
     if rest.starts_with("public/") && !headers.contains_key(header::AUTHORIZATION) {
@@ -167,9 +192,11 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
     }
     if let Some(repository) = rest.strip_suffix("/tags/list") {
         return match shelf.tags.get(repository) {
-            Some(tags) => {
-                reply(StatusCode::OK, "application/json", json!({"name": repository, "tags": tags}).to_string().into_bytes())
-            }
+            Some(tags) => reply(
+                StatusCode::OK,
+                "application/json",
+                json!({"name": repository, "tags": tags}).to_string().into_bytes(),
+            ),
             None => error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "repository name not known to registry"),
         };
     }
@@ -185,8 +212,12 @@ fn reply(status: StatusCode, media_type: &'static str, bytes: Vec<u8>) -> Respon
     let length = bytes.len();
     let mut response = Response::new(Body::from(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
-    response.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
     response
 }
 

@@ -1,0 +1,406 @@
+//! Manifests as text: multi-document YAML and JSON, read as kubectl reads them, with the line of every field. Pure.
+//!
+//! The text is first split at its document markers, so that one broken document does not lose the others. Nesting, aliases and size
+//! are bounded; a duplicate key is an error.
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, UserMessageFormatter};
+use std::fmt;
+
+mod split;
+
+/// Nesting that is read; deeper documents are refused.
+const MAX_DEPTH: usize = 100;
+/// Nodes that aliases may add to a document.
+const MAX_REPLAYED: usize = 100_000;
+/// Nodes of one document. (A `kubectl get -A -o yaml` of a large cluster is one document.)
+const MAX_NODES: usize = 10_000_000;
+/// Stack of the thread that reads, in bytes; several times what [`MAX_DEPTH`] needs in a debug build.
+const STACK: usize = 32 << 20;
+
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Parsed {
+    /// The documents that could be read, in order; empty ones are left out.
+    pub documents: Vec<Document>,
+    /// What could not be read, in order.
+    pub errors: Vec<YamlError>,
+}
+
+/// One document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    /// Its place among the documents that are not empty, broken ones counted; from 0.
+    pub index: usize,
+    /// The line where its content starts; from 1.
+    pub line: usize,
+    /// The content.
+    pub value: Value,
+    lines: Lines,
+}
+
+/// Why a document could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct YamlError {
+    /// Its place among the documents that are not empty; from 0.
+    pub document: usize,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// What is wrong: a sentence without a full stop.
+    pub message: String,
+}
+
+/// `line 3, column 5: the message`.
+impl fmt::Display for YamlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl std::error::Error for YamlError {}
+
+impl Document {
+    /// The line of a field, by its path as Kubernetes writes it (`spec.containers[0].image`): where its key stands, or the list
+    /// item's first line; from 1. A path that leads nowhere gives the line of the deepest part that exists.
+    pub fn line_of(&self, path: &str) -> usize {
+        let mut at = &self.lines;
+        for step in path
+            .split('.')
+            .flat_map(|field| field.split('['))
+            .filter(|step| !step.is_empty())
+        {
+            let next = match (&at.below, step.strip_suffix(']')) {
+                (Below::List(items), Some(index)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
+                (Below::Map(fields), None) => fields.iter().find(|(key, _)| key == step).map(|(_, lines)| lines),
+                (Below::Nothing | Below::List(_) | Below::Map(_), _) => None,
+            };
+            let Some(next) = next else { break };
+            at = next;
+        }
+        at.line
+    }
+}
+
+/// Reads every document of `text`. Any text gets an answer: nesting is bounded (100 levels of YAML, 128 of JSON), and so is what
+/// aliases add.
+pub fn documents(text: &str) -> Parsed {
+    // The deserializer recurses; the stack of a worker thread would not hold what the limit admits in a debug build.
+    let read = std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+        reader
+            .spawn_scoped(scope, || read(text))
+            .ok()
+            .and_then(|reader| reader.join().ok())
+    });
+    read.unwrap_or_else(|| {
+        let message = "the reader failed on this text".to_owned();
+        Parsed {
+            documents: Vec::new(),
+            errors: vec![YamlError {
+                document: 0,
+                line: 1,
+                column: 1,
+                message,
+            }],
+        }
+    })
+}
+
+fn read(text: &str) -> Parsed {
+    let mut parsed = Parsed::default();
+    let mut index = 0;
+    for chunk in split::chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        let results = if chunk.is_json() { json(&chunk) } else { vec![yaml(&chunk)] };
+        for result in results {
+            match result {
+                Ok(Some((value, lines))) => parsed.documents.push(Document {
+                    index,
+                    line: lines.line,
+                    value,
+                    lines,
+                }),
+                Ok(None) => continue,
+                Err(mut error) => {
+                    error.document = index;
+                    parsed.errors.push(error);
+                }
+            }
+            index += 1;
+        }
+    }
+    parsed
+}
+
+type Outcome = Result<Option<(Value, Lines)>, YamlError>;
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: MAX_NODES * 3,
+            // The limit on replayed nodes protects; the ratio would refuse an anchor that is merely popular.
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Merge,
+        non_finite_float_policy: NonFiniteFloatPolicy::Reject,
+        // `0644` is 420, as in kubectl; by default it would be 644.
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    }
+}
+
+/// One YAML document.
+fn yaml(chunk: &split::Chunk<'_>) -> Outcome {
+    let located: Located =
+        serde_saphyr::from_str_with_options(chunk.text, options()).map_err(|error| chunk_error(chunk, &error))?;
+    let (value, mut lines) = located.take();
+    if value.is_null() {
+        return Ok(None);
+    }
+    lines.shift(chunk.first_line - 1);
+    Ok(Some((value, lines)))
+}
+
+fn chunk_error(chunk: &split::Chunk<'_>, error: &serde_saphyr::Error) -> YamlError {
+    let (line, column) = error.location().map_or((1, 1), |at| (at.line().max(1), at.column().max(1)));
+    let (line, column) = (usize::try_from(line).unwrap_or(1), usize::try_from(column).unwrap_or(1));
+    let text = error.without_snippet().render_with_formatter(&UserMessageFormatter);
+    let text = text
+        .strip_suffix(&format!(" at line {line}, column {column}"))
+        .unwrap_or(&text);
+    let message = text.lines().next().unwrap_or_default().trim().to_owned();
+    refused(chunk, line, column, message)
+}
+
+/// An error at a line of the chunk.
+fn refused(chunk: &split::Chunk<'_>, line: usize, column: usize, mut message: String) -> YamlError {
+    if chunk.text.lines().nth(line - 1).is_some_and(|line| line.contains("{{")) {
+        message.push_str(" (this looks like a template that has not been rendered)");
+    }
+    YamlError {
+        document: 0,
+        line: chunk.first_line - 1 + line,
+        column,
+        message,
+    }
+}
+
+/// One or more JSON documents. Text that only looks like JSON (`{a: b}`) is YAML.
+fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
+    let mut out = Vec::new();
+    let mut stream = serde_json::Deserializer::from_str(chunk.body()).into_iter::<Strict>();
+    let skipped = chunk.text.len() - chunk.body().len();
+    let mut start = skipped;
+    while let Some(next) = stream.next() {
+        match next {
+            Ok(Strict(value)) => {
+                let end = skipped + stream.byte_offset();
+                let piece = chunk.piece(start, end);
+                start = end;
+                // Flow YAML and JSON differ in details only; where they do, the document's own line has to do.
+                let lines = match yaml(&piece) {
+                    Ok(Some((_, lines))) => lines,
+                    Ok(None) | Err(_) => Lines {
+                        line: piece.first_line,
+                        below: Below::Nothing,
+                    },
+                };
+                out.push(Ok(Some((value, lines))));
+            }
+            Err(error) => {
+                let whole = yaml(chunk);
+                if whole.is_ok() || !chunk.is_strictly_json() {
+                    return vec![whole];
+                }
+                let before = chunk.text.get(..skipped).unwrap_or_default().matches('\n').count();
+                let message = error.to_string();
+                let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+                out.push(Err(refused(
+                    chunk,
+                    before + error.line().max(1),
+                    error.column().max(1),
+                    message,
+                )));
+                return out;
+            }
+        }
+    }
+    out
+}
+
+/// The lines of a document's fields.
+#[derive(Debug, Clone, PartialEq)]
+struct Lines {
+    line: usize,
+    below: Below,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Below {
+    Nothing,
+    List(Vec<Lines>),
+    Map(Vec<(String, Lines)>),
+}
+
+impl Lines {
+    fn shift(&mut self, by: usize) {
+        self.line += by;
+        match &mut self.below {
+            Below::Nothing => {}
+            Below::List(items) => items.iter_mut().for_each(|lines| lines.shift(by)),
+            Below::Map(fields) => fields.iter_mut().for_each(|(_, lines)| lines.shift(by)),
+        }
+    }
+}
+
+/// A value and the lines of its parts, as the YAML deserializer gives them.
+struct Located {
+    line: usize,
+    node: Node,
+}
+
+/// A value without its own line.
+struct Node(Value, Below);
+
+impl Located {
+    fn take(self) -> (Value, Lines) {
+        (
+            self.node.0,
+            Lines {
+                line: self.line,
+                below: self.node.1,
+            },
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for Located {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Node>::deserialize(deserializer)?;
+        Ok(Self {
+            line: line(&spanned),
+            node: spanned.value,
+        })
+    }
+}
+
+fn line<T>(spanned: &Spanned<T>) -> usize {
+    usize::try_from(spanned.referenced.line()).unwrap_or(1).max(1)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+/// What both visitors do with scalars.
+macro_rules! scalars {
+    ($wrap:expr) => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a value")
+        }
+        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
+            Ok($wrap(value.into()))
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Null))
+        }
+        fn visit_none<E>(self) -> Result<Self::Value, E> {
+            Ok($wrap(Value::Null))
+        }
+    };
+}
+
+fn scalar(value: Value) -> Node {
+    Node(value, Below::Nothing)
+}
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+    scalars!(scalar);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let (mut values, mut lines) = (Vec::new(), Vec::new());
+        while let Some(item) = items.next_element::<Located>()? {
+            let (value, line) = item.take();
+            values.push(value);
+            lines.push(line);
+        }
+        Ok(Node(Value::Array(values), Below::List(lines)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
+        let (mut values, mut lines) = (Map::new(), Vec::new());
+        while let Some((key, field)) = fields.next_entry::<Spanned<String>, Located>()? {
+            let (value, mut below) = field.take();
+            // People look for the key: a block scalar or a nested map starts a line later.
+            below.line = line(&key);
+            values.insert(key.value.clone(), value);
+            lines.push((key.value, below));
+        }
+        Ok(Node(Value::Object(values), Below::Map(lines)))
+    }
+}
+
+/// A JSON value that holds no key twice.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Strict;
+    scalars!(Strict);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Strict(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(Strict(Value::Array(values)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Strict, A::Error> {
+        let mut values = Map::new();
+        while let Some((key, Strict(value))) = fields.next_entry::<String, _>()? {
+            if values.contains_key(&key) {
+                return Err(A::Error::custom(format!("duplicate mapping key: {key}")));
+            }
+            values.insert(key, value);
+        }
+        Ok(Strict(Value::Object(values)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Where one document of a stream ends and the next begins.
+
+/// The text of one document, markers and all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Chunk<'a> {
+    /// The text; may begin with directives, comments and `---`.
+    pub(super) text: &'a str,
+    /// The line of the stream on which it begins; from 1.
+    pub(super) first_line: usize,
+}
+
+impl<'a> Chunk<'a> {
+    /// The text without leading comments, directives and marker, from its first character on.
+    pub(super) fn body(&self) -> &'a str {
+        let mut rest = self.text;
+        loop {
+            rest = rest.trim_start();
+            rest = if is_marker(rest, "---") {
+                rest.get(3..).unwrap_or_default()
+            } else if rest.starts_with('#') || rest.starts_with('%') {
+                rest.split_once('\n').map_or("", |(_, rest)| rest)
+            } else {
+                return rest;
+            };
+        }
+    }
+
+    /// Whether it looks like JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.body().starts_with(['{', '['])
+    }
+
+    /// Whether it can hardly be anything but JSON: flow YAML rarely quotes its first key, templates begin with `{{`.
+    pub(super) fn is_strictly_json(&self) -> bool {
+        self.body()
+            .strip_prefix('{')
+            .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
+    }
+
+    /// The part from byte `start` to `end`, blanks before it left out.
+    pub(super) fn piece(&self, start: usize, end: usize) -> Self {
+        let text = self.text.get(start..end).unwrap_or_default();
+        let trimmed = text.trim_start();
+        let before = self.text.get(..end - trimmed.len()).unwrap_or_default();
+        Self {
+            text: trimmed,
+            first_line: self.first_line + before.matches('\n').count(),
+        }
+    }
+}
+
+/// Whether `text` begins with a marker line (`---`, or `---` and a blank).
+fn is_marker(text: &str, marker: &str) -> bool {
+    text.strip_prefix(marker)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+}
+
+/// Splits a stream before every `---` and after every `...` in the first column. Nothing inside a document can look like either.
+/// What holds only comments and directives belongs to the document that follows.
+pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
+    let mut out = Vec::new();
+    let mut start = 0;
+    let mut first_line = 1;
+    let mut has_content = false;
+    let mut at = 0;
+    let mut cut = |start: &mut usize, first_line: &mut usize, end: usize, line: usize| {
+        if let Some(text) = text.get(*start..end) {
+            out.push(Chunk {
+                text,
+                first_line: *first_line,
+            });
+        }
+        *start = end;
+        *first_line = line;
+    };
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let end = at + line.len();
+        if is_marker(line, "---") {
+            if has_content {
+                cut(&mut start, &mut first_line, at, number + 1);
+            }
+            // The marker itself is content: an empty document ends here too.
+            has_content = true;
+        } else if is_marker(line, "...") {
+            cut(&mut start, &mut first_line, end, number + 2);
+            has_content = false;
+        } else if !has_content {
+            let line = line.trim();
+            has_content = !(line.is_empty() || line.starts_with('#') || line.starts_with('%'));
+        }
+        at = end;
+    }
+    if has_content {
+        cut(&mut start, &mut first_line, at, 0);
+    }
+    out
+}
