@@ -1,0 +1,154 @@
+//! `pullgate serve`, registered as a validating webhook for namespaces with the label `pullgate-e2e=on`.
+
+use super::daemon::{Daemon, free_address};
+use super::kubectl::kubectl;
+use super::objects::{pod, pod_spec};
+use base64::Engine as _;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The webhook configuration's name.
+const CONFIGURATION: &str = "pullgate-e2e";
+
+/// The registries of these tests are on the loopback interface, which `serve` does not reach unless told.
+const SETTINGS: &str = "network: {allow: [127.0.0.0/8]}\n";
+
+/// The running server.
+pub(crate) struct Gate {
+    daemon: Daemon,
+    metrics: SocketAddr,
+}
+
+impl Gate {
+    /// Starts the server, registers it, and waits until the API server asks it.
+    pub(crate) fn start() -> Self {
+        let folder = super::folder("gate");
+        let authority = write_certificates(&folder);
+        let settings = settings_file();
+        let (listen, metrics) = (free_address(), free_address());
+        let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
+        // The configuration goes first: with `failurePolicy: Fail`, one that outlives its server would refuse everything.
+        let cleanup = format!("kubectl delete validatingwebhookconfiguration {CONFIGURATION}");
+        let daemon = Daemon::start(
+            "gate",
+            &cleanup,
+            &[
+                env!("CARGO_BIN_EXE_pullgate"),
+                "serve",
+                "--listen",
+                &listen.to_string(),
+                "--metrics-listen",
+                &metrics.to_string(),
+                "--tls-cert",
+                folder.join("tls.crt").to_str().unwrap(),
+                "--tls-key",
+                folder.join("tls.key").to_str().unwrap(),
+                "--config",
+                settings.to_str().unwrap(),
+                "--kubeconfig",
+                kubeconfig.to_str().unwrap(),
+            ],
+        );
+        daemon.wait_until("/readyz", Duration::from_secs(30), || get(metrics, "/readyz").is_some());
+        kubectl(&["apply", "-f", "-"], &configuration(listen, &authority).to_string()).done();
+        let gate = Self { daemon, metrics };
+        gate.wait_until_asked();
+        gate
+    }
+
+    /// `/metrics` now.
+    pub(crate) fn metrics(&self) -> String {
+        get(self.metrics, "/metrics").expect("/metrics")
+    }
+
+    /// The server's log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
+    }
+
+    /// The API server learns of a new webhook within a second or so: until then it lets everything pass.
+    fn wait_until_asked(&self) {
+        let probe = "pullgate-e2e-probe";
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {"pullgate-e2e": "on"}}});
+        kubectl(&["apply", "-f", "-"], &namespace.to_string()).done();
+        let bad = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")])).to_string();
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let output = kubectl(&["create", "--namespace", probe, "--dry-run=server", "-f", "-"], &bad);
+            if output.is_denied() {
+                break;
+            }
+            let (said, log) = (output.stderr, self.log());
+            assert!(
+                Instant::now() < end,
+                "the API server does not ask the webhook; kubectl said: {said}\nthe server's log:\n{log}"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        kubectl(&["delete", "namespace", probe, "--wait=false"], "");
+    }
+}
+
+/// The settings file that both faces take.
+pub(crate) fn settings_file() -> PathBuf {
+    let file = super::folder("gate").join("settings.yaml");
+    fs::write(&file, SETTINGS).unwrap();
+    file
+}
+
+/// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the certificate of the authority that signed it.
+fn write_certificates(folder: &Path) -> String {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = authority.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(authority, key);
+
+    let server_key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&server_key, &issuer)
+        .unwrap();
+    fs::write(folder.join("tls.crt"), server.pem()).unwrap();
+    fs::write(folder.join("tls.key"), server_key.serialize_pem()).unwrap();
+    certificate
+}
+
+fn configuration(listen: SocketAddr, authority: &str) -> Value {
+    let rule = |group: &str, versions: &[&str], resources: &[&str]| json!({"apiGroups": [group], "apiVersions": versions, "operations": ["CREATE", "UPDATE"], "resources": resources});
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": CONFIGURATION},
+        "webhooks": [{
+            "name": "images.pullgate.dev",
+            "clientConfig": {
+                "url": format!("https://{listen}/validate"),
+                "caBundle": base64::engine::general_purpose::STANDARD.encode(authority),
+            },
+            // Everywhere else it should be Ignore; here a server that does not answer must not look like one that allows.
+            "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "namespaceSelector": {"matchLabels": {"pullgate-e2e": "on"}},
+            "rules": [
+                rule("", &["v1"], &["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"]),
+                rule("apps", &["v1"], &["deployments", "replicasets", "statefulsets", "daemonsets"]),
+                rule("batch", &["v1", "v1beta1"], &["jobs", "cronjobs"]),
+            ],
+        }],
+    })
+}
+
+/// The body of a page of the metrics port, if its status is 200.
+fn get(address: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.starts_with("HTTP/1.1 200 ").then_some(answer)
+}
