@@ -1,0 +1,14 @@
+//! The registry room against real servers: Debian's `docker-registry`, and faulty ones of our own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+#[path = "../support/faulty.rs"]
+mod faulty;
+
+mod auth;
+mod cache;
+mod content;
+mod debian;
+mod faults;
+mod guard;
+mod sample;
+mod support;
