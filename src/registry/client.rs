@@ -156,7 +156,13 @@ impl Client {
         let started = Instant::now();
         let result = match broken {
             Some(broken) => Err(broken),
-            None => self.hop(ask).await,
+            None => match self.hop(ask).await {
+                // A kept connection that the server closed in the meantime; whatever it was, asking again does no harm.
+                Err((Evidence::ConnectionFailed(ConnectionFault::Interrupted), _)) if ask.method != Method::POST => {
+                    self.hop(ask).await
+                }
+                result => result,
+            },
         };
         let took = started.elapsed();
         match result {

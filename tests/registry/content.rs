@@ -360,3 +360,15 @@ async fn what_404_means() {
     assert_eq!(failure.suggestions.len(), 3);
     assert_eq!(failure.code.as_deref(), Some("MANIFEST_UNKNOWN"));
 }
+
+#[tokio::test]
+async fn a_digest_that_is_a_blob() {
+    let app = image("amd64");
+    let (config, blob) = (app.config.digest.clone(), format!("/v2/team/app/blobs/{}", app.config.digest));
+    let server = Faulty::start(move |seen| good(&app, seen)).await;
+    let name = format!("{}/team/app@{config}", server.host());
+    expect(&name, Evidence::ContentInvalid(ContentFault::DigestIsBlob)).await;
+    assert!(server.lines().contains(&format!("HEAD {blob}")));
+    let zeros = format!("{}/team/app@sha256:{}", server.host(), "0".repeat(64));
+    expect(&zeros, Evidence::DigestUnknown).await;
+}

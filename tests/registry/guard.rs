@@ -51,7 +51,7 @@ async fn addresses_that_the_settings_do_not_admit() {
         "169.254.169.254",
         "metadata.test",
         "[fe80::1]",
-        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
         "100.100.100.200",
         "0.0.0.0",
     ] {

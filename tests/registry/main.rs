@@ -1,5 +1,5 @@
 //! The registry room against real servers: Debian's `docker-registry`, and faulty ones of our own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(unreachable_pub, reason = "modules of a test target")]
 
 #[path = "../support/faulty.rs"]
 mod faulty;
