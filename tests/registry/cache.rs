@@ -49,7 +49,12 @@ async fn a_caller_that_leaves_fills_the_cache() {
         .await;
     let failure = late[0].attempts[0].result.as_ref().unwrap_err();
     assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Deadline));
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while server.lines().len() < 3 {
+        assert!(std::time::Instant::now() < until, "the look-up goes on without its callers");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
     server.forget();
     // Known by now: even a deadline that has passed is met.
     let known = registry.gather(&one, tokio::time::Instant::now()).await;
@@ -164,9 +169,9 @@ async fn many_hosts_at_once() {
     checks.push(check(&format!("{}/team/app:1", quick.host()), &[]));
     let started = std::time::Instant::now();
     let outcomes = registry
-        .gather(&checks, tokio::time::Instant::now() + Duration::from_secs(1))
+        .gather(&checks, tokio::time::Instant::now() + Duration::from_millis(1500))
         .await;
-    assert!(started.elapsed() < Duration::from_millis(1500));
+    assert!(started.elapsed() < Duration::from_secs(3));
     assert!(
         outcomes[40].attempts[0].result.is_ok(),
         "one slow registry does not slow another"

@@ -1,8 +1,9 @@
 //! What is served in the place of an image.
 
-use crate::faulty::{Faulty, Reply, Seen};
+use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
+use pullgate::registry::Settings;
 use pullgate::verdict::Content;
 use pullgate::verdict::evidence::*;
 
@@ -371,4 +372,66 @@ async fn a_digest_that_is_a_blob() {
     assert!(server.lines().contains(&format!("HEAD {blob}")));
     let zeros = format!("{}/team/app@sha256:{}", server.host(), "0".repeat(64));
     expect(&zeros, Evidence::DigestUnknown).await;
+}
+
+#[tokio::test]
+async fn docker_hub_by_its_short_name() {
+    let app = image("amd64");
+    let tls = Tls::new(&["registry-1.docker.io"], Validity::Good);
+    let server = Faulty::start_tls(&tls, move |seen| {
+        let mut seen = seen.clone();
+        seen.path = seen
+            .path
+            .replace("library/nginx", "team/app")
+            .replace("manifests/latest", "manifests/1");
+        good(&app, &seen)
+    })
+    .await;
+    let (registry, metrics) = room(Settings {
+        resolve: vec![("registry-1.docker.io".to_owned(), server.address)],
+        roots: vec![tls.ca.into_bytes()],
+        ..settings()
+    });
+    ask(&registry, "nginx", None).await.unwrap();
+    assert_eq!(server.lines()[0], "HEAD /v2/library/nginx/manifests/latest");
+    assert_eq!(server.seen()[0].header("host"), Some("registry-1.docker.io"));
+    assert!(metrics.encode().contains(r#"host_class="docker.io",outcome="ok"} 3"#));
+    let failure = ask(&registry, "nginx:no-such", None).await.unwrap_err();
+    assert_eq!(failure.host, "registry-1.docker.io");
+}
+
+#[tokio::test]
+async fn a_config_behind_a_redirect() {
+    let app = image("amd64");
+    let tls = Tls::new(&["cdn.test"], Validity::Good);
+    let config = app.config.bytes.clone();
+    let cdn = Faulty::start_tls(&tls, move |_| Reply::new(200).body(config.clone())).await;
+    let away = |port: u16| {
+        let app = app.clone();
+        Faulty::start(config_only(
+            Reply::new(307).header("Location", &format!("https://cdn.test:{port}/blob?signature=secret")),
+            app,
+        ))
+    };
+    let (registry, _) = room(Settings {
+        resolve: vec![("cdn.test".to_owned(), "127.0.0.1:0".parse().unwrap())],
+        roots: vec![tls.ca.into_bytes()],
+        ..settings()
+    });
+    let server = away(cdn.port()).await;
+    ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
+    assert_eq!(cdn.lines(), ["GET /blob?signature=secret"]);
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let server = away(closed).await;
+    let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
+    assert_eq!(failure.host, format!("cdn.test:{closed}"));
+    assert_silent(&failure, &["signature"]);
 }

@@ -33,6 +33,16 @@ impl Drop for Debian {
 
 impl Debian {
     async fn start(user: Option<(&'static str, &'static str)>, tls: Option<&Tls>) -> Self {
+        // Between choosing a port and listening on it, somebody else may take it.
+        for _ in 0..5 {
+            if let Some(registry) = Self::try_start(user, tls).await {
+                return registry;
+            }
+        }
+        panic!("`{BINARY}` ends as soon as it is started; run it by hand to see why");
+    }
+
+    async fn try_start(user: Option<(&'static str, &'static str)>, tls: Option<&Tls>) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         let port = std::net::TcpListener::bind("127.0.0.1:0")
@@ -80,7 +90,7 @@ impl Debian {
             .build()
             .unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let registry = Self {
+        let mut registry = Self {
             process,
             port,
             _dir: dir,
@@ -90,10 +100,14 @@ impl Debian {
         };
         let until = Instant::now() + Duration::from_secs(20);
         while registry.http.get(format!("{}/v2/", registry.base)).send().await.is_err() {
+            if registry.process.try_wait().unwrap().is_some() {
+                return None;
+            }
             assert!(Instant::now() < until, "{BINARY} did not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        registry
+        let runs = registry.process.try_wait().unwrap().is_none();
+        runs.then_some(registry)
     }
 
     fn name(&self, rest: &str) -> String {
@@ -253,4 +267,12 @@ async fn a_registry_that_goes_down() {
     let failure = ask(&registry, &debian.name("team/app:2"), None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     assert!(metrics.encode().contains(r#"result="hit"} 1"#));
+
+    // Two minutes later the answer is no longer fresh, and serves all the same.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_mins(2)).await;
+    tokio::time::resume();
+    let stale = ask(&registry, &name, None).await.unwrap();
+    assert!(stale.stale);
+    assert!(metrics.encode().contains(r#"cache="answers",result="stale"} 1"#));
 }

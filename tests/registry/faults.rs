@@ -193,7 +193,7 @@ async fn the_deadline_is_kept() {
     )];
     let deadline = tokio::time::Instant::now() + Duration::from_millis(300);
     let outcomes = registry.gather(&checks, deadline).await;
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(2));
     assert_eq!(outcomes[0].attempts.len(), 1, "no time for the second credential");
     let failure = outcomes[0].attempts[0].result.as_ref().unwrap_err();
     assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Deadline));

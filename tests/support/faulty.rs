@@ -2,6 +2,11 @@
 //!
 //! Plain HTTP/1.1 over TCP, or over TLS with a certificate from a throw-away CA; one request a connection.
 #![allow(dead_code, reason = "each test target uses its own part")]
+#![allow(
+    clippy::expect_used,
+    clippy::format_push_string,
+    reason = "a test that cannot start its server must fail"
+)]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
