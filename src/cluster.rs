@@ -1,8 +1,11 @@
 //! The only room that talks to the API server. It turns objects into compact facts on arrival and hands out one consistent
 //! view a review. Two real sources (a watched cluster, a folder of manifests) and none.
 
+mod convert;
+mod directory;
 pub mod facts;
 
+pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 
 use crate::workload::Template;

@@ -9,6 +9,7 @@ pub mod keyring;
 mod nearest;
 mod secret;
 
+pub(crate) use base64::decode_padded as decode_secret_data;
 pub use docker_config::{ParseError, parse_docker_config, parse_dockercfg, parse_user_config};
 pub use keyring::{Entry, Keyring, NearMiss, Source, pattern_covers};
 pub use secret::{Contents, DOCKERCFG, DOCKERCONFIGJSON, PullSecret, data_key, inspect};

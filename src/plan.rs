@@ -216,7 +216,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let finding = settled::never_pulled(image, &reference, &self.template.needs.scheduling, self.facts);
-            return (Some(reference), Next::Settled(finding.into_iter().collect()));
+            return (Some(reference), Next::Settled(vec![finding]));
         }
         let name = reference.name();
         let node_credentials = self

@@ -1,5 +1,10 @@
 //! The only room that opens a socket to a registry: gather facts, cached, single-flight, guarded, within a deadline.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "`Failure` is this room's answer, as often good news as bad; it is moved a few times a look-up"
+)]
+
 mod cache;
 mod cause;
 mod challenge;
@@ -135,20 +140,30 @@ struct Inner {
     answers: cache::Answers,
     contents: cache::Contents,
     throttle: limits::Throttle,
+    quiet: quiet::Quiet,
 }
 
 impl Registry {
     /// Builds the HTTP clients. Fails with a sentence when no trust roots can be loaded.
     pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
-        let client = client::Client::new(&settings, metrics.clone())?;
-        let share = |percent: u64| settings.cache_bytes / 100 * percent;
+        let Settings {
+            reach,
+            cache_bytes,
+            max_stale,
+            look_up_limit,
+            resolve,
+            roots,
+        } = settings;
+        let client = client::Client::new(reach, &resolve, &roots, look_up_limit, metrics.clone())?;
+        let share = |percent: u64| cache_bytes / 100 * percent;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 tokens: token::Tokens::new(share(20), metrics.clone()),
-                answers: cache::Answers::new(share(40), settings.max_stale, settings.look_up_limit, metrics.clone()),
+                answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
                 contents: cache::Contents::new(share(40), metrics),
                 throttle: limits::Throttle::new(),
+                quiet: quiet::Quiet::default(),
             }),
         })
     }

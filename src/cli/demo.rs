@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long the throwaway certificate holds.
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const LIFETIME: Duration = Duration::from_hours(24);
 
 /// Options of `demo`.
 #[derive(Debug, clap::Args)]
@@ -68,7 +68,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn registry() -> anyhow::Result<String> {
-    let address = registry::start().await.context("the sample registry cannot listen on 127.0.0.1")?;
+    let address = registry::start()
+        .await
+        .context("the sample registry cannot listen on 127.0.0.1")?;
     Ok(address.to_string())
 }
 

@@ -1,8 +1,8 @@
 //! What one review may know of the cluster. Values only; nothing here talks to anything.
 
 use crate::credentials::PullSecret;
-use crate::workload::Node;
-use std::collections::BTreeMap;
+use crate::workload::{Node, Template};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Something that was looked for in the cluster.
@@ -45,4 +45,30 @@ pub struct Facts {
     pub secrets: BTreeMap<String, Visible<PullSecret>>,
     /// Whether the given set is everything there is (a cluster, `--complete`), so that what is absent is missing.
     pub complete: bool,
+}
+
+/// The service accounts whose pull secrets count: those of templates that list none themselves (pull-semantics 4.1). Admission
+/// replaces an empty list only, so one empty name is enough to inherit nothing.
+pub(super) fn wanted_service_accounts(templates: &[Template]) -> BTreeSet<String> {
+    templates
+        .iter()
+        .filter(|template| template.needs.pull_secrets.is_empty())
+        .map(|template| match template.needs.service_account.as_str() {
+            "" => "default".to_owned(),
+            name => name.to_owned(),
+        })
+        .collect()
+}
+
+/// The pull secrets that templates list, and those of the service accounts that could be read. The kubelet skips empty names.
+pub(super) fn wanted_secrets(
+    templates: &[Template],
+    service_accounts: &BTreeMap<String, Visible<ServiceAccount>>,
+) -> BTreeSet<String> {
+    let own = templates.iter().flat_map(|template| &template.needs.pull_secrets);
+    let inherited = service_accounts.values().flat_map(|account| match account {
+        Visible::Seen(Some(account)) => account.pull_secrets.as_slice(),
+        Visible::Seen(None) | Visible::Hidden(_) => &[],
+    });
+    own.chain(inherited).filter(|name| !name.is_empty()).cloned().collect()
 }

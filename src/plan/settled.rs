@@ -20,7 +20,8 @@ fn softened(outlook: Outlook, owner: Owner) -> (Outlook, String) {
             ..Context::default()
         },
     );
-    (outlook, notes.iter().map(|note| format!("; {note}")).collect())
+    let notes = notes.iter().fold(String::new(), |all, note| all + "; " + note);
+    (outlook, notes)
 }
 
 /// A name that does not parse: the kubelet has the identical parser, so this is certain whatever the policy and the nodes
@@ -78,7 +79,7 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
 }
 
 /// `imagePullPolicy: Never`: no registry is asked; the nodes hold the image or they do not.
-pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: &Scheduling, facts: &Facts) -> Option<Finding> {
+pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: &Scheduling, facts: &Facts) -> Finding {
     let candidates = scheduling.candidates(&facts.nodes);
     let nodes = if candidates.tolerated.is_empty() {
         candidates.tainted
@@ -97,7 +98,7 @@ pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: 
             "imagePullPolicy is Never; whether the nodes hold the image is not known",
         )
     };
-    Some(Finding {
+    Finding {
         cause: Cause::NeverPulled,
         outlook,
         message: message.to_owned(),
@@ -111,7 +112,7 @@ pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: 
         }),
         evidence: Proof::default(),
         suggestions: Vec::new(),
-    })
+    }
 }
 
 /// A secret of a usable type that the kubelet's parser refuses: it aborts the pulls of every image of the pod (pull-semantics 4.3).

@@ -4,17 +4,17 @@ use super::cause::{self, Answer, Server, failure};
 use super::guard::{self, Origin};
 use super::host;
 use super::limits::Hosts;
-use super::quiet::Quiet;
 use super::resolve::Guarded;
 use super::transport;
 use super::words;
-use super::{Reach, Settings, SetupError};
+use super::{Reach, SetupError};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
 use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -67,14 +67,20 @@ pub(super) struct Client {
     all: Arc<Semaphore>,
     request_limit: Duration,
     metrics: Metrics,
-    quiet: Quiet,
 }
 
 impl Client {
-    pub(super) fn new(settings: &Settings, metrics: Metrics) -> Result<Self, SetupError> {
-        let reach = Arc::new(settings.reach.clone());
-        let resolver = Guarded::new(Arc::clone(&reach), &settings.resolve);
-        let request_limit = REQUEST.min(settings.look_up_limit / 2);
+    /// `entries` are static host entries, `bundles` CA bundles (PEM), `look_up_limit` what one look-up may take in all.
+    pub(super) fn new(
+        reach: Reach,
+        entries: &[(String, SocketAddr)],
+        bundles: &[Vec<u8>],
+        look_up_limit: Duration,
+        metrics: Metrics,
+    ) -> Result<Self, SetupError> {
+        let reach = Arc::new(reach);
+        let resolver = Guarded::new(Arc::clone(&reach), entries);
+        let request_limit = REQUEST.min(look_up_limit / 2);
         let builder = || {
             reqwest::Client::builder()
                 .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
@@ -94,14 +100,13 @@ impl Client {
             ))
         };
         Ok(Self {
-            verified: builder().tls_certs_merge(roots(&settings.roots)?).build().map_err(problem)?,
+            verified: builder().tls_certs_merge(roots(bundles)?).build().map_err(problem)?,
             unverified: builder().tls_danger_accept_invalid_certs(true).build().map_err(problem)?,
             reach,
             hosts: Hosts::new(),
             all: Arc::new(Semaphore::new(ALL_HOSTS)),
             request_limit,
             metrics,
-            quiet: Quiet::default(),
         })
     }
 
@@ -116,11 +121,7 @@ impl Client {
             let Some(location) = location else {
                 return Ok(answer);
             };
-            let refused = |refusal, to: &Url| {
-                let refused = failure(Evidence::Refused(refusal), &ask.method, to, ask.server);
-                self.quiet.say(&refused);
-                refused
-            };
+            let refused = |refusal, to: &Url| failure(Evidence::Refused(refusal), &ask.method, to, ask.server);
             let to = match guard::redirect(&ask.url, location) {
                 Ok(to) => to,
                 Err((refusal, to)) => return Err(refused(refusal, to.as_ref().unwrap_or(&ask.url))),
@@ -146,7 +147,7 @@ impl Client {
         ))
     }
 
-    /// One hop, counted and logged.
+    /// One hop, counted.
     async fn counted(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let host = self.hosts.get(host::key(&ask.url)).await;
         let _one = Arc::clone(&host.permits).acquire_owned().await;
@@ -156,7 +157,13 @@ impl Client {
         let started = Instant::now();
         let result = match broken {
             Some(broken) => Err(broken),
-            None => self.hop(ask).await,
+            None => match self.hop(ask).await {
+                // A kept connection that the server closed in the meantime; whatever it was, asking again does no harm.
+                Err((Evidence::ConnectionFailed(ConnectionFault::Interrupted), _)) if ask.method != Method::POST => {
+                    self.hop(ask).await
+                }
+                result => result,
+            },
         };
         let took = started.elapsed();
         match result {
@@ -181,7 +188,6 @@ impl Client {
                     );
                 if asked && !tentative {
                     host.failed(&failed.evidence, &words);
-                    self.quiet.say(&failed);
                 }
                 Err(failed)
             }

@@ -110,7 +110,7 @@ async fn attempt(
     let host = shown(&key.registry);
     let load = {
         let (inner, key) = (Arc::clone(inner), key.clone());
-        async move { probe(&inner, &key, credential.as_ref()).await }
+        Box::pin(async move { probe(&inner, &key, credential.as_ref()).await })
     };
     inner.answers.look_up(key, &host, deadline, load).await
 }

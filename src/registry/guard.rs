@@ -89,10 +89,10 @@ const PRIVATE_V4: &[(Ipv4Addr, u8)] = &[
 /// IPv4 ranges that are never reached: "this network", link-local, multicast, broadcast, and the metadata services of clouds
 /// that do not use link-local ones.
 const NEVER_V4: &[(Ipv4Addr, u8)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 4),
-    (Ipv4Addr::new(255, 255, 255, 255), 32),
+    (Ipv4Addr::BROADCAST, 32),
     (Ipv4Addr::new(100, 100, 100, 200), 32),
     (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(192, 0, 0, 192), 32),
@@ -152,8 +152,10 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = ip.segments();
     let last = Ipv4Addr::from_bits(u32::from(s[6]) << 16 | u32::from(s[7]));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Some(last),
-        [0x64, 0xff9b, 1, ..] => Some(last),
+        [0, 0, 0, 0, 0, 0xffff, _, _]
+        | [0, 0, 0, 0, 0xffff, 0, _, _]
+        | [0x64, 0xff9b, 0, 0, 0, 0, _, _]
+        | [0x64, 0xff9b, 1, ..] => Some(last),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(last),
         [0x2002, high, low, ..] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
         [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!last.to_bits())),

@@ -192,7 +192,7 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
                     clipped(&media_type)
                 )));
             }
-            Layer::NotALayer => foreign = foreign.or(Some(media_type)),
+            Layer::Foreign => foreign = foreign.or(Some(media_type)),
         }
     }
     let config_type = config.media_type.unwrap_or_default();
@@ -264,7 +264,7 @@ enum Layer {
     /// An image layer by its name, packed in a way that no runtime knows.
     UnknownCompression,
     /// Not a layer of an image.
-    NotALayer,
+    Foreign,
 }
 
 fn layer(media_type: &str) -> Layer {
@@ -290,7 +290,7 @@ fn layer(media_type: &str) -> Layer {
         _ if docker => Layer::Known,
         None | Some("gzip" | "zstd" | "encrypted" | "gzip+encrypted" | "zstd+encrypted") if known => Layer::Known,
         Some(_) if known => Layer::UnknownCompression,
-        Some(_) | None => Layer::NotALayer,
+        Some(_) | None => Layer::Foreign,
     }
 }
 

@@ -31,14 +31,14 @@ pub(super) async fn probe(inner: &Inner, key: &Key, credential: Option<&Credenti
     };
     let mut session = Session::new(inner, key, credential, endpoint.base(Scheme::Https));
     let result = session.image(&endpoint).await;
-    if let Err(failure) = &result
-        && failure.evidence == Evidence::RateLimited
-        && failure.request.is_some()
-    {
-        inner
-            .throttle
-            .remember(&key.registry, key.fingerprint, session.lane, failure.retry_after)
-            .await;
+    if let Err(failure) = &result {
+        inner.quiet.say(failure);
+        if failure.evidence == Evidence::RateLimited && failure.request.is_some() {
+            inner
+                .throttle
+                .remember(&key.registry, key.fingerprint, session.lane, failure.retry_after)
+                .await;
+        }
     }
     result
 }
@@ -53,7 +53,7 @@ struct Resolved {
 impl Session<'_> {
     async fn image(&mut self, endpoint: &Endpoint) -> Outcome {
         if let Some(left) = self.left(Lane::All).await {
-            return Err(self.throttled(left, endpoint.shown()));
+            return Err(Self::throttled(left, endpoint.shown()));
         }
         let first = self.first(endpoint).await?;
         let resolved = self.resolve(first).await?;
@@ -141,34 +141,31 @@ impl Session<'_> {
             Target::Digest(digest) => Some(digest.clone()),
             Target::Tag(_) => None,
         };
-        let digest = match (announced, length) {
-            (Some(text), Some(_)) => {
-                let Some(digest) = Digest::parse(text) else {
-                    let shown = words::line(text, &[]).unwrap_or_default();
-                    return Err(self.failure_without_body(&answer, invalid(ContentFault::DigestMalformed(shown))));
-                };
-                match asked {
-                    Some(asked) if asked.algorithm() != digest.algorithm() => asked,
-                    Some(asked) if asked != digest => {
-                        return Err(self.failure_without_body(&answer, invalid(ContentFault::DigestWrong)));
-                    }
-                    Some(_) | None => digest,
+        let digest = if let (Some(text), Some(_)) = (announced, length) {
+            let Some(digest) = Digest::parse(text) else {
+                let shown = words::line(text, &[]).unwrap_or_default();
+                return Err(self.failure_without_body(&answer, invalid(ContentFault::DigestMalformed(shown))));
+            };
+            match asked {
+                Some(asked) if asked.algorithm() != digest.algorithm() => asked,
+                Some(asked) if asked != digest => {
+                    return Err(self.failure_without_body(&answer, invalid(ContentFault::DigestWrong)));
                 }
+                Some(_) | None => digest,
             }
-            (Some(_) | None, _) => {
-                let whole = if answer.method == Method::GET {
-                    answer
-                } else {
-                    self.whole().await?
-                };
-                if whole.truncated {
-                    return Err(self.failure_without_body(&whole, too_long(&whole)));
-                }
-                if whole.body.is_empty() {
-                    return Err(self.failure(&whole, invalid(ContentFault::Empty)));
-                }
-                asked.unwrap_or_else(|| Digest::sha256(&whole.body))
+        } else {
+            let whole = if answer.method == Method::GET {
+                answer
+            } else {
+                self.whole().await?
+            };
+            if whole.truncated {
+                return Err(self.failure_without_body(&whole, too_long(&whole)));
             }
+            if whole.body.is_empty() {
+                return Err(self.failure(&whole, invalid(ContentFault::Empty)));
+            }
+            asked.unwrap_or_else(|| Digest::sha256(&whole.body))
         };
         Ok(Resolved {
             digest,
@@ -202,7 +199,7 @@ impl Session<'_> {
             return Ok(content);
         }
         if let Some(left) = self.left(Lane::Content).await {
-            return Err(self.throttled(left, endpoint.shown()));
+            return Err(Self::throttled(left, endpoint.shown()));
         }
         let accept = format!("{}, */*", resolved.media_type);
         let rest = format!("manifests/{}", resolved.digest);

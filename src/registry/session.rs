@@ -160,13 +160,9 @@ impl<'a> Session<'a> {
             (Some(Stage::Token(Age::Fresh, _)), Challenge::Bearer(_) | Challenge::Unusable) => {
                 Err(self.token_refused(answer, rest).await)
             }
-            (Some(Stage::Basic), _) => Err(self
-                .refused(answer, rest, Evidence::CredentialRefused { at: AuthStage::Basic })
-                .await),
+            (Some(Stage::Basic), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
             // The credential was good enough for a token.
-            (Some(Stage::BasicAfterToken), _) => Err(self
-                .refused(answer, rest, Evidence::Rejected(Rejection::UnauthorizedAgain))
-                .await),
+            (Some(Stage::BasicAfterToken), _) => Err(self.failure(answer, Evidence::Rejected(Rejection::UnauthorizedAgain))),
         }
     }
 
@@ -242,27 +238,19 @@ impl<'a> Session<'a> {
             Challenge::Basic | Challenge::Unusable => None,
         };
         if error.as_deref() == Some("insufficient_scope") {
-            return self
-                .refused(answer, rest, Evidence::InsufficientScope { with_credential })
-                .await;
+            return self.failure(answer, Evidence::InsufficientScope { with_credential });
         }
         if !with_credential {
-            let at = AuthStage::Registry;
-            return self.refused(answer, rest, Evidence::AuthenticationRequired { at }).await;
+            return self.failure(answer, Evidence::AuthenticationRequired { at: AuthStage::Registry });
         }
-        let mut failure = self
-            .refused(answer, rest, Evidence::Rejected(Rejection::UnauthorizedAgain))
-            .await;
-        if failure.code.as_deref() == Some("DENIED") {
-            failure.evidence = Evidence::InsufficientScope { with_credential };
-        }
-        failure
-    }
-
-    /// A final 401, in the registry's words where it has any.
-    async fn refused(&self, answer: &Answer, rest: &str, evidence: Evidence) -> Failure {
         let words = self.words(answer, rest).await;
-        self.failure_in_words_of(answer, words.as_ref(), evidence)
+        let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::Rejected(Rejection::UnauthorizedAgain));
+        let evidence = if failure.code.as_deref() == Some("DENIED") {
+            Evidence::InsufficientScope { with_credential }
+        } else {
+            failure.evidence
+        };
+        Failure { evidence, ..failure }
     }
 
     /// The body that goes with a refused HEAD: one GET, which never makes it a success.
@@ -298,7 +286,7 @@ impl<'a> Session<'a> {
     }
 
     /// The answer while a 429 still holds; nothing is sent.
-    pub(super) fn throttled(&self, left: Duration, host: String) -> Failure {
+    pub(super) fn throttled(left: Duration, host: String) -> Failure {
         Failure {
             status: Some(429),
             detail: Some("the registry asked to wait, and was not asked again".to_owned()),

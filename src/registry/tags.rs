@@ -1,7 +1,7 @@
 //! Tag lists, and the tags that a person probably meant. Pure.
 
 use serde::Deserialize;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 
 /// How many suggestions are made.
 const SUGGESTIONS: usize = 3;
@@ -109,11 +109,7 @@ fn rank<'a>(wanted: &str, want: &Version<'_>, tag: &'a str) -> Rank<'a> {
         usize::MAX
     };
     // One letter of a short tag is another tag; the numbers of versions are told apart below.
-    let slip = match wanted.len().cmp(&4) {
-        Ordering::Less | Ordering::Equal => 1,
-        Ordering::Greater if want.numbers.is_empty() => 2,
-        Ordering::Greater => 1,
-    };
+    let slip = if want.numbers.is_empty() && wanted.len() > 4 { 2 } else { 1 };
     let style = if want.numbers.is_empty() {
         // `latest`, `stable`: a plain release serves best.
         u8::from(have.numbers.is_empty()) * 2 + u8::from(!have.suffix.is_empty())

@@ -30,7 +30,7 @@ struct Entry {
     detail: serde_json::Value,
 }
 
-/// The error and description of an OAuth2 token server, or the single `details`/`message` of others.
+/// The error and description of an `OAuth2` token server, or the single `details`/`message` of others.
 #[derive(Deserialize)]
 struct Loose {
     #[serde(alias = "code")]
@@ -39,7 +39,7 @@ struct Loose {
     message: Option<serde_json::Value>,
 }
 
-/// Reads an error body: the distribution envelope, an OAuth2 error, or plain text. HTML says nothing.
+/// Reads an error body: the distribution envelope, an `OAuth2` error, or plain text. HTML says nothing.
 pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     let text = String::from_utf8_lossy(body);
     if let Ok(envelope) = serde_json::from_str::<Envelope>(&text)

@@ -16,6 +16,7 @@ struct Report<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "`image` is the report's key")]
 struct Image<'a> {
     source: Option<Place<'a>>,
     object: Option<Object<'a>>,

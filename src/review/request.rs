@@ -199,7 +199,7 @@ mod tests {
         for (body, expected) in [
             ("", "not_json"),
             ("{", "not_json"),
-            ("[]", "not_json"),
+            ("[]", "wrong_kind"),
             ("{}", "wrong_kind"),
             (r#"{"kind":5}"#, "wrong_kind"),
             (r#"{"kind":"Pod","apiVersion":"v1"}"#, "wrong_kind"),

@@ -260,11 +260,11 @@ pub enum ContentFault {
     DigestWrong,
     /// The config is not JSON.
     ConfigNotJson,
-    /// Layers and diff_ids differ in number.
+    /// Layers and `diff_ids` differ in number.
     LayerCount {
         /// Layers in the manifest.
         layers: usize,
-        /// diff_ids in the config.
+        /// `diff_ids` in the config.
         diff_ids: usize,
     },
     /// The digest names a blob, not a manifest.

@@ -186,18 +186,18 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
 fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
     let failures: Vec<&Failure> = case.tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
     let primary = primary(&failures).unwrap_or(last);
-    let tried = tried(case.tried);
+    let phrase = tried(case.tried);
     let topic = Topic {
         reference: case.reference,
-        tried: tried.as_deref(),
+        tried: phrase.as_deref(),
         namespace: case.namespace,
     };
-    let (cause, base) = base(&primary.evidence);
-    let (outlook, notes) = soften(base, Some(primary), case.context);
+    let (root, at_first) = base(&primary.evidence);
+    let (outlook, notes) = soften(at_first, Some(primary), case.context);
     let mut message = words::what(primary, topic);
     annotate(&mut message, &notes);
     let finding = Finding {
-        cause,
+        cause: root,
         outlook,
         message,
         fix: words::fix(primary, topic),

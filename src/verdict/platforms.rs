@@ -8,6 +8,7 @@ use super::{Cause, Outlook};
 use crate::image::platform::Fit;
 use crate::image::platform::Personality;
 use crate::image::{Platform, Reference, escape};
+use std::fmt::Write as _;
 
 /// Nodes of one kind among the candidates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Audience {
     /// Candidate nodes whose platform is not known: they may be served.
     pub unknown: usize,
     /// Whether a DaemonSet puts a pod on each of them.
-    pub every: crate::verdict::platforms::Need,
+    pub every: Need,
 }
 
 /// How many of the candidates must be served.
@@ -162,12 +163,10 @@ impl Tally {
             None
         } else if self.yes + self.perhaps == 0 {
             Some(Outlook::WillFail)
-        } else if self.tolerated_no + self.tolerated_perhaps > 0 {
-            Some(Outlook::MayFail)
-        } else if self.tolerated_yes == 0 && self.no + self.perhaps > 0 {
-            Some(Outlook::MayFail)
         } else {
-            None
+            let some_miss_it = self.tolerated_no + self.tolerated_perhaps > 0;
+            let only_tainted = self.tolerated_yes == 0 && self.no + self.perhaps > 0;
+            (some_miss_it || only_tainted).then_some(Outlook::MayFail)
         }
     }
 }
@@ -250,9 +249,9 @@ fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
                 const SHOWN: usize = 5;
                 let shown: Vec<String> = tally.missed_names.iter().take(SHOWN).map(|name| escape(name)).collect();
                 let rest = tally.missed_names.len().saturating_sub(SHOWN);
-                text.push_str(&format!("; the DaemonSet misses {}", shown.join(", ")));
+                let _ = write!(text, "; the DaemonSet misses {}", shown.join(", "));
                 if rest > 0 {
-                    text.push_str(&format!(" and {rest} more"));
+                    let _ = write!(text, " and {rest} more");
                 }
             }
             text

@@ -307,14 +307,15 @@ pub(super) fn kubelet(failure: &Failure, reference: &Reference) -> Option<Kubele
         Evidence::AuthenticationRequired {
             at: AuthStage::TokenServer,
         } => token(or_status(status, 401), "anonymous"),
-        Evidence::AuthenticationRequired { at: AuthStage::Registry } => answered(or_status(status, 401)),
-        Evidence::InsufficientScope { .. } => {
-            format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
-        }
         Evidence::CredentialRefused {
             at: AuthStage::TokenServer,
         } => token(or_status(status, 401), "oauth"),
-        Evidence::CredentialRefused { .. } => answered(or_status(status, 401)),
+        Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
+            answered(or_status(status, 401))
+        }
+        Evidence::InsufficientScope { .. } => {
+            format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
+        }
         Evidence::Forbidden { .. } => answered(or_status(status, 403)),
         Evidence::Rejected(rejection) => match rejection {
             Rejection::Status => answered(or_status(status, 400)),

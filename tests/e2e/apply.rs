@@ -66,13 +66,15 @@ fn all_images_are_reported_at_once() {
     let mut spec = pod_spec(&[("api", &good), ("web", &no_repository)]);
     spec["initContainers"] = pod_spec(&[("migrate", &no_tag)])["containers"].clone();
     let object = app("StatefulSet", "api", spec);
-    let output = namespace.create_with(&["--validate=false", "-v=10"], std::slice::from_ref(&object)).denied(&[
-        &format!("2 of 3 images of StatefulSet {}/api would fail to pull", namespace.name),
-        &format!("migrate: {no_tag}"),
-        "TagNotFound: ",
-        &format!("web: {no_repository}"),
-        "RepositoryNotFound: ",
-    ]);
+    let output = namespace
+        .create_with(&["--validate=false", "-v=10"], std::slice::from_ref(&object))
+        .denied(&[
+            &format!("2 of 3 images of StatefulSet {}/api would fail to pull", namespace.name),
+            &format!("migrate: {no_tag}"),
+            "TagNotFound: ",
+            &format!("web: {no_repository}"),
+            "RepositoryNotFound: ",
+        ]);
     // The machine-readable half, in the answer that `-v=10` shows.
     for cause in [
         r#""reason":"TagNotFound""#,

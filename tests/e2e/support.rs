@@ -46,7 +46,8 @@ pub(crate) fn registries() -> &'static Registries {
 pub(crate) fn gate() -> &'static Gate {
     static SHARED: OnceLock<Option<Gate>> = OnceLock::new();
     let gate = SHARED.get_or_init(|| catch_unwind(Gate::start).ok());
-    gate.as_ref().expect("the gate did not start: the first test that failed says why")
+    gate.as_ref()
+        .expect("the gate did not start: the first test that failed says why")
 }
 
 /// `shop/api` with some tags, `shop/many` as an index that serves amd64 too, `shop/arm` as an index that does not, and `shop/armsingle`

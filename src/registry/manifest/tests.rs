@@ -147,7 +147,7 @@ fn images_and_artifacts() {
         match (parsed, expected) {
             (Parsed::Image { layers: n, .. }, None) => assert_eq!(n, layers.len(), "{config_type} {layers:?}"),
             (Parsed::Artifact { unpack_fails, .. }, Some(expected)) => {
-                assert_eq!(unpack_fails, expected, "{config_type} {layers:?}")
+                assert_eq!(unpack_fails, expected, "{config_type} {layers:?}");
             }
             (other, _) => panic!("{config_type} {layers:?}: {other:?}"),
         }

@@ -1,0 +1,153 @@
+//! Facts from manifests: a folder that stands in for a cluster (`--facts DIR`), or the objects that `check` was given.
+
+use super::convert;
+use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use crate::credentials::PullSecret;
+use crate::workload::{Node, Template};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+mod load;
+
+pub use load::{LoadError, Problem};
+
+/// Where an object without a namespace belongs.
+const DEFAULT_NAMESPACE: &str = "default";
+/// The service account that every namespace has.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// Whether a set of manifests is everything there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Completeness {
+    /// What is not in it does not exist (`--complete`, `--facts`).
+    Complete,
+    /// There may be more in the cluster.
+    #[default]
+    Partial,
+}
+
+/// An object that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its place among the objects given.
+    pub object: usize,
+    /// Why, as a sentence without a full stop: `Secret shop/regcred: its data[.dockercfg] is not base64 (at byte 0)`.
+    pub why: String,
+}
+
+/// Secrets, service accounts, nodes and namespaces from manifests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Directory {
+    nodes: Arc<Vec<Node>>,
+    namespaces: BTreeMap<String, Namespace>,
+    service_accounts: BTreeMap<(String, String), ServiceAccount>,
+    secrets: BTreeMap<(String, String), PullSecret>,
+    completeness: Completeness,
+    rejected: Vec<Rejected>,
+}
+
+impl Directory {
+    /// Takes what it knows out of `objects`: kinds of the core group (`v1`), lists flattened, an object that stands twice counts as
+    /// last written. Other kinds are passed over; what the API server would refuse is left out and kept in [`Self::rejected`].
+    pub fn from_objects<'a>(objects: impl IntoIterator<Item = &'a Value>, completeness: Completeness) -> Self {
+        let mut directory = Self {
+            completeness,
+            ..Self::default()
+        };
+        let mut nodes = BTreeMap::new();
+        for (place, object) in objects.into_iter().enumerate() {
+            flatten(object, &mut |kind, object| directory.take(place, kind, object, &mut nodes));
+        }
+        directory.nodes = Arc::new(nodes.into_values().collect());
+        directory
+    }
+
+    fn take(&mut self, place: usize, kind: &str, object: &Value, nodes: &mut BTreeMap<String, Node>) {
+        let name = convert::name(object).to_owned();
+        if name.is_empty() {
+            // A list in a template, or `generateName`: nothing can refer to it.
+            return;
+        }
+        let namespace = match convert::namespace_of(object) {
+            "" => DEFAULT_NAMESPACE.to_owned(),
+            namespace => namespace.to_owned(),
+        };
+        match kind {
+            "Node" => {
+                nodes.insert(name, Node::from_json(object));
+            }
+            "Namespace" => {
+                self.namespaces.insert(name, convert::namespace(object));
+            }
+            "ServiceAccount" => {
+                self.service_accounts
+                    .insert((namespace, name), convert::service_account(object));
+            }
+            "Secret" => match convert::secret(object) {
+                Ok(secret) => {
+                    self.secrets.insert((namespace, name), secret);
+                }
+                Err(why) => self.rejected.push(Rejected {
+                    object: place,
+                    why: format!("Secret {namespace}/{name}: {why}"),
+                }),
+            },
+            _ => {}
+        }
+    }
+
+    /// What the API server would have refused.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.rejected
+    }
+
+    /// The facts for a review; see [`super::Cluster::facts`]. In a complete set every namespace has its `default` service account,
+    /// written down or not, as its controller makes one.
+    pub fn facts(&self, namespace: &str, templates: &[Template]) -> Facts {
+        let account = |name: String| {
+            let found = self.service_accounts.get(&(namespace.to_owned(), name.clone())).cloned();
+            let found = match self.completeness {
+                Completeness::Complete if name == DEFAULT_ACCOUNT => Some(found.unwrap_or_default()),
+                Completeness::Complete | Completeness::Partial => found,
+            };
+            (name, Visible::Seen(found))
+        };
+        let service_accounts: BTreeMap<_, _> = wanted_service_accounts(templates).into_iter().map(account).collect();
+        let names: BTreeSet<String> = wanted_secrets(templates, &service_accounts);
+        Facts {
+            nodes: Arc::clone(&self.nodes),
+            namespace: Visible::Seen(self.namespaces.get(namespace).cloned()),
+            secrets: names
+                .into_iter()
+                .map(|name| {
+                    let found = self.secrets.get(&(namespace.to_owned(), name.clone())).cloned();
+                    (name, Visible::Seen(found))
+                })
+                .collect(),
+            service_accounts,
+            complete: self.completeness == Completeness::Complete,
+        }
+    }
+}
+
+/// Calls `each` for every object of the core group below a list of lists.
+fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(&str, &'a Value)) {
+    // A list's items may leave their kind out: it is then the list's.
+    let mut open = vec![(object, "")];
+    while let Some((object, implied)) = open.pop() {
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or(implied);
+        if let (Some(of), Some(items)) = (kind.strip_suffix("List"), object.get("items").and_then(Value::as_array)) {
+            open.extend(items.iter().rev().map(|item| (item, of)));
+            continue;
+        }
+        match object.get("apiVersion").and_then(Value::as_str) {
+            Some("v1") => each(kind, object),
+            None if !implied.is_empty() => each(kind, object),
+            Some(_) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

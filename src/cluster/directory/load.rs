@@ -1,0 +1,238 @@
+//! A folder of manifests, read once or followed.
+
+use super::{Completeness, Directory};
+use crate::yaml;
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How often a followed folder is read again.
+const POLL: Duration = Duration::from_secs(2);
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+/// Folders below folders.
+const MAX_DEPTH: usize = 16;
+/// Problems told in one message.
+const MAX_TOLD: usize = 5;
+
+/// One thing that is wrong in a folder of manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file (or folder).
+    pub file: PathBuf,
+    /// The document in it, from 0, and the line, from 1.
+    pub place: Option<(usize, usize)>,
+    /// A sentence without a full stop.
+    pub message: String,
+}
+
+/// `facts/a.yaml, document 0, line 3: the message`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((document, line)) = self.place {
+            write!(f, ", document {document}, line {line}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// A folder of manifests that cannot be used: everything that is wrong in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadError {
+    /// At least one, in the order of the files.
+    pub problems: Vec<Problem>,
+}
+
+/// The first few problems, one a line.
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.problems.iter().take(MAX_TOLD).map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))?;
+        match self.problems.len().saturating_sub(MAX_TOLD) {
+            0 => Ok(()),
+            more => write!(f, "\nand {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// A file and its text.
+struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl Directory {
+    /// Reads `*.yaml`, `*.yml` and `*.json` below a folder (or one file), hidden ones left out. The set is complete: it stands in for
+    /// a cluster.
+    ///
+    /// # Errors
+    /// Files that cannot be read, documents that do not parse, Secrets that the API server would refuse: all of them.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let mut problems = Vec::new();
+        let files = read(path, &mut problems);
+        Self::parse(&files, problems)
+    }
+
+    fn parse(files: &[File], mut problems: Vec<Problem>) -> Result<Self, LoadError> {
+        let mut objects: Vec<Value> = Vec::new();
+        let mut places: Vec<(&Path, usize, usize)> = Vec::new();
+        for file in files {
+            let parsed = yaml::documents(&file.text);
+            problems.extend(parsed.errors.into_iter().map(|error| Problem {
+                file: file.path.clone(),
+                place: Some((error.document, error.line)),
+                message: format!("column {}: {}", error.column, error.message),
+            }));
+            for document in parsed.documents {
+                places.push((&file.path, document.index, document.line));
+                objects.push(document.value);
+            }
+        }
+        let directory = Self::from_objects(&objects, Completeness::Complete);
+        for rejected in &directory.rejected {
+            if let Some(&(file, document, line)) = places.get(rejected.object) {
+                problems.push(Problem {
+                    file: file.to_owned(),
+                    place: Some((document, line)),
+                    message: rejected.why.clone(),
+                });
+            }
+        }
+        if problems.is_empty() {
+            Ok(directory)
+        } else {
+            Err(LoadError { problems })
+        }
+    }
+
+    /// Reads a folder and follows it: a task looks every two seconds whether its content is another, until the returned value is
+    /// dropped. What cannot be read then is logged, and the last good content stays. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Self::load`], for the first reading.
+    pub fn watch(path: &Path) -> Result<Arc<ArcSwap<Self>>, LoadError> {
+        Self::follow(path, POLL)
+    }
+
+    pub(super) fn follow(path: &Path, every: Duration) -> Result<Arc<ArcSwap<Self>>, LoadError> {
+        let mut problems = Vec::new();
+        let files = read(path, &mut problems);
+        let seen = fingerprint(&files, &problems);
+        let shared = Arc::new(ArcSwap::from_pointee(Self::parse(&files, problems)?));
+        tokio::spawn(reload(path.to_owned(), Arc::downgrade(&shared), seen, every));
+        Ok(shared)
+    }
+}
+
+async fn reload(path: PathBuf, shared: Weak<ArcSwap<Directory>>, mut seen: [u8; 32], every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        if shared.strong_count() == 0 {
+            return;
+        }
+        let folder = path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut problems = Vec::new();
+            let files = read(&folder, &mut problems);
+            let now = fingerprint(&files, &problems);
+            (now, (now != seen).then(|| Directory::parse(&files, problems)))
+        });
+        let Ok((now, changed)) = read.await else { continue };
+        let (Some(changed), Some(shared)) = (changed, shared.upgrade()) else {
+            continue;
+        };
+        seen = now;
+        match changed {
+            Ok(directory) => {
+                shared.store(Arc::new(directory));
+                tracing::info!(path = %path.display(), "facts read again");
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "facts have changed and cannot be read; the last good ones stay")
+            }
+        }
+    }
+}
+
+/// A digest of everything that was read.
+fn fingerprint(files: &[File], problems: &[Problem]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for file in files {
+        part(file.path.as_os_str().as_encoded_bytes());
+        part(file.text.as_bytes());
+    }
+    for problem in problems {
+        part(problem.to_string().as_bytes());
+    }
+    hash.finalize().into()
+}
+
+/// Reads the manifests below `root`, in the order of their names.
+fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
+    let mut files = Vec::new();
+    let mut open = vec![(root.to_owned(), 0)];
+    while let Some((path, depth)) = open.pop() {
+        let problem = |message: String| Problem {
+            file: path.clone(),
+            place: None,
+            message,
+        };
+        let metadata = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                problems.push(problem(format!("cannot be read: {error}")));
+                continue;
+            }
+        };
+        if metadata.is_dir() {
+            match children(&path) {
+                Ok(children) if depth < MAX_DEPTH => open.extend(children.into_iter().rev().map(|child| (child, depth + 1))),
+                Ok(_) => problems.push(problem(format!("lies more than {MAX_DEPTH} folders deep"))),
+                Err(error) => problems.push(problem(format!("cannot be read: {error}"))),
+            }
+        } else if depth == 0 || is_manifest(&path) {
+            if metadata.len() > MAX_FILE {
+                problems.push(problem(format!("is larger than {} MiB", MAX_FILE >> 20)));
+                continue;
+            }
+            match std::fs::read(&path).map(String::from_utf8) {
+                Ok(Ok(text)) => files.push(File { path, text }),
+                Ok(Err(_)) => problems.push(problem("is not UTF-8 text".to_owned())),
+                Err(error) => problems.push(problem(format!("cannot be read: {error}"))),
+            }
+        }
+    }
+    files
+}
+
+/// The entries of a folder by name. Hidden ones are left out: a mounted ConfigMap shows every file a second time below `..data`.
+fn children(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+            children.push(entry.path());
+        }
+    }
+    children.sort();
+    Ok(children)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| {
+        ["yaml", "yml", "json"]
+            .iter()
+            .any(|known| extension.eq_ignore_ascii_case(known))
+    })
+}

@@ -1,0 +1,218 @@
+use super::*;
+use crate::credentials::Contents;
+use crate::workload::PodNeeds;
+use crate::workload::pod::PodKind;
+use serde_json::json;
+use std::time::Duration;
+
+fn template(pull_secrets: &[&str], service_account: &str) -> Template {
+    Template {
+        kind: PodKind::Template,
+        needs: PodNeeds {
+            pull_secrets: pull_secrets.iter().map(|name| (*name).to_owned()).collect(),
+            service_account: service_account.to_owned(),
+            ..PodNeeds::default()
+        },
+        uses: Vec::new(),
+    }
+}
+
+fn secret(namespace: &str, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name},
+        "type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": "{\"auths\":{\"quay.io\":{\"auth\":\"dTpw\"}}}"},
+    })
+}
+
+fn account(namespace: &str, name: &str, secrets: &[&str]) -> Value {
+    let secrets: Vec<Value> = secrets.iter().map(|name| json!({"name": name})).collect();
+    json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": namespace, "name": name}, "imagePullSecrets": secrets,
+    })
+}
+
+fn names<T>(map: &BTreeMap<String, Visible<T>>) -> Vec<(&str, bool)> {
+    map.iter()
+        .map(|(name, seen)| (name.as_str(), matches!(seen, Visible::Seen(Some(_)))))
+        .collect()
+}
+
+#[test]
+fn facts_hold_what_the_templates_need() {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"env": "prod"}}}),
+        account("shop", "builder", &["from-account", "gone"]),
+        account("other", "builder", &["elsewhere"]),
+        secret("shop", "own"),
+        secret("shop", "from-account"),
+        secret("shop", "unused"),
+        secret("other", "elsewhere"),
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}),
+    ];
+    let directory = Directory::from_objects(&objects, Completeness::Partial);
+    let facts = directory.facts(
+        "shop",
+        &[
+            template(&["own", "", "missing"], "builder"),
+            template(&[], "builder"),
+            template(&[], ""),
+        ],
+    );
+    assert_eq!(names(&facts.service_accounts), [("builder", true), ("default", false)]);
+    assert_eq!(
+        names(&facts.secrets),
+        [("from-account", true), ("gone", false), ("missing", false), ("own", true)]
+    );
+    assert_eq!(facts.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["n1"]);
+    assert!(
+        matches!(&facts.namespace, Visible::Seen(Some(namespace)) if namespace.labels == [("env".to_owned(), "prod".to_owned())])
+    );
+    assert!(!facts.complete);
+    let Some(Visible::Seen(Some(own))) = facts.secrets.get("own") else {
+        panic!("{facts:?}")
+    };
+    assert!(matches!(crate::credentials::inspect(own), Contents::Usable(entries) if entries[0].0 == "quay.io"));
+    assert_eq!(directory.facts("nowhere", &[]).namespace, Visible::Seen(None));
+}
+
+#[test]
+fn a_list_of_one_empty_name_inherits_nothing() {
+    let directory = Directory::from_objects(&[account("default", "default", &["regcred"])], Completeness::Complete);
+    let facts = directory.facts("default", &[template(&[""], "default")]);
+    assert!(facts.service_accounts.is_empty() && facts.secrets.is_empty());
+}
+
+#[test]
+fn every_namespace_of_a_complete_set_has_a_default_account() {
+    let directory = Directory::from_objects(&[], Completeness::Complete);
+    let facts = directory.facts("shop", &[template(&[], "default"), template(&[], "builder")]);
+    assert_eq!(names(&facts.service_accounts), [("builder", false), ("default", true)]);
+    assert!(facts.complete);
+}
+
+#[test]
+fn lists_are_flattened_and_the_last_of_a_name_counts() {
+    let mut bare = secret("", "bare");
+    bare.as_object_mut().unwrap().remove("apiVersion");
+    bare.as_object_mut().unwrap().remove("kind");
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "List", "items": [
+            account("default", "a", &["one"]),
+            {"apiVersion": "v1", "kind": "SecretList", "items": [bare]},
+            account("default", "a", &["two"]),
+        ]}),
+        json!({"apiVersion": "external-secrets.io/v1", "kind": "Secret", "metadata": {"name": "foreign"}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "x-"}}),
+        json!(5),
+        json!({"kind": "Secret", "metadata": {"name": "no-version"}}),
+    ];
+    let directory = Directory::from_objects(&objects, Completeness::Complete);
+    let facts = directory.facts(
+        "default",
+        &[template(&[], "a"), template(&["bare", "foreign", "no-version"], "")],
+    );
+    assert_eq!(
+        names(&facts.secrets),
+        [("bare", true), ("foreign", false), ("no-version", false), ("two", false)]
+    );
+}
+
+#[test]
+fn secrets_that_the_api_server_would_refuse_are_told() {
+    let broken = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bad"}, "type": "kubernetes.io/dockercfg", "data": {".dockercfg": "hunter2!"}});
+    let directory = Directory::from_objects(&[json!(1), broken], Completeness::Complete);
+    let expected = Rejected {
+        object: 1,
+        why: "Secret default/bad: its data[.dockercfg] is not base64 (at byte 7)".to_owned(),
+    };
+    assert_eq!(directory.rejected(), [expected]);
+    assert!(!format!("{directory:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_folder_is_read_with_all_its_manifests() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write(
+        "a.yaml",
+        &format!(
+            "---\n{}\n---\n{}\n",
+            secret("shop", "one"),
+            account("shop", "builder", &["one"])
+        ),
+    );
+    write("sub/b.JSON", &format!("{:#}", secret("shop", "two")));
+    write("sub/c.yml", "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n");
+    write("notes.txt", "not: [yaml");
+    write(".hidden/d.yaml", "not: [yaml");
+    let directory = Directory::load(folder.path()).unwrap();
+    let facts = directory.facts("shop", &[template(&["one", "two"], "")]);
+    assert_eq!(names(&facts.secrets), [("one", true), ("two", true)]);
+    assert_eq!(facts.nodes.len(), 1);
+    // One file will do, whatever its name.
+    assert!(Directory::load(&folder.path().join("a.yaml")).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), "a: 1\n---\nb: [\n").unwrap();
+    let bad = "kind: x\n---\n# why\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/dockercfg\nmetadata: {name: s}\ndata: {.dockercfg: '!'}\n";
+    std::fs::write(folder.path().join("b.yaml"), bad).unwrap();
+    std::fs::write(folder.path().join("c.yaml"), b"\xff").unwrap();
+    let error = Directory::load(folder.path()).unwrap_err();
+    let told: Vec<(String, Option<(usize, usize)>)> = error
+        .problems
+        .iter()
+        .map(|problem| {
+            (
+                problem.file.file_name().unwrap().to_string_lossy().into_owned(),
+                problem.place,
+            )
+        })
+        .collect();
+    assert_eq!(
+        told[..2],
+        [("c.yaml".to_owned(), None), ("a.yaml".to_owned(), Some((1, 4)))],
+        "{error}"
+    );
+    assert_eq!(told[2], ("b.yaml".to_owned(), Some((1, 4))), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("b.yaml, document 1, line 4: Secret default/s: its data[.dockercfg] is not base64 (at byte 0)"),
+        "{text}"
+    );
+    let missing = Directory::load(&folder.path().join("nowhere")).unwrap_err();
+    assert!(missing.to_string().contains("nowhere: cannot be read"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_followed_folder_keeps_the_last_good_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.json");
+    let write = |text: String| std::fs::write(&file, text).unwrap();
+    let listed = |directory: &Directory| {
+        names(&directory.facts("shop", &[template(&["one", "two"], "")]).secrets)
+            .iter()
+            .filter(|(_, seen)| *seen)
+            .count()
+    };
+    write(secret("shop", "one").to_string());
+    let shared = Directory::follow(folder.path(), Duration::from_millis(20)).unwrap();
+    assert_eq!(listed(&shared.load()), 1);
+    write("{".to_owned());
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(listed(&shared.load()), 1);
+    write(format!("{}{}", secret("shop", "one"), secret("shop", "two")));
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if listed(&shared.load()) == 2 {
+            return;
+        }
+    }
+    panic!("the change was not noticed");
+}

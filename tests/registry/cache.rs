@@ -1,0 +1,184 @@
+//! One flight, one tenant, and a registry that goes away.
+
+use crate::faulty::{Faulty, Manner, Reply};
+use crate::sample::{error, good, image};
+use crate::support::*;
+use pullgate::verdict::evidence::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// `alice:secret-password`
+const BASIC: &str = "Basic YWxpY2U6c2VjcmV0LXBhc3N3b3Jk";
+
+#[tokio::test]
+async fn one_flight_for_many() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| good(&app, seen).manner(Manner::After(Duration::from_millis(50)))).await;
+    let (registry, metrics) = room(settings());
+    let one = check(&format!("{}/team/app:1", server.host()), &[]);
+    let reviews = (0..20).map(|_| {
+        let (registry, checks) = (registry.clone(), vec![one.clone(), one.clone()]);
+        tokio::spawn(async move { registry.gather(&checks, soon()).await })
+    });
+    for review in futures_util::future::join_all(reviews).await {
+        let outcomes = review.unwrap();
+        assert_eq!(outcomes.len(), 2);
+        assert!(outcomes.iter().all(|outcome| outcome.attempts[0].result.is_ok()));
+    }
+    assert_eq!(server.lines().len(), 3, "{:?}", server.lines());
+    let text = metrics.encode();
+    assert!(text.contains(r#"cache="answers",result="miss"} 1"#), "{text}");
+    assert!(text.contains(r#"cache="answers",result="joined"} 19"#), "{text}");
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_fills_the_cache() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| good(&app, seen).manner(Manner::After(Duration::from_millis(100)))).await;
+    let (registry, _) = room(settings());
+    let one = vec![check(&format!("{}/team/app:1", server.host()), &[])];
+    let leader = tokio::spawn({
+        let (registry, checks) = (registry.clone(), one.clone());
+        async move { registry.gather(&checks, soon()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    leader.abort();
+    let late = registry
+        .gather(&one, tokio::time::Instant::now() + Duration::from_millis(20))
+        .await;
+    let failure = late[0].attempts[0].result.as_ref().unwrap_err();
+    assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Deadline));
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while server.lines().len() < 3 {
+        assert!(std::time::Instant::now() < until, "the look-up goes on without its callers");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    server.forget();
+    // Known by now: even a deadline that has passed is met.
+    let known = registry.gather(&one, tokio::time::Instant::now()).await;
+    assert!(known[0].attempts[0].result.is_ok());
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_learns_from_anothers_credential() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| {
+        if seen.header("authorization") == Some(BASIC) {
+            good(&app, seen)
+        } else {
+            error(401, "UNAUTHORIZED", "who are you").header("WWW-Authenticate", "Basic realm=\"r\"")
+        }
+    })
+    .await;
+    let (registry, _) = room(settings());
+    let name = format!("{}/team/app:1", server.host());
+    let facts = ask(&registry, &name, Some(credential("alice", "secret-password")))
+        .await
+        .unwrap();
+    let anonymous = ask(&registry, &name, None).await.unwrap_err();
+    assert_eq!(anonymous.evidence, Evidence::AuthenticationRequired { at: AuthStage::Basic });
+    let refused = Evidence::CredentialRefused { at: AuthStage::Basic };
+    let mallory = ask(&registry, &name, Some(credential("mallory", "secret-password")))
+        .await
+        .unwrap_err();
+    assert_eq!(mallory.evidence, refused);
+    // Knowing the digest does not help.
+    let by_digest = format!("{}/team/app@{}", server.host(), facts.digest);
+    let mallory = ask(&registry, &by_digest, Some(credential("mallory", "x")))
+        .await
+        .unwrap_err();
+    assert_eq!(mallory.evidence, refused);
+}
+
+#[tokio::test]
+async fn a_registry_that_lies_about_a_digest_learns_nothing() {
+    let app = image("amd64");
+    let (digest, kind) = (app.manifest.digest.clone(), app.manifest.media_type.clone());
+    let honest = Faulty::start(move |seen| good(&app, seen)).await;
+    let liar = Faulty::start(move |seen| match seen.method.as_str() {
+        "HEAD" => Reply::new(200)
+            .header("Content-Type", &kind)
+            .header("Docker-Content-Digest", &digest)
+            .header("Content-Length", "100"),
+        _ => error(404, "MANIFEST_UNKNOWN", "x"),
+    })
+    .await;
+    let (registry, _) = room(settings());
+    ask(&registry, &format!("{}/team/app:1", honest.host()), None).await.unwrap();
+    let failure = ask(&registry, &format!("{}/team/app:1", liar.host()), None)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.evidence, Evidence::ContentInvalid(ContentFault::DigestWrong));
+}
+
+#[tokio::test]
+async fn content_is_read_once() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| {
+        let mut seen = seen.clone();
+        seen.path = seen.path.replace("manifests/stable", "manifests/1");
+        good(&app, &seen)
+    })
+    .await;
+    let (registry, _) = room(settings());
+    let first = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
+    server.forget();
+    let second = ask(&registry, &format!("{}/team/app:stable", server.host()), None)
+        .await
+        .unwrap();
+    assert_eq!(first, second);
+    assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/stable"]);
+}
+
+#[tokio::test]
+async fn not_found_is_soon_forgotten() {
+    let app = image("amd64");
+    let pushed = Arc::new(AtomicBool::new(false));
+    let there = Arc::clone(&pushed);
+    let server = Faulty::start(move |seen| {
+        if there.load(Ordering::SeqCst) {
+            good(&app, seen)
+        } else {
+            error(404, "NAME_UNKNOWN", "no such repository")
+        }
+    })
+    .await;
+    let (registry, _) = room(settings());
+    let name = format!("{}/team/app:1", server.host());
+    ask(&registry, &name, None).await.unwrap_err();
+    let asked = server.lines().len();
+    ask(&registry, &name, None).await.unwrap_err();
+    assert_eq!(server.lines().len(), asked, "a burst asks once");
+    pushed.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    ask(&registry, &name, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn many_hosts_at_once() {
+    let slow = Faulty::start(|_| Reply::new(200).manner(Manner::Silence)).await;
+    let app = image("amd64");
+    let quick = Faulty::start(move |seen| good(&app, seen)).await;
+    let (registry, _) = room(settings());
+    let mut checks: Vec<_> = (0..40)
+        .map(|n| check(&format!("{}/team/app:{n}", slow.host()), &[]))
+        .collect();
+    checks.push(check(&format!("{}/team/app:1", quick.host()), &[]));
+    let started = std::time::Instant::now();
+    let outcomes = registry
+        .gather(&checks, tokio::time::Instant::now() + Duration::from_millis(1500))
+        .await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(
+        outcomes[40].attempts[0].result.is_ok(),
+        "one slow registry does not slow another"
+    );
+    assert!(slow.seen().len() <= 16, "{}", slow.seen().len());
+    for outcome in &outcomes[..40] {
+        let failure = outcome.attempts[0].result.as_ref().unwrap_err();
+        assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Deadline));
+    }
+}

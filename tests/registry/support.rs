@@ -1,0 +1,85 @@
+//! Asking, and what to expect.
+
+use pullgate::credentials::{Credential, Hidden, Source};
+use pullgate::image::Reference;
+use pullgate::registry::{Check, Depth, Offer, Outcome, Reach, Registry, Settings};
+use pullgate::telemetry::Metrics;
+use pullgate::verdict::{Evidence, Failure, ImageFacts};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Settings that reach loopback and give up after a few seconds.
+pub fn settings() -> Settings {
+    Settings {
+        reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
+        look_up_limit: Duration::from_secs(4),
+        ..Settings::default()
+    }
+}
+
+/// A registry room of our own, with its metrics.
+pub fn room(settings: Settings) -> (Registry, Metrics) {
+    let metrics = Metrics::new();
+    (Registry::new(settings, metrics.clone()).unwrap(), metrics)
+}
+
+pub fn credential(user: &str, password: &str) -> Credential {
+    Credential {
+        username: Hidden::new(user),
+        password: Hidden::new(password),
+        identity_token: Hidden::default(),
+    }
+}
+
+pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
+    Check {
+        reference: Reference::parse(reference).unwrap(),
+        credentials: credentials
+            .iter()
+            .map(|(name, credential)| Offer {
+                credential: credential.clone(),
+                source: Source::Secret((*name).to_owned()),
+            })
+            .collect(),
+        depth: Depth::Manifest,
+    }
+}
+
+pub fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+/// One check, all its attempts.
+pub async fn outcome(registry: &Registry, check: Check) -> Outcome {
+    let mut outcomes = registry.gather(&[check], soon()).await;
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
+/// The last attempt with one credential or none.
+pub async fn ask(registry: &Registry, reference: &str, credential: Option<Credential>) -> Result<ImageFacts, Failure> {
+    let credentials: Vec<(&str, Credential)> = credential.into_iter().map(|c| ("pull", c)).collect();
+    let mut outcome = outcome(registry, check(reference, &credentials)).await;
+    outcome.attempts.pop().unwrap().result
+}
+
+/// Asks with a fresh room, and expects a failure.
+pub async fn fails(reference: &str, credential: Option<Credential>) -> Failure {
+    let (registry, _) = room(settings());
+    ask(&registry, reference, credential).await.expect_err("a failure")
+}
+
+/// Asks anonymously with a fresh room, and expects this evidence.
+pub async fn expect(reference: &str, evidence: Evidence) -> Failure {
+    let failure = fails(reference, None).await;
+    assert_eq!(failure.evidence, evidence, "{failure:?}");
+    failure
+}
+
+/// No part of a failure shows any of these.
+pub fn assert_silent(failure: &Failure, secrets: &[&str]) {
+    let shown = format!("{failure:?}");
+    for secret in secrets {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
