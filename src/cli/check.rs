@@ -1,8 +1,7 @@
 //! `pullgate check`: the same engine in CI (DESIGN 4).
 
 use super::{DENIED, WRONG, complain, engine, say};
-use crate::cluster::Cluster;
-use crate::cluster::directory::{Completeness, Directory};
+use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live};
 use crate::gate::Gate;
@@ -65,6 +64,15 @@ pub struct Args {
     /// This user's home
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
+    /// Take facts from the cluster of the kubeconfig; the given manifests stand before them
+    #[arg(long)]
+    cluster: bool,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "C", requires = "cluster")]
+    context: Option<String>,
+    /// The kubeconfig [default: the usual one]
+    #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
+    kubeconfig: Option<PathBuf>,
     /// How to print the report
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -108,6 +116,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         usual_docker_config,
         home,
         no_color,
+        cluster,
+        context,
+        kubeconfig,
         output,
         fail_on,
         deadline,
@@ -131,16 +142,32 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let metrics = Metrics::new();
     let mut engine = engine::build(&settings, Face::Check, Admission::StillToCome, &metrics)?;
-    engine.settings.platforms = platforms(&platform, &settings)?;
+    if let Some(platforms) = platforms(&platform)? {
+        engine.settings.platforms = Platforms::Exactly(platforms);
+    } else if engine.settings.platforms == Platforms::Guess && !cluster {
+        let usual = Platform {
+            os: "linux".to_owned(),
+            architecture: "amd64".to_owned(),
+            ..Platform::default()
+        };
+        engine.settings.platforms = Platforms::Default(vec![usual]);
+    }
     match docker_config {
         Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_config(&folder.join("config.json"))?),
-        // A user's own login proves nothing about a set that is said to be everything.
-        None if complete => {}
+        // A user's own login proves nothing about a cluster, or a set that is said to be everything.
+        None if complete || cluster => {}
         None => engine.settings.stand_in = Arc::new(engine::usual_docker_config(usual_folder)),
     }
-    let gate = Gate::new(Live::new(engine), Cluster::Manifests(Arc::new(directory)));
-
     let deadline = Instant::now() + deadline;
+    let facts = if cluster {
+        let cluster = engine::connect(kubeconfig, context, &settings).await?;
+        cluster.wait_synced(deadline).await;
+        Cluster::layered(directory, cluster)
+    } else {
+        Cluster::from(directory)
+    };
+    let gate = Gate::new(Live::new(engine), facts);
+
     let mut entries = judge_manifests(&gate, &manifests, deadline).await;
     entries.extend(judge_images(&gate, &image, &namespace, deadline).await);
     print(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
@@ -150,21 +177,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(exit(&entries, fail_on, &manifests.errors))
 }
 
-fn platforms(given: &[String], settings: &config::Settings) -> anyhow::Result<Platforms> {
+fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
     if given.is_empty() {
-        let usual = || Platform {
-            os: "linux".to_owned(),
-            architecture: "amd64".to_owned(),
-            ..Platform::default()
-        };
-        return Ok(Platforms::Default(
-            settings.default_platforms.clone().unwrap_or_else(|| vec![usual()]),
-        ));
+        return Ok(None);
     }
     let parsed: Result<Vec<Platform>, String> = given.iter().map(|text| Platform::parse(text)).collect();
-    parsed
-        .map(Platforms::Exactly)
-        .map_err(|why| anyhow::anyhow!("--platform: {why}"))
+    parsed.map(Some).map_err(|why| anyhow::anyhow!("--platform: {why}"))
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {

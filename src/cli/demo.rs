@@ -4,8 +4,7 @@ mod cases;
 mod registry;
 
 use super::{engine, say};
-use crate::cluster::Cluster;
-use crate::cluster::directory::{Completeness, Directory};
+use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::{Face, Live, Settings};
 use crate::gate::Gate;
 use crate::plan::Admission;
@@ -19,7 +18,6 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one review of the demo may take.
@@ -100,7 +98,7 @@ impl Stage {
         let objects = cases::cluster(sample);
         let directory = Directory::from_objects(objects.iter(), Completeness::Complete);
         let engine = engine::build(&settings, Face::Serve, Admission::HasRun, &metrics)?;
-        let gate = Gate::new(Live::new(engine), Cluster::Manifests(Arc::new(directory)));
+        let gate = Gate::new(Live::new(engine), Cluster::from(directory));
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let generated = tls::generate(&names, LIFETIME)?;
         let certificate = Certificate::from_pem(generated.certificate.as_bytes(), generated.key.as_bytes(), metrics.clone())?;

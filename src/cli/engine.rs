@@ -1,6 +1,7 @@
 //! From settings to the engine that a command needs.
 
-use crate::config::{Face, Settings};
+use crate::cluster::{Cluster, Options, SecretsAccess};
+use crate::config::{Face, SecretAccess, Settings};
 use crate::credentials::{Credential, Hidden, parse_docker_config};
 use crate::gate::Engine;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
@@ -34,6 +35,25 @@ pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metri
             admission,
             exempt_annotations: settings.exempt_annotations.clone(),
         },
+    })
+}
+
+/// Connects to a cluster; does not wait for it.
+pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>, settings: &Settings) -> anyhow::Result<Cluster> {
+    let secrets = match settings.secret_access {
+        SecretAccess::Cluster => SecretsAccess::Cluster,
+        SecretAccess::None => SecretsAccess::None,
+        // By name either way; where no Role allows it, the API server says so.
+        SecretAccess::Get | SecretAccess::Namespaces => SecretsAccess::Get,
+    };
+    let options = Options {
+        kubeconfig,
+        context,
+        secrets,
+    };
+    Cluster::connect(&options).await.map_err(|error| {
+        tracing::debug!(?error, "no cluster");
+        anyhow::anyhow!("{error}")
     })
 }
 

@@ -1,7 +1,7 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
 use super::{certs, engine};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Directory};
 use crate::config::{Face, Live, Settings, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
@@ -175,7 +175,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
         None => Settings::default(),
     };
-    let cluster = engine::cluster(&source, &settings).await?;
+    // Signals count from here on: a kubeconfig may name a helper that takes its time.
+    let mut stop = Box::pin(stop);
+    let cluster = tokio::select! {
+        cluster = cluster(source, &settings) => cluster?,
+        () = &mut stop => return Ok(ExitCode::SUCCESS),
+    };
     let (reviewer, apply) = wire(&settings, cluster.clone(), &metrics, deadline)?;
     if let Some(file) = config {
         background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
@@ -194,7 +199,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         listen,
         metrics_listen,
         certificate,
-        readiness: Readiness::default().with("cluster", move || cluster.ready()),
+        readiness: readiness(cluster),
         metrics,
         limits: Limits {
             // Behind the reviewer's own deadline: 503 is for reviews that missed it.
@@ -218,6 +223,36 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Puts new settings to work, or says why they cannot be.
 type Apply = Box<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+
+/// Where facts come from.
+async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster> {
+    match source {
+        Source::Nothing => Ok(Cluster::Absent),
+        Source::Folder(folder) => Ok(Cluster::Manifests(Directory::watch(&folder)?)),
+        Source::InCluster => engine::connect(None, None, settings).await,
+        Source::Kubeconfig(file) => engine::connect(Some(file), None, settings).await,
+    }
+}
+
+/// What `/readyz` asks beside the certificate: that every watch had its first list.
+fn readiness(cluster: Cluster) -> Readiness {
+    Readiness::default().with("cluster", move || {
+        let waiting: Vec<String> = cluster
+            .ready()
+            .into_iter()
+            .filter(|watch| !watch.synced)
+            .map(|watch| match watch.note {
+                Some(note) => format!("{} ({note})", watch.what),
+                None => watch.what.to_owned(),
+            })
+            .collect();
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("waiting for the first list of {}", waiting.join(", ")))
+        }
+    })
+}
 
 /// Builds the gate: what answers a review, and what replaces the settings while serving.
 fn wire(settings: &Settings, cluster: Cluster, metrics: &Metrics, deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
