@@ -153,7 +153,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         engine.settings.platforms = Platforms::Default(vec![usual]);
     }
     match docker_config {
-        Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_config(&folder.join("config.json"))?),
+        Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_folder(&folder)?),
         // A user's own login proves nothing about a cluster, or a set that is said to be everything.
         None if complete || cluster => {}
         None => engine.settings.stand_in = Arc::new(engine::usual_docker_config(usual_folder)),

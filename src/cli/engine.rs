@@ -63,6 +63,16 @@ pub(super) fn docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credenti
     parse(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
 }
 
+/// The docker config of a folder, which may have none, as docker has it.
+pub(super) fn docker_folder(folder: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
+    let file = folder.join("config.json");
+    if file.exists() {
+        return docker_config(&file);
+    }
+    anyhow::ensure!(folder.is_dir(), "--docker-config: {} is no folder", folder.display());
+    Ok(Vec::new())
+}
+
 fn parse(bytes: &[u8]) -> Result<Vec<(String, Credential)>, String> {
     let mut entries = parse_docker_config(bytes).map_err(|error| match error.entry {
         Some(entry) => format!("{} (entry \"{entry}\")", error.text),

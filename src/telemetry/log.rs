@@ -19,8 +19,9 @@ pub enum Format {
 /// Which events are logged when no filter is given, from how often `-v` stands on the command line.
 pub fn default_filter(verbosity: u8) -> &'static str {
     match verbosity {
-        0 => "info",
-        1 => "info,pullgate=debug",
+        // What the verifier says of a registry's certificate is in the finding.
+        0 => "info,rustls_platform_verifier=off",
+        1 => "info,rustls_platform_verifier=off,pullgate=debug",
         _ => "debug,pullgate=trace",
     }
 }
