@@ -1,14 +1,23 @@
 //! The only room that talks to the API server. It turns objects into compact facts on arrival and hands out one consistent
 //! view a review. Two real sources (a watched cluster, a folder of manifests) and none.
 
+mod connect;
 mod convert;
 mod directory;
 pub mod facts;
+mod raw;
+mod reader;
+mod store;
+mod watch;
 
+pub use connect::{ConnectError, Options};
 pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
+pub use watch::{SecretsAccess, Watched};
 
 use crate::workload::Template;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Where facts about the cluster come from. Cheap to clone.
@@ -16,6 +25,10 @@ use tokio::time::Instant;
 pub enum Cluster {
     /// No cluster: everything but the built-in defaults is hidden.
     Absent,
+    /// Manifests, which may be followed.
+    Manifests(Arc<ArcSwap<Directory>>),
+    /// An API server.
+    Watched(Watched),
 }
 
 /// An object to read again, because a finding would rest on it.
@@ -29,11 +42,40 @@ pub enum Object {
     Secret(String),
 }
 
+/// How far one watch is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// `nodes`, `namespaces`, `serviceaccounts`, `secrets`.
+    pub what: &'static str,
+    /// Whether its first list has ended, well or refused: reviews need not wait for more.
+    pub synced: bool,
+    /// What stands in the way, or what may not be read; a clause.
+    pub note: Option<String>,
+}
+
+impl From<Directory> for Cluster {
+    fn from(directory: Directory) -> Self {
+        Self::Manifests(Arc::new(ArcSwap::from_pointee(directory)))
+    }
+}
+
 impl Cluster {
+    /// Finds the API server and starts watching. Does not wait for it: [`Self::ready`] tells how far it is.
+    ///
+    /// # Errors
+    /// When there are no usable settings.
+    pub async fn connect(options: &Options) -> Result<Self, ConnectError> {
+        connect::connect(options).await.map(Self::Watched)
+    }
+
     /// What a review of `templates` in `namespace` needs: nodes, the namespace, each template's service account (for templates
     /// that list no pull secret) and the pull secrets that those and the templates list. What cannot be read by `deadline` is hidden.
-    pub async fn facts(&self, _namespace: &str, _templates: &[Template], _deadline: Instant) -> Facts {
-        todo!()
+    pub async fn facts(&self, namespace: &str, templates: &[Template], deadline: Instant) -> Facts {
+        match self {
+            Self::Absent => absent(templates),
+            Self::Manifests(directory) => directory.load().facts(namespace, templates),
+            Self::Watched(watched) => watched.facts(namespace, templates, deadline).await,
+        }
     }
 
     /// The same, with `objects` read afresh from the API server (read your writes: DESIGN 6): one `get` each, single flight, 2 s at
@@ -41,11 +83,49 @@ impl Cluster {
     pub async fn reread(
         &self,
         facts: &Facts,
-        _namespace: &str,
-        _templates: &[Template],
-        _objects: &[Object],
-        _deadline: Instant,
+        namespace: &str,
+        templates: &[Template],
+        objects: &[Object],
+        deadline: Instant,
     ) -> Facts {
-        facts.clone()
+        match self {
+            Self::Absent | Self::Manifests(_) => facts.clone(),
+            Self::Watched(watched) => watched.reread(facts, namespace, templates, objects, deadline).await,
+        }
+    }
+
+    /// How far each watch is; empty where nothing is watched.
+    pub fn ready(&self) -> Vec<Readiness> {
+        match self {
+            Self::Absent | Self::Manifests(_) => Vec::new(),
+            Self::Watched(watched) => watched.ready(),
+        }
+    }
+
+    /// Waits until every watch is synced (see [`Readiness::synced`]), at most until `deadline`. Tells whether they are.
+    pub async fn wait_synced(&self, deadline: Instant) -> bool {
+        match self {
+            Self::Absent | Self::Manifests(_) => true,
+            Self::Watched(watched) => watched.wait_synced(deadline).await,
+        }
+    }
+}
+
+/// Facts where there is no cluster: what the templates themselves list is known by name only.
+fn absent(templates: &[Template]) -> Facts {
+    let why = || "pullgate runs without a cluster".to_owned();
+    let service_accounts = facts::wanted_service_accounts(templates)
+        .into_iter()
+        .map(|name| (name, Visible::Hidden(why())))
+        .collect();
+    Facts {
+        nodes: Arc::default(),
+        namespace: Visible::Hidden(why()),
+        secrets: facts::wanted_secrets(templates, &service_accounts)
+            .into_iter()
+            .map(|name| (name, Visible::Hidden(why())))
+            .collect(),
+        service_accounts,
+        complete: false,
     }
 }

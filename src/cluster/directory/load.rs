@@ -105,6 +105,7 @@ impl Directory {
                 });
             }
         }
+        problems.sort_by(|a, b| (&a.file, a.place).cmp(&(&b.file, b.place)));
         if problems.is_empty() {
             Ok(directory)
         } else {

@@ -1,0 +1,137 @@
+//! Single objects, read by `get`: single flight, two seconds at most, remembered for a while. The reading runs as a task of its own,
+//! so that a caller that goes away costs the others nothing.
+
+use super::convert;
+use super::facts::Visible;
+use super::store::Convert;
+use super::watch::{Kind, Trouble};
+use kube::Client;
+use moka::future::Cache;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest wait for one answer, and the age up to which any answer is as good as new (DESIGN 6).
+pub(super) const FRESH: Duration = Duration::from_secs(2);
+/// The age up to which an object that was there may be used without asking again.
+pub(super) const KEPT: Duration = Duration::from_secs(30);
+/// Answers remembered, by rough size in bytes.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// Reads objects of one kind.
+pub(super) struct Reader<T> {
+    kind: Kind,
+    client: Client,
+    convert: Convert<T>,
+    trouble: Arc<Trouble>,
+    /// By namespace and name.
+    answers: Cache<(String, String), Answer<T>>,
+}
+
+#[derive(Clone)]
+struct Answer<T> {
+    /// When the question was asked: what it shows may be as old as that.
+    asked: Instant,
+    seen: Visible<T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Reader<T> {
+    pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, trouble: Arc<Trouble>) -> Arc<Self> {
+        let answers = Cache::builder()
+            .max_capacity(MAX_BYTES)
+            .weigher(move |(namespace, name): &(String, String), answer: &Answer<T>| {
+                let size = match &answer.seen {
+                    Visible::Seen(Some(object)) => weigh(object),
+                    Visible::Seen(None) => 0,
+                    Visible::Hidden(why) => why.len(),
+                };
+                u32::try_from(200 + namespace.len() + name.len() + size).unwrap_or(u32::MAX)
+            })
+            .time_to_live(KEPT)
+            .build();
+        Arc::new(Self {
+            kind,
+            client,
+            convert,
+            trouble,
+            answers,
+        })
+    }
+
+    /// The object, as it was at most `max_age` ago (what was absent or hidden: at most [`FRESH`] ago). `deadline` bounds the wait only:
+    /// the reading goes on and its answer is kept.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        namespace: &str,
+        name: &str,
+        max_age: Duration,
+        deadline: tokio::time::Instant,
+    ) -> Visible<T> {
+        let possible = match self.kind {
+            Kind::Node | Kind::Namespace => namespace.is_empty(),
+            Kind::ServiceAccount | Kind::Secret => convert::is_name(namespace),
+        };
+        if !possible || !convert::is_name(name) {
+            return Visible::Seen(None);
+        }
+        let is_stale = move |answer: &Answer<T>| {
+            let max_age = if matches!(answer.seen, Visible::Seen(Some(_))) {
+                max_age
+            } else {
+                FRESH
+            };
+            answer.asked.elapsed() >= max_age
+        };
+        let key = (namespace.to_owned(), name.to_owned());
+        if let Some(answer) = self.answers.get(&key).await
+            && !is_stale(&answer)
+        {
+            return answer.seen;
+        }
+        let reader = Arc::clone(self);
+        let flight = tokio::spawn(async move {
+            let load = reader.load(key.0.clone(), key.1.clone());
+            reader
+                .answers
+                .entry(key)
+                .or_insert_with_if(load, is_stale)
+                .await
+                .into_value()
+                .seen
+        });
+        match tokio::time::timeout_at(deadline, flight).await {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(_)) => Visible::Hidden(format!("{} could not be read", self.kind.singular())),
+            Err(_) => Visible::Hidden(format!("there was no time left to read {}", self.kind.singular())),
+        }
+    }
+
+    async fn load(&self, namespace: String, name: String) -> Answer<T> {
+        let asked = Instant::now();
+        let plural = self.kind.plural();
+        let path = match namespace.as_str() {
+            "" => format!("/api/v1/{plural}/{name}"),
+            namespace => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
+        };
+        // As text: the client logs what it cannot read, and this may be a Secret.
+        let ask = async {
+            let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+            self.client.request_text(request).await
+        };
+        let seen = match tokio::time::timeout(FRESH, ask).await {
+            Ok(Ok(text)) => match serde_json::from_str(&text).ok().as_ref().and_then(self.convert) {
+                Some(fact) => Visible::Seen(Some(fact)),
+                None => Visible::Hidden(format!("{} could not be read", self.kind.singular())),
+            },
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => Visible::Seen(None),
+            Ok(Err(error)) => Visible::Hidden(self.trouble.explain(self.kind, &error).clause),
+            Err(_) => Visible::Hidden(self.trouble.no_answer(self.kind)),
+        };
+        Answer { asked, seen }
+    }
+}
+
+impl<T> std::fmt::Debug for Reader<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

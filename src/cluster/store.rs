@@ -1,0 +1,254 @@
+//! One kind of object, watched: a list, then its changes, reduced to facts on arrival. It never ends. While the API server is away the
+//! last snapshot stays; an object that cannot be read is left out and does not break the stream.
+
+use super::raw::Raw;
+use super::watch::{Kind, Trouble};
+use futures_util::{Stream, StreamExt as _, pin_mut};
+use kube::runtime::watcher::{self, Event};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// The first wait after an error; doubled at each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The wait after a refusal: somebody has to change a role first.
+const REFUSED_WAIT: Duration = Duration::from_secs(30);
+/// Snapshots of up to so many objects are built at every change.
+const SMALL: usize = 500;
+/// Larger ones at most this often.
+const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
+
+/// How far a store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The first list has not ended; the last trouble, as a clause.
+    Starting(Option<String>),
+    /// It holds what the API server has shown.
+    Ready,
+    /// The API server refuses to list; a clause.
+    Refused(String),
+}
+
+/// The objects of a namespace (or of the cluster) by name.
+type Objects<T> = HashMap<String, HashMap<String, T>>;
+
+/// Objects of one kind by namespace and name; cluster-scoped ones stand under the empty namespace.
+pub(super) struct Store<T> {
+    kind: Kind,
+    state: RwLock<State<T>>,
+    phase: watch::Sender<Phase>,
+}
+
+struct State<T> {
+    objects: Objects<T>,
+    snapshot: Arc<Vec<T>>,
+    /// When the snapshot was built; `None` when nothing has been listed since.
+    built: Option<Instant>,
+    /// Whether objects have changed since.
+    dirty: bool,
+}
+
+/// Reads an object; `None` leaves it out.
+pub(super) type Convert<T> = fn(&Value) -> Option<T>;
+
+impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
+    pub(super) fn new(kind: Kind) -> Arc<Self> {
+        let state = State {
+            objects: HashMap::new(),
+            snapshot: Arc::default(),
+            built: None,
+            dirty: false,
+        };
+        Arc::new(Self {
+            kind,
+            state: RwLock::new(state),
+            phase: watch::Sender::new(Phase::Starting(None)),
+        })
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// Waits until the first list has ended, well or refused.
+    pub(super) async fn synced(&self) {
+        // The sender lives in `self`, so this cannot fail.
+        let _ = self
+            .phase
+            .subscribe()
+            .wait_for(|phase| !matches!(phase, Phase::Starting(_)))
+            .await;
+    }
+
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<T> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.objects.get(namespace)?.get(name).cloned()
+    }
+
+    /// All objects. Of a large set it may be a second old.
+    pub(super) fn snapshot(&self) -> Arc<Vec<T>> {
+        {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            if !state.is_due() {
+                return Arc::clone(&state.snapshot);
+            }
+        }
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.is_due() {
+            state.snapshot = Arc::new(state.objects.values().flat_map(HashMap::values).cloned().collect());
+            state.built = Some(Instant::now());
+            state.dirty = false;
+        }
+        Arc::clone(&state.snapshot)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Objects<T>) -> Changed) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        match change(&mut state.objects) {
+            Changed::Nothing => {}
+            Changed::Some => state.dirty = true,
+            Changed::All => {
+                state.dirty = true;
+                state.built = None;
+            }
+        }
+    }
+
+    /// Follows a watch for ever.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        events: impl Stream<Item = watcher::Result<Event<Raw>>> + Send,
+        convert: Convert<T>,
+        trouble: Arc<Trouble>,
+    ) {
+        let mut listed: Objects<T> = HashMap::new();
+        let mut wait = FIRST_WAIT;
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitApply(object)) => {
+                    if let Some((namespace, name, Some(fact))) = self.read(&object, convert) {
+                        listed.entry(namespace).or_default().insert(name, fact);
+                    }
+                }
+                Ok(Event::InitDone) => {
+                    let listed = std::mem::take(&mut listed);
+                    self.change(|objects| {
+                        *objects = listed;
+                        Changed::All
+                    });
+                    self.phase.send_replace(Phase::Ready);
+                    wait = FIRST_WAIT;
+                }
+                Ok(Event::Apply(object)) => {
+                    let Some((namespace, name, fact)) = self.read(&object, convert) else {
+                        continue;
+                    };
+                    self.change(|objects| {
+                        match fact {
+                            Some(fact) => {
+                                if objects.get(&namespace).and_then(|names| names.get(&name)) == Some(&fact) {
+                                    return Changed::Nothing;
+                                }
+                                objects.entry(namespace).or_default().insert(name, fact);
+                            }
+                            // It was readable before and is not now: what we held is no longer true.
+                            None => {
+                                if let Some(names) = objects.get_mut(&namespace) {
+                                    names.remove(&name);
+                                }
+                            }
+                        }
+                        Changed::Some
+                    });
+                    wait = FIRST_WAIT;
+                }
+                Ok(Event::Delete(object)) => {
+                    self.change(|objects| {
+                        if let Some(names) = objects.get_mut(object.namespace()) {
+                            names.remove(object.name());
+                            if names.is_empty() {
+                                objects.remove(object.namespace());
+                            }
+                        }
+                        Changed::Some
+                    });
+                    wait = FIRST_WAIT;
+                }
+                Err(error) => {
+                    let refused = self.note(&error, &trouble);
+                    tokio::time::sleep(if refused { REFUSED_WAIT } else { jittered(wait) }).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Notes an error. Tells whether the API server has refused.
+    fn note(&self, error: &watcher::Error, trouble: &Trouble) -> bool {
+        let cause = match error {
+            watcher::Error::InitialListFailed(cause)
+            | watcher::Error::WatchStartFailed(cause)
+            | watcher::Error::WatchFailed(cause) => trouble.explain(self.kind, cause),
+            // 410: the watch was away for too long and lists again.
+            watcher::Error::WatchError(status) if status.code == 410 => return false,
+            watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => {
+                trouble.other(self.kind, error);
+                return false;
+            }
+        };
+        self.phase.send_if_modified(|phase| {
+            let next = match (&*phase, cause.refused) {
+                (Phase::Ready, _) | (Phase::Refused(_), false) => return false,
+                (Phase::Starting(_) | Phase::Refused(_), true) => Phase::Refused(cause.clause.clone()),
+                (Phase::Starting(_), false) => Phase::Starting(Some(cause.clause.clone())),
+            };
+            *phase = next;
+            true
+        });
+        cause.refused
+    }
+
+    /// Namespace, name and fact of an object; `None` for one without a name.
+    fn read(&self, object: &Raw, convert: Convert<T>) -> Option<(String, String, Option<T>)> {
+        let (namespace, name) = (object.namespace(), object.name());
+        // The conversions cannot panic. If one does all the same, it costs this object, not the watch.
+        let fact = std::panic::catch_unwind(AssertUnwindSafe(|| convert(&object.value))).unwrap_or_else(|_| {
+            tracing::error!(kind = self.kind.plural(), %namespace, %name, "an object could not be read and is left out");
+            None
+        });
+        (!name.is_empty()).then(|| (namespace.to_owned(), name.to_owned(), fact))
+    }
+}
+
+/// What a change has touched.
+enum Changed {
+    Nothing,
+    Some,
+    All,
+}
+
+impl<T> State<T> {
+    fn is_due(&self) -> bool {
+        let old = self.built.is_none_or(|built| built.elapsed() >= SNAPSHOT_AGE);
+        self.dirty && (old || self.snapshot.len() <= SMALL)
+    }
+}
+
+/// Between half and all of a wait, so that replicas do not come back in step.
+fn jittered(wait: Duration) -> Duration {
+    let nanos = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_nanos());
+    wait / 2 + (wait / 2).mul_f64(f64::from(nanos % 1_000) / 1_000.0)
+}

@@ -1,0 +1,487 @@
+//! A cluster behind an API server: nodes, service accounts and namespaces watched, pull secrets read by name (or watched by type), and
+//! single objects read again before a finding rests on them.
+
+use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use super::raw::Raw;
+use super::reader::{FRESH, KEPT, Reader};
+use super::store::{Phase, Store};
+use super::{Object, Readiness, convert};
+use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
+use crate::workload::{Node, Template};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use kube::Client;
+use kube::api::{Api, ApiResource};
+use kube::runtime::watcher;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// Secrets read for one review; nobody lists more, and each is a request.
+const MAX_SECRETS: usize = 100;
+/// Requests in flight for one review.
+const AT_ONCE: usize = 8;
+/// A watch is renewed after so many seconds, so a connection that died in silence is noticed.
+pub(super) const WATCH_SECONDS: u32 = 120;
+/// The same trouble is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// How pull secrets are read (`secrets.access`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecretsAccess {
+    /// By name, when an object lists them: needs `get` only.
+    #[default]
+    Get,
+    /// Listed and watched in all namespaces, the two pull secret types only.
+    Cluster,
+    /// Not at all.
+    None,
+}
+
+/// A kind of object that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Node,
+    Namespace,
+    ServiceAccount,
+    Secret,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// As in a URL and in a role.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Node => "nodes",
+            Self::Namespace => "namespaces",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::Secret => "secrets",
+        }
+    }
+
+    /// What cannot be read, in a clause about one review.
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Node => "the nodes",
+            Self::Namespace => "the namespace",
+            Self::ServiceAccount => "the service account",
+            Self::Secret => "the pull secret",
+        }
+    }
+
+    fn many(self) -> &'static str {
+        match self {
+            Self::Node => "Nodes",
+            Self::Namespace => "Namespaces",
+            Self::ServiceAccount => "ServiceAccounts",
+            Self::Secret => "Secrets",
+        }
+    }
+
+    pub(super) fn resource(self) -> ApiResource {
+        ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: self.name().to_owned(),
+            plural: self.plural().to_owned(),
+        }
+    }
+}
+
+/// Why something could not be read.
+pub(super) struct Cause {
+    /// Whether the API server has refused it (401, 403): asking again soon is of no use.
+    pub(super) refused: bool,
+    /// A clause; names nothing that the review does not.
+    pub(super) clause: String,
+}
+
+/// Turns errors of the client into clauses, and logs them now and then.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    logged: Mutex<HashMap<(Kind, &'static str), Instant>>,
+}
+
+impl Trouble {
+    pub(super) fn explain(&self, kind: Kind, error: &kube::Error) -> Cause {
+        let (class, refused, clause) = match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                let place = match kind {
+                    Kind::Node | Kind::Namespace => "",
+                    Kind::ServiceAccount | Kind::Secret => " in this namespace",
+                };
+                ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))
+            }
+            kube::Error::Api(status) if status.code == 401 => (
+                "unauthorized",
+                true,
+                "the API server does not accept pullgate's identity".to_owned(),
+            ),
+            // A body that is JSON and no Status leaves no code.
+            kube::Error::Api(status) if status.code == 0 => (
+                "status",
+                false,
+                format!("the API server answered with an error when asked for {}", kind.many()),
+            ),
+            kube::Error::Api(status) => (
+                "status",
+                false,
+                format!("the API server answered {} when asked for {}", status.code, kind.many()),
+            ),
+            _ => (
+                "transport",
+                false,
+                format!("the API server could not be asked for {}", kind.many()),
+            ),
+        };
+        self.log(kind, class, error);
+        Cause { refused, clause }
+    }
+
+    pub(super) fn no_answer(&self, kind: Kind) -> String {
+        self.log(kind, "silence", &"no answer in time");
+        format!("the API server did not answer in time when asked for {}", kind.many())
+    }
+
+    pub(super) fn other(&self, kind: Kind, error: &watcher::Error) {
+        self.log(kind, "watch", error);
+    }
+
+    fn log(&self, kind: Kind, class: &'static str, error: &dyn fmt::Display) {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged
+            .get(&(kind, class))
+            .is_none_or(|last| now.duration_since(*last) >= LOG_EVERY)
+        {
+            logged.insert((kind, class), now);
+            tracing::warn!(kind = kind.plural(), class, %error, "cannot read from the API server");
+        }
+    }
+}
+
+/// Cheap to clone; the watches end with the last clone.
+#[derive(Clone)]
+pub struct Watched(Arc<Inner>);
+
+struct Inner {
+    nodes: Arc<Store<Node>>,
+    namespaces: Arc<Store<Namespace>>,
+    service_accounts: Arc<Store<ServiceAccount>>,
+    /// One store a type; empty unless [`SecretsAccess::Cluster`].
+    secrets: Vec<Arc<Store<PullSecret>>>,
+    access: SecretsAccess,
+    read_namespace: Arc<Reader<Namespace>>,
+    read_service_account: Arc<Reader<ServiceAccount>>,
+    read_secret: Arc<Reader<PullSecret>>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched")
+            .field("access", &self.0.access)
+            .finish_non_exhaustive()
+    }
+}
+
+fn named_namespace(object: &serde_json::Value) -> Option<Namespace> {
+    Some(convert::namespace(object))
+}
+
+fn named_account(object: &serde_json::Value) -> Option<ServiceAccount> {
+    Some(convert::service_account(object))
+}
+
+fn named_secret(object: &serde_json::Value) -> Option<PullSecret> {
+    convert::secret(object).ok()
+}
+
+fn named_node(object: &serde_json::Value) -> Option<Node> {
+    Some(Node::from_json(object))
+}
+
+impl Watched {
+    /// Starts the watches. Must be called within a tokio runtime.
+    pub fn start(client: &Client, access: SecretsAccess) -> Self {
+        let trouble = Arc::new(Trouble::default());
+        let mut tasks = Vec::new();
+        let nodes = Store::new(Kind::Node);
+        let namespaces = Store::new(Kind::Namespace);
+        let service_accounts = Store::new(Kind::ServiceAccount);
+        tasks.push(follow(client, &nodes, None, named_node, &trouble));
+        tasks.push(follow(client, &namespaces, None, named_namespace, &trouble));
+        tasks.push(follow(client, &service_accounts, None, named_account, &trouble));
+        let types: &[&str] = match access {
+            SecretsAccess::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
+            SecretsAccess::Get | SecretsAccess::None => &[],
+        };
+        let secrets: Vec<_> = types
+            .iter()
+            .map(|kind| {
+                let store = Store::new(Kind::Secret);
+                tasks.push(follow(client, &store, Some(&format!("type={kind}")), named_secret, &trouble));
+                store
+            })
+            .collect();
+        let reader = Arc::clone(&trouble);
+        let read_namespace = Reader::new(Kind::Namespace, client.clone(), named_namespace, weigh_namespace, reader);
+        let reader = Arc::clone(&trouble);
+        let read_service_account = Reader::new(Kind::ServiceAccount, client.clone(), named_account, weigh_account, reader);
+        let read_secret = Reader::new(Kind::Secret, client.clone(), named_secret, weigh_secret, trouble);
+        Self(Arc::new(Inner {
+            nodes,
+            namespaces,
+            service_accounts,
+            secrets,
+            access,
+            read_namespace,
+            read_service_account,
+            read_secret,
+            tasks,
+        }))
+    }
+
+    /// See [`super::Cluster::ready`].
+    pub fn ready(&self) -> Vec<Readiness> {
+        let inner = &self.0;
+        let mut out = vec![
+            readiness(&inner.nodes),
+            readiness(&inner.namespaces),
+            readiness(&inner.service_accounts),
+        ];
+        out.extend(inner.secrets.iter().map(|store| readiness(store)));
+        out
+    }
+
+    /// See [`super::Cluster::wait_synced`].
+    pub async fn wait_synced(&self, deadline: Instant) -> bool {
+        let inner = &self.0;
+        let all = async {
+            inner.nodes.synced().await;
+            inner.namespaces.synced().await;
+            inner.service_accounts.synced().await;
+            for store in &inner.secrets {
+                store.synced().await;
+            }
+        };
+        tokio::time::timeout_at(deadline, all).await.is_ok()
+    }
+
+    /// See [`super::Cluster::facts`].
+    pub async fn facts(&self, namespace: &str, templates: &[Template], deadline: Instant) -> Facts {
+        let inner = &self.0;
+        let service_accounts = gather(wanted_service_accounts(templates), |name| async move {
+            let seen = match watched(&inner.service_accounts, namespace, &name) {
+                Some(seen) => seen,
+                None => inner.read_service_account.read(namespace, &name, KEPT, deadline).await,
+            };
+            (name, seen)
+        })
+        .await;
+        let secrets = inner
+            .secrets(
+                namespace,
+                wanted_secrets(templates, &service_accounts),
+                Recency::Usual,
+                deadline,
+            )
+            .await;
+        let seen = match watched(&inner.namespaces, "", namespace) {
+            Some(seen) => seen,
+            None => inner.read_namespace.read("", namespace, KEPT, deadline).await,
+        };
+        Facts {
+            nodes: inner.nodes.snapshot(),
+            namespace: seen,
+            service_accounts,
+            secrets,
+            complete: true,
+        }
+    }
+
+    /// See [`super::Cluster::reread`].
+    pub async fn reread(
+        &self,
+        facts: &Facts,
+        namespace: &str,
+        templates: &[Template],
+        objects: &[Object],
+        deadline: Instant,
+    ) -> Facts {
+        let inner = &self.0;
+        let mut facts = facts.clone();
+        let mut accounts = BTreeSet::new();
+        let mut secrets = BTreeSet::new();
+        for object in objects {
+            match object {
+                Object::Namespace => facts.namespace = inner.read_namespace.read("", namespace, FRESH, deadline).await,
+                Object::ServiceAccount(name) => {
+                    accounts.insert(name.clone());
+                }
+                Object::Secret(name) => {
+                    secrets.insert(name.clone());
+                }
+            }
+        }
+        let read = gather(accounts, |name| async move {
+            let seen = inner.read_service_account.read(namespace, &name, FRESH, deadline).await;
+            (name, seen)
+        });
+        facts.service_accounts.extend(read.await);
+        // An account that has just come may list secrets that nobody has looked for.
+        let missing = wanted_secrets(templates, &facts.service_accounts).into_iter();
+        secrets.extend(missing.filter(|name| !facts.secrets.contains_key(name)));
+        facts
+            .secrets
+            .extend(inner.secrets(namespace, secrets, Recency::Fresh, deadline).await);
+        facts
+    }
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recency {
+    /// As the watches and the short memory have it.
+    Usual,
+    /// As the API server has it now (two seconds are now).
+    Fresh,
+}
+
+impl Inner {
+    async fn secrets(
+        &self,
+        namespace: &str,
+        mut names: BTreeSet<String>,
+        recency: Recency,
+        deadline: Instant,
+    ) -> BTreeMap<String, Visible<PullSecret>> {
+        let mut beyond = BTreeMap::new();
+        if let Some(first) = names.iter().nth(MAX_SECRETS).cloned() {
+            let why = format!("more than {MAX_SECRETS} pull secrets are listed");
+            beyond = names
+                .split_off(&first)
+                .into_iter()
+                .map(|name| (name, Visible::Hidden(why.clone())))
+                .collect();
+        }
+        let mut found = gather(names, |name| async move {
+            let seen = self.secret(namespace, &name, recency, deadline).await;
+            (name, seen)
+        })
+        .await;
+        found.append(&mut beyond);
+        found
+    }
+
+    async fn secret(&self, namespace: &str, name: &str, recency: Recency, deadline: Instant) -> Visible<PullSecret> {
+        let max_age = match (self.access, recency) {
+            (SecretsAccess::None, _) => return Visible::Hidden("pullgate is set to read no Secrets".to_owned()),
+            (SecretsAccess::Cluster, Recency::Usual) => return self.watched_secret(namespace, name),
+            (SecretsAccess::Get, Recency::Usual) => KEPT,
+            (SecretsAccess::Get | SecretsAccess::Cluster, Recency::Fresh) => FRESH,
+        };
+        self.read_secret.read(namespace, name, max_age, deadline).await
+    }
+
+    /// From the two watches by type. What neither has may still exist with another type, or be new: [`Watched::reread`] tells.
+    fn watched_secret(&self, namespace: &str, name: &str) -> Visible<PullSecret> {
+        if let Some(found) = self.secrets.iter().find_map(|store| store.get(namespace, name)) {
+            return Visible::Seen(Some(found));
+        }
+        let trouble = self.secrets.iter().find_map(|store| match store.phase() {
+            Phase::Ready => None,
+            Phase::Starting(_) => Some("pullgate has not read the Secrets yet".to_owned()),
+            Phase::Refused(why) => Some(why),
+        });
+        trouble.map_or(Visible::Seen(None), Visible::Hidden)
+    }
+}
+
+/// What a watch knows of an object; `None` while it knows nothing at all, and a `get` may still tell.
+fn watched<T: Clone + PartialEq + Send + Sync + 'static>(store: &Store<T>, namespace: &str, name: &str) -> Option<Visible<T>> {
+    match store.phase() {
+        Phase::Ready => Some(Visible::Seen(store.get(namespace, name))),
+        Phase::Starting(_) | Phase::Refused(_) => None,
+    }
+}
+
+/// Asks for several names, a few at a time.
+async fn gather<T, F: Future<Output = (String, Visible<T>)>>(
+    names: BTreeSet<String>,
+    ask: impl FnMut(String) -> F,
+) -> BTreeMap<String, Visible<T>> {
+    stream::iter(names.into_iter().map(ask))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
+}
+
+/// Starts the watch of one store.
+fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
+    client: &Client,
+    store: &Arc<Store<T>>,
+    fields: Option<&str>,
+    convert: super::store::Convert<T>,
+    trouble: &Arc<Trouble>,
+) -> AbortHandle {
+    let api: Api<Raw> = Api::all_with(client.clone(), &store.kind().resource());
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let config = match fields {
+        Some(fields) => config.fields(fields),
+        None => config,
+    };
+    let events = watcher::watcher(api, config);
+    tokio::spawn(Arc::clone(store).run(events, convert, Arc::clone(trouble))).abort_handle()
+}
+
+fn readiness<T: Clone + PartialEq + Send + Sync + 'static>(store: &Store<T>) -> Readiness {
+    let (synced, note) = match store.phase() {
+        Phase::Ready => (true, None),
+        Phase::Refused(why) => (true, Some(why)),
+        Phase::Starting(Some(why)) => (false, Some(why)),
+        Phase::Starting(None) => (false, Some(format!("the {} have not been listed yet", store.kind().many()))),
+    };
+    Readiness {
+        what: store.kind().plural(),
+        synced,
+        note,
+    }
+}
+
+fn weigh_namespace(namespace: &Namespace) -> usize {
+    namespace.labels.iter().map(|(key, value)| key.len() + value.len() + 48).sum()
+}
+
+fn weigh_account(account: &ServiceAccount) -> usize {
+    account.pull_secrets.iter().map(|name| name.len() + 24).sum()
+}
+
+fn weigh_secret(secret: &PullSecret) -> usize {
+    secret.data.expose().len()
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
