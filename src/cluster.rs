@@ -5,6 +5,7 @@ mod connect;
 mod convert;
 mod directory;
 pub mod facts;
+mod kind;
 mod raw;
 mod reader;
 mod store;
