@@ -2,8 +2,9 @@
 
 use crate::cluster::{Cluster, Options, SecretsAccess};
 use crate::config::{Face, SecretAccess, Settings};
-use crate::credentials::{Credential, Hidden, parse_docker_config};
+use crate::credentials::{Credential, parse_user_config};
 use crate::gate::Engine;
+use crate::image::escape;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
@@ -60,7 +61,12 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
 /// Reads a docker `config.json`: its `auths`, and the identity tokens that only a user's own file can have.
 pub(super) fn docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
     let bytes = std::fs::read(file).with_context(|| format!("the docker config {} cannot be read", file.display()))?;
-    parse(&bytes).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
+    parse_user_config(&bytes).map_err(|error| {
+        let entry = error
+            .entry
+            .map_or_else(String::new, |entry| format!(" (entry \"{}\")", escape(&entry)));
+        anyhow::anyhow!("{}: {}{entry}", file.display(), escape(&error.text))
+    })
 }
 
 /// The docker config of a folder, which may have none, as docker has it.
@@ -73,26 +79,6 @@ pub(super) fn docker_folder(folder: &Path) -> anyhow::Result<Vec<(String, Creden
     Ok(Vec::new())
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<(String, Credential)>, String> {
-    let mut entries = parse_docker_config(bytes).map_err(|error| match error.entry {
-        Some(entry) => format!("{} (entry \"{entry}\")", error.text),
-        None => error.text,
-    })?;
-    let json: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
-    for (key, credential) in &mut entries {
-        let token = json
-            .get("auths")
-            .and_then(|auths| auths.get(key.as_str()))
-            .and_then(|entry| entry.get("identitytoken"));
-        if let Some(token) = token.and_then(serde_json::Value::as_str) {
-            credential.identity_token = Hidden::new(token);
-        }
-    }
-    // docker writes an empty entry where a credential helper holds the password: it is no credential.
-    entries.retain(|(_, credential)| !credential.is_anonymous());
-    Ok(entries)
-}
-
 /// The docker config that this user has, if any. One that cannot be read stands in for nothing, and is told of.
 pub(super) fn usual_docker_config(folder: Option<PathBuf>) -> Vec<(String, Credential)> {
     let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
@@ -102,19 +88,4 @@ pub(super) fn usual_docker_config(folder: Option<PathBuf>) -> Vec<(String, Crede
         tracing::warn!("{error:#}; it is left out");
         Vec::new()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_users_config_keeps_identity_tokens_and_drops_what_a_helper_holds() {
-        let json = br#"{"auths": {"a.io": {"auth": "dTpw"}, "b.io": {}, "c.io": {"identitytoken": "t"}}, "credsStore": "pass"}"#;
-        let entries = parse(json).unwrap();
-        let keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(keys, ["a.io", "c.io"]);
-        assert_eq!(entries[1].1.identity_token.expose(), "t");
-        assert!(parse(b"[]").is_err());
-    }
 }
