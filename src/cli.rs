@@ -67,7 +67,11 @@ impl Cli {
             verbose,
         } = options;
         let quiet = !matches!(command, Command::Serve(_)) && verbose == 0;
-        let usual = if quiet { "error,rustls_platform_verifier=off" } else { log::default_filter(verbose) };
+        let usual = if quiet {
+            "error,rustls_platform_verifier=off"
+        } else {
+            log::default_filter(verbose)
+        };
         let filter = filter.as_deref().unwrap_or(usual);
         if let Err(why) = log::start(log_format, filter) {
             return complain(&why);
