@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["image", "yaml", "telemetry"],
     &["workload", "credentials"],
     &["verdict"],
-    &["registry", "cluster", "review", "report"],
+    &["registry", "cluster", "providers", "review", "report"],
     &["plan", "manifests", "config"],
     &["gate"],
     &["server"],

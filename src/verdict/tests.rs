@@ -164,6 +164,7 @@ fn nothing_hardens_an_outlook() {
             for bits in 0..16u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
+                    node_unanswered: None,
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
