@@ -5,6 +5,7 @@ mod connect;
 mod convert;
 mod directory;
 pub mod facts;
+mod kind;
 mod layered;
 mod raw;
 mod reader;

@@ -52,7 +52,7 @@ pub struct Credential {
     pub username: Hidden,
     /// Password.
     pub password: Hidden,
-    /// OAuth2 refresh token, from a user's docker config only (the kubelet ignores it in Secrets).
+    /// `OAuth2` refresh token, from a user's docker config only (the kubelet ignores it in Secrets).
     pub identity_token: Hidden,
 }
 

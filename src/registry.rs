@@ -1,10 +1,5 @@
 //! The only room that opens a socket to a registry: gather facts, cached, single-flight, guarded, within a deadline.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "`Failure` is this room's answer, as often good news as bad; it is moved a few times a look-up"
-)]
-
 mod cache;
 mod cause;
 mod challenge;

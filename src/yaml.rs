@@ -1,14 +1,16 @@
-//! Manifests as text: multi-document YAML and JSON, read as kubectl reads them, with the line of every field. Pure.
+//! Manifests as text: multi-document YAML and JSON, read as kubectl reads them, with the line of every field. Text in, values out; no files.
 //!
 //! The text is first split at its document markers, so that one broken document does not lose the others. Nesting, aliases and size
 //! are bounded; a duplicate key is an error.
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, Spanned, UserMessageFormatter};
+use serde_json::Value;
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
 use std::fmt;
 
+mod located;
 mod split;
+
+use located::{Below, Lines, Located, Strict};
 
 /// Nesting that is read; deeper documents are refused.
 const MAX_DEPTH: usize = 100;
@@ -233,173 +235,6 @@ fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
         }
     }
     out
-}
-
-/// The lines of a document's fields.
-#[derive(Debug, Clone, PartialEq)]
-struct Lines {
-    line: usize,
-    below: Below,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Below {
-    Nothing,
-    List(Vec<Lines>),
-    Map(Vec<(String, Lines)>),
-}
-
-impl Lines {
-    fn shift(&mut self, by: usize) {
-        self.line += by;
-        match &mut self.below {
-            Below::Nothing => {}
-            Below::List(items) => items.iter_mut().for_each(|lines| lines.shift(by)),
-            Below::Map(fields) => fields.iter_mut().for_each(|(_, lines)| lines.shift(by)),
-        }
-    }
-}
-
-/// A value and the lines of its parts, as the YAML deserializer gives them.
-struct Located {
-    line: usize,
-    node: Node,
-}
-
-/// A value without its own line.
-struct Node(Value, Below);
-
-impl Located {
-    fn take(self) -> (Value, Lines) {
-        (
-            self.node.0,
-            Lines {
-                line: self.line,
-                below: self.node.1,
-            },
-        )
-    }
-}
-
-impl<'de> Deserialize<'de> for Located {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Node>::deserialize(deserializer)?;
-        Ok(Self {
-            line: line(&spanned),
-            node: spanned.value,
-        })
-    }
-}
-
-fn line<T>(spanned: &Spanned<T>) -> usize {
-    usize::try_from(spanned.referenced.line()).unwrap_or(1).max(1)
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-/// What both visitors do with scalars.
-macro_rules! scalars {
-    ($wrap:expr) => {
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a value")
-        }
-        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
-            Ok($wrap(value.into()))
-        }
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($wrap(Value::Null))
-        }
-        fn visit_none<E>(self) -> Result<Self::Value, E> {
-            Ok($wrap(Value::Null))
-        }
-    };
-}
-
-fn scalar(value: Value) -> Node {
-    Node(value, Below::Nothing)
-}
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-    scalars!(scalar);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let (mut values, mut lines) = (Vec::new(), Vec::new());
-        while let Some(item) = items.next_element::<Located>()? {
-            let (value, line) = item.take();
-            values.push(value);
-            lines.push(line);
-        }
-        Ok(Node(Value::Array(values), Below::List(lines)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Node, A::Error> {
-        let (mut values, mut lines) = (Map::new(), Vec::new());
-        while let Some((key, field)) = fields.next_entry::<Spanned<String>, Located>()? {
-            let (value, mut below) = field.take();
-            // People look for the key: a block scalar or a nested map starts a line later.
-            below.line = line(&key);
-            values.insert(key.value.clone(), value);
-            lines.push((key.value, below));
-        }
-        Ok(Node(Value::Object(values), Below::Map(lines)))
-    }
-}
-
-/// A JSON value that holds no key twice.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Strict;
-    scalars!(Strict);
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Strict, A::Error> {
-        let mut values = Vec::new();
-        while let Some(Strict(value)) = items.next_element()? {
-            values.push(value);
-        }
-        Ok(Strict(Value::Array(values)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Strict, A::Error> {
-        let mut values = Map::new();
-        while let Some((key, Strict(value))) = fields.next_entry::<String, _>()? {
-            if values.contains_key(&key) {
-                return Err(A::Error::custom(format!("duplicate mapping key: {key}")));
-            }
-            values.insert(key, value);
-        }
-        Ok(Strict(Value::Object(values)))
-    }
 }
 
 #[cfg(test)]

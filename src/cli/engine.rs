@@ -6,6 +6,7 @@ use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
 use crate::gate::Engine;
+use crate::image::escape;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::providers::Providers;
 use crate::registry::Registry;
@@ -106,8 +107,8 @@ fn node_docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> 
 }
 
 fn refused(file: &Path, ParseError { text, entry }: ParseError) -> anyhow::Error {
-    let entry = entry.map_or_else(String::new, |entry| format!(" (entry \"{entry}\")"));
-    anyhow::anyhow!("{}: {text}{entry}", file.display())
+    let entry = entry.map_or_else(String::new, |entry| format!(" (entry \"{}\")", escape(&entry)));
+    anyhow::anyhow!("{}: {}{entry}", file.display(), escape(&text))
 }
 
 /// A docker config of a person: its `auths`, and the helpers that hold the rest.

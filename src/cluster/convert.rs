@@ -4,7 +4,7 @@ use super::{Namespace, ServiceAccount};
 use crate::credentials::{Hidden, PullSecret, data_key, decode_secret_data};
 use serde_json::Value;
 
-/// The annotation by which a namespace restricts its pods to nodes (the PodNodeSelector admission plugin).
+/// The annotation by which a namespace restricts its pods to nodes (the `PodNodeSelector` admission plugin).
 const NODE_SELECTOR: &str = "scheduler.alpha.kubernetes.io/node-selector";
 
 fn text<'a>(object: &'a Value, path: &[&str]) -> &'a str {
@@ -51,7 +51,7 @@ pub(super) fn namespace(object: &Value) -> Namespace {
     Namespace { labels, node_selector }
 }
 
-/// A ServiceAccount.
+/// A service account.
 pub(super) fn service_account(object: &Value) -> ServiceAccount {
     let secrets = object.get("imagePullSecrets").and_then(Value::as_array);
     ServiceAccount {

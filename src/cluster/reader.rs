@@ -3,10 +3,11 @@
 
 use super::convert;
 use super::facts::Visible;
+use super::kind::{Kind, Trouble};
 use super::store::Convert;
-use super::watch::{Kind, Trouble};
 use kube::Client;
 use moka::future::Cache;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,7 +119,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             self.client.request_text(request).await
         };
         let seen = match tokio::time::timeout(FRESH, ask).await {
-            Ok(Ok(text)) => match serde_json::from_str(&text).ok().as_ref().and_then(self.convert) {
+            Ok(Ok(text)) => match self.fact(&text, &name) {
                 Some(fact) => Visible::Seen(Some(fact)),
                 None => Visible::Hidden(format!("{} could not be read", self.kind.singular())),
             },
@@ -127,6 +128,16 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             Err(_) => Visible::Hidden(self.trouble.no_answer(self.kind)),
         };
         Answer { asked, seen }
+    }
+
+    /// The object in an answer, if it is the one that was asked for.
+    fn fact(&self, text: &str, name: &str) -> Option<T> {
+        let object: Value = serde_json::from_str(text).ok()?;
+        if convert::name(&object) == name {
+            (self.convert)(&object)
+        } else {
+            None
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! One kind of object, watched: a list, then its changes, reduced to facts on arrival. It never ends. While the API server is away the
 //! last snapshot stays; an object that cannot be read is left out and does not break the stream.
 
+use super::kind::{Kind, Trouble};
 use super::raw::Raw;
-use super::watch::{Kind, Trouble};
 use futures_util::{Stream, StreamExt as _, pin_mut};
 use kube::runtime::watcher::{self, Event};
 use serde_json::Value;

@@ -2,6 +2,7 @@
 //! single objects read again before a finding rests on them.
 
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use super::kind::{Kind, Trouble};
 use super::raw::Raw;
 use super::reader::{FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
@@ -11,12 +12,11 @@ use crate::workload::{Node, Template};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use kube::Client;
-use kube::api::{Api, ApiResource};
+use kube::api::Api;
 use kube::runtime::watcher;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -26,8 +26,6 @@ const MAX_SECRETS: usize = 100;
 const AT_ONCE: usize = 8;
 /// A watch is renewed after so many seconds, so a connection that died in silence is noticed.
 pub(super) const WATCH_SECONDS: u32 = 120;
-/// The same trouble is logged once in this time.
-const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// How pull secrets are read (`secrets.access`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,137 +37,6 @@ pub enum SecretsAccess {
     Cluster,
     /// Not at all.
     None,
-}
-
-/// A kind of object that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Node,
-    Namespace,
-    ServiceAccount,
-    Secret,
-}
-
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Node => "Node",
-            Self::Namespace => "Namespace",
-            Self::ServiceAccount => "ServiceAccount",
-            Self::Secret => "Secret",
-        }
-    }
-
-    /// As in a URL and in a role.
-    pub(super) fn plural(self) -> &'static str {
-        match self {
-            Self::Node => "nodes",
-            Self::Namespace => "namespaces",
-            Self::ServiceAccount => "serviceaccounts",
-            Self::Secret => "secrets",
-        }
-    }
-
-    /// What cannot be read, in a clause about one review.
-    pub(super) fn singular(self) -> &'static str {
-        match self {
-            Self::Node => "the nodes",
-            Self::Namespace => "the namespace",
-            Self::ServiceAccount => "the service account",
-            Self::Secret => "the pull secret",
-        }
-    }
-
-    fn many(self) -> &'static str {
-        match self {
-            Self::Node => "Nodes",
-            Self::Namespace => "Namespaces",
-            Self::ServiceAccount => "ServiceAccounts",
-            Self::Secret => "Secrets",
-        }
-    }
-
-    pub(super) fn resource(self) -> ApiResource {
-        ApiResource {
-            group: String::new(),
-            version: "v1".to_owned(),
-            api_version: "v1".to_owned(),
-            kind: self.name().to_owned(),
-            plural: self.plural().to_owned(),
-        }
-    }
-}
-
-/// Why something could not be read.
-pub(super) struct Cause {
-    /// Whether the API server has refused it (401, 403): asking again soon is of no use.
-    pub(super) refused: bool,
-    /// A clause; names nothing that the review does not.
-    pub(super) clause: String,
-}
-
-/// Turns errors of the client into clauses, and logs them now and then.
-#[derive(Debug, Default)]
-pub(super) struct Trouble {
-    logged: Mutex<HashMap<(Kind, &'static str), Instant>>,
-}
-
-impl Trouble {
-    pub(super) fn explain(&self, kind: Kind, error: &kube::Error) -> Cause {
-        let (class, refused, clause) = match error {
-            kube::Error::Api(status) if status.code == 403 => {
-                let place = match kind {
-                    Kind::Node | Kind::Namespace => "",
-                    Kind::ServiceAccount | Kind::Secret => " in this namespace",
-                };
-                ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))
-            }
-            kube::Error::Api(status) if status.code == 401 => (
-                "unauthorized",
-                true,
-                "the API server does not accept pullgate's identity".to_owned(),
-            ),
-            // A body that is JSON and no Status leaves no code.
-            kube::Error::Api(status) if status.code == 0 => (
-                "status",
-                false,
-                format!("the API server answered with an error when asked for {}", kind.many()),
-            ),
-            kube::Error::Api(status) => (
-                "status",
-                false,
-                format!("the API server answered {} when asked for {}", status.code, kind.many()),
-            ),
-            _ => (
-                "transport",
-                false,
-                format!("the API server could not be asked for {}", kind.many()),
-            ),
-        };
-        self.log(kind, class, error);
-        Cause { refused, clause }
-    }
-
-    pub(super) fn no_answer(&self, kind: Kind) -> String {
-        self.log(kind, "silence", &"no answer in time");
-        format!("the API server did not answer in time when asked for {}", kind.many())
-    }
-
-    pub(super) fn other(&self, kind: Kind, error: &watcher::Error) {
-        self.log(kind, "watch", error);
-    }
-
-    fn log(&self, kind: Kind, class: &'static str, error: &dyn fmt::Display) {
-        let now = Instant::now();
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if logged
-            .get(&(kind, class))
-            .is_none_or(|last| now.duration_since(*last) >= LOG_EVERY)
-        {
-            logged.insert((kind, class), now);
-            tracing::warn!(kind = kind.plural(), class, %error, "cannot read from the API server");
-        }
-    }
 }
 
 /// Cheap to clone; the watches end with the last clone.
@@ -205,22 +72,6 @@ impl fmt::Debug for Watched {
     }
 }
 
-fn named_namespace(object: &serde_json::Value) -> Option<Namespace> {
-    Some(convert::namespace(object))
-}
-
-fn named_account(object: &serde_json::Value) -> Option<ServiceAccount> {
-    Some(convert::service_account(object))
-}
-
-fn named_secret(object: &serde_json::Value) -> Option<PullSecret> {
-    convert::secret(object).ok()
-}
-
-fn named_node(object: &serde_json::Value) -> Option<Node> {
-    Some(Node::from_json(object))
-}
-
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
     pub fn start(client: &Client, access: SecretsAccess) -> Self {
@@ -229,9 +80,21 @@ impl Watched {
         let nodes = Store::new(Kind::Node);
         let namespaces = Store::new(Kind::Namespace);
         let service_accounts = Store::new(Kind::ServiceAccount);
-        tasks.push(follow(client, &nodes, None, named_node, &trouble));
-        tasks.push(follow(client, &namespaces, None, named_namespace, &trouble));
-        tasks.push(follow(client, &service_accounts, None, named_account, &trouble));
+        tasks.push(follow(client, &nodes, None, |node| Some(Node::from_json(node)), &trouble));
+        tasks.push(follow(
+            client,
+            &namespaces,
+            None,
+            |object| Some(convert::namespace(object)),
+            &trouble,
+        ));
+        tasks.push(follow(
+            client,
+            &service_accounts,
+            None,
+            |object| Some(convert::service_account(object)),
+            &trouble,
+        ));
         let types: &[&str] = match access {
             SecretsAccess::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
             SecretsAccess::Get | SecretsAccess::None => &[],
@@ -240,15 +103,39 @@ impl Watched {
             .iter()
             .map(|kind| {
                 let store = Store::new(Kind::Secret);
-                tasks.push(follow(client, &store, Some(&format!("type={kind}")), named_secret, &trouble));
+                tasks.push(follow(
+                    client,
+                    &store,
+                    Some(&format!("type={kind}")),
+                    |object| convert::secret(object).ok(),
+                    &trouble,
+                ));
                 store
             })
             .collect();
         let reader = Arc::clone(&trouble);
-        let read_namespace = Reader::new(Kind::Namespace, client.clone(), named_namespace, weigh_namespace, reader);
+        let read_namespace = Reader::new(
+            Kind::Namespace,
+            client.clone(),
+            |object| Some(convert::namespace(object)),
+            weigh_namespace,
+            reader,
+        );
         let reader = Arc::clone(&trouble);
-        let read_service_account = Reader::new(Kind::ServiceAccount, client.clone(), named_account, weigh_account, reader);
-        let read_secret = Reader::new(Kind::Secret, client.clone(), named_secret, weigh_secret, trouble);
+        let read_service_account = Reader::new(
+            Kind::ServiceAccount,
+            client.clone(),
+            |object| Some(convert::service_account(object)),
+            weigh_account,
+            reader,
+        );
+        let read_secret = Reader::new(
+            Kind::Secret,
+            client.clone(),
+            |object| convert::secret(object).ok(),
+            weigh_secret,
+            trouble,
+        );
         Self(Arc::new(Inner {
             nodes,
             namespaces,

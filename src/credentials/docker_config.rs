@@ -104,12 +104,11 @@ impl Entries {
                         text,
                         entry: Some(endpoint::masked(&key)),
                     })?;
-                    match self.places.get(&key).and_then(|&place| self.list.get_mut(place)) {
-                        Some(slot) => slot.1 = credential,
-                        None => {
-                            self.places.insert(key.clone(), self.list.len());
-                            self.list.push((key, credential));
-                        }
+                    if let Some(slot) = self.places.get(&key).and_then(|&place| self.list.get_mut(place)) {
+                        slot.1 = credential;
+                    } else {
+                        self.places.insert(key.clone(), self.list.len());
+                        self.list.push((key, credential));
                     }
                 }
             }

@@ -92,7 +92,7 @@ impl Scanner {
     fn feed(&mut self, byte: u8) -> Result<(), String> {
         self.step = match (self.step, byte) {
             (Step::Value | Step::ValueOrEnd | Step::Key | Step::KeyOrEnd, b' ' | b'\t' | b'\r' | b'\n') => self.step,
-            (Step::ValueOrEnd, b']') => self.close(byte)?,
+            (Step::ValueOrEnd, b']') | (Step::End, _) => self.close(byte)?,
             (Step::Value | Step::ValueOrEnd, _) => self.value(byte)?,
             (Step::KeyOrEnd, b'}') => {
                 if let Some(top) = self.open.last_mut() {
@@ -102,7 +102,6 @@ impl Scanner {
             }
             (Step::Key | Step::KeyOrEnd, b'"') => Step::Text,
             (Step::Key | Step::KeyOrEnd, _) => return Err(invalid(byte, "looking for beginning of object key string")),
-            (Step::End, _) => self.close(byte)?,
             (Step::Text, b'"') => Step::End,
             (Step::Text, b'\\') => Step::Escape,
             (Step::Text, 0..0x20) => return Err(invalid(byte, "in string literal")),

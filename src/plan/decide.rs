@@ -6,6 +6,7 @@ use crate::cluster::{Facts, Object, Visible};
 use crate::registry::Outcome;
 use crate::verdict::judge::{Case, Judgement, Tried, judge};
 use crate::verdict::{Cause, Verdict};
+use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
 
 /// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
@@ -53,7 +54,10 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         }
         let needs = &planned.template.needs;
         let listed = if needs.pull_secrets.is_empty() {
-            objects.insert(Object::ServiceAccount(needs.service_account.clone()));
+            // A Pod's own list is what admission left there; its account has no more say.
+            if planned.template.kind == PodKind::Template {
+                objects.insert(Object::ServiceAccount(needs.service_account.clone()));
+            }
             match facts.service_accounts.get(&needs.service_account) {
                 Some(Visible::Seen(Some(account))) => account.pull_secrets.as_slice(),
                 Some(Visible::Seen(None) | Visible::Hidden(_)) | None => &[],

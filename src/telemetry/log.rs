@@ -19,9 +19,10 @@ pub enum Format {
 /// Which events are logged when no filter is given, from how often `-v` stands on the command line.
 pub fn default_filter(verbosity: u8) -> &'static str {
     match verbosity {
-        // What the verifier says of a registry's certificate is in the finding.
-        0 => "info,rustls_platform_verifier=off",
-        1 => "info,rustls_platform_verifier=off,pullgate=debug",
+        // What the verifier says of a registry's certificate is in the finding. The API server's client logs bodies that it cannot
+        // read, and those may be Secrets.
+        0 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error",
+        1 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error,pullgate=debug",
         _ => "debug,pullgate=trace",
     }
 }

@@ -94,16 +94,14 @@ pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
     let _ = write!(text, "\n{indent}fix: {}", finding.fix);
 }
 
-/// The warnings of an answer: one line a finding of the images that `wanted` admits, within the limits; what does not fit is counted.
+/// The warnings of an answer: one line a finding of the images that are not denied, within the limits; what does not fit is counted.
 pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut total = 0;
     let mut left_out = 0usize;
-    for line in images {
+    // What is denied is explained in full by the denial.
+    for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
         for finding in &line.judgement.findings {
-            if finding.outlook.default_verdict() == Verdict::Deny && line.judgement.verdict == Verdict::Deny {
-                continue; // the denial says it
-            }
             let text = warning(&line.image, finding);
             if out.contains(&text) {
                 continue;

@@ -151,7 +151,7 @@ fn laughs_and_depth_are_bounded() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let items = vec![format!("*a{}", level - 1); 9].join(", ");
-        bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        bomb = format!("{bomb}a{level}: &a{level} [{items}]\n");
     }
     assert_eq!(errors(&bomb).len(), 1);
     for text in [
@@ -159,7 +159,7 @@ fn laughs_and_depth_are_bounded() {
         "{\"a\":".repeat(5_000),
         "- ".repeat(5_000),
         format!("{}1{}", "[".repeat(130), "]".repeat(130)),
-        (0..200).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(),
+        (0..200).map(|depth| " ".repeat(depth) + "a:\n").collect(),
     ] {
         assert!(documents(&text).documents.is_empty(), "{}", text.len());
     }

@@ -156,7 +156,7 @@ async fn reload(path: PathBuf, shared: Weak<ArcSwap<Directory>>, mut seen: [u8; 
                 tracing::info!(path = %path.display(), "facts read again");
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "facts have changed and cannot be read; the last good ones stay")
+                tracing::warn!(path = %path.display(), %error, "facts have changed and cannot be read; the last good ones stay");
             }
         }
     }
@@ -217,7 +217,7 @@ fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
     files
 }
 
-/// The entries of a folder by name. Hidden ones are left out: a mounted ConfigMap shows every file a second time below `..data`.
+/// The entries of a folder by name. Hidden ones are left out: a mounted `ConfigMap` shows every file a second time below `..data`.
 fn children(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -100,10 +100,7 @@ impl Fake {
         } else {
             "ADDED"
         };
-        let _ = self
-            .shared
-            .events
-            .send((plural.to_owned(), json!({"type": kind, "object": object})));
+        self.tell(&mut held, plural, json!({"type": kind, "object": object}));
     }
 
     /// Puts an object that no watch tells about: it came a moment ago.
@@ -123,10 +120,12 @@ impl Fake {
             .remove(&(plural.to_owned(), namespace.to_owned(), name.to_owned()))
             .unwrap();
         object["metadata"]["resourceVersion"] = json!(version);
-        let _ = self
-            .shared
-            .events
-            .send((plural.to_owned(), json!({"type": "DELETED", "object": object})));
+        self.tell(&mut held, plural, json!({"type": "DELETED", "object": object}));
+    }
+
+    fn tell(&self, held: &mut Held, plural: &str, event: Value) {
+        held.log.push((held.version, plural.to_owned(), event.clone()));
+        let _ = self.shared.events.send((plural.to_owned(), event));
     }
 
     pub(super) fn refuse(&self, what: &str) {

@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::workload::PodNeeds;
 use crate::workload::pod::PodKind;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CONFIG: &str = "kubernetes.io/dockerconfigjson";
 
@@ -349,6 +350,11 @@ async fn slow_and_odd_answers_hide() {
     let cluster = synced(&fake, SecretsAccess::Get).await;
     for (code, body, expected) in [
         (200, "<html>", "the pull secret could not be read"),
+        (
+            201,
+            r#"{"metadata": {"name": "another"}}"#,
+            "the pull secret could not be read",
+        ),
         (404, "page not found", "the API server answered 404 when asked for Secrets"),
         (500, "down", "the API server answered 500 when asked for Secrets"),
         (502, "{}", "the API server answered with an error when asked for Secrets"),

@@ -1,0 +1,142 @@
+//! Kinds of objects, and what is told when they cannot be read.
+
+use kube::api::ApiResource;
+use kube::runtime::watcher;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The same trouble is logged once in this time.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// A kind of object that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Node,
+    Namespace,
+    ServiceAccount,
+    Secret,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// As in a URL and in a role.
+    pub(super) fn plural(self) -> &'static str {
+        match self {
+            Self::Node => "nodes",
+            Self::Namespace => "namespaces",
+            Self::ServiceAccount => "serviceaccounts",
+            Self::Secret => "secrets",
+        }
+    }
+
+    /// What cannot be read, in a clause about one review.
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Node => "the nodes",
+            Self::Namespace => "the namespace",
+            Self::ServiceAccount => "the service account",
+            Self::Secret => "the pull secret",
+        }
+    }
+
+    pub(super) fn many(self) -> &'static str {
+        match self {
+            Self::Node => "Nodes",
+            Self::Namespace => "Namespaces",
+            Self::ServiceAccount => "ServiceAccounts",
+            Self::Secret => "Secrets",
+        }
+    }
+
+    pub(super) fn resource(self) -> ApiResource {
+        ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: self.name().to_owned(),
+            plural: self.plural().to_owned(),
+        }
+    }
+}
+
+/// Why something could not be read.
+pub(super) struct Cause {
+    /// Whether the API server has refused it (401, 403): asking again soon is of no use.
+    pub(super) refused: bool,
+    /// A clause; names nothing that the review does not.
+    pub(super) clause: String,
+}
+
+/// Turns errors of the client into clauses, and logs them now and then.
+#[derive(Debug, Default)]
+pub(super) struct Trouble {
+    logged: Mutex<HashMap<(Kind, &'static str), Instant>>,
+}
+
+impl Trouble {
+    pub(super) fn explain(&self, kind: Kind, error: &kube::Error) -> Cause {
+        let (class, refused, clause) = match error {
+            kube::Error::Api(status) if status.code == 403 => {
+                let place = match kind {
+                    Kind::Node | Kind::Namespace => "",
+                    Kind::ServiceAccount | Kind::Secret => " in this namespace",
+                };
+                ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))
+            }
+            kube::Error::Api(status) if status.code == 401 => (
+                "unauthorized",
+                true,
+                "the API server does not accept pullgate's identity".to_owned(),
+            ),
+            // A body that is JSON and no Status leaves no code.
+            kube::Error::Api(status) if status.code == 0 => (
+                "status",
+                false,
+                format!("the API server answered with an error when asked for {}", kind.many()),
+            ),
+            kube::Error::Api(status) => (
+                "status",
+                false,
+                format!("the API server answered {} when asked for {}", status.code, kind.many()),
+            ),
+            _ => (
+                "transport",
+                false,
+                format!("the API server could not be asked for {}", kind.many()),
+            ),
+        };
+        self.log(kind, class, error);
+        Cause { refused, clause }
+    }
+
+    pub(super) fn no_answer(&self, kind: Kind) -> String {
+        self.log(kind, "silence", &"no answer in time");
+        format!("the API server did not answer in time when asked for {}", kind.many())
+    }
+
+    pub(super) fn other(&self, kind: Kind, error: &watcher::Error) {
+        self.log(kind, "watch", error);
+    }
+
+    fn log(&self, kind: Kind, class: &'static str, error: &dyn fmt::Display) {
+        let now = Instant::now();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged
+            .get(&(kind, class))
+            .is_none_or(|last| now.duration_since(*last) >= LOG_EVERY)
+        {
+            logged.insert((kind, class), now);
+            tracing::warn!(kind = kind.plural(), class, %error, "cannot read from the API server");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Known slips in keys, each with its repair: a key goes in, and where the slip is there, the mended key and a clause about it come
+//! out.
+
+use super::super::keyring::is_hub;
+use super::Wanted;
+
+/// A repaired key, and which slip was repaired, as a clause about the key.
+pub(super) type Repair = fn(&str, &Wanted<'_>) -> Option<(String, String)>;
+
+/// In the order applied: first what hides the host, then the host, then the path.
+pub(super) const REPAIRS: &[Repair] = &[
+    blanks,
+    scheme,
+    query,
+    tag,
+    path_wildcard,
+    api_path,
+    port,
+    case,
+    hub_alias,
+    hub_library,
+    label_count,
+    slashes,
+];
+
+/// The key after those of the repairs that apply, and the slips they mended.
+pub(super) fn apply(repairs: &[Repair], key: &str, wanted: &Wanted<'_>) -> (String, Vec<String>) {
+    let mut text = without_userinfo(key);
+    let mut slips = Vec::new();
+    for repair in repairs {
+        if let Some((fixed, slip)) = repair(&text, wanted) {
+            text = fixed;
+            slips.push(slip);
+        }
+    }
+    (text, slips)
+}
+
+/// Drops what [`super::super::endpoint::masked`] has left of userinfo, so that no suggestion holds it.
+fn without_userinfo(key: &str) -> String {
+    let (scheme, rest) = split_scheme(key);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let at = rest
+        .get(..end)
+        .and_then(|authority| authority.rfind('@'))
+        .map_or(0, |at| at + 1);
+    format!("{scheme}{}", rest.get(at..).unwrap_or_default())
+}
+
+/// `https://` (or nothing), and the rest.
+pub(super) fn split_scheme(key: &str) -> (&str, &str) {
+    key.split_at_checked(key.find("://").map_or(0, |at| at + 3))
+        .unwrap_or(("", key))
+}
+
+/// Scheme, host with port, path.
+pub(super) fn split(key: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = split_scheme(key);
+    let (host, path) = rest
+        .split_at_checked(rest.find('/').unwrap_or(rest.len()))
+        .unwrap_or((rest, ""));
+    (scheme, host, path)
+}
+
+pub(super) fn blanks(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
+    let trimmed = key.trim();
+    let place = match (key.starts_with(char::is_whitespace), key.ends_with(char::is_whitespace)) {
+        (false, false) => return None,
+        (true, false) => "before it",
+        (false, true) => "behind it",
+        (true, true) => "around it",
+    };
+    Some((trimmed.to_owned(), format!("there is white space {place}")))
+}
+
+pub(super) fn scheme(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, rest) = split_scheme(key);
+    match scheme {
+        "" | "http://" | "https://" => None,
+        other => Some((
+            rest.to_owned(),
+            format!("only http:// and https:// are dropped from the front, not {other}"),
+        )),
+    }
+}
+
+pub(super) fn query(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    if host.contains('?') {
+        return Some((
+            format!("{scheme}{}{path}", host.replace('?', "*")),
+            "`?` begins a URL query there and is no wildcard".to_owned(),
+        ));
+    }
+    let at = path.find(['?', '#'])?;
+    let why = "`?` and `#` begin the query and the fragment of a URL there";
+    Some((
+        format!("{scheme}{host}{}", path.get(..at).unwrap_or_default()),
+        why.to_owned(),
+    ))
+}
+
+fn tag(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    let last = path.rfind('/')?;
+    let (parents, name) = path.split_at_checked(last)?;
+    let at = name.find([':', '@'])?;
+    let kind = if name.contains('@') { "a digest" } else { "a tag" };
+    let fixed = format!("{scheme}{host}{parents}{}", name.get(..at).unwrap_or_default());
+    Some((fixed, format!("it ends in {kind}, and keys end with the repository")))
+}
+
+fn path_wildcard(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    let before = path.get(..path.find('*')?)?;
+    // `team/*` is meant to be `team`, `team/app-*` may stay `team/app-`: paths are prefixes.
+    let before = before.strip_suffix('/').unwrap_or(before);
+    Some((
+        format!("{scheme}{host}{before}"),
+        "`*` is a wildcard in the host only; a path covers all that begins with it".to_owned(),
+    ))
+}
+
+fn api_path(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    let why = match path {
+        "/v1" | "/v2" => format!("{path} is only dropped with a slash behind it"),
+        "/api" | "/api/" | "/api/v1" | "/api/v1/" | "/api/v2" | "/api/v2/" => format!("{path} is read as the path of a repository"),
+        _ => return None,
+    };
+    if wanted.path.starts_with(path) {
+        return None;
+    }
+    let hub = is_hub(wanted.name) && host == "index.docker.io";
+    Some((
+        if hub {
+            "https://index.docker.io/v1/".to_owned()
+        } else {
+            format!("{scheme}{host}")
+        },
+        why,
+    ))
+}
+
+pub(super) fn port(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    if host.starts_with('[') {
+        return None;
+    }
+    let (name, port) = host.split_once(':').map_or((host, ""), |(name, port)| (name, port));
+    let target = wanted.endpoint.port.as_str();
+    if port == target {
+        return None;
+    }
+    let why = match (port, target) {
+        ("", _) => format!("it has no port, the image's registry has {target}"),
+        (_, "") if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("its port is {port}, the image's registry has none"),
+        _ if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("its port is {port}, the image's registry has {target}"),
+        _ => "its port is no number, and ports know no wildcard".to_owned(),
+    };
+    let colon = if target.is_empty() { "" } else { ":" };
+    Some((format!("{scheme}{name}{colon}{target}{path}"), why))
+}
+
+pub(super) fn case(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    // Over a wildcard only lower-casing makes sense.
+    let like_host = if host.eq_ignore_ascii_case(wanted.registry) {
+        wanted.registry.to_owned()
+    } else {
+        host.to_ascii_lowercase()
+    };
+    let like_path = match wanted.path.get(..path.len()) {
+        Some(start) if start.eq_ignore_ascii_case(path) => start,
+        Some(_) | None => path,
+    };
+    let why = match (like_host == host, like_path == path) {
+        (true, true) => return None,
+        (false, _) => "upper and lower case count in the host",
+        (true, false) => "upper and lower case count in the path",
+    };
+    Some((format!("{scheme}{like_host}{like_path}"), why.to_owned()))
+}
+
+fn hub_alias(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (_, host, path) = split(key);
+    let bare = matches!(path, "" | "/" | "/v1/" | "/v2/" | "/v1" | "/v2");
+    let alias = matches!(
+        host,
+        "hub.docker.com" | "registry.hub.docker.com" | "docker.com" | "www.docker.com"
+    ) || (host.ends_with(".docker.io") && (host != "index.docker.io" || !bare));
+    if !is_hub(wanted.name) || !alias {
+        return None;
+    }
+    let why = match host {
+        "index.docker.io" => "index.docker.io stands for Docker Hub only without a path".to_owned(),
+        _ => format!("Docker Hub is looked up as docker.io and index.docker.io, not as {host}"),
+    };
+    Some((
+        if bare {
+            "https://index.docker.io/v1/".to_owned()
+        } else {
+            format!("docker.io{path}")
+        },
+        why,
+    ))
+}
+
+fn hub_library(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (_, host, path) = split(key);
+    let official = wanted.path.strip_prefix("/library")?;
+    if host != "docker.io" || !is_hub(wanted.name) || path.len() < 2 || path != official {
+        return None;
+    }
+    Some((
+        format!("docker.io/library{path}"),
+        "Docker Hub's official images are below /library".to_owned(),
+    ))
+}
+
+fn label_count(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    let (name, port) = host.split_at_checked(host.find(':').unwrap_or(host.len()))?;
+    let labels: Vec<&str> = name.split('.').collect();
+    let target = &wanted.endpoint.labels;
+    if !name.contains('*') || labels.len() == target.len() {
+        return None;
+    }
+    let fixed = match labels.split_first() {
+        Some((&"*", [])) => wanted.endpoint.host(),
+        Some((first, rest)) if first.contains('*') && rest.len() <= target.len() => {
+            let stars = target.len() - rest.len();
+            std::iter::repeat_n("*", stars)
+                .chain(rest.iter().copied())
+                .collect::<Vec<_>>()
+                .join(".")
+        }
+        Some(_) | None => return None,
+    };
+    let plural = if labels.len() == 1 { "" } else { "s" };
+    let why = format!(
+        "`*` never crosses a dot: its host has {} part{plural}, the image's registry has {}",
+        labels.len(),
+        target.len()
+    );
+    Some((format!("{scheme}{fixed}{port}{path}"), why))
+}
+
+fn slashes(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    // The kubelet itself drops /v1 and /v2 before a slash.
+    if wanted.path.starts_with(path) || path.starts_with("/v1/") || path.starts_with("/v2/") {
+        return None;
+    }
+    if path.contains("//") {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        return Some((
+            format!("{scheme}{host}/{}", parts.join("/")),
+            "its path has a doubled slash".to_owned(),
+        ));
+    }
+    let fixed = path.strip_suffix('/')?;
+    Some((
+        format!("{scheme}{host}{fixed}"),
+        "the slash at its end covers only what is below".to_owned(),
+    ))
+}

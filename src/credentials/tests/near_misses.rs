@@ -1,0 +1,256 @@
+use super::*;
+
+/// Key, repository, reason, and the key that would match.
+const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
+    (
+        "https://index.docker.io/v1",
+        "docker.io/library/nginx",
+        "/v1 is only dropped with a slash behind it",
+        Some("https://index.docker.io/v1/"),
+    ),
+    (
+        "registry-1.docker.io",
+        "docker.io/library/nginx",
+        "Docker Hub is looked up as docker.io and index.docker.io, not as registry-1.docker.io",
+        Some("https://index.docker.io/v1/"),
+    ),
+    (
+        "https://hub.docker.com/v2/",
+        "docker.io/myorg/app",
+        "Docker Hub is looked up as docker.io and index.docker.io, not as hub.docker.com",
+        Some("https://index.docker.io/v1/"),
+    ),
+    (
+        "*.docker.io",
+        "docker.io/myorg/app",
+        "Docker Hub is looked up as docker.io and index.docker.io, not as *.docker.io",
+        Some("https://index.docker.io/v1/"),
+    ),
+    (
+        "index.docker.io/myorg",
+        "docker.io/myorg/app",
+        "index.docker.io stands for Docker Hub only without a path",
+        Some("docker.io/myorg"),
+    ),
+    (
+        "docker.io/nginx",
+        "docker.io/library/nginx",
+        "Docker Hub's official images are below /library",
+        Some("docker.io/library/nginx"),
+    ),
+    (
+        "https://quay.io/v2",
+        "quay.io/x",
+        "/v2 is only dropped with a slash behind it",
+        Some("https://quay.io"),
+    ),
+    (
+        "https://quay.io/api",
+        "quay.io/x",
+        "/api is read as the path of a repository",
+        Some("https://quay.io"),
+    ),
+    (
+        "oci://quay.io",
+        "quay.io/x",
+        "only http:// and https:// are dropped from the front, not oci://",
+        Some("quay.io"),
+    ),
+    (
+        "HTTPS://quay.io",
+        "quay.io/x",
+        "only http:// and https:// are dropped from the front, not HTTPS://",
+        Some("quay.io"),
+    ),
+    (
+        "QUAY.io",
+        "quay.io/x",
+        "upper and lower case count in the host",
+        Some("quay.io"),
+    ),
+    (
+        "quay.io/Team",
+        "quay.io/team/x",
+        "upper and lower case count in the path",
+        Some("quay.io/team"),
+    ),
+    (
+        "reg.example.com",
+        "reg.example.com:5000/a",
+        "it has no port, the image's registry has 5000",
+        Some("reg.example.com:5000"),
+    ),
+    (
+        "reg.example.com:443",
+        "reg.example.com/a",
+        "its port is 443, the image's registry has none",
+        Some("reg.example.com"),
+    ),
+    (
+        "reg.example.com:5000",
+        "reg.example.com:5001/a",
+        "its port is 5000, the image's registry has 5001",
+        Some("reg.example.com:5001"),
+    ),
+    (
+        "*.example.com:*",
+        "reg.example.com:5000/a",
+        "its port is no number, and ports know no wildcard",
+        Some("*.example.com:5000"),
+    ),
+    (
+        "*.example.com",
+        "a.b.example.com/x",
+        "`*` never crosses a dot: its host has 3 parts, the image's registry has 4",
+        Some("*.*.example.com"),
+    ),
+    (
+        "*",
+        "reg.example.com/x",
+        "`*` never crosses a dot: its host has 1 part, the image's registry has 3",
+        Some("reg.example.com"),
+    ),
+    (
+        "reg?.example.com",
+        "reg7.example.com/a",
+        "`?` begins a URL query there and is no wildcard",
+        Some("reg*.example.com"),
+    ),
+    (
+        "reg.example.com/*",
+        "reg.example.com/a",
+        "`*` is a wildcard in the host only; a path covers all that begins with it",
+        Some("reg.example.com"),
+    ),
+    (
+        "reg.example.com/a:tag",
+        "reg.example.com/a",
+        "it ends in a tag, and keys end with the repository",
+        Some("reg.example.com/a"),
+    ),
+    (
+        " reg.example.com",
+        "reg.example.com/a",
+        "there is white space before it",
+        Some("reg.example.com"),
+    ),
+    (
+        "reg.example.com\n",
+        "reg.example.com/a",
+        "there is white space behind it",
+        Some("reg.example.com"),
+    ),
+    (
+        "reg.example.com/a/",
+        "reg.example.com/a",
+        "the slash at its end covers only what is below",
+        Some("reg.example.com/a"),
+    ),
+    (
+        "reg.example.com//a",
+        "reg.example.com/a",
+        "its path has a doubled slash",
+        Some("reg.example.com/a"),
+    ),
+    (
+        "reg.example.com/team-a",
+        "reg.example.com/team-b/app",
+        "it is for repositories below /team-a only, the image's is /team-b/app",
+        None,
+    ),
+    (
+        "https://REG.example.com:443/team-a",
+        "reg.example.com/team-b/app",
+        "its port is 443, the image's registry has none, and upper and lower case count in the host, and it is for repositories below /team-a only, the image's is /team-b/app",
+        None,
+    ),
+    (
+        "ghrc.io",
+        "ghcr.io/x/y",
+        "it is for ghrc.io, the image's registry is ghcr.io",
+        Some("ghcr.io"),
+    ),
+    (
+        "example.com",
+        "reg.example.com/a",
+        "it is for example.com, and a key does not cover hosts below its own",
+        Some("reg.example.com"),
+    ),
+    (
+        "harbor.corp.example",
+        "registry.corp.example/a",
+        "it is for harbor.corp.example, the image's registry is registry.corp.example",
+        None,
+    ),
+    (
+        "OCI://QUAY.io:443",
+        "quay.io/x",
+        "only http:// and https:// are dropped from the front, not OCI://, and its port is 443, the image's registry has none, and upper and lower case count in the host",
+        Some("quay.io"),
+    ),
+    (
+        "reg.example.com/\u{7}%zz",
+        "reg.example.com/a",
+        "the kubelet cannot read it as a URL and skips it",
+        Some("reg.example.com"),
+    ),
+];
+
+#[test]
+fn the_table() {
+    for (key, name, why, suggestion) in TABLE {
+        let ring = keyring(&[key]);
+        assert!(ring.lookup(name).is_empty(), "{key} {name}");
+        let miss = ring.nearest(name).unwrap_or_else(|| panic!("{key} {name}: nothing near"));
+        assert_eq!(
+            (miss.why.as_str(), miss.suggestion.as_deref()),
+            (*why, *suggestion),
+            "{key} {name}"
+        );
+        assert_eq!(
+            (miss.key.as_str(), &miss.source),
+            (*key, &Source::Secret("regcred".to_owned()))
+        );
+    }
+}
+
+#[test]
+fn what_is_suggested_matches() {
+    for (key, name, _, suggestion) in TABLE {
+        if let Some(suggestion) = suggestion {
+            assert_eq!(found(&keyring(&[suggestion]), name), [*suggestion], "{key} {name}");
+        }
+    }
+}
+
+#[test]
+fn the_closest_is_chosen() {
+    let ring = keyring(&[
+        "quay.io",
+        "reg.example.com/other",
+        "OCI://REG.example.com",
+        "reg.example.com:443",
+        "reg.example.org",
+    ]);
+    assert_eq!(
+        ring.nearest("reg.example.com/a").map(|miss| miss.key).as_deref(),
+        Some("reg.example.com:443")
+    );
+}
+
+#[test]
+fn what_is_not_near_is_not_named() {
+    let ring = keyring(&["quay.io", "ghcr.io", "", "localhost:5000", "*.azurecr.io"]);
+    assert_eq!(ring.nearest("registry.corp.example/app"), None);
+    assert_eq!(Keyring::default().nearest("quay.io/x"), None);
+}
+
+#[test]
+fn userinfo_is_never_told() {
+    let ring = keyring(&["https://admin:hunter2@reg.example.com:443/team"]);
+    let miss = ring.nearest("reg.example.com/team/app").unwrap();
+    assert_eq!(miss.key, "https://***@reg.example.com:443/team");
+    assert_eq!(miss.suggestion.as_deref(), Some("https://reg.example.com/team"));
+    let told = format!("{miss:?}{ring:?}");
+    assert!(!told.contains("hunter2") && !told.contains("admin"), "{told}");
+}
