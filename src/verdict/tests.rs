@@ -161,10 +161,10 @@ fn nothing_hardens_an_outlook() {
         Presence::AllUnlessReverified,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..16u8 {
+            for bits in 0..32u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
-                    node_unanswered: None,
+                    node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),

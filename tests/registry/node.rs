@@ -3,8 +3,10 @@
 
 use crate::debian::Debian;
 use crate::sample::image;
-use serde_json::Value;
+use pullgate::verdict::Verdict;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 const PASSWORD: &str = "s3cret-word";
@@ -215,7 +217,11 @@ async fn a_credential_helper_holds_the_credential() {
         "echo credentials not found in native keychain; exit 1",
     );
     scene.script("bin/docker-credential-broken", "echo no key; exit 1");
-    let path = PathBuf::from(format!("{}:{}", scene.path("bin").display(), std::env::var("PATH").unwrap()));
+    let path = PathBuf::from(format!(
+        "{}:{}",
+        scene.path("bin").display(),
+        std::env::var_os("PATH").unwrap().display()
+    ));
     let variables = [("PATH", path.as_path())];
     let config = |text: String| {
         scene.write(".docker/config.json", &text);
@@ -249,8 +255,8 @@ async fn a_credential_helper_holds_the_credential() {
         for args in [&node[..], &own] {
             let said = scene.image("1", args, &variables).await;
             assert_eq!((said.exit, said.outlook.as_str()), (0, "Unknown"), "{args:?}");
-            let note = format!("docker-credential-{helper} could not be asked for {registry}: {why}");
-            assert!(said.message.contains(&note), "{}", said.message);
+            let expect = format!("docker-credential-{helper} could not be asked for {registry}: {why}");
+            assert!(said.message.contains(&expect), "{}", said.message);
         }
     }
 
@@ -261,4 +267,119 @@ async fn a_credential_helper_holds_the_credential() {
         .image("1", &["--complete", "--config", settings.to_str().unwrap()], &variables)
         .await;
     assert_eq!(said.cause, "NotFoundOrDenied");
+}
+
+/// `pullgate serve`, without a cluster; it ends when dropped.
+struct Serving {
+    process: tokio::process::Child,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Serving {
+    async fn start(scene: &Scene, settings: &Path) -> Self {
+        let facts = scene.write("facts/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
+        let free = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().to_string()
+        };
+        let (webhook, metrics) = (free(), free());
+        let process = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+            .args(["serve", "--tls-dev", "--no-cluster", "--drain-delay", "0s"])
+            .args(["--listen", &webhook, "--metrics-listen", &metrics])
+            .arg("--facts")
+            .arg(facts.parent().unwrap())
+            .arg("--config")
+            .arg(settings)
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_danger_accept_invalid_certs(true)
+            .build()
+            .unwrap();
+        let mut serving = Self {
+            process,
+            url: format!("https://{webhook}/validate"),
+            http,
+        };
+        let until = Instant::now() + Duration::from_secs(20);
+        while serving.http.get(format!("http://{metrics}/readyz")).send().await.is_err() {
+            assert!(serving.process.try_wait().unwrap().is_none(), "it does not start");
+            assert!(Instant::now() < until, "it does not serve");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        serving
+    }
+
+    /// The message of the denial; `None` where a pod with this image is allowed.
+    async fn denial(&self, image: &str) -> Option<String> {
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u-1", "operation": "CREATE", "namespace": "shop", "userInfo": {},
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"},
+                       "spec": {"containers": [{"name": "c", "image": image}]}}}});
+        let answer = self
+            .http
+            .post(&self.url)
+            .body(review.to_string())
+            .header("content-type", "application/json");
+        let answer: Value = serde_json::from_slice(&answer.send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let response = &answer["response"];
+        (response["allowed"] == false).then(|| response["status"]["message"].as_str().unwrap().to_owned())
+    }
+
+    /// Waits until the pod is allowed, or is denied.
+    async fn until(&self, image: &str, expect: Verdict) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let said = self.denial(image).await;
+            if said.is_none() == (expect == Verdict::Allow) {
+                return;
+            }
+            assert!(Instant::now() < until, "still {said:?}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn serve_uses_plugins_and_a_docker_config_and_reads_both_again() {
+    let scene = Scene::new().await;
+    scene.plugin(&scene.answer("wrong-word"));
+    let registry = format!("127.0.0.1:{}", scene.debian.port);
+    let docker = |password: &str| {
+        let text = format!(r#"{{"auths": {{"{registry}": {{"username": "alice", "password": "{password}"}}}}}}"#);
+        scene.write("config.json", &text);
+    };
+    docker("wrong-word-2");
+    let settings = scene.write(
+        "settings.yaml",
+        "registries: {credentialProviders: {config: providers.yaml, binDir: bin}, dockerConfig: config.json}\n\
+         network: {allow: [127.0.0.0/8]}\n",
+    );
+    let serving = Serving::start(&scene, &settings).await;
+    let image = scene.debian.name("team/app:1");
+
+    let denied = serving.denial(&image).await.unwrap();
+    let (config, plugin) = (denied.find("the docker config"), denied.find("credential provider"));
+    assert!(config.is_some() && config < plugin, "{denied}");
+    assert!(!denied.contains("wrong-word"), "{denied}");
+
+    docker(PASSWORD);
+    serving.until(&image, Verdict::Allow).await;
+    docker("wrong-word-2");
+    serving.until(&image, Verdict::Deny).await;
+    // The program alone changes nothing while its answer holds; its configuration does.
+    scene.plugin(&scene.answer(PASSWORD));
+    let list = std::fs::read_to_string(scene.path("providers.yaml")).unwrap();
+    scene.write("providers.yaml", &list.replace("1h", "2h"));
+    serving.until(&image, Verdict::Allow).await;
+    // What cannot be used leaves the last good one in force.
+    scene.write("providers.yaml", "nonsense");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(serving.denial(&image).await, None);
 }
