@@ -160,7 +160,9 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             node,
         };
         for image in &template.uses {
-            let (reference, next) = if image.unchanged || ownership == Ownership::Judged {
+            // A debug container comes to a pod by a person's hand, never from the template that was judged.
+            let judged_with_owner = ownership == Ownership::Judged && image.role != Role::Ephemeral;
+            let (reference, next) = if image.unchanged || judged_with_owner {
                 (Reference::parse(&image.image).ok(), Next::PassedOver)
             } else {
                 scene.plan(image, &mut plan, &mut known_checks)

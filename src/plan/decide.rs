@@ -4,7 +4,7 @@ use super::credentials::whose;
 use super::{Next, Plan};
 use crate::cluster::{Facts, Object, Visible};
 use crate::registry::Outcome;
-use crate::verdict::judge::{Case, Judgement, Tried, judge};
+use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
 use crate::verdict::{Cause, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
@@ -49,7 +49,9 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
     let mut denied = false;
     for (planned, judgement) in plan.images.iter().zip(judgements) {
         denied |= judgement.verdict == Verdict::Deny;
-        if !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
+        // A registry may hide by 404 what a secret that is not here yet could see.
+        let without = judgement.verdict == Verdict::Deny && lacks_a_secret(&planned.next);
+        if !without && !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
             continue;
         }
         let needs = &planned.template.needs;
@@ -71,6 +73,13 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         objects.insert(Object::Namespace);
     }
     objects
+}
+
+fn lacks_a_secret(next: &Next) -> bool {
+    match next {
+        Next::Ask { case, .. } => case.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
+        Next::PassedOver | Next::Settled(_) => false,
+    }
 }
 
 /// Whether a cause would not stand with other secrets.

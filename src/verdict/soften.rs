@@ -1,6 +1,9 @@
 //! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
 
-use super::{Failure, Outlook, cause::hinges_on_credentials};
+use super::{
+    Failure, Outlook,
+    cause::{hinges_on_credentials, shows_readable},
+};
 use crate::image::platform::Personality;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
@@ -111,7 +114,7 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 
 fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7).
-    if credential_failure(failure) && !context.node_credentials {
+    if failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
         return None;
     }
     match context.presence {

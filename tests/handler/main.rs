@@ -103,6 +103,15 @@ fn five_hundred_bad_names_are_all_denied_in_one_answer() {
 }
 
 #[test]
+fn the_namespace_is_the_requests_whatever_the_object_says() {
+    let mut object = pod(&["Bad"]);
+    object["metadata"]["namespace"] = json!("victim");
+    let response = response(&ask(review(&object).to_string()));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("Pod ns/p") && !message.contains("victim"), "{message}");
+}
+
+#[test]
 fn control_characters_do_not_come_back() {
     let mut object = pod(&["evil\u{1b}[2J\nname:\u{7}"]);
     object["metadata"]["name"] = "p\u{1b}[31m".into();
