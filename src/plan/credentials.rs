@@ -85,10 +85,13 @@ impl Purse {
                     }
                 },
                 Some(Visible::Seen(None)) | None => {
-                    self.notes.push(SecretNote::Missing { name: name.clone() });
                     if !facts.complete {
+                        self.notes.push(SecretNote::NotGiven { name: name.clone() });
                         self.hide(format!("pull secret \"{}\" is not among the given manifests", escape(name)));
-                    } else if kind == PodKind::Template {
+                        continue;
+                    }
+                    self.notes.push(SecretNote::Missing { name: name.clone() });
+                    if kind == PodKind::Template {
                         self.may_come = true;
                     }
                 }

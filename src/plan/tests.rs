@@ -291,6 +291,11 @@ fn an_incomplete_set_proves_no_absence() {
     let judgement = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
     assert_eq!(judgement.outlook, Outlook::Unknown);
     assert!(causes(&judgement).contains(&Cause::PullSecretMissing));
+    let said = &judgement.findings[0].message;
+    assert!(
+        !said.contains("not in namespace") && said.contains("not among the given manifests"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -27,6 +27,11 @@ pub enum SecretNote {
         /// Its name.
         name: String,
     },
+    /// Listed, and not among manifests that need not be the whole namespace.
+    NotGiven {
+        /// Its name.
+        name: String,
+    },
     /// Listed, and of a type the kubelet ignores.
     WrongType {
         /// Its name.
@@ -294,11 +299,17 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
     case.secrets
         .iter()
         .filter_map(|note| match note {
-            SecretNote::Missing { name } => {
+            SecretNote::Missing { name } | SecretNote::NotGiven { name } => {
                 let name = escape(name);
+                let place = match note {
+                    SecretNote::NotGiven { .. } => "among the given manifests".to_owned(),
+                    SecretNote::Missing { .. } | SecretNote::WrongType { .. } | SecretNote::NoMatch { .. } => {
+                        format!("in namespace \"{namespace}\"")
+                    }
+                };
                 let missing = finding(
                     Cause::PullSecretMissing,
-                    format!("pull secret \"{name}\" is not in namespace \"{namespace}\"{goes_on}"),
+                    format!("pull secret \"{name}\" is not {place}{goes_on}"),
                     format!("create secret \"{name}\" in namespace \"{namespace}\", or remove it from imagePullSecrets"),
                 );
                 let message = format!(
