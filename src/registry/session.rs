@@ -6,6 +6,7 @@ use super::cause::{self, Answer, Server, plain};
 use super::challenge::{self, Bearer, Challenge};
 use super::client::{Ask, Authorization};
 use super::guard::{self, Origin};
+use super::host;
 use super::limits::Lane;
 use super::manifest;
 use super::token::{self, Age, Sending};
@@ -193,6 +194,9 @@ impl<'a> Session<'a> {
         let realm = guard::realm(&origin, text).map_err(|refusal| {
             let mut failure = self.failure(answer, Evidence::Refused(refusal));
             failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
+            if let Some(named) = Url::parse(text.trim()).ok().filter(Url::has_host) {
+                failure.host = host::authority(&named);
+            }
             failure
         })?;
         let scopes = challenge::scopes(&self.key.repository, bearer.scope.as_deref());
