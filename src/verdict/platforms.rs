@@ -3,7 +3,7 @@
 
 use super::evidence::{Content, IndexEntry};
 use super::finding::{Finding, Kubelet, Proof};
-use super::words::containerd_reference;
+use super::kubelet::containerd_reference;
 use super::{Cause, Outlook};
 use crate::image::platform::Fit;
 use crate::image::platform::Personality;

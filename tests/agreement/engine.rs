@@ -63,6 +63,7 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
             admission: Admission::StillToCome,
             exempt_annotations: Vec::new(),
         },
+        providers: pullgate::providers::Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Cluster::from(directory));
     let workload = extract(&objects::object(case, world), None, "default").unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));

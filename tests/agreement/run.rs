@@ -187,6 +187,7 @@ pub(crate) fn keep(part: &str, runs: &[Run]) {
 }
 
 /// What one part kept; `None` when it did not run.
+#[allow(dead_code, reason = "the kubelet part uses it")]
 pub(crate) fn kept(part: &str) -> Option<Vec<Run>> {
     let bytes = std::fs::read(folder().join(format!("{part}.json"))).ok()?;
     Some(serde_json::from_slice(&bytes).unwrap())

@@ -6,6 +6,7 @@ use pullgate::cluster::Cluster;
 use pullgate::config::{Face, Live, Settings};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::providers::Providers;
 use pullgate::registry::Registry;
 use pullgate::server::{Reply, Reviewer, reviewer};
 use pullgate::telemetry::Metrics;
@@ -31,6 +32,7 @@ fn handler() -> (Reviewer, Metrics) {
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
         },
+        providers: Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Cluster::Absent);
     (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
@@ -98,6 +100,15 @@ fn five_hundred_bad_names_are_all_denied_in_one_answer() {
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.starts_with("500 of 500 images of Pod ns/p would fail to pull"));
     assert!(message.contains("Bad/Name499"));
+}
+
+#[test]
+fn the_namespace_is_the_requests_whatever_the_object_says() {
+    let mut object = pod(&["Bad"]);
+    object["metadata"]["namespace"] = json!("victim");
+    let response = response(&ask(review(&object).to_string()));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("Pod ns/p") && !message.contains("victim"), "{message}");
 }
 
 #[test]
