@@ -2,7 +2,6 @@
 //! else unusable (pull-semantics 5.3). Pure.
 
 use http::{HeaderMap, header};
-use http_auth::parser::ChallengeParser;
 
 /// What a 401 asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,28 +32,73 @@ pub(super) fn choose(headers: &HeaderMap) -> Challenge {
     let mut basic = false;
     for value in headers.get_all(header::WWW_AUTHENTICATE) {
         let Ok(text) = value.to_str() else { continue };
-        // Runtimes take what follows the first challenge of a header for its parameters, and stop at the first that is none.
-        if let Some(Ok(challenge)) = ChallengeParser::new(text).next() {
-            if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                let parameter = |name: &str| {
-                    challenge
-                        .params
-                        .iter()
-                        .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                        .map(|(_, value)| value.to_unescaped())
-                        .filter(|value| !value.is_empty())
-                };
-                return Challenge::Bearer(Bearer {
-                    realm: parameter("realm"),
-                    service: parameter("service"),
-                    scope: parameter("scope"),
-                    error: parameter("error"),
-                });
-            }
-            basic |= challenge.scheme.eq_ignore_ascii_case("basic");
+        let (scheme, parameters) = parse(text);
+        if scheme.eq_ignore_ascii_case("bearer") {
+            let parameter = |name: &str| {
+                let found = parameters.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.clone())
+            };
+            return Challenge::Bearer(Bearer {
+                realm: parameter("realm"),
+                service: parameter("service"),
+                scope: parameter("scope"),
+                error: parameter("error"),
+            });
         }
+        basic |= scheme.eq_ignore_ascii_case("basic");
     }
     if basic { Challenge::Basic } else { Challenge::Unusable }
+}
+
+/// Reads a header's first challenge, and its parameters up to the first that is none. What comes behind a Basic challenge in the same
+/// header is lost, as it is to containerd.
+fn parse(text: &str) -> (&str, Vec<(&str, String)>) {
+    let mut parameters = Vec::new();
+    let (scheme, mut rest) = token(text);
+    loop {
+        let (key, behind) = token(rest.trim_start_matches([' ', '\t']));
+        let Some(behind) = behind.strip_prefix('=') else { break };
+        let (value, behind) = if let Some(quoted) = behind.strip_prefix('"') {
+            unquote(quoted)
+        } else {
+            let (value, behind) = token(behind);
+            (value.to_owned(), behind)
+        };
+        if key.is_empty() || value.is_empty() {
+            break;
+        }
+        parameters.push((key, value));
+        match behind.trim_start_matches([' ', '\t']).strip_prefix(',') {
+            Some(next) => rest = next,
+            None => break,
+        }
+    }
+    (scheme, parameters)
+}
+
+/// A token of HTTP at the beginning of `text`, and what follows.
+fn token(text: &str) -> (&str, &str) {
+    let is_token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
+    let end = text.find(|c| !is_token(c)).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// What stands up to the closing quote, and what follows; empty where there is no such quote.
+fn unquote(text: &str) -> (String, &str) {
+    let mut value = String::new();
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => {
+                value.push(c);
+                escaped = false;
+            }
+            '\\' => escaped = true,
+            '"' => return (value, text.get(at + 1..).unwrap_or_default()),
+            c => value.push(c),
+        }
+    }
+    (String::new(), "")
 }
 
 /// The scopes of a token request: the sorted union of our own and the challenge's.
@@ -95,6 +139,14 @@ mod tests {
         check(&["Basic realm=\"x\"", "Bearer realm=\"https://t/\""], &bearer("https://t/"));
         check(&["Bearer realm=\"https://t/\", Basic realm=\"x\""], &bearer("https://t/"));
         check(&["Negotiate", "bEaReR ReAlM=https"], &bearer("https"));
+        check(&["Bearer realm=https://t/,service=s"], &bearer("https"));
+        check(&["Bearer  realm=\"https://t/\" ,  x=\"a\\\"b\"  "], &bearer("https://t/"));
+        check(&["Bearer realm=\"https://t/\" service=\"s\""], &bearer("https://t/"));
+        check(
+            &["Bearer service=\"\",realm=\"https://t/\""],
+            &Challenge::Bearer(Bearer::default()),
+        );
+        check(&["Bearer realm=\"https://t/"], &Challenge::Bearer(Bearer::default()));
         check(
             &[
                 "Bearer realm=\"https://t/\",service=\"s\",scope=\"repository:a:pull repository:b:pull\",error=\"insufficient_scope\"",

@@ -6,8 +6,12 @@ use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
 pub(super) const LONGEST: u64 = 4_393_216;
@@ -50,6 +54,57 @@ pub(super) fn form(media_type: &str) -> Form {
     }
 }
 
+/// A JSON object as Go reads it into a struct: the case of its members does not count, of several the last one does, `null` is nothing,
+/// and a member of the wrong kind is an error.
+macro_rules! loose {
+    ($(#[$meta:meta])* struct $name:ident<$life:lifetime> { $($key:literal => $field:ident: $kind:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Default)]
+        struct $name<$life> {
+            $($field: Option<$kind>,)*
+            borrowed: PhantomData<&$life ()>,
+        }
+
+        impl<'de: $life, $life> Deserialize<'de> for $name<$life> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Members<$life>(PhantomData<&$life ()>);
+                impl<'de: $life, $life> Visitor<'de> for Members<$life> {
+                    type Value = $name<$life>;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+
+                    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
+                        let mut read = $name::default();
+                        while let Some(key) = members.next_key::<String>()? {
+                            match key.to_lowercase().as_str() {
+                                $($key => read.$field = members.next_value()?,)*
+                                _ => {
+                                    members.next_value::<IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(read)
+                    }
+                }
+                deserializer.deserialize_map(Members(PhantomData))
+            }
+        }
+    };
+}
+
+/// Text, or nothing where something else stands: for members that old runtimes do not know.
+#[derive(Debug, Default)]
+struct Loosely(String);
+
+impl<'de> Deserialize<'de> for Loosely {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+    }
+}
+
 /// A manifest that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parsed {
@@ -76,60 +131,52 @@ pub(super) enum Parsed {
 pub(super) struct Config {
     pub(super) digest: Digest,
     pub(super) media_type: String,
+    /// As written; runtimes hold the config against it.
+    pub(super) size: i64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    artifact_type: Option<String>,
-    #[serde(default, borrow)]
-    config: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    layers: Option<Vec<&'a RawValue>>,
-    #[serde(default, borrow)]
-    manifests: Option<Vec<&'a RawValue>>,
-    #[serde(default, borrow)]
-    fs_layers: Option<Vec<&'a RawValue>>,
+loose! {
+    struct Document<'a> {
+        "schemaversion" => _version: i64,
+        "mediatype" => media_type: String,
+        "artifacttype" => artifact_type: Loosely,
+        "config" => config: &'a RawValue,
+        "layers" => layers: Vec<&'a RawValue>,
+        "manifests" => manifests: Vec<&'a RawValue>,
+        "fslayers" => fs_layers: Vec<&'a RawValue>,
+        "annotations" => _annotations: HashMap<String, Option<String>>,
+    }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    digest: Option<String>,
-    #[serde(default)]
-    size: Option<i64>,
-    #[serde(default)]
-    platform: Option<WrittenPlatform>,
+loose! {
+    struct Descriptor<'a> {
+        "mediatype" => media_type: String,
+        "digest" => digest: String,
+        "size" => size: i64,
+        "urls" => _urls: Vec<Option<String>>,
+        "annotations" => _annotations: HashMap<String, Option<String>>,
+        "platform" => platform: WrittenPlatform<'a>,
+    }
 }
 
-#[derive(Deserialize, Default)]
-struct WrittenPlatform {
-    #[serde(default)]
-    os: Option<String>,
-    #[serde(default)]
-    architecture: Option<String>,
-    #[serde(default)]
-    variant: Option<String>,
-    #[serde(default, rename = "os.version")]
-    os_version: Option<String>,
-    #[serde(default, rename = "os.features")]
-    os_features: Option<Vec<String>>,
+loose! {
+    struct WrittenPlatform<'a> {
+        "os" => os: String,
+        "architecture" => architecture: String,
+        "variant" => variant: String,
+        "os.version" => os_version: String,
+        "os.features" => os_features: Vec<Option<String>>,
+    }
 }
 
-impl From<WrittenPlatform> for Platform {
-    fn from(written: WrittenPlatform) -> Self {
+impl From<WrittenPlatform<'_>> for Platform {
+    fn from(written: WrittenPlatform<'_>) -> Self {
         Self {
             os: written.os.unwrap_or_default(),
             architecture: written.architecture.unwrap_or_default(),
             variant: written.variant.unwrap_or_default(),
             os_version: written.os_version.unwrap_or_default(),
-            os_features: written.os_features.unwrap_or_default(),
+            os_features: written.os_features.unwrap_or_default().into_iter().flatten().collect(),
         }
     }
 }
@@ -137,7 +184,9 @@ impl From<WrittenPlatform> for Platform {
 /// Reads a manifest that was served as `media_type` (one of the four that [`form`] calls a manifest or an index).
 pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
     let text = String::from_utf8_lossy(body);
-    let document: Document<'_> = object(&text).map_err(|error| fault(&error, "manifest"))?;
+    let document = serde_json::from_str::<Option<Document<'_>>>(&text)
+        .map_err(|error| fault(&error, "manifest"))?
+        .unwrap_or_default();
     let is_index = form(media_type) == Form::Index;
     let says = document.media_type.as_deref().map_or(Form::Other, form);
     // containerd's validateMediaType.
@@ -197,11 +246,8 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     }
     let config_type = config.media_type.unwrap_or_default();
     if !matches!(config_type.as_str(), IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE) {
-        let kind = document
-            .artifact_type
-            .as_deref()
-            .filter(|kind| !kind.is_empty())
-            .unwrap_or(&config_type);
+        let named = document.artifact_type.as_ref().map(|Loosely(kind)| kind.as_str());
+        let kind = named.filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
             // Such a config has no diff_ids to go with the layers.
@@ -226,23 +272,15 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
         config: Config {
             digest,
             media_type: clipped(&config_type),
+            size: config.size.unwrap_or_default(),
         },
         layers: unpacked,
     })
 }
 
-/// Reads a JSON object; serde alone would take an array for a struct as well.
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, serde_json::Error> {
-    if text.trim_start().starts_with('[') {
-        serde_json::from_str::<serde::de::IgnoredAny>(text)?;
-        return Err(serde::de::Error::custom("not an object"));
-    }
-    serde_json::from_str(text)
-}
-
 /// JSON `null` is an empty descriptor, as in Go.
-fn descriptor(raw: &RawValue) -> Result<Descriptor, ContentFault> {
-    serde_json::from_str::<Option<Descriptor>>(raw.get())
+fn descriptor(raw: &RawValue) -> Result<Descriptor<'_>, ContentFault> {
+    serde_json::from_str::<Option<Descriptor<'_>>>(raw.get())
         .map(Option::unwrap_or_default)
         .map_err(|error| fault(&error, "descriptor"))
 }
@@ -308,35 +346,90 @@ pub(super) struct ReadConfig {
     pub(super) diff_ids: usize,
 }
 
-#[derive(Deserialize)]
-struct WrittenConfig<'a> {
-    #[serde(default, borrow)]
-    rootfs: Option<&'a RawValue>,
+loose! {
+    struct WrittenConfig<'a> {
+        "created" => created: String,
+        "author" => _author: String,
+        "config" => _run: WrittenRun<'a>,
+        "rootfs" => rootfs: RootFs<'a>,
+        "history" => history: Vec<Option<History<'a>>>,
+        "os" => os: String,
+        "architecture" => architecture: String,
+        "variant" => variant: String,
+        "os.version" => os_version: String,
+        "os.features" => os_features: Vec<Option<String>>,
+    }
 }
 
-#[derive(Deserialize, Default)]
-struct RootFs<'a> {
-    #[serde(default, borrow)]
-    diff_ids: Option<Vec<&'a RawValue>>,
+loose! {
+    /// How the container is run; read for its types only.
+    struct WrittenRun<'a> {
+        "user" => _user: String,
+        "exposedports" => _ports: HashMap<String, Loosely>,
+        "env" => _env: Vec<Option<String>>,
+        "entrypoint" => _entrypoint: Vec<Option<String>>,
+        "cmd" => _cmd: Vec<Option<String>>,
+        "volumes" => _volumes: HashMap<String, Loosely>,
+        "workingdir" => _working_dir: String,
+        "labels" => _labels: HashMap<String, Option<String>>,
+        "stopsignal" => _stop_signal: String,
+    }
 }
 
-/// Reads a config.
+loose! {
+    struct RootFs<'a> {
+        "type" => _type: String,
+        "diff_ids" => diff_ids: Vec<Option<String>>,
+    }
+}
+
+loose! {
+    struct History<'a> {
+        "created" => created: String,
+        "created_by" => _by: String,
+        "author" => _author: String,
+        "comment" => _comment: String,
+        "empty_layer" => _empty: bool,
+    }
+}
+
+/// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
 pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = String::from_utf8_lossy(body);
-    // Two passes: a flattened struct cannot borrow.
-    let platform: WrittenPlatform = object(&text).map_err(|_| ContentFault::ConfigNotJson)?;
-    let rest: WrittenConfig<'_> = object(&text).map_err(|_| ContentFault::ConfigNotJson)?;
-    let rootfs = match rest.rootfs {
-        Some(raw) => serde_json::from_str::<Option<RootFs<'_>>>(raw.get())
-            .map_err(|_| ContentFault::ConfigNotJson)?
-            .unwrap_or_default(),
-        None => RootFs::default(),
-    };
-    let platform = Platform::from(platform);
+    let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
+        .map_err(|_| ContentFault::ConfigNotJson)?
+        .unwrap_or_default();
+    let histories = written.history.iter().flatten().flatten();
+    let mut dates = histories.map(|entry| &entry.created).chain([&written.created]);
+    if !dates.all(|date| date.as_ref().is_none_or(|date| is_date(date))) {
+        return Err(ContentFault::ConfigNotJson);
+    }
+    let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
+    if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
+        return Err(ContentFault::Structure(format!(
+            "the config names a layer by {}, which is no digest",
+            clipped(odd)
+        )));
+    }
+    let platform = Platform::from(WrittenPlatform {
+        os: written.os,
+        architecture: written.architecture,
+        variant: written.variant,
+        os_version: written.os_version,
+        os_features: written.os_features,
+        ..WrittenPlatform::default()
+    });
     Ok(ReadConfig {
         platform: (!platform.architecture.is_empty()).then_some(platform),
-        diff_ids: rootfs.diff_ids.map_or(0, |ids| ids.len()),
+        diff_ids: diff_ids.len(),
     })
+}
+
+/// Whether this begins as every date does that Go reads (`2024-05-06T07:08:09Z`).
+fn is_date(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00";
+    let fits = |(have, want): (u8, &u8)| if *want == b'0' { have.is_ascii_digit() } else { have == *want };
+    text.len() > FORM.len() && text.bytes().zip(FORM).all(fits)
 }
 
 #[cfg(test)]

@@ -219,6 +219,14 @@ impl Walk<'_> {
             let fault = ContentFault::Structure("the config served does not have the digest that the manifest names".to_owned());
             return Err(invalid(fault));
         }
+        if i64::try_from(answer.body.len()).ok() != Some(config.size) {
+            let fault = ContentFault::Structure(format!(
+                "the config has {} bytes, the manifest says {}",
+                answer.body.len(),
+                config.size
+            ));
+            return Err(invalid(fault));
+        }
         let read = manifest::config(&answer.body).map_err(invalid)?;
         if read.diff_ids != layers {
             return Err(invalid(ContentFault::LayerCount {

@@ -188,8 +188,11 @@ fn images_and_artifacts() {
 #[test]
 fn configs() {
     let read = |body: &str| config(body.as_bytes());
-    let full =
-        read(r#"{"architecture":"arm64","os":"linux","variant":"v8","rootfs":{"type":"layers","diff_ids":["a","b"]}}"#).unwrap();
+    let id = Digest::sha256(b"a layer");
+    let body = format!(
+        r#"{{"Architecture":"arm64","os":"linux","variant":"v8","rootfs":{{"type":"layers","Diff_IDs":["{id}","{id}"]}}}}"#
+    );
+    let full = read(&body).unwrap();
     assert_eq!(full.diff_ids, 2);
     assert_eq!(full.platform.unwrap().architecture, "arm64");
     assert_eq!(
@@ -200,9 +203,59 @@ fn configs() {
         })
     );
     assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform, None);
-    for bad in ["", "x", "[]", r#"{"architecture":7}"#, r#"{"rootfs":{"diff_ids":7}}"#] {
+    for bad in [
+        "",
+        "x",
+        "[]",
+        r#"{"architecture":7}"#,
+        r#"{"rootfs":{"diff_ids":7}}"#,
+        r#"{"config":{"Env":"A=b"}}"#,
+        r#"{"config":{"User":1000}}"#,
+        r#"{"config":{"ExposedPorts":[]}}"#,
+        r#"{"config":{"Labels":{"a":1}}}"#,
+        r#"{"created":"yesterday"}"#,
+        r#"{"created":""}"#,
+        r#"{"history":"none"}"#,
+        r#"{"history":[{"created":"2024-05-06"}]}"#,
+    ] {
         assert_eq!(read(bad), Err(ContentFault::ConfigNotJson), "{bad}");
     }
+    for good in [
+        "null",
+        r#"{"config":null,"history":[null,{"created":null,"empty_layer":true}],"os":null}"#,
+        r#"{"config":{"Env":null,"Cmd":[null,"a"],"ExposedPorts":{"80/tcp":{}},"Volumes":{"/a":null},"Labels":{"a":null}}}"#,
+        r#"{"created":"2024-05-06T07:08:09.123456789Z","history":[{"created":"0001-01-01T00:00:00Z"}]}"#,
+        r#"{"container_config":7,"docker_version":null,"moby.buildkit.buildinfo.v1":"x"}"#,
+    ] {
+        assert!(read(good).is_ok(), "{good}");
+    }
+    let malformed = read(r#"{"rootfs":{"diff_ids":["rubbish"]}}"#);
+    assert!(matches!(malformed, Err(ContentFault::Structure(_))), "{malformed:?}");
+}
+
+#[test]
+fn members_are_read_as_go_reads_them() {
+    let id = Digest::sha256(b"a config");
+    let capitals = format!(r#"{{"CONFIG":{{"MediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","DIGEST":"{id}","Size":7}},"Layers":[]}}"#);
+    let Ok(Parsed::Image { config, layers: 0 }) = read(MANIFEST, capitals.as_bytes()) else {
+        panic!("{capitals}");
+    };
+    assert_eq!((config.digest, config.size), (id, 7));
+    let twice = r#"{"manifests":[{"size":1}],"manifests":[{"size":1},{"size":2}]}"#;
+    assert!(matches!(read(INDEX, twice.as_bytes()), Ok(Parsed::Index(entries)) if entries.len() == 2));
+    for bad in [
+        r#"{"schemaVersion":"2"}"#,
+        r#"{"schemaVersion":2.5}"#,
+        r#"{"annotations":{"a":1}}"#,
+        r#"{"annotations":[]}"#,
+        r#"{"manifests":[{"size":"7"}]}"#,
+        r#"{"manifests":[{"platform":"linux/amd64"}]}"#,
+    ] {
+        let read = read(INDEX, bad.as_bytes());
+        assert!(matches!(read, Err(ContentFault::Structure(_))), "{bad} {read:?}");
+    }
+    let odd = r#"{"artifactType":7,"subject":7,"manifests":[{"artifactType":7}],"annotations":{"a":null}}"#;
+    assert!(read(INDEX, odd.as_bytes()).is_ok(), "old runtimes do not know these members");
 }
 
 proptest::proptest! {
