@@ -70,14 +70,23 @@ impl Shelf {
     /// Builds all of a case's content; `values` are what `{…}` in it stands for, `salt` sets it apart from other cases'.
     pub(crate) fn build(content: &BTreeMap<String, Content>, salt: &str, values: &BTreeMap<String, String>) -> Self {
         let mut shelf = Self::default();
-        for (tag, content) in content {
-            let made = shelf.put(content, &format!("{salt}/{tag}"), values, Some(tag));
+        let mut values = values.clone();
+        // What others refer to comes before them.
+        for (tag, content) in content
+            .iter()
+            .filter(|(tag, _)| *tag == "base")
+            .chain(content.iter().filter(|(tag, _)| *tag != "base"))
+        {
+            let made = shelf.put(content, &format!("{salt}/{tag}"), &values, Some(tag));
             shelf.tags.push(tag.clone());
             for (kind, digest) in [("digest", Some(made.digest)), ("config", made.config), ("layer", made.layer)] {
-                shelf
-                    .names
-                    .extend(digest.into_iter().map(|digest| (format!("{kind}-{tag}"), digest)));
+                let Some(digest) = digest else { continue };
+                let stored = shelf.manifests.get(&digest).or_else(|| shelf.blobs.get(&digest));
+                let size = stored.map_or(0, |stored| stored.bytes.len());
+                shelf.names.insert(format!("{kind}-{tag}-size"), size.to_string());
+                shelf.names.insert(format!("{kind}-{tag}"), digest);
             }
+            values.extend(shelf.names.clone());
         }
         if let Some(digest) = shelf.names.get("digest-v1").cloned() {
             shelf.names.insert("digest".to_owned(), digest);
