@@ -33,6 +33,11 @@ fn unexplained(run: &Run, kind: Kind) -> usize {
     count(run, |row| row.kind == kind && row.why.is_none())
 }
 
+/// What is explained: a disagreement, or that today's kubelet was followed and not the one compared with.
+fn kind(row: &Row) -> &'static str {
+    if row.kind == Kind::Agree { "today" } else { row.kind.name() }
+}
+
 fn results(cases: &[Case], runs: &[Run]) -> Value {
     let runs: Vec<Value> = runs
         .iter()
@@ -40,7 +45,7 @@ fn results(cases: &[Case], runs: &[Run]) -> Value {
             let explained: Vec<Value> = run
                 .rows
                 .iter()
-                .filter_map(|row| Some(json!({"case": row.case, "kind": row.kind.name(), "why": row.why.as_ref()?})))
+                .filter_map(|row| Some(json!({"case": row.case, "kind": kind(row), "why": row.why.as_ref()?})))
                 .collect();
             json!({"against": run.against, "compared": run.rows.len(), "agree": count(run, |row| row.kind == Kind::Agree),
                    "false_denials": count(run, |row| row.kind == Kind::FalseDenial),
@@ -84,10 +89,7 @@ fn page(cases: &[Case], runs: &[Run]) -> String {
     for run in runs {
         for row in &run.rows {
             if let Some(why) = &row.why {
-                explained
-                    .entry((&row.case, row.kind.name(), why))
-                    .or_default()
-                    .push(&run.against);
+                explained.entry((&row.case, kind(row), why)).or_default().push(&run.against);
             }
         }
     }
