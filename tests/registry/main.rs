@@ -19,5 +19,7 @@ mod content;
 mod debian;
 mod faults;
 mod guard;
+mod mirrors;
+mod proxy;
 mod sample;
 mod support;
