@@ -3,7 +3,7 @@
 use super::problem::{self, Error, Problem};
 use super::{values, written};
 use crate::image::Platform;
-use crate::registry::{self, Cidr, Depth, Reach};
+use crate::registry::{self, Cidr, Depth, Proxy, Reach};
 use serde_saphyr::{Location, Spanned};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,12 +83,17 @@ pub struct CredentialProviders {
 pub struct Settings {
     /// Patterns of registries whose credentials the nodes may hold, as the kubelet's `matchImages`; `*` alone is every registry.
     pub node_credentials: Vec<String>,
+    /// containerd's `hosts.toml` trees; the first that has a folder for a registry wins. Relative paths are taken from the settings
+    /// file's folder.
+    pub hosts_dirs: Vec<PathBuf>,
     /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
     pub docker_config: Option<PathBuf>,
     /// The kubelet's credential provider plugins.
     pub credential_providers: Option<CredentialProviders>,
     /// Private or loopback ranges where registries live.
     pub network_allow: Vec<Cidr>,
+    /// The way to https registries that are not loopback; `None`: directly.
+    pub proxy: Option<Proxy>,
     /// How pull secrets are read.
     pub secret_access: SecretAccess,
     /// How far a look-up goes.
@@ -107,9 +112,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
+            hosts_dirs: Vec::new(),
             docker_config: None,
             credential_providers: None,
             network_allow: Vec::new(),
+            proxy: None,
             secret_access: SecretAccess::default(),
             depth: Depth::Manifest,
             default_platforms: None,
@@ -178,6 +185,8 @@ impl Settings {
             cache_bytes: self.cache.max_bytes,
             max_stale: self.cache.max_stale,
             look_up_limit: LOOK_UP_LIMIT,
+            hosts_dirs: self.hosts_dirs.clone(),
+            proxy: self.proxy.clone(),
             ..registry::Settings::default()
         }
     }
@@ -214,13 +223,14 @@ impl Reading<'_> {
         let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
 
-        self.hosts_dir(hosts_dir);
         self.rewrites(rewrites);
-        self.proxy(proxy);
         self.workloads(workloads);
 
         Settings {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
+            hosts_dirs: hosts_dir
+                .and_then(|path| self.one(path, non_empty))
+                .map_or_else(Vec::new, |paths| self.hosts_dirs(&paths)),
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
@@ -228,6 +238,7 @@ impl Reading<'_> {
             network_allow: network
                 .and_then(|network| network.allow)
                 .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
+            proxy: self.proxy(proxy),
             secret_access: match secrets.and_then(|secrets| secrets.access) {
                 None | Some(written::Access::Get) => SecretAccess::Get,
                 Some(written::Access::Cluster) => SecretAccess::Cluster,
@@ -272,12 +283,10 @@ impl Reading<'_> {
         ));
     }
 
-    fn hosts_dir(&mut self, hosts_dir: Option<Spanned<String>>) {
-        let Some(hosts_dir) = hosts_dir else { return };
-        let place = hosts_dir.referenced;
-        if self.one(hosts_dir, non_empty).is_some() {
-            self.unsupported(place, "registries.hostsDir");
-        }
+    /// Several are separated by `:`, as in containerd's own `config_path`.
+    fn hosts_dirs(&self, paths: &str) -> Vec<PathBuf> {
+        let given = paths.split(':').map(str::trim).filter(|path| !path.is_empty());
+        given.map(|path| self.folder.join(path)).collect()
     }
 
     fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) -> Option<CredentialProviders> {
@@ -302,17 +311,17 @@ impl Reading<'_> {
         self.unsupported(rewrites.referenced, "registries.rewrites");
     }
 
-    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) {
-        let Some(proxy) = proxy else { return };
-        let written::Proxy { https, no_proxy } = proxy.value;
-        for name in no_proxy.unwrap_or_default() {
-            self.one(name, non_empty);
-        }
-        let Some(https) = https else { return };
-        let place = https.referenced;
-        if self.one(https, |text| proxy_url(&text)).is_some() {
-            self.unsupported(place, "proxy");
-        }
+    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
+        let written::Proxy { https, no_proxy } = proxy?.value;
+        let direct: Vec<String> = self.each(no_proxy.unwrap_or_default(), host_pattern);
+        // The URL is not repeated in a problem: it may carry a password.
+        self.one(https?, |text| {
+            if text.contains("://") {
+                Proxy::new(&text, &direct)
+            } else {
+                Err("a proxy's URL begins with http:// or https:// and names a host".to_owned())
+            }
+        })
     }
 
     fn depth(&mut self, depth: Option<Spanned<written::Depth>>) -> Depth {
@@ -370,13 +379,4 @@ fn annotation(text: String) -> Result<String, String> {
         return Err(format!("{text:?} is neither the name of an annotation nor name=value"));
     }
     Ok(text)
-}
-
-fn proxy_url(text: &str) -> Result<url::Url, String> {
-    // The text is not repeated: a proxy's URL may carry a password.
-    let url = url::Url::parse(text).map_err(|_| "this is not a URL; write it as http://proxy:3128".to_owned())?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err("a proxy's URL begins with http:// or https:// and names a host".to_owned()),
-    }
 }

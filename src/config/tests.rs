@@ -1,5 +1,5 @@
 use super::*;
-use crate::registry::{Cidr, Depth, Reach};
+use crate::registry::{Cidr, Depth, Proxy, Reach};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,12 +30,13 @@ fn everything_supported_is_read() {
     let settings = read(
         r#"
 registries:
+  hostsDir: /etc/containerd/certs.d:certs.d
   nodeCredentials: ["*"]
   dockerConfig: config.json
   credentialProviders: {config: providers.yaml, binDir: /opt/providers}
   rewrites: []
 network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
-proxy: {}
+proxy: {https: "http://user:hunter2@proxy.corp:3128", noProxy: [.corp, 10.0.0.0/8]}
 secrets: {access: cluster}
 depth: manifest
 exemptAnnotations: [example.com/skip]
@@ -54,12 +55,14 @@ workloads: []
         settings,
         Settings {
             node_credentials: vec!["*".to_owned()],
+            hosts_dirs: vec!["/etc/containerd/certs.d".into(), "/etc/pullgate/certs.d".into()],
             docker_config: Some("/etc/pullgate/config.json".into()),
             credential_providers: Some(CredentialProviders {
                 config: "/etc/pullgate/providers.yaml".into(),
                 bin_dir: "/opt/providers".into(),
             }),
             network_allow: allow.clone(),
+            proxy: Some(Proxy::new("http://user:hunter2@proxy.corp:3128", &[".corp", "10.0.0.0/8"]).unwrap()),
             secret_access: SecretAccess::Cluster,
             depth: Depth::Manifest,
             default_platforms: None,
@@ -71,7 +74,9 @@ workloads: []
             },
         }
     );
+    assert!(!format!("{settings:?}").contains("hunter2"));
     let serve = settings.registry(Face::Serve);
+    assert_eq!((&serve.hosts_dirs, &serve.proxy), (&settings.hosts_dirs, &settings.proxy));
     assert_eq!(serve.reach, Reach::Listed(allow));
     assert_eq!(serve.cache_bytes, 128 << 20);
     assert_eq!(serve.max_stale, Duration::from_mins(90));
@@ -162,16 +167,10 @@ fn what_is_not_built_yet_is_refused_by_line() {
     };
     for (yaml, line, key) in [
         (
-            "registries:\n  hostsDir: /etc/containerd/certs.d\n",
-            "2:13",
-            "registries.hostsDir",
-        ),
-        (
             "registries:\n  rewrites: [{match: \"docker.io/**\", to: \"harbor.corp/**\"}]\n",
             "2:13",
             "registries.rewrites",
         ),
-        ("proxy: {https: \"http://proxy:3128\", noProxy: []}\n", "1:16", "proxy"),
         ("depth: config\n", "1:8", "depth: config"),
         ("\ndepth: layers\n", "2:8", "depth: layers"),
         (
@@ -184,12 +183,28 @@ fn what_is_not_built_yet_is_refused_by_line() {
     }
     // And checked before they are refused.
     refused(
-        "proxy: {https: \"proxy:3128\"}\n",
-        &["/etc/pullgate/config.yaml:1:16: a proxy's URL begins with http:// or https:// and names a host"],
-    );
-    refused(
         "registries:\n  rewrites: [{match: \"docker.io/**\"}]\n",
         &["/etc/pullgate/config.yaml:2:15: missing field `to`"],
+    );
+}
+
+#[test]
+fn proxies() {
+    for yaml in ["proxy: {}\n", "proxy: {noProxy: [a]}\n", "proxy:\n"] {
+        assert_eq!(read(yaml).unwrap().proxy, None, "{yaml}");
+    }
+    for url in ["proxy:3128", "socks5://proxy", "http://", "https://user:hunter2@"] {
+        refused(
+            &format!("proxy: {{https: \"{url}\"}}\n"),
+            &["/etc/pullgate/config.yaml:1:16: a proxy's URL begins with http:// or https:// and names a host"],
+        );
+    }
+    refused(
+        "proxy: {https: \"http://proxy\", noProxy: [\"\", \"http://a\"]}\n",
+        &[
+            "/etc/pullgate/config.yaml:1:42: an empty text has no meaning here",
+            "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
+        ],
     );
 }
 
