@@ -8,6 +8,7 @@ use crate::image::escape;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
+use crate::workload::Kinds;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metri
             stand_in: Arc::default(),
             admission,
             exempt_annotations: settings.exempt_annotations.clone(),
+            kinds: Arc::new(Kinds::with(&settings.workloads)),
+            rewrites: settings.rewrites.clone(),
         },
     })
 }

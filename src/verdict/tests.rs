@@ -48,6 +48,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             unchanged: false,
         },
         reference: Reference::parse(image).ok(),
+        remark: None,
         judgement: Judgement::from_findings(findings),
     }
 }
@@ -161,12 +162,13 @@ fn nothing_hardens_an_outlook() {
         Presence::AllUnlessReverified,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..16u8 {
+            for bits in 0..32u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
                     personalities: Vec::new(),

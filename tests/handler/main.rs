@@ -30,6 +30,8 @@ fn handler() -> (Reviewer, Metrics) {
             stand_in: Arc::default(),
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
+            kinds: Arc::default(),
+            rewrites: Vec::new(),
         },
     };
     let gate = Gate::new(Live::new(engine), Cluster::Absent);
