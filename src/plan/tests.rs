@@ -11,6 +11,8 @@ use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod names;
+
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
 fn settings() -> Settings {
