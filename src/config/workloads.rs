@@ -28,14 +28,13 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
     let place = kind.referenced;
     let wrong = problems.len();
     let group = match group {
-        Some(group) => check(group, problems, self::group),
+        Some(group) => check(&group, problems, self::group),
         None => Some(String::new()),
     };
-    let kind = check(kind, problems, self::kind);
+    let kind = check(&kind, problems, self::kind);
     let mut routes = |list: Option<Vec<Spanned<String>>>| -> Vec<Route> {
         let list = list.into_iter().flatten();
-        list.filter_map(|text| check(text, problems, |text| Route::parse(text)))
-            .collect()
+        list.filter_map(|text| check(&text, problems, Route::parse)).collect()
     };
     let (pod_specs, images) = (routes(pod_specs), routes(images));
     let (group, kind) = (group?, kind?);
@@ -74,7 +73,7 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
     }
 }
 
-fn check<T>(text: Spanned<String>, problems: &mut Vec<Problem>, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+fn check<T>(text: &Spanned<String>, problems: &mut Vec<Problem>, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
     match read(&text.value) {
         Ok(value) => Some(value),
         Err(why) => {

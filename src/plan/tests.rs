@@ -295,6 +295,11 @@ fn an_incomplete_set_proves_no_absence() {
     let judgement = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
     assert_eq!(judgement.outlook, Outlook::Unknown);
     assert!(causes(&judgement).contains(&Cause::PullSecretMissing));
+    let said = &judgement.findings[0].message;
+    assert!(
+        !said.contains("not in namespace") && said.contains("not among the given manifests"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -386,6 +391,18 @@ fn objects_of_judged_controllers_are_passed_over_and_strangers_at_most_warned() 
 }
 
 #[test]
+fn a_debug_container_in_a_pod_of_a_judged_controller_is_judged() {
+    let mut old = pod("reg.example/a:1", &[]);
+    old["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "o", "controller": true}]);
+    let mut new = old.clone();
+    new["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "reg.example/debug:1"}]);
+    let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
+    let plan = plan(&workload, &facts(), &settings());
+    let asked: Vec<&str> = plan.checks.iter().map(|check| check.reference.repository()).collect();
+    assert_eq!(asked, ["debug"]);
+}
+
+#[test]
 fn never_asks_no_registry() {
     let mut object = pod("reg.example/a:1", &[]);
     object["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
@@ -415,6 +432,18 @@ fn an_image_that_nodes_hold_softens_only_if_not_present_and_readable() {
     assert_eq!(causes(&all), [Cause::TagNotFound]);
     let hidden = judge(&pod("reg.example/a:1", &[]), &facts, &needs_login());
     assert_eq!(hidden.outlook, Outlook::WillFail, "what nodes hold betrays no private image");
+    // Nor does it where the registry has not shown that this namespace may read the image: anyone can wear out a quota.
+    for (unproven, status) in [
+        (Evidence::RateLimited, 429),
+        (Evidence::ServerError { token_server: false }, 503),
+        (Evidence::ConnectionFailed(ConnectionFault::Refused), 0),
+    ] {
+        let unproven = Err(failure(unproven, status));
+        assert_eq!(
+            judge(&pod("reg.example/a:1", &[]), &facts, &unproven).outlook,
+            Outlook::Unknown
+        );
+    }
     let mut always = pod("reg.example/a:1", &[]);
     always["spec"]["containers"][0]["imagePullPolicy"] = "Always".into();
     assert_eq!(judge(&always, &facts, &missing).outlook, Outlook::WillFail);
@@ -550,6 +579,14 @@ fn doubts_name_what_a_finding_rests_on() {
     let doubted = doubts(&plan, &decide(&plan, &[outcome(refused())]), &facts);
     let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();
     assert_eq!(names, ["Secret(\"gone\")", "Secret(\"used\")"]);
+    let only_gone = pod("reg.example/a:1", &["gone"]);
+    let workload = extract(&only_gone, None, "ns", &Kinds::default()).unwrap();
+    let hidden = super::plan(&workload, &facts, &settings());
+    let missing = Err(failure(Evidence::RepositoryUnknown, 404));
+    let doubted = doubts(&hidden, &decide(&hidden, &[outcome(missing)]), &facts);
+    assert_eq!(doubted.len(), 1, "a 404 without the listed secret");
     let unreachable = Err(failure(Evidence::ConnectionFailed(ConnectionFault::Refused), 0));
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
+
+mod node_level;

@@ -71,6 +71,12 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     if workload.object.name.is_empty() {
         workload.object.name.clone_from(&review.name);
     }
+    // The request's namespace decides whose secrets count; what the object says of itself does not.
+    if review.namespace.is_empty() {
+        workload.leave_namespace();
+    } else {
+        workload.object.namespace.clone_from(&review.namespace);
+    }
     Ok(workload)
 }
 

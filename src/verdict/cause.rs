@@ -145,3 +145,30 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
         | Evidence::Internal => false,
     }
 }
+
+/// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
+/// and errors show nothing: anyone can bring some of them about.
+pub fn shows_readable(failure: &Failure) -> bool {
+    match &failure.evidence {
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::TooLong { .. } => true,
+        // A block by a rule (412, 451) is about an image that could be read otherwise.
+        Evidence::Forbidden { .. } => !hinges_on_credentials(failure),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::Rejected(_)
+        | Evidence::RateLimited
+        | Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. }
+        | Evidence::Refused(_)
+        | Evidence::Internal => false,
+    }
+}

@@ -1,6 +1,9 @@
 //! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
 
-use super::{Failure, Outlook, cause::hinges_on_credentials};
+use super::{
+    Failure, Outlook,
+    cause::{hinges_on_credentials, shows_readable},
+};
 use crate::image::platform::Personality;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
@@ -32,6 +35,8 @@ pub enum Owner {
 pub struct Context {
     /// The nodes may hold credentials for this registry (`nodeCredentials`).
     pub node_credentials: bool,
+    /// Why the nodes may hold credentials that could not be learned (a credential provider that failed here), as a clause.
+    pub node_unanswered: Option<String>,
     /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
     pub short_name: bool,
     /// What the nodes hold.
@@ -71,6 +76,7 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 /// In the order of DESIGN 2.
 const RULES: &[Rule] = &[
     node_credentials,
+    node_unanswered,
     runtimes_disagree,
     present_on_nodes,
     owned_by_a_controller,
@@ -92,6 +98,12 @@ fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) ->
     })
 }
 
+// Says nothing about what nodes hold: a plugin that fails here is no leave to tell that (see `present_on_nodes`).
+fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let why = context.node_unanswered.as_ref()?;
+    credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
+}
+
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
     // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7).
@@ -105,7 +117,7 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 
 fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7).
-    if credential_failure(failure) && !context.node_credentials {
+    if failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
         return None;
     }
     match context.presence {

@@ -4,7 +4,7 @@ mod site;
 
 use super::{
     ObjectId, Workload, diff, json,
-    kinds::{Kinds, Scope, Standing},
+    kinds::{Kinds, Scope},
     pod::PodKind,
 };
 use serde_json::Value;
@@ -65,34 +65,29 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
     if known.pod == PodKind::Pod && annotations.iter().any(|(key, _)| key == "kubernetes.io/config.mirror") {
         return Err(Skip::MirrorPod);
     }
-    let namespace = match known.scope {
-        Scope::Namespaced => json::non_empty(metadata, "namespace").unwrap_or(namespace),
-        Scope::Cluster => "",
-    };
     let mut templates = site::templates(object, known);
     if let Some(old) = old.filter(|old| old.is_object())
         && diff::mark_unchanged(&mut templates, &site::templates(old, known)) == diff::Change::Nothing
     {
         return Err(Skip::Unchanged);
     }
-    if namespace.is_empty() && known.standing != Standing::BuiltIn {
-        for template in &mut templates {
-            let why = "the object belongs to no namespace, and its pods take the pull secrets of theirs";
-            template.nature.other_credentials.get_or_insert(why);
-        }
-    }
     let object = ObjectId {
         api_version,
         kind,
-        namespace: namespace.to_owned(),
+        namespace: json::non_empty(metadata, "namespace").unwrap_or(namespace).to_owned(),
         name: name(metadata),
     };
-    Ok(Workload {
+    let mut workload = Workload {
         object,
         templates,
         annotations,
         controller: controller(metadata),
-    })
+    };
+    match known.scope {
+        Scope::Namespaced => {}
+        Scope::Cluster => workload.leave_namespace(),
+    }
+    Ok(workload)
 }
 
 /// The name; for an object that is to be given one, its beginning and `*`.

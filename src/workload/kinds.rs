@@ -190,7 +190,7 @@ impl Kinds {
     }
 
     /// Whether objects of this kind surely come before the gate, so that what they own need not: a kind of Kubernetes itself, or one
-    /// that the settings name (docs/decisions/0005).
+    /// that the settings name (docs/decisions/0006).
     pub fn judged_for_sure(&self, api_version: &str, kind: &str) -> bool {
         self.find(api_version, kind).is_some_and(|kind| match kind.standing {
             Standing::BuiltIn | Standing::Configured => true,

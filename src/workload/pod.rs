@@ -31,6 +31,17 @@ pub struct Workload {
     pub controller: Option<(String, String)>,
 }
 
+impl Workload {
+    /// The object belongs to no namespace: whose secrets its pods will have is not known, whatever it says of itself.
+    pub fn leave_namespace(&mut self) {
+        self.object.namespace.clear();
+        for template in &mut self.templates {
+            let why = "the object belongs to no namespace, and its pods take the pull secrets of theirs";
+            template.nature.other_credentials.get_or_insert(why);
+        }
+    }
+}
+
 /// Whether the images belong to a pod itself or to a template of pods to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodKind {

@@ -6,6 +6,7 @@ use crate::workload::pod::{PodKind, Role};
 use crate::workload::route::Route;
 
 /// Kinds that describe their pods alike. Several rows of one kind add up.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) group: &'static str,
     pub(super) kinds: &'static [&'static str],

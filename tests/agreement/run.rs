@@ -1,0 +1,120 @@
+//! What a comparison found, and how it is kept.
+
+use crate::engine::Opinion;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// What a node did with a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deed {
+    pub(crate) end: End,
+    /// In its own words.
+    pub(crate) words: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum End {
+    /// Pulled (and, where somebody looked, run).
+    Pulled,
+    /// Pulled, and could not be started.
+    NotStarted,
+    /// Not pulled.
+    NotPulled,
+}
+
+/// How what we said and what the node did go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    /// They agree.
+    Agree,
+    /// We did not know.
+    Unknown,
+    /// We said that it fails, and it did not.
+    FalseDenial,
+    /// We said that it pulls, and it did not.
+    Miss,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Agree => "agree",
+            Self::Unknown => "unknown",
+            Self::FalseDenial => "false denial",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+/// One case, compared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) case: String,
+    pub(crate) chapter: String,
+    pub(crate) about: String,
+    pub(crate) said: Opinion,
+    pub(crate) deed: Deed,
+    pub(crate) kind: Kind,
+    /// Why they disagree, where that is known; else what differs in the reason or the message.
+    pub(crate) why: Option<String>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) against: String,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// Holds an opinion against a deed.
+pub(crate) fn compare(said: &Opinion, deed: &Deed) -> Kind {
+    match (said.outlook.as_str(), deed.end) {
+        ("Unknown", _) => Kind::Unknown,
+        ("WillFail" | "NotAllowed", End::Pulled | End::NotStarted) => Kind::FalseDenial,
+        ("Pulls", End::NotPulled | End::NotStarted) | ("FailsToRun", End::NotPulled) => Kind::Miss,
+        _ => Kind::Agree,
+    }
+}
+
+/// Where runs are kept until the report is written.
+pub(crate) fn folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("agreement");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// Keeps the runs of one part.
+pub(crate) fn keep(part: &str, runs: &[Run]) {
+    std::fs::write(
+        folder().join(format!("{part}.json")),
+        serde_json::to_vec_pretty(runs).unwrap(),
+    )
+    .unwrap();
+}
+
+/// What one part kept; `None` when it did not run.
+#[allow(dead_code, reason = "the kubelet part uses it")]
+pub(crate) fn kept(part: &str) -> Option<Vec<Run>> {
+    let bytes = std::fs::read(folder().join(format!("{part}.json"))).ok()?;
+    Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+/// Ports differ from run to run.
+pub(crate) fn without_addresses(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("127.0.0.1:") {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let after = &after["127.0.0.1:".len()..];
+        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if &after[..digits] == "1" {
+            out.push_str("127.0.0.1:1");
+        } else {
+            out.push_str("REGISTRY");
+        }
+        rest = &after[digits..];
+    }
+    out.push_str(rest);
+    out
+}
