@@ -73,6 +73,7 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::NoToken => format!("the token server {host} gave no usable token"),
                 Rejection::RedirectLoop => format!("{host} redirects more than 10 times"),
                 Rejection::NoRealm => format!("{host} asks for a token and names no usable realm"),
+                Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
             };
             format!("{why}{said}")
         }
@@ -228,6 +229,9 @@ pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
                 topic.tried.unwrap_or("a credential, and list it as a pull secret")
             ),
         },
+        Evidence::Rejected(Rejection::NoHost) => {
+            format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
+        }
         Evidence::Rejected(_) => format!("ask the owners of {host}; the same request by a node gets the same answer"),
         Evidence::RateLimited => format!("wait, or pull with a credential or through a mirror; nothing is wrong with {repository}"),
         Evidence::NameNotResolved => format!("check the spelling of {host}, and that the nodes can resolve it"),

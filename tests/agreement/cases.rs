@@ -36,7 +36,7 @@ pub(crate) struct Case {
     /// Whose image is looked at.
     #[serde(default = "app")]
     pub(crate) container: String,
-    /// For our engine alone.
+    /// Instead of the usual one. A real node pulls the first one's images beforehand.
     #[serde(default)]
     pub(crate) nodes: Vec<NodeSpec>,
     /// `hosts.toml`, by host.
@@ -93,7 +93,7 @@ pub(crate) struct Expected {
     pub(crate) containerd2: Option<String>,
     #[serde(default)]
     pub(crate) causes: Vec<String>,
-    /// The reason that the kubelet shows.
+    /// The reason that we say the kubelet shows.
     #[serde(default)]
     pub(crate) kubelet: Option<String>,
 }
@@ -192,6 +192,9 @@ pub(crate) struct Registry {
     pub(crate) repository: Option<String>,
     #[serde(default)]
     pub(crate) auth: Option<Auth>,
+    /// It has lost everything since the nodes pulled what they hold.
+    #[serde(default)]
+    pub(crate) gone: bool,
     #[serde(default)]
     pub(crate) rules: Vec<Rule>,
 }
@@ -296,7 +299,7 @@ pub(crate) struct Secret {
     pub(crate) data: Option<String>,
 }
 
-/// A node, for our engine alone.
+/// A node.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct NodeSpec {

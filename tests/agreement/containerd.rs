@@ -2,9 +2,9 @@
 
 use crate::cases::{Against, Case};
 use crate::cri::{self, Login};
-use crate::engine::{self, Opinion};
+use crate::engine;
 use crate::objects;
-use crate::run::{Deed, End, Kind, Row, Run, compare, without_addresses};
+use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use pullgate::credentials::{Contents, Hidden, Keyring, PullSecret, Source, data_key, inspect};
 use pullgate::image::Reference;
@@ -83,6 +83,8 @@ async fn against(runtime: &Runtime, cases: Arc<Vec<Case>>) -> Run {
     }
     // Our own look-ups see registries of their own, in the same state.
     let ours = Arc::new(Registries::start(&cases).await);
+    ours.lose();
+    registries.lose();
     let node = objects::usual_node("node", &format!("containerd://{}", runtime.version), "v1.34.1");
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let tasks: Vec<_> = (0..cases.len())
@@ -106,35 +108,11 @@ async fn against(runtime: &Runtime, cases: Arc<Vec<Case>>) -> Run {
     let mut rows = Vec::new();
     for (case, task) in cases.iter().zip(tasks) {
         let (said, deed) = task.await.unwrap();
-        rows.push(row(case, &runtime.name, said, deed));
+        rows.push(Row::new(case, &runtime.name, said, deed));
     }
     Run {
         against: runtime.name.clone(),
         rows,
-    }
-}
-
-fn row(case: &Case, run: &str, said: Opinion, deed: Deed) -> Row {
-    let kind = compare(&said, &deed);
-    let why = match kind {
-        Kind::Miss => case.explanation(run, kind.name()).map(str::to_owned),
-        Kind::Agree | Kind::Unknown | Kind::FalseDenial => None,
-    };
-    Row {
-        case: case.name.clone(),
-        chapter: case.chapter.clone(),
-        about: case.about.clone(),
-        said: Opinion {
-            message: without_addresses(&said.message),
-            kubelet: said.kubelet.map(|(reason, message)| (reason, without_addresses(&message))),
-            ..said
-        },
-        deed: Deed {
-            words: without_addresses(&deed.words),
-            ..deed
-        },
-        kind,
-        why,
     }
 }
 
@@ -160,6 +138,7 @@ async fn pull(case: &Case, registries: &Registries, socket: &std::path::Path) ->
             Ok(_) => {
                 return Deed {
                     end: End::Pulled,
+                    reason: String::new(),
                     words: String::new(),
                 };
             }
@@ -169,6 +148,7 @@ async fn pull(case: &Case, registries: &Registries, socket: &std::path::Path) ->
     }
     Deed {
         end: End::NotPulled,
+        reason: String::new(),
         words: words.join(", "),
     }
 }

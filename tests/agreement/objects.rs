@@ -85,14 +85,14 @@ pub(crate) fn object(case: &Case, world: &World) -> Value {
         spec["serviceAccountName"] = own(case, account).into();
     }
     merge(&mut spec, &fill_value(&case.pod, &world.values));
-    let metadata = json!({"name": case.name});
+    let metadata = json!({"name": case.name, "labels": {"case": case.name}});
     match case.kind.as_str() {
         "Pod" => json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}),
         "Job" => json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
-                        "spec": {"backoffLimit": 0, "template": {"spec": spec}}}),
+                        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": {"case": case.name}}, "spec": spec}}}),
         kind => {
             spec.as_object_mut().unwrap().remove("restartPolicy");
-            let labels = json!({"app": case.name});
+            let labels = json!({"case": case.name});
             json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata,
                    "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}})
         }

@@ -1,5 +1,6 @@
 //! What a comparison found, and how it is kept.
 
+use crate::cases::Case;
 use crate::engine::Opinion;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Deed {
     pub(crate) end: End,
+    /// The kubelet's reason; empty where no kubelet was asked.
+    pub(crate) reason: String,
     /// In its own words.
     pub(crate) words: String,
 }
@@ -33,6 +36,8 @@ pub(crate) enum Kind {
     FalseDenial,
     /// We said that it pulls, and it did not.
     Miss,
+    /// It failed as we said, for another reason.
+    OtherReason,
 }
 
 impl Kind {
@@ -42,6 +47,7 @@ impl Kind {
             Self::Unknown => "unknown",
             Self::FalseDenial => "false denial",
             Self::Miss => "miss",
+            Self::OtherReason => "reason",
         }
     }
 }
@@ -59,6 +65,33 @@ pub(crate) struct Row {
     pub(crate) why: Option<String>,
 }
 
+impl Row {
+    /// Compares.
+    pub(crate) fn new(case: &Case, run: &str, said: Opinion, deed: Deed) -> Self {
+        let kind = compare(&said, &deed);
+        let why = match kind {
+            Kind::Miss | Kind::OtherReason => case.explanation(run, kind.name()).map(str::to_owned),
+            Kind::Agree | Kind::Unknown | Kind::FalseDenial => None,
+        };
+        Self {
+            case: case.name.clone(),
+            chapter: case.chapter.clone(),
+            about: case.about.clone(),
+            said: Opinion {
+                message: without_addresses(&said.message),
+                kubelet: said.kubelet.map(|(reason, message)| (reason, without_addresses(&message))),
+                ..said
+            },
+            deed: Deed {
+                words: without_addresses(&deed.words),
+                ..deed
+            },
+            kind,
+            why,
+        }
+    }
+}
+
 /// One comparison.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Run {
@@ -72,7 +105,25 @@ pub(crate) fn compare(said: &Opinion, deed: &Deed) -> Kind {
         ("Unknown", _) => Kind::Unknown,
         ("WillFail" | "NotAllowed", End::Pulled | End::NotStarted) => Kind::FalseDenial,
         ("Pulls", End::NotPulled | End::NotStarted) | ("FailsToRun", End::NotPulled) => Kind::Miss,
+        (_, End::NotPulled) if !same_reason(said, deed) => Kind::OtherReason,
         _ => Kind::Agree,
+    }
+}
+
+/// Whether the kubelet gives the reason that we said it would.
+fn same_reason(said: &Opinion, deed: &Deed) -> bool {
+    // The same failure, a moment later.
+    let first = |reason: &str| {
+        if reason == "ImagePullBackOff" {
+            "ErrImagePull".to_owned()
+        } else {
+            reason.to_owned()
+        }
+    };
+    match &said.kubelet {
+        _ if deed.reason.is_empty() => true,
+        Some((reason, _)) => first(reason) == first(&deed.reason),
+        None => false,
     }
 }
 

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use pullgate::image::Reference;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// Names that lead to a registry on this machine, with whatever is in front of them.
@@ -56,6 +56,8 @@ pub(crate) struct World {
     case: Case,
     shelf: Shelf,
     repository: Option<String>,
+    /// Whether it has lost everything.
+    gone: AtomicBool,
     /// How often each rule has answered.
     used: Vec<AtomicUsize>,
     /// What `{…}` stands for.
@@ -107,6 +109,13 @@ impl Registries {
         }
     }
 
+    /// The registries that are to lose everything lose it.
+    pub(crate) fn lose(&self) {
+        for world in self.worlds.values() {
+            world.gone.store(world.case.registry.gone, Ordering::Relaxed);
+        }
+    }
+
     /// One case's.
     pub(crate) fn world(&self, case: &Case) -> &World {
         &self.worlds[&case.name]
@@ -124,11 +133,15 @@ impl Registries {
 
     /// `hosts.toml` for every host with a name, by folder: nothing leaves this machine.
     pub(crate) fn hosts_toml(&self, cases: &[Case]) -> BTreeMap<String, String> {
-        let named = format!("server = \"http://{}\"\n", self.named.host());
+        // containerd 1.6 takes a file without a host in it for a broken one, and would ask the real registry.
+        let at = format!("http://{}", self.named.host());
+        let named = format!("server = \"{at}\"\n[host.\"{at}\"]\n");
         let mut files = BTreeMap::new();
         for name in NAMED {
             files.insert((*name).to_owned(), named.clone());
-            files.insert(format!("{name}_{}_", self.named_tls.port()), named.clone());
+            for port in [self.named_tls.port(), 443] {
+                files.insert(format!("{name}_{port}_"), named.clone());
+            }
         }
         for case in cases {
             let values = &self.world(case).values;
@@ -192,6 +205,7 @@ impl World {
             .map(|name| fill(name, &values))
             .or_else(|| Some(Reference::parse(&image).ok()?.repository().to_owned()));
         Self {
+            gone: AtomicBool::new(false),
             used: case.registry.rules.iter().map(|_| AtomicUsize::new(0)).collect(),
             case: case.clone(),
             shelf,
@@ -266,7 +280,9 @@ impl World {
             let list = json!({"name": repository, "tags": self.shelf.tags}).to_string();
             return Reply::new(200).json(&list);
         }
+        let gone = self.gone.load(Ordering::Relaxed);
         let found = match rest.split_once('/') {
+            _ if gone => Err("MANIFEST_UNKNOWN"),
             Some(("manifests", name)) => self.shelf.manifests.get(name).ok_or("MANIFEST_UNKNOWN"),
             Some((_, name)) => self.shelf.blobs.get(name).ok_or("BLOB_UNKNOWN"),
             None => Err("UNSUPPORTED"),
