@@ -28,12 +28,21 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         .map_or(("HEAD", format!("https://{}/v2/", failure.host)), |request| {
             (request.method, escape_long(&request.url))
         });
+    // What HEAD found is fetched by its digest, and fails in other words.
+    let fetching = method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
+    let stage = if fetching {
+        format!("{pull}failed to copy: httpReadSeeker: failed open: ")
+    } else {
+        resolve.clone()
+    };
     let answered = |status: u16| {
         format!(
-            "{resolve}unexpected status from {method} request to {url}: {status} {}",
+            "{stage}unexpected status from {method} request to {url}: {status} {}",
             reason_phrase(status)
         )
     };
+    // A token is asked for by POST with a credential only.
+    let whose = if method == "POST" { "oauth" } else { "anonymous" };
     let denied = "pull access denied, repository does not exist or may require authorization: ";
     let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
     let transport = |why: &str| format!("{resolve}failed to do request: {} \"{url}\": {why}", title(method));
@@ -47,6 +56,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     let message = match &failure.evidence {
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
             not_found(format!("{resolve}{name}: not found"))
+        }
+        Evidence::AuthenticationRequired { at: AuthStage::Basic } if fetching => {
+            format!("{stage}authorization failed: no basic auth credentials")
         }
         Evidence::AuthenticationRequired { at: AuthStage::Basic } => {
             format!("{resolve}{denied}authorization failed: no basic auth credentials")
@@ -67,16 +79,17 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         Evidence::Rejected(rejection) => match rejection {
             Rejection::Status => answered(or_status(status, 400)),
             Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain => answered(or_status(status, 401)),
-            Rejection::TokenStatus => token(or_status(status, 400), "anonymous"),
+            Rejection::TokenStatus => token(or_status(status, 400), whose),
             Rejection::NoToken => format!(
-                "{resolve}failed to authorize: failed to fetch anonymous token: authorization server did not include a token in the response"
+                "{resolve}failed to authorize: failed to fetch {whose} token: authorization server did not include a token in the response"
             ),
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
             Rejection::NoHost => not_found(format!("{resolve}no resolve hosts: not found")),
         },
+        Evidence::RateLimited if !url.contains("/v2/") => token(or_status(status, 429), whose),
         Evidence::RateLimited => answered(or_status(status, 429)),
-        Evidence::ServerError { token_server: true } => token(or_status(status, 500), "anonymous"),
+        Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
         Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
         Evidence::NameNotResolved => transport(&format!("dial tcp: lookup {}: no such host", without_port(&failure.host))),
         Evidence::ConnectionFailed(ConnectionFault::Refused) => {

@@ -326,7 +326,7 @@ fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Ref
         kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
             reason: "ErrImagePull".to_owned(),
             message: format!(
-                "failed to pull and unpack image \"{}\": mismatched image rootfs and manifest layers",
+                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
                 containerd_reference(reference)
             ),
         }),

@@ -48,6 +48,9 @@ pub(crate) struct Case {
     #[serde(default = "containerd")]
     pub(crate) against: BTreeSet<Against>,
     pub(crate) expected: Expected,
+    /// What today's kubelet does, where the old one of the tests differs.
+    #[serde(default)]
+    pub(crate) today: Option<Today>,
     /// Disagreements that are documented facts.
     #[serde(default)]
     pub(crate) explained: Vec<Explained>,
@@ -96,6 +99,16 @@ pub(crate) struct Expected {
     /// The reason that we say the kubelet shows.
     #[serde(default)]
     pub(crate) kubelet: Option<String>,
+}
+
+/// What today's kubelet does.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Today {
+    /// Whether it has the image in the end.
+    pub(crate) pulls: bool,
+    /// The section of pull-semantics, and what it says.
+    pub(crate) why: String,
 }
 
 /// A disagreement, and why it is one.

@@ -51,7 +51,11 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
     let engine = Engine {
         registry,
         settings: Settings {
-            node_credentials: case.node_credentials.clone(),
+            node_credentials: case
+                .node_credentials
+                .iter()
+                .map(|pattern| crate::cases::fill(pattern, &world.values))
+                .collect(),
             platforms: Platforms::Guess,
             assume_always_pull: AlwaysPull::AsWritten,
             docker_config: std::sync::Arc::default(),

@@ -62,9 +62,8 @@ impl Namespace {
     }
 
     fn create(&self, objects: &[Value]) {
-        let documents: Vec<String> = objects.iter().map(Value::to_string).collect();
-        kubectl(&["create", "--namespace", &self.0, "-f", "-"], &documents.join("\n---\n"))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+        kubectl(&["create", "--namespace", &self.0, "-f", "-"], &list).unwrap_or_else(|error| panic!("{error}"));
     }
 
     fn list(&self, kind: &str) -> Vec<Value> {

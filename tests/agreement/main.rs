@@ -23,6 +23,7 @@ mod engine;
 mod faulty;
 mod kubelet;
 mod objects;
+mod report;
 mod run;
 mod server;
 
@@ -105,22 +106,39 @@ async fn wrong(case: &Case, registries: &Registries) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root; tests/run runs it"]
 async fn containerds_do_what_we_say() {
-    let runs = containerd::compare_all(cases::all()).await;
+    let cases = cases::all();
+    let runs = containerd::compare_all(cases.clone()).await;
     run::keep("containerd", &runs);
-    judge(&runs);
+    report::write(&cases);
+    judge(&cases, &runs);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster; tests/run has one"]
 async fn a_kubelet_does_what_we_say() {
-    let run = kubelet::compare_all(cases::all()).await;
+    let cases = cases::all();
+    let run = kubelet::compare_all(cases.clone()).await;
     run::keep("kubelet", std::slice::from_ref(&run));
-    judge(&[run]);
+    report::write(&cases);
+    judge(&cases, &[run]);
 }
 
-/// Fails on false denials and unexplained misses.
-fn judge(runs: &[run::Run]) {
+/// Fails on false denials and unexplained misses, and on explanations of what is not so.
+fn judge(cases: &[Case], runs: &[run::Run]) {
     let mut all = String::new();
+    for case in cases {
+        for explained in &case.explained {
+            let mut rows = runs
+                .iter()
+                .filter(|run| run.against.starts_with(&explained.against))
+                .filter_map(|run| run.rows.iter().find(|row| row.case == case.name))
+                .peekable();
+            let needed = rows.peek().is_none() || rows.any(|row| row.kind.name() == explained.kind);
+            if !needed {
+                writeln!(all, "{}: nothing needs to be explained: {}", case.name, explained.why).unwrap();
+            }
+        }
+    }
     for run in runs {
         for row in &run.rows {
             let bad = match row.kind {

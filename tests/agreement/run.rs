@@ -61,15 +61,38 @@ pub(crate) struct Row {
     pub(crate) said: Opinion,
     pub(crate) deed: Deed,
     pub(crate) kind: Kind,
-    /// Why they disagree, where that is known; else what differs in the reason or the message.
+    /// Why they disagree, where that is known.
     pub(crate) why: Option<String>,
+    /// Whether the node's words are those that we said the kubelet would show; `None` where there are none to compare.
+    pub(crate) same_words: Option<bool>,
 }
 
 impl Row {
     /// Compares.
     pub(crate) fn new(case: &Case, run: &str, said: Opinion, deed: Deed) -> Self {
-        let kind = compare(&said, &deed);
+        let of_kubelet = run.starts_with("kubelet");
+        let today = case.today.as_ref().filter(|_| of_kubelet);
+        let end = match today {
+            Some(today) if today.pulls => End::Pulled,
+            Some(_) => End::NotPulled,
+            None => deed.end,
+        };
+        let kind = compare(
+            &said,
+            &Deed {
+                end,
+                reason: if today.is_some() { String::new() } else { deed.reason.clone() },
+                ..deed.clone()
+            },
+        );
+        let same_words = match &said.kubelet {
+            Some((_, words)) if deed.end == End::NotPulled && !deed.words.is_empty() => {
+                Some(gist(&without_addresses(words)) == gist(&without_addresses(&deed.words)))
+            }
+            Some(_) | None => None,
+        };
         let why = match kind {
+            _ if today.is_some() => today.map(|today| format!("today's kubelet: {}", today.why)),
             Kind::Miss | Kind::OtherReason => case.explanation(run, kind.name()).map(str::to_owned),
             Kind::Agree | Kind::Unknown | Kind::FalseDenial => None,
         };
@@ -88,8 +111,28 @@ impl Row {
             },
             kind,
             why,
+            same_words,
         }
     }
+}
+
+/// What a message comes down to: without gRPC's wrapping, without the prefixes that differ from version to version, and without the
+/// scheme, which containerd does not get right (pull-semantics 6.2).
+fn gist(words: &str) -> String {
+    let mut rest = words.split_once(" desc = ").map_or(words, |(_, rest)| rest);
+    if let Some(text) = rest.strip_prefix('[').and_then(|text| text.split_once("] "))
+        && text.0.bytes().all(|b| b.is_ascii_alphabetic())
+    {
+        rest = text.1;
+    }
+    for prefix in ["failed to pull and unpack image \"", "failed to resolve reference \""] {
+        if let Some(text) = rest.strip_prefix(prefix) {
+            rest = text.split_once("\": ").map_or(text, |(_, rest)| rest);
+        }
+    }
+    rest.trim_start_matches("failed to resolve image: ")
+        .replace("https://", "http://")
+        .replace("couldn't parse image reference", "couldn't parse image name")
 }
 
 /// One comparison.
