@@ -16,7 +16,7 @@ use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
 use crate::workload::pod::{PodKind, PullPolicy};
-use crate::workload::{FieldPath, ImageUse, ObjectId, PodNeeds, Role, Template, Workload};
+use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
@@ -238,7 +238,7 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let subjects = manifests.subjects();
+    let subjects = manifests.subjects(&gate.kinds());
     let answers: Vec<_> = stream::iter(&subjects)
         .map(|subject| gate.judge(&subject.workload, deadline))
         .buffered(AT_ONCE)
@@ -300,6 +300,7 @@ fn lone(image: &str, namespace: &str) -> Workload {
             kind: PodKind::Pod,
             needs,
             uses: vec![image],
+            nature: Nature::default(),
         }],
         annotations: Vec::new(),
         controller: None,

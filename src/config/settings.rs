@@ -1,9 +1,10 @@
 //! The settings as meant: typed, checked, with their defaults.
 
 use super::problem::{self, Error, Problem};
-use super::{values, written};
-use crate::image::Platform;
+use super::{values, workloads, written};
+use crate::image::{Pattern, Platform, Rewrite};
 use crate::registry::{self, Cidr, Depth, Proxy, Reach};
+use crate::workload::Configured;
 use serde_saphyr::{Location, Spanned};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,6 +107,10 @@ pub struct Settings {
     pub assume_always_pull: bool,
     /// Limits of the caches.
     pub cache: Cache,
+    /// What mutating webhooks will do to the names of images; the first rule that matches holds.
+    pub rewrites: Vec<Rewrite>,
+    /// Kinds that carry pods, beside those that are known.
+    pub workloads: Vec<Configured>,
 }
 
 impl Default for Settings {
@@ -123,6 +128,8 @@ impl Default for Settings {
             exempt_annotations: Vec::new(),
             assume_always_pull: false,
             cache: Cache::default(),
+            rewrites: Vec::new(),
+            workloads: Vec::new(),
         }
     }
 }
@@ -223,9 +230,6 @@ impl Reading<'_> {
         let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
 
-        self.rewrites(rewrites);
-        self.workloads(workloads);
-
         Settings {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
             hosts_dirs: hosts_dir
@@ -257,6 +261,10 @@ impl Reading<'_> {
                     .and_then(|text| self.one(text, |text| values::duration(&text)))
                     .unwrap_or(defaults.cache.max_stale),
             },
+            rewrites: rewrites.map_or_else(Vec::new, |list| {
+                list.into_iter().filter_map(|rule| self.rewrite(rule)).collect()
+            }),
+            workloads: workloads.map_or_else(Vec::new, |list| workloads::read(list, &mut self.problems)),
         }
     }
 
@@ -298,17 +306,14 @@ impl Reading<'_> {
         })
     }
 
-    fn rewrites(&mut self, rewrites: Option<Spanned<Vec<written::Rewrite>>>) {
-        let Some(rewrites) = rewrites else { return };
-        // An empty list asks for nothing.
-        if rewrites.value.is_empty() {
-            return;
-        }
-        for written::Rewrite { pattern, to } in rewrites.value {
-            self.one(pattern, non_empty);
-            self.one(to, non_empty);
-        }
-        self.unsupported(rewrites.referenced, "registries.rewrites");
+    fn rewrite(&mut self, rule: written::Rewrite) -> Option<Rewrite> {
+        let written::Rewrite { pattern, to } = rule;
+        let Some(pattern) = self.one(pattern, |text| Pattern::parse(&text)) else {
+            // Without a pattern there is still something to say about the name.
+            self.one(to, |to| Pattern::parse(&to));
+            return None;
+        };
+        self.one(to, |to| Rewrite::new(pattern.clone(), &to))
     }
 
     fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
@@ -333,22 +338,6 @@ impl Reading<'_> {
             }
         }
         Depth::Manifest
-    }
-
-    fn workloads(&mut self, workloads: Option<Spanned<Vec<written::Workload>>>) {
-        let Some(workloads) = workloads else { return };
-        if workloads.value.is_empty() {
-            return;
-        }
-        for written::Workload { group, kind, pod_specs } in workloads.value {
-            // The core group is written as an empty text.
-            drop(group);
-            self.one(kind, non_empty);
-            for path in pod_specs {
-                self.one(path, non_empty);
-            }
-        }
-        self.unsupported(workloads.referenced, "workloads");
     }
 }
 

@@ -49,6 +49,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             unchanged: false,
         },
         reference: Reference::parse(image).ok(),
+        remark: None,
         judgement: Judgement::from_findings(findings),
     }
 }
@@ -169,6 +170,7 @@ fn nothing_hardens_an_outlook() {
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
                     personalities: Vec::new(),
