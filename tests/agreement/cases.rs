@@ -39,6 +39,9 @@ pub(crate) struct Case {
     /// Instead of the usual one. A real node pulls the first one's images beforehand.
     #[serde(default)]
     pub(crate) nodes: Vec<NodeSpec>,
+    /// A second registry, `{mirror}`.
+    #[serde(default)]
+    pub(crate) mirror: Option<Mirror>,
     /// `hosts.toml`, by host.
     #[serde(default)]
     pub(crate) hosts: BTreeMap<String, String>,
@@ -286,6 +289,17 @@ pub(crate) struct Rule {
     /// The connection is closed instead of an answer.
     #[serde(default)]
     pub(crate) hang_up: bool,
+}
+
+/// A second registry.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Mirror {
+    /// The case's own unless said.
+    #[serde(default)]
+    pub(crate) content: Option<BTreeMap<String, Content>>,
+    #[serde(default)]
+    pub(crate) registry: Registry,
 }
 
 /// A Secret of the namespace.

@@ -77,10 +77,7 @@ async fn against(runtime: &Runtime, cases: Arc<Vec<Case>>) -> Run {
     let registries = Arc::new(Registries::start(&cases).await);
     // Beside the socket lies a folder of its name, and in it the tree of hosts.toml.
     let tree = runtime.socket.with_extension("").join("certs.d");
-    for (host, text) in registries.hosts_toml(&cases) {
-        std::fs::create_dir_all(tree.join(&host)).unwrap();
-        std::fs::write(tree.join(&host).join("hosts.toml"), text).unwrap();
-    }
+    registries.write_hosts(&tree, &cases);
     // Our own look-ups see registries of their own, in the same state.
     let ours = Arc::new(Registries::start(&cases).await);
     ours.lose();

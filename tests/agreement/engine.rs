@@ -2,13 +2,11 @@
 
 use crate::cases::Case;
 use crate::objects;
-use crate::server::{NAMED, Registries, tls};
+use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::Live;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{Admission, AlwaysPull, Platforms, Settings};
-use pullgate::registry::{self, Reach, Registry};
-use pullgate::telemetry::Metrics;
 use pullgate::workload::extract;
 use serde_json::Value;
 use std::time::Duration;
@@ -25,7 +23,7 @@ pub(crate) struct Opinion {
     pub(crate) kubelet: Option<(String, String)>,
 }
 
-/// Judges a case where these are the nodes, with a registry room of its own.
+/// Judges a case where these are the nodes.
 pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value]) -> Opinion {
     let world = registries.world(case);
     let mut objects = objects::beside(case, world);
@@ -33,23 +31,8 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
     let directory = Directory::from_objects(&objects, Completeness::Complete);
     let rejected = directory.rejected();
     assert!(rejected.is_empty(), "{}: {rejected:?}", case.name);
-    let resolve = NAMED
-        .iter()
-        .map(|name| ((*name).to_owned(), registries.named_tls()))
-        .collect();
-    let registry = Registry::new(
-        registry::Settings {
-            reach: Reach::Everything,
-            resolve,
-            roots: vec![tls().ca.clone().into_bytes()],
-            look_up_limit: Duration::from_secs(20),
-            ..registry::Settings::default()
-        },
-        Metrics::new(),
-    )
-    .unwrap();
     let engine = Engine {
-        registry,
+        registry: registries.door(),
         settings: Settings {
             node_credentials: case
                 .node_credentials

@@ -95,10 +95,7 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
     let cases: Vec<Case> = cases.into_iter().filter(|case| case.is_against(Against::Kubelet)).collect();
     let folder = folder();
     let registries = Registries::start(&cases).await;
-    for (host, text) in registries.hosts_toml(&cases) {
-        std::fs::create_dir_all(folder.join("certs.d").join(&host)).unwrap();
-        std::fs::write(folder.join("certs.d").join(&host).join("hosts.toml"), text).unwrap();
-    }
+    registries.write_hosts(&folder.join("certs.d"), &cases);
     // Our own look-ups see registries of their own, in the same state.
     let ours = Registries::start(&cases).await;
     ours.lose();

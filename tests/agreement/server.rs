@@ -5,13 +5,17 @@
 
 use crate::cases::{Auth, Case, Method, Rule, fill};
 use crate::content::{Shelf, Stored};
-use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
+use crate::faulty::{Faulty, Manner, Reply, Seen};
 use base64::Engine as _;
 use pullgate::image::Reference;
+use pullgate::registry::{self, Reach, Registry};
+use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Names that lead to a registry on this machine, with whatever is in front of them.
 pub(crate) const NAMED: &[&str] = &[
@@ -33,22 +37,15 @@ pub(crate) const CLOSED: &str = "127.0.0.1:1";
 pub(crate) struct Registries {
     /// By case.
     own: BTreeMap<String, Faulty>,
+    /// By case, of those that have one.
+    _mirrors: BTreeMap<String, Faulty>,
     named: Faulty,
-    named_tls: Faulty,
     /// By case.
     worlds: BTreeMap<String, Arc<World>>,
-}
-
-/// The certificate of the hosts with names.
-pub(crate) fn tls() -> &'static Tls {
-    static TLS: LazyLock<Tls> = LazyLock::new(|| {
-        let names: Vec<String> = NAMED.iter().map(|name| name.to_lowercase()).collect();
-        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        Tls::new(&names, Validity::Good)
-    });
-    &TLS
+    mirror_worlds: BTreeMap<String, Arc<World>>,
+    /// `hosts.toml` by folder, and our own door to all of them.
+    tree: tempfile::TempDir,
+    door: OnceLock<Registry>,
 }
 
 /// One case's registry.
@@ -68,50 +65,84 @@ impl Registries {
     /// Starts them.
     pub(crate) async fn start(cases: &[Case]) -> Self {
         // Content that names its registry needs the port before there is a server: the server looks its case up when it is asked.
-        let worlds: Arc<std::sync::OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
-        let mut own = BTreeMap::new();
-        for case in cases {
-            let (name, worlds) = (case.name.clone(), Arc::clone(&worlds));
-            let server = Faulty::start(move |seen| match worlds.get().and_then(|worlds| worlds.get(&name)) {
-                Some(world) => world.answer(seen, "http"),
+        let worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
+        let mirror_worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
+        let by_case = |name: &str, worlds: &Arc<OnceLock<BTreeMap<String, Arc<World>>>>| {
+            let (name, worlds) = (name.to_owned(), Arc::clone(worlds));
+            move |seen: &Seen| match worlds.get().and_then(|worlds| worlds.get(&name)) {
+                Some(world) => world.answer(seen),
                 None => Reply::new(503),
-            });
-            own.insert(case.name.clone(), server.await);
-        }
-        let by_name = |scheme: &'static str| {
-            let worlds = Arc::clone(&worlds);
-            move |seen: &Seen| {
-                let found = worlds.get().and_then(|worlds| by_repository(worlds, &seen.path));
-                found.map_or_else(|| Reply::new(404), |world| world.answer(seen, scheme))
             }
         };
-        let named = Faulty::start(by_name("http")).await;
-        let named_tls = Faulty::start_tls(tls(), by_name("https")).await;
-        let built: BTreeMap<String, Arc<World>> = cases
-            .iter()
-            .map(|case| {
-                let values = BTreeMap::from([
-                    ("case".to_owned(), case.name.clone()),
-                    ("registry".to_owned(), own[&case.name].host()),
-                    ("closed".to_owned(), CLOSED.to_owned()),
-                    ("named-port".to_owned(), named_tls.port().to_string()),
-                    ("port".to_owned(), own[&case.name].port().to_string()),
-                ]);
-                (case.name.clone(), Arc::new(World::new(case, values)))
-            })
-            .collect();
-        let _ = worlds.set(built.clone());
-        Self {
-            own,
-            named,
-            named_tls,
-            worlds: built,
+        let mut own = BTreeMap::new();
+        let mut mirrors = BTreeMap::new();
+        for case in cases {
+            own.insert(case.name.clone(), Faulty::start(by_case(&case.name, &worlds)).await);
+            if case.mirror.is_some() {
+                mirrors.insert(case.name.clone(), Faulty::start(by_case(&case.name, &mirror_worlds)).await);
+            }
         }
+        let all = Arc::clone(&worlds);
+        let named = Faulty::start(move |seen| {
+            let found = all.get().and_then(|worlds| by_repository(worlds, &seen.path));
+            found.map_or_else(|| Reply::new(404), |world| world.answer(seen))
+        })
+        .await;
+        let mut built = BTreeMap::new();
+        let mut built_mirrors = BTreeMap::new();
+        for case in cases {
+            let mut values = BTreeMap::from([
+                ("case".to_owned(), case.name.clone()),
+                ("registry".to_owned(), own[&case.name].host()),
+                ("closed".to_owned(), CLOSED.to_owned()),
+                ("named-port".to_owned(), named.port().to_string()),
+                ("port".to_owned(), own[&case.name].port().to_string()),
+            ]);
+            if let Some(mirror) = mirrors.get(&case.name) {
+                values.insert("mirror".to_owned(), mirror.host());
+            }
+            if let Some(mirror) = &case.mirror {
+                let case = Case {
+                    content: mirror.content.clone().or_else(|| case.content.clone()),
+                    registry: mirror.registry.clone(),
+                    ..case.clone()
+                };
+                built_mirrors.insert(case.name.clone(), Arc::new(World::new(&case, values.clone())));
+            }
+            built.insert(case.name.clone(), Arc::new(World::new(case, values)));
+        }
+        let _ = worlds.set(built.clone());
+        let _ = mirror_worlds.set(built_mirrors.clone());
+        let registries = Self {
+            own,
+            _mirrors: mirrors,
+            named,
+            worlds: built,
+            mirror_worlds: built_mirrors,
+            tree: tempfile::tempdir().unwrap(),
+            door: OnceLock::new(),
+        };
+        registries.write_hosts(registries.tree.path(), cases);
+        registries
+    }
+
+    /// Our own way to them, by the same settings that the nodes have.
+    pub(crate) fn door(&self) -> Registry {
+        let made = self.door.get_or_init(|| {
+            let settings = registry::Settings {
+                reach: Reach::Everything,
+                look_up_limit: Duration::from_secs(20),
+                hosts_dirs: vec![self.tree.path().to_owned()],
+                ..registry::Settings::default()
+            };
+            Registry::new(settings, Metrics::new()).unwrap()
+        });
+        made.clone()
     }
 
     /// The registries that are to lose everything lose it.
     pub(crate) fn lose(&self) {
-        for world in self.worlds.values() {
+        for world in self.worlds.values().chain(self.mirror_worlds.values()) {
             world.gone.store(world.case.registry.gone, Ordering::Relaxed);
         }
     }
@@ -121,25 +152,20 @@ impl Registries {
         &self.worlds[&case.name]
     }
 
-    /// Where hosts with names lead, over HTTPS.
-    pub(crate) fn named_tls(&self) -> std::net::SocketAddr {
-        self.named_tls.address
-    }
-
     /// What was asked of one case's registry.
     pub(crate) fn asked(&self, case: &Case) -> Vec<String> {
         self.own[&case.name].lines()
     }
 
-    /// `hosts.toml` for every host with a name, by folder: nothing leaves this machine.
-    pub(crate) fn hosts_toml(&self, cases: &[Case]) -> BTreeMap<String, String> {
+    /// Writes `hosts.toml` for every host with a name, so that nothing leaves this machine, and those of the cases.
+    pub(crate) fn write_hosts(&self, tree: &Path, cases: &[Case]) {
         // containerd 1.6 takes a file without a host in it for a broken one, and would ask the real registry.
         let at = format!("http://{}", self.named.host());
         let named = format!("server = \"{at}\"\n[host.\"{at}\"]\n");
         let mut files = BTreeMap::new();
         for name in NAMED {
             files.insert((*name).to_owned(), named.clone());
-            for port in [self.named_tls.port(), 443] {
+            for port in [self.named.port(), 443] {
                 files.insert(format!("{name}_{port}_"), named.clone());
             }
         }
@@ -154,7 +180,10 @@ impl Registries {
                 files.insert(folder, text);
             }
         }
-        files
+        for (folder, text) in files {
+            std::fs::create_dir_all(tree.join(&folder)).unwrap();
+            std::fs::write(tree.join(&folder).join("hosts.toml"), text).unwrap();
+        }
     }
 }
 
@@ -219,12 +248,12 @@ impl World {
         fill(&self.case.image, &self.values)
     }
 
-    fn answer(&self, seen: &Seen, scheme: &str) -> Reply {
+    fn answer(&self, seen: &Seen) -> Reply {
         let path = seen.path.split('?').next().unwrap_or_default();
         let host = seen.header("host").unwrap_or_default();
         let mut values = self.values.clone();
-        values.insert("realm".to_owned(), format!("{scheme}://{host}/token/{}", self.case.name));
-        values.insert("here".to_owned(), format!("{scheme}://{host}"));
+        values.insert("realm".to_owned(), format!("http://{host}/token/{}", self.case.name));
+        values.insert("here".to_owned(), format!("http://{host}"));
         let in_repository = path
             .strip_prefix("/v2/")
             .and_then(|rest| ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|kind| rest.find(kind)))
