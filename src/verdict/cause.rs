@@ -114,12 +114,21 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
         Evidence::TooLong { .. } => (Cause::NotAnImage, Outlook::WillFail),
+        Evidence::SomeRuntimes(fails) => {
+            let (cause, outlook) = base(fails);
+            (cause, outlook.min(Outlook::MayFail))
+        }
     }
 }
 
 /// Whether another credential could have had another answer: an authentication or authorisation failure.
 pub fn hinges_on_credentials(failure: &Failure) -> bool {
-    match &failure.evidence {
+    hinges(&failure.evidence, failure)
+}
+
+fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) hold for everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }

@@ -134,6 +134,10 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
+        Evidence::SomeRuntimes(fails) => format!(
+            "{}; containerd 1.x passes over the nodes' hosts.toml, asks the registry itself, and gets the image",
+            what(&resting_on(failure, fails), topic)
+        ),
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
     }
 }
@@ -253,7 +257,16 @@ pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             format!("push the image again, or repair what {host} serves")
         }
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
+        Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
+    }
+}
+
+/// The same failure, resting on another evidence.
+fn resting_on(failure: &Failure, evidence: &Evidence) -> Failure {
+    Failure {
+        evidence: evidence.clone(),
+        ..failure.clone()
     }
 }
 
@@ -380,6 +393,7 @@ pub(super) fn kubelet(failure: &Failure, reference: &Reference) -> Option<Kubele
             escape(media_type)
         )),
         Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
+        Evidence::SomeRuntimes(fails) => return kubelet(&resting_on(failure, fails), reference),
         // What a node would see is not known in these cases.
         Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) | Evidence::Refused(_) | Evidence::Internal => {
             return None;
