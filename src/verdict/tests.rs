@@ -198,3 +198,17 @@ fn every_cause_has_a_section() {
         );
     }
 }
+
+#[test]
+fn what_fails_by_the_tree_of_some_runtimes_only() {
+    let fails = Evidence::TagUnknown {
+        repository_exists: false,
+    };
+    let some = Evidence::SomeRuntimes(Box::new(fails.clone()));
+    assert_eq!(super::cause::base(&some), (Cause::TagNotFound, Outlook::MayFail));
+    let asks = Evidence::SomeRuntimes(Box::new(Evidence::AuthenticationRequired { at: AuthStage::Basic }));
+    assert!(super::cause::hinges_on_credentials(&failure(asks)));
+    assert!(!super::cause::hinges_on_credentials(&failure(some)));
+    let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
+    assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
+}

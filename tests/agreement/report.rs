@@ -134,9 +134,9 @@ fn page(cases: &[Case], runs: &[Run]) -> String {
             .map(|(run, row)| format!("{}: {}", short(&run.against), did(row)))
             .collect();
         let (said, did) = if rows.is_empty() {
-            let causes = case.expected.causes.join(", ");
+            let expected = case.expected.causes.join(", ");
             (
-                format!("{} {causes}", case.expected.outlook),
+                format!("{} {expected}", case.expected.outlook),
                 "not compared: our engine alone".to_owned(),
             )
         } else {
@@ -161,7 +161,7 @@ fn by_case<'a>(cases: &'a [Case], runs: &'a [Run]) -> Vec<(&'a Case, Vec<(&'a Ru
 
 fn said(row: &Row) -> String {
     let causes = row.said.causes.join(", ");
-    if causes.is_empty() {
+    if expected.is_empty() {
         row.said.outlook.clone()
     } else {
         format!("{}: {causes}", row.said.outlook)

@@ -76,7 +76,7 @@ async fn a_registry_at_a_mirror() {
     write(
         dir.path(),
         "ghcr.io",
-        &format!("server = \"http://127.0.0.1:{}\"\n", debian.port),
+        &format!("server = \"http://127.0.0.1:{}\"\n[host]\n", debian.port),
     );
     let registry = with(&dir);
     ask(&registry, "docker.io/team/app:1", None).await.unwrap();
@@ -249,7 +249,7 @@ async fn a_mirror_for_pulls_only_resolves_no_tag() {
     mirror.forget();
     let dir = tree(
         "r.example",
-        &format!("server = \"http://{}\"\ncapabilities = [\"pull\"]\n", mirror.host()),
+        &format!("server = \"http://{}\"\ncapabilities = [\"pull\"]\n[host]\n", mirror.host()),
     );
     let failure = ask(&with(&dir), "r.example/team/app:1", None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::Rejected(Rejection::NoHost));
@@ -410,7 +410,11 @@ async fn a_changed_tree_is_picked_up() {
     let registry = with(&dir);
     ask(&registry, "r.example/team/app:1", None).await.unwrap();
     // What was learned by the old settings does not outlive them, though a tag's digest is believed for a minute.
-    write(dir.path(), "r.example", &format!("server = \"http://{}\"\n", new.host()));
+    write(
+        dir.path(),
+        "r.example",
+        &format!("server = \"http://{}\"\n[host]\n", new.host()),
+    );
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let failure = ask(&registry, "r.example/team/app:1", None).await.unwrap_err();
     assert_eq!(failure.host, new.host());
@@ -450,7 +454,7 @@ async fn credentials_are_for_the_mirrors_of_their_registry() {
     // The registry itself is not reached from here: no more is known than that.
     assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
     assert_silent(&failure, &["wrong-word"]);
-    let dir = tree("r.example", &format!("server = \"http://{}\"\n", mirror.host()));
+    let dir = tree("r.example", &format!("server = \"http://{}\"\n[host]\n", mirror.host()));
     let failure = ask(&with(&dir), "r.example/team/app:1", Some(credential("alice", "wrong-word")))
         .await
         .unwrap_err();
@@ -544,4 +548,48 @@ async fn headers_of_a_mirror_stay_with_it() {
     assert!(mirror.seen().iter().all(|seen| seen.header("x-key") == Some("open-sesame")));
     assert_eq!(cdn.lines().len(), 3);
     assert!(cdn.seen().iter().all(|seen| seen.header("x-key").is_none()));
+}
+
+#[tokio::test]
+async fn a_tree_that_older_runtimes_pass_over() {
+    // Without a `[host]` table, containerd 1.x asks the registry itself.
+    let app = image("amd64");
+    let (server, itself) = (refusing(404, "MANIFEST_UNKNOWN").await, serving(&app).await);
+    let folder = itself.host().replace(':', "_") + "_";
+    let text = format!("server = \"http://{}\"\n", server.host());
+    let reference = format!("{}/team/app:1", itself.host());
+    let dir = tree(&folder, &text);
+    let (registry, _) = room(Settings {
+        hosts_dirs: vec![dir.path().to_owned()],
+        ..settings()
+    });
+    let failure = ask(&registry, &reference, None).await.unwrap_err();
+    let gone = Evidence::TagUnknown {
+        repository_exists: false,
+    };
+    assert_eq!(failure.evidence, Evidence::SomeRuntimes(Box::new(gone.clone())));
+    assert_eq!(failure.host, server.host());
+    // Certain only where both agree; nothing is, where the registry itself cannot be asked from here.
+    let missing = format!("{}/team/app:2", itself.host());
+    assert_eq!(ask(&registry, &missing, None).await.unwrap_err().evidence, gone);
+    let plain = itself.host().replace("127.0.0.1", UPSTREAM);
+    write(
+        dir.path(),
+        &(plain.replace(':', "_") + "_"),
+        &format!("server = \"http://{plain}\"\n"),
+    );
+    let (open, _) = room(Settings {
+        reach: Reach::Everything,
+        ..by(&dir)
+    });
+    let failure = ask(&open, &format!("{plain}/team/app:2"), None).await.unwrap_err();
+    let known = Evidence::TagUnknown { repository_exists: true };
+    assert_eq!(failure.evidence, known, "such a node fails by TLS");
+    let (strict, _) = room(by(&dir));
+    let failure = ask(&strict, &reference, None).await.unwrap_err();
+    assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
+    // With a table, all agree.
+    write(dir.path(), &folder, &format!("{text}[host.\"http://{}\"]\n", server.host()));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(ask(&registry, &reference, None).await.unwrap_err().evidence, gone);
 }

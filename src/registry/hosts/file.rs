@@ -2,6 +2,7 @@
 
 use crate::registry::host::{Capabilities, Written};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,16 @@ pub(super) struct File {
     pub(super) hosts: Vec<Host>,
     /// The root: `server`, and the settings that hold for it, or for the upstream default where there is no `server`.
     pub(super) server: Host,
+    pub(super) readers: Readers,
+}
+
+/// Which versions of containerd can read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    All,
+    /// Older ones (1.x, measured on 1.6) take it for broken and pass over it whole: it has no `[host."…"]` table, or the capability
+    /// `referrers`, which came later.
+    Newer,
 }
 
 /// One host.
@@ -31,12 +42,14 @@ pub(super) struct Host {
     pub(super) dial_timeout: Option<Duration>,
 }
 
+/// A certificate and its key; `None`: the key is in the certificate's file.
+type Pair = (PathBuf, Option<PathBuf>);
+
 /// What TLS is to be made with, as paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Files {
     pub(super) ca: Option<Vec<PathBuf>>,
-    /// Certificates and their keys; `None`: the key is in the certificate's file.
-    pub(super) client: Option<Vec<(PathBuf, Option<PathBuf>)>>,
+    pub(super) client: Option<Vec<Pair>>,
     pub(super) skip_verify: Option<bool>,
 }
 
@@ -76,7 +89,11 @@ impl fmt::Display for Problem {
 
 /// Reads `text`; relative paths are taken from `folder`. Unknown keys are passed over, as containerd does.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
-    let reading = Reading { text, folder };
+    let reading = Reading {
+        text,
+        folder,
+        readers: Cell::new(Readers::All),
+    };
     let root = DeTable::parse(text).map_err(|error| reading.problem(error.span(), error.message()))?;
     let root = root.get_ref();
     let mut hosts: Vec<(usize, Host)> = Vec::new();
@@ -97,15 +114,22 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
         },
         None => None,
     };
+    let server = reading.host(server, root)?;
     Ok(File {
+        readers: if root.contains_key("host") {
+            reading.readers.get()
+        } else {
+            Readers::Newer
+        },
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
-        server: reading.host(server, root)?,
+        server,
     })
 }
 
 struct Reading<'a> {
     text: &'a str,
     folder: &'a Path,
+    readers: Cell<Readers>,
 }
 
 impl Reading<'_> {
@@ -194,7 +218,8 @@ impl Reading<'_> {
             match self.string(value, "a capability")?.to_ascii_lowercase().as_str() {
                 "pull" => capabilities.pull = true,
                 "resolve" => capabilities.resolve = true,
-                "push" | "referrers" => {}
+                "push" => {}
+                "referrers" => self.readers.set(Readers::Newer),
                 other => {
                     return self.wrong(
                         value,
@@ -221,7 +246,7 @@ impl Reading<'_> {
         }
     }
 
-    fn client(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<(PathBuf, Option<PathBuf>)>>, Problem> {
+    fn client(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<Pair>>, Problem> {
         let Some(value) = value else { return Ok(None) };
         let shape = "client must be a file, a list of files, or a list of pairs [certificate, key]";
         if let Some(text) = value.get_ref().as_str() {
@@ -373,6 +398,19 @@ unknown = 1
         assert!(second.capabilities.pull && !second.capabilities.resolve);
         assert_eq!(file.server.written.as_ref().unwrap().authority, "registry.example");
         assert_eq!(file.server.trust.ca, Some(vec!["/certs.d/r.example/root.pem".into()]));
+    }
+
+    #[test]
+    fn files_that_older_runtimes_pass_over() {
+        for (text, readers) in [
+            ("server = \"m\"\n", Readers::Newer),
+            ("[host.\"m\"]\n", Readers::All),
+            ("[host]\n", Readers::All),
+            ("[host.\"m\"]\ncapabilities = [\"pull\", \"referrers\"]\n", Readers::Newer),
+            ("capabilities = [\"Referrers\"]\n[host.\"m\"]\n", Readers::Newer),
+        ] {
+            assert_eq!(read(text).unwrap().readers, readers, "{text:?}");
+        }
     }
 
     #[test]
