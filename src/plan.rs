@@ -17,7 +17,7 @@ use crate::verdict::Finding;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
-use crate::workload::{ImageUse, PullPolicy, Role, Template, Workload, kinds};
+use crate::workload::{ImageUse, Node, PullPolicy, Role, Template, Workload, kinds};
 use credentials::Purse;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -137,8 +137,11 @@ pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> P
     let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
     let ownership = ownership(workload);
     for template in &workload.templates {
+        // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
+        let candidates = template.needs.scheduling.candidates(&facts.nodes);
         let scene = Scene {
-            audience: Arc::new(audience::audience(&template.needs.scheduling, facts, settings)),
+            audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
+            nodes: audience::closest(candidates),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -193,6 +196,8 @@ struct Scene<'a> {
     facts: &'a Facts,
     settings: &'a Settings,
     audience: Arc<Audience>,
+    /// The nodes that it will land on, as far as is known.
+    nodes: Vec<&'a Node>,
     purse: Purse,
     owner: Owner,
 }
@@ -217,7 +222,7 @@ impl Scene<'_> {
             (written, AlwaysPull::AsWritten) => written,
         };
         if policy == PullPolicy::Never {
-            let finding = settled::never_pulled(image, &reference, &self.template.needs.scheduling, self.facts);
+            let finding = settled::never_pulled(image, &reference, &self.nodes);
             return (Some(reference), Next::Settled(vec![finding]));
         }
         let name = reference.name();
@@ -228,12 +233,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(
-                &reference,
-                &self.template.needs.scheduling,
-                self.facts,
-                self.purse.holds_any(),
-            ),
+            PullPolicy::IfNotPresent => audience::presence(&reference, &self.nodes, self.purse.holds_any()),
         };
         let poison = self
             .purse
