@@ -2,8 +2,10 @@
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::Live;
+use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
 use crate::plan::{self, Settings, decide, doubts};
+use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged};
@@ -21,6 +23,8 @@ pub struct Engine {
     pub registry: Registry,
     /// What the plan needs to know.
     pub settings: Settings,
+    /// Who gets the credentials that only a node has.
+    pub providers: Providers,
 }
 
 /// The gate. Cheap to clone.
@@ -53,6 +57,7 @@ impl Gate {
         // A second look at the cluster can bring one more secret to light (a service account that lists it), never more.
         const ROUNDS: usize = 3;
         let mut round = 0;
+        let mut node = NodeCredentials::default();
         loop {
             if ignored(&facts) {
                 return Answer {
@@ -62,7 +67,15 @@ impl Gate {
                 };
             }
             round += 1;
-            let plan = plan::plan(workload, &facts, settings);
+            let mut plan = plan::plan_with(workload, &facts, settings, &node);
+            let mut learned = false;
+            for (wanted, provided) in engine.providers.ask(node.unasked(&plan.wanted), deadline).await {
+                learned |= provided != Provided::default();
+                node.insert(wanted, provided);
+            }
+            if learned {
+                plan = plan::plan_with(workload, &facts, settings, &node);
+            }
             let outcomes = engine.registry.gather(&plan.checks, deadline).await;
             let judgements = decide(&plan, &outcomes);
             let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)

@@ -10,6 +10,7 @@ pub use decide::{decide, doubts};
 
 use crate::cluster::Facts;
 use crate::credentials::keyring::pattern_covers;
+use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint};
 use crate::image::{Platform, Reference, platform::Personality};
 use crate::registry::{Check, Depth};
@@ -19,7 +20,7 @@ use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::workload::{ImageUse, Node, PullPolicy, Role, Template, Workload, kinds};
 use credentials::Purse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Whether admission has already settled a Pod's service account and pull secrets.
@@ -81,6 +82,8 @@ pub struct Plan<'a> {
     pub images: Vec<Planned<'a>>,
     /// What to ask the registries, each question once.
     pub checks: Vec<Check>,
+    /// The repositories of the checks, for whoever gets node-level credentials for them ([`plan_with`]).
+    pub wanted: BTreeSet<Wanted>,
 }
 
 /// One image use, planned.
@@ -127,12 +130,18 @@ pub struct Known {
     pub poison: Option<Finding>,
 }
 
-/// Plans one object.
+/// Plans one object, without any credential that must be got from a plugin or helper.
 pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+    plan_with(workload, facts, settings, &NodeCredentials::default())
+}
+
+/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before.
+pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
         images: Vec::new(),
         checks: Vec::new(),
+        wanted: BTreeSet::new(),
     };
     let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
     let ownership = ownership(workload);
@@ -151,6 +160,7 @@ pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> P
             template,
             facts,
             settings,
+            node,
         };
         for image in &template.uses {
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
@@ -158,7 +168,7 @@ pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> P
             let (reference, next) = if image.unchanged || judged_with_owner {
                 (Reference::parse(&image.image).ok(), Next::PassedOver)
             } else {
-                scene.plan(image, &mut plan.checks, &mut known_checks, plan.namespace)
+                scene.plan(image, &mut plan, &mut known_checks)
             };
             plan.images.push(Planned {
                 image,
@@ -195,6 +205,7 @@ struct Scene<'a> {
     template: &'a Template,
     facts: &'a Facts,
     settings: &'a Settings,
+    node: &'a NodeCredentials,
     audience: Arc<Audience>,
     /// The nodes that it will land on, as far as is known.
     nodes: Vec<&'a Node>,
@@ -206,9 +217,8 @@ impl Scene<'_> {
     fn plan(
         &self,
         image: &ImageUse,
-        checks: &mut Vec<Check>,
+        plan: &mut Plan<'_>,
         known_checks: &mut HashMap<(Reference, Vec<Fingerprint>), usize>,
-        namespace: &str,
     ) -> (Option<Reference>, Next) {
         let reference = match Reference::parse(&image.image) {
             Ok(reference) => reference,
@@ -239,20 +249,33 @@ impl Scene<'_> {
             .purse
             .malformed
             .as_ref()
-            .map(|(secret, error)| settled::malformed_secret(secret, error, namespace, self.facts, self.owner));
+            .map(|(secret, error)| settled::malformed_secret(secret, error, plan.namespace, self.facts, self.owner));
         let poison = match poison {
             Some(finding) if presence == Presence::Nowhere => return (Some(reference), Next::Settled(vec![finding])),
             other => other,
         };
-        let (credentials, secrets) = self.purse.offers(&name, self.settings);
+        let wanted = Wanted {
+            registry: reference.domain().to_owned(),
+            stand_in: self.purse.stand_in(&name, self.settings),
+            name,
+        };
+        let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+        plan.wanted.insert(wanted);
+        let credentials::Offered {
+            offers: credentials,
+            notes: secrets,
+            hidden,
+            unanswered,
+        } = offered;
         let personalities = personalities(&self.audience);
         let context = Context {
             node_credentials,
+            node_unanswered: unanswered,
             short_name: personalities.contains(&Personality::CriO) && is_short(&image.image),
             presence,
             owner: self.owner,
             secret_may_come: self.purse.may_come,
-            hidden: self.purse.hidden.clone(),
+            hidden,
             personalities,
         };
         let key = (
@@ -260,12 +283,12 @@ impl Scene<'_> {
             credentials.iter().map(|offer| offer.credential.fingerprint()).collect(),
         );
         let check = *known_checks.entry(key).or_insert_with(|| {
-            checks.push(Check {
+            plan.checks.push(Check {
                 reference: reference.clone(),
                 credentials,
                 depth: Depth::Manifest,
             });
-            checks.len() - 1
+            plan.checks.len() - 1
         });
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,

@@ -3,27 +3,35 @@
 mod cache;
 mod cause;
 mod challenge;
+mod choice;
 mod client;
+mod clients;
 mod gather;
 mod guard;
 mod host;
+mod hosts;
 mod limits;
 mod manifest;
 mod missing;
 mod probe;
+mod proxy;
 mod quiet;
 mod resolve;
 mod session;
 mod tags;
 mod token;
 mod transport;
+mod walk;
 mod words;
+
+pub use proxy::Proxy;
 
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
 use crate::telemetry::Metrics;
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -105,6 +113,10 @@ pub struct Settings {
     pub resolve: Vec<(String, SocketAddr)>,
     /// CA bundles (PEM), trusted beside the system's. A bundle that holds no certificate is an error.
     pub roots: Vec<Vec<u8>>,
+    /// containerd's `hosts.toml` trees, the first that has a folder for a registry wins. Empty: every registry is asked itself.
+    pub hosts_dirs: Vec<PathBuf>,
+    /// The way to https hosts that are not loopback. `None`: directly.
+    pub proxy: Option<Proxy>,
 }
 
 /// Public addresses only, and moderate limits.
@@ -117,6 +129,8 @@ impl Default for Settings {
             look_up_limit: Duration::from_secs(30),
             resolve: Vec::new(),
             roots: Vec::new(),
+            hosts_dirs: Vec::new(),
+            proxy: None,
         }
     }
 }
@@ -131,6 +145,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Inner {
     client: client::Client,
+    tree: hosts::Tree,
     tokens: token::Tokens,
     answers: cache::Answers,
     contents: cache::Contents,
@@ -139,7 +154,8 @@ struct Inner {
 }
 
 impl Registry {
-    /// Builds the HTTP clients. Fails with a sentence when no trust roots can be loaded.
+    /// Builds the HTTP clients and reads the `hosts.toml` tree once. Fails with a sentence when no trust roots can be loaded, and with a
+    /// line for each `hosts.toml` that cannot be used, which names file, line and column.
     pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
         let Settings {
             reach,
@@ -148,12 +164,16 @@ impl Registry {
             look_up_limit,
             resolve,
             roots,
+            hosts_dirs,
+            proxy,
         } = settings;
-        let client = client::Client::new(reach, &resolve, &roots, look_up_limit, metrics.clone())?;
+        let tree = hosts::Tree::new(hosts_dirs)?;
+        let client = client::Client::new(reach, &resolve, &roots, proxy, look_up_limit, metrics.clone())?;
         let share = |percent: u64| cache_bytes / 100 * percent;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
+                tree,
                 tokens: token::Tokens::new(share(20), metrics.clone()),
                 answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
                 contents: cache::Contents::new(share(40), metrics),

@@ -8,6 +8,7 @@ use crate::gate::Gate;
 use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
+use crate::providers::StandsFor;
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
@@ -163,10 +164,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         engine.settings.platforms = Platforms::Default(vec![usual]);
     }
     match docker_config {
-        Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_folder(&folder)?),
+        Some(folder) => {
+            let engine::UserConfig { entries, helpers } = engine::UserConfig::of_folder(&folder)?;
+            engine.settings.docker_config = Arc::new(entries);
+            engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
+        }
         // A user's own login proves nothing about a cluster, or a set that is said to be everything.
         None if complete || cluster => {}
-        None => engine.settings.stand_in = Arc::new(engine::usual_docker_config(usual_folder)),
+        None => {
+            let engine::UserConfig { entries, helpers } = engine::UserConfig::usual(usual_folder);
+            engine.settings.stand_in = Arc::new(entries);
+            engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheUnseen);
+        }
     }
     let deadline = Instant::now() + deadline;
     let facts = if cluster {

@@ -68,6 +68,16 @@ impl Default for Cache {
     }
 }
 
+/// The kubelet's credential provider plugins (`registries.credentialProviders`). Relative paths are taken from the settings file's
+/// folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialProviders {
+    /// The `CredentialProviderConfig`.
+    pub config: PathBuf,
+    /// The folder of the programs it names.
+    pub bin_dir: PathBuf,
+}
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -75,6 +85,8 @@ pub struct Settings {
     pub node_credentials: Vec<String>,
     /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
     pub docker_config: Option<PathBuf>,
+    /// The kubelet's credential provider plugins.
+    pub credential_providers: Option<CredentialProviders>,
     /// Private or loopback ranges where registries live.
     pub network_allow: Vec<Cidr>,
     /// How pull secrets are read.
@@ -96,6 +108,7 @@ impl Default for Settings {
         Self {
             node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
             docker_config: None,
+            credential_providers: None,
             network_allow: Vec::new(),
             secret_access: SecretAccess::default(),
             depth: Depth::Manifest,
@@ -149,6 +162,12 @@ impl Settings {
         }
     }
 
+    /// The files that these settings name, to be read anew when they change.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let providers = self.credential_providers.iter().map(|providers| &providers.config);
+        self.docker_config.iter().chain(providers).cloned().collect()
+    }
+
     /// The part that the registry room needs.
     pub fn registry(&self, face: Face) -> registry::Settings {
         registry::Settings {
@@ -196,7 +215,6 @@ impl Reading<'_> {
         let defaults = Settings::default();
 
         self.hosts_dir(hosts_dir);
-        self.credential_providers(credential_providers);
         self.rewrites(rewrites);
         self.proxy(proxy);
         self.workloads(workloads);
@@ -206,6 +224,7 @@ impl Reading<'_> {
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
+            credential_providers: self.credential_providers(credential_providers),
             network_allow: network
                 .and_then(|network| network.allow)
                 .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
@@ -261,13 +280,13 @@ impl Reading<'_> {
         }
     }
 
-    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) {
-        let Some(providers) = providers else { return };
-        let written::CredentialProviders { config, bin_dir } = providers.value;
-        let sound = [self.one(config, non_empty), self.one(bin_dir, non_empty)];
-        if sound.iter().all(Option::is_some) {
-            self.unsupported(providers.referenced, "registries.credentialProviders");
-        }
+    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) -> Option<CredentialProviders> {
+        let written::CredentialProviders { config, bin_dir } = providers?.value;
+        let (config, bin_dir) = (self.one(config, non_empty), self.one(bin_dir, non_empty));
+        Some(CredentialProviders {
+            config: self.folder.join(config?),
+            bin_dir: self.folder.join(bin_dir?),
+        })
     }
 
     fn rewrites(&mut self, rewrites: Option<Spanned<Vec<written::Rewrite>>>) {

@@ -32,6 +32,7 @@ fn everything_supported_is_read() {
 registries:
   nodeCredentials: ["*"]
   dockerConfig: config.json
+  credentialProviders: {config: providers.yaml, binDir: /opt/providers}
   rewrites: []
 network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
 proxy: {}
@@ -54,6 +55,10 @@ workloads: []
         Settings {
             node_credentials: vec!["*".to_owned()],
             docker_config: Some("/etc/pullgate/config.json".into()),
+            credential_providers: Some(CredentialProviders {
+                config: "/etc/pullgate/providers.yaml".into(),
+                bin_dir: "/opt/providers".into(),
+            }),
             network_allow: allow.clone(),
             secret_access: SecretAccess::Cluster,
             depth: Depth::Manifest,
@@ -160,11 +165,6 @@ fn what_is_not_built_yet_is_refused_by_line() {
             "registries:\n  hostsDir: /etc/containerd/certs.d\n",
             "2:13",
             "registries.hostsDir",
-        ),
-        (
-            "registries:\n  credentialProviders: {config: a.yaml, binDir: b}\n",
-            "2:24",
-            "registries.credentialProviders",
         ),
         (
             "registries:\n  rewrites: [{match: \"docker.io/**\", to: \"harbor.corp/**\"}]\n",
@@ -368,7 +368,7 @@ mod files {
             file,
             live.load().as_ref().clone(),
             metrics.clone(),
-            move |settings| {
+            move |settings, _| {
                 target.store(settings.clone());
                 Ok(())
             },
@@ -397,6 +397,41 @@ mod files {
         assert!(live.load().assume_always_pull, "the last good settings hold");
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn named_files_are_watched_and_settings_that_wait_for_one_are_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settings.yaml");
+        let (here, to_come) = (dir.path().join("here.json"), dir.path().join("to-come.json"));
+        std::fs::write(&here, "one").unwrap();
+        std::fs::write(&file, "registries: {dockerConfig: here.json}").unwrap();
+        let now = Settings::read(&file).unwrap();
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::spawn(keep_fresh(file.clone(), now, Metrics::new(), move |settings, changed| {
+            let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
+            said.send((changed, read.clone().ok())).unwrap();
+            read.map(drop)
+        }));
+        // The task looks at the files as they are when it starts.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut next = async || {
+            let waited = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+            waited.expect("a call in ten seconds").unwrap()
+        };
+        std::fs::write(&here, "two").unwrap();
+        assert_eq!(next().await, (Changed::NamedFile, Some("two".to_owned())));
+        std::fs::write(&file, "registries: {dockerConfig: to-come.json}").unwrap();
+        assert_eq!(next().await, (Changed::Settings, None));
+        std::fs::write(&here, "three").unwrap();
+        assert_eq!(
+            next().await,
+            (Changed::NamedFile, Some("three".to_owned())),
+            "what holds is kept fresh"
+        );
+        std::fs::write(&to_come, "four").unwrap();
+        assert_eq!(next().await, (Changed::Settings, Some("four".to_owned())));
         task.abort();
     }
 }

@@ -1,19 +1,12 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
 use super::{Platforms, Settings};
-use crate::image::platform::{Personality, personalities};
+use crate::image::platform::{ALL, personalities};
 use crate::image::{Platform, Reference};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::Presence;
 use crate::workload::Node;
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
-
-/// Every way of choosing, for platforms behind which no node is known.
-const ALL: &[Personality] = &[
-    Personality::ContainerdClient,
-    Personality::ContainerdTransfer,
-    Personality::CriO,
-];
 
 /// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
 const REVERIFYING_MINOR: u32 = 35;

@@ -1,9 +1,8 @@
 //! Outcomes → judgements, and what they rest on.
 
+use super::credentials::whose;
 use super::{Next, Plan};
 use crate::cluster::{Facts, Object, Visible};
-use crate::credentials::Source;
-use crate::image::escape;
 use crate::registry::Outcome;
 use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
 use crate::verdict::{Cause, Verdict};
@@ -17,7 +16,7 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
         .map(|planned| match (&planned.next, &planned.reference) {
             (Next::Ask { check, case }, Some(reference)) => {
                 let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
-                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| label(attempt.source.as_ref())).collect();
+                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect();
                 let tried: Vec<Tried<'_>> = attempts
                     .iter()
                     .zip(&labels)
@@ -41,13 +40,6 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
             (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
         })
         .collect()
-}
-
-fn label(source: Option<&Source>) -> Option<String> {
-    source.map(|source| match source {
-        Source::Secret(name) => format!("secret \"{}\"", escape(name)),
-        Source::DockerConfig => "the docker config".to_owned(),
-    })
 }
 
 /// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch

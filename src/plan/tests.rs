@@ -584,3 +584,5 @@ fn doubts_name_what_a_finding_rests_on() {
     let unreachable = Err(failure(Evidence::ConnectionFailed(ConnectionFault::Refused), 0));
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
+
+mod node_level;

@@ -3,6 +3,7 @@
 //! Loads are tasks of their own: a caller that goes away, or whose deadline passes, neither stops nor restarts one.
 
 use super::cause::{self, Kind, plain};
+use super::hosts::RouteId;
 use super::limits::{USUAL_WAIT, wait};
 use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
@@ -39,6 +40,8 @@ pub(super) struct Key {
     pub(super) target: Target,
     /// Whose credential is sent, if any: nobody learns from another's.
     pub(super) fingerprint: Option<Fingerprint>,
+    /// By which settings the registry is asked.
+    pub(super) route: RouteId,
 }
 
 impl Key {
@@ -251,6 +254,7 @@ fn content_weight(content: &Content) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ContentKey {
     pub(super) registry: String,
+    pub(super) route: RouteId,
     pub(super) repository: String,
     pub(super) digest: Digest,
     pub(super) media_type: String,

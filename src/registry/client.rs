@@ -1,10 +1,11 @@
 //! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
 
 use super::cause::{self, Answer, Server, failure};
+use super::clients::{Factory, Profile, Trust, Verification};
 use super::guard::{self, Origin};
-use super::host;
+use super::host::{self, Endpoint, Schemes, Standing};
 use super::limits::Hosts;
-use super::resolve::Guarded;
+use super::proxy::Proxy;
 use super::transport;
 use super::words;
 use super::{Reach, SetupError};
@@ -12,9 +13,8 @@ use crate::telemetry::Metrics;
 use crate::verdict::Failure;
 use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
-use std::net::SocketAddr;
+use moka::future::Cache;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -29,8 +29,10 @@ const ERROR_BODY: usize = 64 << 10;
 const ERROR_WORDS: Duration = Duration::from_secs(1);
 /// Requests in flight to all hosts together; guards our file descriptors.
 const ALL_HOSTS: usize = 512;
-/// Connecting, name resolution and TLS included.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
+const VETTING: Duration = Duration::from_secs(1);
+const VETTED_FOR: Duration = Duration::from_secs(30);
+const VETTED: u64 = 4096;
 /// One request with its body, from the moment it may start.
 const REQUEST: Duration = Duration::from_secs(6);
 
@@ -54,19 +56,31 @@ pub(super) struct Ask<'a> {
     /// The longest body of a good answer, in bytes.
     pub(super) cap: usize,
     pub(super) server: Server,
+    /// The host on whose behalf it is sent: itself, or its token server.
+    pub(super) endpoint: &'a Endpoint,
 }
 
 /// The HTTP clients and what bounds them.
 #[derive(Debug)]
 pub(super) struct Client {
-    verified: reqwest::Client,
+    pub(super) factory: Arc<Factory>,
+    verified: Arc<Profile>,
     /// For loopback names, as containerd does (pull-semantics 5.4).
-    unverified: reqwest::Client,
+    unverified: Arc<Profile>,
     reach: Arc<Reach>,
+    proxy: Option<Proxy>,
+    /// What names resolve to here, for those that are reached through the proxy.
+    vetted: Cache<String, Arc<Vec<IpAddr>>>,
     pub(super) hosts: Hosts,
     all: Arc<Semaphore>,
     request_limit: Duration,
     metrics: Metrics,
+}
+
+/// Which client a request is given to.
+enum Way<'a> {
+    Direct(&'a reqwest::Client),
+    Proxied(&'a reqwest::Client, &'a Proxy),
 }
 
 impl Client {
@@ -75,34 +89,28 @@ impl Client {
         reach: Reach,
         entries: &[(String, SocketAddr)],
         bundles: &[Vec<u8>],
+        proxy: Option<Proxy>,
         look_up_limit: Duration,
         metrics: Metrics,
     ) -> Result<Self, SetupError> {
         let reach = Arc::new(reach);
-        let resolver = Guarded::new(Arc::clone(&reach), entries);
         let request_limit = REQUEST.min(look_up_limit / 2);
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .dns_resolver(resolver.clone())
-                .connect_timeout(CONNECT.min(request_limit))
-                .pool_max_idle_per_host(4)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .tcp_keepalive(Duration::from_secs(15))
-        };
-        let problem = |error: reqwest::Error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            SetupError(format!(
-                "no HTTPS client could be set up ({cause}); install the system's CA certificates or name a CA bundle"
-            ))
+        let factory = Arc::new(Factory::new(&reach, entries, bundles, proxy.as_ref(), request_limit)?);
+        let profile = |trust: &Trust| {
+            factory
+                .profile(trust)
+                .map_err(|why| SetupError(format!("{why}; install the system's CA certificates or name a CA bundle")))
         };
         Ok(Self {
-            verified: builder().tls_certs_merge(roots(bundles)?).build().map_err(problem)?,
-            unverified: builder().tls_danger_accept_invalid_certs(true).build().map_err(problem)?,
+            verified: profile(&Trust::default())?,
+            unverified: profile(&Trust {
+                verification: Verification::None,
+                ..Trust::default()
+            })?,
+            factory,
             reach,
+            proxy,
+            vetted: Cache::builder().max_capacity(VETTED).time_to_live(VETTED_FOR).build(),
             hosts: Hosts::new(),
             all: Arc::new(Semaphore::new(ALL_HOSTS)),
             request_limit,
@@ -180,8 +188,10 @@ impl Client {
                     self.metrics
                         .registry_request(host::class(&ask.url), cause::label(&failed.evidence), took);
                 }
-                // A loopback host that speaks no TLS is asked over http next; that is no failure.
-                let tentative = host::is_unverified(&ask.url)
+                // A host that speaks no TLS is asked over http next; that is no failure.
+                let tentative = ask.endpoint.schemes == Schemes::HttpsThenHttp
+                    && ask.endpoint.is_at(&ask.url)
+                    && ask.url.scheme() == "https"
                     && matches!(
                         failed.evidence,
                         Evidence::Tls(_) | Evidence::ConnectionFailed(ConnectionFault::Interrupted)
@@ -196,19 +206,18 @@ impl Client {
 
     /// One hop.
     async fn hop(&self, ask: &Ask<'_>) -> Result<Answer, (Evidence, String)> {
-        self.reach
-            .admits_literal(&ask.url)
-            .map_err(|refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned()))?;
-        let client = if host::is_unverified(&ask.url) {
-            &self.unverified
-        } else {
-            &self.verified
+        let way = self.way(ask).await?;
+        let client = match &way {
+            Way::Direct(client) | Way::Proxied(client, _) => *client,
         };
         let mut headers = HeaderMap::new();
         if let Ok(accept) = HeaderValue::from_str(ask.accept) {
             headers.insert(header::ACCEPT, accept);
         }
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if ask.endpoint.is_at(&ask.url) {
+            own_headers(&ask.endpoint.headers, &mut headers);
+        }
         let origin = Origin::of(&ask.url);
         if let Some(authorization) = ask.authorizations.iter().find(|authorization| authorization.origin == origin) {
             headers.insert(header::AUTHORIZATION, authorization.value.clone());
@@ -220,12 +229,72 @@ impl Client {
                 .body(form.clone());
         }
         let exchange = async {
-            let response = request.send().await.map_err(|error| transport::evidence(&error))?;
+            let response = request.send().await.map_err(|error| match &way {
+                Way::Direct(_) => transport::evidence(&error),
+                Way::Proxied(_, proxy) => transport::evidence_through(&error, &proxy.shown()),
+            })?;
             read(response, ask).await
         };
         match tokio::time::timeout(self.request_limit, exchange).await {
             Ok(result) => result,
             Err(_) => Err((Evidence::TimedOut(TimeoutStage::Response), "no answer in time".to_owned())),
+        }
+    }
+
+    /// The client for this hop, if the guard admits the host.
+    async fn way<'a>(&'a self, ask: &Ask<'a>) -> Result<Way<'a>, (Evidence, String)> {
+        let named = ask.endpoint.standing == Standing::Named && ask.endpoint.is_at(&ask.url);
+        let reach = if named { &Reach::Everything } else { &*self.reach };
+        let refused = |refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned());
+        reach.admits_literal(&ask.url).map_err(refused)?;
+        // containerd has one client for a host, which goes with its redirects and to its token server.
+        let profile = match &ask.endpoint.profile {
+            Some(profile) => profile,
+            None if ask.endpoint.standing == Standing::Stranger && host::is_unverified(&ask.url) => &self.unverified,
+            None => &self.verified,
+        };
+        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.covers(&ask.url))
+            && let Some(client) = &profile.proxied
+        {
+            // The proxy resolves the name, and reaches what we would not: what this machine knows of the name must do.
+            let addresses = self.vetted(&ask.url).await;
+            for ip in addresses.iter() {
+                reach.admits(*ip).map_err(refused)?;
+            }
+            return Ok(Way::Proxied(client, proxy));
+        }
+        Ok(Way::Direct(if named { &profile.open } else { &profile.strict }))
+    }
+
+    /// The addresses of a host that is reached through the proxy, as far as they are known here.
+    async fn vetted(&self, url: &Url) -> Arc<Vec<IpAddr>> {
+        let Some(url::Host::Domain(name)) = url.host() else {
+            return Arc::default();
+        };
+        let look_up = async {
+            let found = tokio::time::timeout(VETTING, self.factory.addresses(name)).await;
+            Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
+        };
+        self.vetted.get_with(name.to_owned(), look_up).await
+    }
+}
+
+/// The headers that a `hosts.toml` writes, beside ours; those that are about the connection are not its business.
+fn own_headers(written: &HeaderMap, headers: &mut HeaderMap) {
+    let about_the_connection = [
+        header::HOST,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::ACCEPT_ENCODING,
+        header::USER_AGENT,
+    ];
+    for (name, value) in written {
+        if !about_the_connection.contains(name) {
+            headers.append(name.clone(), value.clone());
         }
     }
 }
@@ -284,22 +353,4 @@ async fn fill(response: &mut reqwest::Response, answer: &mut Answer, cap: usize)
             None => return Ok(()),
         }
     }
-}
-
-/// The certificates of PEM bundles. A bundle without one is a mistake that must not pass in silence.
-fn roots(bundles: &[Vec<u8>]) -> Result<Vec<reqwest::Certificate>, SetupError> {
-    let mut roots = Vec::new();
-    for bundle in bundles {
-        let before = roots.len();
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|error| SetupError(format!("a CA bundle cannot be read: {error}")))?;
-            let root = reqwest::Certificate::from_der(&certificate)
-                .map_err(|error| SetupError(format!("a CA bundle holds a certificate that cannot be used: {error}")))?;
-            roots.push(root);
-        }
-        if roots.len() == before {
-            return Err(SetupError("a CA bundle holds no certificate".to_owned()));
-        }
-    }
-    Ok(roots)
 }

@@ -3,8 +3,8 @@
 use super::cache::Key;
 use super::cause::plain;
 use super::host::Endpoint;
-use super::probe::probe;
 use super::token::Sending;
+use super::walk::probe;
 use super::{Attempt, Check, Depth, Inner, Offer, Outcome};
 use crate::image::Reference;
 use crate::verdict::Failure;
@@ -110,16 +110,21 @@ async fn attempt(
     deadline: Instant,
 ) -> Result<crate::verdict::ImageFacts, Failure> {
     let credential = offer.map(|offer| offer.credential.clone());
+    let host = shown(reference.registry());
+    let route = inner.tree.route(reference.registry(), &inner.client.factory);
+    let Ok(route) = tokio::time::timeout_at(deadline, route).await else {
+        return Err(plain(Evidence::TimedOut(TimeoutStage::Deadline), host));
+    };
     let key = Key {
         registry: reference.registry().to_owned(),
         repository: reference.repository().to_owned(),
         target: reference.target(),
         fingerprint: Sending::of(credential.as_ref()).fingerprint(),
+        route: route.id,
     };
-    let host = shown(&key.registry);
     let load = {
         let (inner, key) = (Arc::clone(inner), key.clone());
-        Box::pin(async move { probe(&inner, &key, credential.as_ref()).await })
+        Box::pin(async move { probe(&inner, &key, credential.as_ref(), &route).await })
     };
     inner.answers.look_up(key, &host, deadline, load).await
 }

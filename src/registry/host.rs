@@ -1,27 +1,19 @@
-//! A registry host as written in a reference, and as contacted (pull-semantics 1.7 and 5.4).
+//! A registry host as written in a reference or in a `hosts.toml`, and as contacted (pull-semantics 1.7 and 5.4).
 
+use super::clients::Profile;
 use super::guard::Origin;
+use http::HeaderMap;
+use std::sync::Arc;
 use url::Url;
-
-/// Where the API of a registry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    /// As written in the reference: what answers are cached under.
-    pub(super) name: String,
-    /// `https://host[:port]/`.
-    https: Url,
-    /// Which schemes to try.
-    pub(super) schemes: Schemes,
-}
 
 /// The schemes a runtime tries at a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Schemes {
     /// Every host that is not loopback, and loopback on port 443.
     Https,
-    /// Loopback on port 80.
+    /// Loopback on port 80, and hosts that a `hosts.toml` names with `http://`.
     Http,
-    /// Loopback on another port.
+    /// Loopback on another port; a host that is named with `http://` and settings for TLS.
     HttpsThenHttp,
 }
 
@@ -32,6 +24,128 @@ pub(super) enum Scheme {
     Http,
 }
 
+/// What a host may be asked for. A digest takes `pull`, a tag takes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Capabilities {
+    pub(super) pull: bool,
+    pub(super) resolve: bool,
+}
+
+impl Capabilities {
+    pub(super) const ALL: Self = Self {
+        pull: true,
+        resolve: true,
+    };
+    pub(super) const NONE: Self = Self {
+        pull: false,
+        resolve: false,
+    };
+}
+
+/// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (DESIGN 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It comes from a reference.
+    Stranger,
+    Named,
+}
+
+/// A host as written in a `hosts.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) scheme: Scheme,
+    /// Host and port, letter by letter: what decides about `?ns=`.
+    pub(super) authority: String,
+    /// Without a slash at its end; empty for the root.
+    pub(super) path: String,
+}
+
+impl Written {
+    /// `https://host:port/path`, `http://…`, or without a scheme, which means https. The error is a clause for the reader.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let full = if text.starts_with("http") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        // The text is not repeated: somebody may have written a password into it.
+        let wrong = || "this is not the URL of a host; write it as https://mirror.example:5000".to_owned();
+        let url = Url::parse(&full).map_err(|_| wrong())?;
+        let scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => return Err(wrong()),
+        };
+        let (_, rest) = full.split_once("://").ok_or_else(wrong)?;
+        if rest.contains("://") {
+            return Err(wrong());
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        if parse(Scheme::Https, authority).is_none() || parse(Scheme::Http, authority).is_none() {
+            return Err(wrong());
+        }
+        Ok(Self {
+            scheme,
+            authority: authority.to_owned(),
+            path: clean(url.path()),
+        })
+    }
+
+    /// With `/v2` at the end of the path, unless it is there: what `override_path` prevents.
+    pub(super) fn with_api_path(mut self) -> Self {
+        if !self.path.ends_with("/v2") {
+            self.path.push_str("/v2");
+        }
+        self
+    }
+}
+
+/// Without empty segments. What is empty then is the root.
+fn clean(path: &str) -> String {
+    path.split('/')
+        .filter(|part| !part.is_empty())
+        .fold(String::new(), |mut clean, part| {
+            clean.push('/');
+            clean.push_str(part);
+            clean
+        })
+}
+
+/// `scheme://authority/`; `None` when that is no plain address of a host.
+fn parse(scheme: Scheme, authority: &str) -> Option<Url> {
+    let scheme = match scheme {
+        Scheme::Https => "https",
+        Scheme::Http => "http",
+    };
+    let url = Url::parse(&format!("{scheme}://{authority}/")).ok()?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let plain =
+        bare && url.host_str().is_some_and(|host| !host.is_empty()) && url.username().is_empty() && url.password().is_none();
+    plain.then_some(url)
+}
+
+/// Where the API of a registry is, and how to speak to it.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    /// `https://host[:port]/`
+    https: Url,
+    /// `http://host[:port]/`
+    http: Url,
+    /// Before the repository: `/v2`, unless a `hosts.toml` says otherwise.
+    path: String,
+    /// The registry that the reference names, where another is asked in its place.
+    namespace: Option<String>,
+    /// Sent to this host, and nowhere else.
+    pub(super) headers: HeaderMap,
+    /// Which schemes to try.
+    pub(super) schemes: Schemes,
+    pub(super) capabilities: Capabilities,
+    pub(super) standing: Standing,
+    /// Settings for TLS of its own.
+    pub(super) profile: Option<Arc<Profile>>,
+}
+
 impl Endpoint {
     /// `registry` as containerd splits it off a reference. `None` when no URL can be made of it (`ghcr.io:99999`).
     pub(super) fn new(registry: &str) -> Option<Self> {
@@ -40,40 +154,93 @@ impl Endpoint {
         } else {
             registry
         };
-        let https = Url::parse(&format!("https://{contacted}/")).ok()?;
-        let bare = https.path() == "/" && https.query().is_none() && https.fragment().is_none();
-        if !bare || https.host_str().is_none_or(str::is_empty) || !https.username().is_empty() || https.password().is_some() {
-            return None;
-        }
         let schemes = match (is_loopback_name(contacted), port_of(contacted)) {
             (false, _) | (true, None | Some("443")) => Schemes::Https,
             (true, Some("80")) => Schemes::Http,
             (true, Some(_)) => Schemes::HttpsThenHttp,
         };
         Some(Self {
-            name: registry.to_owned(),
-            https,
+            https: parse(Scheme::Https, contacted)?,
+            http: parse(Scheme::Http, contacted)?,
+            path: "/v2".to_owned(),
+            namespace: None,
+            headers: HeaderMap::new(),
             schemes,
+            capabilities: Capabilities::ALL,
+            standing: Standing::Stranger,
+            profile: None,
+        })
+    }
+
+    /// A host that a `hosts.toml` names for `registry`. `explicit` says whether it has settings for TLS.
+    pub(super) fn named(registry: &str, written: &Written, tls: Tls) -> Option<Self> {
+        let schemes = match (written.scheme, tls, port_of(&written.authority)) {
+            (Scheme::Https, _, _) => Schemes::Https,
+            (Scheme::Http, Tls::Unsaid, _) | (Scheme::Http, Tls::Explicit, Some("80")) => Schemes::Http,
+            (Scheme::Http, Tls::Explicit, _) => Schemes::HttpsThenHttp,
+        };
+        let own = written.authority == registry || (registry == "docker.io" && written.authority == "registry-1.docker.io");
+        Some(Self {
+            https: parse(Scheme::Https, &written.authority)?,
+            http: parse(Scheme::Http, &written.authority)?,
+            path: written.path.clone(),
+            namespace: (!own).then(|| registry.to_owned()),
+            headers: HeaderMap::new(),
+            schemes,
+            capabilities: Capabilities::ALL,
+            standing: Standing::Named,
+            profile: None,
         })
     }
 
     /// `https://host[:port]/` or `http://host[:port]/`.
-    pub(super) fn base(&self, scheme: Scheme) -> Url {
+    pub(super) fn base(&self, scheme: Scheme) -> &Url {
         match scheme {
-            Scheme::Https => self.https.clone(),
-            Scheme::Http => {
-                let mut url = self.https.clone();
-                // Both are special schemes, so this cannot fail; the port was never the default of https here.
-                let _ = url.set_scheme("http");
-                url
-            }
+            Scheme::Https => &self.https,
+            Scheme::Http => &self.http,
         }
+    }
+
+    /// The URL of `rest` (with its query, if any) in `repository`.
+    pub(super) fn url(&self, scheme: Scheme, repository: &str, rest: &str) -> Url {
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        let mut url = self.base(scheme).clone();
+        // Repositories, tags and digests hold nothing that a URL's path would take for something else.
+        url.set_path(&format!("{}/{repository}/{path}", self.path));
+        url.set_query(query);
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        url
+    }
+
+    /// Whether `url` is at this host.
+    pub(super) fn is_at(&self, url: &Url) -> bool {
+        url.host() == self.https.host()
+            && [&self.https, &self.http]
+                .iter()
+                .any(|own| own.port_or_known_default() == url.port_or_known_default())
+    }
+
+    /// Whether no port is written: what cannot be reached by https is then tried by http all the same.
+    pub(super) fn is_without_port(&self) -> bool {
+        self.https.port().is_none() && self.http.port().is_none()
     }
 
     /// The host with its port, as people see it.
     pub(super) fn shown(&self) -> String {
         authority(&self.https)
     }
+}
+
+/// Whether a `hosts.toml` says anything about TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tls {
+    Unsaid,
+    Explicit,
 }
 
 /// `host`, or `host:port` where the port is not the scheme's own.
@@ -152,6 +319,8 @@ mod tests {
         let check = |registry: &str, https: &str, schemes: Schemes| {
             let endpoint = Endpoint::new(registry).unwrap_or_else(|| panic!("{registry}"));
             assert_eq!(endpoint.base(Scheme::Https).as_str(), https, "{registry}");
+            let url = endpoint.url(Scheme::Https, "team/app", "manifests/1");
+            assert_eq!(url.as_str(), format!("{https}v2/team/app/manifests/1"));
             assert_eq!(endpoint.schemes, schemes, "{registry}");
         };
         check("docker.io", "https://registry-1.docker.io/", Schemes::Https);
@@ -188,7 +357,63 @@ mod tests {
             "h#f",
             "999.999.999.999",
         ] {
-            assert_eq!(Endpoint::new(registry), None, "{registry}");
+            assert!(Endpoint::new(registry).is_none(), "{registry}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_named() {
+        let check = |registry: &str, text: &str, scheme: Scheme, url: &str| {
+            let written = Written::parse(text).unwrap().with_api_path();
+            let endpoint = Endpoint::named(registry, &written, Tls::Unsaid).unwrap();
+            assert_eq!(endpoint.url(scheme, "a", "manifests/1").as_str(), url, "{text}");
+        };
+        let (https, http) = (Scheme::Https, Scheme::Http);
+        check(
+            "docker.io",
+            "registry-1.docker.io",
+            https,
+            "https://registry-1.docker.io/v2/a/manifests/1",
+        );
+        check(
+            "docker.io",
+            "https://m.example/",
+            https,
+            "https://m.example/v2/a/manifests/1?ns=docker.io",
+        );
+        check("r:5000", "https://m//v2/", https, "https://m/v2/a/manifests/1?ns=r%3A5000");
+        check("r:5000", "http://r:5000", http, "http://r:5000/v2/a/manifests/1");
+        check("r", "http://m:443/x/../p", http, "http://m:443/p/v2/a/manifests/1?ns=r");
+        check("r", "http://m:80", http, "http://m/v2/a/manifests/1?ns=r");
+        check("r", "https://r:443", https, "https://r/v2/a/manifests/1?ns=r");
+        check("r", "https://u:p@r", https, "https://r/v2/a/manifests/1");
+
+        let bare = Written::parse("https://m/p/q/").unwrap();
+        let endpoint = Endpoint::named("m", &bare, Tls::Unsaid).unwrap();
+        assert_eq!(
+            endpoint.url(https, "a", "tags/list?n=9").as_str(),
+            "https://m/p/q/a/tags/list?n=9"
+        );
+        let endpoint = Endpoint::named("r", &bare, Tls::Unsaid).unwrap();
+        assert_eq!(
+            endpoint.url(https, "a", "tags/list?n=9").as_str(),
+            "https://m/p/q/a/tags/list?n=9&ns=r"
+        );
+
+        let schemes = |text: &str, tls| Endpoint::named("r", &Written::parse(text).unwrap(), tls).unwrap().schemes;
+        assert_eq!(schemes("m:5000", Tls::Explicit), Schemes::Https);
+        assert_eq!(schemes("https://localhost:5000", Tls::Unsaid), Schemes::Https);
+        assert_eq!(schemes("http://m:5000", Tls::Unsaid), Schemes::Http);
+        assert_eq!(schemes("http://m:5000", Tls::Explicit), Schemes::HttpsThenHttp);
+        assert_eq!(schemes("http://m:80", Tls::Explicit), Schemes::Http);
+        let at = Endpoint::named("r", &Written::parse("http://m").unwrap(), Tls::Unsaid).unwrap();
+        for (url, expected) in [
+            ("http://m/x", true),
+            ("https://m/x", true),
+            ("https://m:81/x", false),
+            ("http://n/x", false),
+        ] {
+            assert_eq!(at.is_at(&Url::parse(url).unwrap()), expected, "{url}");
         }
     }
 

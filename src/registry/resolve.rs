@@ -26,14 +26,19 @@ impl Guarded {
         }
     }
 
-    async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-        let found = match self.entries.get(&name.to_ascii_lowercase()) {
-            Some(addresses) => addresses.clone(),
-            None => tokio::net::lookup_host((name, 0))
+    /// Every address of `name`, admitted or not.
+    pub(super) async fn all(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+        match self.entries.get(&name.to_ascii_lowercase()) {
+            Some(addresses) => Ok(addresses.clone()),
+            None => Ok(tokio::net::lookup_host((name, 0))
                 .await
                 .map_err(|error| ResolveError::NoSuchHost(Some(error)))?
-                .collect(),
-        };
+                .collect()),
+        }
+    }
+
+    async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+        let found = self.all(name).await?;
         let admitted = self
             .reach
             .choose(found, |address: &SocketAddr| address.ip())

@@ -1,4 +1,5 @@
-//! Requests for one image with one credential: what was granted, and what a 401 asks for (pull-semantics 5.3).
+//! Requests to one host for one image with one credential: the scheme it speaks, what was granted, and what a 401 asks for
+//! (pull-semantics 5.3, 5.4).
 
 use super::Inner;
 use super::cache::Key;
@@ -6,14 +7,14 @@ use super::cause::{self, Answer, Server, plain};
 use super::challenge::{self, Bearer, Challenge};
 use super::client::{Ask, Authorization};
 use super::guard::{self, Origin};
-use super::host;
+use super::host::{self, Endpoint, Scheme, Schemes};
 use super::limits::Lane;
 use super::manifest;
 use super::token::{self, Age, Sending};
 use crate::credentials::Credential;
 use crate::image::Target;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{AuthStage, Evidence, Refusal, Rejection};
+use crate::verdict::evidence::{AuthStage, ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage, TlsFault};
 use http::{Method, StatusCode};
 use std::time::Duration;
 use url::Url;
@@ -42,12 +43,21 @@ enum Stage {
     BasicAfterToken,
 }
 
-/// One image, one credential or none.
+/// Whether the scheme of a host is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settled {
+    Yes,
+    /// https, and http if it does not speak TLS.
+    NotYet,
+}
+
+/// One host, one image, one credential or none.
 pub(super) struct Session<'a> {
     pub(super) inner: &'a Inner,
     pub(super) key: &'a Key,
-    /// `https://host/`, or `http://host/` at a loopback name.
-    pub(super) base: Url,
+    pub(super) endpoint: &'a Endpoint,
+    scheme: Scheme,
+    settled: Settled,
     /// What a 429 would be about.
     pub(super) lane: Lane,
     /// `ratelimit-remaining: 0` was seen.
@@ -58,12 +68,19 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(inner: &'a Inner, key: &'a Key, credential: Option<&'a Credential>, base: Url) -> Self {
+    pub(super) fn new(inner: &'a Inner, key: &'a Key, credential: Option<&'a Credential>, endpoint: &'a Endpoint) -> Self {
         let sending = Sending::of(credential);
+        let (scheme, settled) = match endpoint.schemes {
+            Schemes::Https => (Scheme::Https, Settled::Yes),
+            Schemes::Http => (Scheme::Http, Settled::Yes),
+            Schemes::HttpsThenHttp => (Scheme::Https, Settled::NotYet),
+        };
         Self {
             inner,
             key,
-            base,
+            endpoint,
+            scheme,
+            settled,
             lane: Lane::All,
             quota_exhausted: false,
             sending,
@@ -85,16 +102,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn url(&self, rest: &str) -> Url {
-        let (path, query) = match rest.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (rest, None),
-        };
-        let mut url = self.base.clone();
-        // Repositories, tags and digests hold nothing that a URL's path would take for something else.
-        url.set_path(&format!("/v2/{}/{path}", self.key.repository));
-        url.set_query(query);
-        url
+    fn base(&self) -> &'a Url {
+        self.endpoint.base(self.scheme)
     }
 
     /// One request with what was granted so far; any status.
@@ -104,19 +113,37 @@ impl<'a> Session<'a> {
             .client
             .send(Ask {
                 method,
-                url: self.url(rest),
+                url: self.endpoint.url(self.scheme, &self.key.repository, rest),
                 accept,
                 authorizations: &authorizations,
                 form: None,
                 cap,
                 server: Server::Registry,
+                endpoint: self.endpoint,
             })
             .await
     }
 
     /// One request, and the authentication that it asks for; any status but 401.
     pub(super) async fn ask(&mut self, method: Method, rest: &str, accept: &str, cap: usize) -> Result<Answer, Failure> {
-        let mut answer = self.send(method.clone(), rest, accept, cap).await?;
+        self.recall().await;
+        let mut answer = match self.send(method.clone(), rest, accept, cap).await {
+            Err(failure) if self.may_be_plain(&failure) => {
+                self.scheme = Scheme::Http;
+                let answer = self.send(method.clone(), rest, accept, cap).await;
+                if answer.is_ok() {
+                    self.inner
+                        .client
+                        .hosts
+                        .get(host::key(self.endpoint.base(Scheme::Https)))
+                        .await
+                        .speaks(Scheme::Http);
+                }
+                answer?
+            }
+            answer => answer?,
+        };
+        self.settled = Settled::Yes;
         for _ in 0..ROUNDS {
             if answer.status != StatusCode::UNAUTHORIZED {
                 break;
@@ -133,10 +160,39 @@ impl<'a> Session<'a> {
         Ok(answer)
     }
 
+    /// The scheme that the host was found to speak before.
+    async fn recall(&mut self) {
+        if self.settled == Settled::NotYet {
+            let host = self.inner.client.hosts.get(host::key(self.base())).await;
+            if host.scheme() == Some(Scheme::Http) {
+                (self.scheme, self.settled) = (Scheme::Http, Settled::Yes);
+            }
+        }
+    }
+
+    /// Whether a host that failed over https is worth a try over http.
+    fn may_be_plain(&self, failure: &Failure) -> bool {
+        let here = || {
+            let asked = failure.request.as_ref().and_then(|request| Url::parse(&request.url).ok());
+            asked.is_some_and(|url| self.endpoint.is_at(&url))
+        };
+        let no_tls = matches!(
+            failure.evidence,
+            Evidence::Tls(TlsFault::PlainHttp) | Evidence::ConnectionFailed(ConnectionFault::Interrupted)
+        );
+        // Another port may listen: containerd tries it where none is written.
+        let no_port = self.endpoint.is_without_port()
+            && matches!(
+                failure.evidence,
+                Evidence::ConnectionFailed(_) | Evidence::TimedOut(TimeoutStage::Connect)
+            );
+        self.settled == Settled::NotYet && failure.status.is_none() && (no_tls || no_port) && here()
+    }
+
     /// Answers a 401, after which the request is sent again. `Err` when the 401 is final.
     async fn authenticate(&mut self, answer: &Answer, rest: &str) -> Result<(), Failure> {
         let origin = answer.origin();
-        if origin != Origin::of(&self.base) && !self.sending.is_nothing() {
+        if origin != Origin::of(self.base()) && !self.sending.is_nothing() {
             let mut failure = self.failure(answer, Evidence::Refused(Refusal::Redirect));
             failure.detail = Some("the registry redirects to a host that asks for credentials; they are not sent there".to_owned());
             return Err(failure);
@@ -206,6 +262,7 @@ impl<'a> Session<'a> {
             challenge: &bearer,
             scopes: &scopes,
             sending: self.sending,
+            endpoint: self.endpoint,
         };
         let (token, age) = self.inner.tokens.get(&self.inner.client, request).await?;
         let value = token.header.clone();
@@ -224,6 +281,7 @@ impl<'a> Session<'a> {
                 challenge: bearer,
                 scopes: &scopes,
                 sending: self.sending,
+                endpoint: self.endpoint,
             };
             self.inner.tokens.forget(request).await;
         }
@@ -286,16 +344,27 @@ impl<'a> Session<'a> {
 
     /// How long a 429 of before still holds.
     pub(super) async fn left(&self, lane: Lane) -> Option<Duration> {
-        self.inner.throttle.left(&self.key.registry, self.key.fingerprint, lane).await
+        let host = self.endpoint.shown();
+        self.inner.throttle.left(&host, self.key.fingerprint, lane).await
     }
 
     /// The answer while a 429 still holds; nothing is sent.
-    pub(super) fn throttled(left: Duration, host: String) -> Failure {
+    pub(super) fn throttled(&self, left: Duration) -> Failure {
         Failure {
             status: Some(429),
             detail: Some("the registry asked to wait, and was not asked again".to_owned()),
             retry_after: Some(left),
-            ..plain(Evidence::RateLimited, host)
+            ..plain(Evidence::RateLimited, self.endpoint.shown())
+        }
+    }
+
+    /// Remembers and logs what others should know of a failure.
+    pub(super) async fn note(&self, failure: &Failure) {
+        self.inner.quiet.say(failure);
+        if failure.evidence == Evidence::RateLimited && failure.request.is_some() {
+            let host = self.endpoint.shown();
+            let (fingerprint, wait) = (self.key.fingerprint, failure.retry_after);
+            self.inner.throttle.remember(&host, fingerprint, self.lane, wait).await;
         }
     }
 }

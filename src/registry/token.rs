@@ -4,6 +4,7 @@ use super::cause::{Answer, Server};
 use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
 use super::guard::Origin;
+use super::host::Endpoint;
 use super::words;
 use crate::credentials::{Credential, Fingerprint};
 use crate::telemetry::Metrics;
@@ -147,6 +148,7 @@ pub(super) struct Request<'a> {
     pub(super) challenge: &'a Bearer,
     pub(super) scopes: &'a [String],
     pub(super) sending: Sending<'a>,
+    pub(super) endpoint: &'a Endpoint,
 }
 
 /// Whether a token was just fetched.
@@ -264,12 +266,13 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
             form: None,
             cap: BODY,
             server: Server::Token,
+            endpoint: request.endpoint,
         })
         .await?;
     token(&answer, request, posted.as_ref(), Field::Either)
 }
 
-fn post(request: Request<'_>) -> Ask<'static> {
+fn post(request: Request<'_>) -> Ask<'_> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("client_id", "containerd-client");
     match request.sending {
@@ -296,6 +299,7 @@ fn post(request: Request<'_>) -> Ask<'static> {
         form: Some(form.finish()),
         cap: BODY,
         server: Server::Token,
+        endpoint: request.endpoint,
     }
 }
 

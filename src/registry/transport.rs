@@ -82,6 +82,22 @@ pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
     (evidence, failed.to_string())
 }
 
+/// The same of a request through the proxy `at`: what kept the connection from coming about is its doing, or its name's.
+pub(super) fn evidence_through(error: &reqwest::Error, at: &str) -> (Evidence, String) {
+    let (found, words) = evidence(error);
+    let evidence = match found {
+        Evidence::Tls(_) | Evidence::TimedOut(_) => return (found, words),
+        _ if !error.is_connect() => return (found, words),
+        // The words of a refused tunnel are at the bottom of the chain.
+        _ => Evidence::ConnectionFailed(ConnectionFault::Unreachable),
+    };
+    let mut bottom: &dyn Error = error;
+    while let Some(next) = bottom.source() {
+        bottom = next;
+    }
+    (evidence, format!("the proxy {at} does not connect: {bottom}"))
+}
+
 fn tls(error: &rustls::Error) -> TlsFault {
     use rustls::CertificateError as Certificate;
     match error {

@@ -131,7 +131,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::DigestUnknown
-        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm)
+        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost)
         | Evidence::RateLimited
         | Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)

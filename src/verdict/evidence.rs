@@ -185,6 +185,8 @@ pub enum Rejection {
     RedirectLoop,
     /// A Bearer challenge without a usable realm.
     NoRealm,
+    /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
+    NoHost,
 }
 
 /// How a connection failed.

@@ -3,6 +3,7 @@
 use super::cause::{base, hinges_on_credentials};
 use super::evidence::{Evidence, Failure, ImageFacts};
 use super::finding::{Finding, Kubelet, Proof};
+use super::kubelet;
 use super::platforms::{self, Audience, Use};
 use super::soften::{Context, soften};
 use super::words::{self, Topic};
@@ -151,7 +152,7 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             message: format!(
                 "{} is failing now; it had {} when it last answered",
                 escape(case.reference.registry()),
-                words::containerd_reference(case.reference)
+                kubelet::containerd_reference(case.reference)
             ),
             fix: "nothing, unless the registry stays down when a node pulls".to_owned(),
             kubelet: None,
@@ -206,7 +207,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
         outlook,
         message,
         fix: words::fix(primary, topic),
-        kubelet: kubelet(&failures, case.reference),
+        kubelet: predicted(&failures, case.reference),
         evidence: Proof {
             host: Some(primary.host.clone()),
             status: primary.status,
@@ -255,10 +256,10 @@ fn annotate(message: &mut String, notes: &[String]) {
 }
 
 /// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5).
-fn kubelet(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
+fn predicted(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
-        let one = words::kubelet(failure, reference)?;
+        let one = kubelet::predict(failure, reference)?;
         if !all.contains(&one) {
             all.push(one);
         }

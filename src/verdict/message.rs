@@ -1,7 +1,7 @@
 //! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
 
 use super::answer::Judged;
-use super::words::tail;
+use super::kubelet::tail;
 use super::{Finding, Outlook, Verdict};
 use crate::image::{escape, mask_userinfo};
 use crate::workload::{ImageUse, ObjectId, Role};

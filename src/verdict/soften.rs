@@ -35,6 +35,8 @@ pub enum Owner {
 pub struct Context {
     /// The nodes may hold credentials for this registry (`nodeCredentials`).
     pub node_credentials: bool,
+    /// Why the nodes may hold credentials that could not be learned (a credential provider that failed here), as a clause.
+    pub node_unanswered: Option<String>,
     /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
     pub short_name: bool,
     /// What the nodes hold.
@@ -72,6 +74,7 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 /// In the order of DESIGN 2.
 const RULES: &[Rule] = &[
     node_credentials,
+    node_unanswered,
     runtimes_disagree,
     present_on_nodes,
     owned_by_a_controller,
@@ -90,6 +93,12 @@ fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) ->
             "the nodes may hold credentials for this registry".to_owned(),
         )
     })
+}
+
+// Says nothing about what nodes hold: a plugin that fails here is no leave to tell that (see `present_on_nodes`).
+fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let why = context.node_unanswered.as_ref()?;
+    credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
 }
 
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {

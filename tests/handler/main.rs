@@ -6,6 +6,7 @@ use pullgate::cluster::Cluster;
 use pullgate::config::{Face, Live, Settings};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::providers::Providers;
 use pullgate::registry::Registry;
 use pullgate::server::{Reply, Reviewer, reviewer};
 use pullgate::telemetry::Metrics;
@@ -31,6 +32,7 @@ fn handler() -> (Reviewer, Metrics) {
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
         },
+        providers: Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Cluster::Absent);
     (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 const BINARY: &str = "docker-registry";
 
 /// A running registry; it ends when dropped.
-struct Debian {
+pub struct Debian {
     process: Child,
-    port: u16,
+    pub port: u16,
     // Holds the storage.
     _dir: tempfile::TempDir,
     http: reqwest::Client,
@@ -32,7 +32,7 @@ impl Drop for Debian {
 }
 
 impl Debian {
-    async fn start(user: Option<(&'static str, &'static str)>, tls: Option<&Tls>) -> Self {
+    pub async fn start(user: Option<(&'static str, &'static str)>, tls: Option<&Tls>) -> Self {
         // Between choosing a port and listening on it, somebody else may take it.
         for _ in 0..5 {
             if let Some(registry) = Self::try_start(user, tls).await {
@@ -110,7 +110,7 @@ impl Debian {
         runs.then_some(registry)
     }
 
-    fn name(&self, rest: &str) -> String {
+    pub fn name(&self, rest: &str) -> String {
         format!("127.0.0.1:{}/{rest}", self.port)
     }
 
@@ -152,7 +152,7 @@ impl Debian {
         assert_eq!(pushed.status().as_u16(), 201, "{:?}", pushed.text().await);
     }
 
-    async fn push(&self, repository: &str, tag: &str, image: &Image) {
+    pub async fn push(&self, repository: &str, tag: &str, image: &Image) {
         self.push_blob(repository, &image.layer).await;
         self.push_blob(repository, &image.config).await;
         self.push_manifest(repository, tag, &image.manifest).await;

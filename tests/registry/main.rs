@@ -19,5 +19,6 @@ mod content;
 mod debian;
 mod faults;
 mod guard;
+mod node;
 mod sample;
 mod support;

@@ -13,6 +13,7 @@ fn key(target: &str) -> Key {
         repository: "team/app".to_owned(),
         target,
         fingerprint: None,
+        route: crate::registry::hosts::RouteId::default(),
     }
 }
 

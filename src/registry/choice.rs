@@ -1,0 +1,150 @@
+//! Of the failures of several hosts, the one that speaks for all. Pure.
+
+use super::cause;
+use super::words;
+use crate::verdict::cause::{base, hinges_on_credentials};
+use crate::verdict::evidence::Evidence;
+use crate::verdict::{Failure, Outlook};
+
+/// The failure that speaks for the image; `None` of none. `speaking` are those that a runtime could end with, `doubts` those of hosts
+/// that it passed before.
+///
+/// What is not known outweighs what is: a node may get the image where we got no answer. So does a refusal that another credential may
+/// lift. Among those that are certain, it is the one that came furthest, as containerd from 2.0 on ranks them (1.7 reports the first
+/// one; either way the pull fails): a manifest that is too long, a status, not found, everything else.
+pub(super) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Failure> {
+    let first_speaking = doubts.len();
+    let mut all = doubts;
+    all.extend(speaking);
+    let unknown = all.iter().position(|failure| base(&failure.evidence).1 == Outlook::Unknown);
+    let hinging = || all.iter().position(hinges_on_credentials);
+    let furthest = || {
+        let speaking = all.iter().enumerate().skip(first_speaking);
+        speaking.max_by_key(|(at, failure)| progress(*at, failure)).map(|(at, _)| at)
+    };
+    let chosen = unknown.or_else(hinging).or_else(furthest)?;
+    if chosen >= all.len() {
+        return None;
+    }
+    let mut failure = all.remove(chosen);
+    let mut others: Vec<String> = all.iter().filter(|other| other.host != failure.host).map(told).collect();
+    others.dedup();
+    if !others.is_empty() {
+        let others = format!("also asked: {}", others.join(", "));
+        let detail = match &failure.detail {
+            Some(detail) => format!("{detail}; {others}"),
+            None => others,
+        };
+        failure.detail = words::line(&detail, &[]);
+    }
+    Some(failure)
+}
+
+/// How far a runtime came. Of hosts that have not found it, the one that knows most speaks, then the last, which is the registry itself;
+/// of others the first.
+fn progress(at: usize, failure: &Failure) -> (u8, u8, isize) {
+    let at = isize::try_from(at).unwrap_or(isize::MAX);
+    match (&failure.evidence, failure.status) {
+        (Evidence::TooLong { .. }, _) => (4, 0, -at),
+        (Evidence::TagUnknown { repository_exists: true }, _) => (2, 1, at),
+        (_, Some(404)) => (2, 0, at),
+        (_, Some(400..)) => (3, 0, -at),
+        (_, Some(_) | None) => (1, 0, -at),
+    }
+}
+
+/// `mirror.example (404 MANIFEST_UNKNOWN)`
+fn told(failure: &Failure) -> String {
+    let why = match (failure.status, &failure.code) {
+        (Some(status), Some(code)) if status >= 400 => format!("{status} {code}"),
+        (Some(status), None) if status >= 400 => status.to_string(),
+        _ => cause::label(&failure.evidence).replace('_', " "),
+    };
+    format!("{} ({why})", failure.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::cause::plain;
+    use crate::verdict::evidence::{AuthStage, ConnectionFault, ContentFault, Rejection};
+
+    fn failed(host: &str, evidence: Evidence, status: Option<u16>) -> Failure {
+        Failure {
+            status,
+            ..plain(evidence, host.to_owned())
+        }
+    }
+
+    fn gone(host: &str, repository_exists: bool) -> Failure {
+        failed(host, Evidence::TagUnknown { repository_exists }, Some(404))
+    }
+
+    fn down(host: &str) -> Failure {
+        failed(host, Evidence::ConnectionFailed(ConnectionFault::Refused), None)
+    }
+
+    fn login(host: &str) -> Failure {
+        failed(host, Evidence::AuthenticationRequired { at: AuthStage::Basic }, Some(401))
+    }
+
+    fn broken(host: &str) -> Failure {
+        failed(host, Evidence::ContentInvalid(ContentFault::NotJson), Some(200))
+    }
+
+    fn rejected(host: &str) -> Failure {
+        failed(host, Evidence::Rejected(Rejection::Status), Some(400))
+    }
+
+    fn long(host: &str) -> Failure {
+        failed(host, Evidence::TooLong { bytes: 5_000_000 }, Some(200))
+    }
+
+    #[track_caller]
+    fn speaks(doubts: &[Failure], speaking: &[Failure], expected: &str) -> Failure {
+        let chosen = choose(doubts.to_vec(), speaking.to_vec()).unwrap();
+        assert_eq!(chosen.host, expected, "{chosen:?}");
+        chosen
+    }
+
+    #[test]
+    fn what_is_unknown_outweighs_what_is_known() {
+        speaks(&[], &[gone("m", true), down("u")], "u");
+        speaks(&[], &[down("m"), gone("u", true)], "m");
+        speaks(&[down("m")], &[broken("u")], "m");
+        speaks(&[], &[login("m"), down("u")], "u");
+    }
+
+    #[test]
+    fn a_refusal_that_may_be_lifted_outweighs_what_is_certain() {
+        speaks(&[], &[login("m"), gone("u", true)], "m");
+        speaks(&[], &[rejected("m"), login("u")], "u");
+        speaks(&[login("m")], &[broken("u")], "m");
+    }
+
+    #[test]
+    fn the_furthest_of_those_that_are_certain() {
+        speaks(&[], &[gone("m", false), long("u")], "u");
+        speaks(&[], &[long("m"), rejected("u")], "m");
+        speaks(&[], &[gone("m", false), rejected("n"), rejected("u")], "n");
+        speaks(&[], &[gone("m", false), gone("u", false)], "u");
+        speaks(&[], &[gone("m", true), gone("u", false)], "m");
+        // What was passed before does not speak.
+        speaks(&[rejected("m"), gone("n", true)], &[broken("u")], "u");
+        assert_eq!(choose(Vec::new(), Vec::new()), None);
+    }
+
+    #[test]
+    fn the_others_are_named() {
+        let mut upstream = gone("u", true);
+        upstream.detail = Some("manifest unknown".to_owned());
+        let chosen = speaks(&[], &[gone("m", false), rejected("n"), upstream.clone()], "n");
+        assert_eq!(chosen.detail.as_deref(), Some("also asked: m (404), u (404)"));
+        let chosen = speaks(&[], &[gone("m", false), upstream.clone()], "u");
+        assert_eq!(chosen.detail.as_deref(), Some("manifest unknown; also asked: m (404)"));
+        let chosen = speaks(&[], &[upstream], "u");
+        assert_eq!(chosen.detail.as_deref(), Some("manifest unknown"));
+        let chosen = speaks(&[], &[down("m"), down("u")], "m");
+        assert_eq!(chosen.detail.as_deref(), Some("also asked: u (connect)"));
+    }
+}

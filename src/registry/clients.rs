@@ -1,0 +1,184 @@
+//! The HTTP clients beneath all requests: one set for each way of trusting TLS, each with the guard in its resolver.
+
+use super::proxy::Proxy;
+use super::resolve::Guarded;
+use super::{Reach, SetupError};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+/// Connecting, name resolution and TLS included.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// One way of trusting, with a client for each way to a host.
+#[derive(Debug)]
+pub(super) struct Profile {
+    /// To hosts that the settings admit.
+    pub(super) strict: reqwest::Client,
+    /// To hosts that a `hosts.toml` names: private addresses too.
+    pub(super) open: reqwest::Client,
+    /// Through the proxy. It resolves the proxy's name only: who sends a request to it has vetted the host.
+    pub(super) proxied: Option<reqwest::Client>,
+}
+
+/// How TLS is to be made, beside the system's authorities and those of the settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Trust {
+    pub(super) verification: Verification,
+    /// CA bundles, PEM.
+    pub(super) roots: Vec<Vec<u8>>,
+    /// A certificate and its key, PEM.
+    pub(super) identity: Option<Vec<u8>>,
+    /// Where it is to be shorter than usual.
+    pub(super) connect: Option<Duration>,
+}
+
+/// Whether the server's certificate is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Verification {
+    #[default]
+    Full,
+    None,
+}
+
+impl Trust {
+    fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(match self.verification {
+            Verification::Full => b"full",
+            Verification::None => b"none",
+        });
+        part(&self.connect.map_or(u128::MAX, |limit| limit.as_nanos()).to_be_bytes());
+        part(self.identity.as_deref().unwrap_or_default());
+        for root in &self.roots {
+            part(root);
+        }
+        hash.finalize().into()
+    }
+}
+
+/// Makes profiles; equal trust gives the same one, so that they share connections, and are no more than the admin wrote.
+#[derive(Debug)]
+pub(super) struct Factory {
+    strict: Guarded,
+    open: Guarded,
+    roots: Vec<reqwest::Certificate>,
+    proxy: Option<reqwest::Proxy>,
+    connect: Duration,
+    /// Those in use.
+    profiles: Mutex<HashMap<[u8; 32], Weak<Profile>>>,
+}
+
+impl Factory {
+    /// `entries` are static host entries, `bundles` CA bundles (PEM), `limit` what one request may take.
+    pub(super) fn new(
+        reach: &Arc<Reach>,
+        entries: &[(String, SocketAddr)],
+        bundles: &[Vec<u8>],
+        proxy: Option<&Proxy>,
+        limit: Duration,
+    ) -> Result<Self, SetupError> {
+        let mut roots = Vec::new();
+        for bundle in bundles {
+            roots.extend(certificates(bundle).map_err(|why| SetupError(format!("a CA bundle {why}")))?);
+        }
+        Ok(Self {
+            strict: Guarded::new(Arc::clone(reach), entries),
+            open: Guarded::new(Arc::new(Reach::Everything), entries),
+            roots,
+            proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?,
+            connect: CONNECT.min(limit),
+            profiles: Mutex::default(),
+        })
+    }
+
+    /// The clients for `trust`. The error is a clause that names no secret. Reads the system's authorities: not for the runtime's own
+    /// threads.
+    pub(super) fn profile(&self, trust: &Trust) -> Result<Arc<Profile>, String> {
+        let fingerprint = trust.fingerprint();
+        // Held while a profile is made: many registries may ask for the same one at the same time.
+        let mut profiles = self.profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(profile) = profiles.get(&fingerprint).and_then(Weak::upgrade) {
+            return Ok(profile);
+        }
+        let mut roots = self.roots.clone();
+        for bundle in &trust.roots {
+            roots.extend(certificates(bundle).map_err(|why| format!("the CA file {why}"))?);
+        }
+        let identity = match &trust.identity {
+            Some(pem) => {
+                Some(reqwest::Identity::from_pem(pem).map_err(|_| "the client certificate and its key cannot be used".to_owned())?)
+            }
+            None => None,
+        };
+        // A timeout of 0 is none to Go.
+        let connect = match trust.connect {
+            Some(limit) if !limit.is_zero() => limit.min(self.connect),
+            Some(_) | None => self.connect,
+        };
+        let builder = |resolver: &Guarded| {
+            let mut builder = reqwest::Client::builder()
+                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .dns_resolver(resolver.clone())
+                .connect_timeout(connect)
+                .pool_max_idle_per_host(4)
+                .pool_idle_timeout(Duration::from_secs(30))
+                .tcp_keepalive(Duration::from_secs(15));
+            if let Some(identity) = &identity {
+                builder = builder.identity(identity.clone());
+            }
+            match trust.verification {
+                Verification::Full => builder.tls_certs_merge(roots.clone()),
+                Verification::None => builder.tls_danger_accept_invalid_certs(true),
+            }
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                format!("no HTTPS client can be set up ({cause})")
+            })
+        };
+        let profile = Arc::new(Profile {
+            strict: built(builder(&self.strict))?,
+            open: built(builder(&self.open))?,
+            proxied: match &self.proxy {
+                Some(proxy) => Some(built(builder(&self.open).proxy(proxy.clone()))?),
+                None => None,
+            },
+        });
+        profiles.retain(|_, profile| profile.strong_count() > 0);
+        profiles.insert(fingerprint, Arc::downgrade(&profile));
+        Ok(profile)
+    }
+
+    /// The addresses of a name, as this machine resolves it; nothing where it does not.
+    pub(super) async fn addresses(&self, name: &str) -> Vec<SocketAddr> {
+        self.strict.all(name).await.unwrap_or_default()
+    }
+}
+
+/// The certificates of a PEM bundle. A bundle without one is a mistake that must not pass in silence.
+fn certificates(bundle: &[u8]) -> Result<Vec<reqwest::Certificate>, String> {
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(bundle) {
+        let certificate = certificate.map_err(|error| format!("cannot be read: {error}"))?;
+        let certificate = reqwest::Certificate::from_der(&certificate)
+            .map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
+        certificates.push(certificate);
+    }
+    if certificates.is_empty() {
+        return Err("holds no certificate".to_owned());
+    }
+    Ok(certificates)
+}
