@@ -15,18 +15,18 @@ COPY Cargo.toml Cargo.lock ./
 RUN mkdir src \
  && echo 'fn main() {}' > src/main.rs \
  && touch src/lib.rs \
- && cargo build --locked --release \
+ && cargo build --locked --profile dist \
  && rm -rf src
 COPY src src
 # The stand-ins above are newer than the copied sources: without this, cargo would think them built.
 RUN find src -name '*.rs' -exec touch {} + \
- && cargo build --locked --release
+ && cargo build --locked --profile dist
 
 # glibc and nothing to log in with. Same Debian release as the build stage: the binary is linked against its glibc.
 FROM gcr.io/distroless/cc-debian12:nonroot
 # The roots that registries are checked against. (The base image has them too; this says that they are needed.)
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /src/target/release/pullgate /usr/local/bin/pullgate
+COPY --from=build /src/target/dist/pullgate /usr/local/bin/pullgate
 # By number, so that `runAsNonRoot` can be checked without a look into the image.
 USER 65532:65532
 EXPOSE 8443 8080

@@ -11,9 +11,10 @@ mod settings;
 mod tests;
 pub mod values;
 mod watch;
+mod workloads;
 mod written;
 
-pub use live::{Live, keep_fresh};
+pub use live::{Changed, Live, keep_fresh};
 pub use problem::{Error, Problem};
-pub use settings::{Cache, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
+pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
 pub use watch::FileSet;

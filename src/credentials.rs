@@ -5,8 +5,11 @@ mod docker_config;
 mod endpoint;
 mod glob;
 mod go_json;
+pub mod helper;
 pub mod keyring;
 mod nearest;
+pub mod node;
+pub mod provider;
 mod secret;
 
 pub(crate) use base64::decode_padded as decode_secret_data;

@@ -2,13 +2,16 @@
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::Live;
+use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
 use crate::plan::{self, Settings, decide, doubts};
+use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged};
-use crate::workload::Workload;
+use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -21,6 +24,8 @@ pub struct Engine {
     pub registry: Registry,
     /// What the plan needs to know.
     pub settings: Settings,
+    /// Who gets the credentials that only a node has.
+    pub providers: Providers,
 }
 
 /// The gate. Cheap to clone.
@@ -34,6 +39,11 @@ impl Gate {
     /// Puts the doors together. The engine may be replaced while reviews run.
     pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
         Self { engine, cluster }
+    }
+
+    /// The kinds that are judged, as the settings have them now.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.engine.load().settings.kinds)
     }
 
     /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
@@ -53,6 +63,7 @@ impl Gate {
         // A second look at the cluster can bring one more secret to light (a service account that lists it), never more.
         const ROUNDS: usize = 3;
         let mut round = 0;
+        let mut node = NodeCredentials::default();
         loop {
             if ignored(&facts) {
                 return Answer {
@@ -62,7 +73,15 @@ impl Gate {
                 };
             }
             round += 1;
-            let plan = plan::plan(workload, &facts, settings);
+            let mut plan = plan::plan_with(workload, &facts, settings, &node);
+            let mut learned = false;
+            for (wanted, provided) in engine.providers.ask(node.unasked(&plan.wanted), deadline).await {
+                learned |= provided != Provided::default();
+                node.insert(wanted, provided);
+            }
+            if learned {
+                plan = plan::plan_with(workload, &facts, settings, &node);
+            }
             let outcomes = engine.registry.gather(&plan.checks, deadline).await;
             let judgements = decide(&plan, &outcomes);
             let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
@@ -87,6 +106,7 @@ impl Gate {
                 .map(|(planned, judgement)| Judged {
                     image: planned.image.clone(),
                     reference: planned.reference,
+                    remark: planned.remark,
                     judgement,
                 })
                 .collect();
@@ -135,6 +155,7 @@ fn passed_over(workload: &Workload) -> Vec<Judged> {
         .map(|image| Judged {
             image: image.clone(),
             reference: Reference::parse(&image.image).ok(),
+            remark: None,
             judgement: Judgement::allowed(),
         })
         .collect()

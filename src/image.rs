@@ -4,15 +4,19 @@ mod digest;
 mod escape;
 mod grammar;
 mod hint;
+pub mod pattern;
 pub mod platform;
 mod reference;
+mod rewrite;
 mod userinfo;
 
 pub use digest::Digest;
 pub use escape::escape;
 pub use hint::Hint;
+pub use pattern::Pattern;
 pub use platform::Platform;
 pub use reference::{Port, Reference, ReferenceError, ReferenceErrorKind, Target};
+pub use rewrite::{Rewrite, rewrite};
 pub use userinfo::mask_userinfo;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | 1 | [`image`] | reference, digest, platform: the words everyone speaks |
 //! | 2 | [`workload`] [`credentials`] [`verdict`] | image uses and candidate nodes; keyring; outlook, cause, finding |
-//! | 3 | [`registry`] [`cluster`] [`review`] [`report`] | the two doors to the world, and the forms of question and answer |
+//! | 3 | [`registry`] [`cluster`] [`providers`] [`review`] [`report`] | the doors to the world, and the forms of question and answer |
 //! | 4 | [`plan`] [`manifests`] [`config`] | what to settle without a network, and what to ask |
 //! | 5 | [`gate`] | the one orchestrator |
 //! | 6 | [`server`] [`telemetry`] | HTTPS, health, metrics |
@@ -27,6 +27,7 @@ pub mod gate;
 pub mod image;
 pub mod manifests;
 pub mod plan;
+pub mod providers;
 pub mod registry;
 pub mod report;
 pub mod review;

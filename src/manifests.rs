@@ -1,7 +1,7 @@
 //! Files and folders of manifests, and the subjects in them. Reads the disk; what it finds is judged elsewhere.
 
 use crate::report::Source;
-use crate::workload::{Workload, extract};
+use crate::workload::{Kinds, Workload, extract};
 use crate::yaml::{self, Document};
 use serde_json::Value;
 use std::io::Read as _;
@@ -134,13 +134,13 @@ impl Manifests {
     }
 
     /// The objects whose images are judged.
-    pub fn subjects(&self) -> Vec<Subject<'_>> {
+    pub fn subjects(&self, kinds: &Kinds) -> Vec<Subject<'_>> {
         self.objects
             .iter()
             .filter_map(|manifest| {
                 Some(Subject {
                     manifest,
-                    workload: extract(&manifest.object, None, "").ok()?,
+                    workload: extract(&manifest.object, None, "", kinds).ok()?,
                 })
             })
             .collect()
@@ -149,21 +149,35 @@ impl Manifests {
 
 /// The items of a `List` (with their place in the document), or the object itself.
 fn flatten(value: Value, prefix: String) -> Vec<(String, Value)> {
-    let is_list = value
+    let list_of = value
         .get("kind")
         .and_then(Value::as_str)
-        .is_some_and(|kind| kind.ends_with("List"));
-    match value {
-        Value::Object(mut map) if is_list && map.get("items").is_some_and(Value::is_array) => match map.remove("items") {
+        .and_then(|kind| kind.strip_suffix("List"))
+        .map(str::to_owned);
+    match (value, list_of) {
+        (Value::Object(mut map), Some(kind)) if map.get("items").is_some_and(Value::is_array) => match map.remove("items") {
             Some(Value::Array(items)) => items
                 .into_iter()
                 .enumerate()
+                .map(|(at, item)| (at, typed(item, &kind, map.get("apiVersion"))))
                 .flat_map(|(at, item)| flatten(item, format!("{prefix}items[{at}].")))
                 .collect(),
             _ => Vec::new(),
         },
-        other => vec![(prefix, other)],
+        (other, _) => vec![(prefix, other)],
     }
+}
+
+/// An item of a `PodList` may leave its type out: it is the list's.
+fn typed(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
+    if let (Some(map), Some(version), false) = (item.as_object_mut(), version, kind.is_empty())
+        && !map.contains_key("kind")
+        && !map.contains_key("apiVersion")
+    {
+        map.insert("kind".to_owned(), kind.into());
+        map.insert("apiVersion".to_owned(), version.clone());
+    }
+    item
 }
 
 /// Kinds that have no namespace and that we look at.
@@ -225,7 +239,8 @@ mod tests {
     fn lists_are_flattened_and_namespaces_settled() {
         let list = serde_json::json!({"kind": "List", "items": [
             {"kind": "Pod", "metadata": {"name": "a"}}, {"kind": "PodList", "items": [{"kind": "Pod", "metadata": {"namespace": "x"}}]},
-            {"kind": "Node", "metadata": {"name": "n"}}]});
+            {"kind": "Node", "metadata": {"name": "n"}},
+            {"apiVersion": "batch/v1", "kind": "JobList", "items": [{"metadata": {"name": "untyped"}}]}]});
         let all: Vec<(String, Value)> = flatten(list, String::new())
             .into_iter()
             .map(|(prefix, object)| (prefix, settle(object, "shop")))
@@ -239,8 +254,14 @@ mod tests {
             [
                 ("items[0].", Some("shop")),
                 ("items[1].items[0].", Some("x")),
-                ("items[2].", None)
+                ("items[2].", None),
+                ("items[3].items[0].", Some("shop"))
             ]
+        );
+        let (_, untyped) = all.last().unwrap();
+        assert_eq!(
+            (&untyped["kind"], &untyped["apiVersion"]),
+            (&"Job".into(), &"batch/v1".into())
         );
     }
 }

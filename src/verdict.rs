@@ -5,6 +5,7 @@ pub mod cause;
 pub mod evidence;
 pub mod finding;
 pub mod judge;
+mod kubelet;
 pub mod message;
 pub mod outlook;
 pub mod platforms;

@@ -10,7 +10,7 @@ const FLOORS: &[&[&str]] = &[
     &["image", "yaml", "telemetry"],
     &["workload", "credentials"],
     &["verdict"],
-    &["registry", "cluster", "review", "report"],
+    &["registry", "cluster", "providers", "review", "report"],
     &["plan", "manifests", "config"],
     &["gate"],
     &["server"],
@@ -147,6 +147,22 @@ fn only_the_two_doors_know_their_clients() {
         assert!(
             room == "cluster" || !code.contains("kube::"),
             "{} knows the API server's client",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn only_one_room_runs_programs_and_serve_asks_no_credential_helper() {
+    for path in sources(&root()).into_iter().filter(|path| !is_test(path)) {
+        let Some(room) = room(&path) else { continue };
+        let code = code(&path);
+        let runs = code.contains("process::Command") || code.contains("process::{Command");
+        assert!(room == "providers" || !runs, "{} runs programs", path.display());
+        let helpers = code.contains("with_helpers(");
+        assert!(
+            room == "providers" || path.ends_with("cli/check.rs") || !helpers,
+            "{} asks credential helpers",
             path.display()
         );
     }

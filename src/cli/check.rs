@@ -8,6 +8,7 @@ use crate::gate::Gate;
 use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
+use crate::providers::StandsFor;
 use crate::registry::Proxy;
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
@@ -15,7 +16,7 @@ use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
 use crate::workload::pod::{PodKind, PullPolicy};
-use crate::workload::{FieldPath, ImageUse, ObjectId, PodNeeds, Role, Template, Workload};
+use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
@@ -42,19 +43,19 @@ pub struct Args {
     #[arg(long, value_name = "REF")]
     image: Vec<String>,
     /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
-    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',')]
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
     /// The namespace of objects that name none, and of --image
     #[arg(long, short = 'n', default_value = "default", value_name = "NS", env = "PULLGATE_NAMESPACE")]
     namespace: String,
     /// The given Secrets and `ServiceAccounts` are all there are: what is not among them is missing
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     complete: bool,
     /// The settings file
     #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
     /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
     /// Where docker keeps this user's config
     #[arg(long, env = "DOCKER_CONFIG", hide = true)]
@@ -87,13 +88,13 @@ pub struct Args {
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
     /// How to print the report
-    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text, env = "PULLGATE_OUTPUT")]
     output: Output,
     /// When to exit with 1
-    #[arg(long, value_enum, default_value_t = FailOn::Deny)]
+    #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
     /// Time for the whole run
-    #[arg(long, default_value = "30s", value_parser = values::duration)]
+    #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
 }
 
@@ -153,13 +154,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
-    let manifests = Manifests::read(&files, walk, &namespace);
+    let mut manifests = Manifests::read(&files, walk, &namespace);
     let completeness = if complete {
         Completeness::Complete
     } else {
         Completeness::Partial
     };
     let directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+
+    // What the API server would refuse must not pass for a secret that is not there.
+    for rejected in directory.rejected() {
+        let file = manifests
+            .objects
+            .get(rejected.object)
+            .map_or("-", |manifest| &manifest.source.file);
+        let error = format!("{file}: {}", rejected.why);
+        manifests.errors.push(error);
+    }
 
     let metrics = Metrics::new();
     let mut engine = engine::build(&settings, Face::Check, Admission::StillToCome, &metrics)?;
@@ -174,10 +185,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         engine.settings.platforms = Platforms::Default(vec![usual]);
     }
     match docker_config {
-        Some(folder) => engine.settings.docker_config = Arc::new(engine::docker_folder(&folder)?),
+        Some(folder) => {
+            let engine::UserConfig { entries, helpers } = engine::UserConfig::of_folder(&folder)?;
+            engine.settings.docker_config = Arc::new(entries);
+            engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
+        }
         // A user's own login proves nothing about a cluster, or a set that is said to be everything.
         None if complete || cluster => {}
-        None => engine.settings.stand_in = Arc::new(engine::usual_docker_config(usual_folder)),
+        None => {
+            let engine::UserConfig { entries, helpers } = engine::UserConfig::usual(usual_folder);
+            engine.settings.stand_in = Arc::new(entries);
+            engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheUnseen);
+        }
     }
     let deadline = Instant::now() + deadline;
     let facts = if cluster {
@@ -219,7 +238,7 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let subjects = manifests.subjects();
+    let subjects = manifests.subjects(&gate.kinds());
     let answers: Vec<_> = stream::iter(&subjects)
         .map(|subject| gate.judge(&subject.workload, deadline))
         .buffered(AT_ONCE)
@@ -281,6 +300,7 @@ fn lone(image: &str, namespace: &str) -> Workload {
             kind: PodKind::Pod,
             needs,
             uses: vec![image],
+            nature: Nature::default(),
         }],
         annotations: Vec::new(),
         controller: None,

@@ -1,25 +1,45 @@
 //! From settings to the engine that a command needs.
 
 use crate::cluster::{Cluster, Options, SecretsAccess};
-use crate::config::{Face, SecretAccess, Settings};
-use crate::credentials::{Credential, parse_user_config};
+use crate::config::{CredentialProviders, Face, SecretAccess, Settings};
+use crate::credentials::helper::Helpers;
+use crate::credentials::provider::parse_provider_config;
+use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
 use crate::gate::Engine;
 use crate::image::escape;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
+use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
+use crate::workload::Kinds;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Builds the registry door and the plan's settings.
+/// Builds the registry door, the providers and the plan's settings.
 pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metrics: &Metrics) -> anyhow::Result<Engine> {
+    let registry = Registry::new(settings.registry(face), metrics.clone())?;
+    build_around(registry, settings, admission, metrics)
+}
+
+/// The same around a registry door that is there already, with all that it remembers.
+pub(super) fn build_around(
+    registry: Registry,
+    settings: &Settings,
+    admission: Admission,
+    metrics: &Metrics,
+) -> anyhow::Result<Engine> {
     let docker_config = match &settings.docker_config {
-        Some(file) => Arc::new(docker_config(file)?),
+        Some(file) => Arc::new(node_docker_config(file)?),
         None => Arc::default(),
     };
+    let providers = match &settings.credential_providers {
+        Some(providers) => credential_providers(providers, metrics)?,
+        None => Providers::default(),
+    };
     Ok(Engine {
-        registry: Registry::new(settings.registry(face), metrics.clone())?,
+        registry,
+        providers,
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             platforms: match &settings.default_platforms {
@@ -35,6 +55,8 @@ pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metri
             stand_in: Arc::default(),
             admission,
             exempt_annotations: settings.exempt_annotations.clone(),
+            kinds: Arc::new(Kinds::with(&settings.workloads)),
+            rewrites: settings.rewrites.clone(),
         },
     })
 }
@@ -58,34 +80,111 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
     })
 }
 
-/// Reads a docker `config.json`: its `auths`, and the identity tokens that only a user's own file can have.
-pub(super) fn docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
-    let bytes = std::fs::read(file).with_context(|| format!("the docker config {} cannot be read", file.display()))?;
-    parse_user_config(&bytes).map_err(|error| {
-        let entry = error
-            .entry
-            .map_or_else(String::new, |entry| format!(" (entry \"{}\")", escape(&entry)));
-        anyhow::anyhow!("{}: {}{entry}", file.display(), escape(&error.text))
-    })
+/// The largest of these files that is read.
+const MAX_FILE: u64 = 1 << 20;
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let about = std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    anyhow::ensure!(
+        about.len() <= MAX_FILE,
+        "{}: {} bytes are more than the {MAX_FILE} that are read",
+        file.display(),
+        about.len()
+    );
+    std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
-/// The docker config of a folder, which may have none, as docker has it.
-pub(super) fn docker_folder(folder: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
-    let file = folder.join("config.json");
-    if file.exists() {
-        return docker_config(&file);
+/// The kubelet's `CredentialProviderConfig`, and the programs that it names.
+fn credential_providers(settings: &CredentialProviders, metrics: &Metrics) -> anyhow::Result<Providers> {
+    let CredentialProviders { config, bin_dir } = settings;
+    let bytes = read(config)?;
+    let wrong = |why: String| anyhow::anyhow!("{}: {why}", config.display());
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("not UTF-8 text".to_owned()))?;
+    let providers = parse_provider_config(text).map_err(|all| wrong(all.join("; ")))?;
+    Ok(Providers::default().with_plugins(providers, bin_dir, metrics.clone())?)
+}
+
+/// A docker `config.json` that stands for a node's own: read as the kubelet reads it, without helpers and identity tokens.
+fn node_docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
+    parse_docker_config(&read(file)?).map_err(|error| refused(file, error))
+}
+
+fn refused(file: &Path, ParseError { text, entry }: ParseError) -> anyhow::Error {
+    let entry = entry.map_or_else(String::new, |entry| format!(" (entry \"{}\")", escape(&entry)));
+    anyhow::anyhow!("{}: {}{entry}", file.display(), escape(&text))
+}
+
+/// A docker config of a person: its `auths`, and the helpers that hold the rest.
+#[derive(Debug, Default)]
+pub(super) struct UserConfig {
+    /// Credentials by key.
+    pub(super) entries: Vec<(String, Credential)>,
+    /// Whom to ask for others.
+    pub(super) helpers: Helpers,
+}
+
+impl UserConfig {
+    fn read(file: &Path) -> anyhow::Result<Self> {
+        let bytes = read(file)?;
+        Ok(Self {
+            entries: parse_user_config(&bytes).map_err(|error| refused(file, error))?,
+            helpers: Helpers::parse(&bytes),
+        })
     }
-    anyhow::ensure!(folder.is_dir(), "--docker-config: {} is no folder", folder.display());
-    Ok(Vec::new())
+
+    /// The docker config of a folder, which may have none, as docker has it.
+    pub(super) fn of_folder(folder: &Path) -> anyhow::Result<Self> {
+        let file = folder.join("config.json");
+        if file.exists() {
+            return Self::read(&file);
+        }
+        anyhow::ensure!(folder.is_dir(), "--docker-config: {} is no folder", folder.display());
+        Ok(Self::default())
+    }
+
+    /// The docker config that this user has, if any. One that cannot be read stands in for nothing, and is told of.
+    pub(super) fn usual(folder: Option<PathBuf>) -> Self {
+        let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
+            return Self::default();
+        };
+        Self::read(&file).unwrap_or_else(|error| {
+            tracing::warn!("{error:#}; it is left out");
+            Self::default()
+        })
+    }
 }
 
-/// The docker config that this user has, if any. One that cannot be read stands in for nothing, and is told of.
-pub(super) fn usual_docker_config(folder: Option<PathBuf>) -> Vec<(String, Credential)> {
-    let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
-        return Vec::new();
-    };
-    docker_config(&file).unwrap_or_else(|error| {
-        tracing::warn!("{error:#}; it is left out");
-        Vec::new()
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_config_is_read_as_docker_reads_it_and_a_nodes_as_the_kubelet_does() {
+        let json = br#"{"auths": {"a.io": {"auth": "dTpw"}, "b.io": {}, "c.io": {"identitytoken": "t"}}, "credsStore": "pass"}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.json");
+        std::fs::write(&file, json).unwrap();
+        let keys = |entries: &[(String, Credential)]| entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        let user = UserConfig::of_folder(folder.path()).unwrap();
+        assert_eq!(
+            keys(&user.entries),
+            ["a.io", "c.io"],
+            "docker leaves an empty entry where a helper holds the password"
+        );
+        assert_eq!(user.entries[1].1.identity_token.expose(), "t");
+        assert!(user.helpers.call("b.io").is_some());
+
+        let node = node_docker_config(&file).unwrap();
+        assert_eq!(
+            keys(&node),
+            ["a.io", "b.io", "c.io"],
+            "an empty entry is a credential to the kubelet"
+        );
+        assert!(node[2].1.is_anonymous(), "which knows no identity tokens");
+
+        std::fs::write(&file, "[]").unwrap();
+        assert!(UserConfig::of_folder(folder.path()).is_err());
+        assert!(UserConfig::usual(Some(folder.path().to_owned())).entries.is_empty());
+        assert!(UserConfig::of_folder(&file).is_err(), "a file is no folder");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{certs, engine};
 use crate::cluster::{Cluster, Directory};
-use crate::config::{Face, Live, Settings, keep_fresh, values};
+use crate::config::{Changed, Face, Live, Settings, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Generated};
@@ -222,7 +222,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Puts new settings to work, or says why they cannot be.
-type Apply = Box<dyn Fn(&Settings) -> Result<(), String> + Send + Sync>;
+type Apply = Box<dyn Fn(&Settings, Changed) -> Result<(), String> + Send + Sync>;
 
 /// Where facts come from.
 async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster> {
@@ -260,12 +260,16 @@ fn wire(settings: &Settings, cluster: Cluster, metrics: &Metrics, deadline: Dura
     let gate = Gate::new(live.clone(), cluster);
     let reviewer = server::reviewer(gate, metrics.clone(), deadline);
     let (metrics, access) = (metrics.clone(), settings.secret_access);
-    let apply = move |settings: &Settings| {
+    let apply = move |settings: &Settings, changed: Changed| {
         if settings.secret_access != access {
             return Err("secrets.access takes effect at a restart only".to_owned());
         }
-        let built = engine::build(settings, Face::Serve, Admission::HasRun, &metrics).map_err(|error| format!("{error:#}"))?;
-        live.store(built);
+        let built = match changed {
+            Changed::Settings => engine::build(settings, Face::Serve, Admission::HasRun, &metrics),
+            // What the registries answered is kept: it is filed under the credentials it was got with.
+            Changed::NamedFile => engine::build_around(live.load().registry.clone(), settings, Admission::HasRun, &metrics),
+        };
+        live.store(built.map_err(|error| format!("{error:#}"))?);
         Ok(())
     };
     Ok((reviewer, Box::new(apply)))

@@ -1,9 +1,10 @@
 //! The settings as meant: typed, checked, with their defaults.
 
 use super::problem::{self, Error, Problem};
-use super::{values, written};
-use crate::image::Platform;
+use super::{values, workloads, written};
+use crate::image::{Pattern, Platform, Rewrite};
 use crate::registry::{self, Cidr, Depth, Proxy, Reach};
+use crate::workload::Configured;
 use serde_saphyr::{Location, Spanned};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,6 +69,16 @@ impl Default for Cache {
     }
 }
 
+/// The kubelet's credential provider plugins (`registries.credentialProviders`). Relative paths are taken from the settings file's
+/// folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialProviders {
+    /// The `CredentialProviderConfig`.
+    pub config: PathBuf,
+    /// The folder of the programs it names.
+    pub bin_dir: PathBuf,
+}
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -78,6 +89,8 @@ pub struct Settings {
     pub hosts_dirs: Vec<PathBuf>,
     /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
     pub docker_config: Option<PathBuf>,
+    /// The kubelet's credential provider plugins.
+    pub credential_providers: Option<CredentialProviders>,
     /// Private or loopback ranges where registries live.
     pub network_allow: Vec<Cidr>,
     /// The way to https registries that are not loopback; `None`: directly.
@@ -94,6 +107,10 @@ pub struct Settings {
     pub assume_always_pull: bool,
     /// Limits of the caches.
     pub cache: Cache,
+    /// What mutating webhooks will do to the names of images; the first rule that matches holds.
+    pub rewrites: Vec<Rewrite>,
+    /// Kinds that carry pods, beside those that are known.
+    pub workloads: Vec<Configured>,
 }
 
 impl Default for Settings {
@@ -102,6 +119,7 @@ impl Default for Settings {
             node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
             hosts_dirs: Vec::new(),
             docker_config: None,
+            credential_providers: None,
             network_allow: Vec::new(),
             proxy: None,
             secret_access: SecretAccess::default(),
@@ -110,6 +128,8 @@ impl Default for Settings {
             exempt_annotations: Vec::new(),
             assume_always_pull: false,
             cache: Cache::default(),
+            rewrites: Vec::new(),
+            workloads: Vec::new(),
         }
     }
 }
@@ -154,6 +174,12 @@ impl Settings {
             reading.problems.sort_by_key(|problem| (problem.line, problem.column));
             Err(fail(reading.problems))
         }
+    }
+
+    /// The files that these settings name, to be read anew when they change.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let providers = self.credential_providers.iter().map(|providers| &providers.config);
+        self.docker_config.iter().chain(providers).cloned().collect()
     }
 
     /// The part that the registry room needs.
@@ -204,10 +230,6 @@ impl Reading<'_> {
         let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
 
-        self.credential_providers(credential_providers);
-        self.rewrites(rewrites);
-        self.workloads(workloads);
-
         Settings {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
             hosts_dirs: hosts_dir
@@ -216,6 +238,7 @@ impl Reading<'_> {
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
+            credential_providers: self.credential_providers(credential_providers),
             network_allow: network
                 .and_then(|network| network.allow)
                 .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
@@ -238,6 +261,10 @@ impl Reading<'_> {
                     .and_then(|text| self.one(text, |text| values::duration(&text)))
                     .unwrap_or(defaults.cache.max_stale),
             },
+            rewrites: rewrites.map_or_else(Vec::new, |list| {
+                list.into_iter().filter_map(|rule| self.rewrite(rule)).collect()
+            }),
+            workloads: workloads.map_or_else(Vec::new, |list| workloads::read(list, &mut self.problems)),
         }
     }
 
@@ -270,26 +297,23 @@ impl Reading<'_> {
         given.map(|path| self.folder.join(path)).collect()
     }
 
-    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) {
-        let Some(providers) = providers else { return };
-        let written::CredentialProviders { config, bin_dir } = providers.value;
-        let sound = [self.one(config, non_empty), self.one(bin_dir, non_empty)];
-        if sound.iter().all(Option::is_some) {
-            self.unsupported(providers.referenced, "registries.credentialProviders");
-        }
+    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) -> Option<CredentialProviders> {
+        let written::CredentialProviders { config, bin_dir } = providers?.value;
+        let (config, bin_dir) = (self.one(config, non_empty), self.one(bin_dir, non_empty));
+        Some(CredentialProviders {
+            config: self.folder.join(config?),
+            bin_dir: self.folder.join(bin_dir?),
+        })
     }
 
-    fn rewrites(&mut self, rewrites: Option<Spanned<Vec<written::Rewrite>>>) {
-        let Some(rewrites) = rewrites else { return };
-        // An empty list asks for nothing.
-        if rewrites.value.is_empty() {
-            return;
-        }
-        for written::Rewrite { pattern, to } in rewrites.value {
-            self.one(pattern, non_empty);
-            self.one(to, non_empty);
-        }
-        self.unsupported(rewrites.referenced, "registries.rewrites");
+    fn rewrite(&mut self, rule: written::Rewrite) -> Option<Rewrite> {
+        let written::Rewrite { pattern, to } = rule;
+        let Some(pattern) = self.one(pattern, |text| Pattern::parse(&text)) else {
+            // Without a pattern there is still something to say about the name.
+            self.one(to, |to| Pattern::parse(&to));
+            return None;
+        };
+        self.one(to, |to| Rewrite::new(pattern.clone(), &to))
     }
 
     fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
@@ -314,22 +338,6 @@ impl Reading<'_> {
             }
         }
         Depth::Manifest
-    }
-
-    fn workloads(&mut self, workloads: Option<Spanned<Vec<written::Workload>>>) {
-        let Some(workloads) = workloads else { return };
-        if workloads.value.is_empty() {
-            return;
-        }
-        for written::Workload { group, kind, pod_specs } in workloads.value {
-            // The core group is written as an empty text.
-            drop(group);
-            self.one(kind, non_empty);
-            for path in pod_specs {
-                self.one(path, non_empty);
-            }
-        }
-        self.unsupported(workloads.referenced, "workloads");
     }
 }
 

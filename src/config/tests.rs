@@ -1,5 +1,7 @@
 use super::*;
+use crate::image::{Pattern, Rewrite};
 use crate::registry::{Cidr, Depth, Proxy, Reach};
+use crate::workload::{Configured, Route};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,7 +35,8 @@ registries:
   hostsDir: /etc/containerd/certs.d:certs.d
   nodeCredentials: ["*"]
   dockerConfig: config.json
-  rewrites: []
+  credentialProviders: {config: providers.yaml, binDir: /opt/providers}
+  rewrites: [{match: "docker.io/**", to: "harbor.corp/dockerhub/**"}, {match: quay.io/a/b, to: harbor.corp/b}]
 network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
 proxy: {https: "http://user:hunter2@proxy.corp:3128", noProxy: [.corp, 10.0.0.0/8]}
 secrets: {access: cluster}
@@ -41,13 +44,23 @@ depth: manifest
 exemptAnnotations: [example.com/skip]
 assumeAlwaysPull: true
 cache: {maxBytes: 128MiB, maxStale: 90m}
-workloads: []
+workloads:
+  - {group: example.com, kind: App, podSpecs: [spec.template.spec, "spec.sets[*].pod"], images: [spec.tool.image]}
+  - {group: argoproj.io, kind: Rollout}
 "#,
     )
     .unwrap();
     let cidr = |address: &str, prefix| Cidr {
         address: address.parse().unwrap(),
         prefix,
+    };
+    let rule = |from: &str, to: &str| Rewrite::new(Pattern::parse(from).unwrap(), to).unwrap();
+    let routes = |texts: &[&str]| texts.iter().map(|text| Route::parse(text).unwrap()).collect();
+    let workload = |group: &str, kind: &str, pod_specs: &[&str], images: &[&str]| Configured {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        pod_specs: routes(pod_specs),
+        images: routes(images),
     };
     let allow = vec![cidr("10.0.0.0", 8), cidr("fd00::", 8), cidr("192.168.7.9", 32)];
     assert_eq!(
@@ -56,6 +69,10 @@ workloads: []
             node_credentials: vec!["*".to_owned()],
             hosts_dirs: vec!["/etc/containerd/certs.d".into(), "/etc/pullgate/certs.d".into()],
             docker_config: Some("/etc/pullgate/config.json".into()),
+            credential_providers: Some(CredentialProviders {
+                config: "/etc/pullgate/providers.yaml".into(),
+                bin_dir: "/opt/providers".into(),
+            }),
             network_allow: allow.clone(),
             proxy: Some(Proxy::new("http://user:hunter2@proxy.corp:3128", &[".corp", "10.0.0.0/8"]).unwrap()),
             secret_access: SecretAccess::Cluster,
@@ -67,6 +84,19 @@ workloads: []
                 max_bytes: 128 << 20,
                 max_stale: Duration::from_mins(90)
             },
+            rewrites: vec![
+                rule("docker.io/**", "harbor.corp/dockerhub/**"),
+                rule("quay.io/a/b", "harbor.corp/b")
+            ],
+            workloads: vec![
+                workload(
+                    "example.com",
+                    "App",
+                    &["spec.template.spec", "spec.sets[*].pod"],
+                    &["spec.tool.image"]
+                ),
+                workload("argoproj.io", "Rollout", &[], &[]),
+            ],
         }
     );
     assert!(!format!("{settings:?}").contains("hunter2"));
@@ -161,23 +191,8 @@ fn what_is_not_built_yet_is_refused_by_line() {
         format!("/etc/pullgate/config.yaml:{line}: {key} is not supported by this version of pullgate; remove it")
     };
     for (yaml, line, key) in [
-        (
-            "registries:\n  credentialProviders: {config: a.yaml, binDir: b}\n",
-            "2:24",
-            "registries.credentialProviders",
-        ),
-        (
-            "registries:\n  rewrites: [{match: \"docker.io/**\", to: \"harbor.corp/**\"}]\n",
-            "2:13",
-            "registries.rewrites",
-        ),
         ("depth: config\n", "1:8", "depth: config"),
         ("\ndepth: layers\n", "2:8", "depth: layers"),
-        (
-            "workloads: [{group: argoproj.io, kind: Rollout, podSpecs: [spec.template.spec]}]\n",
-            "1:12",
-            "workloads",
-        ),
     ] {
         refused(yaml, &[&unsupported(line, key)]);
     }
@@ -204,6 +219,39 @@ fn proxies() {
         &[
             "/etc/pullgate/config.yaml:1:42: an empty text has no meaning here",
             "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
+        ],
+    );
+}
+
+#[test]
+fn rewrites_and_workloads_are_checked_where_they_stand() {
+    refused(
+        "registries:\n  rewrites:\n    - {match: \"nginx\", to: \"harbor.corp//x\"}\n    - {match: \"docker.io/**\", to: harbor.corp/x}\n",
+        &[
+            "/etc/pullgate/config.yaml:3:15: names are matched as a whole: write \"nginx\" as docker.io/library/nginx",
+            "/etc/pullgate/config.yaml:3:28: a pattern has no empty components: no / at its ends, and no two in a row",
+            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" does not say where ** of docker.io/** goes; write it there too",
+        ],
+    );
+    refused(
+        "workloads:\n  - {group: argoproj.io/v1alpha1, kind: Rollout}\n  - {kind: rollout, podSpecs: [\"spec.a[0]\", \"spec a\"]}\n  - {group: \
+         Apps, kind: X}\n",
+        &[
+            "/etc/pullgate/config.yaml:2:13: versions are not looked at; write the group alone: argoproj.io",
+            "/etc/pullgate/config.yaml:3:12: \"rollout\" is no kind; write it as in manifests: Rollout",
+            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": of a list every element is meant; write [*]",
+            "/etc/pullgate/config.yaml:3:45: \"spec a\" is not a path; write it as spec.template.spec, spec.tasks[*].template.spec or \
+             spec.sets.*.spec",
+            "/etc/pullgate/config.yaml:4:13: \"Apps\" is no API group",
+        ],
+    );
+    refused(
+        "workloads:\n  - {group: apps, kind: Deployment, podSpecs: [spec]}\n  - {kind: Thing}\n  - {group: a.b, kind: C, images: [spec.i]}\n  - \
+         {group: a.b, kind: C, podSpecs: [spec]}\n",
+        &[
+            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is a kind of Kubernetes itself, which is judged as it is",
+            "/etc/pullgate/config.yaml:3:12: Thing is not a kind that pullgate knows; say by podSpecs or images where its images are",
+            "/etc/pullgate/config.yaml:5:24: C (a.b) is given twice",
         ],
     );
 }
@@ -383,7 +431,7 @@ mod files {
             file,
             live.load().as_ref().clone(),
             metrics.clone(),
-            move |settings| {
+            move |settings, _| {
                 target.store(settings.clone());
                 Ok(())
             },
@@ -412,6 +460,41 @@ mod files {
         assert!(live.load().assume_always_pull, "the last good settings hold");
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn named_files_are_watched_and_settings_that_wait_for_one_are_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settings.yaml");
+        let (here, to_come) = (dir.path().join("here.json"), dir.path().join("to-come.json"));
+        std::fs::write(&here, "one").unwrap();
+        std::fs::write(&file, "registries: {dockerConfig: here.json}").unwrap();
+        let now = Settings::read(&file).unwrap();
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let task = tokio::spawn(keep_fresh(file.clone(), now, Metrics::new(), move |settings, changed| {
+            let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
+            said.send((changed, read.clone().ok())).unwrap();
+            read.map(drop)
+        }));
+        // The task looks at the files as they are when it starts.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut next = async || {
+            let waited = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
+            waited.expect("a call in ten seconds").unwrap()
+        };
+        std::fs::write(&here, "two").unwrap();
+        assert_eq!(next().await, (Changed::NamedFile, Some("two".to_owned())));
+        std::fs::write(&file, "registries: {dockerConfig: to-come.json}").unwrap();
+        assert_eq!(next().await, (Changed::Settings, None));
+        std::fs::write(&here, "three").unwrap();
+        assert_eq!(
+            next().await,
+            (Changed::NamedFile, Some("three".to_owned())),
+            "what holds is kept fresh"
+        );
+        std::fs::write(&to_come, "four").unwrap();
+        assert_eq!(next().await, (Changed::Settings, Some("four".to_owned())));
         task.abort();
     }
 }

@@ -15,6 +15,8 @@ pub enum Source {
     Secret(String),
     /// The docker config of the node (or of the user who runs `check`).
     DockerConfig,
+    /// A credential provider plugin, by name.
+    Provider(String),
 }
 
 /// `Secret regcred`, `the docker config`.
@@ -23,6 +25,7 @@ impl fmt::Display for Source {
         match self {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::DockerConfig => f.write_str("the docker config"),
+            Self::Provider(name) => write!(f, "credential provider {name}"),
         }
     }
 }
@@ -204,9 +207,16 @@ impl Pattern {
 /// Whether the kubelet's `matchImages`-style pattern (`*.dkr.ecr.*.amazonaws.com`, optionally with a port and a path prefix) covers a
 /// repository; ports must be equal, absent is not 443. `*` alone covers all, which is ours. Used for `nodeCredentials`.
 pub fn pattern_covers(pattern: &str, name: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
+    pattern == "*" || image_matches(pattern, name)
+}
+
+/// Whether a `matchImages` pattern covers a repository, as the kubelet has it.
+pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let target = Endpoint::parse(name.as_bytes());
     matches!((Pattern::parse(pattern.as_bytes()), target), (Some(pattern), Some(target)) if pattern.covers(&target))
+}
+
+/// Whether the kubelet can read a `matchImages` pattern at all.
+pub(super) fn is_pattern(pattern: &str) -> bool {
+    !pattern.is_empty() && endpoint::parse(pattern.as_bytes()).is_some()
 }

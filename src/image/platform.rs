@@ -24,7 +24,10 @@ pub struct Platform {
 /// How a runtime chooses from an index; where they disagree the outlook is `MayFail`, never `WillFail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Personality {
-    /// containerd 1.x, and 2.x by local pull: the host platform and its compatibility vector.
+    /// containerd up to 1.6: as [`Self::ContainerdClient`], but it knows nothing of `os.features`, and holds every layer against the
+    /// config, of whatever type (`tests/agreement` found both).
+    ContainerdOld,
+    /// containerd 1.7, and 2.x by local pull: the host platform and its compatibility vector.
     ContainerdClient,
     /// containerd 2.1 and later by the transfer service: the exact normalised host platform only.
     ContainerdTransfer,
@@ -180,8 +183,9 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Every personality: what a node may have whose runtime is not known.
-const ALL: &[Personality] = &[
+/// Every personality: what a node may have whose runtime is not known, or that is not known itself.
+pub const ALL: &[Personality] = &[
+    Personality::ContainerdOld,
     Personality::ContainerdClient,
     Personality::ContainerdTransfer,
     Personality::CriO,
@@ -189,10 +193,13 @@ const ALL: &[Personality] = &[
 
 /// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
 ///
-/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0).
+/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 was not compared with, so
+/// it may be as either of its neighbours.
 pub fn personalities(container_runtime_version: &str) -> &'static [Personality] {
     match container_runtime_version.split_once("://") {
         Some(("containerd", version)) => match major_minor(version) {
+            Some(version) if version < (1, 7) => &[Personality::ContainerdOld],
+            Some(version) if version < (2, 0) => &[Personality::ContainerdOld, Personality::ContainerdClient],
             Some(version) if version < (2, 1) => &[Personality::ContainerdClient],
             Some(_) => &[Personality::ContainerdClient, Personality::ContainerdTransfer],
             None => ALL,

@@ -43,6 +43,17 @@ impl Reference {
         grammar::parse(input).ok().map(Self::from)
     }
 
+    /// The same tag and digest under another normalised name; `None` where `name` is not one.
+    pub(crate) fn with_name(&self, name: &str) -> Option<Self> {
+        let named =
+            Self::parse_plain(name).filter(|named| named.tag.is_none() && named.digest.is_none() && named.name() == name)?;
+        Some(Self {
+            tag: self.tag.clone(),
+            digest: self.digest.clone(),
+            ..named
+        })
+    }
+
     /// The domain as distribution/reference has it; empty for names such as `exa_mple.com/foo`.
     pub fn domain(&self) -> &str {
         &self.domain

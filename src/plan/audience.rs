@@ -2,19 +2,12 @@
 
 use super::{Platforms, Settings};
 use crate::cluster::Facts;
-use crate::image::platform::{Personality, personalities};
+use crate::image::platform::{ALL, personalities};
 use crate::image::{Platform, Reference};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::Presence;
 use crate::workload::Node;
 use crate::workload::candidates::{Scheduling, Spread};
-
-/// Every way of choosing, for platforms behind which no node is known.
-const ALL: &[Personality] = &[
-    Personality::ContainerdClient,
-    Personality::ContainerdTransfer,
-    Personality::CriO,
-];
 
 /// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
 const REVERIFYING_MINOR: u32 = 35;

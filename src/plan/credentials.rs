@@ -3,7 +3,8 @@
 
 use super::{Admission, Settings};
 use crate::cluster::{Facts, Visible};
-use crate::credentials::{Contents, Entry, Keyring, ParseError, Source, inspect};
+use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
+use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, Source, inspect};
 use crate::image::escape;
 use crate::registry::Offer;
 use crate::verdict::judge::SecretNote;
@@ -30,6 +31,18 @@ impl Purse {
     /// Collects what the pods of `template` will hold. The service account's list counts only where the pod's own is empty, and
     /// never for a Pod that admission has already seen (pull-semantics 4.1).
     pub(super) fn of(template: &Template, facts: &Facts, admission: Admission) -> Self {
+        let mut purse = Self::written(template, facts, admission);
+        if let Some(why) = template.nature.other_credentials {
+            // What is written is worth a try, and what is wrong with it proves nothing.
+            purse.notes.clear();
+            purse.malformed = None;
+            purse.may_come = false;
+            purse.hidden = Some(why.to_owned());
+        }
+        purse
+    }
+
+    fn written(template: &Template, facts: &Facts, admission: Admission) -> Self {
         let mut purse = Self::default();
         let needs = &template.needs;
         if !needs.pull_secrets.is_empty() {
@@ -84,10 +97,13 @@ impl Purse {
                     }
                 },
                 Some(Visible::Seen(None)) | None => {
-                    self.notes.push(SecretNote::Missing { name: name.clone() });
                     if !facts.complete {
+                        self.notes.push(SecretNote::NotGiven { name: name.clone() });
                         self.hide(format!("pull secret \"{}\" is not among the given manifests", escape(name)));
-                    } else if kind == PodKind::Template {
+                        continue;
+                    }
+                    self.notes.push(SecretNote::Missing { name: name.clone() });
+                    if kind == PodKind::Template {
                         self.may_come = true;
                     }
                 }
@@ -101,16 +117,23 @@ impl Purse {
         !self.keyring.is_empty()
     }
 
-    /// What is offered for a repository, in the kubelet's order, and what is to be said about the secrets if that fails.
-    pub(super) fn offers(&self, name: &str, settings: &Settings) -> (Vec<Offer>, Vec<SecretNote>) {
+    /// Whether the user's own docker config is of use for a repository: something could not be seen, and nothing else is offered.
+    pub(super) fn stand_in(&self, name: &str, settings: &Settings) -> StandIn {
+        let idle = self.hidden.is_none()
+            || !self.keyring.lookup(name).is_empty()
+            || !from_config(&settings.docker_config, name).is_empty();
+        if idle { StandIn::Idle } else { StandIn::Wanted }
+    }
+
+    /// What is offered for a repository, in the kubelet's order (pod, node's docker config, plugins; pull-semantics 4.5), and what is
+    /// to be said about the secrets if that fails.
+    pub(super) fn offers(&self, wanted: &Wanted, settings: &Settings, node: Option<&Provided>) -> Offered {
+        let name = wanted.name.as_str();
         let mut offers: Vec<Offer> = self.keyring.lookup(name).into_iter().map(offer).collect();
         let mut notes = self.notes.clone();
         if offers.is_empty() && !self.read.is_empty() {
             let nearest = self.keyring.nearest(name).map(|miss| {
-                let whose = match &miss.source {
-                    Source::Secret(secret) => format!("secret \"{}\"", escape(secret)),
-                    Source::DockerConfig => "the docker config".to_owned(),
-                };
+                let whose = whose(&miss.source);
                 format!("the nearest key is \"{}\" in {whose}: {}", escape(&miss.key), miss.why)
             });
             notes.push(SecretNote::NoMatch {
@@ -118,28 +141,81 @@ impl Purse {
                 nearest,
             });
         }
+        let unasked = Provided::default();
+        let node = node.unwrap_or(&unasked);
+        // What a helper holds stands before what the file says, as docker has it.
+        offers.extend(node.docker_config.iter().map(from_helper));
         offers.extend(from_config(&settings.docker_config, name));
+        offers.extend(from_plugins(&node.plugins, name));
+        let mut hidden = self.hidden.clone();
         // The user's own config stands in for what could not be seen. It proves nothing, so an anonymous attempt follows it.
-        if self.hidden.is_some() && offers.is_empty() {
-            offers = from_config(&settings.stand_in, name);
+        if offers.is_empty()
+            && let Some(why) = &mut hidden
+        {
+            offers.extend(node.stand_in.iter().map(from_helper));
+            offers.extend(from_config(&settings.stand_in, name));
             if !offers.is_empty() {
-                offers.push(Offer {
-                    credential: crate::credentials::Credential::default(),
-                    source: Source::DockerConfig,
-                });
+                offers.push(from_helper(&Credential::default()));
+            }
+            if let Some(failed) = &node.stand_in_failed {
+                why.push_str("; ");
+                why.push_str(failed);
             }
         }
-        (offers, notes)
+        Offered {
+            offers,
+            notes,
+            hidden,
+            unanswered: node.unanswered.clone(),
+        }
     }
 }
 
-fn from_config(entries: &[(String, crate::credentials::Credential)], name: &str) -> Vec<Offer> {
+/// What is tried for one repository, and what is to be said if that fails.
+#[derive(Debug)]
+pub(super) struct Offered {
+    /// In order.
+    pub(super) offers: Vec<Offer>,
+    /// About the pull secrets.
+    pub(super) notes: Vec<SecretNote>,
+    /// What could not be seen, as a clause.
+    pub(super) hidden: Option<String>,
+    /// Why the nodes may hold more, as a clause.
+    pub(super) unanswered: Option<String>,
+}
+
+/// A source, as a phrase.
+pub(super) fn whose(source: &Source) -> String {
+    match source {
+        Source::Secret(name) => format!("secret \"{}\"", escape(name)),
+        Source::DockerConfig => "the docker config".to_owned(),
+        Source::Provider(name) => format!("credential provider \"{}\"", escape(name)),
+    }
+}
+
+fn from_config(entries: &[(String, Credential)], name: &str) -> Vec<Offer> {
     if entries.is_empty() {
         return Vec::new();
     }
     let mut keyring = Keyring::default();
     keyring.add(&Source::DockerConfig, entries);
     keyring.lookup(name).into_iter().map(offer).collect()
+}
+
+/// The answers of all plugins make one keyring.
+fn from_plugins(plugins: &[(String, Entries)], name: &str) -> Vec<Offer> {
+    let mut keyring = Keyring::default();
+    for (plugin, entries) in plugins {
+        keyring.add(&Source::Provider(plugin.clone()), entries);
+    }
+    keyring.lookup(name).into_iter().map(offer).collect()
+}
+
+fn from_helper(credential: &Credential) -> Offer {
+    Offer {
+        credential: credential.clone(),
+        source: Source::DockerConfig,
+    }
 }
 
 fn offer(entry: &Entry) -> Offer {

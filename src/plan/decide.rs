@@ -1,11 +1,10 @@
 //! Outcomes → judgements, and what they rest on.
 
+use super::credentials::whose;
 use super::{Next, Plan};
 use crate::cluster::{Facts, Object, Visible};
-use crate::credentials::Source;
-use crate::image::escape;
 use crate::registry::Outcome;
-use crate::verdict::judge::{Case, Judgement, Tried, judge};
+use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
 use crate::verdict::{Cause, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
@@ -17,7 +16,7 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
         .map(|planned| match (&planned.next, &planned.reference) {
             (Next::Ask { check, case }, Some(reference)) => {
                 let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
-                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| label(attempt.source.as_ref())).collect();
+                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect();
                 let tried: Vec<Tried<'_>> = attempts
                     .iter()
                     .zip(&labels)
@@ -43,13 +42,6 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
         .collect()
 }
 
-fn label(source: Option<&Source>) -> Option<String> {
-    source.map(|source| match source {
-        Source::Secret(name) => format!("secret \"{}\"", escape(name)),
-        Source::DockerConfig => "the docker config".to_owned(),
-    })
-}
-
 /// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch
 /// shows the Secret that was created just before.
 pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTreeSet<Object> {
@@ -57,7 +49,9 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
     let mut denied = false;
     for (planned, judgement) in plan.images.iter().zip(judgements) {
         denied |= judgement.verdict == Verdict::Deny;
-        if !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
+        // A registry may hide by 404 what a secret that is not here yet could see.
+        let without = judgement.verdict == Verdict::Deny && lacks_a_secret(&planned.next);
+        if !without && !judgement.findings.iter().any(|finding| rests_on_credentials(finding.cause)) {
             continue;
         }
         let needs = &planned.template.needs;
@@ -79,6 +73,13 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         objects.insert(Object::Namespace);
     }
     objects
+}
+
+fn lacks_a_secret(next: &Next) -> bool {
+    match next {
+        Next::Ask { case, .. } => case.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
+        Next::PassedOver | Next::Settled(_) => false,
+    }
 }
 
 /// Whether a cause would not stand with other secrets.

@@ -1,5 +1,5 @@
-//! `WWW-Authenticate`, read as containerd reads it: all headers, Bearer before Basic, everything else unusable (pull-semantics 5.3).
-//! Pure.
+//! `WWW-Authenticate`, read as containerd reads it: all headers, of each its first challenge only, Bearer before Basic, everything
+//! else unusable (pull-semantics 5.3). Pure.
 
 use http::{HeaderMap, header};
 use http_auth::parser::ChallengeParser;
@@ -33,7 +33,8 @@ pub(super) fn choose(headers: &HeaderMap) -> Challenge {
     let mut basic = false;
     for value in headers.get_all(header::WWW_AUTHENTICATE) {
         let Ok(text) = value.to_str() else { continue };
-        for challenge in ChallengeParser::new(text).map_while(Result::ok) {
+        // Runtimes take what follows the first challenge of a header for its parameters, and stop at the first that is none.
+        if let Some(Ok(challenge)) = ChallengeParser::new(text).next() {
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let parameter = |name: &str| {
                     challenge
@@ -92,7 +93,7 @@ mod tests {
     #[test]
     fn bearer_wins_wherever_it_stands() {
         check(&["Basic realm=\"x\"", "Bearer realm=\"https://t/\""], &bearer("https://t/"));
-        check(&["Basic realm=\"x\", Bearer realm=\"https://t/\""], &bearer("https://t/"));
+        check(&["Bearer realm=\"https://t/\", Basic realm=\"x\""], &bearer("https://t/"));
         check(&["Negotiate", "bEaReR ReAlM=https"], &bearer("https"));
         check(
             &[
@@ -111,6 +112,8 @@ mod tests {
     fn what_is_left_is_basic_or_unusable() {
         check(&["Digest realm=\"x\", nonce=\"n\"", "Basic realm=\"x\""], &Challenge::Basic);
         check(&["basic"], &Challenge::Basic);
+        check(&["Basic realm=\"x\", Bearer realm=\"https://t/\""], &Challenge::Basic);
+        check(&["Negotiate, Basic realm=\"x\""], &Challenge::Unusable);
         check(&[], &Challenge::Unusable);
         check(&[""], &Challenge::Unusable);
         check(&["Negotiate"], &Challenge::Unusable);

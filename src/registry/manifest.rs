@@ -32,10 +32,10 @@ pub(super) enum Form {
     Other,
 }
 
-/// The media type of a `Content-Type`, without parameters.
+/// The media type of a `Content-Type`, without parameters. Its case counts: containerd compares it letter by letter.
 pub(super) fn media_type(content_type: Option<&str>) -> String {
     let text = content_type.unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    text.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
 /// What a media type stands for.

@@ -250,6 +250,9 @@ impl<'a> Session<'a> {
         let realm = guard::realm(&origin, text).map_err(|refusal| {
             let mut failure = self.failure(answer, Evidence::Refused(refusal));
             failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
+            if let Some(named) = Url::parse(text.trim()).ok().filter(Url::has_host) {
+                failure.host = host::authority(&named);
+            }
             failure
         })?;
         let scopes = challenge::scopes(&self.key.repository, bearer.scope.as_deref());

@@ -38,6 +38,13 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     error.source().and_then(find::<T>)
 }
 
+/// The innermost `io::Error`: the TLS connector wraps the one that says what happened in another of kind `Other`.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    let found = find::<io::Error>(error)?;
+    let within = found.get_ref().and_then(|inner| innermost(inner));
+    Some(within.unwrap_or(found))
+}
+
 /// What a failed request proves, and the transport's own words.
 pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
     if let Some(failed) = find::<ResolveError>(error) {
@@ -57,7 +64,7 @@ pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
         };
         return (Evidence::TimedOut(stage), "no answer in time".to_owned());
     }
-    let Some(failed) = find::<io::Error>(error) else {
+    let Some(failed) = innermost(error) else {
         // A closed or broken connection, or an answer that is no HTTP.
         let words = find::<hyper::Error>(error).map_or_else(|| "the connection failed".to_owned(), ToString::to_string);
         return (Evidence::ConnectionFailed(ConnectionFault::Interrupted), words);
@@ -105,5 +112,18 @@ fn tls(error: &rustls::Error) -> TlsFault {
             _ => TlsFault::Other,
         },
         _ => TlsFault::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_that_breaks_off_is_found_below_its_wrapping() {
+        let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        let wrapped = io::Error::other(eof);
+        assert_eq!(innermost(&wrapped).map(io::Error::kind), Some(io::ErrorKind::UnexpectedEof));
+        assert!(innermost(&fmt::Error).is_none());
     }
 }

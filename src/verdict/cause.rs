@@ -154,3 +154,35 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::Internal => false,
     }
 }
+
+/// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
+/// and errors show nothing: anyone can bring some of them about.
+pub fn shows_readable(failure: &Failure) -> bool {
+    readable(&failure.evidence, failure)
+}
+
+fn readable(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) => readable(fails, failure),
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::TooLong { .. } => true,
+        // A block by a rule (412, 451) is about an image that could be read otherwise.
+        Evidence::Forbidden { .. } => !hinges(evidence, failure),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::Rejected(_)
+        | Evidence::RateLimited
+        | Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. }
+        | Evidence::Refused(_)
+        | Evidence::Internal => false,
+    }
+}

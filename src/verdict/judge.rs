@@ -3,6 +3,7 @@
 use super::cause::{base, hinges_on_credentials};
 use super::evidence::{Evidence, Failure, ImageFacts};
 use super::finding::{Finding, Kubelet, Proof};
+use super::kubelet;
 use super::platforms::{self, Audience, Use};
 use super::soften::{Context, soften};
 use super::words::{self, Topic};
@@ -23,6 +24,11 @@ pub struct Tried<'a> {
 pub enum SecretNote {
     /// Listed, and not in the namespace.
     Missing {
+        /// Its name.
+        name: String,
+    },
+    /// Listed, and not among manifests that need not be the whole namespace.
+    NotGiven {
         /// Its name.
         name: String,
     },
@@ -146,7 +152,7 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             message: format!(
                 "{} is failing now; it had {} when it last answered",
                 escape(case.reference.registry()),
-                words::containerd_reference(case.reference)
+                kubelet::containerd_reference(case.reference)
             ),
             fix: "nothing, unless the registry stays down when a node pulls".to_owned(),
             kubelet: None,
@@ -201,7 +207,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
         outlook,
         message,
         fix: words::fix(primary, topic),
-        kubelet: kubelet(&failures, case.reference),
+        kubelet: predicted(&failures, case.reference),
         evidence: Proof {
             host: Some(primary.host.clone()),
             status: primary.status,
@@ -250,10 +256,10 @@ fn annotate(message: &mut String, notes: &[String]) {
 }
 
 /// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5).
-fn kubelet(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
+fn predicted(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
-        let one = words::kubelet(failure, reference)?;
+        let one = kubelet::predict(failure, reference)?;
         if !all.contains(&one) {
             all.push(one);
         }
@@ -293,11 +299,17 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
     case.secrets
         .iter()
         .filter_map(|note| match note {
-            SecretNote::Missing { name } => {
+            SecretNote::Missing { name } | SecretNote::NotGiven { name } => {
                 let name = escape(name);
+                let place = match note {
+                    SecretNote::NotGiven { .. } => "among the given manifests".to_owned(),
+                    SecretNote::Missing { .. } | SecretNote::WrongType { .. } | SecretNote::NoMatch { .. } => {
+                        format!("in namespace \"{namespace}\"")
+                    }
+                };
                 let missing = finding(
                     Cause::PullSecretMissing,
-                    format!("pull secret \"{name}\" is not in namespace \"{namespace}\"{goes_on}"),
+                    format!("pull secret \"{name}\" is not {place}{goes_on}"),
                     format!("create secret \"{name}\" in namespace \"{namespace}\", or remove it from imagePullSecrets"),
                 );
                 let message = format!(

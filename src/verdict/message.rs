@@ -1,7 +1,7 @@
 //! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
 
-use super::answer::Judged;
-use super::words::tail;
+use super::answer::{Judged, Remark};
+use super::kubelet::tail;
 use super::{Finding, Outlook, Verdict};
 use crate::image::{escape, mask_userinfo};
 use crate::workload::{ImageUse, ObjectId, Role};
@@ -32,6 +32,15 @@ pub fn user_of(image: &ImageUse) -> String {
 /// The image as it may be shown: userinfo masked, control characters escaped.
 pub fn shown(image: &str) -> String {
     escape(&mask_userinfo(image))
+}
+
+/// The image as written, and as it will be where the settings rewrite it: `nginx:1.25 (rewritten to reg.corp/nginx:1.25)`.
+pub fn image_of(judged: &Judged) -> String {
+    let image = shown(&judged.image.image);
+    match &judged.remark {
+        Some(remark @ Remark::Rewritten(_)) => format!("{image} ({})", remark.clause()),
+        Some(Remark::Parameter(_)) | None => image,
+    }
 }
 
 /// `Deployment shop/api`.
@@ -65,7 +74,7 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
         object_of(object)
     );
     for (at, line) in denied.iter().enumerate() {
-        let _ = write!(text, "\n  {}: {}", user_of(&line.image), shown(&line.image.image));
+        let _ = write!(text, "\n  {}: {}", user_of(&line.image), image_of(line));
         for finding in &line.judgement.findings {
             if at < EXPLAINED {
                 explain(&mut text, finding, "    ");
@@ -102,7 +111,7 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     // What is denied is explained in full by the denial.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
         for finding in &line.judgement.findings {
-            let text = warning(&line.image, finding);
+            let text = warning(line, finding);
             if out.contains(&text) {
                 continue;
             }
@@ -123,10 +132,10 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
 }
 
 /// `container api: IMAGE: Cause: why; fix`, on one line and within the limit.
-fn warning(image: &ImageUse, finding: &Finding) -> String {
+fn warning(judged: &Judged, finding: &Finding) -> String {
     const IMAGE_SHOWN: usize = 100;
-    let name = clip(&shown(&image.image), IMAGE_SHOWN);
-    let head = format!("{}: {name}: {}: ", clip(&user_of(image), 70), finding.cause.name());
+    let name = clip(&image_of(judged), IMAGE_SHOWN);
+    let head = format!("{}: {name}: {}: ", clip(&user_of(&judged.image), 70), finding.cause.name());
     let fix = clip(&finding.fix, 110);
     let room = WARNING_LIMIT.saturating_sub(head.chars().count());
     let why_room = room.saturating_sub(fix.chars().count() + 2);
@@ -140,7 +149,7 @@ fn warning(image: &ImageUse, finding: &Finding) -> String {
 }
 
 /// At most `limit` characters, the last of them `…` when something was cut.
-fn clip(text: &str, limit: usize) -> String {
+pub(super) fn clip(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }

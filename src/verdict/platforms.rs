@@ -3,7 +3,7 @@
 
 use super::evidence::{Content, IndexEntry};
 use super::finding::{Finding, Kubelet, Proof};
-use super::words::containerd_reference;
+use super::kubelet::containerd_reference;
 use super::{Cause, Outlook};
 use crate::image::platform::Fit;
 use crate::image::platform::Personality;
@@ -300,25 +300,33 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
 }
 
 fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Reference) -> Finding {
-    let client_only = !audience.groups.is_empty()
-        && audience
-            .groups
-            .iter()
-            .all(|group| group.personalities == [Personality::ContainerdClient]);
-    let outlook = match (unpack_fails, client_only) {
-        (true, true) => Outlook::WillFail,
-        (true, false) => Outlook::MayFail,
-        (false, _) => Outlook::FailsToRun,
+    // containerd up to 1.6 fails on every artifact, later ones by their client on those that unpack in part (pull-semantics 5.6).
+    let all = |known: &[Personality]| {
+        let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
+        audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
+    };
+    let some_old = audience
+        .groups
+        .iter()
+        .any(|group| group.personalities == [Personality::ContainerdOld]);
+    let fails =
+        all(&[Personality::ContainerdOld]) || (unpack_fails && all(&[Personality::ContainerdOld, Personality::ContainerdClient]));
+    let outlook = if fails {
+        Outlook::WillFail
+    } else if unpack_fails || some_old {
+        Outlook::MayFail
+    } else {
+        Outlook::FailsToRun
     };
     Finding {
         cause: Cause::NotAnImage,
         outlook,
         message: format!("this is no container image but an artifact ({})", escape(kind)),
         fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
-        kubelet: unpack_fails.then(|| Kubelet {
+        kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
             reason: "ErrImagePull".to_owned(),
             message: format!(
-                "failed to pull and unpack image \"{}\": mismatched image rootfs and manifest layers",
+                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
                 containerd_reference(reference)
             ),
         }),

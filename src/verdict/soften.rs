@@ -1,6 +1,9 @@
 //! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
 
-use super::{Failure, Outlook, cause::hinges_on_credentials};
+use super::{
+    Failure, Outlook,
+    cause::{hinges_on_credentials, shows_readable},
+};
 use crate::image::platform::Personality;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
@@ -32,12 +35,16 @@ pub enum Owner {
 pub struct Context {
     /// The nodes may hold credentials for this registry (`nodeCredentials`).
     pub node_credentials: bool,
+    /// Why the nodes may hold credentials that could not be learned (a credential provider that failed here), as a clause.
+    pub node_unanswered: Option<String>,
     /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
     pub short_name: bool,
     /// What the nodes hold.
     pub presence: Presence,
     /// Who owns the object.
     pub owner: Owner,
+    /// Why pods may run another image than the one that is written, as a clause (custom kinds).
+    pub other_image: Option<&'static str>,
     /// A template lists a secret (or names a service account) that is not there yet, and may still come.
     pub secret_may_come: bool,
     /// What could not be read, as a clause.
@@ -69,9 +76,11 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 /// In the order of DESIGN 2.
 const RULES: &[Rule] = &[
     node_credentials,
+    node_unanswered,
     runtimes_disagree,
     present_on_nodes,
     owned_by_a_controller,
+    another_image_may_run,
     secret_may_still_come,
     facts_we_may_not_read,
 ];
@@ -89,6 +98,12 @@ fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) ->
     })
 }
 
+// Says nothing about what nodes hold: a plugin that fails here is no leave to tell that (see `present_on_nodes`).
+fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let why = context.node_unanswered.as_ref()?;
+    credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
+}
+
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
     // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7).
@@ -102,7 +117,7 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 
 fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7).
-    if credential_failure(failure) && !context.node_credentials {
+    if failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
         return None;
     }
     match context.presence {
@@ -124,6 +139,10 @@ fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> 
             "a controller owns this object and would only try again".to_owned(),
         )),
     }
+}
+
+fn another_image_may_run(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    context.other_image.map(|why| (Outlook::MayFail, why.to_owned()))
 }
 
 fn secret_may_still_come(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {

@@ -2,6 +2,7 @@
 
 use super::answer::Judged;
 use super::evidence::{AuthStage, Evidence, Failure, Request};
+use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
 use super::soften::{Context, Owner, Presence, soften};
 use super::words::{self, Topic};
@@ -48,6 +49,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             unchanged: false,
         },
         reference: Reference::parse(image).ok(),
+        remark: None,
         judgement: Judgement::from_findings(findings),
     }
 }
@@ -66,7 +68,7 @@ fn the_denial_of_the_design() {
         outlook: Outlook::WillFail,
         message: words::what(&failure, topic),
         fix: words::fix(&failure, topic),
-        kubelet: words::kubelet(&failure, &reference),
+        kubelet: kubelet::predict(&failure, &reference),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     };
@@ -89,7 +91,7 @@ fn the_denial_of_the_design() {
          \x20   the kubelet would show: ErrImagePull ... myacr.azurecr.io/api:v99: not found\n\
          \x20   fix: use a tag that exists (closest: v9, v2.1, v2), or push v99"
     );
-    let message = words::kubelet(&failure, &reference).unwrap().message;
+    let message = kubelet::predict(&failure, &reference).unwrap().message;
     assert_eq!(
         message,
         "rpc error: code = NotFound desc = failed to pull and unpack image \"myacr.azurecr.io/api:v99\": failed to resolve reference \"myacr.azurecr.io/api:v99\": myacr.azurecr.io/api:v99: not found"
@@ -161,12 +163,14 @@ fn nothing_hardens_an_outlook() {
         Presence::AllUnlessReverified,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..16u8 {
+            for bits in 0..32u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
+                    node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
                     personalities: Vec::new(),

@@ -1,6 +1,6 @@
 //! What an UPDATE changed that matters to a pull (DESIGN 6, UPDATE).
 
-use super::{ImageUse, Role, Template};
+use super::{ImageUse, PodNeeds, Role, Template};
 use std::collections::{HashMap, VecDeque};
 
 /// Whether an UPDATE changed anything that a pull depends on.
@@ -12,13 +12,19 @@ pub(super) enum Change {
     Something,
 }
 
-/// Marks the uses in `new` that are as they were in `old`: image, pull policy, pull secrets, service account and what chooses nodes.
+/// Marks the uses in `new` that are as they were in `old`: image, pull policy, pull secrets, service account and what selects nodes.
 ///
-/// Containers are compared by role and name (their order may change), several of one name in their order. Linear in their number.
+/// Templates are compared by key, containers by role and name (their order may change), several of one name in their order. Linear in their number.
 pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
     let mut change = Change::Nothing;
-    for (at, template) in new.iter_mut().enumerate() {
-        let before = old.get(at).filter(|before| before.needs == template.needs);
+    let mut known: HashMap<&str, &Template> = HashMap::with_capacity(old.len());
+    for template in old {
+        known.entry(template.nature.key.as_str()).or_insert(template);
+    }
+    for template in new {
+        let before = known
+            .get(template.nature.key.as_str())
+            .filter(|before| same_needs(&before.needs, &template.needs));
         let mut before = before.map(|before| by_name(&before.uses)).unwrap_or_default();
         for image_use in &mut template.uses {
             let same_name = before
@@ -32,6 +38,18 @@ pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
         }
     }
     change
+}
+
+/// Whether pull secrets, service account and what selects nodes are the same. Tolerations select none (and may be added to a Pod that
+/// runs already); no definite finding looks at them.
+fn same_needs(before: &PodNeeds, after: &PodNeeds) -> bool {
+    let (a, b) = (&before.scheduling, &after.scheduling);
+    before.pull_secrets == after.pull_secrets
+        && before.service_account == after.service_account
+        && a.node_name == b.node_name
+        && a.node_selector == b.node_selector
+        && a.required_affinity == b.required_affinity
+        && a.os_name == b.os_name
 }
 
 fn by_name(uses: &[ImageUse]) -> HashMap<(Role, &str), VecDeque<&ImageUse>> {

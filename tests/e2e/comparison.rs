@@ -91,7 +91,12 @@ fn disagreements(opinion: &Opinion, serve: &str, seen: &Seen) -> Vec<String> {
             found.push(format!("{face} denies what runs"));
         }
     }
-    if opinion.verdict != serve {
+    // An allowed pod with a finding is allowed with a note, which kubectl prints as a warning.
+    let same = match opinion.verdict.as_str() {
+        "Allow" => serve == "Allow" || (serve == "Warn" && !opinion.causes.is_empty()),
+        verdict => serve == verdict,
+    };
+    if !same {
         found.push(format!("check says {}, serve says {serve}", opinion.verdict));
     }
     found

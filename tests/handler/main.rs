@@ -6,6 +6,7 @@ use pullgate::cluster::Cluster;
 use pullgate::config::{Face, Live, Settings};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::providers::Providers;
 use pullgate::registry::Registry;
 use pullgate::server::{Reply, Reviewer, reviewer};
 use pullgate::telemetry::Metrics;
@@ -30,7 +31,10 @@ fn handler() -> (Reviewer, Metrics) {
             stand_in: Arc::default(),
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
+            kinds: Arc::default(),
+            rewrites: Vec::new(),
         },
+        providers: Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Cluster::Absent);
     (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
@@ -98,6 +102,15 @@ fn five_hundred_bad_names_are_all_denied_in_one_answer() {
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.starts_with("500 of 500 images of Pod ns/p would fail to pull"));
     assert!(message.contains("Bad/Name499"));
+}
+
+#[test]
+fn the_namespace_is_the_requests_whatever_the_object_says() {
+    let mut object = pod(&["Bad"]);
+    object["metadata"]["namespace"] = json!("victim");
+    let response = response(&ask(review(&object).to_string()));
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.contains("Pod ns/p") && !message.contains("victim"), "{message}");
 }
 
 #[test]
@@ -243,4 +256,34 @@ proptest! {
         let response = response(&ask(review(&pod(&[&image])).to_string()));
         prop_assert_eq!(&response["uid"], "u-1");
     }
+}
+
+#[test]
+fn custom_kinds_are_judged_by_their_own_paths_and_parameters_are_left_alone() {
+    let workflow = |image: &str| {
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "w-", "namespace": "ns"},
+               "spec": {"templates": [{"name": "dag", "dag": {}}, {"name": "build", "container": {"image": image}}]}})
+    };
+    let allowed = response(&ask(review(&workflow("{{inputs.parameters.image}}")).to_string()));
+    assert_eq!((&allowed["allowed"], &allowed["warnings"]), (&json!(true), &Value::Null));
+    let denied = response(&ask(review(&workflow("Bad/Name")).to_string()));
+    assert_eq!(denied["allowed"], false);
+    let cause = &denied["status"]["details"]["causes"][0];
+    assert_eq!(
+        (&cause["reason"], &cause["field"]),
+        (&json!("InvalidImageName"), &json!("spec.templates[1].container.image"))
+    );
+}
+
+#[test]
+fn an_object_in_no_namespace_takes_none_by_saying_so() {
+    let object = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w", "namespace": "victim"},
+                        "spec": {"templates": [{"container": {"image": "Bad/Name"}}]}});
+    let mut review = review(&object);
+    review["request"]["namespace"] = json!("");
+    let message = response(&ask(review.to_string()))["status"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(message.contains("of Workflow w would fail"), "{message}");
 }

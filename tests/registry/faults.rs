@@ -281,6 +281,27 @@ async fn hangups_and_unknown_hosts() {
 }
 
 #[tokio::test]
+async fn a_plain_server_that_hangs_up_on_tls_is_asked_by_http() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 4096];
+            let read = stream.read(&mut asked).await.unwrap_or(0);
+            if asked[..read].starts_with(b"HEAD ") || asked[..read].starts_with(b"GET ") {
+                let _ = stream
+                    .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .await;
+            }
+        }
+    });
+    let (registry, _) = room(settings());
+    let failure = ask(&registry, &format!("{host}/team/app:1"), None).await.unwrap_err();
+    assert_eq!(failure.status, Some(404), "{failure:?}");
+}
+
+#[tokio::test]
 async fn tls_faults() {
     let app = image("amd64");
     let good_tls = Tls::new(&["registry.test"], Validity::Good);

@@ -216,16 +216,17 @@ async fn names_realm(realm: &str) -> Faulty {
 #[tokio::test]
 async fn realms_that_are_refused() {
     let trap = Faulty::start(|_| Reply::new(200).json(r#"{"token":"x","access_token":"x"}"#)).await;
-    for realm in [
-        format!("http://{}/token", trap.host()),
-        "http://169.254.169.254/token".to_owned(),
-        "/token".to_owned(),
-        "ftp://127.0.0.1/token".to_owned(),
+    for (realm, host) in [
+        (format!("http://{}/token", trap.host()), Some(trap.host())),
+        ("http://169.254.169.254/token".to_owned(), Some("169.254.169.254".to_owned())),
+        ("/token".to_owned(), None),
+        ("ftp://127.0.0.1/token".to_owned(), Some("127.0.0.1".to_owned())),
     ] {
         let server = names_realm(&realm).await;
         for credential in [None, alice()] {
             let failure = fails(&name(&server), credential).await;
             assert_eq!(failure.evidence, Evidence::Refused(Refusal::Realm), "{realm}");
+            assert_eq!(failure.host, host.clone().unwrap_or_else(|| server.host()), "{realm}");
         }
         assert!(server.seen().iter().all(|seen| seen.header("authorization").is_none()));
     }

@@ -20,6 +20,7 @@ mod debian;
 mod faults;
 mod guard;
 mod mirrors;
+mod node;
 mod proxy;
 mod sample;
 mod support;

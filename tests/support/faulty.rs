@@ -250,7 +250,9 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply, 
         Manner::After(pause) => tokio::time::sleep(pause).await,
         Manner::Whole | Manner::Dribble(_) | Manner::Cut(_) => {}
     }
-    let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", reply.status);
+    let known = http::StatusCode::from_u16(reply.status).ok();
+    let reason = known.and_then(|status| status.canonical_reason()).unwrap_or("Scripted");
+    let mut head = format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", reply.status);
     let measured = reply
         .headers
         .iter()

@@ -43,20 +43,28 @@ fn takes(host: &Platform, declared: &Platform, normal: &Platform, personality: P
         return false;
     }
     match personality {
-        Personality::ContainerdClient => system(host, normal) && compatible(host, normal),
+        Personality::ContainerdOld => system(host, normal) && compatible(host, normal),
+        Personality::ContainerdClient => system(host, normal) && features(host, normal) && compatible(host, normal),
         Personality::ContainerdTransfer => {
-            system(host, normal) && (&host.architecture, &host.variant) == (&normal.architecture, &normal.variant)
+            system(host, normal)
+                && features(host, normal)
+                && (&host.architecture, &host.variant) == (&normal.architecture, &normal.variant)
         }
         Personality::CriO => crio(host, declared),
     }
 }
 
-/// Operating system, its version on Windows, and its features. An entry without an operating system has the host's.
+/// Operating system, and its version on Windows. An entry without an operating system has the host's.
 fn system(host: &Platform, entry: &Platform) -> bool {
-    (entry.os.is_empty() || entry.os == host.os)
-        && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version))
-        // Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry.
-        && entry.os_features.iter().all(|feature| feature == "win32k" || host.os_features.contains(feature))
+    (entry.os.is_empty() || entry.os == host.os) && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version))
+}
+
+/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry.
+fn features(host: &Platform, entry: &Platform) -> bool {
+    entry
+        .os_features
+        .iter()
+        .all(|feature| feature == "win32k" || host.os_features.contains(feature))
 }
 
 /// The compatibility vector of containerd/platforms (`platformVector`), as a predicate.

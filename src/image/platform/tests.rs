@@ -1,6 +1,6 @@
 use super::*;
 use Fit::{No, Perhaps, Yes};
-use Personality::{ContainerdClient as Client, ContainerdTransfer as Transfer, CriO};
+use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
 
 fn platform(text: &str) -> Platform {
     Platform::parse(text).expect(text)
@@ -182,7 +182,7 @@ fn the_matrix() {
         ("windows/amd64", "linux/amd64", false, false, false),
     ] {
         let (host, entry) = (platform(node), entry(declared));
-        for (personality, expected) in [(Client, client), (Transfer, transfer), (CriO, crio)] {
+        for (personality, expected) in [(Old, client), (Client, client), (Transfer, transfer), (CriO, crio)] {
             let expected = if expected { Yes } else { No };
             assert_eq!(
                 host.takes(&entry, &[personality]),
@@ -226,13 +226,15 @@ fn os_features() {
         assert_eq!(host.takes(&with(features), &[Client, Transfer]), fit, "{features:?}");
     }
     assert_eq!(with(&[]).takes(&with(&["a"]), &[Client]), No);
+    assert_eq!(with(&[]).takes(&with(&["a"]), &[Old]), Yes, "1.6 does not look");
+    assert_eq!(with(&[]).takes(&with(&["a"]), personalities("containerd://1.7.27")), Perhaps);
 }
 
 #[test]
 fn runtimes() {
     for (runtime, expected) in [
-        ("containerd://1.6.20", &[Client][..]),
-        ("containerd://1.7.34-k3s1", &[Client]),
+        ("containerd://1.6.20", &[Old][..]),
+        ("containerd://1.7.34-k3s1", &[Old, Client]),
         ("containerd://2.0.5", &[Client]),
         ("containerd://v2.0.5", &[Client]),
         ("containerd://2.1.0-rc.0", &[Client, Transfer]),

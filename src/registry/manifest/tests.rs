@@ -22,7 +22,7 @@ fn image(config_type: &str, layers: &[&str]) -> String {
 
 #[test]
 fn content_types() {
-    assert_eq!(media_type(Some("Text/HTML; charset=utf-8")), "text/html");
+    assert_eq!(media_type(Some("Text/HTML; charset=utf-8")), "Text/HTML");
     assert_eq!(media_type(None), "");
     for (mt, expected) in [
         ("application/vnd.docker.distribution.manifest.v2+json", Form::Manifest),

@@ -1,5 +1,9 @@
-use crate::workload::{Skip, extract};
+use crate::workload::{Kinds, Skip, Workload};
 use serde_json::{Value, json};
+
+fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<Workload, Skip> {
+    crate::workload::extract(object, old, namespace, &Kinds::default())
+}
 
 fn deployment(pod: &Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "shop"},
@@ -46,6 +50,8 @@ fn updates_that_change_nothing_a_pull_depends_on() {
     same(|new| new["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("IfNotPresent"));
     same(|new| new["spec"]["template"]["spec"]["serviceAccountName"] = json!("default"));
     same(|new| new["spec"]["template"]["spec"]["containers"][0]["env"] = json!([]));
+    same(|new| new["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]));
+    same(|new| new["spec"]["template"]["spec"]["hostNetwork"] = json!(true));
     assert!(extract(&old, Some(&Value::Null), "").is_ok(), "no old object");
 }
 
@@ -78,9 +84,7 @@ fn updates_are_judged_where_they_change_something() {
     changed(|spec| spec["serviceAccountName"] = json!("builder"), all);
     changed(|spec| spec["nodeSelector"] = json!({"kubernetes.io/arch": "arm64"}), all);
     changed(|spec| spec["nodeName"] = json!("n"), all);
-    changed(|spec| spec["tolerations"] = json!([{"operator": "Exists"}]), all);
     changed(|spec| spec["os"] = json!({"name": "windows"}), all);
-    changed(|spec| spec["hostNetwork"] = json!(true), all);
     changed(
         |spec| {
             spec["affinity"] =

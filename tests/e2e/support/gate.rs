@@ -1,4 +1,4 @@
-//! `pullgate serve`, registered as a validating webhook for namespaces with the label `pullgate-e2e=on`.
+//! `pullgate serve`, registered as a validating webhook for the namespaces of this run.
 
 use super::daemon::{Daemon, free_address};
 use super::kubectl::kubectl;
@@ -12,8 +12,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The webhook configuration's name.
-const CONFIGURATION: &str = "pullgate-e2e";
+/// The label that makes the API server ask this run's gate about a namespace's objects. Its value and the webhook configuration's name
+/// belong to this run alone, so that another one at the same cluster, or what a killed one left there, does not matter.
+pub(crate) const LABEL: &str = "pullgate-e2e";
+
+/// This run's name.
+pub(crate) fn run() -> String {
+    format!("pullgate-e2e-{}", std::process::id())
+}
 
 /// The registries of these tests are on the loopback interface, which `serve` does not reach unless told.
 const SETTINGS: &str = "network: {allow: [127.0.0.0/8]}\n";
@@ -33,7 +39,7 @@ impl Gate {
         let (listen, metrics) = (free_address(), free_address());
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
         // The configuration goes first: with `failurePolicy: Fail`, one that outlives its server would refuse everything.
-        let cleanup = format!("kubectl delete validatingwebhookconfiguration {CONFIGURATION}");
+        let cleanup = format!("kubectl delete validatingwebhookconfiguration {}", run());
         let daemon = Daemon::start(
             "gate",
             &cleanup,
@@ -73,9 +79,8 @@ impl Gate {
 
     /// The API server learns of a new webhook within a second or so: until then it lets everything pass.
     fn wait_until_asked(&self) {
-        let probe = "pullgate-e2e-probe";
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {"pullgate-e2e": "on"}}});
+        let probe = &format!("{}-probe", run());
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {LABEL: run()}}});
         kubectl(&["apply", "-f", "-"], &namespace.to_string()).done();
         let bad = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")])).to_string();
         let end = Instant::now() + Duration::from_secs(30);
@@ -124,7 +129,7 @@ fn configuration(listen: SocketAddr, authority: &str) -> Value {
     let rule = |group: &str, versions: &[&str], resources: &[&str]| json!({"apiGroups": [group], "apiVersions": versions, "operations": ["CREATE", "UPDATE"], "resources": resources});
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": CONFIGURATION},
+        "metadata": {"name": run()},
         "webhooks": [{
             "name": "images.pullgate.dev",
             "clientConfig": {
@@ -133,7 +138,7 @@ fn configuration(listen: SocketAddr, authority: &str) -> Value {
             },
             // Everywhere else it should be Ignore; here a server that does not answer must not look like one that allows.
             "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "namespaceSelector": {"matchLabels": {"pullgate-e2e": "on"}},
+            "namespaceSelector": {"matchLabels": {LABEL: run()}},
             "rules": [
                 rule("", &["v1"], &["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"]),
                 rule("apps", &["v1"], &["deployments", "replicasets", "statefulsets", "daemonsets"]),

@@ -1,5 +1,6 @@
 //! `kubectl`, and namespaces of our own.
 
+use super::gate::{LABEL, run};
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -151,11 +152,7 @@ impl Namespace {
 
     fn create(gated: Gated, company: Company) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "pullgate-e2e-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("{}-{}", run(), COUNT.fetch_add(1, Ordering::Relaxed));
         kubectl(&["create", "namespace", &name], "").done();
         let namespace = Self { name, _company: company };
         if gated == Gated::Yes {
@@ -170,7 +167,7 @@ impl Namespace {
     /// From now on the gate is asked.
     pub(crate) fn gate(&self) {
         super::gate();
-        kubectl(&["label", "namespace", &self.name, "pullgate-e2e=on"], "").done();
+        kubectl(&["label", "namespace", &self.name, &format!("{LABEL}={}", run())], "").done();
     }
 
     /// `kubectl` in this namespace.

@@ -1,0 +1,238 @@
+//! `CredentialProviderConfig`, read and checked as the kubelet reads and checks it.
+
+use super::super::Hidden;
+use super::super::keyring::is_pattern;
+use super::{ApiVersion, duration};
+use crate::image::escape;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Whose identity a plugin uses to get credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// The node's, or that of whoever runs it.
+    Node,
+    /// The pod's service account, by a token that the kubelet gets for that very pod (`tokenAttributes`). Before the pod exists there
+    /// is no such token, so pullgate cannot ask the plugin what a node would ask it.
+    ServiceAccount,
+}
+
+/// One plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provider {
+    /// The name of its program in the folder of plugins.
+    pub name: String,
+    /// Which images it is asked for; never empty.
+    pub match_images: Vec<String>,
+    /// How long an answer is kept that does not say it itself.
+    pub default_cache: Duration,
+    /// How it is spoken to.
+    pub api_version: ApiVersion,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Its environment beside the minimal one. The values may be secrets.
+    pub env: Vec<(String, Hidden)>,
+    /// Whose identity it uses.
+    pub identity: Identity,
+}
+
+/// The versions of the file.
+const VERSIONS: [&str; 3] = [
+    "kubelet.config.k8s.io/v1",
+    "kubelet.config.k8s.io/v1beta1",
+    "kubelet.config.k8s.io/v1alpha1",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    providers: Vec<Written>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Written {
+    name: String,
+    #[serde(default)]
+    match_images: Vec<String>,
+    default_cache_duration: Option<String>,
+    #[serde(default)]
+    api_version: String,
+    args: Option<Vec<String>>,
+    env: Option<Vec<Variable>>,
+    token_attributes: Option<TokenAttributes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variable {
+    name: String,
+    value: String,
+}
+
+/// Read so that a slip of the pen is found; what it says is for the kubelet alone.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "its shape is checked, its content is not used")]
+struct TokenAttributes {
+    service_account_token_audience: String,
+    cache_type: Option<String>,
+    require_service_account: bool,
+    #[serde(default)]
+    required_service_account_annotation_keys: Vec<String>,
+    #[serde(default)]
+    optional_service_account_annotation_keys: Vec<String>,
+}
+
+/// Reads a `CredentialProviderConfig` (YAML or JSON; v1, v1beta1 or v1alpha1), providers in their order.
+///
+/// # Errors
+/// Everything that the kubelet would refuse to start with, as sentences; never the value of a variable.
+pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| vec![unreadable(&error)])?;
+    let mut wrong = Vec::new();
+    if file.kind != "CredentialProviderConfig" {
+        wrong.push(format!("kind is \"{}\", not CredentialProviderConfig", escape(&file.kind)));
+    }
+    if !VERSIONS.contains(&file.api_version.as_str()) {
+        wrong.push(format!(
+            "apiVersion \"{}\" is none of {}",
+            escape(&file.api_version),
+            VERSIONS.join(", ")
+        ));
+    }
+    if file.providers.is_empty() {
+        wrong.push("there are no providers".to_owned());
+    }
+    let mut names = BTreeSet::new();
+    let mut providers = Vec::new();
+    for (place, written) in file.providers.into_iter().enumerate() {
+        if !names.insert(written.name.clone()) {
+            wrong.push(format!("providers[{place}].name \"{}\" stands twice", escape(&written.name)));
+        }
+        let mut said = Vec::new();
+        let provider = provider(written, &mut said);
+        wrong.extend(said.into_iter().map(|why| format!("providers[{place}].{why}")));
+        providers.extend(provider);
+    }
+    if wrong.is_empty() { Ok(providers) } else { Err(wrong) }
+}
+
+/// The reader's sentence, without what stands in the file: a variable's value may be a secret.
+fn unreadable(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as Yaml;
+    let error = error.without_snippet();
+    let what = match error {
+        Yaml::SerdeUnknownField { field, .. } => format!("unknown key \"{}\"", escape(field)),
+        Yaml::SerdeMissingField { field, .. } => format!("the key {field} is missing"),
+        // Not our enum, and growing.
+        _ => "not a CredentialProviderConfig".to_owned(),
+    };
+    match error.location() {
+        Some(place) => format!("line {}, column {}: {what}", place.line(), place.column()),
+        None => what,
+    }
+}
+
+fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
+    // Destructured, so that a new key cannot be read and then forgotten.
+    let Written {
+        name,
+        match_images,
+        default_cache_duration,
+        api_version,
+        args,
+        env,
+        token_attributes,
+    } = written;
+    let before = wrong.len();
+    if !is_program(&name) {
+        wrong.push(format!(
+            "name \"{}\" is not the name of a program: no slash, no space, neither \".\" nor \"..\"",
+            escape(&name)
+        ));
+    }
+    if match_images.is_empty() {
+        wrong.push("matchImages is empty".to_owned());
+    }
+    for pattern in match_images.iter().filter(|pattern| !is_pattern(pattern)) {
+        wrong.push(format!(
+            "matchImages: \"{}\" is not a host with port and path",
+            escape(pattern)
+        ));
+    }
+    let default_cache = match default_cache_duration.as_deref() {
+        None => {
+            wrong.push("defaultCacheDuration is missing".to_owned());
+            None
+        }
+        Some(text) => {
+            let parsed = duration::parse(text).filter(|_| !text.starts_with('-'));
+            if parsed.is_none() {
+                wrong.push(format!(
+                    "defaultCacheDuration \"{}\" is not a duration, as 12h or 0s",
+                    escape(text)
+                ));
+            }
+            parsed
+        }
+    };
+    let version = ApiVersion::ALL.into_iter().find(|version| version.name() == api_version);
+    if version.is_none() {
+        wrong.push(format!(
+            "apiVersion \"{}\" is none of {}",
+            escape(&api_version),
+            ApiVersion::ALL.map(ApiVersion::name).join(", ")
+        ));
+    }
+    let env = env.unwrap_or_default();
+    for variable in &env {
+        if variable.name.is_empty() || variable.name.contains(['=', '\0']) {
+            wrong.push(format!("env: \"{}\" is not the name of a variable", escape(&variable.name)));
+        }
+        if variable.value.contains('\0') {
+            wrong.push(format!("env: the value of {} holds a NUL", escape(&variable.name)));
+        }
+    }
+    let args = args.unwrap_or_default();
+    if args.iter().any(|arg| arg.contains('\0')) {
+        wrong.push("args: an argument holds a NUL".to_owned());
+    }
+    if let Some(attributes) = &token_attributes {
+        if attributes.service_account_token_audience.is_empty() {
+            wrong.push("tokenAttributes.serviceAccountTokenAudience is empty".to_owned());
+        }
+        if version.is_some_and(|version| version != ApiVersion::V1) {
+            wrong.push(format!("tokenAttributes needs apiVersion {}", ApiVersion::V1.name()));
+        }
+    }
+    if wrong.len() > before {
+        return None;
+    }
+    Some(Provider {
+        name,
+        match_images,
+        default_cache: default_cache?,
+        api_version: version?,
+        args,
+        env: env
+            .into_iter()
+            .map(|variable| (variable.name, Hidden::new(variable.value)))
+            .collect(),
+        identity: if token_attributes.is_some() {
+            Identity::ServiceAccount
+        } else {
+            Identity::Node
+        },
+    })
+}
+
+/// A name that stays in the folder it is joined to.
+pub(crate) fn is_program(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ' ', '\0'])
+}

@@ -1,0 +1,103 @@
+//! The only room that runs programs: the kubelet's credential provider plugins, which the settings name, and docker's credential
+//! helpers, which the docker config of the user of `check` names. Nothing that a cluster's objects say is ever run.
+//!
+//! A program gets what it needs on its standard input, prints to a pipe of bounded size, and has a bounded time. Its standard error is
+//! thrown away, and what it prints is never logged: both may hold secrets.
+
+mod flights;
+mod helpers;
+mod plugins;
+mod run;
+
+use crate::credentials::helper::Helpers;
+use crate::credentials::node::{Provided, StandIn, Wanted};
+use crate::credentials::provider::Provider;
+use crate::telemetry::Metrics;
+use futures_util::future::join_all;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What the docker config whose helpers are asked stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StandsFor {
+    /// The nodes' own keyring (`--docker-config`).
+    TheNodes,
+    /// Whatever could not be seen: the user's usual docker config.
+    TheUnseen,
+}
+
+/// All sources of node-level credentials that must be asked. Cheap to clone; the clones share their caches. The default has none.
+#[derive(Debug, Clone, Default)]
+pub struct Providers {
+    plugins: Option<Arc<plugins::Plugins>>,
+    helpers: Option<(StandsFor, Arc<helpers::Asked>)>,
+}
+
+/// The plugins cannot be used; a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SetupError(pub String);
+
+impl Providers {
+    /// Takes the plugins of a `CredentialProviderConfig`; their programs are in `folder`.
+    ///
+    /// # Errors
+    /// A sentence where a program is not there or cannot be executed: the kubelet does not start then.
+    pub fn with_plugins(self, providers: Vec<Provider>, folder: &Path, metrics: Metrics) -> Result<Self, SetupError> {
+        let plugins = plugins::Plugins::new(providers, folder, metrics)?;
+        Ok(Self {
+            plugins: Some(Arc::new(plugins)),
+            ..self
+        })
+    }
+
+    /// Takes the credential helpers of a docker config.
+    pub fn with_helpers(self, helpers: Helpers, stands_for: StandsFor) -> Self {
+        if helpers.is_empty() {
+            return self;
+        }
+        Self {
+            helpers: Some((stands_for, Arc::new(helpers::Asked::new(helpers)))),
+            ..self
+        }
+    }
+
+    /// Asks for the credentials of these repositories, all at once. Takes at most half of the time that is left until `deadline`: the
+    /// registries need the rest. What is not there by then counts as unanswered; the programs go on, and their answers are kept.
+    pub async fn ask(&self, wanted: Vec<Wanted>, deadline: Instant) -> Vec<(Wanted, Provided)> {
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / 2;
+        join_all(wanted.into_iter().map(|wanted| async {
+            let provided = self.provided(&wanted, until).await;
+            (wanted, provided)
+        }))
+        .await
+    }
+
+    async fn provided(&self, wanted: &Wanted, until: Instant) -> Provided {
+        let mut provided = Provided::default();
+        if let Some(plugins) = &self.plugins {
+            plugins.ask(&wanted.name, until, &mut provided).await;
+        }
+        match &self.helpers {
+            Some((StandsFor::TheNodes, helpers)) => match helpers.ask(&wanted.registry, until).await {
+                Ok(found) => provided.docker_config = found,
+                Err(why) => {
+                    provided.unanswered.get_or_insert(why);
+                }
+            },
+            Some((StandsFor::TheUnseen, helpers)) if wanted.stand_in == StandIn::Wanted => {
+                match helpers.ask(&wanted.registry, until).await {
+                    Ok(found) => provided.stand_in = found,
+                    Err(why) => provided.stand_in_failed = Some(why),
+                }
+            }
+            Some((StandsFor::TheUnseen, _)) | None => {}
+        }
+        provided
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! The kubelet's exec plugins (pull-semantics 4.5): whom to ask, once, and how long an answer holds.
+
+use super::SetupError;
+use super::flights::{Flights, Landed};
+use super::run::{self, LIMIT};
+use crate::credentials::helper::Exit;
+use crate::credentials::node::{Entries, Provided};
+use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
+use crate::image::escape;
+use crate::telemetry::Metrics;
+use futures_util::future::join_all;
+use moka::Expiry;
+use moka::future::Cache;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// How many processes of one plugin may run at the same time. Image names come from users, processes must not.
+const AT_ONCE: usize = 4;
+
+/// How long a failure is remembered. The kubelet asks anew for every pull; reviews come faster than pulls.
+const FAILED: Duration = Duration::from_secs(10);
+
+/// Answers remembered, by rough size in bytes.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// How often a failing plugin is complained of.
+const COMPLAINT: Duration = Duration::from_mins(1);
+
+/// An answer, or why there is none, as a clause about `it`.
+type Reply = Result<Entries, String>;
+
+/// All plugins.
+#[derive(Debug)]
+pub(super) struct Plugins {
+    inner: Arc<Inner>,
+    flights: Flights<(usize, String), Reply>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    plugins: Vec<Plugin>,
+    /// By place in `plugins`.
+    kept: Cache<(usize, CacheKey), Kept>,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Clone)]
+struct Kept {
+    reply: Reply,
+    lifetime: Duration,
+}
+
+#[derive(Debug)]
+struct Plugin {
+    provider: Provider,
+    program: PathBuf,
+    places: Semaphore,
+    complained: Mutex<Option<Instant>>,
+}
+
+struct ByLifetime;
+
+impl Expiry<(usize, CacheKey), Kept> for ByLifetime {
+    fn expire_after_create(&self, _: &(usize, CacheKey), kept: &Kept, _: std::time::Instant) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &(usize, CacheKey),
+        kept: &Kept,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(kept.lifetime)
+    }
+}
+
+impl Plugins {
+    pub(super) fn new(providers: Vec<Provider>, folder: &Path, metrics: Metrics) -> Result<Self, SetupError> {
+        let plugins = providers
+            .into_iter()
+            .map(|provider| Plugin::new(provider, folder))
+            .collect::<Result<_, _>>()?;
+        let kept = Cache::builder()
+            .max_capacity(MAX_BYTES)
+            .weigher(|_, kept: &Kept| {
+                let size: usize = match &kept.reply {
+                    Ok(entries) => entries
+                        .iter()
+                        .map(|(key, credential)| {
+                            key.len() + credential.username.expose().len() + credential.password.expose().len()
+                        })
+                        .sum(),
+                    Err(why) => why.len(),
+                };
+                u32::try_from(300 + size).unwrap_or(u32::MAX)
+            })
+            .expire_after(ByLifetime)
+            .build();
+        Ok(Self {
+            inner: Arc::new(Inner { plugins, kept, metrics }),
+            flights: Flights::new(Landed::Forgotten),
+        })
+    }
+
+    /// Asks every plugin that serves the repository, and adds what they say.
+    pub(super) async fn ask(&self, name: &str, until: Instant, provided: &mut Provided) {
+        let serving = self
+            .inner
+            .plugins
+            .iter()
+            .enumerate()
+            .filter(|(_, plugin)| plugin.provider.serves(name));
+        let asked = serving.map(|(at, plugin)| async move {
+            let reply = match plugin.provider.identity {
+                Identity::Node => self.reply(at, name, until).await,
+                Identity::ServiceAccount => {
+                    Err("it wants a token of the pod's service account, which only the kubelet has".to_owned())
+                }
+            };
+            (escape(&plugin.provider.name), reply)
+        });
+        for (plugin, reply) in join_all(asked).await {
+            match reply {
+                Ok(entries) => provided.plugins.push((plugin, entries)),
+                Err(why) => {
+                    provided
+                        .unanswered
+                        .get_or_insert_with(|| format!("credential provider \"{plugin}\" could not be asked: {why}"));
+                }
+            }
+        }
+    }
+
+    async fn reply(&self, at: usize, name: &str, until: Instant) -> Reply {
+        if let Some(reply) = self.inner.kept(at, name).await {
+            self.inner.metrics.cache("providers", "hit");
+            return reply;
+        }
+        // The kubelet's single flight: by image, since how far an answer reaches is known only when it is there.
+        let flight = self.flights.join(&(at, name.to_owned()), || {
+            self.inner.metrics.cache("providers", "miss");
+            let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
+            async move { inner.load(at, &name).await }
+        });
+        match timeout_at(until, flight).await {
+            Ok(Some(reply)) => reply,
+            Ok(None) => Err(run::Fault::Broken.clause().to_owned()),
+            Err(_) => Err(run::Fault::TooLong.clause().to_owned()),
+        }
+    }
+}
+
+impl Inner {
+    /// What is kept for an image, in the kubelet's order: for itself, for its registry, for all.
+    async fn kept(&self, at: usize, name: &str) -> Option<Reply> {
+        for key in CacheKey::all(name) {
+            if let Some(kept) = self.kept.get(&(at, key)).await {
+                return Some(kept.reply);
+            }
+        }
+        None
+    }
+
+    async fn load(&self, at: usize, name: &str) -> Reply {
+        let Some(plugin) = self.plugins.get(at) else {
+            return Err(run::Fault::Missing.clause().to_owned());
+        };
+        let Ok(Ok(_place)) = timeout(LIMIT, plugin.places.acquire()).await else {
+            return Err(run::Fault::TooLong.clause().to_owned());
+        };
+        // The answer for another image of the registry may have come in the meantime.
+        if let Some(reply) = self.kept(at, name).await {
+            return reply;
+        }
+        match plugin.run(name).await {
+            Ok(response) => {
+                let lifetime = response.lifetime.unwrap_or(plugin.provider.default_cache);
+                let reply = Ok(Arc::new(response.entries));
+                self.keep(at, CacheKey::of(response.scope, name), &reply, lifetime).await;
+                reply
+            }
+            Err(why) => {
+                plugin.complain(&why);
+                let reply = Err(why);
+                self.keep(at, CacheKey::Image(name.to_owned()), &reply, FAILED).await;
+                reply
+            }
+        }
+    }
+
+    async fn keep(&self, at: usize, key: CacheKey, reply: &Reply, lifetime: Duration) {
+        if lifetime.is_zero() {
+            return;
+        }
+        let reply = reply.clone();
+        self.kept.insert((at, key), Kept { reply, lifetime }).await;
+    }
+}
+
+impl Plugin {
+    fn new(provider: Provider, folder: &Path) -> Result<Self, SetupError> {
+        let program = folder.join(&provider.name);
+        let wrong = |why: &str| SetupError(format!("the credential provider {} {why}", program.display()));
+        match provider.identity {
+            // It is never run, so it need not be here.
+            Identity::ServiceAccount => tracing::warn!(
+                provider = provider.name,
+                "this credential provider wants tokens of service accounts, which only the kubelet has: authentication failures at its registries are Unknown"
+            ),
+            Identity::Node => {
+                let about = std::fs::metadata(&program).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+                if !about.is_file() || about.permissions().mode() & 0o111 == 0 {
+                    return Err(wrong("is no executable file"));
+                }
+            }
+        }
+        Ok(Self {
+            provider,
+            program,
+            places: Semaphore::new(AT_ONCE),
+            complained: Mutex::new(None),
+        })
+    }
+
+    async fn run(&self, name: &str) -> Result<Response, String> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.provider.args)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
+            .envs(self.provider.env.iter().map(|(name, value)| (name, value.expose())));
+        let ended = run::run(command, self.provider.request(name), LIMIT)
+            .await
+            .map_err(|fault| fault.clause().to_owned())?;
+        match ended.exit {
+            Exit::Badly => Err(ended.status),
+            Exit::Well => parse_response(&ended.printed, self.provider.api_version).map_err(|fault| fault.clause().to_owned()),
+        }
+    }
+
+    /// In the log, once a minute; without the image, which is the business of whoever asked.
+    fn complain(&self, why: &str) {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {
+            *complained = Some(Instant::now());
+            tracing::warn!(
+                provider = self.provider.name,
+                why,
+                "a credential provider gave no answer; run it by hand to see what it says"
+            );
+        }
+    }
+}
+
+/// What a plugin inherits: what programs need to run at all, and what the clouds put into a pod to tell it who it is. The kubelet hands
+/// on everything it has; our own environment is none of a plugin's business.
+fn is_inherited(name: &OsStr) -> bool {
+    const NAMES: [&str; 8] = [
+        "PATH",
+        "HOME",
+        "TMPDIR",
+        "LANG",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBERNETES_SERVICE_PORT",
+    ];
+    const FAMILIES: [&str; 4] = ["AWS_", "AZURE_", "GOOGLE_", "GCE_"];
+    name.to_str()
+        .is_some_and(|name| NAMES.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family)))
+}

@@ -1,0 +1,91 @@
+//! One program, from start to end.
+
+use crate::credentials::helper::Exit;
+use futures_util::future::join;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+/// The longest that a program may run. (The kubelet gives a plugin one minute; no review waits that long.)
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+
+/// The most that a program may print, in bytes. Tokens of the clouds are a few thousand.
+const MAX_OUTPUT: u64 = 256 << 10;
+
+/// Why a program gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// There is no such program.
+    Missing,
+    /// The system did not start it, or reading from it failed.
+    Broken,
+    /// It printed too much.
+    TooMuch,
+    /// It ran too long.
+    TooLong,
+}
+
+impl Fault {
+    /// A clause about `it`.
+    pub(super) fn clause(self) -> &'static str {
+        match self {
+            Self::Missing => "it is not installed",
+            Self::Broken => "it could not be run",
+            Self::TooMuch => "it printed more than 256 KiB",
+            Self::TooLong => "it did not answer in time",
+        }
+    }
+}
+
+/// How a program ended, and what it printed.
+#[derive(Clone)]
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    /// A clause about `it`: `it ended with exit status 1`.
+    pub(super) status: String,
+    pub(super) printed: Vec<u8>,
+}
+
+/// Runs a program with `input` on its standard input. It is killed when its time is up, or it prints too much.
+pub(super) async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -> Result<Ended, Fault> {
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // May hold secrets: nobody reads it.
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Fault::Missing,
+        _ => Fault::Broken,
+    })?;
+    let stdin = child.stdin.take();
+    let stdout = child.stdout.take();
+    let write = async move {
+        if let Some(mut stdin) = stdin {
+            // A program may answer without reading.
+            let _ = stdin.write_all(&input).await;
+        }
+    };
+    let read = async move {
+        let mut printed = Vec::new();
+        if let Some(stdout) = stdout {
+            stdout.take(MAX_OUTPUT + 1).read_to_end(&mut printed).await?;
+        }
+        Ok::<_, std::io::Error>(printed)
+    };
+    let all = async {
+        let ((), printed) = join(write, read).await;
+        let printed = printed.map_err(|_| Fault::Broken)?;
+        if printed.len() as u64 > MAX_OUTPUT {
+            return Err(Fault::TooMuch);
+        }
+        let status = child.wait().await.map_err(|_| Fault::Broken)?;
+        Ok(Ended {
+            exit: if status.success() { Exit::Well } else { Exit::Badly },
+            status: format!("it ended with {status}"),
+            printed,
+        })
+    };
+    tokio::time::timeout(limit, all).await.unwrap_or(Err(Fault::TooLong))
+}

@@ -1,0 +1,209 @@
+//! What a kubelet would show for a failed pull, in containerd's own words (pull-semantics 6.2). People search for these texts.
+
+use super::evidence::{AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Rejection, TimeoutStage, TlsFault};
+use super::finding::Kubelet;
+use super::words::resting_on;
+use crate::image::{Reference, Target, escape};
+
+/// The reference as containerd prints it (`ParseDockerRef`: a tag beside a digest is dropped).
+pub(super) fn containerd_reference(reference: &Reference) -> String {
+    match reference.target() {
+        Target::Tag(tag) => format!("{}:{tag}", reference.name()),
+        Target::Digest(digest) => format!("{}@{digest}", reference.name()),
+    }
+}
+
+/// `failed to pull and unpack image "REF": `, with which most of containerd's texts begin.
+fn prefix(reference: &Reference) -> String {
+    format!("failed to pull and unpack image \"{}\": ", containerd_reference(reference))
+}
+
+/// What the kubelet would show for a failed pull, in the words of containerd 1.7 (pull-semantics 6.2).
+pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubelet> {
+    let name = containerd_reference(reference);
+    let pull = prefix(reference);
+    let resolve = format!("{pull}failed to resolve reference \"{name}\": ");
+    let (method, url) = failure
+        .request
+        .as_ref()
+        .map_or(("HEAD", format!("https://{}/v2/", failure.host)), |request| {
+            (request.method, escape_long(&request.url))
+        });
+    // What HEAD found is fetched by its digest, and fails in other words.
+    let fetching = method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
+    let stage = if fetching {
+        format!("{pull}failed to copy: httpReadSeeker: failed open: ")
+    } else {
+        resolve.clone()
+    };
+    let answered = |status: u16| {
+        format!(
+            "{stage}unexpected status from {method} request to {url}: {status} {}",
+            reason_phrase(status)
+        )
+    };
+    // A token is asked for by POST with a credential only.
+    let whose = if method == "POST" { "oauth" } else { "anonymous" };
+    let denied = "pull access denied, repository does not exist or may require authorization: ";
+    let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
+    let transport = |why: &str| format!("{resolve}failed to do request: {} \"{url}\": {why}", title(method));
+    let token = |status: u16, with: &str| {
+        format!(
+            "{resolve}failed to authorize: failed to fetch {with} token: unexpected status from {method} request to {url}: {status} {}",
+            reason_phrase(status)
+        )
+    };
+    let status = failure.status.unwrap_or(0);
+    let message = match &failure.evidence {
+        Evidence::SomeRuntimes(fails) => return predict(&resting_on(failure, fails), reference),
+        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
+            not_found(format!("{resolve}{name}: not found"))
+        }
+        Evidence::AuthenticationRequired { at: AuthStage::Basic } if fetching => {
+            format!("{stage}authorization failed: no basic auth credentials")
+        }
+        Evidence::AuthenticationRequired { at: AuthStage::Basic } => {
+            format!("{resolve}{denied}authorization failed: no basic auth credentials")
+        }
+        Evidence::AuthenticationRequired {
+            at: AuthStage::TokenServer,
+        } => token(or_status(status, 401), "anonymous"),
+        Evidence::CredentialRefused {
+            at: AuthStage::TokenServer,
+        } => token(or_status(status, 401), "oauth"),
+        Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
+            answered(or_status(status, 401))
+        }
+        Evidence::InsufficientScope { .. } => {
+            format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
+        }
+        Evidence::Forbidden { .. } => answered(or_status(status, 403)),
+        Evidence::Rejected(rejection) => match rejection {
+            Rejection::Status => answered(or_status(status, 400)),
+            Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain => answered(or_status(status, 401)),
+            Rejection::TokenStatus => token(or_status(status, 400), whose),
+            Rejection::NoToken => format!(
+                "{resolve}failed to authorize: failed to fetch {whose} token: authorization server did not include a token in the response"
+            ),
+            Rejection::RedirectLoop => transport("stopped after 10 redirects"),
+            Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
+            Rejection::NoHost => not_found(format!("{resolve}no resolve hosts: not found")),
+        },
+        Evidence::RateLimited if !url.contains("/v2/") => token(or_status(status, 429), whose),
+        Evidence::RateLimited => answered(or_status(status, 429)),
+        Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
+        Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
+        Evidence::NameNotResolved => transport(&format!("dial tcp: lookup {}: no such host", without_port(&failure.host))),
+        Evidence::ConnectionFailed(ConnectionFault::Refused) => {
+            transport(&format!("dial tcp {}: connect: connection refused", failure.host))
+        }
+        Evidence::ConnectionFailed(ConnectionFault::Interrupted) => transport("EOF"),
+        Evidence::ConnectionFailed(ConnectionFault::Unreachable) => {
+            transport(&format!("dial tcp {}: connect: no route to host", failure.host))
+        }
+        Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {}: i/o timeout", failure.host)),
+        Evidence::Tls(fault) => transport(match fault {
+            TlsFault::UnknownIssuer => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            TlsFault::Expired => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
+            TlsFault::WrongName => "tls: failed to verify certificate: x509: certificate is not valid for this name",
+            TlsFault::PlainHttp => "http: server gave HTTP response to HTTPS client",
+            TlsFault::Other => "tls: handshake failure",
+        }),
+        Evidence::ContentInvalid(fault) => match fault {
+            ContentFault::MediaType(media_type) => not_found(format!(
+                "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
+                escape(media_type)
+            )),
+            ContentFault::NotJson | ContentFault::BodyMismatch | ContentFault::Structure(_) => {
+                format!("{pull}failed to read the manifest: invalid content")
+            }
+            ContentFault::Empty => format!(
+                "rpc error: code = InvalidArgument desc = {pull}unable to fetch descriptor which reports content size of zero: invalid argument"
+            ),
+            ContentFault::DigestMalformed(value) => {
+                format!("{resolve}\"{}\" in header not a valid digest", escape(value))
+            }
+            ContentFault::DigestWrong => not_found(format!(
+                "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+            )),
+            ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::LayerCount { layers, diff_ids } => {
+                format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
+            }
+            ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
+        },
+        Evidence::ContentMissing { digest, media_type, .. } => not_found(format!(
+            "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
+            escape(digest),
+            escape(media_type)
+        )),
+        Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
+        // What a node would see is not known in these cases.
+        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) | Evidence::Refused(_) | Evidence::Internal => {
+            return None;
+        }
+    };
+    Some(Kubelet {
+        reason: "ErrImagePull".to_owned(),
+        message,
+    })
+}
+
+fn or_status(status: u16, otherwise: u16) -> u16 {
+    if status == 0 { otherwise } else { status }
+}
+
+fn title(method: &str) -> &str {
+    match method {
+        "HEAD" => "Head",
+        "GET" => "Get",
+        "POST" => "Post",
+        other => other,
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+/// URLs are longer than what [`escape`] keeps; they hold nothing but what the reference and the registry gave.
+fn escape_long(url: &str) -> String {
+    url.chars().filter(|c| !c.is_control()).take(600).collect()
+}
+
+/// The phrases Go prints behind a status.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        410 => "Gone",
+        412 => "Precondition Failed",
+        415 => "Unsupported Media Type",
+        418 => "I'm a teapot",
+        422 => "Unprocessable Entity",
+        429 => "Too Many Requests",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+/// The end of a kubelet message, past the parts that only repeat the name; what a person looks for.
+pub(super) fn tail(message: &str) -> &str {
+    message
+        .rfind("\": ")
+        .map_or(message, |at| message.get(at + 3..).unwrap_or(message))
+}

@@ -1,0 +1,436 @@
+//! The scripted registry: it serves what a case holds, lets in whom the case lets in, and answers wrongly where the case says so.
+//!
+//! Each case has a registry of its own, on a port of its own, once for each run: what one client did must not change what the next
+//! one sees. Hosts with names (`docker.io`, `reg.example.com`) lead to one more, which knows the cases by their repositories.
+
+use crate::cases::{Auth, Case, Method, Rule, fill};
+use crate::content::{Shelf, Stored};
+use crate::faulty::{Faulty, Manner, Reply, Seen};
+use base64::Engine as _;
+use pullgate::image::Reference;
+use pullgate::registry::{self, Reach, Registry};
+use pullgate::telemetry::Metrics;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// Names that lead to a registry on this machine, with whatever is in front of them.
+pub(crate) const NAMED: &[&str] = &[
+    "docker.io",
+    "registry-1.docker.io",
+    "quay.io",
+    "reg.example.com",
+    "a.b.example.com",
+    "Reg.example.com",
+    "reg7.example.com",
+    "other.example.com",
+    "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+];
+
+/// An address where nothing listens.
+pub(crate) const CLOSED: &str = "127.0.0.1:1";
+
+/// All registries of one run.
+pub(crate) struct Registries {
+    /// By case.
+    own: BTreeMap<String, Faulty>,
+    /// By case, of those that have one.
+    _mirrors: BTreeMap<String, Faulty>,
+    named: Faulty,
+    /// By case.
+    worlds: BTreeMap<String, Arc<World>>,
+    mirror_worlds: BTreeMap<String, Arc<World>>,
+    /// `hosts.toml` by folder, and our own door to all of them.
+    tree: tempfile::TempDir,
+    door: OnceLock<Registry>,
+}
+
+/// One case's registry.
+pub(crate) struct World {
+    case: Case,
+    shelf: Shelf,
+    repository: Option<String>,
+    /// Whether it has lost everything.
+    gone: AtomicBool,
+    /// How often each rule has answered.
+    used: Vec<AtomicUsize>,
+    /// What `{…}` stands for.
+    pub(crate) values: BTreeMap<String, String>,
+}
+
+impl Registries {
+    /// Starts them.
+    pub(crate) async fn start(cases: &[Case]) -> Self {
+        // Content that names its registry needs the port before there is a server: the server looks its case up when it is asked.
+        let worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
+        let mirror_worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
+        let by_case = |name: &str, worlds: &Arc<OnceLock<BTreeMap<String, Arc<World>>>>| {
+            let (name, worlds) = (name.to_owned(), Arc::clone(worlds));
+            move |seen: &Seen| match worlds.get().and_then(|worlds| worlds.get(&name)) {
+                Some(world) => world.answer(seen),
+                None => Reply::new(503),
+            }
+        };
+        let mut own = BTreeMap::new();
+        let mut mirrors = BTreeMap::new();
+        for case in cases {
+            own.insert(case.name.clone(), Faulty::start(by_case(&case.name, &worlds)).await);
+            if case.mirror.is_some() {
+                mirrors.insert(case.name.clone(), Faulty::start(by_case(&case.name, &mirror_worlds)).await);
+            }
+        }
+        let all = Arc::clone(&worlds);
+        let named = Faulty::start(move |seen| {
+            let found = all.get().and_then(|worlds| by_repository(worlds, &seen.path));
+            found.map_or_else(|| Reply::new(404), |world| world.answer(seen))
+        })
+        .await;
+        let mut built = BTreeMap::new();
+        let mut built_mirrors = BTreeMap::new();
+        for case in cases {
+            let mut values = BTreeMap::from([
+                ("case".to_owned(), case.name.clone()),
+                ("registry".to_owned(), own[&case.name].host()),
+                ("closed".to_owned(), CLOSED.to_owned()),
+                ("named-port".to_owned(), named.port().to_string()),
+                ("port".to_owned(), own[&case.name].port().to_string()),
+            ]);
+            if let Some(mirror) = mirrors.get(&case.name) {
+                values.insert("mirror".to_owned(), mirror.host());
+            }
+            if let Some(mirror) = &case.mirror {
+                let case = Case {
+                    content: mirror.content.clone().or_else(|| case.content.clone()),
+                    registry: mirror.registry.clone(),
+                    ..case.clone()
+                };
+                built_mirrors.insert(case.name.clone(), Arc::new(World::new(&case, values.clone())));
+            }
+            built.insert(case.name.clone(), Arc::new(World::new(case, values)));
+        }
+        let _ = worlds.set(built.clone());
+        let _ = mirror_worlds.set(built_mirrors.clone());
+        let registries = Self {
+            own,
+            _mirrors: mirrors,
+            named,
+            worlds: built,
+            mirror_worlds: built_mirrors,
+            tree: tempfile::tempdir().unwrap(),
+            door: OnceLock::new(),
+        };
+        registries.write_hosts(registries.tree.path(), cases);
+        registries
+    }
+
+    /// Our own way to them, by the same settings that the nodes have.
+    pub(crate) fn door(&self) -> Registry {
+        let made = self.door.get_or_init(|| {
+            let settings = registry::Settings {
+                reach: Reach::Everything,
+                look_up_limit: Duration::from_secs(20),
+                hosts_dirs: vec![self.tree.path().to_owned()],
+                ..registry::Settings::default()
+            };
+            Registry::new(settings, Metrics::new()).unwrap()
+        });
+        made.clone()
+    }
+
+    /// The registries that are to lose everything lose it.
+    pub(crate) fn lose(&self) {
+        for world in self.worlds.values().chain(self.mirror_worlds.values()) {
+            world.gone.store(world.case.registry.gone, Ordering::Relaxed);
+        }
+    }
+
+    /// One case's.
+    pub(crate) fn world(&self, case: &Case) -> &World {
+        &self.worlds[&case.name]
+    }
+
+    /// What was asked of one case's registry.
+    pub(crate) fn asked(&self, case: &Case) -> Vec<String> {
+        self.own[&case.name].lines()
+    }
+
+    /// Writes `hosts.toml` for every host with a name, so that nothing leaves this machine, and those of the cases.
+    pub(crate) fn write_hosts(&self, tree: &Path, cases: &[Case]) {
+        // containerd 1.6 takes a file without a host in it for a broken one, and would ask the real registry.
+        let at = format!("http://{}", self.named.host());
+        let named = format!("server = \"{at}\"\n[host.\"{at}\"]\n");
+        let mut files = BTreeMap::new();
+        for name in NAMED {
+            files.insert((*name).to_owned(), named.clone());
+            for port in [self.named.port(), 443] {
+                files.insert(format!("{name}_{port}_"), named.clone());
+            }
+        }
+        for case in cases {
+            let values = &self.world(case).values;
+            for (host, text) in &case.hosts {
+                let (host, text) = (fill(host, values), fill(text, values));
+                let folder = match host.rsplit_once(':') {
+                    Some((name, port)) => format!("{name}_{port}_"),
+                    None => host,
+                };
+                files.insert(folder, text);
+            }
+        }
+        for (folder, text) in files {
+            std::fs::create_dir_all(tree.join(&folder)).unwrap();
+            std::fs::write(tree.join(&folder).join("hosts.toml"), text).unwrap();
+        }
+    }
+}
+
+/// The case whose name is a component of the repository.
+fn by_repository<'a>(worlds: &'a BTreeMap<String, Arc<World>>, path: &str) -> Option<&'a Arc<World>> {
+    let path = path.split('?').next().unwrap_or_default();
+    if let Some(case) = path.strip_prefix("/token/") {
+        return worlds.get(case);
+    }
+    path.split('/').find_map(|part| worlds.get(part))
+}
+
+/// Whether `METHOD path` fits a pattern in which `*` stands for anything.
+fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+        last = Some(part);
+    }
+    rest.is_empty() || last == Some("") || last.is_some_and(|part| rest.ends_with(part))
+}
+
+/// Who somebody is to the registry.
+enum Caller {
+    /// Nobody.
+    Nobody,
+    /// May read.
+    Reader,
+    /// Came with a token that is not enough.
+    Powerless,
+}
+
+impl World {
+    fn new(case: &Case, mut values: BTreeMap<String, String>) -> Self {
+        let usual = BTreeMap::from([("v1".to_owned(), crate::cases::Content::default())]);
+        let shelf = Shelf::build(case.content.as_ref().unwrap_or(&usual), &case.name, &values);
+        values.extend(shelf.names.clone());
+        let image = fill(&case.image, &values);
+        let repository = case
+            .registry
+            .repository
+            .as_ref()
+            .map(|name| fill(name, &values))
+            .or_else(|| Some(Reference::parse(&image).ok()?.repository().to_owned()));
+        Self {
+            gone: AtomicBool::new(false),
+            used: case.registry.rules.iter().map(|_| AtomicUsize::new(0)).collect(),
+            case: case.clone(),
+            shelf,
+            repository,
+            values,
+        }
+    }
+
+    /// The image, as the pod names it.
+    pub(crate) fn image(&self) -> String {
+        fill(&self.case.image, &self.values)
+    }
+
+    fn answer(&self, seen: &Seen) -> Reply {
+        let path = seen.path.split('?').next().unwrap_or_default();
+        let host = seen.header("host").unwrap_or_default();
+        let mut values = self.values.clone();
+        values.insert("realm".to_owned(), format!("http://{host}/token/{}", self.case.name));
+        values.insert("here".to_owned(), format!("http://{host}"));
+        let in_repository = path
+            .strip_prefix("/v2/")
+            .and_then(|rest| ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|kind| rest.find(kind)))
+            .map(|at| path["/v2/".len()..].split_at(at));
+        let Some((repository, rest)) = in_repository.map(|(repository, rest)| (repository, &rest[1..])) else {
+            if let Some(reply) = self.by_rule(&format!("{} {path}", seen.method), None, &values) {
+                return reply;
+            }
+            return if path.starts_with("/token") {
+                self.token(seen)
+            } else {
+                Reply::new(404)
+            };
+        };
+        let line = format!("{} {rest}", seen.method);
+        if let Some(auth) = &self.case.registry.auth
+            && auth.only.as_ref().is_none_or(|only| fits(only, &line))
+        {
+            let challenge = match (caller(auth, seen), auth.by) {
+                (Caller::Reader, _) => None,
+                (Caller::Nobody | Caller::Powerless, Method::Basic) => Some(
+                    auth.challenge
+                        .clone()
+                        .unwrap_or_else(|| vec!["Basic realm=\"test\"".to_owned()]),
+                ),
+                (who, Method::Token) => {
+                    let bearer = format!("Bearer realm=\"{{realm}}\",service=\"test\",scope=\"repository:{repository}:pull\"");
+                    Some(match who {
+                        Caller::Powerless => auth
+                            .again
+                            .clone()
+                            .unwrap_or_else(|| vec![format!("{bearer},error=\"insufficient_scope\"")]),
+                        Caller::Nobody | Caller::Reader => auth.challenge.clone().unwrap_or_else(|| vec![bearer]),
+                    })
+                }
+            };
+            if let Some(challenge) = challenge {
+                return challenge.iter().fold(error(401, "UNAUTHORIZED"), |reply, value| {
+                    reply.header("WWW-Authenticate", &fill(value, &values))
+                });
+            }
+        }
+        let usual = self.content(repository, rest);
+        self.by_rule(&line, Some(usual.clone()), &values).unwrap_or(usual)
+    }
+
+    /// What the registry holds.
+    fn content(&self, repository: &str, rest: &str) -> Reply {
+        if self.repository.as_ref().is_some_and(|own| own != repository) {
+            return error(404, "NAME_UNKNOWN");
+        }
+        if rest.starts_with("tags/") {
+            let list = json!({"name": repository, "tags": self.shelf.tags}).to_string();
+            return Reply::new(200).json(&list);
+        }
+        let gone = self.gone.load(Ordering::Relaxed);
+        let found = match rest.split_once('/') {
+            _ if gone => Err("MANIFEST_UNKNOWN"),
+            Some(("manifests", name)) => self.shelf.manifests.get(name).ok_or("MANIFEST_UNKNOWN"),
+            Some((_, name)) => self.shelf.blobs.get(name).ok_or("BLOB_UNKNOWN"),
+            None => Err("UNSUPPORTED"),
+        };
+        match found {
+            Ok(stored) => serve(stored),
+            Err(code) => error(404, code),
+        }
+    }
+
+    fn by_rule(&self, line: &str, usual: Option<Reply>, values: &BTreeMap<String, String>) -> Option<Reply> {
+        let (_, rule) = self
+            .case
+            .registry
+            .rules
+            .iter()
+            .enumerate()
+            .find(|(at, rule)| fits(&fill(&rule.when, values), line) && self.counts(*at, rule))?;
+        if rule.hang_up {
+            return Some(Reply::new(200).manner(Manner::Hangup));
+        }
+        let usual = match &rule.content_of {
+            Some(tag) => Some(serve(&self.shelf.manifests[tag])),
+            None => usual,
+        };
+        let mut reply = match rule.status {
+            Some(status) if !(200..300).contains(&status) => Reply::new(status),
+            Some(status) => Reply {
+                status,
+                ..usual.unwrap_or_else(|| Reply::new(status))
+            },
+            None => usual.unwrap_or_else(|| Reply::new(200)),
+        };
+        if let Some(body) = &rule.body {
+            reply.body = fill(body, values).into_bytes();
+        }
+        for (name, value) in &rule.headers {
+            reply.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+            if value != "none" {
+                reply = reply.header(name, &fill(value, values));
+            }
+        }
+        reply.unmeasured = rule.unmeasured;
+        Some(reply)
+    }
+
+    fn counts(&self, at: usize, rule: &Rule) -> bool {
+        let before = self.used[at].fetch_add(1, Ordering::Relaxed);
+        rule.times.is_none_or(|times| before < times)
+    }
+
+    fn token(&self, seen: &Seen) -> Reply {
+        let Some(auth) = &self.case.registry.auth else {
+            return Reply::new(404);
+        };
+        let by_post = seen.method == "POST";
+        if let (true, Some(status)) = (by_post, auth.token.post) {
+            return error(status, "UNSUPPORTED");
+        }
+        let login = if by_post { from_form(&seen.body) } else { basic(seen) };
+        let token = match login {
+            None => match &auth.token.anonymous {
+                Some(Value::Number(status)) => {
+                    return error(u16::try_from(status.as_u64().unwrap_or(500)).unwrap_or(500), "DENIED");
+                }
+                Some(Value::String(what)) => what.as_str(),
+                _ => "useless",
+            },
+            Some((user, password)) if auth.users.get(&user) == Some(&password) => auth.token.users.as_deref().unwrap_or("reads"),
+            Some(_) => return error(auth.token.wrong.unwrap_or(401), "UNAUTHORIZED"),
+        };
+        let field = auth
+            .token
+            .field
+            .as_deref()
+            .unwrap_or(if by_post { "access_token" } else { "token" });
+        Reply::new(200).json(&json!({field: token, "expires_in": 300}).to_string())
+    }
+}
+
+fn serve(stored: &Stored) -> Reply {
+    Reply::new(200)
+        .header("Content-Type", &stored.media_type)
+        .header("Docker-Content-Digest", &stored.digest)
+        .body(stored.bytes.clone())
+}
+
+fn error(status: u16, code: &str) -> Reply {
+    let body = json!({"errors": [{"code": code, "message": "as the case says"}]}).to_string();
+    Reply::new(status).json(&body)
+}
+
+fn caller(auth: &Auth, seen: &Seen) -> Caller {
+    if let Some((user, password)) = basic(seen) {
+        return if auth.by == Method::Basic && auth.users.get(&user) == Some(&password) {
+            Caller::Reader
+        } else {
+            Caller::Nobody
+        };
+    }
+    match seen.header("authorization").and_then(|value| value.strip_prefix("Bearer ")) {
+        Some("reads") => Caller::Reader,
+        Some(_) => Caller::Powerless,
+        None => Caller::Nobody,
+    }
+}
+
+fn basic(seen: &Seen) -> Option<(String, String)> {
+    let encoded = seen.header("authorization")?.strip_prefix("Basic ")?;
+    let text = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
+    let (user, password) = String::from_utf8(text).ok()?.split_once(':').map(own)?;
+    Some((user, password))
+}
+
+fn own((a, b): (&str, &str)) -> (String, String) {
+    (a.to_owned(), b.to_owned())
+}
+
+fn from_form(body: &str) -> Option<(String, String)> {
+    let form: BTreeMap<String, String> = url::form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+    Some((form.get("username")?.clone(), form.get("password")?.clone()))
+}
