@@ -20,7 +20,7 @@ use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
+use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
 use credentials::Purse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -155,8 +155,11 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
     let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
+        // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
+        let candidates = template.needs.scheduling.candidates(&facts.nodes);
         let scene = Scene {
-            audience: Arc::new(audience::audience(&template.needs.scheduling, facts, settings)),
+            audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
+            nodes: audience::closest(candidates),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -226,6 +229,8 @@ struct Scene<'a> {
     settings: &'a Settings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
+    /// The nodes that it will land on, as far as is known.
+    nodes: Vec<&'a Node>,
     purse: Purse,
     owner: Owner,
 }
@@ -290,7 +295,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.template.needs.scheduling, self.facts);
+            let finding = settled::never_pulled(shown, reference, &self.nodes);
             return Next::Settled(vec![finding]);
         }
         let name = reference.name();
@@ -301,9 +306,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => {
-                audience::presence(reference, &self.template.needs.scheduling, self.facts, self.purse.holds_any())
-            }
+            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
         };
         let poison = self
             .purse

@@ -7,9 +7,8 @@ use crate::image::{Reference, ReferenceError, escape, mask_userinfo};
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, soften};
 use crate::verdict::{Cause, Outlook};
-use crate::workload::candidates::Scheduling;
 use crate::workload::pod::PodKind;
-use crate::workload::{ImageUse, Role};
+use crate::workload::{ImageUse, Node, Role};
 
 fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
     let (outlook, notes) = soften(outlook, None, context);
@@ -72,14 +71,9 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
 }
 
 /// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not.
-pub(super) fn never_pulled(image: &str, reference: &Reference, scheduling: &Scheduling, facts: &Facts) -> Finding {
-    let candidates = scheduling.candidates(&facts.nodes);
-    let nodes = if candidates.tolerated.is_empty() {
-        candidates.tainted
-    } else {
-        candidates.tolerated
-    };
-    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.holds(reference));
+pub(super) fn never_pulled(image: &str, reference: &Reference, nodes: &[&Node]) -> Finding {
+    let name = Node::lists_as(reference);
+    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.lists(&name));
     let (outlook, message) = if surely_absent {
         (
             Outlook::MayFail,

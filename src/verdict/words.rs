@@ -92,7 +92,7 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TimedOut(stage) => match stage {
             TimeoutStage::Connect => format!("{host} does not accept a connection in time"),
             TimeoutStage::Response => format!("{host} does not answer in time"),
-            TimeoutStage::Deadline => format!("no answer from {host} before the deadline of this review"),
+            TimeoutStage::Deadline => format!("no answer from {host} before the deadline of this review{said}"),
         },
         Evidence::Tls(fault) => match fault {
             TlsFault::UnknownIssuer => format!("the certificate of {host} is signed by an authority that is not trusted here"),

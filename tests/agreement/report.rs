@@ -161,7 +161,7 @@ fn by_case<'a>(cases: &'a [Case], runs: &'a [Run]) -> Vec<(&'a Case, Vec<(&'a Ru
 
 fn said(row: &Row) -> String {
     let causes = row.said.causes.join(", ");
-    if expected.is_empty() {
+    if causes.is_empty() {
         row.said.outlook.clone()
     } else {
         format!("{}: {causes}", row.said.outlook)
