@@ -217,3 +217,26 @@ async fn a_mirror_of_the_tree_goes_by_the_same_rules() {
     assert!(proxy.seen()[0].starts_with("CONNECT mirror.corp:443 "));
     assert_eq!(server.lines()[0], "HEAD /v2/team/app/manifests/1?ns=r.example");
 }
+
+#[tokio::test]
+async fn the_environment_of_a_check() {
+    for (names, reached) in [
+        (&["HTTPS_PROXY"][..], 0),
+        (&["https_proxy"], 0),
+        (&["https_proxy", "HTTPS_PROXY"], 1),
+    ] {
+        let proxies = [Gateway::start(None).await, Gateway::start(None).await];
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pullgate"));
+        command.args(["check", "--image", "192.0.43.8/team/app:1"]).env_clear();
+        for (name, proxy) in names.iter().zip(&proxies) {
+            command.env(name, proxy.url().replace("http://", "http://bob:hunter2@"));
+        }
+        let output = command.output().await.unwrap();
+        let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("does not connect"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+        for (at, proxy) in proxies.iter().enumerate() {
+            assert_eq!(!proxy.seen().is_empty(), at == reached, "{names:?} {said}");
+        }
+    }
+}
