@@ -126,8 +126,8 @@ fn default_platforms_absent_empty_and_given() {
 
 #[test]
 fn an_absolute_docker_config_stays() {
-    let settings = read("registries: {dockerConfig: /root/.docker/config.json}").unwrap();
-    assert_eq!(settings.docker_config, Some("/root/.docker/config.json".into()));
+    let settings = read("registries: {dockerConfig: /var/lib/kubelet/config.json}").unwrap();
+    assert_eq!(settings.docker_config, Some("/var/lib/kubelet/config.json".into()));
 }
 
 #[test]

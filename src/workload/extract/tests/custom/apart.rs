@@ -340,8 +340,7 @@ fn the_settings_add_kinds_and_replace_paths() {
 
 /// Objects made to cost: what is repeated for every template must not grow with their number.
 #[test]
-fn hostile_objects_take_no_time() {
-    let start = std::time::Instant::now();
+fn hostile_objects_do_not_multiply() {
     let long = "n".repeat(1 << 20);
     let secrets: Vec<Value> = (0..50_000).map(|n| json!({"name": format!("s{n}")})).collect();
     let templates = |own: &str| -> Vec<Value> {
@@ -373,5 +372,4 @@ fn hostile_objects_take_no_time() {
         assert!(needed <= 60_000, "{needed}");
         assert_eq!(extract(&object, Some(&object), "ns"), Err(Skip::Unchanged));
     }
-    assert!(start.elapsed().as_secs() < 60, "quadratic? {:?}", start.elapsed());
 }
