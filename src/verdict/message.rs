@@ -11,8 +11,10 @@ use std::fmt::Write as _;
 pub const WARNING_LIMIT: usize = 256;
 /// All warnings of an answer together, in characters.
 pub const WARNINGS_LIMIT: usize = 4000;
-/// Images that a denial explains in full; the rest are named in a line each.
+/// Images that a denial explains in full; the others are named, with their causes.
 const EXPLAINED: usize = 25;
+/// Images that a denial names, and findings that it lists as causes: no answer grows with the object without end.
+pub const LISTED: usize = 1000;
 
 /// `container api`, `init container migrate`, `image volume model`.
 pub fn user_of(image: &ImageUse) -> String {
@@ -57,7 +59,8 @@ pub fn object_of(object: &ObjectId) -> String {
     }
 }
 
-/// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix.
+/// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix. Of an object with very
+/// many the first are told, and the rest counted.
 pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     let denied: Vec<&Judged> = images.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
     let all_by_policy = denied.iter().all(|line| line.judgement.outlook == Outlook::NotAllowed);
@@ -73,7 +76,7 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
         images.len(),
         object_of(object)
     );
-    for (at, line) in denied.iter().enumerate() {
+    for (at, line) in denied.iter().enumerate().take(LISTED) {
         let _ = write!(text, "\n  {}: {}", user_of(&line.image), image_of(line));
         for finding in &line.judgement.findings {
             if at < EXPLAINED {
@@ -82,6 +85,10 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
                 let _ = write!(text, "\n    {}", finding.cause.name());
             }
         }
+    }
+    let rest = denied.len().saturating_sub(LISTED);
+    if rest > 0 {
+        let _ = write!(text, "\n  and {rest} more");
     }
     text
 }

@@ -149,7 +149,7 @@ fn secret_may_still_come(_: Outlook, failure: Option<&Failure>, context: &Contex
     (context.secret_may_come && credential_failure(failure)).then(|| {
         (
             Outlook::MayFail,
-            "the missing secret may still be created before the pods are".to_owned(),
+            "what is missing (a secret or service account) may still be created before the pods are".to_owned(),
         )
     })
 }

@@ -114,6 +114,19 @@ fn the_namespace_is_the_requests_whatever_the_object_says() {
 }
 
 #[test]
+fn an_answer_does_not_grow_with_the_object_without_end() {
+    let images: Vec<String> = (0..20_000).map(|n| format!("Bad/Name{n}")).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let reply = ask(review(&pod(&images)).to_string());
+    assert!(reply.body.len() < 1 << 20, "{} bytes", reply.body.len());
+    let response = response(&reply);
+    assert_eq!(response["status"]["details"]["causes"].as_array().unwrap().len(), 1000);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("20000 of 20000 images of Pod ns/p would fail to pull"));
+    assert!(message.ends_with("and 19000 more"));
+}
+
+#[test]
 fn control_characters_do_not_come_back() {
     let mut object = pod(&["evil\u{1b}[2J\nname:\u{7}"]);
     object["metadata"]["name"] = "p\u{1b}[31m".into();
