@@ -43,7 +43,7 @@ impl Capabilities {
 }
 
 /// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (DESIGN 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
     /// It comes from a reference.
     Stranger,
@@ -225,6 +225,11 @@ impl Endpoint {
                 .any(|own| own.port_or_known_default() == url.port_or_known_default())
     }
 
+    /// The standing of the host of `url`, asked on behalf of this one.
+    pub(super) fn standing_at(&self, url: &Url) -> Standing {
+        if self.is_at(url) { self.standing } else { Standing::Stranger }
+    }
+
     /// Whether no port is written: what cannot be reached by https is then tried by http all the same.
     pub(super) fn is_without_port(&self) -> bool {
         self.https.port().is_none() && self.http.port().is_none()
@@ -297,11 +302,16 @@ pub(super) fn class(url: &Url) -> &'static str {
     }
 }
 
-/// The key of a host's limits.
-pub(super) fn key(url: &Url) -> (String, u16) {
+/// The key of a host's limits. What keeps a stranger from a host (an untrusted certificate, an address) must not keep away those that a
+/// `hosts.toml` sends there.
+pub(super) type HostKey = (String, u16, Standing);
+
+/// The key of the host of `url`.
+pub(super) fn key(url: &Url, standing: Standing) -> HostKey {
     (
         url.host_str().unwrap_or_default().to_owned(),
         url.port_or_known_default().unwrap_or_default(),
+        standing,
     )
 }
 

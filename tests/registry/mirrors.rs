@@ -593,3 +593,25 @@ async fn a_tree_that_older_runtimes_pass_over() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(ask(&registry, &reference, None).await.unwrap_err().evidence, gone);
 }
+
+#[tokio::test]
+async fn strangers_do_not_open_the_breaker_of_a_mirror() {
+    let app = image("amd64");
+    let tls = Tls::new(&["mirror.test"], Validity::Good);
+    let server = Faulty::start_tls(&tls, move |seen| good(&app, seen)).await;
+    let mirror = format!("mirror.test:{}", server.port());
+    let dir = tree(
+        "r.example",
+        &format!("server = \"https://{mirror}\"\nskip_verify = true\n[host]\n"),
+    );
+    let (registry, _) = room(Settings {
+        reach: Reach::Everything,
+        ..by(&dir)
+    });
+    // Somebody asks for the mirror itself, by its name, which the tree does not speak of.
+    for repository in ["a", "b", "c", "d"] {
+        let failure = ask(&registry, &format!("{mirror}/{repository}:1"), None).await.unwrap_err();
+        assert!(matches!(failure.evidence, Evidence::Tls(_)), "{failure:?}");
+    }
+    ask(&registry, "r.example/team/app:1", None).await.unwrap();
+}
