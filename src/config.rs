@@ -11,6 +11,7 @@ mod settings;
 mod tests;
 pub mod values;
 mod watch;
+mod workloads;
 mod written;
 
 pub use live::{Changed, Live, keep_fresh};

@@ -9,8 +9,9 @@ use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged};
-use crate::workload::Workload;
+use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -38,6 +39,11 @@ impl Gate {
     /// Puts the doors together. The engine may be replaced while reviews run.
     pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
         Self { engine, cluster }
+    }
+
+    /// The kinds that are judged, as the settings have them now.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.engine.load().settings.kinds)
     }
 
     /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
@@ -100,6 +106,7 @@ impl Gate {
                 .map(|(planned, judgement)| Judged {
                     image: planned.image.clone(),
                     reference: planned.reference,
+                    remark: planned.remark,
                     judgement,
                 })
                 .collect();
@@ -148,6 +155,7 @@ fn passed_over(workload: &Workload) -> Vec<Judged> {
         .map(|image| Judged {
             image: image.clone(),
             reference: Reference::parse(&image.image).ok(),
+            remark: None,
             judgement: Judgement::allowed(),
         })
         .collect()

@@ -1,7 +1,7 @@
 //! Files and folders of manifests, and the subjects in them. Reads the disk; what it finds is judged elsewhere.
 
 use crate::report::Source;
-use crate::workload::{Workload, extract};
+use crate::workload::{Kinds, Workload, extract};
 use crate::yaml::{self, Document};
 use serde_json::Value;
 use std::io::Read as _;
@@ -134,13 +134,13 @@ impl Manifests {
     }
 
     /// The objects whose images are judged.
-    pub fn subjects(&self) -> Vec<Subject<'_>> {
+    pub fn subjects(&self, kinds: &Kinds) -> Vec<Subject<'_>> {
         self.objects
             .iter()
             .filter_map(|manifest| {
                 Some(Subject {
                     manifest,
-                    workload: extract(&manifest.object, None, "").ok()?,
+                    workload: extract(&manifest.object, None, "", kinds).ok()?,
                 })
             })
             .collect()

@@ -12,13 +12,15 @@ use crate::cluster::Facts;
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint};
-use crate::image::{Platform, Reference, platform::Personality};
+use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
 use crate::registry::{Check, Depth};
 use crate::verdict::Finding;
+use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
-use crate::workload::{ImageUse, PullPolicy, Role, Template, Workload, kinds};
+use crate::workload::pod::{Parameters, PodKind};
+use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
 use credentials::Purse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -61,6 +63,10 @@ pub struct Settings {
     pub admission: Admission,
     /// Annotations (`key` or `key=value`) that exempt an object.
     pub exempt_annotations: Vec<String>,
+    /// The kinds that carry pods.
+    pub kinds: Arc<Kinds>,
+    /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
+    pub rewrites: Vec<Rewrite>,
 }
 
 /// `assumeAlwaysPull`.
@@ -93,8 +99,10 @@ pub struct Planned<'a> {
     pub image: &'a ImageUse,
     /// Its template.
     pub template: &'a Template,
-    /// The reference, where it parses.
+    /// The reference that nodes will see, where it parses.
     pub reference: Option<Reference>,
+    /// What is to be said about the name.
+    pub remark: Option<Remark>,
     /// What comes next.
     pub next: Next,
 }
@@ -102,7 +110,8 @@ pub struct Planned<'a> {
 /// What comes next for an image.
 #[derive(Debug)]
 pub enum Next {
-    /// An UPDATE left it as it was, or a controller of a judged kind made the object: allowed without a look.
+    /// An UPDATE left it as it was, a controller of a judged kind made the object, or a parameter stands for the image: allowed without a
+    /// look.
     PassedOver,
     /// Settled without a network.
     Settled(Vec<Finding>),
@@ -144,10 +153,13 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         wanted: BTreeSet::new(),
     };
     let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
-    let ownership = ownership(workload);
+    let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
+        // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
+        let candidates = template.needs.scheduling.candidates(&facts.nodes);
         let scene = Scene {
-            audience: Arc::new(audience::audience(&template.needs.scheduling, facts, settings)),
+            audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
+            nodes: audience::closest(candidates),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -161,16 +173,29 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         };
         for image in &template.uses {
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
-            let judged_with_owner = ownership == Ownership::Judged && image.role != Role::Ephemeral;
-            let (reference, next) = if image.unchanged || judged_with_owner {
-                (Reference::parse(&image.image).ok(), Next::PassedOver)
-            } else {
-                scene.plan(image, &mut plan, &mut known_checks)
+            let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
+            let (name, remark) = scene.name(image);
+            let next = match &name {
+                _ if image.unchanged || judged_with_owner(image) => Next::PassedOver,
+                Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
+                Err(error) => {
+                    let finding = settled::invalid_name(image, template.kind, error, &scene.context());
+                    Next::Settled(vec![finding])
+                }
+                Ok(reference) => {
+                    let named = Named {
+                        image,
+                        reference,
+                        remark: remark.as_ref(),
+                    };
+                    scene.plan(named, &mut plan, &mut known_checks)
+                }
             };
             plan.images.push(Planned {
                 image,
                 template,
-                reference,
+                reference: name.ok(),
+                remark,
                 next,
             });
         }
@@ -189,10 +214,10 @@ enum Ownership {
     Other,
 }
 
-fn ownership(workload: &Workload) -> Ownership {
+fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     match &workload.controller {
         None => Ownership::None,
-        Some((api_version, kind)) if kinds::find(api_version, kind).is_some() => Ownership::Judged,
+        Some((api_version, kind)) if kinds.judged_for_sure(api_version, kind) => Ownership::Judged,
         Some(_) => Ownership::Other,
     }
 }
@@ -204,31 +229,74 @@ struct Scene<'a> {
     settings: &'a Settings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
+    /// The nodes that it will land on, as far as is known.
+    nodes: Vec<&'a Node>,
     purse: Purse,
     owner: Owner,
 }
 
+/// An image and the name that nodes will see.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    image: &'a ImageUse,
+    reference: &'a Reference,
+    remark: Option<&'a Remark>,
+}
+
 impl Scene<'_> {
-    fn plan(
-        &self,
-        image: &ImageUse,
-        plan: &mut Plan<'_>,
-        known_checks: &mut HashMap<(Reference, Vec<Fingerprint>), usize>,
-    ) -> (Option<Reference>, Next) {
+    /// What softens every finding about this template.
+    fn context(&self) -> Context {
+        Context {
+            owner: self.owner,
+            other_image: self.template.nature.other_image,
+            ..Context::default()
+        }
+    }
+
+    /// The name that nodes will see. Mutating webhooks have been at work on a Pod that comes to `serve`.
+    fn name(&self, image: &ImageUse) -> (Result<Reference, ReferenceError>, Option<Remark>) {
         let reference = match Reference::parse(&image.image) {
             Ok(reference) => reference,
             Err(error) => {
-                let finding = settled::invalid_name(image, self.template.kind, &error, self.owner);
-                return (None, Next::Settled(vec![finding]));
+                let remark = match self.template.nature.parameters {
+                    Parameters::FilledIn => parameter::find(&image.image).map(|text| Remark::Parameter(text.to_owned())),
+                    Parameters::Literal => None,
+                };
+                return (Err(error), remark);
             }
         };
+        if self.template.kind == PodKind::Pod && self.settings.admission == Admission::HasRun {
+            return (Ok(reference), None);
+        }
+        match rewrite(&self.settings.rewrites, &reference) {
+            Some(rewritten) => {
+                let remark = Remark::Rewritten(rewritten.to_string());
+                (Ok(rewritten), Some(remark))
+            }
+            None => (Ok(reference), None),
+        }
+    }
+
+    fn plan(
+        &self,
+        named: Named<'_>,
+        plan: &mut Plan<'_>,
+        known_checks: &mut HashMap<(Reference, Vec<Fingerprint>), usize>,
+    ) -> Next {
+        let Named {
+            image,
+            reference,
+            remark,
+        } = named;
+        let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
         let policy = match (image.pull_policy, self.settings.assume_always_pull) {
             (_, AlwaysPull::Assumed) => PullPolicy::Always,
             (written, AlwaysPull::AsWritten) => written,
         };
         if policy == PullPolicy::Never {
-            let finding = settled::never_pulled(image, &reference, &self.template.needs.scheduling, self.facts);
-            return (Some(reference), Next::Settled(vec![finding]));
+            let shown = if rewritten { &reference.to_string() } else { &image.image };
+            let finding = settled::never_pulled(shown, reference, &self.nodes);
+            return Next::Settled(vec![finding]);
         }
         let name = reference.name();
         let node_credentials = self
@@ -238,20 +306,15 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(
-                &reference,
-                &self.template.needs.scheduling,
-                self.facts,
-                self.purse.holds_any(),
-            ),
+            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
         };
         let poison = self
             .purse
             .malformed
             .as_ref()
-            .map(|(secret, error)| settled::malformed_secret(secret, error, plan.namespace, self.facts, self.owner));
+            .map(|(secret, error)| settled::malformed_secret(secret, error, plan.namespace, self.facts, &self.context()));
         let poison = match poison {
-            Some(finding) if presence == Presence::Nowhere => return (Some(reference), Next::Settled(vec![finding])),
+            Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
             other => other,
         };
         let wanted = Wanted {
@@ -271,12 +334,12 @@ impl Scene<'_> {
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
-            short_name: personalities.contains(&Personality::CriO) && is_short(&image.image),
+            short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
             presence,
-            owner: self.owner,
             secret_may_come: self.purse.may_come,
             hidden,
             personalities,
+            ..self.context()
         };
         let key = (
             reference.clone(),
@@ -301,13 +364,10 @@ impl Scene<'_> {
             used_by,
             poison,
         };
-        (
-            Some(reference),
-            Next::Ask {
-                check,
-                case: Box::new(known),
-            },
-        )
+        Next::Ask {
+            check,
+            case: Box::new(known),
+        }
     }
 }
 

@@ -6,11 +6,15 @@ mod extract;
 mod json;
 pub mod kinds;
 pub mod node;
+pub mod parameter;
 mod path;
 pub mod pod;
+mod route;
 pub mod selector;
 
 pub use extract::{Skip, extract};
+pub use kinds::{Configured, Kinds};
 pub use node::Node;
 pub use path::FieldPath;
-pub use pod::{ImageUse, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
+pub use pod::{ImageUse, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
+pub use route::Route;

@@ -9,13 +9,14 @@ use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::providers::StandsFor;
+use crate::registry::Proxy;
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
 use crate::workload::pod::{PodKind, PullPolicy};
-use crate::workload::{FieldPath, ImageUse, ObjectId, PodNeeds, Role, Template, Workload};
+use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
@@ -59,6 +60,18 @@ pub struct Args {
     /// Where docker keeps this user's config
     #[arg(long, env = "DOCKER_CONFIG", hide = true)]
     usual_docker_config: Option<PathBuf>,
+    /// The proxy for https, as programs have it from the environment; the settings file's stands before it
+    #[arg(long, env = "HTTPS_PROXY", hide = true, hide_env_values = true)]
+    https_proxy: Option<String>,
+    /// The same in lower case
+    #[arg(long, env = "https_proxy", hide = true, hide_env_values = true)]
+    https_proxy_lower: Option<String>,
+    /// Hosts that are reached without the proxy
+    #[arg(long, env = "NO_PROXY", hide = true)]
+    no_proxy: Option<String>,
+    /// The same in lower case
+    #[arg(long, env = "no_proxy", hide = true)]
+    no_proxy_lower: Option<String>,
     /// Set: no colour
     #[arg(long, env = "NO_COLOR", hide = true)]
     no_color: Option<String>,
@@ -116,6 +129,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         docker_config,
         usual_docker_config,
         home,
+        https_proxy,
+        https_proxy_lower,
+        no_proxy,
+        no_proxy_lower,
         no_color,
         cluster,
         context,
@@ -127,10 +144,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if files.is_empty() && image.is_empty() {
         bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF");
     }
-    let settings = match &config {
+    let mut settings = match &config {
         Some(file) => config::Settings::read(file)?,
         None => config::Settings::default(),
     };
+    if settings.proxy.is_none() {
+        let given = |upper: Option<String>, lower: Option<String>| upper.filter(|text| !text.is_empty()).or(lower);
+        settings.proxy = proxy(given(https_proxy, https_proxy_lower), given(no_proxy, no_proxy_lower))?;
+    }
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
     let mut manifests = Manifests::read(&files, walk, &namespace);
@@ -196,6 +217,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(exit(&entries, fail_on, &manifests.errors))
 }
 
+/// The proxy of the environment.
+fn proxy(url: Option<String>, exceptions: Option<String>) -> anyhow::Result<Option<Proxy>> {
+    let Some(url) = url.filter(|url| !url.trim().is_empty()) else {
+        return Ok(None);
+    };
+    let exceptions = exceptions.unwrap_or_default();
+    let exceptions: Vec<&str> = exceptions.split(',').collect();
+    Proxy::new(&url, &exceptions)
+        .map(Some)
+        .map_err(|why| anyhow::anyhow!("HTTPS_PROXY: {why}"))
+}
+
 fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
     if given.is_empty() {
         return Ok(None);
@@ -205,7 +238,7 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let subjects = manifests.subjects();
+    let subjects = manifests.subjects(&gate.kinds());
     let answers: Vec<_> = stream::iter(&subjects)
         .map(|subject| gate.judge(&subject.workload, deadline))
         .buffered(AT_ONCE)
@@ -267,6 +300,7 @@ fn lone(image: &str, namespace: &str) -> Workload {
             kind: PodKind::Pod,
             needs,
             uses: vec![image],
+            nature: Nature::default(),
         }],
         annotations: Vec::new(),
         controller: None,

@@ -11,6 +11,7 @@ use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
+use crate::workload::Kinds;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(super) fn build_around(
             stand_in: Arc::default(),
             admission,
             exempt_annotations: settings.exempt_annotations.clone(),
+            kinds: Arc::new(Kinds::with(&settings.workloads)),
+            rewrites: settings.rewrites.clone(),
         },
     })
 }

@@ -1,9 +1,10 @@
 //! The settings as meant: typed, checked, with their defaults.
 
 use super::problem::{self, Error, Problem};
-use super::{values, written};
-use crate::image::Platform;
-use crate::registry::{self, Cidr, Depth, Reach};
+use super::{values, workloads, written};
+use crate::image::{Pattern, Platform, Rewrite};
+use crate::registry::{self, Cidr, Depth, Proxy, Reach};
+use crate::workload::Configured;
 use serde_saphyr::{Location, Spanned};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -83,12 +84,17 @@ pub struct CredentialProviders {
 pub struct Settings {
     /// Patterns of registries whose credentials the nodes may hold, as the kubelet's `matchImages`; `*` alone is every registry.
     pub node_credentials: Vec<String>,
+    /// containerd's `hosts.toml` trees; the first that has a folder for a registry wins. Relative paths are taken from the settings
+    /// file's folder.
+    pub hosts_dirs: Vec<PathBuf>,
     /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
     pub docker_config: Option<PathBuf>,
     /// The kubelet's credential provider plugins.
     pub credential_providers: Option<CredentialProviders>,
     /// Private or loopback ranges where registries live.
     pub network_allow: Vec<Cidr>,
+    /// The way to https registries that are not loopback; `None`: directly.
+    pub proxy: Option<Proxy>,
     /// How pull secrets are read.
     pub secret_access: SecretAccess,
     /// How far a look-up goes.
@@ -101,21 +107,29 @@ pub struct Settings {
     pub assume_always_pull: bool,
     /// Limits of the caches.
     pub cache: Cache,
+    /// What mutating webhooks will do to the names of images; the first rule that matches holds.
+    pub rewrites: Vec<Rewrite>,
+    /// Kinds that carry pods, beside those that are known.
+    pub workloads: Vec<Configured>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
+            hosts_dirs: Vec::new(),
             docker_config: None,
             credential_providers: None,
             network_allow: Vec::new(),
+            proxy: None,
             secret_access: SecretAccess::default(),
             depth: Depth::Manifest,
             default_platforms: None,
             exempt_annotations: Vec::new(),
             assume_always_pull: false,
             cache: Cache::default(),
+            rewrites: Vec::new(),
+            workloads: Vec::new(),
         }
     }
 }
@@ -178,6 +192,8 @@ impl Settings {
             cache_bytes: self.cache.max_bytes,
             max_stale: self.cache.max_stale,
             look_up_limit: LOOK_UP_LIMIT,
+            hosts_dirs: self.hosts_dirs.clone(),
+            proxy: self.proxy.clone(),
             ..registry::Settings::default()
         }
     }
@@ -214,13 +230,11 @@ impl Reading<'_> {
         let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
 
-        self.hosts_dir(hosts_dir);
-        self.rewrites(rewrites);
-        self.proxy(proxy);
-        self.workloads(workloads);
-
         Settings {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
+            hosts_dirs: hosts_dir
+                .and_then(|path| self.one(path, non_empty))
+                .map_or_else(Vec::new, |paths| self.hosts_dirs(&paths)),
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
@@ -228,6 +242,7 @@ impl Reading<'_> {
             network_allow: network
                 .and_then(|network| network.allow)
                 .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
+            proxy: self.proxy(proxy),
             secret_access: match secrets.and_then(|secrets| secrets.access) {
                 None | Some(written::Access::Get) => SecretAccess::Get,
                 Some(written::Access::Cluster) => SecretAccess::Cluster,
@@ -246,6 +261,10 @@ impl Reading<'_> {
                     .and_then(|text| self.one(text, |text| values::duration(&text)))
                     .unwrap_or(defaults.cache.max_stale),
             },
+            rewrites: rewrites.map_or_else(Vec::new, |list| {
+                list.into_iter().filter_map(|rule| self.rewrite(rule)).collect()
+            }),
+            workloads: workloads.map_or_else(Vec::new, |list| workloads::read(list, &mut self.problems)),
         }
     }
 
@@ -272,12 +291,10 @@ impl Reading<'_> {
         ));
     }
 
-    fn hosts_dir(&mut self, hosts_dir: Option<Spanned<String>>) {
-        let Some(hosts_dir) = hosts_dir else { return };
-        let place = hosts_dir.referenced;
-        if self.one(hosts_dir, non_empty).is_some() {
-            self.unsupported(place, "registries.hostsDir");
-        }
+    /// Several are separated by `:`, as in containerd's own `config_path`.
+    fn hosts_dirs(&self, paths: &str) -> Vec<PathBuf> {
+        let given = paths.split(':').map(str::trim).filter(|path| !path.is_empty());
+        given.map(|path| self.folder.join(path)).collect()
     }
 
     fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) -> Option<CredentialProviders> {
@@ -289,30 +306,27 @@ impl Reading<'_> {
         })
     }
 
-    fn rewrites(&mut self, rewrites: Option<Spanned<Vec<written::Rewrite>>>) {
-        let Some(rewrites) = rewrites else { return };
-        // An empty list asks for nothing.
-        if rewrites.value.is_empty() {
-            return;
-        }
-        for written::Rewrite { pattern, to } in rewrites.value {
-            self.one(pattern, non_empty);
-            self.one(to, non_empty);
-        }
-        self.unsupported(rewrites.referenced, "registries.rewrites");
+    fn rewrite(&mut self, rule: written::Rewrite) -> Option<Rewrite> {
+        let written::Rewrite { pattern, to } = rule;
+        let Some(pattern) = self.one(pattern, |text| Pattern::parse(&text)) else {
+            // Without a pattern there is still something to say about the name.
+            self.one(to, |to| Pattern::parse(&to));
+            return None;
+        };
+        self.one(to, |to| Rewrite::new(pattern.clone(), &to))
     }
 
-    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) {
-        let Some(proxy) = proxy else { return };
-        let written::Proxy { https, no_proxy } = proxy.value;
-        for name in no_proxy.unwrap_or_default() {
-            self.one(name, non_empty);
-        }
-        let Some(https) = https else { return };
-        let place = https.referenced;
-        if self.one(https, |text| proxy_url(&text)).is_some() {
-            self.unsupported(place, "proxy");
-        }
+    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
+        let written::Proxy { https, no_proxy } = proxy?.value;
+        let direct: Vec<String> = self.each(no_proxy.unwrap_or_default(), host_pattern);
+        // The URL is not repeated in a problem: it may carry a password.
+        self.one(https?, |text| {
+            if text.contains("://") {
+                Proxy::new(&text, &direct)
+            } else {
+                Err("a proxy's URL begins with http:// or https:// and names a host".to_owned())
+            }
+        })
     }
 
     fn depth(&mut self, depth: Option<Spanned<written::Depth>>) -> Depth {
@@ -324,22 +338,6 @@ impl Reading<'_> {
             }
         }
         Depth::Manifest
-    }
-
-    fn workloads(&mut self, workloads: Option<Spanned<Vec<written::Workload>>>) {
-        let Some(workloads) = workloads else { return };
-        if workloads.value.is_empty() {
-            return;
-        }
-        for written::Workload { group, kind, pod_specs } in workloads.value {
-            // The core group is written as an empty text.
-            drop(group);
-            self.one(kind, non_empty);
-            for path in pod_specs {
-                self.one(path, non_empty);
-            }
-        }
-        self.unsupported(workloads.referenced, "workloads");
     }
 }
 
@@ -370,13 +368,4 @@ fn annotation(text: String) -> Result<String, String> {
         return Err(format!("{text:?} is neither the name of an annotation nor name=value"));
     }
     Ok(text)
-}
-
-fn proxy_url(text: &str) -> Result<url::Url, String> {
-    // The text is not repeated: a proxy's URL may carry a password.
-    let url = url::Url::parse(text).map_err(|_| "this is not a URL; write it as http://proxy:3128".to_owned())?;
-    match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(url),
-        _ => Err("a proxy's URL begins with http:// or https:// and names a host".to_owned()),
-    }
 }

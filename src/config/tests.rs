@@ -1,5 +1,7 @@
 use super::*;
-use crate::registry::{Cidr, Depth, Reach};
+use crate::image::{Pattern, Rewrite};
+use crate::registry::{Cidr, Depth, Proxy, Reach};
+use crate::workload::{Configured, Route};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,18 +32,21 @@ fn everything_supported_is_read() {
     let settings = read(
         r#"
 registries:
+  hostsDir: /etc/containerd/certs.d:certs.d
   nodeCredentials: ["*"]
   dockerConfig: config.json
   credentialProviders: {config: providers.yaml, binDir: /opt/providers}
-  rewrites: []
+  rewrites: [{match: "docker.io/**", to: "harbor.corp/dockerhub/**"}, {match: quay.io/a/b, to: harbor.corp/b}]
 network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
-proxy: {}
+proxy: {https: "http://user:hunter2@proxy.corp:3128", noProxy: [.corp, 10.0.0.0/8]}
 secrets: {access: cluster}
 depth: manifest
 exemptAnnotations: [example.com/skip]
 assumeAlwaysPull: true
 cache: {maxBytes: 128MiB, maxStale: 90m}
-workloads: []
+workloads:
+  - {group: example.com, kind: App, podSpecs: [spec.template.spec, "spec.sets[*].pod"], images: [spec.tool.image]}
+  - {group: argoproj.io, kind: Rollout}
 "#,
     )
     .unwrap();
@@ -49,17 +54,27 @@ workloads: []
         address: address.parse().unwrap(),
         prefix,
     };
+    let rule = |from: &str, to: &str| Rewrite::new(Pattern::parse(from).unwrap(), to).unwrap();
+    let routes = |texts: &[&str]| texts.iter().map(|text| Route::parse(text).unwrap()).collect();
+    let workload = |group: &str, kind: &str, pod_specs: &[&str], images: &[&str]| Configured {
+        group: group.to_owned(),
+        kind: kind.to_owned(),
+        pod_specs: routes(pod_specs),
+        images: routes(images),
+    };
     let allow = vec![cidr("10.0.0.0", 8), cidr("fd00::", 8), cidr("192.168.7.9", 32)];
     assert_eq!(
         settings,
         Settings {
             node_credentials: vec!["*".to_owned()],
+            hosts_dirs: vec!["/etc/containerd/certs.d".into(), "/etc/pullgate/certs.d".into()],
             docker_config: Some("/etc/pullgate/config.json".into()),
             credential_providers: Some(CredentialProviders {
                 config: "/etc/pullgate/providers.yaml".into(),
                 bin_dir: "/opt/providers".into(),
             }),
             network_allow: allow.clone(),
+            proxy: Some(Proxy::new("http://user:hunter2@proxy.corp:3128", &[".corp", "10.0.0.0/8"]).unwrap()),
             secret_access: SecretAccess::Cluster,
             depth: Depth::Manifest,
             default_platforms: None,
@@ -69,9 +84,24 @@ workloads: []
                 max_bytes: 128 << 20,
                 max_stale: Duration::from_mins(90)
             },
+            rewrites: vec![
+                rule("docker.io/**", "harbor.corp/dockerhub/**"),
+                rule("quay.io/a/b", "harbor.corp/b")
+            ],
+            workloads: vec![
+                workload(
+                    "example.com",
+                    "App",
+                    &["spec.template.spec", "spec.sets[*].pod"],
+                    &["spec.tool.image"]
+                ),
+                workload("argoproj.io", "Rollout", &[], &[]),
+            ],
         }
     );
+    assert!(!format!("{settings:?}").contains("hunter2"));
     let serve = settings.registry(Face::Serve);
+    assert_eq!((&serve.hosts_dirs, &serve.proxy), (&settings.hosts_dirs, &settings.proxy));
     assert_eq!(serve.reach, Reach::Listed(allow));
     assert_eq!(serve.cache_bytes, 128 << 20);
     assert_eq!(serve.max_stale, Duration::from_mins(90));
@@ -96,8 +126,8 @@ fn default_platforms_absent_empty_and_given() {
 
 #[test]
 fn an_absolute_docker_config_stays() {
-    let settings = read("registries: {dockerConfig: /root/.docker/config.json}").unwrap();
-    assert_eq!(settings.docker_config, Some("/root/.docker/config.json".into()));
+    let settings = read("registries: {dockerConfig: /var/lib/kubelet/config.json}").unwrap();
+    assert_eq!(settings.docker_config, Some("/var/lib/kubelet/config.json".into()));
 }
 
 #[test]
@@ -161,35 +191,68 @@ fn what_is_not_built_yet_is_refused_by_line() {
         format!("/etc/pullgate/config.yaml:{line}: {key} is not supported by this version of pullgate; remove it")
     };
     for (yaml, line, key) in [
-        (
-            "registries:\n  hostsDir: /etc/containerd/certs.d\n",
-            "2:13",
-            "registries.hostsDir",
-        ),
-        (
-            "registries:\n  rewrites: [{match: \"docker.io/**\", to: \"harbor.corp/**\"}]\n",
-            "2:13",
-            "registries.rewrites",
-        ),
-        ("proxy: {https: \"http://proxy:3128\", noProxy: []}\n", "1:16", "proxy"),
         ("depth: config\n", "1:8", "depth: config"),
         ("\ndepth: layers\n", "2:8", "depth: layers"),
-        (
-            "workloads: [{group: argoproj.io, kind: Rollout, podSpecs: [spec.template.spec]}]\n",
-            "1:12",
-            "workloads",
-        ),
     ] {
         refused(yaml, &[&unsupported(line, key)]);
     }
     // And checked before they are refused.
     refused(
-        "proxy: {https: \"proxy:3128\"}\n",
-        &["/etc/pullgate/config.yaml:1:16: a proxy's URL begins with http:// or https:// and names a host"],
-    );
-    refused(
         "registries:\n  rewrites: [{match: \"docker.io/**\"}]\n",
         &["/etc/pullgate/config.yaml:2:15: missing field `to`"],
+    );
+}
+
+#[test]
+fn proxies() {
+    for yaml in ["proxy: {}\n", "proxy: {noProxy: [a]}\n", "proxy:\n"] {
+        assert_eq!(read(yaml).unwrap().proxy, None, "{yaml}");
+    }
+    for url in ["proxy:3128", "socks5://proxy", "http://", "https://user:hunter2@"] {
+        refused(
+            &format!("proxy: {{https: \"{url}\"}}\n"),
+            &["/etc/pullgate/config.yaml:1:16: a proxy's URL begins with http:// or https:// and names a host"],
+        );
+    }
+    refused(
+        "proxy: {https: \"http://proxy\", noProxy: [\"\", \"http://a\"]}\n",
+        &[
+            "/etc/pullgate/config.yaml:1:42: an empty text has no meaning here",
+            "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
+        ],
+    );
+}
+
+#[test]
+fn rewrites_and_workloads_are_checked_where_they_stand() {
+    refused(
+        "registries:\n  rewrites:\n    - {match: \"nginx\", to: \"harbor.corp//x\"}\n    - {match: \"docker.io/**\", to: harbor.corp/x}\n",
+        &[
+            "/etc/pullgate/config.yaml:3:15: names are matched as a whole: write \"nginx\" as docker.io/library/nginx",
+            "/etc/pullgate/config.yaml:3:28: a pattern has no empty components: no / at its ends, and no two in a row",
+            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" does not say where ** of docker.io/** goes; write it there too",
+        ],
+    );
+    refused(
+        "workloads:\n  - {group: argoproj.io/v1alpha1, kind: Rollout}\n  - {kind: rollout, podSpecs: [\"spec.a[0]\", \"spec a\"]}\n  - {group: \
+         Apps, kind: X}\n",
+        &[
+            "/etc/pullgate/config.yaml:2:13: versions are not looked at; write the group alone: argoproj.io",
+            "/etc/pullgate/config.yaml:3:12: \"rollout\" is no kind; write it as in manifests: Rollout",
+            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": of a list every element is meant; write [*]",
+            "/etc/pullgate/config.yaml:3:45: \"spec a\" is not a path; write it as spec.template.spec, spec.tasks[*].template.spec or \
+             spec.sets.*.spec",
+            "/etc/pullgate/config.yaml:4:13: \"Apps\" is no API group",
+        ],
+    );
+    refused(
+        "workloads:\n  - {group: apps, kind: Deployment, podSpecs: [spec]}\n  - {kind: Thing}\n  - {group: a.b, kind: C, images: [spec.i]}\n  - \
+         {group: a.b, kind: C, podSpecs: [spec]}\n",
+        &[
+            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is a kind of Kubernetes itself, which is judged as it is",
+            "/etc/pullgate/config.yaml:3:12: Thing is not a kind that pullgate knows; say by podSpecs or images where its images are",
+            "/etc/pullgate/config.yaml:5:24: C (a.b) is given twice",
+        ],
     );
 }
 

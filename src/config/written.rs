@@ -17,7 +17,7 @@ pub(super) struct File {
     pub(super) exempt_annotations: Option<Vec<Text>>,
     pub(super) assume_always_pull: Option<bool>,
     pub(super) cache: Option<Cache>,
-    pub(super) workloads: Option<Spanned<Vec<Workload>>>,
+    pub(super) workloads: Option<Vec<Workload>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -27,7 +27,7 @@ pub(super) struct Registries {
     pub(super) node_credentials: Option<Vec<Text>>,
     pub(super) credential_providers: Option<Spanned<CredentialProviders>>,
     pub(super) docker_config: Option<Text>,
-    pub(super) rewrites: Option<Spanned<Vec<Rewrite>>>,
+    pub(super) rewrites: Option<Vec<Rewrite>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,5 +94,8 @@ pub(super) struct Workload {
     #[serde(default)]
     pub(super) group: Option<Text>,
     pub(super) kind: Text,
-    pub(super) pod_specs: Vec<Text>,
+    #[serde(default)]
+    pub(super) pod_specs: Option<Vec<Text>>,
+    #[serde(default)]
+    pub(super) images: Option<Vec<Text>>,
 }

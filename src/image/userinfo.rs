@@ -152,12 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_megabyte_takes_no_time() {
-        let start = std::time::Instant::now();
+    fn a_megabyte_is_masked_whole() {
         for piece in ["@", "a@", "a:b@", "sha256:@", "/@", "//"] {
-            let _ = mask_userinfo(&piece.repeat(1_000_000 / piece.len()));
+            let long = piece.repeat(1_000_000 / piece.len());
+            let masked = mask_userinfo(&long);
+            assert!(masked.len() <= long.len() + MASK.len(), "{piece}");
+            assert_eq!(mask_userinfo(&masked), masked, "{piece}");
         }
-        assert!(start.elapsed().as_secs() < 10, "quadratic? {:?}", start.elapsed());
     }
 
     #[test]

@@ -1,19 +1,18 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
 use super::{Platforms, Settings};
-use crate::cluster::Facts;
 use crate::image::platform::{ALL, personalities};
 use crate::image::{Platform, Reference};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::Presence;
 use crate::workload::Node;
-use crate::workload::candidates::{Scheduling, Spread};
+use crate::workload::candidates::{Candidates, Scheduling, Spread};
 
 /// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
 const REVERIFYING_MINOR: u32 = 35;
 
 /// The audience of a template.
-pub(super) fn audience(scheduling: &Scheduling, facts: &Facts, settings: &Settings) -> Audience {
+pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, settings: &Settings) -> Audience {
     let every = match scheduling.spread {
         Spread::Some => Need::Any,
         Spread::Every => Need::Every,
@@ -21,7 +20,6 @@ pub(super) fn audience(scheduling: &Scheduling, facts: &Facts, settings: &Settin
     if let Platforms::Exactly(platforms) = &settings.platforms {
         return stand_ins(platforms.iter().cloned(), Origin::Configured, every);
     }
-    let candidates = scheduling.candidates(&facts.nodes);
     if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() {
         let mut audience = Audience {
             origin: Origin::Nodes,
@@ -102,15 +100,19 @@ fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mu
     }
 }
 
-/// Whether the candidates hold the image already.
-pub(super) fn presence(reference: &Reference, scheduling: &Scheduling, facts: &Facts, with_secret: bool) -> Presence {
-    let candidates = scheduling.candidates(&facts.nodes);
-    let nodes = if candidates.tolerated.is_empty() {
-        &candidates.tainted
+/// The candidates that count for what nodes hold: those whose taints are tolerated, else all.
+pub(super) fn closest(candidates: Candidates<'_>) -> Vec<&Node> {
+    if candidates.tolerated.is_empty() {
+        candidates.tainted
     } else {
-        &candidates.tolerated
-    };
-    let holding = nodes.iter().filter(|node| node.holds(reference)).count();
+        candidates.tolerated
+    }
+}
+
+/// Whether these nodes hold the image already.
+pub(super) fn presence(reference: &Reference, nodes: &[&Node], with_secret: bool) -> Presence {
+    let name = Node::lists_as(reference);
+    let holding = nodes.iter().filter(|node| node.lists(&name)).count();
     if holding == 0 {
         Presence::Nowhere
     } else if holding < nodes.len() {

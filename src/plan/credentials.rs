@@ -31,6 +31,18 @@ impl Purse {
     /// Collects what the pods of `template` will hold. The service account's list counts only where the pod's own is empty, and
     /// never for a Pod that admission has already seen (pull-semantics 4.1).
     pub(super) fn of(template: &Template, facts: &Facts, admission: Admission) -> Self {
+        let mut purse = Self::written(template, facts, admission);
+        if let Some(why) = template.nature.other_credentials {
+            // What is written is worth a try, and what is wrong with it proves nothing.
+            purse.notes.clear();
+            purse.malformed = None;
+            purse.may_come = false;
+            purse.hidden = Some(why.to_owned());
+        }
+        purse
+    }
+
+    fn written(template: &Template, facts: &Facts, admission: Admission) -> Self {
         let mut purse = Self::default();
         let needs = &template.needs;
         if !needs.pull_secrets.is_empty() {

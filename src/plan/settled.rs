@@ -5,30 +5,22 @@ use crate::cluster::Facts;
 use crate::credentials::ParseError;
 use crate::image::{Reference, ReferenceError, escape, mask_userinfo};
 use crate::verdict::finding::{Finding, Kubelet, Proof};
-use crate::verdict::soften::{Context, Owner, soften};
+use crate::verdict::soften::{Context, soften};
 use crate::verdict::{Cause, Outlook};
-use crate::workload::candidates::Scheduling;
 use crate::workload::pod::PodKind;
-use crate::workload::{ImageUse, Role};
+use crate::workload::{ImageUse, Node, Role};
 
-fn softened(outlook: Outlook, owner: Owner) -> (Outlook, String) {
-    let (outlook, notes) = soften(
-        outlook,
-        None,
-        &Context {
-            owner,
-            ..Context::default()
-        },
-    );
+fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
+    let (outlook, notes) = soften(outlook, None, context);
     let notes = notes.iter().fold(String::new(), |all, note| all + "; " + note);
     (outlook, notes)
 }
 
 /// A name that does not parse: the kubelet has the identical parser, so this is certain whatever the policy and the nodes
 /// (pull-semantics 1.5 and 1.6).
-pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceError, owner: Owner) -> Finding {
+pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceError, context: &Context) -> Finding {
     let name = escape(&mask_userinfo(&image.image));
-    let (outlook, notes) = softened(Outlook::WillFail, owner);
+    let (outlook, notes) = softened(Outlook::WillFail, context);
     let padded = image.image.trim() != image.image && !image.image.trim().is_empty();
     let in_container = image.role != Role::Volume;
     let (message, kubelet) = if padded && pod == PodKind::Template && in_container {
@@ -78,15 +70,10 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
     }
 }
 
-/// `imagePullPolicy: Never`: no registry is asked; the nodes hold the image or they do not.
-pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: &Scheduling, facts: &Facts) -> Finding {
-    let candidates = scheduling.candidates(&facts.nodes);
-    let nodes = if candidates.tolerated.is_empty() {
-        candidates.tainted
-    } else {
-        candidates.tolerated
-    };
-    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.holds(reference));
+/// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not.
+pub(super) fn never_pulled(image: &str, reference: &Reference, nodes: &[&Node]) -> Finding {
+    let name = Node::lists_as(reference);
+    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.lists(&name));
     let (outlook, message) = if surely_absent {
         (
             Outlook::MayFail,
@@ -107,7 +94,7 @@ pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: 
             reason: "ErrImageNeverPull".to_owned(),
             message: format!(
                 "Container image \"{}\" is not present with pull policy of Never",
-                escape(&mask_userinfo(&image.image))
+                escape(&mask_userinfo(image))
             ),
         }),
         evidence: Proof::default(),
@@ -116,8 +103,8 @@ pub(super) fn never_pulled(image: &ImageUse, reference: &Reference, scheduling: 
 }
 
 /// A secret of a usable type that the kubelet's parser refuses: it aborts the pulls of every image of the pod (pull-semantics 4.3).
-pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str, facts: &Facts, owner: Owner) -> Finding {
-    let (outlook, notes) = softened(Outlook::WillFail, owner);
+pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str, facts: &Facts, context: &Context) -> Finding {
+    let (outlook, notes) = softened(Outlook::WillFail, context);
     let entry = error
         .entry
         .as_ref()

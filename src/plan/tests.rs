@@ -7,9 +7,11 @@ use crate::image::Digest;
 use crate::registry::{Attempt, Outcome};
 use crate::verdict::evidence::{AuthStage, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
 use crate::verdict::{Cause, Judgement, Outlook, Verdict};
-use crate::workload::{Node, extract};
+use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+mod names;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
@@ -22,6 +24,8 @@ fn settings() -> Settings {
         stand_in: Arc::default(),
         admission: Admission::HasRun,
         exempt_annotations: Vec::new(),
+        kinds: Arc::default(),
+        rewrites: Vec::new(),
     }
 }
 
@@ -116,7 +120,7 @@ fn index(archs: &[&str]) -> Content {
 
 /// Every check gets the same answer, once per credential (or once anonymously).
 fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
-    let workload = extract(object, None, "ns").expect("an object with images");
+    let workload = extract(object, None, "ns", &Kinds::default()).expect("an object with images");
     let plan = plan(&workload, facts, settings);
     let outcomes: Vec<Outcome> = plan
         .checks
@@ -222,7 +226,7 @@ fn a_secret_for_another_registry_is_named_only_when_the_pull_fails() {
 fn a_malformed_secret_poisons_every_image_and_asks_no_registry() {
     let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"x.io": {"auth": "%%%"}}}"#);
     let object = pod("docker.io/library/nginx:1", &["regcred"]);
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     assert!(plan(&workload, &facts, &settings()).checks.is_empty());
     let judgement = judge(&object, &facts, &found(index(&["amd64"])));
     assert_eq!(causes(&judgement), [Cause::PullSecretMalformed]);
@@ -245,7 +249,7 @@ fn service_accounts_count_for_templates_only_once_admission_has_run() {
         .service_accounts
         .insert("default".to_owned(), Visible::Seen(Some(account)));
     let offers = |object: &Value, settings: &Settings| {
-        let workload = extract(object, None, "ns").unwrap();
+        let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
         plan(&workload, &facts, settings).checks[0].credentials.len()
     };
     let still_to_come = Settings {
@@ -308,7 +312,7 @@ fn a_users_login_stands_in_and_an_anonymous_attempt_follows() {
         ..settings()
     };
     let object = pod("reg.example/a:1", &["regcred"]);
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts, &settings);
     assert_eq!(plan.checks[0].credentials.len(), 2);
     assert!(plan.checks[0].credentials[1].credential.is_anonymous());
@@ -345,7 +349,7 @@ fn what_is_not_known_outweighs_a_refusal() {
     let facts = with_secret(facts(), "a", PULL, GOOD);
     let facts = with_secret(facts, "b", PULL, r#"{"auths": {"reg.example": {"auth": "dTpwMg=="}}}"#);
     let object = pod("reg.example/a:1", &["a", "b"]);
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts, &settings());
     let attempt = |at: usize, result| Attempt {
         source: Some(plan.checks[0].credentials[at].source.clone()),
@@ -368,7 +372,7 @@ fn objects_of_judged_controllers_are_passed_over_and_strangers_at_most_warned() 
     };
     let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
     let replica_set = owned("ReplicaSet", "apps/v1");
-    let workload = extract(&replica_set, None, "ns").unwrap();
+    let workload = extract(&replica_set, None, "ns", &Kinds::default()).unwrap();
     assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
     assert_eq!(judge(&replica_set, &facts(), &missing).verdict, Verdict::Allow);
     let stranger = judge(&owned("Rollout", "argoproj.io/v1alpha1"), &facts(), &missing);
@@ -392,7 +396,7 @@ fn a_debug_container_in_a_pod_of_a_judged_controller_is_judged() {
     old["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "o", "controller": true}]);
     let mut new = old.clone();
     new["spec"]["ephemeralContainers"] = json!([{"name": "d", "image": "reg.example/debug:1"}]);
-    let workload = extract(&new, Some(&old), "ns").unwrap();
+    let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts(), &settings());
     let asked: Vec<&str> = plan.checks.iter().map(|check| check.reference.repository()).collect();
     assert_eq!(asked, ["debug"]);
@@ -402,7 +406,7 @@ fn a_debug_container_in_a_pod_of_a_judged_controller_is_judged() {
 fn never_asks_no_registry() {
     let mut object = pod("reg.example/a:1", &[]);
     object["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
     let judgement = judge(&object, &facts(), &needs_login());
     assert_eq!(judgement.findings[0].cause, Cause::NeverPulled);
@@ -559,7 +563,7 @@ fn volumes_may_hold_any_content() {
 fn the_same_question_is_asked_once() {
     let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [
         {"name": "a", "image": "nginx:1"}, {"name": "b", "image": "docker.io/library/nginx:1"}, {"name": "c", "image": "nginx:2"}]}});
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     assert_eq!(plan(&workload, &facts(), &settings()).checks.len(), 2);
 }
 
@@ -567,7 +571,7 @@ fn the_same_question_is_asked_once() {
 fn doubts_name_what_a_finding_rests_on() {
     let facts = absent(with_secret(facts(), "used", PULL, GOOD), "gone");
     let object = pod("reg.example/a:1", &["used", "gone"]);
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts, &settings());
     let outcome = |result| Outcome {
         attempts: vec![Attempt { source: None, result }],
@@ -576,7 +580,7 @@ fn doubts_name_what_a_finding_rests_on() {
     let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();
     assert_eq!(names, ["Secret(\"gone\")", "Secret(\"used\")"]);
     let only_gone = pod("reg.example/a:1", &["gone"]);
-    let workload = extract(&only_gone, None, "ns").unwrap();
+    let workload = extract(&only_gone, None, "ns", &Kinds::default()).unwrap();
     let hidden = super::plan(&workload, &facts, &settings());
     let missing = Err(failure(Evidence::RepositoryUnknown, 404));
     let doubted = doubts(&hidden, &decide(&hidden, &[outcome(missing)]), &facts);

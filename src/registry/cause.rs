@@ -170,6 +170,7 @@ pub(super) fn kind(evidence: &Evidence) -> Kind {
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
         | Evidence::TooLong { .. }
+        | Evidence::SomeRuntimes(_)
         | Evidence::Internal => Kind::Settled,
     }
 }
@@ -192,6 +193,7 @@ pub(super) fn label(evidence: &Evidence) -> &'static str {
         }
         Evidence::Forbidden { .. } => "forbidden",
         Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
+        Evidence::SomeRuntimes(fails) => label(fails),
         Evidence::Internal => "internal",
     }
 }

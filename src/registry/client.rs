@@ -157,7 +157,7 @@ impl Client {
 
     /// One hop, counted.
     async fn counted(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
-        let host = self.hosts.get(host::key(&ask.url)).await;
+        let host = self.hosts.get(host::key(&ask.url, ask.endpoint.standing_at(&ask.url))).await;
         let _one = Arc::clone(&host.permits).acquire_owned().await;
         let _all = Arc::clone(&self.all).acquire_owned().await;
         let broken = host.broken();
@@ -243,7 +243,7 @@ impl Client {
 
     /// The client for this hop, if the guard admits the host.
     async fn way<'a>(&'a self, ask: &Ask<'a>) -> Result<Way<'a>, (Evidence, String)> {
-        let named = ask.endpoint.standing == Standing::Named && ask.endpoint.is_at(&ask.url);
+        let named = ask.endpoint.standing_at(&ask.url) == Standing::Named;
         let reach = if named { &Reach::Everything } else { &*self.reach };
         let refused = |refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned());
         reach.admits_literal(&ask.url).map_err(refused)?;

@@ -14,6 +14,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+/// Look-ups for one object. Real ones have a few dozen images; without a bound, one object of a megabyte would keep the queues of
+/// its registries full for everybody.
+const MOST: usize = 1000;
+
 /// What makes two checks the same.
 type Identity<'a> = (
     &'a Reference,
@@ -34,7 +38,7 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
             })
         })
         .collect();
-    let outcomes = join_all(distinct.into_iter().map(|check| one(inner, check, deadline))).await;
+    let outcomes = join_all(distinct.into_iter().take(MOST).map(|check| one(inner, check, deadline))).await;
     place
         .into_iter()
         .zip(checks)
@@ -42,7 +46,7 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
             outcomes
                 .get(at)
                 .cloned()
-                .unwrap_or_else(|| unknown(check.reference.registry(), Evidence::Internal))
+                .unwrap_or_else(|| beyond(check.reference.registry()))
         })
         .collect()
 }
@@ -56,11 +60,16 @@ fn identity(check: &Check) -> Identity<'_> {
     (&check.reference, offers, check.depth)
 }
 
-fn unknown(registry: &str, evidence: Evidence) -> Outcome {
+/// An image that is not asked for.
+fn beyond(registry: &str) -> Outcome {
+    let unasked = Failure {
+        detail: Some(format!("of one object, {MOST} images are looked up")),
+        ..plain(Evidence::TimedOut(TimeoutStage::Deadline), shown(registry))
+    };
     Outcome {
         attempts: vec![Attempt {
             source: None,
-            result: Err(plain(evidence, shown(registry))),
+            result: Err(unasked),
         }],
     }
 }

@@ -33,12 +33,14 @@ pub(super) struct RouteId([u8; 32]);
 pub(super) struct Route {
     pub(super) id: RouteId,
     pub(super) hosts: Vec<Host>,
+    /// What older runtimes ask instead, where they pass over the `hosts.toml` and that makes a difference.
+    pub(super) older: Option<Vec<Host>>,
 }
 
 /// One of them.
 #[derive(Debug)]
 pub(super) enum Host {
-    Usable(Endpoint),
+    Usable(Box<Endpoint>),
     /// A node may be able to use it; here it cannot be asked.
     Unusable(Unusable),
 }
@@ -68,6 +70,7 @@ impl Route {
         Self {
             id: RouteId::default(),
             hosts: vec![upstream(registry)],
+            older: None,
         }
     }
 }
@@ -81,7 +84,7 @@ fn upstream(registry: &str) -> Host {
                 capabilities: Capabilities::ALL,
             })
         },
-        Host::Usable,
+        |endpoint| Host::Usable(Box::new(endpoint)),
     )
 }
 
@@ -111,6 +114,12 @@ impl Told {
                 folder = %folder.path.display(),
                 why,
                 "hosts.toml cannot be used; certificates beside it, if any, hold instead, as on a node"
+            );
+        }
+        if matches!(&folder.meaning, Meaning::File { beside: Some(_), .. }) {
+            tracing::warn!(
+                folder = %folder.path.display(),
+                "containerd 1.x passes over this hosts.toml: it has no [host] table, or the capability \"referrers\""
             );
         }
         for host in hosts {
@@ -167,9 +176,9 @@ impl Tree {
                 (Some(old), _) if old.id == id => old,
                 (_, None) => Arc::new(Route::plain(&name)),
                 (_, Some(folder)) => {
-                    let hosts = hosts(&name, &folder, &factory);
-                    told.tell(&folder, &hosts);
-                    Arc::new(Route { id, hosts })
+                    let route = folder_route(id, &name, &folder, &factory);
+                    told.tell(&folder, &route.hosts);
+                    Arc::new(route)
                 }
             }
         });
@@ -182,6 +191,7 @@ impl Tree {
                     why: "the hosts.toml tree could not be read".to_owned(),
                     capabilities: Capabilities::ALL,
                 })],
+                older: None,
             })
         });
         *kept = Some((Instant::now(), Arc::clone(&route)));
@@ -190,35 +200,38 @@ impl Tree {
 }
 
 /// The hosts that a folder stands for, the server last.
-fn hosts(registry: &str, folder: &Folder, factory: &Factory) -> Vec<Host> {
-    let mut hosts = Vec::new();
-    let server = match &folder.meaning {
-        Meaning::File(file) => {
-            hosts.extend(file.hosts.iter().map(|line| host(registry, line, folder, factory)));
-            host(registry, &file.server, folder, factory)
+fn folder_route(id: RouteId, registry: &str, folder: &Folder, factory: &Factory) -> Route {
+    let by_certificates = |files: &Files| {
+        let line = Line {
+            written: None,
+            capabilities: Capabilities::ALL,
+            trust: files.clone(),
+            headers: http::HeaderMap::new(),
+            dial_timeout: None,
+        };
+        host(registry, &line, folder, factory)
+    };
+    let (hosts, older) = match &folder.meaning {
+        Meaning::File { file, beside } => {
+            let lines = file.hosts.iter().chain([&file.server]);
+            let hosts = lines.map(|line| host(registry, line, folder, factory)).collect();
+            // Without a server, the registry itself is asked anyhow.
+            let replaced = file.server.written.is_some();
+            let older = beside.as_ref().filter(|_| replaced).map(|files| vec![by_certificates(files)]);
+            (hosts, older)
         }
-        Meaning::Certificates(files) => {
-            let line = Line {
-                written: None,
-                capabilities: Capabilities::ALL,
-                trust: files.clone(),
-                headers: http::HeaderMap::new(),
-                dial_timeout: None,
-            };
-            host(registry, &line, folder, factory)
-        }
+        Meaning::Certificates(files) => (vec![by_certificates(files)], None),
         Meaning::Unreadable(why) => {
             // A node may read what we cannot: mirrors that we know nothing of.
-            hosts.push(Host::Unusable(Unusable {
+            let unknown = Host::Unusable(Unusable {
                 shown: registry.to_owned(),
                 why: why.clone(),
                 capabilities: Capabilities::ALL,
-            }));
-            upstream(registry)
+            });
+            (vec![unknown, upstream(registry)], None)
         }
     };
-    hosts.push(server);
-    hosts
+    Route { id, hosts, older }
 }
 
 fn host(registry: &str, line: &Line, folder: &Folder, factory: &Factory) -> Host {
@@ -263,7 +276,7 @@ fn host(registry: &str, line: &Line, folder: &Folder, factory: &Factory) -> Host
             Err(why) => return unusable(why),
         }
     }
-    Host::Usable(endpoint)
+    Host::Usable(Box::new(endpoint))
 }
 
 /// The files' contents. The error names the file that cannot be read here.

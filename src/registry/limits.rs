@@ -1,7 +1,7 @@
 //! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (DESIGN 6).
 
 use super::cause::{self, Kind};
-use super::host::Scheme;
+use super::host::{HostKey, Scheme};
 use crate::credentials::Fingerprint;
 use crate::verdict::evidence::Evidence;
 use moka::Expiry;
@@ -105,7 +105,7 @@ impl Host {
 
 /// All hosts that were contacted of late.
 #[derive(Debug, Clone)]
-pub(super) struct Hosts(Cache<(String, u16), Arc<Host>>);
+pub(super) struct Hosts(Cache<HostKey, Arc<Host>>);
 
 impl Hosts {
     pub(super) fn new() -> Self {
@@ -117,7 +117,7 @@ impl Hosts {
         )
     }
 
-    pub(super) async fn get(&self, key: (String, u16)) -> Arc<Host> {
+    pub(super) async fn get(&self, key: HostKey) -> Arc<Host> {
         self.0.get_with(key, async { Arc::new(Host::new()) }).await
     }
 }

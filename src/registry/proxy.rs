@@ -16,10 +16,7 @@ pub struct Proxy {
 /// Says where it is, and nothing of a user name or password.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy")
-            .field("at", &self.shown())
-            .field("exceptions", &self.exceptions)
-            .finish()
+        write!(f, "Proxy({} but for {:?})", self.shown(), self.exceptions)
     }
 }
 
@@ -45,7 +42,7 @@ impl Proxy {
     /// A proxy at `url` (`http://proxy:3128`, `https://…`, or without a scheme, which means http) for all hosts but `exceptions`.
     /// The error is a sentence that repeats nothing of the URL: it may carry a password.
     pub fn new<E: AsRef<str>>(url: &str, exceptions: &[E]) -> Result<Self, String> {
-        let wrong = || "a proxy's URL begins with http:// or https:// and names a host, as http://proxy:3128".to_owned();
+        let wrong = || "a proxy's URL begins with http:// or https:// and names a host".to_owned();
         let text = url.trim();
         let full = if text.contains("://") {
             text.to_owned()

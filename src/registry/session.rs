@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
                     self.inner
                         .client
                         .hosts
-                        .get(host::key(self.endpoint.base(Scheme::Https)))
+                        .get(host::key(self.endpoint.base(Scheme::Https), self.endpoint.standing))
                         .await
                         .speaks(Scheme::Http);
                 }
@@ -163,7 +163,12 @@ impl<'a> Session<'a> {
     /// The scheme that the host was found to speak before.
     async fn recall(&mut self) {
         if self.settled == Settled::NotYet {
-            let host = self.inner.client.hosts.get(host::key(self.base())).await;
+            let host = self
+                .inner
+                .client
+                .hosts
+                .get(host::key(self.base(), self.endpoint.standing))
+                .await;
             if host.scheme() == Some(Scheme::Http) {
                 (self.scheme, self.settled) = (Scheme::Http, Settled::Yes);
             }

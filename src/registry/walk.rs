@@ -12,8 +12,9 @@ use super::probe::{MANIFEST, Place, Resolved, Stopped, too_long};
 use super::session::Session;
 use crate::credentials::Credential;
 use crate::image::Target;
-use crate::verdict::evidence::{ConnectionFault, ContentFault, Evidence, Rejection};
-use crate::verdict::{Content, Failure, ImageFacts};
+use crate::verdict::cause::base;
+use crate::verdict::evidence::{ConnectionFault, ContentFault, Evidence, Rejection, TlsFault};
+use crate::verdict::{Content, Failure, ImageFacts, Outlook};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 
@@ -22,23 +23,23 @@ const CONFIG: usize = 8 << 20;
 
 /// Asks for one image with one credential or none.
 pub(super) async fn probe(inner: &Inner, key: &Key, credential: Option<&Credential>, route: &Route) -> Outcome {
-    let stops = route.hosts.iter().map(|host| match host {
-        Host::Usable(endpoint) => Stop {
-            way: Way::Open(Box::new(Session::new(inner, key, credential, endpoint))),
-            host,
-        },
-        Host::Unusable(unusable) => Stop {
-            way: Way::Closed(closed(unusable)),
-            host,
-        },
-    });
-    let mut walk = Walk {
-        inner,
-        key,
-        stops: stops.collect(),
-        passed: Vec::new(),
+    let failure = match Walk::new(inner, key, credential, &route.hosts).image().await {
+        Ok(facts) => return Ok(facts),
+        Err(failure) => failure,
     };
-    walk.image().await
+    let Some(older) = route.older.as_ref().filter(|_| base(&failure.evidence).1 != Outlook::Unknown) else {
+        return Err(failure);
+    };
+    // Some nodes would ask elsewhere: what fails by the letter of the tree may still be pulled by them.
+    match Walk::new(inner, key, credential, older).image().await {
+        Ok(_) => Err(Failure {
+            evidence: Evidence::SomeRuntimes(Box::new(failure.evidence)),
+            ..failure
+        }),
+        // Plain HTTP is no secret of ours: such a node is told the same.
+        Err(doubt) if doubt.evidence == Evidence::Tls(TlsFault::PlainHttp) => Err(failure),
+        Err(doubt) => Err(choose(vec![doubt], vec![failure.clone()]).unwrap_or(failure)),
+    }
 }
 
 fn closed(unusable: &Unusable) -> Failure {
@@ -67,7 +68,7 @@ struct Stop<'a> {
 enum Way<'a> {
     Open(Box<Session<'a>>),
     /// It cannot be asked, or did not answer just now.
-    Closed(Failure),
+    Closed(Box<Failure>),
 }
 
 /// What is asked for by digest.
@@ -79,7 +80,23 @@ struct Wanted<'a> {
     absent: &'a (dyn Fn() -> Evidence + Sync),
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(inner: &'a Inner, key: &'a Key, credential: Option<&'a Credential>, hosts: &'a [Host]) -> Self {
+        let stops = hosts.iter().map(|host| Stop {
+            way: match host {
+                Host::Usable(endpoint) => Way::Open(Box::new(Session::new(inner, key, credential, endpoint))),
+                Host::Unusable(unusable) => Way::Closed(Box::new(closed(unusable))),
+            },
+            host,
+        });
+        Self {
+            inner,
+            key,
+            stops: stops.collect(),
+            passed: Vec::new(),
+        }
+    }
+
     async fn image(&mut self) -> Outcome {
         let (at, resolved) = self.resolve().await?;
         let content = match resolved.form {
@@ -282,7 +299,7 @@ impl<'a> Stop<'a> {
     async fn resolve(&mut self, place: Place) -> Result<Resolved, Stopped> {
         let session = match &mut self.way {
             Way::Open(session) => session,
-            Way::Closed(failure) => return Err(Stopped::Failed(failure.clone())),
+            Way::Closed(failure) => return Err(Stopped::Failed(Failure::clone(failure))),
         };
         if let Some(left) = session.left(Lane::All).await {
             return Err(Stopped::Failed(session.throttled(left)));
@@ -297,7 +314,7 @@ impl<'a> Stop<'a> {
     async fn fetch(&mut self, inner: &Inner, wanted: &Wanted<'_>) -> Result<Answer, Failure> {
         let session = match &mut self.way {
             Way::Open(session) => session,
-            Way::Closed(failure) => return Err(failure.clone()),
+            Way::Closed(failure) => return Err(Failure::clone(failure)),
         };
         session.lane = Lane::Content;
         for lane in [Lane::All, Lane::Content] {
@@ -320,7 +337,7 @@ impl<'a> Stop<'a> {
     fn close(&mut self, failure: &Failure) {
         let silent = failure.status.is_none() && cause::kind(&failure.evidence) == Kind::Down;
         if silent {
-            self.way = Way::Closed(failure.clone());
+            self.way = Way::Closed(Box::new(failure.clone()));
         }
     }
 

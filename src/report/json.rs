@@ -2,6 +2,7 @@
 
 use super::{Entry, Summary, summary};
 use crate::verdict::Finding;
+use crate::verdict::answer::Remark;
 use crate::workload::PullPolicy;
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ struct Image<'a> {
     pull_policy: &'static str,
     image: &'a str,
     reference: Option<String>,
+    note: Option<String>,
     outlook: &'static str,
     verdict: &'static str,
     unchanged: bool,
@@ -88,6 +90,7 @@ fn image(entry: &Entry) -> Image<'_> {
         },
         image: &judged.image.image,
         reference: judged.reference.as_ref().map(ToString::to_string),
+        note: judged.remark.as_ref().map(Remark::clause),
         outlook: judgement.outlook.name(),
         verdict: judgement.verdict.name(),
         unchanged: judged.image.unchanged,

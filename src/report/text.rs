@@ -3,7 +3,8 @@
 use super::{Entry, summary};
 use crate::image::escape;
 use crate::verdict::Verdict;
-use crate::verdict::message::{explain, object_of, shown, user_of};
+use crate::verdict::answer::Remark;
+use crate::verdict::message::{explain, image_of, object_of, user_of};
 use std::fmt::Write as _;
 
 /// Whether to colour.
@@ -30,9 +31,9 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
         let judgement = &entry.judged.judgement;
         let mark = paint(judgement.verdict, colour);
         let who = if entry.object.is_some() {
-            format!("{}: {}", user_of(&entry.judged.image), shown(&entry.judged.image.image))
+            format!("{}: {}", user_of(&entry.judged.image), image_of(&entry.judged))
         } else {
-            shown(&entry.judged.image.image)
+            image_of(&entry.judged)
         };
         let line = entry.line.map_or_else(String::new, |line| format!(" (line {line})"));
         let outlook = if judgement.verdict == Verdict::Allow {
@@ -41,6 +42,9 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
             format!(" [{}]", judgement.outlook.name())
         };
         let _ = write!(out, "  {mark} {who}{line}{outlook}");
+        if let Some(remark @ Remark::Parameter(_)) = &entry.judged.remark {
+            let _ = write!(out, "\n       {}", remark.clause());
+        }
         for finding in &judgement.findings {
             explain(&mut out, finding, "       ");
         }

@@ -2,7 +2,7 @@
 
 use crate::verdict::Verdict;
 use crate::verdict::answer::{Answer, Judged};
-use crate::verdict::message::{denial, warnings};
+use crate::verdict::message::{LISTED, denial, warnings};
 use crate::workload::{ObjectId, Skip};
 use serde_json::{Value, json};
 
@@ -69,6 +69,7 @@ fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
     let causes: Vec<Value> = images
         .iter()
         .flat_map(|judged| judged.judgement.findings.iter().map(move |finding| (judged, finding)))
+        .take(LISTED)
         .map(|(judged, finding)| {
             json!({
                 "reason": finding.cause.name(),

@@ -6,7 +6,8 @@ use crate::image::escape;
 use crate::review::{self, Bad, Outcome, Review};
 use crate::telemetry::Metrics;
 use crate::verdict::Verdict;
-use crate::workload::{Skip, Workload, extract};
+use crate::verdict::answer::Remark;
+use crate::workload::{Kinds, Skip, Workload, extract};
 use axum::body::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +38,7 @@ async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration
         Ok(review) => review,
         Err(bad) => return refuse(metrics, &bad),
     };
-    let workload = match subject(&review) {
+    let workload = match subject(&review, &gate.kinds()) {
         Ok(workload) => workload,
         Err(skip) => {
             metrics.skipped(skip.name());
@@ -62,16 +63,18 @@ async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration
     )
 }
 
-fn subject(review: &Review) -> Result<Workload, Skip> {
+fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     if let Some(skip) = review.skip() {
         return Err(skip);
     }
-    let mut workload = extract(&review.object, review.before(), &review.namespace)?;
+    let mut workload = extract(&review.object, review.before(), &review.namespace, kinds)?;
     if workload.object.name.is_empty() {
         workload.object.name.clone_from(&review.name);
     }
     // The request's namespace decides whose secrets count; what the object says of itself does not.
-    if !review.namespace.is_empty() {
+    if review.namespace.is_empty() {
+        workload.leave_namespace();
+    } else {
         workload.object.namespace.clone_from(&review.namespace);
     }
     Ok(workload)
@@ -96,9 +99,9 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
     let verdict = outcome.verdict();
     let took = began.elapsed();
     metrics.review(verdict.name(), took);
-    let (images, checks, causes) = match outcome {
-        Outcome::Skipped(skip) => (0, 0, skip.name().to_owned()),
-        Outcome::Answered { answer, .. } => (answer.images.len(), answer.checks, causes(answer)),
+    let (images, checks, parameters, causes) = match outcome {
+        Outcome::Skipped(skip) => (0, 0, 0, skip.name().to_owned()),
+        Outcome::Answered { answer, .. } => (answer.images.len(), answer.checks, parameters(answer), causes(answer)),
     };
     tracing::info!(
         review.uid = %escape(&review.uid),
@@ -111,6 +114,7 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         causes = %causes,
         images,
         checks,
+        parameters,
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "{} {} {}/{}",
         match verdict {
@@ -128,6 +132,12 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         content_type: "application/json",
         body: serde_json::to_vec(&body).unwrap_or_default(),
     }
+}
+
+/// Images that were not judged because something fills in a parameter later.
+fn parameters(answer: &crate::verdict::answer::Answer) -> usize {
+    let remarks = answer.images.iter().filter_map(|judged| judged.remark.as_ref());
+    remarks.filter(|remark| matches!(remark, Remark::Parameter(_))).count()
 }
 
 fn causes(answer: &crate::verdict::answer::Answer) -> String {

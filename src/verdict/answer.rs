@@ -1,7 +1,8 @@
 //! What the gate says of an object: the form in which both faces carry it on.
 
+use super::message::{clip, shown};
 use super::{Judgement, Verdict};
-use crate::image::Reference;
+use crate::image::{Reference, escape};
 use crate::workload::ImageUse;
 
 /// One image, judged.
@@ -9,10 +10,34 @@ use crate::workload::ImageUse;
 pub struct Judged {
     /// The use.
     pub image: ImageUse,
-    /// Its reference, where it parses.
+    /// The reference that nodes will see (rewritten, where the settings say so), where it parses.
     pub reference: Option<Reference>,
+    /// What is to be said about the name.
+    pub remark: Option<Remark>,
     /// What is said about it.
     pub judgement: Judgement,
+}
+
+/// What is to be said about an image's name beside the findings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remark {
+    /// The settings' `rewrites` give it this name, which was looked up instead.
+    Rewritten(String),
+    /// It holds this parameter, which something fills in before there are pods: not judged.
+    Parameter(String),
+}
+
+impl Remark {
+    /// A clause for the reader; what comes from the object is escaped and cut off.
+    pub fn clause(&self) -> String {
+        match self {
+            Self::Rewritten(to) => format!("rewritten to {}", shown(to)),
+            Self::Parameter(text) => {
+                const LONGEST: usize = 60;
+                format!("not judged: {} is filled in later", clip(&escape(text), LONGEST))
+            }
+        }
+    }
 }
 
 /// Why an object was allowed as a whole, on somebody's word.

@@ -114,12 +114,21 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
         Evidence::TooLong { .. } => (Cause::NotAnImage, Outlook::WillFail),
+        Evidence::SomeRuntimes(fails) => {
+            let (cause, outlook) = base(fails);
+            (cause, outlook.min(Outlook::MayFail))
+        }
     }
 }
 
 /// Whether another credential could have had another answer: an authentication or authorisation failure.
 pub fn hinges_on_credentials(failure: &Failure) -> bool {
-    match &failure.evidence {
+    hinges(&failure.evidence, failure)
+}
+
+fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) hold for everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
@@ -149,7 +158,12 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 /// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
 /// and errors show nothing: anyone can bring some of them about.
 pub fn shows_readable(failure: &Failure) -> bool {
-    match &failure.evidence {
+    readable(&failure.evidence, failure)
+}
+
+fn readable(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::DigestUnknown
@@ -157,7 +171,7 @@ pub fn shows_readable(failure: &Failure) -> bool {
         | Evidence::ContentMissing { .. }
         | Evidence::TooLong { .. } => true,
         // A block by a rule (412, 451) is about an image that could be read otherwise.
-        Evidence::Forbidden { .. } => !hinges_on_credentials(failure),
+        Evidence::Forbidden { .. } => !hinges(evidence, failure),
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }

@@ -153,6 +153,8 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
+    /// It fails so by the nodes' `hosts.toml`; containerd 1.x passes over that file, asks the registry itself, and gets the image.
+    SomeRuntimes(Box<Evidence>),
     /// A look-up task died (a bug); never a reason to deny.
     Internal,
 }

@@ -2,6 +2,7 @@
 
 use super::evidence::{AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Rejection, TimeoutStage, TlsFault};
 use super::finding::Kubelet;
+use super::words::resting_on;
 use crate::image::{Reference, Target, escape};
 
 /// The reference as containerd prints it (`ParseDockerRef`: a tag beside a digest is dropped).
@@ -54,6 +55,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     };
     let status = failure.status.unwrap_or(0);
     let message = match &failure.evidence {
+        Evidence::SomeRuntimes(fails) => return predict(&resting_on(failure, fails), reference),
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
             not_found(format!("{resolve}{name}: not found"))
         }

@@ -1,6 +1,6 @@
 //! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
 
-use super::answer::Judged;
+use super::answer::{Judged, Remark};
 use super::kubelet::tail;
 use super::{Finding, Outlook, Verdict};
 use crate::image::{escape, mask_userinfo};
@@ -11,8 +11,10 @@ use std::fmt::Write as _;
 pub const WARNING_LIMIT: usize = 256;
 /// All warnings of an answer together, in characters.
 pub const WARNINGS_LIMIT: usize = 4000;
-/// Images that a denial explains in full; the rest are named in a line each.
+/// Images that a denial explains in full; the others are named, with their causes.
 const EXPLAINED: usize = 25;
+/// Images that a denial names, and findings that it lists as causes: no answer grows with the object without end.
+pub const LISTED: usize = 1000;
 
 /// `container api`, `init container migrate`, `image volume model`.
 pub fn user_of(image: &ImageUse) -> String {
@@ -34,6 +36,15 @@ pub fn shown(image: &str) -> String {
     escape(&mask_userinfo(image))
 }
 
+/// The image as written, and as it will be where the settings rewrite it: `nginx:1.25 (rewritten to reg.corp/nginx:1.25)`.
+pub fn image_of(judged: &Judged) -> String {
+    let image = shown(&judged.image.image);
+    match &judged.remark {
+        Some(remark @ Remark::Rewritten(_)) => format!("{image} ({})", remark.clause()),
+        Some(Remark::Parameter(_)) | None => image,
+    }
+}
+
 /// `Deployment shop/api`.
 pub fn object_of(object: &ObjectId) -> String {
     let name = if object.name.is_empty() {
@@ -48,7 +59,8 @@ pub fn object_of(object: &ObjectId) -> String {
     }
 }
 
-/// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix.
+/// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix. Of an object with very
+/// many the first are told, and the rest counted.
 pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     let denied: Vec<&Judged> = images.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
     let all_by_policy = denied.iter().all(|line| line.judgement.outlook == Outlook::NotAllowed);
@@ -64,8 +76,8 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
         images.len(),
         object_of(object)
     );
-    for (at, line) in denied.iter().enumerate() {
-        let _ = write!(text, "\n  {}: {}", user_of(&line.image), shown(&line.image.image));
+    for (at, line) in denied.iter().enumerate().take(LISTED) {
+        let _ = write!(text, "\n  {}: {}", user_of(&line.image), image_of(line));
         for finding in &line.judgement.findings {
             if at < EXPLAINED {
                 explain(&mut text, finding, "    ");
@@ -73,6 +85,10 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
                 let _ = write!(text, "\n    {}", finding.cause.name());
             }
         }
+    }
+    let rest = denied.len().saturating_sub(LISTED);
+    if rest > 0 {
+        let _ = write!(text, "\n  and {rest} more");
     }
     text
 }
@@ -102,7 +118,7 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     // What is denied is explained in full by the denial.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
         for finding in &line.judgement.findings {
-            let text = warning(&line.image, finding);
+            let text = warning(line, finding);
             if out.contains(&text) {
                 continue;
             }
@@ -123,10 +139,10 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
 }
 
 /// `container api: IMAGE: Cause: why; fix`, on one line and within the limit.
-fn warning(image: &ImageUse, finding: &Finding) -> String {
+fn warning(judged: &Judged, finding: &Finding) -> String {
     const IMAGE_SHOWN: usize = 100;
-    let name = clip(&shown(&image.image), IMAGE_SHOWN);
-    let head = format!("{}: {name}: {}: ", clip(&user_of(image), 70), finding.cause.name());
+    let name = clip(&image_of(judged), IMAGE_SHOWN);
+    let head = format!("{}: {name}: {}: ", clip(&user_of(&judged.image), 70), finding.cause.name());
     let fix = clip(&finding.fix, 110);
     let room = WARNING_LIMIT.saturating_sub(head.chars().count());
     let why_room = room.saturating_sub(fix.chars().count() + 2);
@@ -140,7 +156,7 @@ fn warning(image: &ImageUse, finding: &Finding) -> String {
 }
 
 /// At most `limit` characters, the last of them `…` when something was cut.
-fn clip(text: &str, limit: usize) -> String {
+pub(super) fn clip(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }

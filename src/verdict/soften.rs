@@ -43,6 +43,8 @@ pub struct Context {
     pub presence: Presence,
     /// Who owns the object.
     pub owner: Owner,
+    /// Why pods may run another image than the one that is written, as a clause (custom kinds).
+    pub other_image: Option<&'static str>,
     /// A template lists a secret (or names a service account) that is not there yet, and may still come.
     pub secret_may_come: bool,
     /// What could not be read, as a clause.
@@ -78,6 +80,7 @@ const RULES: &[Rule] = &[
     runtimes_disagree,
     present_on_nodes,
     owned_by_a_controller,
+    another_image_may_run,
     secret_may_still_come,
     facts_we_may_not_read,
 ];
@@ -138,11 +141,15 @@ fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> 
     }
 }
 
+fn another_image_may_run(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    context.other_image.map(|why| (Outlook::MayFail, why.to_owned()))
+}
+
 fn secret_may_still_come(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     (context.secret_may_come && credential_failure(failure)).then(|| {
         (
             Outlook::MayFail,
-            "the missing secret may still be created before the pods are".to_owned(),
+            "what is missing (a secret or service account) may still be created before the pods are".to_owned(),
         )
     })
 }

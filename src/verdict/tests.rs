@@ -49,6 +49,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             unchanged: false,
         },
         reference: Reference::parse(image).ok(),
+        remark: None,
         judgement: Judgement::from_findings(findings),
     }
 }
@@ -169,6 +170,7 @@ fn nothing_hardens_an_outlook() {
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
                     personalities: Vec::new(),
@@ -195,4 +197,18 @@ fn every_cause_has_a_section() {
             cause.name()
         );
     }
+}
+
+#[test]
+fn what_fails_by_the_tree_of_some_runtimes_only() {
+    let fails = Evidence::TagUnknown {
+        repository_exists: false,
+    };
+    let some = Evidence::SomeRuntimes(Box::new(fails.clone()));
+    assert_eq!(super::cause::base(&some), (Cause::TagNotFound, Outlook::MayFail));
+    let asks = Evidence::SomeRuntimes(Box::new(Evidence::AuthenticationRequired { at: AuthStage::Basic }));
+    assert!(super::cause::hinges_on_credentials(&failure(asks)));
+    assert!(!super::cause::hinges_on_credentials(&failure(some)));
+    let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
+    assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
 }

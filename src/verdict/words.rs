@@ -92,7 +92,7 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TimedOut(stage) => match stage {
             TimeoutStage::Connect => format!("{host} does not accept a connection in time"),
             TimeoutStage::Response => format!("{host} does not answer in time"),
-            TimeoutStage::Deadline => format!("no answer from {host} before the deadline of this review"),
+            TimeoutStage::Deadline => format!("no answer from {host} before the deadline of this review{said}"),
         },
         Evidence::Tls(fault) => match fault {
             TlsFault::UnknownIssuer => format!("the certificate of {host} is signed by an authority that is not trusted here"),
@@ -133,6 +133,10 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
+        Evidence::SomeRuntimes(fails) => format!(
+            "{}; containerd 1.x passes over the nodes' hosts.toml, asks the registry itself, and gets the image",
+            what(&resting_on(failure, fails), topic)
+        ),
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
     }
 }
@@ -252,7 +256,16 @@ pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             format!("push the image again, or repair what {host} serves")
         }
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
+        Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
+    }
+}
+
+/// The same failure, resting on another evidence.
+pub(super) fn resting_on(failure: &Failure, evidence: &Evidence) -> Failure {
+    Failure {
+        evidence: evidence.clone(),
+        ..failure.clone()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     json,
     node::{Node, Taint},
+    parameter,
     selector::{Requirement, Term},
 };
 use crate::image::Platform;
@@ -91,6 +92,25 @@ impl Scheduling {
             spread,
             host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
         }
+    }
+
+    /// Drops what a parameter names (`{{x}}`, `$(x)`): which nodes it will choose is not known.
+    pub(super) fn leave_out_parameters(&mut self) {
+        let known = |text: &String| parameter::find(text).is_none();
+        self.node_name = self.node_name.take().filter(known);
+        self.os_name = self.os_name.take().filter(known);
+        self.node_selector.retain(|(key, value)| known(key) && known(value));
+        let all_known = |terms: &Vec<Term>| {
+            let mut requirements = terms.iter().flat_map(Term::requirements);
+            requirements.all(|requirement| known(&requirement.key) && requirement.values.iter().all(known))
+        };
+        self.required_affinity = self.required_affinity.take().filter(all_known);
+    }
+
+    /// How much there is to hold against a node.
+    pub(super) fn weight(&self) -> usize {
+        let terms = self.required_affinity.iter().flatten().map(Term::weight);
+        self.node_selector.len() + self.tolerations.len() + terms.fold(0, usize::saturating_add)
     }
 
     /// The candidates among `nodes`. Virtual nodes are left out.

@@ -14,11 +14,17 @@ pub(super) enum Change {
 
 /// Marks the uses in `new` that are as they were in `old`: image, pull policy, pull secrets, service account and what selects nodes.
 ///
-/// Containers are compared by role and name (their order may change), several of one name in their order. Linear in their number.
+/// Templates are compared by key, containers by role and name (their order may change), several of one name in their order. Linear in their number.
 pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
     let mut change = Change::Nothing;
-    for (at, template) in new.iter_mut().enumerate() {
-        let before = old.get(at).filter(|before| same_needs(&before.needs, &template.needs));
+    let mut known: HashMap<&str, &Template> = HashMap::with_capacity(old.len());
+    for template in old {
+        known.entry(template.nature.key.as_str()).or_insert(template);
+    }
+    for template in new {
+        let before = known
+            .get(template.nature.key.as_str())
+            .filter(|before| same_needs(&before.needs, &template.needs));
         let mut before = before.map(|before| by_name(&before.uses)).unwrap_or_default();
         for image_use in &mut template.uses {
             let same_name = before

@@ -1,11 +1,11 @@
 //! From untyped JSON to a [`Workload`].
 
+mod site;
+
 use super::{
-    FieldPath, ObjectId, Template, Workload,
-    candidates::{Scheduling, Spread},
-    diff, json,
-    kinds::{self, Kind},
-    pod::{self, PodKind},
+    ObjectId, Workload, diff, json,
+    kinds::{Kinds, Scope},
+    pod::PodKind,
 };
 use serde_json::Value;
 
@@ -52,11 +52,11 @@ impl Skip {
     }
 }
 
-/// Reads the image uses of `object`. `old` is the object before an UPDATE. `namespace` is the request's namespace and stands in
-/// where the object names none. Never fails: odd fields are left out.
-pub fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<Workload, Skip> {
+/// Reads the image uses of `object`, if it is of one of the `kinds`. `old` is the object before an UPDATE. `namespace` is the request's
+/// namespace and stands in where the object names none. Never fails: odd fields are left out.
+pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {
     let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
-    let known = kinds::find(&api_version, &kind).ok_or(Skip::OtherKind)?;
+    let known = kinds.find(&api_version, &kind).ok_or(Skip::OtherKind)?;
     let metadata = object.get("metadata").unwrap_or(&Value::Null);
     if metadata.get("deletionTimestamp").is_some_and(|at| !at.is_null()) {
         return Err(Skip::Deleting);
@@ -65,9 +65,9 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<W
     if known.pod == PodKind::Pod && annotations.iter().any(|(key, _)| key == "kubernetes.io/config.mirror") {
         return Err(Skip::MirrorPod);
     }
-    let mut templates = templates(object, known);
+    let mut templates = site::templates(object, known);
     if let Some(old) = old.filter(|old| old.is_object())
-        && diff::mark_unchanged(&mut templates, &self::templates(old, known)) == diff::Change::Nothing
+        && diff::mark_unchanged(&mut templates, &site::templates(old, known)) == diff::Change::Nothing
     {
         return Err(Skip::Unchanged);
     }
@@ -77,12 +77,17 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<W
         namespace: json::non_empty(metadata, "namespace").unwrap_or(namespace).to_owned(),
         name: name(metadata),
     };
-    Ok(Workload {
+    let mut workload = Workload {
         object,
         templates,
         annotations,
         controller: controller(metadata),
-    })
+    };
+    match known.scope {
+        Scope::Namespaced => {}
+        Scope::Cluster => workload.leave_namespace(),
+    }
+    Ok(workload)
 }
 
 /// The name; for an object that is to be given one, its beginning and `*`.
@@ -101,22 +106,6 @@ fn controller(metadata: &Value) -> Option<(String, String)> {
         .iter()
         .find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
     Some((json::string(owner, "apiVersion"), json::string(owner, "kind")))
-}
-
-/// The templates of an object. A kind whose template is absent (a `ReplicationController`'s may be null) has none.
-fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
-    let path = FieldPath::root().field(kind.pod_spec);
-    let spec = json::at(object, kind.pod_spec).filter(|spec| spec.is_object());
-    spec.map(|spec| {
-        let spread = if kind.kind == "DaemonSet" {
-            Spread::Every
-        } else {
-            Spread::Some
-        };
-        pod::read(kind.pod, spec, &path, Scheduling::read(spec, spread))
-    })
-    .into_iter()
-    .collect()
 }
 
 #[cfg(test)]

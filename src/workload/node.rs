@@ -22,7 +22,7 @@ pub struct Node {
     pub runtime: String,
     /// `status.nodeInfo.kubeletVersion`.
     pub kubelet: String,
-    /// `status.images[*].names`, normalised names as listed.
+    /// `status.images[*].names`, normalised and sorted: every image of a review is looked for on every node.
     pub images: Vec<String>,
     /// Entries in `status.images`; 50 or more means the list may be cut.
     pub image_entries: usize,
@@ -49,6 +49,12 @@ impl Node {
         let info = field("status.nodeInfo");
         let labels = json::pairs(metadata, "labels");
         let images = json::list(status, "images");
+        let mut names: Vec<String> = images
+            .iter()
+            .flat_map(|image| json::list(image, "names"))
+            .filter_map(image_name)
+            .collect();
+        names.sort_unstable();
         Self {
             name: json::string(metadata, "name"),
             taints: json::list(spec, "taints").iter().map(Taint::read).collect(),
@@ -56,11 +62,7 @@ impl Node {
             platform: platform(info, &labels),
             runtime: json::string(info, "containerRuntimeVersion"),
             kubelet: json::string(info, "kubeletVersion"),
-            images: images
-                .iter()
-                .flat_map(|image| json::list(image, "names"))
-                .filter_map(image_name)
-                .collect(),
+            images: names,
             image_entries: images.len(),
             ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(quantity),
             labels,
@@ -87,8 +89,15 @@ impl Node {
     }
     /// Whether the node lists this image (normalised; by digest alone where the reference has one).
     pub fn holds(&self, reference: &Reference) -> bool {
-        let wanted = listed_name(reference);
-        self.images.contains(&wanted)
+        self.lists(&Self::lists_as(reference))
+    }
+    /// The name under which a node lists an image; for [`Self::lists`], where many nodes are asked.
+    pub fn lists_as(reference: &Reference) -> String {
+        listed_name(reference)
+    }
+    /// Whether the node lists an image under this name.
+    pub fn lists(&self, name: &str) -> bool {
+        self.images.binary_search_by(|listed| listed.as_str().cmp(name)).is_ok()
     }
 }
 

@@ -1,5 +1,6 @@
 //! JSON paths as Kubernetes writes them: `spec.template.spec.containers[0].image`.
 
+use crate::image::escape;
 use std::fmt;
 
 /// A field path within an object.
@@ -22,6 +23,17 @@ impl FieldPath {
     /// This path and an index.
     pub fn index(&self, at: usize) -> Self {
         Self(format!("{}[{at}]", self.0))
+    }
+    /// This path and a key of a map, which may hold anything: `spec.sets.worker`, `spec.sets[a.b]`; escaped, and cut off after 63
+    /// characters.
+    pub fn key(&self, key: &str) -> Self {
+        const SHOWN: usize = 63;
+        if !key.is_empty() && key.len() <= SHOWN && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            return self.field(key);
+        }
+        let start: String = key.chars().take(SHOWN).collect();
+        let end = if start.len() < key.len() { "…" } else { "" };
+        Self(format!("{}[{}{end}]", self.0, escape(&start)))
     }
     /// The path as text.
     pub fn as_str(&self) -> &str {

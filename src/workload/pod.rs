@@ -22,12 +22,24 @@ pub struct ObjectId {
 pub struct Workload {
     /// Which object.
     pub object: ObjectId,
-    /// Its pod templates (one for the built-in kinds).
+    /// Its pod templates: one for the kinds of Kubernetes itself, any number for others. Places of an object that share everything a
+    /// pull depends on (the templates of an Argo Workflow) are one template.
     pub templates: Vec<Template>,
     /// `metadata.annotations` (policy exemptions look at them).
     pub annotations: Vec<(String, String)>,
     /// The controller that owns it, as (apiVersion, kind).
     pub controller: Option<(String, String)>,
+}
+
+impl Workload {
+    /// The object belongs to no namespace: whose secrets its pods will have is not known, whatever it says of itself.
+    pub fn leave_namespace(&mut self) {
+        self.object.namespace.clear();
+        for template in &mut self.templates {
+            let why = "the object belongs to no namespace, and its pods take the pull secrets of theirs";
+            template.nature.other_credentials.get_or_insert(why);
+        }
+    }
 }
 
 /// Whether the images belong to a pod itself or to a template of pods to come.
@@ -48,6 +60,31 @@ pub struct Template {
     pub needs: PodNeeds,
     /// The images, in the order of the object's fields: init containers, containers, ephemeral containers, volumes.
     pub uses: Vec<ImageUse>,
+    /// What may still become of it.
+    pub nature: Nature,
+}
+
+/// How far what a template says can be taken at its word. The default is a template of Kubernetes' own kinds: entirely.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nature {
+    /// Where it stands, by names where the elements of lists have names: the same template before and after an UPDATE.
+    pub key: String,
+    /// Whether something fills in `{{x}}` and `$(x)`.
+    pub parameters: Parameters,
+    /// Why pods may run other images, as a clause.
+    pub other_image: Option<&'static str>,
+    /// Why pods may have other pull secrets, as a clause.
+    pub other_credentials: Option<&'static str>,
+}
+
+/// What becomes of `{{x}}` and `$(x)` in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parameters {
+    /// Nothing: the kubelet gets them as they are.
+    #[default]
+    Literal,
+    /// The controller of a custom kind may put values in their place.
+    FilledIn,
 }
 
 /// What a pull depends on beside the image's name.
@@ -104,7 +141,7 @@ pub struct ImageUse {
 
 impl PullPolicy {
     /// The policy as written; anything else is defaulted as the API server does (pull-semantics 2.1, `SetDefaults_Container`).
-    fn read(written: Option<&str>, image: &str) -> Self {
+    pub(super) fn read(written: Option<&str>, image: &str) -> Self {
         match written {
             Some("Always") => Self::Always,
             Some("IfNotPresent") => Self::IfNotPresent,
@@ -165,7 +202,12 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
             .to_owned(),
         scheduling,
     };
-    Template { kind, needs, uses }
+    Template {
+        kind,
+        needs,
+        uses,
+        nature: Nature::default(),
+    }
 }
 
 /// A container's image. Without one, or with something that is no text, there is nothing to judge: the API server refuses it.

@@ -33,6 +33,11 @@ impl Term {
         }
     }
 
+    /// All its requirements.
+    pub(super) fn requirements(&self) -> impl Iterator<Item = &Requirement> {
+        self.expressions.iter().chain(&self.fields)
+    }
+
     /// Whether it holds no requirement at all; such a term matches nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.expressions.is_empty() && self.fields.is_empty()

@@ -45,11 +45,14 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
             stand_in: std::sync::Arc::default(),
             admission: Admission::StillToCome,
             exempt_annotations: Vec::new(),
+            kinds: std::sync::Arc::default(),
+            rewrites: Vec::new(),
         },
         providers: pullgate::providers::Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Cluster::from(directory));
-    let workload = extract(&objects::object(case, world), None, "default").unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));
+    let workload = extract(&objects::object(case, world), None, "default", &gate.kinds())
+        .unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));
     let answer = gate.judge(&workload, Instant::now() + Duration::from_secs(20)).await;
     let image = answer.images.iter().find(|judged| judged.image.name == case.container);
     let judgement = &image

@@ -136,9 +136,9 @@ fn page(cases: &[Case], runs: &[Run]) -> String {
             .map(|(run, row)| format!("{}: {}", short(&run.against), did(row)))
             .collect();
         let (said, did) = if rows.is_empty() {
-            let causes = case.expected.causes.join(", ");
+            let expected = case.expected.causes.join(", ");
             (
-                format!("{} {causes}", case.expected.outlook),
+                format!("{} {expected}", case.expected.outlook),
                 "not compared: our engine alone".to_owned(),
             )
         } else {

@@ -31,6 +31,8 @@ fn handler() -> (Reviewer, Metrics) {
             stand_in: Arc::default(),
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
+            kinds: Arc::default(),
+            rewrites: Vec::new(),
         },
         providers: Providers::default(),
     };
@@ -109,6 +111,19 @@ fn the_namespace_is_the_requests_whatever_the_object_says() {
     let response = response(&ask(review(&object).to_string()));
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("Pod ns/p") && !message.contains("victim"), "{message}");
+}
+
+#[test]
+fn an_answer_does_not_grow_with_the_object_without_end() {
+    let images: Vec<String> = (0..20_000).map(|n| format!("Bad/Name{n}")).collect();
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let reply = ask(review(&pod(&images)).to_string());
+    assert!(reply.body.len() < 1 << 20, "{} bytes", reply.body.len());
+    let response = response(&reply);
+    assert_eq!(response["status"]["details"]["causes"].as_array().unwrap().len(), 1000);
+    let message = response["status"]["message"].as_str().unwrap();
+    assert!(message.starts_with("20000 of 20000 images of Pod ns/p would fail to pull"));
+    assert!(message.ends_with("and 19000 more"));
 }
 
 #[test]
@@ -254,4 +269,34 @@ proptest! {
         let response = response(&ask(review(&pod(&[&image])).to_string()));
         prop_assert_eq!(&response["uid"], "u-1");
     }
+}
+
+#[test]
+fn custom_kinds_are_judged_by_their_own_paths_and_parameters_are_left_alone() {
+    let workflow = |image: &str| {
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "w-", "namespace": "ns"},
+               "spec": {"templates": [{"name": "dag", "dag": {}}, {"name": "build", "container": {"image": image}}]}})
+    };
+    let allowed = response(&ask(review(&workflow("{{inputs.parameters.image}}")).to_string()));
+    assert_eq!((&allowed["allowed"], &allowed["warnings"]), (&json!(true), &Value::Null));
+    let denied = response(&ask(review(&workflow("Bad/Name")).to_string()));
+    assert_eq!(denied["allowed"], false);
+    let cause = &denied["status"]["details"]["causes"][0];
+    assert_eq!(
+        (&cause["reason"], &cause["field"]),
+        (&json!("InvalidImageName"), &json!("spec.templates[1].container.image"))
+    );
+}
+
+#[test]
+fn an_object_in_no_namespace_takes_none_by_saying_so() {
+    let object = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w", "namespace": "victim"},
+                        "spec": {"templates": [{"container": {"image": "Bad/Name"}}]}});
+    let mut review = review(&object);
+    review["request"]["namespace"] = json!("");
+    let message = response(&ask(review.to_string()))["status"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(message.contains("of Workflow w would fail"), "{message}");
 }

@@ -158,6 +158,21 @@ async fn not_found_is_soon_forgotten() {
 }
 
 #[tokio::test]
+async fn one_object_does_not_fill_the_queues() {
+    let (registry, _) = room(settings());
+    let checks: Vec<_> = (0..3000).map(|n| check(&format!("169.254.0.1/app:{n}"), &[])).collect();
+    let outcomes = registry.gather(&checks, soon()).await;
+    let asked = |outcome: &pullgate::registry::Outcome| {
+        let failure = outcome.attempts[0].result.as_ref().unwrap_err();
+        matches!(failure.evidence, Evidence::Refused(_))
+    };
+    assert_eq!(outcomes.len(), 3000);
+    assert_eq!(outcomes.iter().filter(|outcome| asked(outcome)).count(), 1000);
+    let last = outcomes.last().unwrap().attempts[0].result.as_ref().unwrap_err();
+    assert_eq!(last.evidence, Evidence::TimedOut(TimeoutStage::Deadline));
+}
+
+#[tokio::test]
 async fn many_hosts_at_once() {
     let slow = Faulty::start(|_| Reply::new(200).manner(Manner::Silence)).await;
     let app = image("amd64");

@@ -378,7 +378,8 @@ async fn a_host_that_fails_again_and_again_is_left_alone() {
         .await
         .unwrap_err();
     assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Response));
-    assert!(started.elapsed() < Duration::from_millis(100));
+    // Sooner than a look-up gives up by itself: it was not made.
+    assert!(started.elapsed() < Duration::from_secs(1));
     assert!(server.seen().is_empty());
     let text = metrics.encode();
     assert!(

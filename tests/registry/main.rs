@@ -19,6 +19,8 @@ mod content;
 mod debian;
 mod faults;
 mod guard;
+mod mirrors;
 mod node;
+mod proxy;
 mod sample;
 mod support;

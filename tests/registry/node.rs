@@ -279,11 +279,9 @@ struct Serving {
 impl Serving {
     async fn start(scene: &Scene, settings: &Path) -> Self {
         let facts = scene.write("facts/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
-        let free = || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().to_string()
-        };
-        let (webhook, metrics) = (free(), free());
+        // Both held at once, so that they differ.
+        let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let [webhook, metrics] = held.map(|listener| listener.local_addr().unwrap().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_pullgate"))
             .args(["serve", "--tls-dev", "--no-cluster", "--drain-delay", "0s"])
             .args(["--listen", &webhook, "--metrics-listen", &metrics])
@@ -306,7 +304,11 @@ impl Serving {
             http,
         };
         let until = Instant::now() + Duration::from_secs(20);
-        while serving.http.get(format!("http://{metrics}/readyz")).send().await.is_err() {
+        let ready = async || {
+            let answer = serving.http.get(format!("http://{metrics}/readyz")).send().await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        };
+        while !ready().await {
             assert!(serving.process.try_wait().unwrap().is_none(), "it does not start");
             assert!(Instant::now() < until, "it does not serve");
             tokio::time::sleep(Duration::from_millis(50)).await;

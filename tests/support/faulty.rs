@@ -131,6 +131,11 @@ impl Faulty {
         Self::run(Some(tls.acceptor()), Arc::new(script)).await
     }
 
+    /// HTTPS on a free loopback port, for clients whose certificate comes from the same CA.
+    pub async fn start_mutual(tls: &Tls, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::run(Some(tls.mutual()), Arc::new(script)).await
+    }
+
     async fn run(tls: Option<tokio_rustls::TlsAcceptor>, script: Arc<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -331,6 +336,22 @@ impl Tls {
     }
 
     fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
+        self.accepting(rustls::server::WebPkiClientVerifier::no_client_auth())
+    }
+
+    fn mutual(&self) -> tokio_rustls::TlsAcceptor {
+        use rustls_pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = rustls_pki_types::CertificateDer::from_pem_slice(self.ca.as_bytes()).expect("our own CA");
+        roots.add(ca).expect("our own CA");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .expect("a verifier");
+        self.accepting(verifier)
+    }
+
+    fn accepting(&self, verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>) -> tokio_rustls::TlsAcceptor {
         use rustls_pki_types::pem::PemObject;
         let certs = rustls_pki_types::CertificateDer::pem_slice_iter(self.cert.as_bytes())
             .collect::<Result<Vec<_>, _>>()
@@ -340,7 +361,7 @@ impl Tls {
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("TLS versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(certs, key)
             .expect("certificate and key go together");
         tokio_rustls::TlsAcceptor::from(Arc::new(config))

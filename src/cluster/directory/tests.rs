@@ -1,7 +1,7 @@
 use super::*;
 use crate::credentials::Contents;
-use crate::workload::PodNeeds;
 use crate::workload::pod::PodKind;
+use crate::workload::{Nature, PodNeeds};
 use serde_json::json;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ fn template(pull_secrets: &[&str], service_account: &str) -> Template {
             ..PodNeeds::default()
         },
         uses: Vec::new(),
+        nature: Nature::default(),
     }
 }
 

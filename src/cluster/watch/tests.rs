@@ -1,8 +1,8 @@
 use super::fake::Fake;
 use super::*;
 use crate::cluster::Cluster;
-use crate::workload::PodNeeds;
 use crate::workload::pod::PodKind;
+use crate::workload::{Nature, PodNeeds};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ fn template(pull_secrets: &[&str], service_account: &str) -> Template {
             ..PodNeeds::default()
         },
         uses: Vec::new(),
+        nature: Nature::default(),
     }
 }
 

@@ -18,7 +18,7 @@ fn entries(key: &str, user: &str) -> Arc<Vec<(String, Credential)>> {
 
 /// The same for every repository of the object.
 fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> NodeCredentials {
-    let workload = extract(object, None, "ns").unwrap();
+    let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let mut node = NodeCredentials::default();
     for wanted in plan(&workload, facts, settings).wanted {
         node.insert(wanted, provided.clone());
@@ -28,7 +28,7 @@ fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 
 /// User names of what is offered, and their sources.
 fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Source)> {
-    let workload = extract(object, None, "ns").unwrap();
+    let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
     let plan = plan_with(&workload, facts, settings, &node);
     plan.checks[0]
@@ -39,7 +39,7 @@ fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 }
 
 fn judged(object: &Value, facts: &Facts, provided: &Provided, answer: &Result<ImageFacts, Failure>) -> Judgement {
-    let workload = extract(object, None, "ns").unwrap();
+    let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, &settings(), provided);
     let plan = plan_with(&workload, facts, &settings(), &node);
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
@@ -169,7 +169,7 @@ fn the_users_helper_stands_in_only_for_what_could_not_be_seen() {
         ..Provided::default()
     };
     let object = pod("reg.example/app:1", &["regcred"]);
-    let workload = extract(&object, None, "ns").unwrap();
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let wanted = plan(&workload, &hidden, &settings()).wanted;
     assert_eq!(wanted.first().unwrap().stand_in, StandIn::Wanted);
     let users: Vec<String> = offered(&object, &hidden, &settings(), &provided)
@@ -207,7 +207,7 @@ fn nothing_is_wanted_for_images_that_are_not_asked_about() {
     let mut never = pod("reg.example/app:1", &[]);
     never["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
     for object in [never, pod("Not A Name", &[])] {
-        let workload = extract(&object, None, "ns").unwrap();
+        let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
         assert!(plan(&workload, &facts(), &settings()).wanted.is_empty());
     }
 }

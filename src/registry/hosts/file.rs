@@ -2,6 +2,7 @@
 
 use crate::registry::host::{Capabilities, Written};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,16 @@ pub(super) struct File {
     pub(super) hosts: Vec<Host>,
     /// The root: `server`, and the settings that hold for it, or for the upstream default where there is no `server`.
     pub(super) server: Host,
+    pub(super) readers: Readers,
+}
+
+/// Which versions of containerd can read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Readers {
+    All,
+    /// Older ones (1.x, measured on 1.6) take it for broken and pass over it whole: it has no `[host."…"]` table, or the capability
+    /// `referrers`, which came later.
+    Newer,
 }
 
 /// One host.
@@ -31,12 +42,14 @@ pub(super) struct Host {
     pub(super) dial_timeout: Option<Duration>,
 }
 
+/// A certificate and its key; `None`: the key is in the certificate's file.
+type Pair = (PathBuf, Option<PathBuf>);
+
 /// What TLS is to be made with, as paths.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Files {
     pub(super) ca: Option<Vec<PathBuf>>,
-    /// Certificates and their keys; `None`: the key is in the certificate's file.
-    pub(super) client: Option<Vec<(PathBuf, Option<PathBuf>)>>,
+    pub(super) client: Option<Vec<Pair>>,
     pub(super) skip_verify: Option<bool>,
 }
 
@@ -76,7 +89,11 @@ impl fmt::Display for Problem {
 
 /// Reads `text`; relative paths are taken from `folder`. Unknown keys are passed over, as containerd does.
 pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
-    let reading = Reading { text, folder };
+    let reading = Reading {
+        text,
+        folder,
+        readers: Cell::new(Readers::All),
+    };
     let root = DeTable::parse(text).map_err(|error| reading.problem(error.span(), error.message()))?;
     let root = root.get_ref();
     let mut hosts: Vec<(usize, Host)> = Vec::new();
@@ -97,15 +114,22 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
         },
         None => None,
     };
+    let server = reading.host(server, root)?;
     Ok(File {
+        readers: if root.contains_key("host") {
+            reading.readers.get()
+        } else {
+            Readers::Newer
+        },
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
-        server: reading.host(server, root)?,
+        server,
     })
 }
 
 struct Reading<'a> {
     text: &'a str,
     folder: &'a Path,
+    readers: Cell<Readers>,
 }
 
 impl Reading<'_> {
@@ -194,7 +218,8 @@ impl Reading<'_> {
             match self.string(value, "a capability")?.to_ascii_lowercase().as_str() {
                 "pull" => capabilities.pull = true,
                 "resolve" => capabilities.resolve = true,
-                "push" | "referrers" => {}
+                "push" => {}
+                "referrers" => self.readers.set(Readers::Newer),
                 other => {
                     return self.wrong(
                         value,
@@ -221,7 +246,7 @@ impl Reading<'_> {
         }
     }
 
-    fn client(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<(PathBuf, Option<PathBuf>)>>, Problem> {
+    fn client(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<Pair>>, Problem> {
         let Some(value) = value else { return Ok(None) };
         let shape = "client must be a file, a list of files, or a list of pairs [certificate, key]";
         if let Some(text) = value.get_ref().as_str() {
@@ -310,138 +335,4 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<File, String> {
-        parse(text, Path::new("/certs.d/r.example")).map_err(|problem| problem.to_string())
-    }
-
-    #[test]
-    fn everything_that_a_host_can_say() {
-        let file = read(
-            r#"
-server = "registry.example"
-ca = "root.pem"
-unknown = 1
-
-[host."https://z.example:5000/proxy"]
-  capabilities = ["Pull", "resolve"]
-  ca = ["a.pem", "/abs/b.pem"]
-  client = [["c.cert", "c.key"], "both.pem"]
-  skip_verify = true
-  dial_timeout = "1m30.5s"
-  [host."https://z.example:5000/proxy".header]
-    X-Token = "abc"
-    x-list = ["1", "2"]
-
-[host."http://a.example"]
-  capabilities = ["pull"]
-  override_path = true
-  client = "both.pem"
-"#,
-        )
-        .unwrap();
-        let names: Vec<&str> = file
-            .hosts
-            .iter()
-            .map(|host| host.written.as_ref().unwrap().authority.as_str())
-            .collect();
-        assert_eq!(names, ["z.example:5000", "a.example"], "in the order of the file");
-        let [first, second] = file.hosts.as_slice() else {
-            panic!("two hosts")
-        };
-        assert_eq!(first.written.as_ref().unwrap().path, "/proxy/v2");
-        assert!(first.capabilities.pull && first.capabilities.resolve);
-        assert_eq!(
-            first.trust.ca,
-            Some(vec!["/certs.d/r.example/a.pem".into(), "/abs/b.pem".into()])
-        );
-        assert_eq!(
-            first.trust.client,
-            Some(vec![
-                ("/certs.d/r.example/c.cert".into(), Some("/certs.d/r.example/c.key".into())),
-                ("/certs.d/r.example/both.pem".into(), None)
-            ])
-        );
-        assert_eq!(first.trust.skip_verify, Some(true));
-        assert_eq!(first.dial_timeout, Some(Duration::from_millis(90_500)));
-        assert_eq!(first.headers.get("x-token").unwrap(), "abc");
-        assert_eq!(first.headers.get_all("x-list").iter().count(), 2);
-        assert!(!format!("{first:?}").contains("abc"), "headers may be secrets");
-        assert_eq!(second.written.as_ref().unwrap().path, "");
-        assert!(second.capabilities.pull && !second.capabilities.resolve);
-        assert_eq!(file.server.written.as_ref().unwrap().authority, "registry.example");
-        assert_eq!(file.server.trust.ca, Some(vec!["/certs.d/r.example/root.pem".into()]));
-    }
-
-    #[test]
-    fn nearly_nothing() {
-        for text in ["", "# only a comment\n", "server = \"\"\n", "capabilities = []\n"] {
-            let file = read(text).unwrap();
-            assert!(file.hosts.is_empty() && file.server.written.is_none(), "{text:?}");
-            assert_eq!(file.server.capabilities, Capabilities::ALL, "{text:?}");
-            assert!(!file.server.trust.is_explicit());
-        }
-        // A host that says nothing about itself is good for everything.
-        let file = read("[host.\"mirror\"]\n").unwrap();
-        assert_eq!(file.hosts[0].capabilities, Capabilities::ALL);
-        assert_eq!(file.hosts[0].written.as_ref().unwrap().path, "/v2");
-    }
-
-    #[test]
-    fn problems_have_a_place() {
-        for (text, expected) in [
-            ("server = \n", "1:10: string values must be quoted, expected literal string"),
-            ("\nserver = 7\n", "2:10: server must be a text"),
-            (
-                "[host.\"m\"]\ncapabilities = [\"pull\", \"fly\"]\n",
-                "2:25: unknown capability \"fly\"; known: pull, resolve, push, referrers",
-            ),
-            ("host = 1\n", "1:8: host must be a table"),
-            ("[host]\nm = 1\n", "2:5: a host must be a table"),
-            ("skip_verify = \"true\"\n", "1:15: skip_verify must be true or false"),
-            ("ca = 1\n", "1:6: ca must be a file or a list of files"),
-            (
-                "client = [[\"a\"]]\n",
-                "1:11: client must be a file, a list of files, or a list of pairs [certificate, key]",
-            ),
-            ("[header]\n\"a b\" = \"c\"\n", "2:1: this is not the name of a header"),
-            ("[header]\na = \"c\\nd\"\n", "2:5: this cannot be the value of a header"),
-            (
-                "dial_timeout = \"soon\"\n",
-                "1:16: dial_timeout must be a duration, as 500ms, 10s or 1m30s",
-            ),
-        ] {
-            let problem = read(text).unwrap_err();
-            if text.starts_with("server = \n") {
-                // The words are the reader's own.
-                assert!(problem.starts_with("1:10: "), "{problem}");
-            } else {
-                assert_eq!(problem, expected, "{text:?}");
-            }
-        }
-        for host in ["https://", "ftp://m", "https://m:x", "https://u:p@", "http.corp:5000", "a b"] {
-            let problem = read(&format!("[host.\"{host}\"]\n")).unwrap_err();
-            assert!(problem.starts_with("1:7: "), "{host}: {problem}");
-            assert!(!problem.contains("u:p"), "{problem}");
-        }
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("0"), Some(Duration::ZERO));
-        assert_eq!(duration("1h2m3s"), Some(Duration::from_secs(3723)));
-        assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-        for wrong in ["", "5", "s", "1d", "-1s", "1..s", "9e9s", "99999999999999999999999h"] {
-            assert_eq!(duration(wrong), None, "{wrong}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_answered(text in "(\\[host\\.\"[a-z:/]{0,9}\"\\]\n)?[a-z_]{0,8} ?=? ?[\"\\[\\]a-zß0-9.,]{0,12}\n?") {
-            let _ = read(&text);
-        }
-    }
-}
+mod tests;

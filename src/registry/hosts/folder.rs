@@ -1,6 +1,6 @@
 //! The folder of a registry in the tree, read at once with everything that it names.
 
-use super::file::{self, File, Files};
+use super::file::{self, File, Files, Readers};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io;
@@ -27,7 +27,11 @@ pub(super) struct Folder {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// A `hosts.toml`.
-    File(File),
+    File {
+        file: Box<File>,
+        /// What older runtimes read in its place, where they pass over the file: the certificates beside it.
+        beside: Option<Files>,
+    },
     /// No `hosts.toml`, or one that cannot be parsed: certificates, laid out as Docker has them.
     Certificates(Files),
     /// What we may not read; a clause.
@@ -77,19 +81,25 @@ impl Folder {
             }
         };
         let parsed = if text.is_empty() { None } else { parse(&text, &path).ok() };
-        let meaning = match parsed {
-            Some(file) => Meaning::File(file),
-            None => match certificates(&path) {
-                Ok(files) => Meaning::Certificates(files),
-                Err(error) => Meaning::Unreadable(format!("{}: {error}", path.display())),
+        let beside = certificates(&path);
+        let meaning = match (parsed, beside) {
+            (Some(file), beside) => Meaning::File {
+                beside: (file.readers == Readers::Newer).then(|| beside.unwrap_or_default()),
+                file: Box::new(file),
             },
+            (None, Ok(files)) => Meaning::Certificates(files),
+            (None, Err(error)) => Meaning::Unreadable(format!("{}: {error}", path.display())),
         };
         let files = match &meaning {
-            Meaning::File(file) => {
+            Meaning::File { file, beside } => {
                 let trusts = file.hosts.iter().chain([&file.server]).map(|host| &host.trust);
-                trusts.flat_map(Files::paths).map(read_named).collect()
+                trusts
+                    .chain(beside)
+                    .flat_map(Files::paths)
+                    .map(|path| read_named(path))
+                    .collect()
             }
-            Meaning::Certificates(files) => files.paths().map(read_named).collect(),
+            Meaning::Certificates(files) => files.paths().map(|path| read_named(path)).collect(),
             Meaning::Unreadable(_) => BTreeMap::new(),
         };
         Self {
@@ -110,7 +120,7 @@ impl Folder {
         part(self.path.as_os_str().as_encoded_bytes());
         part(&self.text);
         match &self.meaning {
-            Meaning::File(_) => part(b"file"),
+            Meaning::File { .. } => part(b"file"),
             Meaning::Certificates(_) => part(b"certificates"),
             Meaning::Unreadable(why) => part(why.as_bytes()),
         }
@@ -127,7 +137,7 @@ impl Folder {
     /// Why a `hosts.toml` that is there is not used, with its place.
     pub(super) fn problem(&self) -> Option<String> {
         match &self.meaning {
-            Meaning::File(_) => None,
+            Meaning::File { .. } => None,
             Meaning::Unreadable(why) => Some(why.clone()),
             Meaning::Certificates(_) if self.text.is_empty() => None,
             Meaning::Certificates(_) => {
@@ -161,8 +171,8 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
-fn read_named(path: &PathBuf) -> (PathBuf, Result<Vec<u8>, String>) {
-    (path.clone(), content(path).map_err(|error| error.to_string()))
+fn read_named(path: &Path) -> (PathBuf, Result<Vec<u8>, String>) {
+    (path.to_owned(), content(path).map_err(|error| error.to_string()))
 }
 
 fn parse(text: &[u8], folder: &Path) -> Result<File, String> {

@@ -145,7 +145,7 @@ async fn certificates_as_docker_lays_them_out() {
     assert!(matches!(found().meaning, Meaning::Certificates(_)));
     // Not where it is empty of meaning.
     write(dir.path(), "r_5000_", "# nothing\n");
-    assert!(matches!(found().meaning, Meaning::File(_)));
+    assert!(matches!(found().meaning, Meaning::File { .. }));
 }
 
 #[tokio::test]
@@ -217,6 +217,30 @@ async fn what_cannot_be_used_here() {
     fs::create_dir_all(dir.path().join("s/hosts.toml")).unwrap();
     let route = tree_at_run_time(dir.path()).route("s", &factory()).await;
     assert_eq!(names(&route), ["!s", "s"]);
+}
+
+#[tokio::test]
+async fn what_older_runtimes_ask_instead() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = tree(dir.path());
+    for (folder, text, older) in [
+        ("a", "server = \"m\"\n", Some("a")),
+        ("b", "skip_verify = true\n", None),
+        ("c", "server = \"m\"\n[host.\"n\"]\n", None),
+        (
+            "d",
+            "server = \"m\"\n[host.\"n\"]\ncapabilities = [\"pull\", \"referrers\"]\n",
+            Some("d"),
+        ),
+    ] {
+        write(dir.path(), folder, text);
+        let route = tree.route(folder, &factory()).await;
+        let found = route.older.as_ref().map(|hosts| match hosts.as_slice() {
+            [Host::Usable(endpoint)] => endpoint.shown(),
+            other => panic!("one host: {other:?}"),
+        });
+        assert_eq!(found.as_deref(), older, "{text:?}");
+    }
 }
 
 /// Without the check of the start.

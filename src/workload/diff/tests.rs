@@ -1,5 +1,9 @@
-use crate::workload::{Skip, extract};
+use crate::workload::{Kinds, Skip, Workload};
 use serde_json::{Value, json};
+
+fn extract(object: &Value, old: Option<&Value>, namespace: &str) -> Result<Workload, Skip> {
+    crate::workload::extract(object, old, namespace, &Kinds::default())
+}
 
 fn deployment(pod: &Value) -> Value {
     json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "shop"},

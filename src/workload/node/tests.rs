@@ -35,7 +35,7 @@ fn a_node_in_full() {
     );
     assert_eq!(
         node.images,
-        ["docker.io/library/nginx:1.25", "docker.io/library/busybox:latest"]
+        ["docker.io/library/busybox:latest", "docker.io/library/nginx:1.25"]
     );
     assert_eq!((node.image_entries, node.images_complete()), (3, true));
     assert_eq!(node.ephemeral_storage, Some(18_242_267_924 * 1024));

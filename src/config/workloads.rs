@@ -1,0 +1,108 @@
+//! `workloads`: kinds that carry pods, beside those that are known.
+
+use super::problem::Problem;
+use super::written;
+use crate::workload::kinds::Standing;
+use crate::workload::{Configured, Kinds, Route};
+use serde_saphyr::Spanned;
+
+/// The kinds as meant; what is wrong goes to `problems`.
+pub(super) fn read(list: Vec<written::Workload>, problems: &mut Vec<Problem>) -> Vec<Configured> {
+    let known = Kinds::default();
+    let mut kinds: Vec<Configured> = Vec::new();
+    for written in list {
+        if let Some(kind) = one(written, &known, &kinds, problems) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+fn one(written: written::Workload, known: &Kinds, before: &[Configured], problems: &mut Vec<Problem>) -> Option<Configured> {
+    let written::Workload {
+        group,
+        kind,
+        pod_specs,
+        images,
+    } = written;
+    let place = kind.referenced;
+    let wrong = problems.len();
+    let group = match group {
+        Some(group) => check(&group, problems, self::group),
+        None => Some(String::new()),
+    };
+    let kind = check(&kind, problems, self::kind);
+    let mut routes = |list: Option<Vec<Spanned<String>>>| -> Vec<Route> {
+        let list = list.into_iter().flatten();
+        list.filter_map(|text| check(&text, problems, Route::parse)).collect()
+    };
+    let (pod_specs, images) = (routes(pod_specs), routes(images));
+    let (group, kind) = (group?, kind?);
+    if problems.len() > wrong {
+        return None;
+    }
+    let standing = known.standing(&group, &kind);
+    let says_nothing = pod_specs.is_empty() && images.is_empty();
+    let shown = if group.is_empty() {
+        kind.clone()
+    } else {
+        format!("{kind} ({group})")
+    };
+    let problem = if standing == Some(Standing::BuiltIn) {
+        Some(format!("{shown} is a kind of Kubernetes itself, which is judged as it is"))
+    } else if before.iter().any(|other| (&other.group, &other.kind) == (&group, &kind)) {
+        Some(format!("{shown} is given twice"))
+    } else if says_nothing && standing.is_none() {
+        Some(format!(
+            "{shown} is not a kind that pullgate knows; say by podSpecs or images where its images are"
+        ))
+    } else {
+        None
+    };
+    match problem {
+        Some(text) => {
+            problems.push(Problem::at(place, text));
+            None
+        }
+        None => Some(Configured {
+            group,
+            kind,
+            pod_specs,
+            images,
+        }),
+    }
+}
+
+fn check<T>(text: &Spanned<String>, problems: &mut Vec<Problem>, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    match read(&text.value) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            problems.push(Problem::at(text.referenced, why));
+            None
+        }
+    }
+}
+
+fn group(text: &str) -> Result<String, String> {
+    if let Some((group, _)) = text.split_once('/') {
+        return Err(format!("versions are not looked at; write the group alone: {group}"));
+    }
+    // The core group is written as an empty text.
+    if text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
+    {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no API group"))
+    }
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    let is_kind = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_kind {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no kind; write it as in manifests: Rollout"))
+    }
+}

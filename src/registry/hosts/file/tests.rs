@@ -1,0 +1,146 @@
+use super::*;
+
+fn read(text: &str) -> Result<File, String> {
+    parse(text, Path::new("/certs.d/r.example")).map_err(|problem| problem.to_string())
+}
+
+#[test]
+fn everything_that_a_host_can_say() {
+    let file = read(
+        r#"
+server = "registry.example"
+ca = "root.pem"
+unknown = 1
+
+[host."https://z.example:5000/proxy"]
+  capabilities = ["Pull", "resolve"]
+  ca = ["a.pem", "/abs/b.pem"]
+  client = [["c.cert", "c.key"], "both.pem"]
+  skip_verify = true
+  dial_timeout = "1m30.5s"
+  [host."https://z.example:5000/proxy".header]
+X-Token = "abc"
+x-list = ["1", "2"]
+
+[host."http://a.example"]
+  capabilities = ["pull"]
+  override_path = true
+  client = "both.pem"
+"#,
+    )
+    .unwrap();
+    let names: Vec<&str> = file
+        .hosts
+        .iter()
+        .map(|host| host.written.as_ref().unwrap().authority.as_str())
+        .collect();
+    assert_eq!(names, ["z.example:5000", "a.example"], "in the order of the file");
+    let [first, second] = file.hosts.as_slice() else {
+        panic!("two hosts")
+    };
+    assert_eq!(first.written.as_ref().unwrap().path, "/proxy/v2");
+    assert!(first.capabilities.pull && first.capabilities.resolve);
+    assert_eq!(
+        first.trust.ca,
+        Some(vec!["/certs.d/r.example/a.pem".into(), "/abs/b.pem".into()])
+    );
+    assert_eq!(
+        first.trust.client,
+        Some(vec![
+            ("/certs.d/r.example/c.cert".into(), Some("/certs.d/r.example/c.key".into())),
+            ("/certs.d/r.example/both.pem".into(), None)
+        ])
+    );
+    assert_eq!(first.trust.skip_verify, Some(true));
+    assert_eq!(first.dial_timeout, Some(Duration::from_millis(90_500)));
+    assert_eq!(first.headers.get("x-token").unwrap(), "abc");
+    assert_eq!(first.headers.get_all("x-list").iter().count(), 2);
+    assert!(!format!("{first:?}").contains("abc"), "headers may be secrets");
+    assert_eq!(second.written.as_ref().unwrap().path, "");
+    assert!(second.capabilities.pull && !second.capabilities.resolve);
+    assert_eq!(file.server.written.as_ref().unwrap().authority, "registry.example");
+    assert_eq!(file.server.trust.ca, Some(vec!["/certs.d/r.example/root.pem".into()]));
+}
+
+#[test]
+fn files_that_older_runtimes_pass_over() {
+    for (text, readers) in [
+        ("server = \"m\"\n", Readers::Newer),
+        ("[host.\"m\"]\n", Readers::All),
+        ("[host]\n", Readers::All),
+        ("[host.\"m\"]\ncapabilities = [\"pull\", \"referrers\"]\n", Readers::Newer),
+        ("capabilities = [\"Referrers\"]\n[host.\"m\"]\n", Readers::Newer),
+    ] {
+        assert_eq!(read(text).unwrap().readers, readers, "{text:?}");
+    }
+}
+
+#[test]
+fn nearly_nothing() {
+    for text in ["", "# only a comment\n", "server = \"\"\n", "capabilities = []\n"] {
+        let file = read(text).unwrap();
+        assert!(file.hosts.is_empty() && file.server.written.is_none(), "{text:?}");
+        assert_eq!(file.server.capabilities, Capabilities::ALL, "{text:?}");
+        assert!(!file.server.trust.is_explicit());
+    }
+    // A host that says nothing about itself is good for everything.
+    let file = read("[host.\"mirror\"]\n").unwrap();
+    assert_eq!(file.hosts[0].capabilities, Capabilities::ALL);
+    assert_eq!(file.hosts[0].written.as_ref().unwrap().path, "/v2");
+}
+
+#[test]
+fn problems_have_a_place() {
+    for (text, expected) in [
+        ("server = \n", "1:10: string values must be quoted, expected literal string"),
+        ("\nserver = 7\n", "2:10: server must be a text"),
+        (
+            "[host.\"m\"]\ncapabilities = [\"pull\", \"fly\"]\n",
+            "2:25: unknown capability \"fly\"; known: pull, resolve, push, referrers",
+        ),
+        ("host = 1\n", "1:8: host must be a table"),
+        ("[host]\nm = 1\n", "2:5: a host must be a table"),
+        ("skip_verify = \"true\"\n", "1:15: skip_verify must be true or false"),
+        ("ca = 1\n", "1:6: ca must be a file or a list of files"),
+        (
+            "client = [[\"a\"]]\n",
+            "1:11: client must be a file, a list of files, or a list of pairs [certificate, key]",
+        ),
+        ("[header]\n\"a b\" = \"c\"\n", "2:1: this is not the name of a header"),
+        ("[header]\na = \"c\\nd\"\n", "2:5: this cannot be the value of a header"),
+        (
+            "dial_timeout = \"soon\"\n",
+            "1:16: dial_timeout must be a duration, as 500ms, 10s or 1m30s",
+        ),
+    ] {
+        let problem = read(text).unwrap_err();
+        if text.starts_with("server = \n") {
+            // The words are the reader's own.
+            assert!(problem.starts_with("1:10: "), "{problem}");
+        } else {
+            assert_eq!(problem, expected, "{text:?}");
+        }
+    }
+    for host in ["https://", "ftp://m", "https://m:x", "https://u:p@", "http.corp:5000", "a b"] {
+        let problem = read(&format!("[host.\"{host}\"]\n")).unwrap_err();
+        assert!(problem.starts_with("1:7: "), "{host}: {problem}");
+        assert!(!problem.contains("u:p"), "{problem}");
+    }
+}
+
+#[test]
+fn durations() {
+    assert_eq!(duration("0"), Some(Duration::ZERO));
+    assert_eq!(duration("1h2m3s"), Some(Duration::from_secs(3723)));
+    assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
+    for wrong in ["", "5", "s", "1d", "-1s", "1..s", "9e9s", "99999999999999999999999h"] {
+        assert_eq!(duration(wrong), None, "{wrong}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_answered(text in "(\\[host\\.\"[a-z:/]{0,9}\"\\]\n)?[a-z_]{0,8} ?=? ?[\"\\[\\]a-zß0-9.,]{0,12}\n?") {
+        let _ = read(&text);
+    }
+}

@@ -1,0 +1,246 @@
+//! From an object and the sites of its kind to templates.
+
+use crate::workload::candidates::Scheduling;
+use crate::workload::kinds::{About, Kind, Shape, Site, Standing, When};
+use crate::workload::pod::{self, Nature, Parameters, PodKind, PodNeeds, PullPolicy, Role};
+use crate::workload::route::Place;
+use crate::workload::{FieldPath, ImageUse, Template, json, parameter};
+use serde_json::{Map, Value};
+
+/// Templates that an object may have beside each other, and how much all of them may need together (secrets, selectors, tolerations):
+/// every template is held against every node. What is beyond is still read, as one template that is never surely wrong.
+const MOST: usize = 128;
+const MOST_NEEDED: usize = 10_000;
+
+/// Fields that say what a pull depends on beside the image.
+const NEEDS: [&str; 10] = [
+    "imagePullSecrets",
+    "serviceAccountName",
+    "serviceAccount",
+    "nodeName",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "os",
+    "hostNetwork",
+    "podSpecPatch",
+];
+
+/// The templates of an object. A kind whose template is absent (a `ReplicationController`'s may be null) has none.
+pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
+    let top = Place::top(object);
+    let mut reading = Reading {
+        kind,
+        templates: Vec::new(),
+        needed: 0,
+        beyond: None,
+    };
+    for (at, site) in kind.sites.iter().enumerate() {
+        let elsewhere = site.unless.as_ref().is_some_and(|route| !route.find(&top).is_empty());
+        if !elsewhere {
+            reading.site(at, site, &top);
+        }
+    }
+    let mut templates = reading.templates;
+    templates.extend(reading.beyond);
+    templates.retain(|template| kind.standing == Standing::BuiltIn || !template.uses.is_empty());
+    templates
+}
+
+struct Reading<'a> {
+    kind: &'a Kind,
+    templates: Vec<Template>,
+    needed: usize,
+    beyond: Option<Template>,
+}
+
+impl Reading<'_> {
+    fn site(&mut self, number: usize, site: &Site, top: &Place<'_>) {
+        let also: Vec<Place<'_>> = site.also.iter().flat_map(|route| route.find(top)).collect();
+        // Where its places say nothing of their own, they share one template.
+        let mut shared: Option<usize> = None;
+        for place in site.at.find(top).iter().filter(|place| place.value.is_object()) {
+            let place = place.begin();
+            match &site.shape {
+                Shape::PodSpec => {
+                    let scheduling = Scheduling::read(place.value, site.spread);
+                    let mut template = pod::read(self.kind.pod, place.value, &place.path, scheduling);
+                    if self.kind.standing != Standing::BuiltIn {
+                        // What a custom kind leaves empty, its controller fills in.
+                        template.uses.retain(|image_use| !image_use.image.is_empty());
+                        template.nature = nature(format!("{number} {}", place.key), site, &place, &also);
+                    }
+                    self.add(template);
+                }
+                Shape::Images(images) => {
+                    let uses: Vec<ImageUse> = images
+                        .iter()
+                        .flat_map(|(route, role)| route.find(&place).into_iter().map(|found| (*role, found)))
+                        .filter_map(|(role, found)| read_image(role, &found, &also))
+                        .collect();
+                    if uses.is_empty() {
+                        continue;
+                    }
+                    let alone = says_something(site, &place);
+                    if let Some(template) = shared.and_then(|at| self.templates.get_mut(at)).filter(|_| !alone) {
+                        template.uses.extend(uses);
+                        continue;
+                    }
+                    if self.is_full() {
+                        self.beyond(self.kind.pod, uses);
+                        continue;
+                    }
+                    let key = if alone {
+                        format!("{number} {}", place.key)
+                    } else {
+                        number.to_string()
+                    };
+                    self.add(Template {
+                        kind: self.kind.pod,
+                        needs: needs(site, &place, &also),
+                        uses,
+                        nature: nature(key, site, &place, &also),
+                    });
+                    if !alone {
+                        shared = Some(self.templates.len() - 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.templates.len() >= MOST || self.needed > MOST_NEEDED
+    }
+
+    fn add(&mut self, mut template: Template) {
+        if self.is_full() {
+            self.beyond(template.kind, template.uses);
+            return;
+        }
+        if template.nature.parameters == Parameters::FilledIn {
+            leave_out_parameters(&mut template);
+        }
+        self.needed += template.needs.pull_secrets.len() + template.needs.scheduling.weight();
+        self.templates.push(template);
+    }
+
+    fn beyond(&mut self, kind: PodKind, uses: Vec<ImageUse>) {
+        let why = "the object has too many templates to look into each";
+        let beyond = self.beyond.get_or_insert_with(|| Template {
+            kind,
+            needs: PodNeeds {
+                service_account: "default".to_owned(),
+                ..PodNeeds::default()
+            },
+            uses: Vec::new(),
+            nature: Nature {
+                key: "beyond".to_owned(),
+                parameters: Parameters::FilledIn,
+                other_image: Some(why),
+                other_credentials: Some(why),
+            },
+        });
+        beyond.uses.extend(uses);
+    }
+}
+
+/// An image name by itself. One that is empty is the controller's to choose.
+fn read_image(role: Role, place: &Place<'_>, also: &[Place<'_>]) -> Option<ImageUse> {
+    let image = place.value.as_str().filter(|image| !image.is_empty())?;
+    let policy = place
+        .policy
+        .or_else(|| also.iter().find_map(|place| json::non_empty(place.value, "imagePullPolicy")));
+    Some(ImageUse {
+        path: place.path.clone(),
+        name: place.name.unwrap_or_default().to_owned(),
+        role,
+        image: image.to_owned(),
+        pull_policy: PullPolicy::read(policy, image),
+        unchanged: false,
+    })
+}
+
+/// Whether a place has needs of its own.
+fn says_something(site: &Site, place: &Place<'_>) -> bool {
+    let says = |field: &str| place.value.get(field).is_some_and(|value| !value.is_null());
+    NEEDS.iter().any(|field| says(field)) || !site.secrets.is_empty() || site.account.is_some()
+}
+
+/// What the place says, else what the others say, field by field.
+fn needs(site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> PodNeeds {
+    let mut spec = Map::new();
+    for field in NEEDS {
+        let said = std::iter::once(place)
+            .chain(also)
+            .filter_map(|place| place.value.get(field))
+            .find(|value| !value.is_null());
+        if let Some(said) = said {
+            spec.insert(field.to_owned(), said.clone());
+        }
+    }
+    let spec = Value::Object(spec);
+    let scheduling = Scheduling::read(&spec, site.spread);
+    let mut needs = pod::read(PodKind::Template, &spec, &FieldPath::root(), scheduling).needs;
+    // Spark lists names by themselves.
+    for (name, secret) in needs.pull_secrets.iter_mut().zip(json::list(&spec, "imagePullSecrets")) {
+        if let Some(text) = secret.as_str() {
+            text.clone_into(name);
+        }
+    }
+    let single = site.secrets.iter().flat_map(|route| route.find(place));
+    let mut seen: std::collections::HashSet<&str> = std::collections::HashSet::new();
+    for secret in single.filter_map(|found| found.value.as_str()) {
+        if !secret.is_empty() && seen.insert(secret) {
+            needs.pull_secrets.push(secret.to_owned());
+        }
+    }
+    let account = site.account.iter().flat_map(|route| route.find(place));
+    if let Some(account) = account
+        .filter_map(|found| found.value.as_str())
+        .find(|account| !account.is_empty())
+    {
+        account.clone_into(&mut needs.service_account);
+    }
+    needs
+}
+
+fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Nature {
+    let said = |field: &str| {
+        std::iter::once(place)
+            .chain(also)
+            .any(|place| place.value.get(field).is_some_and(|value| !value.is_null()))
+    };
+    let doubt = |about: About| {
+        let applies = |when: When| match when {
+            When::Always => true,
+            When::Said(field) => said(field),
+        };
+        site.doubts
+            .iter()
+            .find(|doubt| doubt.about == about && applies(doubt.when))
+            .map(|doubt| doubt.why)
+    };
+    Nature {
+        key,
+        parameters: Parameters::FilledIn,
+        other_image: doubt(About::Image),
+        other_credentials: doubt(About::Credentials),
+    }
+}
+
+/// Secrets, accounts and nodes that are named by a parameter are not known.
+fn leave_out_parameters(template: &mut Template) {
+    let needs = &mut template.needs;
+    let before = needs.pull_secrets.len();
+    needs.pull_secrets.retain(|name| parameter::find(name).is_none());
+    let account = parameter::find(&needs.service_account).is_some();
+    if account {
+        "default".clone_into(&mut needs.service_account);
+    }
+    if account || needs.pull_secrets.len() < before {
+        let why = "a parameter that is filled in later names the pull secrets or the service account";
+        template.nature.other_credentials.get_or_insert(why);
+    }
+    needs.scheduling.leave_out_parameters();
+}

@@ -1,0 +1,37 @@
+//! Parameters of templates: what Argo (`{{x}}`) and Tekton (`$(x)`) fill in before they make a pod.
+
+/// The first parameter in a text, with its marks.
+pub fn find(text: &str) -> Option<&str> {
+    let first = |open: &str, close: &str| {
+        let at = text.find(open)?;
+        let inner = at + open.len();
+        let end = text.get(inner..)?.find(close)?;
+        Some((at, text.get(at..inner + end + close.len())?))
+    };
+    let (braces, brackets) = (first("{{", "}}"), first("$(", ")"));
+    [braces, brackets].into_iter().flatten().min().map(|(_, parameter)| parameter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_found() {
+        for (text, expected) in [
+            ("nginx:1.25", None),
+            ("{{image}}", Some("{{image}}")),
+            ("reg/app:{{inputs.parameters.tag}}-$(x)", Some("{{inputs.parameters.tag}}")),
+            ("$(params.image):{{x}}", Some("$(params.image)")),
+            ("$(params[\"a\"])", Some("$(params[\"a\"])")),
+            ("é{{é}}é", Some("{{é}}")),
+            ("{{open", None),
+            ("}}{{", None),
+            ("$()", Some("$()")),
+            ("${IMG}", None),
+            ("{{open $(x)", Some("$(x)")),
+        ] {
+            assert_eq!(find(text), expected, "{text}");
+        }
+    }
+}
