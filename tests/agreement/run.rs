@@ -148,6 +148,8 @@ pub(crate) fn compare(said: &Opinion, deed: &Deed) -> Kind {
         ("Unknown", _) => Kind::Unknown,
         ("WillFail" | "NotAllowed", End::Pulled | End::NotStarted) => Kind::FalseDenial,
         ("Pulls", End::NotPulled | End::NotStarted) | ("FailsToRun", End::NotPulled) => Kind::Miss,
+        // Only a kubelet starts what it pulled, and gives a reason.
+        ("FailsToRun", End::Pulled) if !deed.reason.is_empty() => Kind::Miss,
         (_, End::NotPulled) if !same_reason(said, deed) => Kind::OtherReason,
         _ => Kind::Agree,
     }
