@@ -11,7 +11,7 @@ pub use decide::{decide, doubts};
 use crate::cluster::Facts;
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
-use crate::credentials::{Credential, Fingerprint};
+use crate::credentials::{Credential, Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
 use crate::registry::{Check, Depth};
 use crate::verdict::Finding;
@@ -152,7 +152,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
-    let mut known_checks: HashMap<(Reference, Vec<Fingerprint>), usize> = HashMap::new();
+    let mut known_checks: HashMap<Question, usize> = HashMap::new();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
@@ -222,6 +222,9 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     }
 }
 
+/// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
+type Question = (Reference, Vec<(Source, Fingerprint)>);
+
 /// Everything that the images of one template share.
 struct Scene<'a> {
     template: &'a Template,
@@ -277,12 +280,7 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(
-        &self,
-        named: Named<'_>,
-        plan: &mut Plan<'_>,
-        known_checks: &mut HashMap<(Reference, Vec<Fingerprint>), usize>,
-    ) -> Next {
+    fn plan(&self, named: Named<'_>, plan: &mut Plan<'_>, known_checks: &mut HashMap<Question, usize>) -> Next {
         let Named {
             image,
             reference,
@@ -338,12 +336,14 @@ impl Scene<'_> {
             presence,
             secret_may_come: self.purse.may_come,
             hidden,
-            personalities,
             ..self.context()
         };
         let key = (
             reference.clone(),
-            credentials.iter().map(|offer| offer.credential.fingerprint()).collect(),
+            credentials
+                .iter()
+                .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
+                .collect(),
         );
         let check = *known_checks.entry(key).or_insert_with(|| {
             plan.checks.push(Check {

@@ -590,3 +590,17 @@ fn doubts_name_what_a_finding_rests_on() {
 }
 
 mod node_level;
+
+#[test]
+fn the_same_credential_under_two_names_is_named_as_each_pod_names_it() {
+    let facts = with_secret(with_secret(facts(), "a", PULL, GOOD), "b", PULL, GOOD);
+    let task = |secret: &str| json!({"template": {"spec": spec("reg.example/a:1", &[secret])}});
+    let object = json!({"apiVersion": "batch.volcano.sh/v1alpha1", "kind": "Job", "metadata": {"name": "j"},
+                        "spec": {"tasks": [task("a"), task("b")]}});
+    let judged = judge_with(&object, &facts, &settings(), &refused());
+    for (judgement, name) in judged.iter().zip(["a", "b"]) {
+        let message = &judgement.findings[0].message;
+        assert!(message.contains(&format!("secret \"{name}\"")), "{message}");
+    }
+    assert_eq!(judged.len(), 2);
+}

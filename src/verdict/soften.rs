@@ -4,7 +4,6 @@ use super::{
     Failure, Outlook,
     cause::{hinges_on_credentials, shows_readable},
 };
-use crate::image::platform::Personality;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,8 +48,6 @@ pub struct Context {
     pub secret_may_come: bool,
     /// What could not be read, as a clause.
     pub hidden: Option<String>,
-    /// The personalities among the candidates (empty when none is known).
-    pub personalities: Vec<Personality>,
 }
 
 /// A softened outlook, and the clause that says why.

@@ -173,7 +173,6 @@ fn nothing_hardens_an_outlook() {
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
-                    personalities: Vec::new(),
                 };
                 for one in &evidence {
                     let failure = failure(one.clone());
