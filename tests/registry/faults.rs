@@ -378,8 +378,8 @@ async fn a_host_that_fails_again_and_again_is_left_alone() {
         .await
         .unwrap_err();
     assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Response));
-    // Sooner than a look-up gives up by itself: it was not made.
-    assert!(started.elapsed() < Duration::from_secs(1));
+    // Sooner than a request gives up by itself (half of the look-up's limit): none was made.
+    assert!(started.elapsed() < Duration::from_millis(400));
     assert!(server.seen().is_empty());
     let text = metrics.encode();
     assert!(
