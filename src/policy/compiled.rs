@@ -4,12 +4,12 @@ use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode};
 use super::names::{Registries, Tags};
 use super::quantity;
 use super::schema;
-use super::selector::{Glob, Selector};
+use super::selector::{Alphabet, Glob, Selector};
 use super::{Jury, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where a policy was read.
@@ -176,12 +176,10 @@ impl Reading {
                 .map(|list| self.each(list, "spec.registries.allow", pattern)),
             deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
         };
-        for (at, pattern) in registries.contradicted() {
-            let text = format!(
-                "{:?} is denied by the same pattern: on a tie the image is refused",
-                pattern.as_str()
-            );
-            self.problems.push(Problem::at(format!("spec.registries.allow[{at}]"), text));
+        for dead in registries.contradicted() {
+            let text = format!("{:?} allows nothing: {}", dead.allow.as_str(), dead.why());
+            self.problems
+                .push(Problem::at(format!("spec.registries.allow[{}]", dead.at), text));
         }
         let policy = Policy {
             name: Arc::from(name),
@@ -190,7 +188,7 @@ impl Reading {
             namespaces: matches
                 .namespaces
                 .as_ref()
-                .map(|list| self.each(list, "spec.match.namespaces", Glob::parse)),
+                .map(|list| self.each(list, "spec.match.namespaces", namespace)),
             selector: matches
                 .namespace_selector
                 .as_ref()
@@ -198,7 +196,7 @@ impl Reading {
             kinds: matches.kinds.as_ref().map(|list| self.each(list, "spec.match.kinds", kind)),
             registries,
             tags: Tags {
-                deny: self.list(tags.deny.as_ref(), "spec.tags.deny", Glob::parse),
+                deny: self.list(tags.deny.as_ref(), "spec.tags.deny", tag),
                 require_digest: tags.require_digest.unwrap_or(false),
             },
             platforms: platforms
@@ -213,8 +211,8 @@ impl Reading {
             }),
             actions: Actions::compile(actions),
             exempt_images: self.list(exempt.images.as_ref(), "spec.exempt.images", pattern),
-            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", Glob::parse),
-            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", Glob::parse),
+            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", person),
+            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", person),
         };
         if self.problems.is_empty() {
             Ok(policy)
@@ -242,11 +240,37 @@ impl Reading {
 /// A pattern on normalised names. A plain name is normalised as an image's is: `nginx` is `docker.io/library/nginx`.
 fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).or_else(|why| {
-        let name = Reference::parse_plain(text).filter(|name| name.tag().is_none() && name.digest().is_none());
+        let Some(name) = Reference::parse_plain(text).filter(|_| !text.contains('*')) else {
+            return Err(why);
+        };
         // A host alone reads as a repository of Docker Hub, which nobody means.
-        let name = name.filter(|_| !text.contains('*') && (text.contains('/') || !text.contains(['.', ':'])));
-        name.map_or(Err(why), |name| Pattern::parse(&name.name()))
+        let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+        let is_host = (host.contains('.') || host == "localhost") && port.bytes().all(|b| b.is_ascii_digit());
+        if is_host && !text.contains('/') {
+            return Err(format!(
+                "{text:?} names no repository; everything in that registry is {text}/**"
+            ));
+        }
+        if name.tag().is_some() || name.digest().is_some() {
+            return Err(format!(
+                "{text:?} has a tag or a digest; a pattern is held against the name before them: {} (tags.deny is about tags)",
+                name.name()
+            ));
+        }
+        Pattern::parse(&name.name())
     })
+}
+
+fn namespace(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Namespaces)
+}
+
+fn tag(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Tags)
+}
+
+fn person(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Names)
 }
 
 fn kind(text: &str) -> Result<String, String> {
@@ -264,8 +288,22 @@ pub struct Policies(Vec<Arc<Policy>>);
 
 impl Policies {
     /// These policies.
+    ///
+    /// A name is a policy's own within its source only; where a file and the cluster both have it, the cluster's is called
+    /// `NAME (in the cluster)`, so that one does not vote for the other.
     pub fn new(mut policies: Vec<Arc<Policy>>) -> Self {
         policies.sort_by(|a, b| (&a.name, &a.origin).cmp(&(&b.name, &b.origin)));
+        let taken: BTreeSet<Arc<str>> = policies
+            .iter()
+            .filter(|policy| policy.origin != Origin::Cluster)
+            .map(|policy| Arc::clone(&policy.name))
+            .collect();
+        for policy in &mut policies {
+            if policy.origin == Origin::Cluster && taken.contains(&policy.name) {
+                let name = format!("{} (in the cluster)", policy.name);
+                Arc::make_mut(policy).name = Arc::from(name);
+            }
+        }
         Self(policies)
     }
 

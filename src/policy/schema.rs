@@ -82,7 +82,7 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     };
     const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in fields.keys().filter(|key| !KNOWN.contains(&key.as_str())) {
-        problems.push(Problem::at(key, unknown("field", key, &KNOWN)));
+        problems.push(Problem::at_key(key, unknown("field", key, &KNOWN)));
     }
     match fields.get("spec") {
         Some(value) => walk(spec(), value, "spec", &mut problems),
@@ -107,7 +107,13 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         _ => true,
     };
     if !fits {
-        say(format!("expected {}, got {}", noun(wanted), kind(value)));
+        let hint = match value {
+            // YAML's own types: 1.10 is 1.1, and `on` is true.
+            Value::Bool(_) | Value::Number(_) if wanted == "string" => "; put it in quotes",
+            Value::String(_) if wanted == "array" => "; write it in [ ]",
+            _ => "",
+        };
+        say(format!("expected {}, got {}{hint}", noun(wanted), kind(value)));
         return;
     }
     let limit = |key: &str| {
@@ -159,7 +165,7 @@ fn members(schema: &Value, fields: &Map<String, Value>, path: &str, problems: &m
             (Some(schema), _, _) | (None, Some(schema), _) => walk(schema, value, &below, problems),
             (None, None, Some(properties)) => {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                problems.push(Problem::at(below, unknown("field", key, &known)));
+                problems.push(Problem::at_key(below, unknown("field", key, &known)));
             }
             (None, None, None) => {}
         }
