@@ -11,6 +11,7 @@ mod names;
 mod quantity;
 pub mod schema;
 mod selector;
+pub mod trial;
 
 pub use compiled::{Origin, Policies, Policy};
 pub use jury::{Jury, Raised, Requester, Subject, Vote, offer_digest};

@@ -81,22 +81,33 @@ impl Actions {
 impl Policy {
     /// Checks and compiles a policy; the error is everything that is wrong with it.
     pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let kind = object.get("kind").and_then(Value::as_str);
+        if kind.is_some_and(|kind| kind != KIND) {
+            // What else is wrong with a thing of another kind is of no interest.
+            return Err(envelope(object).into_iter().take(1).collect());
+        }
         let mut problems = envelope(object);
         problems.extend(schema::check(object));
-        if !problems.is_empty() {
-            return Err(problems);
+        // What the schema refuses is left out, so that what is wrong with the rest is said along with it.
+        let sound = problems
+            .iter()
+            .fold(object.clone(), |object, problem| without(object, &problem.path));
+        let spec = sound.get("spec").cloned();
+        let spec = spec.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let policy = match serde_json::from_value::<ImagePolicySpec>(spec) {
+            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec),
+            Err(_) if !problems.is_empty() => return Err(problems),
+            Err(error) => Err(vec![Problem::at("spec", error.to_string())]),
+        };
+        match policy {
+            Ok(policy) if problems.is_empty() => Ok(policy),
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                problems.sort_by(|a, b| a.path.cmp(&b.path));
+                Err(problems)
+            }
         }
-        let spec = object
-            .get("spec")
-            .cloned()
-            .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        let spec: ImagePolicySpec = serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])?;
-        let name = name_of(object);
-        let policy = Reading { problems: Vec::new() }.policy(&name, origin, &spec);
-        policy.map_err(|mut problems| {
-            problems.sort_by(|a, b| a.path.cmp(&b.path));
-            problems
-        })
     }
 
     /// How far it goes.
@@ -113,6 +124,34 @@ impl Policy {
     }
 }
 
+/// The object without the field at `path`; of a list, without the whole of it, since places in it are counted.
+fn without(mut object: Value, path: &str) -> Value {
+    let path = path.split('[').next().unwrap_or_default();
+    remove(&mut object, path);
+    object
+}
+
+fn remove(value: &mut Value, path: &str) {
+    let Some(fields) = value.as_object_mut() else { return };
+    // Keys may hold dots: the longest that fits is meant.
+    let fits = |key: &&String| {
+        path.strip_prefix(key.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let Some(key) = fields.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
+        return;
+    };
+    let rest = path.get(key.len() + 1..).unwrap_or_default();
+    let below = fields.get(&key).and_then(Value::as_object);
+    let deeper = !rest.is_empty() && below.is_some_and(|below| below.keys().any(|key| rest.starts_with(key.as_str())));
+    match fields.get_mut(&key) {
+        Some(below) if deeper => remove(below, rest),
+        Some(_) | None => {
+            fields.remove(&key);
+        }
+    }
+}
+
 fn name_of(object: &Value) -> String {
     let name = object.pointer("/metadata/name").and_then(Value::as_str);
     name.unwrap_or_default().to_owned()
@@ -123,7 +162,11 @@ fn envelope(object: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     if text("kind") != KIND {
-        problems.push(Problem::at("kind", format!("expected {KIND}, got {:?}", text("kind"))));
+        let text = match object.get("kind") {
+            Some(Value::String(kind)) => format!("expected {KIND}, got {kind:?}"),
+            Some(_) | None => format!("expected {KIND}"),
+        };
+        problems.push(Problem::at("kind", text));
     }
     if text("apiVersion") != API_VERSION {
         problems.push(Problem::at(
@@ -176,7 +219,9 @@ impl Reading {
                 .map(|list| self.each(list, "spec.registries.allow", pattern)),
             deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
         };
-        for dead in registries.contradicted() {
+        // Of lists with gaps the places are not known.
+        let whole = self.problems.is_empty();
+        for dead in registries.contradicted().filter(|_| whole) {
             let text = format!("{:?} allows nothing: {}", dead.allow.as_str(), dead.why());
             self.problems
                 .push(Problem::at(format!("spec.registries.allow[{}]", dead.at), text));
