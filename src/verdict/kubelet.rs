@@ -55,7 +55,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     };
     let status = failure.status.unwrap_or(0);
     let message = match &failure.evidence {
-        Evidence::SomeRuntimes(fails) => return predict(&resting_on(failure, fails), reference),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => return predict(&resting_on(failure, fails), reference),
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
             not_found(format!("{resolve}{name}: not found"))
         }
@@ -132,6 +132,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             }
             ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
         },
+        Evidence::ContentMissing {
+            part: "child manifest", ..
+        } => not_found(format!(
+            "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+        )),
         Evidence::ContentMissing { digest, media_type, .. } => not_found(format!(
             "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
             escape(digest),
@@ -139,7 +144,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         )),
         Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
         // What a node would see is not known in these cases.
-        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) | Evidence::Refused(_) | Evidence::Internal => {
+        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | Evidence::Refused(_)
+        | Evidence::Elsewhere { .. }
+        | Evidence::Internal => {
             return None;
         }
     };
