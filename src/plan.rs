@@ -16,8 +16,10 @@ use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Perso
 use crate::registry::{Check, Depth};
 use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
+use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::size::Bytes;
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub exempt_annotations: Vec<String>,
     /// The kinds that carry pods.
     pub kinds: Arc<Kinds>,
+    /// How far look-ups go.
+    pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
 }
@@ -137,6 +141,8 @@ pub struct Known {
     pub used_by: Use,
     /// A finding that stops the pull before it starts, unless the nodes hold the image.
     pub poison: Option<Finding>,
+    /// The largest that a policy admits.
+    pub size_limit: Option<Bytes>,
 }
 
 /// Plans one object, without any credential that must be got from a plugin or helper.
@@ -222,8 +228,9 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     }
 }
 
-/// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
-type Question = (Reference, Vec<(Source, Fingerprint)>);
+/// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
+/// whom.
+type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -338,18 +345,32 @@ impl Scene<'_> {
             hidden,
             ..self.context()
         };
+        // No policy gives a limit yet.
+        let size_limit: Option<Bytes> = None;
+        let depth = match size_limit {
+            Some(_) => self.settings.depth.max(Depth::Sizes),
+            None => self.settings.depth,
+        };
+        let pullers = if depth > Depth::Manifest {
+            pullers(&self.audience)
+        } else {
+            Vec::new()
+        };
         let key = (
             reference.clone(),
             credentials
                 .iter()
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
+            depth,
+            pullers.clone(),
         );
         let check = *known_checks.entry(key).or_insert_with(|| {
             plan.checks.push(Check {
                 reference: reference.clone(),
                 credentials,
-                depth: Depth::Manifest,
+                depth,
+                pullers,
             });
             plan.checks.len() - 1
         });
@@ -363,6 +384,7 @@ impl Scene<'_> {
             audience: Arc::clone(&self.audience),
             used_by,
             poison,
+            size_limit,
         };
         Next::Ask {
             check,

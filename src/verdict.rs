@@ -3,7 +3,7 @@
 pub mod answer;
 pub mod cause;
 pub mod evidence;
-mod fates;
+pub mod fates;
 pub mod fetches;
 pub mod finding;
 pub mod judge;

@@ -34,6 +34,7 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
                     secrets: &case.secrets,
                     tried: &tried,
                     poison: case.poison.as_ref(),
+                    size_limit: case.size_limit,
                 })
             }
             (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),

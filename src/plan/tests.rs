@@ -25,6 +25,7 @@ fn settings() -> Settings {
         admission: Admission::HasRun,
         exempt_annotations: Vec::new(),
         kinds: Arc::default(),
+        depth: Depth::Manifest,
         rewrites: Vec::new(),
     }
 }
@@ -101,6 +102,7 @@ fn found(content: Content) -> Result<ImageFacts, Failure> {
         quota_exhausted: false,
         authenticated: false,
         stale: false,
+        builds: Vec::new(),
     })
 }
 

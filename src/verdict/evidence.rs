@@ -51,7 +51,7 @@ pub struct Blob {
     pub part: &'static str,
     /// Its digest, as written.
     pub digest: String,
-    /// Its media type, as written; at most 128 characters.
+    /// Its media type, as written; at most 140 characters.
     pub media_type: String,
     /// Its size in bytes, as written.
     pub size: i64,

@@ -104,9 +104,19 @@ fn first(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> V
 
 /// Those that suit best; where none declares a platform that does, those that declare none.
 fn best(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Vec<usize> {
-    let rank = |entry: &IndexEntry| entry.platform.as_ref().and_then(|platform| puller.platform.ranks(platform, personality));
-    match entries.iter().filter_map(rank).min() {
-        Some(least) => places(entries, |entry| rank(entry) == Some(least)),
+    // Once an entry: an index may have thousands.
+    let rank = |entry: &IndexEntry| {
+        entry
+            .platform
+            .as_ref()
+            .and_then(|platform| puller.platform.ranks(platform, personality))
+    };
+    let ranks: Vec<Option<u32>> = entries.iter().map(rank).collect();
+    match ranks.iter().flatten().min() {
+        Some(least) => {
+            let best = ranks.iter().enumerate().filter(|(_, rank)| rank.as_ref() == Some(least));
+            best.map(|(at, _)| at).collect()
+        }
         None => places(entries, |entry| entry.platform.is_none()),
     }
 }

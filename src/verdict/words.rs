@@ -269,7 +269,11 @@ pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             "check that the nodes reach {}, or push the image again with its layers in the registry",
             escape(host)
         ),
-        Evidence::SentOn { by, .. } => format!("let the nodes reach {host} too, not {} alone{}", escape(by), data_endpoint(&host)),
+        Evidence::SentOn { by, .. } => format!(
+            "let the nodes reach {host} too, not {} alone{}",
+            escape(by),
+            data_endpoint(&host)
+        ),
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
         Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),

@@ -46,7 +46,10 @@ pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) 
         Personality::ContainerdTransfer => 0,
         // The variants from its own down to v5, and what declares none last.
         Personality::CriO if entry.variant.is_empty() => 1000,
-        Personality::CriO => level(&host.variant, 8).unwrap_or(0).abs_diff(level(&entry.variant, 8).unwrap_or(0)).into(),
+        Personality::CriO => level(&host.variant, 8)
+            .unwrap_or(0)
+            .abs_diff(level(&entry.variant, 8).unwrap_or(0))
+            .into(),
     })
 }
 

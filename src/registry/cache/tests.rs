@@ -25,6 +25,7 @@ fn facts() -> ImageFacts {
         quota_exhausted: false,
         authenticated: false,
         stale: false,
+        builds: Vec::new(),
     }
 }
 
