@@ -192,7 +192,7 @@ fn every_depth() {
         ("depth: config\n", Depth::Config),
         ("depth: layers\n", Depth::Layers),
     ] {
-        assert_eq!(parse(yaml).unwrap().depth, depth);
+        assert_eq!(read(yaml).unwrap().depth, depth);
     }
     // What sizes need is not for the settings to say.
     refused(

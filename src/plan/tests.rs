@@ -5,7 +5,7 @@ use crate::cluster::{Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::Digest;
 use crate::registry::{Attempt, Outcome};
-use crate::verdict::evidence::{AuthStage, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
+use crate::verdict::evidence::{AuthStage, Body, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
 use crate::verdict::{Cause, Judgement, Outlook, Verdict};
 use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
@@ -535,6 +535,7 @@ fn taints_make_it_may_fail_and_daemon_sets_name_their_nodes() {
 fn single_manifests_of_another_platform_pull_and_do_not_run() {
     let arm = found(Content::Image {
         platform: Some(platform("arm64")),
+        body: Body::default(),
     });
     let judgement = judge(&pod("reg.example/a:1", &[]), &facts(), &arm);
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::FailsToRun, Verdict::Warn));
@@ -544,6 +545,7 @@ fn single_manifests_of_another_platform_pull_and_do_not_run() {
         &facts(),
         &found(Content::Image {
             platform: Some(platform("amd64")),
+            body: Body::default(),
         }),
     );
     assert_eq!(fits.outlook, Outlook::Pulls);
@@ -556,6 +558,7 @@ fn volumes_may_hold_any_content() {
     let artifact = found(Content::Artifact {
         kind: "application/x".to_owned(),
         unpack_fails: true,
+        body: Body::default(),
     });
     assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);
     assert_eq!(judge(&object, &facts(), &found(index(&["arm64"]))).outlook, Outlook::MayFail);

@@ -17,7 +17,7 @@ use super::{Check, Depth};
 use crate::credentials::Credential;
 use crate::image::Digest;
 use crate::verdict::cause::base;
-use crate::verdict::evidence::{Blob, Body, Build, ContentFault, Evidence, Request, TimeoutStage};
+use crate::verdict::evidence::{BlobRef, Body, Build, ContentFault, Evidence, Request, TimeoutStage};
 use crate::verdict::fates::DEEPEST;
 use crate::verdict::fetches::{Puller, fetches};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry, Outlook};
@@ -126,7 +126,7 @@ enum Asked {
 enum Want<'a> {
     Manifest(&'a IndexEntry),
     Config(&'a Config, usize),
-    Blob(&'a Blob),
+    Blob(&'a BlobRef),
 }
 
 impl<'a> Reader<'a> {
@@ -278,7 +278,8 @@ impl<'a> Reader<'a> {
                     failure.detail = Some(format!("of one image, {MOST} parts are looked for"));
                     return Some(Err(failure));
                 }
-                let load = self.load(learned, older.as_deref(), &want);
+                // On the heap: a cache moves what it is given through many hands.
+                let load = self.load(learned, older.as_deref(), &want).boxed();
                 Some(self.inner.parts.get(key, load).await)
             }
         }
@@ -426,7 +427,7 @@ impl Want<'_> {
     fn broken(&self) -> Option<ContentFault> {
         let (part, digest, size) = match self {
             Want::Manifest(entry) if !matches!(manifest::form(&entry.media_type), Form::Manifest | Form::Index) => {
-                return Some(ContentFault::MediaType(entry.media_type.clone()));
+                return Some(ContentFault::EntryType(entry.media_type.clone()));
             }
             Want::Manifest(entry) => (
                 "child manifest",
@@ -439,7 +440,7 @@ impl Want<'_> {
         };
         if Digest::parse(digest).is_none() {
             Some(ContentFault::Structure(format!(
-                "the digest of a {part} is malformed: {digest}"
+                "the digest of a {part} is malformed: \"{digest}\""
             )))
         } else if size <= 0 {
             Some(ContentFault::Structure(format!(
@@ -458,7 +459,7 @@ fn other_size(part: &str, by: &str, has: impl std::fmt::Display, says: impl std:
 }
 
 /// Whether a blob is there, by HEAD. What a node would do is GET, so a failure is told as one, and only GET proves another size.
-async fn there(walk: &mut Walk<'_>, blob: &Blob) -> Result<(), Vec<Failure>> {
+async fn there(walk: &mut Walk<'_>, blob: &BlobRef) -> Result<(), Vec<Failure>> {
     let wanted = Wanted {
         rest: format!("blobs/{}", blob.digest),
         accept: format!("{}, */*", blob.media_type),
@@ -481,7 +482,7 @@ async fn there(walk: &mut Walk<'_>, blob: &Blob) -> Result<(), Vec<Failure>> {
     }
 }
 
-fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &Blob, length: i64) -> Failure {
+fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &BlobRef, length: i64) -> Failure {
     session.failure_without_body(answer, other_size(blob.part, "manifest", length, blob.size))
 }
 

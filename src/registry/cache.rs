@@ -8,7 +8,7 @@ use super::limits::{USUAL_WAIT, wait};
 use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
 use crate::telemetry::Metrics;
-use crate::verdict::evidence::{Blob, Body, Evidence, TimeoutStage};
+use crate::verdict::evidence::{BlobRef, Body, Evidence, TimeoutStage};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry};
 use futures_util::FutureExt as _;
 use moka::Expiry;
@@ -256,7 +256,7 @@ pub(super) fn entries_weight(entries: &[IndexEntry]) -> usize {
 
 /// What a manifest refers to, in bytes of memory.
 pub(super) fn body_weight(body: &Body) -> usize {
-    let of_blob = |blob: &Blob| 120 + blob.digest.len() + blob.media_type.len() + blob.elsewhere.as_ref().map_or(0, String::len);
+    let of_blob = |blob: &BlobRef| 120 + blob.digest.len() + blob.media_type.len() + blob.elsewhere.as_ref().map_or(0, String::len);
     body.blobs.iter().map(of_blob).sum()
 }
 

@@ -2,7 +2,7 @@
 
 use super::host::authority;
 use crate::image::{Digest, Platform};
-use crate::verdict::evidence::{Blob, Body, ContentFault, IndexEntry};
+use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
@@ -295,10 +295,10 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
 }
 
 /// What a manifest says of a blob.
-fn blob(part: &'static str, descriptor: &Descriptor<'_>) -> Blob {
+fn blob(part: &'static str, descriptor: &Descriptor<'_>) -> BlobRef {
     let url = |text: &String| Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let first = descriptor.urls.iter().flatten().flatten().find_map(url);
-    Blob {
+    BlobRef {
         part,
         digest: clipped(descriptor.digest.as_deref().unwrap_or_default()),
         media_type: clipped(descriptor.media_type.as_deref().unwrap_or_default()),
@@ -308,7 +308,7 @@ fn blob(part: &'static str, descriptor: &Descriptor<'_>) -> Blob {
 }
 
 /// All of them in bytes, each digest once; `None` where one has no sensible size.
-fn size<'a>(blobs: impl Iterator<Item = &'a Blob>) -> Option<u64> {
+fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
     let mut seen = HashSet::new();
     let mut sum = 0_u64;
     for blob in blobs {

@@ -41,12 +41,12 @@ pub struct Body {
     /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
     pub size: Option<u64>,
     /// The blobs that nobody reads: layers, and the config of what is no image.
-    pub blobs: Vec<Blob>,
+    pub blobs: Vec<BlobRef>,
 }
 
 /// A blob that a manifest refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blob {
+pub struct BlobRef {
     /// `layer` or `config`.
     pub part: &'static str,
     /// Its digest, as written.
@@ -309,6 +309,8 @@ pub enum Refusal {
 pub enum ContentFault {
     /// The content type is none that a runtime takes for a manifest (`text/html`: a login page).
     MediaType(String),
+    /// The media type of an index entry is none that a runtime takes for a manifest.
+    EntryType(String),
     /// Not JSON.
     NotJson,
     /// The media type and the body disagree.

@@ -74,7 +74,7 @@ fn within<'a>(builds: &'a [Build], entries: &'a [IndexEntry], puller: &Puller, l
         .filter_map(|at| find(builds, entries.get(*at)?))
         .filter_map(trouble)
         // What is no manifest is fetched as a blob, which may well be there.
-        .filter(|failure| !matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::MediaType(_))))
+        .filter(|failure| !matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::EntryType(_))))
         .collect();
     let trouble = troubles.iter().find(|failure| certain(failure)).or(troubles.first());
     if let Some(failure) = trouble.filter(|failure| certain(failure)) {

@@ -110,7 +110,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             TlsFault::Other => "tls: handshake failure",
         }),
         Evidence::ContentInvalid(fault) => match fault {
-            ContentFault::MediaType(media_type) => not_found(format!(
+            ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
                 escape(media_type)
             )),

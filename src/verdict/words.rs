@@ -162,6 +162,12 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
                 escape(media_type)
             )
         }
+        ContentFault::EntryType(media_type) => {
+            format!(
+                "{target} lists an image of type \"{}\", which no runtime takes for a manifest",
+                escape(media_type)
+            )
+        }
         ContentFault::NotJson => format!("the manifest of {target} at {host} is not JSON"),
         ContentFault::BodyMismatch => format!("the manifest of {target} at {host} is not what its media type says"),
         ContentFault::Empty => format!("{host} reports a manifest of 0 bytes for {target}"),

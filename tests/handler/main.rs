@@ -32,7 +32,7 @@ fn handler() -> (Reviewer, Metrics) {
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
             kinds: Arc::default(),
-            depth: Depth::Manifest,
+            depth: settings.depth,
             rewrites: Vec::new(),
         },
         providers: Providers::default(),
