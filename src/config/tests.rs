@@ -197,7 +197,7 @@ fn every_depth() {
     // What sizes need is not for the settings to say.
     refused(
         "depth: sizes\n",
-        &["/etc/pullgate/config.yaml:1:8: unknown variant `sizes`, expected one of `manifest`, `config`, `layers`"],
+        &["/etc/pullgate/config.yaml:1:8: unknown value \"sizes\"; known here: manifest, config, layers"],
     );
 }
 

@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
                 wanted_by.push(puller);
             }
         }
-        let children: Vec<_> = needed.into_values().collect();
+        let children: Vec<_> = needed.into_values().take(MOST).collect();
         let each: Vec<BoxFuture<'b, Vec<Build>>> = children
             .into_iter()
             .map(|(entry, pullers)| self.child(entry, pullers, levels).boxed())
@@ -340,7 +340,7 @@ impl<'a> Reader<'a> {
 
     async fn ask(&self, learned: &Mutex<Walk<'_>>, want: &Want<'_>) -> Found {
         let mut walk = learned.lock().unwrap_or_else(PoisonError::into_inner).again();
-        let found = self.by(&mut walk, want).await;
+        let found = self.by(&mut walk, want).boxed().await;
         *learned.lock().unwrap_or_else(PoisonError::into_inner) = walk;
         found
     }

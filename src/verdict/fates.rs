@@ -6,6 +6,7 @@ use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, Ima
 use super::fetches::{Puller, fetches};
 use crate::image::Platform;
 use crate::image::platform::Personality;
+use std::collections::{HashMap, HashSet};
 
 /// An index in an index in an index …: deeper ones are not followed.
 pub const DEEPEST: usize = 4;
@@ -56,12 +57,29 @@ pub(super) struct Fared<'a> {
     pub(super) size: Option<u64>,
 }
 
-/// How `puller` may fare with an index of these entries: more than one way where versions of its runtime choose differently.
-pub(super) fn of_index<'a>(facts: &'a ImageFacts, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Fared<'a>> {
-    within(&facts.builds, entries, puller, DEEPEST)
+/// Choices of one puller in one index that are followed: an index is a stranger's text, and may list one index in another without end.
+const MOST_CHOICES: usize = 6;
+
+/// What was found of the parts of an image, by digest and media type.
+pub(super) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
+
+impl<'a> Known<'a> {
+    pub(super) fn of(facts: &'a ImageFacts) -> Self {
+        let key = |build: &'a Build| ((build.digest.as_str(), build.media_type.as_str()), build);
+        Self(facts.builds.iter().map(key).collect())
+    }
+
+    fn find(&self, entry: &IndexEntry) -> Option<&'a Build> {
+        self.0.get(&(entry.digest.as_str(), entry.media_type.as_str())).copied()
+    }
 }
 
-fn within<'a>(builds: &'a [Build], entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
+/// How `puller` may fare with an index of these entries: more than one way where versions of its runtime choose differently.
+pub(super) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Fared<'a>> {
+    within(known, entries, puller, DEEPEST)
+}
+
+fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
     let only = |fate| vec![Fared { fate, size: None }];
     let fetched = fetches(entries, puller);
     if fetched.image.is_empty() {
@@ -71,7 +89,7 @@ fn within<'a>(builds: &'a [Build], entries: &'a [IndexEntry], puller: &Puller, l
     // What is fetched beside the image must be there as well.
     let beside = all.into_iter().flatten().filter(|at| !fetched.image.contains(at));
     let troubles: Vec<&Failure> = beside
-        .filter_map(|at| find(builds, entries.get(*at)?))
+        .filter_map(|at| known.find(entries.get(*at)?))
         .filter_map(trouble)
         // What is no manifest is fetched as a blob, which may well be there.
         .filter(|failure| !matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::EntryType(_))))
@@ -87,10 +105,14 @@ fn within<'a>(builds: &'a [Build], entries: &'a [IndexEntry], puller: &Puller, l
         }
         entries.get(*at).map_or_else(
             || only(Fate::NoMatch),
-            |entry| entry_of(builds, entry, puller, levels.saturating_sub(1)),
+            |entry| entry_of(known, entry, puller, levels.saturating_sub(1)),
         )
     };
-    let mut ways: Vec<Fared<'a>> = fetched.image.iter().flat_map(of_entry).collect();
+    let mut ways: Vec<Fared<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
+    if fetched.image.len() > MOST_CHOICES {
+        // One of the others may do.
+        ways.extend(only(Fate::Pulls));
+    }
     if let Some(failure) = trouble {
         for way in ways.iter_mut().filter(|way| !way.fate.fails()) {
             way.fate = Fate::Trouble(failure);
@@ -99,8 +121,8 @@ fn within<'a>(builds: &'a [Build], entries: &'a [IndexEntry], puller: &Puller, l
     ways
 }
 
-fn entry_of<'a>(builds: &'a [Build], entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
-    let Some(build) = find(builds, entry) else {
+fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
+    let Some(build) = known.find(entry) else {
         return vec![Fared {
             fate: Fate::Pulls,
             size: None,
@@ -109,7 +131,7 @@ fn entry_of<'a>(builds: &'a [Build], entry: &'a IndexEntry, puller: &Puller, lev
     let (fate, size) = match &build.content {
         Err(failure) => (Fate::Trouble(failure), None),
         Ok(Content::Index(_)) if levels == 0 => (Fate::Pulls, None),
-        Ok(Content::Index(children)) => return within(builds, children, puller, levels),
+        Ok(Content::Index(children)) => return within(known, children, puller, levels),
         Ok(Content::Image { platform, body }) => (of_image(entry, build, platform.as_ref(), puller), body.size),
         Ok(Content::Artifact {
             kind,
@@ -184,10 +206,27 @@ pub(super) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
     troubles.iter().rev().max_by_key(|failure| base(&failure.evidence).1).copied()
 }
 
-fn find<'a>(builds: &'a [Build], entry: &IndexEntry) -> Option<&'a Build> {
-    builds
-        .iter()
-        .find(|build| build.digest == entry.digest && build.media_type == entry.media_type)
+/// What entries are for: what they say, else what their configs or the entries of their indexes say, as far as they were read.
+pub(super) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
+    let mut platforms = Vec::new();
+    let mut followed: HashSet<&str> = HashSet::new();
+    let mut open = vec![entries];
+    while let Some(entries) = open.pop() {
+        for entry in entries {
+            if let Some(platform) = &entry.platform {
+                if !platform.is_unknown() {
+                    platforms.push(platform);
+                }
+                continue;
+            }
+            match known.find(entry).map(|build| &build.content) {
+                Some(Ok(Content::Image { platform, .. })) => platforms.extend(platform),
+                Some(Ok(Content::Index(children))) if followed.insert(&entry.digest) => open.push(children),
+                Some(Ok(Content::Index(_) | Content::Artifact { .. } | Content::Schema1) | Err(_)) | None => {}
+            }
+        }
+    }
+    platforms
 }
 
 /// What a manifest refers to, where it is one.

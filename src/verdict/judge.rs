@@ -207,7 +207,7 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
     findings.extend(secret_findings(case, Outlook::Pulls));
     let mut judgement = Judgement::from_findings(findings);
     judgement.digest = Some(facts.digest.clone());
-    judgement.platforms = platforms::served(&facts.content);
+    judgement.platforms = platforms::served(facts);
     judgement.sizes = sizes;
     judgement.stale = facts.stale;
     judgement

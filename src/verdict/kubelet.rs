@@ -46,7 +46,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     let whose = if method == "POST" { "oauth" } else { "anonymous" };
     let denied = "pull access denied, repository does not exist or may require authorization: ";
     let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
-    let transport = |why: &str| format!("{resolve}failed to do request: {} \"{url}\": {why}", title(method));
+    let transport = |why: &str| format!("{stage}failed to do request: {} \"{url}\": {why}", title(method));
     let token = |status: u16, with: &str| {
         format!(
             "{resolve}failed to authorize: failed to fetch {with} token: unexpected status from {method} request to {url}: {status} {}",

@@ -5,7 +5,7 @@ mod artifact;
 
 use super::cause::base;
 use super::evidence::{Content, Failure, ImageFacts, IndexEntry};
-use super::fates::{self, Fared, Fate};
+use super::fates::{self, Fared, Fate, Known};
 use super::fetches::of_group;
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet::containerd_reference;
@@ -79,13 +79,10 @@ pub enum Use {
     Volume,
 }
 
-/// The platforms that a manifest serves, for the report.
-pub fn served(content: &Content) -> Vec<String> {
-    let mut all: Vec<String> = match content {
-        Content::Index(entries) => runnable(entries)
-            .filter_map(|entry| entry.platform.as_ref())
-            .map(name)
-            .collect(),
+/// The platforms that an image serves, for the report: as its entries say, and where one says nothing as far as its config was read.
+pub fn served(facts: &ImageFacts) -> Vec<String> {
+    let mut all: Vec<String> = match &facts.content {
+        Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
         Content::Image { platform, .. } => platform.iter().map(name).collect(),
         Content::Artifact { .. } | Content::Schema1 => Vec::new(),
     };
@@ -144,7 +141,7 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
     Objections {
         findings: finding.into_iter().collect(),
         troubles: whole(&troubles).into_iter().collect(),
-        sizes: whole_size(&facts.content, audience),
+        sizes: whole_size(facts, audience),
     }
 }
 
@@ -160,13 +157,13 @@ fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
 }
 
 /// The same for every node.
-fn whole_size(content: &Content, audience: &Audience) -> Vec<Size> {
-    let Some(bytes) = fates::body(content).and_then(|body| body.size) else {
+fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
+    let Some(bytes) = fates::body(&facts.content).and_then(|body| body.size) else {
         return Vec::new();
     };
     let mut platforms: Vec<String> = audience.groups.iter().map(|group| group.platform.to_string()).collect();
     if platforms.is_empty() {
-        platforms = served(content);
+        platforms = served(facts);
     }
     platforms.sort();
     platforms.dedup();
@@ -283,10 +280,11 @@ fn index<'a>(
     audience: &'a Audience,
     used_by: Use,
 ) -> Objections<'a> {
+    let known = Known::of(facts);
     let of_group = |group: &Group| -> Vec<Fared<'a>> {
         let ways = of_group(group)
             .into_iter()
-            .flat_map(|puller| fates::of_index(facts, entries, &puller));
+            .flat_map(|puller| fates::of_index(&known, entries, &puller));
         ways.collect()
     };
     let fortunes = Fortunes {
@@ -317,7 +315,7 @@ fn index<'a>(
     let mut findings: Vec<Finding> = told
         .map(|told| {
             let volume = if used_by == Use::Volume { Outlook::MayFail } else { cap };
-            let words = mismatch(entries, &unmatched, told.min(cap), audience, reference);
+            let words = mismatch(facts, &unmatched, told.min(cap), audience, reference);
             Finding {
                 outlook: fails(told).min(cap).min(volume),
                 ..words
@@ -359,9 +357,9 @@ fn index<'a>(
     }
 }
 
-fn mismatch(entries: &[IndexEntry], tally: &Tally, outlook: Outlook, audience: &Audience, reference: &Reference) -> Finding {
+fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audience, reference: &Reference) -> Finding {
     let has = {
-        let served = served(&Content::Index(entries.to_vec()));
+        let served = served(facts);
         if served.is_empty() {
             "nothing a node could run".to_owned()
         } else {

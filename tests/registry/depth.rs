@@ -35,7 +35,10 @@ async fn facts(registry: &Registry, check: Check) -> ImageFacts {
 
 fn troubles(build: &Build) -> Vec<&Evidence> {
     let of_manifest = build.content.as_ref().err().into_iter();
-    of_manifest.chain(&build.troubles).map(|failure: &Failure| &failure.evidence).collect()
+    of_manifest
+        .chain(&build.troubles)
+        .map(|failure: &Failure| &failure.evidence)
+        .collect()
 }
 
 /// `team/app:1` is an index over amd64 and arm64.
@@ -173,7 +176,10 @@ async fn only_what_somebody_would_fetch_is_asked_for() {
     let digests = |found: ImageFacts| found.builds.into_iter().map(|build| build.digest).collect::<Vec<_>>();
     assert_eq!(digests(facts(&registry, for_platforms(&["linux/s390x"])).await), [""; 0]);
     assert_eq!(server.lines().len(), 2);
-    assert_eq!(digests(facts(&registry, for_platforms(&["linux/arm64"])).await), [arm.clone()]);
+    assert_eq!(
+        digests(facts(&registry, for_platforms(&["linux/arm64"])).await),
+        [arm.clone()]
+    );
     let mut both = vec![amd, arm];
     both.sort();
     assert_eq!(
@@ -198,7 +204,9 @@ async fn what_is_missing_is_soon_forgotten() {
     let (registry, _) = room(settings());
     let one = deep(&format!("{}/team/app:1", server.host()), Depth::Layers);
     let found = facts(&registry, one.clone()).await;
-    let [build] = found.builds.as_slice() else { panic!("one build") };
+    let [build] = found.builds.as_slice() else {
+        panic!("one build")
+    };
     assert!(build.content.is_ok());
     let [trouble] = build.troubles.as_slice() else {
         panic!("one trouble")
@@ -256,7 +264,12 @@ async fn each_credential_proves_what_it_reads() {
     // Another reader who may: what is known by its digest is not fetched again.
     let (fresh, _) = room(settings());
     facts(&fresh, with("alice")).await;
-    assert!(server.lines().iter().any(|line| line.starts_with("GET") && line.contains("manifests/")));
+    assert!(
+        server
+            .lines()
+            .iter()
+            .any(|line| line.starts_with("GET") && line.contains("manifests/"))
+    );
 }
 
 #[tokio::test]
@@ -303,7 +316,10 @@ async fn what_is_not_known_in_time_is_a_trouble_of_its_part() {
     let mut outcomes = registry.gather(&[one], deadline).await;
     let found = outcomes.remove(0).attempts.remove(0).result.unwrap();
     assert_eq!(found.builds.len(), 1, "what was found before stands");
-    assert!(matches!(found.builds[0].content, Ok(Content::Image { platform: Some(_), .. })));
+    assert!(matches!(
+        found.builds[0].content,
+        Ok(Content::Image { platform: Some(_), .. })
+    ));
     assert_eq!(troubles(&found.builds[0]), [&Evidence::TimedOut(TimeoutStage::Deadline)]);
 }
 
@@ -338,7 +354,10 @@ async fn there_is_an_end_to_what_one_image_costs() {
     let ids: Vec<String> = (0..3000).map(|_| format!(r#""sha256:{zeros}""#)).collect();
     let config = Blob::new(
         OCI_CONFIG,
-        format!(r#"{{"os":"linux","architecture":"amd64","rootfs":{{"diff_ids":[{}]}}}}"#, ids.join(",")),
+        format!(
+            r#"{{"os":"linux","architecture":"amd64","rootfs":{{"diff_ids":[{}]}}}}"#,
+            ids.join(",")
+        ),
     );
     let manifest = Blob::new(
         OCI_MANIFEST,
@@ -361,7 +380,11 @@ async fn there_is_an_end_to_what_one_image_costs() {
     .await;
     let (registry, _) = room(settings());
     let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
-    let heads = server.lines().iter().filter(|line| line.contains("/blobs/sha256:0000")).count();
+    let heads = server
+        .lines()
+        .iter()
+        .filter(|line| line.contains("/blobs/sha256:0000"))
+        .count();
     assert!(heads <= 1000, "{heads}");
     assert!(!troubles(&found.builds[0]).is_empty(), "the rest is not known");
 }
@@ -380,7 +403,10 @@ async fn layers_of_another_size() {
     let (registry, _) = room(settings());
     let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
     assert!(
-        matches!(troubles(&found.builds[0])[..], [Evidence::ContentInvalid(ContentFault::Structure(_))]),
+        matches!(
+            troubles(&found.builds[0])[..],
+            [Evidence::ContentInvalid(ContentFault::Structure(_))]
+        ),
         "{:?}",
         found.builds
     );

@@ -7,7 +7,9 @@ fn entries(declared: &[&str]) -> Vec<IndexEntry> {
     let entry = |declared: &&str| {
         let mut parts = declared.split('/');
         let mut part = || parts.next().unwrap_or_default();
-        let (os, os_version) = part().split_once('(').unwrap_or((declared.split('/').next().unwrap_or_default(), ""));
+        let (os, os_version) = part()
+            .split_once('(')
+            .unwrap_or((declared.split('/').next().unwrap_or_default(), ""));
         let platform = Platform {
             os: os.to_owned(),
             architecture: part().to_owned(),
@@ -71,7 +73,13 @@ fn entries_without_a_platform_come_last() {
 
 #[test]
 fn the_transfer_service_fetches_all_that_match_exactly() {
-    takes("linux/amd64", Transfer, &["linux/amd64", "linux/386", "linux/amd64/v1", "none"], &[0], Some(&[0, 2, 3]));
+    takes(
+        "linux/amd64",
+        Transfer,
+        &["linux/amd64", "linux/386", "linux/amd64/v1", "none"],
+        &[0],
+        Some(&[0, 2, 3]),
+    );
     // What only is compatible, it looks for and has not fetched.
     takes("linux/amd64", Transfer, &["linux/386"], &[0], Some(&[]));
     takes("linux/amd64", Transfer, &["linux/386", "none"], &[0], Some(&[1]));
@@ -81,12 +89,23 @@ fn the_transfer_service_fetches_all_that_match_exactly() {
 
 #[test]
 fn where_versions_differ_every_choice_is_named() {
-    let builds = ["windows(10.0.20348.1)/amd64", "windows(10.0.20348.2)/amd64", "windows(10.0.17763.1)/amd64", "linux/amd64"];
+    let builds = [
+        "windows(10.0.20348.1)/amd64",
+        "windows(10.0.20348.2)/amd64",
+        "windows(10.0.17763.1)/amd64",
+        "linux/amd64",
+    ];
     takes("windows(10.0.20348.9)/amd64", Client, &builds, &[0, 1], None);
     takes("windows(10.0.20348.9)/amd64", Transfer, &builds, &[0, 1], Some(&[0, 1]));
     // Newer versions prefer zstd among those of a platform.
     takes("linux/amd64", CriO, &["linux/amd64", "linux/amd64"], &[0, 1], None);
-    takes("linux/arm/v7", CriO, &["linux/arm", "linux/arm/v6", "linux/arm/v5"], &[1], None);
+    takes(
+        "linux/arm/v7",
+        CriO,
+        &["linux/arm", "linux/arm/v6", "linux/arm/v5"],
+        &[1],
+        None,
+    );
     takes("linux/arm64", CriO, &["linux/arm64", "linux/arm64/v8"], &[1], None);
 }
 
