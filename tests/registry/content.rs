@@ -446,7 +446,11 @@ async fn a_config_behind_a_redirect() {
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await
         .unwrap_err();
-    assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
+    let sent_on = Evidence::SentOn {
+        by: server.host(),
+        fails: Box::new(Evidence::ConnectionFailed(ConnectionFault::Refused)),
+    };
+    assert_eq!(failure.evidence, sent_on);
     assert_eq!(failure.host, format!("cdn.test:{closed}"));
     assert_silent(&failure, &["signature"]);
 }
