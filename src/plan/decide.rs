@@ -1,10 +1,10 @@
 //! Outcomes → judgements, and what they rest on.
 
 use super::credentials::whose;
-use super::{Next, Plan};
+use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
 use crate::registry::Outcome;
-use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
+use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::{Cause, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
@@ -28,6 +28,7 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
                 judge(&Case {
                     reference,
                     namespace: plan.namespace,
+                    naming: naming(planned),
                     used_by: case.used_by,
                     audience: &case.audience,
                     context: &case.context,
@@ -40,6 +41,15 @@ pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
             (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
         })
         .collect()
+}
+
+/// Whether the image names its registry; a rewrite gave it one.
+fn naming(planned: &Planned<'_>) -> Naming {
+    if planned.remark.is_none() && is_short(&planned.image.image) {
+        Naming::Short
+    } else {
+        Naming::Full
+    }
 }
 
 /// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch

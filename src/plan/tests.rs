@@ -98,7 +98,7 @@ fn found(content: Content) -> Result<ImageFacts, Failure> {
         digest: Digest::sha256(b"x"),
         media_type: String::new(),
         content,
-        quota_exhausted: false,
+        quota: None,
         authenticated: false,
         stale: false,
     })
