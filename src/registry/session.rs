@@ -223,7 +223,12 @@ impl<'a> Session<'a> {
         match (stage, challenge::choose(&answer.headers)) {
             (None, Challenge::Bearer(bearer)) => self.token(answer, bearer).await,
             (None, Challenge::Basic) => self.basic(answer, Stage::Basic),
-            (None, Challenge::Unusable) => Err(self.failure(answer, Evidence::Rejected(Rejection::NoUsableChallenge))),
+            (None, Challenge::Unusable) => {
+                // Harbor says here that there is no such project.
+                let words = self.words(answer, rest).await;
+                let evidence = Evidence::Rejected(Rejection::NoUsableChallenge);
+                Err(self.failure_in_words_of(answer, words.as_ref(), evidence))
+            }
             (Some(Stage::Token(Age::Kept, kept)), challenge) => {
                 self.forget(&origin, &kept).await;
                 match challenge {

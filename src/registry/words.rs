@@ -111,7 +111,7 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
         if !out.is_empty() {
             out.push(' ');
         }
-        if mask_next || looks_like_token(word) {
+        if (mask_next && !is_said_of_schemes(word)) || looks_like_token(word) {
             out.push_str("***");
         } else {
             out.push_str(&without_query(word));
@@ -127,6 +127,14 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
         out = out.chars().take(LONGEST - 1).chain(['…']).collect();
     }
     Some(out)
+}
+
+/// Words that follow `Basic` in a sentence (`HTTP Basic: Access denied`), where a credential would stand otherwise.
+fn is_said_of_schemes(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    ["access", "auth", "authentication", "credentials", "realm", "token"]
+        .iter()
+        .any(|known| bare.eq_ignore_ascii_case(known))
 }
 
 /// Control characters, and those that change how the rest of a line is shown.
@@ -253,6 +261,8 @@ mod tests {
             "Authorization: Bearer ***"
         );
         assert_eq!(line("sent Basic: Ym9iOng=", &[]).unwrap(), "sent Basic: ***");
+        assert_eq!(line("HTTP Basic: Access denied.", &[]).unwrap(), "HTTP Basic: Access denied.");
+        assert_eq!(line("no Bearer token: eyJ", &[]).unwrap(), "no Bearer token: eyJ");
         assert_eq!(line("token=eyJhbGciOiJIUzI1NiIsInR5cCI6", &[]).unwrap(), "***");
         assert_eq!(line("got \"eyJhbGciOiJIUzI1NiIsInR5cCI6\"", &[]).unwrap(), "got ***");
         assert_eq!(
