@@ -589,6 +589,7 @@ fn doubts_name_what_a_finding_rests_on() {
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
 
+mod many;
 mod node_level;
 
 #[test]

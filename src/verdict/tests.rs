@@ -213,3 +213,5 @@ fn what_fails_by_the_tree_of_some_runtimes_only() {
     let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
     assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
 }
+
+mod hints;

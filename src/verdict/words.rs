@@ -1,7 +1,7 @@
 //! A failure in words: what happened and why (in the registry's own words), and what to do.
 
 mod fix;
-mod hint;
+pub(super) mod hint;
 mod quota;
 
 pub(super) use fix::fix;
