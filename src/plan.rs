@@ -21,8 +21,10 @@ use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
-use credentials::Purse;
+use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
+use audience::Holders;
+use credentials::{Offered, Purse};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -46,6 +48,10 @@ pub enum Platforms {
     /// These, whatever the nodes are (`--platform`).
     Exactly(Vec<Platform>),
 }
+
+/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
+/// each costs a look through its pull secrets.
+pub const MOST_ASKED: usize = 1000;
 
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
@@ -182,7 +188,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
-    let mut known_checks: HashMap<Question, usize> = HashMap::new();
+    let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
@@ -190,7 +196,8 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         let mut scene = Scene {
             audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
             asked_for: Vec::new(),
-            nodes: audience::closest(candidates),
+            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -229,7 +236,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                         remark: remark.as_ref(),
                     };
                     let audience = scene.audience_of(&jury);
-                    scene.plan(named, audience, &mut plan, &mut known_checks)
+                    scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
             plan.images.push(Planned {
@@ -277,6 +284,15 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
 /// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
 type Question = (Reference, Vec<(Source, Fingerprint)>);
 
+/// What was asked so far for one object.
+#[derive(Default)]
+struct Asked {
+    /// Places in [`Plan::checks`].
+    known: HashMap<Question, usize>,
+    /// Repositories whose credentials were looked for, over all templates.
+    repositories: usize,
+}
+
 /// Everything that the images of one template share.
 struct Scene<'a> {
     template: &'a Template,
@@ -286,8 +302,10 @@ struct Scene<'a> {
     audience: Arc<Audience>,
     /// Audiences that policies ask for instead.
     asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
-    /// The nodes that it will land on, as far as is known.
-    nodes: Vec<&'a Node>,
+    /// What the nodes hold that it will land on.
+    holders: Holders<'a>,
+    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
 }
@@ -347,13 +365,7 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(
-        &self,
-        named: Named<'_>,
-        audience: Arc<Audience>,
-        plan: &mut Plan<'_>,
-        known_checks: &mut HashMap<Question, usize>,
-    ) -> Next {
+    fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
         let Named {
             image,
             reference,
@@ -366,7 +378,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.nodes);
+            let finding = settled::never_pulled(shown, reference, &self.holders);
             return Next::Settled(vec![finding]);
         }
         let name = reference.name();
@@ -377,7 +389,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
         };
         let poison = self
             .purse
@@ -388,14 +400,25 @@ impl Scene<'_> {
             Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
             other => other,
         };
-        let wanted = Wanted {
-            registry: reference.domain().to_owned(),
-            stand_in: self.purse.stand_in(&name, self.settings),
-            name,
+        let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
+        let known = self.offered.borrow().get(&name).cloned();
+        let offered = match known {
+            Some(offered) => offered,
+            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None => {
+                asked.repositories += 1;
+                let wanted = Wanted {
+                    registry: reference.domain().to_owned(),
+                    stand_in: self.purse.stand_in(&name, self.settings),
+                    name,
+                };
+                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
+                plan.wanted.insert(wanted);
+                offered
+            }
         };
-        let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
-        plan.wanted.insert(wanted);
-        let credentials::Offered {
+        let Offered {
             offers: credentials,
             notes: secrets,
             hidden,
@@ -418,14 +441,19 @@ impl Scene<'_> {
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
         );
-        let check = *known_checks.entry(key).or_insert_with(|| {
-            plan.checks.push(Check {
-                reference: reference.clone(),
-                credentials,
-                depth: Depth::Manifest,
-            });
-            plan.checks.len() - 1
-        });
+        let check = match asked.known.get(&key) {
+            Some(check) => *check,
+            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None => {
+                plan.checks.push(Check {
+                    reference: reference.clone(),
+                    credentials,
+                    depth: Depth::Manifest,
+                });
+                asked.known.insert(key, plan.checks.len() - 1);
+                plan.checks.len() - 1
+            }
+        };
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
             Role::Volume => Use::Volume,

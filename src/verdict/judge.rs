@@ -6,6 +6,7 @@ use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Use};
 use super::soften::{Context, soften};
+pub use super::words::Naming;
 use super::words::{self, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
@@ -55,6 +56,8 @@ pub struct Case<'a> {
     pub reference: &'a Reference,
     /// The namespace, for the words.
     pub namespace: &'a str,
+    /// Whether it names its registry.
+    pub naming: Naming,
     /// What uses it.
     pub used_by: Use,
     /// Who has to pull it.
@@ -176,15 +179,12 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             suggestions: Vec::new(),
         });
     }
-    if facts.quota_exhausted {
+    if let Some((message, fix)) = facts.quota.and_then(|quota| words::quota(quota, case.reference)) {
         findings.push(Finding {
             cause: Cause::RateLimited,
             outlook: Outlook::Pulls,
-            message: format!(
-                "the image is there, but {} says that our pull quota is used up; a node that shares our address will be throttled",
-                escape(case.reference.registry())
-            ),
-            fix: "pull with a credential, or through a mirror".to_owned(),
+            message,
+            fix,
             kubelet: None,
             evidence: Proof {
                 host,
@@ -210,6 +210,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
         reference: case.reference,
         tried: phrase.as_deref(),
         namespace: case.namespace,
+        naming: case.naming,
     };
     let (root, at_first) = base(&primary.evidence);
     let (outlook, notes) = soften(at_first, Some(primary), case.context);
