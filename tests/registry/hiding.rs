@@ -9,7 +9,6 @@ use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan;
 use pullgate::policy::Requester;
-use pullgate::policy::Requester;
 use pullgate::providers::Providers;
 use pullgate::registry::{Registry, Settings};
 use pullgate::verdict::Judgement;
