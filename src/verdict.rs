@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod cause;
+pub mod decision;
 pub mod evidence;
 pub mod fates;
 pub mod fetches;
@@ -16,6 +17,7 @@ pub mod soften;
 mod words;
 
 pub use cause::Cause;
+pub use decision::{Decision, Voice};
 pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
 pub use finding::{Finding, Kubelet, Proof};
 pub use judge::Judgement;

@@ -11,7 +11,9 @@ use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod depth;
 mod names;
+mod policies;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
@@ -99,7 +101,7 @@ fn found(content: Content) -> Result<ImageFacts, Failure> {
         digest: Digest::sha256(b"x"),
         media_type: String::new(),
         content,
-        quota_exhausted: false,
+        quota: None,
         authenticated: false,
         stale: false,
         builds: Vec::new(),
@@ -594,6 +596,7 @@ fn doubts_name_what_a_finding_rests_on() {
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
 
+mod many;
 mod node_level;
 
 #[test]

@@ -5,10 +5,11 @@ use super::evidence::{Evidence, Failure, ImageFacts};
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Objections, Trouble, Use};
-use super::size::{Bytes, Size, too_large};
+use super::size::{Limit, Size, over_limit, over_storage};
 use super::soften::{Context, soften};
+pub use super::words::Naming;
 use super::words::{self, Topic};
-use super::{Cause, Outlook, Verdict};
+use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 
 /// One attempt at the registry.
@@ -56,6 +57,8 @@ pub struct Case<'a> {
     pub reference: &'a Reference,
     /// The namespace, for the words.
     pub namespace: &'a str,
+    /// Whether it names its registry.
+    pub naming: Naming,
     /// What uses it.
     pub used_by: Use,
     /// Who has to pull it.
@@ -69,7 +72,7 @@ pub struct Case<'a> {
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub poison: Option<&'a Finding>,
     /// The largest that a policy admits.
-    pub size_limit: Option<Bytes>,
+    pub size_limit: Option<&'a Limit>,
 }
 
 /// What is said about one image.
@@ -77,10 +80,12 @@ pub struct Case<'a> {
 pub struct Judgement {
     /// The worst finding's, or `Pulls`.
     pub outlook: Outlook,
-    /// What is done about it.
+    /// What is done about it: the severest of the decisions.
     pub verdict: Verdict,
     /// The findings, the one that explains the others first.
     pub findings: Vec<Finding>,
+    /// What is done about each finding, in their order.
+    pub decisions: Vec<Decision>,
     /// What the target resolved to.
     pub digest: Option<Digest>,
     /// The platforms that the image serves.
@@ -99,21 +104,32 @@ impl Judgement {
 
     /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
-        let outlook = findings.iter().map(|finding| finding.outlook).max().unwrap_or(Outlook::Pulls);
-        let verdict = findings
-            .iter()
-            .map(|finding| finding.outlook.default_verdict())
-            .max()
-            .unwrap_or(Verdict::Allow);
-        Self {
-            outlook,
-            verdict,
+        let mut judgement = Self {
+            outlook: Outlook::Pulls,
+            verdict: Verdict::Allow,
             findings,
+            decisions: Vec::new(),
             digest: None,
             platforms: Vec::new(),
             sizes: Vec::new(),
             stale: false,
-        }
+        };
+        judgement.rule(Decision::by_default);
+        judgement
+    }
+
+    /// Decides anew what is done about each finding.
+    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
+        self.decisions = self.findings.iter().map(decide).collect();
+        let outlooks = self.findings.iter().map(|finding| finding.outlook);
+        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
+        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
+        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
+    }
+
+    /// The findings with what is done about each.
+    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        self.findings.iter().zip(&self.decisions)
     }
 
     /// What a node would fetch at most, in bytes.
@@ -151,7 +167,7 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
         troubles,
         sizes,
     } = platforms::judge(facts, case.reference, case.audience, case.used_by);
-    let too_large = too_large(&sizes, case.size_limit, case.audience);
+    let too_large = over_storage(&sizes, case.audience);
     let softened = about_content.into_iter().chain(too_large).map(|mut finding| {
         let (outlook, notes) = soften(finding.outlook, None, case.context);
         finding.outlook = outlook;
@@ -159,6 +175,8 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
         finding
     });
     let mut findings: Vec<Finding> = softened.collect();
+    // A policy's limit holds whatever nodes have.
+    findings.extend(case.size_limit.and_then(|limit| over_limit(&sizes, limit)));
     findings.extend(troubles.into_iter().map(|trouble| {
         let mut finding = troubled(case, trouble);
         // The image itself was read: what nodes hold may count, whatever became of its parts.
@@ -186,15 +204,12 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             suggestions: Vec::new(),
         });
     }
-    if facts.quota_exhausted {
+    if let Some((message, fix)) = facts.quota.and_then(|quota| words::quota(quota, case.reference)) {
         findings.push(Finding {
             cause: Cause::RateLimited,
             outlook: Outlook::Pulls,
-            message: format!(
-                "the image is there, but {} says that our pull quota is used up; a node that shares our address will be throttled",
-                escape(case.reference.registry())
-            ),
-            fix: "pull with a credential, or through a mirror".to_owned(),
+            message,
+            fix,
             kubelet: None,
             evidence: Proof {
                 host,
@@ -243,6 +258,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         reference: case.reference,
         tried: phrase.as_deref(),
         namespace: case.namespace,
+        naming: case.naming,
     };
     let (outlook, notes) = soften(outlook, Some(failure), case.context);
     let mut message = words::what(failure, topic);

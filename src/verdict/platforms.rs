@@ -134,7 +134,7 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
         Content::Artifact { kind, unpack_fails, .. } => Some(artifact::whole(kind, *unpack_fails, audience, reference)),
-        Content::Schema1 => Some(artifact::schema1(reference)),
+        Content::Schema1 => Some(artifact::schema1(audience, reference)),
     };
     let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
     let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
@@ -452,7 +452,8 @@ fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
             let mut text = if outlook == Outlook::WillFail {
-                format!("no node that the pods could land on is served ({all} candidates, {missed})")
+                let noun = if all == 1 { "candidate" } else { "candidates" };
+                format!("no node that the pods could land on is served ({all} {noun}, {missed})")
             } else if tally.tolerated_yes + tally.tolerated_perhaps == 0 {
                 format!("only nodes whose taints are not tolerated are served (missing: {missed})")
             } else {

@@ -2,8 +2,10 @@
 
 use super::platforms::Audience;
 use super::{Cause, Finding, Outlook, Proof};
+use crate::image::escape;
 use serde::Serialize;
 use std::fmt;
+use std::sync::Arc;
 
 /// A number of bytes; shown in binary units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -34,22 +36,37 @@ pub struct Size {
     pub bytes: u64,
 }
 
-/// What is larger than it may be: over the limit that a policy sets, or over what candidate nodes can hold.
-pub(super) fn too_large(sizes: &[Size], limit: Option<Bytes>, audience: &Audience) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let largest = sizes.iter().max_by_key(|size| size.bytes);
-    if let (Some(size), Some(limit)) = (largest, limit)
-        && size.bytes > limit.0
-    {
-        findings.push(finding(
+/// The largest that a policy admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// Compressed, for one node.
+    pub bytes: Bytes,
+    /// The policy's name.
+    pub policy: Arc<str>,
+}
+
+/// An image that is larger than a policy admits.
+pub(super) fn over_limit(sizes: &[Size], limit: &Limit) -> Option<Finding> {
+    let largest = sizes.iter().max_by_key(|size| size.bytes)?;
+    let Limit { bytes, policy } = limit;
+    (largest.bytes > bytes.0).then(|| {
+        finding(
             format!(
-                "the image is {} compressed (for {}), and the policy's limit is {limit}",
-                Bytes(size.bytes),
-                size.platform
+                "the image is {} compressed (for {}), policy \"{}\" admits {bytes}",
+                Bytes(largest.bytes),
+                largest.platform,
+                escape(policy)
             ),
-            format!("make the image smaller than {limit}, or raise size.max in the policy"),
-        ));
-    }
+            format!(
+                "make the image smaller than {bytes}, or raise size.max in policy \"{}\"",
+                escape(policy)
+            ),
+        )
+    })
+}
+
+/// An image that is larger than what candidate nodes can hold. What it takes unpacked is not known, and more.
+pub(super) fn over_storage(sizes: &[Size], audience: &Audience) -> Option<Finding> {
     let mut small: Vec<(u64, &Size)> = Vec::new();
     for group in &audience.groups {
         let platform = group.platform.to_string();
@@ -59,20 +76,18 @@ pub(super) fn too_large(sizes: &[Size], limit: Option<Bytes>, audience: &Audienc
         let less = group.storage.iter().filter(|storage| **storage < size.bytes);
         small.extend(less.map(|storage| (*storage, size)));
     }
-    if let Some((least, size)) = small.iter().min_by_key(|(storage, _)| *storage) {
-        let known: usize = audience.groups.iter().map(|group| group.storage.len()).sum();
-        findings.push(finding(
-            format!(
-                "the image is {} compressed (for {}), and {} of {known} candidate nodes can hold less (ephemeral-storage from {} on)",
-                Bytes(size.bytes),
-                size.platform,
-                small.len(),
-                Bytes(*least)
-            ),
-            "select nodes with more ephemeral storage, or make the image smaller".to_owned(),
-        ));
-    }
-    findings
+    let (least, size) = small.iter().min_by_key(|(storage, _)| *storage)?;
+    let known: usize = audience.groups.iter().map(|group| group.storage.len()).sum();
+    Some(finding(
+        format!(
+            "the image is {} compressed (for {}), and {} of {known} candidate nodes can hold less (the smallest {} of ephemeral storage)",
+            Bytes(size.bytes),
+            size.platform,
+            small.len(),
+            Bytes(*least)
+        ),
+        "select nodes with more ephemeral storage, or make the image smaller".to_owned(),
+    ))
 }
 
 fn finding(message: String, fix: String) -> Finding {

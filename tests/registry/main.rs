@@ -20,6 +20,7 @@ mod debian;
 mod depth;
 mod faults;
 mod guard;
+mod hiding;
 mod mirrors;
 mod node;
 mod proxy;

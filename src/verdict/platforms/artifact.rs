@@ -35,7 +35,11 @@ pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference) -> Fi
     Finding {
         cause: Cause::NotAnImage,
         outlook,
-        message: format!("this is no container image but an artifact ({})", escape(kind)),
+        message: if kind.is_empty() {
+            "this is no container image but an artifact".to_owned()
+        } else {
+            format!("this is no container image but an artifact ({})", escape(kind))
+        },
         fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
         kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
             reason: "ErrImagePull".to_owned(),
@@ -49,10 +53,13 @@ pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference) -> Fi
     }
 }
 
-pub(super) fn schema1(reference: &Reference) -> Finding {
+pub(super) fn schema1(audience: &Audience, reference: &Reference) -> Finding {
+    // Only containerd from 2.1 on has the transfer service as one of its ways to pull, and refuses schema 1 by either of them.
+    let refuses = |group: &Group| group.personalities == [Personality::ContainerdClient, Personality::ContainerdTransfer];
+    let all_refuse = audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(refuses);
     Finding {
         cause: Cause::NotAnImage,
-        outlook: Outlook::MayFail,
+        outlook: if all_refuse { Outlook::WillFail } else { Outlook::MayFail },
         message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
         fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
         kubelet: Some(Kubelet {
