@@ -8,7 +8,7 @@ mod settled;
 
 pub use decide::{decide, doubts};
 
-use crate::cluster::Facts;
+use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
@@ -270,6 +270,11 @@ impl Scene<'_> {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }
