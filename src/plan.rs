@@ -13,12 +13,13 @@ use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
-use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
+use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
 use audience::Holders;
@@ -109,6 +110,10 @@ pub struct Planned<'a> {
     pub reference: Option<Reference>,
     /// What is to be said about the name.
     pub remark: Option<Remark>,
+    /// The policies that are about it.
+    pub jury: Jury,
+    /// What their name rules object to.
+    pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
 }
@@ -145,13 +150,38 @@ pub struct Known {
     pub poison: Option<Finding>,
 }
 
-/// Plans one object, without any credential that must be got from a plugin or helper.
-pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default())
+/// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
+/// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
+pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
+    const NAME: &str = "kubernetes.io/metadata.name";
+    let namespace = workload.object.namespace.as_str();
+    let written = match &facts.namespace {
+        Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
+        Visible::Seen(None) if facts.complete => Some(Vec::new()),
+        Visible::Seen(None) | Visible::Hidden(_) => None,
+    };
+    // The pods of an object that has no namespace live in one that is not known.
+    let labels = written.filter(|_| !namespace.is_empty()).map(|mut labels| {
+        if !labels.iter().any(|(key, _)| key == NAME) {
+            labels.push((NAME.to_owned(), namespace.to_owned()));
+        }
+        labels
+    });
+    let subject = Subject {
+        namespace,
+        labels: labels.as_deref(),
+        kind: &workload.object.kind,
+    };
+    policies.matching(&subject, requester)
 }
 
-/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before.
-pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials) -> Plan<'a> {
+/// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
+pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+    plan_with(workload, facts, settings, &NodeCredentials::default(), &Jury::default())
+}
+
+/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `jury` are the policies that are about it.
+pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials, jury: &Jury) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
         images: Vec::new(),
@@ -163,8 +193,9 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
         let candidates = template.needs.scheduling.candidates(&facts.nodes);
-        let scene = Scene {
+        let mut scene = Scene {
             audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
+            asked_for: Vec::new(),
             holders: Holders::new(audience::closest(candidates), template.uses.len()),
             offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
@@ -182,8 +213,17 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = scene.name(image);
+            let jury = name.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
+            // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
+            // ownerReference (DESIGN 6).
+            let raised = match &name {
+                Ok(name) if !image.unchanged => jury.names(name, &image.image),
+                Ok(_) | Err(_) => Vec::new(),
+            };
             let next = match &name {
-                _ if image.unchanged || judged_with_owner(image) => Next::PassedOver,
+                _ if image.unchanged => Next::PassedOver,
+                _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
+                _ if judged_with_owner(image) || !may_ask(&jury, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
                 Err(error) => {
                     let finding = settled::invalid_name(image, template.kind, error, &scene.context());
@@ -195,7 +235,8 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                         reference,
                         remark: remark.as_ref(),
                     };
-                    scene.plan(named, &mut plan, &mut asked)
+                    let audience = scene.audience_of(&jury);
+                    scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
             plan.images.push(Planned {
@@ -203,11 +244,22 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 template,
                 reference: name.ok(),
                 remark,
+                jury,
+                raised,
                 next,
             });
         }
     }
     plan
+}
+
+/// Whether the registry may be asked: not where a name rule denies (DESIGN 5). Where all that is missing is a digest, the registry is
+/// allowed, and is asked for the digest to write.
+fn may_ask(jury: &Jury, raised: &[Raised]) -> bool {
+    let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
+    !raised
+        .iter()
+        .any(|raised| raised.finding.cause != Cause::DigestRequired && denies(raised))
 }
 
 /// Whose object it is.
@@ -248,6 +300,8 @@ struct Scene<'a> {
     settings: &'a Settings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
+    /// Audiences that policies ask for instead.
+    asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
     /// What the nodes hold that it will land on.
     holders: Holders<'a>,
     /// What is offered to each repository, by name: found out once, as an object may name one many times.
@@ -265,6 +319,19 @@ struct Named<'a> {
 }
 
 impl Scene<'_> {
+    /// Who has to pull an image: its nodes, unless a policy names platforms instead.
+    fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+        let Some(platforms) = jury.platforms() else {
+            return Arc::clone(&self.audience);
+        };
+        if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
+            return Arc::clone(audience);
+        }
+        let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
+        self.asked_for.push((platforms, Arc::clone(&audience)));
+        audience
+    }
+
     /// What softens every finding about this template.
     fn context(&self) -> Context {
         Context {
@@ -303,7 +370,7 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(&self, named: Named<'_>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
+    fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
         let Named {
             image,
             reference,
@@ -362,7 +429,7 @@ impl Scene<'_> {
             hidden,
             unanswered,
         } = offered;
-        let personalities = personalities(&self.audience);
+        let personalities = personalities(&audience);
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
@@ -399,7 +466,7 @@ impl Scene<'_> {
         let known = Known {
             context,
             secrets,
-            audience: Arc::clone(&self.audience),
+            audience,
             used_by,
             poison,
         };

@@ -23,6 +23,19 @@ struct FindingLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VoteLabels {
+    policy: String,
+    cause: &'static str,
+    verdict: &'static str,
+    enforced: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -60,6 +73,8 @@ struct Families {
     review_seconds: Histogram,
     findings: Family<FindingLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
+    votes: Family<VoteLabels, Counter>,
+    exemptions: Family<PolicyLabels, Counter>,
     bad_requests: Family<ReasonLabels, Counter>,
     panics: Counter,
     registry_requests: Family<RequestLabels, Counter>,
@@ -89,6 +104,8 @@ impl Metrics {
             review_seconds: buckets(),
             findings: Family::default(),
             skipped: Family::default(),
+            votes: Family::default(),
+            exemptions: Family::default(),
             bad_requests: Family::default(),
             panics: Counter::default(),
             registry_requests: Family::default(),
@@ -114,6 +131,16 @@ impl Metrics {
             "skipped",
             "Reviews allowed without judging, and exemptions, by reason",
             families.skipped.clone(),
+        );
+        registry.register(
+            "policy_decisions",
+            "Findings that a policy decided on, with what was done and what would have been if every policy were enforced",
+            families.votes.clone(),
+        );
+        registry.register(
+            "policy_exemptions",
+            "Reviews in which an exemption took a policy out, by policy",
+            families.exemptions.clone(),
         );
         registry.register(
             "bad_requests",
@@ -194,6 +221,24 @@ impl Metrics {
     /// A review, or an image of it, was allowed without judging.
     pub fn skipped(&self, reason: &'static str) {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A policy decided on a finding. Policies are written by the cluster's admins, so their names may be labels.
+    pub fn vote(&self, policy: &str, cause: &'static str, verdict: &'static str, enforced: &'static str) {
+        let policy = policy.to_owned();
+        let labels = VoteLabels {
+            policy,
+            cause,
+            verdict,
+            enforced,
+        };
+        self.0.votes.get_or_create(&labels).inc();
+    }
+
+    /// An exemption took a policy out of a review.
+    pub fn exempted(&self, policy: &str) {
+        let policy = policy.to_owned();
+        self.0.exemptions.get_or_create(&PolicyLabels { policy }).inc();
     }
 
     /// A request was no usable AdmissionReview.

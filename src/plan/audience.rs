@@ -54,6 +54,15 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     }
 }
 
+/// The audience that a policy asks for (`spec.platforms`), instead of the nodes.
+pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform]) -> Audience {
+    let every = match scheduling.spread {
+        Spread::Some => Need::Any,
+        Spread::Every => Need::Every,
+    };
+    stand_ins(platforms.iter().cloned(), Origin::Configured, every)
+}
+
 fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need) -> Audience {
     let groups = platforms
         .map(|platform| Group {

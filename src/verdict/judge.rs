@@ -8,7 +8,7 @@ use super::platforms::{self, Audience, Use};
 use super::soften::{Context, soften};
 pub use super::words::Naming;
 use super::words::{self, Topic};
-use super::{Cause, Outlook, Verdict};
+use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 
 /// One attempt at the registry.
@@ -77,10 +77,12 @@ pub struct Case<'a> {
 pub struct Judgement {
     /// The worst finding's, or `Pulls`.
     pub outlook: Outlook,
-    /// What is done about it.
+    /// What is done about it: the severest of the decisions.
     pub verdict: Verdict,
     /// The findings, the one that explains the others first.
     pub findings: Vec<Finding>,
+    /// What is done about each finding, in their order.
+    pub decisions: Vec<Decision>,
     /// What the target resolved to.
     pub digest: Option<Digest>,
     /// The platforms that the image serves.
@@ -97,20 +99,31 @@ impl Judgement {
 
     /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
-        let outlook = findings.iter().map(|finding| finding.outlook).max().unwrap_or(Outlook::Pulls);
-        let verdict = findings
-            .iter()
-            .map(|finding| finding.outlook.default_verdict())
-            .max()
-            .unwrap_or(Verdict::Allow);
-        Self {
-            outlook,
-            verdict,
+        let mut judgement = Self {
+            outlook: Outlook::Pulls,
+            verdict: Verdict::Allow,
             findings,
+            decisions: Vec::new(),
             digest: None,
             platforms: Vec::new(),
             stale: false,
-        }
+        };
+        judgement.rule(Decision::by_default);
+        judgement
+    }
+
+    /// Decides anew what is done about each finding.
+    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
+        self.decisions = self.findings.iter().map(decide).collect();
+        let outlooks = self.findings.iter().map(|finding| finding.outlook);
+        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
+        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
+        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
+    }
+
+    /// The findings with what is done about each.
+    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        self.findings.iter().zip(&self.decisions)
     }
 }
 

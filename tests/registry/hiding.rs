@@ -5,9 +5,10 @@ use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{Image, image, served};
 use crate::support::{room, settings, soon};
 use pullgate::cluster::{Cluster, Completeness, Directory};
-use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live};
+use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan;
+use pullgate::policy::Requester;
 use pullgate::providers::Providers;
 use pullgate::registry::{Registry, Settings};
 use pullgate::verdict::Judgement;
@@ -237,9 +238,13 @@ impl<'a> Scene<'a> {
             providers: Providers::default(),
         };
         let directory = Directory::from_objects([&secret], Completeness::Complete);
-        let gate = Gate::new(Live::new(engine), Cluster::from(directory));
+        let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
         let workload = extract(&pod, None, "shop", &gate.kinds()).unwrap();
-        gate.judge(&workload, soon()).await.images.remove(0).judgement
+        gate.judge(&workload, &Requester::default(), soon())
+            .await
+            .images
+            .remove(0)
+            .judgement
     }
 
     /// Where we say something else than the row expects.
