@@ -277,8 +277,8 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     assert_eq!(pids.len(), 2);
     // Nobody may be there to collect what was killed.
     let runs = |pid: &&str| {
-        let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
+        let state = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+        state.is_ok_and(|state| !state.contains(") Z "))
     };
     for _ in 0..50 {
         if !pids.iter().any(runs) {

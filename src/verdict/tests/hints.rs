@@ -5,7 +5,7 @@ use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hi
 use super::*;
 use std::time::Duration;
 
-fn topic<'a>(reference: &'a Reference, naming: Naming) -> Topic<'a> {
+fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
     Topic {
         reference,
         tried: None,
