@@ -351,6 +351,11 @@ impl Scene<'_> {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }
