@@ -16,13 +16,17 @@ use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Perso
 use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
 use crate::verdict::answer::Remark;
+use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
-use credentials::Purse;
+use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
+use audience::Holders;
+use credentials::{Offered, Purse};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -47,6 +51,10 @@ pub enum Platforms {
     Exactly(Vec<Platform>),
 }
 
+/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
+/// each costs a look through its pull secrets.
+pub const MOST_ASKED: usize = 1000;
+
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -66,6 +74,8 @@ pub struct Settings {
     pub exempt_annotations: Vec<String>,
     /// The kinds that carry pods.
     pub kinds: Arc<Kinds>,
+    /// How far look-ups go.
+    pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
 }
@@ -142,6 +152,8 @@ pub struct Known {
     pub used_by: Use,
     /// A finding that stops the pull before it starts, unless the nodes hold the image.
     pub poison: Option<Finding>,
+    /// The largest that a policy admits.
+    pub size_limit: Option<Limit>,
 }
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
@@ -182,7 +194,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
-    let mut known_checks: HashMap<Question, usize> = HashMap::new();
+    let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
@@ -190,7 +202,8 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
         let mut scene = Scene {
             audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
             asked_for: Vec::new(),
-            nodes: audience::closest(candidates),
+            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -223,13 +236,18 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                     Next::Settled(vec![finding])
                 }
                 Ok(reference) => {
+                    let size_limit = jury.size_max().map(|(bytes, policy)| Limit {
+                        bytes: Bytes(bytes),
+                        policy,
+                    });
                     let named = Named {
                         image,
                         reference,
                         remark: remark.as_ref(),
+                        size_limit: size_limit.as_ref(),
                     };
                     let audience = scene.audience_of(&jury);
-                    scene.plan(named, audience, &mut plan, &mut known_checks)
+                    scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
             plan.images.push(Planned {
@@ -274,8 +292,18 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     }
 }
 
-/// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
-type Question = (Reference, Vec<(Source, Fingerprint)>);
+/// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
+/// whom.
+type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
+
+/// What was asked so far for one object.
+#[derive(Default)]
+struct Asked {
+    /// Places in [`Plan::checks`].
+    known: HashMap<Question, usize>,
+    /// Repositories whose credentials were looked for, over all templates.
+    repositories: usize,
+}
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -286,8 +314,10 @@ struct Scene<'a> {
     audience: Arc<Audience>,
     /// Audiences that policies ask for instead.
     asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
-    /// The nodes that it will land on, as far as is known.
-    nodes: Vec<&'a Node>,
+    /// What the nodes hold that it will land on.
+    holders: Holders<'a>,
+    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
 }
@@ -298,6 +328,8 @@ struct Named<'a> {
     image: &'a ImageUse,
     reference: &'a Reference,
     remark: Option<&'a Remark>,
+    /// The largest that a policy admits.
+    size_limit: Option<&'a Limit>,
 }
 
 impl Scene<'_> {
@@ -319,6 +351,11 @@ impl Scene<'_> {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }
@@ -347,17 +384,12 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(
-        &self,
-        named: Named<'_>,
-        audience: Arc<Audience>,
-        plan: &mut Plan<'_>,
-        known_checks: &mut HashMap<Question, usize>,
-    ) -> Next {
+    fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
         let Named {
             image,
             reference,
             remark,
+            size_limit,
         } = named;
         let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
         let policy = match (image.pull_policy, self.settings.assume_always_pull) {
@@ -366,7 +398,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.nodes);
+            let finding = settled::never_pulled(shown, reference, &self.holders);
             return Next::Settled(vec![finding]);
         }
         let name = reference.name();
@@ -377,7 +409,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
         };
         let poison = self
             .purse
@@ -388,14 +420,25 @@ impl Scene<'_> {
             Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
             other => other,
         };
-        let wanted = Wanted {
-            registry: reference.domain().to_owned(),
-            stand_in: self.purse.stand_in(&name, self.settings),
-            name,
+        let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
+        let known = self.offered.borrow().get(&name).cloned();
+        let offered = match known {
+            Some(offered) => offered,
+            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None => {
+                asked.repositories += 1;
+                let wanted = Wanted {
+                    registry: reference.domain().to_owned(),
+                    stand_in: self.purse.stand_in(&name, self.settings),
+                    name,
+                };
+                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
+                plan.wanted.insert(wanted);
+                offered
+            }
         };
-        let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
-        plan.wanted.insert(wanted);
-        let credentials::Offered {
+        let Offered {
             offers: credentials,
             notes: secrets,
             hidden,
@@ -411,21 +454,38 @@ impl Scene<'_> {
             hidden,
             ..self.context()
         };
+        let depth = match size_limit {
+            Some(_) => self.settings.depth.max(Depth::Sizes),
+            None => self.settings.depth,
+        };
+        let pullers = if depth > Depth::Manifest {
+            pullers(&audience)
+        } else {
+            Vec::new()
+        };
         let key = (
             reference.clone(),
             credentials
                 .iter()
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
+            depth,
+            pullers.clone(),
         );
-        let check = *known_checks.entry(key).or_insert_with(|| {
-            plan.checks.push(Check {
-                reference: reference.clone(),
-                credentials,
-                depth: Depth::Manifest,
-            });
-            plan.checks.len() - 1
-        });
+        let check = match asked.known.get(&key) {
+            Some(check) => *check,
+            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None => {
+                plan.checks.push(Check {
+                    reference: reference.clone(),
+                    credentials,
+                    depth,
+                    pullers,
+                });
+                asked.known.insert(key, plan.checks.len() - 1);
+                plan.checks.len() - 1
+            }
+        };
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
             Role::Volume => Use::Volume,
@@ -436,6 +496,7 @@ impl Scene<'_> {
             audience,
             used_by,
             poison,
+            size_limit: size_limit.cloned(),
         };
         Next::Ask {
             check,

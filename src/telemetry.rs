@@ -47,6 +47,11 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    level: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabels {
     cache: &'static str,
     result: &'static str,
@@ -74,6 +79,7 @@ struct Families {
     panics: Counter,
     registry_requests: Family<RequestLabels, Counter>,
     registry_seconds: Histogram,
+    pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
     reloads: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
@@ -104,6 +110,7 @@ impl Metrics {
             panics: Counter::default(),
             registry_requests: Family::default(),
             registry_seconds: buckets(),
+            pull_quota: Family::default(),
             cache: Family::default(),
             reloads: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -151,6 +158,11 @@ impl Metrics {
             "Time of one registry request",
             Unit::Seconds,
             families.registry_seconds.clone(),
+        );
+        registry.register(
+            "registry_low_quota_answers",
+            "Good answers of registries that said that the pull quota is low (a tenth or less) or exhausted, by level",
+            families.pull_quota.clone(),
         );
         registry.register(
             "cache_requests",
@@ -246,6 +258,11 @@ impl Metrics {
             .get_or_create(&RequestLabels { host_class, outcome })
             .inc();
         self.0.registry_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A good answer said that little of the pull quota is left: `low` or `exhausted`.
+    pub fn pull_quota(&self, level: &'static str) {
+        self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
     }
 
     /// A cache was asked: `hit`, `miss`, `joined` or `stale`.

@@ -10,7 +10,7 @@ use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
 use crate::providers::StandsFor;
-use crate::registry::Proxy;
+use crate::registry::{Depth, Proxy};
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
@@ -97,6 +97,9 @@ pub struct Args {
     /// When to exit with 1
     #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
+    /// How far to look: into indexes and manifests, into configs, for every layer [default: the settings file's, else manifest]
+    #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
+    depth: Option<How>,
     /// Time for the whole run
     #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
@@ -108,6 +111,26 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// The index or manifest, and the config of a single manifest
+    Manifest,
+    /// And the manifests and configs that the nodes would fetch of an index
+    Config,
+    /// And whether their layers are there
+    Layers,
+}
+
+impl From<How> for Depth {
+    fn from(how: How) -> Self {
+        match how {
+            How::Manifest => Self::Manifest,
+            How::Config => Self::Config,
+            How::Layers => Self::Layers,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,6 +167,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         kubeconfig,
         output,
         fail_on,
+        depth,
         deadline,
     } = args;
     if files.is_empty() && image.is_empty() {
@@ -179,6 +203,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         manifests.errors.push(error);
     }
 
+    if let Some(depth) = depth {
+        settings.depth = depth.into();
+    }
     let metrics = Metrics::new();
     let mut engine = engine::build(&settings, Face::Check, Admission::StillToCome, &metrics)?;
     if let Some(platforms) = platforms(&platform)? {

@@ -1,11 +1,11 @@
 //! Outcomes → judgements, and what they rest on.
 
 use super::credentials::whose;
-use super::{Next, Plan, Planned};
+use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
 use crate::policy::offer_digest;
 use crate::registry::Outcome;
-use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
+use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
@@ -36,16 +36,27 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome]) -> Judge
             judge(&Case {
                 reference,
                 namespace: plan.namespace,
+                naming: naming(planned),
                 used_by: case.used_by,
                 audience: &case.audience,
                 context: &case.context,
                 secrets: &case.secrets,
                 tried: &tried,
                 poison: case.poison.as_ref(),
+                size_limit: case.size_limit.as_ref(),
             })
         }
         (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
         (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
+    }
+}
+
+/// Whether the image names its registry; a rewrite gave it one.
+fn naming(planned: &Planned<'_>) -> Naming {
+    if planned.remark.is_none() && is_short(&planned.image.image) {
+        Naming::Short
+    } else {
+        Naming::Full
     }
 }
 
