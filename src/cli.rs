@@ -8,6 +8,7 @@ pub mod check;
 pub mod demo;
 mod engine;
 mod policies;
+pub mod policy;
 pub mod serve;
 
 use crate::telemetry::log;
@@ -46,6 +47,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Judge manifests and images, as the webhook would.
     Check(Box<check::Args>),
+    /// Check, explain and test policies.
+    Policy(policy::Args),
     /// Make certificates for development.
     Certs(certs::Args),
     /// Show the gate at work: a sample registry and real reviews, in one process.
@@ -80,6 +83,7 @@ impl Cli {
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args).await,
+            Command::Policy(args) => policy::run(args),
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,
         };

@@ -5,6 +5,7 @@ mod audience;
 mod credentials;
 mod decide;
 mod settled;
+pub mod trial;
 
 pub use decide::{decide, doubts};
 

@@ -1,0 +1,311 @@
+//! `pullgate policy`, the binary; and every sample of `policies/` with its tests. No network.
+#![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
+
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn pullgate(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PULLGATE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn samples() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    folders
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn policy(name: &str, spec: &str) -> String {
+    format!("apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+}
+
+fn trial(cases: &str) -> String {
+    format!("apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicyTest\nspec:\n  cases:\n{cases}")
+}
+
+#[test]
+fn every_sample_is_sound_and_does_what_its_tests_say() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/README.md")).unwrap();
+    let samples = samples();
+    assert!(samples.len() >= 5, "{samples:?}");
+    for sample in samples {
+        let place = sample.to_str().unwrap();
+        let name = sample.file_name().unwrap().to_str().unwrap();
+        assert!(
+            readme.contains(&format!("[{name}]({name}/policy.yaml)")),
+            "policies/README.md lacks {name}"
+        );
+        let valid = pullgate(&["policy", "validate", place]);
+        assert_eq!(valid.status.code(), Some(0), "{}{}", out(&valid), err(&valid));
+        let tested = pullgate(&["policy", "test", place, "-o", "json"]);
+        assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
+        let results: Value = serde_json::from_slice(&tested.stdout).unwrap();
+        let cases = results["cases"].as_array().unwrap();
+        assert!(cases.len() >= 4, "{name} has few cases");
+        // Unless its policies only try, some case of a sample is denied, and some is not.
+        let verdicts: Vec<&str> = cases.iter().map(|case| case["verdict"].as_str().unwrap()).collect();
+        assert!(verdicts.contains(&"Allow"), "{name}");
+        assert!(verdicts.contains(&"Deny") || name == "start-small", "{name}");
+    }
+}
+
+#[test]
+fn validate_says_everything_with_place_line_and_caret() {
+    let folder = folder(&[
+        (
+            "a.yaml",
+            &policy("a", "\n  mode: Enfrce\n  tags: {deny: [latest], alow: [x]}"),
+        ),
+        ("b.yaml", &policy("a", "{}")),
+        ("c.yaml", "kind: [\n"),
+        (
+            "t.yaml",
+            &trial("  - name: x\n    given: {image: nginx, registry: {outcome: Puls}}\n    expect: {verdict: deny}\n"),
+        ),
+    ]);
+    let place = folder.path().to_str().unwrap();
+    let output = pullgate(&["policy", "validate", place]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output).replace(&format!("{place}/"), "");
+    for expected in [
+        "a.yaml:5:9: spec.mode: unknown value \"Enfrce\"; did you mean \"Enforce\"?\n  5 |   mode: Enfrce\n    |         ^\n",
+        "a.yaml:6:26: spec.tags.alow: unknown field \"alow\"; known here: deny, requireDigest\n  6 |   tags: {deny: [latest], alow: [x]}\n    |                          ^\n",
+        "t.yaml:6:47: spec.cases[0].given.registry.outcome: unknown value \"Puls\"; did you mean \"Pulls\"?\n",
+        "t.yaml:7:23: spec.cases[0].expect.verdict: unknown value \"deny\"; did you mean \"Deny\"?\n",
+        "5 problems in 4 files; 1 policy and 0 test cases are sound\n",
+    ] {
+        assert!(said.contains(expected), "{expected}\n--- in ---\n{said}");
+    }
+    assert!(said.contains("c.yaml:"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_read_is_another_exit_code() {
+    let empty = tempfile::tempdir().unwrap();
+    for command in ["validate", "test"] {
+        for place in ["/nowhere/at/all", empty.path().to_str().unwrap()] {
+            let output = pullgate(&["policy", command, place]);
+            assert_eq!(output.status.code(), Some(2), "{command} {place}: {}", out(&output));
+            assert!(err(&output).contains(place), "{}", err(&output));
+        }
+    }
+    let folder = folder(&[("a.yaml", &policy("a", "{}"))]);
+    let output = pullgate(&["policy", "test", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("there are no tests there"), "{}", err(&output));
+}
+
+fn failing() -> TempDir {
+    let cases = "  - name: refused
+    given: {image: nginx}
+    expect: {verdict: Deny, causes: [TagNotAllowed], policy: a}
+  - name: wrongly <expected>
+    given: {image: \"nginx:1\", registry: {outcome: TagNotFound}}
+    expect: {verdict: Warn, causes: [], policy: b, asked: false}
+";
+    folder(&[
+        ("a.yaml", &policy("a", "{tags: {deny: [latest]}}")),
+        ("t.yaml", &trial(cases)),
+    ])
+}
+
+#[test]
+fn a_case_that_fails_is_told_and_counted() {
+    let folder = failing();
+    let place = folder.path().to_str().unwrap();
+    let output = pullgate(&["policy", "test", place]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output).replace(&format!("{place}/"), "");
+    for expected in [
+        "t.yaml\n  ok    refused\n  FAIL  wrongly <expected>\n        t.yaml:8\n        expected Warn, got Deny\n        expected no findings, got TagNotFound\n",
+        "        expected it on the word of b, got it on that of no policy\n        the registry is asked, and that is not expected\n        Deny: TagNotFound: ",
+        "2 cases: 1 passed, 1 failed\n",
+    ] {
+        assert!(said.contains(expected), "{expected}\n--- in ---\n{said}");
+    }
+}
+
+#[test]
+fn results_for_machines() {
+    let folder = failing();
+    let place = folder.path().to_str().unwrap();
+    let results: Value = serde_json::from_slice(&pullgate(&["policy", "test", place, "-o", "json"]).stdout).unwrap();
+    assert_eq!(results["version"], "pullgate.dev/policytest/v1");
+    assert_eq!(results["summary"], serde_json::json!({"cases": 2, "passed": 1, "failed": 1}));
+    assert_eq!(results["cases"][0]["policies"], serde_json::json!(["a"]));
+    assert_eq!(results["cases"][1]["causes"], serde_json::json!(["TagNotFound"]));
+
+    let output = pullgate(&["policy", "test", place, "-o", "junit"]);
+    assert_eq!(output.status.code(), Some(1));
+    let xml = out(&output);
+    for expected in [
+        "<testsuites name=\"pullgate policy test\" tests=\"2\" skipped=\"0\" failures=\"1\" errors=\"0\"",
+        "<testcase name=\"refused\"",
+        "name=\"wrongly &lt;expected&gt;\"",
+        "<failure message=\"expected Warn, got Deny; ",
+    ] {
+        assert!(xml.contains(expected), "{expected}\n--- in ---\n{xml}");
+    }
+}
+
+#[test]
+fn explain_says_which_rule_decided() {
+    let ask = |arguments: &[&str]| {
+        let mut all = vec![
+            "policy",
+            "explain",
+            "--policies",
+            "policies/allow-list",
+            "--policies",
+            "policies/production",
+        ];
+        all.extend(arguments);
+        let output = pullgate(&all);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        output
+    };
+    let json =
+        |arguments: &[&str]| -> Value { serde_json::from_slice(&ask(&[arguments, &["-o", "json"]].concat()).stdout).unwrap() };
+    let answer = json(&[
+        "--image",
+        "registry.corp.example/retired/a:1",
+        "--namespace",
+        "prod-eu",
+        "--labels",
+        "env=prod",
+    ]);
+    assert_eq!(
+        (&answer["version"], &answer["registryAsked"]),
+        (&"pullgate.dev/explain/v1".into(), &false.into())
+    );
+    let policies = answer["policies"].as_array().unwrap();
+    let about: Vec<&str> = policies.iter().map(|policy| policy["about"].as_str().unwrap()).collect();
+    assert_eq!(about, ["yes", "no", "yes"]);
+    assert_eq!(
+        policies[0]["rules"][0]["why"],
+        "deny has \"registry.corp.example/retired/**\", which is more specific than \"registry.corp.example/**\" in allow"
+    );
+    assert_eq!(
+        policies[1]["why"],
+        "it asks that the namespace's label team.corp.example/sandbox is there, and the namespace has no such label"
+    );
+    assert_eq!(
+        answer["findings"][0]["done"],
+        serde_json::json!({"verdict": "Deny", "policy": "our-registries", "told": true, "enforced": "Deny"})
+    );
+
+    let exempt = json(&[
+        "--image",
+        "x.example/a",
+        "-n",
+        "prod",
+        "--user",
+        "joe",
+        "--group",
+        "oncall@corp.example",
+        "--kind",
+        "Pod",
+    ]);
+    assert_eq!(
+        (&exempt["policies"][2]["about"], &exempt["policies"][2]["why"]),
+        (&"exempt".into(), &"exempt.groups has \"oncall@corp.example\"".into())
+    );
+    assert_eq!(exempt["policies"][0]["about"], "perhaps");
+
+    let text = out(&ask(&["--image", "nginx", "--namespace", "prod-eu"]));
+    for expected in [
+        "nginx in a Deployment of namespace prod-eu\n  name docker.io/library/nginx, tag none, digest none\n",
+        "  production (Enforce, policies/production/policy.yaml:2)\n    matches\n    registries refuses it: nothing in allow matches\n",
+        "    tags.deny refuses it: \"latest\" matches the tag \"latest\"\n",
+        "  the registry is not asked\n",
+        "  PlatformMismatch      Deny, on the word of production\n",
+    ] {
+        assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
+    }
+    let wrong = pullgate(&["policy", "explain", "--image", "A B", "--namespace", "x"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn check_judges_by_policy_files() {
+    let output = pullgate(&[
+        "check",
+        "--image",
+        "169.254.0.1/a:1",
+        "--policies",
+        "policies/docker-hub-by-mirror",
+        "--image",
+        "nginx:1",
+        "-o",
+        "json",
+        "--deadline",
+        "1s",
+    ]);
+    // The first is never contacted, being link-local; the second is refused without a packet.
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["images"][1]["findings"][0]["cause"], "RegistryNotAllowed");
+    assert_eq!(output.status.code(), Some(1));
+    let broken = folder(&[("a.yaml", &policy("a", "{mode: x}"))]);
+    let output = pullgate(&[
+        "check",
+        "--image",
+        "169.254.0.1/a:1",
+        "--policies",
+        broken.path().to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        err(&output).contains("a.yaml:4:14: spec.mode: unknown value \"x\""),
+        "{}",
+        err(&output)
+    );
+}
+
+#[test]
+fn serve_refuses_to_start_with_broken_policies() {
+    let broken = folder(&[("a.yaml", &policy("a", "{mode: x}"))]);
+    let output = pullgate(&[
+        "serve",
+        "--tls-dev",
+        "--no-cluster",
+        "--policies",
+        broken.path().to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(err(&output).contains("the policies cannot be used\n"), "{}", err(&output));
+    assert!(
+        err(&output).contains("a.yaml:4:14: spec.mode: unknown value \"x\""),
+        "{}",
+        err(&output)
+    );
+}
