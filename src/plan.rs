@@ -4,15 +4,17 @@
 mod audience;
 mod credentials;
 mod decide;
+mod hints;
 mod settled;
 
 pub use decide::{decide, doubts};
+pub use hints::{hints, offer};
 
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
-use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::image::{Platform, Reference, ReferenceError, Rewrite, elsewhere, platform::Personality, rewrite};
 use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
 use crate::verdict::answer::Remark;
@@ -120,6 +122,8 @@ pub struct Planned<'a> {
     pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
+    /// Where to look if it is not there: registries of the policies' allow lists, for a name that has no registry.
+    pub elsewhere: Vec<Check>,
 }
 
 /// What comes next for an image.
@@ -250,6 +254,12 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                     scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
+            let elsewhere = match (&name, &next) {
+                (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
+                    scene.elsewhere(reference, &jury, &mut asked)
+                }
+                (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
+            };
             plan.images.push(Planned {
                 image,
                 template,
@@ -258,6 +268,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 jury,
                 raised,
                 next,
+                elsewhere,
             });
         }
     }
@@ -303,7 +314,12 @@ struct Asked {
     known: HashMap<Question, usize>,
     /// Repositories whose credentials were looked for, over all templates.
     repositories: usize,
+    /// Images for which other places were thought of.
+    short: usize,
 }
+
+/// Images of one object for which other places are thought of.
+const MOST_SHORT: usize = 10;
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -346,11 +362,34 @@ impl Scene<'_> {
         audience
     }
 
+    /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
+    fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+        let places = jury.places();
+        if places.is_empty() || asked.short >= MOST_SHORT {
+            return Vec::new();
+        }
+        asked.short += 1;
+        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let there = elsewhere(reference, &places).into_iter().filter(allowed);
+        let check = |there: Reference| Check {
+            credentials: self.purse.own(&there.name()),
+            reference: there,
+            depth: Depth::Manifest,
+            pullers: Vec::new(),
+        };
+        there.map(check).collect()
+    }
+
     /// What softens every finding about this template.
     fn context(&self) -> Context {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }

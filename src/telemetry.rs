@@ -171,7 +171,7 @@ impl Metrics {
         );
         registry.register(
             "reloads",
-            "Reloads of certificates and settings, by outcome",
+            "Reloads of certificates, settings and policies, by outcome",
             families.reloads.clone(),
         );
         registry.register_with_unit(

@@ -1,6 +1,6 @@
 //! `pullgate check`: the same engine in CI (DESIGN 4).
 
-use super::{DENIED, WRONG, complain, engine, say};
+use super::{DENIED, WRONG, complain, engine, policies, say};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live, Shelf};
@@ -55,6 +55,9 @@ pub struct Args {
     /// The settings file
     #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// A folder of policy files, or one file (repeatable)
+    #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
+    policy_files: Vec<PathBuf>,
     /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
     #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
@@ -150,6 +153,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         namespace,
         complete,
         config,
+        policy_files,
         docker_config,
         usual_docker_config,
         home,
@@ -177,6 +181,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let given = |upper: Option<String>, lower: Option<String>| upper.filter(|text| !text.is_empty()).or(lower);
         settings.proxy = proxy(given(https_proxy, https_proxy_lower), given(no_proxy, no_proxy_lower))?;
     }
+    let shelf = Shelf::default();
+    shelf.set_files(policies::load_some(&policy_files)?);
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
     let mut manifests = Manifests::read(&files, walk, &namespace);
@@ -234,7 +240,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         Cluster::from(directory)
     };
-    let gate = Gate::new(Live::new(engine), Shelf::default(), facts);
+    let gate = Gate::new(Live::new(engine), shelf, facts);
 
     let mut entries = judge_manifests(&gate, &manifests, deadline).await;
     entries.extend(judge_images(&gate, &image, &namespace, deadline).await);

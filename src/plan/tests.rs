@@ -596,6 +596,24 @@ fn doubts_name_what_a_finding_rests_on() {
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
 
+#[test]
+fn a_namespace_that_cannot_be_read_may_be_exempt() {
+    let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
+    let object = pod("reg.example/a:1", &[]);
+    let mut facts = facts();
+    facts.namespace = Visible::Hidden("pullgate may not read namespaces".to_owned());
+    let judgement = judge(&object, &facts, &missing);
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
+    let message = &judgement.findings[0].message;
+    assert!(
+        message.ends_with("whether the namespace is exempt from judgement is not known: pullgate may not read namespaces"),
+        "{message}"
+    );
+    // Where there is no cluster there is no label, and what does not exist stays definite.
+    facts.complete = false;
+    assert_eq!(judge(&object, &facts, &missing).outlook, Outlook::WillFail);
+}
+
 mod many;
 mod node_level;
 

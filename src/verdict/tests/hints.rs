@@ -6,7 +6,7 @@ use super::*;
 use crate::image::Digest;
 use std::time::Duration;
 
-fn topic<'a>(reference: &'a Reference, naming: Naming) -> Topic<'a> {
+fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
     Topic {
         reference,
         tried: None,
