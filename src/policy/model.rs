@@ -28,19 +28,10 @@ pub const KIND: &str = "ImagePolicy";
     status = "Status",
     derive = "PartialEq",
     doc = "Which images may be used where, and what is done about images that would fail to pull.",
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = "1",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].message"
-    ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ImagePolicySpec {
@@ -83,6 +74,17 @@ pub enum Mode {
     /// Its word holds.
     #[default]
     Enforce,
+}
+
+impl Mode {
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "Audit",
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
+        }
+    }
 }
 
 /// Which objects a policy is about.

@@ -17,7 +17,7 @@ pub enum Cel {
     Unknown,
 }
 
-/// The CustomResourceDefinition.
+/// The `CustomResourceDefinition`.
 pub fn crd(cel: Cel) -> Value {
     let mut crd = CRD.clone();
     // `status` is the server's; an empty one is refused by `kubectl apply --server-side`.
