@@ -7,6 +7,7 @@ mod directory;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
+mod inventory;
 mod kind;
 mod layered;
 mod pages;
@@ -19,13 +20,14 @@ mod watch;
 pub use connect::{ConnectError, Options};
 pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
+pub use inventory::Inventory;
 pub use layered::Layered;
 pub use policies::Listed as ListedPolicies;
 pub use watch::{SecretsAccess, Watched};
 
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
-use crate::workload::Template;
+use crate::workload::{Kinds, Template};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -100,6 +102,19 @@ impl Cluster {
             Self::Absent | Self::Manifests(_) => Ok(ListedPolicies::default()),
             Self::Watched(watched) => policies::list(watched.client()).await,
             Self::Layered(layers) => Box::pin(layers.cluster.policies()).await,
+        }
+    }
+
+    /// Which lists of the cluster hold objects of these kinds: those that its API server knows. One namespace, or all and what has none.
+    /// Only asks; see [`Inventory`].
+    ///
+    /// # Errors
+    /// A clause: why nothing can be listed.
+    pub async fn inventory(&self, kinds: &Kinds, namespace: Option<&str>) -> Result<Inventory, String> {
+        match self {
+            Self::Absent | Self::Manifests(_) => Ok(Inventory::default()),
+            Self::Watched(watched) => Inventory::of(watched.client(), kinds, namespace).await,
+            Self::Layered(layers) => Box::pin(layers.cluster.inventory(kinds, namespace)).await,
         }
     }
 
