@@ -7,6 +7,7 @@ pub mod certs;
 pub mod check;
 pub mod demo;
 mod engine;
+mod policies;
 pub mod serve;
 
 use crate::telemetry::log;

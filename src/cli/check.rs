@@ -2,7 +2,7 @@
 
 mod live;
 
-use super::{DENIED, WRONG, engine, say, tell};
+use super::{DENIED, WRONG, engine, policies, say, tell};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live, Shelf};
@@ -57,6 +57,9 @@ pub struct Args {
     /// The settings file
     #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// A folder of policy files, or one file (repeatable)
+    #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
+    policy_files: Vec<PathBuf>,
     /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
     #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
@@ -150,6 +153,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         namespace,
         complete,
         config,
+        policy_files,
         docker_config,
         usual_docker_config,
         home,
@@ -182,6 +186,8 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         let given = |upper: Option<String>, lower: Option<String>| upper.filter(|text| !text.is_empty()).or(lower);
         settings.proxy = proxy(given(https_proxy, https_proxy_lower), given(no_proxy, no_proxy_lower))?;
     }
+    let shelf = Shelf::default();
+    shelf.set_files(policies::load_some(&policy_files)?);
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
     let mut manifests = Manifests::read(&files, walk, &namespace);
@@ -230,7 +236,6 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         }
     }
     let end = Instant::now() + deadline;
-    let shelf = Shelf::default();
     let engine = Live::new(engine);
     let mut said = Vec::new();
     let entries = if cluster {

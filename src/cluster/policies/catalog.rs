@@ -225,8 +225,6 @@ pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
         or(fields, "kind", crate::policy::model::KIND);
     }
     // Compiling cannot panic. If it does all the same, it costs this policy, not the others.
-    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile(&object, Origin::Cluster))).unwrap_or_else(|_| {
-        let (path, text) = ("spec".to_owned(), "it could not be read".to_owned());
-        Err(vec![Problem { path, text }])
-    })
+    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile(&object, Origin::Cluster)))
+        .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
 }

@@ -333,10 +333,7 @@ async fn policies_are_listed_once_in_pages_for_those_who_do_not_follow() {
 #[test]
 fn what_is_said_of_many_problems_is_bounded() {
     use crate::policy::Problem;
-    let problem = |at: usize| Problem {
-        path: format!("spec.registries.allow[{at}]"),
-        text: "\u{1b}[31m".repeat(100),
-    };
+    let problem = |at: usize| Problem::at(format!("spec.registries.allow[{at}]"), "\u{1b}[31m".repeat(100));
     let problems: Vec<Problem> = (0..1000).map(problem).collect();
     let told = super::status::tell(&problems);
     assert!(told.chars().count() < 2_100, "{}", told.len());
@@ -348,10 +345,7 @@ fn what_is_said_of_many_problems_is_bounded() {
 fn of_what_still_holds_the_worse_word_stays() {
     use super::status::{Held, agrees, write};
     use crate::policy::Problem;
-    let problems = [Problem {
-        path: "spec.mode".to_owned(),
-        text: "no".to_owned(),
-    }];
+    let problems = [Problem::at("spec.mode", "no")];
     // From the best to the worst.
     let all = [
         Held::Generation(3),
