@@ -35,6 +35,7 @@ const AT_ONCE: usize = 32;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
@@ -129,7 +130,9 @@ enum FailOn {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Done { report, said, code } = check(args).await?;
     say(&report);
-    said.iter().for_each(|sentence| tell(sentence));
+    for sentence in &said {
+        tell(sentence);
+    }
     Ok(ExitCode::from(code))
 }
 

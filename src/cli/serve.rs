@@ -265,14 +265,14 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
     let noted = cluster.clone();
-    let note = move || {
+    let remark = move || {
         let watches = noted.ready().into_iter().filter(|watch| watch.synced);
         let notes: Vec<String> = watches
             .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
             .collect();
         (!notes.is_empty()).then(|| notes.join(", "))
     };
-    let readiness = Readiness::default().with_note("cluster", note);
+    let readiness = Readiness::default().with_note("cluster", remark);
     readiness.with("cluster", move || {
         let waiting: Vec<String> = cluster
             .ready()

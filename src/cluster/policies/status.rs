@@ -3,6 +3,7 @@
 use crate::image::escape;
 use crate::policy::Problem;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 /// The condition's type.
 const ACCEPTED: &str = "Accepted";
@@ -65,7 +66,7 @@ pub(super) fn tell(problems: &[Problem]) -> String {
         let text = escape(&problem.to_string());
         let more = text.chars().count() + 2;
         if at > 0 && length + more > LONGEST {
-            out.push_str(&format!("; and {} more", problems.len() - at));
+            let _ = write!(out, "; and {} more", problems.len() - at);
             break;
         }
         if at > 0 {
