@@ -12,7 +12,7 @@ use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
 use crate::providers::StandsFor;
-use crate::registry::Proxy;
+use crate::registry::{Depth, Proxy};
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
@@ -103,6 +103,9 @@ pub struct Args {
     /// When to exit with 1
     #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
+    /// How far to look: into indexes and manifests, into configs, for every layer [default: the settings file's, else manifest]
+    #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
+    depth: Option<How>,
     /// Time for the whole run; with --live, for each object
     #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
@@ -114,6 +117,26 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// The index or manifest, and the config of a single manifest
+    Manifest,
+    /// And the manifests and configs that the nodes would fetch of an index
+    Config,
+    /// And whether their layers are there
+    Layers,
+}
+
+impl From<How> for Depth {
+    fn from(how: How) -> Self {
+        match how {
+            How::Manifest => Self::Manifest,
+            How::Config => Self::Config,
+            How::Layers => Self::Layers,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,6 +194,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         kubeconfig,
         output,
         fail_on,
+        depth,
         deadline,
     } = args;
     if files.is_empty() && image.is_empty() && !live {
@@ -211,6 +235,9 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         manifests.errors.push(error);
     }
 
+    if let Some(depth) = depth {
+        settings.depth = depth.into();
+    }
     let metrics = Metrics::new();
     let admission = if live { Admission::HasRun } else { Admission::StillToCome };
     let mut engine = engine::build(&settings, Face::Check, admission, &metrics)?;

@@ -1,12 +1,17 @@
 //! Does the image serve the nodes that its pods could land on? (DESIGN 3 `PlatformMismatch`, `ArchitectureMismatch`, `NotAnImage`;
 //! pull-semantics 5.5 and 7.4)
 
-use super::evidence::{Content, IndexEntry};
+mod artifact;
+
+use super::cause::base;
+use super::evidence::{Content, Failure, ImageFacts, IndexEntry};
+use super::fates::{self, Fared, Fate, Known};
+use super::fetches::of_group;
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet::containerd_reference;
+use super::size::Size;
 use super::{Cause, Outlook};
-use crate::image::platform::Fit;
-use crate::image::platform::Personality;
+use crate::image::platform::{Fit, Personality};
 use crate::image::{Platform, Reference, escape};
 use std::fmt::Write as _;
 
@@ -23,6 +28,8 @@ pub struct Group {
     pub tainted: usize,
     /// Their names; filled for DaemonSets only, whose messages name the nodes that they miss.
     pub names: Vec<String>,
+    /// Allocatable ephemeral storage in bytes of those that admit the pod, as far as they tell it.
+    pub storage: Vec<u64>,
 }
 
 /// Where the platforms come from.
@@ -72,14 +79,11 @@ pub enum Use {
     Volume,
 }
 
-/// The platforms that a manifest serves, for the report.
-pub fn served(content: &Content) -> Vec<String> {
-    let mut all: Vec<String> = match content {
-        Content::Index(entries) => runnable(entries)
-            .filter_map(|entry| entry.platform.as_ref())
-            .map(name)
-            .collect(),
-        Content::Image { platform } => platform.iter().map(name).collect(),
+/// The platforms that an image serves, for the report: as its entries say, and where one says nothing as far as its config was read.
+pub fn served(facts: &ImageFacts) -> Vec<String> {
+    let mut all: Vec<String> = match &facts.content {
+        Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
+        Content::Image { platform, .. } => platform.iter().map(name).collect(),
         Content::Artifact { .. } | Content::Schema1 => Vec::new(),
     };
     all.dedup();
@@ -97,18 +101,73 @@ fn runnable(entries: &[IndexEntry]) -> impl Iterator<Item = &IndexEntry> {
         .filter(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown))
 }
 
-/// Judges the content for the audience. `None`: nothing to object to.
-pub fn judge(content: &Content, reference: &Reference, audience: &Audience, used_by: Use) -> Option<Finding> {
-    match content {
-        Content::Index(entries) => index(entries, reference, audience, used_by),
+/// What there is to object to, and what is known about the size.
+#[derive(Debug, Default)]
+pub struct Objections<'a> {
+    /// About platforms and kinds of content.
+    pub findings: Vec<Finding>,
+    /// About parts of the image that were looked for.
+    pub troubles: Vec<Trouble<'a>>,
+    /// What would be fetched, by platform.
+    pub sizes: Vec<Size>,
+}
+
+/// Something is wrong with a part of the image.
+#[derive(Debug)]
+pub struct Trouble<'a> {
+    /// What.
+    pub failure: &'a Failure,
+    /// What that comes to for this audience.
+    pub outlook: Outlook,
+    /// Whom it concerns, as a clause.
+    pub note: Option<String>,
+}
+
+/// Judges what was found for the audience.
+pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
+    let finding = match &facts.content {
+        Content::Index(entries) => return index(facts, entries, reference, audience, used_by),
         Content::Image {
             platform: Some(platform),
+            ..
         } if used_by == Use::Container => single(platform, audience),
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
-        Content::Artifact { kind, unpack_fails } => Some(artifact(kind, *unpack_fails, audience, reference)),
-        Content::Schema1 => Some(schema1(audience, reference)),
+        Content::Artifact { kind, unpack_fails, .. } => Some(artifact::whole(kind, *unpack_fails, audience, reference)),
+        Content::Schema1 => Some(artifact::schema1(audience, reference)),
+    };
+    let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
+    let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
+    Objections {
+        findings: finding.into_iter().collect(),
+        troubles: whole(&troubles).into_iter().collect(),
+        sizes: whole_size(facts, audience),
     }
+}
+
+/// The worst of what is wrong with the image that everybody fetches.
+fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
+    let failure = fates::worst(troubles)?;
+    let others = troubles.len() - 1;
+    Some(Trouble {
+        failure,
+        outlook: base(&failure.evidence).1,
+        note: (others > 0).then(|| format!("so it is with {others} more of its parts, or worse could not be found out")),
+    })
+}
+
+/// The same for every node.
+fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
+    let Some(bytes) = fates::body(&facts.content).and_then(|body| body.size) else {
+        return Vec::new();
+    };
+    let mut platforms: Vec<String> = audience.groups.iter().map(|group| group.platform.to_string()).collect();
+    if platforms.is_empty() {
+        platforms = served(facts);
+    }
+    platforms.sort();
+    platforms.dedup();
+    platforms.into_iter().map(|platform| Size { platform, bytes }).collect()
 }
 
 /// How the groups fare: nodes served for sure, by some runtimes only, and not at all.
@@ -125,11 +184,12 @@ struct Tally {
     missed_names: Vec<String>,
 }
 
-fn tally(audience: &Audience, fit: impl Fn(&Group) -> Fit) -> Tally {
+/// `fits` are in the order of the groups.
+fn tally(audience: &Audience, fits: impl Iterator<Item = Fit>) -> Tally {
     let mut tally = Tally::default();
-    for group in &audience.groups {
+    for (group, fit) in audience.groups.iter().zip(fits) {
         let all = group.tolerated + group.tainted;
-        match fit(group) {
+        match fit {
             Fit::Yes => {
                 tally.yes += all;
                 tally.tolerated_yes += group.tolerated;
@@ -171,45 +231,150 @@ impl Tally {
     }
 }
 
-fn index(entries: &[IndexEntry], reference: &Reference, audience: &Audience, used_by: Use) -> Option<Finding> {
-    let runnable: Vec<&IndexEntry> = runnable(entries).collect();
-    let fit = |group: &Group| {
-        runnable
-            .iter()
-            .map(|entry| match &entry.platform {
-                Some(platform) => group.platform.takes(platform, &group.personalities),
-                // Kept by every runtime; only the child's config decides, which this depth does not read.
-                None => Fit::Yes,
-            })
-            .fold(Fit::No, best)
+/// How each group fares with an index.
+struct Fortunes<'a> {
+    audience: &'a Audience,
+    /// In the order of the groups.
+    groups: Vec<Vec<Fared<'a>>>,
+}
+
+impl<'a> Fortunes<'a> {
+    /// How many are hit by what `is`.
+    fn tally(&self, is: impl Fn(Fate<'a>) -> bool) -> Tally {
+        let fit = |ways: &Vec<Fared<'a>>| {
+            let hit = ways.iter().filter(|way| is(way.fate)).count();
+            match hit {
+                0 => Fit::Yes,
+                hit if hit == ways.len() => Fit::No,
+                _ => Fit::Perhaps,
+            }
+        };
+        tally(self.audience, self.groups.iter().map(fit))
+    }
+
+    fn fates(&self) -> impl Iterator<Item = Fate<'a>> {
+        self.groups.iter().flatten().map(|way| way.fate)
+    }
+
+    /// The largest that is fetched, by platform.
+    fn sizes(&self) -> Vec<Size> {
+        let mut sizes: Vec<Size> = Vec::new();
+        for (group, ways) in self.audience.groups.iter().zip(&self.groups) {
+            let Some(bytes) = ways.iter().filter_map(|way| way.size).max() else {
+                continue;
+            };
+            let platform = group.platform.to_string();
+            match sizes.iter_mut().find(|size| size.platform == platform) {
+                Some(size) => size.bytes = size.bytes.max(bytes),
+                None => sizes.push(Size { platform, bytes }),
+            }
+        }
+        sizes
+    }
+}
+
+fn index<'a>(
+    facts: &'a ImageFacts,
+    entries: &'a [IndexEntry],
+    reference: &Reference,
+    audience: &'a Audience,
+    used_by: Use,
+) -> Objections<'a> {
+    let known = Known::of(facts);
+    let of_group = |group: &Group| -> Vec<Fared<'a>> {
+        let ways = of_group(group)
+            .into_iter()
+            .flat_map(|puller| fates::of_index(&known, entries, &puller));
+        ways.collect()
     };
-    let tally = tally(audience, fit);
+    let fortunes = Fortunes {
+        audience,
+        groups: audience.groups.iter().map(of_group).collect(),
+    };
+    let nothing = runnable(entries).next().is_none();
+    // Whether every pull fails, in whatever way.
+    let all_fail = nothing || fortunes.tally(Fate::fails).outlook() == Some(Outlook::WillFail);
+    let cap = match audience.origin {
+        Origin::Assumed => Outlook::MayFail,
+        Origin::Nodes | Origin::Selectors | Origin::Configured => Outlook::WillFail,
+    };
+    let fails = |some: Outlook| {
+        if all_fail {
+            Outlook::WillFail
+        } else {
+            some.min(Outlook::MayFail)
+        }
+    };
+
+    let unmatched = fortunes.tally(|fate| fate == Fate::NoMatch);
+    let told = if nothing {
+        Some(Outlook::WillFail)
+    } else {
+        unmatched.outlook()
+    };
+    let mut findings: Vec<Finding> = told
+        .map(|told| {
+            let volume = if used_by == Use::Volume { Outlook::MayFail } else { cap };
+            let words = mismatch(facts, &unmatched, told.min(cap), audience, reference);
+            Finding {
+                outlook: fails(told).min(cap).min(volume),
+                ..words
+            }
+        })
+        .into_iter()
+        .collect();
+    if used_by == Use::Container {
+        findings.extend(foreign(&fortunes));
+        findings.extend(artifacts(&fortunes, all_fail, cap, reference));
+    }
+
+    let mut failures: Vec<&Failure> = Vec::new();
+    for fate in fortunes.fates() {
+        if let Fate::Trouble(failure) = fate
+            && !failures.contains(&failure)
+        {
+            failures.push(failure);
+        }
+    }
+    let troubles = failures.into_iter().filter_map(|failure| {
+        let hit = fortunes.tally(|fate| fate == Fate::Trouble(failure));
+        let told = hit.outlook()?;
+        let outlook = match base(&failure.evidence).1 {
+            Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
+            soft @ (Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail) => soft,
+        };
+        let whom = format!("it concerns the build for {}", hit.missed.join(", "));
+        Some(Trouble {
+            failure,
+            outlook,
+            note: (!hit.missed.is_empty()).then_some(whom),
+        })
+    });
+    Objections {
+        findings,
+        troubles: troubles.collect(),
+        sizes: fortunes.sizes(),
+    }
+}
+
+fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audience, reference: &Reference) -> Finding {
     let has = {
-        let served = served(&Content::Index(entries.to_vec()));
+        let served = served(facts);
         if served.is_empty() {
             "nothing a node could run".to_owned()
         } else {
             format!("only {}", served.join(", "))
         }
     };
-    let outlook = if runnable.is_empty() {
-        Some(Outlook::WillFail)
-    } else {
-        tally.outlook()
-    }?;
-    let outlook = match (audience.origin, used_by) {
-        (Origin::Assumed, _) | (_, Use::Volume) => outlook.min(Outlook::MayFail),
-        (Origin::Nodes | Origin::Selectors | Origin::Configured, Use::Container) => outlook,
-    };
     let wanted = if tally.missed.is_empty() {
         "any".to_owned()
     } else {
         tally.missed.join(", ")
     };
-    Some(Finding {
+    Finding {
         cause: Cause::PlatformMismatch,
         outlook,
-        message: format!("the index offers {has}; {}", who(audience, &tally, outlook)),
+        message: format!("the index offers {has}; {}", who(audience, tally, outlook)),
         fix: format!("push a build for {wanted}, or select nodes that it serves (nodeSelector kubernetes.io/arch)"),
         kubelet: Some(Kubelet {
             reason: "ErrImagePull".to_owned(),
@@ -220,15 +385,63 @@ fn index(entries: &[IndexEntry], reference: &Reference, audience: &Audience, use
         }),
         evidence: Proof::default(),
         suggestions: Vec::new(),
-    })
+    }
 }
 
-fn best(one: Fit, other: Fit) -> Fit {
-    match (one, other) {
-        (Fit::Yes, _) | (_, Fit::Yes) => Fit::Yes,
-        (Fit::Perhaps, _) | (_, Fit::Perhaps) => Fit::Perhaps,
-        (Fit::No, Fit::No) => Fit::No,
+/// An entry says what its config does not: it is pulled, and does not start.
+fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
+    let platform = fortunes.fates().find_map(|fate| match fate {
+        Fate::Foreign(platform) => Some(platform),
+        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Artifact { .. } => None,
+    })?;
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Foreign(_)));
+    let outlook = match hit.outlook()? {
+        Outlook::WillFail => Outlook::FailsToRun,
+        other => other,
+    };
+    let named = escape(&platform.normalized().to_string());
+    let message = format!(
+        "what the index offers for {} is built for {named}, says its config; runtimes pull it without a look",
+        hit.missed.join(", ")
+    );
+    Some(does_not_start(outlook, message, &hit))
+}
+
+fn does_not_start(outlook: Outlook, message: String, tally: &Tally) -> Finding {
+    Finding {
+        cause: Cause::ArchitectureMismatch,
+        outlook,
+        message,
+        fix: format!(
+            "push an index that has {}, or select nodes of that platform",
+            tally.missed.join(", ")
+        ),
+        kubelet: Some(Kubelet {
+            reason: "CrashLoopBackOff".to_owned(),
+            message: "exec format error".to_owned(),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
     }
+}
+
+/// An entry that is no image.
+fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &Reference) -> Option<Finding> {
+    let kind = fortunes.fates().find_map(|fate| match fate {
+        Fate::Artifact { kind, .. } => Some(kind),
+        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) => None,
+    })?;
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Artifact { .. })).outlook()?;
+    let fail = fortunes
+        .tally(|fate| matches!(fate, Fate::Artifact { fails: true, .. }))
+        .outlook();
+    let outlook = match (fail, hit) {
+        (Some(_), _) if all_fail => Outlook::WillFail.min(cap),
+        (Some(_), _) => Outlook::MayFail,
+        (None, Outlook::WillFail) => Outlook::FailsToRun,
+        (None, some) => some,
+    };
+    Some(artifact::finding(kind, outlook, reference))
 }
 
 /// Who misses it, in words.
@@ -273,90 +486,20 @@ fn platforms(audience: &Audience) -> String {
 }
 
 fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
-    let tally = tally(audience, |group| group.platform.takes(platform, &group.personalities));
+    let fits = audience
+        .groups
+        .iter()
+        .map(|group| group.platform.takes(platform, &group.personalities));
+    let tally = tally(audience, fits);
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {
         Outlook::WillFail => Outlook::FailsToRun,
         other => other,
     };
-    Some(Finding {
-        cause: Cause::ArchitectureMismatch,
-        outlook,
-        message: format!(
-            "the image is built for {} (a single manifest, which runtimes pull without a look); {}",
-            escape(&platform.normalized().to_string()),
-            who(audience, &tally, outlook)
-        ),
-        fix: format!(
-            "push an index that has {}, or select nodes of that platform",
-            tally.missed.join(", ")
-        ),
-        kubelet: Some(Kubelet {
-            reason: "CrashLoopBackOff".to_owned(),
-            message: "exec format error".to_owned(),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    })
-}
-
-fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Reference) -> Finding {
-    // containerd up to 1.6 fails on every artifact, later ones by their client on those that unpack in part (pull-semantics 5.6).
-    let all = |known: &[Personality]| {
-        let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
-        audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
-    };
-    let some_old = audience
-        .groups
-        .iter()
-        .any(|group| group.personalities == [Personality::ContainerdOld]);
-    let fails =
-        all(&[Personality::ContainerdOld]) || (unpack_fails && all(&[Personality::ContainerdOld, Personality::ContainerdClient]));
-    let outlook = if fails {
-        Outlook::WillFail
-    } else if unpack_fails || some_old {
-        Outlook::MayFail
-    } else {
-        Outlook::FailsToRun
-    };
-    Finding {
-        cause: Cause::NotAnImage,
-        outlook,
-        message: if kind.is_empty() {
-            "this is no container image but an artifact".to_owned()
-        } else {
-            format!("this is no container image but an artifact ({})", escape(kind))
-        },
-        fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
-        kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
-                containerd_reference(reference)
-            ),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    }
-}
-
-fn schema1(audience: &Audience, reference: &Reference) -> Finding {
-    // Only containerd from 2.1 on has the transfer service as one of its ways to pull, and refuses schema 1 by either of them.
-    let refuses = |group: &Group| group.personalities == [Personality::ContainerdClient, Personality::ContainerdTransfer];
-    let all_refuse = audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(refuses);
-    Finding {
-        cause: Cause::NotAnImage,
-        outlook: if all_refuse { Outlook::WillFail } else { Outlook::MayFail },
-        message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
-        fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = InvalidArgument desc = failed to pull and unpack image \"{}\": schema 1 image manifests are no longer supported: invalid argument",
-                containerd_reference(reference)
-            ),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    }
+    let message = format!(
+        "the image is built for {} (a single manifest, which runtimes pull without a look); {}",
+        escape(&platform.normalized().to_string()),
+        who(audience, &tally, outlook)
+    );
+    Some(does_not_start(outlook, message, &tally))
 }
