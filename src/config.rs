@@ -7,6 +7,7 @@
 mod live;
 mod problem;
 mod settings;
+mod shelf;
 #[cfg(test)]
 mod tests;
 pub mod values;
@@ -17,4 +18,5 @@ mod written;
 pub use live::{Changed, Live, keep_fresh};
 pub use problem::{Error, Problem};
 pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
+pub use shelf::Shelf;
 pub use watch::FileSet;

@@ -1,14 +1,15 @@
 //! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
-use crate::config::Live;
+use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
 use crate::plan::{self, Settings, decide, doubts};
+use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
 use crate::registry::Registry;
 use crate::verdict::Judgement;
-use crate::verdict::answer::{Answer, Exemption, Judged};
+use crate::verdict::answer::{Answer, Exemption, Judged, Standing};
 use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,13 +33,18 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Live<Engine>,
+    policies: Shelf,
     cluster: Cluster,
 }
 
 impl Gate {
-    /// Puts the doors together. The engine may be replaced while reviews run.
-    pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
-        Self { engine, cluster }
+    /// Puts the doors together. The engine and the policies may be replaced while reviews run.
+    pub fn new(engine: Live<Engine>, policies: Shelf, cluster: Cluster) -> Self {
+        Self {
+            engine,
+            policies,
+            cluster,
+        }
     }
 
     /// The kinds that are judged, as the settings have them now.
@@ -46,16 +52,12 @@ impl Gate {
         Arc::clone(&self.engine.load().settings.kinds)
     }
 
-    /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
-    pub async fn judge(&self, workload: &Workload, deadline: Instant) -> Answer {
-        let engine = self.engine.load();
+    /// Judges one object that `requester` asks for. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
+    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
+        let (engine, policies) = (self.engine.load(), self.policies.load());
         let settings = &engine.settings;
         if let Some(exempt) = annotation(workload, settings) {
-            return Answer {
-                images: passed_over(workload),
-                exempt: Some(exempt),
-                checks: 0,
-            };
+            return Answer::exempt(passed_over(workload), exempt);
         }
         let namespace = &workload.object.namespace;
         let mut facts = self.cluster.facts(namespace, &workload.templates, deadline).await;
@@ -66,21 +68,18 @@ impl Gate {
         let mut node = NodeCredentials::default();
         loop {
             if ignored(&facts) {
-                return Answer {
-                    images: passed_over(workload),
-                    exempt: Some(Exemption::Namespace),
-                    checks: 0,
-                };
+                return Answer::exempt(passed_over(workload), Exemption::Namespace);
             }
             round += 1;
-            let mut plan = plan::plan_with(workload, &facts, settings, &node);
+            let jury = plan::jury(workload, &facts, &policies, requester);
+            let mut plan = plan::plan_with(workload, &facts, settings, &node, &jury);
             let mut learned = false;
             for (wanted, provided) in engine.providers.ask(node.unasked(&plan.wanted), deadline).await {
                 learned |= provided != Provided::default();
                 node.insert(wanted, provided);
             }
             if learned {
-                plan = plan::plan_with(workload, &facts, settings, &node);
+                plan = plan::plan_with(workload, &facts, settings, &node, &jury);
             }
             let outcomes = engine.registry.gather(&plan.checks, deadline).await;
             let judgements = decide(&plan, &outcomes);
@@ -99,6 +98,7 @@ impl Gate {
                 }
             }
             let checks = plan.checks.len();
+            let standing = standing(&jury, &plan);
             let images = plan
                 .images
                 .into_iter()
@@ -113,9 +113,20 @@ impl Gate {
             return Answer {
                 images,
                 exempt: None,
+                policies: standing,
                 checks,
             };
         }
+    }
+}
+
+/// The policies that were about the object or one of its images, and those that an exemption has taken out.
+fn standing(jury: &Jury, plan: &plan::Plan<'_>) -> Standing {
+    let exempting = plan.images.iter().flat_map(|planned| planned.jury.exempting());
+    let exempting: BTreeSet<Arc<str>> = jury.exempting().iter().chain(exempting).cloned().collect();
+    Standing {
+        matching: jury.members().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
+        exempting: exempting.into_iter().collect(),
     }
 }
 

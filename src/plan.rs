@@ -8,20 +8,23 @@ mod settled;
 
 pub use decide::{decide, doubts};
 
-use crate::cluster::Facts;
+use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
-use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::soften::{Context, Owner, Presence};
+use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
-use credentials::Purse;
+use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
+use audience::Holders;
+use credentials::{Offered, Purse};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -45,6 +48,10 @@ pub enum Platforms {
     /// These, whatever the nodes are (`--platform`).
     Exactly(Vec<Platform>),
 }
+
+/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
+/// each costs a look through its pull secrets.
+pub const MOST_ASKED: usize = 1000;
 
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
@@ -103,6 +110,10 @@ pub struct Planned<'a> {
     pub reference: Option<Reference>,
     /// What is to be said about the name.
     pub remark: Option<Remark>,
+    /// The policies that are about it.
+    pub jury: Jury,
+    /// What their name rules object to.
+    pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
 }
@@ -139,27 +150,54 @@ pub struct Known {
     pub poison: Option<Finding>,
 }
 
-/// Plans one object, without any credential that must be got from a plugin or helper.
-pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default())
+/// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
+/// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
+pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
+    const NAME: &str = "kubernetes.io/metadata.name";
+    let namespace = workload.object.namespace.as_str();
+    let written = match &facts.namespace {
+        Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
+        Visible::Seen(None) if facts.complete => Some(Vec::new()),
+        Visible::Seen(None) | Visible::Hidden(_) => None,
+    };
+    // The pods of an object that has no namespace live in one that is not known.
+    let labels = written.filter(|_| !namespace.is_empty()).map(|mut labels| {
+        if !labels.iter().any(|(key, _)| key == NAME) {
+            labels.push((NAME.to_owned(), namespace.to_owned()));
+        }
+        labels
+    });
+    let subject = Subject {
+        namespace,
+        labels: labels.as_deref(),
+        kind: &workload.object.kind,
+    };
+    policies.matching(&subject, requester)
 }
 
-/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before.
-pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials) -> Plan<'a> {
+/// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
+pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
+    plan_with(workload, facts, settings, &NodeCredentials::default(), &Jury::default())
+}
+
+/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `jury` are the policies that are about it.
+pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials, jury: &Jury) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
         images: Vec::new(),
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
-    let mut known_checks: HashMap<Question, usize> = HashMap::new();
+    let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
         let candidates = template.needs.scheduling.candidates(&facts.nodes);
-        let scene = Scene {
+        let mut scene = Scene {
             audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
-            nodes: audience::closest(candidates),
+            asked_for: Vec::new(),
+            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -175,8 +213,17 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = scene.name(image);
+            let jury = name.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
+            // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
+            // ownerReference (DESIGN 6).
+            let raised = match &name {
+                Ok(name) if !image.unchanged => jury.names(name, &image.image),
+                Ok(_) | Err(_) => Vec::new(),
+            };
             let next = match &name {
-                _ if image.unchanged || judged_with_owner(image) => Next::PassedOver,
+                _ if image.unchanged => Next::PassedOver,
+                _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
+                _ if judged_with_owner(image) || !may_ask(&jury, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
                 Err(error) => {
                     let finding = settled::invalid_name(image, template.kind, error, &scene.context());
@@ -188,7 +235,8 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                         reference,
                         remark: remark.as_ref(),
                     };
-                    scene.plan(named, &mut plan, &mut known_checks)
+                    let audience = scene.audience_of(&jury);
+                    scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
             plan.images.push(Planned {
@@ -196,11 +244,22 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 template,
                 reference: name.ok(),
                 remark,
+                jury,
+                raised,
                 next,
             });
         }
     }
     plan
+}
+
+/// Whether the registry may be asked: not where a name rule denies (DESIGN 5). Where all that is missing is a digest, the registry is
+/// allowed, and is asked for the digest to write.
+fn may_ask(jury: &Jury, raised: &[Raised]) -> bool {
+    let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
+    !raised
+        .iter()
+        .any(|raised| raised.finding.cause != Cause::DigestRequired && denies(raised))
 }
 
 /// Whose object it is.
@@ -225,6 +284,15 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
 /// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
 type Question = (Reference, Vec<(Source, Fingerprint)>);
 
+/// What was asked so far for one object.
+#[derive(Default)]
+struct Asked {
+    /// Places in [`Plan::checks`].
+    known: HashMap<Question, usize>,
+    /// Repositories whose credentials were looked for, over all templates.
+    repositories: usize,
+}
+
 /// Everything that the images of one template share.
 struct Scene<'a> {
     template: &'a Template,
@@ -232,8 +300,12 @@ struct Scene<'a> {
     settings: &'a Settings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
-    /// The nodes that it will land on, as far as is known.
-    nodes: Vec<&'a Node>,
+    /// Audiences that policies ask for instead.
+    asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
+    /// What the nodes hold that it will land on.
+    holders: Holders<'a>,
+    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
 }
@@ -247,6 +319,19 @@ struct Named<'a> {
 }
 
 impl Scene<'_> {
+    /// Who has to pull an image: its nodes, unless a policy names platforms instead.
+    fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+        let Some(platforms) = jury.platforms() else {
+            return Arc::clone(&self.audience);
+        };
+        if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
+            return Arc::clone(audience);
+        }
+        let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
+        self.asked_for.push((platforms, Arc::clone(&audience)));
+        audience
+    }
+
     /// What softens every finding about this template.
     fn context(&self) -> Context {
         Context {
@@ -280,7 +365,7 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(&self, named: Named<'_>, plan: &mut Plan<'_>, known_checks: &mut HashMap<Question, usize>) -> Next {
+    fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
         let Named {
             image,
             reference,
@@ -293,7 +378,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.nodes);
+            let finding = settled::never_pulled(shown, reference, &self.holders);
             return Next::Settled(vec![finding]);
         }
         let name = reference.name();
@@ -304,7 +389,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
         };
         let poison = self
             .purse
@@ -315,20 +400,31 @@ impl Scene<'_> {
             Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
             other => other,
         };
-        let wanted = Wanted {
-            registry: reference.domain().to_owned(),
-            stand_in: self.purse.stand_in(&name, self.settings),
-            name,
+        let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
+        let known = self.offered.borrow().get(&name).cloned();
+        let offered = match known {
+            Some(offered) => offered,
+            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None => {
+                asked.repositories += 1;
+                let wanted = Wanted {
+                    registry: reference.domain().to_owned(),
+                    stand_in: self.purse.stand_in(&name, self.settings),
+                    name,
+                };
+                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
+                plan.wanted.insert(wanted);
+                offered
+            }
         };
-        let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
-        plan.wanted.insert(wanted);
-        let credentials::Offered {
+        let Offered {
             offers: credentials,
             notes: secrets,
             hidden,
             unanswered,
         } = offered;
-        let personalities = personalities(&self.audience);
+        let personalities = personalities(&audience);
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
@@ -345,14 +441,19 @@ impl Scene<'_> {
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
         );
-        let check = *known_checks.entry(key).or_insert_with(|| {
-            plan.checks.push(Check {
-                reference: reference.clone(),
-                credentials,
-                depth: Depth::Manifest,
-            });
-            plan.checks.len() - 1
-        });
+        let check = match asked.known.get(&key) {
+            Some(check) => *check,
+            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None => {
+                plan.checks.push(Check {
+                    reference: reference.clone(),
+                    credentials,
+                    depth: Depth::Manifest,
+                });
+                asked.known.insert(key, plan.checks.len() - 1);
+                plan.checks.len() - 1
+            }
+        };
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
             Role::Volume => Use::Volume,
@@ -360,7 +461,7 @@ impl Scene<'_> {
         let known = Known {
             context,
             secrets,
-            audience: Arc::clone(&self.audience),
+            audience,
             used_by,
             poison,
         };

@@ -23,6 +23,19 @@ struct FindingLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VoteLabels {
+    policy: String,
+    cause: &'static str,
+    verdict: &'static str,
+    enforced: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -31,6 +44,11 @@ struct ReasonLabels {
 struct RequestLabels {
     host_class: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    level: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,10 +73,13 @@ struct Families {
     review_seconds: Histogram,
     findings: Family<FindingLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
+    votes: Family<VoteLabels, Counter>,
+    exemptions: Family<PolicyLabels, Counter>,
     bad_requests: Family<ReasonLabels, Counter>,
     panics: Counter,
     registry_requests: Family<RequestLabels, Counter>,
     registry_seconds: Histogram,
+    pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
     reloads: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
@@ -83,10 +104,13 @@ impl Metrics {
             review_seconds: buckets(),
             findings: Family::default(),
             skipped: Family::default(),
+            votes: Family::default(),
+            exemptions: Family::default(),
             bad_requests: Family::default(),
             panics: Counter::default(),
             registry_requests: Family::default(),
             registry_seconds: buckets(),
+            pull_quota: Family::default(),
             cache: Family::default(),
             reloads: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -109,6 +133,16 @@ impl Metrics {
             families.skipped.clone(),
         );
         registry.register(
+            "policy_decisions",
+            "Findings that a policy decided on, with what was done and what would have been if every policy were enforced",
+            families.votes.clone(),
+        );
+        registry.register(
+            "policy_exemptions",
+            "Reviews in which an exemption took a policy out, by policy",
+            families.exemptions.clone(),
+        );
+        registry.register(
             "bad_requests",
             "Requests that were not a usable AdmissionReview, by reason",
             families.bad_requests.clone(),
@@ -124,6 +158,11 @@ impl Metrics {
             "Time of one registry request",
             Unit::Seconds,
             families.registry_seconds.clone(),
+        );
+        registry.register(
+            "registry_low_quota_answers",
+            "Good answers of registries that said that the pull quota is low (a tenth or less) or exhausted, by level",
+            families.pull_quota.clone(),
         );
         registry.register(
             "cache_requests",
@@ -184,6 +223,24 @@ impl Metrics {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// A policy decided on a finding. Policies are written by the cluster's admins, so their names may be labels.
+    pub fn vote(&self, policy: &str, cause: &'static str, verdict: &'static str, enforced: &'static str) {
+        let policy = policy.to_owned();
+        let labels = VoteLabels {
+            policy,
+            cause,
+            verdict,
+            enforced,
+        };
+        self.0.votes.get_or_create(&labels).inc();
+    }
+
+    /// An exemption took a policy out of a review.
+    pub fn exempted(&self, policy: &str) {
+        let policy = policy.to_owned();
+        self.0.exemptions.get_or_create(&PolicyLabels { policy }).inc();
+    }
+
     /// A request was no usable AdmissionReview.
     pub fn bad_request(&self, reason: &'static str) {
         self.0.bad_requests.get_or_create(&ReasonLabels { reason }).inc();
@@ -201,6 +258,11 @@ impl Metrics {
             .get_or_create(&RequestLabels { host_class, outcome })
             .inc();
         self.0.registry_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A good answer said that little of the pull quota is left: `low` or `exhausted`.
+    pub fn pull_quota(&self, level: &'static str) {
+        self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
     }
 
     /// A cache was asked: `hit`, `miss`, `joined` or `stale`.

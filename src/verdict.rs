@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod cause;
+pub mod decision;
 pub mod evidence;
 pub mod finding;
 pub mod judge;
@@ -13,6 +14,7 @@ pub mod soften;
 mod words;
 
 pub use cause::Cause;
+pub use decision::{Decision, Voice};
 pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
 pub use finding::{Finding, Kubelet, Proof};
 pub use judge::Judgement;

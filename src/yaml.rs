@@ -8,7 +8,10 @@ use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Opt
 use std::fmt;
 
 mod located;
+mod nearest;
 mod split;
+
+pub use nearest::unknown;
 
 use located::{Below, Lines, Located, Strict};
 

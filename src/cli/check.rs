@@ -3,11 +3,12 @@
 use super::{DENIED, WRONG, complain, engine, say};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
-use crate::config::{self, Face, Live};
+use crate::config::{self, Face, Live, Shelf};
 use crate::gate::Gate;
 use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
+use crate::policy::Requester;
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
 use crate::report::{Entry, Source, json, text};
@@ -206,7 +207,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         Cluster::from(directory)
     };
-    let gate = Gate::new(Live::new(engine), facts);
+    let gate = Gate::new(Live::new(engine), Shelf::default(), facts);
 
     let mut entries = judge_manifests(&gate, &manifests, deadline).await;
     entries.extend(judge_images(&gate, &image, &namespace, deadline).await);
@@ -238,9 +239,9 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let subjects = manifests.subjects(&gate.kinds());
+    let (subjects, nobody) = (manifests.subjects(&gate.kinds()), Requester::default());
     let answers: Vec<_> = stream::iter(&subjects)
-        .map(|subject| gate.judge(&subject.workload, deadline))
+        .map(|subject| gate.judge(&subject.workload, &nobody, deadline))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -259,8 +260,9 @@ async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) 
 
 async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
     let subjects: Vec<Workload> = images.iter().map(|image| lone(image, namespace)).collect();
+    let nobody = Requester::default();
     let answers: Vec<_> = stream::iter(&subjects)
-        .map(|subject| gate.judge(subject, deadline))
+        .map(|subject| gate.judge(subject, &nobody, deadline))
         .buffered(AT_ONCE)
         .collect()
         .await;

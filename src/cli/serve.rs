@@ -2,7 +2,7 @@
 
 use super::{certs, engine};
 use crate::cluster::{Cluster, Directory};
-use crate::config::{Changed, Face, Live, Settings, keep_fresh, values};
+use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Generated};
@@ -257,7 +257,7 @@ fn readiness(cluster: Cluster) -> Readiness {
 /// Builds the gate: what answers a review, and what replaces the settings while serving.
 fn wire(settings: &Settings, cluster: Cluster, metrics: &Metrics, deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
     let live = Live::new(engine::build(settings, Face::Serve, Admission::HasRun, metrics)?);
-    let gate = Gate::new(live.clone(), cluster);
+    let gate = Gate::new(live.clone(), Shelf::default(), cluster);
     let reviewer = server::reviewer(gate, metrics.clone(), deadline);
     let (metrics, access) = (metrics.clone(), settings.secret_access);
     let apply = move |settings: &Settings, changed: Changed| {

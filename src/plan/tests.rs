@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 mod names;
+mod policies;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
@@ -98,7 +99,7 @@ fn found(content: Content) -> Result<ImageFacts, Failure> {
         digest: Digest::sha256(b"x"),
         media_type: String::new(),
         content,
-        quota_exhausted: false,
+        quota: None,
         authenticated: false,
         stale: false,
     })
@@ -589,6 +590,7 @@ fn doubts_name_what_a_finding_rests_on() {
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
 
+mod many;
 mod node_level;
 
 #[test]

@@ -28,6 +28,8 @@ const DIGEST: Duration = Duration::from_mins(5);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Transport and 5xx.
 const DOWN: Duration = USUAL_WAIT;
+/// How long what an answer said of the pull quota is news: others pull meanwhile, and the window moves on.
+const QUOTA: Duration = TAG;
 /// Content by digest does not change.
 const CONTENT: Duration = Duration::from_hours(6);
 
@@ -212,7 +214,12 @@ impl Answers {
         match &stored.latest {
             Ok(facts) => {
                 self.metrics.cache("answers", result);
-                Ok(ImageFacts::clone(facts))
+                let is_news = stored.good.as_ref().is_some_and(|(_, at)| at.elapsed() < QUOTA);
+                let quota = facts.quota.filter(|_| is_news);
+                Ok(ImageFacts {
+                    quota,
+                    ..ImageFacts::clone(facts)
+                })
             }
             Err(failure) => {
                 if cause::kind(&failure.evidence) == Kind::Down
@@ -235,6 +242,7 @@ impl Answers {
 fn stale(good: &ImageFacts) -> ImageFacts {
     ImageFacts {
         stale: true,
+        quota: None,
         ..good.clone()
     }
 }

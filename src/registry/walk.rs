@@ -108,7 +108,9 @@ impl<'a> Walk<'a> {
         };
         let sessions = || self.stops.iter().filter_map(Stop::session);
         Ok(ImageFacts {
-            quota_exhausted: sessions().any(|session| session.quota_exhausted),
+            quota: sessions()
+                .filter_map(|session| session.quota)
+                .min_by_key(|quota| quota.remaining),
             authenticated: self.stops.get(at).and_then(Stop::session).is_some_and(Session::authenticated),
             digest: resolved.digest,
             media_type: resolved.media_type,

@@ -32,9 +32,19 @@ struct Image<'a> {
     verdict: &'static str,
     unchanged: bool,
     stale: bool,
-    findings: &'a [Finding],
+    findings: Vec<Ruled<'a>>,
     digest: Option<&'a str>,
     platforms: &'a [String],
+}
+
+/// A finding, and what is done about it.
+#[derive(Serialize)]
+struct Ruled<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    verdict: &'static str,
+    /// The policy whose word that is; `null`: the default.
+    policy: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -95,7 +105,14 @@ fn image(entry: &Entry) -> Image<'_> {
         verdict: judgement.verdict.name(),
         unchanged: judged.image.unchanged,
         stale: judgement.stale,
-        findings: &judgement.findings,
+        findings: judgement
+            .ruled()
+            .map(|(finding, decision)| Ruled {
+                finding,
+                verdict: decision.verdict.name(),
+                policy: decision.policy.as_deref(),
+            })
+            .collect(),
         digest: judgement.digest.as_ref().map(crate::image::Digest::as_str),
         platforms: &judgement.platforms,
     }

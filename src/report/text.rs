@@ -45,8 +45,8 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
         if let Some(remark @ Remark::Parameter(_)) = &entry.judged.remark {
             let _ = write!(out, "\n       {}", remark.clause());
         }
-        for finding in &judgement.findings {
-            explain(&mut out, finding, "       ");
+        for (finding, decision) in judgement.ruled() {
+            explain(&mut out, finding, decision, "       ");
         }
         out.push('\n');
     }

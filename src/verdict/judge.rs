@@ -6,8 +6,9 @@ use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Use};
 use super::soften::{Context, soften};
+pub use super::words::Naming;
 use super::words::{self, Topic};
-use super::{Cause, Outlook, Verdict};
+use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 
 /// One attempt at the registry.
@@ -55,6 +56,8 @@ pub struct Case<'a> {
     pub reference: &'a Reference,
     /// The namespace, for the words.
     pub namespace: &'a str,
+    /// Whether it names its registry.
+    pub naming: Naming,
     /// What uses it.
     pub used_by: Use,
     /// Who has to pull it.
@@ -74,10 +77,12 @@ pub struct Case<'a> {
 pub struct Judgement {
     /// The worst finding's, or `Pulls`.
     pub outlook: Outlook,
-    /// What is done about it.
+    /// What is done about it: the severest of the decisions.
     pub verdict: Verdict,
     /// The findings, the one that explains the others first.
     pub findings: Vec<Finding>,
+    /// What is done about each finding, in their order.
+    pub decisions: Vec<Decision>,
     /// What the target resolved to.
     pub digest: Option<Digest>,
     /// The platforms that the image serves.
@@ -94,20 +99,31 @@ impl Judgement {
 
     /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
-        let outlook = findings.iter().map(|finding| finding.outlook).max().unwrap_or(Outlook::Pulls);
-        let verdict = findings
-            .iter()
-            .map(|finding| finding.outlook.default_verdict())
-            .max()
-            .unwrap_or(Verdict::Allow);
-        Self {
-            outlook,
-            verdict,
+        let mut judgement = Self {
+            outlook: Outlook::Pulls,
+            verdict: Verdict::Allow,
             findings,
+            decisions: Vec::new(),
             digest: None,
             platforms: Vec::new(),
             stale: false,
-        }
+        };
+        judgement.rule(Decision::by_default);
+        judgement
+    }
+
+    /// Decides anew what is done about each finding.
+    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
+        self.decisions = self.findings.iter().map(decide).collect();
+        let outlooks = self.findings.iter().map(|finding| finding.outlook);
+        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
+        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
+        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
+    }
+
+    /// The findings with what is done about each.
+    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        self.findings.iter().zip(&self.decisions)
     }
 }
 
@@ -163,15 +179,12 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             suggestions: Vec::new(),
         });
     }
-    if facts.quota_exhausted {
+    if let Some((message, fix)) = facts.quota.and_then(|quota| words::quota(quota, case.reference)) {
         findings.push(Finding {
             cause: Cause::RateLimited,
             outlook: Outlook::Pulls,
-            message: format!(
-                "the image is there, but {} says that our pull quota is used up; a node that shares our address will be throttled",
-                escape(case.reference.registry())
-            ),
-            fix: "pull with a credential, or through a mirror".to_owned(),
+            message,
+            fix,
             kubelet: None,
             evidence: Proof {
                 host,
@@ -197,6 +210,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
         reference: case.reference,
         tried: phrase.as_deref(),
         namespace: case.namespace,
+        naming: case.naming,
     };
     let (root, at_first) = base(&primary.evidence);
     let (outlook, notes) = soften(at_first, Some(primary), case.context);

@@ -107,7 +107,7 @@ pub fn judge(content: &Content, reference: &Reference, audience: &Audience, used
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
         Content::Artifact { kind, unpack_fails } => Some(artifact(kind, *unpack_fails, audience, reference)),
-        Content::Schema1 => Some(schema1(reference)),
+        Content::Schema1 => Some(schema1(audience, reference)),
     }
 }
 
@@ -239,7 +239,8 @@ fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
             let mut text = if outlook == Outlook::WillFail {
-                format!("no node that the pods could land on is served ({all} candidates, {missed})")
+                let noun = if all == 1 { "candidate" } else { "candidates" };
+                format!("no node that the pods could land on is served ({all} {noun}, {missed})")
             } else if tally.tolerated_yes + tally.tolerated_perhaps == 0 {
                 format!("only nodes whose taints are not tolerated are served (missing: {missed})")
             } else {
@@ -321,7 +322,11 @@ fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Ref
     Finding {
         cause: Cause::NotAnImage,
         outlook,
-        message: format!("this is no container image but an artifact ({})", escape(kind)),
+        message: if kind.is_empty() {
+            "this is no container image but an artifact".to_owned()
+        } else {
+            format!("this is no container image but an artifact ({})", escape(kind))
+        },
         fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
         kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
             reason: "ErrImagePull".to_owned(),
@@ -335,10 +340,13 @@ fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Ref
     }
 }
 
-fn schema1(reference: &Reference) -> Finding {
+fn schema1(audience: &Audience, reference: &Reference) -> Finding {
+    // Only containerd from 2.1 on has the transfer service as one of its ways to pull, and refuses schema 1 by either of them.
+    let refuses = |group: &Group| group.personalities == [Personality::ContainerdClient, Personality::ContainerdTransfer];
+    let all_refuse = audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(refuses);
     Finding {
         cause: Cause::NotAnImage,
-        outlook: Outlook::MayFail,
+        outlook: if all_refuse { Outlook::WillFail } else { Outlook::MayFail },
         message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
         fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
         kubelet: Some(Kubelet {

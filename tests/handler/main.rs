@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use pullgate::cluster::Cluster;
-use pullgate::config::{Face, Live, Settings};
+use pullgate::config::{Face, Live, Settings, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
 use pullgate::providers::Providers;
@@ -36,7 +36,7 @@ fn handler() -> (Reviewer, Metrics) {
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Cluster::Absent);
+    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
     (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
 }
 

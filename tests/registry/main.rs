@@ -19,6 +19,7 @@ mod content;
 mod debian;
 mod faults;
 mod guard;
+mod hiding;
 mod mirrors;
 mod node;
 mod proxy;
