@@ -4,16 +4,18 @@
 mod audience;
 mod credentials;
 mod decide;
+mod hints;
 mod settled;
 pub mod trial;
 
 pub use decide::{decide, doubts};
+pub use hints::{hints, offer};
 
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
-use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::image::{Platform, Reference, ReferenceError, Rewrite, elsewhere, platform::Personality, rewrite};
 use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
 use crate::verdict::answer::Remark;
@@ -121,6 +123,8 @@ pub struct Planned<'a> {
     pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
+    /// Where to look if it is not there: registries of the policies' allow lists, for a name that has no registry.
+    pub elsewhere: Vec<Check>,
 }
 
 /// What comes next for an image.
@@ -251,6 +255,12 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                     scene.plan(named, audience, &mut plan, &mut asked)
                 }
             };
+            let elsewhere = match (&name, &next) {
+                (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
+                    scene.elsewhere(reference, &jury, &mut asked)
+                }
+                (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
+            };
             plan.images.push(Planned {
                 image,
                 template,
@@ -259,6 +269,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 jury,
                 raised,
                 next,
+                elsewhere,
             });
         }
     }
@@ -304,7 +315,12 @@ struct Asked {
     known: HashMap<Question, usize>,
     /// Repositories whose credentials were looked for, over all templates.
     repositories: usize,
+    /// Images for which other places were thought of.
+    short: usize,
 }
+
+/// Images of one object for which other places are thought of.
+const MOST_SHORT: usize = 10;
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -345,6 +361,24 @@ impl Scene<'_> {
         let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
         self.asked_for.push((platforms, Arc::clone(&audience)));
         audience
+    }
+
+    /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
+    fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+        let places = jury.places();
+        if places.is_empty() || asked.short >= MOST_SHORT {
+            return Vec::new();
+        }
+        asked.short += 1;
+        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let there = elsewhere(reference, &places).into_iter().filter(allowed);
+        let check = |there: Reference| Check {
+            credentials: self.purse.own(&there.name()),
+            reference: there,
+            depth: Depth::Manifest,
+            pullers: Vec::new(),
+        };
+        there.map(check).collect()
     }
 
     /// What softens every finding about this template.

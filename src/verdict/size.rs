@@ -22,7 +22,7 @@ impl fmt::Display for Bytes {
         }
         let power = bytes.ilog2() / 10;
         let unit = usize::try_from(power).ok().and_then(|power| UNITS.get(power - 1));
-        let tenths = u128::from(bytes) * 10 >> (power * 10);
+        let tenths = (u128::from(bytes) * 10) >> (power * 10);
         write!(f, "{}.{} {}", tenths / 10, tenths % 10, unit.unwrap_or(&"EiB"))
     }
 }
