@@ -309,3 +309,170 @@ fn serve_refuses_to_start_with_broken_policies() {
         err(&output)
     );
 }
+
+/// Compares a file with what it is generated from; `UPDATE_GENERATED=1` writes it.
+fn holds(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_GENERATED").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+    }
+    let held = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        held == text,
+        "{path} is stale: UPDATE_GENERATED=1 cargo test --test policies writes it"
+    );
+}
+
+fn schema(what: &str) -> Value {
+    let output = pullgate(&["schema", what]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_manifests_of_the_crd_are_fresh() {
+    for (what, file) in [
+        ("crd", "imagepolicies.yaml"),
+        ("crd-without-cel", "imagepolicies-without-cel.yaml"),
+    ] {
+        let manifest = out(&pullgate(&["schema", what]));
+        assert!(manifest.contains("\nkind: CustomResourceDefinition\n"), "{manifest}");
+        assert_eq!(manifest.contains("x-kubernetes-validations"), what == "crd");
+        // Read back, it is what was meant.
+        let parsed = pullgate::yaml::documents(&manifest);
+        let cel = if what == "crd" {
+            pullgate::policy::schema::Cel::Known
+        } else {
+            pullgate::policy::schema::Cel::Unknown
+        };
+        assert_eq!(parsed.documents[0].value, pullgate::policy::schema::crd(cel));
+        holds(&format!("deploy/chart/pullgate/files/{file}"), &manifest);
+    }
+}
+
+/// Every key of a schema, with its path.
+fn keys(schema: &Value, root: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+    if let Some(target) = schema["$ref"].as_str() {
+        let below = root.pointer(target.trim_start_matches('#')).unwrap();
+        return keys(below, root, path, found);
+    }
+    for option in ["anyOf", "allOf", "oneOf"] {
+        schema[option]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .for_each(|option| keys(option, root, path, found));
+    }
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}{}{key}", if path.is_empty() { "" } else { "." });
+        found.push((path.clone(), below.clone()));
+        keys(below, root, &path, found);
+    }
+    if schema["items"].is_object() {
+        keys(&schema["items"], root, &format!("{path}[]"), found);
+    }
+}
+
+fn paths(schema: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    keys(schema, schema, "", &mut found);
+    found
+}
+
+#[test]
+fn the_schema_of_the_settings_has_every_key_of_the_manual_and_describes_it() {
+    let schema = schema("config");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    let known = paths(&schema);
+    for (path, below) in &known {
+        assert!(
+            below["description"].as_str().is_some_and(|text| text.len() > 3),
+            "{path} has no description"
+        );
+    }
+    let manual = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let example = manual.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let document = pullgate::yaml::documents(example).documents.remove(0);
+    let mut written = Vec::new();
+    leaves(&document.value, "", &mut written);
+    assert!(written.len() > 15, "{written:?}");
+    let known: Vec<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
+    for path in &written {
+        assert!(known.contains(&path.as_str()), "the schema lacks {path}");
+    }
+    for path in known {
+        assert!(
+            written
+                .iter()
+                .any(|key| key == path || key.starts_with(&format!("{path}.")) || key.starts_with(&format!("{path}["))),
+            "the manual lacks {path}"
+        );
+    }
+}
+
+/// The keys of a document.
+fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, below) in fields {
+                let path = format!("{path}{}{key}", if path.is_empty() { "" } else { "." });
+                found.push(path.clone());
+                leaves(below, &path, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| leaves(item, &format!("{path}[]"), found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_schema_of_the_report_has_every_key_of_a_report_and_asks_for_it() {
+    let schema = schema("report");
+    let report: Value = serde_json::from_slice(&pullgate(&["check", "--image", "A B", "-o", "json"]).stdout).unwrap();
+    assert_eq!(schema["properties"]["version"]["const"], report["version"]);
+    let known: Vec<String> = paths(&schema).into_iter().map(|(path, _)| path).collect();
+    let mut written = Vec::new();
+    leaves(&report, "", &mut written);
+    assert!(written.len() > 20, "{written:?}");
+    for path in &written {
+        assert!(known.contains(path), "the schema lacks {path}");
+    }
+    let image = schema["$defs"]["Image"].clone();
+    let required = image["required"].as_array().unwrap().len();
+    assert_eq!(
+        required,
+        image["properties"].as_object().unwrap().len(),
+        "every key is always there"
+    );
+}
+
+#[test]
+fn the_schemas_of_policies_know_what_the_samples_write() {
+    for (what, kind) in [("policy", "ImagePolicy"), ("policy-test", "ImagePolicyTest")] {
+        let schema = schema(what);
+        let known = paths(&schema);
+        let mut seen = 0;
+        for sample in samples() {
+            for file in ["policy.yaml", "test.yaml"] {
+                let text = fs::read_to_string(sample.join(file)).unwrap();
+                for document in pullgate::yaml::documents(&text).documents {
+                    if document.value["kind"] != kind {
+                        continue;
+                    }
+                    seen += 1;
+                    let mut written = Vec::new();
+                    leaves(&document.value, "", &mut written);
+                    // Labels and the object's name are nobody's words.
+                    for path in written
+                        .iter()
+                        .filter(|path| !path.contains("abels.") && !path.starts_with("metadata."))
+                    {
+                        assert!(known.iter().any(|(known, _)| known == path), "schema {what} lacks {path}");
+                    }
+                }
+            }
+        }
+        assert!(seen >= 5, "{what}: {seen}");
+    }
+}
