@@ -476,3 +476,168 @@ fn the_schemas_of_policies_know_what_the_samples_write() {
         assert!(seen >= 5, "{what}: {seen}");
     }
 }
+
+/// The reference of the fields of `spec`, as Markdown.
+fn reference(schema: &Value) -> String {
+    let mut rows = String::from("| field | type | |\n|---|---|---|\n");
+    rows_of(&schema["properties"]["spec"], "", &mut rows);
+    rows
+}
+
+fn rows_of(schema: &Value, path: &str, rows: &mut String) {
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}{key}");
+        let mut text = below["description"].as_str().unwrap_or_default().to_owned();
+        let words = |values: &Value| -> Vec<String> {
+            let values = values.as_array().into_iter().flatten();
+            values
+                .map(|value| format!("`{}`", value.as_str().unwrap_or_default()))
+                .collect()
+        };
+        let kind = match below["type"].as_str().unwrap_or_default() {
+            "array" if below["items"]["type"] == "string" => "list of texts",
+            "array" => "list",
+            "object" if below["additionalProperties"].is_object() => "map of texts",
+            "object" => "fields",
+            "boolean" => "true or false",
+            "string" if below["enum"].is_array() => "word",
+            _ => "text",
+        };
+        if below["enum"].is_array() {
+            text += &format!(" One of {}.", words(&below["enum"]).join(", "));
+        }
+        if let Some(default) = below["default"].as_str() {
+            text += &format!(" Default: `{default}`.");
+        }
+        if path.starts_with("actions.") && !path.ends_with("Fail") && text.starts_with("For findings of the cause") {
+            // One row for all causes, below.
+            continue;
+        }
+        rows.push_str(&format!("| `{path}` | {kind} | {} |\n", text.replace('|', "\\|")));
+        rows_of(below, &format!("{path}."), rows);
+        if below["items"].is_object() {
+            rows_of(&below["items"], &format!("{path}[]."), rows);
+        }
+        if path == "actions" {
+            rows.push_str("| `actions.CAUSE` | word | For findings of that cause ([causes.md](causes.md)). One of `Deny`, `Warn`, `Allow`. |\n");
+        }
+    }
+}
+
+#[test]
+fn the_reference_in_the_manual_is_fresh() {
+    let file = "docs/policy.md";
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let (before, rest) = text.split_once("<!-- reference -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /reference -->").unwrap();
+    let rows = reference(&schema("policy"));
+    for field in [
+        "`match.namespaces`",
+        "`registries.allow`",
+        "`tags.requireDigest`",
+        "`actions.WillFail`",
+        "`exempt.groups`",
+        "`mode`",
+    ] {
+        assert!(rows.contains(field), "{rows}");
+    }
+    holds(file, &format!("{before}<!-- reference -->\n{rows}<!-- /reference -->{after}"));
+}
+
+#[test]
+fn what_the_manual_shows_is_sound() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md")).unwrap();
+    let blocks: Vec<&str> = text
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert!(blocks.len() > 15, "{}", blocks.len());
+    for (at, block) in blocks.iter().enumerate() {
+        let whole = if block.starts_with("spec:") {
+            let head = "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: x}\n";
+            format!("{head}{block}")
+        } else {
+            (*block).to_owned()
+        };
+        let folder = folder(&[("a.yaml", &whole)]);
+        let output = pullgate(&["policy", "validate", folder.path().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "block {at}:\n{block}\n{}", out(&output));
+    }
+}
+
+/// The tables of the manual, row by row, against the real thing.
+#[test]
+fn the_tables_of_the_manual_are_true() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md")).unwrap();
+    let cells = |row: &str| -> Vec<String> { row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect() };
+    let quoted = |cell: &str| -> Vec<String> {
+        let outside_brackets = cell.split(" (").next().unwrap();
+        outside_brackets.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let image = |text: &str| text.replace('…', &"a".repeat(64));
+    let refused = |spec: &str, name: &str| {
+        let folder = folder(&[("a.yaml", &policy("p", spec))]);
+        let name = image(name);
+        let arguments = [
+            "policy",
+            "explain",
+            "-o",
+            "json",
+            "-n",
+            "x",
+            "--image",
+            &name,
+            "--policies",
+            folder.path().to_str().unwrap(),
+        ];
+        let output = pullgate(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", err(&output));
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        !answer["findings"].as_array().unwrap().is_empty()
+    };
+    let rows = |head: &str| -> Vec<Vec<String>> {
+        let table = text.split(head).nth(1).unwrap_or_else(|| panic!("no table {head}"));
+        table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(cells)
+            .collect()
+    };
+    let mut held = 0;
+    for row in rows("| pattern | matches | does not match |") {
+        let pattern = quoted(&row[0]).remove(0);
+        for (cell, expected) in [(&row[1], false), (&row[2], true)] {
+            for name in quoted(cell) {
+                held += 1;
+                let spec = format!("{{registries: {{allow: [\"{pattern}\"]}}}}");
+                assert_eq!(refused(&spec, &name), expected, "{pattern} and {name}");
+            }
+        }
+    }
+    for row in rows("| image | `allow` | `deny` | |") {
+        let list = |key: &str, cell: &str| {
+            let patterns: Vec<String> = quoted(cell).iter().map(|pattern| format!("\"{pattern}\"")).collect();
+            if patterns.is_empty() {
+                String::new()
+            } else {
+                format!("{key}: [{}],", patterns.join(", "))
+            }
+        };
+        let spec = format!("{{registries: {{{} {}}}}}", list("allow", &row[1]), list("deny", &row[2]));
+        held += 1;
+        assert_eq!(refused(&spec, &quoted(&row[0])[0]), row[3].starts_with("refused"), "{row:?}");
+    }
+    for row in rows("| image | `deny: [latest]` | `requireDigest: true` |") {
+        for (cell, rule) in [(&row[1], "deny: [latest]"), (&row[2], "requireDigest: true")] {
+            held += 1;
+            assert_eq!(
+                refused(&format!("{{tags: {{{rule}}}}}"), &quoted(&row[0])[0]),
+                cell == "refused",
+                "{row:?}"
+            );
+        }
+    }
+    assert!(held > 45, "{held}");
+}
