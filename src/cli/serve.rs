@@ -191,6 +191,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             tracing::warn!(folder = %folder.display(), "there are no policy files in this folder");
         }
         tracing::info!(policies = sound.len(), "policy files were read");
+        metrics.policies("files", sound.len(), 0);
         shelf.set_files(sound);
         background.spawn(keep_policies_fresh(
             places,
@@ -206,6 +207,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         cluster = cluster(source, &settings) => cluster?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
+    let shelved = shelf.clone();
+    cluster.follow_policies(&metrics, move |policies| shelved.set_cluster(policies));
     let (reviewer, apply) = wire(&settings, shelf, cluster.clone(), &metrics, deadline)?;
     if let Some(file) = config {
         background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
@@ -261,7 +264,16 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
-    Readiness::default().with("cluster", move || {
+    let noted = cluster.clone();
+    let remark = move || {
+        let watches = noted.ready().into_iter().filter(|watch| watch.synced);
+        let notes: Vec<String> = watches
+            .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
+            .collect();
+        (!notes.is_empty()).then(|| notes.join(", "))
+    };
+    let readiness = Readiness::default().with_note("cluster", remark);
+    readiness.with("cluster", move || {
         let waiting: Vec<String> = cluster
             .ready()
             .into_iter()

@@ -35,6 +35,7 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
             Ok(policies) => {
                 let count = policies.len();
                 shelf.set_files(policies);
+                metrics.policies("files", count, 0);
                 note.store(None);
                 metrics.reload("policies_replaced");
                 tracing::info!(policies = count, "policy files were read again and hold from now on");

@@ -279,7 +279,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let names: Vec<String> = asked.iter().map(|(_, check)| check.reference.to_string()).collect();
     assert_eq!(
         names,
-        ["reg.example/team/app:1"],
+        ["reg.example/team/app:1", "reg.example/team/library/app:1"],
         "a place that another policy refuses is no place"
     );
     let secrets: Vec<&Source> = asked[0].1.credentials.iter().map(|offer| &offer.source).collect();
