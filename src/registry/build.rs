@@ -1,41 +1,41 @@
 //! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (DESIGN 4; pull-semantics 5.5, 5.6).
 //!
-//! Everything is asked for as a node would, each part once for all images and credentials-by-themselves that share it ([`super::parts`]).
+//! Everything is asked for as a node would, each part once for all images that share it, and for each credential by itself ([`super::parts`]).
 //! What is not known by the deadline is a trouble of its part, and Unknown; what the lesser depth found stands.
+
+mod want;
 
 use super::Inner;
 use super::cache::{ContentKey, Key};
-use super::cause::{Answer, plain};
+use super::cause::plain;
 use super::choice::choose;
 use super::hosts::Route;
-use super::manifest::{self, Config, Form, Parsed};
+use super::manifest::{self, Config, Parsed};
 use super::parts::{Found, Part, PartKey, What};
 use super::probe::{MANIFEST, too_long};
-use super::session::Session;
 use super::walk::{Walk, Wanted};
 use super::{Check, Depth};
 use crate::credentials::Credential;
 use crate::image::Digest;
 use crate::verdict::cause::base;
-use crate::verdict::evidence::{BlobRef, Body, Build, ContentFault, Evidence, Request, TimeoutStage};
+use crate::verdict::evidence::{Body, Build, ContentFault, Evidence, TimeoutStage};
 use crate::verdict::fates::DEEPEST;
 use crate::verdict::fetches::{Puller, fetches};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry, Outlook};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, StreamExt as _};
-use http::{Method, header};
+use http::Method;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use want::{Want, other_size, there};
 
 /// Parts of one image that are looked for. Overlay file systems take 128 layers or a few more, and an index has one build a platform.
 const MOST: usize = 1000;
 /// Parts of one list that are asked for at a time; what a registry gets in all is bounded by its host's own limit.
 const AT_ONCE: usize = 8;
-/// The longest body of a GET that only shows whether a blob is there: what it says when it is not.
-const WORDS: usize = 64 << 10;
 
 /// One image with one credential, and what was found of it at `depth: manifest`.
 pub(super) struct Deep {
@@ -122,13 +122,6 @@ enum Asked {
     Once,
 }
 
-/// What is asked for.
-enum Want<'a> {
-    Manifest(&'a IndexEntry),
-    Config(&'a Config, usize),
-    Blob(&'a BlobRef),
-}
-
 impl<'a> Reader<'a> {
     fn new(inner: &'a Inner, deep: &'a Deep, source: Source<'a>) -> Self {
         Self {
@@ -185,10 +178,9 @@ impl<'a> Reader<'a> {
             troubles,
         };
         let parsed = match self.part(Want::Manifest(entry)).await {
-            None => return Vec::new(),
             Some(Err(failure)) => return vec![build(Err(failure), Vec::new())],
             Some(Ok(Part::Manifest(parsed))) => parsed,
-            Some(Ok(Part::Config(_) | Part::Blob)) => return Vec::new(),
+            Some(Ok(Part::Config(_) | Part::Blob)) | None => return Vec::new(),
         };
         match &*parsed {
             Parsed::Index(entries) => {
@@ -420,87 +412,4 @@ impl<'a> Reader<'a> {
         }
         Ok(Part::Manifest(parsed))
     }
-}
-
-impl Want<'_> {
-    /// What is wrong with the descriptor: nobody gets a part by it.
-    fn broken(&self) -> Option<ContentFault> {
-        let (part, digest, size) = match self {
-            Want::Manifest(entry) if !matches!(manifest::form(&entry.media_type), Form::Manifest | Form::Index) => {
-                return Some(ContentFault::EntryType(entry.media_type.clone()));
-            }
-            Want::Manifest(entry) => (
-                "child manifest",
-                entry.digest.as_str(),
-                i64::try_from(entry.size).unwrap_or(i64::MAX),
-            ),
-            // Read with the manifest.
-            Want::Config(..) => return None,
-            Want::Blob(blob) => (blob.part, blob.digest.as_str(), blob.size),
-        };
-        if Digest::parse(digest).is_none() {
-            Some(ContentFault::Structure(format!(
-                "the digest of a {part} is malformed: \"{digest}\""
-            )))
-        } else if size <= 0 {
-            Some(ContentFault::Structure(format!(
-                "a {part} is said to have {size} bytes, which containerd refuses: {digest}"
-            )))
-        } else {
-            None
-        }
-    }
-}
-
-fn other_size(part: &str, by: &str, has: impl std::fmt::Display, says: impl std::fmt::Display) -> Evidence {
-    Evidence::ContentInvalid(ContentFault::Structure(format!(
-        "the {part} has {has} bytes, the {by} says {says}"
-    )))
-}
-
-/// Whether a blob is there, by HEAD. What a node would do is GET, so a failure is told as one, and only GET proves another size.
-async fn there(walk: &mut Walk<'_>, blob: &BlobRef) -> Result<(), Vec<Failure>> {
-    let wanted = Wanted {
-        rest: format!("blobs/{}", blob.digest),
-        accept: format!("{}, */*", blob.media_type),
-        cap: WORDS,
-        absent: &|| Evidence::ContentMissing {
-            part: blob.part,
-            digest: blob.digest.clone(),
-            media_type: blob.media_type.clone(),
-        },
-    };
-    let by_get = |failures: Vec<Failure>| failures.into_iter().map(as_get).collect::<Vec<_>>();
-    let (_, answer) = walk.ask(Method::HEAD, &wanted).await.map_err(by_get)?;
-    if length(&answer).is_none_or(|length| length == blob.size) {
-        return Ok(());
-    }
-    let (session, answer) = walk.fetch(&wanted).await?;
-    match length(&answer) {
-        Some(length) if length != blob.size => Err(vec![of_another_size(session, &answer, blob, length)]),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &BlobRef, length: i64) -> Failure {
-    session.failure_without_body(answer, other_size(blob.part, "manifest", length, blob.size))
-}
-
-fn as_get(mut failure: Failure) -> Failure {
-    failure.request = failure.request.map(|request| Request {
-        method: "GET",
-        ..request
-    });
-    failure
-}
-
-/// `Content-Length`, of what is sent as it is.
-fn length(answer: &Answer) -> Option<i64> {
-    let encoded = answer
-        .header(header::CONTENT_ENCODING)
-        .is_some_and(|coding| !matches!(coding, "" | "identity"));
-    if encoded {
-        return None;
-    }
-    answer.header(header::CONTENT_LENGTH)?.parse().ok()
 }

@@ -77,7 +77,7 @@ impl Shop {
         error(404, "MANIFEST_UNKNOWN", "manifest unknown")
     }
 
-    fn lines(&self, of: &[(&str, &str)]) -> Vec<String> {
+    fn lines(of: &[(&str, &str)]) -> Vec<String> {
         let line = |(method, what): &(&str, &str)| format!("{method} /v2/team/app/{what}");
         of.iter().map(line).collect()
     }
@@ -113,7 +113,7 @@ async fn each_depth_asks_for_what_it_says_and_nothing_twice() {
         let (registry, metrics) = room(settings());
         server.forget();
         let found = facts(&registry, deep(&name, depth)).await;
-        assert_eq!(server.lines(), shop.lines(&sequence[..requests]), "{depth:?}");
+        assert_eq!(server.lines(), Shop::lines(&sequence[..requests]), "{depth:?}");
         assert_eq!(found.builds.len(), usize::from(depth > Depth::Manifest));
         for build in &found.builds {
             assert!(troubles(build).is_empty(), "{build:?}");
@@ -178,7 +178,7 @@ async fn only_what_somebody_would_fetch_is_asked_for() {
     assert_eq!(server.lines().len(), 2);
     assert_eq!(
         digests(facts(&registry, for_platforms(&["linux/arm64"])).await),
-        [arm.clone()]
+        std::slice::from_ref(&arm)
     );
     let mut both = vec![amd, arm];
     both.sort();

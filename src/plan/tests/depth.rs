@@ -293,7 +293,7 @@ fn sizes_are_those_of_what_each_platform_would_take() {
 #[test]
 fn too_large_for_the_nodes() {
     let with_storage = |storage: &[Option<&str>]| {
-        let node = |(at, storage): (usize, &Option<&str>)| {
+        let node = |(at, storage): (usize, Option<&str>)| {
             let mut object = json!({"metadata": {"name": format!("n{at}")}, "status": {"nodeInfo": {
                 "operatingSystem": "linux", "architecture": "amd64", "containerRuntimeVersion": "containerd://1.7.1"}}});
             if let Some(storage) = storage {
@@ -302,7 +302,7 @@ fn too_large_for_the_nodes() {
             Node::from_json(&object)
         };
         Facts {
-            nodes: Arc::new(storage.iter().enumerate().map(node).collect()),
+            nodes: Arc::new(storage.iter().copied().enumerate().map(node).collect()),
             ..facts()
         }
     };
