@@ -442,8 +442,11 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
         ready()
         with Watcher("helm test") as watcher:
             watcher.until_closed(60)
-            report = helm.test("pullgate", timeout=120)
-        print(f"        helm test: {report}"[:300])
+            try:
+                helm.test("pullgate", timeout=120)
+            except helm_python.HelmError as error:
+                log = kubectl("-n", "pullgate", "logs", "pullgate-test", check=False)
+                raise AssertionError(f"{error}\n{log.stdout}{log.stderr}") from None
         log = kubectl("-n", "pullgate", "logs", "pullgate-test")
         expect("pullgate answers, and denies what cannot be pulled" in log, log)
         wait("access get: allowed", 20, lambda: judged()[0] == "allowed")
