@@ -5,6 +5,7 @@
 //! ignored: a setting without effect is worse than none.
 
 mod live;
+pub mod policies;
 mod problem;
 mod settings;
 mod shelf;

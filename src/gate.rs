@@ -4,15 +4,16 @@ use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
-use crate::plan::{self, Settings, decide, doubts};
+use crate::plan::{self, Settings, decide, doubts, hints, offer};
 use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
-use crate::registry::Registry;
+use crate::registry::{Check, Registry};
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Standing};
 use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -82,7 +83,7 @@ impl Gate {
                 plan = plan::plan_with(workload, &facts, settings, &node, &jury);
             }
             let outcomes = engine.registry.gather(&plan.checks, deadline).await;
-            let judgements = decide(&plan, &outcomes);
+            let mut judgements = decide(&plan, &outcomes);
             let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
                 .into_iter()
                 .filter(|object| read_again.insert(object.clone()))
@@ -97,6 +98,7 @@ impl Gate {
                     continue;
                 }
             }
+            look_elsewhere(&engine.registry, &plan, &mut judgements, deadline).await;
             let checks = plan.checks.len();
             let standing = standing(&jury, &plan);
             let images = plan
@@ -118,6 +120,18 @@ impl Gate {
             };
         }
     }
+}
+
+/// Looks for names without a registry in the registries of the policies' allow lists. It is for a better fix only, so it may not take long.
+async fn look_elsewhere(registry: &Registry, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
+    const PATIENCE: Duration = Duration::from_millis(1500);
+    let asked = hints(plan, judgements);
+    if asked.is_empty() {
+        return;
+    }
+    let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
+    let outcomes = registry.gather(&checks, deadline.min(Instant::now() + PATIENCE)).await;
+    offer(judgements, &asked, &outcomes);
 }
 
 /// The policies that were about the object or one of its images, and those that an exemption has taken out.

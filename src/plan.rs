@@ -4,20 +4,24 @@
 mod audience;
 mod credentials;
 mod decide;
+mod hints;
 mod settled;
 
 pub use decide::{decide, doubts};
+pub use hints::{hints, offer};
 
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
-use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::image::{Platform, Reference, ReferenceError, Rewrite, elsewhere, platform::Personality, rewrite};
 use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
 use crate::verdict::answer::Remark;
+use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, Presence};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
@@ -72,6 +76,8 @@ pub struct Settings {
     pub exempt_annotations: Vec<String>,
     /// The kinds that carry pods.
     pub kinds: Arc<Kinds>,
+    /// How far look-ups go.
+    pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
 }
@@ -116,6 +122,8 @@ pub struct Planned<'a> {
     pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
+    /// Where to look if it is not there: registries of the policies' allow lists, for a name that has no registry.
+    pub elsewhere: Vec<Check>,
 }
 
 /// What comes next for an image.
@@ -148,6 +156,8 @@ pub struct Known {
     pub used_by: Use,
     /// A finding that stops the pull before it starts, unless the nodes hold the image.
     pub poison: Option<Finding>,
+    /// The largest that a policy admits.
+    pub size_limit: Option<Limit>,
 }
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
@@ -230,14 +240,25 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                     Next::Settled(vec![finding])
                 }
                 Ok(reference) => {
+                    let size_limit = jury.size_max().map(|(bytes, policy)| Limit {
+                        bytes: Bytes(bytes),
+                        policy,
+                    });
                     let named = Named {
                         image,
                         reference,
                         remark: remark.as_ref(),
+                        size_limit: size_limit.as_ref(),
                     };
                     let audience = scene.audience_of(&jury);
                     scene.plan(named, audience, &mut plan, &mut asked)
                 }
+            };
+            let elsewhere = match (&name, &next) {
+                (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
+                    scene.elsewhere(reference, &jury, &mut asked)
+                }
+                (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
             };
             plan.images.push(Planned {
                 image,
@@ -247,6 +268,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 jury,
                 raised,
                 next,
+                elsewhere,
             });
         }
     }
@@ -281,8 +303,9 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     }
 }
 
-/// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
-type Question = (Reference, Vec<(Source, Fingerprint)>);
+/// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
+/// whom.
+type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
 
 /// What was asked so far for one object.
 #[derive(Default)]
@@ -291,7 +314,12 @@ struct Asked {
     known: HashMap<Question, usize>,
     /// Repositories whose credentials were looked for, over all templates.
     repositories: usize,
+    /// Images for which other places were thought of.
+    short: usize,
 }
+
+/// Images of one object for which other places are thought of.
+const MOST_SHORT: usize = 10;
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -316,6 +344,8 @@ struct Named<'a> {
     image: &'a ImageUse,
     reference: &'a Reference,
     remark: Option<&'a Remark>,
+    /// The largest that a policy admits.
+    size_limit: Option<&'a Limit>,
 }
 
 impl Scene<'_> {
@@ -332,11 +362,34 @@ impl Scene<'_> {
         audience
     }
 
+    /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
+    fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+        let places = jury.places();
+        if places.is_empty() || asked.short >= MOST_SHORT {
+            return Vec::new();
+        }
+        asked.short += 1;
+        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let there = elsewhere(reference, &places).into_iter().filter(allowed);
+        let check = |there: Reference| Check {
+            credentials: self.purse.own(&there.name()),
+            reference: there,
+            depth: Depth::Manifest,
+            pullers: Vec::new(),
+        };
+        there.map(check).collect()
+    }
+
     /// What softens every finding about this template.
     fn context(&self) -> Context {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }
@@ -370,6 +423,7 @@ impl Scene<'_> {
             image,
             reference,
             remark,
+            size_limit,
         } = named;
         let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
         let policy = match (image.pull_policy, self.settings.assume_always_pull) {
@@ -434,12 +488,23 @@ impl Scene<'_> {
             hidden,
             ..self.context()
         };
+        let depth = match size_limit {
+            Some(_) => self.settings.depth.max(Depth::Sizes),
+            None => self.settings.depth,
+        };
+        let pullers = if depth > Depth::Manifest {
+            pullers(&audience)
+        } else {
+            Vec::new()
+        };
         let key = (
             reference.clone(),
             credentials
                 .iter()
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
+            depth,
+            pullers.clone(),
         );
         let check = match asked.known.get(&key) {
             Some(check) => *check,
@@ -448,7 +513,8 @@ impl Scene<'_> {
                 plan.checks.push(Check {
                     reference: reference.clone(),
                     credentials,
-                    depth: Depth::Manifest,
+                    depth,
+                    pullers,
                 });
                 asked.known.insert(key, plan.checks.len() - 1);
                 plan.checks.len() - 1
@@ -464,6 +530,7 @@ impl Scene<'_> {
             audience,
             used_by,
             poison,
+            size_limit: size_limit.cloned(),
         };
         Next::Ask {
             check,

@@ -11,6 +11,7 @@ mod names;
 mod quantity;
 pub mod schema;
 mod selector;
+pub mod trial;
 
 pub use compiled::{Origin, Policies, Policy};
 pub use jury::{Jury, Raised, Requester, Subject, Vote, offer_digest};
@@ -25,13 +26,34 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what to write instead: a sentence without a full stop.
     pub text: String,
+    /// What of the field is meant.
+    pub part: Part,
+}
+
+/// What of a field a problem is about, for whoever points at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The field's name.
+    Key,
+    /// What is written there.
+    Value,
 }
 
 impl Problem {
+    /// About what a field holds.
     pub(crate) fn at(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             text: text.into(),
+            part: Part::Value,
+        }
+    }
+
+    /// About a field that should not be there.
+    pub(crate) fn at_key(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            part: Part::Key,
+            ..Self::at(path, text)
         }
     }
 }

@@ -58,6 +58,11 @@ struct CacheLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: u16,
 }
@@ -82,6 +87,9 @@ struct Families {
     pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
     reloads: Family<ReasonLabels, Counter>,
+    policies: Family<SourceLabels, Gauge>,
+    policies_refused: Family<SourceLabels, Gauge>,
+    policy_statuses: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
     connections: Gauge,
     connection_ends: Family<ReasonLabels, Counter>,
@@ -113,6 +121,9 @@ impl Metrics {
             pull_quota: Family::default(),
             cache: Family::default(),
             reloads: Family::default(),
+            policies: Family::default(),
+            policies_refused: Family::default(),
+            policy_statuses: Family::default(),
             certificate_expiry: Gauge::default(),
             connections: Gauge::default(),
             connection_ends: Family::default(),
@@ -171,8 +182,19 @@ impl Metrics {
         );
         registry.register(
             "reloads",
-            "Reloads of certificates and settings, by outcome",
+            "Reloads of certificates, settings and policies, by outcome",
             families.reloads.clone(),
+        );
+        registry.register("policies", "Policies that hold, by source", families.policies.clone());
+        registry.register(
+            "policies_refused",
+            "Policies whose newest version does not hold, by source",
+            families.policies_refused.clone(),
+        );
+        registry.register(
+            "policy_status_writes",
+            "Attempts to write the status of a policy in the cluster, by outcome",
+            families.policy_statuses.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -273,6 +295,21 @@ impl Metrics {
     /// A reload was tried.
     pub fn reload(&self, reason: &'static str) {
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// How many policies of a source (`cluster`, `files`) hold, and how many do not in their newest version.
+    pub fn policies(&self, source: &'static str, holding: usize, refused: usize) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.policies.get_or_create(&SourceLabels { source }).set(count(holding));
+        self.0
+            .policies_refused
+            .get_or_create(&SourceLabels { source })
+            .set(count(refused));
+    }
+
+    /// The status of a policy was written, or not.
+    pub fn policy_status(&self, reason: &'static str) {
+        self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// The served certificate's end, in Unix seconds.

@@ -4,12 +4,15 @@ pub mod answer;
 pub mod cause;
 pub mod decision;
 pub mod evidence;
+pub mod fates;
+pub mod fetches;
 pub mod finding;
 pub mod judge;
 mod kubelet;
 pub mod message;
 pub mod outlook;
 pub mod platforms;
+pub mod size;
 pub mod soften;
 mod words;
 

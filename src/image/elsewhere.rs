@@ -55,7 +55,7 @@ fn overlap<'a>(place: &str, path: &'a str) -> Option<&'a str> {
         .map(|(at, _)| path.split_at(at))
         .filter(|(head, _)| prefix == *head || prefix.strip_suffix(head).is_some_and(|before| before.ends_with('/')))
         .map(|(_, rest)| rest.trim_start_matches('/'))
-        .last()
+        .next_back()
 }
 
 #[cfg(test)]

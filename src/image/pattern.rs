@@ -123,6 +123,12 @@ impl Pattern {
         }
     }
 
+    /// Whether every name that `other` matches is matched by this pattern too, as far as it shows at a glance: `false` where it does
+    /// not, and for pairs of patterns too long to be looked through.
+    pub fn covers(&self, other: &Self) -> bool {
+        covers::covers(&self.components, &other.components)
+    }
+
     /// The components before the first wildcard: where everything that the pattern matches lives.
     pub fn prefix(&self) -> Vec<&str> {
         self.text
@@ -263,6 +269,8 @@ fn is_normalised(name: &str) -> bool {
     Reference::parse_plain(name)
         .is_some_and(|reference| reference.tag().is_none() && reference.digest().is_none() && reference.name() == name)
 }
+
+mod covers;
 
 #[cfg(test)]
 mod tests;

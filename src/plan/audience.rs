@@ -28,10 +28,15 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
             ..Audience::default()
         };
         for node in &candidates.tolerated {
-            count(&mut audience, node, |group| &mut group.tolerated);
+            if let Some(group) = group_of(&mut audience, node) {
+                group.tolerated += 1;
+                group.storage.extend(node.ephemeral_storage);
+            }
         }
         for node in &candidates.tainted {
-            count(&mut audience, node, |group| &mut group.tainted);
+            if let Some(group) = group_of(&mut audience, node) {
+                group.tainted += 1;
+            }
         }
         return audience;
     }
@@ -71,6 +76,7 @@ fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: N
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
+            storage: Vec::new(),
         })
         .collect();
     Audience {
@@ -81,13 +87,13 @@ fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: N
     }
 }
 
-fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mut usize) {
+/// The group that a node belongs to. `None`, and counted, where its platform is not known.
+fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group> {
     let Some(platform) = &node.platform else {
         audience.unknown += 1;
-        return;
+        return None;
     };
     let personalities = personalities(&node.runtime);
-    let named = audience.every == Need::Every;
     let at = audience
         .groups
         .iter()
@@ -99,15 +105,16 @@ fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mu
             tolerated: 0,
             tainted: 0,
             names: Vec::new(),
+            storage: Vec::new(),
         });
         audience.groups.len() - 1
     });
-    if let Some(group) = audience.groups.get_mut(at) {
-        *field(group) += 1;
-        if named {
-            group.names.push(node.name.clone());
-        }
+    let every = audience.every;
+    let group = audience.groups.get_mut(at)?;
+    if every == Need::Every {
+        group.names.push(node.name.clone());
     }
+    Some(group)
 }
 
 /// The candidates that count for what nodes hold: those whose taints are tolerated, else all.

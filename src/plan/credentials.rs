@@ -131,11 +131,16 @@ impl Purse {
         if idle { StandIn::Idle } else { StandIn::Wanted }
     }
 
+    /// What the pod's own secrets hold for a repository.
+    pub(super) fn own(&self, name: &str) -> Vec<Offer> {
+        self.keyring.lookup(name).into_iter().map(offer).collect()
+    }
+
     /// What is offered for a repository, in the kubelet's order (pod, node's docker config, plugins; pull-semantics 4.5), and what is
     /// to be said about the secrets if that fails.
     pub(super) fn offers(&self, wanted: &Wanted, settings: &Settings, node: Option<&Provided>) -> Offered {
         let name = wanted.name.as_str();
-        let mut offers: Vec<Offer> = self.keyring.lookup(name).into_iter().map(offer).collect();
+        let mut offers = self.own(name);
         let mut notes = self.notes.clone();
         if offers.is_empty() && !self.read.is_empty() {
             let near = self.sought.get() < MOST_SOUGHT;

@@ -43,6 +43,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome]) -> Judge
                 secrets: &case.secrets,
                 tried: &tried,
                 poison: case.poison.as_ref(),
+                size_limit: case.size_limit.as_ref(),
             })
         }
         (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),

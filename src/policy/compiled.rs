@@ -4,12 +4,12 @@ use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode};
 use super::names::{Registries, Tags};
 use super::quantity;
 use super::schema;
-use super::selector::{Glob, Selector};
+use super::selector::{Alphabet, Glob, Selector};
 use super::{Jury, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Where a policy was read.
@@ -81,22 +81,33 @@ impl Actions {
 impl Policy {
     /// Checks and compiles a policy; the error is everything that is wrong with it.
     pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let kind = object.get("kind").and_then(Value::as_str);
+        if kind.is_some_and(|kind| kind != KIND) {
+            // What else is wrong with a thing of another kind is of no interest.
+            return Err(envelope(object).into_iter().take(1).collect());
+        }
         let mut problems = envelope(object);
         problems.extend(schema::check(object));
-        if !problems.is_empty() {
-            return Err(problems);
+        // What the schema refuses is left out, so that what is wrong with the rest is said along with it.
+        let sound = problems
+            .iter()
+            .fold(object.clone(), |object, problem| without(object, &problem.path));
+        let spec = sound.get("spec").cloned();
+        let spec = spec.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let policy = match serde_json::from_value::<ImagePolicySpec>(spec) {
+            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec),
+            Err(_) if !problems.is_empty() => return Err(problems),
+            Err(error) => Err(vec![Problem::at("spec", error.to_string())]),
+        };
+        match policy {
+            Ok(policy) if problems.is_empty() => Ok(policy),
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                problems.sort_by(|a, b| a.path.cmp(&b.path));
+                Err(problems)
+            }
         }
-        let spec = object
-            .get("spec")
-            .cloned()
-            .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        let spec: ImagePolicySpec = serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])?;
-        let name = name_of(object);
-        let policy = Reading { problems: Vec::new() }.policy(&name, origin, &spec);
-        policy.map_err(|mut problems| {
-            problems.sort_by(|a, b| a.path.cmp(&b.path));
-            problems
-        })
     }
 
     /// How far it goes.
@@ -113,6 +124,34 @@ impl Policy {
     }
 }
 
+/// The object without the field at `path`; of a list, without the whole of it, since places in it are counted.
+fn without(mut object: Value, path: &str) -> Value {
+    let path = path.split('[').next().unwrap_or_default();
+    remove(&mut object, path);
+    object
+}
+
+fn remove(value: &mut Value, path: &str) {
+    let Some(fields) = value.as_object_mut() else { return };
+    // Keys may hold dots: the longest that fits is meant.
+    let fits = |key: &&String| {
+        path.strip_prefix(key.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let Some(key) = fields.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
+        return;
+    };
+    let rest = path.get(key.len() + 1..).unwrap_or_default();
+    let below = fields.get(&key).and_then(Value::as_object);
+    let deeper = !rest.is_empty() && below.is_some_and(|below| below.keys().any(|key| rest.starts_with(key.as_str())));
+    match fields.get_mut(&key) {
+        Some(below) if deeper => remove(below, rest),
+        Some(_) | None => {
+            fields.remove(&key);
+        }
+    }
+}
+
 fn name_of(object: &Value) -> String {
     let name = object.pointer("/metadata/name").and_then(Value::as_str);
     name.unwrap_or_default().to_owned()
@@ -123,7 +162,11 @@ fn envelope(object: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
     if text("kind") != KIND {
-        problems.push(Problem::at("kind", format!("expected {KIND}, got {:?}", text("kind"))));
+        let text = match object.get("kind") {
+            Some(Value::String(kind)) => format!("expected {KIND}, got {kind:?}"),
+            Some(_) | None => format!("expected {KIND}"),
+        };
+        problems.push(Problem::at("kind", text));
     }
     if text("apiVersion") != API_VERSION {
         problems.push(Problem::at(
@@ -176,12 +219,12 @@ impl Reading {
                 .map(|list| self.each(list, "spec.registries.allow", pattern)),
             deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
         };
-        for (at, pattern) in registries.contradicted() {
-            let text = format!(
-                "{:?} is denied by the same pattern: on a tie the image is refused",
-                pattern.as_str()
-            );
-            self.problems.push(Problem::at(format!("spec.registries.allow[{at}]"), text));
+        // Of lists with gaps the places are not known.
+        let whole = self.problems.is_empty();
+        for dead in registries.contradicted().filter(|_| whole) {
+            let text = format!("{:?} allows nothing: {}", dead.allow.as_str(), dead.why());
+            self.problems
+                .push(Problem::at(format!("spec.registries.allow[{}]", dead.at), text));
         }
         let policy = Policy {
             name: Arc::from(name),
@@ -190,7 +233,7 @@ impl Reading {
             namespaces: matches
                 .namespaces
                 .as_ref()
-                .map(|list| self.each(list, "spec.match.namespaces", Glob::parse)),
+                .map(|list| self.each(list, "spec.match.namespaces", namespace)),
             selector: matches
                 .namespace_selector
                 .as_ref()
@@ -198,7 +241,7 @@ impl Reading {
             kinds: matches.kinds.as_ref().map(|list| self.each(list, "spec.match.kinds", kind)),
             registries,
             tags: Tags {
-                deny: self.list(tags.deny.as_ref(), "spec.tags.deny", Glob::parse),
+                deny: self.list(tags.deny.as_ref(), "spec.tags.deny", tag),
                 require_digest: tags.require_digest.unwrap_or(false),
             },
             platforms: platforms
@@ -213,8 +256,8 @@ impl Reading {
             }),
             actions: Actions::compile(actions),
             exempt_images: self.list(exempt.images.as_ref(), "spec.exempt.images", pattern),
-            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", Glob::parse),
-            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", Glob::parse),
+            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", person),
+            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", person),
         };
         if self.problems.is_empty() {
             Ok(policy)
@@ -242,11 +285,37 @@ impl Reading {
 /// A pattern on normalised names. A plain name is normalised as an image's is: `nginx` is `docker.io/library/nginx`.
 fn pattern(text: &str) -> Result<Pattern, String> {
     Pattern::parse(text).or_else(|why| {
-        let name = Reference::parse_plain(text).filter(|name| name.tag().is_none() && name.digest().is_none());
+        let Some(name) = Reference::parse_plain(text).filter(|_| !text.contains('*')) else {
+            return Err(why);
+        };
         // A host alone reads as a repository of Docker Hub, which nobody means.
-        let name = name.filter(|_| !text.contains('*') && (text.contains('/') || !text.contains(['.', ':'])));
-        name.map_or(Err(why), |name| Pattern::parse(&name.name()))
+        let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+        let is_host = (host.contains('.') || host == "localhost") && port.bytes().all(|b| b.is_ascii_digit());
+        if is_host && !text.contains('/') {
+            return Err(format!(
+                "{text:?} names no repository; everything in that registry is {text}/**"
+            ));
+        }
+        if name.tag().is_some() || name.digest().is_some() {
+            return Err(format!(
+                "{text:?} has a tag or a digest; a pattern is held against the name before them: {} (tags.deny is about tags)",
+                name.name()
+            ));
+        }
+        Pattern::parse(&name.name())
     })
+}
+
+fn namespace(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Namespaces)
+}
+
+fn tag(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Tags)
+}
+
+fn person(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Names)
 }
 
 fn kind(text: &str) -> Result<String, String> {
@@ -264,8 +333,22 @@ pub struct Policies(Vec<Arc<Policy>>);
 
 impl Policies {
     /// These policies.
+    ///
+    /// A name is a policy's own within its source only; where a file and the cluster both have it, the cluster's is called
+    /// `NAME (in the cluster)`, so that one does not vote for the other.
     pub fn new(mut policies: Vec<Arc<Policy>>) -> Self {
         policies.sort_by(|a, b| (&a.name, &a.origin).cmp(&(&b.name, &b.origin)));
+        let taken: BTreeSet<Arc<str>> = policies
+            .iter()
+            .filter(|policy| policy.origin != Origin::Cluster)
+            .map(|policy| Arc::clone(&policy.name))
+            .collect();
+        for policy in &mut policies {
+            if policy.origin == Origin::Cluster && taken.contains(&policy.name) {
+                let name = format!("{} (in the cluster)", policy.name);
+                Arc::make_mut(policy).name = Arc::from(name);
+            }
+        }
         Self(policies)
     }
 

@@ -163,40 +163,79 @@ impl Jury {
     }
 
     /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (DESIGN 5).
+    ///
+    /// A policy that only may be about the object can bring a warning, and takes nothing back; a finding of such a policy's name rule
+    /// denies nothing, whoever votes (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
+        let presence = |name: &str| {
+            let member = self.members.iter().find(|member| *member.policy.name == *name);
+            member.map(|member| member.presence)
+        };
         let votes = self.votes(finding, raised_by);
-        let cast = votes.iter().filter_map(|vote| Some((vote, vote.action?)));
-        let by_default = finding.outlook.default_verdict();
-        let enforced = cast.clone().map(|(_, action)| action).max().unwrap_or(by_default);
-        let severest = cast
-            .map(|(vote, action)| (through(vote.mode, action), action, vote))
-            .max_by_key(|(verdict, action, _)| (*verdict, *action));
-        if let Some((verdict, _, vote)) = severest {
-            return Decision {
-                verdict,
-                voice: if verdict == Verdict::Allow {
-                    Voice::Silent
-                } else {
-                    Voice::Spoken
-                },
-                policy: Some(Arc::clone(&vote.policy)),
-                enforced,
-            };
+        let cast: Vec<Cast<'_>> = self
+            .members
+            .iter()
+            .zip(&votes)
+            .filter_map(|(member, vote)| {
+                Some(Cast {
+                    policy: &vote.policy,
+                    verdict: through(vote.mode, vote.action?),
+                    enforced: through(member.ceiling(), vote.action?),
+                    presence: member.presence,
+                })
+            })
+            .collect();
+        let severest = |presence: Presence| {
+            let cast = cast.iter().filter(move |cast| cast.presence == presence);
+            cast.max_by_key(|cast| (cast.verdict, cast.enforced))
+        };
+        let doubtful = raised_by.and_then(presence) == Some(Presence::Perhaps);
+        let mut decision = match severest(Presence::Sure) {
+            Some(cast) => cast.decision(),
+            // It is no finding but for a policy that may not be about the object.
+            None if doubtful => Decision {
+                verdict: Verdict::Allow,
+                voice: Voice::Silent,
+                policy: None,
+                enforced: Verdict::Allow,
+            },
+            None => self.unvoted(finding),
+        };
+        if let Some(cast) = severest(Presence::Perhaps)
+            && cast.verdict > decision.verdict
+        {
+            decision = cast.decision();
         }
-        // A policy that only may be about it takes nothing back.
-        let sure = self.members.iter().filter(|member| member.presence == Presence::Sure);
-        match sure.min_by_key(|member| member.policy.mode()) {
-            Some(laxest) if laxest.policy.mode() != Mode::Enforce => {
-                let verdict = through(laxest.policy.mode(), by_default);
-                let silent = laxest.policy.mode() == Mode::Audit;
-                Decision {
-                    verdict,
-                    voice: if silent { Voice::Silent } else { Voice::Spoken },
-                    policy: (silent || verdict != by_default).then(|| Arc::clone(&laxest.policy.name)),
-                    enforced,
-                }
-            }
-            Some(_) | None => Decision::by_default(finding),
+        let enforced = cast.iter().map(|cast| cast.enforced).max();
+        decision.enforced = enforced.map_or(decision.enforced, |enforced| enforced.max(decision.enforced));
+        if doubtful {
+            decision.verdict = decision.verdict.min(Verdict::Warn);
+            decision.enforced = decision.enforced.min(Verdict::Warn);
+        }
+        decision
+    }
+
+    /// The default through the laxest mode of the policies that are about it for sure.
+    fn unvoted(&self, finding: &Finding) -> Decision {
+        let by_default = Decision::by_default(finding);
+        let Some(laxest) = self.sure().min_by_key(|policy| policy.mode()) else {
+            return by_default;
+        };
+        let verdict = through(laxest.mode(), by_default.verdict);
+        let named = || Some(Arc::clone(&laxest.name));
+        match laxest.mode() {
+            Mode::Enforce => by_default,
+            Mode::Warn => Decision {
+                verdict,
+                policy: if verdict == by_default.verdict { None } else { named() },
+                ..by_default
+            },
+            Mode::Audit => Decision {
+                verdict,
+                voice: Voice::Silent,
+                policy: named(),
+                ..by_default
+            },
         }
     }
 
@@ -237,11 +276,42 @@ impl Jury {
     }
 }
 
+/// A vote that was cast.
+#[derive(Debug)]
+struct Cast<'a> {
+    policy: &'a Arc<str>,
+    /// Through the policy's mode.
+    verdict: Verdict,
+    /// As if the policy were enforced.
+    enforced: Verdict,
+    presence: Presence,
+}
+
+impl Cast<'_> {
+    fn decision(&self) -> Decision {
+        Decision {
+            verdict: self.verdict,
+            voice: if self.verdict == Verdict::Allow {
+                Voice::Silent
+            } else {
+                Voice::Spoken
+            },
+            policy: Some(Arc::clone(self.policy)),
+            enforced: self.enforced,
+        }
+    }
+}
+
 impl Member {
     fn mode(&self) -> Mode {
+        self.policy.mode().min(self.ceiling())
+    }
+
+    /// How far the policy may go, whatever it says.
+    fn ceiling(&self) -> Mode {
         match self.presence {
-            Presence::Sure => self.policy.mode(),
-            Presence::Perhaps => self.policy.mode().min(Mode::Warn),
+            Presence::Sure => Mode::Enforce,
+            Presence::Perhaps => Mode::Warn,
         }
     }
 

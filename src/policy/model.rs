@@ -188,11 +188,11 @@ pub struct Size {
 pub struct Exempt {
     /// Patterns on normalised names, as in `registries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub images: Option<Vec<String>>,
     /// Users whose requests are left alone (`system:serviceaccount:ci:deployer`); `*` stands for any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub users: Option<Vec<String>>,
     /// Groups whose members' requests are left alone; `*` stands for any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,11 +44,41 @@ impl Registries {
         }
     }
 
-    /// An allow pattern that no name can pass, since the same pattern is denied.
-    pub(super) fn contradicted(&self) -> impl Iterator<Item = (usize, &Pattern)> {
-        let denied = |pattern: &Pattern| self.deny.iter().any(|deny| deny.as_str() == pattern.as_str());
+    /// Allow patterns that no name can pass, as far as that shows: a pattern of the deny list that is as specific matches whatever
+    /// they match.
+    pub(super) fn contradicted(&self) -> impl Iterator<Item = Contradicted<'_>> {
+        let denies: Vec<_> = self.deny.iter().map(|deny| (deny, deny.specificity())).collect();
         let allow = self.allow.iter().flatten().enumerate();
-        allow.filter(move |(_, pattern)| denied(pattern))
+        allow.filter_map(move |(at, allow)| {
+            let specificity = allow.specificity();
+            let (deny, _) = denies
+                .iter()
+                .find(|(deny, of_deny)| *of_deny >= specificity && deny.covers(allow))?;
+            Some(Contradicted { at, allow, deny })
+        })
+    }
+}
+
+/// An allow pattern that allows nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contradicted<'a> {
+    /// Its place in the list.
+    pub(super) at: usize,
+    pub(super) allow: &'a Pattern,
+    pub(super) deny: &'a Pattern,
+}
+
+impl Contradicted<'_> {
+    /// A clause for the person who wrote it.
+    pub(super) fn why(self) -> String {
+        if self.allow.as_str() == self.deny.as_str() {
+            "the deny list has it too, and on a tie the image is refused".to_owned()
+        } else {
+            format!(
+                "what it matches, the deny list's {:?} matches too, and that is as specific (text beside a * does not count)",
+                self.deny.as_str()
+            )
+        }
     }
 }
 
@@ -78,8 +108,11 @@ impl Tags {
     }
 }
 
-/// `repo:tag@sha256:…`: what to write instead of `reference` so that it stays what it is now.
+/// `repo:tag@sha256:…`: what to write instead of `reference` so that it stays what it is now. `latest` is left out: beside a digest it
+/// says nothing, and a rule on tags may refuse it.
 pub(super) fn pinned(reference: &Reference, digest: &Digest) -> String {
-    let tag = reference.tag().unwrap_or("latest");
-    format!("{}:{tag}@{}", reference.name(), digest.as_str())
+    match reference.tag().filter(|tag| *tag != "latest") {
+        Some(tag) => format!("{}:{tag}@{}", reference.name(), digest.as_str()),
+        None => format!("{}@{}", reference.name(), digest.as_str()),
+    }
 }

@@ -69,6 +69,16 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     schema.cloned().unwrap_or_default()
 });
 
+/// The schema of a test's `spec`.
+static TRIAL: LazyLock<Value> = LazyLock::new(|| {
+    let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<super::trial::Trial>();
+    let mut schema = schema.to_value();
+    strip(&mut schema, "nullable");
+    unwrap_lines(&mut schema);
+    schema
+});
+
 /// The schema of `spec`, for the reference in the docs.
 pub fn spec() -> &'static Value {
     SCHEMA.pointer("/properties/spec").unwrap_or(&Value::Null)
@@ -80,10 +90,7 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     let Some(fields) = object.as_object() else {
         return vec![Problem::at("", format!("expected an object, got {}", kind(object)))];
     };
-    const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
-    for key in fields.keys().filter(|key| !KNOWN.contains(&key.as_str())) {
-        problems.push(Problem::at(key, unknown("field", key, &KNOWN)));
-    }
+    problems.extend(envelope(fields));
     match fields.get("spec") {
         Some(value) => walk(spec(), value, "spec", &mut problems),
         None => problems.push(Problem::at("spec", "a policy needs a spec")),
@@ -91,6 +98,27 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
+/// The same for a test.
+pub(super) fn check_trial(document: &Value) -> Vec<Problem> {
+    let Some(fields) = document.as_object() else {
+        return vec![Problem::at("", format!("expected an object, got {}", kind(document)))];
+    };
+    let mut problems = envelope(fields);
+    match fields.get("spec") {
+        Some(value) => walk(&TRIAL, value, "spec", &mut problems),
+        None => problems.push(Problem::at("spec", "a test needs a spec")),
+    }
+    problems
+}
+
+/// Fields of the object itself that nobody knows.
+fn envelope(fields: &Map<String, Value>) -> Vec<Problem> {
+    const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let unknown_keys = fields.keys().filter(|key| !KNOWN.contains(&key.as_str()));
+    unknown_keys
+        .map(|key| Problem::at_key(key, unknown("field", key, &KNOWN)))
+        .collect()
+}
 fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     let mut say = |text: String| problems.push(Problem::at(path, text));
     if value.is_null() {
@@ -107,7 +135,13 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         _ => true,
     };
     if !fits {
-        say(format!("expected {}, got {}", noun(wanted), kind(value)));
+        let hint = match value {
+            // YAML's own types: 1.10 is 1.1, and `on` is true.
+            Value::Bool(_) | Value::Number(_) if wanted == "string" => "; put it in quotes",
+            Value::String(_) if wanted == "array" => "; write it in [ ]",
+            _ => "",
+        };
+        say(format!("expected {}, got {}{hint}", noun(wanted), kind(value)));
         return;
     }
     let limit = |key: &str| {
@@ -159,7 +193,7 @@ fn members(schema: &Value, fields: &Map<String, Value>, path: &str, problems: &m
             (Some(schema), _, _) | (None, Some(schema), _) => walk(schema, value, &below, problems),
             (None, None, Some(properties)) => {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                problems.push(Problem::at(below, unknown("field", key, &known)));
+                problems.push(Problem::at_key(below, unknown("field", key, &known)));
             }
             (None, None, None) => {}
         }

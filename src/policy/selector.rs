@@ -2,35 +2,70 @@
 
 use super::Problem;
 use super::model::{LabelSelector, Operator, Requirement};
-use globset::{GlobBuilder, GlobMatcher};
 
-/// A glob on a whole text: `*` stands for any text, `?` for one character, `[ab]` and `{a,b}` for alternatives.
-#[derive(Debug, Clone)]
+/// A glob on a whole text: `*` stands for any text, everything else for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob {
     text: String,
-    matcher: GlobMatcher,
+}
+
+/// What a glob is held against: which characters could match at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alphabet {
+    /// Names of namespaces.
+    Namespaces,
+    /// Tags.
+    Tags,
+    /// Users and groups: anything.
+    Names,
+}
+
+impl Alphabet {
+    fn has(self, c: char) -> bool {
+        match self {
+            Self::Namespaces => c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+            Self::Tags => c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
+            Self::Names => !c.is_control(),
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Namespaces => "a namespace's name has lower-case letters, digits and - only; * stands for any text",
+            Self::Tags => "a tag has letters, digits, _, . and - only; * stands for any text",
+            Self::Names => "a name has no control characters",
+        }
+    }
 }
 
 impl Glob {
     /// Reads a glob; the error is a clause for the person who wrote it.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, alphabet: Alphabet) -> Result<Self, String> {
         if text.trim() != text || text.is_empty() {
             return Err(format!("{text:?} is empty or padded with white space"));
         }
-        // A `/` is text like any other here, and a backslash too.
-        let glob = GlobBuilder::new(text)
-            .literal_separator(false)
-            .backslash_escape(false)
-            .build();
-        let glob = glob.map_err(|error| format!("{text:?} is no pattern: {}", error.kind()))?;
-        Ok(Self {
-            text: text.to_owned(),
-            matcher: glob.compile_matcher(),
-        })
+        if text.chars().any(|c| c != '*' && !alphabet.has(c)) {
+            return Err(format!("{text:?} can match nothing: {}", alphabet.described()));
+        }
+        Ok(Self { text: text.to_owned() })
     }
 
+    /// Whether the whole of `text` matches. Wildcards take as little as they can; the last part is held against the end.
     pub(super) fn matches(&self, text: &str) -> bool {
-        self.matcher.is_match(text)
+        let Some((first, rest)) = self.text.split_once('*') else {
+            return self.text == text;
+        };
+        let Some(mut left) = text.strip_prefix(first) else {
+            return false;
+        };
+        let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for part in between.split('*') {
+            let Some((_, after)) = left.split_once(part) else {
+                return false;
+            };
+            left = after;
+        }
+        left.ends_with(last)
     }
 
     pub(super) fn as_str(&self) -> &str {

@@ -8,8 +8,8 @@ use super::limits::{USUAL_WAIT, wait};
 use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
 use crate::telemetry::Metrics;
-use crate::verdict::evidence::{Evidence, TimeoutStage};
-use crate::verdict::{Content, Failure, ImageFacts};
+use crate::verdict::evidence::{BlobRef, Body, Evidence, TimeoutStage};
+use crate::verdict::{Content, Failure, ImageFacts, IndexEntry};
 use futures_util::FutureExt as _;
 use moka::Expiry;
 use moka::future::Cache;
@@ -249,13 +249,23 @@ fn stale(good: &ImageFacts) -> ImageFacts {
 
 fn content_weight(content: &Content) -> usize {
     match content {
-        Content::Index(entries) => entries
-            .iter()
-            .map(|entry| 250 + entry.digest.len() + entry.media_type.len())
-            .sum(),
-        Content::Image { .. } | Content::Schema1 => 200,
-        Content::Artifact { kind, .. } => 100 + kind.len(),
+        Content::Index(entries) => entries_weight(entries),
+        Content::Schema1 => 200,
+        Content::Image { body, .. } => 200 + body_weight(body),
+        Content::Artifact { kind, body, .. } => 100 + kind.len() + body_weight(body),
     }
+}
+
+/// The entries of an index, in bytes of memory.
+pub(super) fn entries_weight(entries: &[IndexEntry]) -> usize {
+    let of_entry = |entry: &IndexEntry| 250 + entry.digest.len() + entry.media_type.len();
+    entries.iter().map(of_entry).sum()
+}
+
+/// What a manifest refers to, in bytes of memory.
+pub(super) fn body_weight(body: &Body) -> usize {
+    let of_blob = |blob: &BlobRef| 120 + blob.digest.len() + blob.media_type.len() + blob.elsewhere.as_ref().map_or(0, String::len);
+    body.blobs.iter().map(of_blob).sum()
 }
 
 /// What content is kept under. Not by digest alone: a registry that lies about a digest must not be told what another holds.

@@ -173,6 +173,7 @@ pub(super) enum Kind {
 pub(super) fn kind(evidence: &Evidence) -> Kind {
     match evidence {
         Evidence::RateLimited => Kind::Throttled,
+        Evidence::SentOn { fails, .. } => kind(fails),
         Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)
@@ -189,6 +190,7 @@ pub(super) fn kind(evidence: &Evidence) -> Kind {
         | Evidence::Refused(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. }
         | Evidence::SomeRuntimes(_)
         | Evidence::Internal => Kind::Settled,
@@ -205,15 +207,17 @@ pub(super) fn label(evidence: &Evidence) -> &'static str {
         Evidence::Tls(_) => "tls",
         Evidence::ServerError { .. } => "server_error",
         Evidence::Refused(_) => "refused",
-        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown | Evidence::ContentMissing { .. } => {
-            "not_found"
-        }
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. } => "not_found",
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } | Evidence::CredentialRefused { .. } => {
             "unauthorized"
         }
         Evidence::Forbidden { .. } => "forbidden",
         Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
-        Evidence::SomeRuntimes(fails) => label(fails),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => label(fails),
         Evidence::Internal => "internal",
     }
 }

@@ -120,8 +120,9 @@ impl Client {
 
     /// Sends a request and follows its redirects. `Err` is what kept us from an answer; any status is an answer.
     pub(super) async fn send(&self, mut ask: Ask<'_>) -> Result<Answer, Failure> {
+        let by = ask.url.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.counted(&ask).await?;
+            let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()),
                 _ => None,
@@ -276,6 +277,24 @@ impl Client {
             Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
         };
         self.vetted.get_with(name.to_owned(), look_up).await
+    }
+}
+
+/// A failure behind a redirect to another host: no fault of the host that was asked.
+fn sent_on(failure: Failure, ask: &Ask<'_>, by: &Url) -> Failure {
+    let silent = matches!(
+        failure.evidence,
+        Evidence::NameNotResolved | Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) | Evidence::Tls(_)
+    );
+    if !silent || ask.purpose != Purpose::Content || ask.endpoint.is_at(&ask.url) {
+        return failure;
+    }
+    Failure {
+        evidence: Evidence::SentOn {
+            by: host::authority(by),
+            fails: Box::new(failure.evidence),
+        },
+        ..failure
     }
 }
 

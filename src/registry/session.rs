@@ -29,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 6;
 
 /// What is sent to one origin, and how it came about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Grant {
     authorization: Authorization,
     stage: Stage,
@@ -54,6 +54,7 @@ enum Settled {
 }
 
 /// One host, one image, one credential or none.
+#[derive(Clone)]
 pub(super) struct Session<'a> {
     pub(super) inner: &'a Inner,
     pub(super) key: &'a Key,

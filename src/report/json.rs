@@ -3,6 +3,7 @@
 use super::{Entry, Summary, summary};
 use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
+use crate::verdict::size::Size;
 use crate::workload::PullPolicy;
 use serde::Serialize;
 
@@ -35,6 +36,8 @@ struct Image<'a> {
     findings: Vec<Ruled<'a>>,
     digest: Option<&'a str>,
     platforms: &'a [String],
+    size: Option<u64>,
+    sizes: &'a [Size],
 }
 
 /// A finding, and what is done about it.
@@ -115,5 +118,7 @@ fn image(entry: &Entry) -> Image<'_> {
             .collect(),
         digest: judgement.digest.as_ref().map(crate::image::Digest::as_str),
         platforms: &judgement.platforms,
+        size: judgement.size(),
+        sizes: &judgement.sizes,
     }
 }

@@ -18,6 +18,45 @@ pub struct ImageFacts {
     pub authenticated: bool,
     /// The good answer is older than its lifetime; the registry is failing now.
     pub stale: bool,
+    /// What a greater depth than `manifest` found of the parts that the pullers of the check would fetch.
+    pub builds: Vec<Build>,
+}
+
+/// A manifest that a runtime would fetch: what it is, and what is wrong with it, as far as the depth looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its digest, as the index has it; the image's own where there is no index.
+    pub digest: String,
+    /// Its media type, as the index has it.
+    pub media_type: String,
+    /// What it is, or why a runtime does not get it.
+    pub content: Result<Content, Failure>,
+    /// What is wrong with its config and layers.
+    pub troubles: Vec<Failure>,
+}
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Body {
+    /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
+    pub size: Option<u64>,
+    /// The blobs that nobody reads: layers, and the config of what is no image.
+    pub blobs: Vec<BlobRef>,
+}
+
+/// A blob that a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRef {
+    /// `layer` or `config`.
+    pub part: &'static str,
+    /// Its digest, as written.
+    pub digest: String,
+    /// Its media type, as written; at most 140 characters.
+    pub media_type: String,
+    /// Its size in bytes, as written.
+    pub size: i64,
+    /// The host of its first `urls`, where runtimes look before they ask the registry.
+    pub elsewhere: Option<String>,
 }
 
 /// What is left of a pull quota, as the headers of a good answer have it (pull-semantics 6.4). Asking by HEAD uses nothing up.
@@ -76,6 +115,8 @@ pub enum Content {
     Image {
         /// From the config.
         platform: Option<Platform>,
+        /// Its config and layers.
+        body: Body,
     },
     /// A manifest whose config is not an image config (chart, WASM, ORAS artifact …).
     Artifact {
@@ -83,6 +124,8 @@ pub enum Content {
         kind: String,
         /// Whether containerd's client-side pull fails on it too (a non-image config over image-like layers).
         unpack_fails: bool,
+        /// Its config and layers.
+        body: Body,
     },
     /// Docker schema 1.
     Schema1,
@@ -218,6 +261,20 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
+    /// A layer whose `urls` lead to another host. Runtimes ask there first, and we never do.
+    Elsewhere {
+        /// That host.
+        host: String,
+        /// The layer's digest.
+        digest: String,
+    },
+    /// The registry answered with a redirect, and where that leads there was no answer.
+    SentOn {
+        /// Who redirects.
+        by: String,
+        /// What became of it.
+        fails: Box<Evidence>,
+    },
     /// It fails so by the nodes' `hosts.toml`; containerd 1.x passes over that file, asks the registry itself, and gets the image.
     SomeRuntimes(Box<Evidence>),
     /// A look-up task died (a bug); never a reason to deny.
@@ -326,6 +383,8 @@ pub enum Refusal {
 pub enum ContentFault {
     /// The content type is none that a runtime takes for a manifest (`text/html`: a login page).
     MediaType(String),
+    /// The media type of an index entry is none that a runtime takes for a manifest.
+    EntryType(String),
     /// Not JSON.
     NotJson,
     /// The media type and the body disagree.

@@ -54,12 +54,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     let denied = "pull access denied, repository does not exist or may require authorization: ";
     let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
     let transport = |why: &str| match purpose {
-        Purpose::Content => format!("{resolve}failed to do request: {} \"{url}\": {why}", title(method)),
+        Purpose::Content => format!("{stage}failed to do request: {} \"{url}\": {why}", title(method)),
         Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
     };
     let status = failure.status.unwrap_or(0);
     let message = match &failure.evidence {
-        Evidence::SomeRuntimes(fails) => return predict(&resting_on(failure, fails), reference),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => return predict(&resting_on(failure, fails), reference),
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
             not_found(format!("{resolve}{name}: not found"))
         }
@@ -117,7 +117,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             TlsFault::Other => "tls: handshake failure",
         }),
         Evidence::ContentInvalid(fault) => match fault {
-            ContentFault::MediaType(media_type) => not_found(format!(
+            ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
                 escape(media_type)
             )),
@@ -139,6 +139,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             }
             ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
         },
+        Evidence::ContentMissing {
+            part: "child manifest", ..
+        } => not_found(format!(
+            "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+        )),
         Evidence::ContentMissing { digest, media_type, .. } => not_found(format!(
             "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
             escape(digest),
@@ -146,7 +151,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         )),
         Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
         // What a node would see is not known in these cases.
-        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) | Evidence::Refused(_) | Evidence::Internal => {
+        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | Evidence::Refused(_)
+        | Evidence::Elsewhere { .. }
+        | Evidence::Internal => {
             return None;
         }
     };

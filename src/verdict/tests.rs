@@ -165,13 +165,14 @@ fn nothing_hardens_an_outlook() {
         Presence::AllUnlessReverified,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..32u8 {
+            for bits in 0..64u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,

@@ -55,6 +55,8 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::Refused(_)
             | Evidence::ContentInvalid(_)
             | Evidence::ContentMissing { .. }
+            | Evidence::Elsewhere { .. }
+            | Evidence::SentOn { .. }
             | Evidence::TooLong { .. }
             // What it rests on has been asked already.
             | Evidence::SomeRuntimes(_)
@@ -213,6 +215,16 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             escape(digest),
             escape(media_type)
         ),
+        Evidence::Elsewhere { host, digest } => format!(
+            "layer {} is to be fetched from {} before the registry is asked; pullgate does not ask there",
+            escape(digest),
+            escape(host)
+        ),
+        Evidence::SentOn { by, fails } => format!(
+            "{} redirects to {host} for this; {}",
+            escape(by),
+            what(&resting_on(failure, fails), topic)
+        ),
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
@@ -232,6 +244,12 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::MediaType(media_type) => {
             format!(
                 "{host} serves {target} as \"{}\", which no runtime takes for a manifest",
+                escape(media_type)
+            )
+        }
+        ContentFault::EntryType(media_type) => {
+            format!(
+                "{target} lists an image of type \"{}\", which no runtime takes for a manifest",
                 escape(media_type)
             )
         }

@@ -8,6 +8,7 @@ use pullgate::config::{Live, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{Admission, AlwaysPull, Platforms, Settings};
 use pullgate::policy::Requester;
+use pullgate::registry::Depth;
 use pullgate::workload::extract;
 use serde_json::Value;
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
             admission: Admission::StillToCome,
             exempt_annotations: Vec::new(),
             kinds: std::sync::Arc::default(),
+            depth: Depth::Layers,
             rewrites: Vec::new(),
         },
         providers: pullgate::providers::Providers::default(),

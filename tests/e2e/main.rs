@@ -19,7 +19,9 @@
 mod apply;
 mod comparison;
 mod credentials;
+mod live;
 mod platforms;
+mod policies;
 mod support;
 mod update;
 

@@ -32,6 +32,7 @@ fn handler() -> (Reviewer, Metrics) {
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
             kinds: Arc::default(),
+            depth: settings.depth,
             rewrites: Vec::new(),
         },
         providers: Providers::default(),

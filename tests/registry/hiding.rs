@@ -233,6 +233,7 @@ impl<'a> Scene<'a> {
                 admission: plan::Admission::HasRun,
                 exempt_annotations: Vec::new(),
                 kinds: Arc::default(),
+                depth: pullgate::registry::Depth::Manifest,
                 rewrites: Vec::new(),
             },
             providers: Providers::default(),

@@ -17,6 +17,7 @@ mod auth;
 mod cache;
 mod content;
 mod debian;
+mod depth;
 mod faults;
 mod guard;
 mod hiding;

@@ -1,6 +1,7 @@
 //! Policies from literals to verdicts: what is asked of a registry at all, and what is done about what it says.
 
 use super::*;
+use crate::credentials::Source;
 use crate::policy::{Origin, Policies, Policy, Requester};
 use crate::verdict::Voice;
 
@@ -253,4 +254,45 @@ fn platforms_of_a_policy_stand_instead_of_the_nodes() {
         ask("reg.example/a:1", &[both], &found(index(&["amd64", "arm64"]))).0.outlook,
         Outlook::Pulls
     );
+}
+
+#[test]
+fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
+    let hub = policy(
+        "hub",
+        &json!({"registries": {"allow": ["docker.io/**", "reg.example/team/**", "other.example/**"]}}),
+    );
+    let closed = policy("closed", &json!({"registries": {"deny": ["other.example/**"]}}));
+    let policies = Policies::new(vec![hub, closed]);
+    let facts = with_secret(facts(), "regcred", PULL, GOOD);
+    let object = pod("app:1", &["regcred"]);
+    let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
+    let jury = jury(&workload, &facts, &policies, &Requester::default());
+    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &jury);
+    let outcome = |result: Result<ImageFacts, Failure>| Outcome {
+        attempts: vec![Attempt { source: None, result }],
+    };
+    // Of an image that is there nothing more is asked.
+    assert_eq!(hints(&plan, &decide(&plan, &[outcome(good())])), []);
+    let mut judgements = decide(&plan, &[outcome(missing())]);
+    let asked = hints(&plan, &judgements);
+    let names: Vec<String> = asked.iter().map(|(_, check)| check.reference.to_string()).collect();
+    assert_eq!(
+        names,
+        ["reg.example/team/app:1", "reg.example/team/library/app:1"],
+        "a place that another policy refuses is no place"
+    );
+    let secrets: Vec<&Source> = asked[0].1.credentials.iter().map(|offer| &offer.source).collect();
+    assert_eq!(secrets, [&Source::Secret("regcred".to_owned())]);
+    let before = judgements.clone();
+    offer(&mut judgements, &asked, &[outcome(missing())]);
+    assert_eq!(judgements, before);
+    offer(&mut judgements, &asked, &[outcome(good())]);
+    assert!(
+        judgements[0].findings[0]
+            .fix
+            .starts_with("write reg.example/team/app:1, which is there; or "),
+        "{judgements:?}"
+    );
+    assert_eq!(judgements[0].findings[0].suggestions[0], "reg.example/team/app:1");
 }

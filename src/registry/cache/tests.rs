@@ -25,6 +25,7 @@ fn facts() -> ImageFacts {
         quota: None,
         authenticated: false,
         stale: false,
+        builds: Vec::new(),
     }
 }
 

@@ -3,9 +3,10 @@
 use super::super::evidence::{ConnectionFault, Level, Quota, Told};
 use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
+use crate::image::Digest;
 use std::time::Duration;
 
-fn topic<'a>(reference: &'a Reference, naming: Naming) -> Topic<'a> {
+fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
     Topic {
         reference,
         tried: None,
@@ -236,6 +237,7 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
+            storage: Vec::new(),
         };
         let audience = Audience {
             groups: runtimes.iter().map(group).collect(),
@@ -243,9 +245,16 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
             unknown,
             every: Need::Any,
         };
-        judge(&Content::Schema1, &reference, &audience, Use::Container)
-            .unwrap()
-            .outlook
+        let facts = ImageFacts {
+            digest: Digest::sha256(b"x"),
+            media_type: String::new(),
+            content: Content::Schema1,
+            quota: None,
+            authenticated: false,
+            stale: false,
+            builds: Vec::new(),
+        };
+        judge(&facts, &reference, &audience, Use::Container).findings[0].outlook
     };
     let new = "containerd://2.1.4";
     assert_eq!(outlook(&[new, "containerd://2.3.0"], 0), Outlook::WillFail);

@@ -150,9 +150,28 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
             format!("push the image again, or repair what {host} serves")
         }
+        Evidence::Elsewhere { host, .. } => format!(
+            "check that the nodes reach {}, or push the image again with its layers in the registry",
+            escape(host)
+        ),
+        Evidence::SentOn { by, .. } => format!(
+            "let the nodes reach {host} too, not {} alone{}",
+            escape(by),
+            data_endpoint(&host)
+        ),
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
         Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
+    }
+}
+
+/// Azure's registries keep manifests at one host and everything else at another; firewall rules that know the first only are common.
+fn data_endpoint(host: &str) -> &'static str {
+    let name = host.split(':').next().unwrap_or_default();
+    if name.ends_with(".data.azurecr.io") || name.ends_with(".blob.core.windows.net") {
+        " (firewall rules for Azure's registry need its data endpoint, *.data.azurecr.io or *.blob.core.windows.net)"
+    } else {
+        ""
     }
 }
 
