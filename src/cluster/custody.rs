@@ -1,0 +1,497 @@
+//! What a webhook that keeps its own certificates does at the API server: one Secret and one registration, each by name, with the
+//! rights of `docs/certificates.md` and no more (no list, no watch).
+//!
+//! Answers are read here, not by the client: it logs what it cannot read, and this may be a private key.
+
+use super::connect::{self, ConnectError, Options};
+use super::convert;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// The longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Larger answers are none of ours: etcd holds 1.5 MiB an object.
+const MAX_ANSWER: usize = 4 << 20;
+/// Who wrote what, in `managedFields`.
+const MANAGER: &str = "fieldManager=pullgate";
+/// Set on a Secret that pullgate writes.
+const MARK: &str = "pullgate.dev/certificates";
+/// The value of [`MARK`]: who sees to it.
+const MARKED: &str = "self-managed";
+/// Annotations of this domain on an object say that cert-manager writes it too.
+const CERT_MANAGER: &str = "cert-manager.io/";
+
+/// Which objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The Secret's namespace; without it the pod's own, or the kubeconfig's.
+    pub namespace: Option<String>,
+    /// The Secret.
+    pub secret: String,
+    /// The ValidatingWebhookConfiguration.
+    pub configuration: String,
+}
+
+/// A Secret's data, decoded. Its `Debug` shows the keys only.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretData(pub BTreeMap<String, Vec<u8>>);
+
+impl fmt::Debug for SecretData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl SecretData {
+    /// The bytes under a key; none is as good as empty.
+    pub fn get(&self, key: &str) -> &[u8] {
+        self.0.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn encoded(&self) -> Value {
+        self.0
+            .iter()
+            .map(|(key, bytes)| (key.clone(), Value::from(STANDARD.encode(bytes))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// Who has a Secret in hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper {
+    /// pullgate wrote it.
+    Pullgate,
+    /// cert-manager fills it.
+    CertManager,
+    /// Nobody says so.
+    Unknown,
+}
+
+/// The Secret as it was read.
+#[derive(Clone)]
+pub struct Kept {
+    /// Its data.
+    pub data: SecretData,
+    /// Who writes it.
+    pub keeper: Keeper,
+    /// All of it: what is not ours goes back as it came.
+    object: Value,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("data", &self.data)
+            .field("keeper", &self.keeper)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whom a webhook calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A Service.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// The host of a URL, without brackets.
+    Host(String),
+}
+
+/// One webhook of the registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its place in the list.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Whom it calls; none when it says nothing that can be understood.
+    pub target: Option<Target>,
+    /// What it trusts, as it stands there (PEM, if all is well).
+    pub ca_bundle: Vec<u8>,
+}
+
+/// The registration as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Its webhooks.
+    pub webhooks: Vec<Webhook>,
+    /// Whether cert-manager writes its bundles.
+    pub injected: bool,
+    version: String,
+}
+
+/// An answer, and what the API server's clock said (Unix seconds): it is the clock that certificates are judged by.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// The time of it.
+    pub date: Option<i64>,
+}
+
+/// Why something could not be read or written. The sentences hold nothing of the objects' content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// Somebody wrote between our reading and our writing: read again.
+    #[error("another write came first")]
+    Conflict,
+    /// Anything else: a right that is missing, an answer that did not come.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The door to the one Secret and the one registration. Cheap to clone.
+#[derive(Clone)]
+pub struct Custody {
+    client: Client,
+    namespace: String,
+    secret: String,
+    configuration: String,
+}
+
+impl fmt::Debug for Custody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Custody")
+            .field("namespace", &self.namespace)
+            .field("secret", &self.secret)
+            .field("configuration", &self.configuration)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Custody {
+    /// Finds the API server. Does not wait for it.
+    ///
+    /// # Errors
+    /// When there are no usable settings.
+    pub async fn connect(options: &Options, names: Names) -> Result<Self, ConnectError> {
+        Ok(Self::with(connect::client(options, PATIENCE).await?, names))
+    }
+
+    fn with(client: Client, names: Names) -> Self {
+        let Names {
+            namespace,
+            secret,
+            configuration,
+        } = names;
+        Self {
+            namespace: namespace.unwrap_or_else(|| client.default_namespace().to_owned()),
+            client,
+            secret,
+            configuration,
+        }
+    }
+
+    /// A door to an API server without TLS, for the tests of other rooms.
+    #[cfg(test)]
+    pub(crate) fn at(address: std::net::SocketAddr, names: Names) -> Self {
+        let mut config = kube::Config::new(format!("http://{address}").parse().unwrap());
+        config.default_retry = false;
+        Self::with(Client::try_from(config).unwrap(), names)
+    }
+
+    /// The Secret's namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The Secret, as people name it.
+    pub fn secret_name(&self) -> String {
+        format!("Secret {}/{}", self.namespace, self.secret)
+    }
+
+    /// The registration, as people name it.
+    pub fn configuration_name(&self) -> String {
+        format!("ValidatingWebhookConfiguration {}", self.configuration)
+    }
+
+    /// The Secret; `None` when there is none.
+    pub async fn secret(&self) -> Result<Answer<Option<Kept>>, Trouble> {
+        let path = format!("{}/{}", self.secrets(), self.secret);
+        let answer = self.ask(Method::GET, path, None).await?;
+        Ok(Answer {
+            date: answer.date,
+            value: match answer.value {
+                (StatusCode::OK, object) => Some(Kept::read(object)),
+                (StatusCode::NOT_FOUND, _) => None,
+                (code, _) => return Err(self.refused(code, "get", &self.secret_name())),
+            },
+        })
+    }
+
+    /// Makes the Secret.
+    pub async fn create(&self, data: &SecretData) -> Result<(), Trouble> {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {
+                "namespace": self.namespace, "name": self.secret,
+                "labels": {"app.kubernetes.io/name": "pullgate", "app.kubernetes.io/managed-by": "pullgate"},
+                "annotations": {MARK: MARKED},
+            },
+            "data": data.encoded(),
+        });
+        let path = format!("{}?{MANAGER}", self.secrets());
+        match self.ask(Method::POST, path, Some(("application/json", object))).await?.value {
+            (code, _) if code.is_success() => Ok(()),
+            (StatusCode::CONFLICT, _) => Err(Trouble::Conflict),
+            (code, _) => Err(self.refused(code, "create", &self.secret_name())),
+        }
+    }
+
+    /// Puts new data in the Secret's place, if it is still as it was read. Keys that `data` does not hold go, others come; all that is
+    /// not data stays.
+    pub async fn replace(&self, kept: &Kept, data: &SecretData) -> Result<(), Trouble> {
+        let mut object = kept.object.clone();
+        object["data"] = data.encoded();
+        if !object["metadata"]["annotations"].is_object() {
+            object["metadata"]["annotations"] = json!({});
+        }
+        object["metadata"]["annotations"][MARK] = MARKED.into();
+        let path = format!("{}/{}?{MANAGER}", self.secrets(), self.secret);
+        match self.ask(Method::PUT, path, Some(("application/json", object))).await?.value {
+            (code, _) if code.is_success() => Ok(()),
+            (StatusCode::CONFLICT | StatusCode::NOT_FOUND, _) => Err(Trouble::Conflict),
+            (StatusCode::UNPROCESSABLE_ENTITY, _) => Err(Trouble::Failed(format!(
+                "the API server does not take new contents for the {} (is it immutable?)",
+                self.secret_name()
+            ))),
+            (code, _) => Err(self.refused(code, "update", &self.secret_name())),
+        }
+    }
+
+    /// The registration; `None` when there is none.
+    pub async fn registration(&self) -> Result<Answer<Option<Registered>>, Trouble> {
+        let answer = self.ask(Method::GET, self.configurations(), None).await?;
+        Ok(Answer {
+            date: answer.date,
+            value: match answer.value {
+                (StatusCode::OK, object) => Some(Registered::read(&object)),
+                (StatusCode::NOT_FOUND, _) => None,
+                (code, _) => return Err(self.refused(code, "get", &self.configuration_name())),
+            },
+        })
+    }
+
+    /// Writes bundles (PEM) into webhooks, by their place, if the registration is still as it was read.
+    pub async fn register(&self, seen: &Registered, bundles: &[(usize, String)]) -> Result<(), Trouble> {
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": seen.version})];
+        patch.extend(bundles.iter().map(|(index, bundle)| {
+            // `add` also takes the place of what is there.
+            let path = format!("/webhooks/{index}/clientConfig/caBundle");
+            json!({"op": "add", "path": path, "value": STANDARD.encode(bundle)})
+        }));
+        let path = format!("{}?{MANAGER}", self.configurations());
+        let patch = Some(("application/json-patch+json", Value::from(patch)));
+        match self.ask(Method::PATCH, path, patch).await?.value {
+            (code, _) if code.is_success() => Ok(()),
+            // A test that fails is answered 422 by old servers and new.
+            (StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY, _) => Err(Trouble::Conflict),
+            (code, _) => Err(self.refused(code, "patch", &self.configuration_name())),
+        }
+    }
+
+    fn secrets(&self) -> String {
+        format!("/api/v1/namespaces/{}/secrets", self.namespace)
+    }
+
+    fn configurations(&self) -> String {
+        format!(
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{}",
+            self.configuration
+        )
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<(&'static str, Value)>,
+    ) -> Result<Answer<(StatusCode, Value)>, Trouble> {
+        // Nothing else may get into a path.
+        if ![&self.namespace, &self.secret, &self.configuration]
+            .iter()
+            .all(|name| convert::is_name(name))
+        {
+            return Err(Trouble::Failed("no object can have such a name".to_owned()));
+        }
+        let mut request = Request::builder().method(method).uri(path);
+        let body = body.map_or_else(Body::empty, |(kind, value)| {
+            request = std::mem::take(&mut request).header(header::CONTENT_TYPE, kind);
+            Body::from(value.to_string().into_bytes())
+        });
+        let failed = |what: &str| Trouble::Failed(what.to_owned());
+        let request = request.body(body).map_err(|_| failed("the request cannot be made"))?;
+        let whole = async {
+            let answer = self.client.send(request).await.map_err(|error| {
+                tracing::debug!(%error, "no answer from the API server");
+                failed("the API server cannot be reached")
+            })?;
+            let (head, body) = answer.into_parts();
+            let bytes = Limited::new(body, MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|_| failed("the API server's answer broke off"))?
+                .to_bytes();
+            let date = head
+                .headers
+                .get(header::DATE)
+                .and_then(|date| date.to_str().ok())
+                .and_then(second);
+            // What is no JSON is told by its status alone.
+            let value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            Ok(Answer {
+                value: (head.status, value),
+                date,
+            })
+        };
+        match tokio::time::timeout(PATIENCE, whole).await {
+            Ok(answer) => answer,
+            Err(_) => Err(failed("the API server does not answer in time")),
+        }
+    }
+
+    fn refused(&self, code: StatusCode, verb: &str, what: &str) -> Trouble {
+        Trouble::Failed(match code {
+            StatusCode::FORBIDDEN => format!("pullgate may not {verb} the {what} (403)"),
+            StatusCode::UNAUTHORIZED => "the API server does not accept pullgate's identity (401)".to_owned(),
+            StatusCode::NOT_FOUND => format!("there is no namespace {} (404)", self.namespace),
+            code => format!("the API server answered {} when asked to {verb} the {what}", code.as_u16()),
+        })
+    }
+}
+
+/// The time in a `Date` header.
+fn second(date: &str) -> Option<i64> {
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    parser.parse_timestamp(date).ok().map(jiff::Timestamp::as_second)
+}
+
+impl Kept {
+    fn read(object: Value) -> Self {
+        let decode = |value: &Value| value.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
+        let data = object["data"]
+            .as_object()
+            .map(|all| all.iter().map(|(key, value)| (key.clone(), decode(value))).collect())
+            .unwrap_or_default();
+        let keeper = match object["metadata"]["annotations"].as_object() {
+            Some(all) if all.keys().any(|key| key.starts_with(CERT_MANAGER)) => Keeper::CertManager,
+            Some(all) if all.contains_key(MARK) => Keeper::Pullgate,
+            _ => Keeper::Unknown,
+        };
+        Self {
+            data: SecretData(data),
+            keeper,
+            object,
+        }
+    }
+}
+
+impl Registered {
+    fn read(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let webhooks = object["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let webhooks = webhooks.iter().enumerate().map(|(index, webhook)| {
+            let client = &webhook["clientConfig"];
+            let service = &client["service"];
+            Webhook {
+                index,
+                name: text(&webhook["name"]),
+                target: if service.is_object() {
+                    Some(Target::Service {
+                        namespace: text(&service["namespace"]),
+                        name: text(&service["name"]),
+                    })
+                } else {
+                    client["url"].as_str().and_then(host).map(Target::Host)
+                },
+                ca_bundle: STANDARD.decode(text(&client["caBundle"])).unwrap_or_default(),
+            }
+        });
+        let annotations = object["metadata"]["annotations"].as_object();
+        Self {
+            webhooks: webhooks.collect(),
+            injected: annotations.is_some_and(|all| all.keys().any(|key| key.starts_with(CERT_MANAGER))),
+            version: text(&object["metadata"]["resourceVersion"]),
+        }
+    }
+}
+
+fn host(address: &str) -> Option<String> {
+    let address = url::Url::parse(address).ok()?;
+    let host = address.host_str()?;
+    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_clock_is_read() {
+        assert_eq!(second("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        for odd in ["", "yesterday", "1994-11-06T08:49:37Z"] {
+            assert_eq!(second(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_registration_is_read_whatever_it_holds() {
+        let object = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {"cert-manager.io/inject-ca-from": "a/b"}},
+            "webhooks": [
+                {"name": "a", "clientConfig": {"service": {"namespace": "n", "name": "s"}, "caBundle": "aGk="}},
+                {"name": "b", "clientConfig": {"url": "https://[::1]:8443/validate", "caBundle": "not base64"}},
+                {"name": "c", "clientConfig": {"url": "no url"}},
+                5,
+            ],
+        });
+        let read = Registered::read(&object);
+        assert!(read.injected);
+        assert_eq!(read.version, "7");
+        let service = Target::Service {
+            namespace: "n".to_owned(),
+            name: "s".to_owned(),
+        };
+        let seen: Vec<_> = read
+            .webhooks
+            .iter()
+            .map(|webhook| (webhook.index, webhook.target.clone(), webhook.ca_bundle.as_slice()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (0, Some(service), &b"hi"[..]),
+                (1, Some(Target::Host("::1".to_owned())), b""),
+                (2, None, b""),
+                (3, None, b""),
+            ]
+        );
+        assert_eq!(Registered::read(&Value::Null).webhooks, []);
+    }
+
+    #[test]
+    fn what_is_kept_shows_no_content() {
+        let kept = Kept::read(json!({"data": {"tls.key": STANDARD.encode("PRIVATE"), "odd": 5}}));
+        assert_eq!(kept.data.get("tls.key"), b"PRIVATE");
+        assert_eq!(kept.data.get("none"), b"");
+        let said = format!("{kept:?}");
+        assert!(!said.contains("PRIVATE") && !said.contains("UFJJVkFURQ"), "{said}");
+        assert_eq!(kept.keeper, Keeper::Unknown);
+        let annotated = |key: &str| Kept::read(json!({"metadata": {"annotations": {key: "x"}}})).keeper;
+        assert_eq!(annotated("cert-manager.io/certificate-name"), Keeper::CertManager);
+        assert_eq!(annotated(MARK), Keeper::Pullgate);
+    }
+}
