@@ -173,14 +173,18 @@ impl Args {
                     leaf: tls_lifetime.unwrap_or(defaults.leaf),
                     authority: tls_ca_lifetime.unwrap_or(defaults.authority),
                 };
+                let names = Names {
+                    namespace: tls_namespace,
+                    secret: tls_secret.unwrap_or_else(|| "pullgate-tls".to_owned()),
+                    configuration: tls_webhook_configuration.unwrap_or_else(usual),
+                };
+                if let Some(name) = names.impossible() {
+                    bail!("--tls-self-managed: no object can have the name {name:?}");
+                }
                 let subject = Subject::new(tls_service.unwrap_or_else(usual), tls_dns_name, lifetimes);
                 Tls::SelfManaged {
                     subject: subject.map_err(|why| anyhow::anyhow!("--tls-self-managed: {why}"))?,
-                    names: Names {
-                        namespace: tls_namespace,
-                        secret: tls_secret.unwrap_or_else(|| "pullgate-tls".to_owned()),
-                        configuration: tls_webhook_configuration.unwrap_or_else(usual),
-                    },
+                    names,
                 }
             }
             (None, None, false, true) => Tls::Development {
@@ -472,6 +476,8 @@ mod tests {
             ("--tls-dev --tls-secret s", "--tls-secret needs --tls-self-managed"),
             ("--tls-dev --tls-dns-name a", "--tls-dns-name needs --tls-self-managed"),
             ("--tls-cert a --tls-key b --tls-ca-lifetime 9d", "--tls-ca-lifetime needs"),
+            ("--tls-self-managed --tls-secret ../x", "no object can have the name"),
+            ("--tls-self-managed --tls-namespace A", "no object can have the name"),
             ("--tls-self-managed --tls-service a.b", "is no name of a Service"),
             ("--tls-self-managed --tls-dns-name *.example.com", "neither a DNS name"),
             ("--tls-self-managed --tls-dns-name a_b", "neither a DNS name"),

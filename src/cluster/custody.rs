@@ -40,6 +40,16 @@ pub struct Names {
     pub configuration: String,
 }
 
+impl Names {
+    /// The first of the names that no object can have.
+    pub fn impossible(&self) -> Option<&str> {
+        let namespace = self.namespace.iter().map(String::as_str);
+        namespace
+            .chain([self.secret.as_str(), &self.configuration])
+            .find(|name| !convert::is_name(name))
+    }
+}
+
 /// A Secret's data, decoded. Its `Debug` shows the keys only.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretData(pub BTreeMap<String, Vec<u8>>);

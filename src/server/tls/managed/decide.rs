@@ -152,7 +152,7 @@ fn tidy(scene: &Scene<'_>, contents: &Contents) -> Step {
         _ if contents.old().is_empty() => Step::Keep,
         None => Step::Tend,
         // Where the CA's key is lost, its certificate counts as an old one, and what it signed is still served.
-        Some(until) if until <= scene.now && contents.authority.is_ok() => Step::Retire,
+        Some(until) if until < scene.now && contents.authority.is_ok() => Step::Retire,
         Some(_) => Step::Keep,
     }
 }

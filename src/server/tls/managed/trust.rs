@@ -112,7 +112,8 @@ pub(super) fn chains(leaf: &CertificateDer<'_>, bundle: &Bundle, now: i64) -> Re
     leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], at, KeyUsage::server_auth(), None, None)
         .map(|_| ())
         .map_err(|error| match error {
-            Error::UnknownIssuer => "was signed by no CA in it that holds now".to_owned(),
+            // The latter where a CA of the same name is there: all of ours have one.
+            Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => "was signed by no CA in it that holds now".to_owned(),
             Error::CertExpired { .. } => "has ended".to_owned(),
             Error::CertNotValidYet { .. } => "does not hold yet".to_owned(),
             other => format!("is not accepted ({other})"),
