@@ -68,6 +68,11 @@ impl Output {
         self
     }
 
+    /// Whether it worked.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.success
+    }
+
     /// Whether the gate denied it.
     pub(crate) fn is_denied(&self) -> bool {
         !self.success && self.stderr.contains("images.pullgate.dev")
