@@ -3,6 +3,12 @@
 //!
 //! Answers are read here, not by the client: it logs what it cannot read, and this may be a private key.
 
+mod objects;
+#[cfg(test)]
+mod tests;
+
+pub use objects::{Keeper, Kept, Registered, SecretData, Target, Webhook};
+
 use super::connect::{self, ConnectError, Options};
 use super::convert;
 use base64::Engine as _;
@@ -12,7 +18,6 @@ use http_body_util::{BodyExt as _, Limited};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -22,12 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: usize = 4 << 20;
 /// Who wrote what, in `managedFields`.
 const MANAGER: &str = "fieldManager=pullgate";
-/// Set on a Secret that pullgate writes.
-const MARK: &str = "pullgate.dev/certificates";
-/// The value of [`MARK`]: who sees to it.
-const MARKED: &str = "self-managed";
-/// Annotations of this domain on an object say that cert-manager writes it too.
-const CERT_MANAGER: &str = "cert-manager.io/";
 
 /// Which objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,99 +47,6 @@ impl Names {
             .chain([self.secret.as_str(), &self.configuration])
             .find(|name| !convert::is_name(name))
     }
-}
-
-/// A Secret's data, decoded. Its `Debug` shows the keys only.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SecretData(pub BTreeMap<String, Vec<u8>>);
-
-impl fmt::Debug for SecretData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-impl SecretData {
-    /// The bytes under a key; none is as good as empty.
-    pub fn get(&self, key: &str) -> &[u8] {
-        self.0.get(key).map(Vec::as_slice).unwrap_or_default()
-    }
-
-    fn encoded(&self) -> Value {
-        self.0
-            .iter()
-            .map(|(key, bytes)| (key.clone(), Value::from(STANDARD.encode(bytes))))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    }
-}
-
-/// Who has a Secret in hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper {
-    /// pullgate wrote it.
-    Pullgate,
-    /// cert-manager fills it.
-    CertManager,
-    /// Nobody says so.
-    Unknown,
-}
-
-/// The Secret as it was read.
-#[derive(Clone)]
-pub struct Kept {
-    /// Its data.
-    pub data: SecretData,
-    /// Who writes it.
-    pub keeper: Keeper,
-    /// All of it: what is not ours goes back as it came.
-    object: Value,
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
-            .field("data", &self.data)
-            .field("keeper", &self.keeper)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whom a webhook calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A Service.
-    Service {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// The host of a URL, without brackets.
-    Host(String),
-}
-
-/// One webhook of the registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// Its place in the list.
-    pub index: usize,
-    /// Its name.
-    pub name: String,
-    /// Whom it calls; none when it says nothing that can be understood.
-    pub target: Option<Target>,
-    /// What it trusts, as it stands there (PEM, if all is well).
-    pub ca_bundle: Vec<u8>,
-}
-
-/// The registration as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
-    /// Its webhooks.
-    pub webhooks: Vec<Webhook>,
-    /// Whether cert-manager writes its bundles.
-    pub injected: bool,
-    version: String,
 }
 
 /// An answer, and what the API server's clock said (Unix seconds): it is the clock that certificates are judged by.
@@ -244,15 +150,7 @@ impl Custody {
 
     /// Makes the Secret.
     pub async fn create(&self, data: &SecretData) -> Result<(), Trouble> {
-        let object = json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {
-                "namespace": self.namespace, "name": self.secret,
-                "labels": {"app.kubernetes.io/name": "pullgate", "app.kubernetes.io/managed-by": "pullgate"},
-                "annotations": {MARK: MARKED},
-            },
-            "data": data.encoded(),
-        });
+        let object = objects::secret(&self.namespace, &self.secret, data);
         let path = format!("{}?{MANAGER}", self.secrets());
         match self.ask(Method::POST, path, Some(("application/json", object))).await?.value {
             (code, _) if code.is_success() => Ok(()),
@@ -264,12 +162,7 @@ impl Custody {
     /// Puts new data in the Secret's place, if it is still as it was read. Keys that `data` does not hold go, others come; all that is
     /// not data stays.
     pub async fn replace(&self, kept: &Kept, data: &SecretData) -> Result<(), Trouble> {
-        let mut object = kept.object.clone();
-        object["data"] = data.encoded();
-        if !object["metadata"]["annotations"].is_object() {
-            object["metadata"]["annotations"] = json!({});
-        }
-        object["metadata"]["annotations"][MARK] = MARKED.into();
+        let object = kept.with(data);
         let path = format!("{}/{}?{MANAGER}", self.secrets(), self.secret);
         match self.ask(Method::PUT, path, Some(("application/json", object))).await?.value {
             (code, _) if code.is_success() => Ok(()),
@@ -297,15 +190,15 @@ impl Custody {
 
     /// Writes bundles (PEM) into webhooks, by their place, if the registration is still as it was read.
     pub async fn register(&self, seen: &Registered, bundles: &[(usize, String)]) -> Result<(), Trouble> {
-        let mut patch = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": seen.version})];
-        patch.extend(bundles.iter().map(|(index, bundle)| {
+        let mut operations = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": seen.version})];
+        operations.extend(bundles.iter().map(|(index, bundle)| {
             // `add` also takes the place of what is there.
             let path = format!("/webhooks/{index}/clientConfig/caBundle");
             json!({"op": "add", "path": path, "value": STANDARD.encode(bundle)})
         }));
         let path = format!("{}?{MANAGER}", self.configurations());
-        let patch = Some(("application/json-patch+json", Value::from(patch)));
-        match self.ask(Method::PATCH, path, patch).await?.value {
+        let body = Some(("application/json-patch+json", Value::from(operations)));
+        match self.ask(Method::PATCH, path, body).await?.value {
             (code, _) if code.is_success() => Ok(()),
             // A test that fails is answered 422 by old servers and new.
             (StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY, _) => Err(Trouble::Conflict),
@@ -387,121 +280,4 @@ impl Custody {
 fn second(date: &str) -> Option<i64> {
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
     parser.parse_timestamp(date).ok().map(jiff::Timestamp::as_second)
-}
-
-impl Kept {
-    fn read(object: Value) -> Self {
-        let decode = |value: &Value| value.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-        let data = object["data"]
-            .as_object()
-            .map(|all| all.iter().map(|(key, value)| (key.clone(), decode(value))).collect())
-            .unwrap_or_default();
-        let keeper = match object["metadata"]["annotations"].as_object() {
-            Some(all) if all.keys().any(|key| key.starts_with(CERT_MANAGER)) => Keeper::CertManager,
-            Some(all) if all.contains_key(MARK) => Keeper::Pullgate,
-            _ => Keeper::Unknown,
-        };
-        Self {
-            data: SecretData(data),
-            keeper,
-            object,
-        }
-    }
-}
-
-impl Registered {
-    fn read(object: &Value) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let webhooks = object["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let webhooks = webhooks.iter().enumerate().map(|(index, webhook)| {
-            let client = &webhook["clientConfig"];
-            let service = &client["service"];
-            Webhook {
-                index,
-                name: text(&webhook["name"]),
-                target: if service.is_object() {
-                    Some(Target::Service {
-                        namespace: text(&service["namespace"]),
-                        name: text(&service["name"]),
-                    })
-                } else {
-                    client["url"].as_str().and_then(host).map(Target::Host)
-                },
-                ca_bundle: STANDARD.decode(text(&client["caBundle"])).unwrap_or_default(),
-            }
-        });
-        let annotations = object["metadata"]["annotations"].as_object();
-        Self {
-            webhooks: webhooks.collect(),
-            injected: annotations.is_some_and(|all| all.keys().any(|key| key.starts_with(CERT_MANAGER))),
-            version: text(&object["metadata"]["resourceVersion"]),
-        }
-    }
-}
-
-fn host(address: &str) -> Option<String> {
-    let address = url::Url::parse(address).ok()?;
-    let host = address.host_str()?;
-    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_servers_clock_is_read() {
-        assert_eq!(second("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        for odd in ["", "yesterday", "1994-11-06T08:49:37Z"] {
-            assert_eq!(second(odd), None, "{odd}");
-        }
-    }
-
-    #[test]
-    fn a_registration_is_read_whatever_it_holds() {
-        let object = json!({
-            "metadata": {"resourceVersion": "7", "annotations": {"cert-manager.io/inject-ca-from": "a/b"}},
-            "webhooks": [
-                {"name": "a", "clientConfig": {"service": {"namespace": "n", "name": "s"}, "caBundle": "aGk="}},
-                {"name": "b", "clientConfig": {"url": "https://[::1]:8443/validate", "caBundle": "not base64"}},
-                {"name": "c", "clientConfig": {"url": "no url"}},
-                5,
-            ],
-        });
-        let read = Registered::read(&object);
-        assert!(read.injected);
-        assert_eq!(read.version, "7");
-        let service = Target::Service {
-            namespace: "n".to_owned(),
-            name: "s".to_owned(),
-        };
-        let seen: Vec<_> = read
-            .webhooks
-            .iter()
-            .map(|webhook| (webhook.index, webhook.target.clone(), webhook.ca_bundle.as_slice()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                (0, Some(service), &b"hi"[..]),
-                (1, Some(Target::Host("::1".to_owned())), b""),
-                (2, None, b""),
-                (3, None, b""),
-            ]
-        );
-        assert_eq!(Registered::read(&Value::Null).webhooks, []);
-    }
-
-    #[test]
-    fn what_is_kept_shows_no_content() {
-        let kept = Kept::read(json!({"data": {"tls.key": STANDARD.encode("PRIVATE"), "odd": 5}}));
-        assert_eq!(kept.data.get("tls.key"), b"PRIVATE");
-        assert_eq!(kept.data.get("none"), b"");
-        let said = format!("{kept:?}");
-        assert!(!said.contains("PRIVATE") && !said.contains("UFJJVkFURQ"), "{said}");
-        assert_eq!(kept.keeper, Keeper::Unknown);
-        let annotated = |key: &str| Kept::read(json!({"metadata": {"annotations": {key: "x"}}})).keeper;
-        assert_eq!(annotated("cert-manager.io/certificate-name"), Keeper::CertManager);
-        assert_eq!(annotated(MARK), Keeper::Pullgate);
-    }
 }

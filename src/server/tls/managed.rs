@@ -8,21 +8,23 @@ mod contents;
 mod decide;
 mod make;
 mod pace;
+mod subject;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub use decide::Lifetimes;
+pub use subject::Subject;
 
+use super::Certificate;
 use super::clock::Clock;
-use super::{Certificate, generate};
-use crate::cluster::{Custody, Kept, Registered, Target, Trouble};
+use crate::cluster::{Custody, Kept, Registered, SecretData, Target, Trouble, Webhook};
 use crate::telemetry::Metrics;
 use contents::Stored;
 use decide::{Entry, Scene, Serve, Step};
 use make::Means;
 use pace::{Budget, between};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::CertificateDer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,47 +42,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// The same trouble is logged once in this time.
 const LOG_EVERY: Duration = Duration::from_mins(5);
-
-/// Whom the certificate is for, and how long it holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    service: String,
-    others: Vec<String>,
-    lifetimes: Lifetimes,
-}
-
-impl Subject {
-    /// The Service that the API server calls, other names (DNS names, IP addresses) that webhooks call us by, and lifetimes. The error
-    /// is a sentence.
-    pub fn new(service: String, others: Vec<String>, lifetimes: Lifetimes) -> Result<Self, String> {
-        if service.contains('.') || !generate::is_name(&service) {
-            return Err(format!("{service:?} is no name of a Service"));
-        }
-        for name in &others {
-            // A wildcard is a name in a certificate, and none that anybody can call.
-            if !generate::is_name(name) || ServerName::try_from(name.as_str()).is_err() {
-                return Err(format!("{name:?} is neither a DNS name nor an IP address"));
-            }
-        }
-        if lifetimes.leaf < Duration::from_mins(1) {
-            return Err("a certificate that holds for less than a minute is renewed all the time".to_owned());
-        }
-        if lifetimes.authority / 2 < lifetimes.leaf {
-            return Err("a CA must hold at least twice as long as the certificates that it signs".to_owned());
-        }
-        Ok(Self {
-            service,
-            others,
-            lifetimes,
-        })
-    }
-
-    fn names(&self, namespace: &str) -> Vec<String> {
-        let called = format!("{}.{namespace}.svc", self.service);
-        let full = format!("{called}.cluster.local");
-        [called, full].into_iter().chain(self.others.clone()).collect()
-    }
-}
 
 /// What `/readyz` says: whether the API server takes the served certificate, as far as was seen last.
 type Judgement = Arc<Mutex<Result<(), String>>>;
@@ -235,7 +196,7 @@ impl Managed {
 
     /// The webhooks that call us.
     fn entries(&self, registered: &Registered) -> Vec<Entry> {
-        let of = |webhook: &crate::cluster::Webhook| {
+        let of = |webhook: &Webhook| {
             let server = match webhook.target.as_ref()? {
                 Target::Service { namespace, name } => (namespace == self.custody.namespace() && *name == self.subject.service)
                     .then(|| format!("{name}.{namespace}.svc")),
@@ -354,11 +315,7 @@ impl Managed {
         };
         match kept {
             Some(kept) => self.custody.replace(kept, &after.write(&kept.data)).await?,
-            None => {
-                self.custody
-                    .create(&after.write(&crate::cluster::SecretData::default()))
-                    .await?
-            }
+            None => self.custody.create(&after.write(&SecretData::default())).await?,
         }
         self.secret_writes.spend();
         self.announce(step);

@@ -4,7 +4,7 @@ use super::contents::{Contents, Pair};
 use super::decide::{Lifetimes, Step, Why};
 use super::trust::{Bundle, dns_names, same_subject, verify};
 use crate::server::tls::Validity;
-use crate::server::tls::generate::{self, GenerateError};
+use crate::server::tls::generate;
 use rustls::pki_types::CertificateDer;
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ impl Means<'_> {
     }
 
     fn authority(&self) -> Result<Pair, String> {
-        Pair::made(&generate::authority(self.period(self.lifetimes.authority)).map_err(said)?)
+        Pair::made(&generate::authority(self.period(self.lifetimes.authority)).map_err(|error| error.to_string())?)
     }
 
     /// A server certificate that does not outlive its CA.
@@ -159,7 +159,7 @@ impl Means<'_> {
         let mut period = self.period(self.lifetimes.leaf);
         period.not_before = period.not_before.max(authority.validity.not_before);
         period.not_after = period.not_after.min(authority.validity.not_after);
-        Pair::made(&generate::leaf(names, period, authority.key()).map_err(said)?)
+        Pair::made(&generate::leaf(names, period, authority.key()).map_err(|error| error.to_string())?)
     }
 
     fn period(&self, lifetime: Duration) -> Validity {
@@ -172,8 +172,4 @@ impl Means<'_> {
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
-}
-
-fn said(error: GenerateError) -> String {
-    error.to_string()
 }

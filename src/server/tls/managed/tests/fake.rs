@@ -268,11 +268,11 @@ impl Held {
         (201, body)
     }
 
-    fn patch(&mut self, patch: &Value) -> (u16, Value) {
+    fn patch(&mut self, operations: &Value) -> (u16, Value) {
         let Some(mut object) = self.configuration.clone() else {
             return status(404, "NotFound");
         };
-        for operation in patch.as_array().unwrap() {
+        for operation in operations.as_array().unwrap() {
             let path = operation["path"].as_str().unwrap();
             let (parent, key) = path.rsplit_once('/').unwrap();
             let Some(parent) = object.pointer_mut(parent) else {

@@ -161,9 +161,9 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
 async fn a_deleted_secret_is_made_anew_and_no_replica_is_left_behind() {
     let fake = Fake::new().await;
     let mut replicas = [fake.replica(), fake.replica()];
-    replicas
-        .iter_mut()
-        .for_each(|replica| replica.settled = Duration::from_millis(300));
+    for replica in &mut replicas {
+        replica.settled = Duration::from_millis(300);
+    }
     all_rest(&mut replicas).await;
     let (old, before) = (fake.bundle(0), leaf(&replicas[0]));
     fake.held().secret = None;
