@@ -23,3 +23,21 @@ impl Clock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((second, Instant::now()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_counts_and_goes_on() {
+        let clock = Clock::default();
+        assert!((Timestamp::now().as_second() - clock.now()).abs() < 5);
+        clock.clone().set(1000);
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(clock.now(), 1090);
+        clock.set(i64::MAX);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.now(), i64::MAX);
+    }
+}
