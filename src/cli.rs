@@ -7,6 +7,7 @@ pub mod certs;
 pub mod check;
 pub mod demo;
 mod engine;
+mod policies;
 pub mod serve;
 
 use crate::telemetry::log;
@@ -88,9 +89,14 @@ impl Cli {
 
 /// Says on standard error what was wrong with the command or its input; the exit code for that.
 pub fn complain(why: &str) -> ExitCode {
-    // Nobody left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "pullgate: {why}");
+    tell(why);
     ExitCode::from(WRONG)
+}
+
+/// Says something beside the result on standard error.
+fn tell(text: &str) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "pullgate: {text}");
 }
 
 /// Prints a command's result on standard output.

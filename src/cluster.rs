@@ -6,8 +6,13 @@ mod convert;
 mod custody;
 mod directory;
 pub mod facts;
+#[cfg(test)]
+pub(crate) mod fake;
+mod inventory;
 mod kind;
 mod layered;
+mod pages;
+mod policies;
 mod raw;
 mod reader;
 mod store;
@@ -17,10 +22,14 @@ pub use connect::{ConnectError, Options};
 pub use custody::{Answer, Custody, Keeper, Kept, Names, Registered, SecretData, Target, Trouble, Webhook};
 pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
+pub use inventory::Inventory;
 pub use layered::Layered;
+pub use policies::Listed as ListedPolicies;
 pub use watch::{SecretsAccess, Watched};
 
-use crate::workload::Template;
+use crate::policy::Policy;
+use crate::telemetry::Metrics;
+use crate::workload::{Kinds, Template};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -52,7 +61,7 @@ pub enum Object {
 /// How far one watch is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// `nodes`, `namespaces`, `serviceaccounts`, `secrets`.
+    /// `nodes`, `namespaces`, `serviceaccounts`, `secrets`, `imagepolicies`.
     pub what: &'static str,
     /// Whether its first list has ended, well or refused: reviews need not wait for more.
     pub synced: bool,
@@ -73,6 +82,42 @@ impl Cluster {
     /// When there are no usable settings.
     pub async fn connect(options: &Options) -> Result<Self, ConnectError> {
         connect::connect(options).await.map(Self::Watched)
+    }
+
+    /// Watches the cluster's `ImagePolicies` from now on, and writes into their status what is thought of them. `take` gets the set that
+    /// holds at every change of it: a policy that does not compile leaves its last good version in the set. Sources without an API server
+    /// have no policies.
+    pub fn follow_policies(&self, metrics: &Metrics, take: impl Fn(Vec<Arc<Policy>>) + Send + Sync + 'static) {
+        match self {
+            Self::Absent | Self::Manifests(_) => {}
+            Self::Watched(watched) => watched.follow_policies(metrics, Box::new(take)),
+            Self::Layered(layers) => layers.cluster.follow_policies(metrics, take),
+        }
+    }
+
+    /// Reads the cluster's `ImagePolicies` once, and writes nothing. A cluster that does not know the kind has none.
+    ///
+    /// # Errors
+    /// A clause: why they cannot be read.
+    pub async fn policies(&self) -> Result<ListedPolicies, String> {
+        match self {
+            Self::Absent | Self::Manifests(_) => Ok(ListedPolicies::default()),
+            Self::Watched(watched) => policies::list(watched.client()).await,
+            Self::Layered(layers) => Box::pin(layers.cluster.policies()).await,
+        }
+    }
+
+    /// Which lists of the cluster hold objects of these kinds: those that its API server knows. One namespace, or all and what has none.
+    /// Only asks; see [`Inventory`].
+    ///
+    /// # Errors
+    /// A clause: why nothing can be listed.
+    pub async fn inventory(&self, kinds: &Kinds, namespace: Option<&str>) -> Result<Inventory, String> {
+        match self {
+            Self::Absent | Self::Manifests(_) => Ok(Inventory::default()),
+            Self::Watched(watched) => Inventory::of(watched.client(), kinds, namespace).await,
+            Self::Layered(layers) => Box::pin(layers.cluster.inventory(kinds, namespace)).await,
+        }
     }
 
     /// `given` stands before `cluster`: manifests that are about to be applied there.

@@ -5,8 +5,10 @@
 //! ignored: a setting without effect is worse than none.
 
 mod live;
+pub mod policies;
 mod problem;
 mod settings;
+mod shelf;
 #[cfg(test)]
 mod tests;
 pub mod values;
@@ -17,4 +19,5 @@ mod written;
 pub use live::{Changed, Live, keep_fresh};
 pub use problem::{Error, Problem};
 pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
+pub use shelf::Shelf;
 pub use watch::FileSet;

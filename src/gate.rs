@@ -1,17 +1,19 @@
 //! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
-use crate::config::Live;
+use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
-use crate::plan::{self, Settings, decide, doubts};
+use crate::plan::{self, Settings, decide, doubts, hints, offer};
+use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
-use crate::registry::Registry;
+use crate::registry::{Check, Registry};
 use crate::verdict::Judgement;
-use crate::verdict::answer::{Answer, Exemption, Judged};
+use crate::verdict::answer::{Answer, Exemption, Judged, Standing};
 use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -32,13 +34,18 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Live<Engine>,
+    policies: Shelf,
     cluster: Cluster,
 }
 
 impl Gate {
-    /// Puts the doors together. The engine may be replaced while reviews run.
-    pub fn new(engine: Live<Engine>, cluster: Cluster) -> Self {
-        Self { engine, cluster }
+    /// Puts the doors together. The engine and the policies may be replaced while reviews run.
+    pub fn new(engine: Live<Engine>, policies: Shelf, cluster: Cluster) -> Self {
+        Self {
+            engine,
+            policies,
+            cluster,
+        }
     }
 
     /// The kinds that are judged, as the settings have them now.
@@ -46,16 +53,12 @@ impl Gate {
         Arc::clone(&self.engine.load().settings.kinds)
     }
 
-    /// Judges one object. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
-    pub async fn judge(&self, workload: &Workload, deadline: Instant) -> Answer {
-        let engine = self.engine.load();
+    /// Judges one object that `requester` asks for. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
+    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
+        let (engine, policies) = (self.engine.load(), self.policies.load());
         let settings = &engine.settings;
         if let Some(exempt) = annotation(workload, settings) {
-            return Answer {
-                images: passed_over(workload),
-                exempt: Some(exempt),
-                checks: 0,
-            };
+            return Answer::exempt(passed_over(workload), exempt);
         }
         let namespace = &workload.object.namespace;
         let mut facts = self.cluster.facts(namespace, &workload.templates, deadline).await;
@@ -66,24 +69,21 @@ impl Gate {
         let mut node = NodeCredentials::default();
         loop {
             if ignored(&facts) {
-                return Answer {
-                    images: passed_over(workload),
-                    exempt: Some(Exemption::Namespace),
-                    checks: 0,
-                };
+                return Answer::exempt(passed_over(workload), Exemption::Namespace);
             }
             round += 1;
-            let mut plan = plan::plan_with(workload, &facts, settings, &node);
+            let jury = plan::jury(workload, &facts, &policies, requester);
+            let mut plan = plan::plan_with(workload, &facts, settings, &node, &jury);
             let mut learned = false;
             for (wanted, provided) in engine.providers.ask(node.unasked(&plan.wanted), deadline).await {
                 learned |= provided != Provided::default();
                 node.insert(wanted, provided);
             }
             if learned {
-                plan = plan::plan_with(workload, &facts, settings, &node);
+                plan = plan::plan_with(workload, &facts, settings, &node, &jury);
             }
             let outcomes = engine.registry.gather(&plan.checks, deadline).await;
-            let judgements = decide(&plan, &outcomes);
+            let mut judgements = decide(&plan, &outcomes);
             let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
                 .into_iter()
                 .filter(|object| read_again.insert(object.clone()))
@@ -98,7 +98,9 @@ impl Gate {
                     continue;
                 }
             }
+            look_elsewhere(&engine.registry, &plan, &mut judgements, deadline).await;
             let checks = plan.checks.len();
+            let standing = standing(&jury, &plan);
             let images = plan
                 .images
                 .into_iter()
@@ -113,9 +115,32 @@ impl Gate {
             return Answer {
                 images,
                 exempt: None,
+                policies: standing,
                 checks,
             };
         }
+    }
+}
+
+/// Looks for names without a registry in the registries of the policies' allow lists. It is for a better fix only, so it may not take long.
+async fn look_elsewhere(registry: &Registry, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
+    const PATIENCE: Duration = Duration::from_millis(1500);
+    let asked = hints(plan, judgements);
+    if asked.is_empty() {
+        return;
+    }
+    let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
+    let outcomes = registry.gather(&checks, deadline.min(Instant::now() + PATIENCE)).await;
+    offer(judgements, &asked, &outcomes);
+}
+
+/// The policies that were about the object or one of its images, and those that an exemption has taken out.
+fn standing(jury: &Jury, plan: &plan::Plan<'_>) -> Standing {
+    let exempting = plan.images.iter().flat_map(|planned| planned.jury.exempting());
+    let exempting: BTreeSet<Arc<str>> = jury.exempting().iter().chain(exempting).cloned().collect();
+    Standing {
+        matching: jury.members().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
+        exempting: exempting.into_iter().collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The words everyone speaks: image reference, digest, platform. Pure.
 
 mod digest;
+mod elsewhere;
 mod escape;
 mod grammar;
 mod hint;
@@ -11,6 +12,7 @@ mod rewrite;
 mod userinfo;
 
 pub use digest::Digest;
+pub use elsewhere::elsewhere;
 pub use escape::escape;
 pub use hint::Hint;
 pub use pattern::Pattern;

@@ -11,13 +11,15 @@
 //!
 //! | floor | room | holds |
 //! |---|---|---|
-//! | 1 | [`image`] | reference, digest, platform: the words everyone speaks |
-//! | 2 | [`workload`] [`credentials`] [`verdict`] | image uses and candidate nodes; keyring; outlook, cause, finding |
-//! | 3 | [`registry`] [`cluster`] [`providers`] [`review`] [`report`] | the doors to the world, and the forms of question and answer |
-//! | 4 | [`plan`] [`manifests`] [`config`] | what to settle without a network, and what to ask |
-//! | 5 | [`gate`] | the one orchestrator |
-//! | 6 | [`server`] [`telemetry`] | HTTPS, health, metrics |
-//! | 7 | [`cli`] | one file a command |
+//! | 1 | [`image`] [`yaml`] [`telemetry`] | the words everyone speaks: reference, digest, platform; text; metrics and the log |
+//! | 2 | [`workload`] [`credentials`] | image uses and candidate nodes; keyring |
+//! | 3 | [`verdict`] | outlook, cause, finding |
+//! | 4 | [`policy`] | policies as written and as meant |
+//! | 5 | [`registry`] [`cluster`] [`providers`] [`review`] [`report`] | the doors to the world, and the forms of question and answer |
+//! | 6 | [`plan`] [`manifests`] [`config`] | what to settle without a network, and what to ask |
+//! | 7 | [`gate`] | the one orchestrator |
+//! | 8 | [`server`] | HTTPS, health, metrics endpoint |
+//! | 9 | [`cli`] | one file a command |
 
 pub mod cli;
 pub mod cluster;
@@ -27,6 +29,7 @@ pub mod gate;
 pub mod image;
 pub mod manifests;
 pub mod plan;
+pub mod policy;
 pub mod providers;
 pub mod registry;
 pub mod report;

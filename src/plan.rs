@@ -4,24 +4,31 @@
 mod audience;
 mod credentials;
 mod decide;
+mod hints;
 mod settled;
 
 pub use decide::{decide, doubts};
+pub use hints::{hints, offer};
 
-use crate::cluster::Facts;
+use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
-use crate::image::{Platform, Reference, ReferenceError, Rewrite, platform::Personality, rewrite};
+use crate::image::{Platform, Reference, ReferenceError, Rewrite, elsewhere, platform::Personality, rewrite};
+use crate::policy::{Jury, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
-use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
+use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
+use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, Presence};
+use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Kinds, Node, PullPolicy, Role, Template, Workload, parameter};
-use credentials::Purse;
+use crate::workload::{ImageUse, Kinds, PullPolicy, Role, Template, Workload, parameter};
+use audience::Holders;
+use credentials::{Offered, Purse};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -46,6 +53,10 @@ pub enum Platforms {
     Exactly(Vec<Platform>),
 }
 
+/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
+/// each costs a look through its pull secrets.
+pub const MOST_ASKED: usize = 1000;
+
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -65,6 +76,8 @@ pub struct Settings {
     pub exempt_annotations: Vec<String>,
     /// The kinds that carry pods.
     pub kinds: Arc<Kinds>,
+    /// How far look-ups go.
+    pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
 }
@@ -103,8 +116,14 @@ pub struct Planned<'a> {
     pub reference: Option<Reference>,
     /// What is to be said about the name.
     pub remark: Option<Remark>,
+    /// The policies that are about it.
+    pub jury: Jury,
+    /// What their name rules object to.
+    pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
+    /// Where to look if it is not there: registries of the policies' allow lists, for a name that has no registry.
+    pub elsewhere: Vec<Check>,
 }
 
 /// What comes next for an image.
@@ -137,29 +156,58 @@ pub struct Known {
     pub used_by: Use,
     /// A finding that stops the pull before it starts, unless the nodes hold the image.
     pub poison: Option<Finding>,
+    /// The largest that a policy admits.
+    pub size_limit: Option<Limit>,
 }
 
-/// Plans one object, without any credential that must be got from a plugin or helper.
+/// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
+/// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
+pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
+    const NAME: &str = "kubernetes.io/metadata.name";
+    let namespace = workload.object.namespace.as_str();
+    let written = match &facts.namespace {
+        Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
+        Visible::Seen(None) if facts.complete => Some(Vec::new()),
+        Visible::Seen(None) | Visible::Hidden(_) => None,
+    };
+    // The pods of an object that has no namespace live in one that is not known.
+    let labels = written.filter(|_| !namespace.is_empty()).map(|mut labels| {
+        if !labels.iter().any(|(key, _)| key == NAME) {
+            labels.push((NAME.to_owned(), namespace.to_owned()));
+        }
+        labels
+    });
+    let subject = Subject {
+        namespace,
+        labels: labels.as_deref(),
+        kind: &workload.object.kind,
+    };
+    policies.matching(&subject, requester)
+}
+
+/// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
 pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default())
+    plan_with(workload, facts, settings, &NodeCredentials::default(), &Jury::default())
 }
 
-/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before.
-pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials) -> Plan<'a> {
+/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `jury` are the policies that are about it.
+pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials, jury: &Jury) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
         images: Vec::new(),
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
-    let mut known_checks: HashMap<Question, usize> = HashMap::new();
+    let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
     for template in &workload.templates {
         // Once a template: a cluster may have thousands of nodes, and an object hundreds of images.
         let candidates = template.needs.scheduling.candidates(&facts.nodes);
-        let scene = Scene {
+        let mut scene = Scene {
             audience: Arc::new(audience::audience(&template.needs.scheduling, &candidates, settings)),
-            nodes: audience::closest(candidates),
+            asked_for: Vec::new(),
+            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
             owner: if ownership == Ownership::Other {
                 Owner::Stranger
@@ -175,32 +223,65 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = scene.name(image);
+            let jury = name.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
+            // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
+            // ownerReference (DESIGN 6).
+            let raised = match &name {
+                Ok(name) if !image.unchanged => jury.names(name, &image.image),
+                Ok(_) | Err(_) => Vec::new(),
+            };
             let next = match &name {
-                _ if image.unchanged || judged_with_owner(image) => Next::PassedOver,
+                _ if image.unchanged => Next::PassedOver,
+                _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
+                _ if judged_with_owner(image) || !may_ask(&jury, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
                 Err(error) => {
                     let finding = settled::invalid_name(image, template.kind, error, &scene.context());
                     Next::Settled(vec![finding])
                 }
                 Ok(reference) => {
+                    let size_limit = jury.size_max().map(|(bytes, policy)| Limit {
+                        bytes: Bytes(bytes),
+                        policy,
+                    });
                     let named = Named {
                         image,
                         reference,
                         remark: remark.as_ref(),
+                        size_limit: size_limit.as_ref(),
                     };
-                    scene.plan(named, &mut plan, &mut known_checks)
+                    let audience = scene.audience_of(&jury);
+                    scene.plan(named, audience, &mut plan, &mut asked)
                 }
+            };
+            let elsewhere = match (&name, &next) {
+                (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
+                    scene.elsewhere(reference, &jury, &mut asked)
+                }
+                (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
             };
             plan.images.push(Planned {
                 image,
                 template,
                 reference: name.ok(),
                 remark,
+                jury,
+                raised,
                 next,
+                elsewhere,
             });
         }
     }
     plan
+}
+
+/// Whether the registry may be asked: not where a name rule denies (DESIGN 5). Where all that is missing is a digest, the registry is
+/// allowed, and is asked for the digest to write.
+fn may_ask(jury: &Jury, raised: &[Raised]) -> bool {
+    let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
+    !raised
+        .iter()
+        .any(|raised| raised.finding.cause != Cause::DigestRequired && denies(raised))
 }
 
 /// Whose object it is.
@@ -222,8 +303,23 @@ fn ownership(workload: &Workload, kinds: &Kinds) -> Ownership {
     }
 }
 
-/// What makes two checks the same: the image, and whose credentials are offered in which order (messages name whose).
-type Question = (Reference, Vec<(Source, Fingerprint)>);
+/// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
+/// whom.
+type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
+
+/// What was asked so far for one object.
+#[derive(Default)]
+struct Asked {
+    /// Places in [`Plan::checks`].
+    known: HashMap<Question, usize>,
+    /// Repositories whose credentials were looked for, over all templates.
+    repositories: usize,
+    /// Images for which other places were thought of.
+    short: usize,
+}
+
+/// Images of one object for which other places are thought of.
+const MOST_SHORT: usize = 10;
 
 /// Everything that the images of one template share.
 struct Scene<'a> {
@@ -232,8 +328,12 @@ struct Scene<'a> {
     settings: &'a Settings,
     node: &'a NodeCredentials,
     audience: Arc<Audience>,
-    /// The nodes that it will land on, as far as is known.
-    nodes: Vec<&'a Node>,
+    /// Audiences that policies ask for instead.
+    asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
+    /// What the nodes hold that it will land on.
+    holders: Holders<'a>,
+    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
 }
@@ -244,14 +344,52 @@ struct Named<'a> {
     image: &'a ImageUse,
     reference: &'a Reference,
     remark: Option<&'a Remark>,
+    /// The largest that a policy admits.
+    size_limit: Option<&'a Limit>,
 }
 
 impl Scene<'_> {
+    /// Who has to pull an image: its nodes, unless a policy names platforms instead.
+    fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+        let Some(platforms) = jury.platforms() else {
+            return Arc::clone(&self.audience);
+        };
+        if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
+            return Arc::clone(audience);
+        }
+        let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
+        self.asked_for.push((platforms, Arc::clone(&audience)));
+        audience
+    }
+
+    /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
+    fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+        let places = jury.places();
+        if places.is_empty() || asked.short >= MOST_SHORT {
+            return Vec::new();
+        }
+        asked.short += 1;
+        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let there = elsewhere(reference, &places).into_iter().filter(allowed);
+        let check = |there: Reference| Check {
+            credentials: self.purse.own(&there.name()),
+            reference: there,
+            depth: Depth::Manifest,
+            pullers: Vec::new(),
+        };
+        there.map(check).collect()
+    }
+
     /// What softens every finding about this template.
     fn context(&self) -> Context {
         Context {
             owner: self.owner,
             other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
             ..Context::default()
         }
     }
@@ -280,11 +418,12 @@ impl Scene<'_> {
         }
     }
 
-    fn plan(&self, named: Named<'_>, plan: &mut Plan<'_>, known_checks: &mut HashMap<Question, usize>) -> Next {
+    fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
         let Named {
             image,
             reference,
             remark,
+            size_limit,
         } = named;
         let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
         let policy = match (image.pull_policy, self.settings.assume_always_pull) {
@@ -293,7 +432,7 @@ impl Scene<'_> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.nodes);
+            let finding = settled::never_pulled(shown, reference, &self.holders);
             return Next::Settled(vec![finding]);
         }
         let name = reference.name();
@@ -304,7 +443,7 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => audience::presence(reference, &self.nodes, self.purse.holds_any()),
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
         };
         let poison = self
             .purse
@@ -315,20 +454,31 @@ impl Scene<'_> {
             Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
             other => other,
         };
-        let wanted = Wanted {
-            registry: reference.domain().to_owned(),
-            stand_in: self.purse.stand_in(&name, self.settings),
-            name,
+        let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
+        let known = self.offered.borrow().get(&name).cloned();
+        let offered = match known {
+            Some(offered) => offered,
+            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None => {
+                asked.repositories += 1;
+                let wanted = Wanted {
+                    registry: reference.domain().to_owned(),
+                    stand_in: self.purse.stand_in(&name, self.settings),
+                    name,
+                };
+                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
+                plan.wanted.insert(wanted);
+                offered
+            }
         };
-        let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
-        plan.wanted.insert(wanted);
-        let credentials::Offered {
+        let Offered {
             offers: credentials,
             notes: secrets,
             hidden,
             unanswered,
         } = offered;
-        let personalities = personalities(&self.audience);
+        let personalities = personalities(&audience);
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
@@ -338,21 +488,38 @@ impl Scene<'_> {
             hidden,
             ..self.context()
         };
+        let depth = match size_limit {
+            Some(_) => self.settings.depth.max(Depth::Sizes),
+            None => self.settings.depth,
+        };
+        let pullers = if depth > Depth::Manifest {
+            pullers(&audience)
+        } else {
+            Vec::new()
+        };
         let key = (
             reference.clone(),
             credentials
                 .iter()
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
                 .collect(),
+            depth,
+            pullers.clone(),
         );
-        let check = *known_checks.entry(key).or_insert_with(|| {
-            plan.checks.push(Check {
-                reference: reference.clone(),
-                credentials,
-                depth: Depth::Manifest,
-            });
-            plan.checks.len() - 1
-        });
+        let check = match asked.known.get(&key) {
+            Some(check) => *check,
+            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None => {
+                plan.checks.push(Check {
+                    reference: reference.clone(),
+                    credentials,
+                    depth,
+                    pullers,
+                });
+                asked.known.insert(key, plan.checks.len() - 1);
+                plan.checks.len() - 1
+            }
+        };
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
             Role::Volume => Use::Volume,
@@ -360,9 +527,10 @@ impl Scene<'_> {
         let known = Known {
             context,
             secrets,
-            audience: Arc::clone(&self.audience),
+            audience,
             used_by,
             poison,
+            size_limit: size_limit.cloned(),
         };
         Next::Ask {
             check,

@@ -1,5 +1,6 @@
 //! The only room that opens a socket to a registry: gather facts, cached, single-flight, guarded, within a deadline.
 
+mod build;
 mod cache;
 mod cause;
 mod challenge;
@@ -13,6 +14,7 @@ mod hosts;
 mod limits;
 mod manifest;
 mod missing;
+mod parts;
 mod probe;
 mod proxy;
 mod quiet;
@@ -29,6 +31,7 @@ pub use proxy::Proxy;
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
 use crate::telemetry::Metrics;
+use crate::verdict::fetches::Puller;
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,8 +46,10 @@ pub struct Check {
     pub reference: Reference,
     /// Tried in order, the first success wins. Empty: anonymous (and only then).
     pub credentials: Vec<Offer>,
-    /// Whether the content is needed (platforms, config), or the resolved digest is enough.
+    /// How far the look-up goes.
     pub depth: Depth,
+    /// For whom, beyond [`Depth::Manifest`]: what they would fetch is looked for. Sorted, each once.
+    pub pullers: Vec<Puller>,
 }
 
 /// A credential, and where it came from.
@@ -61,6 +66,12 @@ pub struct Offer {
 pub enum Depth {
     /// HEAD, GET of the index or manifest, and the config of a single manifest.
     Manifest,
+    /// And the manifests that an index has for the pullers: enough to know what would be fetched, in bytes.
+    Sizes,
+    /// And their configs.
+    Config,
+    /// And HEAD of every layer.
+    Layers,
 }
 
 /// One attempt, with one credential or none.
@@ -149,8 +160,10 @@ struct Inner {
     tokens: token::Tokens,
     answers: cache::Answers,
     contents: cache::Contents,
+    parts: parts::Parts,
     throttle: limits::Throttle,
     quiet: quiet::Quiet,
+    look_up_limit: Duration,
 }
 
 impl Registry {
@@ -176,9 +189,11 @@ impl Registry {
                 tree,
                 tokens: token::Tokens::new(share(20), metrics.clone()),
                 answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
-                contents: cache::Contents::new(share(40), metrics),
+                contents: cache::Contents::new(share(20), metrics.clone()),
+                parts: parts::Parts::new(share(20), max_stale, metrics),
                 throttle: limits::Throttle::new(),
                 quiet: quiet::Quiet::default(),
+                look_up_limit,
             }),
         })
     }

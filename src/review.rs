@@ -1,7 +1,9 @@
 //! AdmissionReview v1, in and out. Pure: bytes to a question, an answer to bytes.
 
+mod ledger;
 mod request;
 mod response;
 
+pub use ledger::Ledger;
 pub use request::{Bad, Operation, Review, parse};
 pub use response::{Outcome, respond};

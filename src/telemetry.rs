@@ -23,6 +23,19 @@ struct FindingLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VoteLabels {
+    policy: String,
+    cause: &'static str,
+    verdict: &'static str,
+    enforced: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
 }
@@ -40,9 +53,19 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    level: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CacheLabels {
     cache: &'static str,
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    source: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,12 +84,18 @@ struct Families {
     review_seconds: Histogram,
     findings: Family<FindingLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
+    votes: Family<VoteLabels, Counter>,
+    exemptions: Family<PolicyLabels, Counter>,
     bad_requests: Family<ReasonLabels, Counter>,
     panics: Counter,
     registry_requests: Family<RequestLabels, Counter>,
     registry_seconds: Histogram,
+    pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
     reloads: Family<ReasonLabels, Counter>,
+    policies: Family<SourceLabels, Gauge>,
+    policies_refused: Family<SourceLabels, Gauge>,
+    policy_statuses: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
     certificate_authority_expiry: Gauge,
     certificate_renewals: Family<RenewalLabels, Counter>,
@@ -92,12 +121,18 @@ impl Metrics {
             review_seconds: buckets(),
             findings: Family::default(),
             skipped: Family::default(),
+            votes: Family::default(),
+            exemptions: Family::default(),
             bad_requests: Family::default(),
             panics: Counter::default(),
             registry_requests: Family::default(),
             registry_seconds: buckets(),
+            pull_quota: Family::default(),
             cache: Family::default(),
             reloads: Family::default(),
+            policies: Family::default(),
+            policies_refused: Family::default(),
+            policy_statuses: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_authority_expiry: Gauge::default(),
             certificate_renewals: Family::default(),
@@ -121,6 +156,16 @@ impl Metrics {
             families.skipped.clone(),
         );
         registry.register(
+            "policy_decisions",
+            "Findings that a policy decided on, with what was done and what would have been if every policy were enforced",
+            families.votes.clone(),
+        );
+        registry.register(
+            "policy_exemptions",
+            "Reviews in which an exemption took a policy out, by policy",
+            families.exemptions.clone(),
+        );
+        registry.register(
             "bad_requests",
             "Requests that were not a usable AdmissionReview, by reason",
             families.bad_requests.clone(),
@@ -138,14 +183,30 @@ impl Metrics {
             families.registry_seconds.clone(),
         );
         registry.register(
+            "registry_low_quota_answers",
+            "Good answers of registries that said that the pull quota is low (a tenth or less) or exhausted, by level",
+            families.pull_quota.clone(),
+        );
+        registry.register(
             "cache_requests",
             "Cache look-ups, by cache and result",
             families.cache.clone(),
         );
         registry.register(
             "reloads",
-            "Reloads of certificates and settings, by outcome",
+            "Reloads of certificates, settings and policies, by outcome",
             families.reloads.clone(),
+        );
+        registry.register("policies", "Policies that hold, by source", families.policies.clone());
+        registry.register(
+            "policies_refused",
+            "Policies whose newest version does not hold, by source",
+            families.policies_refused.clone(),
+        );
+        registry.register(
+            "policy_status_writes",
+            "Attempts to write the status of a policy in the cluster, by outcome",
+            families.policy_statuses.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -212,6 +273,24 @@ impl Metrics {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
     }
 
+    /// A policy decided on a finding. Policies are written by the cluster's admins, so their names may be labels.
+    pub fn vote(&self, policy: &str, cause: &'static str, verdict: &'static str, enforced: &'static str) {
+        let policy = policy.to_owned();
+        let labels = VoteLabels {
+            policy,
+            cause,
+            verdict,
+            enforced,
+        };
+        self.0.votes.get_or_create(&labels).inc();
+    }
+
+    /// An exemption took a policy out of a review.
+    pub fn exempted(&self, policy: &str) {
+        let policy = policy.to_owned();
+        self.0.exemptions.get_or_create(&PolicyLabels { policy }).inc();
+    }
+
     /// A request was no usable AdmissionReview.
     pub fn bad_request(&self, reason: &'static str) {
         self.0.bad_requests.get_or_create(&ReasonLabels { reason }).inc();
@@ -231,6 +310,11 @@ impl Metrics {
         self.0.registry_seconds.observe(took.as_secs_f64());
     }
 
+    /// A good answer said that little of the pull quota is left: `low` or `exhausted`.
+    pub fn pull_quota(&self, level: &'static str) {
+        self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
+    }
+
     /// A cache was asked: `hit`, `miss`, `joined` or `stale`.
     pub fn cache(&self, cache: &'static str, result: &'static str) {
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
@@ -239,6 +323,21 @@ impl Metrics {
     /// A reload was tried.
     pub fn reload(&self, reason: &'static str) {
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// How many policies of a source (`cluster`, `files`) hold, and how many do not in their newest version.
+    pub fn policies(&self, source: &'static str, holding: usize, refused: usize) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.policies.get_or_create(&SourceLabels { source }).set(count(holding));
+        self.0
+            .policies_refused
+            .get_or_create(&SourceLabels { source })
+            .set(count(refused));
+    }
+
+    /// The status of a policy was written, or not.
+    pub fn policy_status(&self, reason: &'static str) {
+        self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// The served certificate's end, in Unix seconds.

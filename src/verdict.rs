@@ -2,17 +2,22 @@
 
 pub mod answer;
 pub mod cause;
+pub mod decision;
 pub mod evidence;
+pub mod fates;
+pub mod fetches;
 pub mod finding;
 pub mod judge;
 mod kubelet;
 pub mod message;
 pub mod outlook;
 pub mod platforms;
+pub mod size;
 pub mod soften;
 mod words;
 
 pub use cause::Cause;
+pub use decision::{Decision, Voice};
 pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
 pub use finding::{Finding, Kubelet, Proof};
 pub use judge::Judgement;

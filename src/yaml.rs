@@ -8,7 +8,10 @@ use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Opt
 use std::fmt;
 
 mod located;
+mod nearest;
 mod split;
+
+pub use nearest::unknown;
 
 use located::{Below, Lines, Located, Strict};
 
@@ -68,22 +71,52 @@ impl Document {
     /// The line of a field, by its path as Kubernetes writes it (`spec.containers[0].image`): where its key stands, or the list
     /// item's first line; from 1. A path that leads nowhere gives the line of the deepest part that exists.
     pub fn line_of(&self, path: &str) -> usize {
-        let mut at = &self.lines;
-        for step in path
-            .split('.')
-            .flat_map(|field| field.split('['))
-            .filter(|step| !step.is_empty())
-        {
-            let next = match (&at.below, step.strip_suffix(']')) {
-                (Below::List(items), Some(index)) => index.parse::<usize>().ok().and_then(|index| items.get(index)),
-                (Below::Map(fields), None) => fields.iter().find(|(key, _)| key == step).map(|(_, lines)| lines),
-                (Below::Nothing | Below::List(_) | Below::Map(_), _) => None,
-            };
-            let Some(next) = next else { break };
-            at = next;
-        }
-        at.line
+        self.find(path).line()
     }
+
+    /// Line and column (in characters) of a field as [`Self::line_of`] finds it; both from 1.
+    pub fn place_of(&self, path: &str) -> (usize, usize) {
+        self.find(path).of_key()
+    }
+
+    /// As [`Self::place_of`], and the column is that of the field's value, where it begins on the same line.
+    pub fn place_of_value(&self, path: &str) -> (usize, usize) {
+        self.find(path).of_value()
+    }
+
+    fn find(&self, path: &str) -> &Lines {
+        let mut at = &self.lines;
+        let mut rest = path;
+        while !rest.is_empty() {
+            let next = match &at.below {
+                Below::List(items) => item(items, rest),
+                Below::Map(fields) => field(fields, rest),
+                Below::Nothing => None,
+            };
+            let Some((next, after)) = next else { break };
+            at = next;
+            rest = after.strip_prefix('.').unwrap_or(after);
+        }
+        at
+    }
+}
+
+/// `[3]…`, and what follows.
+fn item<'a, 'p>(items: &'a [Lines], path: &'p str) -> Option<(&'a Lines, &'p str)> {
+    let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+    Some((items.get(index.parse::<usize>().ok()?)?, rest))
+}
+
+/// `key…`, and what follows. Keys may hold dots (labels do): the longest one that fits is meant.
+fn field<'a, 'p>(fields: &'a [(String, Lines)], path: &'p str) -> Option<(&'a Lines, &'p str)> {
+    fields
+        .iter()
+        .filter_map(|(key, lines)| {
+            let rest = path.strip_prefix(key.as_str())?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then_some((key.len(), lines, rest))
+        })
+        .max_by_key(|(length, ..)| *length)
+        .map(|(_, lines, rest)| (lines, rest))
 }
 
 /// Reads every document of `text`. Any text gets an answer: nesting is bounded (100 levels of YAML, 128 of JSON), and so is what
@@ -120,7 +153,7 @@ fn read(text: &str) -> Parsed {
             match result {
                 Ok(Some((value, lines))) => parsed.documents.push(Document {
                     index,
-                    line: lines.line,
+                    line: lines.line(),
                     value,
                     lines,
                 }),
@@ -166,7 +199,7 @@ fn yaml(chunk: &split::Chunk<'_>) -> Outcome {
     if value.is_null() {
         return Ok(None);
     }
-    lines.shift(chunk.first_line - 1);
+    lines.shift(chunk.first_line - 1, chunk.first_column - 1);
     Ok(Some((value, lines)))
 }
 
@@ -209,10 +242,7 @@ fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
                 // Flow YAML and JSON differ in details only; where they do, the document's own line has to do.
                 let lines = match yaml(&piece) {
                     Ok(Some((_, lines))) => lines,
-                    Ok(None) | Err(_) => Lines {
-                        line: piece.first_line,
-                        below: Below::Nothing,
-                    },
+                    Ok(None) | Err(_) => Lines::of_line(piece.first_line),
                 };
                 out.push(Ok(Some((value, lines))));
             }

@@ -1,5 +1,9 @@
-//! `pullgate check`, the binary. No network: every image named here is refused before a request is made.
-#![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
+//! `pullgate check`, the binary. No network but loopback: other images named here are refused before a request is made.
+#![allow(unreachable_pub, reason = "a module that test targets share")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test reports")]
+
+#[path = "support/faulty.rs"]
+mod faulty;
 
 use serde_json::Value;
 use std::io::Write as _;
@@ -66,4 +70,87 @@ fn flags_can_be_set_by_the_environment() {
     );
     assert_eq!(check(&unknown, &[("PULLGATE_DEADLINE", "soon")], "").status.code(), Some(2));
     assert_eq!(check(&unknown, &[("PULLGATE_COMPLETE", "false")], "").status.code(), Some(0));
+}
+
+#[test]
+fn the_depth_is_one_of_three() {
+    let image = ["--image", "169.254.0.1/a:1", "-o", "json"];
+    for depth in ["manifest", "config", "layers"] {
+        let output = check(&[&image[..], &["--depth", depth]].concat(), &[], "");
+        assert_eq!(output.status.code(), Some(0), "{depth}");
+    }
+    let wrong = check(&[&image[..], &["--depth", "sizes"]].concat(), &[], "");
+    assert_eq!(wrong.status.code(), Some(2));
+    let by_environment = check(&image, &[("PULLGATE_DEPTH", "everything")], "");
+    assert_eq!(by_environment.status.code(), Some(2));
+}
+
+#[test]
+fn sizes_are_always_in_the_report() {
+    let output = check(&["--image", "169.254.0.1/a:1", "-o", "json"], &[], "");
+    let image = &report(&output)["images"][0];
+    assert!(image.as_object().unwrap().contains_key("size") && image["size"].is_null());
+    assert_eq!(image["sizes"], serde_json::json!([]));
+}
+
+#[test]
+fn the_depth_decides_what_is_found() {
+    use faulty::{Faulty, Reply};
+    use pullgate::image::Digest;
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let zeros = "0".repeat(64);
+    let config = format!(r#"{{"os":"linux","architecture":"amd64","rootfs":{{"diff_ids":["sha256:{zeros}"]}}}}"#);
+    let digest = Digest::sha256(config.as_bytes()).to_string();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":{}}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:{zeros}","size":5000}}]}}"#,
+        config.len()
+    );
+    let size = config.len() + 5000;
+    let server = runtime.block_on(Faulty::start(move |seen| {
+        if seen.path.contains("/manifests/") {
+            Reply::new(200)
+                .header("Content-Type", MANIFEST)
+                .header("Docker-Content-Digest", Digest::sha256(manifest.as_bytes()).as_str())
+                .body(manifest.clone())
+        } else if seen.path.ends_with(&digest) {
+            Reply::new(200).body(config.clone())
+        } else {
+            Reply::new(404)
+        }
+    }));
+    let image = format!("{}/team/app:1", server.host());
+    let shallow = check(&["--image", &image, "-o", "json"], &[], "");
+    let found = &report(&shallow)["images"][0];
+    assert_eq!(found["outlook"], "Pulls", "{found}");
+    assert_eq!(found["size"], size);
+    assert_eq!(
+        found["sizes"],
+        serde_json::json!([{"platform": "linux/amd64", "bytes": size}])
+    );
+    let text = check(&["--image", &image], &[], "");
+    assert!(String::from_utf8(text.stdout).unwrap().contains("KiB"));
+
+    let deep = check(&["--image", &image, "-o", "json", "--depth", "layers"], &[], "");
+    let found = &report(&deep)["images"][0];
+    assert_eq!(found["outlook"], "WillFail", "{found}");
+    assert_eq!(found["findings"][0]["cause"], "ContentMissing");
+    assert_eq!(deep.status.code(), Some(1));
+
+    // The settings say it too, and the flag stands before them.
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("settings.yaml");
+    std::fs::write(&settings, "depth: layers\n").unwrap();
+    let settings = settings.to_str().unwrap();
+    assert_eq!(
+        check(&["--image", &image, "--config", settings], &[], "").status.code(),
+        Some(1)
+    );
+    let flag = check(&["--image", &image, "--config", settings, "--depth", "manifest"], &[], "");
+    assert_eq!(flag.status.code(), Some(0));
 }

@@ -1,15 +1,18 @@
 //! `pullgate check`: the same engine in CI (DESIGN 4).
 
-use super::{DENIED, WRONG, complain, engine, say};
+mod live;
+
+use super::{DENIED, WRONG, engine, policies, say, tell};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
-use crate::config::{self, Face, Live};
+use crate::config::{self, Face, Live, Shelf};
 use crate::gate::Gate;
 use crate::image::Platform;
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
+use crate::policy::Requester;
 use crate::providers::StandsFor;
-use crate::registry::Proxy;
+use crate::registry::{Depth, Proxy};
 use crate::report::{Entry, Source, json, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
@@ -32,6 +35,7 @@ const AT_ONCE: usize = 32;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
@@ -45,15 +49,18 @@ pub struct Args {
     /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
-    /// The namespace of objects that name none, and of --image
-    #[arg(long, short = 'n', default_value = "default", value_name = "NS", env = "PULLGATE_NAMESPACE")]
-    namespace: String,
+    /// The namespace of objects that name none, and of --image [default: default]; with --live, the only one that is judged
+    #[arg(long, short = 'n', value_name = "NS", env = "PULLGATE_NAMESPACE")]
+    namespace: Option<String>,
     /// The given Secrets and `ServiceAccounts` are all there are: what is not among them is missing
     #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     complete: bool,
     /// The settings file
     #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// A folder of policy files, or one file (repeatable)
+    #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
+    policy_files: Vec<PathBuf>,
     /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
     #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
@@ -78,9 +85,12 @@ pub struct Args {
     /// This user's home
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
-    /// Take facts from the cluster of the kubeconfig; the given manifests stand before them
+    /// Take facts and policies from the cluster of the kubeconfig; the given manifests stand before its objects
     #[arg(long)]
     cluster: bool,
+    /// Judge what exists in the cluster, as if it were created now. Changes nothing
+    #[arg(long, requires = "cluster", conflicts_with_all = ["files", "recursive", "image"])]
+    live: bool,
     /// The kubeconfig's context [default: its current one]
     #[arg(long, value_name = "C", requires = "cluster")]
     context: Option<String>,
@@ -93,7 +103,10 @@ pub struct Args {
     /// When to exit with 1
     #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
-    /// Time for the whole run
+    /// How far to look: into indexes and manifests, into configs, for every layer [default: the settings file's, else manifest]
+    #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
+    depth: Option<How>,
+    /// Time for the whole run; with --live, for each object
     #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
 }
@@ -104,6 +117,26 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    /// The index or manifest, and the config of a single manifest
+    Manifest,
+    /// And the manifests and configs that the nodes would fetch of an index
+    Config,
+    /// And whether their layers are there
+    Layers,
+}
+
+impl From<How> for Depth {
+    fn from(how: How) -> Self {
+        match how {
+            How::Manifest => Self::Manifest,
+            How::Config => Self::Config,
+            How::Layers => Self::Layers,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -118,6 +151,26 @@ enum FailOn {
 
 /// Runs it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Done { report, said, code } = check(args).await?;
+    say(&report);
+    for sentence in &said {
+        tell(sentence);
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Done {
+    /// For standard output.
+    report: String,
+    /// For standard error, a sentence each.
+    said: Vec<String>,
+    /// The exit code.
+    code: u8,
+}
+
+async fn check(args: Args) -> anyhow::Result<Done> {
     let Args {
         files,
         recursive,
@@ -126,6 +179,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         namespace,
         complete,
         config,
+        policy_files,
         docker_config,
         usual_docker_config,
         home,
@@ -135,15 +189,22 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         no_proxy_lower,
         no_color,
         cluster,
+        live,
         context,
         kubeconfig,
         output,
         fail_on,
+        depth,
         deadline,
     } = args;
-    if files.is_empty() && image.is_empty() {
-        bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF");
+    if files.is_empty() && image.is_empty() && !live {
+        bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF, or take --cluster --live");
     }
+    if live && complete {
+        bail!("--complete is about given manifests: it does not go with --live");
+    }
+    let only = namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let mut settings = match &config {
         Some(file) => config::Settings::read(file)?,
         None => config::Settings::default(),
@@ -152,6 +213,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let given = |upper: Option<String>, lower: Option<String>| upper.filter(|text| !text.is_empty()).or(lower);
         settings.proxy = proxy(given(https_proxy, https_proxy_lower), given(no_proxy, no_proxy_lower))?;
     }
+    let shelf = Shelf::default();
+    shelf.set_files(policies::load_some(&policy_files)?);
     let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
     let walk = if recursive { Walk::Recursive } else { Walk::Flat };
     let mut manifests = Manifests::read(&files, walk, &namespace);
@@ -172,8 +235,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         manifests.errors.push(error);
     }
 
+    if let Some(depth) = depth {
+        settings.depth = depth.into();
+    }
     let metrics = Metrics::new();
-    let mut engine = engine::build(&settings, Face::Check, Admission::StillToCome, &metrics)?;
+    let admission = if live { Admission::HasRun } else { Admission::StillToCome };
+    let mut engine = engine::build(&settings, Face::Check, admission, &metrics)?;
     if let Some(platforms) = platforms(&platform)? {
         engine.settings.platforms = Platforms::Exactly(platforms);
     } else if engine.settings.platforms == Platforms::Guess && !cluster {
@@ -198,23 +265,68 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheUnseen);
         }
     }
-    let deadline = Instant::now() + deadline;
-    let facts = if cluster {
+    let end = Instant::now() + deadline;
+    let engine = Live::new(engine);
+    let mut said = Vec::new();
+    let entries = if cluster {
         let cluster = engine::connect(kubeconfig, context, &settings).await?;
-        cluster.wait_synced(deadline).await;
-        Cluster::layered(directory, cluster)
+        cluster.wait_synced(end).await;
+        let remarks = take_policies(&cluster, &shelf, end).await;
+        if live {
+            let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
+            let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
+            let found = live::judge(&Gate::new(engine, shelf.clone(), cluster), inventory, &shelf, deadline).await;
+            manifests.errors.extend(remarks.into_iter().chain(found.problems));
+            if found.exempt > 0 {
+                said.push(format!(
+                    "{} exempt, by a label of the namespace or an annotation",
+                    if found.exempt == 1 {
+                        "1 object is".to_owned()
+                    } else {
+                        format!("{} objects are", found.exempt)
+                    }
+                ));
+            }
+            found.entries
+        } else {
+            // Not this user's to mend, and not what was asked for: a word, and no error.
+            said.extend(remarks);
+            let gate = Gate::new(engine, shelf, Cluster::layered(directory, cluster));
+            judge_given(&gate, &manifests, &image, &namespace, end).await
+        }
     } else {
-        Cluster::from(directory)
+        judge_given(
+            &Gate::new(engine, shelf, Cluster::from(directory)),
+            &manifests,
+            &image,
+            &namespace,
+            end,
+        )
+        .await
     };
-    let gate = Gate::new(Live::new(engine), facts);
+    let report = render(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
+    let code = code(&entries, fail_on, &manifests.errors);
+    said.append(&mut manifests.errors);
+    Ok(Done { report, said, code })
+}
 
-    let mut entries = judge_manifests(&gate, &manifests, deadline).await;
-    entries.extend(judge_images(&gate, &image, &namespace, deadline).await);
-    print(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
-    for error in &manifests.errors {
-        let _ = complain(error);
+/// Puts the cluster's policies on the shelf. Returns what is to be said of them.
+async fn take_policies(cluster: &Cluster, shelf: &Shelf, deadline: Instant) -> Vec<String> {
+    let listed = tokio::time::timeout_at(deadline, cluster.policies()).await;
+    let listed = listed.unwrap_or_else(|_| Err("the cluster's ImagePolicies could not be read in time".to_owned()));
+    match listed {
+        Ok(listed) => {
+            shelf.set_cluster(listed.policies);
+            listed.problems
+        }
+        Err(why) => vec![format!("{why}; what they say is not in this report")],
     }
-    Ok(exit(&entries, fail_on, &manifests.errors))
+}
+
+async fn judge_given(gate: &Gate, manifests: &Manifests, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
+    let mut entries = judge_manifests(gate, manifests, deadline).await;
+    entries.extend(judge_images(gate, images, namespace, deadline).await);
+    entries
 }
 
 /// The proxy of the environment.
@@ -238,9 +350,9 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let subjects = manifests.subjects(&gate.kinds());
+    let (subjects, nobody) = (manifests.subjects(&gate.kinds()), Requester::default());
     let answers: Vec<_> = stream::iter(&subjects)
-        .map(|subject| gate.judge(&subject.workload, deadline))
+        .map(|subject| gate.judge(&subject.workload, &nobody, deadline))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -259,8 +371,9 @@ async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) 
 
 async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
     let subjects: Vec<Workload> = images.iter().map(|image| lone(image, namespace)).collect();
+    let nobody = Requester::default();
     let answers: Vec<_> = stream::iter(&subjects)
-        .map(|subject| gate.judge(subject, deadline))
+        .map(|subject| gate.judge(subject, &nobody, deadline))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -307,21 +420,22 @@ fn lone(image: &str, namespace: &str) -> Workload {
     }
 }
 
-fn print(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<()> {
-    let text = match output {
-        Output::Json => json::render(entries).context("the report cannot be written as JSON")?,
+fn render(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<String> {
+    match output {
+        Output::Json => json::render(entries).context("the report cannot be written as JSON"),
         Output::Text => {
             let plain = no_colour || !std::io::stdout().is_terminal();
-            text::render(entries, if plain { text::Colour::None } else { text::Colour::Ansi })
+            Ok(text::render(
+                entries,
+                if plain { text::Colour::None } else { text::Colour::Ansi },
+            ))
         }
-    };
-    say(&text);
-    Ok(())
+    }
 }
 
-fn exit(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> ExitCode {
+fn code(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> u8 {
     if !errors.is_empty() {
-        return ExitCode::from(WRONG);
+        return WRONG;
     }
     let objects = entries.iter().any(|entry| {
         let judgement = &entry.judged.judgement;
@@ -332,5 +446,5 @@ fn exit(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> ExitCode {
                 FailOn::Unknown => judgement.outlook == Outlook::Unknown,
             }
     });
-    if objects { ExitCode::from(DENIED) } else { ExitCode::SUCCESS }
+    if objects { DENIED } else { 0 }
 }

@@ -5,7 +5,7 @@ mod registry;
 
 use super::{engine, say};
 use crate::cluster::{Cluster, Completeness, Directory};
-use crate::config::{Face, Live, Settings};
+use crate::config::{Face, Live, Settings, Shelf};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::registry::Cidr;
@@ -98,7 +98,7 @@ impl Stage {
         let objects = cases::cluster(sample);
         let directory = Directory::from_objects(objects.iter(), Completeness::Complete);
         let engine = engine::build(&settings, Face::Serve, Admission::HasRun, &metrics)?;
-        let gate = Gate::new(Live::new(engine), Cluster::from(directory));
+        let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let generated = tls::generate(&names, LIFETIME)?;
         let certificate = Certificate::from_pem(generated.certificate.as_bytes(), generated.key.as_bytes(), metrics.clone())?;

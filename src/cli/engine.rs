@@ -56,6 +56,7 @@ pub(super) fn build_around(
             admission,
             exempt_annotations: settings.exempt_annotations.clone(),
             kinds: Arc::new(Kinds::with(&settings.workloads)),
+            depth: settings.depth,
             rewrites: settings.rewrites.clone(),
         },
     })

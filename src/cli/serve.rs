@@ -1,8 +1,9 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
-use super::{certs, engine};
+use super::{certs, engine, policies};
 use crate::cluster::{Cluster, Directory, Names};
-use crate::config::{Changed, Face, Live, Settings, keep_fresh, values};
+use crate::config::policies::keep_policies_fresh;
+use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Generated, Lifetimes, Managed, Subject};
@@ -71,6 +72,9 @@ pub struct Args {
     /// The settings file (YAML); read again when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// A folder of policy files, or one file; read again when they change (repeatable).
+    #[arg(long, value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
+    policies: Vec<PathBuf>,
     /// The cluster to ask for secrets, service accounts, nodes and namespaces [default: the one that this runs in].
     #[arg(long, value_name = "FILE", env = "PULLGATE_KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
@@ -123,6 +127,7 @@ struct Plan {
     tls: Tls,
     source: Source,
     config: Option<PathBuf>,
+    policies: Vec<PathBuf>,
     deadline: Duration,
     drain_delay: Duration,
 }
@@ -146,6 +151,7 @@ impl Args {
             tls_dev,
             tls_dev_out,
             config,
+            policies,
             kubeconfig,
             no_cluster,
             facts,
@@ -222,6 +228,7 @@ impl Args {
             tls,
             source,
             config,
+            policies,
             deadline,
             drain_delay,
         })
@@ -236,6 +243,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         tls,
         source,
         config,
+        policies: places,
         deadline,
         drain_delay,
     } = args.plan()?;
@@ -249,6 +257,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
         None => Settings::default(),
     };
+    let shelf = Shelf::default();
+    let note = Live::new(None);
+    if !places.is_empty() {
+        let (files, sound) = policies::load(&places)?;
+        for folder in files.empty() {
+            tracing::warn!(folder = %folder.display(), "there are no policy files in this folder");
+        }
+        tracing::info!(policies = sound.len(), "policy files were read");
+        metrics.policies("files", sound.len(), 0);
+        shelf.set_files(sound);
+        background.spawn(keep_policies_fresh(
+            places,
+            files,
+            shelf.clone(),
+            metrics.clone(),
+            note.clone(),
+        ));
+    }
     // Signals count from here on: a kubeconfig may name a helper that takes its time.
     let mut stop = Box::pin(stop);
     let kubeconfig = match &source {
@@ -259,7 +285,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         cluster = cluster(source, &settings) => cluster?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
-    let (reviewer, apply) = wire(&settings, cluster.clone(), &metrics, deadline)?;
+    let shelved = shelf.clone();
+    cluster.follow_policies(&metrics, move |policies| shelved.set_cluster(policies));
+    let (reviewer, apply) = wire(&settings, shelf, cluster.clone(), &metrics, deadline)?;
     if let Some(file) = config {
         background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
     }
@@ -289,7 +317,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         listen,
         metrics_listen,
         certificate,
-        readiness,
+        readiness: readiness.with_note("policies", move || note.load().as_ref().clone()),
         metrics,
         limits: Limits {
             // Behind the reviewer's own deadline: 503 is for reviews that missed it.
@@ -326,7 +354,16 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
-    Readiness::default().with("cluster", move || {
+    let noted = cluster.clone();
+    let remark = move || {
+        let watches = noted.ready().into_iter().filter(|watch| watch.synced);
+        let notes: Vec<String> = watches
+            .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
+            .collect();
+        (!notes.is_empty()).then(|| notes.join(", "))
+    };
+    let readiness = Readiness::default().with_note("cluster", remark);
+    readiness.with("cluster", move || {
         let waiting: Vec<String> = cluster
             .ready()
             .into_iter()
@@ -345,9 +382,15 @@ fn readiness(cluster: Cluster) -> Readiness {
 }
 
 /// Builds the gate: what answers a review, and what replaces the settings while serving.
-fn wire(settings: &Settings, cluster: Cluster, metrics: &Metrics, deadline: Duration) -> anyhow::Result<(Reviewer, Apply)> {
+fn wire(
+    settings: &Settings,
+    policies: Shelf,
+    cluster: Cluster,
+    metrics: &Metrics,
+    deadline: Duration,
+) -> anyhow::Result<(Reviewer, Apply)> {
     let live = Live::new(engine::build(settings, Face::Serve, Admission::HasRun, metrics)?);
-    let gate = Gate::new(live.clone(), cluster);
+    let gate = Gate::new(live.clone(), policies, cluster);
     let reviewer = server::reviewer(gate, metrics.clone(), deadline);
     let (metrics, access) = (metrics.clone(), settings.secret_access);
     let apply = move |settings: &Settings, changed: Changed| {

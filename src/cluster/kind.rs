@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// The same trouble is logged once in this time.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
+/// Group and version of an `ImagePolicy`.
+pub(super) const POLICIES: (&str, &str) = ("pullgate.dev", "v1alpha1");
+
 /// A kind of object that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -17,6 +20,7 @@ pub(super) enum Kind {
     Namespace,
     ServiceAccount,
     Secret,
+    ImagePolicy,
 }
 
 impl Kind {
@@ -26,6 +30,7 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::ServiceAccount => "ServiceAccount",
             Self::Secret => "Secret",
+            Self::ImagePolicy => "ImagePolicy",
         }
     }
 
@@ -36,6 +41,7 @@ impl Kind {
             Self::Namespace => "namespaces",
             Self::ServiceAccount => "serviceaccounts",
             Self::Secret => "secrets",
+            Self::ImagePolicy => "imagepolicies",
         }
     }
 
@@ -46,6 +52,7 @@ impl Kind {
             Self::Namespace => "the namespace",
             Self::ServiceAccount => "the service account",
             Self::Secret => "the pull secret",
+            Self::ImagePolicy => "the policy",
         }
     }
 
@@ -55,14 +62,22 @@ impl Kind {
             Self::Namespace => "Namespaces",
             Self::ServiceAccount => "ServiceAccounts",
             Self::Secret => "Secrets",
+            Self::ImagePolicy => "ImagePolicies",
         }
     }
 
     pub(super) fn resource(self) -> ApiResource {
+        let (group, version) = match self {
+            Self::Node | Self::Namespace | Self::ServiceAccount | Self::Secret => ("", "v1"),
+            Self::ImagePolicy => POLICIES,
+        };
         ApiResource {
-            group: String::new(),
-            version: "v1".to_owned(),
-            api_version: "v1".to_owned(),
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version: match group {
+                "" => version.to_owned(),
+                group => format!("{group}/{version}"),
+            },
             kind: self.name().to_owned(),
             plural: self.plural().to_owned(),
         }
@@ -88,7 +103,7 @@ impl Trouble {
         let (class, refused, clause) = match error {
             kube::Error::Api(status) if status.code == 403 => {
                 let place = match kind {
-                    Kind::Node | Kind::Namespace => "",
+                    Kind::Node | Kind::Namespace | Kind::ImagePolicy => "",
                     Kind::ServiceAccount | Kind::Secret => " in this namespace",
                 };
                 ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))

@@ -68,7 +68,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         deadline: tokio::time::Instant,
     ) -> Visible<T> {
         let possible = match self.kind {
-            Kind::Node | Kind::Namespace => namespace.is_empty(),
+            Kind::Node | Kind::Namespace | Kind::ImagePolicy => namespace.is_empty(),
             Kind::ServiceAccount | Kind::Secret => convert::is_name(namespace),
         };
         if !possible || !convert::is_name(name) {

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The first wait after an error; doubled at each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// The wait after a refusal: somebody has to change a role first.
-const REFUSED_WAIT: Duration = Duration::from_secs(30);
+pub(super) const REFUSED_WAIT: Duration = Duration::from_secs(30);
 /// Snapshots of up to so many objects are built at every change.
 const SMALL: usize = 500;
 /// Larger ones at most this often.
@@ -246,7 +246,7 @@ impl<T> State<T> {
 }
 
 /// Between half and all of a wait, so that replicas do not come back in step.
-fn jittered(wait: Duration) -> Duration {
+pub(super) fn jittered(wait: Duration) -> Duration {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |now| now.subsec_nanos());

@@ -3,11 +3,13 @@
 
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
 use super::kind::{Kind, Trouble};
+use super::policies::{Followed, Take};
 use super::raw::Raw;
 use super::reader::{FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
 use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
+use crate::telemetry::Metrics;
 use crate::workload::{Node, Template};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -16,7 +18,7 @@ use kube::api::Api;
 use kube::runtime::watcher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -44,6 +46,8 @@ pub enum SecretsAccess {
 pub struct Watched(Arc<Inner>);
 
 struct Inner {
+    client: Client,
+    trouble: Arc<Trouble>,
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
@@ -54,11 +58,14 @@ struct Inner {
     read_service_account: Arc<Reader<ServiceAccount>>,
     read_secret: Arc<Reader<PullSecret>>,
     tasks: Vec<AbortHandle>,
+    /// Once somebody wants them.
+    policies: OnceLock<(Arc<Followed>, [AbortHandle; 2])>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for task in &self.tasks {
+        let policies = self.policies.get().into_iter().flat_map(|(_, tasks)| tasks);
+        for task in self.tasks.iter().chain(policies) {
             task.abort();
         }
     }
@@ -134,9 +141,11 @@ impl Watched {
             client.clone(),
             |object| convert::secret(object).ok(),
             weigh_secret,
-            trouble,
+            Arc::clone(&trouble),
         );
         Self(Arc::new(Inner {
+            client: client.clone(),
+            trouble,
             nodes,
             namespaces,
             service_accounts,
@@ -146,7 +155,21 @@ impl Watched {
             read_service_account,
             read_secret,
             tasks,
+            policies: OnceLock::new(),
         }))
+    }
+
+    /// The client, for what is read once.
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// See [`super::Cluster::follow_policies`].
+    pub(super) fn follow_policies(&self, metrics: &Metrics, take: Take) {
+        let inner = &self.0;
+        inner
+            .policies
+            .get_or_init(|| Followed::start(&inner.client, &inner.trouble, metrics, take));
     }
 
     /// See [`super::Cluster::ready`].
@@ -158,6 +181,7 @@ impl Watched {
             readiness(&inner.service_accounts),
         ];
         out.extend(inner.secrets.iter().map(|store| readiness(store)));
+        out.extend(inner.policies.get().map(|(policies, _)| policies.readiness()));
         out
     }
 
@@ -170,6 +194,9 @@ impl Watched {
             inner.service_accounts.synced().await;
             for store in &inner.secrets {
                 store.synced().await;
+            }
+            if let Some((policies, _)) = inner.policies.get() {
+                policies.synced().await;
             }
         };
         tokio::time::timeout_at(deadline, all).await.is_ok()
@@ -368,7 +395,5 @@ fn weigh_secret(secret: &PullSecret) -> usize {
     secret.data.expose().len()
 }
 
-#[cfg(test)]
-mod fake;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What is wrong with a settings file, and where.
 
+use crate::yaml::unknown;
 use serde_saphyr::Location;
 use std::fmt;
 use std::path::PathBuf;
@@ -89,28 +90,4 @@ fn plain(error: &serde_saphyr::Error) -> String {
         }
         None => first.to_owned(),
     }
-}
-
-fn unknown(what: &str, given: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|candidate| (distance(given, candidate), *candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min();
-    match nearest {
-        Some((_, candidate)) => format!("unknown {what} {given:?}; did you mean {candidate:?}?"),
-        None if known.is_empty() => format!("unknown {what} {given:?}"),
-        None => format!("unknown {what} {given:?}; known here: {}", known.join(", ")),
-    }
-}
-
-/// Edit distance without regard to case and to `-` or `_` between words (`max_bytes` is `maxBytes`).
-fn distance(left: &str, right: &str) -> usize {
-    let fold = |text: &str| {
-        text.chars()
-            .filter(|c| !matches!(c, '-' | '_'))
-            .flat_map(char::to_lowercase)
-            .collect::<String>()
-    };
-    strsim::damerau_levenshtein(&fold(left), &fold(right))
 }

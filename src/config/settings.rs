@@ -5,7 +5,7 @@ use super::{values, workloads, written};
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::registry::{self, Cidr, Depth, Proxy, Reach};
 use crate::workload::Configured;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -249,7 +249,11 @@ impl Reading<'_> {
                 Some(written::Access::Namespaces) => SecretAccess::Namespaces,
                 Some(written::Access::None) => SecretAccess::None,
             },
-            depth: self.depth(depth),
+            depth: match depth {
+                None | Some(written::Depth::Manifest) => Depth::Manifest,
+                Some(written::Depth::Config) => Depth::Config,
+                Some(written::Depth::Layers) => Depth::Layers,
+            },
             default_platforms: default_platforms.map(|list| self.each(list, |text| Platform::parse(&text))),
             exempt_annotations: exempt_annotations.map_or_else(Vec::new, |list| self.each(list, annotation)),
             assume_always_pull: assume_always_pull.unwrap_or(defaults.assume_always_pull),
@@ -282,13 +286,6 @@ impl Reading<'_> {
 
     fn each<T>(&mut self, list: Vec<Spanned<String>>, read: impl Fn(String) -> Result<T, String>) -> Vec<T> {
         list.into_iter().filter_map(|text| self.one(text, &read)).collect()
-    }
-
-    fn unsupported(&mut self, place: Location, key: &str) {
-        self.problems.push(Problem::at(
-            place,
-            format!("{key} is not supported by this version of pullgate; remove it"),
-        ));
     }
 
     /// Several are separated by `:`, as in containerd's own `config_path`.
@@ -327,17 +324,6 @@ impl Reading<'_> {
                 Err("a proxy's URL begins with http:// or https:// and names a host".to_owned())
             }
         })
-    }
-
-    fn depth(&mut self, depth: Option<Spanned<written::Depth>>) -> Depth {
-        if let Some(depth) = depth {
-            match depth.value {
-                written::Depth::Manifest => {}
-                written::Depth::Config => self.unsupported(depth.referenced, "depth: config"),
-                written::Depth::Layers => self.unsupported(depth.referenced, "depth: layers"),
-            }
-        }
-        Depth::Manifest
     }
 }
 

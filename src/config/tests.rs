@@ -186,17 +186,23 @@ fn everything_wrong_is_reported_at_once_and_in_order() {
 }
 
 #[test]
-fn what_is_not_built_yet_is_refused_by_line() {
-    let unsupported = |line: &str, key: &str| {
-        format!("/etc/pullgate/config.yaml:{line}: {key} is not supported by this version of pullgate; remove it")
-    };
-    for (yaml, line, key) in [
-        ("depth: config\n", "1:8", "depth: config"),
-        ("\ndepth: layers\n", "2:8", "depth: layers"),
+fn every_depth() {
+    for (yaml, depth) in [
+        ("depth: manifest\n", Depth::Manifest),
+        ("depth: config\n", Depth::Config),
+        ("depth: layers\n", Depth::Layers),
     ] {
-        refused(yaml, &[&unsupported(line, key)]);
+        assert_eq!(read(yaml).unwrap().depth, depth);
     }
-    // And checked before they are refused.
+    // What sizes need is not for the settings to say.
+    refused(
+        "depth: sizes\n",
+        &["/etc/pullgate/config.yaml:1:8: unknown value \"sizes\"; known here: manifest, config, layers"],
+    );
+}
+
+#[test]
+fn a_rewrite_needs_both_sides() {
     refused(
         "registries:\n  rewrites: [{match: \"docker.io/**\"}]\n",
         &["/etc/pullgate/config.yaml:2:15: missing field `to`"],

@@ -12,7 +12,7 @@ pub(super) struct File {
     pub(super) network: Option<Network>,
     pub(super) proxy: Option<Spanned<Proxy>>,
     pub(super) secrets: Option<Secrets>,
-    pub(super) depth: Option<Spanned<Depth>>,
+    pub(super) depth: Option<Depth>,
     pub(super) default_platforms: Option<Vec<Text>>,
     pub(super) exempt_annotations: Option<Vec<Text>>,
     pub(super) assume_always_pull: Option<bool>,

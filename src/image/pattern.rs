@@ -32,6 +32,32 @@ pub enum Wildcard {
     Components,
 }
 
+/// How specific a pattern is: more literal components first; then, from the left, literal over `*` over `**`. Text beside a `*` within a
+/// component does not count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Specificity {
+    literals: usize,
+    kinds: Vec<Kind>,
+}
+
+/// What a component is, from the vaguest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Many,
+    Text,
+    Literal,
+}
+
+impl Kind {
+    fn of(component: &Component) -> Self {
+        match component {
+            Component::Many => Self::Many,
+            Component::One(parts) if parts.len() > 1 => Self::Text,
+            Component::One(_) => Self::Literal,
+        }
+    }
+}
+
 /// The longest pattern, in bytes: no name is longer than a host and 255 characters of path.
 const LONGEST: usize = 1024;
 
@@ -86,6 +112,29 @@ impl Pattern {
                 Component::One(parts) => (parts.len() > 1).then_some(Wildcard::Text),
             })
             .unwrap_or(Wildcard::None)
+    }
+
+    /// How exactly the pattern says what it means: of several that match, the greatest decides (DESIGN 5).
+    pub fn specificity(&self) -> Specificity {
+        let kinds: Vec<Kind> = self.components.iter().map(Kind::of).collect();
+        Specificity {
+            literals: kinds.iter().filter(|kind| **kind == Kind::Literal).count(),
+            kinds,
+        }
+    }
+
+    /// Whether every name that `other` matches is matched by this pattern too, as far as it shows at a glance: `false` where it does
+    /// not, and for pairs of patterns too long to be looked through.
+    pub fn covers(&self, other: &Self) -> bool {
+        covers::covers(&self.components, &other.components)
+    }
+
+    /// The components before the first wildcard: where everything that the pattern matches lives.
+    pub fn prefix(&self) -> Vec<&str> {
+        self.text
+            .split('/')
+            .take_while(|component| !component.contains('*'))
+            .collect()
     }
 
     /// Whether a name ([`Reference::name`]) matches.
@@ -220,6 +269,8 @@ fn is_normalised(name: &str) -> bool {
     Reference::parse_plain(name)
         .is_some_and(|reference| reference.tag().is_none() && reference.digest().is_none() && reference.name() == name)
 }
+
+mod covers;
 
 #[cfg(test)]
 mod tests;

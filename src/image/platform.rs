@@ -125,6 +125,17 @@ impl Platform {
     pub fn takes(&self, entry: &Platform, personalities: &[Personality]) -> Fit {
         matching::fit(self, entry, if personalities.is_empty() { ALL } else { personalities })
     }
+
+    /// What a node of this platform may be, normalised: itself, or on an `arm` without variant one of each variant.
+    pub fn possible(&self) -> Vec<Self> {
+        matching::possible(self)
+    }
+
+    /// How well an index entry that declares `entry` suits a runtime on a host of this platform, which is one of [`Self::possible`];
+    /// `None` if it does not take it. What ranks lower is preferred.
+    pub fn ranks(&self, entry: &Platform, personality: Personality) -> Option<u32> {
+        matching::rank(self, entry, personality)
+    }
 }
 
 /// Architecture and variant in their normal form (containerd/platforms `normalizeArch`); both are lower case already.

@@ -7,6 +7,7 @@ use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::Presence;
 use crate::workload::Node;
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
+use std::collections::HashMap;
 
 /// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
 const REVERIFYING_MINOR: u32 = 35;
@@ -27,10 +28,15 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
             ..Audience::default()
         };
         for node in &candidates.tolerated {
-            count(&mut audience, node, |group| &mut group.tolerated);
+            if let Some(group) = group_of(&mut audience, node) {
+                group.tolerated += 1;
+                group.storage.extend(node.ephemeral_storage);
+            }
         }
         for node in &candidates.tainted {
-            count(&mut audience, node, |group| &mut group.tainted);
+            if let Some(group) = group_of(&mut audience, node) {
+                group.tainted += 1;
+            }
         }
         return audience;
     }
@@ -53,6 +59,15 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     }
 }
 
+/// The audience that a policy asks for (`spec.platforms`), instead of the nodes.
+pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform]) -> Audience {
+    let every = match scheduling.spread {
+        Spread::Some => Need::Any,
+        Spread::Every => Need::Every,
+    };
+    stand_ins(platforms.iter().cloned(), Origin::Configured, every)
+}
+
 fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need) -> Audience {
     let groups = platforms
         .map(|platform| Group {
@@ -61,6 +76,7 @@ fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: N
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
+            storage: Vec::new(),
         })
         .collect();
     Audience {
@@ -71,13 +87,13 @@ fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: N
     }
 }
 
-fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mut usize) {
+/// The group that a node belongs to. `None`, and counted, where its platform is not known.
+fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group> {
     let Some(platform) = &node.platform else {
         audience.unknown += 1;
-        return;
+        return None;
     };
     let personalities = personalities(&node.runtime);
-    let named = audience.every == Need::Every;
     let at = audience
         .groups
         .iter()
@@ -89,15 +105,16 @@ fn count(audience: &mut Audience, node: &Node, field: impl Fn(&mut Group) -> &mu
             tolerated: 0,
             tainted: 0,
             names: Vec::new(),
+            storage: Vec::new(),
         });
         audience.groups.len() - 1
     });
-    if let Some(group) = audience.groups.get_mut(at) {
-        *field(group) += 1;
-        if named {
-            group.names.push(node.name.clone());
-        }
+    let every = audience.every;
+    let group = audience.groups.get_mut(at)?;
+    if every == Need::Every {
+        group.names.push(node.name.clone());
     }
+    Some(group)
 }
 
 /// The candidates that count for what nodes hold: those whose taints are tolerated, else all.
@@ -109,22 +126,69 @@ pub(super) fn closest(candidates: Candidates<'_>) -> Vec<&Node> {
     }
 }
 
-/// Whether these nodes hold the image already.
-pub(super) fn presence(reference: &Reference, nodes: &[&Node], with_secret: bool) -> Presence {
-    let name = Node::lists_as(reference);
-    let holding = nodes.iter().filter(|node| node.lists(&name)).count();
-    if holding == 0 {
-        Presence::Nowhere
-    } else if holding < nodes.len() {
-        Presence::Some
-    } else if with_secret
-        && nodes
-            .iter()
-            .any(|node| minor(&node.kubelet).is_none_or(|minor| minor >= REVERIFYING_MINOR))
-    {
-        Presence::AllUnlessReverified
-    } else {
-        Presence::All
+/// What the nodes that the pods of a template will land on hold, as far as is known.
+pub(super) struct Holders<'a> {
+    nodes: Vec<&'a Node>,
+    /// Nodes by what they list, where many images ask: an object may have thousands, and a cluster as many nodes.
+    index: Option<HashMap<&'a str, usize>>,
+    every_list_is_complete: bool,
+    some_verify_again: bool,
+}
+
+impl<'a> Holders<'a> {
+    /// For so many images.
+    pub(super) fn new(nodes: Vec<&'a Node>, images: usize) -> Self {
+        /// As many as a node lists: looking each up costs as much as reading all lists once.
+        const MANY: usize = 50;
+        let index = (images > MANY).then(|| {
+            let mut index = HashMap::new();
+            for node in &nodes {
+                let mut last = None;
+                // Sorted: what stands twice stands side by side.
+                for name in &node.images {
+                    if last.replace(name) != Some(name) {
+                        *index.entry(name.as_str()).or_insert(0) += 1;
+                    }
+                }
+            }
+            index
+        });
+        Self {
+            every_list_is_complete: nodes.iter().all(|node| node.images_complete()),
+            some_verify_again: nodes
+                .iter()
+                .any(|node| minor(&node.kubelet).is_none_or(|minor| minor >= REVERIFYING_MINOR)),
+            nodes,
+            index,
+        }
+    }
+
+    /// How many of them list the image.
+    fn holding(&self, reference: &Reference) -> usize {
+        let name = Node::lists_as(reference);
+        match &self.index {
+            Some(index) => index.get(name.as_str()).copied().unwrap_or_default(),
+            None => self.nodes.iter().filter(|node| node.lists(&name)).count(),
+        }
+    }
+
+    /// Whether none of them has it, for sure.
+    pub(super) fn surely_lack(&self, reference: &Reference) -> bool {
+        !self.nodes.is_empty() && self.every_list_is_complete && self.holding(reference) == 0
+    }
+
+    /// Whether they hold it already.
+    pub(super) fn presence(&self, reference: &Reference, with_secret: bool) -> Presence {
+        let holding = self.holding(reference);
+        if holding == 0 {
+            Presence::Nowhere
+        } else if holding < self.nodes.len() {
+            Presence::Some
+        } else if with_secret && self.some_verify_again {
+            Presence::AllUnlessReverified
+        } else {
+            Presence::All
+        }
     }
 }
 

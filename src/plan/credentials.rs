@@ -10,6 +10,7 @@ use crate::registry::Offer;
 use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
+use std::cell::Cell;
 
 /// What the pods of one template hold.
 #[derive(Debug, Default)]
@@ -25,7 +26,12 @@ pub(super) struct Purse {
     pub(super) may_come: bool,
     /// What could not be seen, as a clause.
     pub(super) hidden: Option<String>,
+    /// Repositories for which the nearest key was sought.
+    sought: Cell<usize>,
 }
+
+/// Repositories for which the nearest key is sought, of one template: it takes a few hundred comparisons each.
+const MOST_SOUGHT: usize = 50;
 
 impl Purse {
     /// Collects what the pods of `template` will hold. The service account's list counts only where the pod's own is empty, and
@@ -125,14 +131,21 @@ impl Purse {
         if idle { StandIn::Idle } else { StandIn::Wanted }
     }
 
+    /// What the pod's own secrets hold for a repository.
+    pub(super) fn own(&self, name: &str) -> Vec<Offer> {
+        self.keyring.lookup(name).into_iter().map(offer).collect()
+    }
+
     /// What is offered for a repository, in the kubelet's order (pod, node's docker config, plugins; pull-semantics 4.5), and what is
     /// to be said about the secrets if that fails.
     pub(super) fn offers(&self, wanted: &Wanted, settings: &Settings, node: Option<&Provided>) -> Offered {
         let name = wanted.name.as_str();
-        let mut offers: Vec<Offer> = self.keyring.lookup(name).into_iter().map(offer).collect();
+        let mut offers = self.own(name);
         let mut notes = self.notes.clone();
         if offers.is_empty() && !self.read.is_empty() {
-            let nearest = self.keyring.nearest(name).map(|miss| {
+            let near = self.sought.get() < MOST_SOUGHT;
+            self.sought.set(self.sought.get() + 1);
+            let nearest = near.then(|| self.keyring.nearest(name)).flatten().map(|miss| {
                 let whose = whose(&miss.source);
                 format!("the nearest key is \"{}\" in {whose}: {}", escape(&miss.key), miss.why)
             });
@@ -172,7 +185,7 @@ impl Purse {
 }
 
 /// What is tried for one repository, and what is to be said if that fails.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Offered {
     /// In order.
     pub(super) offers: Vec<Offer>,

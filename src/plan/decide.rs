@@ -1,45 +1,82 @@
 //! Outcomes → judgements, and what they rest on.
 
 use super::credentials::whose;
-use super::{Next, Plan};
+use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
+use crate::policy::offer_digest;
 use crate::registry::Outcome;
-use crate::verdict::judge::{Case, Judgement, SecretNote, Tried, judge};
-use crate::verdict::{Cause, Verdict};
+use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
+use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
 pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
     plan.images
         .iter()
-        .map(|planned| match (&planned.next, &planned.reference) {
-            (Next::Ask { check, case }, Some(reference)) => {
-                let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
-                let labels: Vec<Option<String>> = attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect();
-                let tried: Vec<Tried<'_>> = attempts
-                    .iter()
-                    .zip(&labels)
-                    .map(|(attempt, label)| Tried {
-                        with: label.as_deref(),
-                        result: &attempt.result,
-                    })
-                    .collect();
-                judge(&Case {
-                    reference,
-                    namespace: plan.namespace,
-                    used_by: case.used_by,
-                    audience: &case.audience,
-                    context: &case.context,
-                    secrets: &case.secrets,
-                    tried: &tried,
-                    poison: case.poison.as_ref(),
-                })
-            }
-            (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
-            (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
-        })
+        .map(|planned| ruled(planned, judged(plan, planned, outcomes)))
         .collect()
+}
+
+/// What the registry and the facts say of an image.
+fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome]) -> Judgement {
+    match (&planned.next, &planned.reference) {
+        (Next::Ask { check, case }, Some(reference)) => {
+            let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
+            let labels: Vec<Option<String>> = attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect();
+            let tried: Vec<Tried<'_>> = attempts
+                .iter()
+                .zip(&labels)
+                .map(|(attempt, label)| Tried {
+                    with: label.as_deref(),
+                    result: &attempt.result,
+                })
+                .collect();
+            judge(&Case {
+                reference,
+                namespace: plan.namespace,
+                naming: naming(planned),
+                used_by: case.used_by,
+                audience: &case.audience,
+                context: &case.context,
+                secrets: &case.secrets,
+                tried: &tried,
+                poison: case.poison.as_ref(),
+                size_limit: case.size_limit.as_ref(),
+            })
+        }
+        (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
+        (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
+    }
+}
+
+/// Whether the image names its registry; a rewrite gave it one.
+fn naming(planned: &Planned<'_>) -> Naming {
+    if planned.remark.is_none() && is_short(&planned.image.image) {
+        Naming::Short
+    } else {
+        Naming::Full
+    }
+}
+
+/// The same with the name rules' findings before it, and with what the policies do about each.
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement) -> Judgement {
+    let mut raised = planned.raised.clone();
+    if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
+        let missing = raised
+            .iter_mut()
+            .filter(|raised| raised.finding.cause == Cause::DigestRequired);
+        missing.for_each(|raised| offer_digest(&mut raised.finding, reference, digest));
+    }
+    let own: Vec<(Finding, Arc<str>)> = raised.into_iter().map(|raised| (raised.finding, raised.policy)).collect();
+    let registry = std::mem::take(&mut judgement.findings);
+    judgement.findings = own.iter().map(|(finding, _)| finding.clone()).chain(registry).collect();
+    judgement.rule(|finding| {
+        let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
+        planned.jury.decide(finding, raised_by)
+    });
+    judgement
 }
 
 /// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch

@@ -1,6 +1,7 @@
 //! Findings that need no registry: a name that does not parse, a policy of Never, a secret that poisons the pod.
 
-use super::audience::minor;
+use super::MOST_ASKED;
+use super::audience::{Holders, minor};
 use crate::cluster::Facts;
 use crate::credentials::ParseError;
 use crate::image::{Reference, ReferenceError, escape, mask_userinfo};
@@ -8,7 +9,7 @@ use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, soften};
 use crate::verdict::{Cause, Outlook};
 use crate::workload::pod::PodKind;
-use crate::workload::{ImageUse, Node, Role};
+use crate::workload::{ImageUse, Role};
 
 fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
     let (outlook, notes) = soften(outlook, None, context);
@@ -71,10 +72,8 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
 }
 
 /// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not.
-pub(super) fn never_pulled(image: &str, reference: &Reference, nodes: &[&Node]) -> Finding {
-    let name = Node::lists_as(reference);
-    let surely_absent = !nodes.is_empty() && nodes.iter().all(|node| node.images_complete() && !node.lists(&name));
-    let (outlook, message) = if surely_absent {
+pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders<'_>) -> Finding {
+    let (outlook, message) = if holders.surely_lack(reference) {
         (
             Outlook::MayFail,
             "imagePullPolicy is Never, and no node that the pods could land on holds the image",
@@ -98,6 +97,22 @@ pub(super) fn never_pulled(image: &str, reference: &Reference, nodes: &[&Node]) 
             ),
         }),
         evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+/// One image more than are looked up of one object.
+pub(super) fn one_too_many(reference: &Reference) -> Finding {
+    Finding {
+        cause: Cause::Timeout,
+        outlook: Outlook::Unknown,
+        message: format!("of one object, {MOST_ASKED} images are looked up, and this is one more"),
+        fix: "take the object apart, or check its images with `pullgate check --image`".to_owned(),
+        kubelet: None,
+        evidence: Proof {
+            host: Some(reference.registry().to_owned()),
+            ..Proof::default()
+        },
         suggestions: Vec::new(),
     }
 }

@@ -5,13 +5,15 @@ use crate::cluster::{Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::Digest;
 use crate::registry::{Attempt, Outcome};
-use crate::verdict::evidence::{AuthStage, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
+use crate::verdict::evidence::{AuthStage, Body, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
 use crate::verdict::{Cause, Judgement, Outlook, Verdict};
 use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod depth;
 mod names;
+mod policies;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
@@ -25,6 +27,7 @@ fn settings() -> Settings {
         admission: Admission::HasRun,
         exempt_annotations: Vec::new(),
         kinds: Arc::default(),
+        depth: Depth::Manifest,
         rewrites: Vec::new(),
     }
 }
@@ -98,9 +101,10 @@ fn found(content: Content) -> Result<ImageFacts, Failure> {
         digest: Digest::sha256(b"x"),
         media_type: String::new(),
         content,
-        quota_exhausted: false,
+        quota: None,
         authenticated: false,
         stale: false,
+        builds: Vec::new(),
     })
 }
 
@@ -533,6 +537,7 @@ fn taints_make_it_may_fail_and_daemon_sets_name_their_nodes() {
 fn single_manifests_of_another_platform_pull_and_do_not_run() {
     let arm = found(Content::Image {
         platform: Some(platform("arm64")),
+        body: Body::default(),
     });
     let judgement = judge(&pod("reg.example/a:1", &[]), &facts(), &arm);
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::FailsToRun, Verdict::Warn));
@@ -542,6 +547,7 @@ fn single_manifests_of_another_platform_pull_and_do_not_run() {
         &facts(),
         &found(Content::Image {
             platform: Some(platform("amd64")),
+            body: Body::default(),
         }),
     );
     assert_eq!(fits.outlook, Outlook::Pulls);
@@ -554,6 +560,7 @@ fn volumes_may_hold_any_content() {
     let artifact = found(Content::Artifact {
         kind: "application/x".to_owned(),
         unpack_fails: true,
+        body: Body::default(),
     });
     assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);
     assert_eq!(judge(&object, &facts(), &found(index(&["arm64"]))).outlook, Outlook::MayFail);
@@ -589,6 +596,25 @@ fn doubts_name_what_a_finding_rests_on() {
     assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
 }
 
+#[test]
+fn a_namespace_that_cannot_be_read_may_be_exempt() {
+    let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
+    let object = pod("reg.example/a:1", &[]);
+    let mut facts = facts();
+    facts.namespace = Visible::Hidden("pullgate may not read namespaces".to_owned());
+    let judgement = judge(&object, &facts, &missing);
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
+    let message = &judgement.findings[0].message;
+    assert!(
+        message.ends_with("whether the namespace is exempt from judgement is not known: pullgate may not read namespaces"),
+        "{message}"
+    );
+    // Where there is no cluster there is no label, and what does not exist stays definite.
+    facts.complete = false;
+    assert_eq!(judge(&object, &facts, &missing).outlook, Outlook::WillFail);
+}
+
+mod many;
 mod node_level;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Docker's credential helpers, for `pullgate check` alone: they are programs of its user, named by its user's own docker config.
 
 use super::flights::{Flights, Landed};
-use super::run::{self, LIMIT};
+use super::run::{self, Belongs, LIMIT};
 use crate::credentials::Credential;
 use crate::credentials::helper::{HelperAnswer, HelperCall, Helpers, parse_helper_answer};
 use crate::image::escape;
@@ -57,7 +57,7 @@ impl Asked {
 async fn get(call: &HelperCall) -> Reply {
     let mut command = Command::new(&call.program);
     command.arg("get");
-    let ended = run::run(command, format!("{}\n", call.server).into_bytes(), LIMIT)
+    let ended = run::run(command, Belongs::ToUser, format!("{}\n", call.server).into_bytes(), LIMIT)
         .await
         .map_err(|fault| failed(call, fault.clause()))?;
     match parse_helper_answer(ended.exit, &ended.printed) {

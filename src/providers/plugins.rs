@@ -2,7 +2,7 @@
 
 use super::SetupError;
 use super::flights::{Flights, Landed};
-use super::run::{self, LIMIT};
+use super::run::{self, Belongs, LIMIT};
 use crate::credentials::helper::Exit;
 use crate::credentials::node::{Entries, Provided};
 use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
@@ -237,7 +237,7 @@ impl Plugin {
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
             .envs(self.provider.env.iter().map(|(name, value)| (name, value.expose())));
-        let ended = run::run(command, self.provider.request(name), LIMIT)
+        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), LIMIT)
             .await
             .map_err(|fault| fault.clause().to_owned())?;
         match ended.exit {

@@ -2,10 +2,11 @@
 
 use crate::credentials::helper::Exit;
 use futures_util::future::join;
+use rustix::process::{Pid, Signal};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// The longest that a program may run. (The kubelet gives a plugin one minute; no review waits that long.)
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
@@ -47,8 +48,47 @@ pub(super) struct Ended {
     pub(super) printed: Vec<u8>,
 }
 
-/// Runs a program with `input` on its standard input. It is killed when its time is up, or it prints too much.
-pub(super) async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -> Result<Ended, Fault> {
+/// Whom a program belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Belongs {
+    /// The user of `check`, whose terminal it may ask for something: it stays in our process group, and Ctrl-C reaches it.
+    ToUser,
+    /// Us: it gets a process group of its own, and is killed with all that it started.
+    ToUs,
+}
+
+/// A process group that is killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // The leader was not waited for, so its number is nobody else's. Where it is gone there is nothing to kill.
+            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+impl Group {
+    fn of(child: &Child, belongs: Belongs) -> Self {
+        Self(match belongs {
+            Belongs::ToUs => child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+            Belongs::ToUser => None,
+        })
+    }
+
+    /// It ended by itself; what it left running is its own business.
+    fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Runs a program with `input` on its standard input. It is killed when its time is up, it prints too much, or nobody waits any more.
+pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, limit: Duration) -> Result<Ended, Fault> {
+    match belongs {
+        Belongs::ToUs => command.process_group(0),
+        Belongs::ToUser => &mut command,
+    };
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -59,6 +99,8 @@ pub(super) async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -
         std::io::ErrorKind::NotFound => Fault::Missing,
         _ => Fault::Broken,
     })?;
+    // Dropped before `child` is.
+    let mut group = Group::of(&child, belongs);
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
     let write = async move {
@@ -81,6 +123,7 @@ pub(super) async fn run(mut command: Command, input: Vec<u8>, limit: Duration) -
             return Err(Fault::TooMuch);
         }
         let status = child.wait().await.map_err(|_| Fault::Broken)?;
+        group.ended();
         Ok(Ended {
             exit: if status.success() { Exit::Well } else { Exit::Badly },
             status: format!("it ended with {status}"),

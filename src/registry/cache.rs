@@ -8,8 +8,8 @@ use super::limits::{USUAL_WAIT, wait};
 use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
 use crate::telemetry::Metrics;
-use crate::verdict::evidence::{Evidence, TimeoutStage};
-use crate::verdict::{Content, Failure, ImageFacts};
+use crate::verdict::evidence::{BlobRef, Body, Evidence, TimeoutStage};
+use crate::verdict::{Content, Failure, ImageFacts, IndexEntry};
 use futures_util::FutureExt as _;
 use moka::Expiry;
 use moka::future::Cache;
@@ -28,6 +28,8 @@ const DIGEST: Duration = Duration::from_mins(5);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Transport and 5xx.
 const DOWN: Duration = USUAL_WAIT;
+/// How long what an answer said of the pull quota is news: others pull meanwhile, and the window moves on.
+const QUOTA: Duration = TAG;
 /// Content by digest does not change.
 const CONTENT: Duration = Duration::from_hours(6);
 
@@ -212,7 +214,12 @@ impl Answers {
         match &stored.latest {
             Ok(facts) => {
                 self.metrics.cache("answers", result);
-                Ok(ImageFacts::clone(facts))
+                let is_news = stored.good.as_ref().is_some_and(|(_, at)| at.elapsed() < QUOTA);
+                let quota = facts.quota.filter(|_| is_news);
+                Ok(ImageFacts {
+                    quota,
+                    ..ImageFacts::clone(facts)
+                })
             }
             Err(failure) => {
                 if cause::kind(&failure.evidence) == Kind::Down
@@ -235,19 +242,30 @@ impl Answers {
 fn stale(good: &ImageFacts) -> ImageFacts {
     ImageFacts {
         stale: true,
+        quota: None,
         ..good.clone()
     }
 }
 
 fn content_weight(content: &Content) -> usize {
     match content {
-        Content::Index(entries) => entries
-            .iter()
-            .map(|entry| 250 + entry.digest.len() + entry.media_type.len())
-            .sum(),
-        Content::Image { .. } | Content::Schema1 => 200,
-        Content::Artifact { kind, .. } => 100 + kind.len(),
+        Content::Index(entries) => entries_weight(entries),
+        Content::Schema1 => 200,
+        Content::Image { body, .. } => 200 + body_weight(body),
+        Content::Artifact { kind, body, .. } => 100 + kind.len() + body_weight(body),
     }
+}
+
+/// The entries of an index, in bytes of memory.
+pub(super) fn entries_weight(entries: &[IndexEntry]) -> usize {
+    let of_entry = |entry: &IndexEntry| 250 + entry.digest.len() + entry.media_type.len();
+    entries.iter().map(of_entry).sum()
+}
+
+/// What a manifest refers to, in bytes of memory.
+pub(super) fn body_weight(body: &Body) -> usize {
+    let of_blob = |blob: &BlobRef| 120 + blob.digest.len() + blob.media_type.len() + blob.elsewhere.as_ref().map_or(0, String::len);
+    body.blobs.iter().map(of_blob).sum()
 }
 
 /// What content is kept under. Not by digest alone: a registry that lies about a digest must not be told what another holds.

@@ -4,7 +4,7 @@ use super::guard::Origin;
 use super::host::authority;
 use super::words::{self, Words};
 use crate::verdict::Failure;
-use crate::verdict::evidence::{Evidence, Request};
+use crate::verdict::evidence::{Counted, Evidence, Purpose, Quota, Request};
 use http::{HeaderMap, Method, StatusCode, header};
 use std::time::Duration;
 use url::Url;
@@ -24,13 +24,6 @@ pub(super) struct Answer {
     pub(super) truncated: bool,
 }
 
-/// What kind of server answered: token servers keep their query in what people see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    Registry,
-    Token,
-}
-
 impl Answer {
     pub(super) fn origin(&self) -> Origin {
         Origin::of(&self.url)
@@ -41,20 +34,20 @@ impl Answer {
     }
 
     /// A failure that rests on this answer, in its own words.
-    pub(super) fn failure(&self, evidence: Evidence, server: Server, secrets: &[&str]) -> Failure {
+    pub(super) fn failure(&self, evidence: Evidence, purpose: Purpose, secrets: &[&str]) -> Failure {
         let Words { code, detail } = words::read(&self.body, secrets);
         Failure {
             status: Some(self.status.as_u16()),
             code,
             detail,
             retry_after: retry_after(&self.headers),
-            ..failure(evidence, &self.method, &self.url, server)
+            ..failure(evidence, &self.method, &self.url, purpose)
         }
     }
 }
 
 /// A failure without an answer.
-pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, server: Server) -> Failure {
+pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, purpose: Purpose) -> Failure {
     Failure {
         request: Some(Request {
             method: if *method == Method::HEAD {
@@ -64,7 +57,8 @@ pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, server: Se
             } else {
                 "GET"
             },
-            url: shown(url, server),
+            url: shown(url, purpose),
+            purpose,
         }),
         ..plain(evidence, authority(url))
     }
@@ -85,13 +79,13 @@ pub(super) fn plain(evidence: Evidence, host: String) -> Failure {
 }
 
 /// A URL fit to show: no userinfo, no query but the scope and service of a token request.
-fn shown(url: &Url, server: Server) -> String {
+fn shown(url: &Url, purpose: Purpose) -> String {
     let mut shown = url.clone();
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
     shown.set_fragment(None);
     shown.set_query(None);
-    if server == Server::Token {
+    if purpose != Purpose::Content {
         let kept: Vec<_> = url
             .query_pairs()
             .filter(|(key, _)| key == "scope" || key == "service")
@@ -130,12 +124,38 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// `ratelimit-remaining: 0;w=21600` on a good answer: the next GET from this address fails (pull-semantics 6.4).
-pub(super) fn quota_exhausted(headers: &HeaderMap) -> bool {
-    headers
-        .get("ratelimit-remaining")
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|text| text.split(';').next().unwrap_or_default().trim() == "0")
+/// What the headers of a good answer say of the pull quota (pull-semantics 6.4); what cannot be read is not there.
+pub(super) fn quota(headers: &HeaderMap) -> Option<Quota> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let (remaining, window) = counted(text("ratelimit-remaining")?)?;
+    let limit = text("ratelimit-limit").and_then(counted);
+    let source = text("docker-ratelimit-source").filter(|source| !source.is_empty());
+    Some(Quota {
+        remaining,
+        limit: limit.map(|(limit, _)| limit),
+        window: window.or_else(|| limit.and_then(|(_, window)| window)),
+        counted: source.map_or(Counted::NotSaid, |source| {
+            if source.parse::<std::net::IpAddr>().is_ok() {
+                Counted::Address
+            } else {
+                Counted::Account
+            }
+        }),
+    })
+}
+
+/// `100;w=21600`: a number of pulls and a window in seconds.
+fn counted(text: &str) -> Option<(u64, Option<Duration>)> {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| text.parse::<u64>().ok()).flatten()
+    };
+    let mut parts = text.split(';').map(str::trim);
+    let count = number(parts.next()?)?;
+    let window = parts
+        .find_map(|part| number(part.strip_prefix("w=")?))
+        .filter(|seconds| *seconds > 0);
+    Some((count, window.map(Duration::from_secs)))
 }
 
 /// How a failure counts: for cache lifetimes, stale answers, the breaker and the log.
@@ -153,6 +173,7 @@ pub(super) enum Kind {
 pub(super) fn kind(evidence: &Evidence) -> Kind {
     match evidence {
         Evidence::RateLimited => Kind::Throttled,
+        Evidence::SentOn { fails, .. } => kind(fails),
         Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)
@@ -169,6 +190,7 @@ pub(super) fn kind(evidence: &Evidence) -> Kind {
         | Evidence::Refused(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. }
         | Evidence::SomeRuntimes(_)
         | Evidence::Internal => Kind::Settled,
@@ -185,15 +207,17 @@ pub(super) fn label(evidence: &Evidence) -> &'static str {
         Evidence::Tls(_) => "tls",
         Evidence::ServerError { .. } => "server_error",
         Evidence::Refused(_) => "refused",
-        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown | Evidence::ContentMissing { .. } => {
-            "not_found"
-        }
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. } => "not_found",
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } | Evidence::CredentialRefused { .. } => {
             "unauthorized"
         }
         Evidence::Forbidden { .. } => "forbidden",
         Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
-        Evidence::SomeRuntimes(fails) => label(fails),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => label(fails),
         Evidence::Internal => "internal",
     }
 }
@@ -259,7 +283,7 @@ mod tests {
     #[test]
     fn failures_say_where_and_keep_secrets() {
         let body = r#"{"errors":[{"code":"DENIED","message":"no hunter2 here"}]}"#;
-        let failure = answer(403, &[("retry-after", "7")], body).failure(Evidence::RateLimited, Server::Registry, &["hunter2"]);
+        let failure = answer(403, &[("retry-after", "7")], body).failure(Evidence::RateLimited, Purpose::Content, &["hunter2"]);
         assert_eq!(failure.host, "r.example:5000");
         assert_eq!(failure.status, Some(403));
         assert_eq!(failure.code.as_deref(), Some("DENIED"));
@@ -269,12 +293,13 @@ mod tests {
             failure.request,
             Some(Request {
                 method: "GET",
-                url: "https://r.example:5000/v2/a/manifests/x".into()
+                url: "https://r.example:5000/v2/a/manifests/x".into(),
+                purpose: Purpose::Content,
             })
         );
         let token = Url::parse("https://t.example/token?account=me&scope=repository%3Aa%3Apull&service=s").unwrap();
         assert_eq!(
-            shown(&token, Server::Token),
+            shown(&token, Purpose::OauthToken),
             "https://t.example/token?scope=repository%3Aa%3Apull&service=s"
         );
     }
@@ -289,8 +314,37 @@ mod tests {
         for odd in ["", "soon", "-1", "1.5", "99999999999999999999999"] {
             assert_eq!(wait(odd), None, "{odd}");
         }
-        let quota = |text: &str| quota_exhausted(&answer(200, &[("ratelimit-remaining", text)], "").headers);
-        assert!(quota("0;w=21600") && quota("0"));
-        assert!(!quota("20;w=21600") && !quota("") && !quota("00x"));
+    }
+    #[test]
+    fn quotas() {
+        let read = |headers: &[(&'static str, &str)]| quota(&answer(200, headers, "").headers);
+        let of = |limit: &str, remaining: &str| read(&[("ratelimit-limit", limit), ("ratelimit-remaining", remaining)]);
+        let six_hours = Some(Duration::from_hours(6));
+        let quota = |remaining, limit, window| {
+            Some(Quota {
+                remaining,
+                limit,
+                window,
+                counted: Counted::NotSaid,
+            })
+        };
+        assert_eq!(of("100;w=21600", "20;w=21600"), quota(20, Some(100), six_hours));
+        assert_eq!(of(" 100 ; w=21600", "0"), quota(0, Some(100), six_hours));
+        assert_eq!(of("many", "7;w=3600"), quota(7, None, Some(Duration::from_hours(1))));
+        assert_eq!(of("100;w=0", "7;w=soon"), quota(7, Some(100), None));
+        assert_eq!(of("100;burst=1;w=60", "7"), quota(7, Some(100), Some(Duration::from_mins(1))));
+        for odd in ["", "00x", "-1", "+1", "1.5", ";w=21600", "99999999999999999999999"] {
+            assert_eq!(of("100;w=21600", odd), None, "{odd}");
+        }
+        assert_eq!(read(&[("ratelimit-limit", "100;w=21600")]), None);
+        let by = |source: &str| {
+            read(&[("ratelimit-remaining", "1"), ("docker-ratelimit-source", source)])
+                .unwrap()
+                .counted
+        };
+        assert_eq!(by("192.0.2.7"), Counted::Address);
+        assert_eq!(by("2001:db8::"), Counted::Address);
+        assert_eq!(by("11111111-2222-3333-4444-555555555555"), Counted::Account);
+        assert_eq!(by(""), Counted::NotSaid);
     }
 }

@@ -1,6 +1,6 @@
 //! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
 
-use super::cause::{self, Answer, Server, failure};
+use super::cause::{self, Answer, failure};
 use super::clients::{Factory, Profile, Trust, Verification};
 use super::guard::{self, Origin};
 use super::host::{self, Endpoint, Schemes, Standing};
@@ -11,7 +11,7 @@ use super::words;
 use super::{Reach, SetupError};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage};
+use crate::verdict::evidence::{ConnectionFault, Evidence, Purpose, Refusal, Rejection, TimeoutStage};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
@@ -55,7 +55,7 @@ pub(super) struct Ask<'a> {
     pub(super) form: Option<String>,
     /// The longest body of a good answer, in bytes.
     pub(super) cap: usize,
-    pub(super) server: Server,
+    pub(super) purpose: Purpose,
     /// The host on whose behalf it is sent: itself, or its token server.
     pub(super) endpoint: &'a Endpoint,
 }
@@ -74,7 +74,7 @@ pub(super) struct Client {
     pub(super) hosts: Hosts,
     all: Arc<Semaphore>,
     request_limit: Duration,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 /// Which client a request is given to.
@@ -120,8 +120,9 @@ impl Client {
 
     /// Sends a request and follows its redirects. `Err` is what kept us from an answer; any status is an answer.
     pub(super) async fn send(&self, mut ask: Ask<'_>) -> Result<Answer, Failure> {
+        let by = ask.url.clone();
         for _ in 0..=REDIRECTS {
-            let answer = self.counted(&ask).await?;
+            let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()),
                 _ => None,
@@ -129,7 +130,7 @@ impl Client {
             let Some(location) = location else {
                 return Ok(answer);
             };
-            let refused = |refusal, to: &Url| failure(Evidence::Refused(refusal), &ask.method, to, ask.server);
+            let refused = |refusal, to: &Url| failure(Evidence::Refused(refusal), &ask.method, to, ask.purpose);
             let to = match guard::redirect(&ask.url, location) {
                 Ok(to) => to,
                 Err((refusal, to)) => return Err(refused(refusal, to.as_ref().unwrap_or(&ask.url))),
@@ -151,7 +152,7 @@ impl Client {
             Evidence::Rejected(Rejection::RedirectLoop),
             &ask.method,
             &ask.url,
-            ask.server,
+            ask.purpose,
         ))
     }
 
@@ -182,7 +183,7 @@ impl Client {
                 Ok(answer)
             }
             Err((evidence, words)) => {
-                let mut failed = failure(evidence, &ask.method, &ask.url, ask.server);
+                let mut failed = failure(evidence, &ask.method, &ask.url, ask.purpose);
                 failed.detail = words::line(&words, &[]);
                 if asked {
                     self.metrics
@@ -276,6 +277,24 @@ impl Client {
             Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
         };
         self.vetted.get_with(name.to_owned(), look_up).await
+    }
+}
+
+/// A failure behind a redirect to another host: no fault of the host that was asked.
+fn sent_on(failure: Failure, ask: &Ask<'_>, by: &Url) -> Failure {
+    let silent = matches!(
+        failure.evidence,
+        Evidence::NameNotResolved | Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) | Evidence::Tls(_)
+    );
+    if !silent || ask.purpose != Purpose::Content || ask.endpoint.is_at(&ask.url) {
+        return failure;
+    }
+    Failure {
+        evidence: Evidence::SentOn {
+            by: host::authority(by),
+            fails: Box::new(failure.evidence),
+        },
+        ..failure
     }
 }
 

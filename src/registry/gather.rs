@@ -1,5 +1,6 @@
 //! All checks at once, each with its credentials in order, until the deadline.
 
+use super::build::{self, Deep};
 use super::cache::Key;
 use super::cause::plain;
 use super::host::Endpoint;
@@ -7,8 +8,10 @@ use super::token::Sending;
 use super::walk::probe;
 use super::{Attempt, Check, Depth, Inner, Offer, Outcome};
 use crate::image::Reference;
-use crate::verdict::Failure;
+use crate::verdict::cause::base;
 use crate::verdict::evidence::{Evidence, TimeoutStage};
+use crate::verdict::fetches::Puller;
+use crate::verdict::{Failure, ImageFacts, Outlook};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ type Identity<'a> = (
     &'a Reference,
     Vec<(&'a crate::credentials::Source, crate::credentials::Fingerprint)>,
     Depth,
+    &'a [Puller],
 );
 
 /// Asks all `checks`; identical ones once.
@@ -57,7 +61,7 @@ fn identity(check: &Check) -> Identity<'_> {
         .iter()
         .map(|offer| (&offer.source, offer.credential.fingerprint()))
         .collect();
-    (&check.reference, offers, check.depth)
+    (&check.reference, offers, check.depth, &check.pullers)
 }
 
 /// An image that is not asked for.
@@ -86,29 +90,48 @@ async fn one(inner: &Arc<Inner>, check: &Check, deadline: Instant) -> Outcome {
         check.credentials.iter().map(Some).collect()
     };
     let mut attempts: Vec<Attempt> = Vec::with_capacity(offers.len());
+    // Some of its parts are in trouble: a kubelet would go on to the next credential.
+    let mut troubled: Option<Attempt> = None;
     for offer in offers {
-        let result = attempt(inner, &check.reference, offer, deadline).await;
-        let ended = match &result {
-            Ok(_) => true,
-            Err(failure) => failure.evidence == Evidence::TimedOut(TimeoutStage::Deadline),
-        };
-        attempts.push(Attempt {
+        let attempt = Attempt {
             source: offer.map(|offer| offer.source.clone()),
-            result,
-        });
-        if ended {
-            break;
+            result: attempt(inner, check, offer, deadline).await,
+        };
+        match &attempt.result {
+            Ok(facts) if is_in_trouble(facts) => troubled = troubled.or(Some(attempt)),
+            Ok(_) => {
+                attempts.push(attempt);
+                return Outcome { attempts };
+            }
+            Err(failure) => {
+                let ended = failure.evidence == Evidence::TimedOut(TimeoutStage::Deadline);
+                attempts.push(attempt);
+                if ended {
+                    break;
+                }
+            }
         }
+    }
+    // What came of another credential is not known: it might have had all the parts.
+    let doubt = attempts.iter().position(|attempt| match &attempt.result {
+        Ok(_) => false,
+        Err(failure) => base(&failure.evidence).1 == Outlook::Unknown,
+    });
+    if doubt.is_none() || attempts.is_empty() {
+        attempts.extend(troubled);
     }
     Outcome { attempts }
 }
 
-async fn attempt(
-    inner: &Arc<Inner>,
-    reference: &Reference,
-    offer: Option<&Offer>,
-    deadline: Instant,
-) -> Result<crate::verdict::ImageFacts, Failure> {
+fn is_in_trouble(facts: &ImageFacts) -> bool {
+    facts
+        .builds
+        .iter()
+        .any(|build| build.content.is_err() || !build.troubles.is_empty())
+}
+
+async fn attempt(inner: &Arc<Inner>, check: &Check, offer: Option<&Offer>, deadline: Instant) -> Result<ImageFacts, Failure> {
+    let reference = &check.reference;
     let credential = offer.map(|offer| offer.credential.clone());
     let host = shown(reference.registry());
     let route = inner.tree.route(reference.registry(), &inner.client.factory);
@@ -123,8 +146,20 @@ async fn attempt(
         route: route.id,
     };
     let load = {
-        let (inner, key) = (Arc::clone(inner), key.clone());
+        let (inner, key, credential, route) = (Arc::clone(inner), key.clone(), credential.clone(), Arc::clone(&route));
         Box::pin(async move { probe(&inner, &key, credential.as_ref(), &route).await })
     };
-    inner.answers.look_up(key, &host, deadline, load).await
+    let mut facts = inner.answers.look_up(key.clone(), &host, deadline, load).await?;
+    if Deep::is_wanted(check, &facts) {
+        let deep = Deep {
+            key,
+            credential,
+            route,
+            facts: facts.clone(),
+            depth: check.depth,
+            pullers: check.pullers.clone(),
+        };
+        facts.builds = build::builds(inner, deep, inner.look_up_limit, deadline).await;
+    }
+    Ok(facts)
 }

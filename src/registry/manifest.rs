@@ -1,7 +1,8 @@
 //! Manifest and config bytes, read as tolerantly as containerd reads them and no more (pull-semantics 5.2, 5.6). Pure.
 
+use super::host::authority;
 use crate::image::{Digest, Platform};
-use crate::verdict::evidence::{ContentFault, IndexEntry};
+use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
@@ -9,9 +10,10 @@ use oci_client::manifest::{
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::marker::PhantomData;
+use url::Url;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
 pub(super) const LONGEST: u64 = 4_393_216;
@@ -116,6 +118,8 @@ pub(super) enum Parsed {
         config: Config,
         /// How many layers the runtimes would unpack.
         layers: usize,
+        /// What it refers to.
+        body: Body,
     },
     /// Not an image to a runtime.
     Artifact {
@@ -123,6 +127,8 @@ pub(super) enum Parsed {
         kind: String,
         /// See [`crate::verdict::evidence::Content::Artifact`].
         unpack_fails: bool,
+        /// What it refers to.
+        body: Body,
     },
 }
 
@@ -153,7 +159,7 @@ loose! {
         "mediatype" => media_type: String,
         "digest" => digest: String,
         "size" => size: i64,
-        "urls" => _urls: Vec<Option<String>>,
+        "urls" => urls: Vec<Option<String>>,
         "annotations" => _annotations: HashMap<String, Option<String>>,
         "platform" => platform: WrittenPlatform<'a>,
     }
@@ -231,8 +237,11 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     };
     let mut unpacked = 0_usize;
     let mut foreign: Option<String> = None;
+    let mut blobs = Vec::new();
     for raw in document.layers.as_deref().unwrap_or_default() {
-        let media_type = descriptor(raw)?.media_type.unwrap_or_default();
+        let layer_of = descriptor(raw)?;
+        blobs.push(blob("layer", &layer_of));
+        let media_type = layer_of.media_type.unwrap_or_default();
         match layer(&media_type) {
             Layer::Known => unpacked += 1,
             Layer::UnknownCompression => {
@@ -244,21 +253,27 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
             Layer::Foreign => foreign = foreign.or(Some(media_type)),
         }
     }
+    let config_blob = blob("config", &config);
+    let size = size(blobs.iter().chain([&config_blob]));
     let config_type = config.media_type.unwrap_or_default();
     if !matches!(config_type.as_str(), IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE) {
         let named = document.artifact_type.as_ref().map(|Loosely(kind)| kind.as_str());
         let kind = named.filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
+        blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
             // Such a config has no diff_ids to go with the layers.
             unpack_fails: unpacked > 0,
+            body: Body { size, blobs },
         });
     }
     if let Some(media_type) = foreign {
         // An image config over something else: the client-side pull misses layers, the transfer service passes over it.
+        blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(&media_type),
             unpack_fails: true,
+            body: Body { size, blobs },
         });
     }
     let digest = config.digest.unwrap_or_default();
@@ -275,7 +290,34 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
             size: config.size.unwrap_or_default(),
         },
         layers: unpacked,
+        body: Body { size, blobs },
     })
+}
+
+/// What a manifest says of a blob.
+fn blob(part: &'static str, descriptor: &Descriptor<'_>) -> BlobRef {
+    let url = |text: &String| Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let first = descriptor.urls.iter().flatten().flatten().find_map(url);
+    BlobRef {
+        part,
+        digest: clipped(descriptor.digest.as_deref().unwrap_or_default()),
+        media_type: clipped(descriptor.media_type.as_deref().unwrap_or_default()),
+        size: descriptor.size.unwrap_or_default(),
+        elsewhere: first.map(|url| clipped(&authority(&url))),
+    }
+}
+
+/// All of them in bytes, each digest once; `None` where one has no sensible size.
+fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
+    let mut seen = HashSet::new();
+    let mut sum = 0_u64;
+    for blob in blobs {
+        let size = u64::try_from(blob.size).ok()?;
+        if seen.insert(blob.digest.as_str()) {
+            sum = sum.saturating_add(size);
+        }
+    }
+    Some(sum)
 }
 
 /// JSON `null` is an empty descriptor, as in Go.
@@ -334,7 +376,7 @@ fn layer(media_type: &str) -> Layer {
 
 /// Names from a registry that end up in messages.
 fn clipped(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(128).collect()
+    text.chars().filter(|c| !c.is_control()).take(140).collect()
 }
 
 /// What an image's config says.

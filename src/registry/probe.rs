@@ -139,13 +139,27 @@ impl Session<'_> {
 
     /// Any other status than success, 401 and 404.
     pub(super) async fn turned_away(&self, answer: &Answer) -> Failure {
+        self.turned_away_at(answer, &self.target()).await
+    }
+
+    /// The same for something else than the target.
+    pub(super) async fn turned_away_at(&self, answer: &Answer, rest: &str) -> Failure {
         let status = answer.status.as_u16();
         let words = match status {
             // The body may say that it is about the caller's address, or which rule it was. Not worth a request otherwise.
-            400..=499 if !matches!(status, 408 | 429) => self.words(answer, &self.target()).await,
+            400..=499 if !matches!(status, 408 | 429) => self.words(answer, rest).await,
             _ => None,
         };
-        let evidence = cause::evidence(words.as_ref().unwrap_or(answer), self.authenticated());
+        let evidence = match cause::evidence(words.as_ref().unwrap_or(answer), self.authenticated()) {
+            // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
+            Evidence::Forbidden { with_credential, .. } if status == 403 && !self.endpoint.is_at(&answer.url) => {
+                Evidence::Forbidden {
+                    address_bound: true,
+                    with_credential,
+                }
+            }
+            evidence => evidence,
+        };
         self.failure_in_words_of(answer, words.as_ref(), evidence)
     }
 

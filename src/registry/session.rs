@@ -3,7 +3,7 @@
 
 use super::Inner;
 use super::cache::Key;
-use super::cause::{self, Answer, Server, plain};
+use super::cause::{self, Answer, plain};
 use super::challenge::{self, Bearer, Challenge};
 use super::client::{Ask, Authorization};
 use super::guard::{self, Origin};
@@ -14,7 +14,9 @@ use super::token::{self, Age, Sending};
 use crate::credentials::Credential;
 use crate::image::Target;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{AuthStage, ConnectionFault, Evidence, Refusal, Rejection, TimeoutStage, TlsFault};
+use crate::verdict::evidence::{
+    AuthStage, ConnectionFault, Evidence, Level, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault, Told,
+};
 use http::{Method, StatusCode};
 use std::time::Duration;
 use url::Url;
@@ -27,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 6;
 
 /// What is sent to one origin, and how it came about.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Grant {
     authorization: Authorization,
     stage: Stage,
@@ -52,6 +54,7 @@ enum Settled {
 }
 
 /// One host, one image, one credential or none.
+#[derive(Clone)]
 pub(super) struct Session<'a> {
     pub(super) inner: &'a Inner,
     pub(super) key: &'a Key,
@@ -60,8 +63,8 @@ pub(super) struct Session<'a> {
     settled: Settled,
     /// What a 429 would be about.
     pub(super) lane: Lane,
-    /// `ratelimit-remaining: 0` was seen.
-    pub(super) quota_exhausted: bool,
+    /// What the latest good answer said of the pull quota.
+    pub(super) quota: Option<Quota>,
     sending: Sending<'a>,
     secrets: Vec<String>,
     grants: Vec<Grant>,
@@ -82,7 +85,7 @@ impl<'a> Session<'a> {
             scheme,
             settled,
             lane: Lane::All,
-            quota_exhausted: false,
+            quota: None,
             sending,
             secrets: sending.secrets(),
             grants: Vec::new(),
@@ -118,7 +121,7 @@ impl<'a> Session<'a> {
                 authorizations: &authorizations,
                 form: None,
                 cap,
-                server: Server::Registry,
+                purpose: Purpose::Content,
                 endpoint: self.endpoint,
             })
             .await
@@ -155,9 +158,20 @@ impl<'a> Session<'a> {
             return Err(self.token_refused(&answer, rest).await);
         }
         if answer.status.is_success() {
-            self.quota_exhausted |= cause::quota_exhausted(&answer.headers);
+            self.count(&answer);
         }
         Ok(answer)
+    }
+
+    /// Notes what a good answer says of the pull quota.
+    fn count(&mut self, answer: &Answer) {
+        let Some(quota) = cause::quota(&answer.headers) else { return };
+        match quota.level() {
+            Level::Plenty => {}
+            Level::Low => self.inner.client.metrics.pull_quota("low"),
+            Level::Exhausted => self.inner.client.metrics.pull_quota("exhausted"),
+        }
+        self.quota = Some(quota);
     }
 
     /// The scheme that the host was found to speak before.
@@ -210,7 +224,12 @@ impl<'a> Session<'a> {
         match (stage, challenge::choose(&answer.headers)) {
             (None, Challenge::Bearer(bearer)) => self.token(answer, bearer).await,
             (None, Challenge::Basic) => self.basic(answer, Stage::Basic),
-            (None, Challenge::Unusable) => Err(self.failure(answer, Evidence::Rejected(Rejection::NoUsableChallenge))),
+            (None, Challenge::Unusable) => {
+                // Harbor says here that there is no such project.
+                let words = self.words(answer, rest).await;
+                let evidence = Evidence::Rejected(Rejection::NoUsableChallenge);
+                Err(self.failure_in_words_of(answer, words.as_ref(), evidence))
+            }
             (Some(Stage::Token(Age::Kept, kept)), challenge) => {
                 self.forget(&origin, &kept).await;
                 match challenge {
@@ -224,7 +243,13 @@ impl<'a> Session<'a> {
             }
             (Some(Stage::Basic), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
             // The credential was good enough for a token.
-            (Some(Stage::BasicAfterToken), _) => Err(self.failure(answer, Evidence::Rejected(Rejection::UnauthorizedAgain))),
+            (Some(Stage::BasicAfterToken), _) => Err(self.failure(
+                answer,
+                Evidence::InsufficientScope {
+                    with_credential: true,
+                    told: Told::Nothing,
+                },
+            )),
         }
     }
 
@@ -305,19 +330,23 @@ impl<'a> Session<'a> {
             Challenge::Basic | Challenge::Unusable => None,
         };
         if error.as_deref() == Some("insufficient_scope") {
-            return self.failure(answer, Evidence::InsufficientScope { with_credential });
+            let told = Told::InsufficientScope;
+            return self.failure(answer, Evidence::InsufficientScope { with_credential, told });
         }
         if !with_credential {
             return self.failure(answer, Evidence::AuthenticationRequired { at: AuthStage::Registry });
         }
         let words = self.words(answer, rest).await;
-        let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::Rejected(Rejection::UnauthorizedAgain));
-        let evidence = if failure.code.as_deref() == Some("DENIED") {
-            Evidence::InsufficientScope { with_credential }
+        // The token server took the credential: what is missing is the right, unless the registry finds fault with the token.
+        let evidence = if error.is_some() {
+            Evidence::Rejected(Rejection::UnauthorizedAgain)
         } else {
-            failure.evidence
+            Evidence::InsufficientScope {
+                with_credential,
+                told: Told::Nothing,
+            }
         };
-        Failure { evidence, ..failure }
+        self.failure_in_words_of(answer, words.as_ref(), evidence)
     }
 
     /// The body that goes with a refused HEAD: one GET, which never makes it a success.
@@ -333,7 +362,7 @@ impl<'a> Session<'a> {
     /// A failure that rests on `answer`.
     pub(super) fn failure(&self, answer: &Answer, evidence: Evidence) -> Failure {
         let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
-        answer.failure(evidence, Server::Registry, &secrets)
+        answer.failure(evidence, Purpose::Content, &secrets)
     }
 
     /// A failure that rests on `answer`, in the words of another answer: those to HEAD have none.

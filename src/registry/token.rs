@@ -1,6 +1,6 @@
 //! Tokens, fetched as containerd fetches them and kept until they expire (pull-semantics 5.3).
 
-use super::cause::{Answer, Server};
+use super::cause::Answer;
 use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
 use super::guard::Origin;
@@ -9,7 +9,7 @@ use super::words;
 use crate::credentials::{Credential, Fingerprint};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{AuthStage, Evidence, Rejection};
+use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection};
 use base64::Engine as _;
 use http::{HeaderValue, Method};
 use moka::Expiry;
@@ -54,6 +54,14 @@ impl<'a> Sending<'a> {
         match self {
             Self::Nothing => None,
             Self::Password(c) | Self::Refresh(c) => Some(c.fingerprint()),
+        }
+    }
+
+    /// What a token is asked for with it.
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Nothing => Purpose::AnonymousToken,
+            Self::Password(_) | Self::Refresh(_) => Purpose::OauthToken,
         }
     }
 
@@ -265,7 +273,7 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
             authorizations: &authorizations,
             form: None,
             cap: BODY,
-            server: Server::Token,
+            purpose: request.sending.purpose(),
             endpoint: request.endpoint,
         })
         .await?;
@@ -298,7 +306,7 @@ fn post(request: Request<'_>) -> Ask<'_> {
         authorizations: &[],
         form: Some(form.finish()),
         cap: BODY,
-        server: Server::Token,
+        purpose: request.sending.purpose(),
         endpoint: request.endpoint,
     }
 }
@@ -326,11 +334,11 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
     let secrets = request.sending.secrets();
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     if !(200..400).contains(&answer.status.as_u16()) {
-        return Err(answer.failure(refusal(answer, request.sending, posted), Server::Token, &secrets));
+        return Err(answer.failure(refusal(answer, request.sending, posted), request.sending.purpose(), &secrets));
     }
     read(&answer.body, field).ok_or_else(|| {
         // The body may be a login page, or a token that cannot be sent: nothing of it is shown.
-        let mut failure = answer.failure(Evidence::Rejected(Rejection::NoToken), Server::Token, &secrets);
+        let mut failure = answer.failure(Evidence::Rejected(Rejection::NoToken), request.sending.purpose(), &secrets);
         failure.code = None;
         failure.detail = Some("the authorization server did not include a usable token in its answer".to_owned());
         failure
@@ -371,6 +379,11 @@ fn refusal(answer: &Answer, sending: Sending<'_>, posted: Option<&Answer>) -> Ev
     };
     match answer.status.as_u16() {
         429 => Evidence::RateLimited,
+        // A firewall stands before the token server too (ACR): that is about the caller, not the credential.
+        403 if words::speaks_of_address(&answer.body) => Evidence::Forbidden {
+            address_bound: true,
+            with_credential: !sending.is_nothing(),
+        },
         401 | 403 if sending.is_nothing() => Evidence::AuthenticationRequired {
             at: AuthStage::TokenServer,
         },

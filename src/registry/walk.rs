@@ -11,7 +11,7 @@ use super::manifest::{self, Config, Form, Parsed};
 use super::probe::{MANIFEST, Place, Resolved, Stopped, too_long};
 use super::session::Session;
 use crate::credentials::Credential;
-use crate::image::Target;
+use crate::image::{Platform, Target};
 use crate::verdict::cause::base;
 use crate::verdict::evidence::{ConnectionFault, ContentFault, Evidence, Rejection, TlsFault};
 use crate::verdict::{Content, Failure, ImageFacts, Outlook};
@@ -52,7 +52,8 @@ fn closed(unusable: &Unusable) -> Failure {
     }
 }
 
-struct Walk<'a> {
+/// The hosts of one image with one credential, and what was learned of them.
+pub(super) struct Walk<'a> {
     inner: &'a Inner,
     key: &'a Key,
     stops: Vec<Stop<'a>>,
@@ -60,11 +61,13 @@ struct Walk<'a> {
     passed: Vec<(usize, Stopped)>,
 }
 
+#[derive(Clone)]
 struct Stop<'a> {
     way: Way<'a>,
     host: &'a Host,
 }
 
+#[derive(Clone)]
 enum Way<'a> {
     Open(Box<Session<'a>>),
     /// It cannot be asked, or did not answer just now.
@@ -72,16 +75,16 @@ enum Way<'a> {
 }
 
 /// What is asked for by digest.
-struct Wanted<'a> {
-    rest: String,
-    accept: String,
-    cap: usize,
+pub(super) struct Wanted<'a> {
+    pub(super) rest: String,
+    pub(super) accept: String,
+    pub(super) cap: usize,
     /// What a 404 for it proves.
-    absent: &'a (dyn Fn() -> Evidence + Sync),
+    pub(super) absent: &'a (dyn Fn() -> Evidence + Sync),
 }
 
 impl<'a> Walk<'a> {
-    fn new(inner: &'a Inner, key: &'a Key, credential: Option<&'a Credential>, hosts: &'a [Host]) -> Self {
+    pub(super) fn new(inner: &'a Inner, key: &'a Key, credential: Option<&'a Credential>, hosts: &'a [Host]) -> Self {
         let stops = hosts.iter().map(|host| Stop {
             way: match host {
                 Host::Usable(endpoint) => Way::Open(Box::new(Session::new(inner, key, credential, endpoint))),
@@ -97,6 +100,16 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Another one that knows what this one has learned: who is silent, and what was granted.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            inner: self.inner,
+            key: self.key,
+            stops: self.stops.clone(),
+            passed: Vec::new(),
+        }
+    }
+
     async fn image(&mut self) -> Outcome {
         let (at, resolved) = self.resolve().await?;
         let content = match resolved.form {
@@ -108,12 +121,15 @@ impl<'a> Walk<'a> {
         };
         let sessions = || self.stops.iter().filter_map(Stop::session);
         Ok(ImageFacts {
-            quota_exhausted: sessions().any(|session| session.quota_exhausted),
+            quota: sessions()
+                .filter_map(|session| session.quota)
+                .min_by_key(|quota| quota.remaining),
             authenticated: self.stops.get(at).and_then(Stop::session).is_some_and(Session::authenticated),
             digest: resolved.digest,
             media_type: resolved.media_type,
             content,
             stale: false,
+            builds: Vec::new(),
         })
     }
 
@@ -170,7 +186,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The failure of the look-up, when it ends with these.
-    async fn fails(&mut self, failures: Vec<Failure>) -> Failure {
+    pub(super) async fn fails(&mut self, failures: Vec<Failure>) -> Failure {
         let passed = std::mem::take(&mut self.passed);
         let doubts = self.understood(passed).await;
         choose(doubts, failures).unwrap_or_else(|| plain(Evidence::Internal, self.key.registry.clone()))
@@ -208,15 +224,26 @@ impl<'a> Walk<'a> {
             .map_err(|fault| vec![session.failure_without_body(&answer, invalid(fault))])?;
         let content = match parsed {
             Parsed::Index(entries) => Content::Index(entries),
-            Parsed::Artifact { kind, unpack_fails } => Content::Artifact { kind, unpack_fails },
-            Parsed::Image { config, layers } => self.config(&config, layers).await?,
+            Parsed::Artifact {
+                kind,
+                unpack_fails,
+                body,
+            } => Content::Artifact {
+                kind,
+                unpack_fails,
+                body,
+            },
+            Parsed::Image { config, layers, body } => Content::Image {
+                platform: self.config(&config, layers).await?,
+                body,
+            },
         };
         self.inner.contents.put(key, content.clone()).await;
         Ok(content)
     }
 
     /// The config of a single manifest: its platform, and whether its layers add up.
-    async fn config(&mut self, config: &Config, layers: usize) -> Result<Content, Vec<Failure>> {
+    pub(super) async fn config(&mut self, config: &Config, layers: usize) -> Result<Option<Platform>, Vec<Failure>> {
         let wanted = Wanted {
             rest: format!("blobs/{}", config.digest),
             accept: format!("{}, */*", config.media_type),
@@ -229,7 +256,7 @@ impl<'a> Walk<'a> {
         };
         let (session, answer) = self.fetch(&wanted).await?;
         if answer.truncated {
-            return Ok(Content::Image { platform: None });
+            return Ok(None);
         }
         let invalid = |fault| vec![session.failure_without_body(&answer, Evidence::ContentInvalid(fault))];
         if !config.digest.matches(&answer.body) {
@@ -251,15 +278,20 @@ impl<'a> Walk<'a> {
                 diff_ids: read.diff_ids,
             }));
         }
-        Ok(Content::Image { platform: read.platform })
+        Ok(read.platform)
     }
 
     /// GET of something by digest: from host to host, whatever their capabilities, until one has it. What it serves is final.
-    async fn fetch(&mut self, wanted: &Wanted<'_>) -> Result<(&Session<'_>, Answer), Vec<Failure>> {
+    pub(super) async fn fetch(&mut self, wanted: &Wanted<'_>) -> Result<(&Session<'_>, Answer), Vec<Failure>> {
+        self.ask(Method::GET, wanted).await
+    }
+
+    /// The same by `method`. HEAD where GET was not answered well proves nothing.
+    pub(super) async fn ask(&mut self, method: Method, wanted: &Wanted<'_>) -> Result<(&Session<'_>, Answer), Vec<Failure>> {
         let mut failures = Vec::new();
         let mut found = None;
         for (at, stop) in self.stops.iter_mut().enumerate() {
-            match stop.fetch(self.inner, wanted).await {
+            match stop.fetch(self.inner, &method, wanted).await {
                 Ok(answer) => {
                     found = Some((at, answer));
                     break;
@@ -311,7 +343,7 @@ impl<'a> Stop<'a> {
         result
     }
 
-    async fn fetch(&mut self, inner: &Inner, wanted: &Wanted<'_>) -> Result<Answer, Failure> {
+    async fn fetch(&mut self, inner: &Inner, method: &Method, wanted: &Wanted<'_>) -> Result<Answer, Failure> {
         let session = match &mut self.way {
             Way::Open(session) => session,
             Way::Closed(failure) => return Err(Failure::clone(failure)),
@@ -322,10 +354,19 @@ impl<'a> Stop<'a> {
                 return Err(session.throttled(left));
             }
         }
-        let failure = match session.ask(Method::GET, &wanted.rest, &wanted.accept, wanted.cap).await {
+        let mut asked = session.ask(method.clone(), &wanted.rest, &wanted.accept, wanted.cap).await;
+        let in_doubt = |asked: &Result<Answer, Failure>| match asked {
+            Ok(answer) => answer.status.is_client_error() && !matches!(answer.status.as_u16(), 408 | 429),
+            Err(failure) => failure.status.is_some(),
+        };
+        if *method == Method::HEAD && in_doubt(&asked) {
+            // A node asks by GET; where HEAD is refused, and most of all behind redirects that are signed for GET, that may do.
+            asked = session.ask(Method::GET, &wanted.rest, &wanted.accept, wanted.cap).await;
+        }
+        let failure = match asked {
             Ok(answer) if answer.status.is_success() => return Ok(answer),
             Ok(answer) if answer.status == StatusCode::NOT_FOUND => session.failure(&answer, (wanted.absent)()),
-            Ok(answer) => session.turned_away(&answer).await,
+            Ok(answer) => session.turned_away_at(&answer, &wanted.rest).await,
             Err(failure) => failure,
         };
         self.note(inner, &failure).await;
@@ -335,7 +376,9 @@ impl<'a> Stop<'a> {
 
     /// A host that does not answer is not waited for again in this look-up.
     fn close(&mut self, failure: &Failure) {
-        let silent = failure.status.is_none() && cause::kind(&failure.evidence) == Kind::Down;
+        // What a host redirects to is not the host.
+        let sent_on = matches!(failure.evidence, Evidence::SentOn { .. });
+        let silent = !sent_on && failure.status.is_none() && cause::kind(&failure.evidence) == Kind::Down;
         if silent {
             self.way = Way::Closed(Box::new(failure.clone()));
         }

@@ -1,5 +1,6 @@
 //! A registry's own words, made safe to show: its error envelope, one line, bounded, without secrets. Pure.
 
+use crate::verdict::evidence::WEB_PAGE;
 use serde::Deserialize;
 
 /// The longest detail, in characters.
@@ -39,7 +40,7 @@ struct Loose {
     message: Option<serde_json::Value>,
 }
 
-/// Reads an error body: the distribution envelope, an `OAuth2` error, or plain text. HTML says nothing.
+/// Reads an error body: the distribution envelope, an `OAuth2` error, or plain text. A web page says only that it is one.
 pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     let text = String::from_utf8_lossy(body);
     if let Ok(envelope) = serde_json::from_str::<Envelope>(&text)
@@ -65,7 +66,13 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
             detail: message.or(error).and_then(|text| line(text, secrets)),
         };
     }
-    let start = text.trim_start();
+    let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+    if start.starts_with('<') && is_page(start) {
+        return Words {
+            code: None,
+            detail: Some(WEB_PAGE.to_owned()),
+        };
+    }
     if start.starts_with(['<', '{', '[']) {
         return Words::default();
     }
@@ -73,6 +80,12 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         code: None,
         detail: line(start, secrets),
     }
+}
+
+/// Whether a text that begins with `<` is a web page (and not the XML of an object store).
+fn is_page(text: &str) -> bool {
+    let start: String = text.chars().take(1000).collect::<String>().to_ascii_lowercase();
+    start.starts_with("<!doctype html") || start.contains("<html")
 }
 
 /// A code as registries write them; anything else is no code.
@@ -98,7 +111,7 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
         if !out.is_empty() {
             out.push(' ');
         }
-        if mask_next || looks_like_token(word) {
+        if (mask_next && !is_said_of_schemes(word)) || looks_like_token(word) {
             out.push_str("***");
         } else {
             out.push_str(&without_query(word));
@@ -114,6 +127,14 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
         out = out.chars().take(LONGEST - 1).chain(['…']).collect();
     }
     Some(out)
+}
+
+/// Words that follow `Basic` in a sentence (`HTTP Basic: Access denied`), where a credential would stand otherwise.
+fn is_said_of_schemes(word: &str) -> bool {
+    let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    ["access", "auth", "authentication", "credentials", "realm", "token"]
+        .iter()
+        .any(|known| bare.eq_ignore_ascii_case(known))
 }
 
 /// Control characters, and those that change how the rest of a line is shown.
@@ -219,7 +240,14 @@ mod tests {
             Some("incorrect username or password"),
         );
         check("too many requests\r\ntry later", None, Some("too many requests try later"));
-        check("<html><body>Login</body></html>", None, None);
+        for page in [
+            "<html><body>Login</body></html>",
+            "\u{feff} <!DOCTYPE html>x",
+            "<!-- a --> <HTML lang=en>",
+        ] {
+            check(page, None, Some(WEB_PAGE));
+        }
+        check("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", None, None);
         check("{broken", None, None);
         check("", None, None);
         check("[]", None, None);
@@ -233,6 +261,8 @@ mod tests {
             "Authorization: Bearer ***"
         );
         assert_eq!(line("sent Basic: Ym9iOng=", &[]).unwrap(), "sent Basic: ***");
+        assert_eq!(line("HTTP Basic: Access denied.", &[]).unwrap(), "HTTP Basic: Access denied.");
+        assert_eq!(line("no Bearer token: eyJ", &[]).unwrap(), "no Bearer token: eyJ");
         assert_eq!(line("token=eyJhbGciOiJIUzI1NiIsInR5cCI6", &[]).unwrap(), "***");
         assert_eq!(line("got \"eyJhbGciOiJIUzI1NiIsInR5cCI6\"", &[]).unwrap(), "got ***");
         assert_eq!(

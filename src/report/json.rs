@@ -3,6 +3,7 @@
 use super::{Entry, Summary, summary};
 use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
+use crate::verdict::size::Size;
 use crate::workload::PullPolicy;
 use serde::Serialize;
 
@@ -32,9 +33,21 @@ struct Image<'a> {
     verdict: &'static str,
     unchanged: bool,
     stale: bool,
-    findings: &'a [Finding],
+    findings: Vec<Ruled<'a>>,
     digest: Option<&'a str>,
     platforms: &'a [String],
+    size: Option<u64>,
+    sizes: &'a [Size],
+}
+
+/// A finding, and what is done about it.
+#[derive(Serialize)]
+struct Ruled<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    verdict: &'static str,
+    /// The policy whose word that is; `null`: the default.
+    policy: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -95,8 +108,17 @@ fn image(entry: &Entry) -> Image<'_> {
         verdict: judgement.verdict.name(),
         unchanged: judged.image.unchanged,
         stale: judgement.stale,
-        findings: &judgement.findings,
+        findings: judgement
+            .ruled()
+            .map(|(finding, decision)| Ruled {
+                finding,
+                verdict: decision.verdict.name(),
+                policy: decision.policy.as_deref(),
+            })
+            .collect(),
         digest: judgement.digest.as_ref().map(crate::image::Digest::as_str),
         platforms: &judgement.platforms,
+        size: judgement.size(),
+        sizes: &judgement.sizes,
     }
 }

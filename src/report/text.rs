@@ -5,6 +5,7 @@ use crate::image::escape;
 use crate::verdict::Verdict;
 use crate::verdict::answer::Remark;
 use crate::verdict::message::{explain, image_of, object_of, user_of};
+use crate::verdict::size::Bytes;
 use std::fmt::Write as _;
 
 /// Whether to colour.
@@ -41,12 +42,15 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
         } else {
             format!(" [{}]", judgement.outlook.name())
         };
-        let _ = write!(out, "  {mark} {who}{line}{outlook}");
+        let size = judgement
+            .size()
+            .map_or_else(String::new, |bytes| format!(" {}", Bytes(bytes)));
+        let _ = write!(out, "  {mark} {who}{line}{outlook}{size}");
         if let Some(remark @ Remark::Parameter(_)) = &entry.judged.remark {
             let _ = write!(out, "\n       {}", remark.clause());
         }
-        for finding in &judgement.findings {
-            explain(&mut out, finding, "       ");
+        for (finding, decision) in judgement.ruled() {
+            explain(&mut out, finding, decision, "       ");
         }
         out.push('\n');
     }

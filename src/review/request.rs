@@ -1,5 +1,6 @@
 //! An AdmissionReview, read with an envelope of our own so that an odd field elsewhere never makes it fail.
 
+use crate::policy::Requester;
 use crate::workload::Skip;
 use serde::Deserialize;
 use serde_json::Value;
@@ -50,6 +51,8 @@ pub struct Review {
     pub object: Value,
     /// The object before an UPDATE.
     pub old_object: Option<Value>,
+    /// Who asks.
+    pub requester: Requester,
 }
 
 /// A request that is no usable AdmissionReview: HTTP 400 and a sentence.
@@ -143,6 +146,7 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
         dry_run: request.get("dryRun").and_then(Value::as_bool).unwrap_or(false),
         object: request.remove("object").unwrap_or(Value::Null),
         old_object: request.remove("oldObject").filter(|old| !old.is_null()),
+        requester: requester(request.get("userInfo")),
         uid,
     })
 }
@@ -166,6 +170,16 @@ impl Review {
             Operation::Update => self.old_object.as_ref(),
             Operation::Create | Operation::Delete | Operation::Connect => None,
         }
+    }
+}
+
+/// `userInfo`; what is not as it should be is nobody.
+fn requester(info: Option<&Value>) -> Requester {
+    let groups = info.and_then(|info| info.get("groups")).and_then(Value::as_array);
+    let groups = groups.into_iter().flatten().filter_map(Value::as_str);
+    Requester {
+        user: text(info.and_then(|info| info.get("username"))),
+        groups: groups.map(str::to_owned).collect(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The answer as an AdmissionReview v1 (DESIGN 2 and 3).
 
+use super::ledger::Ledger;
 use crate::verdict::Verdict;
 use crate::verdict::answer::{Answer, Judged};
-use crate::verdict::message::{LISTED, denial, warnings};
+use crate::verdict::message::{LISTED, denial, spoken, warnings};
 use crate::workload::{ObjectId, Skip};
 use serde_json::{Value, json};
 
@@ -39,9 +40,16 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
         Outcome::Skipped(skip) => annotations["skipped"] = skip.name().into(),
         Outcome::Answered { object, answer } => {
             let images = &answer.images;
-            if let Some(exempt) = &answer.exempt {
-                annotations["exempt"] = exempt.name().into();
-            }
+            let ledger = Ledger::of(answer);
+            let mut annotate = |key: &str, text: &str| {
+                if !text.is_empty() {
+                    annotations[key] = text.into();
+                }
+            };
+            annotate("exempt", &ledger.exempt);
+            annotate("policy", &ledger.policies);
+            annotate("decision", &ledger.decisions);
+            annotate("enforced", ledger.enforced.unwrap_or_default());
             let warnings = warnings(images);
             if !warnings.is_empty() {
                 response["warnings"] = warnings.into();
@@ -68,7 +76,7 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
 fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
     let causes: Vec<Value> = images
         .iter()
-        .flat_map(|judged| judged.judgement.findings.iter().map(move |finding| (judged, finding)))
+        .flat_map(|judged| spoken(judged).map(move |(finding, _)| (judged, finding)))
         .take(LISTED)
         .map(|(judged, finding)| {
             json!({

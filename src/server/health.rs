@@ -18,11 +18,15 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Says what is missing, as a sentence without a full stop.
 type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
+/// Says what is not as it should be though reviews are answered well, as a sentence without a full stop.
+type Note = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// What must hold before reviews should be sent here. The probes are asked on every look at `/readyz`: they read a state, and never
 /// wait.
 #[derive(Clone, Default)]
 pub struct Readiness {
     probes: Vec<(&'static str, Probe)>,
+    notes: Vec<(&'static str, Note)>,
 }
 
 impl fmt::Debug for Readiness {
@@ -36,6 +40,20 @@ impl Readiness {
     pub fn with(mut self, name: &'static str, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.probes.push((name, Arc::new(probe)));
         self
+    }
+
+    /// Adds a note under a name: it is shown, and whoever is ready stays so.
+    pub fn with_note(mut self, name: &'static str, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        self.notes.push((name, Arc::new(note)));
+        self
+    }
+
+    /// What there is to note, `name: what` each.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes
+            .iter()
+            .filter_map(|(name, note)| note().map(|what| format!("{name}: {what}")))
+            .collect()
     }
 
     /// What is missing, `name: why` each; empty when all is well.
@@ -82,12 +100,18 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
     if *desk.stage.borrow() != Stage::Serving {
         missing.insert(0, "stopping: reviews should go elsewhere".to_owned());
     }
-    if missing.is_empty() {
-        sentence(StatusCode::OK, "ready")
+    let notes = desk.readiness.notes();
+    let (status, first) = if missing.is_empty() {
+        (StatusCode::OK, "ready")
     } else {
-        let text = missing.join("\n") + "\n";
-        (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, PLAIN)], text).into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, "")
+    };
+    let lines = std::iter::once(first.to_owned()).filter(|line| !line.is_empty());
+    let lines: Vec<String> = lines.chain(missing).chain(notes).collect();
+    if lines.len() == 1 && status == StatusCode::OK {
+        return sentence(status, first);
     }
+    (status, [(header::CONTENT_TYPE, PLAIN)], lines.join("\n") + "\n").into_response()
 }
 
 async fn wrong_path() -> Response {

@@ -3,7 +3,7 @@
 use super::admission::{Reply, Reviewer};
 use crate::gate::Gate;
 use crate::image::escape;
-use crate::review::{self, Bad, Outcome, Review};
+use crate::review::{self, Bad, Ledger, Outcome, Review};
 use crate::telemetry::Metrics;
 use crate::verdict::Verdict;
 use crate::verdict::answer::Remark;
@@ -45,12 +45,23 @@ async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration
             return answer(metrics, &review, Outcome::Skipped(skip), began);
         }
     };
-    let verdict = gate.judge(&workload, began + patience).await;
+    let verdict = gate.judge(&workload, &review.requester, began + patience).await;
     if let Some(exempt) = &verdict.exempt {
         metrics.skipped(exempt.name());
     }
-    for finding in verdict.images.iter().flat_map(|judged| &judged.judgement.findings) {
+    for (finding, decision) in verdict.images.iter().flat_map(|judged| judged.judgement.ruled()) {
         metrics.finding(finding.cause.name(), finding.outlook.name());
+        if let Some(policy) = &decision.policy {
+            metrics.vote(
+                policy,
+                finding.cause.name(),
+                decision.verdict.name(),
+                decision.enforced.name(),
+            );
+        }
+    }
+    for policy in &verdict.policies.exempting {
+        metrics.exempted(policy);
     }
     answer(
         metrics,
@@ -103,6 +114,10 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         Outcome::Skipped(skip) => (0, 0, 0, skip.name().to_owned()),
         Outcome::Answered { answer, .. } => (answer.images.len(), answer.checks, parameters(answer), causes(answer)),
     };
+    let ledger = match outcome {
+        Outcome::Skipped(_) => Ledger::default(),
+        Outcome::Answered { answer, .. } => Ledger::of(answer),
+    };
     tracing::info!(
         review.uid = %escape(&review.uid),
         review.operation = review.operation.name(),
@@ -112,6 +127,10 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         review.dry_run = review.dry_run,
         verdict = verdict.name(),
         causes = %causes,
+        policies = %ledger.policies,
+        decisions = %ledger.decisions,
+        enforced = ledger.enforced.unwrap_or_default(),
+        exempt = %ledger.exempt,
         images,
         checks,
         parameters,

@@ -4,6 +4,7 @@ use super::message::{clip, shown};
 use super::{Judgement, Verdict};
 use crate::image::{Reference, escape};
 use crate::workload::ImageUse;
+use std::sync::Arc;
 
 /// One image, judged.
 #[derive(Debug, Clone)]
@@ -66,11 +67,32 @@ pub struct Answer {
     pub images: Vec<Judged>,
     /// Set when the object was exempt; then nothing was judged.
     pub exempt: Option<Exemption>,
+    /// Whose rules held.
+    pub policies: Standing,
     /// Questions that went to the registry room.
     pub checks: usize,
 }
 
+/// Whose rules held for an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Policies that were about it, with their modes.
+    pub matching: Vec<(Arc<str>, &'static str)>,
+    /// Policies that would have been about it or one of its images, but for an exemption in them.
+    pub exempting: Vec<Arc<str>>,
+}
+
 impl Answer {
+    /// Of an object that is exempt as a whole.
+    pub fn exempt(images: Vec<Judged>, why: Exemption) -> Self {
+        Self {
+            images,
+            exempt: Some(why),
+            policies: Standing::default(),
+            checks: 0,
+        }
+    }
+
     /// The object's verdict: its worst image's (DESIGN 2).
     pub fn verdict(&self) -> Verdict {
         self.images

@@ -113,7 +113,9 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
+        Evidence::Elsewhere { .. } => (Cause::ContentMissing, Outlook::MayFail),
         Evidence::TooLong { .. } => (Cause::NotAnImage, Outlook::WillFail),
+        Evidence::SentOn { fails, .. } => base(fails),
         Evidence::SomeRuntimes(fails) => {
             let (cause, outlook) = base(fails);
             (cause, outlook.min(Outlook::MayFail))
@@ -128,7 +130,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 
 fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SomeRuntimes(fails) => hinges(fails, failure),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) hold for everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
@@ -150,6 +152,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::Refused(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. }
         | Evidence::Internal => false,
     }
@@ -163,12 +166,13 @@ pub fn shows_readable(failure: &Failure) -> bool {
 
 fn readable(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SomeRuntimes(fails) => readable(fails, failure),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::DigestUnknown
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. } => true,
         // A block by a rule (412, 451) is about an image that could be read otherwise.
         Evidence::Forbidden { .. } => !hinges(evidence, failure),

@@ -12,12 +12,98 @@ pub struct ImageFacts {
     pub media_type: String,
     /// What the manifest is.
     pub content: Content,
-    /// `ratelimit-remaining` was 0 on a good answer.
-    pub quota_exhausted: bool,
+    /// What a good answer said of the pull quota, where it did and that is news still.
+    pub quota: Option<Quota>,
     /// Whether a credential was sent and accepted.
     pub authenticated: bool,
     /// The good answer is older than its lifetime; the registry is failing now.
     pub stale: bool,
+    /// What a greater depth than `manifest` found of the parts that the pullers of the check would fetch.
+    pub builds: Vec<Build>,
+}
+
+/// A manifest that a runtime would fetch: what it is, and what is wrong with it, as far as the depth looked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its digest, as the index has it; the image's own where there is no index.
+    pub digest: String,
+    /// Its media type, as the index has it.
+    pub media_type: String,
+    /// What it is, or why a runtime does not get it.
+    pub content: Result<Content, Failure>,
+    /// What is wrong with its config and layers.
+    pub troubles: Vec<Failure>,
+}
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Body {
+    /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
+    pub size: Option<u64>,
+    /// The blobs that nobody reads: layers, and the config of what is no image.
+    pub blobs: Vec<BlobRef>,
+}
+
+/// A blob that a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRef {
+    /// `layer` or `config`.
+    pub part: &'static str,
+    /// Its digest, as written.
+    pub digest: String,
+    /// Its media type, as written; at most 140 characters.
+    pub media_type: String,
+    /// Its size in bytes, as written.
+    pub size: i64,
+    /// The host of its first `urls`, where runtimes look before they ask the registry.
+    pub elsewhere: Option<String>,
+}
+
+/// What is left of a pull quota, as the headers of a good answer have it (pull-semantics 6.4). Asking by HEAD uses nothing up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// `ratelimit-remaining`: pulls that are left. At 0 the next one is refused.
+    pub remaining: u64,
+    /// `ratelimit-limit`, where it can be read.
+    pub limit: Option<u64>,
+    /// The time in which so many pulls are free (`w=` of the headers, in seconds).
+    pub window: Option<Duration>,
+    /// `docker-ratelimit-source`: whose pulls are counted.
+    pub counted: Counted,
+}
+
+/// Whose pulls a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    /// The registry does not say.
+    #[default]
+    NotSaid,
+    /// Those from the address that we ask from.
+    Address,
+    /// Those of the account whose credential was sent.
+    Account,
+}
+
+/// How much is left of a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Enough to say nothing about it.
+    Plenty,
+    /// At most a tenth.
+    Low,
+    /// Nothing.
+    Exhausted,
+}
+
+impl Quota {
+    /// How much is left. Low only where limit and window are told, as Docker Hub does: other headers of that name count requests.
+    pub fn level(&self) -> Level {
+        match (self.remaining, self.limit, self.window) {
+            (0, _, _) => Level::Exhausted,
+            (remaining, Some(limit), Some(_)) if remaining.saturating_mul(10) <= limit => Level::Low,
+            (_, _, _) => Level::Plenty,
+        }
+    }
 }
 
 /// What a manifest is.
@@ -29,6 +115,8 @@ pub enum Content {
     Image {
         /// From the config.
         platform: Option<Platform>,
+        /// Its config and layers.
+        body: Body,
     },
     /// A manifest whose config is not an image config (chart, WASM, ORAS artifact …).
     Artifact {
@@ -36,6 +124,8 @@ pub enum Content {
         kind: String,
         /// Whether containerd's client-side pull fails on it too (a non-image config over image-like layers).
         unpack_fails: bool,
+        /// Its config and layers.
+        body: Body,
     },
     /// Docker schema 1.
     Schema1,
@@ -82,7 +172,23 @@ pub struct Request {
     pub method: &'static str,
     /// Without userinfo. Query kept only for token requests (scope and service).
     pub url: String,
+    /// What was asked for.
+    pub purpose: Purpose,
 }
+
+/// What a request is for: containerd words its failures accordingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A manifest, a blob or a tag list.
+    Content,
+    /// A token for nobody.
+    AnonymousToken,
+    /// A token for a credential, by POST or by the GET that follows it.
+    OauthToken,
+}
+
+/// What stands for the body of an error that is a web page, in [`Failure::detail`].
+pub const WEB_PAGE: &str = "a web page";
 
 /// The kinds of evidence. `cause` maps each to a cause and a base outlook, in one exhaustive match.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +207,12 @@ pub enum Evidence {
         /// Where the refusal was.
         at: AuthStage,
     },
-    /// A credential (or an anonymous token) was accepted, the right is missing (`insufficient_scope`).
+    /// A credential (or an anonymous token) was accepted, the right is missing.
     InsufficientScope {
         /// Whether a credential was sent.
         with_credential: bool,
+        /// How the registry says so.
+        told: Told,
     },
     /// A credential was sent and refused.
     CredentialRefused {
@@ -153,6 +261,20 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
+    /// A layer whose `urls` lead to another host. Runtimes ask there first, and we never do.
+    Elsewhere {
+        /// That host.
+        host: String,
+        /// The layer's digest.
+        digest: String,
+    },
+    /// The registry answered with a redirect, and where that leads there was no answer.
+    SentOn {
+        /// Who redirects.
+        by: String,
+        /// What became of it.
+        fails: Box<Evidence>,
+    },
     /// It fails so by the nodes' `hosts.toml`; containerd 1.x passes over that file, asks the registry itself, and gets the image.
     SomeRuntimes(Box<Evidence>),
     /// A look-up task died (a bug); never a reason to deny.
@@ -170,6 +292,15 @@ pub enum AuthStage {
     Registry,
 }
 
+/// How a registry says that a right is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// 401 with `error="insufficient_scope"` in the challenge (Docker Hub).
+    InsufficientScope,
+    /// 401 again to a fresh token, and no more (Quay, Harbor).
+    Nothing,
+}
+
 /// Refusals that a retry does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {
@@ -177,7 +308,7 @@ pub enum Rejection {
     Status,
     /// 401 without a challenge that a runtime can use.
     NoUsableChallenge,
-    /// 401 again, with a fresh token.
+    /// 401 again with a fresh token, and the challenge names an error that is not about rights (`invalid_token`).
     UnauthorizedAgain,
     /// The token server answered another 4xx.
     TokenStatus,
@@ -252,6 +383,8 @@ pub enum Refusal {
 pub enum ContentFault {
     /// The content type is none that a runtime takes for a manifest (`text/html`: a login page).
     MediaType(String),
+    /// The media type of an index entry is none that a runtime takes for a manifest.
+    EntryType(String),
     /// Not JSON.
     NotJson,
     /// The media type and the body disagree.

@@ -4,10 +4,12 @@ use super::cause::{base, hinges_on_credentials};
 use super::evidence::{Evidence, Failure, ImageFacts};
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
-use super::platforms::{self, Audience, Use};
+use super::platforms::{self, Audience, Objections, Trouble, Use};
+use super::size::{Limit, Size, over_limit, over_storage};
 use super::soften::{Context, soften};
+pub use super::words::Naming;
 use super::words::{self, Topic};
-use super::{Cause, Outlook, Verdict};
+use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 
 /// One attempt at the registry.
@@ -55,6 +57,8 @@ pub struct Case<'a> {
     pub reference: &'a Reference,
     /// The namespace, for the words.
     pub namespace: &'a str,
+    /// Whether it names its registry.
+    pub naming: Naming,
     /// What uses it.
     pub used_by: Use,
     /// Who has to pull it.
@@ -67,6 +71,8 @@ pub struct Case<'a> {
     pub tried: &'a [Tried<'a>],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub poison: Option<&'a Finding>,
+    /// The largest that a policy admits.
+    pub size_limit: Option<&'a Limit>,
 }
 
 /// What is said about one image.
@@ -74,14 +80,18 @@ pub struct Case<'a> {
 pub struct Judgement {
     /// The worst finding's, or `Pulls`.
     pub outlook: Outlook,
-    /// What is done about it.
+    /// What is done about it: the severest of the decisions.
     pub verdict: Verdict,
     /// The findings, the one that explains the others first.
     pub findings: Vec<Finding>,
+    /// What is done about each finding, in their order.
+    pub decisions: Vec<Decision>,
     /// What the target resolved to.
     pub digest: Option<Digest>,
     /// The platforms that the image serves.
     pub platforms: Vec<String>,
+    /// What nodes would fetch, by platform; empty where it is not known.
+    pub sizes: Vec<Size>,
     /// Whether an older answer stood in for a registry that is down.
     pub stale: bool,
 }
@@ -94,20 +104,37 @@ impl Judgement {
 
     /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
-        let outlook = findings.iter().map(|finding| finding.outlook).max().unwrap_or(Outlook::Pulls);
-        let verdict = findings
-            .iter()
-            .map(|finding| finding.outlook.default_verdict())
-            .max()
-            .unwrap_or(Verdict::Allow);
-        Self {
-            outlook,
-            verdict,
+        let mut judgement = Self {
+            outlook: Outlook::Pulls,
+            verdict: Verdict::Allow,
             findings,
+            decisions: Vec::new(),
             digest: None,
             platforms: Vec::new(),
+            sizes: Vec::new(),
             stale: false,
-        }
+        };
+        judgement.rule(Decision::by_default);
+        judgement
+    }
+
+    /// Decides anew what is done about each finding.
+    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
+        self.decisions = self.findings.iter().map(decide).collect();
+        let outlooks = self.findings.iter().map(|finding| finding.outlook);
+        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
+        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
+        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
+    }
+
+    /// The findings with what is done about each.
+    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        self.findings.iter().zip(&self.decisions)
+    }
+
+    /// What a node would fetch at most, in bytes.
+    pub fn size(&self) -> Option<u64> {
+        self.sizes.iter().map(|size| size.bytes).max()
     }
 }
 
@@ -135,15 +162,29 @@ fn poisoned(case: &Case<'_>, mut finding: Finding) -> Judgement {
 }
 
 fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
-    let mut findings: Vec<Finding> = platforms::judge(&facts.content, case.reference, case.audience, case.used_by)
-        .into_iter()
-        .map(|mut finding| {
-            let (outlook, notes) = soften(finding.outlook, None, case.context);
-            finding.outlook = outlook;
-            annotate(&mut finding.message, &notes);
-            finding
-        })
-        .collect();
+    let Objections {
+        findings: about_content,
+        troubles,
+        sizes,
+    } = platforms::judge(facts, case.reference, case.audience, case.used_by);
+    let too_large = over_storage(&sizes, case.audience);
+    let softened = about_content.into_iter().chain(too_large).map(|mut finding| {
+        let (outlook, notes) = soften(finding.outlook, None, case.context);
+        finding.outlook = outlook;
+        annotate(&mut finding.message, &notes);
+        finding
+    });
+    let mut findings: Vec<Finding> = softened.collect();
+    // A policy's limit holds whatever nodes have.
+    findings.extend(case.size_limit.and_then(|limit| over_limit(&sizes, limit)));
+    findings.extend(troubles.into_iter().map(|trouble| {
+        let mut finding = troubled(case, trouble);
+        // The image itself was read: what nodes hold may count, whatever became of its parts.
+        let (outlook, notes) = soften(finding.outlook, None, case.context);
+        finding.outlook = outlook;
+        annotate(&mut finding.message, &notes);
+        finding
+    }));
     let host = Some(case.reference.registry().to_owned());
     if facts.stale {
         findings.push(Finding {
@@ -163,15 +204,12 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
             suggestions: Vec::new(),
         });
     }
-    if facts.quota_exhausted {
+    if let Some((message, fix)) = facts.quota.and_then(|quota| words::quota(quota, case.reference)) {
         findings.push(Finding {
             cause: Cause::RateLimited,
             outlook: Outlook::Pulls,
-            message: format!(
-                "the image is there, but {} says that our pull quota is used up; a node that shares our address will be throttled",
-                escape(case.reference.registry())
-            ),
-            fix: "pull with a credential, or through a mirror".to_owned(),
+            message,
+            fix,
             kubelet: None,
             evidence: Proof {
                 host,
@@ -184,7 +222,8 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
     findings.extend(secret_findings(case, Outlook::Pulls));
     let mut judgement = Judgement::from_findings(findings);
     judgement.digest = Some(facts.digest.clone());
-    judgement.platforms = platforms::served(&facts.content);
+    judgement.platforms = platforms::served(facts);
+    judgement.sizes = sizes;
     judgement.stale = facts.stale;
     judgement
 }
@@ -192,37 +231,52 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
 fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
     let failures: Vec<&Failure> = case.tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
     let primary = primary(&failures).unwrap_or(last);
-    let phrase = tried(case.tried);
-    let topic = Topic {
-        reference: case.reference,
-        tried: phrase.as_deref(),
-        namespace: case.namespace,
+    let told = Trouble {
+        failure: primary,
+        outlook: base(&primary.evidence).1,
+        note: None,
     };
-    let (root, at_first) = base(&primary.evidence);
-    let (outlook, notes) = soften(at_first, Some(primary), case.context);
-    let mut message = words::what(primary, topic);
-    annotate(&mut message, &notes);
     let finding = Finding {
-        cause: root,
-        outlook,
-        message,
-        fix: words::fix(primary, topic),
         kubelet: predicted(&failures, case.reference),
-        evidence: Proof {
-            host: Some(primary.host.clone()),
-            status: primary.status,
-            code: primary.code.clone(),
-        },
-        suggestions: primary.suggestions.clone(),
+        ..troubled(case, told)
     };
     // The secret explains the refusal, so it comes first.
     let mut findings = if hinges_on_credentials(primary) {
-        secret_findings(case, outlook)
+        secret_findings(case, finding.outlook)
     } else {
         Vec::new()
     };
     findings.push(finding);
     Judgement::from_findings(findings)
+}
+
+/// A failure as a finding, softened by what is known beside it.
+fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
+    let Trouble { failure, outlook, note } = trouble;
+    let phrase = tried(case.tried);
+    let topic = Topic {
+        reference: case.reference,
+        tried: phrase.as_deref(),
+        namespace: case.namespace,
+        naming: case.naming,
+    };
+    let (outlook, notes) = soften(outlook, Some(failure), case.context);
+    let mut message = words::what(failure, topic);
+    annotate(&mut message, note.as_slice());
+    annotate(&mut message, &notes);
+    Finding {
+        cause: base(&failure.evidence).0,
+        outlook,
+        message,
+        fix: words::fix(failure, topic),
+        kubelet: kubelet::predict(failure, case.reference),
+        evidence: Proof {
+            host: Some(failure.host.clone()),
+            status: failure.status,
+            code: failure.code.clone(),
+        },
+        suggestions: failure.suggestions.clone(),
+    }
 }
 
 /// Of several failures, the one that speaks for all: what is not known outweighs what is, since that credential might have

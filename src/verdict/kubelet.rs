@@ -1,6 +1,8 @@
 //! What a kubelet would show for a failed pull, in containerd's own words (pull-semantics 6.2). People search for these texts.
 
-use super::evidence::{AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Rejection, TimeoutStage, TlsFault};
+use super::evidence::{
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told,
+};
 use super::finding::Kubelet;
 use super::words::resting_on;
 use crate::image::{Reference, Target, escape};
@@ -23,39 +25,41 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
     let name = containerd_reference(reference);
     let pull = prefix(reference);
     let resolve = format!("{pull}failed to resolve reference \"{name}\": ");
-    let (method, url) = failure
-        .request
-        .as_ref()
-        .map_or(("HEAD", format!("https://{}/v2/", failure.host)), |request| {
-            (request.method, escape_long(&request.url))
-        });
+    let (method, url, purpose) = failure.request.as_ref().map_or_else(
+        || ("HEAD", format!("https://{}/v2/", failure.host), Purpose::Content),
+        |request| (request.method, escape_long(&request.url), request.purpose),
+    );
     // What HEAD found is fetched by its digest, and fails in other words.
-    let fetching = method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
+    let fetching = purpose == Purpose::Content && method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
     let stage = if fetching {
         format!("{pull}failed to copy: httpReadSeeker: failed open: ")
     } else {
         resolve.clone()
     };
-    let answered = |status: u16| {
+    // The words before those about the request: a token server's failures have their own.
+    let at_token = |whose: &str| format!("{resolve}failed to authorize: failed to fetch {whose} token: ");
+    let (stage, whose) = match purpose {
+        Purpose::Content => (stage, "anonymous"),
+        Purpose::AnonymousToken => (at_token("anonymous"), "anonymous"),
+        Purpose::OauthToken => (at_token("oauth"), "oauth"),
+    };
+    let status_of = |before: &str, status: u16| {
         format!(
-            "{stage}unexpected status from {method} request to {url}: {status} {}",
+            "{before}unexpected status from {method} request to {url}: {status} {}",
             reason_phrase(status)
         )
     };
-    // A token is asked for by POST with a credential only.
-    let whose = if method == "POST" { "oauth" } else { "anonymous" };
+    let answered = |status: u16| status_of(&stage, status);
+    let token = |status: u16, whose: &str| status_of(&at_token(whose), status);
     let denied = "pull access denied, repository does not exist or may require authorization: ";
     let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
-    let transport = |why: &str| format!("{resolve}failed to do request: {} \"{url}\": {why}", title(method));
-    let token = |status: u16, with: &str| {
-        format!(
-            "{resolve}failed to authorize: failed to fetch {with} token: unexpected status from {method} request to {url}: {status} {}",
-            reason_phrase(status)
-        )
+    let transport = |why: &str| match purpose {
+        Purpose::Content => format!("{stage}failed to do request: {} \"{url}\": {why}", title(method)),
+        Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
     };
     let status = failure.status.unwrap_or(0);
     let message = match &failure.evidence {
-        Evidence::SomeRuntimes(fails) => return predict(&resting_on(failure, fails), reference),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => return predict(&resting_on(failure, fails), reference),
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
             not_found(format!("{resolve}{name}: not found"))
         }
@@ -74,7 +78,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
             answered(or_status(status, 401))
         }
-        Evidence::InsufficientScope { .. } => {
+        Evidence::InsufficientScope { told: Told::Nothing, .. } => answered(or_status(status, 401)),
+        Evidence::InsufficientScope {
+            told: Told::InsufficientScope,
+            ..
+        } => {
             format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
         }
         Evidence::Forbidden { .. } => answered(or_status(status, 403)),
@@ -89,7 +97,6 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
             Rejection::NoHost => not_found(format!("{resolve}no resolve hosts: not found")),
         },
-        Evidence::RateLimited if !url.contains("/v2/") => token(or_status(status, 429), whose),
         Evidence::RateLimited => answered(or_status(status, 429)),
         Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
         Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
@@ -110,7 +117,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             TlsFault::Other => "tls: handshake failure",
         }),
         Evidence::ContentInvalid(fault) => match fault {
-            ContentFault::MediaType(media_type) => not_found(format!(
+            ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
                 escape(media_type)
             )),
@@ -132,6 +139,11 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             }
             ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
         },
+        Evidence::ContentMissing {
+            part: "child manifest", ..
+        } => not_found(format!(
+            "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+        )),
         Evidence::ContentMissing { digest, media_type, .. } => not_found(format!(
             "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
             escape(digest),
@@ -139,7 +151,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         )),
         Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
         // What a node would see is not known in these cases.
-        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) | Evidence::Refused(_) | Evidence::Internal => {
+        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | Evidence::Refused(_)
+        | Evidence::Elsewhere { .. }
+        | Evidence::Internal => {
             return None;
         }
     };

@@ -2,7 +2,7 @@
 
 use super::answer::{Judged, Remark};
 use super::kubelet::tail;
-use super::{Finding, Outlook, Verdict};
+use super::{Decision, Finding, Outlook, Verdict, Voice};
 use crate::image::{escape, mask_userinfo};
 use crate::workload::{ImageUse, ObjectId, Role};
 use std::fmt::Write as _;
@@ -63,12 +63,7 @@ pub fn object_of(object: &ObjectId) -> String {
 /// many the first are told, and the rest counted.
 pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     let denied: Vec<&Judged> = images.iter().filter(|line| line.judgement.verdict == Verdict::Deny).collect();
-    let all_by_policy = denied.iter().all(|line| line.judgement.outlook == Outlook::NotAllowed);
-    let complaint = match (all_by_policy, denied.len()) {
-        (true, 1) => "is not allowed",
-        (true, _) => "are not allowed",
-        (false, _) => "would fail to pull",
-    };
+    let complaint = complaint(&denied);
     let noun = if images.len() == 1 { "image" } else { "images" };
     let mut text = format!(
         "{} of {} {noun} of {} {complaint}",
@@ -78,9 +73,9 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     );
     for (at, line) in denied.iter().enumerate().take(LISTED) {
         let _ = write!(text, "\n  {}: {}", user_of(&line.image), image_of(line));
-        for finding in &line.judgement.findings {
+        for (finding, decision) in spoken(line) {
             if at < EXPLAINED {
-                explain(&mut text, finding, "    ");
+                explain(&mut text, finding, decision, "    ");
             } else {
                 let _ = write!(text, "\n    {}", finding.cause.name());
             }
@@ -93,8 +88,51 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     text
 }
 
+/// What is wrong with the denied images, all of them.
+fn complaint(denied: &[&Judged]) -> &'static str {
+    let worst = |judged: &&Judged| {
+        let denials = judged
+            .judgement
+            .ruled()
+            .filter(|(_, decision)| decision.verdict == Verdict::Deny);
+        denials.map(|(finding, _)| finding.outlook).max()
+    };
+    let all = |wanted: Outlook| denied.iter().all(|judged| worst(judged) == Some(wanted));
+    // Whatever else is denied is denied because somebody wrote so.
+    let fails = denied.iter().any(|judged| worst(judged) == Some(Outlook::WillFail));
+    match (all(Outlook::NotAllowed), fails, denied.len()) {
+        (true, _, 1) => "is not allowed",
+        (true, _, _) => "are not allowed",
+        (false, true, _) => "would fail to pull",
+        (false, false, 1) => "is refused by policy",
+        (false, false, _) => "are refused by policy",
+    }
+}
+
+/// The findings that the user is told of.
+pub fn spoken(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
+    let ruled = judged.judgement.ruled();
+    ruled.filter(|(_, decision)| decision.voice == Voice::Spoken)
+}
+
+/// What a policy has to do with what is done about a finding; `None` where it is the default, and where the finding is the policy's own.
+fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
+    let policy = decision.policy.as_ref()?;
+    let by_default = finding.outlook.default_verdict();
+    let (done, enforced) = (decision.verdict.name(), decision.enforced.name());
+    if decision.verdict < decision.enforced {
+        Some(format!(
+            "policy \"{policy}\" is not enforced: {done}; enforced it would be {enforced}"
+        ))
+    } else if decision.verdict != by_default {
+        Some(format!("policy \"{policy}\" answers {} with {done}", finding.outlook.name()))
+    } else {
+        None
+    }
+}
+
 /// A finding over several lines.
-pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
+pub fn explain(text: &mut String, finding: &Finding, decision: &Decision, indent: &str) {
     let _ = write!(text, "\n{indent}{}: {}", finding.cause.name(), finding.message);
     if let Some(kubelet) = &finding.kubelet {
         let end = tail(&kubelet.message);
@@ -108,6 +146,9 @@ pub fn explain(text: &mut String, finding: &Finding, indent: &str) {
         };
     }
     let _ = write!(text, "\n{indent}fix: {}", finding.fix);
+    if let Some(ruling) = ruling(finding, decision) {
+        let _ = write!(text, "\n{indent}{ruling}");
+    }
 }
 
 /// The warnings of an answer: one line a finding of the images that are not denied, within the limits; what does not fit is counted.
@@ -117,7 +158,7 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut left_out = 0usize;
     // What is denied is explained in full by the denial.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
-        for finding in &line.judgement.findings {
+        for (finding, _) in spoken(line) {
             let text = warning(line, finding);
             if out.contains(&text) {
                 continue;

@@ -1,14 +1,19 @@
 //! Does the image serve the nodes that its pods could land on? (DESIGN 3 `PlatformMismatch`, `ArchitectureMismatch`, `NotAnImage`;
 //! pull-semantics 5.5 and 7.4)
 
-use super::evidence::{Content, IndexEntry};
+mod artifact;
+mod index;
+mod tally;
+
+use super::cause::base;
+use super::evidence::{Content, Failure, ImageFacts, IndexEntry};
+use super::fates::{self, Known};
 use super::finding::{Finding, Kubelet, Proof};
-use super::kubelet::containerd_reference;
+use super::size::Size;
 use super::{Cause, Outlook};
-use crate::image::platform::Fit;
 use crate::image::platform::Personality;
 use crate::image::{Platform, Reference, escape};
-use std::fmt::Write as _;
+use tally::{Tally, tally, who};
 
 /// Nodes of one kind among the candidates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub struct Group {
     pub tainted: usize,
     /// Their names; filled for DaemonSets only, whose messages name the nodes that they miss.
     pub names: Vec<String>,
+    /// Allocatable ephemeral storage in bytes of those that admit the pod, as far as they tell it.
+    pub storage: Vec<u64>,
 }
 
 /// Where the platforms come from.
@@ -72,14 +79,11 @@ pub enum Use {
     Volume,
 }
 
-/// The platforms that a manifest serves, for the report.
-pub fn served(content: &Content) -> Vec<String> {
-    let mut all: Vec<String> = match content {
-        Content::Index(entries) => runnable(entries)
-            .filter_map(|entry| entry.platform.as_ref())
-            .map(name)
-            .collect(),
-        Content::Image { platform } => platform.iter().map(name).collect(),
+/// The platforms that an image serves, for the report: as its entries say, and where one says nothing as far as its config was read.
+pub fn served(facts: &ImageFacts) -> Vec<String> {
+    let mut all: Vec<String> = match &facts.content {
+        Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
+        Content::Image { platform, .. } => platform.iter().map(name).collect(),
         Content::Artifact { .. } | Content::Schema1 => Vec::new(),
     };
     all.dedup();
@@ -97,195 +101,100 @@ fn runnable(entries: &[IndexEntry]) -> impl Iterator<Item = &IndexEntry> {
         .filter(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown))
 }
 
-/// Judges the content for the audience. `None`: nothing to object to.
-pub fn judge(content: &Content, reference: &Reference, audience: &Audience, used_by: Use) -> Option<Finding> {
-    match content {
-        Content::Index(entries) => index(entries, reference, audience, used_by),
+/// What there is to object to, and what is known about the size.
+#[derive(Debug, Default)]
+pub struct Objections<'a> {
+    /// About platforms and kinds of content.
+    pub findings: Vec<Finding>,
+    /// About parts of the image that were looked for.
+    pub troubles: Vec<Trouble<'a>>,
+    /// What would be fetched, by platform.
+    pub sizes: Vec<Size>,
+}
+
+/// Something is wrong with a part of the image.
+#[derive(Debug)]
+pub struct Trouble<'a> {
+    /// What.
+    pub failure: &'a Failure,
+    /// What that comes to for this audience.
+    pub outlook: Outlook,
+    /// Whom it concerns, as a clause.
+    pub note: Option<String>,
+}
+
+/// Judges what was found for the audience.
+pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
+    let finding = match &facts.content {
+        Content::Index(entries) => return index::index(facts, entries, reference, audience, used_by),
         Content::Image {
             platform: Some(platform),
+            ..
         } if used_by == Use::Container => single(platform, audience),
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
-        Content::Artifact { kind, unpack_fails } => Some(artifact(kind, *unpack_fails, audience, reference)),
-        Content::Schema1 => Some(schema1(reference)),
+        Content::Artifact { kind, unpack_fails, .. } => Some(artifact::whole(kind, *unpack_fails, audience, reference)),
+        Content::Schema1 => Some(artifact::schema1(audience, reference)),
+    };
+    let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
+    let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
+    Objections {
+        findings: finding.into_iter().collect(),
+        troubles: whole(&troubles).into_iter().collect(),
+        sizes: whole_size(facts, audience),
     }
 }
 
-/// How the groups fare: nodes served for sure, by some runtimes only, and not at all.
-#[derive(Default)]
-struct Tally {
-    yes: usize,
-    perhaps: usize,
-    no: usize,
-    /// The same among those that tolerate the taints.
-    tolerated_yes: usize,
-    tolerated_perhaps: usize,
-    tolerated_no: usize,
-    missed: Vec<String>,
-    missed_names: Vec<String>,
-}
-
-fn tally(audience: &Audience, fit: impl Fn(&Group) -> Fit) -> Tally {
-    let mut tally = Tally::default();
-    for group in &audience.groups {
-        let all = group.tolerated + group.tainted;
-        match fit(group) {
-            Fit::Yes => {
-                tally.yes += all;
-                tally.tolerated_yes += group.tolerated;
-            }
-            Fit::Perhaps => {
-                tally.perhaps += all;
-                tally.tolerated_perhaps += group.tolerated;
-                tally.missed.push(group.platform.to_string());
-            }
-            Fit::No => {
-                tally.no += all;
-                tally.tolerated_no += group.tolerated;
-                tally.missed.push(group.platform.to_string());
-                tally.missed_names.extend(group.names.iter().cloned());
-            }
-        }
-    }
-    tally.yes += audience.unknown;
-    tally.tolerated_yes += audience.unknown;
-    tally.missed.sort();
-    tally.missed.dedup();
-    tally.missed_names.sort();
-    tally
-}
-
-impl Tally {
-    /// WillFail when nobody admitted is served, taints ignored; MayFail when only some are, or only nodes whose taints are not
-    /// tolerated; `None` when all are.
-    fn outlook(&self) -> Option<Outlook> {
-        if self.yes + self.perhaps + self.no == 0 {
-            None
-        } else if self.yes + self.perhaps == 0 {
-            Some(Outlook::WillFail)
-        } else {
-            let some_miss_it = self.tolerated_no + self.tolerated_perhaps > 0;
-            let only_tainted = self.tolerated_yes == 0 && self.no + self.perhaps > 0;
-            (some_miss_it || only_tainted).then_some(Outlook::MayFail)
-        }
-    }
-}
-
-fn index(entries: &[IndexEntry], reference: &Reference, audience: &Audience, used_by: Use) -> Option<Finding> {
-    let runnable: Vec<&IndexEntry> = runnable(entries).collect();
-    let fit = |group: &Group| {
-        runnable
-            .iter()
-            .map(|entry| match &entry.platform {
-                Some(platform) => group.platform.takes(platform, &group.personalities),
-                // Kept by every runtime; only the child's config decides, which this depth does not read.
-                None => Fit::Yes,
-            })
-            .fold(Fit::No, best)
-    };
-    let tally = tally(audience, fit);
-    let has = {
-        let served = served(&Content::Index(entries.to_vec()));
-        if served.is_empty() {
-            "nothing a node could run".to_owned()
-        } else {
-            format!("only {}", served.join(", "))
-        }
-    };
-    let outlook = if runnable.is_empty() {
-        Some(Outlook::WillFail)
-    } else {
-        tally.outlook()
-    }?;
-    let outlook = match (audience.origin, used_by) {
-        (Origin::Assumed, _) | (_, Use::Volume) => outlook.min(Outlook::MayFail),
-        (Origin::Nodes | Origin::Selectors | Origin::Configured, Use::Container) => outlook,
-    };
-    let wanted = if tally.missed.is_empty() {
-        "any".to_owned()
-    } else {
-        tally.missed.join(", ")
-    };
-    Some(Finding {
-        cause: Cause::PlatformMismatch,
-        outlook,
-        message: format!("the index offers {has}; {}", who(audience, &tally, outlook)),
-        fix: format!("push a build for {wanted}, or select nodes that it serves (nodeSelector kubernetes.io/arch)"),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = NotFound desc = failed to pull and unpack image \"{}\": no match for platform in manifest: not found",
-                containerd_reference(reference)
-            ),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
+/// The worst of what is wrong with the image that everybody fetches.
+fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
+    let failure = fates::worst(troubles)?;
+    let others = troubles.len() - 1;
+    Some(Trouble {
+        failure,
+        outlook: base(&failure.evidence).1,
+        note: (others > 0).then(|| format!("so it is with {others} more of its parts, or worse could not be found out")),
     })
 }
 
-fn best(one: Fit, other: Fit) -> Fit {
-    match (one, other) {
-        (Fit::Yes, _) | (_, Fit::Yes) => Fit::Yes,
-        (Fit::Perhaps, _) | (_, Fit::Perhaps) => Fit::Perhaps,
-        (Fit::No, Fit::No) => Fit::No,
+/// The same for every node.
+fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
+    let Some(bytes) = fates::body(&facts.content).and_then(|body| body.size) else {
+        return Vec::new();
+    };
+    let mut platforms: Vec<String> = audience.groups.iter().map(|group| group.platform.to_string()).collect();
+    if platforms.is_empty() {
+        platforms = served(facts);
     }
-}
-
-/// Who misses it, in words.
-fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
-    let missed = tally.missed.join(", ");
-    match audience.origin {
-        Origin::Nodes => {
-            let all = tally.yes + tally.perhaps + tally.no;
-            let lacking = tally.no + tally.perhaps;
-            let mut text = if outlook == Outlook::WillFail {
-                format!("no node that the pods could land on is served ({all} candidates, {missed})")
-            } else if tally.tolerated_yes + tally.tolerated_perhaps == 0 {
-                format!("only nodes whose taints are not tolerated are served (missing: {missed})")
-            } else {
-                format!("{lacking} of {all} candidate nodes are not served, or not by every runtime ({missed})")
-            };
-            if audience.every == Need::Every && !tally.missed_names.is_empty() {
-                const SHOWN: usize = 5;
-                let shown: Vec<String> = tally.missed_names.iter().take(SHOWN).map(|name| escape(name)).collect();
-                let rest = tally.missed_names.len().saturating_sub(SHOWN);
-                let _ = write!(text, "; the DaemonSet misses {}", shown.join(", "));
-                if rest > 0 {
-                    let _ = write!(text, " and {rest} more");
-                }
-            }
-            text
-        }
-        Origin::Selectors => format!("the pods select {missed}, and no such node is known"),
-        Origin::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
-        Origin::Assumed => format!("no node is known, and {} is what is usual", platforms(audience)),
-    }
-}
-
-fn platforms(audience: &Audience) -> String {
-    audience
-        .groups
-        .iter()
-        .map(|group| group.platform.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
+    platforms.sort();
+    platforms.dedup();
+    platforms.into_iter().map(|platform| Size { platform, bytes }).collect()
 }
 
 fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
-    let tally = tally(audience, |group| group.platform.takes(platform, &group.personalities));
+    let fits = audience
+        .groups
+        .iter()
+        .map(|group| group.platform.takes(platform, &group.personalities));
+    let tally = tally(audience, fits);
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {
         Outlook::WillFail => Outlook::FailsToRun,
         other => other,
     };
-    Some(Finding {
+    let message = format!(
+        "the image is built for {} (a single manifest, which runtimes pull without a look); {}",
+        escape(&platform.normalized().to_string()),
+        who(audience, &tally, outlook)
+    );
+    Some(does_not_start(outlook, message, &tally))
+}
+
+/// What pulls and does not start, for the platforms that are missed.
+fn does_not_start(outlook: Outlook, message: String, tally: &Tally) -> Finding {
+    Finding {
         cause: Cause::ArchitectureMismatch,
         outlook,
-        message: format!(
-            "the image is built for {} (a single manifest, which runtimes pull without a look); {}",
-            escape(&platform.normalized().to_string()),
-            who(audience, &tally, outlook)
-        ),
+        message,
         fix: format!(
             "push an index that has {}, or select nodes of that platform",
             tally.missed.join(", ")
@@ -293,60 +202,6 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
         kubelet: Some(Kubelet {
             reason: "CrashLoopBackOff".to_owned(),
             message: "exec format error".to_owned(),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    })
-}
-
-fn artifact(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Reference) -> Finding {
-    // containerd up to 1.6 fails on every artifact, later ones by their client on those that unpack in part (pull-semantics 5.6).
-    let all = |known: &[Personality]| {
-        let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
-        audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
-    };
-    let some_old = audience
-        .groups
-        .iter()
-        .any(|group| group.personalities == [Personality::ContainerdOld]);
-    let fails =
-        all(&[Personality::ContainerdOld]) || (unpack_fails && all(&[Personality::ContainerdOld, Personality::ContainerdClient]));
-    let outlook = if fails {
-        Outlook::WillFail
-    } else if unpack_fails || some_old {
-        Outlook::MayFail
-    } else {
-        Outlook::FailsToRun
-    };
-    Finding {
-        cause: Cause::NotAnImage,
-        outlook,
-        message: format!("this is no container image but an artifact ({})", escape(kind)),
-        fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
-        kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
-                containerd_reference(reference)
-            ),
-        }),
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    }
-}
-
-fn schema1(reference: &Reference) -> Finding {
-    Finding {
-        cause: Cause::NotAnImage,
-        outlook: Outlook::MayFail,
-        message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
-        fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = InvalidArgument desc = failed to pull and unpack image \"{}\": schema 1 image manifests are no longer supported: invalid argument",
-                containerd_reference(reference)
-            ),
         }),
         evidence: Proof::default(),
         suggestions: Vec::new(),

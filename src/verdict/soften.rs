@@ -48,6 +48,8 @@ pub struct Context {
     pub secret_may_come: bool,
     /// What could not be read, as a clause.
     pub hidden: Option<String>,
+    /// Why the label that exempts the namespace could not be read, as a clause.
+    pub exemption_hidden: Option<String>,
 }
 
 /// A softened outlook, and the clause that says why.
@@ -80,6 +82,7 @@ const RULES: &[Rule] = &[
     another_image_may_run,
     secret_may_still_come,
     facts_we_may_not_read,
+    an_exemption_we_may_not_read,
 ];
 
 fn credential_failure(failure: Option<&Failure>) -> bool {
@@ -154,4 +157,13 @@ fn secret_may_still_come(_: Outlook, failure: Option<&Failure>, context: &Contex
 fn facts_we_may_not_read(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     let why = context.hidden.as_ref()?;
     credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
+}
+
+// Not about the pull, but about whether anybody wants it judged: what an admin exempted is never denied (docs/decisions/0008).
+fn an_exemption_we_may_not_read(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let why = context.exemption_hidden.as_ref()?;
+    Some((
+        Outlook::Unknown,
+        format!("whether the namespace is exempt from judgement is not known: {why}"),
+    ))
 }

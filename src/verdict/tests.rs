@@ -1,11 +1,11 @@
 //! Words, limits and the one ordered list of softening rules.
 
 use super::answer::Judged;
-use super::evidence::{AuthStage, Evidence, Failure, Request};
+use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
 use super::soften::{Context, Owner, Presence, soften};
-use super::words::{self, Topic};
+use super::words::{self, Naming, Topic};
 use super::*;
 use crate::image::Reference;
 use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
@@ -20,6 +20,7 @@ fn failure(evidence: Evidence) -> Failure {
         request: Some(Request {
             method: "HEAD",
             url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned(),
+            purpose: Purpose::Content,
         }),
         suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
         retry_after: None,
@@ -62,6 +63,7 @@ fn the_denial_of_the_design() {
         reference: &reference,
         tried: None,
         namespace: "shop",
+        naming: Naming::Full,
     };
     let finding = Finding {
         cause: Cause::TagNotFound,
@@ -163,13 +165,14 @@ fn nothing_hardens_an_outlook() {
         Presence::AllUnlessReverified,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..32u8 {
+            for bits in 0..64u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
+                    exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,
@@ -211,3 +214,5 @@ fn what_fails_by_the_tree_of_some_runtimes_only() {
     let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
     assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
 }
+
+mod hints;

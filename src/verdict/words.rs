@@ -1,5 +1,12 @@
 //! A failure in words: what happened and why (in the registry's own words), and what to do.
 
+mod fix;
+pub(super) mod hint;
+mod quota;
+
+pub(super) use fix::fix;
+pub(super) use quota::quota;
+
 use super::evidence::{AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault};
 use crate::image::{Reference, Target, escape};
 use std::fmt::Write as _;
@@ -13,17 +20,83 @@ pub(super) struct Topic<'a> {
     pub(super) tried: Option<&'a str>,
     /// The namespace, for the fix.
     pub(super) namespace: &'a str,
+    /// Whether the image names its registry.
+    pub(super) naming: Naming,
+}
+
+/// Whether an image names its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Naming {
+    /// `registry.example/app`, or a rewrite gave it one.
+    #[default]
+    Full,
+    /// `app`, `team/app`: it is Docker Hub's, which not everybody means.
+    Short,
+}
+
+/// Whether Docker Hub's answer may be about another image than the one that was meant.
+fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
+    topic.naming == Naming::Short
+        && match &failure.evidence {
+            Evidence::RepositoryUnknown
+            | Evidence::TagUnknown { .. }
+            | Evidence::DigestUnknown
+            | Evidence::AuthenticationRequired { .. }
+            | Evidence::InsufficientScope { .. } => true,
+            Evidence::Forbidden { address_bound, .. } => !address_bound && !matches!(failure.status, Some(412 | 451)),
+            Evidence::CredentialRefused { .. }
+            | Evidence::Rejected(_)
+            | Evidence::RateLimited
+            | Evidence::NameNotResolved
+            | Evidence::ConnectionFailed(_)
+            | Evidence::TimedOut(_)
+            | Evidence::Tls(_)
+            | Evidence::ServerError { .. }
+            | Evidence::Refused(_)
+            | Evidence::ContentInvalid(_)
+            | Evidence::ContentMissing { .. }
+            | Evidence::Elsewhere { .. }
+            | Evidence::SentOn { .. }
+            | Evidence::TooLong { .. }
+            // What it rests on has been asked already.
+            | Evidence::SomeRuntimes(_)
+            | Evidence::Internal => false,
+        }
+}
+
+/// Who answered, and for which registry where that is another: a token server, a mirror, the target of a redirect.
+fn place(failure: &Failure, topic: Topic<'_>) -> String {
+    let registry = topic.reference.registry();
+    let itself = match registry {
+        "docker.io" => failure.host == "registry-1.docker.io" || failure.host == registry,
+        registry => failure.host.eq_ignore_ascii_case(registry),
+    };
+    let host = escape(&failure.host);
+    if itself {
+        host
+    } else {
+        format!("{host} (for {})", escape(registry))
+    }
 }
 
 /// The first sentence: what, and why.
 pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
+    let why = why(failure, topic);
+    if may_mean_another(failure, topic) {
+        format!("no registry is named, so this is {}: {why}", escape(&topic.reference.name()))
+    } else {
+        why
+    }
+}
+
+fn why(failure: &Failure, topic: Topic<'_>) -> String {
     let repository = escape(topic.reference.repository());
     let target = match topic.reference.target() {
         Target::Tag(tag) => format!("tag \"{tag}\""),
         Target::Digest(digest) => format!("digest {digest}"),
     };
     let said = said(failure);
-    let host = escape(&failure.host);
+    let host = place(failure, topic);
     let with = topic
         .tried
         .map_or_else(|| "without a credential".to_owned(), |tried| format!("with {tried}"));
@@ -32,6 +105,9 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::RepositoryUnknown => format!("{host} has no repository \"{repository}\"{said}"),
         Evidence::TagUnknown { repository_exists: true } => {
             format!("repository \"{repository}\" exists, {target} does not{said}")
+        }
+        Evidence::TagUnknown { .. } | Evidence::DigestUnknown if hint::is_page(failure) => {
+            format!("{host} answers with a web page where a registry has {target} of \"{repository}\": is it one?{said}")
         }
         Evidence::TagUnknown {
             repository_exists: false,
@@ -44,6 +120,15 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         }
         Evidence::InsufficientScope { .. } => {
             format!("\"{repository}\" at {host} does not exist or is not readable {with}{said}")
+        }
+        // Not told apart there: a token server may say 403 for what it does not want to show.
+        Evidence::CredentialRefused {
+            at: AuthStage::TokenServer,
+        } if failure.status == Some(403) => {
+            format!(
+                "{host} gives no token for {tried}: it is not valid, or \"{repository}\" does not exist or is not readable with it; \
+                 the kubelet does not fall back to an anonymous pull{said}"
+            )
         }
         Evidence::CredentialRefused { at } => {
             let by = match at {
@@ -60,7 +145,7 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Forbidden { .. } => match failure.status {
             Some(412) => format!("{host} blocks this image by a rule of its own (unsigned or vulnerable, for instance){said}"),
             Some(451) => format!("{host} withholds this image for legal reasons{said}"),
-            _ => format!("{host} forbids reading \"{repository}\" {with}{said}"),
+            _ => format!("{host} forbids it: \"{repository}\" or its {target} does not exist or is not readable {with}{said}"),
         },
         Evidence::Rejected(rejection) => {
             let why = match rejection {
@@ -130,6 +215,16 @@ pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
             escape(digest),
             escape(media_type)
         ),
+        Evidence::Elsewhere { host, digest } => format!(
+            "layer {} is to be fetched from {} before the registry is asked; pullgate does not ask there",
+            escape(digest),
+            escape(host)
+        ),
+        Evidence::SentOn { by, fails } => format!(
+            "{} redirects to {host} for this; {}",
+            escape(by),
+            what(&resting_on(failure, fails), topic)
+        ),
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
@@ -149,6 +244,12 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::MediaType(media_type) => {
             format!(
                 "{host} serves {target} as \"{}\", which no runtime takes for a manifest",
+                escape(media_type)
+            )
+        }
+        ContentFault::EntryType(media_type) => {
+            format!(
+                "{target} lists an image of type \"{}\", which no runtime takes for a manifest",
                 escape(media_type)
             )
         }
@@ -185,90 +286,10 @@ fn said(failure: &Failure) -> String {
     if inside.is_empty() { inside } else { format!(" ({inside})") }
 }
 
-/// What to do next.
-pub(super) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
-    let host = escape(&failure.host);
-    let registry = escape(topic.reference.registry());
-    let repository = escape(topic.reference.repository());
-    match &failure.evidence {
-        Evidence::TagUnknown { .. } => {
-            let closest = if failure.suggestions.is_empty() {
-                String::new()
-            } else {
-                format!(
-                    " (closest: {})",
-                    failure
-                        .suggestions
-                        .iter()
-                        .map(|tag| escape(tag))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            };
-            let tag = match topic.reference.target() {
-                Target::Tag(tag) => tag,
-                Target::Digest(digest) => digest.to_string(),
-            };
-            format!("use a tag that exists{closest}, or push {tag}")
-        }
-        Evidence::RepositoryUnknown => format!("check the spelling of \"{repository}\", or push the image to {registry}"),
-        Evidence::DigestUnknown => "use a digest that the repository holds, or push that manifest".to_owned(),
-        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => format!(
-            "check the spelling; for a private image list a pull secret for {registry} in imagePullSecrets (namespace {}); \
-             if the nodes hold credentials for {registry}, add it to nodeCredentials",
-            or(topic.namespace, "of the pod")
-        ),
-        Evidence::CredentialRefused { .. } => {
-            let tried = topic.tried.unwrap_or("the credential");
-            format!("renew {tried} for {registry}, or remove its entry if the image is public")
-        }
-        Evidence::Forbidden { address_bound: true, .. } => {
-            format!("check that the nodes' addresses are admitted by {host}")
-        }
-        Evidence::Forbidden { .. } => match failure.status {
-            Some(412) => format!("ask the owners of {host} why the image is blocked (signature, scan), and push one that passes"),
-            Some(451) => "use another source of the image".to_owned(),
-            _ => format!(
-                "grant read access to \"{repository}\" to {}; if the nodes hold credentials for {registry}, add it to nodeCredentials",
-                topic.tried.unwrap_or("a credential, and list it as a pull secret")
-            ),
-        },
-        Evidence::Rejected(Rejection::NoHost) => {
-            format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
-        }
-        Evidence::Rejected(_) => format!("ask the owners of {host}; the same request by a node gets the same answer"),
-        Evidence::RateLimited => format!("wait, or pull with a credential or through a mirror; nothing is wrong with {repository}"),
-        Evidence::NameNotResolved => format!("check the spelling of {host}, and that the nodes can resolve it"),
-        Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) => {
-            format!("check that {host} is up and that the nodes reach it; pullgate could not")
-        }
-        Evidence::Tls(TlsFault::PlainHttp) => {
-            format!("serve {host} over TLS, or configure it as plain HTTP on the nodes")
-        }
-        Evidence::Tls(_) => format!("check the certificate of {host}; the nodes must trust it, and so must pullgate to check it"),
-        Evidence::ServerError { .. } => format!("try again when {host} works"),
-        Evidence::Refused(Refusal::Address { range }) => {
-            format!("if a registry may live there, add {range} to network.allow in pullgate's settings")
-        }
-        Evidence::Refused(_) => format!("check the registry {registry}: where it points is not followed"),
-        Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
-        Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
-            format!("push the image again, or repair what {host} serves")
-        }
-        Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
-        Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
-        Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
-    }
-}
-
 /// The same failure, resting on another evidence.
 pub(super) fn resting_on(failure: &Failure, evidence: &Evidence) -> Failure {
     Failure {
         evidence: evidence.clone(),
         ..failure.clone()
     }
-}
-
-fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
-    if text.is_empty() { otherwise } else { text }
 }

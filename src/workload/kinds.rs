@@ -184,6 +184,12 @@ impl Kinds {
         self.0.get(kind)?.iter().find(|known| known.group == group)
     }
 
+    /// Group and kind of each.
+    pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        let kinds = self.0.iter();
+        kinds.flat_map(|(name, groups)| groups.iter().map(|known| (known.group.as_str(), name.as_str())))
+    }
+
     /// On whose word a kind is judged; `None` where it is not.
     pub fn standing(&self, group: &str, kind: &str) -> Option<Standing> {
         self.get(group, kind).map(|known| known.standing)

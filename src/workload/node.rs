@@ -64,7 +64,7 @@ impl Node {
             kubelet: json::string(info, "kubeletVersion"),
             images: names,
             image_entries: images.len(),
-            ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(quantity),
+            ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(written_quantity),
             labels,
         }
     }
@@ -150,13 +150,15 @@ fn listed_name(reference: &Reference) -> String {
     }
 }
 
+/// A quantity in JSON: text, or a number.
+fn written_quantity(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| quantity(value.as_str()?))
+}
+
 /// A Kubernetes quantity in whole units (`18242267924Ki`, `47233297124`, `1e3`, `500m` rounded down); `None` if it is none, negative
 /// or too large.
-fn quantity(quantity: &Value) -> Option<u64> {
-    if let Some(number) = quantity.as_u64() {
-        return Some(number);
-    }
-    let text = quantity.as_str()?.trim();
+pub(crate) fn quantity(text: &str) -> Option<u64> {
+    let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, suffix) = text.split_at_checked(end)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

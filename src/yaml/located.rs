@@ -5,10 +5,15 @@ use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// The lines of a document's fields.
+/// The places of a document's fields. Numbers are small: there is one of these for every node of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lines {
-    pub(super) line: usize,
+    /// Of the key, where there is one; else of the value. From 1.
+    line: u32,
+    /// Of the key, where there is one; else of the value. In characters, from 1.
+    column: u32,
+    /// Of the value, where it begins on the same line; else as `column`.
+    value_column: u32,
     pub(super) below: Below,
 }
 
@@ -20,19 +25,57 @@ pub(super) enum Below {
 }
 
 impl Lines {
-    pub(super) fn shift(&mut self, by: usize) {
-        self.line += by;
+    /// Nothing is known but the line.
+    pub(super) fn of_line(line: usize) -> Self {
+        Self {
+            line: narrow(line),
+            column: 1,
+            value_column: 1,
+            below: Below::Nothing,
+        }
+    }
+
+    pub(super) fn line(&self) -> usize {
+        widen(self.line)
+    }
+
+    /// Line and column of the key, where there is one.
+    pub(super) fn of_key(&self) -> (usize, usize) {
+        (widen(self.line), widen(self.column))
+    }
+
+    /// Line and column of the value, where it begins on the key's line.
+    pub(super) fn of_value(&self) -> (usize, usize) {
+        (widen(self.line), widen(self.value_column))
+    }
+
+    /// Moves everything down by `lines`, and what stands on the first line to the right by `columns`.
+    pub(super) fn shift(&mut self, lines: usize, columns: usize) {
+        if self.line == 1 {
+            self.column = self.column.saturating_add(narrow(columns));
+            self.value_column = self.value_column.saturating_add(narrow(columns));
+        }
+        self.line = self.line.saturating_add(narrow(lines));
         match &mut self.below {
             Below::Nothing => {}
-            Below::List(items) => items.iter_mut().for_each(|lines| lines.shift(by)),
-            Below::Map(fields) => fields.iter_mut().for_each(|(_, lines)| lines.shift(by)),
+            Below::List(items) => items.iter_mut().for_each(|below| below.shift(lines, columns)),
+            Below::Map(fields) => fields.iter_mut().for_each(|(_, below)| below.shift(lines, columns)),
         }
     }
 }
 
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn widen(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// A value and the lines of its parts, as the YAML deserializer gives them.
 pub(super) struct Located {
-    line: usize,
+    line: u32,
+    column: u32,
     node: Node,
 }
 
@@ -45,6 +88,8 @@ impl Located {
             self.node.0,
             Lines {
                 line: self.line,
+                column: self.column,
+                value_column: self.column,
                 below: self.node.1,
             },
         )
@@ -54,15 +99,18 @@ impl Located {
 impl<'de> Deserialize<'de> for Located {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Node>::deserialize(deserializer)?;
+        let (line, column) = place(&spanned);
         Ok(Self {
-            line: line(&spanned),
+            line,
+            column,
             node: spanned.value,
         })
     }
 }
 
-fn line<T>(spanned: &Spanned<T>) -> usize {
-    usize::try_from(spanned.referenced.line()).unwrap_or(1).max(1)
+fn place<T>(spanned: &Spanned<T>) -> (u32, u32) {
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(1);
+    (number(spanned.referenced.line()), number(spanned.referenced.column()))
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -129,7 +177,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
         while let Some((key, field)) = fields.next_entry::<Spanned<String>, Located>()? {
             let (value, mut below) = field.take();
             // People look for the key: a block scalar or a nested map starts a line later.
-            below.line = line(&key);
+            let (line, column) = place(&key);
+            if below.line != line {
+                below.value_column = column;
+            }
+            (below.line, below.column) = (line, column);
             values.insert(key.value.clone(), value);
             lines.push((key.value, below));
         }

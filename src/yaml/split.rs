@@ -7,6 +7,8 @@ pub(super) struct Chunk<'a> {
     pub(super) text: &'a str,
     /// The line of the stream on which it begins; from 1.
     pub(super) first_line: usize,
+    /// The column on which it begins, in characters; from 1.
+    pub(super) first_column: usize,
 }
 
 impl<'a> Chunk<'a> {
@@ -42,9 +44,11 @@ impl<'a> Chunk<'a> {
         let text = self.text.get(start..end).unwrap_or_default();
         let trimmed = text.trim_start();
         let before = self.text.get(..end - trimmed.len()).unwrap_or_default();
+        let last_line = before.rsplit('\n').next().unwrap_or_default();
         Self {
             text: trimmed,
             first_line: self.first_line + before.matches('\n').count(),
+            first_column: last_line.chars().count() + 1,
         }
     }
 }
@@ -68,6 +72,7 @@ pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
             out.push(Chunk {
                 text,
                 first_line: *first_line,
+                first_column: 1,
             });
         }
         *start = end;

@@ -167,6 +167,35 @@ fn laughs_and_depth_are_bounded() {
     assert_eq!(documents(&deep).documents.len(), 1);
 }
 
+#[test]
+fn fields_have_columns() {
+    let text = "kind: X\nspec:\n  mode: Enfrce\n  list:\n  - a\n  -   b: 1\n  labels:\n    team.corp/x.y: v\n    team: {corp/x: w, é: \"z\", n: 5}\n  block: |\n    x\n";
+    let parsed = documents(text);
+    let document = &parsed.documents[0];
+    for (path, key, value) in [
+        ("kind", (1, 1), (1, 7)),
+        ("spec", (2, 1), (2, 1)),
+        ("spec.mode", (3, 3), (3, 9)),
+        ("spec.mode.deeper", (3, 3), (3, 9)),
+        ("spec.list[0]", (5, 5), (5, 5)),
+        ("spec.list[1].b", (6, 7), (6, 10)),
+        ("spec.list[7]", (4, 3), (4, 3)),
+        ("spec.labels.team.corp/x.y", (8, 5), (8, 20)),
+        ("spec.labels.team.corp/x", (9, 12), (9, 20)),
+        ("spec.labels.team.n", (9, 31), (9, 34)),
+        ("spec.block", (10, 3), (10, 3)),
+        ("", (1, 1), (1, 1)),
+        ("nothing", (1, 1), (1, 1)),
+    ] {
+        assert_eq!(document.place_of(path), key, "{path}");
+        assert_eq!(document.place_of_value(path), value, "value of {path}");
+    }
+    let json = documents("{\"a\": 1} {\"b\":\n {\"c\": 2}}\n");
+    assert_eq!(json.documents[1].place_of_value("b"), (1, 12));
+    assert_eq!(json.documents[1].place_of("b.c"), (2, 3));
+    assert_eq!(documents("---\n---\n\n a:\n   b\n").documents[0].place_of("a"), (4, 2));
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in r"[-a:{}\[\]*&<!|>#%. \n\r\t'0-9,?~]{0,60}|.{0,30}") {

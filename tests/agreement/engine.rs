@@ -4,9 +4,11 @@ use crate::cases::Case;
 use crate::objects;
 use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
-use pullgate::config::Live;
+use pullgate::config::{Live, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{Admission, AlwaysPull, Platforms, Settings};
+use pullgate::policy::Requester;
+use pullgate::registry::Depth;
 use pullgate::workload::extract;
 use serde_json::Value;
 use std::time::Duration;
@@ -46,14 +48,17 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
             admission: Admission::StillToCome,
             exempt_annotations: Vec::new(),
             kinds: std::sync::Arc::default(),
+            depth: Depth::Layers,
             rewrites: Vec::new(),
         },
         providers: pullgate::providers::Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Cluster::from(directory));
+    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
     let workload = extract(&objects::object(case, world), None, "default", &gate.kinds())
         .unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));
-    let answer = gate.judge(&workload, Instant::now() + Duration::from_secs(20)).await;
+    let answer = gate
+        .judge(&workload, &Requester::default(), Instant::now() + Duration::from_secs(20))
+        .await;
     let image = answer.images.iter().find(|judged| judged.image.name == case.container);
     let judgement = &image
         .unwrap_or_else(|| panic!("{}: no container {}", case.name, case.container))

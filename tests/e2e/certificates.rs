@@ -180,7 +180,7 @@ fn ask(namespace: &Namespace, replicas: &[Replica]) -> Result<(), String> {
     let mut spec = pod_spec(&[("app", "127.0.0.1:1/nobody/listens:v1")]);
     spec["containers"][0]["imagePullPolicy"] = "Always".into();
     let output = namespace.create_with(&["--dry-run=server"], &[pod("probe", spec)]);
-    if output.succeeded() { Ok(()) } else { Err(output.stderr) }
+    if output.is_done() { Ok(()) } else { Err(output.stderr) }
 }
 
 /// A TLS handshake by somebody who trusts this bundle.

@@ -20,7 +20,9 @@ mod apply;
 mod certificates;
 mod comparison;
 mod credentials;
+mod live;
 mod platforms;
+mod policies;
 mod support;
 mod update;
 

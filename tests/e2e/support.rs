@@ -4,6 +4,7 @@ pub(crate) mod daemon;
 pub(crate) mod gate;
 pub(crate) mod kubectl;
 pub(crate) mod objects;
+pub(crate) mod policies;
 pub(crate) mod registry;
 
 use gate::Gate;

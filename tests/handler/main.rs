@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use pullgate::cluster::Cluster;
-use pullgate::config::{Face, Live, Settings};
+use pullgate::config::{Face, Live, Settings, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
 use pullgate::providers::Providers;
@@ -32,11 +32,12 @@ fn handler() -> (Reviewer, Metrics) {
             admission: Admission::HasRun,
             exempt_annotations: Vec::new(),
             kinds: Arc::default(),
+            depth: settings.depth,
             rewrites: Vec::new(),
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Cluster::Absent);
+    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
     (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
 }
 

@@ -189,6 +189,14 @@ async fn refusals_of_the_token_server() {
     let server = registry_with(|_| Reply::new(429).header("Retry-After", "9").body("slow down")).await;
     let failure = expect_with(&server, alice(), Evidence::RateLimited).await;
     assert!(failure.retry_after.unwrap() > Duration::from_secs(8));
+    assert_eq!(failure.request.unwrap().purpose, Purpose::OauthToken);
+    // The firewall of ACR.
+    let walled = Evidence::Forbidden {
+        address_bound: true,
+        with_credential: true,
+    };
+    let server = registry_with(|_| error(403, "DENIED", "client with IP '192.0.2.1' is not allowed access")).await;
+    expect_with(&server, alice(), walled).await;
     let server = registry_with(|_| Reply::new(500)).await;
     expect_with(&server, alice(), Evidence::ServerError { token_server: true }).await;
     let server = registry_with(|_| Reply::new(418)).await;
@@ -228,19 +236,21 @@ async fn a_fresh_token_and_401_again() {
         })
         .await
     };
+    let lacks = |with_credential, told| Evidence::InsufficientScope { with_credential, told };
     // Docker Hub.
     let hub = refuses(r#",error="insufficient_scope""#, "UNAUTHORIZED").await;
-    expect_with(&hub, None, Evidence::InsufficientScope { with_credential: false }).await;
-    expect_with(&hub, alice(), Evidence::InsufficientScope { with_credential: true }).await;
+    expect_with(&hub, None, lacks(false, Told::InsufficientScope)).await;
+    expect_with(&hub, alice(), lacks(true, Told::InsufficientScope)).await;
     // Quay.
     let quay = refuses("", "UNAUTHORIZED").await;
     let required = Evidence::AuthenticationRequired { at: AuthStage::Registry };
     expect_with(&quay, None, required).await;
-    let failure = expect_with(&quay, alice(), Evidence::Rejected(Rejection::UnauthorizedAgain)).await;
+    let failure = expect_with(&quay, alice(), lacks(true, Told::Nothing)).await;
     assert_eq!(failure.code.as_deref(), Some("UNAUTHORIZED"));
     assert_eq!(failure.status, Some(401));
-    let denied = refuses("", "DENIED").await;
-    expect_with(&denied, alice(), Evidence::InsufficientScope { with_credential: true }).await;
+    // A registry that does not take its own token server's tokens.
+    let broken = refuses(r#",error="invalid_token""#, "UNAUTHORIZED").await;
+    expect_with(&broken, alice(), Evidence::Rejected(Rejection::UnauthorizedAgain)).await;
 }
 
 #[tokio::test]
@@ -256,7 +266,11 @@ async fn harbor_answers_a_weak_token_with_basic() {
     })
     .await;
     expect_with(&server, None, Evidence::AuthenticationRequired { at: AuthStage::Basic }).await;
-    expect_with(&server, alice(), Evidence::Rejected(Rejection::UnauthorizedAgain)).await;
+    let lacks = Evidence::InsufficientScope {
+        with_credential: true,
+        told: Told::Nothing,
+    };
+    expect_with(&server, alice(), lacks).await;
     let sent: Vec<_> = server
         .seen()
         .iter()

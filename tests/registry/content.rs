@@ -6,6 +6,7 @@ use crate::support::*;
 use pullgate::registry::Settings;
 use pullgate::verdict::Content;
 use pullgate::verdict::evidence::*;
+use std::time::Duration;
 
 /// Serves `reply` for every manifest request.
 async fn serves(reply: Reply) -> Faulty {
@@ -25,9 +26,10 @@ async fn the_whole_sequence() {
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(facts.digest.to_string(), digest);
     assert_eq!(facts.media_type, OCI_MANIFEST);
-    assert!(!facts.authenticated && !facts.stale && !facts.quota_exhausted);
+    assert!(!facts.authenticated && !facts.stale && facts.quota.is_none());
     let Content::Image {
         platform: Some(platform),
+        ..
     } = facts.content
     else {
         panic!("an image with a platform")
@@ -314,27 +316,67 @@ async fn configs() {
     let server = Faulty::start(move |seen| good(&chart, seen)).await;
     let (registry, _) = room(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
+    let Content::Artifact { kind, unpack_fails, .. } = facts.content else {
+        panic!("an artifact")
+    };
     assert_eq!(
-        facts.content,
-        Content::Artifact {
-            kind: "application/vnd.cncf.helm.config.v1+json".to_owned(),
-            unpack_fails: true
-        }
+        (kind.as_str(), unpack_fails),
+        ("application/vnd.cncf.helm.config.v1+json", true)
     );
     assert_eq!(server.lines().len(), 2, "the config of an artifact is not read");
 }
 
 #[tokio::test]
 async fn quota() {
-    let app = image("amd64");
-    let server = Faulty::start(move |seen| good(&app, seen).header("ratelimit-remaining", "0;w=21600")).await;
-    let (registry, _) = room(settings());
-    assert!(
-        ask(&registry, &format!("{}/team/app:1", server.host()), None)
-            .await
-            .unwrap()
-            .quota_exhausted
-    );
+    let of = async |headers: &'static [(&'static str, &'static str)]| {
+        let app = image("amd64");
+        let server = Faulty::start(move |seen| {
+            headers
+                .iter()
+                .fold(good(&app, seen), |reply, (name, value)| reply.header(name, value))
+        })
+        .await;
+        let (registry, metrics) = room(settings());
+        let name = format!("{}/team/app:1", server.host());
+        let first = ask(&registry, &name, None).await.unwrap().quota;
+        assert_eq!(ask(&registry, &name, None).await.unwrap().quota, first, "kept for a while");
+        let all = metrics.encode();
+        let counted = all
+            .lines()
+            .filter(|line| line.starts_with("pullgate_registry_low_quota_answers_total"))
+            .map(str::to_owned)
+            .collect::<String>();
+        (first, counted)
+    };
+    let (used_up, counted) = of(&[("ratelimit-remaining", "0;w=21600")]).await;
+    let used_up = used_up.unwrap();
+    assert_eq!((used_up.remaining, used_up.level()), (0, Level::Exhausted));
+    assert!(counted.contains("level=\"exhausted\"} 3"), "of three answers: {counted}");
+
+    let (low, counted) = of(&[
+        ("RateLimit-Limit", "100;w=21600"),
+        ("RateLimit-Remaining", "10;w=21600"),
+        ("Docker-RateLimit-Source", "192.0.2.1"),
+    ])
+    .await;
+    let expected = Quota {
+        remaining: 10,
+        limit: Some(100),
+        window: Some(Duration::from_hours(6)),
+        counted: Counted::Address,
+    };
+    assert_eq!(low, Some(expected));
+    assert_eq!(expected.level(), Level::Low);
+    assert!(counted.contains("level=\"low\"} 3"), "{counted}");
+
+    let (plenty, counted) = of(&[("RateLimit-Limit", "100;w=21600"), ("RateLimit-Remaining", "11;w=21600")]).await;
+    assert_eq!(plenty.unwrap().level(), Level::Plenty);
+    let (malformed, none) = of(&[("RateLimit-Limit", "100;w=21600"), ("RateLimit-Remaining", "none")]).await;
+    assert_eq!(malformed, None);
+    // Requests a minute, as some servers write them, are no pulls.
+    let (requests, more) = of(&[("RateLimit-Limit", "600"), ("RateLimit-Remaining", "5")]).await;
+    assert_eq!(requests.unwrap().level(), Level::Plenty);
+    assert_eq!([counted, none, more].concat(), "");
 }
 
 #[tokio::test]
@@ -445,7 +487,11 @@ async fn a_config_behind_a_redirect() {
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await
         .unwrap_err();
-    assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
+    let sent_on = Evidence::SentOn {
+        by: server.host(),
+        fails: Box::new(Evidence::ConnectionFailed(ConnectionFault::Refused)),
+    };
+    assert_eq!(failure.evidence, sent_on);
     assert_eq!(failure.host, format!("cdn.test:{closed}"));
     assert_silent(&failure, &["signature"]);
 }

@@ -179,6 +179,7 @@ async fn open() {
     assert_eq!(single.digest.to_string(), arm.manifest.digest);
     let Content::Image {
         platform: Some(platform),
+        ..
     } = single.content
     else {
         panic!("an image")

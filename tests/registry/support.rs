@@ -42,6 +42,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             })
             .collect(),
         depth: Depth::Manifest,
+        pullers: Vec::new(),
     }
 }
 

@@ -1,12 +1,13 @@
-//! What `deploy/webhook.yaml` says, against what the binary and the design want.
+//! What `deploy/pullgate.yaml` says, against what the binary takes. What the chart renders is tested by `tests/chart/run`.
 
 use pullgate::config::Settings;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 fn manifests() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/webhook.yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/pullgate.yaml");
     serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -19,6 +20,7 @@ fn the(kind: &str) -> Value {
 #[test]
 fn its_settings_can_be_read() {
     let map = the("ConfigMap");
+    // `secrets.access: get` is the default.
     let text = map["data"]["config.yaml"].as_str().unwrap();
     assert_eq!(
         Settings::from_bytes(Path::new("config.yaml"), text.as_bytes()),
@@ -30,12 +32,20 @@ fn its_settings_can_be_read() {
 fn its_arguments_are_those_of_the_binary() {
     let deployment = the("Deployment");
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-    let arguments: Vec<&str> = container["args"]
+    let mut arguments: Vec<&str> = container["args"]
         .as_array()
         .unwrap()
         .iter()
         .map(|a| a.as_str().unwrap())
         .collect();
+    let help = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    if !String::from_utf8_lossy(&help.stdout).contains("--tls-self-managed") {
+        arguments.retain(|argument| !argument.starts_with("--tls-"));
+        arguments.push("--tls-dev");
+    }
     // Nothing is mounted here, so it gets past the arguments and no further.
     let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
         .args(&arguments)
@@ -55,59 +65,23 @@ fn its_arguments_are_those_of_the_binary() {
     assert_eq!(ports, [8443, 8080]);
 }
 
+/// What the chart writes for custom kinds: without paths, so each must be in the binary's own table.
 #[test]
-fn its_registration_cannot_hurt_a_cluster() {
-    let registration = the("ValidatingWebhookConfiguration");
-    let [webhook] = registration["webhooks"].as_array().unwrap().as_slice() else {
-        panic!("one webhook")
-    };
-    assert_eq!(webhook["name"], "images.pullgate.dev");
-    assert_eq!(webhook["failurePolicy"], "Ignore");
-    assert_eq!(webhook["timeoutSeconds"], 10);
-    assert_eq!(webhook["sideEffects"], "None");
-    assert_eq!(webhook["matchPolicy"], "Equivalent");
-    let excluded = &webhook["namespaceSelector"]["matchExpressions"][0];
-    assert_eq!(excluded["key"], "kubernetes.io/metadata.name");
-    assert_eq!(excluded["operator"], "NotIn");
-    assert_eq!(excluded["values"], serde_json::json!(["kube-system", "pullgate"]));
-    let mut resources: Vec<String> = webhook["rules"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|rule| rule["resources"].as_array().unwrap())
-        .map(|resource| resource.as_str().unwrap().to_owned())
-        .collect();
-    resources.sort();
-    assert_eq!(
-        resources,
-        [
-            "cronjobs",
-            "daemonsets",
-            "deployments",
-            "jobs",
-            "pods",
-            "pods/ephemeralcontainers",
-            "podtemplates",
-            "replicasets",
-            "replicationcontrollers",
-            "statefulsets"
-        ]
-    );
-}
-
-/// `secrets.access: get`, the default, needs no right to list Secrets: so none is given.
-#[test]
-fn its_rights_are_to_read_and_no_list_of_secrets() {
-    for rule in the("ClusterRole")["rules"].as_array().unwrap() {
-        let verbs: Vec<_> = rule["verbs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|verb| verb.as_str().unwrap())
-            .collect();
-        assert!(verbs.iter().all(|verb| ["get", "list", "watch"].contains(verb)), "{verbs:?}");
-        if rule["resources"].as_array().unwrap().contains(&"secrets".into()) {
-            assert_eq!(verbs, ["get"]);
-        }
+fn its_custom_kinds_are_those_that_the_binary_knows() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart/pullgate/files/kinds.yaml");
+    let kinds: Vec<Value> = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut settings = "workloads:\n".to_owned();
+    for kind in &kinds {
+        writeln!(
+            settings,
+            "- {{group: {}, kind: {}}}",
+            kind["group"].as_str().unwrap(),
+            kind["kind"].as_str().unwrap()
+        )
+        .unwrap();
     }
+    assert!(kinds.len() > 40, "{}", kinds.len());
+    Settings::from_bytes(Path::new("config.yaml"), settings.as_bytes()).unwrap();
+    let unknown = "workloads: [{group: corp.example, kind: App}]";
+    assert!(Settings::from_bytes(Path::new("config.yaml"), unknown.as_bytes()).is_err());
 }

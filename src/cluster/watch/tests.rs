@@ -1,6 +1,6 @@
-use super::fake::Fake;
 use super::*;
 use crate::cluster::Cluster;
+use crate::cluster::fake::Fake;
 use crate::workload::pod::PodKind;
 use crate::workload::{Nature, PodNeeds};
 use serde_json::{Value, json};

@@ -14,26 +14,57 @@ pub(super) fn fit(host: &Platform, entry: &Platform, personalities: &[Personalit
             .map(|personality| takes(host, entry, &normal, *personality))
             .collect()
     };
-    let answers: Vec<bool> = if host.architecture.eq_ignore_ascii_case("arm") && host.variant.is_empty() {
-        ARM_VARIANTS
-            .iter()
-            .flat_map(|variant| {
-                answers(
-                    &Platform {
-                        variant: (*variant).to_owned(),
-                        ..host.clone()
-                    }
-                    .normalized(),
-                )
-            })
-            .collect()
-    } else {
-        answers(&host.normalized())
-    };
+    let answers: Vec<bool> = possible(host).iter().flat_map(answers).collect();
     match (answers.contains(&true), answers.contains(&false)) {
         (true, false) => Fit::Yes,
         (true, true) => Fit::Perhaps,
         (false, _) => Fit::No,
+    }
+}
+
+/// What `host` may be, normalised.
+pub(super) fn possible(host: &Platform) -> Vec<Platform> {
+    if !host.architecture.eq_ignore_ascii_case("arm") || !host.variant.is_empty() {
+        return vec![host.normalized()];
+    }
+    let of_variant = |variant: &&str| Platform {
+        variant: (*variant).to_owned(),
+        ..host.clone()
+    };
+    ARM_VARIANTS.iter().map(|variant| of_variant(variant).normalized()).collect()
+}
+
+/// The place of `entry` in the order in which one runtime on one normalised host would have it: its own platform, what its processor runs
+/// as well from the newest to the oldest, then other architectures.
+pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) -> Option<u32> {
+    let normal = entry.normalized();
+    if !takes(host, entry, &normal, personality) {
+        return None;
+    }
+    Some(match personality {
+        Personality::ContainerdOld | Personality::ContainerdClient => behind(host, &normal),
+        Personality::ContainerdTransfer => 0,
+        // The variants from its own down to v5, and what declares none last.
+        Personality::CriO if entry.variant.is_empty() => 1000,
+        Personality::CriO => level(&host.variant, 8)
+            .unwrap_or(0)
+            .abs_diff(level(&entry.variant, 8).unwrap_or(0))
+            .into(),
+    })
+}
+
+/// How far behind the host a compatible entry is.
+fn behind(host: &Platform, entry: &Platform) -> u32 {
+    const OTHER_ARCHITECTURE: u32 = 1_000_000;
+    let steps = |platform: &Platform| match platform.architecture.as_str() {
+        "arm64" => arm64_level(&platform.variant).map_or(0, |(major, minor)| u32::from(major) * 1000 + u32::from(minor)),
+        "arm" => level(&platform.variant, 7).map_or(0, u32::from),
+        _ => level(&platform.variant, 1).map_or(0, u32::from),
+    };
+    if host.architecture == entry.architecture {
+        steps(host).saturating_sub(steps(entry))
+    } else {
+        OTHER_ARCHITECTURE - steps(entry)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 use crate::credentials::Source;
 use crate::credentials::node::{NodeCredentials, Provided, StandIn};
+use crate::policy::Jury;
 
 fn credential(user: &str) -> Credential {
     Credential {
@@ -30,7 +31,7 @@ fn answers(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provided) -> Vec<(String, Source)> {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
-    let plan = plan_with(&workload, facts, settings, &node);
+    let plan = plan_with(&workload, facts, settings, &node, &Jury::default());
     plan.checks[0]
         .credentials
         .iter()
@@ -41,7 +42,7 @@ fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 fn judged(object: &Value, facts: &Facts, provided: &Provided, answer: &Result<ImageFacts, Failure>) -> Judgement {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, &settings(), provided);
-    let plan = plan_with(&workload, facts, &settings(), &node);
+    let plan = plan_with(&workload, facts, &settings(), &node, &Jury::default());
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,

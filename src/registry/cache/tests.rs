@@ -1,5 +1,5 @@
 use super::*;
-use crate::verdict::evidence::ConnectionFault;
+use crate::verdict::evidence::{ConnectionFault, Counted, Quota, Told};
 use std::sync::atomic::AtomicUsize;
 
 fn answers() -> Answers {
@@ -22,9 +22,10 @@ fn facts() -> ImageFacts {
         digest: Digest::sha256(b"x"),
         media_type: "m".to_owned(),
         content: Content::Schema1,
-        quota_exhausted: false,
+        quota: None,
         authenticated: false,
         stale: false,
+        builds: Vec::new(),
     }
 }
 
@@ -92,7 +93,10 @@ async fn lifetimes() {
     Source::check("v1", failed(Evidence::DigestUnknown), Duration::from_secs(2)).await;
     Source::check(
         "v1",
-        failed(Evidence::InsufficientScope { with_credential: true }),
+        failed(Evidence::InsufficientScope {
+            with_credential: true,
+            told: Told::Nothing,
+        }),
         Duration::from_secs(2),
     )
     .await;
@@ -262,4 +266,33 @@ async fn the_weight_is_bounded() {
     }
     cache.cache.run_pending_tasks().await;
     assert!(cache.cache.weighted_size() <= 20_000, "{}", cache.cache.weighted_size());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_is_told_while_it_is_news() {
+    let source = Source::new();
+    let low = Quota {
+        remaining: 3,
+        limit: Some(100),
+        window: Some(Duration::from_hours(6)),
+        counted: Counted::Address,
+    };
+    let facts = ImageFacts {
+        quota: Some(low),
+        ..facts()
+    };
+    let digest = Digest::sha256(b"x").to_string();
+    let quota = async || source.ask(&digest, Ok(facts.clone())).await.unwrap().quota;
+    assert_eq!(quota().await, Some(low));
+    tokio::time::advance(Duration::from_secs(50)).await;
+    assert_eq!(quota().await, Some(low));
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(quota().await, None, "the answer is believed longer than its quota");
+    assert_eq!(source.loads(), 1);
+    tokio::time::advance(Duration::from_mins(5)).await;
+    assert_eq!(quota().await, Some(low), "asked again");
+    assert_eq!(source.loads(), 2);
+    tokio::time::advance(Duration::from_mins(6)).await;
+    let stale = source.ask(&digest, failed(REFUSED)).await.unwrap();
+    assert!(stale.stale && stale.quota.is_none());
 }

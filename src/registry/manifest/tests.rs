@@ -176,13 +176,54 @@ fn images_and_artifacts() {
     check(IMAGE_CONFIG_MEDIA_TYPE, &["application/x-squashfs"], Some(true));
 
     let body = image("application/vnd.oci.empty.v1+json", &[]).replacen('{', r#"{"artifactType":"application/x.y","#, 1);
-    assert_eq!(
-        read(MANIFEST, body.as_bytes()),
-        Ok(Parsed::Artifact {
-            kind: "application/x.y".into(),
-            unpack_fails: false
-        })
-    );
+    let Ok(Parsed::Artifact {
+        kind,
+        unpack_fails,
+        body,
+    }) = read(MANIFEST, body.as_bytes())
+    else {
+        panic!("an artifact")
+    };
+    assert_eq!((kind.as_str(), unpack_fails), ("application/x.y", false));
+    assert_eq!(body.blobs.len(), 1, "nobody reads its config");
+    assert_eq!(body.blobs[0].part, "config");
+}
+
+#[test]
+fn what_a_manifest_refers_to() {
+    let layer =
+        |digest: &str, size: &str, urls: &str| format!(r#"{{"mediaType":"{GZIP}","digest":"{digest}"{size},"urls":{urls}}}"#);
+    let body = |layers: &[String]| {
+        let text = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"{}","size":2}},"layers":[{}]}}"#,
+            digest('a'),
+            layers.join(",")
+        );
+        match read(MANIFEST, text.as_bytes()) {
+            Ok(Parsed::Image { body, .. }) => body,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (b, c) = (digest('b'), digest('c'));
+    let twice = body(&[
+        layer(&b, r#","size":100"#, "[]"),
+        layer(&b, r#","size":100"#, "null"),
+        layer(
+            &c,
+            r#","size":1000"#,
+            r#"["ftp://x.example/l", "https://user:pw@mcr.example/l?sig=s", "http://other.example/"]"#,
+        ),
+    ]);
+    assert_eq!(twice.size, Some(1102), "each blob once, and the config");
+    assert_eq!(twice.blobs.len(), 3);
+    assert_eq!(twice.blobs[1].elsewhere, None);
+    assert_eq!(twice.blobs[2].elsewhere.as_deref(), Some("mcr.example"));
+    assert_eq!(body(&[layer(&b, r#","size":-1"#, "[]")]).size, None);
+    assert_eq!(body(&[layer(&b, "", "[]")]).size, Some(2));
+    let huge = layer(&b, r#","size":9223372036854775807"#, "[]");
+    let more = layer(&c, r#","size":9223372036854775807"#, "[]");
+    let most = layer(&digest('d'), r#","size":9223372036854775807"#, "[]");
+    assert_eq!(body(&[huge, more, most]).size, Some(u64::MAX), "no overflow");
 }
 
 #[test]
@@ -237,7 +278,7 @@ fn configs() {
 fn members_are_read_as_go_reads_them() {
     let id = Digest::sha256(b"a config");
     let capitals = format!(r#"{{"CONFIG":{{"MediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","DIGEST":"{id}","Size":7}},"Layers":[]}}"#);
-    let Ok(Parsed::Image { config, layers: 0 }) = read(MANIFEST, capitals.as_bytes()) else {
+    let Ok(Parsed::Image { config, layers: 0, .. }) = read(MANIFEST, capitals.as_bytes()) else {
         panic!("{capitals}");
     };
     assert_eq!((config.digest, config.size), (id, 7));

@@ -144,8 +144,8 @@ fn quantities() {
         ("Ki", None),
         ("99999999999999999999999999999999999999999999", None),
     ] {
-        assert_eq!(quantity(&json!(text)), expected, "{text}");
+        assert_eq!(written_quantity(&json!(text)), expected, "{text}");
     }
-    assert_eq!(quantity(&json!(5)), Some(5));
-    assert_eq!(quantity(&json!(null)), None);
+    assert_eq!(written_quantity(&json!(5)), Some(5));
+    assert_eq!(written_quantity(&json!(null)), None);
 }

@@ -3,6 +3,7 @@
 use super::daemon::{Daemon, free_address};
 use super::kubectl::kubectl;
 use super::objects::{pod, pod_spec};
+use super::policies::Installed;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -39,7 +40,11 @@ impl Gate {
         let (listen, metrics) = (free_address(), free_address());
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
         // The configuration goes first: with `failurePolicy: Fail`, one that outlives its server would refuse everything.
-        let cleanup = format!("kubectl delete validatingwebhookconfiguration {}", run());
+        let mut cleanup = format!("kubectl delete validatingwebhookconfiguration {}", run());
+        // The kind goes too, unless the cluster had it before.
+        if super::policies::install() == Installed::Now {
+            cleanup.push_str("; kubectl delete --wait=false customresourcedefinition imagepolicies.pullgate.dev");
+        }
         let daemon = Daemon::start(
             "gate",
             &cleanup,

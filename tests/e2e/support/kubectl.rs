@@ -69,7 +69,7 @@ impl Output {
     }
 
     /// Whether it worked.
-    pub(crate) fn succeeded(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.success
     }
 

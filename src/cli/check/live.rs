@@ -1,0 +1,154 @@
+//! `check --cluster --live`: what the objects that exist would be told if they were created now. Nothing is changed.
+
+use super::AT_ONCE;
+use crate::cluster::Inventory;
+use crate::config::Shelf;
+use crate::gate::Gate;
+use crate::policy::Requester;
+use crate::report::Entry;
+use crate::verdict::Verdict;
+use crate::verdict::answer::Answer;
+use crate::workload::{Kinds, Workload, extract};
+use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order of namespaces, kinds and names.
+    pub(super) entries: Vec<Entry>,
+    /// What could not be listed, a sentence each.
+    pub(super) problems: Vec<String>,
+    /// Objects that a label of their namespace or an annotation exempts.
+    pub(super) exempt: usize,
+}
+
+/// An object of the cluster.
+#[derive(Debug)]
+struct Subject {
+    workload: Workload,
+    owner: Owner,
+}
+
+/// Whose an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// Nobody's, or of a controller that nobody judges.
+    None,
+    /// Of a controller that is judged itself. Only policies have something to say of it by itself.
+    Judged,
+}
+
+/// Judges what the inventory lists, each object within `patience`. Held at any time: a page of objects, those that are being judged, and
+/// what was said of the others.
+pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &Shelf, patience: Duration) -> Found {
+    let kinds = &gate.kinds();
+    // Without policies, what the owner was told is all there is to say.
+    let owned_too = !policies.load().is_empty();
+    let mut report = Report::default();
+    {
+        let subjects = stream::unfold(&mut inventory, |inventory| async move {
+            loop {
+                let subject = subject(&inventory.next().await?, kinds);
+                if let Some(subject) = subject.filter(|subject| owned_too || subject.owner == Owner::None) {
+                    return Some((subject, inventory));
+                }
+            }
+        });
+        let mut judged = std::pin::pin!(
+            subjects
+                .map(|subject| async {
+                    let deadline = Instant::now() + patience;
+                    let answer = gate.judge(&subject.workload, &Requester::default(), deadline).await;
+                    (subject, answer)
+                })
+                .buffered(AT_ONCE)
+        );
+        while let Some((subject, answer)) = judged.next().await {
+            report.add(subject, answer);
+        }
+    }
+    report.found.problems = inventory.problems().to_vec();
+    report.done()
+}
+
+fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
+    if has_ended(object) {
+        return None;
+    }
+    let workload = extract(object, None, "", kinds).ok()?;
+    let owner = match &workload.controller {
+        Some((api_version, kind)) if kinds.judged_for_sure(api_version, kind) => Owner::Judged,
+        Some(_) | None => Owner::None,
+    };
+    Some(Subject { workload, owner })
+}
+
+/// Whether it has run to its end: it pulls no more, and its image may be gone for good reasons.
+fn has_ended(object: &Value) -> bool {
+    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+    let is = |condition: &Value, kind: &str, status: &[&str]| {
+        let has = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+        has("type") == kind && status.contains(&has("status"))
+    };
+    let any = |kind: &str, status: &[&str]| conditions.into_iter().flatten().any(|condition| is(condition, kind, status));
+    match (group, text("/kind")) {
+        ("", "Pod") => matches!(text("/status/phase"), "Succeeded" | "Failed"),
+        ("batch", "Job") => any("Complete", &["True"]) || any("Failed", &["True"]),
+        ("argoproj.io", "Workflow") => matches!(text("/status/phase"), "Succeeded" | "Failed" | "Error"),
+        ("tekton.dev", "TaskRun" | "PipelineRun") => any("Succeeded", &["True", "False"]),
+        _ => false,
+    }
+}
+
+/// What was said so far.
+#[derive(Debug, Default)]
+struct Report {
+    found: Found,
+    /// The worst that was said of an image in a namespace. What a controller was told need not be told of each of its pods.
+    said: HashMap<(String, String), Verdict>,
+}
+
+impl Report {
+    fn add(&mut self, subject: Subject, answer: Answer) {
+        let Subject { workload, owner } = subject;
+        if answer.exempt.is_some() && owner == Owner::None {
+            self.found.exempt += 1;
+        }
+        for judged in answer.images {
+            let verdict = judged.judgement.verdict;
+            let key = (workload.object.namespace.clone(), judged.image.image.clone());
+            let known = self.said.get(&key).copied();
+            if owner == Owner::Judged && (verdict == Verdict::Allow || known.is_some_and(|known| known >= verdict)) {
+                continue;
+            }
+            if known.is_none_or(|known| known < verdict) {
+                self.said.insert(key, verdict);
+            }
+            self.found.entries.push(Entry {
+                source: None,
+                line: None,
+                object: Some(workload.object.clone()),
+                judged,
+            });
+        }
+    }
+
+    fn done(mut self) -> Found {
+        self.found.entries.sort_by(|a, b| place(a).cmp(&place(b)));
+        self.found
+    }
+}
+
+fn place(entry: &Entry) -> Option<(&str, &str, &str, &str)> {
+    let object = entry.object.as_ref()?;
+    Some((&object.namespace, &object.kind, &object.name, &object.api_version))
+}
+
+#[cfg(test)]
+mod tests;

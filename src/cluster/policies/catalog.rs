@@ -1,0 +1,230 @@
+//! The policies of a cluster as they stand: what holds of each, what is wrong with its newest version, and which status is to be
+//! written. Knows no client.
+
+use super::status::{self, Held};
+use crate::cluster::convert;
+use crate::policy::{Origin, Policy, Problem};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The longest wait between two attempts to write one status: replicas that see a policy differently (during an upgrade, say) take turns
+/// no faster than that.
+const LONGEST: Duration = Duration::from_mins(10);
+/// The wait after the first attempt; doubled at each further one for the same generation.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// All policies of the cluster, by name.
+#[derive(Debug, Default)]
+pub(super) struct Catalog(BTreeMap<String, Entry>);
+
+/// One policy.
+#[derive(Debug)]
+struct Entry {
+    uid: String,
+    generation: Option<i64>,
+    /// Of the newest version that was seen, whatever changed in it.
+    resource_version: String,
+    /// The last version that compiled, and its generation.
+    good: Option<(Arc<Policy>, Option<i64>)>,
+    /// What is wrong with the newest version.
+    problems: Vec<Problem>,
+    /// `status`, as the API server has it.
+    status: Value,
+    pen: Pen,
+}
+
+/// How often a status was written for one generation, and when it may be written again.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pen {
+    attempts: u32,
+    not_before: Option<Instant>,
+}
+
+/// What a change of an object has done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Its newest version holds from now on.
+    Accepted { name: String, generation: Option<i64> },
+    /// Its newest version does not hold.
+    Refused {
+        name: String,
+        generation: Option<i64>,
+        problems: Vec<Problem>,
+        held: Held,
+    },
+    /// It is no more.
+    Gone { name: String },
+}
+
+/// A status to write.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Job {
+    /// The policy.
+    pub(super) name: String,
+    /// A merge patch. It names the version that it was made from: where another replica was faster, it is refused.
+    pub(super) patch: Value,
+}
+
+/// What the writer does next.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Next {
+    Write(Job),
+    /// Nothing before that.
+    Wait(Instant),
+    /// Nothing until something changes.
+    Rest,
+}
+
+impl Catalog {
+    /// An object as it is now; `None` if what it says is what it said before.
+    pub(super) fn apply(&mut self, object: &Value) -> Option<Change> {
+        let name = convert::name(object).to_owned();
+        let (entry, change) = Entry::read(&name, object, self.0.remove(&name));
+        self.0.insert(name, entry);
+        change
+    }
+
+    /// An object is no more.
+    pub(super) fn remove(&mut self, name: &str) -> Option<Change> {
+        let name = name.to_owned();
+        self.0.remove(&name).map(|_| Change::Gone { name })
+    }
+
+    /// These are all objects there are.
+    pub(super) fn replace(&mut self, objects: &[Value]) -> Vec<Change> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut changes = Vec::new();
+        for object in objects {
+            let name = convert::name(object).to_owned();
+            let (entry, change) = Entry::read(&name, object, before.remove(&name));
+            self.0.insert(name, entry);
+            changes.extend(change);
+        }
+        changes.extend(before.into_keys().map(|name| Change::Gone { name }));
+        changes
+    }
+
+    /// What holds.
+    pub(super) fn holding(&self) -> Vec<Arc<Policy>> {
+        let good = self.0.values().filter_map(|entry| entry.good.as_ref());
+        good.map(|(policy, _)| Arc::clone(policy)).collect()
+    }
+
+    /// Policies whose newest version does not hold.
+    pub(super) fn refused(&self) -> usize {
+        self.0.values().filter(|entry| !entry.problems.is_empty()).count()
+    }
+
+    /// Which status is to be written next. What is new is written after `patience`: another replica may be faster.
+    pub(super) fn next(&mut self, now: Instant, patience: Duration) -> Next {
+        let mut first: Option<(Instant, &String, &Entry)> = None;
+        for (name, entry) in &mut self.0 {
+            if !convert::is_name(name) || entry.agrees() {
+                continue;
+            }
+            let at = *entry.pen.not_before.get_or_insert(now + patience);
+            if first.is_none_or(|(earliest, _, _)| at < earliest) {
+                first = Some((at, name, entry));
+            }
+        }
+        match first {
+            Some((at, name, entry)) if at <= now => Next::Write(Job {
+                name: name.clone(),
+                patch: entry.patch(),
+            }),
+            Some((at, _, _)) => Next::Wait(at),
+            None => Next::Rest,
+        }
+    }
+
+    /// A status was written, or not. The watch shows what came of it; until then it is left alone.
+    pub(super) fn attempted(&mut self, name: &str, now: Instant) {
+        if let Some(entry) = self.0.get_mut(name) {
+            let wait = FIRST.saturating_mul(1 << entry.pen.attempts.min(16)).min(LONGEST);
+            entry.pen = Pen {
+                attempts: entry.pen.attempts.saturating_add(1),
+                not_before: Some(now + wait),
+            };
+        }
+    }
+}
+
+impl Entry {
+    fn read(name: &str, object: &Value, before: Option<Self>) -> (Self, Option<Change>) {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut entry = Self {
+            uid: text("/metadata/uid"),
+            generation: object.pointer("/metadata/generation").and_then(Value::as_i64),
+            resource_version: text("/metadata/resourceVersion"),
+            good: None,
+            problems: Vec::new(),
+            status: object.get("status").cloned().unwrap_or_default(),
+            pen: Pen::default(),
+        };
+        // An object that was deleted and made anew is another one: nothing of the old one holds.
+        let before = before.filter(|before| before.uid == entry.uid);
+        if let Some(before) = before {
+            entry.good = before.good;
+            // A status was written, or a label: the spec is what it was.
+            if entry.generation.is_some() && entry.generation == before.generation {
+                entry.problems = before.problems;
+                entry.pen = before.pen;
+                return (entry, None);
+            }
+        }
+        let name = name.to_owned();
+        let generation = entry.generation;
+        let change = match compile(object) {
+            Ok(policy) => {
+                entry.good = Some((Arc::new(policy), generation));
+                Change::Accepted { name, generation }
+            }
+            Err(problems) => {
+                entry.problems.clone_from(&problems);
+                Change::Refused {
+                    name,
+                    generation,
+                    problems,
+                    held: entry.held(),
+                }
+            }
+        };
+        (entry, Some(change))
+    }
+
+    fn held(&self) -> Held {
+        match &self.good {
+            Some((_, Some(generation))) => Held::Generation(*generation),
+            Some((_, None)) => Held::Earlier,
+            None if self.generation.is_none_or(|generation| generation <= 1) => Held::Nothing,
+            None => Held::NothingSinceStart,
+        }
+    }
+
+    fn agrees(&self) -> bool {
+        status::agrees(&self.status, self.generation, &self.problems, self.held())
+    }
+
+    fn patch(&self) -> Value {
+        let status = status::write(&self.status, self.generation, &self.problems, self.held());
+        serde_json::json!({"metadata": {"resourceVersion": self.resource_version}, "status": status})
+    }
+}
+
+/// The items of a list may leave their type out.
+pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        let or = |fields: &mut serde_json::Map<String, Value>, key: &str, value: &str| {
+            fields.entry(key).or_insert_with(|| value.into());
+        };
+        or(fields, "apiVersion", crate::policy::model::API_VERSION);
+        or(fields, "kind", crate::policy::model::KIND);
+    }
+    // Compiling cannot panic. If it does all the same, it costs this policy, not the others.
+    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile(&object, Origin::Cluster)))
+        .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
+}

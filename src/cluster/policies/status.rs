@@ -1,0 +1,145 @@
+//! What a policy's status says: the condition `Accepted`. Pure but for the time of a transition.
+
+use crate::image::escape;
+use crate::policy::Problem;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// The condition's type.
+const ACCEPTED: &str = "Accepted";
+/// What is said of problems, in characters; the rest is counted.
+const LONGEST: usize = 2_000;
+
+/// What holds of a policy whose newest version does not. From the best to the worst: where replicas differ, because one has started
+/// later and never saw the good version, the worse word stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// An earlier version, whose number the API server did not tell.
+    Earlier,
+    /// That generation.
+    Generation(i64),
+    /// Nothing here; a replica that is older may hold an earlier version.
+    NothingSinceStart,
+    /// Nothing: there was no version before.
+    Nothing,
+}
+
+impl Held {
+    /// How the message ends.
+    pub(super) fn clause(self) -> String {
+        match self {
+            Self::Earlier => "; an earlier version still holds".to_owned(),
+            Self::Generation(generation) => format!("; generation {generation} still holds"),
+            Self::NothingSinceStart => "; nothing of it holds where pullgate started after the last good version".to_owned(),
+            Self::Nothing => "; it does not hold".to_owned(),
+        }
+    }
+
+    fn read(clause: &str) -> Option<Self> {
+        let number = clause
+            .strip_prefix("; generation ")
+            .and_then(|rest| rest.strip_suffix(" still holds"));
+        if let Some(number) = number {
+            return number.parse().ok().map(Self::Generation);
+        }
+        [Self::Earlier, Self::NothingSinceStart, Self::Nothing]
+            .into_iter()
+            .find(|held| held.clause() == clause)
+    }
+
+    /// How much is lost.
+    fn loss(self) -> (u8, i64) {
+        match self {
+            Self::Earlier => (0, 0),
+            Self::Generation(generation) => (1, generation.saturating_neg()),
+            Self::NothingSinceStart => (2, 0),
+            Self::Nothing => (3, 0),
+        }
+    }
+}
+
+/// All problems in one text of bounded length.
+pub(super) fn tell(problems: &[Problem]) -> String {
+    let mut out = String::new();
+    let mut length = 0;
+    for (at, problem) in problems.iter().enumerate() {
+        let text = escape(&problem.to_string());
+        let more = text.chars().count() + 2;
+        if at > 0 && length + more > LONGEST {
+            let _ = write!(out, "; and {} more", problems.len() - at);
+            break;
+        }
+        if at > 0 {
+            out.push_str("; ");
+        }
+        length += more;
+        out.push_str(&text);
+    }
+    out
+}
+
+/// Whether a status that is there says what we would say. Of what still holds, it may say worse.
+pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], held: Held) -> bool {
+    let Some(condition) = accepted(status) else { return false };
+    let about = |value: &Value| value.get("observedGeneration").and_then(Value::as_i64) == generation;
+    let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
+    if !about(status) || !about(condition) || (text("status"), text("reason")) != words(problems) {
+        return false;
+    }
+    problems.is_empty()
+        || text("message")
+            .strip_prefix(&tell(problems))
+            .and_then(Held::read)
+            .is_some_and(|said| said.loss() >= held.loss())
+}
+
+/// The status to write. Conditions of others stay; the time of the transition is kept where the condition's status stays what it was.
+pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem], held: Held) -> Value {
+    let (status, reason) = words(problems);
+    let since = accepted(before)
+        .filter(|old| old.get("status").and_then(Value::as_str) == Some(status))
+        .and_then(|old| old.get("lastTransitionTime")?.as_str())
+        .filter(|time| time.parse::<jiff::Timestamp>().is_ok())
+        .map_or_else(
+            || jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            str::to_owned,
+        );
+    let message = if problems.is_empty() {
+        "it holds as it is written".to_owned()
+    } else {
+        tell(problems) + &held.clause()
+    };
+    let mut condition = json!({
+        "type": ACCEPTED, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
+    });
+    let others = conditions(before).filter(|condition| !is_accepted(condition)).cloned();
+    let mut all: Vec<Value> = others.collect();
+    let mut written = json!({});
+    if let Some(generation) = generation {
+        condition["observedGeneration"] = generation.into();
+        written["observedGeneration"] = generation.into();
+    }
+    all.insert(0, condition);
+    written["conditions"] = all.into();
+    written
+}
+
+fn words(problems: &[Problem]) -> (&'static str, &'static str) {
+    if problems.is_empty() {
+        ("True", "Valid")
+    } else {
+        ("False", "Invalid")
+    }
+}
+
+fn conditions(status: &Value) -> impl Iterator<Item = &Value> {
+    status.get("conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn is_accepted(condition: &Value) -> bool {
+    condition.get("type").and_then(Value::as_str) == Some(ACCEPTED)
+}
+
+fn accepted(status: &Value) -> Option<&Value> {
+    conditions(status).find(|condition| is_accepted(condition))
+}

@@ -1,0 +1,281 @@
+//! Policy files (`--policies DIR`): read, checked as a whole, and kept fresh.
+//!
+//! A place is a folder, whose own `.yaml`, `.yml` and `.json` files are read, or a single file. Names that begin with a dot are passed
+//! over: a mounted ConfigMap keeps its content in a folder `..2026_…`, to which `..data` and the visible names are symbolic links.
+//! [`read`] touches the disk and nothing else does; [`Files::compile`] finds everything that is wrong at once.
+
+mod fault;
+mod fresh;
+
+pub use fault::{Fault, Faults, Weight};
+pub use fresh::keep_policies_fresh;
+
+use crate::policy::{self, Part, Policy, trial};
+use crate::yaml::{self, Document};
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The largest file that is read, in bytes: as much as a ConfigMap holds.
+const MAX_FILE: u64 = 1 << 20;
+/// What all files may hold together, in bytes: they are read at every look.
+const MAX_TOTAL: usize = 16 << 20;
+/// The most files that are read.
+const MAX_FILES: usize = 1000;
+/// The most policies that hold.
+const MAX_POLICIES: usize = 1000;
+
+/// A file, or a place without one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct File {
+    /// As shown to people.
+    name: String,
+    /// Its text, or what is wrong with the whole of it.
+    text: Result<Arc<str>, Fault>,
+}
+
+/// Policy files as they were at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files {
+    files: Vec<File>,
+    empty: Vec<PathBuf>,
+}
+
+/// What the files say.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    /// The policies that are sound, in the order of the files.
+    pub policies: Vec<Arc<Policy>>,
+    /// The tests beside them.
+    pub trials: Vec<Beside>,
+    /// Everything that is wrong with files and policies (tests are not looked into).
+    pub faults: Faults,
+    /// How many files there were.
+    pub files: usize,
+}
+
+/// A document of a test.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// The file, as shown to people.
+    pub file: String,
+    /// The document.
+    pub document: Document,
+    text: Arc<str>,
+}
+
+impl Beside {
+    /// What is wrong with it, with its place.
+    pub fn fault(&self, problem: &policy::Problem) -> Fault {
+        at(&self.file, &self.text, &self.document, problem)
+    }
+}
+
+/// Reads files and folders.
+pub fn read(places: &[PathBuf]) -> Files {
+    let mut files = Files::default();
+    let mut total = 0;
+    for place in places {
+        match std::fs::metadata(place) {
+            Ok(about) if about.is_dir() => match folder(place) {
+                Ok(found) => {
+                    if found.is_empty() {
+                        files.empty.push(place.clone());
+                    }
+                    for path in found {
+                        files.add(&path, &mut total);
+                    }
+                }
+                Err(why) => files.refuse(place, Fault::unreadable(place, why)),
+            },
+            Ok(_) => files.add(place, &mut total),
+            Err(error) => files.refuse(place, Fault::unreadable(place, error.to_string())),
+        }
+    }
+    files
+}
+
+/// The files of a folder that may hold policies, in the order of their names.
+fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|error| error.to_string())? {
+        let path = entry.map_err(|error| error.to_string())?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        if !name.starts_with('.') && matches!(ending, "yaml" | "yml" | "json") && !path.is_dir() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Files {
+    /// Folders without a file for us.
+    pub fn empty(&self) -> &[PathBuf] {
+        &self.empty
+    }
+
+    fn refuse(&mut self, path: &Path, fault: Fault) {
+        self.files.push(File {
+            name: path.display().to_string(),
+            text: Err(fault),
+        });
+    }
+
+    fn add(&mut self, path: &Path, total: &mut usize) {
+        if self.files.len() == MAX_FILES {
+            self.refuse(
+                path,
+                Fault::of_file(path, format!("more than {MAX_FILES} policy files are not read")),
+            );
+        }
+        // Said once.
+        if self.files.len() > MAX_FILES {
+            return;
+        }
+        let text = content(path).and_then(|text| {
+            *total = total.saturating_add(text.len());
+            if *total > MAX_TOTAL {
+                Err(Fault::of_file(
+                    path,
+                    format!("with this file the policies are over {MAX_TOTAL} bytes, the most that is read"),
+                ))
+            } else {
+                Ok(text)
+            }
+        });
+        self.files.push(File {
+            name: path.display().to_string(),
+            text,
+        });
+    }
+
+    /// What the files say. A file that is broken takes nothing from the others.
+    pub fn compile(&self) -> PolicySet {
+        let mut set = PolicySet {
+            files: self.files.len(),
+            ..PolicySet::default()
+        };
+        let mut names: BTreeMap<Arc<str>, String> = BTreeMap::new();
+        for file in &self.files {
+            match &file.text {
+                Ok(text) => set.add(&file.name, text, &mut names),
+                Err(fault) => set.faults.push(fault.clone()),
+            }
+        }
+        set
+    }
+}
+
+fn content(path: &Path) -> Result<Arc<str>, Fault> {
+    let unreadable = |error: std::io::Error| Fault::unreadable(path, error.to_string());
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        // A pipe would keep us waiting.
+        return Err(Fault::unreadable(path, "it is no file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let size = about.len().max(MAX_FILE + 1);
+        return Err(Fault::of_file(
+            path,
+            format!("{size} bytes are more than the {MAX_FILE} that a policy file may have"),
+        ));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => {
+            let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            Err(Fault {
+                line,
+                column: 1,
+                ..Fault::of_file(path, "this line is not UTF-8 text".to_owned())
+            })
+        }
+    }
+}
+
+impl PolicySet {
+    /// The policies, if nothing at all is wrong.
+    pub fn sound(self) -> Result<Vec<Arc<Policy>>, Faults> {
+        if self.faults.is_empty() {
+            Ok(self.policies)
+        } else {
+            Err(self.faults)
+        }
+    }
+
+    fn add(&mut self, file: &str, text: &Arc<str>, names: &mut BTreeMap<Arc<str>, String>) {
+        let parsed = yaml::documents(text);
+        let broken = parsed.errors.into_iter().map(|error| Fault {
+            file: file.to_owned(),
+            line: error.line,
+            column: error.column,
+            path: String::new(),
+            text: error.message,
+            source: fault::line_of(text, error.line),
+            weight: Weight::Problem,
+        });
+        let mut faults: Vec<Fault> = broken.collect();
+        for document in parsed.documents {
+            if trial::is_one(&document.value) {
+                self.trials.push(Beside {
+                    file: file.to_owned(),
+                    document,
+                    text: Arc::clone(text),
+                });
+                continue;
+            }
+            let here = format!("{file}:{}", document.line);
+            let compiled = Policy::compile(&document.value, policy::Origin::File(here.clone()));
+            let problems = match compiled {
+                Ok(policy) => match names.get(&policy.name) {
+                    Some(first) => vec![policy::Problem {
+                        path: "metadata.name".to_owned(),
+                        text: format!("{:?} is the name of a policy already, at {first}", policy.name),
+                        part: Part::Value,
+                    }],
+                    None if self.policies.len() == MAX_POLICIES => vec![policy::Problem {
+                        path: String::new(),
+                        text: format!("more than {MAX_POLICIES} policies do not hold"),
+                        part: Part::Value,
+                    }],
+                    None => {
+                        names.insert(Arc::clone(&policy.name), here);
+                        self.policies.push(Arc::new(policy));
+                        Vec::new()
+                    }
+                },
+                Err(problems) => problems,
+            };
+            faults.extend(problems.iter().map(|problem| at(file, text, &document, problem)));
+        }
+        faults.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
+        faults.into_iter().for_each(|fault| self.faults.push(fault));
+    }
+}
+
+/// A problem of a document, with its place in the text.
+fn at(file: &str, text: &str, document: &Document, problem: &policy::Problem) -> Fault {
+    let (line, column) = match problem.part {
+        Part::Key => document.place_of(&problem.path),
+        Part::Value => document.place_of_value(&problem.path),
+    };
+    Fault {
+        file: file.to_owned(),
+        line,
+        column,
+        path: problem.path.clone(),
+        text: problem.text.clone(),
+        source: fault::line_of(text, line),
+        weight: Weight::Problem,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What is wrong with a policy file, and where.
+
+use crate::image::escape;
+use std::fmt;
+use std::path::Path;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The file, as named by the user.
+    pub file: String,
+    /// From 1; 0 where the whole file is meant.
+    pub line: usize,
+    /// In characters, from 1; 0 where the whole file is meant.
+    pub column: usize,
+    /// The field (`spec.mode`); empty where none is meant.
+    pub path: String,
+    /// What is wrong: a sentence without a full stop.
+    pub text: String,
+    /// The line's text; empty where there is none to show.
+    pub source: String,
+    /// Whether it could be read at all.
+    pub weight: Weight,
+}
+
+/// What kind of fault it is, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// It was read, and something in it is wrong.
+    Problem,
+    /// It could not be read.
+    Unreadable,
+}
+
+/// Characters of a line that are shown.
+const SHOWN: usize = 120;
+
+impl Fault {
+    /// About a whole file.
+    pub(super) fn of_file(path: &Path, text: String) -> Self {
+        Self {
+            file: path.display().to_string(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+            text,
+            source: String::new(),
+            weight: Weight::Problem,
+        }
+    }
+
+    pub(super) fn unreadable(path: &Path, text: String) -> Self {
+        Self {
+            weight: Weight::Unreadable,
+            ..Self::of_file(path, text)
+        }
+    }
+
+    /// `spec.mode: the text`.
+    pub fn sentence(&self) -> String {
+        if self.path.is_empty() {
+            escape(&self.text)
+        } else {
+            format!("{}: {}", escape(&self.path), escape(&self.text))
+        }
+    }
+
+    /// The line, with a caret below the place; `None` where there is none to show.
+    pub fn excerpt(&self) -> Option<String> {
+        if self.line == 0 || self.source.trim().is_empty() {
+            return None;
+        }
+        let at = self.column.max(1) - 1;
+        // A long line is cut around the place.
+        let from = if at > SHOWN - 20 { at - SHOWN / 2 } else { 0 };
+        let shown = self.source.chars().skip(from).take(SHOWN).map(plain);
+        let (head, tail) = (if from > 0 { "…" } else { "" }, self.source.chars().count() > from + SHOWN);
+        let line: String = shown.collect();
+        let number = self.line.to_string();
+        let tail = if tail { "…" } else { "" };
+        Some(format!(
+            "  {number} | {head}{}{tail}\n  {:width$} | {:indent$}^",
+            line.trim_end(),
+            "",
+            "",
+            width = number.len(),
+            indent = at - from + head.chars().count(),
+        ))
+    }
+}
+
+/// One character for one, so that the caret stays below its place.
+fn plain(c: char) -> char {
+    let mut buffer = [0; 4];
+    if c == '\t' {
+        ' '
+    } else if escape(c.encode_utf8(&mut buffer)).chars().eq([c]) {
+        c
+    } else {
+        '\u{fffd}'
+    }
+}
+
+/// The text of a line, from 1.
+pub(super) fn line_of(text: &str, line: usize) -> String {
+    // Longer ones are generated, and are cut around the place anyway.
+    const LONGEST: usize = 64 << 10;
+    let line = text
+        .strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .lines()
+        .nth(line.saturating_sub(1));
+    line.unwrap_or_default().chars().take(LONGEST).collect()
+}
+
+/// `file:line:column: path: text`, and the line with a caret.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.file))?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}", self.sentence())?;
+        match self.excerpt() {
+            Some(excerpt) => write!(f, "\n{excerpt}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    shown: Vec<Fault>,
+    more: usize,
+}
+
+impl Faults {
+    /// Faults that are kept; of more only the number.
+    const KEPT: usize = 1000;
+
+    pub(super) fn push(&mut self, fault: Fault) {
+        if self.shown.len() < Self::KEPT {
+            self.shown.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.shown.len() + self.more
+    }
+
+    /// The faults that were kept.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.shown.iter()
+    }
+
+    /// Adds a fault that was found elsewhere.
+    pub fn add(&mut self, fault: Fault) {
+        self.push(fault);
+    }
+}
+
+/// One below the other.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.shown.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{fault}")?;
+        }
+        if self.more > 0 {
+            write!(f, "\nand {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

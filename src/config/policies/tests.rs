@@ -1,0 +1,398 @@
+use super::*;
+use crate::config::{Live, Shelf};
+use crate::telemetry::Metrics;
+use std::fs;
+use std::time::Duration;
+use tempfile::TempDir;
+
+fn policy(name: &str, spec: &str) -> String {
+    format!("apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n")
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn look(folder: &TempDir) -> PolicySet {
+    read(&[folder.path().to_owned()]).compile()
+}
+
+/// `file:line:column: sentence`, without the folder.
+fn faults(set: &PolicySet) -> Vec<String> {
+    let file = |fault: &Fault| Path::new(&fault.file).file_name().unwrap().to_str().unwrap().to_owned();
+    set.faults
+        .iter()
+        .map(|fault| format!("{}:{}:{}: {}", file(fault), fault.line, fault.column, fault.sentence()))
+        .collect()
+}
+
+fn names(policies: &[Arc<Policy>]) -> Vec<&str> {
+    policies.iter().map(|policy| &*policy.name).collect()
+}
+
+#[test]
+fn every_error_is_found_at_once_with_its_place_and_the_rest_is_read() {
+    let broken = "\
+apiVersion: pullgate.dev/v1alpha1
+kind: ImagePolicy
+metadata: {name: broken}
+spec:
+  mode: Enfrce
+  registires: {allow: [a]}
+  registries:
+    allow:
+    - reg.corp
+    - \"*/x\"
+    deny: []
+  tags:
+    deny: [1.10, latest]
+    requireDigest: \"yes\"
+  size: {max: lots}
+  actions: {WillFial: Deny, Unknown: Refuse}
+  match:
+    namespaceSelector:
+      matchExpressions:
+      - {key: a, operator: In}
+---
+not: [yaml
+---
+apiVersion: pullgate.dev/v1alpha1
+kind: ImagePolicy
+metadata: {name: good}
+spec: {mode: Audit}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: x}
+data: {a: b}
+";
+    let folder = folder(&[("a.yaml", broken), ("b.yaml", &policy("other", "mode: Warn"))]);
+    let set = look(&folder);
+    assert_eq!(names(&set.policies), ["good", "other"]);
+    let expected = [
+        "a.yaml:5:9: spec.mode: unknown value \"Enfrce\"; did you mean \"Enforce\"?",
+        "a.yaml:6:3: spec.registires: unknown field \"registires\"; did you mean \"registries\"?",
+        "a.yaml:9:7: spec.registries.allow[0]: \"reg.corp\" names no repository; everything in that registry is reg.corp/**",
+        "a.yaml:11:11: spec.registries.deny: an empty list matches nothing; leave the field out, or write what is meant",
+        "a.yaml:13:12: spec.tags.deny[0]: expected text, got a number; put it in quotes",
+        "a.yaml:14:20: spec.tags.requireDigest: expected true or false, got text",
+        "a.yaml:15:15: spec.size.max: \"lots\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+        "a.yaml:16:13: spec.actions.WillFial: unknown field \"WillFial\"; did you mean \"WillFail\"?",
+        "a.yaml:16:38: spec.actions.Unknown: unknown value \"Refuse\"; known here: Deny, Warn, Allow",
+        "a.yaml:20:9: spec.match.namespaceSelector.matchExpressions[0]: In and NotIn need values",
+    ];
+    let found = faults(&set);
+    assert_eq!(&found[..expected.len()], expected, "{found:#?}");
+    assert!(found[expected.len()].starts_with("a.yaml:22:"), "{found:#?}");
+    assert_eq!(
+        found[expected.len() + 1..],
+        ["a.yaml:30:7: kind: expected ImagePolicy, got \"ConfigMap\""]
+    );
+}
+
+#[test]
+fn what_the_schema_admits_is_held_against_its_meaning() {
+    let text = "\
+apiVersion: pullgate.dev/v1alpha1
+kind: ImagePolicy
+metadata: {name: x}
+spec:
+  registries:
+    allow: [reg.corp, nginx, \"https://a/b\", \"docker.io/library/ng*\", \"a.b/c:1\"]
+    deny: [\"docker.io/library/*\"]
+  size: {max: 1Pi}
+  platforms: [linux, linux/amd64]
+  match: {namespaces: [\"Prod-*\"], kinds: [pods]}
+";
+    let set = look(&folder(&[("a.yaml", text)]));
+    assert_eq!(
+        faults(&set),
+        [
+            "a.yaml:6:13: spec.registries.allow[0]: \"reg.corp\" names no repository; everything in that registry is reg.corp/**",
+            "a.yaml:6:30: spec.registries.allow[2]: \"https://a/b\" has a scheme; begin with the registry's host",
+            "a.yaml:6:70: spec.registries.allow[4]: \"a.b/c:1\" has a tag or a digest; a pattern is held against the name before them: \
+             a.b/c (tags.deny is about tags)",
+            "a.yaml:8:15: spec.size.max: \"1Pi\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+            "a.yaml:9:15: spec.platforms[0]: \"linux\" is no platform: write os/architecture or os/architecture/variant, such as linux/arm64",
+            "a.yaml:10:24: spec.match.namespaces[0]: \"Prod-*\" can match nothing: a namespace's name has lower-case letters, digits \
+             and - only; * stands for any text",
+            "a.yaml:10:43: spec.match.kinds[0]: \"pods\" is no kind; write it as in manifests: Deployment",
+        ]
+    );
+    let dead = policy(
+        "dead",
+        "registries: {allow: [\"a.b/**\", \"docker.io/library/ng*\"], deny: [\"docker.io/library/*\"]}",
+    );
+    assert_eq!(
+        faults(&look(&folder(&[("a.yaml", &dead)]))),
+        [
+            "a.yaml:4:39: spec.registries.allow[1]: \"docker.io/library/ng*\" allows nothing: what it matches, the deny list's \
+             \"docker.io/library/*\" matches too, and that is as specific (text beside a * does not count)"
+        ]
+    );
+    let shown = set.faults.iter().next().unwrap().to_string();
+    assert!(
+        shown.ends_with(
+            "\n  6 |     allow: [reg.corp, nginx, \"https://a/b\", \"docker.io/library/ng*\", \"a.b/c:1\"]\n    |             ^"
+        ),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_name_is_taken_once() {
+    let set = look(&folder(&[
+        ("a.yaml", &policy("x", "")),
+        (
+            "b.json",
+            "{\"apiVersion\": \"pullgate.dev/v1alpha1\", \"kind\": \"ImagePolicy\", \"metadata\": {\"name\": \"x\"}, \"spec\": {}}",
+        ),
+    ]));
+    assert_eq!(names(&set.policies), ["x"]);
+    let found = faults(&set);
+    assert!(
+        found[0].starts_with("b.json:1:85: metadata.name: \"x\" is the name of a policy already, at "),
+        "{found:?}"
+    );
+    assert!(found[0].ends_with("a.yaml:1"), "{found:?}");
+}
+
+#[test]
+fn what_lies_about_in_a_folder() {
+    let folder = folder(&[
+        ("a.yaml", &policy("a", "")),
+        ("b.yml", &policy("b", "")),
+        (".hidden.yaml", "no: policy"),
+        ("README.md", "text"),
+        ("empty.yaml", "# nothing yet\n---\n"),
+        (
+            "test.yaml",
+            "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicyTest\nspec: {nonsense: 1}\n",
+        ),
+    ]);
+    fs::create_dir(folder.path().join("folder.yaml")).unwrap();
+    fs::write(folder.path().join("folder.yaml/c.yaml"), policy("c", "")).unwrap();
+    let set = look(&folder);
+    assert_eq!(
+        (names(&set.policies), faults(&set), set.trials.len()),
+        (vec!["a", "b"], vec![], 1)
+    );
+
+    std::os::unix::fs::symlink("nowhere", folder.path().join("dangling.yaml")).unwrap();
+    let set = look(&folder);
+    assert_eq!(
+        set.faults.iter().map(|fault| fault.weight).collect::<Vec<_>>(),
+        [Weight::Unreadable]
+    );
+
+    let files = read(&[folder.path().join("a.yaml"), folder.path().join("missing")]);
+    let set = files.compile();
+    assert_eq!(
+        (names(&set.policies), set.faults.len()),
+        (vec!["a"], 1),
+        "a file may be named by itself"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(read(&[empty.path().to_owned()]).empty(), [empty.path().to_owned()]);
+}
+
+#[test]
+fn what_is_too_large_or_no_text_is_refused_and_the_rest_holds() {
+    let big = policy("big", &format!("tags: {{deny: [{}]}}", "\"1.2.3-rc\", ".repeat(450_000)));
+    let bytes = policy("ok", "");
+    let folder = folder(&[("big.yaml", &big), ("ok.yaml", &bytes)]);
+    fs::write(folder.path().join("latin.yaml"), b"a: 1\nb: \xe9\n").unwrap();
+    let set = look(&folder);
+    assert_eq!(names(&set.policies), ["ok"]);
+    let found = faults(&set);
+    assert!(big.len() > 5 << 20, "{}", big.len());
+    assert_eq!(
+        found,
+        [
+            format!(
+                "big.yaml:0:0: {} bytes are more than the 1048576 that a policy file may have",
+                big.len()
+            ),
+            "latin.yaml:2:1: this line is not UTF-8 text".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn bombs_and_long_lists_are_refused_and_anchors_are_read() {
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, of) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "d"), ("f", "e"), ("g", "f")] {
+        let each = format!("*{of}, ").repeat(10);
+        bomb += &format!("{name}: &{name} [{each}]\n");
+    }
+    let deep = format!(
+        "{}spec: {}{}",
+        policy("deep", "").replace("spec: {}\n", ""),
+        "[".repeat(3000),
+        "]".repeat(3000)
+    );
+    let anchored = "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: anchored}\nspec:\n  registries: {deny: &l [\"a.b/**\"]}\n  exempt: {images: *l}\n";
+    let long = policy("long", &format!("registries: {{deny: [{}]}}", "\"a.b/c\", ".repeat(1001)));
+    let odd = policy("odd", &format!("registries: {{deny: [\"{}\"]}}", "a.b/".repeat(300)));
+    let set = look(&folder(&[
+        ("a.yaml", &bomb),
+        ("b.yaml", &deep),
+        ("c.yaml", anchored),
+        ("d.yaml", &long),
+        ("e.yaml", &odd),
+    ]));
+    assert_eq!(names(&set.policies), ["anchored"]);
+    let found = faults(&set);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert!(
+        found[2].ends_with("spec.registries.deny: 1001 entries are too many; the limit is 1000"),
+        "{found:#?}"
+    );
+    assert!(
+        found[3].ends_with("1200 characters are too many; the limit is 1024"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn there_is_an_end_to_files_and_policies() {
+    let many: Vec<String> = (0..1001).map(|at| policy(&format!("p{at}"), "")).collect();
+    let set = look(&folder(&[("a.yaml", &many.join("---\n"))]));
+    assert_eq!((set.policies.len(), set.faults.len()), (1000, 1));
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..1002 {
+        fs::write(folder.path().join(format!("{at:04}.yaml")), "").unwrap();
+    }
+    let set = look(&folder);
+    assert_eq!(faults(&set), ["1000.yaml:0:0: more than 1000 policy files are not read"]);
+}
+
+#[test]
+fn the_caret_stands_below_its_place() {
+    let fault = |source: &str, column: usize| Fault {
+        line: 12,
+        column,
+        source: source.to_owned(),
+        ..Fault::of_file(Path::new("f"), "t".to_owned())
+    };
+    let pointed = |source: &str, column: usize| {
+        let text = fault(source, column).excerpt().unwrap();
+        let (line, caret) = text.split_once('\n').unwrap();
+        line.chars().nth(caret.chars().count() - 1).unwrap_or('$')
+    };
+    assert_eq!(pointed("mode: Enfrce", 7), 'E');
+    assert_eq!(pointed("\tmöde: Enfrce\u{1b}[31m", 9), 'n');
+    assert_eq!(pointed("mode:", 7), '$');
+    let long = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+    assert_eq!(pointed(&long, 501), 'X');
+    assert!(fault(&long, 501).excerpt().unwrap().chars().count() < 300);
+    assert_eq!(pointed(&long, 1), 'a');
+    assert!(!fault("a\u{1b}[31mb", 1).excerpt().unwrap().contains('\u{1b}'));
+    assert_eq!(fault("", 1).excerpt(), None);
+}
+
+/// A mounted ConfigMap: `..data` is a link to a folder, the visible names are links through it.
+struct Mounted(TempDir);
+
+impl Mounted {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// What the kubelet does when the ConfigMap changes.
+    fn publish(&self, version: &str, files: &[(&str, &str)]) {
+        let root = self.0.path();
+        let content = root.join(format!("..2026_{version}"));
+        fs::create_dir(&content).unwrap();
+        for (name, text) in files {
+            fs::write(content.join(name), text).unwrap();
+        }
+        std::os::unix::fs::symlink(content.file_name().unwrap(), root.join("..data_tmp")).unwrap();
+        fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+        for (name, _) in files {
+            let _ = std::os::unix::fs::symlink(Path::new("..data").join(name), root.join(name));
+        }
+        for entry in fs::read_dir(root).unwrap().flatten() {
+            if !entry.path().exists() {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    // The clock is paused, and the reading itself is done by other threads: look often, for long.
+    for _ in 0..20_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(200)))
+            .await
+            .unwrap();
+    }
+    panic!("{what} did not come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good_set() {
+    let mounted = Mounted::new();
+    mounted.publish("1", &[("a.yaml", &policy("first", "")), ("b.yaml", &policy("second", ""))]);
+    let places = vec![mounted.0.path().to_owned()];
+    let (shelf, metrics, note) = (Shelf::default(), Metrics::new(), Live::new(None));
+    let files = read(&places);
+    shelf.set_files(files.compile().sound().unwrap());
+    let task = tokio::spawn(keep_policies_fresh(
+        places,
+        files,
+        shelf.clone(),
+        metrics.clone(),
+        note.clone(),
+    ));
+    let held = || {
+        shelf
+            .load()
+            .iter()
+            .map(|policy| policy.name.to_string())
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    assert_eq!(held(), "first,second");
+
+    mounted.publish("2", &[("a.yaml", &policy("third", ""))]);
+    until("the new set", || held() == "third").await;
+    assert!(
+        metrics.encode().contains("reason=\"policies_replaced\"} 1"),
+        "{}",
+        metrics.encode()
+    );
+
+    mounted.publish(
+        "3",
+        &[("a.yaml", &policy("fourth", "mode: Loud")), ("c.yaml", &policy("fifth", ""))],
+    );
+    until("the note", || note.load().is_some()).await;
+    assert_eq!(held(), "third", "all or nothing");
+    let said = note.load().as_ref().clone().unwrap();
+    assert!(said.contains("a.yaml:4:14: spec.mode: unknown value \"Loud\""), "{said}");
+    assert!(
+        metrics.encode().contains("reason=\"policies_refused\"} 1"),
+        "{}",
+        metrics.encode()
+    );
+
+    mounted.publish("4", &[("a.yaml", &policy("sixth", "mode: Warn"))]);
+    until("the repaired set", || held() == "sixth").await;
+    until("the note's end", || note.load().is_none()).await;
+
+    fs::rename(mounted.0.path(), mounted.0.path().with_extension("away")).unwrap();
+    until("the note of the folder that went", || note.load().is_some()).await;
+    assert_eq!(held(), "sixth");
+    fs::rename(mounted.0.path().with_extension("away"), mounted.0.path()).unwrap();
+    until("its return", || note.load().is_none()).await;
+    task.abort();
+}

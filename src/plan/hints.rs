@@ -1,0 +1,48 @@
+//! A name without a registry that is not on Docker Hub: does it live in a registry of the policies' allow lists?
+
+use super::{Next, Plan};
+use crate::image::Reference;
+use crate::registry::{Check, Outcome};
+use crate::verdict::{Cause, Judgement, Verdict};
+
+/// The questions that are worth asking once images were not found, each with the place of its image in the plan.
+pub fn hints(plan: &Plan<'_>, judgements: &[Judgement]) -> Vec<(usize, Check)> {
+    let images = plan.images.iter().zip(judgements).enumerate();
+    images
+        .filter(|(_, (planned, judgement))| {
+            let asked = matches!(planned.next, Next::Ask { .. });
+            asked && judgement.verdict != Verdict::Allow && judgement.findings.iter().any(|finding| is_absence(finding.cause))
+        })
+        .flat_map(|(at, (planned, _))| planned.elsewhere.iter().map(move |check| (at, check.clone())))
+        .collect()
+}
+
+/// Names in the fix of an image the first place where it was found; `outcomes` are in the order of `asked`.
+pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &[Outcome]) {
+    let mut offered = Vec::new();
+    for ((at, check), outcome) in asked.iter().zip(outcomes) {
+        let found = outcome.attempts.last().is_some_and(|attempt| attempt.result.is_ok());
+        if found && !offered.contains(at) {
+            offered.push(*at);
+            if let Some(judgement) = judgements.get_mut(*at) {
+                name(judgement, &check.reference);
+            }
+        }
+    }
+}
+
+fn name(judgement: &mut Judgement, there: &Reference) {
+    let there = there.to_string();
+    for finding in judgement.findings.iter_mut().filter(|finding| is_absence(finding.cause)) {
+        finding.fix = format!("write {there}, which is there; or {}", finding.fix);
+        finding.suggestions.insert(0, there.clone());
+    }
+}
+
+/// Whether the image may simply not be where its name says.
+fn is_absence(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::RepositoryNotFound | Cause::TagNotFound | Cause::DigestNotFound | Cause::NotFoundOrDenied
+    )
+}

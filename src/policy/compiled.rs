@@ -1,0 +1,374 @@
+//! A policy as meant: checked, and ready to be held against images.
+
+use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode};
+use super::names::{Registries, Tags};
+use super::quantity;
+use super::schema;
+use super::selector::{Alphabet, Glob, Selector};
+use super::{Jury, Problem, Requester, Subject};
+use crate::image::{Pattern, Platform, Reference};
+use crate::verdict::{Cause, Outlook, Verdict};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where a policy was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// A file, as shown to people: `policies/production.yaml:1`.
+    File(String),
+    /// The cluster.
+    Cluster,
+}
+
+/// One policy that was checked.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// `metadata.name`.
+    pub name: Arc<str>,
+    /// Where it was read.
+    pub origin: Origin,
+    pub(super) mode: Mode,
+    pub(super) namespaces: Option<Vec<Glob>>,
+    pub(super) selector: Option<Selector>,
+    pub(super) kinds: Option<Vec<String>>,
+    pub(super) registries: Registries,
+    pub(super) tags: Tags,
+    pub(super) platforms: Option<Vec<Platform>>,
+    pub(super) size_max: Option<u64>,
+    pub(super) actions: Actions,
+    pub(super) exempt_images: Vec<Pattern>,
+    pub(super) exempt_users: Vec<Glob>,
+    pub(super) exempt_groups: Vec<Glob>,
+}
+
+/// `actions`, by cause and by outlook.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Actions {
+    causes: BTreeMap<Cause, Verdict>,
+    outlooks: BTreeMap<Outlook, Verdict>,
+}
+
+impl Actions {
+    fn compile(written: &BTreeMap<String, Verdict>) -> Self {
+        let find = |name: &str| written.get(name).copied();
+        let outlooks = [
+            Outlook::Pulls,
+            Outlook::Unknown,
+            Outlook::FailsToRun,
+            Outlook::MayFail,
+            Outlook::WillFail,
+            Outlook::NotAllowed,
+        ];
+        Self {
+            causes: Cause::ALL
+                .iter()
+                .filter_map(|cause| Some((*cause, find(cause.name())?)))
+                .collect(),
+            outlooks: outlooks
+                .into_iter()
+                .filter_map(|outlook| Some((outlook, find(outlook.name())?)))
+                .collect(),
+        }
+    }
+
+    /// The action for the cause, else for the outlook, if one is written.
+    pub(super) fn of(&self, cause: Cause, outlook: Outlook) -> Option<Verdict> {
+        self.causes.get(&cause).or_else(|| self.outlooks.get(&outlook)).copied()
+    }
+}
+
+impl Policy {
+    /// Checks and compiles a policy; the error is everything that is wrong with it.
+    pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
+        let kind = object.get("kind").and_then(Value::as_str);
+        if kind.is_some_and(|kind| kind != KIND) {
+            // What else is wrong with a thing of another kind is of no interest.
+            return Err(envelope(object).into_iter().take(1).collect());
+        }
+        let mut problems = envelope(object);
+        problems.extend(schema::check(object));
+        // What the schema refuses is left out, so that what is wrong with the rest is said along with it.
+        let sound = problems
+            .iter()
+            .fold(object.clone(), |object, problem| without(object, &problem.path));
+        let spec = sound.get("spec").cloned();
+        let spec = spec.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let policy = match serde_json::from_value::<ImagePolicySpec>(spec) {
+            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec),
+            Err(_) if !problems.is_empty() => return Err(problems),
+            Err(error) => Err(vec![Problem::at("spec", error.to_string())]),
+        };
+        match policy {
+            Ok(policy) if problems.is_empty() => Ok(policy),
+            Ok(_) => Err(problems),
+            Err(more) => {
+                problems.extend(more);
+                problems.sort_by(|a, b| a.path.cmp(&b.path));
+                Err(problems)
+            }
+        }
+    }
+
+    /// How far it goes.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What its allow list names, as places where images live: registry and components before the first wildcard.
+    pub fn places(&self) -> impl Iterator<Item = String> {
+        let allowed = self.registries.allow.iter().flatten();
+        allowed
+            .map(|pattern| pattern.prefix().join("/"))
+            .filter(|place| !place.is_empty())
+    }
+}
+
+/// The object without the field at `path`; of a list, without the whole of it, since places in it are counted.
+fn without(mut object: Value, path: &str) -> Value {
+    let path = path.split('[').next().unwrap_or_default();
+    remove(&mut object, path);
+    object
+}
+
+fn remove(value: &mut Value, path: &str) {
+    let Some(fields) = value.as_object_mut() else { return };
+    // Keys may hold dots: the longest that fits is meant.
+    let fits = |key: &&String| {
+        path.strip_prefix(key.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let Some(key) = fields.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
+        return;
+    };
+    let rest = path.get(key.len() + 1..).unwrap_or_default();
+    let below = fields.get(&key).and_then(Value::as_object);
+    let deeper = !rest.is_empty() && below.is_some_and(|below| below.keys().any(|key| rest.starts_with(key.as_str())));
+    match fields.get_mut(&key) {
+        Some(below) if deeper => remove(below, rest),
+        Some(_) | None => {
+            fields.remove(&key);
+        }
+    }
+}
+
+fn name_of(object: &Value) -> String {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str);
+    name.unwrap_or_default().to_owned()
+}
+
+/// `apiVersion`, `kind` and `metadata.name`.
+fn envelope(object: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("kind") != KIND {
+        let text = match object.get("kind") {
+            Some(Value::String(kind)) => format!("expected {KIND}, got {kind:?}"),
+            Some(_) | None => format!("expected {KIND}"),
+        };
+        problems.push(Problem::at("kind", text));
+    }
+    if text("apiVersion") != API_VERSION {
+        problems.push(Problem::at(
+            "apiVersion",
+            format!("expected {API_VERSION}, got {:?}", text("apiVersion")),
+        ));
+    }
+    let name = name_of(object);
+    let is_label = |label: &str| {
+        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = label.as_bytes();
+        edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|b| edge(Some(b)) || *b == b'-')
+    };
+    if name.is_empty() {
+        problems.push(Problem::at(
+            "metadata.name",
+            "a policy needs a name, by which messages call it",
+        ));
+    } else if name.len() > 253 || !name.split('.').all(is_label) {
+        problems.push(Problem::at(
+            "metadata.name",
+            format!("{name:?} is no name of an object: lower-case letters, digits, - and ."),
+        ));
+    }
+    problems
+}
+
+/// From written to meant; collects what is wrong.
+struct Reading {
+    problems: Vec<Problem>,
+}
+
+impl Reading {
+    fn policy(mut self, name: &str, origin: Origin, spec: &ImagePolicySpec) -> Result<Policy, Vec<Problem>> {
+        // Destructured, so that a new field cannot be read and then forgotten.
+        let ImagePolicySpec {
+            matches,
+            registries,
+            tags,
+            platforms,
+            size,
+            actions,
+            mode,
+            exempt,
+        } = spec;
+        let registries = Registries {
+            allow: registries
+                .allow
+                .as_ref()
+                .map(|list| self.each(list, "spec.registries.allow", pattern)),
+            deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
+        };
+        // Of lists with gaps the places are not known.
+        let whole = self.problems.is_empty();
+        for dead in registries.contradicted().filter(|_| whole) {
+            let text = format!("{:?} allows nothing: {}", dead.allow.as_str(), dead.why());
+            self.problems
+                .push(Problem::at(format!("spec.registries.allow[{}]", dead.at), text));
+        }
+        let policy = Policy {
+            name: Arc::from(name),
+            origin,
+            mode: *mode,
+            namespaces: matches
+                .namespaces
+                .as_ref()
+                .map(|list| self.each(list, "spec.match.namespaces", namespace)),
+            selector: matches
+                .namespace_selector
+                .as_ref()
+                .map(|selector| Selector::compile(selector, "spec.match.namespaceSelector", &mut self.problems)),
+            kinds: matches.kinds.as_ref().map(|list| self.each(list, "spec.match.kinds", kind)),
+            registries,
+            tags: Tags {
+                deny: self.list(tags.deny.as_ref(), "spec.tags.deny", tag),
+                require_digest: tags.require_digest.unwrap_or(false),
+            },
+            platforms: platforms
+                .as_ref()
+                .map(|list| self.each(list, "spec.platforms", Platform::parse)),
+            size_max: size.max.as_ref().and_then(|text| match quantity::bytes(text) {
+                Ok(bytes) => Some(bytes),
+                Err(why) => {
+                    self.problems.push(Problem::at("spec.size.max", why));
+                    None
+                }
+            }),
+            actions: Actions::compile(actions),
+            exempt_images: self.list(exempt.images.as_ref(), "spec.exempt.images", pattern),
+            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", person),
+            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", person),
+        };
+        if self.problems.is_empty() {
+            Ok(policy)
+        } else {
+            Err(self.problems)
+        }
+    }
+
+    fn each<T>(&mut self, list: &[String], path: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        let mut read_each = |(at, text): (usize, &String)| match read(text) {
+            Ok(value) => Some(value),
+            Err(why) => {
+                self.problems.push(Problem::at(format!("{path}[{at}]"), why));
+                None
+            }
+        };
+        list.iter().enumerate().filter_map(&mut read_each).collect()
+    }
+
+    fn list<T>(&mut self, list: Option<&Vec<String>>, path: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        list.map_or_else(Vec::new, |list| self.each(list, path, read))
+    }
+}
+
+/// A pattern on normalised names. A plain name is normalised as an image's is: `nginx` is `docker.io/library/nginx`.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).or_else(|why| {
+        let Some(name) = Reference::parse_plain(text).filter(|_| !text.contains('*')) else {
+            return Err(why);
+        };
+        // A host alone reads as a repository of Docker Hub, which nobody means.
+        let (host, port) = text.split_once(':').unwrap_or((text, "0"));
+        let is_host = (host.contains('.') || host == "localhost") && port.bytes().all(|b| b.is_ascii_digit());
+        if is_host && !text.contains('/') {
+            return Err(format!(
+                "{text:?} names no repository; everything in that registry is {text}/**"
+            ));
+        }
+        if name.tag().is_some() || name.digest().is_some() {
+            return Err(format!(
+                "{text:?} has a tag or a digest; a pattern is held against the name before them: {} (tags.deny is about tags)",
+                name.name()
+            ));
+        }
+        Pattern::parse(&name.name())
+    })
+}
+
+fn namespace(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Namespaces)
+}
+
+fn tag(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Tags)
+}
+
+fn person(text: &str) -> Result<Glob, String> {
+    Glob::parse(text, Alphabet::Names)
+}
+
+fn kind(text: &str) -> Result<String, String> {
+    let is_kind = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_kind {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no kind; write it as in manifests: Deployment"))
+    }
+}
+
+/// All policies that hold, in the order of their names.
+#[derive(Debug, Clone, Default)]
+pub struct Policies(Vec<Arc<Policy>>);
+
+impl Policies {
+    /// These policies.
+    ///
+    /// A name is a policy's own within its source only; where a file and the cluster both have it, the cluster's is called
+    /// `NAME (in the cluster)`, so that one does not vote for the other.
+    pub fn new(mut policies: Vec<Arc<Policy>>) -> Self {
+        policies.sort_by(|a, b| (&a.name, &a.origin).cmp(&(&b.name, &b.origin)));
+        let taken: BTreeSet<Arc<str>> = policies
+            .iter()
+            .filter(|policy| policy.origin != Origin::Cluster)
+            .map(|policy| Arc::clone(&policy.name))
+            .collect();
+        for policy in &mut policies {
+            if policy.origin == Origin::Cluster && taken.contains(&policy.name) {
+                let name = format!("{} (in the cluster)", policy.name);
+                Arc::make_mut(policy).name = Arc::from(name);
+            }
+        }
+        Self(policies)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.0.iter()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none: then the defaults hold.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The policies that are about an object; whoever asks for it may be exempt from some.
+    pub fn matching(&self, subject: &Subject<'_>, requester: &Requester) -> Jury {
+        Jury::call(self.iter(), subject, requester)
+    }
+}

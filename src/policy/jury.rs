@@ -1,0 +1,443 @@
+//! The policies that are about one object, and how they vote (DESIGN 5).
+
+use super::compiled::Policy;
+use super::model::Mode;
+use super::names::{Refused, pinned};
+use crate::image::{Digest, Platform, Reference, escape};
+use crate::verdict::decision::{Decision, Voice};
+use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::{Cause, Outlook, Verdict};
+use std::sync::Arc;
+
+/// What policies are matched with.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The object's namespace; empty for objects of no namespace.
+    pub namespace: &'a str,
+    /// The namespace's labels; `None` where they cannot be known.
+    pub labels: Option<&'a [(String, String)]>,
+    /// The object's kind.
+    pub kind: &'a str,
+}
+
+/// Who asks for the object. The default is nobody in particular, as in `check`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requester {
+    /// The user's name.
+    pub user: String,
+    /// The user's groups.
+    pub groups: Vec<String>,
+}
+
+/// The policies that are about an object, or about one image of it.
+#[derive(Debug, Clone, Default)]
+pub struct Jury {
+    members: Vec<Member>,
+    /// Policies that would be about it, but for an exemption.
+    exempting: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+struct Member {
+    policy: Arc<Policy>,
+    presence: Presence,
+}
+
+/// Whether a policy is about the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Sure,
+    /// It asks for labels of the namespace, which are not known. Its word warns, and does not deny.
+    Perhaps,
+}
+
+/// A finding of a name rule, and the policy that raised it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raised {
+    /// The finding: `RegistryNotAllowed`, `TagNotAllowed` or `DigestRequired`.
+    pub finding: Finding,
+    /// The policy.
+    pub policy: Arc<str>,
+}
+
+/// How one policy votes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Its mode.
+    pub mode: Mode,
+    /// What it writes for the finding (or, for its own name rule, `Deny`); `None`: it does not vote.
+    pub action: Option<Verdict>,
+}
+
+impl Jury {
+    pub(super) fn call<'a>(policies: impl Iterator<Item = &'a Arc<Policy>>, subject: &Subject<'_>, requester: &Requester) -> Self {
+        let mut jury = Self::default();
+        for policy in policies {
+            let Some(presence) = about(policy, subject) else { continue };
+            if exempt(policy, requester) {
+                jury.exempting.push(Arc::clone(&policy.name));
+            } else {
+                jury.members.push(Member {
+                    policy: Arc::clone(policy),
+                    presence,
+                });
+            }
+        }
+        jury
+    }
+
+    /// The policies that are about one image: `exempt.images` takes it out of its policy, and of that one only.
+    #[must_use]
+    pub fn narrowed(&self, reference: &Reference) -> Self {
+        let name = reference.name();
+        let mut jury = Self {
+            members: Vec::new(),
+            exempting: self.exempting.clone(),
+        };
+        for member in &self.members {
+            if member.policy.exempt_images.iter().any(|pattern| pattern.matches(&name)) {
+                jury.exempting.push(Arc::clone(&member.policy.name));
+            } else {
+                jury.members.push(member.clone());
+            }
+        }
+        jury
+    }
+
+    /// Whether no policy is about it.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Policies that an exemption has taken out.
+    pub fn exempting(&self) -> &[Arc<str>] {
+        &self.exempting
+    }
+
+    /// Policies that are about it, with their modes.
+    pub fn members(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
+        self.members.iter().map(|member| (&member.policy.name, member.policy.mode()))
+    }
+
+    /// What the name rules object to; `shown` is the image as written. No network is needed for any of it.
+    pub fn names(&self, reference: &Reference, shown: &str) -> Vec<Raised> {
+        self.members
+            .iter()
+            .flat_map(|member| {
+                let raise = |finding: Finding| Raised {
+                    finding: member.note(finding),
+                    policy: Arc::clone(&member.policy.name),
+                };
+                let policy = &member.policy;
+                let mut findings = Vec::new();
+                if let Err(why) = policy.registries.judge(&reference.name()) {
+                    findings.push(not_allowed(policy, reference, &why));
+                }
+                if let Some((tag, pattern)) = policy.tags.refuse(reference) {
+                    findings.push(tag_not_allowed(policy, reference, tag, pattern));
+                }
+                if policy.tags.wants_digest(reference) {
+                    findings.push(digest_required(policy, shown));
+                }
+                findings.into_iter().map(raise).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// How each policy votes on a finding; `raised_by` is the policy whose name rule it is.
+    pub fn votes(&self, finding: &Finding, raised_by: Option<&str>) -> Vec<Vote> {
+        let vote = |member: &Member| {
+            let policy = &member.policy;
+            let written = policy.actions.of(finding.cause, finding.outlook);
+            // Who writes a rule has voted on what breaks it.
+            let own = (raised_by == Some(&*policy.name)).then_some(Verdict::Deny);
+            Vote {
+                policy: Arc::clone(&policy.name),
+                mode: member.mode(),
+                action: written.or(own),
+            }
+        };
+        self.members.iter().map(vote).collect()
+    }
+
+    /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (DESIGN 5).
+    ///
+    /// A policy that only may be about the object can bring a warning, and takes nothing back; a finding of such a policy's name rule
+    /// denies nothing, whoever votes (`docs/decisions/0009`).
+    pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
+        let presence = |name: &str| {
+            let member = self.members.iter().find(|member| *member.policy.name == *name);
+            member.map(|member| member.presence)
+        };
+        let votes = self.votes(finding, raised_by);
+        let cast: Vec<Cast<'_>> = self
+            .members
+            .iter()
+            .zip(&votes)
+            .filter_map(|(member, vote)| {
+                Some(Cast {
+                    policy: &vote.policy,
+                    verdict: through(vote.mode, vote.action?),
+                    enforced: through(member.ceiling(), vote.action?),
+                    presence: member.presence,
+                })
+            })
+            .collect();
+        let severest = |presence: Presence| {
+            let cast = cast.iter().filter(move |cast| cast.presence == presence);
+            cast.max_by_key(|cast| (cast.verdict, cast.enforced))
+        };
+        let doubtful = raised_by.and_then(presence) == Some(Presence::Perhaps);
+        let mut decision = match severest(Presence::Sure) {
+            Some(cast) => cast.decision(),
+            // It is no finding but for a policy that may not be about the object.
+            None if doubtful => Decision {
+                verdict: Verdict::Allow,
+                voice: Voice::Silent,
+                policy: None,
+                enforced: Verdict::Allow,
+            },
+            None => self.unvoted(finding),
+        };
+        if let Some(cast) = severest(Presence::Perhaps)
+            && cast.verdict > decision.verdict
+        {
+            decision = cast.decision();
+        }
+        let enforced = cast.iter().map(|cast| cast.enforced).max();
+        decision.enforced = enforced.map_or(decision.enforced, |enforced| enforced.max(decision.enforced));
+        if doubtful {
+            decision.verdict = decision.verdict.min(Verdict::Warn);
+            decision.enforced = decision.enforced.min(Verdict::Warn);
+        }
+        decision
+    }
+
+    /// The default through the laxest mode of the policies that are about it for sure.
+    fn unvoted(&self, finding: &Finding) -> Decision {
+        let by_default = Decision::by_default(finding);
+        let Some(laxest) = self.sure().min_by_key(|policy| policy.mode()) else {
+            return by_default;
+        };
+        let verdict = through(laxest.mode(), by_default.verdict);
+        let named = || Some(Arc::clone(&laxest.name));
+        match laxest.mode() {
+            Mode::Enforce => by_default,
+            Mode::Warn => Decision {
+                verdict,
+                policy: if verdict == by_default.verdict { None } else { named() },
+                ..by_default
+            },
+            Mode::Audit => Decision {
+                verdict,
+                voice: Voice::Silent,
+                policy: named(),
+                ..by_default
+            },
+        }
+    }
+
+    /// The platforms that policies ask for instead of the nodes' own; `None` where none does.
+    pub fn platforms(&self) -> Option<Vec<Platform>> {
+        let mut all: Vec<Platform> = self
+            .sure()
+            .filter_map(|policy| policy.platforms.as_ref())
+            .flatten()
+            .cloned()
+            .collect();
+        all.sort();
+        all.dedup();
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// The smallest limit on the compressed size, in bytes, and whose it is.
+    pub fn size_max(&self) -> Option<(u64, Arc<str>)> {
+        self.sure()
+            .filter_map(|policy| Some((policy.size_max?, Arc::clone(&policy.name))))
+            .min()
+    }
+
+    /// Where the allow lists say that images live: registry and components before the first wildcard, each once, in their order.
+    pub fn places(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for place in self.members.iter().flat_map(|member| member.policy.places()) {
+            if !all.contains(&place) {
+                all.push(place);
+            }
+        }
+        all
+    }
+
+    fn sure(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        let sure = self.members.iter().filter(|member| member.presence == Presence::Sure);
+        sure.map(|member| &member.policy)
+    }
+}
+
+/// A vote that was cast.
+#[derive(Debug)]
+struct Cast<'a> {
+    policy: &'a Arc<str>,
+    /// Through the policy's mode.
+    verdict: Verdict,
+    /// As if the policy were enforced.
+    enforced: Verdict,
+    presence: Presence,
+}
+
+impl Cast<'_> {
+    fn decision(&self) -> Decision {
+        Decision {
+            verdict: self.verdict,
+            voice: if self.verdict == Verdict::Allow {
+                Voice::Silent
+            } else {
+                Voice::Spoken
+            },
+            policy: Some(Arc::clone(self.policy)),
+            enforced: self.enforced,
+        }
+    }
+}
+
+impl Member {
+    fn mode(&self) -> Mode {
+        self.policy.mode().min(self.ceiling())
+    }
+
+    /// How far the policy may go, whatever it says.
+    fn ceiling(&self) -> Mode {
+        match self.presence {
+            Presence::Sure => Mode::Enforce,
+            Presence::Perhaps => Mode::Warn,
+        }
+    }
+
+    fn note(&self, mut finding: Finding) -> Finding {
+        if self.presence == Presence::Perhaps {
+            finding
+                .message
+                .push_str("; whether the policy is about this namespace is not known, since its labels are not");
+        }
+        finding
+    }
+}
+
+/// A vote through its policy's mode.
+fn through(mode: Mode, verdict: Verdict) -> Verdict {
+    match mode {
+        Mode::Enforce => verdict,
+        Mode::Warn => verdict.min(Verdict::Warn),
+        Mode::Audit => Verdict::Allow,
+    }
+}
+
+fn about(policy: &Policy, subject: &Subject<'_>) -> Option<Presence> {
+    let name = |globs: &Vec<super::selector::Glob>| globs.iter().any(|glob| glob.matches(subject.namespace));
+    if policy.namespaces.as_ref().is_some_and(|globs| !name(globs)) {
+        return None;
+    }
+    if policy
+        .kinds
+        .as_ref()
+        .is_some_and(|kinds| !kinds.iter().any(|kind| kind == subject.kind))
+    {
+        return None;
+    }
+    match (&policy.selector, subject.labels) {
+        (None, _) => Some(Presence::Sure),
+        (Some(selector), Some(labels)) => selector.matches(labels).then_some(Presence::Sure),
+        (Some(_), None) => Some(Presence::Perhaps),
+    }
+}
+
+fn exempt(policy: &Policy, requester: &Requester) -> bool {
+    let user = !requester.user.is_empty() && policy.exempt_users.iter().any(|glob| glob.matches(&requester.user));
+    let group = |group: &String| policy.exempt_groups.iter().any(|glob| glob.matches(group));
+    user || requester.groups.iter().any(group)
+}
+
+fn finding(cause: Cause, message: String, fix: String) -> Finding {
+    Finding {
+        cause,
+        outlook: Outlook::NotAllowed,
+        message,
+        fix,
+        // No node is asked.
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+fn not_allowed(policy: &Policy, reference: &Reference, why: &Refused) -> Finding {
+    let why = match why {
+        Refused::Denied(pattern) => format!("its deny list has \"{pattern}\""),
+        Refused::NotListed => "no pattern of its allow list matches".to_owned(),
+    };
+    const SHOWN: usize = 3;
+    let allowed = policy.registries.allow.as_deref().unwrap_or_default();
+    let shown: Vec<&str> = allowed.iter().take(SHOWN).map(crate::image::Pattern::as_str).collect();
+    let rest = match allowed.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let fix = if shown.is_empty() {
+        format!(
+            "use an image from another registry, or have policy \"{}\" changed",
+            policy.name
+        )
+    } else {
+        format!(
+            "use an image that it allows ({}{rest}), or have policy \"{}\" changed",
+            shown.join(", "),
+            policy.name
+        )
+    };
+    let message = format!(
+        "policy \"{}\" does not allow {}: {why}",
+        policy.name,
+        escape(&reference.name())
+    );
+    finding(Cause::RegistryNotAllowed, message, fix)
+}
+
+fn tag_not_allowed(policy: &Policy, reference: &Reference, tag: &str, pattern: &str) -> Finding {
+    let (what, fix) = if reference.tag().is_none() {
+        ("an image without a tag is latest".to_owned(), "name a version")
+    } else if reference.digest().is_some() {
+        (
+            format!("tag \"{}\"", escape(tag)),
+            "leave the tag out: the digest alone decides what is pulled",
+        )
+    } else {
+        (
+            format!("tag \"{}\"", escape(tag)),
+            "name another tag, or a digest without a tag",
+        )
+    };
+    let message = format!(
+        "policy \"{}\" does not allow it: {what}, and its tags.deny has \"{}\"",
+        policy.name,
+        escape(pattern)
+    );
+    finding(Cause::TagNotAllowed, message, fix.to_owned())
+}
+
+fn digest_required(policy: &Policy, shown: &str) -> Finding {
+    let message = format!("policy \"{}\" requires a digest, and the image names none", policy.name);
+    let fix = format!(
+        "write {}@sha256:… (the digest that it resolves to)",
+        escape(&crate::image::mask_userinfo(shown))
+    );
+    finding(Cause::DigestRequired, message, fix)
+}
+
+/// The finding of `requireDigest`, once the registry has said which digest it is.
+pub fn offer_digest(finding: &mut Finding, reference: &Reference, digest: &Digest) {
+    let pinned = pinned(reference, digest);
+    finding.fix = format!("write image: {pinned}");
+    finding.suggestions = vec![pinned];
+}

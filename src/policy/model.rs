@@ -1,0 +1,290 @@
+//! An `ImagePolicy` as it is written, in a file or in the cluster: one model, two sources. The descriptions here are those of the schema,
+//! of the CRD and of the reference in `docs/policy.md`.
+
+#![expect(unreachable_pub, reason = "the derive copies the structs into functions")]
+
+use crate::verdict::{Cause, Outlook, Verdict};
+use kube::{CustomResource, KubeSchema};
+use schemars::{Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// `apiVersion` of a policy.
+pub const API_VERSION: &str = "pullgate.dev/v1alpha1";
+/// `kind` of a policy.
+pub const KIND: &str = "ImagePolicy";
+
+/// What pullgate holds images against, and what it does about what it finds.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[kube(
+    group = "pullgate.dev",
+    version = "v1alpha1",
+    kind = "ImagePolicy",
+    plural = "imagepolicies",
+    singular = "imagepolicy",
+    shortname = "imgpol",
+    category = "pullgate",
+    status = "Status",
+    derive = "PartialEq",
+    doc = "Which images may be used where, and what is done about images that would fail to pull.",
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagePolicySpec {
+    /// Which objects the policy is about. All given parts must hold; without any, it is about everything.
+    #[serde(default, rename = "match", skip_serializing_if = "Match::is_empty")]
+    pub matches: Match,
+    /// Which names are allowed.
+    #[serde(default, skip_serializing_if = "Registries::is_empty")]
+    pub registries: Registries,
+    /// Which tags are allowed, and whether a digest is asked for.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// Platforms that images have to serve (`linux/amd64`, `linux/arm/v7`), instead of those of the nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
+    pub platforms: Option<Vec<String>>,
+    /// How large images may be.
+    #[serde(default, skip_serializing_if = "Size::is_empty")]
+    pub size: Size,
+    /// What is done about a finding, by its cause or by its outlook; the cause counts before the outlook. What is not written is not
+    /// voted on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "actions")]
+    pub actions: BTreeMap<String, Verdict>,
+    /// How far the policy goes.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What is taken out of this policy (of this one only).
+    #[serde(default, skip_serializing_if = "Exempt::is_empty")]
+    pub exempt: Exempt,
+}
+
+/// How far a policy goes.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// What it would do is logged and counted; nobody is told.
+    Audit,
+    /// It warns where it would deny.
+    Warn,
+    /// Its word holds.
+    #[default]
+    Enforce,
+}
+
+impl Mode {
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audit => "Audit",
+            Self::Warn => "Warn",
+            Self::Enforce => "Enforce",
+        }
+    }
+}
+
+/// Which objects a policy is about.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// Names of namespaces; `*` stands for any text. One of them has to match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 253)))]
+    pub namespaces: Option<Vec<String>>,
+    /// Labels of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// Kinds of the object that is stored (`Deployment`, `Pod`). A Pod that a Deployment makes is a Pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 253)))]
+    pub kinds: Option<Vec<String>>,
+}
+
+/// A label selector as Kubernetes writes it. All requirements must hold.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LabelSelector {
+    /// Labels and their values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_labels: Option<BTreeMap<String, String>>,
+    /// Requirements on labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub match_expressions: Option<Vec<Requirement>>,
+}
+
+/// A requirement on a label.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = ("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)", "values go with In and NotIn, and only with them"))]
+pub struct Requirement {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How `values` are meant.
+    pub operator: Operator,
+    /// For `In` and `NotIn`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(max = 63)))]
+    pub values: Option<Vec<String>>,
+}
+
+/// How a requirement's values are meant.
+#[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// The label has one of the values.
+    In,
+    /// The label has none of the values, or is not there.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+}
+
+/// Patterns on normalised names (`docker.io/library/nginx` for `nginx`): `*` stands for text within a component, `**` for components.
+/// The most specific pattern that matches decides; on a tie, the image is refused.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Registries {
+    /// Names that may be used. If it is given, names that none of them matches are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
+    #[x_kube(validation = ("self.all(p, !p.contains('://') && !p.contains('@') && !p.contains(' '))", "a pattern is a name without scheme, tag or digest: registry.corp.example/**"))]
+    pub allow: Option<Vec<String>>,
+    /// Names that may not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
+    #[x_kube(validation = ("self.all(p, !p.contains('://') && !p.contains('@') && !p.contains(' '))", "a pattern is a name without scheme, tag or digest: registry.corp.example/**"))]
+    pub deny: Option<Vec<String>>,
+}
+
+/// Rules on tags.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Tags {
+    /// Tags that may not be used; `*` stands for any text. An image with neither tag nor digest counts as `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 128)))]
+    pub deny: Option<Vec<String>>,
+    /// Whether images have to name a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_digest: Option<bool>,
+}
+
+/// Limits on sizes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Size {
+    /// The compressed size of what one node downloads, at most (`2Gi`, `500M`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"))]
+    pub max: Option<String>,
+}
+
+/// What a policy leaves alone.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Exempt {
+    /// Patterns on normalised names, as in `registries`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub images: Option<Vec<String>>,
+    /// Users whose requests are left alone (`system:serviceaccount:ci:deployer`); `*` stands for any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub users: Option<Vec<String>>,
+    /// Groups whose members' requests are left alone; `*` stands for any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub groups: Option<Vec<String>>,
+}
+
+/// What pullgate says of a policy in the cluster.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The generation that the conditions are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Accepted`: whether the policy holds as it is written.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One condition.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Accepted`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word for machines.
+    pub reason: String,
+    /// What is wrong, and where.
+    pub message: String,
+    /// When `status` changed, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub last_transition_time: String,
+    /// The generation that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+macro_rules! is_empty {
+    ($($kind:ident),*) => {$(
+        impl $kind {
+            /// Whether nothing is written.
+            fn is_empty(&self) -> bool {
+                *self == Self::default()
+            }
+        }
+    )*};
+}
+
+is_empty!(Match, Registries, Tags, Size, Exempt);
+
+/// The outlooks that an action may be written for, with what they mean.
+const OUTLOOKS: [(Outlook, &str); 6] = [
+    (Outlook::WillFail, "A definite failure. Denied by default."),
+    (
+        Outlook::MayFail,
+        "Fails on some nodes or runtimes, or something that may still come is missing. Warned of by default.",
+    ),
+    (
+        Outlook::FailsToRun,
+        "The pull works, the container cannot start. Warned of by default.",
+    ),
+    (Outlook::Unknown, "It could not be found out. Warned of by default."),
+    (Outlook::NotAllowed, "A name rule of a policy refuses it. Denied by default."),
+    (
+        Outlook::Pulls,
+        "The image pulls; what is said is a remark. Allowed by default.",
+    ),
+];
+
+/// Every key of `actions`, with what it stands for.
+fn keys() -> impl Iterator<Item = (&'static str, String)> {
+    let outlooks = OUTLOOKS.iter().map(|(outlook, text)| (outlook.name(), (*text).to_owned()));
+    let causes = Cause::ALL
+        .iter()
+        .map(|cause| (cause.name(), format!("For findings of the cause {}.", cause.name())));
+    outlooks.chain(causes)
+}
+
+/// An object with one optional property for each outlook and cause: so the API server knows the keys too.
+fn actions(_: &mut SchemaGenerator) -> Schema {
+    let verdicts: Vec<&str> = [Verdict::Deny, Verdict::Warn, Verdict::Allow].map(Verdict::name).to_vec();
+    let properties: Map<String, Value> = keys()
+        .map(|(key, text)| {
+            (
+                key.to_owned(),
+                json!({"type": "string", "enum": verdicts, "description": text}),
+            )
+        })
+        .collect();
+    Schema::try_from(json!({"type": "object", "properties": properties})).unwrap_or_default()
+}

@@ -1,0 +1,118 @@
+//! Name rules: registries and tags. They need no network.
+
+use super::selector::Glob;
+use crate::image::{Digest, Pattern, Reference};
+
+/// `registries`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Registries {
+    /// `None`: every name that is not denied is allowed.
+    pub(super) allow: Option<Vec<Pattern>>,
+    pub(super) deny: Vec<Pattern>,
+}
+
+/// Why a name is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// This pattern of the deny list is the most specific that matches.
+    Denied(String),
+    /// An allow list is given, and none of its patterns matches.
+    NotListed,
+}
+
+impl Registries {
+    /// The most specific pattern that matches decides; on a tie, deny (DESIGN 5).
+    pub(super) fn judge(&self, name: &str) -> Result<Option<&Pattern>, Refused> {
+        let best = |list: &'_ [Pattern]| {
+            let matching = list.iter().enumerate().filter(|(_, pattern)| pattern.matches(name));
+            matching
+                .max_by(|(_, a), (_, b)| a.specificity().cmp(&b.specificity()))
+                .map(|(at, _)| at)
+        };
+        let denied = best(&self.deny).and_then(|at| self.deny.get(at));
+        let allowed = self
+            .allow
+            .as_deref()
+            .and_then(best)
+            .and_then(|at| self.allow.as_ref()?.get(at));
+        match (denied, allowed) {
+            (Some(deny), Some(allow)) if allow.specificity() > deny.specificity() => Ok(Some(allow)),
+            (Some(deny), _) => Err(Refused::Denied(deny.as_str().to_owned())),
+            (None, Some(allow)) => Ok(Some(allow)),
+            (None, None) if self.allow.is_some() => Err(Refused::NotListed),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Allow patterns that no name can pass, as far as that shows: a pattern of the deny list that is as specific matches whatever
+    /// they match.
+    pub(super) fn contradicted(&self) -> impl Iterator<Item = Contradicted<'_>> {
+        let denies: Vec<_> = self.deny.iter().map(|deny| (deny, deny.specificity())).collect();
+        let allow = self.allow.iter().flatten().enumerate();
+        allow.filter_map(move |(at, allow)| {
+            let specificity = allow.specificity();
+            let (deny, _) = denies
+                .iter()
+                .find(|(deny, of_deny)| *of_deny >= specificity && deny.covers(allow))?;
+            Some(Contradicted { at, allow, deny })
+        })
+    }
+}
+
+/// An allow pattern that allows nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Contradicted<'a> {
+    /// Its place in the list.
+    pub(super) at: usize,
+    pub(super) allow: &'a Pattern,
+    pub(super) deny: &'a Pattern,
+}
+
+impl Contradicted<'_> {
+    /// A clause for the person who wrote it.
+    pub(super) fn why(self) -> String {
+        if self.allow.as_str() == self.deny.as_str() {
+            "the deny list has it too, and on a tie the image is refused".to_owned()
+        } else {
+            format!(
+                "what it matches, the deny list's {:?} matches too, and that is as specific (text beside a * does not count)",
+                self.deny.as_str()
+            )
+        }
+    }
+}
+
+/// `tags`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tags {
+    pub(super) deny: Vec<Glob>,
+    pub(super) require_digest: bool,
+}
+
+impl Tags {
+    /// The tag that is refused and the pattern that refuses it. A written tag counts even beside a digest; a missing one counts as
+    /// `latest` only where there is no digest.
+    pub(super) fn refuse<'a>(&'a self, reference: &'a Reference) -> Option<(&'a str, &'a str)> {
+        let tag = match (reference.tag(), reference.digest()) {
+            (Some(tag), _) => tag,
+            (None, None) => "latest",
+            (None, Some(_)) => return None,
+        };
+        let glob = self.deny.iter().find(|glob| glob.matches(tag))?;
+        Some((tag, glob.as_str()))
+    }
+
+    /// Whether a digest is missing.
+    pub(super) fn wants_digest(&self, reference: &Reference) -> bool {
+        self.require_digest && reference.digest().is_none()
+    }
+}
+
+/// `repo:tag@sha256:…`: what to write instead of `reference` so that it stays what it is now. `latest` is left out: beside a digest it
+/// says nothing, and a rule on tags may refuse it.
+pub(super) fn pinned(reference: &Reference, digest: &Digest) -> String {
+    match reference.tag().filter(|tag| *tag != "latest") {
+        Some(tag) => format!("{}:{tag}@{}", reference.name(), digest.as_str()),
+        None => format!("{}@{}", reference.name(), digest.as_str()),
+    }
+}

@@ -1,0 +1,267 @@
+//! The schema of an `ImagePolicy`, from the model: what `pullgate schema policy` prints, what the CRD holds, and what every policy is held
+//! against, wherever it was read.
+
+use super::Problem;
+use super::model::ImagePolicy;
+use crate::yaml::unknown;
+use kube::CustomResourceExt as _;
+use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+
+/// Which servers a CRD is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cel {
+    /// Kubernetes 1.25 and later evaluate validation rules.
+    Known,
+    /// Older servers do not know the field.
+    Unknown,
+}
+
+/// The `CustomResourceDefinition`.
+pub fn crd(cel: Cel) -> Value {
+    let mut crd = CRD.clone();
+    // `status` is the server's; an empty one is refused by `kubectl apply --server-side`.
+    if let Some(crd) = crd.as_object_mut() {
+        crd.remove("status");
+    }
+    if cel == Cel::Unknown {
+        strip(&mut crd, "x-kubernetes-validations");
+    }
+    crd
+}
+
+/// The JSON Schema (2020-12) of a policy file, for editors: unknown fields are errors there too.
+pub fn json_schema() -> Value {
+    let mut schema = SCHEMA.clone();
+    strip(&mut schema, "x-kubernetes-validations");
+    strip(&mut schema, "x-kubernetes-list-type");
+    strip(&mut schema, "x-kubernetes-list-map-keys");
+    close(&mut schema);
+    if let Some(schema) = schema.as_object_mut() {
+        let constant = |value: &str| json!({"const": value});
+        let properties = schema.entry("properties").or_insert_with(|| json!({}));
+        properties["apiVersion"] = constant(super::model::API_VERSION);
+        properties["kind"] = constant(super::model::KIND);
+        properties["metadata"] = json!({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}});
+        schema.insert("required".to_owned(), json!(["apiVersion", "kind", "metadata", "spec"]));
+        schema.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        schema.insert(
+            "$id".to_owned(),
+            "https://pullgate.dev/schema/v1alpha1/imagepolicy.json".into(),
+        );
+        schema.insert("title".to_owned(), "ImagePolicy".into());
+    }
+    schema
+}
+
+/// What the derive makes of the model. A field without a value is an error, not an absent one: `allow:` with nothing below it would
+/// otherwise allow everything.
+static CRD: LazyLock<Value> = LazyLock::new(|| {
+    let mut crd = serde_json::to_value(ImagePolicy::crd()).unwrap_or_default();
+    strip(&mut crd, "nullable");
+    unwrap_lines(&mut crd);
+    crd
+});
+
+/// The structural schema of the whole object.
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let schema = CRD.pointer("/spec/versions/0/schema/openAPIV3Schema");
+    schema.cloned().unwrap_or_default()
+});
+
+/// The schema of a test's `spec`.
+static TRIAL: LazyLock<Value> = LazyLock::new(|| {
+    let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<super::trial::Trial>();
+    let mut schema = schema.to_value();
+    strip(&mut schema, "nullable");
+    unwrap_lines(&mut schema);
+    schema
+});
+
+/// The schema of `spec`, for the reference in the docs.
+pub fn spec() -> &'static Value {
+    SCHEMA.pointer("/properties/spec").unwrap_or(&Value::Null)
+}
+
+/// Everything in `object` that the schema does not admit. `metadata` and `status` are the API server's business.
+pub(super) fn check(object: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let Some(fields) = object.as_object() else {
+        return vec![Problem::at("", format!("expected an object, got {}", kind(object)))];
+    };
+    problems.extend(envelope(fields));
+    match fields.get("spec") {
+        Some(value) => walk(spec(), value, "spec", &mut problems),
+        None => problems.push(Problem::at("spec", "a policy needs a spec")),
+    }
+    problems
+}
+
+/// The same for a test.
+pub(super) fn check_trial(document: &Value) -> Vec<Problem> {
+    let Some(fields) = document.as_object() else {
+        return vec![Problem::at("", format!("expected an object, got {}", kind(document)))];
+    };
+    let mut problems = envelope(fields);
+    match fields.get("spec") {
+        Some(value) => walk(&TRIAL, value, "spec", &mut problems),
+        None => problems.push(Problem::at("spec", "a test needs a spec")),
+    }
+    problems
+}
+
+/// Fields of the object itself that nobody knows.
+fn envelope(fields: &Map<String, Value>) -> Vec<Problem> {
+    const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+    let unknown_keys = fields.keys().filter(|key| !KNOWN.contains(&key.as_str()));
+    unknown_keys
+        .map(|key| Problem::at_key(key, unknown("field", key, &KNOWN)))
+        .collect()
+}
+fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
+    let mut say = |text: String| problems.push(Problem::at(path, text));
+    if value.is_null() {
+        say("nothing is written here: give it a value, or leave the field out".to_owned());
+        return;
+    }
+    let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+    let fits = match wanted {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        _ => true,
+    };
+    if !fits {
+        let hint = match value {
+            // YAML's own types: 1.10 is 1.1, and `on` is true.
+            Value::Bool(_) | Value::Number(_) if wanted == "string" => "; put it in quotes",
+            Value::String(_) if wanted == "array" => "; write it in [ ]",
+            _ => "",
+        };
+        say(format!("expected {}, got {}{hint}", noun(wanted), kind(value)));
+        return;
+    }
+    let limit = |key: &str| {
+        schema
+            .get(key)
+            .and_then(Value::as_u64)
+            .and_then(|limit| usize::try_from(limit).ok())
+    };
+    if let Some(known) = schema.get("enum").and_then(Value::as_array)
+        && !known.contains(value)
+    {
+        let known: Vec<&str> = known.iter().filter_map(Value::as_str).collect();
+        say(unknown("value", value.as_str().unwrap_or_default(), &known));
+    }
+    match value {
+        Value::String(text) => {
+            let length = text.chars().count();
+            if text.is_empty() && limit("minLength").is_some_and(|least| least > 0) {
+                say("an empty text has no meaning here".to_owned());
+            } else if let Some(most) = limit("maxLength").filter(|most| length > *most) {
+                say(format!("{length} characters are too many; the limit is {most}"));
+            }
+        }
+        Value::Array(items) => {
+            if items.is_empty() && limit("minItems").is_some_and(|least| least > 0) {
+                say("an empty list matches nothing; leave the field out, or write what is meant".to_owned());
+            }
+            if let Some(most) = limit("maxItems").filter(|most| items.len() > *most) {
+                say(format!("{} entries are too many; the limit is {most}", items.len()));
+                return;
+            }
+            if let Some(each) = schema.get("items") {
+                for (at, item) in items.iter().enumerate() {
+                    walk(each, item, &format!("{path}[{at}]"), problems);
+                }
+            }
+        }
+        Value::Object(fields) => members(schema, fields, path, problems),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn members(schema: &Value, fields: &Map<String, Value>, path: &str, problems: &mut Vec<Problem>) {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let each = schema.get("additionalProperties").filter(|schema| schema.is_object());
+    for (key, value) in fields {
+        let below = format!("{path}.{key}");
+        match (properties.and_then(|properties| properties.get(key)), each, properties) {
+            (Some(schema), _, _) | (None, Some(schema), _) => walk(schema, value, &below, problems),
+            (None, None, Some(properties)) => {
+                let known: Vec<&str> = properties.keys().map(String::as_str).collect();
+                problems.push(Problem::at_key(below, unknown("field", key, &known)));
+            }
+            (None, None, None) => {}
+        }
+    }
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    for key in required.filter_map(Value::as_str).filter(|key| !fields.contains_key(*key)) {
+        problems.push(Problem::at(path, format!("{key} is missing")));
+    }
+}
+
+fn noun(kind: &str) -> &str {
+    match kind {
+        "object" => "fields",
+        "array" => "a list",
+        "string" => "text",
+        "boolean" => "true or false",
+        "integer" => "a whole number",
+        other => other,
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "fields",
+    }
+}
+
+/// Removes a keyword everywhere.
+fn strip(value: &mut Value, keyword: &str) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove(keyword);
+            fields.values_mut().for_each(|value| strip(value, keyword));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| strip(value, keyword)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Descriptions are sentences; where the source breaks its lines is of no interest.
+fn unwrap_lines(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    other => unwrap_lines(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(unwrap_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Objects of known properties take no others.
+fn close(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        if fields.get("properties").is_some_and(Value::is_object) && !fields.contains_key("additionalProperties") {
+            fields.insert("additionalProperties".to_owned(), false.into());
+        }
+        fields.values_mut().for_each(close);
+    } else if let Some(items) = value.as_array_mut() {
+        items.iter_mut().for_each(close);
+    }
+}

@@ -1,0 +1,125 @@
+//! Which objects: globs on names and label selectors (`labels.Selector` in apimachinery).
+
+use super::Problem;
+use super::model::{LabelSelector, Operator, Requirement};
+
+/// A glob on a whole text: `*` stands for any text, everything else for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    text: String,
+}
+
+/// What a glob is held against: which characters could match at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alphabet {
+    /// Names of namespaces.
+    Namespaces,
+    /// Tags.
+    Tags,
+    /// Users and groups: anything.
+    Names,
+}
+
+impl Alphabet {
+    fn has(self, c: char) -> bool {
+        match self {
+            Self::Namespaces => c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
+            Self::Tags => c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
+            Self::Names => !c.is_control(),
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Namespaces => "a namespace's name has lower-case letters, digits and - only; * stands for any text",
+            Self::Tags => "a tag has letters, digits, _, . and - only; * stands for any text",
+            Self::Names => "a name has no control characters",
+        }
+    }
+}
+
+impl Glob {
+    /// Reads a glob; the error is a clause for the person who wrote it.
+    pub(super) fn parse(text: &str, alphabet: Alphabet) -> Result<Self, String> {
+        if text.trim() != text || text.is_empty() {
+            return Err(format!("{text:?} is empty or padded with white space"));
+        }
+        if text.chars().any(|c| c != '*' && !alphabet.has(c)) {
+            return Err(format!("{text:?} can match nothing: {}", alphabet.described()));
+        }
+        Ok(Self { text: text.to_owned() })
+    }
+
+    /// Whether the whole of `text` matches. Wildcards take as little as they can; the last part is held against the end.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        let Some((first, rest)) = self.text.split_once('*') else {
+            return self.text == text;
+        };
+        let Some(mut left) = text.strip_prefix(first) else {
+            return false;
+        };
+        let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+        for part in between.split('*') {
+            let Some((_, after)) = left.split_once(part) else {
+                return false;
+            };
+            left = after;
+        }
+        left.ends_with(last)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+/// A label selector that was checked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selector(Vec<Requirement>);
+
+impl Selector {
+    /// Reads a selector at `path`; what is wrong goes to `problems`.
+    pub(super) fn compile(written: &LabelSelector, path: &str, problems: &mut Vec<Problem>) -> Self {
+        let labels = written.match_labels.iter().flatten();
+        let mut requirements: Vec<Requirement> = labels
+            .map(|(key, value)| Requirement {
+                key: key.clone(),
+                operator: Operator::In,
+                values: Some(vec![value.clone()]),
+            })
+            .collect();
+        for (at, requirement) in written.match_expressions.iter().flatten().enumerate() {
+            let given = requirement.values.as_ref().is_some_and(|values| !values.is_empty());
+            let wanted = matches!(requirement.operator, Operator::In | Operator::NotIn);
+            if given != wanted {
+                problems.push(Problem::at(
+                    format!("{path}.matchExpressions[{at}]"),
+                    if wanted {
+                        "In and NotIn need values"
+                    } else {
+                        "Exists and DoesNotExist take no values"
+                    },
+                ));
+            }
+            requirements.push(requirement.clone());
+        }
+        Self(requirements)
+    }
+
+    /// Whether a namespace with these labels is selected. No requirement selects all.
+    pub(super) fn matches(&self, labels: &[(String, String)]) -> bool {
+        self.0.iter().all(|requirement| {
+            let label = labels.iter().find(|(key, _)| *key == requirement.key).map(|(_, value)| value);
+            let among = || {
+                let values = requirement.values.as_deref().unwrap_or_default();
+                label.is_some_and(|label| values.contains(label))
+            };
+            match requirement.operator {
+                Operator::In => among(),
+                Operator::NotIn => !among(),
+                Operator::Exists => label.is_some(),
+                Operator::DoesNotExist => label.is_none(),
+            }
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! Tests of policies (`kind: ImagePolicyTest`): what is given, and what is expected.
+
+use super::model::API_VERSION;
+use super::{Problem, schema};
+use crate::verdict::{Cause, Outlook, Verdict};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// `kind` of a test.
+pub const KIND: &str = "ImagePolicyTest";
+
+/// Whether a document is meant to be a test.
+pub fn is_one(document: &Value) -> bool {
+    document.get("kind").and_then(Value::as_str) == Some(KIND)
+}
+
+/// Cases for the policies beside which they are written.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// The cases, in their order.
+    #[schemars(length(min = 1, max = 10_000))]
+    pub cases: Vec<Case>,
+}
+
+/// One image in one place, and what is to become of it.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// What the case shows.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// What is asked for.
+    pub given: Given,
+    /// What is to come of it.
+    pub expect: Expect,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// The image, as a manifest has it.
+    pub image: String,
+    /// The object's namespace; `default` if left out.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The namespace's labels, beside `kubernetes.io/metadata.name`; none if left out.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// The object's kind; `Deployment` if left out.
+    #[serde(default)]
+    pub kind: Option<String>,
+    /// Who asks for it; nobody in particular if left out.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The groups of whoever asks for it.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What the registry would show.
+    #[serde(default)]
+    pub registry: Registry,
+}
+
+/// What the registry would show.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// `Pulls`, or the cause that would be found; `Pulls` if left out.
+    #[serde(default)]
+    #[schemars(schema_with = "outcomes")]
+    pub outcome: Option<String>,
+    /// The platforms that the image serves; those that it is held against if left out.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub platforms: Option<Vec<String>>,
+}
+
+/// What is to come of it.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// What is done.
+    #[schemars(schema_with = "verdicts")]
+    pub verdict: Verdict,
+    /// The causes of all findings, in any order; not looked at if left out.
+    #[serde(default)]
+    #[schemars(schema_with = "causes")]
+    pub causes: Option<Vec<Cause>>,
+    /// The policy on whose word the verdict rests; not looked at if left out.
+    #[serde(default)]
+    pub policy: Option<String>,
+    /// Whether the registry is asked at all; not looked at if left out.
+    #[serde(default)]
+    pub asked: Option<bool>,
+}
+
+/// What a registry may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The image.
+    Pulls,
+    /// What leads to this cause.
+    Leads(Cause),
+}
+
+/// Causes that no registry shows.
+const NOT_SHOWN: &[Cause] = &[
+    Cause::InvalidImageName,
+    Cause::RegistryNotAllowed,
+    Cause::TagNotAllowed,
+    Cause::DigestRequired,
+];
+
+impl Registry {
+    /// What is staged.
+    pub fn shown(&self) -> Option<Shown> {
+        match self.outcome.as_deref() {
+            None => Some(Shown::Pulls),
+            Some(name) if name == Outlook::Pulls.name() => Some(Shown::Pulls),
+            Some(name) => Cause::ALL
+                .iter()
+                .find(|cause| cause.name() == name && !NOT_SHOWN.contains(cause))
+                .map(|cause| Shown::Leads(*cause)),
+        }
+    }
+}
+
+fn outcomes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let causes = Cause::ALL.iter().filter(|cause| !NOT_SHOWN.contains(cause));
+    let names: Vec<&str> = std::iter::once(Outlook::Pulls.name())
+        .chain(causes.map(|cause| cause.name()))
+        .collect();
+    schemars::json_schema!({"type": "string", "enum": names})
+}
+
+fn causes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+    schemars::json_schema!({"type": "array", "items": {"type": "string", "enum": names}})
+}
+
+fn verdicts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let names = [Verdict::Allow, Verdict::Warn, Verdict::Deny].map(Verdict::name);
+    schemars::json_schema!({"type": "string", "enum": names})
+}
+
+impl Trial {
+    /// Reads a document of kind `ImagePolicyTest`; the error is everything that is wrong with it.
+    pub fn read(document: &Value) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        if version != API_VERSION {
+            problems.push(Problem::at("apiVersion", format!("expected {API_VERSION}, got {version:?}")));
+        }
+        problems.extend(schema::check_trial(document));
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let spec = document.get("spec").cloned().unwrap_or_default();
+        serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])
+    }
+}

@@ -1,0 +1,103 @@
+//! One part of an image: what can be wrong with its descriptor, and whether a blob is there.
+
+use crate::image::Digest;
+use crate::registry::cause::Answer;
+use crate::registry::manifest::{self, Config, Form};
+use crate::registry::session::Session;
+use crate::registry::walk::{Walk, Wanted};
+use crate::verdict::evidence::{BlobRef, ContentFault, Evidence, Request};
+use crate::verdict::{Failure, IndexEntry};
+use http::{Method, header};
+
+/// The longest body of a GET that only shows whether a blob is there: what it says when it is not.
+const WORDS: usize = 64 << 10;
+
+/// What is asked for.
+pub(super) enum Want<'a> {
+    Manifest(&'a IndexEntry),
+    Config(&'a Config, usize),
+    Blob(&'a BlobRef),
+}
+
+impl Want<'_> {
+    /// What is wrong with the descriptor: nobody gets a part by it.
+    pub(super) fn broken(&self) -> Option<ContentFault> {
+        let (part, digest, size) = match self {
+            Want::Manifest(entry) if !matches!(manifest::form(&entry.media_type), Form::Manifest | Form::Index) => {
+                return Some(ContentFault::EntryType(entry.media_type.clone()));
+            }
+            Want::Manifest(entry) => (
+                "child manifest",
+                entry.digest.as_str(),
+                i64::try_from(entry.size).unwrap_or(i64::MAX),
+            ),
+            // Read with the manifest.
+            Want::Config(..) => return None,
+            Want::Blob(blob) => (blob.part, blob.digest.as_str(), blob.size),
+        };
+        if Digest::parse(digest).is_none() {
+            Some(ContentFault::Structure(format!(
+                "the digest of a {part} is malformed: \"{digest}\""
+            )))
+        } else if size <= 0 {
+            Some(ContentFault::Structure(format!(
+                "a {part} is said to have {size} bytes, which containerd refuses: {digest}"
+            )))
+        } else {
+            None
+        }
+    }
+}
+
+pub(super) fn other_size(part: &str, by: &str, has: impl std::fmt::Display, says: impl std::fmt::Display) -> Evidence {
+    Evidence::ContentInvalid(ContentFault::Structure(format!(
+        "the {part} has {has} bytes, the {by} says {says}"
+    )))
+}
+
+/// Whether a blob is there, by HEAD. What a node would do is GET, so a failure is told as one, and only GET proves another size.
+pub(super) async fn there(walk: &mut Walk<'_>, blob: &BlobRef) -> Result<(), Vec<Failure>> {
+    let wanted = Wanted {
+        rest: format!("blobs/{}", blob.digest),
+        accept: format!("{}, */*", blob.media_type),
+        cap: WORDS,
+        absent: &|| Evidence::ContentMissing {
+            part: blob.part,
+            digest: blob.digest.clone(),
+            media_type: blob.media_type.clone(),
+        },
+    };
+    let by_get = |failures: Vec<Failure>| failures.into_iter().map(as_get).collect::<Vec<_>>();
+    let (_, answer) = walk.ask(Method::HEAD, &wanted).await.map_err(by_get)?;
+    if length(&answer).is_none_or(|length| length == blob.size) {
+        return Ok(());
+    }
+    let (session, answer) = walk.fetch(&wanted).await?;
+    match length(&answer) {
+        Some(length) if length != blob.size => Err(vec![of_another_size(session, &answer, blob, length)]),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &BlobRef, length: i64) -> Failure {
+    session.failure_without_body(answer, other_size(blob.part, "manifest", length, blob.size))
+}
+
+fn as_get(mut failure: Failure) -> Failure {
+    failure.request = failure.request.map(|request| Request {
+        method: "GET",
+        ..request
+    });
+    failure
+}
+
+/// `Content-Length`, of what is sent as it is.
+fn length(answer: &Answer) -> Option<i64> {
+    let encoded = answer
+        .header(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !matches!(coding, "" | "identity"));
+    if encoded {
+        return None;
+    }
+    answer.header(header::CONTENT_LENGTH)?.parse().ok()
+}

@@ -1,0 +1,70 @@
+//! Whose rules held and what they decided, in the short form of the audit annotations and the log.
+
+use crate::verdict::answer::{Answer, Exemption};
+use crate::verdict::{Decision, Finding, Verdict};
+use std::fmt::Write as _;
+
+/// Entries that a text lists; more are counted.
+const LISTED: usize = 20;
+
+/// What an auditor asks of an answer. Texts are empty where there is nothing to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// The policies that were about the object, with their modes: `production=Enforce,trial=Audit`.
+    pub policies: String,
+    /// What was decided on a policy's word: `RegistryNotAllowed=Deny(production)`. Where a mode kept something back:
+    /// `TagNotFound=Allow(trial; enforced: Deny)`.
+    pub decisions: String,
+    /// The verdict that there would be if every policy were enforced, where it differs.
+    pub enforced: Option<&'static str>,
+    /// Why the object was not judged (`namespace_label`, `annotation`), or the policies that an exemption took out (`policy:production`).
+    pub exempt: String,
+}
+
+impl Ledger {
+    /// Of one answer.
+    pub fn of(answer: &Answer) -> Self {
+        let standing = &answer.policies;
+        let ruled = || answer.images.iter().flat_map(|judged| judged.judgement.ruled());
+        let enforced = ruled().map(|(_, decision)| decision.enforced).max().unwrap_or(Verdict::Allow);
+        let whole = answer.exempt.as_ref().map(Exemption::name).map(str::to_owned);
+        let partly = standing.exempting.iter().map(|name| format!("policy:{name}"));
+        Self {
+            policies: list(standing.matching.iter().map(|(name, mode)| format!("{name}={mode}"))),
+            decisions: list(ruled().filter_map(entry)),
+            enforced: (enforced != answer.verdict()).then(|| enforced.name()),
+            exempt: list(whole.into_iter().chain(partly)),
+        }
+    }
+}
+
+fn entry((finding, decision): (&Finding, &Decision)) -> Option<String> {
+    let policy = decision.policy.as_ref()?;
+    let kept_back = if decision.enforced == decision.verdict {
+        String::new()
+    } else {
+        format!("; enforced: {}", decision.enforced.name())
+    };
+    Some(format!(
+        "{}={}({policy}{kept_back})",
+        finding.cause.name(),
+        decision.verdict.name()
+    ))
+}
+
+/// Each entry once, in their order.
+fn list(entries: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for entry in entries {
+        if !all.contains(&entry) {
+            all.push(entry);
+        }
+    }
+    let rest = all.len().saturating_sub(LISTED);
+    all.truncate(LISTED);
+    let mut text = all.join(",");
+    if rest > 0 {
+        let _ = write!(text, " and {rest} more");
+    }
+    text
+}

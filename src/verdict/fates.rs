@@ -1,0 +1,238 @@
+//! How each puller fares with an index: which entry it takes, and what was found of that.
+
+use super::Outlook;
+use super::cause::base;
+use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry};
+use super::fetches::{Puller, fetches};
+use crate::image::Platform;
+use crate::image::platform::Personality;
+use std::collections::{HashMap, HashSet};
+
+/// An index in an index in an index …: deeper ones are not followed.
+pub const DEEPEST: usize = 4;
+
+/// What becomes of one puller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate<'a> {
+    /// It pulls, as far as was looked.
+    Pulls,
+    /// No entry is for it.
+    NoMatch,
+    /// It takes an entry that is broken in this way.
+    Trouble(&'a Failure),
+    /// It pulls an image whose config names a platform that it does not run.
+    Foreign(&'a Platform),
+    /// It takes what is no image.
+    Artifact {
+        kind: &'a str,
+        /// Whether this runtime fails to unpack it; otherwise it pulls, and cannot start.
+        fails: bool,
+    },
+}
+
+impl Fate<'_> {
+    /// Whether the pull fails for certain.
+    pub(super) fn fails(self) -> bool {
+        match self {
+            Self::NoMatch => true,
+            Self::Trouble(failure) => certain(failure),
+            Self::Artifact { fails, .. } => fails,
+            Self::Pulls | Self::Foreign(_) => false,
+        }
+    }
+}
+
+fn certain(failure: &Failure) -> bool {
+    match base(&failure.evidence).1 {
+        Outlook::WillFail | Outlook::NotAllowed => true,
+        Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail => false,
+    }
+}
+
+/// One of the ways in which a puller may fare.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fared<'a> {
+    pub(super) fate: Fate<'a>,
+    /// What it fetches in bytes, config and layers.
+    pub(super) size: Option<u64>,
+}
+
+/// Choices of one puller in one index that are followed: an index is a stranger's text, and may list one index in another without end.
+const MOST_CHOICES: usize = 6;
+
+/// What was found of the parts of an image, by digest and media type.
+pub(super) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
+
+impl<'a> Known<'a> {
+    pub(super) fn of(facts: &'a ImageFacts) -> Self {
+        let key = |build: &'a Build| ((build.digest.as_str(), build.media_type.as_str()), build);
+        Self(facts.builds.iter().map(key).collect())
+    }
+
+    fn find(&self, entry: &IndexEntry) -> Option<&'a Build> {
+        self.0.get(&(entry.digest.as_str(), entry.media_type.as_str())).copied()
+    }
+}
+
+/// How `puller` may fare with an index of these entries: more than one way where versions of its runtime choose differently.
+pub(super) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Fared<'a>> {
+    within(known, entries, puller, DEEPEST)
+}
+
+fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
+    let only = |fate| vec![Fared { fate, size: None }];
+    let fetched = fetches(entries, puller);
+    if fetched.image.is_empty() {
+        return only(Fate::NoMatch);
+    }
+    let all = fetched.all.as_deref();
+    // What is fetched beside the image must be there as well.
+    let beside = all.into_iter().flatten().filter(|at| !fetched.image.contains(at));
+    let troubles: Vec<&Failure> = beside
+        .filter_map(|at| known.find(entries.get(*at)?))
+        .filter_map(trouble)
+        // What is no manifest is fetched as a blob, which may well be there.
+        .filter(|failure| !matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::EntryType(_))))
+        .collect();
+    let trouble = troubles.iter().find(|failure| certain(failure)).or(troubles.first());
+    if let Some(failure) = trouble.filter(|failure| certain(failure)) {
+        return only(Fate::Trouble(failure));
+    }
+    let of_entry = |at: &usize| -> Vec<Fared<'a>> {
+        if all.is_some_and(|all| !all.contains(at)) {
+            // Found by what it is compatible with, and not fetched.
+            return only(Fate::NoMatch);
+        }
+        entries.get(*at).map_or_else(
+            || only(Fate::NoMatch),
+            |entry| entry_of(known, entry, puller, levels.saturating_sub(1)),
+        )
+    };
+    let mut ways: Vec<Fared<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
+    if fetched.image.len() > MOST_CHOICES {
+        // One of the others may do.
+        ways.extend(only(Fate::Pulls));
+    }
+    if let Some(failure) = trouble {
+        for way in ways.iter_mut().filter(|way| !way.fate.fails()) {
+            way.fate = Fate::Trouble(failure);
+        }
+    }
+    ways
+}
+
+fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
+    let Some(build) = known.find(entry) else {
+        return vec![Fared {
+            fate: Fate::Pulls,
+            size: None,
+        }];
+    };
+    let (fate, size) = match &build.content {
+        Err(failure) => (Fate::Trouble(failure), None),
+        Ok(Content::Index(_)) if levels == 0 => (Fate::Pulls, None),
+        Ok(Content::Index(children)) => return within(known, children, puller, levels),
+        Ok(Content::Image { platform, body }) => (of_image(entry, build, platform.as_ref(), puller), body.size),
+        Ok(Content::Artifact {
+            kind,
+            unpack_fails,
+            body,
+        }) => (
+            trouble(build).map_or(
+                Fate::Artifact {
+                    kind,
+                    fails: match puller.personality {
+                        Personality::ContainerdOld => true,
+                        Personality::ContainerdClient => *unpack_fails,
+                        Personality::ContainerdTransfer | Personality::CriO => false,
+                    },
+                },
+                Fate::Trouble,
+            ),
+            body.size,
+        ),
+        Ok(Content::Schema1) => (
+            Fate::Artifact {
+                kind: "Docker schema 1",
+                fails: false,
+            },
+            None,
+        ),
+    };
+    vec![Fared { fate, size }]
+}
+
+fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platform>, puller: &Puller) -> Fate<'a> {
+    if let Some(failure) = trouble(build) {
+        return Fate::Trouble(failure);
+    }
+    let Some(platform) = platform.filter(|platform| !runs(puller, platform)) else {
+        return Fate::Pulls;
+    };
+    match (puller.personality, &entry.platform) {
+        // The config decides where the entry does not.
+        (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => Fate::NoMatch,
+        (Personality::CriO, None) | (_, Some(_)) => Fate::Foreign(platform),
+    }
+}
+
+/// Whether the host runs what a config names. Of the variants only arm's are looked at: the others are not told apart by runtimes here.
+fn runs(puller: &Puller, platform: &Platform) -> bool {
+    let named = platform.normalized();
+    let named = Platform {
+        variant: if named.architecture == "arm" {
+            named.variant
+        } else {
+            String::new()
+        },
+        os_version: String::new(),
+        os_features: Vec::new(),
+        ..named
+    };
+    puller.platform.ranks(&named, Personality::ContainerdClient).is_some()
+}
+
+/// What is wrong with a build: what is certain before what is not known.
+fn trouble(build: &Build) -> Option<&Failure> {
+    match &build.content {
+        Err(failure) => Some(failure),
+        Ok(_) => worst(&build.troubles.iter().collect::<Vec<_>>()),
+    }
+}
+
+/// What is certain before what is not known.
+pub(super) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
+    // The first of those that are worst: `max_by_key` would give the last.
+    troubles.iter().rev().max_by_key(|failure| base(&failure.evidence).1).copied()
+}
+
+/// What entries are for: what they say, else what their configs or the entries of their indexes say, as far as they were read.
+pub(super) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
+    let mut platforms = Vec::new();
+    let mut followed: HashSet<&str> = HashSet::new();
+    let mut open = vec![entries];
+    while let Some(entries) = open.pop() {
+        for entry in entries {
+            if let Some(platform) = &entry.platform {
+                if !platform.is_unknown() {
+                    platforms.push(platform);
+                }
+                continue;
+            }
+            match known.find(entry).map(|build| &build.content) {
+                Some(Ok(Content::Image { platform, .. })) => platforms.extend(platform),
+                Some(Ok(Content::Index(children))) if followed.insert(&entry.digest) => open.push(children),
+                Some(Ok(Content::Index(_) | Content::Artifact { .. } | Content::Schema1) | Err(_)) | None => {}
+            }
+        }
+    }
+    platforms
+}
+
+/// What a manifest refers to, where it is one.
+pub(super) fn body(content: &Content) -> Option<&Body> {
+    match content {
+        Content::Image { body, .. } | Content::Artifact { body, .. } => Some(body),
+        Content::Index(_) | Content::Schema1 => None,
+    }
+}

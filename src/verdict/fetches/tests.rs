@@ -1,0 +1,155 @@
+use super::super::platforms::Need;
+use super::*;
+use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
+
+/// `none` is an entry without a platform.
+fn entries(declared: &[&str]) -> Vec<IndexEntry> {
+    let entry = |declared: &&str| {
+        let mut parts = declared.split('/');
+        let mut part = || parts.next().unwrap_or_default();
+        let (os, os_version) = part()
+            .split_once('(')
+            .unwrap_or((declared.split('/').next().unwrap_or_default(), ""));
+        let platform = Platform {
+            os: os.to_owned(),
+            architecture: part().to_owned(),
+            variant: part().to_owned(),
+            os_version: os_version.trim_end_matches(')').to_owned(),
+            os_features: Vec::new(),
+        };
+        IndexEntry {
+            digest: String::new(),
+            media_type: String::new(),
+            platform: (*declared != "none").then_some(platform),
+            size: 1,
+        }
+    };
+    declared.iter().map(entry).collect()
+}
+
+fn puller(host: &str, personality: Personality) -> Puller {
+    Puller {
+        platform: Platform::parse(host).unwrap(),
+        personality,
+    }
+}
+
+#[track_caller]
+fn takes(host: &str, personality: Personality, declared: &[&str], image: &[usize], all: Option<&[usize]>) {
+    let fetched = fetches(&entries(declared), &puller(host, personality));
+    assert_eq!(fetched.image, image, "{host} {personality:?} {declared:?}");
+    assert_eq!(fetched.all.as_deref(), all, "{host} {personality:?} {declared:?}");
+}
+
+#[test]
+fn a_client_takes_the_best_one() {
+    for personality in [Old, Client] {
+        let one = |host: &str, declared: &[&str], image: &[usize]| takes(host, personality, declared, image, None);
+        one("linux/amd64", &["linux/arm64", "linux/amd64"], &[1]);
+        one("linux/amd64", &["linux/386", "linux/amd64"], &[1]);
+        one("linux/amd64", &["linux/arm64", "linux/386"], &[1]);
+        one("linux/amd64", &["linux/amd64", "linux/amd64"], &[0]);
+        one("linux/amd64", &["linux/arm64"], &[]);
+        one("linux/amd64", &[], &[]);
+        one("linux/amd64", &["unknown/unknown"], &[]);
+        one("linux/amd64/v3", &["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"], &[1]);
+        one("linux/arm/v7", &["linux/arm/v5", "linux/arm/v6", "linux/arm/v8"], &[1]);
+        one("linux/arm64", &["linux/arm/v6", "linux/arm/v7", "linux/arm64/v9"], &[1]);
+        one("linux/arm64", &["linux/arm/v7", "linux/arm64/v8"], &[1]);
+        one("linux/arm64/v9", &["linux/arm64", "linux/arm64/v8.5", "linux/arm/v8"], &[1]);
+    }
+}
+
+#[test]
+fn entries_without_a_platform_come_last() {
+    for personality in [Old, Client] {
+        takes("linux/amd64", personality, &["none", "linux/amd64"], &[1], None);
+        takes("linux/amd64", personality, &["none", "linux/386"], &[1], None);
+        takes("linux/amd64", personality, &["linux/arm64", "none", "none"], &[1], None);
+    }
+    takes("linux/amd64", CriO, &["none", "linux/amd64", "linux/arm64"], &[1], None);
+    takes("linux/amd64", CriO, &["linux/arm64", "none"], &[1], None);
+}
+
+#[test]
+fn the_transfer_service_fetches_all_that_match_exactly() {
+    takes(
+        "linux/amd64",
+        Transfer,
+        &["linux/amd64", "linux/386", "linux/amd64/v1", "none"],
+        &[0],
+        Some(&[0, 2, 3]),
+    );
+    // What only is compatible, it looks for and has not fetched.
+    takes("linux/amd64", Transfer, &["linux/386"], &[0], Some(&[]));
+    takes("linux/amd64", Transfer, &["linux/386", "none"], &[0], Some(&[1]));
+    takes("linux/amd64", Transfer, &["none", "none"], &[0], Some(&[0, 1]));
+    takes("linux/amd64", Transfer, &["linux/arm64"], &[], Some(&[]));
+}
+
+#[test]
+fn where_versions_differ_every_choice_is_named() {
+    let builds = [
+        "windows(10.0.20348.1)/amd64",
+        "windows(10.0.20348.2)/amd64",
+        "windows(10.0.17763.1)/amd64",
+        "linux/amd64",
+    ];
+    takes("windows(10.0.20348.9)/amd64", Client, &builds, &[0, 1], None);
+    takes("windows(10.0.20348.9)/amd64", Transfer, &builds, &[0, 1], Some(&[0, 1]));
+    // Newer versions prefer zstd among those of a platform.
+    takes("linux/amd64", CriO, &["linux/amd64", "linux/amd64"], &[0, 1], None);
+    takes(
+        "linux/arm/v7",
+        CriO,
+        &["linux/arm", "linux/arm/v6", "linux/arm/v5"],
+        &[1],
+        None,
+    );
+    takes("linux/arm64", CriO, &["linux/arm64", "linux/arm64/v8"], &[1], None);
+}
+
+#[test]
+fn needed_is_what_may_be_fetched() {
+    let needed = |declared: &[&str], personality| fetches(&entries(declared), &puller("linux/amd64", personality)).needed();
+    assert_eq!(needed(&["linux/386", "none"], Transfer), [1]);
+    assert_eq!(needed(&["linux/386", "none"], Client), [0]);
+}
+
+#[test]
+fn everyone_who_may_pull() {
+    let group = |platform: Platform, personalities: &[Personality]| Group {
+        platform,
+        personalities: personalities.to_vec(),
+        tolerated: 1,
+        tainted: 0,
+        names: Vec::new(),
+        storage: Vec::new(),
+    };
+    let audience = Audience {
+        groups: vec![
+            group(Platform::of_node("linux", "arm", ""), &[Client]),
+            group(Platform::of_node("linux", "amd64", ""), &[Transfer, Client]),
+            group(Platform::of_node("linux", "amd64", ""), &[Client]),
+        ],
+        every: Need::Any,
+        ..Audience::default()
+    };
+    let all: Vec<String> = pullers(&audience)
+        .iter()
+        .map(|puller| format!("{} {:?}", puller.platform, puller.personality))
+        .collect();
+    assert_eq!(
+        all,
+        [
+            "linux/amd64 ContainerdClient",
+            "linux/amd64 ContainerdTransfer",
+            "linux/arm/v5 ContainerdClient",
+            "linux/arm/v6 ContainerdClient",
+            "linux/arm/v7 ContainerdClient",
+            "linux/arm/v8 ContainerdClient"
+        ]
+    );
+    let unknown = group(Platform::of_node("linux", "amd64", ""), &[]);
+    assert_eq!(of_group(&unknown).len(), ALL.len());
+}

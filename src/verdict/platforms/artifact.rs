@@ -1,0 +1,75 @@
+//! What is no image (DESIGN 3 `NotAnImage`; pull-semantics 5.6).
+
+use super::{Audience, Group};
+use crate::image::platform::Personality;
+use crate::image::{Reference, escape};
+use crate::verdict::finding::{Finding, Kubelet, Proof};
+use crate::verdict::kubelet::containerd_reference;
+use crate::verdict::{Cause, Outlook};
+
+/// The manifest under the image's name is an artifact's.
+pub(super) fn whole(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Reference) -> Finding {
+    // containerd up to 1.6 fails on every artifact, later ones by their client on those that unpack in part (pull-semantics 5.6).
+    let all = |known: &[Personality]| {
+        let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
+        audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
+    };
+    let some_old = audience
+        .groups
+        .iter()
+        .any(|group| group.personalities == [Personality::ContainerdOld]);
+    let fails =
+        all(&[Personality::ContainerdOld]) || (unpack_fails && all(&[Personality::ContainerdOld, Personality::ContainerdClient]));
+    let outlook = if fails {
+        Outlook::WillFail
+    } else if unpack_fails || some_old {
+        Outlook::MayFail
+    } else {
+        Outlook::FailsToRun
+    };
+    finding(kind, outlook, reference)
+}
+
+/// What nodes get, in words.
+pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference) -> Finding {
+    Finding {
+        cause: Cause::NotAnImage,
+        outlook,
+        message: if kind.is_empty() {
+            "this is no container image but an artifact".to_owned()
+        } else {
+            format!("this is no container image but an artifact ({})", escape(kind))
+        },
+        fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
+        kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
+            reason: "ErrImagePull".to_owned(),
+            message: format!(
+                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
+                containerd_reference(reference)
+            ),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+pub(super) fn schema1(audience: &Audience, reference: &Reference) -> Finding {
+    // Only containerd from 2.1 on has the transfer service as one of its ways to pull, and refuses schema 1 by either of them.
+    let refuses = |group: &Group| group.personalities == [Personality::ContainerdClient, Personality::ContainerdTransfer];
+    let all_refuse = audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(refuses);
+    Finding {
+        cause: Cause::NotAnImage,
+        outlook: if all_refuse { Outlook::WillFail } else { Outlook::MayFail },
+        message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
+        fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
+        kubelet: Some(Kubelet {
+            reason: "ErrImagePull".to_owned(),
+            message: format!(
+                "rpc error: code = InvalidArgument desc = failed to pull and unpack image \"{}\": schema 1 image manifests are no longer supported: invalid argument",
+                containerd_reference(reference)
+            ),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}

@@ -1,0 +1,209 @@
+//! An index: what it comes to for an audience whose members take different entries of it.
+
+use super::tally::{Tally, tally, who};
+use super::{Audience, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
+use crate::image::platform::Fit;
+use crate::image::{Reference, escape};
+use crate::verdict::cause::base;
+use crate::verdict::evidence::{Failure, ImageFacts, IndexEntry};
+use crate::verdict::fates::{self, Fared, Fate, Known};
+use crate::verdict::fetches::of_group;
+use crate::verdict::finding::{Finding, Kubelet, Proof};
+use crate::verdict::kubelet::containerd_reference;
+use crate::verdict::size::Size;
+use crate::verdict::{Cause, Outlook};
+
+/// How each group fares with an index.
+struct Fortunes<'a> {
+    audience: &'a Audience,
+    /// In the order of the groups.
+    groups: Vec<Vec<Fared<'a>>>,
+}
+
+impl<'a> Fortunes<'a> {
+    /// How many are hit by what `is`.
+    fn tally(&self, is: impl Fn(Fate<'a>) -> bool) -> Tally {
+        let fit = |ways: &Vec<Fared<'a>>| {
+            let hit = ways.iter().filter(|way| is(way.fate)).count();
+            match hit {
+                0 => Fit::Yes,
+                hit if hit == ways.len() => Fit::No,
+                _ => Fit::Perhaps,
+            }
+        };
+        tally(self.audience, self.groups.iter().map(fit))
+    }
+
+    fn fates(&self) -> impl Iterator<Item = Fate<'a>> {
+        self.groups.iter().flatten().map(|way| way.fate)
+    }
+
+    /// The largest that is fetched, by platform.
+    fn sizes(&self) -> Vec<Size> {
+        let mut sizes: Vec<Size> = Vec::new();
+        for (group, ways) in self.audience.groups.iter().zip(&self.groups) {
+            let Some(bytes) = ways.iter().filter_map(|way| way.size).max() else {
+                continue;
+            };
+            let platform = group.platform.to_string();
+            match sizes.iter_mut().find(|size| size.platform == platform) {
+                Some(size) => size.bytes = size.bytes.max(bytes),
+                None => sizes.push(Size { platform, bytes }),
+            }
+        }
+        sizes
+    }
+}
+
+pub(super) fn index<'a>(
+    facts: &'a ImageFacts,
+    entries: &'a [IndexEntry],
+    reference: &Reference,
+    audience: &'a Audience,
+    used_by: Use,
+) -> Objections<'a> {
+    let known = Known::of(facts);
+    let of_group = |group: &Group| -> Vec<Fared<'a>> {
+        let ways = of_group(group)
+            .into_iter()
+            .flat_map(|puller| fates::of_index(&known, entries, &puller));
+        ways.collect()
+    };
+    let fortunes = Fortunes {
+        audience,
+        groups: audience.groups.iter().map(of_group).collect(),
+    };
+    let nothing = runnable(entries).next().is_none();
+    // Whether every pull fails, in whatever way.
+    let all_fail = nothing || fortunes.tally(Fate::fails).outlook() == Some(Outlook::WillFail);
+    let cap = match audience.origin {
+        Origin::Assumed => Outlook::MayFail,
+        Origin::Nodes | Origin::Selectors | Origin::Configured => Outlook::WillFail,
+    };
+    let fails = |some: Outlook| {
+        if all_fail {
+            Outlook::WillFail
+        } else {
+            some.min(Outlook::MayFail)
+        }
+    };
+
+    let unmatched = fortunes.tally(|fate| fate == Fate::NoMatch);
+    let told = if nothing {
+        Some(Outlook::WillFail)
+    } else {
+        unmatched.outlook()
+    };
+    let mut findings: Vec<Finding> = told
+        .map(|told| {
+            let volume = if used_by == Use::Volume { Outlook::MayFail } else { cap };
+            let words = mismatch(facts, &unmatched, told.min(cap), audience, reference);
+            Finding {
+                outlook: fails(told).min(cap).min(volume),
+                ..words
+            }
+        })
+        .into_iter()
+        .collect();
+    if used_by == Use::Container {
+        findings.extend(foreign(&fortunes));
+        findings.extend(artifacts(&fortunes, all_fail, cap, reference));
+    }
+
+    let mut failures: Vec<&Failure> = Vec::new();
+    for fate in fortunes.fates() {
+        if let Fate::Trouble(failure) = fate
+            && !failures.contains(&failure)
+        {
+            failures.push(failure);
+        }
+    }
+    let troubles = failures.into_iter().filter_map(|failure| {
+        let hit = fortunes.tally(|fate| fate == Fate::Trouble(failure));
+        let told = hit.outlook()?;
+        let outlook = match base(&failure.evidence).1 {
+            Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
+            soft @ (Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail) => soft,
+        };
+        let whom = format!("it concerns the build for {}", hit.missed.join(", "));
+        Some(Trouble {
+            failure,
+            outlook,
+            note: (!hit.missed.is_empty()).then_some(whom),
+        })
+    });
+    Objections {
+        findings,
+        troubles: troubles.collect(),
+        sizes: fortunes.sizes(),
+    }
+}
+
+fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audience, reference: &Reference) -> Finding {
+    let has = {
+        let served = served(facts);
+        if served.is_empty() {
+            "nothing a node could run".to_owned()
+        } else {
+            format!("only {}", served.join(", "))
+        }
+    };
+    let wanted = if tally.missed.is_empty() {
+        "any".to_owned()
+    } else {
+        tally.missed.join(", ")
+    };
+    Finding {
+        cause: Cause::PlatformMismatch,
+        outlook,
+        message: format!("the index offers {has}; {}", who(audience, tally, outlook)),
+        fix: format!("push a build for {wanted}, or select nodes that it serves (nodeSelector kubernetes.io/arch)"),
+        kubelet: Some(Kubelet {
+            reason: "ErrImagePull".to_owned(),
+            message: format!(
+                "rpc error: code = NotFound desc = failed to pull and unpack image \"{}\": no match for platform in manifest: not found",
+                containerd_reference(reference)
+            ),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+/// An entry says what its config does not: it is pulled, and does not start.
+fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
+    let platform = fortunes.fates().find_map(|fate| match fate {
+        Fate::Foreign(platform) => Some(platform),
+        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Artifact { .. } => None,
+    })?;
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Foreign(_)));
+    let outlook = match hit.outlook()? {
+        Outlook::WillFail => Outlook::FailsToRun,
+        other => other,
+    };
+    let named = escape(&platform.normalized().to_string());
+    let message = format!(
+        "what the index offers for {} is built for {named}, says its config; runtimes pull it without a look",
+        hit.missed.join(", ")
+    );
+    Some(does_not_start(outlook, message, &hit))
+}
+
+/// An entry that is no image.
+fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &Reference) -> Option<Finding> {
+    let kind = fortunes.fates().find_map(|fate| match fate {
+        Fate::Artifact { kind, .. } => Some(kind),
+        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) => None,
+    })?;
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Artifact { .. })).outlook()?;
+    let fail = fortunes
+        .tally(|fate| matches!(fate, Fate::Artifact { fails: true, .. }))
+        .outlook();
+    let outlook = match (fail, hit) {
+        (Some(_), _) if all_fail => Outlook::WillFail.min(cap),
+        (Some(_), _) => Outlook::MayFail,
+        (None, Outlook::WillFail) => Outlook::FailsToRun,
+        (None, some) => some,
+    };
+    Some(artifact::finding(kind, outlook, reference))
+}

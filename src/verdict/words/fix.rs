@@ -1,0 +1,184 @@
+//! What to do about a failure.
+
+use super::hint::{self, Situation, hint, is_page};
+use super::{Topic, may_mean_another, resting_on};
+use crate::image::{Target, escape};
+use crate::verdict::evidence::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
+
+/// What to do next; the most telling clause first, as warnings show the beginning.
+pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
+    let fix = of_evidence(failure, topic);
+    if !may_mean_another(failure, topic) {
+        return fix;
+    }
+    let elsewhere = "write the registry in front of the name";
+    match &failure.evidence {
+        // A repository that exists is mostly the one that was meant.
+        Evidence::TagUnknown { repository_exists: true } => format!("{fix}; if it is in another registry, {elsewhere}"),
+        _ => format!("if it is not Docker Hub's, {elsewhere}; {fix}"),
+    }
+}
+
+fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
+    let host = escape(&failure.host);
+    let registry = escape(topic.reference.registry());
+    let repository = escape(topic.reference.repository());
+    let software = hint::software(failure, topic);
+    let hint = |situation| hint(software, situation);
+    // As a clause of its own, behind or before others.
+    let behind = |situation| hint(situation).map_or_else(String::new, |hint| format!("; {hint}"));
+    let before = |situation| hint(situation).map_or_else(String::new, |hint| format!("{hint}; "));
+    let nodes = format!("if the nodes hold credentials for {registry}, add it to nodeCredentials");
+    match &failure.evidence {
+        Evidence::TagUnknown { .. } | Evidence::DigestUnknown if is_page(failure) => {
+            let own = hint(Situation::Page).unwrap_or("check its port and path");
+            format!("check that {registry} is a registry; {own}")
+        }
+        Evidence::TagUnknown { .. } => {
+            let closest = if failure.suggestions.is_empty() {
+                String::new()
+            } else {
+                let all: Vec<String> = failure.suggestions.iter().map(|tag| escape(tag)).collect();
+                format!(" (closest: {})", all.join(", "))
+            };
+            let tag = match topic.reference.target() {
+                Target::Tag(tag) => tag,
+                Target::Digest(digest) => digest.to_string(),
+            };
+            format!("use a tag that exists{closest}, or push {tag}{}", behind(Situation::Missing))
+        }
+        Evidence::RepositoryUnknown => format!(
+            "check the spelling of \"{repository}\", or push the image to {registry}{}",
+            behind(Situation::Missing)
+        ),
+        Evidence::DigestUnknown => format!(
+            "use a digest that the repository holds, or push that manifest{}",
+            behind(Situation::Missing)
+        ),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope {
+            with_credential: false, ..
+        } => format!(
+            "check the spelling; {}for a private image list a pull secret for {registry} in imagePullSecrets (namespace {}); {nodes}",
+            before(Situation::Login),
+            if topic.namespace.is_empty() {
+                "of the pod".to_owned()
+            } else {
+                escape(topic.namespace)
+            }
+        ),
+        Evidence::InsufficientScope {
+            with_credential: true, ..
+        } => format!(
+            "check the spelling; {}give {} read access to \"{repository}\"; {nodes}",
+            before(Situation::Right),
+            topic.tried.unwrap_or("the credential")
+        ),
+        Evidence::CredentialRefused { .. } => {
+            let tried = topic.tried.unwrap_or("the credential");
+            let own = hint(Situation::Renew).map_or_else(String::new, |hint| format!(" ({hint})"));
+            let right = match failure.status {
+                Some(403) => {
+                    hint(Situation::Right).map_or_else(|| ", or give it read access".to_owned(), |hint| format!("; {hint}"))
+                }
+                _ => String::new(),
+            };
+            format!("renew {tried}{own}{right}, or remove its entry for {registry} if the image is public")
+        }
+        Evidence::Forbidden { address_bound: true, .. } => hint(Situation::Address).map_or_else(
+            || format!("check that the nodes' addresses are admitted by {host}"),
+            str::to_owned,
+        ),
+        Evidence::Forbidden { with_credential, .. } => match failure.status {
+            Some(412) => format!(
+                "{}ask the owners of {host} why the image is blocked (signature, scan), and push one that passes",
+                before(Situation::Blocked)
+            ),
+            Some(451) => "use another source of the image".to_owned(),
+            _ => {
+                let situation = match (with_credential, is_about_age(failure)) {
+                    (true, true) => Situation::Renew,
+                    (true, false) => Situation::Right,
+                    (false, _) => Situation::Login,
+                };
+                format!(
+                    "{}grant read access to \"{repository}\" to {}; {nodes}",
+                    before(situation),
+                    topic.tried.unwrap_or("a credential, and list it as a pull secret")
+                )
+            }
+        },
+        Evidence::Rejected(Rejection::NoHost) => {
+            format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
+        }
+        Evidence::Rejected(rejection) => {
+            let own = match rejection {
+                Rejection::NoUsableChallenge => before(Situation::NoChallenge),
+                Rejection::Status if failure.status == Some(400) => before(Situation::Name),
+                Rejection::Status
+                | Rejection::UnauthorizedAgain
+                | Rejection::TokenStatus
+                | Rejection::NoToken
+                | Rejection::RedirectLoop
+                | Rejection::NoRealm
+                | Rejection::NoHost => String::new(),
+            };
+            format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
+        }
+        Evidence::RateLimited => format!(
+            "{}wait, or pull with a credential or through a mirror; nothing is wrong with {repository}",
+            before(Situation::Throttled)
+        ),
+        Evidence::NameNotResolved => format!("check the spelling of {host}, and that the nodes can resolve it"),
+        Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) => {
+            format!("check that {host} is up and that the nodes reach it; pullgate could not")
+        }
+        Evidence::Tls(TlsFault::PlainHttp) => {
+            format!("serve {host} over TLS, or configure it as plain HTTP on the nodes")
+        }
+        Evidence::Tls(_) => format!("check the certificate of {host}; the nodes must trust it, and so must pullgate to check it"),
+        Evidence::ServerError { .. } => format!("try again when {host} works"),
+        Evidence::Refused(Refusal::Address { range }) => {
+            format!("if a registry may live there, add {range} to network.allow in pullgate's settings")
+        }
+        Evidence::Refused(_) => format!("check the registry {registry}: where it points is not followed"),
+        Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
+        Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type.starts_with("text/html") => format!(
+            "{}check the name and the port, or repair what {host} serves",
+            before(Situation::Page)
+        ),
+        Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
+            format!("push the image again, or repair what {host} serves")
+        }
+        Evidence::Elsewhere { host, .. } => format!(
+            "check that the nodes reach {}, or push the image again with its layers in the registry",
+            escape(host)
+        ),
+        Evidence::SentOn { by, .. } => format!(
+            "let the nodes reach {host} too, not {} alone{}",
+            escape(by),
+            data_endpoint(&host)
+        ),
+        Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
+        Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
+        Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
+    }
+}
+
+/// Azure's registries keep manifests at one host and everything else at another; firewall rules that know the first only are common.
+fn data_endpoint(host: &str) -> &'static str {
+    let name = host.split(':').next().unwrap_or_default();
+    if name.ends_with(".data.azurecr.io") || name.ends_with(".blob.core.windows.net") {
+        " (firewall rules for Azure's registry need its data endpoint, *.data.azurecr.io or *.blob.core.windows.net)"
+    } else {
+        ""
+    }
+}
+
+/// Whether a registry says that a credential was good once.
+fn is_about_age(failure: &Failure) -> bool {
+    failure
+        .detail
+        .as_ref()
+        .is_some_and(|detail| detail.to_ascii_lowercase().contains("expired"))
+}

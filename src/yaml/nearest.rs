@@ -1,0 +1,26 @@
+//! What somebody may have meant by a word that is not known.
+
+/// An unknown key or word, with the nearest known one.
+pub fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (distance(given, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min();
+    match nearest {
+        Some((_, candidate)) => format!("unknown {what} {given:?}; did you mean {candidate:?}?"),
+        None if known.is_empty() => format!("unknown {what} {given:?}"),
+        None => format!("unknown {what} {given:?}; known here: {}", known.join(", ")),
+    }
+}
+
+/// Edit distance without regard to case and to `-` or `_` between words (`max_bytes` is `maxBytes`).
+fn distance(left: &str, right: &str) -> usize {
+    let fold = |text: &str| {
+        text.chars()
+            .filter(|c| !matches!(c, '-' | '_'))
+            .flat_map(char::to_lowercase)
+            .collect::<String>()
+    };
+    strsim::damerau_levenshtein(&fold(left), &fold(right))
+}

@@ -1,0 +1,200 @@
+"""The chart against a real API server: its schemas, its admission, and its RBAC authoriser. Nothing is left there."""
+import json
+import re
+
+import jsonschema
+
+import chart
+from kube import get, kubectl, ours, version
+from rendering import SETS, expect, hooks, minor, objects, same
+
+# Kinds that this cluster has no definition of.
+ELSEWHERE = ("monitoring.coreos.com", "cert-manager.io")
+
+
+def known(found):
+    return [o for o in found if o["apiVersion"].split("/")[0] not in ELSEWHERE]
+
+
+class Schemas:
+    """The API server's own OpenAPI document, read as strictly as it can be."""
+
+    def __init__(self):
+        document = json.loads(kubectl("get", "--raw", "/openapi/v2"))
+        self.kinds = {}
+        for name, definition in document["definitions"].items():
+            for kind in definition.get("x-kubernetes-group-version-kind", []):
+                self.kinds.setdefault((kind["group"], kind["version"], kind["kind"]), name)
+            if definition.get("format") == "int-or-string":
+                del definition["type"], definition["format"]
+                definition["type"] = ["integer", "string"]
+            elif name.endswith("api.resource.Quantity"):
+                definition["type"] = ["string", "number"]
+            elif "properties" in definition:
+                definition["additionalProperties"] = False
+        self.definitions = document["definitions"]
+
+    def errors(self, o):
+        group, _, api = o["apiVersion"].rpartition("/")
+        name = self.kinds.get((group, api, o["kind"]))
+        if name is None:
+            return [f"no kind {o['apiVersion']} {o['kind']}"]
+        schema = {"$ref": f"#/definitions/{name}", "definitions": self.definitions}
+        return [f"{'.'.join(map(str, e.path))}: {e.message[:300]}" for e in jsonschema.Draft4Validator(schema).iter_errors(o)]
+
+
+def test_every_object_holds_by_the_servers_own_schemas():
+    schemas, looked = Schemas(), 0
+    for name, values in SETS.items():
+        for o in known(objects(version(), values) + hooks(version(), values)):
+            found = schemas.errors(o)
+            expect(not found, f"{name}, {o['kind']} {o['metadata']['name']}: {found}")
+            looked += 1
+    expect(looked > 60, f"{looked}")
+
+
+def test_the_schemas_find_what_is_too_new():
+    if minor(version()) < 21:
+        schemas = Schemas()
+        for kind in ("PodDisruptionBudget", "Deployment", "ValidatingWebhookConfiguration"):
+            expect(schemas.errors(chart.the(objects(chart.NEWEST), kind)), f"{kind} of {chart.NEWEST} would have passed")
+
+
+def test_the_server_takes_every_set():
+    """Server-side dry runs: defaulting, validation and admission of the real thing, and nothing is stored but the namespaces."""
+    names = [ours(), f"{ours()}-shop", f"{ours()}-ci"]
+    try:
+        for name in names:
+            kubectl("create", "namespace", name)
+        for name, values in SETS.items():
+            values = chart.merged(values, {"fullnameOverride": ours()})
+            if values.get("secrets", {}).get("namespaces"):
+                values["secrets"]["namespaces"] = names[1:]
+            found = known(objects(version(), values, namespace=names[0]) + hooks(version(), values, namespace=names[0]))
+            # A dry run remembers no priority class.
+            for o in found:
+                if o["kind"] == "Deployment":
+                    expect(o["spec"]["template"]["spec"].pop("priorityClassName", ours()) == ours(), name)
+            said = kubectl("apply", "--dry-run=server", "-f", "-", given=found)
+            expect(said.count("(server dry run)") == len(found), f"{name}: {said}")
+    finally:
+        kubectl("delete", "namespace", *names, "--wait=false", check=False)
+
+
+# Who may what: verb, resource, namespace ("" is everywhere), name; then whether get, cluster, namespaces and none allow it.
+# `shop` is listed in secrets.namespaces, `other` is not.
+TABLE = """
+list    nodes            -      -     yes yes yes yes
+watch   nodes            -      -     yes yes yes yes
+get     nodes            -      n1    no  no  no  no
+list    namespaces       -      -     yes yes yes yes
+watch   serviceaccounts  -      -     yes yes yes yes
+get     serviceaccounts  shop   ci    yes yes yes yes
+get     namespaces       -      shop  yes yes yes yes
+get     secrets          shop   pull  yes yes yes no
+get     secrets          other  pull  yes yes no  no
+list    secrets          -      -     no  yes no  no
+watch   secrets          -      -     no  yes no  no
+list    secrets          shop   -     no  yes no  no
+list    secrets          pullgate -   no  yes no  no
+create  secrets          shop   -     no  no  no  no
+update  secrets          shop   pull  no  no  no  no
+delete  secrets          shop   pull  no  no  no  no
+get     secrets          pullgate pullgate-tls  yes yes yes yes
+update  secrets          pullgate pullgate-tls  yes yes yes yes
+create  secrets          pullgate -   yes yes yes yes
+update  secrets          pullgate another  no no no no
+delete  secrets          pullgate pullgate-tls  no no no no
+get     pods             shop   p     no  no  no  no
+create  pods             shop   -     no  no  no  no
+create  pods/exec        shop   p     no  no  no  no
+create  serviceaccounts/token  shop ci  no no no no
+get     configmaps       shop   c     no  no  no  no
+get     configmaps       pullgate pullgate  no no no no
+list    deployments.apps -      -     no  no  no  no
+get     validatingwebhookconfigurations.admissionregistration.k8s.io  -  pullgate  yes yes yes yes
+patch   validatingwebhookconfigurations.admissionregistration.k8s.io  -  pullgate  yes yes yes yes
+patch   validatingwebhookconfigurations.admissionregistration.k8s.io  -  another   no  no  no  no
+delete  validatingwebhookconfigurations.admissionregistration.k8s.io  -  pullgate  no  no  no  no
+create  validatingwebhookconfigurations.admissionregistration.k8s.io  -  -         no  no  no  no
+patch   mutatingwebhookconfigurations.admissionregistration.k8s.io    -  pullgate  no  no  no  no
+bind    clusterroles.rbac.authorization.k8s.io     -  pullgate  no no no no
+escalate clusterroles.rbac.authorization.k8s.io    -  pullgate  no no no no
+impersonate users        -      admin no  no  no  no
+"""
+POLICY_ROWS = """
+list    imagepolicies.pullgate.dev        - -  yes yes yes yes
+watch   imagepolicies.pullgate.dev        - -  yes yes yes yes
+patch   imagepolicies.pullgate.dev/status - p  yes yes yes yes
+patch   imagepolicies.pullgate.dev        - p  no  no  no  no
+create  imagepolicies.pullgate.dev        - -  no  no  no  no
+"""
+ACCESSES = ("get", "cluster", "namespaces", "none")
+
+
+def may(account, rows):
+    """What the real authoriser says to each row."""
+    reviews = []
+    for verb, resource, namespace, name in rows:
+        resource, _, sub = resource.partition("/")
+        resource, _, group = resource.partition(".")
+        asked = {"verb": verb, "group": group, "resource": resource, "subresource": sub,
+                 "namespace": "" if namespace == "-" else namespace, "name": "" if name == "-" else name}
+        reviews.append({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
+            "user": account, "groups": ["system:serviceaccounts", "system:authenticated"],
+            "resourceAttributes": {key: value for key, value in asked.items() if value}}})
+    said = kubectl("create", "-f", "-", "-o", "json", given=reviews)
+    decoder, out, at = json.JSONDecoder(), [], 0
+    while (start := said.find("{", at)) >= 0:
+        answer, at = decoder.raw_decode(said, start)
+        out += [item["status"]["allowed"] for item in answer.get("items", [answer])]
+    same(len(out), len(rows))
+    return out
+
+
+def test_rights_by_the_real_authoriser():
+    table = TABLE
+    if all((chart.CHART / "files" / file).exists() for file in chart.CRD_FILES):
+        table += POLICY_ROWS
+    rows = [line.split() for line in table.strip().splitlines() if line.strip()]
+    expect(all(len(row) == 8 for row in rows), "a row is written wrongly")
+    here, shop, other = (f"{ours()}-{what}" for what in ("rights", "listed", "other"))
+    real = {"pullgate": here, "shop": shop, "other": other, "-": "-"}
+    cluster_roles = ["clusterrole", "clusterrolebinding"]
+    try:
+        for name in (here, shop, other):
+            kubectl("create", "namespace", name)
+        for at, access in enumerate(ACCESSES):
+            values = {"fullnameOverride": here, "tls": {"secretName": "pullgate-tls"}, "secrets": {"access": access}}
+            if access == "namespaces":
+                values["secrets"]["namespaces"] = [shop]
+            kinds = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+            given = [o for o in objects(version(), values, namespace=here) if o["kind"] in kinds]
+            kubectl("apply", "-f", "-", given=given)
+            asked = [[verb, resource, real[namespace] if namespace in real else namespace,
+                      # The registration has the name of the installation, which is this run's own here.
+                      here if name == "pullgate" and resource.startswith("validating") else name]
+                     for verb, resource, namespace, name, *_ in rows]
+            said = may(f"system:serviceaccount:{here}:{here}", asked)
+            wrong = [f"{' '.join(row[:4])}: {'allowed' if answer else 'refused'}, expected {row[4 + at]}"
+                     for row, answer in zip(rows, said) if answer != (row[4 + at] == "yes")]
+            expect(not wrong, f"secrets.access {access}:\n" + "\n".join(wrong))
+            kubectl("delete", "-f", "-", given=given)
+        stranger = may(f"system:serviceaccount:{here}:default", [row[:4] for row in rows])
+        expect(not any(stranger), "everybody may do some of that: the table proves nothing")
+    finally:
+        for kind in cluster_roles:
+            kubectl("delete", kind, here, "--ignore-not-found", check=False)
+        kubectl("delete", "namespace", here, shop, other, "--wait=false", check=False)
+
+
+def test_every_access_is_documented():
+    text = (chart.ROOT / "docs/install.md").read_text()
+    for access in ACCESSES:
+        expect(re.search(rf"(?m)^\| `{access}`", text), f"docs/install.md has no row on secrets.access {access}")
+
+
+def test_nothing_is_left():
+    left = [o["metadata"]["name"] for kind in ("clusterroles", "clusterrolebindings", "validatingwebhookconfigurations", "priorityclasses")
+            for o in get(kind)["items"] if o["metadata"]["name"].startswith(ours())]
+    same(left, [])

@@ -1,0 +1,45 @@
+"""The cluster of $KUBECONFIG, by kubectl."""
+import json
+import os
+import subprocess
+import time
+
+from rendering import expect
+
+
+def kubectl(*arguments, given=None, check=True):
+    """Runs kubectl; `given` is what it reads (objects, or text). Returns what it printed, standard error too where it may fail."""
+    if isinstance(given, list):
+        given = "".join(f"---\n{json.dumps(o)}\n" for o in given)
+    elif isinstance(given, dict):
+        given = json.dumps(given)
+    done = subprocess.run(["kubectl", "--request-timeout=30s", *arguments], input=given, capture_output=True, text=True)
+    if check:
+        expect(done.returncode == 0, f"kubectl {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+    return done
+
+
+def get(*arguments):
+    return json.loads(kubectl("get", *arguments, "-o", "json"))
+
+
+def wait(what, limit, ask):
+    """Asks again until there is an answer that is true; returns it and the seconds that it took."""
+    began = time.monotonic()
+    while True:
+        answer = ask()
+        if answer:
+            return answer, time.monotonic() - began
+        expect(time.monotonic() - began < limit, f"{what}: not within {limit} s")
+        time.sleep(0.2)
+
+
+def version():
+    """Of the API server, as Helm has it."""
+    return json.loads(kubectl("get", "--raw", "/version"))["gitVersion"].lstrip("v").split("+")[0]
+
+
+def ours():
+    """A name of this run's own."""
+    return f"pullgate-chart-{os.getpid()}"

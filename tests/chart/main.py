@@ -1,0 +1,50 @@
+"""Runs the tests of the chart; see `run`."""
+import importlib
+import sys
+import traceback
+
+import chart
+
+MODES = {(): ["rendering", "conditions", "rules"], ("--cluster",): ["cluster"], ("--install",): ["install"]}
+
+
+def tests_of(modules):
+    for name in modules:
+        module = importlib.import_module(name)
+        for test, function in list(vars(module).items()):
+            if test.startswith("test_") and function.__module__ == name:
+                yield f"{name}::{test}", function
+        if hasattr(module, "finish"):
+            yield f"{name}::finish", module.finish
+
+
+def run(tests):
+    passed, failed = 0, []
+    for name, function in tests:
+        try:
+            function()
+            passed += 1
+            print(f"ok      {name}", flush=True)
+        except Exception as error:  # one failed test does not hide the others
+            failed.append(name)
+            print(f"FAILED  {name}", flush=True)
+            text = str(error) if isinstance(error, AssertionError) and str(error) else traceback.format_exc()
+            print("        " + text.rstrip().replace("\n", "\n        "), flush=True)
+    print(f"\ntest result: {'FAILED' if failed else 'ok'}. {passed} passed; {len(failed)} failed; 0 ignored")
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed or not passed else 0
+
+
+def main():
+    arguments = tuple(sys.argv[1:])
+    if arguments == ("--write",):
+        chart.write()
+        return 0
+    if arguments not in MODES:
+        print(f"unknown arguments {' '.join(arguments)}; see tests/chart/run", file=sys.stderr)
+        return 2
+    return run(tests_of(MODES[arguments]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,449 @@
+"""What the chart renders, for several versions of Kubernetes and several sets of values."""
+import difflib
+import json
+import pprint
+import re
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import helm_python
+import kubernetes_validate
+
+import chart
+from chart import NEWEST, VERSIONS, hooks, objects, the
+
+CA = "-----BEGIN CERTIFICATE-----\nbm90IHJlYWxseQ==\n-----END CERTIFICATE-----\n"
+EVERYTHING = {
+    "networkPolicy": {"enabled": True}, "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True},
+    "dashboard": {"enabled": True}, "webhook": {"customKinds": ["*"]},
+    "hosts": {"docker.io": 'server = "https://docker.io"\n\n[host."https://mirror.corp"]\n', "registry.corp:5000": "# none\n"},
+    "policies": {"files": {"start.yaml": "# later\n"}}, "podLabels": {"team": "platform"}, "podAnnotations": {"a": "b"},
+    "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]}]}}},
+    "extraEnv": [{"name": "SSL_CERT_FILE", "value": "/etc/corp/ca.crt"}], "extraArgs": ["--drain-delay=5s"],
+    "extraVolumes": [{"name": "corp", "configMap": {"name": "corp"}}],
+    "extraVolumeMounts": [{"name": "corp", "mountPath": "/etc/corp"}], "imagePullSecrets": [{"name": "registry"}],
+}
+SETS = {
+    "as it comes": {},
+    "everything on": EVERYTHING,
+    "secrets cluster": {"secrets": {"access": "cluster"}},
+    "secrets namespaces": {"secrets": {"access": "namespaces", "namespaces": ["shop", "ci"]}},
+    "secrets none": {"secrets": {"access": "none"}},
+    "cert-manager": {"tls": {"mode": "cert-manager"}},
+    "cert-manager, own issuer": {"tls": {"mode": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "corp"}}}},
+    "own secret": {"tls": {"mode": "secret", "caBundle": CA, "secretName": "corp-tls"}},
+    "host network": {"hostNetwork": True, "ports": {"webhook": 10443}},
+    "refuses when away": {"webhook": {"failurePolicy": "Fail", "optOut": "review"}, "replicas": 3},
+    "bare": {"priorityClass": {"create": False}, "podDisruptionBudget": {"enabled": False}, "topologySpread": {"hostname": "", "zone": ""},
+             "policies": {"crd": False}, "tests": {"enabled": False}},
+}
+
+
+def minor(version):
+    return int(version.split(".")[1])
+
+
+def deployment(found):
+    return the(found, "Deployment")["spec"]["template"]["spec"]
+
+
+def webhook(found):
+    [only] = the(found, "ValidatingWebhookConfiguration")["webhooks"]
+    return only
+
+
+def pods(found):
+    """Every pod spec, by name."""
+    for o in found:
+        if o["kind"] == "Pod":
+            yield o["metadata"]["name"], o["spec"]
+        elif "template" in o.get("spec", {}):
+            yield o["metadata"]["name"], o["spec"]["template"]["spec"]
+
+
+def expect(condition, said):
+    if not condition:
+        raise AssertionError(said)
+
+
+def same(got, wanted, what=""):
+    if got != wanted:
+        lines = difflib.unified_diff(*(pprint.pformat(value, width=120).splitlines() for value in (wanted, got)), "expected", "got", lineterm="")
+        raise AssertionError("\n".join([what, *list(lines)[:60]]))
+
+
+def refused(values, *words):
+    """The chart refuses these values, with these words."""
+    try:
+        objects(values=values)
+    except helm_python.HelmError as error:
+        for word in words:
+            expect(word in str(error), f"{values}: expected {word!r} in: {error}")
+        return
+    raise AssertionError(f"{values} was not refused")
+
+
+def test_lint_finds_nothing():
+    for name, values in SETS.items():
+        report = helm_python.lint(chart.CHART, chart.merged(chart.IMAGE, values), strict=True, kube_version=f"v{NEWEST}")
+        found = [m for m in report["messages"] if m["severity"] > 1]
+        expect(not found and not report["errors"], f"{name}: {report}")
+
+
+def test_every_set_renders_for_every_version():
+    for version in VERSIONS:
+        for name, values in SETS.items():
+            found = objects(version, values) + hooks(version, values)
+            names = [(o["apiVersion"], o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in found]
+            expect(len(names) == len(set(names)), f"{version}, {name}: rendered twice: {names}")
+            for o in found:
+                scoped = o["kind"] not in ("Namespace", "PriorityClass", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding",
+                                           "ValidatingWebhookConfiguration")
+                same(o["metadata"].get("namespace") is not None, scoped, f"{version}, {name}: the namespace of {o['kind']}")
+
+
+def test_every_object_holds_by_the_schemas_of_its_version():
+    # Schemas of older versions are the API server's own: `--cluster`.
+    looked = 0
+    for version in [v for v in VERSIONS if minor(v) >= 25]:
+        for name, values in SETS.items():
+            for o in objects(version, values) + hooks(version, values):
+                if o["apiVersion"].split("/")[0] in ("monitoring.coreos.com", "cert-manager.io"):
+                    continue
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        kubernetes_validate.validate(o, f"{version.split('.')[0]}.{minor(version)}", strict=True)
+                    looked += 1
+                except kubernetes_validate.ValidationError as error:
+                    raise AssertionError(f"{version}, {name}, {o['kind']} {o['metadata']['name']}: {error.message} at {list(error.path)}")
+    expect(looked > 300, f"only {looked} objects were looked at")
+
+
+def test_versions_get_what_they_know():
+    for version in VERSIONS:
+        found = objects(version)
+        at = minor(version)
+        same(the(found, "PodDisruptionBudget")["apiVersion"], "policy/v1" if at >= 21 else "policy/v1beta1", version)
+        same("unhealthyPodEvictionPolicy" in the(found, "PodDisruptionBudget")["spec"], at >= 27, version)
+        same("matchConditions" in webhook(found), at >= 30, version)
+        same("matchLabelKeys" in deployment(found)["topologySpreadConstraints"][0], at >= 27, version)
+        same(the(found, "ValidatingWebhookConfiguration")["apiVersion"], "admissionregistration.k8s.io/v1", version)
+        [batch] = [rule for rule in webhook(found)["rules"] if rule["apiGroups"] == ["batch"]]
+        same(batch["apiVersions"], ["v1"] if at >= 21 else ["v1", "v1beta1"], version)
+        labels = the(objects(version, {"namespace": {"create": True}}), "Namespace")["metadata"]["labels"]
+        same("kubernetes.io/metadata.name" in labels, at < 21, version)
+    # A provider's version is no lower than the version it is built from.
+    expect("matchConditions" in webhook(objects("1.30.1-gke.1187000")), "1.30.1-gke.1187000")
+    expect("matchConditions" not in webhook(objects("1.29.9-eks-ce1d5eb")), "1.29.9-eks-ce1d5eb")
+
+
+def test_too_old_a_cluster_is_refused():
+    with tempfile.TemporaryDirectory():
+        try:
+            objects("1.19.16")
+        except helm_python.HelmError as error:
+            expect("1.20.0" in str(error), str(error))
+        else:
+            expect('kubeVersion: ">=1.20.0-0"' in (chart.CHART / "Chart.yaml").read_text(), "Chart.yaml says no kubeVersion")
+
+
+def test_the_registration_covers_what_pulls_images_and_nothing_else():
+    rules = [(g, r, tuple(rule["operations"])) for rule in webhook(objects())["rules"] for g in rule["apiGroups"] for r in rule["resources"]]
+    both = ("CREATE", "UPDATE")
+    same(sorted(rules), sorted([
+        ("", "pods", both), ("", "pods/ephemeralcontainers", ("UPDATE",)), ("", "podtemplates", both), ("", "replicationcontrollers", both),
+        ("apps", "deployments", both), ("apps", "replicasets", both), ("apps", "statefulsets", both), ("apps", "daemonsets", both),
+        ("batch", "jobs", both), ("batch", "cronjobs", both)]))
+
+
+def test_the_registration_cannot_hurt_a_cluster():
+    for version in VERSIONS:
+        it = webhook(objects(version, namespace="gate"))
+        same({key: it[key] for key in ("name", "failurePolicy", "timeoutSeconds", "sideEffects", "matchPolicy", "admissionReviewVersions")},
+             {"name": "images.pullgate.dev", "failurePolicy": "Ignore", "timeoutSeconds": 10, "sideEffects": "None",
+              "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"]}, version)
+        same(it["namespaceSelector"]["matchExpressions"], [
+            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "gate"]},
+            {"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}], version)
+        expect("objectSelector" not in it, "an objectSelector lets everybody label themselves out")
+        same(it["clientConfig"]["service"], {"namespace": "gate", "name": "pullgate", "path": "/validate", "port": 443}, version)
+    same(len(webhook(objects(values={"webhook": {"optOut": "review"}}))["namespaceSelector"]["matchExpressions"]), 1)
+
+
+def test_custom_kinds_are_registered_and_said_to_be():
+    found = objects(values={"webhook": {"customKinds": [
+        "argoproj.io", "tekton.dev/PipelineRun", {"group": "corp.example", "kind": "App", "resource": "apps", "podSpecs": ["spec.pod"]}]},
+        "config": {"workloads": [{"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}]}})
+    custom = {(rule["apiGroups"][0], rule["scope"]): rule["resources"] for rule in webhook(found)["rules"][4:]}
+    same(custom, {("argoproj.io", "Namespaced"): ["rollouts", "experiments", "workflows", "cronworkflows", "workflowtemplates"],
+                  ("argoproj.io", "Cluster"): ["clusterworkflowtemplates"], ("tekton.dev", "Namespaced"): ["pipelineruns"],
+                  ("corp.example", "Namespaced"): ["apps"]})
+    [settings] = chart.documents(the(found, "ConfigMap", "pullgate")["data"]["config.yaml"])
+    same(settings["workloads"][0], {"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}, "what was written stays")
+    same([w["kind"] for w in settings["workloads"]],
+         ["Rollout", "Experiment", "Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "PipelineRun", "App"])
+    same(settings["workloads"][-1], {"group": "corp.example", "kind": "App", "podSpecs": ["spec.pod"]})
+    every = objects(values={"webhook": {"customKinds": ["*", "tekton.dev"]}})
+    registered = sum(len(rule["resources"]) for rule in webhook(every)["rules"][4:])
+    same(registered, len(chart.documents(chart.KINDS.read_text())[0]), "all of them, each once")
+
+
+def test_pods_pass_pod_security_restricted():
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, rule by rule.
+    volumes = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    for version in VERSIONS:
+        for name, values in SETS.items():
+            for pod, spec in pods(objects(version, values) + hooks(version, values)):
+                at = f"{version}, {name}, {pod}"
+                host = [key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
+                same(host, ["hostNetwork"] if values.get("hostNetwork") and pod == "pullgate" else [], at)
+                security = spec["securityContext"]
+                expect(security["runAsNonRoot"] is True and security["runAsUser"] > 0, at)
+                same(security["seccompProfile"], {"type": "RuntimeDefault"}, at)
+                for volume in spec["volumes"]:
+                    expect(set(volume) - {"name"} <= volumes, f"{at}: {volume}")
+                for container in spec["containers"] + spec.get("initContainers", []):
+                    same(container["securityContext"], {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
+                                                        "capabilities": {"drop": ["ALL"]}}, at)
+                    expect(not any("hostPort" in port for port in container.get("ports", [])), at)
+
+
+def test_what_is_mounted_is_there_and_what_is_there_is_mounted():
+    for name, values in SETS.items():
+        for pod, spec in pods(objects(values=values) + hooks(values=values)):
+            mounted = [mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]]
+            same(sorted(mounted), sorted(volume["name"] for volume in spec["volumes"]), f"{name}, {pod}")
+            expect(not any("subPath" in mount for container in spec["containers"] for mount in container["volumeMounts"]), f"{name}, {pod}")
+
+
+def test_the_service_and_the_budget_reach_the_replicas_and_nothing_else():
+    for name, values in SETS.items():
+        found = objects(values=values)
+        labels = the(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+        selectors = [the(found, "Service")["spec"]["selector"], the(found, "Deployment")["spec"]["selector"]["matchLabels"]]
+        selectors += [o["spec"]["selector"]["matchLabels"] for o in found if o["kind"] == "PodDisruptionBudget"]
+        selectors += [o["spec"]["podSelector"]["matchLabels"] for o in found if o["kind"] == "NetworkPolicy"]
+        for selector in selectors:
+            expect(selector.items() <= labels.items(), f"{name}: {selector} does not select {labels}")
+            for hook in hooks(values=values):
+                expect(not selector.items() <= hook["metadata"]["labels"].items(), f"{name}: the test's pod counts as a replica")
+        monitors = [o for o in found if o["kind"] == "ServiceMonitor"]
+        for monitor in monitors:
+            expect(monitor["spec"]["selector"]["matchLabels"].items() <= the(found, "Service")["metadata"]["labels"].items(), name)
+
+
+def rights(found):
+    """Role (or ClusterRole) name and namespace -> set of (group, resource, name, verb)."""
+    out = {}
+    for o in found:
+        if o["kind"] in ("ClusterRole", "Role"):
+            out[(o["metadata"]["name"], o["metadata"].get("namespace"))] = {
+                (group, resource, name, verb) for rule in o["rules"] for group in rule["apiGroups"] for resource in rule["resources"]
+                for name in rule.get("resourceNames", [None]) for verb in rule["verbs"]}
+    return out
+
+
+def test_rights_are_those_that_are_used():
+    watched = {("", "nodes", None, verb) for verb in ("list", "watch")} | {
+        ("", kind, None, verb) for kind in ("namespaces", "serviceaccounts") for verb in ("get", "list", "watch")}
+    files = {"tls": {"mode": "secret", "caBundle": CA}, "policies": {"crd": False}}
+    secret = {("", "secrets", None, "get")}
+    for access, everywhere in (("get", secret), ("cluster", secret | {("", "secrets", None, v) for v in ("list", "watch")}), ("none", set())):
+        same(rights(objects(values=chart.merged(files, {"secrets": {"access": access}}))) ==
+             {("pullgate", None): watched | everywhere}, True, access)
+    found = objects(values=chart.merged(files, {"secrets": {"access": "namespaces", "namespaces": ["shop", "ci"]}}))
+    expect(rights(found) == {("pullgate", None): watched, ("pullgate-pull-secrets", "shop"): secret, ("pullgate-pull-secrets", "ci"): secret},
+           f"{rights(found)}")
+    for binding in (o for o in found if o["kind"] in ("RoleBinding", "ClusterRoleBinding")):
+        same(binding["subjects"], [{"kind": "ServiceAccount", "name": "pullgate", "namespace": "pullgate"}])
+    # Wildcards, escalation and writing: nowhere but where a certificate of its own is kept.
+    for name, values in SETS.items():
+        for (role, namespace), given in rights(objects(values=values)).items():
+            for group, resource, only, verb in given:
+                expect("*" not in (group, resource, verb), f"{name}: {role} holds a wildcard")
+                reads = verb in ("get", "list", "watch")
+                own = role.endswith("-tls") and namespace == "pullgate" and resource == "secrets" and (only == "pullgate-tls" or verb == "create")
+                bundle = resource == "validatingwebhookconfigurations" and only == "pullgate"
+                status = (resource, verb) == ("imagepolicies/status", "patch")
+                lease = role.endswith("-tls") and namespace == "pullgate" and resource == "leases"
+                expect(reads or own or bundle or status or lease, f"{name}: {role} may {verb} {resource} {only or ''}")
+
+
+def crds(found):
+    return [o for o in found if o["kind"] == "CustomResourceDefinition"]
+
+
+def test_the_definition_of_policies_comes_by_version():
+    """With stand-ins where the chart has no definition yet."""
+    stand_in = ('apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: imagepolicies.pullgate.dev\n'
+                'spec:\n  # {}\n  maximum: 1073741824\n')
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "pullgate"
+        shutil.copytree(chart.CHART, copy)
+        for file in chart.CRD_FILES:
+            (copy / "files" / file).write_text(stand_in.format(file))
+        for version in VERSIONS:
+            text = chart.templates(version, chart=copy)["pullgate/templates/crd.yaml"]
+            expect(f"# {chart.CRD_FILES[0 if minor(version) >= 25 else 1]}" in text, f"{version}:\n{text}")
+            [crd] = crds(objects(version, chart=copy))
+            same(crd["metadata"]["annotations"], {"helm.sh/resource-policy": "keep"}, "an uninstall must leave everybody's policies")
+            same(crd["spec"]["maximum"], 1073741824, "numbers stay as they are written")
+            expect(("pullgate.dev", "imagepolicies", None, "watch") in rights(objects(version, chart=copy))[("pullgate", None)], version)
+        same(crds(objects(values={"policies": {"crd": False}}, chart=copy)), [])
+        for file in chart.CRD_FILES:
+            (copy / "files" / file).unlink()
+        same(crds(objects(chart=copy)), [], "without the files")
+        expect(not any(g == "pullgate.dev" for g, *_ in rights(objects(chart=copy))[("pullgate", None)]), "rights for nothing")
+    there = [(chart.CHART / "files" / file).exists() for file in chart.CRD_FILES]
+    expect(there[0] == there[1], "one of the two definitions is missing")
+    if there[0]:
+        for version in VERSIONS:
+            [crd] = crds(objects(version))
+            expect(crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", version)
+            same("x-kubernetes-validations" in json.dumps(crd), minor(version) >= 25, version)
+
+
+def test_certificates_come_three_ways():
+    managed = objects()
+    expect("--tls-self-managed" in deployment(managed)["containers"][0]["args"], "self-managed")
+    expect("caBundle" not in webhook(managed)["clientConfig"], "an empty caBundle would be written over pullgate's at every upgrade")
+    same([o for o in managed if o["kind"] == "Secret"], [], "no key in the manifests")
+    managed = objects(values={"tls": {"mode": "cert-manager"}})
+    certificate = the(managed, "Certificate")
+    same(certificate["spec"]["dnsNames"][0], "pullgate.pullgate.svc")
+    same(certificate["spec"]["secretName"], "pullgate-tls")
+    same(certificate["spec"]["issuerRef"], {"kind": "Issuer", "name": the(managed, "Issuer")["metadata"]["name"]})
+    same(the(managed, "ValidatingWebhookConfiguration")["metadata"]["annotations"], {"cert-manager.io/inject-ca-from": "pullgate/pullgate"})
+    own = objects(values=SETS["cert-manager, own issuer"])
+    same(the(own, "Certificate")["spec"]["issuerRef"], {"kind": "ClusterIssuer", "name": "corp"})
+    same([o for o in own if o["kind"] == "Issuer"], [])
+    given = objects(values=SETS["own secret"])
+    import base64
+    same(base64.b64decode(webhook(given)["clientConfig"]["caBundle"]).decode(), CA)
+    [tls] = [v for v in deployment(given)["volumes"] if v["name"] == "tls"]
+    same(tls["secret"], {"secretName": "corp-tls", "defaultMode": 0o440})
+    for found in (managed, own, given):
+        arguments = deployment(found)["containers"][0]["args"]
+        expect("--tls-self-managed" not in arguments and "--tls-cert=/etc/pullgate/tls/tls.crt" in arguments, str(arguments))
+
+
+def test_mirrors_are_laid_out_as_containerd_has_them():
+    found = objects(values=EVERYTHING)
+    [hosts] = [v for v in deployment(found)["volumes"] if v["name"] == "hosts"]
+    data = the(found, "ConfigMap", "pullgate-hosts")["data"]
+    laid = {item["path"]: data[item["key"]] for item in hosts["configMap"]["items"]}
+    same(laid, {"docker.io/hosts.toml": EVERYTHING["hosts"]["docker.io"], "registry.corp_5000_/hosts.toml": "# none\n"})
+    [settings] = chart.documents(the(found, "ConfigMap", "pullgate")["data"]["config.yaml"])
+    same(settings["registries"], {"hostsDir": "/etc/pullgate/hosts"})
+    for key in list(data) + list(the(found, "ConfigMap", "pullgate-policies")["data"]):
+        expect(re.fullmatch(r"[-._a-zA-Z0-9]+", key), f"a ConfigMap takes no key {key}")
+
+
+def test_bad_values_are_refused_with_a_sentence():
+    # By the schema: the value's path, and what it should be.
+    for values, *words in (
+        ({"replicas": 0}, "replicas", "minimum"),
+        ({"replicas": "two"}, "replicas", "want integer"),
+        ({"replica": 2}, "additional properties 'replica' not allowed"),
+        ({"webhook": {"failurePolicy": "ignore"}}, "webhook/failurePolicy", "'Ignore'"),
+        ({"webhook": {"timeoutSeconds": 31}}, "webhook/timeoutSeconds", "maximum"),
+        ({"webhook": {"timeout": 5}}, "'timeout' not allowed"),
+        ({"tls": {"mode": "auto"}}, "tls/mode", "'cert-manager'"),
+        ({"secrets": {"access": "list"}}, "secrets/access", "'namespaces'"),
+        ({"deadline": "8"}, "deadline"),
+        ({"image": {"digest": "sha256:abc"}}, "image/digest"),
+        ({"ports": {"webhook": 443}}, "ports/webhook", "minimum"),
+        ({"policies": {"files": {"a b.yaml": "x"}}}, "'a b.yaml' does not match"),
+        ({"config": ["a"]}, "config", "want object"),
+        ({"priorityClass": {"value": 2000000000}}, "priorityClass/value"),
+        ({"fullnameOverride": "Pull.Gate"}, "fullnameOverride"),
+    ):
+        refused(values, *words)
+    # By the chart: what to do instead.
+    for values, *words in (
+        ({"image": {"repository": ""}}, "image.repository: say where pullgate's image was pushed"),
+        ({"image": {"repository": "registry.example/pullgate:v1"}}, "image.repository: ", "tag and digest have values of their own"),
+        ({"webhook": {"failurePolicy": "Fail"}, "replicas": 1}, "set replicas to 2 or more"),
+        ({"secrets": {"access": "namespaces"}}, "secrets.namespaces: access namespaces needs the list"),
+        ({"secrets": {"namespaces": ["a"]}}, "only secrets.access namespaces uses this list"),
+        ({"config": {"secrets": {"access": "get"}}}, "set secrets.access instead"),
+        ({"hosts": {"a.b": ""}, "config": {"registries": {"hostsDir": "/x"}}}, "give one of the two"),
+        ({"tls": {"mode": "secret"}}, "--set-file tls.caBundle=ca.crt"),
+        ({"tls": {"caBundle": CA}}, "leave it empty or set tls.mode to secret"),
+        ({"webhook": {"customKinds": ["argoproj"]}}, 'no group and no group/Kind', "argoproj.io"),
+    ):
+        refused(values, *words)
+    # A registry with a port is no tag.
+    objects(values={"image": {"repository": "registry.example:5000/pullgate"}})
+
+
+def test_images_go_by_tag_or_digest():
+    same(deployment(objects())["containers"][0]["image"], "registry.example/pullgate:0.1.0")
+    same(deployment(objects(values={"image": {"tag": "v9"}}))["containers"][0]["image"], "registry.example/pullgate:v9")
+    digest = "sha256:" + "a" * 64
+    same(deployment(objects(values={"image": {"tag": "v9", "digest": digest}}))["containers"][0]["image"], f"registry.example/pullgate@{digest}")
+
+
+def test_names_follow_the_release():
+    found = objects(name="gate")
+    same(the(found, "Deployment")["metadata"]["name"], "gate-pullgate")
+    same(the(found, "ValidatingWebhookConfiguration")["webhooks"][0]["clientConfig"]["service"]["name"], the(found, "Service")["metadata"]["name"])
+    same(the(objects(values={"fullnameOverride": "other"}), "Service")["metadata"]["name"], "other")
+    same(the(objects(name="a" * 53), "Service")["metadata"]["name"], "a" * 52)
+
+
+def test_the_versions_agree():
+    cargo = re.search(r'(?m)^version = "(.+)"$', (chart.ROOT / "Cargo.toml").read_text()).group(1)
+    with helm_python.Chart.load(chart.CHART) as loaded:
+        same(loaded.metadata["appVersion"], cargo, "appVersion and the crate's version")
+
+
+def test_values_are_all_in_the_schema_and_say_what_they_are_for():
+    with helm_python.Chart.load(chart.CHART) as loaded:
+        schema, values = loaded.schema, loaded.values
+    def walk(values, schema, at):
+        for key, value in values.items():
+            expect(key in schema["properties"], f"values.yaml: {at}{key} is not in the schema")
+            if isinstance(value, dict) and "properties" in schema["properties"][key]:
+                walk(value, schema["properties"][key], f"{at}{key}.")
+        unwritten = set(schema["properties"]) - set(values) - {"global"}
+        if at.count(".") < 2 and not at.startswith(("resources", "webhook.customKinds")):
+            expect(not unwritten, f"{at}{unwritten} is in the schema and not in values.yaml")
+    walk(values, schema, "")
+
+
+def test_notes_name_the_way_out():
+    for version, values, word in (
+        (NEWEST, {}, "objects are stored unjudged"), (NEWEST, {"webhook": {"failurePolicy": "Fail"}}, "no pod is created outside of kube-system"),
+        ("1.20.2", {}, "for n in kube-system pullgate; do kubectl label"),
+    ):
+        notes = chart.templates(version, values)["pullgate/templates/NOTES.txt"]
+        expect("kubectl delete validatingwebhookconfiguration pullgate" in notes and word in notes, notes)
+        expect("for n in" not in notes or version == "1.20.2", notes)
+
+
+def test_generated_files_are_fresh():
+    for path, make in ((chart.KINDS, chart.kinds), (chart.PLAIN, chart.plain)):
+        expect(path.read_text() == make(), f"{path.relative_to(chart.ROOT)} is stale: tests/chart/run --write")
+
+
+def test_the_plain_manifest_is_whole():
+    found = chart.documents(chart.PLAIN.read_text())
+    same(found[0]["kind"], "Namespace", "first of all")
+    same(found[-1]["kind"], "ValidatingWebhookConfiguration", "last of all: until pullgate answers, it is only asked in vain")
+    same(the(found, "Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted")
+    same(the(found, "Deployment")["spec"]["replicas"], 2)
+    expect("registry.example/pullgate:" in the(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"], "the image")
+    expect(not any("helm.sh/hook" in json.dumps(o) for o in found), "hooks are Helm's alone")
+    same(chart.documents(chart.plain()), objects(values={"namespace": {"create": True}}))
+    if all((chart.CHART / "files" / file).exists() for file in chart.CRD_FILES):
+        same(len(crds(found)), 1, "it holds the CRD too")
+
+
+def test_nothing_of_the_old_way_is_left():
+    expect(not (chart.ROOT / "deploy/webhook.yaml").exists(), "deploy/webhook.yaml")
