@@ -23,6 +23,7 @@ mod credentials;
 mod live;
 mod platforms;
 mod policies;
+mod samples;
 mod support;
 mod update;
 
