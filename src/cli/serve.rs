@@ -307,7 +307,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let managed = Managed::new(custody, subject, metrics.clone());
             let served = managed.certificate();
-            readiness = readiness.with("registration", managed.readiness());
+            readiness = readiness
+                .with("registration", managed.readiness())
+                .with_note("registration", managed.note());
             background.spawn(managed.run());
             served
         }
