@@ -5,6 +5,7 @@
 //! against one image at a time ([`Policies::matching`] → [`Jury`]).
 
 mod compiled;
+pub mod explain;
 mod jury;
 pub mod model;
 mod names;
