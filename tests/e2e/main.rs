@@ -17,11 +17,13 @@
 )]
 
 mod apply;
+mod certificates;
 mod comparison;
 mod credentials;
 mod live;
 mod platforms;
 mod policies;
+mod samples;
 mod support;
 mod update;
 

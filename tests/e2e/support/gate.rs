@@ -23,7 +23,22 @@ pub(crate) fn run() -> String {
 }
 
 /// The registries of these tests are on the loopback interface, which `serve` does not reach unless told.
-const SETTINGS: &str = "network: {allow: [127.0.0.0/8]}\n";
+fn settings() -> Value {
+    json!({"network": {"allow": ["127.0.0.0/8"]}, "registries": {"hostsDir": hosts_folder()}})
+}
+
+/// containerd's tree for the gate: registries with a folder in it are looked for where its `hosts.toml` says.
+fn hosts_folder() -> PathBuf {
+    super::folder("certs.d")
+}
+
+/// From now on the gate looks for this registry at another address, and nowhere else.
+pub(crate) fn redirect(registry: &str, to: &str) {
+    let folder = hosts_folder().join(registry);
+    fs::create_dir_all(&folder).unwrap();
+    let to = format!("http://{to}");
+    fs::write(folder.join("hosts.toml"), format!("server = \"{to}\"\n[host.\"{to}\"]\n")).unwrap();
+}
 
 /// The running server.
 pub(crate) struct Gate {
@@ -108,7 +123,7 @@ impl Gate {
 /// The settings file that both faces take.
 pub(crate) fn settings_file() -> PathBuf {
     let file = super::folder("gate").join("settings.yaml");
-    fs::write(&file, SETTINGS).unwrap();
+    fs::write(&file, settings().to_string()).unwrap();
     file
 }
 
@@ -154,7 +169,7 @@ fn configuration(listen: SocketAddr, authority: &str) -> Value {
 }
 
 /// The body of a page of the metrics port, if its status is 200.
-fn get(address: SocketAddr, path: &str) -> Option<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
