@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -533,16 +534,16 @@ fn rows_of(schema: &Value, path: &str, rows: &mut String) {
             _ => "text",
         };
         if below["enum"].is_array() {
-            text += &format!(" One of {}.", words(&below["enum"]).join(", "));
+            write!(text, " One of {}.", words(&below["enum"]).join(", ")).unwrap();
         }
         if let Some(default) = below["default"].as_str() {
-            text += &format!(" Default: `{default}`.");
+            write!(text, " Default: `{default}`.").unwrap();
         }
         if path.starts_with("actions.") && !path.ends_with("Fail") && text.starts_with("For findings of the cause") {
             // One row for all causes, below.
             continue;
         }
-        rows.push_str(&format!("| `{path}` | {kind} | {} |\n", text.replace('|', "\\|")));
+        writeln!(rows, "| `{path}` | {kind} | {} |", text.replace('|', "\\|")).unwrap();
         rows_of(below, &format!("{path}."), rows);
         if below["items"].is_object() {
             rows_of(&below["items"], &format!("{path}[]."), rows);

@@ -190,7 +190,7 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
         Ok(text) => Ok(text.into()),
         Err(error) => {
             let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = good.split(|byte| *byte == b'\n').count();
             Err(Fault {
                 line,
                 column: 1,
@@ -256,7 +256,9 @@ impl PolicySet {
             faults.extend(problems.iter().map(|problem| at(file, text, &document, problem)));
         }
         faults.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
-        faults.into_iter().for_each(|fault| self.faults.push(fault));
+        for fault in faults {
+            self.faults.push(fault);
+        }
     }
 }
 

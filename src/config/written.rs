@@ -97,7 +97,7 @@ pub(super) struct Proxy {
     /// Its URL.
     #[schemars(with = "Option<String>")]
     pub(super) https: Option<Text>,
-    /// What is reached without it, as NO_PROXY is written: domains, addresses, ranges, ports, `*`.
+    /// What is reached without it, as `NO_PROXY` is written: domains, addresses, ranges, ports, `*`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) no_proxy: Option<Vec<Text>>,
 }

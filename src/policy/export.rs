@@ -1,4 +1,4 @@
-//! Name rules as ValidatingAdmissionPolicies (`admissionregistration.k8s.io/v1`, Kubernetes 1.30), for clusters that want those even when the
+//! Name rules as objects `ValidatingAdmissionPolicy` (`admissionregistration.k8s.io/v1`, Kubernetes 1.30), for clusters that want those even when the
 //! webhook is away.
 //!
 //! Names are normalised in CEL as `distribution/reference` does it; the patterns become one decision list, the most specific first, so that
