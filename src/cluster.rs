@@ -3,6 +3,7 @@
 
 mod connect;
 mod convert;
+mod custody;
 mod directory;
 pub mod facts;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod store;
 mod watch;
 
 pub use connect::{ConnectError, Options};
+pub use custody::{Answer, Custody, Keeper, Kept, Names, Registered, SecretData, Target, Trouble, Webhook};
 pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 pub use inventory::Inventory;

@@ -41,6 +41,12 @@ struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RenewalLabels {
+    step: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     host_class: &'static str,
     outcome: &'static str,
@@ -91,6 +97,9 @@ struct Families {
     policies_refused: Family<SourceLabels, Gauge>,
     policy_statuses: Family<ReasonLabels, Counter>,
     certificate_expiry: Gauge,
+    certificate_authority_expiry: Gauge,
+    certificate_renewals: Family<RenewalLabels, Counter>,
+    certificate_failures: Family<ReasonLabels, Counter>,
     connections: Gauge,
     connection_ends: Family<ReasonLabels, Counter>,
     responses: Family<CodeLabels, Counter>,
@@ -125,6 +134,9 @@ impl Metrics {
             policies_refused: Family::default(),
             policy_statuses: Family::default(),
             certificate_expiry: Gauge::default(),
+            certificate_authority_expiry: Gauge::default(),
+            certificate_renewals: Family::default(),
+            certificate_failures: Family::default(),
             connections: Gauge::default(),
             connection_ends: Family::default(),
             responses: Family::default(),
@@ -201,6 +213,22 @@ impl Metrics {
             "When the served certificate ends (Unix time)",
             Unit::Seconds,
             families.certificate_expiry.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_authority_expiry_timestamp",
+            "When the CA of a self-managed certificate ends (Unix time); 0 where none is known",
+            Unit::Seconds,
+            families.certificate_authority_expiry.clone(),
+        );
+        registry.register(
+            "certificate_renewals",
+            "Writes to the Secret and the registration by self-managed certificates, by step and reason",
+            families.certificate_renewals.clone(),
+        );
+        registry.register(
+            "certificate_failures",
+            "What self-managed certificates could not read or write, by reason",
+            families.certificate_failures.clone(),
         );
         registry.register(
             "connections",
@@ -315,6 +343,24 @@ impl Metrics {
     /// The served certificate's end, in Unix seconds.
     pub fn certificate_expiry(&self, at: i64) {
         self.0.certificate_expiry.set(at);
+    }
+
+    /// The end of the CA of self-managed certificates, in Unix seconds; 0 for none.
+    pub fn certificate_authority_expiry(&self, at: i64) {
+        self.0.certificate_authority_expiry.set(at);
+    }
+
+    /// A step of self-managed certificates was written; both from closed lists.
+    pub fn certificate_renewal(&self, step: &'static str, reason: &'static str) {
+        self.0
+            .certificate_renewals
+            .get_or_create(&RenewalLabels { step, reason })
+            .inc();
+    }
+
+    /// Self-managed certificates could not: `secret_read`, `secret_write`, `registration_read`, `registration_write`.
+    pub fn certificate_failure(&self, reason: &'static str) {
+        self.0.certificate_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// A connection was opened on the webhook port.

@@ -1,6 +1,6 @@
 //! From settings to the engine that a command needs.
 
-use crate::cluster::{Cluster, Options, SecretsAccess};
+use crate::cluster::{Cluster, ConnectError, Custody, Names, Options, SecretsAccess};
 use crate::config::{CredentialProviders, Face, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
@@ -75,10 +75,21 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
         context,
         secrets,
     };
-    Cluster::connect(&options).await.map_err(|error| {
-        tracing::debug!(?error, "no cluster");
-        anyhow::anyhow!("{error}")
-    })
+    Cluster::connect(&options).await.map_err(|error| no_cluster(&error))
+}
+
+/// The door to the certificates that are kept in a cluster; does not wait for it.
+pub(super) async fn custody(kubeconfig: Option<PathBuf>, names: Names) -> anyhow::Result<Custody> {
+    let options = Options {
+        kubeconfig,
+        ..Options::default()
+    };
+    Custody::connect(&options, names).await.map_err(|error| no_cluster(&error))
+}
+
+fn no_cluster(error: &ConnectError) -> anyhow::Error {
+    tracing::debug!(?error, "no cluster");
+    anyhow::anyhow!("{error}")
 }
 
 /// The largest of these files that is read.

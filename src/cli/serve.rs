@@ -1,12 +1,12 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
 use super::{certs, engine, policies};
-use crate::cluster::{Cluster, Directory};
+use crate::cluster::{Cluster, Directory, Names};
 use crate::config::policies::keep_policies_fresh;
 use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
-use crate::server::tls::{self, Certificate, Generated};
+use crate::server::tls::{self, Certificate, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, log};
 use anyhow::{Context, bail};
@@ -39,6 +39,30 @@ pub struct Args {
     /// The certificate's key (PEM); read again when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_KEY")]
     tls_key: Option<PathBuf>,
+    /// Make the certificate and its CA, keep them in a Secret, renew them, and keep the webhook registration's caBundle in step.
+    #[arg(long, env = "PULLGATE_TLS_SELF_MANAGED", value_parser = clap::builder::FalseyValueParser::new())]
+    tls_self_managed: bool,
+    /// With --tls-self-managed: the Secret [default: pullgate-tls].
+    #[arg(long, value_name = "NAME", env = "PULLGATE_TLS_SECRET")]
+    tls_secret: Option<String>,
+    /// With --tls-self-managed: the namespace of the Secret and the Service [default: the pod's own].
+    #[arg(long, value_name = "NAMESPACE", env = "PULLGATE_TLS_NAMESPACE")]
+    tls_namespace: Option<String>,
+    /// With --tls-self-managed: the Service that the API server calls [default: pullgate].
+    #[arg(long, value_name = "NAME", env = "PULLGATE_TLS_SERVICE")]
+    tls_service: Option<String>,
+    /// With --tls-self-managed: the ValidatingWebhookConfiguration [default: pullgate].
+    #[arg(long, value_name = "NAME", env = "PULLGATE_TLS_WEBHOOK_CONFIGURATION")]
+    tls_webhook_configuration: Option<String>,
+    /// With --tls-self-managed: more DNS names and IP addresses for the certificate; webhooks with such a host in their url count too.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "PULLGATE_TLS_DNS_NAME")]
+    tls_dns_name: Vec<String>,
+    /// With --tls-self-managed: how long a certificate holds; it is renewed after two thirds [default: 90d].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, env = "PULLGATE_TLS_LIFETIME")]
+    tls_lifetime: Option<Duration>,
+    /// With --tls-self-managed: how long a CA holds; another follows after two thirds [default: 730d].
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, env = "PULLGATE_TLS_CA_LIFETIME")]
+    tls_ca_lifetime: Option<Duration>,
     /// Serve a throwaway certificate for localhost and the loopback addresses. For development.
     #[arg(long, env = "PULLGATE_TLS_DEV", value_parser = clap::builder::FalseyValueParser::new())]
     tls_dev: bool,
@@ -82,6 +106,7 @@ fn positive(text: &str) -> Result<Duration, String> {
 #[derive(Debug, PartialEq, Eq)]
 enum Tls {
     Files { certificate: PathBuf, key: PathBuf },
+    SelfManaged { names: Names, subject: Subject },
     Development { out: Option<PathBuf> },
 }
 
@@ -115,6 +140,14 @@ impl Args {
             metrics_listen,
             tls_cert,
             tls_key,
+            tls_self_managed,
+            tls_secret,
+            tls_namespace,
+            tls_service,
+            tls_webhook_configuration,
+            tls_dns_name,
+            tls_lifetime,
+            tls_ca_lifetime,
             tls_dev,
             tls_dev_out,
             config,
@@ -125,20 +158,61 @@ impl Args {
             deadline,
             drain_delay,
         } = self;
-        let tls = match (tls_cert, tls_key, tls_dev) {
-            (Some(certificate), Some(key), false) => Tls::Files { certificate, key },
-            (None, None, true) => Tls::Development {
+        let needs_self_managed = [
+            ("--tls-secret", tls_secret.is_some()),
+            ("--tls-namespace", tls_namespace.is_some()),
+            ("--tls-service", tls_service.is_some()),
+            ("--tls-webhook-configuration", tls_webhook_configuration.is_some()),
+            ("--tls-dns-name", !tls_dns_name.is_empty()),
+            ("--tls-lifetime", tls_lifetime.is_some()),
+            ("--tls-ca-lifetime", tls_ca_lifetime.is_some()),
+        ];
+        if let (false, Some((flag, _))) = (tls_self_managed, needs_self_managed.iter().find(|(_, given)| *given)) {
+            bail!("{flag} needs --tls-self-managed");
+        }
+        let tls = match (tls_cert, tls_key, tls_self_managed, tls_dev) {
+            (Some(certificate), Some(key), false, false) => Tls::Files { certificate, key },
+            (None, None, true, false) => {
+                let usual = || "pullgate".to_owned();
+                let defaults = Lifetimes::default();
+                let lifetimes = Lifetimes {
+                    leaf: tls_lifetime.unwrap_or(defaults.leaf),
+                    authority: tls_ca_lifetime.unwrap_or(defaults.authority),
+                };
+                let names = Names {
+                    namespace: tls_namespace,
+                    secret: tls_secret.unwrap_or_else(|| "pullgate-tls".to_owned()),
+                    configuration: tls_webhook_configuration.unwrap_or_else(usual),
+                };
+                if let Some(name) = names.impossible() {
+                    bail!("--tls-self-managed: no object can have the name {name:?}");
+                }
+                let subject = Subject::new(tls_service.unwrap_or_else(usual), tls_dns_name, lifetimes);
+                Tls::SelfManaged {
+                    subject: subject.map_err(|why| anyhow::anyhow!("--tls-self-managed: {why}"))?,
+                    names,
+                }
+            }
+            (None, None, false, true) => Tls::Development {
                 out: tls_dev_out.clone(),
             },
-            (None, None, false) => bail!(
-                "the API server speaks to webhooks by HTTPS only: give --tls-cert and --tls-key, or --tls-dev for a throwaway certificate"
+            (None, None, false, false) => bail!(
+                "the API server speaks to webhooks by HTTPS only: give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev for \
+                 a throwaway certificate"
             ),
-            (_, _, true) => bail!("--tls-dev makes its own certificate: it does not go with --tls-cert and --tls-key"),
-            (Some(_), None, false) => bail!("--tls-cert needs --tls-key"),
-            (None, Some(_), false) => bail!("--tls-key needs --tls-cert"),
+            (_, _, true, true) => bail!("--tls-self-managed and --tls-dev do not go together"),
+            (_, _, true, false) => {
+                bail!("--tls-self-managed makes its own certificate: it does not go with --tls-cert and --tls-key")
+            }
+            (_, _, false, true) => bail!("--tls-dev makes its own certificate: it does not go with --tls-cert and --tls-key"),
+            (Some(_), None, false, false) => bail!("--tls-cert needs --tls-key"),
+            (None, Some(_), false, false) => bail!("--tls-key needs --tls-cert"),
         };
         if tls_dev_out.is_some() && !tls_dev {
             bail!("--tls-dev-out needs --tls-dev");
+        }
+        if tls_self_managed && no_cluster {
+            bail!("--tls-self-managed keeps its certificates in the cluster: it does not go with --no-cluster");
         }
         let source = match (kubeconfig, no_cluster, facts) {
             (None, false, None) => Source::InCluster,
@@ -203,6 +277,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     // Signals count from here on: a kubeconfig may name a helper that takes its time.
     let mut stop = Box::pin(stop);
+    let kubeconfig = match &source {
+        Source::Kubeconfig(file) => Some(file.clone()),
+        Source::InCluster | Source::Folder(_) | Source::Nothing => None,
+    };
     let cluster = tokio::select! {
         cluster = cluster(source, &settings) => cluster?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
@@ -213,6 +291,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = config {
         background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
     }
+    let mut readiness = readiness(cluster);
     let certificate = match tls {
         Tls::Files { certificate, key } => {
             let served = Certificate::from_files(&certificate, &key, metrics.clone())
@@ -221,13 +300,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             background.spawn(served.clone().watch(certificate, key));
             served
         }
+        Tls::SelfManaged { names, subject } => {
+            let custody = tokio::select! {
+                custody = engine::custody(kubeconfig, names) => custody?,
+                () = &mut stop => return Ok(ExitCode::SUCCESS),
+            };
+            let managed = Managed::new(custody, subject, metrics.clone());
+            let served = managed.certificate();
+            readiness = readiness.with("registration", managed.readiness());
+            background.spawn(managed.run());
+            served
+        }
         Tls::Development { out } => development(out, &metrics)?,
     };
     let options = server::Options {
         listen,
         metrics_listen,
         certificate,
-        readiness: readiness(cluster).with_note("policies", move || note.load().as_ref().clone()),
+        readiness: readiness.with_note("policies", move || note.load().as_ref().clone()),
         metrics,
         limits: Limits {
             // Behind the reviewer's own deadline: 503 is for reviews that missed it.
@@ -264,9 +354,9 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
-    let watched = cluster.clone();
+    let source = cluster.clone();
     let remark = move || {
-        let watches = watched.ready().into_iter().filter(|watch| watch.synced);
+        let watches = source.ready().into_iter().filter(|watch| watch.synced);
         let notes: Vec<String> = watches
             .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
             .collect();
@@ -345,66 +435,4 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Only {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn plan(line: &str) -> Result<Plan, String> {
-        let words = std::iter::once("serve").chain(line.split_whitespace());
-        let only = Only::try_parse_from(words).map_err(|error| error.to_string())?;
-        only.args.plan().map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_manual() {
-        let plan = plan("--tls-dev").unwrap();
-        assert_eq!(plan.listen.to_string(), "0.0.0.0:8443");
-        assert_eq!(plan.metrics_listen.to_string(), "0.0.0.0:8080");
-        assert_eq!(plan.deadline, Duration::from_secs(8));
-        assert_eq!(plan.source, Source::InCluster);
-        assert_eq!(plan.tls, Tls::Development { out: None });
-        assert_eq!(plan.config, None);
-    }
-
-    #[test]
-    fn where_things_come_from() {
-        let given = plan("--tls-cert a --tls-key b --kubeconfig k").unwrap();
-        let files = Tls::Files {
-            certificate: "a".into(),
-            key: "b".into(),
-        };
-        assert_eq!((given.tls, given.source), (files, Source::Kubeconfig("k".into())));
-        assert_eq!(plan("--tls-dev --no-cluster").unwrap().source, Source::Nothing);
-        assert_eq!(
-            plan("--tls-dev --no-cluster --facts d").unwrap().source,
-            Source::Folder("d".into())
-        );
-    }
-
-    #[test]
-    fn what_does_not_go_together_is_refused_with_a_sentence() {
-        for (line, expect) in [
-            ("", "give --tls-cert and --tls-key, or --tls-dev"),
-            ("--tls-cert a", "--tls-cert needs --tls-key"),
-            ("--tls-key a", "--tls-key needs --tls-cert"),
-            ("--tls-dev --tls-cert a --tls-key b", "does not go with"),
-            ("--tls-dev --tls-key b", "does not go with"),
-            ("--tls-cert a --tls-key b --tls-dev-out d", "--tls-dev-out needs --tls-dev"),
-            ("--tls-dev --facts d", "--facts needs --no-cluster"),
-            ("--tls-dev --kubeconfig k --facts d", "--facts needs --no-cluster"),
-            ("--tls-dev --kubeconfig k --no-cluster", "does not go with --kubeconfig"),
-            ("--tls-dev --deadline 0s", "no time to answer"),
-            ("--tls-dev --deadline soon", "is not a duration"),
-            ("--tls-dev --listen nowhere", "invalid value 'nowhere'"),
-        ] {
-            let error = plan(line).expect_err(line);
-            assert!(error.contains(expect), "{line}: {error}");
-        }
-    }
-}
+mod tests;

@@ -42,15 +42,20 @@ pub enum ConnectError {
 /// Reads the settings, makes a client and starts the watches. It does not wait for the API server: see
 /// [`super::Cluster::wait_synced`].
 pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> {
+    // A list that is never answered must not hold a watch for ever; a watch itself is renewed before that.
+    let silence = Duration::from_secs(u64::from(WATCH_SECONDS) + 10);
+    Ok(Watched::start(&client(options, silence).await?, options.secrets))
+}
+
+/// Reads the settings and makes a client that waits for the next byte of an answer no longer than `silence`.
+pub(super) async fn client(options: &Options, silence: Duration) -> Result<Client, ConnectError> {
     let mut config = config(options).await?;
     // The client's own retries wait up to 1000 s; the watches and readers have their own.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
-    // A list that is never answered must not hold a watch for ever; a watch itself is renewed before that.
-    config.read_timeout = Some(Duration::from_secs(u64::from(WATCH_SECONDS) + 10));
+    config.read_timeout = Some(silence);
     config.reset_reader_on_write = true;
-    let client = Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))?;
-    Ok(Watched::start(&client, options.secrets))
+    Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))
 }
 
 async fn config(options: &Options) -> Result<Config, ConnectError> {

@@ -152,7 +152,9 @@ impl Session<'_> {
         };
         let evidence = match cause::evidence(words.as_ref().unwrap_or(answer), self.authenticated()) {
             // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
-            Evidence::Forbidden { with_credential, .. } if status == 403 && !self.endpoint.is_at(&answer.url) => {
+            Evidence::Forbidden { with_credential, .. }
+                if status == 403 && rest.starts_with("blobs/") && !self.endpoint.is_at(&answer.url) =>
+            {
                 Evidence::Forbidden {
                     address_bound: true,
                     with_credential,

@@ -1,16 +1,21 @@
-//! The served certificate: loaded from files or made on the spot, replaced while serving, watched for its end.
+//! The served certificate: loaded from files, made on the spot or kept in a Secret ([`Managed`]), replaced while serving, watched for
+//! its end.
 
+mod clock;
 mod generate;
+mod managed;
 #[cfg(test)]
 mod tests;
 mod validity;
 
 pub use generate::{GenerateError, Generated, generate};
+pub use managed::{Lifetimes, Managed, Subject};
 pub use validity::Validity;
 
 use crate::config::FileSet;
 use crate::telemetry::Metrics;
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
+use clock::Clock;
 use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -81,14 +86,16 @@ pub struct Certificate(Arc<Hot>);
 
 #[derive(Debug)]
 struct Hot {
-    current: ArcSwap<Loaded>,
+    /// None until there is one: handshakes fail then.
+    current: ArcSwapOption<Loaded>,
     metrics: Metrics,
+    clock: Clock,
 }
 
 impl ResolvesServerCert for Hot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // Whatever name is asked for: the API server knows us by the Service's name only.
-        Some(Arc::clone(&self.current.load().key))
+        self.current.load().as_ref().map(|loaded| Arc::clone(&loaded.key))
     }
 }
 
@@ -109,11 +116,41 @@ impl Certificate {
     }
 
     fn serving(loaded: Loaded, metrics: Metrics) -> Self {
-        announce(&loaded, &metrics);
+        let certificate = Self::pending(metrics, Clock::default());
+        certificate.put(loaded);
+        certificate
+    }
+
+    /// None yet; its time is told by `clock`.
+    fn pending(metrics: Metrics, clock: Clock) -> Self {
         Self(Arc::new(Hot {
-            current: ArcSwap::from_pointee(loaded),
+            current: ArcSwapOption::empty(),
             metrics,
+            clock,
         }))
+    }
+
+    /// Serves this from now on.
+    fn put(&self, loaded: Loaded) {
+        announce(&loaded, &self.0.metrics, self.0.clock.now());
+        self.0.current.store(Some(Arc::new(loaded)));
+    }
+
+    fn serves(&self, other: &Loaded) -> bool {
+        self.0
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|loaded| loaded.key.cert == other.key.cert)
+    }
+
+    /// The certificate that is served, without its chain.
+    fn leaf(&self) -> Option<CertificateDer<'static>> {
+        self.0
+            .current
+            .load()
+            .as_ref()
+            .and_then(|loaded| loaded.key.cert.first().cloned())
     }
 
     /// Replaces the served pair. Refused, and the old one stays, when the new one does not fit together or has ended already.
@@ -122,14 +159,13 @@ impl Certificate {
     }
 
     fn take(&self, loaded: Loaded) -> Result<(), CertificateError> {
-        if Timestamp::now().as_second() >= loaded.validity.not_after {
+        if self.0.clock.now() >= loaded.validity.not_after {
             return Err(CertificateError(format!(
                 "the new certificate ended at {}",
                 spoken(loaded.validity.not_after)
             )));
         }
-        announce(&loaded, &self.0.metrics);
-        self.0.current.store(Arc::new(loaded));
+        self.put(loaded);
         Ok(())
     }
 
@@ -142,7 +178,7 @@ impl Certificate {
                 let metrics = &self.0.metrics;
                 match contents.map_err(CertificateError).and_then(|contents| load(&contents)) {
                     // What was loaded at the start, or put back.
-                    Ok(loaded) if self.0.current.load().key.cert == loaded.key.cert => {}
+                    Ok(loaded) if self.serves(&loaded) => {}
                     Ok(loaded) => match self.take(loaded) {
                         Ok(()) => metrics.reload("certificate_replaced"),
                         Err(error) => self.refused(&certificate, &error),
@@ -161,7 +197,10 @@ impl Certificate {
 
     /// Whether the served certificate holds at this moment; the error is a clause for `/readyz`.
     pub fn check(&self) -> Result<(), String> {
-        self.0.current.load().validity.check(Timestamp::now().as_second())
+        match self.0.current.load().as_ref() {
+            Some(loaded) => loaded.validity.check(self.0.clock.now()),
+            None => Err("there is none yet".to_owned()),
+        }
     }
 
     /// The settings of the webhook port: HTTP/1.1 only, which is all that the API server speaks to webhooks, and spares the floods
@@ -184,7 +223,7 @@ fn load(contents: &[Vec<u8>]) -> Result<Loaded, CertificateError> {
     }
 }
 
-fn announce(loaded: &Loaded, metrics: &Metrics) {
+fn announce(loaded: &Loaded, metrics: &Metrics, now: i64) {
     metrics.certificate_expiry(loaded.validity.not_after);
     let (fingerprint, ends) = (loaded.fingerprint(), spoken(loaded.validity.not_after));
     tracing::info!(
@@ -192,7 +231,7 @@ fn announce(loaded: &Loaded, metrics: &Metrics) {
         certificate.ends = ends,
         "serving a certificate"
     );
-    if loaded.validity.not_after.saturating_sub(Timestamp::now().as_second()) < SOON {
+    if loaded.validity.not_after.saturating_sub(now) < SOON {
         tracing::warn!(
             certificate.ends = ends,
             "the served certificate ends within a day, or has ended"

@@ -36,7 +36,8 @@ TENANT = "pullgate-install"
 VALUES = {
     "image": {"repository": f"{REGISTRY}/pullgate", "tag": "test"},
     # The node's registry is on its loopback; pods reach the same content by the node's address.
-    "hosts": {REGISTRY: f'server = "http://{OPEN}"\n', PRIVATE: f'server = "http://{PRIVATE}"\n'},
+    # A [host] table besides `server`: without one, containerd 1.x passes the file over, and pullgate denies nothing on its account.
+    "hosts": {name: f'server = "http://{at}"\n[host."http://{at}"]\n' for name, at in ((REGISTRY, OPEN), (PRIVATE, PRIVATE))},
     "tests": {"image": f"{REGISTRY}/curl:test"},
 }
 notes = []
@@ -79,8 +80,9 @@ GOOD, BAD = f"{REGISTRY}/shop/api:v1", f"{REGISTRY}/shop/api:no-such-tag"
 class Watcher:
     """Creates pods all the time (dry runs, which are judged like all others), good ones and bad ones."""
 
-    def __init__(self, what):
-        self.what, self.stop = what, threading.Event()
+    def __init__(self, what, excused=None):
+        """`excused`: words of a refusal that is another's fault."""
+        self.what, self.excused, self.stop = what, excused, threading.Event()
         self.good, self.bad = [], []
         self.thread = threading.Thread(target=self.run)
 
@@ -113,9 +115,10 @@ class Watcher:
             return
         # While the API server itself is away nothing can be said; it must be away in no other step.
         away = [at for at, status, *_ in self.good + self.bad if status == 0]
-        failed = [(status, said[:400]) for _, status, _, said in self.good if status not in (0, 201)]
+        excused = lambda said: self.excused is not None and self.excused in said
+        failed = [(status, said[:400]) for _, status, _, said in self.good if status not in (0, 201) and not excused(said)]
         expect(not failed, f"{self.what}: {len(failed)} of {len(self.good)} good pods could not be created: {failed[:3]}")
-        wrong = [(status, said[:400]) for _, status, _, said in self.bad if status not in (0, 201, 403)]
+        wrong = [(status, said[:400]) for _, status, _, said in self.bad if status not in (0, 201, 403) and not excused(said)]
         expect(not wrong, f"{self.what}: {wrong[:3]}")
         let_in = [(at, took) for at, status, took, _ in self.bad if status == 201]
         opened = sum(1 for _ in let_in)
@@ -346,7 +349,8 @@ def test_the_api_server_is_restarted():
     environment = dict(part.decode().split("=", 1) for part in Path(f"/proc/{old}/environ").read_bytes().split(b"\0")[:-1])
     folder = os.readlink(f"/proc/{old}/cwd")
     before = caches()
-    with Watcher("API server restarted") as watcher:
+    # Its own admission of service accounts is not ready at once.
+    with Watcher("API server restarted", excused="No API token found for service account") as watcher:
         os.kill(old, signal.SIGTERM)
         wait("the API server ends", 90, lambda: not os.path.exists(f"/proc/{old}") or "Z" in Path(f"/proc/{old}/stat").read_text().rsplit(")", 1)[1][:3])
         start("kube-apiserver", command, like=pid("etcd"), environment=environment, folder=folder)
@@ -368,6 +372,19 @@ def test_with_no_replica_at_all_pods_are_creatable():
         ready()
         watcher.until_closed(60)
     expect(watcher.opened > 0, "who refused it?")
+
+
+def test_memory_under_load():
+    """Thousands of reviews of ever new names; what the processes then hold is for docs/operations.md."""
+    api, began, count = Api(), time.monotonic(), 3000
+    for number in range(count):
+        status, said = api.call("POST", f"/api/v1/namespaces/{TENANT}/pods?dryRun=All", pod("load", f"{REGISTRY}/shop/api:load-{number}"))
+        expect(status == 403, f"{status} {said[:300]}")
+    took = time.monotonic() - began
+    for process in processes():
+        held = dict(re.findall(r"(?m)^(VmHWM|VmRSS|RssAnon|RssFile):\s+(\d+) kB", Path(f"/proc/{process}/status").read_text()))
+        print("        after " + f"{count} reviews in {took:.0f} s: " + ", ".join(f"{k} {int(v) / 1024:.0f} MiB" for k, v in held.items()))
+        expect(int(held["VmHWM"]) < 200 * 1024, f"{held}: the chart's limit is 256 MiB")
 
 
 def test_the_way_out_and_back():
@@ -425,8 +442,11 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
         ready()
         with Watcher("helm test") as watcher:
             watcher.until_closed(60)
-            report = helm.test("pullgate", timeout=120)
-        print(f"        helm test: {report}"[:300])
+            try:
+                helm.test("pullgate", timeout=120)
+            except helm_python.HelmError as error:
+                log = kubectl("-n", "pullgate", "logs", "pullgate-test", check=False)
+                raise AssertionError(f"{error}\n{log.stdout}{log.stderr}") from None
         log = kubectl("-n", "pullgate", "logs", "pullgate-test")
         expect("pullgate answers, and denies what cannot be pulled" in log, log)
         wait("access get: allowed", 20, lambda: judged()[0] == "allowed")

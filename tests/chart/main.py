@@ -1,5 +1,6 @@
 """Runs the tests of the chart; see `run`."""
 import importlib
+import re
 import sys
 import traceback
 
@@ -36,14 +37,16 @@ def run(tests):
 
 
 def main():
-    arguments = tuple(sys.argv[1:])
+    arguments, only = tuple(sys.argv[1:]), None
+    if len(arguments) > 1 and arguments[-2] == "--only":
+        arguments, only = arguments[:-2], arguments[-1]
     if arguments == ("--write",):
         chart.write()
         return 0
     if arguments not in MODES:
         print(f"unknown arguments {' '.join(arguments)}; see tests/chart/run", file=sys.stderr)
         return 2
-    return run(tests_of(MODES[arguments]))
+    return run((name, test) for name, test in tests_of(MODES[arguments]) if only is None or re.search(only, name))
 
 
 if __name__ == "__main__":

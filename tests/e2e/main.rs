@@ -17,6 +17,7 @@
 )]
 
 mod apply;
+mod certificates;
 mod comparison;
 mod credentials;
 mod live;

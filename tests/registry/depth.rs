@@ -300,6 +300,39 @@ async fn a_data_endpoint_that_is_down_is_named() {
 }
 
 #[tokio::test]
+async fn a_storage_that_forbids_may_mean_our_address() {
+    let shop = Shop::new();
+    let layer = shop.amd.layer.digest.clone();
+    let tls = crate::faulty::Tls::new(&["cdn.test"], crate::faulty::Validity::Good);
+    let storage = Faulty::start_tls(&tls, |_| {
+        Reply::new(403).body("<Error><Code>AuthorizationFailure</Code></Error>")
+    })
+    .await;
+    let port = storage.port();
+    let server = Faulty::start(move |seen| {
+        if seen.path.ends_with(&layer) {
+            return Reply::new(307).header("Location", &format!("https://cdn.test:{port}/data"));
+        }
+        shop.answer(seen)
+    })
+    .await;
+    let (registry, _) = room(pullgate::registry::Settings {
+        resolve: vec![("cdn.test".to_owned(), "127.0.0.1:0".parse().unwrap())],
+        roots: vec![tls.ca.into_bytes()],
+        ..settings()
+    });
+    let found = facts(&registry, deep(&format!("{}/team/app:1", server.host()), Depth::Layers)).await;
+    assert_eq!(
+        troubles(&found.builds[0]),
+        [&Evidence::Forbidden {
+            address_bound: true,
+            with_credential: false
+        }]
+    );
+    assert_eq!(storage.lines(), ["HEAD /data", "GET /data"], "GET decides");
+}
+
+#[tokio::test]
 async fn what_is_not_known_in_time_is_a_trouble_of_its_part() {
     let shop = Shop::new();
     let layer = shop.amd.layer.digest.clone();

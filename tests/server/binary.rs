@@ -166,7 +166,10 @@ fn what_is_wrong_ends_with_two_and_a_sentence() {
     for (arguments, expect) in [
         (vec![], "Usage: pullgate"),
         (vec!["serv"], "unrecognized subcommand"),
-        (vec!["serve", "--no-cluster"], "give --tls-cert and --tls-key, or --tls-dev"),
+        (
+            vec!["serve", "--no-cluster"],
+            "give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev",
+        ),
         (
             vec!["serve", "--no-cluster", "--tls-dev", "--config", config],
             "config.yaml:1:11: unknown key \"alow\"; did you mean \"allow\"?",

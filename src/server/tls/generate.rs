@@ -1,5 +1,6 @@
 //! Certificates made on the spot: for `--tls-dev`, `certs generate`, the demo and the tests.
 
+use super::Validity;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
@@ -9,6 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Clocks differ: the period of validity begins this long ago.
 const BACKDATED: Duration = Duration::from_mins(5);
+
+/// The end of the year 9999, the last that a certificate can name.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// A CA made for one certificate, and that certificate. The CA's key is gone: nothing else can be signed in its name.
 pub struct Generated {
@@ -43,39 +47,75 @@ pub enum GenerateError {
 
 /// Makes a CA and a server certificate for `names` (DNS names and IP addresses) that holds for `lifetime` from now.
 pub fn generate(names: &[String], lifetime: Duration) -> Result<Generated, GenerateError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let period = Validity {
+        not_before: seconds(now.saturating_sub(BACKDATED)),
+        not_after: seconds(now.saturating_add(lifetime)),
+    };
+    let ca = authority(period)?;
+    let leaf = leaf(names, period, &ca.key)?;
+    Ok(Generated {
+        ca: ca.certificate,
+        certificate: leaf.certificate,
+        key: leaf.key,
+    })
+}
+
+/// A certificate and its key, PEM.
+pub(super) struct Made {
+    pub(super) certificate: String,
+    pub(super) key: String,
+}
+
+/// Makes a CA.
+pub(super) fn authority(period: Validity) -> Result<Made, GenerateError> {
+    let mut params = authority_params()?;
+    hold(&mut params, period);
+    let key = KeyPair::generate()?;
+    Ok(Made {
+        certificate: params.self_signed(&key)?.pem(),
+        key: key.serialize_pem(),
+    })
+}
+
+/// Makes a server certificate, signed by the CA of this key. All our CAs have one name and are told apart by their keys, so the key is
+/// all that is needed.
+pub(super) fn leaf(names: &[String], period: Validity, authority_key: &str) -> Result<Made, GenerateError> {
     if names.is_empty() {
         return Err(GenerateError::NoName);
     }
     if let Some(bad) = names.iter().find(|name| !is_name(name)) {
         return Err(GenerateError::BadName(bad.clone()));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let epoch = date_time_ymd(1970, 1, 1);
-    let (begin, end) = (epoch + now.saturating_sub(BACKDATED), epoch + now.saturating_add(lifetime));
-
-    let mut ca = CertificateParams::new(Vec::<String>::new())?;
-    ca.distinguished_name = called("pullgate CA");
-    // No intermediate CA below this one.
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (ca.not_before, ca.not_after) = (begin, end);
-    let ca_key = KeyPair::generate()?;
-    let ca_certificate = ca.self_signed(&ca_key)?;
-    let issuer = Issuer::new(ca, ca_key);
-
-    let mut leaf = CertificateParams::new(names.to_vec())?;
-    leaf.distinguished_name = called("pullgate");
-    leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.use_authority_key_identifier_extension = true;
-    (leaf.not_before, leaf.not_after) = (begin, end);
+    let issuer = Issuer::new(authority_params()?, KeyPair::from_pem(authority_key)?);
+    let mut params = CertificateParams::new(names.to_vec())?;
+    params.distinguished_name = called("pullgate");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    hold(&mut params, period);
     let key = KeyPair::generate()?;
-    let certificate = leaf.signed_by(&key, &issuer)?;
-    Ok(Generated {
-        ca: ca_certificate.pem(),
-        certificate: certificate.pem(),
+    Ok(Made {
+        certificate: params.signed_by(&key, &issuer)?.pem(),
         key: key.serialize_pem(),
     })
+}
+
+fn authority_params() -> Result<CertificateParams, GenerateError> {
+    let mut params = CertificateParams::new(Vec::<String>::new())?;
+    params.distinguished_name = called("pullgate CA");
+    // No intermediate CA below this one.
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// Sets the period, within what a certificate can say.
+fn hold(params: &mut CertificateParams, period: Validity) {
+    let time =
+        |second: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(second).unwrap_or_default().min(LAST_SECOND));
+    (params.not_before, params.not_after) = (time(period.not_before), time(period.not_after));
 }
 
 fn called(name: &str) -> DistinguishedName {
@@ -84,8 +124,8 @@ fn called(name: &str) -> DistinguishedName {
     full
 }
 
-/// A wildcard may stand for the first label.
-fn is_name(name: &str) -> bool {
+/// Whether a certificate can hold for it. A wildcard may stand for the first label.
+pub(super) fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')

@@ -1,0 +1,160 @@
+//! What the Secret holds, part by part: each may be missing or spoilt by itself.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `tls.crt` `tls.key` | the server certificate and its key: what is served |
+//! | `ca.crt` | every CA that clients are to trust: what `caBundle` is to be. The first is the one that signs |
+//! | `ca.key` | the key of the first |
+//! | `ca-next.crt` `ca-next.key` | the CA that is to follow, while a rotation is under way. It stands in `ca.crt` too |
+//! | `ca-old-until` | until when the CAs in `ca.crt` that are neither stay there (RFC 3339) |
+
+use super::trust::{Bundle, pem};
+use crate::cluster::{Keeper, Kept, SecretData};
+use crate::server::tls::generate::Made;
+use crate::server::tls::{Loaded, Validity, spoken};
+use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::fmt;
+
+pub(super) const CERTIFICATE: &str = "tls.crt";
+pub(super) const KEY: &str = "tls.key";
+pub(super) const TRUST: &str = "ca.crt";
+pub(super) const AUTHORITY_KEY: &str = "ca.key";
+pub(super) const NEXT: &str = "ca-next.crt";
+pub(super) const NEXT_KEY: &str = "ca-next.key";
+pub(super) const UNTIL: &str = "ca-old-until";
+
+/// A certificate with its key.
+#[derive(Clone)]
+pub(super) struct Pair {
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) validity: Validity,
+    key: String,
+}
+
+impl fmt::Debug for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pair")
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pair {
+    /// The first certificate of a PEM and its key. The error is a clause.
+    fn parse(chain: &[u8], key: &[u8]) -> Result<Self, String> {
+        let certificate = CertificateDer::from_pem_slice(chain).map_err(|_| "no certificate in PEM".to_owned())?;
+        let key = std::str::from_utf8(key).map_err(|_| "no private key in PEM".to_owned())?;
+        let loaded = Loaded::from_pem(pem(&certificate).as_bytes(), key.as_bytes()).map_err(|error| error.to_string())?;
+        Ok(Self {
+            certificate,
+            validity: loaded.validity,
+            key: key.to_owned(),
+        })
+    }
+
+    pub(super) fn made(made: &Made) -> Result<Self, String> {
+        Self::parse(made.certificate.as_bytes(), made.key.as_bytes())
+    }
+
+    /// The key, PEM: to sign with, and for the Secret.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Ready to be served.
+    pub(super) fn load(&self) -> Result<Loaded, String> {
+        Loaded::from_pem(pem(&self.certificate).as_bytes(), self.key.as_bytes()).map_err(|error| error.to_string())
+    }
+}
+
+/// The parts, each as usable as it is; whether they hold at this time and fit together is not looked at here.
+#[derive(Debug, Clone)]
+pub(super) struct Contents {
+    /// What is to be served.
+    pub(super) leaf: Result<Pair, String>,
+    /// What signs.
+    pub(super) authority: Result<Pair, String>,
+    /// What is to sign next.
+    pub(super) next: Option<Result<Pair, String>>,
+    /// What is to be registered.
+    pub(super) trust: Bundle,
+    /// Until when the others in `trust` stay; `None` when nothing readable says so.
+    pub(super) until: Option<i64>,
+}
+
+/// What a look at the Secret says.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// There is none.
+    Absent,
+    /// It is somebody else's: never written to. A sentence.
+    Foreign(String),
+    /// Ours, in whatever state.
+    Ours(Box<Contents>),
+}
+
+impl Stored {
+    /// `name` is the Secret's, for people.
+    pub(super) fn read(kept: Option<&Kept>, name: &str) -> Self {
+        let Some(kept) = kept else { return Self::Absent };
+        let contents = Contents::read(&kept.data);
+        let somebodys = contents.leaf.is_ok() && kept.data.get(AUTHORITY_KEY).is_empty() && kept.data.get(NEXT_KEY).is_empty();
+        let way_out = "delete it, or name another by --tls-secret";
+        match kept.keeper {
+            Keeper::CertManager => Self::Foreign(format!("the {name} is one that cert-manager fills: {way_out}")),
+            Keeper::Unknown if somebodys => Self::Foreign(format!(
+                "the {name} holds a certificate that pullgate did not make: {way_out}"
+            )),
+            Keeper::Unknown | Keeper::Pullgate => Self::Ours(Box::new(contents)),
+        }
+    }
+}
+
+impl Contents {
+    pub(super) fn read(data: &SecretData) -> Self {
+        let next = (data.get(NEXT), data.get(NEXT_KEY));
+        Self {
+            leaf: Pair::parse(data.get(CERTIFICATE), data.get(KEY)),
+            authority: Pair::parse(data.get(TRUST), data.get(AUTHORITY_KEY)),
+            next: (next != (&[], &[])).then(|| Pair::parse(next.0, next.1)),
+            trust: Bundle::parse(data.get(TRUST)),
+            until: std::str::from_utf8(data.get(UNTIL))
+                .ok()
+                .and_then(|text| text.trim().parse::<Timestamp>().ok())
+                .map(Timestamp::as_second),
+        }
+    }
+
+    /// CAs in `trust` that sign nothing any more.
+    pub(super) fn old(&self) -> Vec<CertificateDer<'static>> {
+        let new = [self.authority.as_ref().ok(), self.next()];
+        let is_new = |ca: &&CertificateDer<'static>| new.iter().flatten().any(|pair| pair.certificate == **ca);
+        self.trust.certificates().iter().filter(|ca| !is_new(ca)).cloned().collect()
+    }
+
+    /// The CA that is to follow, if it can be used.
+    pub(super) fn next(&self) -> Option<&Pair> {
+        self.next.as_ref().and_then(|next| next.as_ref().ok())
+    }
+
+    /// Writes the parts that can be used over `data`; what is under other keys stays.
+    pub(super) fn write(&self, data: &SecretData) -> SecretData {
+        let mut data = data.clone();
+        let mut put = |key: &str, text: Option<String>| match text {
+            Some(text) => _ = data.0.insert(key.to_owned(), text.into_bytes()),
+            None => _ = data.0.remove(key),
+        };
+        // These two are never missing: the Secret's type asks for them.
+        let leaf = self.leaf.as_ref().ok();
+        put(CERTIFICATE, Some(leaf.map(|pair| pem(&pair.certificate)).unwrap_or_default()));
+        put(KEY, Some(leaf.map(|pair| pair.key.clone()).unwrap_or_default()));
+        put(TRUST, Some(self.trust.pem()));
+        put(AUTHORITY_KEY, self.authority.as_ref().ok().map(|pair| pair.key.clone()));
+        put(NEXT, self.next().map(|pair| pem(&pair.certificate)));
+        put(NEXT_KEY, self.next().map(|pair| pair.key.clone()));
+        put(UNTIL, self.until.map(spoken));
+        data
+    }
+}

@@ -1,0 +1,4 @@
+mod chaos;
+mod decide;
+mod fake;
+mod replicas;

@@ -1,0 +1,144 @@
+//! Bundles of CAs, and whether a client that trusts one accepts a certificate.
+
+use crate::server::tls::Validity;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use std::time::Duration;
+use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
+
+/// CAs that a client trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bundle {
+    certificates: Vec<CertificateDer<'static>>,
+    /// Whether the PEM could be read to its end.
+    whole: bool,
+}
+
+impl Bundle {
+    /// These, each once, in their order.
+    pub(super) fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
+        let mut bundle = Self {
+            certificates: Vec::new(),
+            whole: true,
+        };
+        for certificate in certificates {
+            if !bundle.holds(&certificate) {
+                bundle.certificates.push(certificate);
+            }
+        }
+        bundle
+    }
+
+    /// From PEM, up to where it cannot be read.
+    pub(super) fn parse(pem: &[u8]) -> Self {
+        let mut whole = true;
+        let readable = CertificateDer::pem_slice_iter(pem).map_while(|certificate| {
+            let usable = certificate.ok().filter(|der| Validity::of(der).is_some());
+            whole &= usable.is_some();
+            usable
+        });
+        let readable: Vec<_> = readable.collect();
+        Self {
+            whole,
+            ..Self::of(readable)
+        }
+    }
+
+    pub(super) fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    pub(super) fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|held| held.as_ref() == certificate.as_ref())
+    }
+
+    /// Whether it means the same, however it is written: order, repetition and line breaks do not count.
+    pub(super) fn means(&self, other: &Self) -> bool {
+        let within = |some: &Self, all: &Self| some.certificates.iter().all(|certificate| all.holds(certificate));
+        self.whole && other.whole && within(self, other) && within(other, self)
+    }
+
+    /// What both trust.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self::of(self.certificates.iter().filter(|held| other.holds(held)).cloned())
+    }
+
+    pub(super) fn pem(&self) -> String {
+        self.certificates.iter().map(|certificate| pem(certificate)).collect()
+    }
+}
+
+/// One certificate as PEM (RFC 7468).
+pub(super) fn pem(certificate: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = more;
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}
+
+/// Whether the API server, trusting `bundle`, would take `leaf` for `name` at `now`. The error is a clause about the certificate.
+pub(super) fn verify(leaf: &CertificateDer<'_>, bundle: &Bundle, name: &str, now: i64) -> Result<(), String> {
+    chains(leaf, bundle, now)?;
+    if holds_for(leaf, name) {
+        Ok(())
+    } else {
+        Err(format!("does not hold for {name}"))
+    }
+}
+
+/// The same for whatever name.
+pub(super) fn chains(leaf: &CertificateDer<'_>, bundle: &Bundle, now: i64) -> Result<(), String> {
+    let leaf = EndEntityCert::try_from(leaf).map_err(|_| "cannot be read as a certificate".to_owned())?;
+    // Go holds a CA to its period of validity too; the library takes anchors as they are.
+    let anchors: Vec<_> = bundle
+        .certificates
+        .iter()
+        .filter(|ca| Validity::of(ca).is_some_and(|validity| validity.check(now).is_ok()))
+        .filter_map(|ca| anchor_from_trusted_cert(ca).ok())
+        .collect();
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
+    leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], at, KeyUsage::server_auth(), None, None)
+        .map(|_| ())
+        .map_err(|error| match error {
+            // The latter where a CA of the same name is there: all of ours have one.
+            Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => "was signed by no CA in it that holds now".to_owned(),
+            Error::CertExpired { .. } => "has ended".to_owned(),
+            Error::CertNotValidYet { .. } => "does not hold yet".to_owned(),
+            other => format!("is not accepted ({other})"),
+        })
+}
+
+/// Whether a certificate holds for a name, whoever signed it.
+pub(super) fn holds_for(leaf: &CertificateDer<'_>, name: &str) -> bool {
+    let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(leaf), ServerName::try_from(name)) else {
+        return false;
+    };
+    leaf.verify_is_valid_for_subject_name(&name).is_ok()
+}
+
+/// The DNS names that a certificate holds for.
+pub(super) fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
+    EndEntityCert::try_from(leaf)
+        .map(|leaf| leaf.valid_dns_names().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// Whether two CAs have one name: all of ours have.
+pub(super) fn same_subject(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
+    match (anchor_from_trusted_cert(one), anchor_from_trusted_cert(other)) {
+        (Ok(one), Ok(other)) => one.subject == other.subject,
+        _ => false,
+    }
+}
