@@ -310,6 +310,35 @@ fn serve_refuses_to_start_with_broken_policies() {
     );
 }
 
+#[test]
+fn export_writes_manifests_and_names_what_it_leaves_out() {
+    let output = pullgate(&["policy", "export", "--cel", "--policies", "policies/production"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let parsed = pullgate::yaml::documents(&out(&output));
+    assert_eq!(parsed.errors, []);
+    let kinds: Vec<&str> = parsed
+        .documents
+        .iter()
+        .map(|document| document.value["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]);
+    for said in [out(&output), err(&output)] {
+        assert!(
+            said.contains("olicy production: not exported: size.max (a registry must be asked)"),
+            "{said}"
+        );
+    }
+    let folder = folder(&[("a.yaml", &policy("a", "{mode: Audit}"))]);
+    let output = pullgate(&["policy", "export", "--cel", "--policies", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+    assert_eq!(
+        pullgate(&["policy", "export", "--policies", "policies/production"])
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
 /// Compares a file with what it is generated from; `UPDATE_GENERATED=1` writes it.
 fn holds(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
