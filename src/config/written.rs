@@ -18,6 +18,33 @@ pub(super) struct File {
     pub(super) assume_always_pull: Option<bool>,
     pub(super) cache: Option<Cache>,
     pub(super) workloads: Option<Vec<Workload>>,
+    pub(super) log: Option<Log>,
+    pub(super) events: Option<Events>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Log {
+    pub(super) level: Option<Level>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Events {
+    All,
+    Denied,
+    None,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -52,7 +52,14 @@ fn sample(folder: &Path) -> Sample {
         // Whoever is exempt is somebody else than these tests; a digest cannot be chosen.
         let image = given["image"].as_str().filter(|image| !image.contains('@'))?;
         let plain = given.get("user").is_none() && given.get("registry").is_none() && BY_NAME.contains(&cause);
-        plain.then(|| (image, cause, given["kind"].as_str().unwrap_or("Deployment"), expect["policy"].as_str()))
+        plain.then(|| {
+            (
+                image,
+                cause,
+                given["kind"].as_str().unwrap_or("Deployment"),
+                expect["policy"].as_str(),
+            )
+        })
     });
     let found: Vec<_> = found.collect();
     let (image, cause, kind, policy) = *found
