@@ -34,6 +34,33 @@ pub(super) struct File {
     pub(super) cache: Option<Cache>,
     /// Kinds that carry pods, beside those that are known.
     pub(super) workloads: Option<Vec<Workload>>,
+    pub(super) log: Option<Log>,
+    pub(super) events: Option<Events>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Log {
+    pub(super) level: Option<Level>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Events {
+    All,
+    Denied,
+    None,
 }
 
 /// How registries are reached.
