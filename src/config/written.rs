@@ -34,17 +34,22 @@ pub(super) struct File {
     pub(super) cache: Option<Cache>,
     /// Kinds that carry pods, beside those that are known.
     pub(super) workloads: Option<Vec<Workload>>,
+    /// What is logged.
     pub(super) log: Option<Log>,
+    /// Which reviews Kubernetes Events tell of.
     pub(super) events: Option<Events>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// What is logged.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Log {
+    /// From this level on.
     pub(super) level: Option<Level>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// A level of the log.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Error,
@@ -54,8 +59,9 @@ pub(super) enum Level {
     Trace,
 }
 
-/// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// Which reviews Kubernetes Events tell of.
+// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Events {
     All,
