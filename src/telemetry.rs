@@ -69,6 +69,11 @@ struct SourceLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CodeLabels {
     code: u16,
 }
@@ -96,6 +101,7 @@ struct Families {
     policies: Family<SourceLabels, Gauge>,
     policies_refused: Family<SourceLabels, Gauge>,
     policy_statuses: Family<ReasonLabels, Counter>,
+    events: Family<OutcomeLabels, Counter>,
     certificate_expiry: Gauge,
     certificate_authority_expiry: Gauge,
     certificate_renewals: Family<RenewalLabels, Counter>,
@@ -133,6 +139,7 @@ impl Metrics {
             policies: Family::default(),
             policies_refused: Family::default(),
             policy_statuses: Family::default(),
+            events: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_authority_expiry: Gauge::default(),
             certificate_renewals: Family::default(),
@@ -207,6 +214,11 @@ impl Metrics {
             "policy_status_writes",
             "Attempts to write the status of a policy in the cluster, by outcome",
             families.policy_statuses.clone(),
+        );
+        registry.register(
+            "events",
+            "Kubernetes Events about reviews, by outcome: written, updated (a count), repeated, limited, dropped, forbidden, gone, failed",
+            families.events.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -338,6 +350,11 @@ impl Metrics {
     /// The status of a policy was written, or not.
     pub fn policy_status(&self, reason: &'static str) {
         self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// What became of a Kubernetes Event; from a closed list.
+    pub fn event(&self, outcome: &'static str) {
+        self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// The served certificate's end, in Unix seconds.
