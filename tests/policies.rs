@@ -81,6 +81,37 @@ fn every_sample_is_sound_and_does_what_its_tests_say() {
 }
 
 #[test]
+fn of_a_folder_of_folders_each_is_a_set_of_its_own() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let place = all.to_str().unwrap();
+    let valid = pullgate(&["policy", "validate", place]);
+    assert_eq!(valid.status.code(), Some(0), "{}{}", out(&valid), err(&valid));
+    let tested = pullgate(&["policy", "test", place]);
+    assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
+    assert!(out(&tested).ends_with(" passed, 0 failed\n"), "{}", out(&tested));
+    // The same name in two of them is no clash, and a fault in one is told with its place.
+    let folder = tempfile::tempdir().unwrap();
+    for (below, spec) in [("a", "{}"), ("b/deep", "{mode: Enfrce}")] {
+        fs::create_dir_all(folder.path().join(below)).unwrap();
+        fs::write(folder.path().join(below).join("p.yaml"), policy("same", spec)).unwrap();
+    }
+    let output = pullgate(&["policy", "validate", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).contains("b/deep/p.yaml:4:14: spec.mode: unknown value"),
+        "{}",
+        out(&output)
+    );
+    assert!(
+        out(&output).contains("1 problem in 2 files; 1 policy and 0 test cases are sound"),
+        "{}",
+        out(&output)
+    );
+    let nothing = pullgate(&["policy", "validate", tempfile::tempdir().unwrap().path().to_str().unwrap()]);
+    assert_eq!(nothing.status.code(), Some(2));
+}
+
+#[test]
 fn validate_says_everything_with_place_line_and_caret() {
     let folder = folder(&[
         (
