@@ -64,6 +64,11 @@ struct CacheLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WeightLabels {
+    cache: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabels {
     source: &'static str,
 }
@@ -97,6 +102,7 @@ struct Families {
     registry_seconds: Histogram,
     pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
+    cache_weight: Family<WeightLabels, Gauge>,
     reloads: Family<ReasonLabels, Counter>,
     policies: Family<SourceLabels, Gauge>,
     policies_refused: Family<SourceLabels, Gauge>,
@@ -135,6 +141,7 @@ impl Metrics {
             registry_seconds: buckets(),
             pull_quota: Family::default(),
             cache: Family::default(),
+            cache_weight: Family::default(),
             reloads: Family::default(),
             policies: Family::default(),
             policies_refused: Family::default(),
@@ -198,6 +205,12 @@ impl Metrics {
             "cache_requests",
             "Cache look-ups, by cache and result",
             families.cache.clone(),
+        );
+        registry.register_with_unit(
+            "cache_weight",
+            "What the caches of registries' answers hold, roughly, by cache; cache.maxBytes bounds all together",
+            Unit::Bytes,
+            families.cache_weight.clone(),
         );
         registry.register(
             "reloads",
@@ -330,6 +343,12 @@ impl Metrics {
     /// A cache was asked: `hit`, `miss`, `joined` or `stale`.
     pub fn cache(&self, cache: &'static str, result: &'static str) {
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
+    }
+
+    /// What a cache holds, in bytes.
+    pub fn cache_weight(&self, cache: &'static str, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.cache_weight.get_or_create(&WeightLabels { cache }).set(bytes);
     }
 
     /// A reload was tried.
