@@ -87,7 +87,7 @@ impl Cli {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args).await,
             Command::Policy(args) => policy::run(args),
-            Command::Schema(args) => schema::run(args),
+            Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,
         };

@@ -5,6 +5,7 @@ mod connect;
 mod convert;
 mod custody;
 mod directory;
+mod events;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -21,6 +22,7 @@ mod watch;
 pub use connect::{ConnectError, Options};
 pub use custody::{Answer, Custody, Keeper, Kept, Names, Registered, SecretData, Target, Trouble, Webhook};
 pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
+pub use events::{Events, Notice, Occasion, Regarding, Wanted};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 pub use inventory::Inventory;
 pub use layered::Layered;
@@ -92,6 +94,15 @@ impl Cluster {
             Self::Absent | Self::Manifests(_) => {}
             Self::Watched(watched) => watched.follow_policies(metrics, Box::new(take)),
             Self::Layered(layers) => layers.cluster.follow_policies(metrics, take),
+        }
+    }
+
+    /// Where Kubernetes Events may be handed in from now on. Sources without an API server take none.
+    pub fn events(&self, metrics: &Metrics) -> Events {
+        match self {
+            Self::Absent | Self::Manifests(_) => Events::default(),
+            Self::Watched(watched) => Events::start(watched.client().clone(), metrics),
+            Self::Layered(layers) => layers.cluster.events(metrics),
         }
     }
 

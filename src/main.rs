@@ -11,7 +11,12 @@ fn main() -> ExitCode {
         return complain("a crypto provider was installed before ours");
     }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(cli.run()),
+        Ok(runtime) => {
+            let code = runtime.block_on(cli.run());
+            // Whoever was told to stop does not wait for a helper program that somebody's kubeconfig has begun.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => complain(&format!("the runtime could not be started: {error}")),
     }
 }

@@ -6,6 +6,7 @@
 
 mod compiled;
 pub mod explain;
+pub mod export;
 mod jury;
 pub mod model;
 mod names;

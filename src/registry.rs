@@ -164,6 +164,7 @@ struct Inner {
     throttle: limits::Throttle,
     quiet: quiet::Quiet,
     look_up_limit: Duration,
+    metrics: Metrics,
 }
 
 impl Registry {
@@ -190,10 +191,11 @@ impl Registry {
                 tokens: token::Tokens::new(share(20), metrics.clone()),
                 answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
                 contents: cache::Contents::new(share(20), metrics.clone()),
-                parts: parts::Parts::new(share(20), max_stale, metrics),
+                parts: parts::Parts::new(share(20), max_stale, metrics.clone()),
                 throttle: limits::Throttle::new(),
                 quiet: quiet::Quiet::default(),
                 look_up_limit,
+                metrics,
             }),
         })
     }
@@ -202,6 +204,22 @@ impl Registry {
     /// is [`crate::verdict::evidence::TimeoutStage::Deadline`]. Look-ups go on in the background and fill the cache.
     pub async fn gather(&self, checks: &[Check], deadline: Instant) -> Vec<Outcome> {
         gather::gather(&self.inner, checks, deadline).await
+    }
+}
+
+impl Inner {
+    /// Tells the metrics what the caches weigh.
+    fn weigh(&self) {
+        let [parts, manifests] = self.parts.weights();
+        for (cache, weight) in [
+            ("tokens", self.tokens.weight()),
+            ("answers", self.answers.weight()),
+            ("content", self.contents.weight()),
+            ("parts", parts),
+            ("manifests", manifests),
+        ] {
+            self.metrics.cache_weight(cache, weight);
+        }
     }
 }
 

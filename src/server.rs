@@ -10,6 +10,7 @@
 pub mod admission;
 pub mod health;
 mod listen;
+mod notice;
 mod patience;
 mod reviewer;
 pub mod tls;

@@ -64,8 +64,18 @@ struct CacheLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WeightLabels {
+    cache: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SourceLabels {
     source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -92,10 +102,12 @@ struct Families {
     registry_seconds: Histogram,
     pull_quota: Family<LevelLabels, Counter>,
     cache: Family<CacheLabels, Counter>,
+    cache_weight: Family<WeightLabels, Gauge>,
     reloads: Family<ReasonLabels, Counter>,
     policies: Family<SourceLabels, Gauge>,
     policies_refused: Family<SourceLabels, Gauge>,
     policy_statuses: Family<ReasonLabels, Counter>,
+    events: Family<OutcomeLabels, Counter>,
     certificate_expiry: Gauge,
     certificate_authority_expiry: Gauge,
     certificate_renewals: Family<RenewalLabels, Counter>,
@@ -129,10 +141,12 @@ impl Metrics {
             registry_seconds: buckets(),
             pull_quota: Family::default(),
             cache: Family::default(),
+            cache_weight: Family::default(),
             reloads: Family::default(),
             policies: Family::default(),
             policies_refused: Family::default(),
             policy_statuses: Family::default(),
+            events: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_authority_expiry: Gauge::default(),
             certificate_renewals: Family::default(),
@@ -192,6 +206,12 @@ impl Metrics {
             "Cache look-ups, by cache and result",
             families.cache.clone(),
         );
+        registry.register_with_unit(
+            "cache_weight",
+            "What the caches of registries' answers hold, roughly, by cache; cache.maxBytes bounds all together",
+            Unit::Bytes,
+            families.cache_weight.clone(),
+        );
         registry.register(
             "reloads",
             "Reloads of certificates, settings and policies, by outcome",
@@ -207,6 +227,11 @@ impl Metrics {
             "policy_status_writes",
             "Attempts to write the status of a policy in the cluster, by outcome",
             families.policy_statuses.clone(),
+        );
+        registry.register(
+            "events",
+            "Kubernetes Events about reviews, by outcome: written, updated (a count), repeated, limited, dropped, forbidden, gone, failed",
+            families.events.clone(),
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
@@ -320,6 +345,12 @@ impl Metrics {
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
     }
 
+    /// What a cache holds, in bytes.
+    pub fn cache_weight(&self, cache: &'static str, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.0.cache_weight.get_or_create(&WeightLabels { cache }).set(bytes);
+    }
+
     /// A reload was tried.
     pub fn reload(&self, reason: &'static str) {
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
@@ -338,6 +369,11 @@ impl Metrics {
     /// The status of a policy was written, or not.
     pub fn policy_status(&self, reason: &'static str) {
         self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// What became of a Kubernetes Event; from a closed list.
+    pub fn event(&self, outcome: &'static str) {
+        self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
     /// The served certificate's end, in Unix seconds.

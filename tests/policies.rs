@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -77,6 +78,37 @@ fn every_sample_is_sound_and_does_what_its_tests_say() {
         assert!(verdicts.contains(&"Allow"), "{name}");
         assert!(verdicts.contains(&"Deny") || name == "start-small", "{name}");
     }
+}
+
+#[test]
+fn of_a_folder_of_folders_each_is_a_set_of_its_own() {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let place = all.to_str().unwrap();
+    let valid = pullgate(&["policy", "validate", place]);
+    assert_eq!(valid.status.code(), Some(0), "{}{}", out(&valid), err(&valid));
+    let tested = pullgate(&["policy", "test", place]);
+    assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
+    assert!(out(&tested).ends_with(" passed, 0 failed\n"), "{}", out(&tested));
+    // The same name in two of them is no clash, and a fault in one is told with its place.
+    let folder = tempfile::tempdir().unwrap();
+    for (below, spec) in [("a", "{}"), ("b/deep", "{mode: Enfrce}")] {
+        fs::create_dir_all(folder.path().join(below)).unwrap();
+        fs::write(folder.path().join(below).join("p.yaml"), policy("same", spec)).unwrap();
+    }
+    let output = pullgate(&["policy", "validate", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        out(&output).contains("b/deep/p.yaml:4:14: spec.mode: unknown value"),
+        "{}",
+        out(&output)
+    );
+    assert!(
+        out(&output).contains("1 problem in 2 files; 1 policy and 0 test cases are sound"),
+        "{}",
+        out(&output)
+    );
+    let nothing = pullgate(&["policy", "validate", tempfile::tempdir().unwrap().path().to_str().unwrap()]);
+    assert_eq!(nothing.status.code(), Some(2));
 }
 
 #[test]
@@ -310,6 +342,35 @@ fn serve_refuses_to_start_with_broken_policies() {
     );
 }
 
+#[test]
+fn export_writes_manifests_and_names_what_it_leaves_out() {
+    let output = pullgate(&["policy", "export", "--cel", "--policies", "policies/production"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let parsed = pullgate::yaml::documents(&out(&output));
+    assert_eq!(parsed.errors, []);
+    let kinds: Vec<&str> = parsed
+        .documents
+        .iter()
+        .map(|document| document.value["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]);
+    for said in [out(&output), err(&output)] {
+        assert!(
+            said.contains("olicy production: not exported: size.max (a registry must be asked)"),
+            "{said}"
+        );
+    }
+    let folder = folder(&[("a.yaml", &policy("a", "{mode: Audit}"))]);
+    let output = pullgate(&["policy", "export", "--cel", "--policies", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", out(&output));
+    assert_eq!(
+        pullgate(&["policy", "export", "--policies", "policies/production"])
+            .status
+            .code(),
+        Some(2)
+    );
+}
+
 /// Compares a file with what it is generated from; `UPDATE_GENERATED=1` writes it.
 fn holds(path: &str, text: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -504,16 +565,16 @@ fn rows_of(schema: &Value, path: &str, rows: &mut String) {
             _ => "text",
         };
         if below["enum"].is_array() {
-            text += &format!(" One of {}.", words(&below["enum"]).join(", "));
+            write!(text, " One of {}.", words(&below["enum"]).join(", ")).unwrap();
         }
         if let Some(default) = below["default"].as_str() {
-            text += &format!(" Default: `{default}`.");
+            write!(text, " Default: `{default}`.").unwrap();
         }
         if path.starts_with("actions.") && !path.ends_with("Fail") && text.starts_with("For findings of the cause") {
             // One row for all causes, below.
             continue;
         }
-        rows.push_str(&format!("| `{path}` | {kind} | {} |\n", text.replace('|', "\\|")));
+        writeln!(rows, "| `{path}` | {kind} | {} |", text.replace('|', "\\|")).unwrap();
         rows_of(below, &format!("{path}."), rows);
         if below["items"].is_object() {
             rows_of(&below["items"], &format!("{path}[]."), rows);

@@ -4,7 +4,7 @@ mod cases;
 mod registry;
 
 use super::{engine, say};
-use crate::cluster::{Cluster, Completeness, Directory};
+use crate::cluster::{Cluster, Completeness, Directory, Events};
 use crate::config::{Face, Live, Settings, Shelf};
 use crate::gate::Gate;
 use crate::plan::Admission;
@@ -111,7 +111,7 @@ impl Stage {
             metrics: metrics.clone(),
             limits: Limits::default(),
         };
-        let server = Server::bind(options, reviewer(gate, metrics, PATIENCE)).await?;
+        let server = Server::bind(options, reviewer(gate, metrics, Events::default(), PATIENCE)).await?;
         let address = server.webhook_address();
         tokio::spawn(server.run(std::future::pending()));
         let root = reqwest::Certificate::from_pem(generated.ca.as_bytes())?;

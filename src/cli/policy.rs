@@ -1,6 +1,7 @@
 //! `pullgate policy`: for people who write policies. Nothing here asks a registry or a cluster.
 
 mod explain;
+mod export;
 mod test;
 mod validate;
 
@@ -22,6 +23,8 @@ enum Command {
     Test(test::Args),
     /// Say what policies make of an image, rule by rule.
     Explain(explain::Args),
+    /// Write the rules on names in a form that the API server holds by itself.
+    Export(export::Args),
 }
 
 /// Where policies are.
@@ -38,6 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Validate(places) => validate::run(&places.places),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(args),
+        Command::Export(args) => export::run(&args),
     }
 }
 

@@ -32,7 +32,7 @@ enum What {
 }
 
 /// Runs it.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let value = match args.what {
         What::Policy => json_schema(),
         What::PolicyTest => trial_schema(),

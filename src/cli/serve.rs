@@ -356,9 +356,9 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
-    let watched = cluster.clone();
+    let source = cluster.clone();
     let remark = move || {
-        let watches = watched.ready().into_iter().filter(|watch| watch.synced);
+        let watches = source.ready().into_iter().filter(|watch| watch.synced);
         let notes: Vec<String> = watches
             .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
             .collect();
@@ -392,12 +392,29 @@ fn wire(
     deadline: Duration,
 ) -> anyhow::Result<(Reviewer, Apply)> {
     let live = Live::new(engine::build(settings, Face::Serve, Admission::HasRun, metrics)?);
+    let events = cluster.events(metrics);
     let gate = Gate::new(live.clone(), policies, cluster);
-    let reviewer = server::reviewer(gate, metrics.clone(), deadline);
-    let (metrics, access) = (metrics.clone(), settings.secret_access);
+    let reviewer = server::reviewer(gate, metrics.clone(), events.clone(), deadline);
+    let aside = move |settings: &Settings| {
+        events.want(settings.events);
+        log::adjust(settings.log_level)
+    };
+    aside(settings).map_err(|why| anyhow::anyhow!(why))?;
+    let (metrics, held) = (metrics.clone(), Live::new(settings.clone()));
     let apply = move |settings: &Settings, changed: Changed| {
-        if settings.secret_access != access {
+        let before = held.load();
+        if settings.secret_access != before.secret_access {
             return Err("secrets.access takes effect at a restart only".to_owned());
+        }
+        let same = Settings {
+            log_level: settings.log_level,
+            events: settings.events,
+            ..before.as_ref().clone()
+        };
+        // What the registries answered need not be forgotten for what has nothing to do with them.
+        if changed == Changed::Settings && same == *settings {
+            held.store(settings.clone());
+            return aside(settings);
         }
         let built = match changed {
             Changed::Settings => engine::build(settings, Face::Serve, Admission::HasRun, &metrics),
@@ -405,7 +422,8 @@ fn wire(
             Changed::NamedFile => engine::build_around(live.load().registry.clone(), settings, Admission::HasRun, &metrics),
         };
         live.store(built.map_err(|error| format!("{error:#}"))?);
-        Ok(())
+        held.store(settings.clone());
+        aside(settings)
     };
     Ok((reviewer, Box::new(apply)))
 }

@@ -55,7 +55,10 @@ pub(super) async fn client(options: &Options, silence: Duration) -> Result<Clien
     config.connect_timeout = Some(CONNECT);
     config.read_timeout = Some(silence);
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))
+    // A helper program of the kubeconfig is waited for: not on a thread that a signal needs.
+    let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+    made.unwrap_or_else(|died| Err(kube::Error::Service(died.into())))
+        .map_err(|error| ConnectError::Client(Box::new(error)))
 }
 
 async fn config(options: &Options) -> Result<Config, ConnectError> {

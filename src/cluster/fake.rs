@@ -168,6 +168,13 @@ impl Fake {
         self.held().objects.get(&key).cloned()
     }
 
+    /// All objects of a resource.
+    pub(crate) fn all(&self, resource: &str) -> Vec<Value> {
+        let held = self.held();
+        let of = held.objects.iter().filter(|((of, ..), _)| of == resource);
+        of.map(|(_, object)| object.clone()).collect()
+    }
+
     pub(crate) fn refuse(&self, what: &str) {
         self.held().refused.insert(what.to_owned());
     }
@@ -182,6 +189,11 @@ impl Fake {
 
     pub(crate) fn instead(&self, status: u16, body: &str) {
         self.held().instead = Some((status, body.to_owned()));
+    }
+
+    /// Gets and Events are answered as they should be again.
+    pub(crate) fn no_more_instead(&self) {
+        self.held().instead = None;
     }
 
     pub(crate) fn gets(&self, path: &str) -> usize {
@@ -343,6 +355,9 @@ async fn answer(
             format!("{plural}.{group}")
         }
     };
+    if plural == "events" && method != Method::GET {
+        return event(&shared, &method, &resource, namespace, name, &body);
+    }
     if method == Method::PATCH {
         return patch(&shared, &resource, name.unwrap_or_default(), &body);
     }
@@ -436,6 +451,51 @@ fn list(
         metadata["continue"] = json!((from + here.len()).to_string());
     }
     axum::Json(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": here})).into_response()
+}
+
+/// Makes an Event, or changes one. Namespaces whose names begin with `gone` and `ending` are not there, or about to go.
+fn event(shared: &Shared, method: &Method, resource: &str, namespace: &str, name: Option<&str>, body: &[u8]) -> Response {
+    let mut held = shared.held.lock().unwrap();
+    if let Some((code, body)) = &held.instead {
+        return (StatusCode::from_u16(*code).unwrap(), body.clone()).into_response();
+    }
+    let verb = if *method == Method::POST { "create" } else { "patch" };
+    if held.refused.contains(&format!("{verb} {resource}")) || held.refused.contains(&format!("{verb} {resource} in {namespace}")) {
+        return status(403, "Forbidden");
+    }
+    let missing = |what: &str| {
+        let body = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": what,
+                          "details": {"name": namespace, "kind": what}});
+        (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+    };
+    if namespace.starts_with("gone") {
+        return missing("namespaces");
+    }
+    if namespace.starts_with("ending") {
+        let body = json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "being terminated",
+                          "details": {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}});
+        return (StatusCode::FORBIDDEN, axum::Json(body)).into_response();
+    }
+    let mut sent: Value = serde_json::from_slice(body).unwrap();
+    let object = match name {
+        None => {
+            assert_eq!(sent["metadata"]["namespace"], namespace);
+            sent["metadata"]["resourceVersion"] = json!("1");
+            sent
+        }
+        Some(name) => {
+            let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+            let Some(mut object) = held.objects.get(&key).cloned() else {
+                return missing("events");
+            };
+            for (key, value) in sent.as_object().unwrap() {
+                object[key] = value.clone();
+            }
+            object
+        }
+    };
+    let (_, object) = held.put(resource, object);
+    (StatusCode::CREATED, axum::Json(object)).into_response()
 }
 
 /// A merge patch of a status: refused where it was made from an older version.

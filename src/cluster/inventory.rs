@@ -163,7 +163,7 @@ fn rank(group: &str, kind: &str) -> u8 {
 }
 
 /// The groups of the API, with their versions, the preferred one first.
-async fn groups(client: &Client) -> Result<BTreeMap<String, Vec<String>>, Broken> {
+pub(super) async fn groups(client: &Client) -> Result<BTreeMap<String, Vec<String>>, Broken> {
     let answer = get(client, "/apis").await?;
     let listed = answer.get("groups").and_then(Value::as_array).ok_or(Broken::NoList)?;
     let version = |value: &Value| value.get("groupVersion").and_then(Value::as_str).map(str::to_owned);

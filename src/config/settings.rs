@@ -2,8 +2,10 @@
 
 use super::problem::{self, Error, Problem};
 use super::{values, workloads, written};
+use crate::cluster::Wanted;
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::registry::{self, Cidr, Depth, Proxy, Reach};
+use crate::telemetry::log::Level;
 use crate::workload::Configured;
 use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
@@ -111,6 +113,10 @@ pub struct Settings {
     pub rewrites: Vec<Rewrite>,
     /// Kinds that carry pods, beside those that are known.
     pub workloads: Vec<Configured>,
+    /// How much is logged; `None`: as the command line says.
+    pub log_level: Option<Level>,
+    /// Which reviews become Kubernetes Events.
+    pub events: Wanted,
 }
 
 impl Default for Settings {
@@ -130,6 +136,8 @@ impl Default for Settings {
             cache: Cache::default(),
             rewrites: Vec::new(),
             workloads: Vec::new(),
+            log_level: None,
+            events: Wanted::default(),
         }
     }
 }
@@ -229,6 +237,8 @@ impl Reading<'_> {
             assume_always_pull,
             cache,
             workloads,
+            log,
+            events,
         } = file;
         let written::Registries {
             hosts_dir,
@@ -279,6 +289,18 @@ impl Reading<'_> {
                 list.into_iter().filter_map(|rule| self.rewrite(rule)).collect()
             }),
             workloads: workloads.map_or_else(Vec::new, |list| workloads::read(list, &mut self.problems)),
+            log_level: log.and_then(|log| log.level).map(|level| match level {
+                written::Level::Error => Level::Error,
+                written::Level::Warn => Level::Warn,
+                written::Level::Info => Level::Info,
+                written::Level::Debug => Level::Debug,
+                written::Level::Trace => Level::Trace,
+            }),
+            events: match events {
+                None | Some(written::Events::All) => Wanted::All,
+                Some(written::Events::Denied) => Wanted::Denied,
+                Some(written::Events::None) => Wanted::None,
+            },
         }
     }
 

@@ -1,6 +1,8 @@
 use super::*;
+use crate::cluster::Wanted;
 use crate::image::{Pattern, Rewrite};
 use crate::registry::{Cidr, Depth, Proxy, Reach};
+use crate::telemetry::log::Level;
 use crate::workload::{Configured, Route};
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +27,7 @@ fn nothing_given_is_the_defaults() {
     assert_eq!(defaults.cache.max_bytes, 67_108_864);
     assert_eq!(defaults.cache.max_stale, Duration::from_hours(24));
     assert_eq!(defaults.default_platforms, None);
+    assert_eq!((defaults.log_level, defaults.events), (None, Wanted::All));
 }
 
 #[test]
@@ -47,6 +50,8 @@ cache: {maxBytes: 128MiB, maxStale: 90m}
 workloads:
   - {group: example.com, kind: App, podSpecs: [spec.template.spec, "spec.sets[*].pod"], images: [spec.tool.image]}
   - {group: argoproj.io, kind: Rollout}
+log: {level: debug}
+events: denied
 "#,
     )
     .unwrap();
@@ -97,6 +102,8 @@ workloads:
                 ),
                 workload("argoproj.io", "Rollout", &[], &[]),
             ],
+            log_level: Some(Level::Debug),
+            events: Wanted::Denied,
         }
     );
     assert!(!format!("{settings:?}").contains("hunter2"));
@@ -144,12 +151,20 @@ fn unknown_keys_are_errors_with_a_place_and_the_nearest_known_key() {
         "network: {}\nblue: 1\n",
         &[
             "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: registries, network, proxy, secrets, depth, \
-             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, cache, workloads",
+             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, cache, workloads, log, events",
         ],
     );
     refused(
         "secrets:\n  access: gte\n",
         &["/etc/pullgate/config.yaml:2:11: unknown value \"gte\"; did you mean \"get\"?"],
+    );
+    refused(
+        "log:\n  level: debg\n",
+        &["/etc/pullgate/config.yaml:2:10: unknown value \"debg\"; did you mean \"debug\"?"],
+    );
+    refused(
+        "events: off\n",
+        &["/etc/pullgate/config.yaml:1:9: unknown value \"off\"; known here: all, denied, none"],
     );
 }
 

@@ -34,6 +34,39 @@ pub(super) struct File {
     pub(super) cache: Option<Cache>,
     /// Kinds that carry pods, beside those that are known.
     pub(super) workloads: Option<Vec<Workload>>,
+    /// What is logged.
+    pub(super) log: Option<Log>,
+    /// Which reviews Kubernetes Events tell of.
+    pub(super) events: Option<Events>,
+}
+
+/// What is logged.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Log {
+    /// From this level on.
+    pub(super) level: Option<Level>,
+}
+
+/// A level of the log.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Which reviews Kubernetes Events tell of.
+// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Events {
+    All,
+    Denied,
+    None,
 }
 
 /// How registries are reached.
@@ -97,7 +130,7 @@ pub(super) struct Proxy {
     /// Its URL.
     #[schemars(with = "Option<String>")]
     pub(super) https: Option<Text>,
-    /// What is reached without it, as NO_PROXY is written: domains, addresses, ranges, ports, `*`.
+    /// What is reached without it, as `NO_PROXY` is written: domains, addresses, ranges, ports, `*`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) no_proxy: Option<Vec<Text>>,
 }

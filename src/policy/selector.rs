@@ -107,6 +107,11 @@ impl Selector {
         Self(requirements)
     }
 
+    /// All of them.
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.0
+    }
+
     /// Why a namespace with these labels is not selected, as a clause. No requirement selects all.
     pub(super) fn refuses(&self, labels: &[(String, String)]) -> Option<String> {
         self.0.iter().find_map(|requirement| {

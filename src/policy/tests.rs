@@ -1,5 +1,6 @@
 //! By theme. What policies do to a look-up is tested with the plan.
 
+mod export;
 mod matching;
 mod names;
 mod properties;

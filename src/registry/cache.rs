@@ -121,6 +121,11 @@ impl Answers {
         }
     }
 
+    /// What is kept, in bytes, roughly.
+    pub(super) fn weight(&self) -> u64 {
+        self.cache.weighted_size()
+    }
+
     /// The answer for `key`: kept, or loaded by `load` (one load at a time, in the background). At `deadline` at the latest.
     pub(super) async fn look_up<L>(&self, key: Key, host: &str, deadline: Instant, load: L) -> Answer
     where
@@ -296,6 +301,11 @@ impl Contents {
             .time_to_live(CONTENT)
             .build();
         Self { cache, metrics }
+    }
+
+    /// What is kept, in bytes, roughly.
+    pub(super) fn weight(&self) -> u64 {
+        self.cache.weighted_size()
     }
 
     pub(super) async fn get(&self, key: &ContentKey) -> Option<Content> {

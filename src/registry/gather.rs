@@ -43,6 +43,7 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
         })
         .collect();
     let outcomes = join_all(distinct.into_iter().take(MOST).map(|check| one(inner, check, deadline))).await;
+    inner.weigh();
     place
         .into_iter()
         .zip(checks)

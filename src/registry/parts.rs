@@ -136,6 +136,11 @@ impl Parts {
         }
     }
 
+    /// What is kept of parts and of manifests, in bytes, roughly.
+    pub(super) fn weights(&self) -> [u64; 2] {
+        [self.cache.weighted_size(), self.manifests.weighted_size()]
+    }
+
     /// What is known now, without asking; `None` when that is nothing.
     pub(super) async fn known(&self, key: &PartKey) -> Option<Found> {
         let stored = self.cache.get(key).await?;

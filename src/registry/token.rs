@@ -187,6 +187,11 @@ impl Tokens {
         Self { cache, metrics }
     }
 
+    /// What is kept, in bytes, roughly.
+    pub(super) fn weight(&self) -> u64 {
+        self.cache.weighted_size()
+    }
+
     /// A token, kept or fetched.
     pub(super) async fn get(&self, client: &Client, request: Request<'_>) -> Result<(Arc<Token>, Age), Failure> {
         let fetched = AtomicBool::new(false);

@@ -1,12 +1,14 @@
 //! HTTP body → review → gate → answer: what `POST /validate` does once the bytes are here.
 
 use super::admission::{Reply, Reviewer};
+use super::notice;
+use crate::cluster::Events;
 use crate::gate::Gate;
 use crate::image::escape;
 use crate::review::{self, Bad, Ledger, Outcome, Review};
 use crate::telemetry::Metrics;
-use crate::verdict::Verdict;
-use crate::verdict::answer::Remark;
+use crate::verdict::answer::{Judged, Remark};
+use crate::verdict::{Outlook, Verdict};
 use crate::workload::{Kinds, Skip, Workload, extract};
 use axum::body::Bytes;
 use std::sync::Arc;
@@ -18,11 +20,11 @@ const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least of the caller's time that is kept for the way back.
 const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
-/// Builds the reviewer. `limit` is `--deadline`.
-pub fn reviewer(gate: Gate, metrics: Metrics, limit: Duration) -> Reviewer {
+/// Builds the reviewer. `limit` is `--deadline`; `events` takes what the cluster's users may want to see of it.
+pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -> Reviewer {
     Arc::new(move |body, timeout| {
-        let (gate, metrics) = (gate.clone(), metrics.clone());
-        Box::pin(async move { review(&gate, &metrics, &body, deadline(timeout, limit)).await })
+        let (gate, metrics, events) = (gate.clone(), metrics.clone(), events.clone());
+        Box::pin(async move { review(&gate, &metrics, &events, &body, deadline(timeout, limit)).await })
     })
 }
 
@@ -32,7 +34,7 @@ fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)
 }
 
-async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration) -> Reply {
+async fn review(gate: &Gate, metrics: &Metrics, events: &Events, body: &Bytes, patience: Duration) -> Reply {
     let began = Instant::now();
     let review = match review::parse(body) {
         Ok(review) => review,
@@ -63,6 +65,7 @@ async fn review(gate: &Gate, metrics: &Metrics, body: &Bytes, patience: Duration
     for policy in &verdict.policies.exempting {
         metrics.exempted(policy);
     }
+    notice::post(events, &review, &workload, &verdict);
     answer(
         metrics,
         &review,
@@ -105,35 +108,81 @@ fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     }
 }
 
-/// One `info` line a review, at the edge; never objects, tokens or query strings.
+/// What the line about a review says of its answer.
+#[derive(Debug, Default)]
+struct Account {
+    /// Why nothing was judged: the operation, the subresource, an update that changes nothing …
+    skipped: &'static str,
+    /// The worst of the findings' outlooks.
+    outlook: &'static str,
+    /// Of all findings, those too that nobody was told of.
+    causes: String,
+    images: usize,
+    /// Images that an update left as they were.
+    unchanged: usize,
+    /// Images whose names hold a parameter that something fills in later.
+    parameters: usize,
+    /// Questions that went to the registries' caches, and from there to the registries where need be.
+    checks: usize,
+    ledger: Ledger,
+}
+
+impl Account {
+    fn of(outcome: Outcome<'_>) -> Self {
+        let answer = match outcome {
+            Outcome::Skipped(skip) => {
+                return Self {
+                    skipped: skip.name(),
+                    ..Self::default()
+                };
+            }
+            Outcome::Answered { answer, .. } => answer,
+        };
+        let images = &answer.images;
+        let findings = || images.iter().flat_map(|judged| &judged.judgement.findings);
+        let mut causes: Vec<&str> = findings().map(|finding| finding.cause.name()).collect();
+        causes.sort_unstable();
+        causes.dedup();
+        let is_parameter = |judged: &&Judged| matches!(judged.remark, Some(Remark::Parameter(_)));
+        Self {
+            skipped: "",
+            outlook: findings().map(|finding| finding.outlook).max().map_or("", Outlook::name),
+            causes: causes.join(","),
+            images: images.len(),
+            unchanged: images.iter().filter(|judged| judged.image.unchanged).count(),
+            parameters: images.iter().filter(is_parameter).count(),
+            checks: answer.checks,
+            ledger: Ledger::of(answer),
+        }
+    }
+}
+
+/// One `info` line a review, at the edge (docs/operations.md); never objects, images, users, tokens or query strings.
 fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Instant) -> Reply {
     let verdict = outcome.verdict();
     let took = began.elapsed();
     metrics.review(verdict.name(), took);
-    let (images, checks, parameters, causes) = match outcome {
-        Outcome::Skipped(skip) => (0, 0, 0, skip.name().to_owned()),
-        Outcome::Answered { answer, .. } => (answer.images.len(), answer.checks, parameters(answer), causes(answer)),
-    };
-    let ledger = match outcome {
-        Outcome::Skipped(_) => Ledger::default(),
-        Outcome::Answered { answer, .. } => Ledger::of(answer),
-    };
+    let account = Account::of(outcome);
     tracing::info!(
-        review.uid = %escape(&review.uid),
+        review.uid = %brief(&review.uid),
         review.operation = review.operation.name(),
-        review.kind = %escape(&review.kind),
-        review.namespace = %escape(&review.namespace),
-        review.name = %escape(&review.name),
+        review.sub_resource = %brief(&review.sub_resource),
+        review.kind = %brief(&review.kind),
+        review.namespace = %brief(&review.namespace),
+        review.name = %brief(&review.name),
         review.dry_run = review.dry_run,
         verdict = verdict.name(),
-        causes = %causes,
-        policies = %ledger.policies,
-        decisions = %ledger.decisions,
-        enforced = ledger.enforced.unwrap_or_default(),
-        exempt = %ledger.exempt,
-        images,
-        checks,
-        parameters,
+        outlook = account.outlook,
+        causes = %account.causes,
+        policies = %account.ledger.policies,
+        decisions = %account.ledger.decisions,
+        enforced = account.ledger.enforced.unwrap_or_default(),
+        exempt = %account.ledger.exempt,
+        skipped = account.skipped,
+        images = account.images,
+        unchanged = account.unchanged,
+        parameters = account.parameters,
+        checks = account.checks,
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "{} {} {}/{}",
         match verdict {
@@ -141,9 +190,9 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
             Verdict::Warn => "warned",
             Verdict::Deny => "denied",
         },
-        escape(&review.kind),
-        escape(&review.namespace),
-        escape(&review.name),
+        brief(&review.kind),
+        brief(&review.namespace),
+        brief(&review.name),
     );
     let body = review::respond(&review.uid, outcome);
     Reply {
@@ -153,30 +202,25 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
     }
 }
 
-/// Images that were not judged because something fills in a parameter later.
-fn parameters(answer: &crate::verdict::answer::Answer) -> usize {
-    let remarks = answer.images.iter().filter_map(|judged| judged.remark.as_ref());
-    remarks.filter(|remark| matches!(remark, Remark::Parameter(_))).count()
-}
-
-fn causes(answer: &crate::verdict::answer::Answer) -> String {
-    let mut all: Vec<&str> = answer
-        .images
-        .iter()
-        .flat_map(|judged| &judged.judgement.findings)
-        .map(|finding| finding.cause.name())
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    if let Some(exempt) = &answer.exempt {
-        all.push(exempt.name());
+/// A text of the request, for the log: escaped, and no longer than a name can be. Whoever reaches the port chooses it.
+fn brief(text: &str) -> String {
+    const LONGEST: usize = 253;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => escape(text.get(..end).unwrap_or_default()) + "…",
+        None => escape(text),
     }
-    all.join(",")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_of_a_request_makes_a_line_long_or_breaks_it() {
+        assert_eq!(brief("api"), "api");
+        assert_eq!(brief(&"é".repeat(300)).chars().count(), 254);
+        assert!(!brief("a\nb").contains('\n'));
+    }
 
     #[test]
     fn the_deadline_leaves_room_for_the_answer() {

@@ -3,8 +3,12 @@
 use clap::ValueEnum;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::SubscriberInitExt;
+use std::sync::OnceLock;
+use tracing::Metadata;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -16,28 +20,107 @@ pub enum Format {
     Json,
 }
 
+/// How much is logged, as the settings file says it (`log.level`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// What failed.
+    Error,
+    /// And what an operator should know.
+    Warn,
+    /// And a line a review.
+    Info,
+    /// And what pullgate thinks on the way.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+impl Level {
+    /// The filter of a level. The libraries never say more than `info`: what they write at `debug` is not made for a cluster's log.
+    fn filter(self) -> &'static str {
+        match self {
+            Self::Error => "error,rustls_platform_verifier=off",
+            Self::Warn => "warn,rustls_platform_verifier=off,kube_client=error,kube_runtime=error",
+            Self::Info => default_filter(0),
+            Self::Debug => default_filter(1),
+            Self::Trace => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error,pullgate=trace",
+        }
+    }
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// Which events are logged when no filter is given, from how often `-v` stands on the command line.
 pub fn default_filter(verbosity: u8) -> &'static str {
     match verbosity {
         // What the verifier says of a registry's certificate is in the finding. The API server's client logs bodies that it cannot
-        // read, and those may be Secrets.
+        // read, and those may be Secrets: see `spills`.
         0 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error",
         1 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error,pullgate=debug",
         _ => "debug,pullgate=trace",
     }
 }
 
+/// What the process began with, and the way to change it.
+struct Running {
+    began: String,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
+
 /// Starts logging for the whole process. `filter` is in the syntax of `tracing_subscriber::EnvFilter` (`info,pullgate=debug`).
 ///
 /// Fails with a sentence when the filter cannot be read, or when a subscriber is there already.
 pub fn start(format: Format, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("the log filter {filter:?} cannot be read: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match format {
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
-        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
+    let (filtering, handle) = reload::Layer::new(parse(filter)?);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines: Box<dyn Layer<_> + Send + Sync> = match format {
+        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
     };
-    started.map_err(|error| format!("logging could not be started: {error}"))
+    tracing_subscriber::registry()
+        .with(filtering)
+        .with(filter_fn(|event| !spills(event)))
+        .with(lines)
+        .try_init()
+        .map_err(|error| format!("logging could not be started: {error}"))?;
+    let began = filter.to_owned();
+    // Only the one that started gets here.
+    let _ = RUNNING.set(Running { began, handle });
+    Ok(())
+}
+
+/// Changes what is logged from now on: to a level, or back to the filter that logging was started with. Where logging was not started
+/// by [`start`], nothing happens.
+pub fn adjust(level: Option<Level>) -> Result<(), String> {
+    let Some(running) = RUNNING.get() else { return Ok(()) };
+    let filter = parse(level.map_or(running.began.as_str(), Level::filter))?;
+    running
+        .handle
+        .reload(filter)
+        .map_err(|error| format!("the log level could not be changed: {error}"))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| format!("the log filter {filter:?} cannot be read: {error}"))
+}
+
+/// Whether an event is never logged, whatever the filter: below an error, the API server's client logs bodies that it cannot read, and
+/// those may be Secrets.
+fn spills(event: &Metadata<'_>) -> bool {
+    let target = event.target();
+    let client = ["kube_client", "kube_runtime"].iter().any(|name| target.starts_with(name));
+    client && *event.level() > tracing::Level::ERROR
 }
 
 /// Sends panics to the log instead of printing them, so that a collector sees them as events.
@@ -69,6 +152,15 @@ mod tests {
     fn the_default_filters_can_be_read() {
         for verbosity in 0..4 {
             assert!(EnvFilter::try_new(default_filter(verbosity)).is_ok());
+        }
+    }
+
+    #[test]
+    fn every_level_is_a_filter_and_keeps_the_libraries_quiet() {
+        for level in [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace] {
+            assert!(EnvFilter::try_new(level.filter()).is_ok(), "{level:?}");
+            let general = level.filter().split(',').next().unwrap();
+            assert!(["error", "warn", "info"].contains(&general), "{level:?}: {general}");
         }
     }
 

@@ -11,6 +11,8 @@ use std::fmt::Write as _;
 pub const WARNING_LIMIT: usize = 256;
 /// All warnings of an answer together, in characters.
 pub const WARNINGS_LIMIT: usize = 4000;
+/// The note of a Kubernetes Event, in bytes of UTF-8: the API server counts those.
+pub const NOTE_LIMIT: usize = 1024;
 /// Images that a denial explains in full; the others are named, with their causes.
 const EXPLAINED: usize = 25;
 /// Images that a denial names, and findings that it lists as causes: no answer grows with the object without end.
@@ -181,11 +183,21 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
 
 /// `container api: IMAGE: Cause: why; fix`, on one line and within the limit.
 fn warning(judged: &Judged, finding: &Finding) -> String {
+    line(judged, finding, WARNING_LIMIT)
+}
+
+/// The same in at most `limit` characters.
+fn line(judged: &Judged, finding: &Finding, limit: usize) -> String {
+    // Of 256 characters.
     const IMAGE_SHOWN: usize = 100;
-    let name = clip(&image_of(judged), IMAGE_SHOWN);
-    let head = format!("{}: {name}: {}: ", clip(&user_of(&judged.image), 70), finding.cause.name());
-    let fix = clip(&finding.fix, 110);
-    let room = WARNING_LIMIT.saturating_sub(head.chars().count());
+    const USER_SHOWN: usize = 70;
+    const FIX_SHOWN: usize = 110;
+    let share = |part: usize| part * limit / WARNING_LIMIT;
+    let name = clip(&image_of(judged), share(IMAGE_SHOWN));
+    let user = clip(&user_of(&judged.image), share(USER_SHOWN));
+    let head = format!("{user}: {name}: {}: ", finding.cause.name());
+    let fix = clip(&finding.fix, share(FIX_SHOWN));
+    let room = limit.saturating_sub(head.chars().count());
     let why_room = room.saturating_sub(fix.chars().count() + 2);
     const LEAST: usize = 40;
     let text = if why_room >= LEAST.min(finding.message.chars().count()) {
@@ -193,7 +205,44 @@ fn warning(judged: &Judged, finding: &Finding) -> String {
     } else {
         format!("{head}{}", clip(&format!("{}; {}", finding.message, finding.fix), room))
     };
-    clip(&text.replace(['\n', '\r', '\t'], " "), WARNING_LIMIT)
+    clip(&text.replace(['\n', '\r', '\t'], " "), limit)
+}
+
+/// The note of a Kubernetes Event: how many images, and a line a finding that `tells` picks among those that the user is told of; what
+/// does not fit is counted. One line, at most [`NOTE_LIMIT`] bytes.
+pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> String {
+    /// Characters of one finding: even if each took two bytes, one finding fits.
+    const LONGEST: usize = 450;
+    let told = |judged: &Judged| spoken(judged).filter(|(finding, decision)| tells(finding, decision)).count() > 0;
+    let about: Vec<&Judged> = images.iter().filter(|judged| told(judged)).collect();
+    let denied = about.iter().any(|judged| judged.judgement.verdict == Verdict::Deny);
+    let end = if denied {
+        complaint(&about)
+    } else {
+        "could not be looked up; let pass"
+    };
+    let noun = if images.len() == 1 { "image" } else { "images" };
+    let mut text = format!("{} of {} {noun} {end}", about.len(), images.len());
+    let mut lines: Vec<String> = Vec::new();
+    for judged in about {
+        for (finding, _) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
+            let line = line(judged, finding, LONGEST);
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+    }
+    for (at, line) in lines.iter().enumerate() {
+        // In scripts that take more bytes, the first is cut further: it must not be left out.
+        let line = if at == 0 { clip_bytes(line, NOTE_LIMIT - 100) } else { line };
+        // Room is kept for the words that count the rest.
+        if text.len() + line.len() > NOTE_LIMIT - 40 {
+            let _ = write!(text, " | and {} more", lines.len() - at);
+            break;
+        }
+        let _ = write!(text, " | {line}");
+    }
+    text
 }
 
 /// At most `limit` characters, the last of them `…` when something was cut.
@@ -204,4 +253,9 @@ pub(super) fn clip(text: &str, limit: usize) -> String {
     let mut out: String = text.chars().take(limit.saturating_sub(1)).collect();
     out.push('…');
     out
+}
+
+/// The longest beginning of at most `limit` bytes.
+fn clip_bytes(text: &str, limit: usize) -> &str {
+    text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use proptest::prelude::*;
-use pullgate::cluster::Cluster;
+use pullgate::cluster::{Cluster, Events};
 use pullgate::config::{Face, Live, Settings, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
@@ -38,7 +38,10 @@ fn handler() -> (Reviewer, Metrics) {
         providers: Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
-    (reviewer(gate, metrics.clone(), Duration::from_secs(8)), metrics)
+    (
+        reviewer(gate, metrics.clone(), Events::default(), Duration::from_secs(8)),
+        metrics,
+    )
 }
 
 static HANDLER: LazyLock<(Reviewer, Metrics)> = LazyLock::new(handler);

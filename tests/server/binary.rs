@@ -1,6 +1,6 @@
 //! The binary itself.
 
-use crate::support::{SOON, connect, get, until};
+use crate::support::{SOON, connect, get, post, until};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -34,19 +34,24 @@ impl Drop for Guarded {
     }
 }
 
-struct Serving {
+pub(crate) struct Serving {
     child: Guarded,
-    webhook: SocketAddr,
-    plain: SocketAddr,
+    pub(crate) webhook: SocketAddr,
+    pub(crate) plain: SocketAddr,
     rest: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Serving {
-    fn start(arguments: &[&str]) -> Self {
+    /// Without a cluster.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::with(&[&["--no-cluster"], arguments].concat())
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut child = Guarded(
             pullgate()
                 .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
-                .args(["--log-format", "json", "--no-cluster", "--drain-delay", "0s"])
+                .args(["--log-format", "json", "--drain-delay", "0s"])
                 .args(arguments)
                 .stderr(Stdio::piped())
                 .spawn()
@@ -73,6 +78,10 @@ impl Serving {
                 };
             }
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.0.id()
     }
 
     fn signal(&self, name: &str) {
@@ -112,6 +121,141 @@ async fn it_serves_with_a_throwaway_certificate_and_a_signal_ends_it_with_zero()
         let rest = serving.rest.take().unwrap().join().unwrap();
         assert!(rest.contains("told to stop"), "{rest}");
         assert!(rest.contains("\"message\":\"stopped\""), "{rest}");
+    }
+}
+
+/// A review of a pod with a name that needs no look-up.
+fn review(uid: &str) -> String {
+    let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                                 "spec": {"containers": [{"name": "c", "image": "UPPER"}]}});
+    serde_json::json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": uid, "operation": "CREATE", "namespace": "ns", "kind": {"kind": "Pod"}, "object": pod}})
+    .to_string()
+}
+
+#[tokio::test]
+async fn the_log_level_follows_the_settings_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "{}\n").unwrap();
+    let out = dir.path().to_str().unwrap();
+    let mut serving = Serving::start(&["--tls-dev", "--tls-dev-out", out, "--config", config.to_str().unwrap()]);
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    let mut stream = connect(serving.webhook, &ca).await.unwrap();
+    let plain = serving.plain;
+    let reloads = async |wanted: u64, outcome: &str| {
+        let line = format!("pullgate_reloads_total{{reason=\"{outcome}\"}} {wanted}\n");
+        until(&line, async || get(plain, "/metrics").await.body.contains(&line)).await;
+    };
+    std::fs::write(&config, "log: {level: error}\n").unwrap();
+    reloads(1, "settings_replaced").await;
+    assert_eq!(post(&mut stream, "/validate", &review("at-error")).await.status, 200);
+    std::fs::write(&config, "log: {level: info}\n").unwrap();
+    reloads(2, "settings_replaced").await;
+    post(&mut stream, "/validate", &review("at-info")).await;
+    std::fs::write(&config, "log: {level: loud}\n").unwrap();
+    reloads(1, "settings_refused").await;
+    post(&mut stream, "/validate", &review("still-at-info")).await;
+    std::fs::write(&config, "log: {level: warn}\n").unwrap();
+    reloads(3, "settings_replaced").await;
+    post(&mut stream, "/validate", &review("at-warn")).await;
+    std::fs::write(&config, "{}\n").unwrap();
+    reloads(4, "settings_replaced").await;
+    post(&mut stream, "/validate", &review("as-the-command-line-says")).await;
+    drop(stream);
+    serving.signal("-TERM");
+    assert_eq!(serving.exit_code().await, Some(0));
+    let log = serving.rest.take().unwrap().join().unwrap();
+    for (uid, logged) in [
+        ("at-error", false),
+        ("at-info", true),
+        ("still-at-info", true),
+        ("at-warn", false),
+        ("as-the-command-line-says", true),
+    ] {
+        assert_eq!(log.contains(&format!("\"review.uid\":\"{uid}\"")), logged, "{uid}:\n{log}");
+    }
+    assert!(log.contains("config.yaml:1:14: unknown value \\\"loud\\\""), "{log}");
+}
+
+/// A kubeconfig whose helper program takes its time, for an API server that is not there.
+fn kubeconfig(folder: &Path, helper: Option<&str>) -> String {
+    let user = helper.map_or(serde_json::json!({}), |script| {
+        serde_json::json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script],
+                                    "interactiveMode": "Never"}})
+    });
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": user}],
+    });
+    let file = folder.join("kubeconfig");
+    std::fs::write(&file, config.to_string()).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn without_its_api_server_it_lives_is_not_ready_and_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut serving = Serving::with(&["--tls-dev", "--kubeconfig", &kubeconfig(dir.path(), None)]);
+    assert_eq!(get(serving.plain, "/healthz").await.status, 200);
+    let ready = get(serving.plain, "/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains("waiting for the first list of"), "{}", ready.body);
+    serving.signal("-TERM");
+    assert_eq!(serving.exit_code().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_signal_during_start_up_ends_it_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let begun = dir.path().join("begun");
+    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", begun.display());
+    let kubeconfig = kubeconfig(dir.path(), Some(&script));
+    let mut child = Guarded(
+        pullgate()
+            .args([
+                "serve",
+                "--tls-dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--kubeconfig", &kubeconfig])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    until("the helper runs", async || begun.exists()).await;
+    let id = child.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let begin = std::time::Instant::now();
+    let code = loop {
+        if let Some(status) = child.0.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(begin.elapsed() < SOON, "it waits for the helper");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(code, Some(0));
+    // Nobody waits for the helper any more.
+    let helper = std::fs::read_to_string(&begun).unwrap();
+    assert!(Command::new("kill").arg(helper.trim()).status().unwrap().success());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [("--listen", "--metrics-listen"), ("--metrics-listen", "--listen")] {
+        let output = run(&["serve", "--no-cluster", "--tls-dev", flag, &address, other, "127.0.0.1:0"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains(&format!("cannot listen on {address}: Address already in use")),
+            "{said}"
+        );
     }
 }
 

@@ -14,4 +14,5 @@ mod connections;
 mod deploy;
 mod drain;
 mod rotation;
+mod soak;
 mod support;

@@ -2,6 +2,7 @@
 
 use super::{Places, count, validate};
 use crate::cli::{DENIED, WRONG, complain, policies, say};
+use crate::config::policies::{Faults, PolicySet};
 use crate::image::escape;
 use crate::plan::trial::{Ran, run as run_case};
 use crate::policy::Policies;
@@ -72,21 +73,16 @@ struct Outcome {
 
 /// Runs it.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let set = policies::look(&args.places.places)?;
-    let mut faults = set.faults.clone();
-    let _ = validate::trials(&set, &mut faults);
+    let sets = policies::look(&args.places.places)?;
+    let mut faults = Faults::default();
+    for set in &sets {
+        faults.extend(set.faults.iter().cloned());
+        let _ = validate::trials(set, &mut faults);
+    }
     if !faults.is_empty() {
         return Ok(complain(&format!("the policies or their tests cannot be used\n{faults}")));
     }
-    let policies = Policies::new(set.policies);
-    let mut cases = Vec::new();
-    for beside in &set.trials {
-        let trial = Trial::read(&beside.document.value).unwrap_or(Trial { cases: Vec::new() });
-        for (at, case) in trial.cases.iter().enumerate() {
-            let line = beside.document.line_of(&format!("spec.cases[{at}]"));
-            cases.push(outcome(&beside.file, line, case, &run_case(case, &policies)));
-        }
-    }
+    let cases: Vec<Outcome> = sets.into_iter().flat_map(outcomes).collect();
     if cases.is_empty() {
         let _ = complain("there are no tests there (documents of kind ImagePolicyTest beside the policies)");
         return Ok(ExitCode::from(WRONG));
@@ -111,6 +107,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(DENIED)
     })
+}
+
+/// Every case of one set, held against its policies.
+fn outcomes(set: PolicySet) -> Vec<Outcome> {
+    let policies = Policies::new(set.policies);
+    let mut cases = Vec::new();
+    for beside in &set.trials {
+        let trial = Trial::read(&beside.document.value).unwrap_or(Trial { cases: Vec::new() });
+        for (at, case) in trial.cases.iter().enumerate() {
+            let line = beside.document.line_of(&format!("spec.cases[{at}]"));
+            cases.push(outcome(&beside.file, line, case, &run_case(case, &policies)));
+        }
+    }
+    cases
 }
 
 fn outcome(file: &str, line: usize, case: &Case, ran: &Ran) -> Outcome {

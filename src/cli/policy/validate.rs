@@ -21,9 +21,15 @@ pub(super) fn trials(set: &PolicySet, faults: &mut Faults) -> Vec<Trial> {
 
 /// Runs it.
 pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let set = policies::look(places)?;
-    let mut faults = set.faults.clone();
-    let cases: usize = trials(&set, &mut faults).iter().map(|trial| trial.cases.len()).sum();
+    let sets = policies::look(places)?;
+    let mut faults = Faults::default();
+    let (mut cases, mut sound, mut files) = (0, 0, 0);
+    for set in &sets {
+        faults.extend(set.faults.iter().cloned());
+        cases += trials(set, &mut faults).iter().map(|trial| trial.cases.len()).sum::<usize>();
+        sound += set.policies.len();
+        files += set.files;
+    }
     let mut unreadable = false;
     for fault in faults.iter() {
         match fault.weight {
@@ -34,12 +40,8 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    let what = [
-        count(set.policies.len(), "policy", "policies"),
-        count(cases, "test case", "test cases"),
-    ]
-    .join(" and ");
-    let files = count(set.files, "file", "files");
+    let what = [count(sound, "policy", "policies"), count(cases, "test case", "test cases")].join(" and ");
+    let files = count(files, "file", "files");
     if faults.is_empty() {
         say(&format!("{what} in {files}: nothing to object to\n"));
         return Ok(ExitCode::SUCCESS);

@@ -130,7 +130,7 @@ fn what_covers_what() {
         assert_eq!(pattern(wide).covers(&pattern(narrow)), expected, "{wide} covers {narrow}");
     }
     // Not looked through, and no long computation either.
-    let long = format!("reg.corp/{}x", "**/a/".repeat(180));
+    let long = format!("reg.corp/{}x", "**/a/".repeat(40));
     assert!(!pattern(&long).covers(&pattern(&long)));
 }
 

@@ -103,7 +103,7 @@ fn exemptions_take_out_of_their_own_policy_only() {
         };
         let jury = policies.matching(&SHOP, &requester).narrowed(&reference(image));
         assert!(jury.members().any(|(name, _)| &**name == "b"), "b exempts nobody");
-        jury.exempting().iter().map(|name| name.to_string()).collect()
+        jury.exempting().iter().map(ToString::to_string).collect()
     };
     assert!(out("joe", &["system:authenticated"], "busybox").is_empty());
     assert!(out("", &[], "busybox").is_empty());

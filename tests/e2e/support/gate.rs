@@ -154,7 +154,7 @@ impl Gate {
             ],
         );
         daemon.wait_until("/readyz", Duration::from_secs(30), || get(metrics, "/readyz").is_some());
-        kubectl(&["apply", "-f", "-"], &configuration(listen, &authority).to_string()).done();
+        kubectl(&["apply", "-f", "-"], &configuration(&run(), listen, &authority).to_string()).done();
         let gate = Self {
             daemon,
             metrics,
@@ -217,7 +217,7 @@ pub(crate) fn settings_file() -> PathBuf {
 }
 
 /// Writes `tls.crt` and `tls.key` for 127.0.0.1; returns the certificate of the authority that signed it.
-fn write_certificates(folder: &Path) -> String {
+pub(crate) fn write_certificates(folder: &Path) -> String {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -234,11 +234,12 @@ fn write_certificates(folder: &Path) -> String {
     certificate
 }
 
-fn configuration(listen: SocketAddr, authority: &str) -> Value {
+/// The registration of the gate at this address, for the namespaces whose [`LABEL`] has its name.
+pub(crate) fn configuration(name: &str, listen: SocketAddr, authority: &str) -> Value {
     let rule = |group: &str, versions: &[&str], resources: &[&str]| json!({"apiGroups": [group], "apiVersions": versions, "operations": ["CREATE", "UPDATE"], "resources": resources});
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": run()},
+        "metadata": {"name": name},
         "webhooks": [{
             "name": "images.pullgate.dev",
             "clientConfig": {
@@ -247,7 +248,7 @@ fn configuration(listen: SocketAddr, authority: &str) -> Value {
             },
             // Everywhere else it should be Ignore; here a server that does not answer must not look like one that allows.
             "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "namespaceSelector": {"matchLabels": {LABEL: run()}},
+            "namespaceSelector": {"matchLabels": {LABEL: name}},
             "rules": [
                 rule("", &["v1"], &["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"]),
                 rule("apps", &["v1"], &["deployments", "replicasets", "statefulsets", "daemonsets"]),

@@ -1,0 +1,235 @@
+use super::*;
+use crate::cluster::fake::Fake;
+
+const EVENTS: &str = "events.events.k8s.io";
+
+fn notice(namespace: &str, name: &str, about: u64) -> Notice {
+    Notice {
+        occasion: Occasion::Denied,
+        regarding: Regarding {
+            api_version: "apps/v1".to_owned(),
+            kind: "Deployment".to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: "u-1".to_owned(),
+        },
+        stem: name.to_owned(),
+        about,
+        note: "1 of 1 image would fail to pull".to_owned(),
+    }
+}
+
+fn api(versions: &[&str]) -> Fake {
+    let fake = Fake::new();
+    for version in versions {
+        fake.serve(&format!("{}/{version}", form::GROUP), "events", "Event", true);
+    }
+    fake
+}
+
+struct Bench {
+    fake: Fake,
+    metrics: Metrics,
+    events: Events,
+}
+
+impl Bench {
+    fn new(fake: Fake) -> Self {
+        let metrics = Metrics::new();
+        let events = Events::start(fake.client(), &metrics);
+        Self { fake, metrics, events }
+    }
+
+    fn count(&self, outcome: &str) -> usize {
+        let line = format!("pullgate_events_total{{outcome=\"{outcome}\"}} ");
+        let text = self.metrics.encode();
+        let value = text.lines().find_map(|text| text.strip_prefix(&line));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until so many of an outcome were counted.
+    async fn counted(&self, outcome: &str, wanted: usize) {
+        for _ in 0..500 {
+            if self.count(outcome) >= wanted {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.count(outcome), wanted, "{outcome}: {}", self.metrics.encode());
+    }
+
+    fn posts(&self) -> usize {
+        self.fake.asked().iter().filter(|(method, _)| method == "POST").count()
+    }
+}
+
+#[tokio::test]
+async fn each_form_is_written_as_its_api_has_it() {
+    for (versions, resource, version) in [
+        (&["v1beta1", "v1"][..], EVENTS, "events.k8s.io/v1"),
+        (&["v1beta1"], EVENTS, "events.k8s.io/v1beta1"),
+        (&[], "events", "v1"),
+    ] {
+        let bench = Bench::new(api(versions));
+        bench.events.post(notice("shop", "api", 1));
+        bench.counted("written", 1).await;
+        let all = bench.fake.all(resource);
+        assert_eq!(all.len(), 1, "{version}");
+        let event = &all[0];
+        assert_eq!(event["apiVersion"], version);
+        assert_eq!(
+            (&event["type"], &event["reason"]),
+            (&"Warning".into(), &"ImagesDenied".into())
+        );
+        assert_eq!(event["action"], "Deny");
+        let (regarding, note, controller) = if version == "v1" {
+            assert!(event["firstTimestamp"].is_string() && event["count"] == 1, "{event}");
+            ("involvedObject", "message", "reportingComponent")
+        } else {
+            let time: Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
+            assert!(Timestamp::now().duration_since(time).as_secs() < 60, "{event}");
+            ("regarding", "note", "reportingController")
+        };
+        let object = serde_json::json!(
+            {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "api", "uid": "u-1"});
+        assert_eq!(event[regarding], object);
+        assert_eq!(event[note], "1 of 1 image would fail to pull");
+        assert_eq!(event[controller], "pullgate.dev/pullgate");
+        assert!(!event["reportingInstance"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_namespace_is_told_of_where_the_api_wants_it() {
+    let bench = Bench::new(api(&["v1"]));
+    let mut told = notice("", "templates", 1);
+    told.regarding.uid.clear();
+    bench.events.post(told);
+    bench.counted("written", 1).await;
+    let event = &bench.fake.all(EVENTS)[0];
+    assert_eq!(event["metadata"]["namespace"], "default");
+    let keys: Vec<_> = event["regarding"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["apiVersion", "kind", "name"]);
+}
+
+#[tokio::test]
+async fn repetitions_are_counted_in_the_first_event() {
+    let bench = Bench::new(api(&["v1"]));
+    bench.events.post(notice("shop", "api", 1));
+    bench.counted("written", 1).await;
+    tokio::time::pause();
+    for _ in 0..4 {
+        bench.events.post(notice("shop", "api", 1));
+    }
+    // The count is due half a minute later; the answer to it takes real time.
+    while bench.count("repeated") < 4 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+    bench.counted("updated", 1).await;
+    let all = bench.fake.all(EVENTS);
+    assert_eq!((all.len(), &all[0]["series"]["count"]), (1, &5.into()));
+    assert!(
+        all[0]["series"]["lastObservedTime"]
+            .as_str()
+            .unwrap()
+            .parse::<Timestamp>()
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_missing_right_costs_one_request_a_namespace() {
+    let bench = Bench::new(api(&["v1"]));
+    bench.fake.refuse(&format!("create {EVENTS} in shop"));
+    for n in 0..30 {
+        bench.events.post(notice("shop", "api", n));
+    }
+    bench.counted("forbidden", 30).await;
+    assert_eq!(bench.posts(), 1);
+    bench.events.post(notice("other", "api", 1));
+    bench.counted("written", 1).await;
+}
+
+#[tokio::test]
+async fn namespaces_that_are_gone_or_going_are_no_missing_right() {
+    let bench = Bench::new(api(&["v1"]));
+    for (n, namespace) in ["gone", "gone", "ending", "ending"].into_iter().enumerate() {
+        bench.events.post(notice(namespace, "api", n as u64));
+    }
+    bench.counted("gone", 4).await;
+    assert_eq!((bench.count("forbidden"), bench.posts()), (0, 4));
+    let discoveries = bench.fake.asked().iter().filter(|(_, path)| path == "/apis").count();
+    assert_eq!(
+        discoveries, 1,
+        "a namespace that is not there is no reason to ask for the forms again"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_has_expired_is_written_anew() {
+    let bench = Bench::new(api(&["v1"]));
+    bench.events.post(notice("shop", "api", 1));
+    bench.counted("written", 1).await;
+    let name = bench.fake.all(EVENTS)[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    bench.fake.delete(EVENTS, "shop", &name);
+    tokio::time::pause();
+    bench.events.post(notice("shop", "api", 1));
+    while bench.count("repeated") < 1 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_secs(31)).await;
+    tokio::time::resume();
+    let patched = || bench.fake.asked().iter().any(|(method, _)| method == "PATCH");
+    for _ in 0..500 {
+        if patched() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The answer to the patch comes before the next notice is looked at.
+    bench.events.post(notice("shop", "api", 1));
+    bench.counted("written", 2).await;
+    assert_eq!(bench.count("updated"), 0);
+}
+
+#[tokio::test]
+async fn while_the_api_server_fails_nothing_is_asked_in_a_hurry_and_nobody_waits() {
+    let bench = Bench::new(api(&["v1"]));
+    bench.fake.instead(500, "");
+    let begin = std::time::Instant::now();
+    for n in 0..2_000 {
+        bench.events.post(notice("shop", "api", n));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(2), "handing in does not wait");
+    bench.counted("failed", 1).await;
+    assert!(bench.count("dropped") >= 2_000 - QUEUE - 2, "{}", bench.metrics.encode());
+    assert_eq!(bench.posts(), 1, "the second request waits");
+    bench.fake.no_more_instead();
+    for _ in 0..500 {
+        if bench.count("written") > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(bench.count("written") > 0);
+}
+
+#[tokio::test]
+async fn only_what_is_wanted_is_asked_for() {
+    let bench = Bench::new(api(&["v1"]));
+    for (wanted, denied, unknown) in [
+        (Wanted::All, true, true),
+        (Wanted::Denied, true, false),
+        (Wanted::None, false, false),
+    ] {
+        bench.events.want(wanted);
+        let wants = (bench.events.wants(Occasion::Denied), bench.events.wants(Occasion::Unknown));
+        assert_eq!(wants, (denied, unknown), "{wanted:?}");
+    }
+    let nobody = Events::default();
+    nobody.want(Wanted::All);
+    assert!(!nobody.wants(Occasion::Denied));
+    nobody.post(notice("shop", "api", 1));
+}

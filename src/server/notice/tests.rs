@@ -1,0 +1,196 @@
+use super::*;
+use crate::review;
+use crate::verdict::answer::{Judged, Standing};
+use crate::verdict::message::NOTE_LIMIT;
+use crate::verdict::{Cause, Judgement, Voice};
+use crate::workload::{Kinds, extract};
+use serde_json::json;
+
+fn finding(cause: Cause, outlook: Outlook) -> Finding {
+    Finding {
+        cause,
+        outlook,
+        message: "tag \"v9\" does not exist (404 MANIFEST_UNKNOWN)".to_owned(),
+        fix: "use a tag that exists".to_owned(),
+        kubelet: None,
+        evidence: crate::verdict::Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+fn missing() -> Finding {
+    finding(Cause::TagNotFound, Outlook::WillFail)
+}
+
+fn unknown() -> Finding {
+    finding(Cause::RegistryError, Outlook::Unknown)
+}
+
+/// A review of a Deployment with these images, answered with these findings for each.
+struct Case {
+    review: Review,
+    workload: Workload,
+    answer: Answer,
+}
+
+impl Case {
+    fn new(request: Value, metadata: Value, images: &[&str], findings: &[Finding]) -> Self {
+        let containers: Vec<Value> = images
+            .iter()
+            .enumerate()
+            .map(|(n, image)| json!({"name": format!("c{n}"), "image": image}))
+            .collect();
+        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+                            "spec": {"template": {"spec": {"containers": containers}}}});
+        let mut whole = json!({"uid": "r-1", "operation": "CREATE", "namespace": "shop", "name": "", "object": object});
+        for (key, value) in request.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole});
+        let review = review::parse(body.to_string().as_bytes()).unwrap();
+        let workload = extract(&review.object, None, "shop", &Kinds::default()).unwrap();
+        let uses = workload.templates.iter().flat_map(|template| &template.uses);
+        let images = uses
+            .map(|image| Judged {
+                image: image.clone(),
+                reference: None,
+                remark: None,
+                judgement: Judgement::from_findings(findings.to_vec()),
+            })
+            .collect();
+        Self {
+            review,
+            workload,
+            answer: Answer {
+                images,
+                exempt: None,
+                policies: Standing::default(),
+                checks: 1,
+            },
+        }
+    }
+
+    fn occasion(&self) -> Option<Occasion> {
+        occasion(&self.review, &self.workload, &self.answer)
+    }
+
+    fn notice(&self) -> Notice {
+        notice(self.occasion().unwrap(), &self.review, &self.workload, &self.answer)
+    }
+}
+
+fn named(request: Value, findings: &[Finding]) -> Case {
+    Case::new(
+        request,
+        json!({"name": "api", "uid": "u-1"}),
+        &["r.example/shop/api:v9"],
+        findings,
+    )
+}
+
+#[test]
+fn what_was_denied_at_its_creation_is_told_of_by_name() {
+    let notice = named(json!({}), &[missing()]).notice();
+    assert_eq!(notice.occasion, Occasion::Denied);
+    let expected = Regarding {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: "shop".to_owned(),
+        name: "api".to_owned(),
+        uid: String::new(),
+    };
+    assert_eq!(notice.regarding, expected);
+    assert_eq!(
+        notice.note,
+        "1 of 1 image would fail to pull | container c0: r.example/shop/api:v9: TagNotFound: tag \"v9\" does not exist (404 \
+         MANIFEST_UNKNOWN); use a tag that exists"
+    );
+}
+
+#[test]
+fn what_exists_is_told_of_by_its_uid() {
+    let notice = named(json!({"operation": "UPDATE"}), &[missing()]).notice();
+    assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Denied, "u-1"));
+    let notice = named(json!({}), &[unknown()]).notice();
+    assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Unknown, "u-1"));
+    assert!(
+        notice
+            .note
+            .starts_with("1 of 1 image could not be looked up; let pass | container c0: "),
+        "{}",
+        notice.note
+    );
+}
+
+#[test]
+fn what_gets_its_name_is_known_by_the_beginning_of_it() {
+    let metadata = json!({"name": "api-x7k2p", "generateName": "api-", "uid": "u-1"});
+    let notice = Case::new(json!({}), metadata, &["a:v9"], &[missing()]).notice();
+    assert_eq!((notice.regarding.name.as_str(), notice.stem.as_str()), ("api-x7k2p", "api-"));
+    let nameless = Case::new(json!({}), json!({"generateName": "api-"}), &["a:v9"], &[missing()]).notice();
+    assert_eq!((nameless.regarding.name.as_str(), nameless.stem.as_str()), ("api-", "api-"));
+}
+
+#[test]
+fn whoever_made_it_tells_of_the_denial_itself() {
+    let owned = json!({"name": "api", "ownerReferences": [{"apiVersion": "x.example/v1", "kind": "App", "name": "a", "uid": "o",
+                       "controller": true}]});
+    let case = |request, findings: &[Finding]| Case::new(request, owned.clone(), &["a:v9"], findings).occasion();
+    assert_eq!(case(json!({}), &[missing()]), None);
+    assert_eq!(case(json!({"operation": "UPDATE"}), &[missing()]), Some(Occasion::Denied));
+    assert_eq!(case(json!({}), &[unknown()]), Some(Occasion::Unknown));
+}
+
+#[test]
+fn not_every_review_is_worth_an_event() {
+    assert_eq!(named(json!({"dryRun": true}), &[missing()]).occasion(), None);
+    assert_eq!(named(json!({}), &[]).occasion(), None);
+    let may_fail = finding(Cause::PlatformMismatch, Outlook::MayFail);
+    assert_eq!(
+        named(json!({}), &[may_fail]).occasion(),
+        None,
+        "the user was warned, and it is known"
+    );
+    let mut audited = named(json!({}), &[unknown()]);
+    audited.answer.images[0].judgement.rule(|finding| Decision {
+        voice: Voice::Silent,
+        ..Decision::by_default(finding)
+    });
+    assert_eq!(audited.occasion(), None, "Audit is for the log and the metrics");
+}
+
+#[test]
+fn the_same_trouble_is_known_again_and_another_is_not() {
+    let about =
+        |images: &[&str], findings: &[Finding]| Case::new(json!({}), json!({"name": "api"}), images, findings).notice().about;
+    let first = about(&["a:v9"], &[missing()]);
+    let mut later = missing();
+    later.message = "until 12:30:05".to_owned();
+    assert_eq!(first, about(&["a:v9"], &[later]), "words may hold times");
+    assert_ne!(first, about(&["a:v8"], &[missing()]));
+    let gone = finding(Cause::RepositoryNotFound, Outlook::WillFail);
+    assert_ne!(first, about(&["a:v9"], &[gone]));
+}
+
+#[test]
+fn a_note_is_one_line_within_the_limit_and_shows_no_password() {
+    for text in ["x", "\u{1b}[31m\n", "漢字", "🦀"] {
+        let image = format!("user:hunter2@r.example/{}:v9", text.repeat(400));
+        let mut wordy = missing();
+        wordy.message = text.repeat(2000);
+        for count in [1, 3, 200] {
+            let images: Vec<&str> = std::iter::repeat_n(image.as_str(), count).collect();
+            let note = Case::new(json!({}), json!({"name": "api"}), &images, &[wordy.clone()])
+                .notice()
+                .note;
+            assert!(note.len() <= NOTE_LIMIT, "{} bytes", note.len());
+            assert!(note.contains("container c0: "), "{note}");
+            assert!(!note.contains("hunter2") && !note.contains('\n'), "{note}");
+            assert_eq!(
+                note.contains(" more"),
+                count > 3 || note.matches("container").count() < count,
+                "{note}"
+            );
+        }
+    }
+}
