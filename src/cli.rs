@@ -8,6 +8,8 @@ pub mod check;
 pub mod demo;
 mod engine;
 mod policies;
+pub mod policy;
+pub mod schema;
 pub mod serve;
 
 use crate::telemetry::log;
@@ -46,6 +48,10 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Judge manifests and images, as the webhook would.
     Check(Box<check::Args>),
+    /// Check, explain and test policies.
+    Policy(policy::Args),
+    /// Print the JSON Schema of what pullgate reads or writes.
+    Schema(schema::Args),
     /// Make certificates for development.
     Certs(certs::Args),
     /// Show the gate at work: a sample registry and real reviews, in one process.
@@ -80,6 +86,8 @@ impl Cli {
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args).await,
+            Command::Policy(args) => policy::run(args),
+            Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,
         };

@@ -18,6 +18,6 @@ mod written;
 
 pub use live::{Changed, Live, keep_fresh};
 pub use problem::{Error, Problem};
-pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings};
+pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Face, SecretAccess, Settings, schema};
 pub use shelf::Shelf;
 pub use watch::FileSet;

@@ -6,6 +6,7 @@ mod credentials;
 mod decide;
 mod hints;
 mod settled;
+pub mod trial;
 
 pub use decide::{decide, doubts};
 pub use hints::{hints, offer};

@@ -5,6 +5,8 @@
 //! against one image at a time ([`Policies::matching`] → [`Jury`]).
 
 mod compiled;
+pub mod explain;
+pub mod export;
 mod jury;
 pub mod model;
 mod names;

@@ -30,7 +30,7 @@ pub struct Entry {
 }
 
 /// How many images got which verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Summary {
     /// All of them.
     pub images: usize,

@@ -1,6 +1,6 @@
 //! Policy files for the commands that judge by them.
 
-use crate::config::policies::{Files, PolicySet, read};
+use crate::config::policies::{Files, PolicySet, folders, read};
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,11 +22,23 @@ pub(super) fn load_some(places: &[PathBuf]) -> anyhow::Result<Vec<Arc<Policy>>> 
     Ok(sound)
 }
 
-/// Files and what they say, sound or not, where a folder without policies is a mistake.
-pub(super) fn look(places: &[PathBuf]) -> anyhow::Result<PolicySet> {
-    let files = read(places);
-    some(&files)?;
-    Ok(files.compile())
+/// What the places say, sound or not: together they are one set, but of a folder of folders each is one by itself (samples, teams). A
+/// folder without policies is a mistake.
+pub(super) fn look(places: &[PathBuf]) -> anyhow::Result<Vec<PolicySet>> {
+    let (mut sets, mut together) = (Vec::new(), Vec::new());
+    for place in places {
+        let below = folders(place);
+        if below.is_empty() {
+            together.push(place.clone());
+        }
+        sets.extend(below.into_iter().map(|folder| read(&[folder]).compile()));
+    }
+    if !together.is_empty() {
+        let files = read(&together);
+        some(&files)?;
+        sets.insert(0, files.compile());
+    }
+    Ok(sets)
 }
 
 fn some(files: &Files) -> anyhow::Result<()> {

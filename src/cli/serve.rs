@@ -307,7 +307,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             };
             let managed = Managed::new(custody, subject, metrics.clone());
             let served = managed.certificate();
-            readiness = readiness.with("registration", managed.readiness());
+            readiness = readiness
+                .with("registration", managed.readiness())
+                .with_note("registration", managed.note());
             background.spawn(managed.run());
             served
         }
@@ -354,9 +356,9 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
 
 /// What `/readyz` asks beside the certificate: that every watch had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
-    let watched = cluster.clone();
+    let source = cluster.clone();
     let remark = move || {
-        let watches = watched.ready().into_iter().filter(|watch| watch.synced);
+        let watches = source.ready().into_iter().filter(|watch| watch.synced);
         let notes: Vec<String> = watches
             .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
             .collect();

@@ -111,6 +111,37 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
+/// The folders below `place` that hold files for us, where it is a folder that holds none itself: each is a set of its own.
+pub fn folders(place: &Path) -> Vec<PathBuf> {
+    /// Folders within folders that are looked into.
+    const DEEPEST: usize = 8;
+    if !place.is_dir() || folder(place).is_ok_and(|files| !files.is_empty()) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let mut open = vec![(place.to_owned(), 0)];
+    while let Some((at, depth)) = open.pop() {
+        let inside = std::fs::read_dir(&at)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        for path in inside {
+            let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+            if hidden || path.is_symlink() || !path.is_dir() {
+                continue;
+            }
+            if folder(&path).is_ok_and(|files| !files.is_empty()) {
+                found.push(path);
+            } else if depth < DEEPEST {
+                open.push((path, depth + 1));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 impl Files {
     /// Folders without a file for us.
     pub fn empty(&self) -> &[PathBuf] {
@@ -190,7 +221,7 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
         Ok(text) => Ok(text.into()),
         Err(error) => {
             let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = good.split(|byte| *byte == b'\n').count();
             Err(Fault {
                 line,
                 column: 1,
@@ -256,7 +287,9 @@ impl PolicySet {
             faults.extend(problems.iter().map(|problem| at(file, text, &document, problem)));
         }
         faults.sort_by(|a, b| (a.line, a.column, &a.path).cmp(&(b.line, b.column, &b.path)));
-        faults.into_iter().for_each(|fault| self.faults.push(fault));
+        for fault in faults {
+            self.faults.push(fault);
+        }
     }
 }
 

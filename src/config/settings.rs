@@ -142,6 +142,16 @@ impl Default for Settings {
     }
 }
 
+/// The JSON Schema (2020-12) of a settings file.
+pub fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let schema = settings.into_generator().into_root_schema_for::<written::File>();
+    let mut schema = schema.to_value();
+    schema["$id"] = "https://pullgate.dev/schema/config.json".into();
+    schema["title"] = "pullgate settings".into();
+    schema
+}
+
 impl Settings {
     /// Reads a settings file. The error names file, line and column of everything that is wrong.
     pub fn read(file: &Path) -> Result<Self, Error> {

@@ -42,6 +42,16 @@ pub struct Policy {
     pub(super) exempt_groups: Vec<Glob>,
 }
 
+/// From harmless to worst.
+pub(super) const OUTLOOKS: [Outlook; 6] = [
+    Outlook::Pulls,
+    Outlook::Unknown,
+    Outlook::FailsToRun,
+    Outlook::MayFail,
+    Outlook::WillFail,
+    Outlook::NotAllowed,
+];
+
 /// `actions`, by cause and by outlook.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Actions {
@@ -52,20 +62,12 @@ pub(super) struct Actions {
 impl Actions {
     fn compile(written: &BTreeMap<String, Verdict>) -> Self {
         let find = |name: &str| written.get(name).copied();
-        let outlooks = [
-            Outlook::Pulls,
-            Outlook::Unknown,
-            Outlook::FailsToRun,
-            Outlook::MayFail,
-            Outlook::WillFail,
-            Outlook::NotAllowed,
-        ];
         Self {
             causes: Cause::ALL
                 .iter()
                 .filter_map(|cause| Some((*cause, find(cause.name())?)))
                 .collect(),
-            outlooks: outlooks
+            outlooks: OUTLOOKS
                 .into_iter()
                 .filter_map(|outlook| Some((outlook, find(outlook.name())?)))
                 .collect(),
@@ -74,7 +76,17 @@ impl Actions {
 
     /// The action for the cause, else for the outlook, if one is written.
     pub(super) fn of(&self, cause: Cause, outlook: Outlook) -> Option<Verdict> {
-        self.causes.get(&cause).or_else(|| self.outlooks.get(&outlook)).copied()
+        self.causes.get(&cause).copied().or_else(|| self.of_outlook(outlook))
+    }
+
+    /// The action for the outlook, if one is written.
+    pub(super) fn of_outlook(&self, outlook: Outlook) -> Option<Verdict> {
+        self.outlooks.get(&outlook).copied()
+    }
+
+    /// The causes for which an action is written.
+    pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
+        self.causes.keys().copied()
     }
 }
 

@@ -45,7 +45,7 @@ struct Member {
 
 /// Whether a policy is about the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     Sure,
     /// It asks for labels of the namespace, which are not known. Its word warns, and does not deny.
     Perhaps,
@@ -75,8 +75,8 @@ impl Jury {
     pub(super) fn call<'a>(policies: impl Iterator<Item = &'a Arc<Policy>>, subject: &Subject<'_>, requester: &Requester) -> Self {
         let mut jury = Self::default();
         for policy in policies {
-            let Some(presence) = about(policy, subject) else { continue };
-            if exempt(policy, requester) {
+            let Ok(presence) = about(policy, subject) else { continue };
+            if exempt(policy, requester).is_some() {
                 jury.exempting.push(Arc::clone(&policy.name));
             } else {
                 jury.members.push(Member {
@@ -167,15 +167,43 @@ impl Jury {
     /// A policy that only may be about the object can bring a warning, and takes nothing back; a finding of such a policy's name rule
     /// denies nothing, whoever votes (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
-        let presence = |name: &str| {
-            let member = self.members.iter().find(|member| *member.policy.name == *name);
-            member.map(|member| member.presence)
+        self.count(
+            &self.votes(finding, raised_by),
+            &Decision::by_default(finding),
+            self.doubtful(raised_by),
+        )
+    }
+
+    /// What is done about findings of an outlook, where no policy writes an action for their cause.
+    pub(super) fn decide_outlook(&self, outlook: Outlook) -> Decision {
+        let vote = |member: &Member| Vote {
+            policy: Arc::clone(&member.policy.name),
+            mode: member.mode(),
+            action: member.policy.actions.of_outlook(outlook),
         };
-        let votes = self.votes(finding, raised_by);
+        let votes: Vec<Vote> = self.members.iter().map(vote).collect();
+        let verdict = outlook.default_verdict();
+        let by_default = Decision {
+            verdict,
+            voice: Voice::Spoken,
+            policy: None,
+            enforced: verdict,
+        };
+        self.count(&votes, &by_default, Presence::Sure)
+    }
+
+    /// Whether a finding is one for sure: it is not where a policy raised it that may not be about the object.
+    fn doubtful(&self, raised_by: Option<&str>) -> Presence {
+        let member = self.members.iter().find(|member| raised_by == Some(&*member.policy.name));
+        member.map_or(Presence::Sure, |member| member.presence)
+    }
+
+    /// Counts the votes of the members, in their order.
+    fn count(&self, votes: &[Vote], by_default: &Decision, finding: Presence) -> Decision {
         let cast: Vec<Cast<'_>> = self
             .members
             .iter()
-            .zip(&votes)
+            .zip(votes)
             .filter_map(|(member, vote)| {
                 Some(Cast {
                     policy: &vote.policy,
@@ -189,7 +217,7 @@ impl Jury {
             let cast = cast.iter().filter(move |cast| cast.presence == presence);
             cast.max_by_key(|cast| (cast.verdict, cast.enforced))
         };
-        let doubtful = raised_by.and_then(presence) == Some(Presence::Perhaps);
+        let doubtful = finding == Presence::Perhaps;
         let mut decision = match severest(Presence::Sure) {
             Some(cast) => cast.decision(),
             // It is no finding but for a policy that may not be about the object.
@@ -199,7 +227,7 @@ impl Jury {
                 policy: None,
                 enforced: Verdict::Allow,
             },
-            None => self.unvoted(finding),
+            None => self.unvoted(by_default.clone()),
         };
         if let Some(cast) = severest(Presence::Perhaps)
             && cast.verdict > decision.verdict
@@ -216,8 +244,7 @@ impl Jury {
     }
 
     /// The default through the laxest mode of the policies that are about it for sure.
-    fn unvoted(&self, finding: &Finding) -> Decision {
-        let by_default = Decision::by_default(finding);
+    fn unvoted(&self, by_default: Decision) -> Decision {
         let Some(laxest) = self.sure().min_by_key(|policy| policy.mode()) else {
             return by_default;
         };
@@ -268,6 +295,11 @@ impl Jury {
             }
         }
         all
+    }
+
+    /// The policies that are about it.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.members.iter().map(|member| &member.policy)
     }
 
     fn sure(&self) -> impl Iterator<Item = &Arc<Policy>> {
@@ -334,29 +366,54 @@ fn through(mode: Mode, verdict: Verdict) -> Verdict {
     }
 }
 
-fn about(policy: &Policy, subject: &Subject<'_>) -> Option<Presence> {
-    let name = |globs: &Vec<super::selector::Glob>| globs.iter().any(|glob| glob.matches(subject.namespace));
-    if policy.namespaces.as_ref().is_some_and(|globs| !name(globs)) {
-        return None;
-    }
-    if policy
-        .kinds
-        .as_ref()
-        .is_some_and(|kinds| !kinds.iter().any(|kind| kind == subject.kind))
+/// Whether a policy is about an object; the error is a clause that says why not.
+pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, String> {
+    let written = |globs: &[super::selector::Glob]| {
+        let texts: Vec<String> = globs.iter().take(5).map(|glob| format!("\"{}\"", glob.as_str())).collect();
+        let more = globs.len().saturating_sub(texts.len());
+        let rest = if more == 0 {
+            String::new()
+        } else {
+            format!(" or {more} more")
+        };
+        texts.join(", ") + &rest
+    };
+    if let Some(globs) = &policy.namespaces
+        && !globs.iter().any(|glob| glob.matches(subject.namespace))
     {
-        return None;
+        return Err(format!(
+            "namespace \"{}\" is not {}",
+            escape(subject.namespace),
+            written(globs)
+        ));
+    }
+    if let Some(kinds) = &policy.kinds
+        && !kinds.iter().any(|kind| kind == subject.kind)
+    {
+        return Err(format!("kind {} is not {}", escape(subject.kind), kinds.join(", ")));
     }
     match (&policy.selector, subject.labels) {
-        (None, _) => Some(Presence::Sure),
-        (Some(selector), Some(labels)) => selector.matches(labels).then_some(Presence::Sure),
-        (Some(_), None) => Some(Presence::Perhaps),
+        (None, _) => Ok(Presence::Sure),
+        (Some(selector), Some(labels)) => match selector.refuses(labels) {
+            None => Ok(Presence::Sure),
+            Some(why) => Err(why),
+        },
+        (Some(_), None) => Ok(Presence::Perhaps),
     }
 }
 
-fn exempt(policy: &Policy, requester: &Requester) -> bool {
-    let user = !requester.user.is_empty() && policy.exempt_users.iter().any(|glob| glob.matches(&requester.user));
-    let group = |group: &String| policy.exempt_groups.iter().any(|glob| glob.matches(group));
-    user || requester.groups.iter().any(group)
+/// What takes a requester out of a policy, as a clause.
+pub(super) fn exempt(policy: &Policy, requester: &Requester) -> Option<String> {
+    let user = policy
+        .exempt_users
+        .iter()
+        .find(|glob| !requester.user.is_empty() && glob.matches(&requester.user))
+        .map(|glob| format!("exempt.users has \"{}\"", escape(glob.as_str())));
+    let group = |glob: &&super::selector::Glob| requester.groups.iter().any(|group| glob.matches(group));
+    user.or_else(|| {
+        let glob = policy.exempt_groups.iter().find(group)?;
+        Some(format!("exempt.groups has \"{}\"", escape(glob.as_str())))
+    })
 }
 
 fn finding(cause: Cause, message: String, fix: String) -> Finding {

@@ -23,25 +23,23 @@ pub(super) enum Refused {
 impl Registries {
     /// The most specific pattern that matches decides; on a tie, deny (DESIGN 5).
     pub(super) fn judge(&self, name: &str) -> Result<Option<&Pattern>, Refused> {
-        let best = |list: &'_ [Pattern]| {
-            let matching = list.iter().enumerate().filter(|(_, pattern)| pattern.matches(name));
-            matching
-                .max_by(|(_, a), (_, b)| a.specificity().cmp(&b.specificity()))
-                .map(|(at, _)| at)
-        };
-        let denied = best(&self.deny).and_then(|at| self.deny.get(at));
-        let allowed = self
-            .allow
-            .as_deref()
-            .and_then(best)
-            .and_then(|at| self.allow.as_ref()?.get(at));
-        match (denied, allowed) {
+        match self.weigh(name) {
             (Some(deny), Some(allow)) if allow.specificity() > deny.specificity() => Ok(Some(allow)),
             (Some(deny), _) => Err(Refused::Denied(deny.as_str().to_owned())),
             (None, Some(allow)) => Ok(Some(allow)),
             (None, None) if self.allow.is_some() => Err(Refused::NotListed),
             (None, None) => Ok(None),
         }
+    }
+
+    /// The most specific pattern that matches of the deny list, and of the allow list.
+    pub(super) fn weigh(&self, name: &str) -> (Option<&Pattern>, Option<&Pattern>) {
+        fn best<'a>(list: &'a [Pattern], name: &str) -> Option<&'a Pattern> {
+            let matching = list.iter().filter(|pattern| pattern.matches(name));
+            matching.max_by_key(|pattern| pattern.specificity())
+        }
+        let allow = self.allow.as_deref().unwrap_or_default();
+        (best(&self.deny, name), best(allow, name))
     }
 
     /// Allow patterns that no name can pass, as far as that shows: a pattern of the deny list that is as specific matches whatever

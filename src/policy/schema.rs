@@ -54,6 +54,36 @@ pub fn json_schema() -> Value {
     schema
 }
 
+/// The JSON Schema (2020-12) of a test of policies.
+pub fn trial_schema() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    let spec = settings.into_generator().into_root_schema_for::<super::trial::Trial>();
+    let mut spec = spec.to_value();
+    unwrap_lines(&mut spec);
+    never_null(&mut spec);
+    let mut top = Map::new();
+    if let Some(spec) = spec.as_object_mut() {
+        // Definitions are looked for at the top.
+        for key in ["$schema", "$defs"] {
+            top.extend(spec.remove(key).map(|value| (key.to_owned(), value)));
+        }
+    }
+    let constant = |value: &str| json!({"const": value});
+    top.insert(
+        "$id".to_owned(),
+        "https://pullgate.dev/schema/v1alpha1/imagepolicytest.json".into(),
+    );
+    top.insert("title".to_owned(), super::trial::KIND.into());
+    top.insert("type".to_owned(), "object".into());
+    top.insert("required".to_owned(), json!(["apiVersion", "kind", "spec"]));
+    top.insert(
+        "properties".to_owned(),
+        json!({"apiVersion": constant(super::model::API_VERSION), "kind": constant(super::trial::KIND),
+               "metadata": {"type": "object"}, "spec": spec}),
+    );
+    Value::Object(top)
+}
+
 /// What the derive makes of the model. A field without a value is an error, not an absent one: `allow:` with nothing below it would
 /// otherwise allow everything.
 static CRD: LazyLock<Value> = LazyLock::new(|| {
@@ -250,6 +280,27 @@ fn unwrap_lines(value: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(unwrap_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What may be left out may not be null.
+fn never_null(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::Array(kinds)) = fields.get_mut("type") {
+                kinds.retain(|kind| kind != "null");
+                if let [only] = kinds.as_slice() {
+                    let only = only.clone();
+                    fields.insert("type".to_owned(), only);
+                }
+            }
+            if fields.get("default") == Some(&Value::Null) {
+                fields.remove("default");
+            }
+            fields.values_mut().for_each(never_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(never_null),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

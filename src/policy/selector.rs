@@ -2,6 +2,7 @@
 
 use super::Problem;
 use super::model::{LabelSelector, Operator, Requirement};
+use crate::image::escape;
 
 /// A glob on a whole text: `*` stands for any text, everything else for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,20 +107,40 @@ impl Selector {
         Self(requirements)
     }
 
-    /// Whether a namespace with these labels is selected. No requirement selects all.
-    pub(super) fn matches(&self, labels: &[(String, String)]) -> bool {
-        self.0.iter().all(|requirement| {
+    /// All of them.
+    pub(super) fn requirements(&self) -> &[Requirement] {
+        &self.0
+    }
+
+    /// Why a namespace with these labels is not selected, as a clause. No requirement selects all.
+    pub(super) fn refuses(&self, labels: &[(String, String)]) -> Option<String> {
+        self.0.iter().find_map(|requirement| {
             let label = labels.iter().find(|(key, _)| *key == requirement.key).map(|(_, value)| value);
-            let among = || {
-                let values = requirement.values.as_deref().unwrap_or_default();
-                label.is_some_and(|label| values.contains(label))
-            };
-            match requirement.operator {
-                Operator::In => among(),
-                Operator::NotIn => !among(),
+            let values = requirement.values.as_deref().unwrap_or_default();
+            let among = label.is_some_and(|label| values.contains(label));
+            let holds = match requirement.operator {
+                Operator::In => among,
+                Operator::NotIn => !among,
                 Operator::Exists => label.is_some(),
                 Operator::DoesNotExist => label.is_none(),
-            }
+            };
+            (!holds).then(|| {
+                let has = label.map_or_else(
+                    || "has no such label".to_owned(),
+                    |value| format!("has the value \"{}\"", escape(value)),
+                );
+                let wanted = match requirement.operator {
+                    Operator::In => format!("is one of {}", values.join(", ")),
+                    Operator::NotIn => format!("is none of {}", values.join(", ")),
+                    Operator::Exists => "is there".to_owned(),
+                    Operator::DoesNotExist => "is not there".to_owned(),
+                };
+                let key = escape(&requirement.key);
+                format!(
+                    "it asks that the namespace's label {key} {}, and the namespace {has}",
+                    escape(&wanted)
+                )
+            })
         })
     }
 }

@@ -1,7 +1,68 @@
-#![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
+//! By theme. What policies do to a look-up is tested with the plan.
 
-use super::schema::{Cel, crd};
-#[test]
-fn show() {
-    println!("{}", serde_json::to_string_pretty(&crd(Cel::Known)).unwrap());
+mod export;
+mod matching;
+mod names;
+mod properties;
+mod votes;
+mod written;
+
+use super::*;
+use crate::image::Reference;
+use crate::verdict::decision::Decision;
+use crate::verdict::finding::Proof;
+use crate::verdict::{Cause, Finding, Outlook, Verdict};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+fn object(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+fn policy(name: &str, spec: &Value) -> Arc<Policy> {
+    let compiled = Policy::compile(&object(name, spec), Origin::Cluster);
+    Arc::new(compiled.unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
+}
+
+fn problems(spec: &Value) -> Vec<String> {
+    let problems = Policy::compile(&object("p", spec), Origin::Cluster).expect_err("a problem");
+    problems.iter().map(ToString::to_string).collect()
+}
+
+fn finding(cause: Cause, outlook: Outlook) -> Finding {
+    Finding {
+        cause,
+        outlook,
+        message: "what".to_owned(),
+        fix: "fix".to_owned(),
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+const SHOP: Subject<'static> = Subject {
+    namespace: "shop",
+    labels: Some(&[]),
+    kind: "Deployment",
+};
+
+fn jury(policies: &[Arc<Policy>]) -> Jury {
+    Policies::new(policies.to_vec()).matching(&SHOP, &Requester::default())
+}
+
+/// Policies that ask for labels of a namespace whose labels are not known.
+fn unsure(policies: &[Arc<Policy>]) -> Jury {
+    let subject = Subject { labels: None, ..SHOP };
+    Policies::new(policies.to_vec()).matching(&subject, &Requester::default())
+}
+
+fn reference(image: &str) -> Reference {
+    Reference::parse(image).unwrap_or_else(|why| panic!("{image}: {why}"))
+}
+
+/// What the name rules object to.
+fn causes(jury: &Jury, image: &str) -> Vec<&'static str> {
+    let raised = jury.names(&reference(image), image);
+    raised.iter().map(|raised| raised.finding.cause.name()).collect()
 }

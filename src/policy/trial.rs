@@ -1,7 +1,12 @@
 //! Tests of policies (`kind: ImagePolicyTest`): what is given, and what is expected.
 
+mod staged;
+
+pub use staged::{Never, Secret, Stage, stage};
+
 use super::model::API_VERSION;
-use super::{Problem, schema};
+use super::{Problem, quantity, schema};
+use crate::image::Platform;
 use crate::verdict::{Cause, Outlook, Verdict};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -76,6 +81,9 @@ pub struct Registry {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub platforms: Option<Vec<String>>,
+    /// How large it is, compressed (`2Gi`); small if left out.
+    #[serde(default)]
+    pub size: Option<String>,
 }
 
 /// What is to come of it.
@@ -159,6 +167,27 @@ impl Trial {
             return Err(problems);
         }
         let spec = document.get("spec").cloned().unwrap_or_default();
-        serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])
+        let trial: Self = serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])?;
+        for (at, case) in trial.cases.iter().enumerate() {
+            let registry = format!("spec.cases[{at}].given.registry");
+            for (place, text) in case.given.registry.platforms.iter().flatten().enumerate() {
+                if let Err(why) = Platform::parse(text) {
+                    problems.push(Problem::at(format!("{registry}.platforms[{place}]"), why));
+                }
+            }
+            if let Some(Err(why)) = case.given.registry.size.as_deref().map(quantity::bytes) {
+                problems.push(Problem::at(format!("{registry}.size"), why));
+            }
+            if let Some(first) = trial
+                .cases
+                .iter()
+                .position(|other| other.name == case.name)
+                .filter(|first| *first < at)
+            {
+                let text = format!("{:?} is the name of case {} already", case.name, first + 1);
+                problems.push(Problem::at(format!("spec.cases[{at}].name"), text));
+            }
+        }
+        if problems.is_empty() { Ok(trial) } else { Err(problems) }
     }
 }

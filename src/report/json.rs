@@ -1,23 +1,25 @@
 //! `-o json`: schema `pullgate.dev/report/v1`. Every key is always present, empty or null.
 
 use super::{Entry, Summary, summary};
-use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
 use crate::verdict::size::Size;
+use crate::verdict::{Finding, Outlook, Verdict};
 use crate::workload::PullPolicy;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 /// The schema's name.
 pub const VERSION: &str = "pullgate.dev/report/v1";
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Report<'a> {
     version: &'static str,
     summary: Summary,
     images: Vec<Image<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[expect(clippy::struct_field_names, reason = "`image` is the report's key")]
 struct Image<'a> {
     source: Option<Place<'a>>,
@@ -29,7 +31,9 @@ struct Image<'a> {
     image: &'a str,
     reference: Option<String>,
     note: Option<String>,
+    #[schemars(with = "Outlook")]
     outlook: &'static str,
+    #[schemars(with = "Verdict")]
     verdict: &'static str,
     unchanged: bool,
     stale: bool,
@@ -41,29 +45,40 @@ struct Image<'a> {
 }
 
 /// A finding, and what is done about it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Ruled<'a> {
     #[serde(flatten)]
     finding: &'a Finding,
+    #[schemars(with = "Verdict")]
     verdict: &'static str,
     /// The policy whose word that is; `null`: the default.
     policy: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Place<'a> {
     file: &'a str,
     document: usize,
     line: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Object<'a> {
     api_version: &'a str,
     kind: &'a str,
     namespace: &'a str,
     name: &'a str,
+}
+
+/// The JSON Schema (2020-12) of a report.
+pub fn schema() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<Report<'static>>();
+    let mut schema = schema.to_value();
+    schema["$id"] = "https://pullgate.dev/schema/report/v1.json".into();
+    schema["properties"]["version"] = serde_json::json!({"const": VERSION});
+    schema
 }
 
 /// The report as pretty JSON with a final newline.

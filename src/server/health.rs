@@ -120,3 +120,40 @@ async fn wrong_path() -> Response {
         "there is nothing here; this port has /metrics, /healthz and /readyz",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    async fn answer(readiness: Readiness) -> (StatusCode, String) {
+        let (_keep, stage) = watch::channel(Stage::Serving);
+        let desk = Desk {
+            metrics: Metrics::new(),
+            readiness,
+            stage,
+        };
+        let response = ready(State(Arc::new(desk))).await;
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_note_is_shown_and_changes_nothing() {
+        let noted = Arc::new(AtomicBool::new(false));
+        let note = {
+            let noted = Arc::clone(&noted);
+            move || noted.load(Ordering::Relaxed).then(|| "the last good ones hold".to_owned())
+        };
+        let readiness = Readiness::default().with_note("policies", note);
+        assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, "ready\n".to_owned()));
+        noted.store(true, Ordering::Relaxed);
+        let expected = "ready\npolicies: the last good ones hold\n".to_owned();
+        assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, expected));
+        let waiting = readiness.with("cluster", || Err("waiting".to_owned()));
+        let expected = "cluster: waiting\npolicies: the last good ones hold\n".to_owned();
+        assert_eq!(answer(waiting).await, (StatusCode::SERVICE_UNAVAILABLE, expected));
+    }
+}

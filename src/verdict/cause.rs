@@ -1,11 +1,12 @@
 //! The causes: stable names, used in messages, JSON, metric labels and policy (DESIGN 3).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! causes {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Why an image would not pull, or why we cannot tell. `docs/causes.md` has a section for each.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Cause {
             $($(#[doc = $doc])* $name,)*
         }

@@ -1,10 +1,11 @@
 //! A finding: one cause at one image, in words.
 
 use super::{Cause, Outlook};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a kubelet would show.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Kubelet {
     /// `state.waiting.reason`.
     pub reason: String,
@@ -13,7 +14,7 @@ pub struct Kubelet {
 }
 
 /// What proves a finding.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
 pub struct Proof {
     /// The host that answered or failed.
     pub host: Option<String>,
@@ -24,7 +25,7 @@ pub struct Proof {
 }
 
 /// One cause at one image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Finding {
     /// The cause.
     pub cause: Cause,

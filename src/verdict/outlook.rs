@@ -1,9 +1,10 @@
 //! What would happen (outlook), and what we do about it (verdict): DESIGN 2.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What would happen if the object were stored. Ordered from harmless to worst, so that an object's outlook is its worst image's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Outlook {
     /// The registry answered for the very requests a kubelet would make.
     Pulls,
@@ -20,7 +21,7 @@ pub enum Outlook {
 }
 
 /// What is done about an image or an object. Ordered by severity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// Nothing to object to.
     Allow,

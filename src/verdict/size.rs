@@ -28,7 +28,7 @@ impl fmt::Display for Bytes {
 }
 
 /// What nodes of one platform would fetch: config and layers, compressed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Size {
     /// The nodes'.
     pub platform: String,

@@ -191,7 +191,7 @@ fn fields_have_columns() {
         assert_eq!(document.place_of_value(path), value, "value of {path}");
     }
     let json = documents("{\"a\": 1} {\"b\":\n {\"c\": 2}}\n");
-    assert_eq!(json.documents[1].place_of_value("b"), (1, 12));
+    assert_eq!(json.documents[1].place_of_value("b"), (1, 11));
     assert_eq!(json.documents[1].place_of("b.c"), (2, 3));
     assert_eq!(documents("---\n---\n\n a:\n   b\n").documents[0].place_of("a"), (4, 2));
 }

@@ -43,6 +43,9 @@ def main():
     if arguments == ("--write",):
         chart.write()
         return 0
+    if arguments[:1] == ("--apply",) and len(arguments) == 2:
+        import install
+        return install.apply(arguments[1])
     if arguments not in MODES:
         print(f"unknown arguments {' '.join(arguments)}; see tests/chart/run", file=sys.stderr)
         return 2

@@ -87,7 +87,7 @@ fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
     Some(Subject { workload, owner })
 }
 
-/// Whether it has run to its end: it pulls no more, and its image may be gone for good reasons.
+/// Whether it has run to its end, or is an old version that somebody keeps: it pulls no more, and its image may be gone for good reasons.
 fn has_ended(object: &Value) -> bool {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
@@ -100,6 +100,9 @@ fn has_ended(object: &Value) -> bool {
     match (group, text("/kind")) {
         ("", "Pod") => matches!(text("/status/phase"), "Succeeded" | "Failed"),
         ("batch", "Job") => any("Complete", &["True"]) || any("Failed", &["True"]),
+        ("apps", "ReplicaSet") => {
+            object.pointer("/metadata/ownerReferences").is_some() && object.pointer("/spec/replicas") == Some(&Value::from(0))
+        }
         ("argoproj.io", "Workflow") => matches!(text("/status/phase"), "Succeeded" | "Failed" | "Error"),
         ("tekton.dev", "TaskRun" | "PipelineRun") => any("Succeeded", &["True", "False"]),
         _ => false,

@@ -162,9 +162,11 @@ impl Faults {
         self.shown.iter()
     }
 
-    /// Adds a fault that was found elsewhere.
-    pub fn add(&mut self, fault: Fault) {
-        self.push(fault);
+    /// Adds faults that were found elsewhere, each at its place.
+    pub fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        faults.into_iter().for_each(|fault| self.push(fault));
+        self.shown
+            .sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     }
 }
 

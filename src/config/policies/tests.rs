@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Live, Shelf};
 use crate::telemetry::Metrics;
+use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -227,7 +228,7 @@ fn bombs_and_long_lists_are_refused_and_anchors_are_read() {
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (name, of) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "d"), ("f", "e"), ("g", "f")] {
         let each = format!("*{of}, ").repeat(10);
-        bomb += &format!("{name}: &{name} [{each}]\n");
+        writeln!(bomb, "{name}: &{name} [{each}]").unwrap();
     }
     let deep = format!(
         "{}spec: {}{}",

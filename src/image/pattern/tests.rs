@@ -108,6 +108,32 @@ fn patterns_that_mean_nothing_are_refused_with_what_was_meant() {
     assert!(Pattern::parse(&"a".repeat(2000)).is_err());
 }
 
+#[test]
+fn what_covers_what() {
+    for (wide, narrow, expected) in [
+        ("docker.io/**", "docker.io/library/*", true),
+        ("docker.io/library/*", "docker.io/**", false),
+        ("docker.io/library/*", "docker.io/library/ng*x", true),
+        ("docker.io/library/ng*", "docker.io/library/*", false),
+        ("docker.io/library/n*x", "docker.io/library/ng*x", true),
+        ("**", "reg.corp/a", true),
+        ("**", "*.corp/**", true),
+        ("*.corp/**", "**", false),
+        ("*.corp/**", "reg.corp/a/b", true),
+        ("reg.corp/**", "reg.corp/a/**/b", true),
+        ("reg.corp/**/b", "reg.corp/b", true),
+        ("reg.corp/**/b", "reg.corp/a/**/b", true),
+        ("reg.corp/**/b", "reg.corp/a/**", false),
+        ("reg.corp/a/**", "reg.corp/a", false),
+        ("reg.corp/*", "reg.corp/a/b", false),
+    ] {
+        assert_eq!(pattern(wide).covers(&pattern(narrow)), expected, "{wide} covers {narrow}");
+    }
+    // Not looked through, and no long computation either.
+    let long = format!("reg.corp/{}x", "**/a/".repeat(40));
+    assert!(!pattern(&long).covers(&pattern(&long)));
+}
+
 fn rule(from: &str, to: &str) -> Rewrite {
     Rewrite::new(pattern(from), to).unwrap_or_else(|why| panic!("{from} to {to}: {why}"))
 }

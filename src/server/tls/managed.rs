@@ -6,6 +6,7 @@
 
 mod contents;
 mod decide;
+mod judgement;
 mod make;
 mod pace;
 mod subject;
@@ -22,10 +23,10 @@ use crate::cluster::{Custody, Kept, Registered, SecretData, Target, Trouble, Web
 use crate::telemetry::Metrics;
 use contents::Stored;
 use decide::{Entry, Scene, Serve, Step};
+use judgement::Judgement;
 use make::Means;
 use pace::{Budget, between};
 use rustls::pki_types::CertificateDer;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use trust::{Bundle, verify};
@@ -42,9 +43,6 @@ const MAX_ROUNDS: usize = 8;
 
 /// The same trouble is logged once in this time.
 const LOG_EVERY: Duration = Duration::from_mins(5);
-
-/// What `/readyz` says: whether the API server takes the served certificate, as far as was seen last.
-type Judgement = Arc<Mutex<Result<(), String>>>;
 
 /// Keeps the certificate, the Secret and the registration in step.
 #[derive(Debug)]
@@ -64,6 +62,8 @@ pub struct Managed {
     trusted: Vec<CertificateDer<'static>>,
     secret_writes: Budget,
     registration_writes: Budget,
+    /// The first of this round.
+    trouble: Option<String>,
     logged: Option<(String, Instant)>,
 }
 
@@ -85,10 +85,8 @@ impl Managed {
         Self {
             names: subject.names(custody.namespace()),
             certificate: Certificate::pending(metrics.clone(), clock.clone()),
-            judgement: Arc::new(Mutex::new(Err(format!(
-                "the {} has not been read yet",
-                custody.secret_name()
-            )))),
+            judgement: Judgement::new(format!("the {} has not been read yet", custody.secret_name())),
+            trouble: None,
             settled: SETTLED.min(subject.lifetimes.leaf / 10),
             custody,
             subject,
@@ -109,8 +107,14 @@ impl Managed {
 
     /// A probe: whether the served certificate chains to what is registered. The error is a clause.
     pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
-        let judgement = Arc::clone(&self.judgement);
-        move || judgement.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let judgement = self.judgement.clone();
+        move || judgement.verdict()
+    }
+
+    /// A note for whoever is ready: what could not be read or written, so that a renewal may fail one day.
+    pub fn note(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+        let judgement = self.judgement.clone();
+        move || judgement.note()
     }
 
     /// For ever.
@@ -129,6 +133,12 @@ impl Managed {
 
     /// One look, and at most one write.
     async fn round(&mut self) -> Round {
+        let round = self.look().await;
+        self.judgement.trouble(self.trouble.take());
+        round
+    }
+
+    async fn look(&mut self) -> Round {
         // The registration is read before the Secret, and written only as it was read: so a bundle is never replaced by one of an older
         // Secret.
         let registration = self.custody.registration().await;
@@ -172,8 +182,8 @@ impl Managed {
         // Where the registration cannot be read, what was found last stays: what is served, and whether it is taken.
         if let Ok(answer) = &registration {
             self.take_over(&scene, &entries);
-            let judgement = self.judge(&scene, answer.value.as_ref(), &entries);
-            *self.judgement.lock().unwrap_or_else(PoisonError::into_inner) = judgement;
+            let taken = self.judge(&scene, answer.value.as_ref(), &entries);
+            self.judgement.taken(taken);
         }
 
         let step = decide::step(&scene);
@@ -346,22 +356,9 @@ impl Managed {
     }
 
     fn announce(&self, step: &Step) {
-        let name = self.custody.secret_name();
-        let (what, why, said) = match step {
-            Step::Keep => return,
-            Step::Anew(why) => ("anew", why.label(), format!("a new CA and a new certificate are made: {why}")),
-            Step::Leaf(why) => ("leaf", why.label(), format!("a new certificate is made: {why}")),
-            Step::Follow(why) => (
-                "follow",
-                why.label(),
-                format!("a CA is made that will follow the present one: {why}"),
-            ),
-            Step::Switch => ("switch", "settled", "the new CA signs from now on".to_owned()),
-            Step::Retire => ("retire", "ended", "the old CA is trusted no more".to_owned()),
-            Step::Tend => ("tend", "unusable", "its parts are put in order".to_owned()),
-        };
+        let (what, why, said) = step.told();
         self.metrics.certificate_renewal(what, why);
-        tracing::info!(step = what, why, "{name}: {said}");
+        tracing::info!(step = what, why, "{}: {said}", self.custody.secret_name());
     }
 
     /// What the round comes to, if it ends here.
@@ -377,7 +374,7 @@ impl Managed {
         }
     }
 
-    /// Counts it, logs it now and then, and tells it where something is missing anyway.
+    /// Counts it, logs it now and then, and keeps it for `/readyz`.
     fn troubled(&mut self, what: &'static str, trouble: &Trouble) -> Round {
         self.metrics.certificate_failure(what);
         let said = trouble.to_string();
@@ -389,15 +386,7 @@ impl Managed {
             tracing::warn!(what, "certificates: {said}");
             self.logged = Some((said.clone(), Instant::now()));
         }
-        let mut judgement = self.judgement.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(why) = &mut *judgement
-            && !why.contains(&said)
-        {
-            // The first trouble after a judgement is what stands in the way; a second one may be added, no more.
-            why.push_str("; ");
-            why.push_str(&said);
-            why.truncate(why.floor_char_boundary(600));
-        }
+        self.trouble.get_or_insert(said);
         Round::Rested
     }
 }

@@ -7,6 +7,7 @@ use super::policies::Installed;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -44,11 +45,83 @@ pub(crate) fn redirect(registry: &str, to: &str) {
 pub(crate) struct Gate {
     daemon: Daemon,
     metrics: SocketAddr,
+    kind: Kind,
+}
+
+/// How the server runs.
+enum Kind {
+    /// As a process of these tests, with certificates of their own.
+    Process,
+    /// As a pod of this namespace, installed by the chart, with certificates that it manages itself.
+    Pod { namespace: String },
 }
 
 impl Gate {
-    /// Starts the server, registers it, and waits until the API server asks it.
+    /// Starts the server, registers it, and waits until the API server asks it. With `PULLGATE_E2E_CHART` set, the chart does.
     pub(crate) fn start() -> Self {
+        if std::env::var_os("PULLGATE_E2E_CHART").is_some() {
+            Self::install()
+        } else {
+            Self::process()
+        }
+    }
+
+    /// By the chart, from an image that is assembled of this build. On the host's network: the registries of these tests are on its
+    /// loopback interface.
+    fn install() -> Self {
+        let (name, namespace) = (run(), format!("{}-gate", run()));
+        let (listen, metrics) = (free_address(), free_address());
+        let mut cleanup = format!("kubectl delete validatingwebhookconfiguration {name}");
+        if super::policies::install() == Installed::Now {
+            cleanup.push_str("; kubectl delete --wait=false customresourcedefinition imagepolicies.pullgate.dev");
+        }
+        write!(
+            cleanup,
+            "; kubectl delete clusterrole/{name} clusterrolebinding/{name} priorityclass/{name} namespace/{namespace} --wait=false"
+        )
+        .unwrap();
+        let daemon = Daemon::start("gate", &cleanup, &["sleep", "infinity"]);
+        let hosts = hosts_folder();
+        let values = json!({
+            "fullnameOverride": name, "namespace": {"create": true},
+            // The second replica finds the ports of the only node taken, and waits.
+            "hostNetwork": true, "replicas": 2, "ports": {"webhook": listen.port(), "metrics": metrics.port()},
+            "webhook": {"failurePolicy": "Fail"}, "config": settings(),
+            "extraVolumes": [{"name": "hosts", "hostPath": {"path": hosts}}],
+            "extraVolumeMounts": [{"name": "hosts", "mountPath": hosts, "readOnly": true}],
+        });
+        let file = super::folder("gate").join("values.json");
+        fs::write(
+            &file,
+            json!({"name": name, "namespace": namespace, "values": values}).to_string(),
+        )
+        .unwrap();
+        let output = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chart/run"))
+            .arg("--apply")
+            .arg(&file)
+            .env("PULLGATE_BIN", env!("CARGO_BIN_EXE_pullgate"))
+            .output()
+            .expect("tests/chart/run");
+        assert!(output.status.success(), "tests/chart/run --apply: {output:?}");
+        let patch = json!({"webhooks": [{"name": "images.pullgate.dev", "namespaceSelector": {"matchLabels": {LABEL: name}}}]});
+        kubectl(
+            &["patch", "validatingwebhookconfiguration", &name, "-p", &patch.to_string()],
+            "",
+        )
+        .done();
+        let gate = Self {
+            daemon,
+            metrics,
+            kind: Kind::Pod { namespace },
+        };
+        gate.daemon.wait_until("/readyz of the pod", Duration::from_mins(2), || {
+            get(metrics, "/readyz").is_some()
+        });
+        gate.wait_until_asked();
+        gate
+    }
+
+    fn process() -> Self {
         let folder = super::folder("gate");
         let authority = write_certificates(&folder);
         let settings = settings_file();
@@ -82,7 +155,11 @@ impl Gate {
         );
         daemon.wait_until("/readyz", Duration::from_secs(30), || get(metrics, "/readyz").is_some());
         kubectl(&["apply", "-f", "-"], &configuration(&run(), listen, &authority).to_string()).done();
-        let gate = Self { daemon, metrics };
+        let gate = Self {
+            daemon,
+            metrics,
+            kind: Kind::Process,
+        };
         gate.wait_until_asked();
         gate
     }
@@ -94,7 +171,19 @@ impl Gate {
 
     /// The server's log so far.
     pub(crate) fn log(&self) -> String {
-        self.daemon.log()
+        match &self.kind {
+            Kind::Process => self.daemon.log(),
+            Kind::Pod { namespace } => {
+                let of = [
+                    "logs",
+                    "--namespace",
+                    namespace,
+                    "--selector=app.kubernetes.io/name=pullgate",
+                    "--tail=-1",
+                ];
+                kubectl(&of, "").stdout
+            }
+        }
     }
 
     /// The API server learns of a new webhook within a second or so: until then it lets everything pass.

@@ -145,7 +145,7 @@ impl Namespace {
         )
     }
 
-    /// A new namespace for a test that changes the cluster's nodes.
+    /// A new namespace for a test that changes the cluster's nodes, or wants no policies of other tests beside it.
     pub(crate) fn alone(gated: Gated) -> Self {
         Self::create(
             gated,

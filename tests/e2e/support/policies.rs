@@ -63,6 +63,8 @@ pub(crate) struct Policy {
 impl Policy {
     /// A policy for this namespace, which is not applied yet.
     pub(crate) fn of(namespace: &Namespace) -> Self {
+        // Its start installs the kind.
+        super::gate();
         Self {
             name: namespace.name.clone(),
             namespace: namespace.name.clone(),

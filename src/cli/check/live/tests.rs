@@ -116,6 +116,9 @@ async fn what_exists_is_judged_by_the_clusters_policies_and_nothing_is_changed()
     let mut ended = pod("shop", "ended", BAD);
     ended["status"] = json!({"phase": "Succeeded"});
     fake.put("pods", ended);
+    let mut old = owned(workload("shop", "custom-1", BAD), "argoproj.io/v1alpha1", "Rollout");
+    old["spec"]["replicas"] = 0.into();
+    fake.put("replicasets.apps", old);
     let mut ended = workload("shop", "ended", BAD);
     ended["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
     fake.put("jobs.batch", ended);

@@ -13,8 +13,8 @@ use crate::cluster::{Keeper, Kept, SecretData};
 use crate::server::tls::generate::Made;
 use crate::server::tls::{Loaded, Validity, spoken};
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
 
 pub(super) const CERTIFICATE: &str = "tls.crt";
@@ -45,7 +45,10 @@ impl Pair {
     /// The first certificate of a PEM and its key. The error is a clause.
     fn parse(chain: &[u8], key: &[u8]) -> Result<Self, String> {
         let certificate = CertificateDer::from_pem_slice(chain).map_err(|_| "no certificate in PEM".to_owned())?;
-        let key = std::str::from_utf8(key).map_err(|_| "no private key in PEM".to_owned())?;
+        let key = std::str::from_utf8(key)
+            .ok()
+            .filter(|key| PrivateKeyDer::from_pem_slice(key.as_bytes()).is_ok());
+        let key = key.ok_or_else(|| "no private key in PEM".to_owned())?;
         let loaded = Loaded::from_pem(pem(&certificate).as_bytes(), key.as_bytes()).map_err(|error| error.to_string())?;
         Ok(Self {
             certificate,

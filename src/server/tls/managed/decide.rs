@@ -114,6 +114,25 @@ pub(super) enum Step {
     Tend,
 }
 
+impl Step {
+    /// What it is and why, for metrics (closed lists), and a sentence for the log.
+    pub(super) fn told(&self) -> (&'static str, &'static str, String) {
+        match self {
+            Self::Keep => ("keep", "sound", "nothing is to be done".to_owned()),
+            Self::Anew(why) => ("anew", why.label(), format!("a new CA and a new certificate are made: {why}")),
+            Self::Leaf(why) => ("leaf", why.label(), format!("a new certificate is made: {why}")),
+            Self::Follow(why) => (
+                "follow",
+                why.label(),
+                format!("a CA is made that will follow the present one: {why}"),
+            ),
+            Self::Switch => ("switch", "settled", "the new CA signs from now on".to_owned()),
+            Self::Retire => ("retire", "ended", "the old CA is trusted no more".to_owned()),
+            Self::Tend => ("tend", "unusable", "its parts are put in order".to_owned()),
+        }
+    }
+}
+
 /// The next write to the Secret.
 pub(super) fn step(scene: &Scene<'_>) -> Step {
     let contents = match scene.stored {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Writes in a row: more than any rotation or repair takes.
-const BURST: u32 = 6;
+const BURST: u32 = 10;
 /// After those, one write in this time: enough to heal, too few to hurt where somebody else writes the same thing again and again.
 const REFILL: Duration = Duration::from_mins(1);
 
@@ -73,13 +73,13 @@ mod tests {
             }
             spent - before
         };
-        assert_eq!(spend_all(&mut budget), 6);
+        assert_eq!(spend_all(&mut budget), 10);
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!(spend_all(&mut budget), 0);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(spend_all(&mut budget), 1);
         tokio::time::advance(Duration::from_mins(125)).await;
-        assert_eq!(spend_all(&mut budget), 6, "what is not used is not saved up");
+        assert_eq!(spend_all(&mut budget), 10, "what is not used is not saved up");
         assert_eq!(spend_all(&mut budget), 0);
     }
 

@@ -318,11 +318,24 @@ async fn a_right_that_is_missing_is_named_and_takes_nothing_that_works() {
     refuse("nothing");
     rest(&mut fresh).await;
     ready(&fresh);
-    for what in ["GET secret", "GET configuration", "PATCH configuration", "PUT secret"] {
+    let note = fresh.note();
+    for (what, noted) in [
+        (
+            "GET secret",
+            Some("pullgate may not get the Secret pullgate/pullgate-tls (403)"),
+        ),
+        (
+            "GET configuration",
+            Some("pullgate may not get the ValidatingWebhookConfiguration pullgate (403)"),
+        ),
+        ("PATCH configuration", None),
+        ("PUT secret", None),
+    ] {
         refuse(what);
         fake.pass(10);
         rest(&mut fresh).await;
         ready(&fresh);
+        assert_eq!(note().as_deref(), noted);
     }
     let before = leaf(&fresh);
     refuse("PUT secret");
@@ -398,7 +411,7 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
     rest(&mut replica).await;
     assert!(why(&replica).ends_with("has annotations of cert-manager, which writes its caBundle too: take them away"));
     assert_eq!(fake.count("PATCH configuration 200"), 0);
-    // One that does not say so is written against six times, and then once a minute.
+    // One that does not say so is written against ten times, and then once a minute.
     let other = Fake::new().await;
     let mut replica = other.replica();
     replica.registration_writes = Budget::new();
@@ -406,7 +419,7 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
         rest(&mut replica).await;
         other.spoil_bundle(b"");
     }
-    assert_eq!(other.count("PATCH configuration 200"), 6);
+    assert_eq!(other.count("PATCH configuration 200"), 10);
     rest(&mut replica).await;
     assert!(why(&replica).contains("again and again"), "{}", why(&replica));
 }

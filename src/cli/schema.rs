@@ -1,0 +1,61 @@
+//! `pullgate schema`: JSON Schemas, for editors and validators; and the CRD.
+
+use super::say;
+use crate::policy::schema::{Cel, crd, json_schema, trial_schema};
+use crate::{config, report};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::process::ExitCode;
+
+/// Arguments of `schema`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Of what
+    #[arg(value_enum)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// A policy file (kind: `ImagePolicy`)
+    Policy,
+    /// A test of policies (kind: `ImagePolicyTest`)
+    PolicyTest,
+    /// The settings file
+    Config,
+    /// The report of `check -o json`
+    Report,
+    /// Not a schema: the `CustomResourceDefinition` of policies
+    Crd,
+    /// The same for Kubernetes before 1.25, without CEL
+    CrdWithoutCel,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let value = match args.what {
+        What::Policy => json_schema(),
+        What::PolicyTest => trial_schema(),
+        What::Config => config::schema(),
+        What::Report => report::json::schema(),
+        What::Crd => {
+            say(&manifest(Cel::Known)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        What::CrdWithoutCel => {
+            say(&manifest(Cel::Unknown)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let text = serde_json::to_string_pretty(&value).context("the schema cannot be written")?;
+    say(&(text + "\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The CRD as a manifest.
+fn manifest(cel: Cel) -> anyhow::Result<String> {
+    let text = serde_saphyr::to_string(&crd(cel)).context("the manifest cannot be written")?;
+    Ok(format!(
+        "# Generated from src/policy/model.rs; a test tells when it is stale.\n{text}"
+    ))
+}

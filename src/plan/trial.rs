@@ -1,0 +1,246 @@
+//! Tests of policies: a case is planned and judged as a review is, with a registry that shows what the case says.
+
+use super::{Admission, AlwaysPull, Platforms, Settings, decide, jury, plan_with};
+use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
+use crate::credentials::node::NodeCredentials;
+use crate::credentials::{Hidden, PullSecret};
+use crate::image::{Platform, Reference};
+use crate::policy::trial::{Case, Never, Secret, Shown, Stage, stage};
+use crate::policy::{Policies, Requester};
+use crate::registry::{Attempt, Depth, Outcome};
+use crate::verdict::Judgement;
+use crate::workload::{Kinds, Node, extract};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What came of a case.
+#[derive(Debug)]
+pub struct Ran {
+    /// What is said about the image.
+    pub judgement: Judgement,
+    /// Whether the registry was asked.
+    pub asked: bool,
+}
+
+/// The name of the pull secret of cases that need one.
+const SECRET: &str = "regcred";
+/// What the only node runs.
+const NODE: &str = "linux/amd64";
+
+/// Runs a case. In its cluster there is one node of linux/amd64; everything that is not in the case is not there.
+pub fn run(case: &Case, policies: &Policies) -> Ran {
+    let given = &case.given;
+    let namespace = given.namespace.as_deref().unwrap_or("default");
+    let kind = given.kind.as_deref().unwrap_or("Deployment");
+    let reference = Reference::parse(&given.image);
+    let shown = given.registry.shown().unwrap_or(Shown::Pulls);
+    let requester = Requester {
+        user: given.user.clone().unwrap_or_default(),
+        groups: given.groups.clone(),
+    };
+    let labels: Vec<(String, String)> = given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut facts = facts(labels);
+
+    // First with nothing staged: which platforms the image is held against depends on the policies that are about it.
+    let bare = object(&given.image, kind, Secret::None, Never::No);
+    let platforms = extract(&bare, None, namespace, &Kinds::default()).ok().map(|mut workload| {
+        kind.clone_into(&mut workload.object.kind);
+        let jury = jury(&workload, &facts, policies, &requester);
+        let jury = reference.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
+        jury.platforms()
+    });
+    let node: Vec<Platform> = Platform::parse(NODE).into_iter().collect();
+    let platforms = platforms.flatten().unwrap_or(node);
+    let stage = match &reference {
+        Ok(reference) => Some(stage(&given.registry, shown, reference, &platforms)),
+        Err(_) => None,
+    };
+    let (secret, never) = stage
+        .as_ref()
+        .map_or((Secret::None, Never::No), |stage| (stage.secret, stage.never));
+    if let Ok(reference) = &reference {
+        add_secret(&mut facts, secret, reference);
+    }
+    let object = object(&given.image, kind, secret, never);
+    let Ok(mut workload) = extract(&object, None, namespace, &Kinds::default()) else {
+        return Ran {
+            judgement: Judgement::allowed(),
+            asked: false,
+        };
+    };
+    // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
+    kind.clone_into(&mut workload.object.kind);
+    let jury = jury(&workload, &facts, policies, &requester);
+    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &jury);
+    let outcomes: Vec<Outcome> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
+    let asked = !plan.checks.is_empty();
+    let judgement = decide(&plan, &outcomes).into_iter().next();
+    Ran {
+        judgement: judgement.unwrap_or_else(Judgement::allowed),
+        asked,
+    }
+}
+
+/// The same answer for every credential that is tried, or once without any.
+fn answered(check: &crate::registry::Check, stage: Option<&Stage>) -> Outcome {
+    let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
+    if sources.is_empty() {
+        sources.push(None);
+    }
+    let attempt = |source| {
+        Some(Attempt {
+            source,
+            result: stage?.answer.clone(),
+        })
+    };
+    Outcome {
+        attempts: sources.into_iter().filter_map(attempt).collect(),
+    }
+}
+
+fn object(image: &str, kind: &str, secret: Secret, never: Never) -> Value {
+    let mut spec = json!({"containers": [{"name": "c", "image": image}]});
+    if secret != Secret::None {
+        spec["imagePullSecrets"] = json!([{"name": SECRET}]);
+    }
+    if never == Never::Pulled {
+        spec["containers"][0]["imagePullPolicy"] = "Never".into();
+    }
+    let metadata = json!({"name": "test"});
+    match kind {
+        "Pod" => json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}),
+        "CronJob" => json!({"apiVersion": "batch/v1", "kind": kind, "metadata": metadata,
+                            "spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}}),
+        _ => json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"template": {"spec": spec}}}),
+    }
+}
+
+fn facts(labels: Vec<(String, String)>) -> Facts {
+    let node = Node::from_json(&json!({
+        "metadata": {"name": "node", "labels": {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}},
+        "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64",
+                                "containerRuntimeVersion": "containerd://2.0.0", "kubeletVersion": "v1.33.0"},
+                   "images": []},
+    }));
+    Facts {
+        nodes: Arc::new(vec![node]),
+        namespace: Visible::Seen(Some(Namespace {
+            labels,
+            ..Namespace::default()
+        })),
+        service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
+        secrets: BTreeMap::new(),
+        complete: true,
+    }
+}
+
+fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
+    const PULL: &str = "kubernetes.io/dockerconfigjson";
+    let entry = |registry: &str| json!({"auths": {registry: {"auth": "dXNlcjpwYXNz"}}}).to_string();
+    let (kind, data) = match secret {
+        Secret::None => return,
+        Secret::Missing => {
+            facts.secrets.insert(SECRET.to_owned(), Visible::Seen(None));
+            return;
+        }
+        Secret::WrongType => ("Opaque", entry(reference.registry())),
+        Secret::Malformed => (PULL, "{".to_owned()),
+        Secret::NoMatch => (PULL, entry("another.example")),
+        Secret::Good => (PULL, entry(reference.registry())),
+    };
+    let secret = PullSecret {
+        name: SECRET.to_owned(),
+        kind: kind.to_owned(),
+        data: Hidden::new(data),
+        version: "1".to_owned(),
+    };
+    facts.secrets.insert(SECRET.to_owned(), Visible::Seen(Some(secret)));
+}
+
+fn settings() -> Settings {
+    Settings {
+        node_credentials: Vec::new(),
+        platforms: Platforms::Guess,
+        assume_always_pull: AlwaysPull::AsWritten,
+        docker_config: Arc::default(),
+        stand_in: Arc::default(),
+        admission: Admission::HasRun,
+        exempt_annotations: Vec::new(),
+        kinds: Arc::default(),
+        depth: Depth::Manifest,
+        rewrites: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{Origin, Policy, trial::Trial};
+    use crate::verdict::{Cause, Outlook, Verdict};
+
+    fn case(given: &Value) -> Case {
+        let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
+            {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
+        let mut trial = Trial::read(&document).unwrap_or_else(|problems| panic!("{problems:?}"));
+        trial.cases.remove(0)
+    }
+
+    fn policies(spec: &Value) -> Policies {
+        let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": spec});
+        Policies::new(vec![Arc::new(Policy::compile(&object, Origin::Cluster).unwrap())])
+    }
+
+    #[test]
+    fn every_outcome_that_may_be_written_comes_about_by_its_own_rules() {
+        let size = policies(&json!({"size": {"max": "1Gi"}}));
+        let mut staged = 0;
+        for cause in Cause::ALL {
+            let given = json!({"image": "reg.example/app@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                               "registry": {"outcome": cause.name()}});
+            let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
+                {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
+            let Ok(trial) = Trial::read(&document) else { continue };
+            staged += 1;
+            let ran = run(&trial.cases[0], &size);
+            let causes: Vec<Cause> = ran.judgement.findings.iter().map(|finding| finding.cause).collect();
+            assert!(causes.contains(cause), "{}: {:?}", cause.name(), ran.judgement);
+        }
+        assert_eq!(staged, Cause::ALL.len() - 4);
+    }
+
+    #[test]
+    fn the_softening_of_real_reviews_holds_here_too() {
+        let none = Policies::default();
+        let outlook = |given: Value| run(&case(&given), &none).judgement.outlook;
+        assert_eq!(outlook(json!({"image": "a.b/c:1"})), Outlook::Pulls);
+        assert_eq!(
+            outlook(json!({"image": "a.b/c:1", "registry": {"outcome": "Pulls"}})),
+            Outlook::Pulls
+        );
+        assert_eq!(
+            outlook(json!({"image": "a.b/c:1", "registry": {"outcome": "TagNotFound"}})),
+            Outlook::WillFail
+        );
+        assert_eq!(
+            outlook(json!({"image": "A b", "registry": {"outcome": "TagNotFound"}})),
+            Outlook::WillFail
+        );
+        // A template's secret may still come; a pod's comes too late.
+        assert_eq!(
+            outlook(json!({"image": "a.b/c:1", "registry": {"outcome": "PullSecretMissing"}})),
+            Outlook::MayFail
+        );
+        let pod = json!({"image": "a.b/c:1", "kind": "Pod", "registry": {"outcome": "PullSecretMissing"}});
+        assert_eq!(outlook(pod), Outlook::WillFail);
+        assert_eq!(
+            outlook(json!({"image": "a.b/c:1", "registry": {"platforms": ["linux/arm64"]}})),
+            Outlook::WillFail
+        );
+        for kind in ["CronJob", "Rollout", "StatefulSet"] {
+            let rule = policies(&json!({"match": {"kinds": [kind]}, "tags": {"deny": ["latest"]}}));
+            let ran = run(&case(&json!({"image": "a.b/c", "kind": kind})), &rule);
+            assert_eq!((ran.judgement.verdict, ran.asked), (Verdict::Deny, false), "{kind}");
+        }
+    }
+}

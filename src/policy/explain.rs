@@ -1,0 +1,323 @@
+//! Why an image is treated as it is: each policy, each rule, and what is done about whatever a registry may show.
+
+use super::compiled::OUTLOOKS;
+use super::jury::{Presence, about, exempt};
+use super::{Origin, Policies, Policy, Requester, Subject};
+use crate::image::{Reference, escape, mask_userinfo};
+use crate::verdict::decision::{Decision, Voice};
+use crate::verdict::finding::Proof;
+use crate::verdict::{Cause, Finding, Outlook, Verdict};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// The schema's name.
+pub const VERSION: &str = "pullgate.dev/explain/v1";
+
+/// Everything about one image in one place.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// [`VERSION`].
+    pub version: &'static str,
+    /// As given.
+    pub image: String,
+    /// What patterns are held against: registry and repository.
+    pub name: String,
+    /// The tag as written.
+    pub tag: Option<String>,
+    /// The digest as written.
+    pub digest: Option<String>,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's kind.
+    pub kind: String,
+    /// Each policy, in the order of their names.
+    pub policies: Vec<Explained>,
+    /// What name rules object to.
+    pub findings: Vec<Objection>,
+    /// Whether the registry is asked.
+    pub registry_asked: bool,
+    /// What is done about what a registry may show: by outlook, then for the causes that a policy names.
+    pub verdicts: Vec<Row>,
+}
+
+/// One policy.
+#[derive(Debug, Serialize)]
+pub struct Explained {
+    /// Its name.
+    pub name: String,
+    /// Where it was read.
+    pub origin: String,
+    /// Its mode.
+    pub mode: &'static str,
+    /// Whether it is about the image.
+    pub about: About,
+    /// Why it is not, or not for sure; empty otherwise.
+    pub why: String,
+    /// What its rules on names say; empty where it is not about the image.
+    pub rules: Vec<Rule>,
+}
+
+/// Whether a policy is about an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum About {
+    /// It is.
+    Yes,
+    /// It asks for labels that are not known.
+    Perhaps,
+    /// It is not.
+    No,
+    /// It would be, but for an exemption.
+    Exempt,
+}
+
+/// What one rule says.
+#[derive(Debug, Serialize)]
+pub struct Rule {
+    /// `registries`, `tags.deny` or `tags.requireDigest`.
+    pub rule: &'static str,
+    /// Whether the name passes.
+    pub allowed: bool,
+    /// What decided, as a clause.
+    pub why: String,
+}
+
+/// A finding of a name rule.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Objection {
+    /// The cause.
+    pub cause: &'static str,
+    /// Whose rule it is.
+    pub raised_by: String,
+    /// What is said.
+    pub message: String,
+    /// What to do.
+    pub fix: String,
+    /// What is done about it.
+    pub done: Done,
+}
+
+/// What is done about findings of one kind.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// An outlook or a cause.
+    #[serde(rename = "for")]
+    pub subject: &'static str,
+    /// What is done.
+    pub done: Done,
+}
+
+/// What is done, and on whose word.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Done {
+    /// What is done.
+    pub verdict: &'static str,
+    /// The policy on whose word; null where it is the default.
+    pub policy: Option<String>,
+    /// Whether the user is told.
+    pub told: bool,
+    /// What would be done if every policy were enforced.
+    pub enforced: &'static str,
+}
+
+impl From<Decision> for Done {
+    fn from(decision: Decision) -> Self {
+        Self {
+            verdict: decision.verdict.name(),
+            policy: decision.policy.as_deref().map(str::to_owned),
+            told: decision.voice == Voice::Spoken && decision.verdict != Verdict::Allow,
+            enforced: decision.enforced.name(),
+        }
+    }
+}
+
+/// Explains what policies make of an image.
+pub fn explain(
+    policies: &Policies,
+    image: &str,
+    reference: &Reference,
+    subject: &Subject<'_>,
+    requester: &Requester,
+) -> Explanation {
+    let jury = policies.matching(subject, requester).narrowed(reference);
+    let raised = jury.names(reference, image);
+    let mut registry_asked = true;
+    let findings = raised
+        .into_iter()
+        .map(|raised| {
+            let decision = jury.decide(&raised.finding, Some(&raised.policy));
+            registry_asked &= raised.finding.cause == Cause::DigestRequired || decision.verdict != Verdict::Deny;
+            Objection {
+                cause: raised.finding.cause.name(),
+                raised_by: raised.policy.to_string(),
+                message: raised.finding.message,
+                fix: raised.finding.fix,
+                done: decision.into(),
+            }
+        })
+        .collect();
+    let by_outlook = OUTLOOKS
+        .into_iter()
+        // Name rules have their own findings above.
+        .filter(|outlook| *outlook != Outlook::NotAllowed)
+        .map(|outlook| Row {
+            subject: outlook.name(),
+            done: jury.decide_outlook(outlook).into(),
+        });
+    let named: BTreeSet<Cause> = jury.policies().flat_map(|policy| policy.actions.causes()).collect();
+    let by_cause = named.into_iter().filter_map(|cause| {
+        let outlook = Some(usual(cause)).filter(|outlook| *outlook != Outlook::NotAllowed)?;
+        Some(Row {
+            subject: cause.name(),
+            done: jury.decide(&finding(cause, outlook), None).into(),
+        })
+    });
+    Explanation {
+        version: VERSION,
+        image: mask_userinfo(image).into_owned(),
+        name: reference.name(),
+        tag: reference.tag().map(str::to_owned),
+        digest: reference.digest().map(ToString::to_string),
+        namespace: subject.namespace.to_owned(),
+        kind: subject.kind.to_owned(),
+        policies: policies
+            .iter()
+            .map(|policy| explained(policy, reference, subject, requester))
+            .collect(),
+        findings,
+        registry_asked,
+        verdicts: by_outlook.chain(by_cause).collect(),
+    }
+}
+
+fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requester: &Requester) -> Explained {
+    let name = reference.name();
+    let image = policy.exempt_images.iter().find(|pattern| pattern.matches(&name));
+    let image = image.map(|pattern| format!("exempt.images has \"{pattern}\""));
+    let (about, why) = match about(policy, subject) {
+        Err(why) => (About::No, why),
+        Ok(presence) => match (exempt(policy, requester).or(image), presence) {
+            (Some(why), _) => (About::Exempt, why),
+            (None, Presence::Sure) => (About::Yes, String::new()),
+            (None, Presence::Perhaps) => (
+                About::Perhaps,
+                "it asks for labels of the namespace, which are not known; it warns at most".to_owned(),
+            ),
+        },
+    };
+    Explained {
+        name: policy.name.to_string(),
+        origin: match &policy.origin {
+            Origin::File(place) => place.clone(),
+            Origin::Cluster => "the cluster".to_owned(),
+        },
+        mode: policy.mode().name(),
+        about,
+        why,
+        rules: match about {
+            About::Yes | About::Perhaps => rules(policy, reference),
+            About::No | About::Exempt => Vec::new(),
+        },
+    }
+}
+
+/// What the rules on names say, those that are written.
+fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if policy.registries.allow.is_some() || !policy.registries.deny.is_empty() {
+        rules.push(registries(policy, reference));
+    }
+    if !policy.tags.deny.is_empty() {
+        let refused = policy.tags.refuse(reference);
+        let why = match (refused, reference.tag()) {
+            (Some((tag, pattern)), _) => format!("\"{}\" matches the tag \"{}\"", escape(pattern), escape(tag)),
+            (None, Some(tag)) => format!("nothing there matches the tag \"{}\"", escape(tag)),
+            (None, None) if reference.digest().is_some() => "there is a digest, and no tag".to_owned(),
+            (None, None) => "nothing there matches latest, which an image without a tag is".to_owned(),
+        };
+        rules.push(Rule {
+            rule: "tags.deny",
+            allowed: refused.is_none(),
+            why,
+        });
+    }
+    if policy.tags.require_digest {
+        let missing = policy.tags.wants_digest(reference);
+        rules.push(Rule {
+            rule: "tags.requireDigest",
+            allowed: !missing,
+            why: if missing { "there is no digest" } else { "there is a digest" }.to_owned(),
+        });
+    }
+    rules
+}
+
+fn registries(policy: &Policy, reference: &Reference) -> Rule {
+    let list = &policy.registries;
+    let name = reference.name();
+    let allowed = list.judge(&name).is_ok();
+    let why = match list.weigh(&name) {
+        (Some(deny), Some(allow)) if allowed => {
+            format!("allow has \"{allow}\", which is more specific than \"{deny}\" in deny")
+        }
+        (Some(deny), Some(allow)) if allow.specificity() == deny.specificity() => {
+            format!("deny has \"{deny}\", which is as specific as \"{allow}\" in allow; on a tie the image is refused")
+        }
+        (Some(deny), Some(allow)) => format!("deny has \"{deny}\", which is more specific than \"{allow}\" in allow"),
+        (Some(deny), None) => format!("deny has \"{deny}\""),
+        (None, Some(allow)) => format!("allow has \"{allow}\""),
+        (None, None) if allowed => "nothing in deny matches, and there is no allow".to_owned(),
+        (None, None) => "nothing in allow matches".to_owned(),
+    };
+    Rule {
+        rule: "registries",
+        allowed,
+        why,
+    }
+}
+
+/// The outlook that a cause has before anything softens it (DESIGN 3).
+fn usual(cause: Cause) -> Outlook {
+    match cause {
+        Cause::InvalidImageName
+        | Cause::RepositoryNotFound
+        | Cause::TagNotFound
+        | Cause::DigestNotFound
+        | Cause::NotFoundOrDenied
+        | Cause::PullSecretMalformed
+        | Cause::CredentialRefused
+        | Cause::Forbidden
+        | Cause::RegistryRejected
+        | Cause::PlatformMismatch
+        | Cause::NotAnImage
+        | Cause::ContentInvalid
+        | Cause::ContentMissing
+        | Cause::PullSecretMissing
+        | Cause::PullSecretWrongType
+        | Cause::PullSecretNoMatch => Outlook::WillFail,
+        Cause::RateLimited
+        | Cause::DnsFailure
+        | Cause::ConnectionFailed
+        | Cause::Timeout
+        | Cause::TlsFailure
+        | Cause::RegistryError
+        | Cause::LookupRefused => Outlook::Unknown,
+        Cause::ArchitectureMismatch => Outlook::FailsToRun,
+        Cause::NeverPulled | Cause::ImageTooLarge => Outlook::MayFail,
+        Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired => Outlook::NotAllowed,
+    }
+}
+
+fn finding(cause: Cause, outlook: Outlook) -> Finding {
+    Finding {
+        cause,
+        outlook,
+        message: String::new(),
+        fix: String::new(),
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}

@@ -1,0 +1,394 @@
+//! Name rules as objects `ValidatingAdmissionPolicy` (`admissionregistration.k8s.io/v1`, Kubernetes 1.30), for clusters that want those even when the
+//! webhook is away.
+//!
+//! Names are normalised in CEL as `distribution/reference` does it; the patterns become one decision list, the most specific first, so that
+//! what decides here decides there.
+
+use super::compiled::{Origin, Policy};
+use super::model::Mode;
+use super::names::Registries;
+use super::selector::Glob;
+use crate::image::Pattern;
+use crate::verdict::{Cause, Outlook, Verdict};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// What comes of one policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exported {
+    /// The policy.
+    pub policy: String,
+    /// A `ValidatingAdmissionPolicy` and its binding for each way in which the rules are enforced.
+    pub manifests: Vec<Value>,
+    /// What is not in them: a clause each.
+    pub left_out: Vec<String>,
+}
+
+/// The kinds that the API server can be told of: group, resource, kind.
+const KINDS: &[(&str, &str, &str)] = &[
+    ("", "pods", "Pod"),
+    ("", "replicationcontrollers", "ReplicationController"),
+    ("apps", "deployments", "Deployment"),
+    ("apps", "replicasets", "ReplicaSet"),
+    ("apps", "statefulsets", "StatefulSet"),
+    ("apps", "daemonsets", "DaemonSet"),
+    ("batch", "jobs", "Job"),
+    ("batch", "cronjobs", "CronJob"),
+];
+
+/// A name rule: which images break it, as CEL over `i`, an element of `variables.images`.
+struct Rule {
+    cause: Cause,
+    breaks: String,
+    says: &'static str,
+}
+
+/// Exports a policy.
+pub fn export(policy: &Policy) -> Exported {
+    let mut left_out = not_exportable(policy);
+    let rules = rules(policy);
+    let kinds: Vec<_> = KINDS
+        .iter()
+        .filter(|(_, _, kind)| {
+            policy
+                .kinds
+                .as_ref()
+                .is_none_or(|kinds| kinds.iter().any(|known| known == kind))
+        })
+        .collect();
+    if rules.is_empty() {
+        left_out.push("it has no rule on names".to_owned());
+    } else if kinds.is_empty() {
+        left_out.push("none of its kinds is one of Kubernetes' own".to_owned());
+    }
+    let mut manifests = Vec::new();
+    for (action, suffix) in [("Deny", ""), ("Warn", "-warn"), ("Audit", "-audit")] {
+        let here: Vec<&Rule> = rules.iter().filter(|rule| done(policy, rule.cause) == Some(action)).collect();
+        if here.is_empty() || kinds.is_empty() {
+            continue;
+        }
+        let name = format!("pullgate-{}{suffix}", policy.name);
+        manifests.push(admission_policy(policy, &name, &kinds, &here));
+        manifests.push(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": [action]},
+        }));
+    }
+    for rule in rules.iter().filter(|rule| done(policy, rule.cause).is_none()) {
+        left_out.push(format!("{}, which its actions allow", rule.cause.name()));
+    }
+    Exported {
+        policy: policy.name.to_string(),
+        manifests,
+        left_out,
+    }
+}
+
+/// The validation action; `None` where the policy allows what breaks its rule.
+fn done(policy: &Policy, cause: Cause) -> Option<&'static str> {
+    let action = policy.actions.of(cause, Outlook::NotAllowed).unwrap_or(Verdict::Deny);
+    match (action, policy.mode()) {
+        (Verdict::Allow, _) => None,
+        (Verdict::Deny | Verdict::Warn, Mode::Audit) => Some("Audit"),
+        (Verdict::Deny, Mode::Enforce) => Some("Deny"),
+        (Verdict::Deny, Mode::Warn) | (Verdict::Warn, Mode::Warn | Mode::Enforce) => Some("Warn"),
+    }
+}
+
+fn not_exportable(policy: &Policy) -> Vec<String> {
+    let mut notes = Vec::new();
+    if policy.platforms.is_some() {
+        notes.push("platforms (a registry must be asked)".to_owned());
+    }
+    if policy.size_max.is_some() {
+        notes.push("size.max (a registry must be asked)".to_owned());
+    }
+    let about_registries = Cause::ALL
+        .iter()
+        .filter(|cause| {
+            !matches!(
+                cause,
+                Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired
+            )
+        })
+        .filter(|cause| policy.actions.causes().any(|written| written == **cause))
+        .map(|cause| cause.name());
+    let outlooks = super::compiled::OUTLOOKS
+        .into_iter()
+        .filter(|outlook| *outlook != Outlook::NotAllowed && policy.actions.of_outlook(*outlook).is_some())
+        .map(Outlook::name);
+    let actions: Vec<&str> = about_registries.chain(outlooks).collect();
+    if !actions.is_empty() {
+        notes.push(format!("actions on {} (a registry must be asked)", actions.join(", ")));
+    }
+    let strangers: Vec<&str> = policy
+        .kinds
+        .iter()
+        .flatten()
+        .map(String::as_str)
+        .filter(|kind| !KINDS.iter().any(|(_, _, known)| known == kind))
+        .collect();
+    if !strangers.is_empty() {
+        notes.push(format!("kinds {} (not Kubernetes' own)", strangers.join(", ")));
+    }
+    notes
+}
+
+fn rules(policy: &Policy) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if policy.registries.allow.is_some() || !policy.registries.deny.is_empty() {
+        rules.push(Rule {
+            cause: Cause::RegistryNotAllowed,
+            breaks: format!("!({})", admits(&policy.registries)),
+            says: "does not allow the registry or repository of",
+        });
+    }
+    if !policy.tags.deny.is_empty() {
+        rules.push(Rule {
+            cause: Cause::TagNotAllowed,
+            breaks: format!("i.tag != '' && i.tag.matches({})", any_glob(&policy.tags.deny)),
+            says: "does not allow the tag of",
+        });
+    }
+    if policy.tags.require_digest {
+        rules.push(Rule {
+            cause: Cause::DigestRequired,
+            breaks: "i.digest == ''".to_owned(),
+            says: "requires a digest for",
+        });
+    }
+    rules
+}
+
+/// The decision list of patterns: CEL that says whether `i.name` is admitted.
+fn admits(registries: &Registries) -> String {
+    // Most specific first; among equals deny first. Neighbours that decide alike are one regular expression.
+    let allow = registries.allow.iter().flatten().map(|pattern| (pattern, Verdict::Allow));
+    let deny = registries.deny.iter().map(|pattern| (pattern, Verdict::Deny));
+    let mut all: Vec<(&Pattern, Verdict)> = allow.chain(deny).collect();
+    all.sort_by(|(a, does_a), (b, does_b)| b.specificity().cmp(&a.specificity()).then(does_b.cmp(does_a)));
+    let mut groups: Vec<(Vec<String>, Verdict)> = Vec::new();
+    for (pattern, does) in all {
+        match groups.last_mut() {
+            Some((regexes, same)) if *same == does => regexes.push(pattern_regex(pattern)),
+            Some(_) | None => groups.push((vec![pattern_regex(pattern)], does)),
+        }
+    }
+    let mut list = String::new();
+    for (regexes, does) in groups {
+        let regex = quote(&format!("^({})$", regexes.join("|")));
+        let _ = write!(list, "i.name.matches({regex}) ? {} : ", does == Verdict::Allow);
+    }
+    let _ = write!(list, "{}", registries.allow.is_none());
+    list
+}
+
+/// A pattern as RE2.
+fn pattern_regex(pattern: &Pattern) -> String {
+    let components: Vec<&str> = pattern.as_str().split('/').collect();
+    let last = components.len() - 1;
+    let mut regex = String::new();
+    for (at, component) in components.into_iter().enumerate() {
+        match (component, at == last) {
+            ("**", true) => regex.push_str(".+"),
+            ("**", false) => regex.push_str("([^/]+/)*"),
+            (text, end) => {
+                regex.push_str(&glob_regex(text, "[^/]*"));
+                if !end {
+                    regex.push('/');
+                }
+            }
+        }
+    }
+    regex
+}
+
+/// A text with `*` in it as RE2.
+fn glob_regex(text: &str, wildcard: &str) -> String {
+    let literal = |text: &str| {
+        text.chars().fold(String::new(), |mut out, c| {
+            if r"\.+*?()|[]{}^$".contains(c) {
+                out.push('\\');
+            }
+            out.push(c);
+            out
+        })
+    };
+    text.split('*').map(literal).collect::<Vec<_>>().join(wildcard)
+}
+
+fn any_glob(globs: &[Glob]) -> String {
+    let regexes: Vec<String> = globs.iter().map(|glob| glob_regex(glob.as_str(), ".*")).collect();
+    quote(&format!("^({})$", regexes.join("|")))
+}
+
+/// A CEL text.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+/// Where the pod spec of an object is.
+fn pod_spec(object: &str) -> String {
+    format!(
+        "{object}.kind == 'Pod' ? {object}.spec : {object}.kind == 'CronJob' ? {object}.spec.jobTemplate.spec.template.spec : {object}.spec.template.spec"
+    )
+}
+
+/// All images of a pod spec, as they are written; those that are left out are no images.
+fn written(spec: &str) -> String {
+    let of =
+        |list: &str| format!("(has({spec}.{list}) ? {spec}.{list}.filter(c, has(c.image) && c.image != '').map(c, c.image) : [])");
+    ["containers", "initContainers", "ephemeralContainers"].map(of).join(" + ")
+}
+
+fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], rules: &[&Rule]) -> Value {
+    let mut groups: Vec<&str> = kinds.iter().map(|(group, ..)| *group).collect();
+    groups.dedup();
+    let resource_rules: Vec<Value> = groups
+        .into_iter()
+        .map(|group| {
+            let mut resources: Vec<&str> = kinds.iter().filter(|kind| kind.0 == group).map(|kind| kind.1).collect();
+            if resources.contains(&"pods") {
+                resources.push("pods/ephemeralcontainers");
+            }
+            json!({"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": resources})
+        })
+        .collect();
+    let variable = |name: &str, expression: String| json!({"name": name, "expression": expression});
+    let mut variables = vec![
+        variable("spec", pod_spec("object")),
+        // What an update leaves alone is not looked at.
+        variable(
+            "oldSpec",
+            format!("oldObject == null ? object.spec : ({})", pod_spec("oldObject")),
+        ),
+        variable("old", format!("oldObject == null ? [] : {}", written("variables.oldSpec"))),
+        variable(
+            "fresh",
+            format!("({}).filter(i, !(i in variables.old))", written("variables.spec")),
+        ),
+    ];
+    variables.extend(
+        normalisation()
+            .into_iter()
+            .map(|(name, expression)| variable(name, expression)),
+    );
+    let exempt = if policy.exempt_images.is_empty() {
+        "variables.normal".to_owned()
+    } else {
+        let regexes: Vec<String> = policy.exempt_images.iter().map(pattern_regex).collect();
+        let regex = quote(&format!("^({})$", regexes.join("|")));
+        format!("variables.normal.filter(i, !i.name.matches({regex}))")
+    };
+    variables.push(variable("images", exempt));
+    let validations: Vec<Value> = rules
+        .iter()
+        .map(|rule| {
+            let breaking = format!("variables.images.filter(i, {})", rule.breaks);
+            let says = format!("policy \"{}\" {}", policy.name, rule.says);
+            json!({
+                "expression": format!("!variables.images.exists(i, {})", rule.breaks),
+                "message": format!("{says} an image ({})", rule.cause.name()),
+                "messageExpression": format!("{} + {breaking}.map(i, i.image).join(', ') + {}", quote(&format!("{says} ")), quote(&format!(" ({})", rule.cause.name()))),
+                "reason": "Forbidden",
+            })
+        })
+        .collect();
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {
+            "name": name,
+            "annotations": {"pullgate.dev/exported-from": match &policy.origin {
+                Origin::File(_) => format!("the policy \"{}\" of a file", policy.name),
+                Origin::Cluster => format!("the ImagePolicy \"{}\"", policy.name),
+            }},
+        },
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": resource_rules, "namespaceSelector": namespace_selector(policy)},
+            "matchConditions": match_conditions(policy),
+            "variables": variables,
+            "validations": validations,
+        },
+    })
+}
+
+/// From what is written to `{image, name, tag, digest}`, a step a variable: CEL has no `let`.
+fn normalisation() -> Vec<(&'static str, String)> {
+    vec![
+        (
+            "undigested",
+            "variables.fresh.map(i, {'image': i, 'digest': i.contains('@') ? i.substring(i.indexOf('@') + 1) : '', \
+             'rest': i.contains('@') ? i.substring(0, i.indexOf('@')) : i})"
+                .to_owned(),
+        ),
+        (
+            "untagged",
+            "variables.undigested.map(i, {'image': i.image, 'digest': i.digest, \
+             'tag': i.rest.lastIndexOf(':') > i.rest.lastIndexOf('/') ? i.rest.substring(i.rest.lastIndexOf(':') + 1) : \
+             (i.digest == '' ? 'latest' : ''), \
+             'rest': i.rest.lastIndexOf(':') > i.rest.lastIndexOf('/') ? i.rest.substring(0, i.rest.lastIndexOf(':')) : i.rest})"
+                .to_owned(),
+        ),
+        (
+            "qualified",
+            // A first component is a host if it has a dot, a colon or an upper-case letter, or is localhost.
+            "variables.untagged.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
+             'rest': i.rest.matches('^([^/]*[.:A-Z][^/]*|localhost)/') ? i.rest : 'docker.io/' + i.rest})"
+                .to_owned(),
+        ),
+        (
+            "normal",
+            "variables.qualified.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
+             'name': i.rest.matches('^(index[.])?docker[.]io/[^/]+$') ? 'docker.io/library/' + i.rest.substring(i.rest.indexOf('/') + 1) : \
+             i.rest.startsWith('index.docker.io/') ? i.rest.substring(6) : i.rest})"
+                .to_owned(),
+        ),
+    ]
+}
+
+/// The policy's own selector, and the label that takes a namespace out of pullgate's hands.
+fn namespace_selector(policy: &Policy) -> Value {
+    let mut expressions = vec![json!({"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]})];
+    if let Some(selector) = &policy.selector {
+        expressions.extend(
+            selector
+                .requirements()
+                .iter()
+                .filter_map(|requirement| serde_json::to_value(requirement).ok()),
+        );
+    }
+    json!({"matchExpressions": expressions})
+}
+
+fn match_conditions(policy: &Policy) -> Vec<Value> {
+    let condition = |name: &str, expression: String| json!({"name": name, "expression": expression});
+    let mut conditions = vec![condition(
+        "not-being-deleted",
+        "!has(object.metadata.deletionTimestamp)".to_owned(),
+    )];
+    if let Some(globs) = &policy.namespaces {
+        conditions.push(condition(
+            "namespaces",
+            format!("request.namespace.matches({})", any_glob(globs)),
+        ));
+    }
+    if !policy.exempt_users.is_empty() {
+        let users = any_glob(&policy.exempt_users);
+        conditions.push(condition(
+            "not-exempt-users",
+            format!("!request.userInfo.username.matches({users})"),
+        ));
+    }
+    if !policy.exempt_groups.is_empty() {
+        let groups = any_glob(&policy.exempt_groups);
+        conditions.push(condition(
+            "not-exempt-groups",
+            format!("!has(request.userInfo.groups) || !request.userInfo.groups.exists(g, g.matches({groups}))"),
+        ));
+    }
+    conditions
+}

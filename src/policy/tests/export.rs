@@ -1,0 +1,296 @@
+//! The exported expressions, run by another implementation of CEL and held against our own rules.
+
+use super::*;
+use crate::policy::export::{Exported, export};
+use cel::{Context, Env};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+fn env() -> Arc<Env> {
+    let mut env = Env::stdlib();
+    cel::extensions::strings(&mut env).unwrap();
+    Arc::new(env)
+}
+
+fn evaluate(env: &Arc<Env>, expression: &str, inputs: &Value) -> Value {
+    let program = env.compile(expression).unwrap_or_else(|why| panic!("{expression}: {why}"));
+    let mut context = Context::with_env(Arc::clone(env));
+    for (name, value) in inputs.as_object().unwrap() {
+        context.add_variable(name.clone(), value.clone()).unwrap();
+    }
+    let value = program.execute(&context).unwrap_or_else(|why| panic!("{expression}: {why}"));
+    value.json().unwrap()
+}
+
+/// What an API server would make of a request: whether the policy is about it, and which rules break, with the message.
+fn run(manifest: &Value, request: &Value, object: &Value, old: &Value) -> Option<Vec<(String, String)>> {
+    let env = env();
+    let mut inputs = json!({"request": request, "object": object, "oldObject": old, "variables": {}});
+    let spec = &manifest["spec"];
+    for condition in spec["matchConditions"].as_array().unwrap() {
+        if evaluate(&env, condition["expression"].as_str().unwrap(), &inputs) != json!(true) {
+            return None;
+        }
+    }
+    for variable in spec["variables"].as_array().unwrap() {
+        let value = evaluate(&env, variable["expression"].as_str().unwrap(), &inputs);
+        inputs["variables"][variable["name"].as_str().unwrap()] = value;
+    }
+    let mut broken = Vec::new();
+    for validation in spec["validations"].as_array().unwrap() {
+        if evaluate(&env, validation["expression"].as_str().unwrap(), &inputs) == json!(true) {
+            continue;
+        }
+        let message = evaluate(&env, validation["messageExpression"].as_str().unwrap(), &inputs);
+        let message = message.as_str().unwrap().to_owned();
+        let cause = message.rsplit_once('(').unwrap().1.trim_end_matches(')').to_owned();
+        broken.push((cause, message));
+    }
+    Some(broken)
+}
+
+fn pod(images: &[&str]) -> Value {
+    let containers: Vec<Value> = images.iter().map(|image| json!({"name": "c", "image": image})).collect();
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}})
+}
+
+fn nobody() -> Value {
+    json!({"namespace": "shop", "userInfo": {"username": "jane", "groups": ["dev"]}})
+}
+
+fn exported(spec: &Value) -> Exported {
+    export(&policy("p", spec))
+}
+
+fn broken(spec: &Value, image: &str) -> BTreeSet<String> {
+    let manifests = exported(spec).manifests;
+    let broken = run(&manifests[0], &nobody(), &pod(&[image]), &Value::Null).unwrap();
+    broken.into_iter().map(|(cause, _)| cause).collect()
+}
+
+/// The same by our own rules.
+fn expected(spec: &Value, image: &str) -> BTreeSet<String> {
+    let jury = jury(&[policy("p", spec)]).narrowed(&reference(image));
+    causes(&jury, image).into_iter().map(str::to_owned).collect()
+}
+
+const SHA: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+#[test]
+fn names_are_normalised_as_ours_are() {
+    let spec = json!({"registries": {"allow": ["never.example/x"]}});
+    let manifest = exported(&spec).manifests.remove(0);
+    let env = env();
+    for image in [
+        "nginx",
+        "nginx:1.25",
+        "nginx@SHA",
+        "nginx:1@SHA",
+        "team/app",
+        "a/b/c/d:1",
+        "docker.io/nginx",
+        "docker.io/team/app:1",
+        "docker.io/library/nginx",
+        "index.docker.io/nginx",
+        "index.docker.io/team/app@SHA",
+        "localhost/a",
+        "localhost:5000/a:1",
+        "localhost",
+        "localhost:1",
+        "reg.corp",
+        "reg.corp:5000",
+        "reg.corp:5000/a/b:1@SHA",
+        "[::1]:5000/a:1",
+        "[fe80::1]/a",
+        "REG/a",
+        "Reg.corp/a:T",
+        "exa_mple.com/a",
+        "a-b/c",
+        "a.b/c",
+        "nginx:LATEST",
+        "quay.io/a/b.c_d__e-f:v1.0_x-y",
+    ] {
+        let image = image.replace("SHA", SHA);
+        let own = reference(&image);
+        let mut inputs = json!({"request": nobody(), "object": pod(&[&image]), "oldObject": null, "variables": {}});
+        for variable in manifest["spec"]["variables"].as_array().unwrap() {
+            let value = evaluate(&env, variable["expression"].as_str().unwrap(), &inputs);
+            inputs["variables"][variable["name"].as_str().unwrap()] = value;
+        }
+        let tag = own.tag().unwrap_or(if own.digest().is_some() { "" } else { "latest" });
+        let digest = own.digest().map_or("", |digest| digest.as_str());
+        assert_eq!(
+            inputs["variables"]["images"],
+            json!([{"image": image, "name": own.name(), "tag": tag, "digest": digest}]),
+            "{image}"
+        );
+    }
+}
+
+#[test]
+fn rules_decide_as_ours_do() {
+    for spec in [
+        json!({"registries": {"allow": ["reg.corp/**", "docker.io/library/*"], "deny": ["docker.io/**", "reg.corp/retired/**"]}}),
+        json!({"registries": {"deny": ["nginx", "**/evil", "reg.corp:*/**"]}}),
+        json!({"registries": {"allow": ["**"], "deny": ["docker.io/**", "*.corp/**"]}, "exempt": {"images": ["docker.io/calico/*"]}}),
+        json!({"registries": {"allow": ["reg.corp/**/app", "reg.corp/a*b/*"]}, "tags": {"deny": ["latest", "*-snap*", "1.*"], "requireDigest": true}}),
+    ] {
+        for image in IMAGES {
+            let image = image.replace("SHA", SHA);
+            assert_eq!(broken(&spec, &image), expected(&spec, &image), "{spec} {image}");
+        }
+    }
+}
+
+const IMAGES: &[&str] = &[
+    "nginx",
+    "nginx:1.25",
+    "nginx:1x25",
+    "nginx@SHA",
+    "nginx:latest@SHA",
+    "team/nginx:2-snapshot",
+    "calico/node:1",
+    "calico/a/b:1",
+    "reg.corp/app",
+    "reg.corp/x/y/app:1.2",
+    "reg.corp/ab/c:1",
+    "reg.corp/axb/c@SHA",
+    "reg.corp/axb/c/d",
+    "reg.corp/retired/x:1",
+    "reg.corp/retired:1",
+    "reg.corp:5000/a:1",
+    "quay.io/x/evil:1",
+    "quay.io/evil/x:1",
+    "regxcorp/a:1",
+    "a.corp/x:1",
+];
+
+fn any_pattern() -> impl Strategy<Value = String> {
+    let component = prop::sample::select(vec!["a", "b", "*", "**", "a*", "*b", "a-b.c", "library"]);
+    let host = prop::sample::select(vec!["docker.io", "r.c", "r.c:5", "*.c", "**", "localhost", "r.c*"]);
+    (host, prop::collection::vec(component, 1..4)).prop_map(|(host, parts)| format!("{host}/{}", parts.join("/")))
+}
+
+fn any_image() -> impl Strategy<Value = String> {
+    "((docker\\.io|index\\.docker\\.io|r\\.c|r\\.c:5|rxc|localhost|x\\.c)/)?(library/)?([ab]{1,2}/|a-b\\.c/){0,2}([ab]{1,2}|a-b\\.c)(:v[0-9]|:latest)?"
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn any_lists_decide_as_ours_do(
+        allow in prop::option::of(prop::collection::vec(any_pattern(), 1..4)), deny in prop::option::of(prop::collection::vec(any_pattern(), 1..4)),
+        images in prop::collection::vec(any_image(), 1..6),
+    ) {
+        let mut spec = json!({"registries": {}, "tags": {"deny": ["v1", "l*t"]}});
+        for (key, list) in [("allow", allow), ("deny", deny)] {
+            if let Some(list) = list {
+                spec["registries"][key] = list.into();
+            }
+        }
+        prop_assume!(Policy::compile(&object("p", &spec), Origin::Cluster).is_ok());
+        for image in images {
+            prop_assert_eq!(broken(&spec, &image), expected(&spec, &image), "{} {}", spec, image);
+        }
+    }
+}
+
+#[test]
+fn every_list_of_every_kind_is_looked_at_and_updates_leave_old_images_alone() {
+    let spec = json!({"tags": {"deny": ["latest"]}, "match": {"namespaces": ["shop", "prod-*"]},
+                      "exempt": {"users": ["system:serviceaccount:ci:*"], "groups": ["admins"]}});
+    let manifest = exported(&spec).manifests.remove(0);
+    let pods = json!({"containers": [{"name": "a", "image": "a:1"}, {"name": "none"}], "initContainers": [{"name": "b", "image": "b"}],
+                      "ephemeralContainers": [{"name": "c", "image": "c:latest"}]});
+    for object in [
+        json!({"kind": "Pod", "metadata": {}, "spec": pods}),
+        json!({"kind": "Deployment", "metadata": {}, "spec": {"template": {"spec": pods}}}),
+        json!({"kind": "CronJob", "metadata": {}, "spec": {"jobTemplate": {"spec": {"template": {"spec": pods}}}}}),
+    ] {
+        let broken = run(&manifest, &nobody(), &object, &Value::Null).unwrap();
+        assert_eq!(
+            broken,
+            [(
+                "TagNotAllowed".to_owned(),
+                "policy \"p\" does not allow the tag of b, c:latest (TagNotAllowed)".to_owned()
+            )]
+        );
+        assert_eq!(run(&manifest, &nobody(), &object, &object), Some(vec![]));
+    }
+    let one = pod(&["a"]);
+    let request = |namespace: &str, user: &str, groups: Value| json!({"namespace": namespace, "userInfo": {"username": user, "groups": groups}});
+    for (request, about) in [
+        (request("shop", "jane", json!(["dev"])), true),
+        (request("prod-eu", "jane", json!([])), true),
+        (request("prod", "jane", json!([])), false),
+        (request("shop", "system:serviceaccount:ci:x", json!([])), false),
+        (request("shop", "system:serviceaccount:cix:x", json!([])), true),
+        (request("shop", "jane", json!(["dev", "admins"])), false),
+    ] {
+        assert_eq!(run(&manifest, &request, &one, &Value::Null).is_some(), about, "{request}");
+    }
+    let mut leaving = one;
+    leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    assert_eq!(run(&manifest, &nobody(), &leaving, &Value::Null), None);
+}
+
+#[test]
+fn modes_become_actions_and_what_is_left_out_is_named() {
+    let actions = |spec: Value| -> Vec<(String, String)> {
+        let bindings = exported(&spec)
+            .manifests
+            .into_iter()
+            .filter(|manifest| manifest["kind"] == "ValidatingAdmissionPolicyBinding");
+        bindings
+            .map(|binding| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                (
+                    text(&binding["spec"]["policyName"]),
+                    text(&binding["spec"]["validationActions"][0]),
+                )
+            })
+            .collect()
+    };
+    let is = |name: &str, action: &str| (name.to_owned(), action.to_owned());
+    assert_eq!(actions(json!({"tags": {"deny": ["x"]}})), [is("pullgate-p", "Deny")]);
+    assert_eq!(
+        actions(json!({"mode": "Warn", "tags": {"deny": ["x"]}})),
+        [is("pullgate-p-warn", "Warn")]
+    );
+    assert_eq!(
+        actions(json!({"mode": "Audit", "tags": {"deny": ["x"]}})),
+        [is("pullgate-p-audit", "Audit")]
+    );
+    assert_eq!(
+        actions(json!({"tags": {"deny": ["x"], "requireDigest": true}, "actions": {"DigestRequired": "Warn"}})),
+        [is("pullgate-p", "Deny"), is("pullgate-p-warn", "Warn")]
+    );
+    let all = exported(&json!({
+        "tags": {"deny": ["x"], "requireDigest": true}, "platforms": ["linux/amd64"], "size": {"max": "1Gi"},
+        "match": {"kinds": ["Pod", "Rollout"], "namespaceSelector": {"matchLabels": {"env": "prod"}}},
+        "actions": {"DigestRequired": "Allow", "WillFail": "Warn", "TagNotFound": "Deny"},
+    }));
+    assert_eq!(
+        all.left_out,
+        [
+            "platforms (a registry must be asked)",
+            "size.max (a registry must be asked)",
+            "actions on TagNotFound, WillFail (a registry must be asked)",
+            "kinds Rollout (not Kubernetes' own)",
+            "DigestRequired, which its actions allow",
+        ]
+    );
+    let constraints = &all.manifests[0]["spec"]["matchConstraints"];
+    assert_eq!(
+        constraints["resourceRules"],
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["pods", "pods/ephemeralcontainers"]}])
+    );
+    assert_eq!(
+        constraints["namespaceSelector"]["matchExpressions"],
+        json!([{"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}, {"key": "env", "operator": "In", "values": ["prod"]}])
+    );
+    for nothing in [json!({}), json!({"match": {"kinds": ["Rollout"]}, "tags": {"deny": ["x"]}})] {
+        let exported = exported(&nothing);
+        assert!(exported.manifests.is_empty() && !exported.left_out.is_empty());
+    }
+}

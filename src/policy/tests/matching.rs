@@ -1,0 +1,145 @@
+use super::*;
+
+fn labels(of: &[(&str, &str)]) -> Vec<(String, String)> {
+    of.iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Whether a policy with this `match` is about a Deployment in `namespace`.
+fn about(matches: &Value, namespace: &str, of: &[(&str, &str)]) -> bool {
+    let labels = labels(of);
+    let subject = Subject {
+        namespace,
+        labels: Some(&labels),
+        kind: "Deployment",
+    };
+    let policies = Policies::new(vec![policy("p", &json!({"match": matches}))]);
+    !policies.matching(&subject, &Requester::default()).is_empty()
+}
+
+#[test]
+fn everything_given_must_hold() {
+    for (matches, namespace, of, holds) in [
+        (json!({}), "x", &[][..], true),
+        (json!({"namespaces": ["prod-*"]}), "prod-eu", &[], true),
+        (json!({"namespaces": ["prod-*"]}), "prod-", &[], true),
+        (json!({"namespaces": ["prod-*"]}), "prod", &[], false),
+        (json!({"namespaces": ["prod-*"]}), "my-prod-eu", &[], false),
+        (json!({"namespaces": ["a", "*-b"]}), "x-b", &[], true),
+        (json!({"namespaces": ["*"]}), "x", &[], true),
+        (json!({"kinds": ["Deployment"]}), "x", &[], true),
+        (json!({"kinds": ["Pod", "Job"]}), "x", &[], false),
+        (json!({"namespaceSelector": {}}), "x", &[], true),
+        (
+            json!({"namespaceSelector": {"matchLabels": {"a": "1"}}}),
+            "x",
+            &[("a", "1")],
+            true,
+        ),
+        (
+            json!({"namespaceSelector": {"matchLabels": {"a": "1"}}}),
+            "x",
+            &[("a", "2")],
+            false,
+        ),
+        (
+            json!({"namespaceSelector": {"matchLabels": {"a": "1", "b": ""}}}),
+            "x",
+            &[("a", "1"), ("b", "")],
+            true,
+        ),
+        (
+            json!({"namespaceSelector": {"matchLabels": {"a": "1", "b": ""}}}),
+            "x",
+            &[("a", "1")],
+            false,
+        ),
+        (
+            json!({"namespaces": ["x"], "namespaceSelector": {"matchLabels": {"a": "1"}}}),
+            "y",
+            &[("a", "1")],
+            false,
+        ),
+    ] {
+        assert_eq!(about(&matches, namespace, of), holds, "{matches} {namespace} {of:?}");
+    }
+}
+
+#[test]
+fn label_selectors_are_those_of_kubernetes() {
+    let one = |operator: &str, values: Value| {
+        let mut requirement = json!({"key": "a", "operator": operator});
+        if !values.is_null() {
+            requirement["values"] = values;
+        }
+        json!({"namespaceSelector": {"matchExpressions": [requirement]}})
+    };
+    for (matches, with, other, without) in [
+        (one("In", json!(["1", "2"])), true, false, false),
+        (one("NotIn", json!(["1"])), false, true, true),
+        (one("Exists", Value::Null), true, true, false),
+        (one("DoesNotExist", Value::Null), false, false, true),
+        (one("DoesNotExist", json!([])), false, false, true),
+    ] {
+        assert_eq!(about(&matches, "x", &[("a", "1")]), with, "{matches}");
+        assert_eq!(about(&matches, "x", &[("a", "3")]), other, "{matches}");
+        assert_eq!(about(&matches, "x", &[("b", "1")]), without, "{matches}");
+    }
+}
+
+#[test]
+fn exemptions_take_out_of_their_own_policy_only() {
+    let exempt = json!({"registries": {"deny": ["docker.io/**"]},
+                        "exempt": {"images": ["nginx", "docker.io/debug/*"], "users": ["system:serviceaccount:ci:*", "jane"], "groups": ["admins"]}});
+    let policies = Policies::new(vec![
+        policy("a", &exempt),
+        policy("b", &json!({"registries": {"deny": ["docker.io/**"]}})),
+    ]);
+    let out = |user: &str, groups: &[&str], image: &str| -> Vec<String> {
+        let requester = Requester {
+            user: user.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        };
+        let jury = policies.matching(&SHOP, &requester).narrowed(&reference(image));
+        assert!(jury.members().any(|(name, _)| &**name == "b"), "b exempts nobody");
+        jury.exempting().iter().map(ToString::to_string).collect()
+    };
+    assert!(out("joe", &["system:authenticated"], "busybox").is_empty());
+    assert!(out("", &[], "busybox").is_empty());
+    assert_eq!(out("jane", &[], "busybox"), ["a"]);
+    assert_eq!(out("system:serviceaccount:ci:deployer", &[], "busybox"), ["a"]);
+    assert!(out("system:serviceaccount:cix:deployer", &[], "busybox").is_empty());
+    assert_eq!(out("joe", &["x", "admins"], "busybox"), ["a"]);
+    assert_eq!(
+        out(
+            "joe",
+            &[],
+            "nginx:1@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        ),
+        ["a"]
+    );
+    assert_eq!(out("joe", &[], "debug/x"), ["a"]);
+    assert!(out("joe", &[], "debug/x/y").is_empty());
+}
+
+#[test]
+fn a_policy_of_a_file_and_one_of_the_cluster_do_not_speak_for_each_other() {
+    let compile = |origin: Origin, spec: Value| Arc::new(Policy::compile(&object("same", &spec), origin).unwrap());
+    let policies = Policies::new(vec![
+        compile(
+            Origin::Cluster,
+            json!({"mode": "Audit", "registries": {"allow": ["reg.corp/**"]}}),
+        ),
+        compile(Origin::File("a.yaml:1".to_owned()), json!({"tags": {"deny": ["latest"]}})),
+    ]);
+    let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
+    assert_eq!(names, ["same", "same (in the cluster)"]);
+    let jury = policies.matching(&SHOP, &Requester::default());
+    let raised = jury.names(&reference("nginx:1"), "nginx:1");
+    assert_eq!(raised.len(), 1);
+    assert_eq!(
+        jury.decide(&raised[0].finding, Some(&raised[0].policy)).verdict,
+        Verdict::Allow
+    );
+}

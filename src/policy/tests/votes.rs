@@ -1,0 +1,240 @@
+use super::*;
+use crate::verdict::Voice;
+use Verdict::{Allow, Deny, Warn};
+
+fn will_fail() -> Finding {
+    finding(Cause::TagNotFound, Outlook::WillFail)
+}
+
+fn decide(policies: &[Arc<Policy>], finding: &Finding) -> Decision {
+    jury(policies).decide(finding, None)
+}
+
+#[test]
+fn without_a_policy_and_without_a_vote_the_default_holds() {
+    for outlook in [
+        Outlook::Pulls,
+        Outlook::Unknown,
+        Outlook::FailsToRun,
+        Outlook::MayFail,
+        Outlook::WillFail,
+        Outlook::NotAllowed,
+    ] {
+        let finding = finding(Cause::TagNotFound, outlook);
+        let default = Decision::by_default(&finding);
+        assert_eq!(decide(&[], &finding), default);
+        assert_eq!(decide(&[policy("p", &json!({"tags": {"deny": ["x"]}}))], &finding), default);
+    }
+}
+
+#[test]
+fn the_cause_counts_before_the_outlook() {
+    let one = policy(
+        "p",
+        &json!({"actions": {"WillFail": "Deny", "TagNotFound": "Warn", "Unknown": "Allow"}}),
+    );
+    let verdict = |cause, outlook| decide(std::slice::from_ref(&one), &finding(cause, outlook)).verdict;
+    assert_eq!(verdict(Cause::TagNotFound, Outlook::WillFail), Warn);
+    assert_eq!(verdict(Cause::DigestNotFound, Outlook::WillFail), Deny);
+    // Softened: the cause's action stays, since the cause counts first.
+    assert_eq!(verdict(Cause::TagNotFound, Outlook::MayFail), Warn);
+    assert_eq!(verdict(Cause::DnsFailure, Outlook::Unknown), Allow);
+}
+
+#[test]
+fn the_severest_vote_wins_through_the_modes() {
+    let with = |name: &str, mode: &str, action: &str| policy(name, &json!({"mode": mode, "actions": {"WillFail": action}}));
+    for (policies, verdict, of, enforced) in [
+        (
+            vec![with("a", "Enforce", "Warn"), with("b", "Enforce", "Deny")],
+            Deny,
+            "b",
+            Deny,
+        ),
+        (
+            vec![with("a", "Enforce", "Deny"), with("b", "Enforce", "Allow")],
+            Deny,
+            "a",
+            Deny,
+        ),
+        (
+            vec![with("a", "Warn", "Deny"), with("b", "Enforce", "Allow")],
+            Warn,
+            "a",
+            Deny,
+        ),
+        (
+            vec![with("a", "Audit", "Deny"), with("b", "Enforce", "Warn")],
+            Warn,
+            "b",
+            Deny,
+        ),
+        (
+            vec![with("a", "Audit", "Deny"), with("b", "Enforce", "Allow")],
+            Allow,
+            "a",
+            Deny,
+        ),
+        (vec![with("a", "Audit", "Deny")], Allow, "a", Deny),
+        (vec![with("a", "Warn", "Allow"), with("b", "Audit", "Warn")], Allow, "b", Warn),
+        // Who has no action for it does not vote, whatever its mode.
+        (
+            vec![with("a", "Enforce", "Deny"), policy("b", &json!({"mode": "Audit"}))],
+            Deny,
+            "a",
+            Deny,
+        ),
+    ] {
+        let decision = decide(&policies, &will_fail());
+        assert_eq!(
+            (decision.verdict, decision.policy.as_deref(), decision.enforced),
+            (verdict, Some(of), enforced)
+        );
+        assert_eq!(decision.voice, if verdict == Allow { Voice::Silent } else { Voice::Spoken });
+    }
+}
+
+#[test]
+fn where_none_votes_the_laxest_mode_counts() {
+    let mode = |name: &str, mode: &str| policy(name, &json!({"mode": mode}));
+    let (enforce, warn, audit) = (mode("enforce", "Enforce"), mode("warn", "Warn"), mode("audit", "Audit"));
+    for (policies, verdict, of, voice) in [
+        (vec![&enforce], Deny, None, Voice::Spoken),
+        (vec![&enforce, &warn], Warn, Some("warn"), Voice::Spoken),
+        (vec![&enforce, &warn, &audit], Allow, Some("audit"), Voice::Silent),
+        (vec![&audit], Allow, Some("audit"), Voice::Silent),
+    ] {
+        let policies: Vec<Arc<Policy>> = policies.into_iter().cloned().collect();
+        let decision = decide(&policies, &will_fail());
+        assert_eq!(
+            (decision.verdict, decision.policy.as_deref(), decision.voice),
+            (verdict, of, voice)
+        );
+        assert_eq!(decision.enforced, Deny);
+    }
+    // What is a warning anyway is not the Warn policy's doing.
+    let unknown = finding(Cause::Timeout, Outlook::Unknown);
+    assert_eq!(decide(std::slice::from_ref(&warn), &unknown), Decision::by_default(&unknown));
+    // A remark stays a remark, but under audit nobody is told.
+    let remark = finding(Cause::RateLimited, Outlook::Pulls);
+    assert_eq!(decide(&[warn], &remark).voice, Voice::Spoken);
+    assert_eq!(decide(&[audit], &remark).voice, Voice::Silent);
+}
+
+fn raised(jury: &Jury, image: &str) -> Vec<(Raised, Decision)> {
+    let raised = jury.names(&reference(image), image);
+    raised
+        .into_iter()
+        .map(|raised| {
+            let decision = jury.decide(&raised.finding, Some(&raised.policy));
+            (raised, decision)
+        })
+        .collect()
+}
+
+#[test]
+fn who_writes_a_name_rule_has_voted_on_what_breaks_it() {
+    let list = |name: &str, mode: &str| policy(name, &json!({"mode": mode, "registries": {"allow": ["reg.corp/**"]}}));
+    let trial = policy("trial", &json!({"mode": "Audit"}));
+    let verdicts = |policies: &[Arc<Policy>]| -> Vec<(String, Verdict)> {
+        let all = raised(&jury(policies), "nginx");
+        all.iter()
+            .map(|(raised, decision)| (raised.policy.to_string(), decision.verdict))
+            .collect()
+    };
+    let said = |name: &str, verdict| vec![(name.to_owned(), verdict)];
+    assert_eq!(verdicts(&[list("list", "Enforce")]), said("list", Deny));
+    assert_eq!(verdicts(&[list("list", "Enforce"), trial.clone()]), said("list", Deny));
+    assert_eq!(verdicts(&[list("list", "Warn"), trial.clone()]), said("list", Warn));
+    assert_eq!(verdicts(&[list("list", "Audit")]), said("list", Allow));
+    // A list on trial denies nothing where another, enforced policy matches that says nothing of it.
+    assert_eq!(
+        verdicts(&[list("list", "Audit"), policy("other", &json!({"tags": {"deny": ["x"]}}))]),
+        said("list", Allow)
+    );
+    // Its own action stands before the Deny that it would be.
+    let soft = policy(
+        "soft",
+        &json!({"registries": {"allow": ["reg.corp/**"]}, "actions": {"RegistryNotAllowed": "Warn"}}),
+    );
+    assert_eq!(verdicts(&[soft]), said("soft", Warn));
+    let soft = policy(
+        "soft",
+        &json!({"registries": {"allow": ["reg.corp/**"]}, "actions": {"NotAllowed": "Allow"}}),
+    );
+    assert_eq!(verdicts(&[soft]), said("soft", Allow));
+    // Two lists: each says its own.
+    assert_eq!(
+        verdicts(&[list("b", "Warn"), list("a", "Enforce")]),
+        [("a".to_owned(), Deny), ("b".to_owned(), Warn)]
+    );
+}
+
+#[test]
+fn a_policy_that_may_be_about_it_brings_a_warning_at_most_and_takes_nothing_back() {
+    let prod = json!({"namespaceSelector": {"matchLabels": {"env": "prod"}}});
+    let perhaps = |spec: Value| {
+        let mut spec = spec;
+        spec["match"] = prod.clone();
+        policy("perhaps", &spec)
+    };
+    let unknown = finding(Cause::Timeout, Outlook::Unknown);
+    let decide = |policies: &[Arc<Policy>], finding: &Finding| unsure(policies).decide(finding, None);
+    // It would deny: a warning.
+    let strict = perhaps(json!({"actions": {"Unknown": "Deny", "WillFail": "Deny", "Pulls": "Deny"}}));
+    assert_eq!(decide(std::slice::from_ref(&strict), &unknown).verdict, Warn);
+    assert_eq!(
+        decide(std::slice::from_ref(&strict), &finding(Cause::RateLimited, Outlook::Pulls)).verdict,
+        Warn
+    );
+    // What is denied without it stays denied, whatever it says.
+    assert_eq!(decide(&[strict], &will_fail()), Decision::by_default(&will_fail()));
+    for spec in [
+        json!({"actions": {"WillFail": "Allow"}}),
+        json!({"mode": "Audit"}),
+        json!({"mode": "Warn"}),
+    ] {
+        assert_eq!(decide(&[perhaps(spec)], &will_fail()), Decision::by_default(&will_fail()));
+    }
+    // Its name rules warn, and say so; nobody else's vote makes a denial of it.
+    let list = perhaps(json!({"registries": {"allow": ["reg.corp/**"]}}));
+    let strict = policy("strict", &json!({"actions": {"NotAllowed": "Deny"}}));
+    for policies in [vec![list.clone()], vec![list.clone(), strict]] {
+        let all = raised(&unsure(&policies), "nginx");
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].1.verdict, all[0].1.enforced), (Warn, Warn));
+        assert!(
+            all[0].0.finding.message.contains("is not known"),
+            "{}",
+            all[0].0.finding.message
+        );
+    }
+    // On trial it says nothing.
+    let trial = perhaps(json!({"registries": {"allow": ["reg.corp/**"]}, "mode": "Audit"}));
+    assert_eq!(raised(&unsure(&[trial]), "nginx")[0].1.verdict, Allow);
+    // What it asks of platforms and sizes is not asked.
+    let wants = perhaps(json!({"platforms": ["linux/arm64"], "size": {"max": "1Mi"}}));
+    let jury = unsure(&[wants]);
+    assert_eq!((jury.platforms(), jury.size_max()), (None, None));
+    assert_eq!(jury.members().map(|(_, mode)| mode).collect::<Vec<_>>(), [Mode::Enforce]);
+}
+
+#[test]
+fn platforms_add_up_and_the_smallest_size_counts() {
+    let jury = jury(&[
+        policy("a", &json!({"platforms": ["linux/amd64"], "size": {"max": "2Gi"}})),
+        policy(
+            "b",
+            &json!({"platforms": ["linux/arm64", "linux/amd64"], "size": {"max": "500M"}}),
+        ),
+        policy("c", &json!({})),
+    ]);
+    let platforms: Vec<String> = jury
+        .platforms()
+        .into_iter()
+        .flatten()
+        .map(|platform| platform.to_string())
+        .collect();
+    assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
+    assert_eq!(jury.size_max(), Some((500_000_000, Arc::from("b"))));
+}

@@ -1,0 +1,224 @@
+use super::*;
+
+#[test]
+fn the_policy_of_the_design_is_read() {
+    let spec = json!({
+        "match": {"namespaces": ["prod-*"], "namespaceSelector": {"matchLabels": {"env": "prod"}}, "kinds": ["Deployment", "StatefulSet", "Pod"]},
+        "registries": {"allow": ["registry.corp.example/**", "docker.io/library/*"], "deny": ["docker.io/**"]},
+        "tags": {"deny": ["latest", "*-snapshot"], "requireDigest": true},
+        "platforms": ["linux/amd64", "linux/arm64"],
+        "size": {"max": "2Gi"},
+        "actions": {"WillFail": "Deny", "MayFail": "Warn", "FailsToRun": "Warn", "Unknown": "Warn", "RegistryNotAllowed": "Deny"},
+        "mode": "Enforce",
+        "exempt": {"images": ["registry.corp.example/debug/*"], "users": ["system:serviceaccount:ci:deployer"], "groups": []},
+    });
+    let read = policy("production", &spec);
+    assert_eq!(read.mode(), Mode::Enforce);
+    assert_eq!(
+        read.places().collect::<Vec<_>>(),
+        ["registry.corp.example", "docker.io/library"]
+    );
+    assert_eq!(policy("p", &json!({})).mode(), Mode::Enforce);
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_at_its_place() {
+    for (spec, expected) in [
+        (
+            json!({"registries": {"allow": []}}),
+            "spec.registries.allow: an empty list matches nothing; leave the field out, or write what is meant",
+        ),
+        (
+            json!({"registries": {"allow": null}}),
+            "spec.registries.allow: nothing is written here: give it a value, or leave the field out",
+        ),
+        (
+            json!({"registries": null}),
+            "spec.registries: nothing is written here: give it a value, or leave the field out",
+        ),
+        (
+            json!({"registries": {"allow": "a/b"}}),
+            "spec.registries.allow: expected a list, got text; write it in [ ]",
+        ),
+        (
+            json!({"registries": {"allow": [""]}}),
+            "spec.registries.allow[0]: an empty text has no meaning here",
+        ),
+        (
+            json!({"registries": {"allow": ["a.b/**", "a.b/**"], "deny": ["a.b/**"]}}),
+            "spec.registries.allow[0]: \"a.b/**\" allows nothing: the deny list has it too, and on a tie the image is refused",
+        ),
+        (
+            json!({"registries": {"allow": ["localhost"]}}),
+            "spec.registries.allow[0]: \"localhost\" names no repository; everything in that registry is localhost/**",
+        ),
+        (
+            json!({"registries": {"allow": ["localhost:5000"]}}),
+            "spec.registries.allow[0]: \"localhost:5000\" names no repository; everything in that registry is localhost:5000/**",
+        ),
+        (
+            json!({"registries": {"allow": ["nginx:1.25"]}}),
+            "spec.registries.allow[0]: \"nginx:1.25\" has a tag or a digest; a pattern is held against the name before them: docker.io/library/nginx (tags.deny is about tags)",
+        ),
+        (
+            json!({"registries": {"allow": ["*"]}}),
+            "spec.registries.allow[0]: \"*\" matches no image: every name begins with a registry; ** is all of them",
+        ),
+        (
+            json!({"registries": {"deny": ["docker.io/*"]}}),
+            "spec.registries.deny[0]: \"docker.io/*\" matches no image: official ones are docker.io/library/NAME; did you mean docker.io/library/*?",
+        ),
+        (
+            json!({"exempt": {"images": ["Reg.corp/A"]}}),
+            "spec.exempt.images[0]: \"Reg.corp/A\" matches no image name: a registry, then lower-case components, as docker.io/library/*",
+        ),
+        (
+            json!({"tags": {"deny": ["a b"]}}),
+            "spec.tags.deny[0]: \"a b\" can match nothing: a tag has letters, digits, _, . and - only; * stands for any text",
+        ),
+        (
+            json!({"tags": {"deny": [":latest"]}}),
+            "spec.tags.deny[0]: \":latest\" can match nothing: a tag has letters, digits, _, . and - only; * stands for any text",
+        ),
+        (
+            json!({"tags": {"deny": [" x"]}}),
+            "spec.tags.deny[0]: \" x\" is empty or padded with white space",
+        ),
+        (json!({"size": {"max": "0"}}), "spec.size.max: \"0\" lets no image pass"),
+        (
+            json!({"size": {"max": ".5Gi"}}),
+            "spec.size.max: \".5Gi\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+        ),
+        (
+            json!({"mode": "enforce"}),
+            "spec.mode: unknown value \"enforce\"; did you mean \"Enforce\"?",
+        ),
+        (
+            json!({"actions": {"WillFail": "Reject"}}),
+            "spec.actions.WillFail: unknown value \"Reject\"; known here: Deny, Warn, Allow",
+        ),
+        (
+            json!({"match": {"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["1"]}]}}}),
+            "spec.match.namespaceSelector.matchExpressions[0]: Exists and DoesNotExist take no values",
+        ),
+        (
+            json!({"match": {"namespaceSelector": {"matchExpressions": [{"operator": "Exists"}]}}}),
+            "spec.match.namespaceSelector.matchExpressions[0]: key is missing",
+        ),
+        (
+            json!({"match": {"namespaceSelector": {"matchLabels": {"a": true}}}}),
+            "spec.match.namespaceSelector.matchLabels.a: expected text, got true or false; put it in quotes",
+        ),
+    ] {
+        assert_eq!(problems(&spec)[0], expected, "{spec}");
+    }
+}
+
+#[test]
+fn the_object_itself_is_held_against_its_form() {
+    let all = |object: Value| {
+        let problems = Policy::compile(&object, Origin::Cluster).expect_err("a problem");
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        all(json!({"kind": "Pod", "spec": {"x": 1}})),
+        ["kind: expected ImagePolicy, got \"Pod\""]
+    );
+    assert_eq!(
+        all(json!({"sepc": {}})),
+        [
+            "kind: expected ImagePolicy",
+            "apiVersion: expected pullgate.dev/v1alpha1, got \"\"",
+            "metadata.name: a policy needs a name, by which messages call it",
+            "sepc: unknown field \"sepc\"; did you mean \"spec\"?",
+            "spec: a policy needs a spec",
+        ]
+    );
+    for (name, good) in [
+        ("a", true),
+        ("a.b-c", true),
+        ("A", false),
+        ("-a", false),
+        ("a..b", false),
+        ("a_b", false),
+        ("a\nb", false),
+    ] {
+        assert_eq!(
+            Policy::compile(&object(name, &json!({})), Origin::Cluster).is_ok(),
+            good,
+            "{name:?}"
+        );
+    }
+    for odd in [
+        json!(null),
+        json!([]),
+        json!("x"),
+        json!({"metadata": []}),
+        json!({"spec": []}),
+    ] {
+        assert!(Policy::compile(&odd, Origin::Cluster).is_err());
+    }
+    // What the API server adds is none of our business.
+    let mut from_cluster = object("p", &json!({"mode": "Warn"}));
+    from_cluster["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
+    from_cluster["status"] = json!({"conditions": []});
+    assert!(Policy::compile(&from_cluster, Origin::Cluster).is_ok());
+}
+
+#[test]
+fn what_the_schema_refuses_hides_nothing_else() {
+    let spec = json!({
+        "registries": {"allow": ["a b"], "dney": ["x"]}, "mode": "x", "size": {"max": "x"}, "tags": {"deny": [1, "a b"]},
+        "match": {"namespaceSelector": {"matchLabels": {"a.b/c": 1, "a": "1"}, "matchExpressions": [{"key": "a", "operator": "In"}]}},
+    });
+    let paths: Vec<String> = problems(&spec)
+        .iter()
+        .map(|problem| problem.split(':').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "spec.match.namespaceSelector.matchExpressions[0]",
+            "spec.match.namespaceSelector.matchLabels.a.b/c",
+            "spec.mode",
+            "spec.registries.allow[0]",
+            "spec.registries.dney",
+            "spec.size.max",
+            "spec.tags.deny[0]",
+        ]
+    );
+}
+
+#[test]
+fn the_crd_is_structural_and_says_what_the_checks_say() {
+    let crd = schema::crd(schema::Cel::Known);
+    let text = crd.to_string();
+    assert!(text.contains("x-kubernetes-validations") && !text.contains("nullable") && crd.get("status").is_none());
+    assert!(
+        !schema::crd(schema::Cel::Unknown)
+            .to_string()
+            .contains("x-kubernetes-validations")
+    );
+    let version = &crd["spec"]["versions"][0];
+    assert_eq!(
+        (&version["name"], &version["subresources"]["status"]),
+        (&json!("v1alpha1"), &json!({}))
+    );
+    // Every field is described, and has a type.
+    let mut bare = Vec::new();
+    each(&version["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec", &mut bare);
+    assert_eq!(bare, Vec::<String>::new());
+    assert_eq!(
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["mode"]["default"],
+        json!("Enforce")
+    );
+}
+
+fn each(schema: &Value, path: &str, bare: &mut Vec<String>) {
+    if schema["description"].as_str().is_none_or(str::is_empty) || !schema["type"].is_string() {
+        bare.push(path.to_owned());
+    }
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        each(below, &format!("{path}.{key}"), bare);
+    }
+}
