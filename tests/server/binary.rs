@@ -1,6 +1,7 @@
 //! The binary itself.
 
 use crate::support::{SOON, connect, get, post, until};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -133,6 +134,19 @@ fn review(uid: &str) -> String {
     .to_string()
 }
 
+/// The keys of the line about a review, as the manual lists them.
+fn documented_keys() -> BTreeSet<String> {
+    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).unwrap();
+    let section = manual
+        .split("\n## ")
+        .find(|part| part.starts_with("The line about a review"))
+        .unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let keys = cells.flat_map(|cell| cell.split(", ").map(|key| key.trim_matches('`').to_owned()));
+    keys.collect()
+}
+
 #[tokio::test]
 async fn the_log_level_follows_the_settings_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -175,6 +189,14 @@ async fn the_log_level_follows_the_settings_file() {
     ] {
         assert_eq!(log.contains(&format!("\"review.uid\":\"{uid}\"")), logged, "{uid}:\n{log}");
     }
+    let line = log.lines().find(|line| line.contains("\"at-info\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let keys: BTreeSet<String> = line.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(keys, documented_keys(), "docs/operations.md says what is in the line");
+    assert_eq!(
+        (&line["verdict"], &line["causes"]),
+        (&"Deny".into(), &"InvalidImageName".into())
+    );
     assert!(log.contains("config.yaml:1:14: unknown value \\\"loud\\\""), "{log}");
 }
 

@@ -208,17 +208,7 @@ async fn soak() {
     std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\ncache: {maxBytes: 4MiB}\n").unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let (folder, config, out) = (text(&folder), text(&config), text(dir.path()));
-    let arguments = [
-        "--tls-dev",
-        "--tls-dev-out",
-        &out,
-        "--facts",
-        &folder,
-        "--config",
-        &config,
-        "--log",
-        "error",
-    ];
+    let arguments = ["--tls-dev", "--tls-dev-out", &out, "--facts", &folder, "--config", &config];
     let serving = Serving::start(&arguments);
     let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
     let registries: Arc<[SocketAddr]> = registries.into();
