@@ -120,6 +120,11 @@ create  validatingwebhookconfigurations.admissionregistration.k8s.io  -  -      
 patch   mutatingwebhookconfigurations.admissionregistration.k8s.io    -  pullgate  no  no  no  no
 bind    clusterroles.rbac.authorization.k8s.io     -  pullgate  no no no no
 escalate clusterroles.rbac.authorization.k8s.io    -  pullgate  no no no no
+create  events.events.k8s.io shop   -     yes yes yes yes
+patch   events.events.k8s.io shop   e     yes yes yes yes
+delete  events.events.k8s.io shop   e     no  no  no  no
+list    events.events.k8s.io -      -     no  no  no  no
+create  events                shop  -     no  no  no  no
 impersonate users        -      admin no  no  no  no
 """
 POLICY_ROWS = """

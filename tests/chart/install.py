@@ -233,6 +233,8 @@ def test_the_plain_manifest_installs():
         same(p["status"]["containerStatuses"][0]["restartCount"], 0)
     denied = kubectl("-n", TENANT, "create", "deployment", "typo", "--image", BAD, check=False)
     expect(denied.returncode != 0 and "TagNotFound" in denied.stderr and "closest: v1" in denied.stderr, denied.stderr)
+    wait("an Event of it", 20, lambda: [e for e in get("events", "-n", TENANT)["items"] if "pullgate" in json.dumps(e.get("source", {})) +
+         e.get("reportingComponent", "") and e["involvedObject"]["name"] == "typo"])
 
 
 def test_applying_again_changes_nothing_that_is_served():
@@ -491,9 +493,10 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
         kubectl("-n", "pullgate", "rollout", "status", "deployment/pullgate", "--timeout=120s", "--request-timeout=0")
         wait("a policy of a file denies", 20, lambda: "RegistryNotAllowed" in judged()[1])
         helm.uninstall("pullgate")
+    # Helm deletes the Deployment; what it owns is the garbage collector's affair, which takes its time where kinds have just come or gone.
+    wait("its pods are gone", 180, lambda: not get("pods", "-n", "pullgate", "-l", "app.kubernetes.io/name=pullgate")["items"])
     same(get("crd", "imagepolicies.pullgate.dev")["metadata"]["name"], "imagepolicies.pullgate.dev", "policies outlive an uninstall")
     kubectl("delete", "crd", "imagepolicies.pullgate.dev")
-    wait("its pods are gone", 60, lambda: not get("pods", "-n", "pullgate", "-l", "app.kubernetes.io/name=pullgate")["items"])
     left = [f"{kind}/{o['metadata']['name']}" for kind in ("clusterrole", "clusterrolebinding", "validatingwebhookconfiguration", "priorityclass")
             for o in get(kind)["items"] if "pullgate" in o["metadata"]["name"]]
     same(left, [])

@@ -251,7 +251,7 @@ def rights(found):
 def test_rights_are_those_that_are_used():
     watched = {("", "nodes", None, verb) for verb in ("list", "watch")} | {
         ("", kind, None, verb) for kind in ("namespaces", "serviceaccounts") for verb in ("get", "list", "watch")}
-    files = {"tls": {"mode": "secret", "caBundle": CA}, "policies": {"crd": False}}
+    files = {"tls": {"mode": "secret", "caBundle": CA}, "policies": {"crd": False}, "config": {"events": "none"}}
     secret = {("", "secrets", None, "get")}
     for access, everywhere in (("get", secret), ("cluster", secret | {("", "secrets", None, v) for v in ("list", "watch")}), ("none", set())):
         same(rights(objects(values=chart.merged(files, {"secrets": {"access": access}}))) ==
@@ -270,8 +270,8 @@ def test_rights_are_those_that_are_used():
                 own = role.endswith("-tls") and namespace == "pullgate" and resource == "secrets" and (only == "pullgate-tls" or verb == "create")
                 bundle = resource == "validatingwebhookconfigurations" and only == "pullgate"
                 status = (resource, verb) == ("imagepolicies/status", "patch")
-                lease = role.endswith("-tls") and namespace == "pullgate" and resource == "leases"
-                expect(reads or own or bundle or status or lease, f"{name}: {role} may {verb} {resource} {only or ''}")
+                event = group == "events.k8s.io" and resource == "events" and verb in ("create", "patch")
+                expect(reads or own or bundle or status or event, f"{name}: {role} may {verb} {resource} {only or ''}")
 
 
 def crds(found):
