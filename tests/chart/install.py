@@ -373,8 +373,9 @@ def test_the_api_server_is_restarted():
     before = caches()
     # Its own admission of service accounts is not ready at once.
     with Watcher("API server restarted", excused="No API token found for service account") as watcher:
-        os.kill(old, signal.SIGTERM)
-        wait("the API server ends", 90, lambda: not os.path.exists(f"/proc/{old}") or "Z" in Path(f"/proc/{old}/stat").read_text().rsplit(")", 1)[1][:3])
+        # Without the minute that it would give its watchers.
+        os.kill(old, signal.SIGKILL)
+        wait("the API server ends", 30, lambda: not os.path.exists(f"/proc/{old}") or "Z" in Path(f"/proc/{old}/stat").read_text().rsplit(")", 1)[1][:3])
         start("kube-apiserver", command, like=pid("etcd"), environment=environment, folder=folder)
         wait("the API server", 90, lambda: kubectl("get", "--raw", "/readyz", check=False).returncode == 0)
         watcher.until_closed(90)
