@@ -8,7 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,6 +84,9 @@ struct CodeLabels {
     code: u16,
 }
 
+/// Policies that metrics tell apart in the life of a process.
+const POLICY_NAMES: usize = 1_000;
+
 /// All metrics. Cheap to clone; one per process.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Families>);
@@ -96,6 +100,7 @@ struct Families {
     skipped: Family<ReasonLabels, Counter>,
     votes: Family<VoteLabels, Counter>,
     exemptions: Family<PolicyLabels, Counter>,
+    policy_names: Mutex<HashSet<String>>,
     bad_requests: Family<ReasonLabels, Counter>,
     panics: Counter,
     registry_requests: Family<RequestLabels, Counter>,
@@ -135,6 +140,7 @@ impl Metrics {
             skipped: Family::default(),
             votes: Family::default(),
             exemptions: Family::default(),
+            policy_names: Mutex::default(),
             bad_requests: Family::default(),
             panics: Counter::default(),
             registry_requests: Family::default(),
@@ -230,7 +236,7 @@ impl Metrics {
         );
         registry.register(
             "events",
-            "Kubernetes Events about reviews, by outcome: written, updated (a count), repeated, limited, dropped, forbidden, gone, failed",
+            "Kubernetes Events about reviews, by outcome: written, updated (a count), repeated, limited, dropped, forbidden, gone, refused, failed",
             families.events.clone(),
         );
         registry.register_with_unit(
@@ -298,9 +304,22 @@ impl Metrics {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// A policy decided on a finding. Policies are written by the cluster's admins, so their names may be labels.
+    /// The name of a policy as a label. Policies are written by the cluster's admins, so their names may be labels; but where some
+    /// program makes ever new ones, those that come late share one.
+    fn policy_label(&self, policy: &str) -> String {
+        let mut names = self.0.policy_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if !names.contains(policy) {
+            if names.len() >= POLICY_NAMES {
+                return "(others)".to_owned();
+            }
+            names.insert(policy.to_owned());
+        }
+        policy.to_owned()
+    }
+
+    /// A policy decided on a finding.
     pub fn vote(&self, policy: &str, cause: &'static str, verdict: &'static str, enforced: &'static str) {
-        let policy = policy.to_owned();
+        let policy = self.policy_label(policy);
         let labels = VoteLabels {
             policy,
             cause,
@@ -312,7 +331,7 @@ impl Metrics {
 
     /// An exemption took a policy out of a review.
     pub fn exempted(&self, policy: &str) {
-        let policy = policy.to_owned();
+        let policy = self.policy_label(policy);
         self.0.exemptions.get_or_create(&PolicyLabels { policy }).inc();
     }
 
@@ -417,5 +436,24 @@ impl Metrics {
     /// A request on the webhook port was answered. Only codes that we write ourselves occur.
     pub fn responded(&self, code: http::StatusCode) {
         self.0.responses.get_or_create(&CodeLabels { code: code.as_u16() }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_that_come_and_go_do_not_make_metrics_grow_for_ever() {
+        let metrics = Metrics::new();
+        for n in 0..POLICY_NAMES * 2 {
+            metrics.vote(&format!("p{n}"), "TagNotFound", "Deny", "Deny");
+            metrics.exempted(&format!("p{n}"));
+        }
+        let text = metrics.encode();
+        let lines = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!(lines("pullgate_policy_decisions_total{"), POLICY_NAMES + 1);
+        assert_eq!(lines("pullgate_policy_exemptions_total{"), POLICY_NAMES + 1);
+        assert!(text.contains("policy=\"(others)\""));
     }
 }

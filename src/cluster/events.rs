@@ -157,6 +157,8 @@ enum Outcome {
     /// The namespace is about to go.
     Ending,
     Forbidden,
+    /// It is no Event to the API server, and will not be one later.
+    Refused,
     Failed,
 }
 
@@ -222,6 +224,7 @@ impl Writer {
             Outcome::Done => "written",
             Outcome::Gone | Outcome::Ending => "gone",
             Outcome::Forbidden => "forbidden",
+            Outcome::Refused => "refused",
             Outcome::Failed => "failed",
         };
         self.metrics.event(label);
@@ -241,7 +244,9 @@ impl Writer {
         match outcome {
             Outcome::Done => self.metrics.event("updated"),
             // It has expired, or cannot be written to: what comes next is told anew.
-            Outcome::Gone | Outcome::Ending | Outcome::Forbidden | Outcome::Failed => self.board.forget(&update.key),
+            Outcome::Gone | Outcome::Ending | Outcome::Forbidden | Outcome::Refused | Outcome::Failed => {
+                self.board.forget(&update.key);
+            }
         }
         self.settle(outcome, &update.namespace);
         outcome != Outcome::Failed
@@ -259,7 +264,7 @@ impl Writer {
                     );
                 }
             }
-            Outcome::Gone | Outcome::Ending | Outcome::Failed => {}
+            Outcome::Gone | Outcome::Ending | Outcome::Refused | Outcome::Failed => {}
         }
     }
 
@@ -323,8 +328,7 @@ impl Writer {
                     403 if ending => Outcome::Ending,
                     401 | 403 => Outcome::Forbidden,
                     404 => Outcome::Gone,
-                    // What it does not take will not be better later.
-                    400 | 409 | 422 => Outcome::Gone,
+                    400 | 409 | 422 => Outcome::Refused,
                     _ => Outcome::Failed,
                 }
             }

@@ -231,8 +231,8 @@ async fn without_its_api_server_it_lives_is_not_ready_and_can_be_stopped() {
 #[tokio::test]
 async fn a_signal_during_start_up_ends_it_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let begun = dir.path().join("begun");
-    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", begun.display());
+    let running = dir.path().join("begun");
+    let script = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 600", running.display());
     let kubeconfig = kubeconfig(dir.path(), Some(&script));
     let mut child = Guarded(
         pullgate()
@@ -249,7 +249,7 @@ async fn a_signal_during_start_up_ends_it_at_once() {
             .spawn()
             .unwrap(),
     );
-    until("the helper runs", async || begun.exists()).await;
+    until("the helper runs", async || running.exists()).await;
     let id = child.0.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let begin = std::time::Instant::now();
@@ -262,7 +262,7 @@ async fn a_signal_during_start_up_ends_it_at_once() {
     };
     assert_eq!(code, Some(0));
     // Nobody waits for the helper any more.
-    let helper = std::fs::read_to_string(&begun).unwrap();
+    let helper = std::fs::read_to_string(&running).unwrap();
     assert!(Command::new("kill").arg(helper.trim()).status().unwrap().success());
 }
 

@@ -34,7 +34,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(request: Value, metadata: Value, images: &[&str], findings: &[Finding]) -> Self {
+    fn new(request: &Value, metadata: &Value, images: &[&str], findings: &[Finding]) -> Self {
         let containers: Vec<Value> = images
             .iter()
             .enumerate()
@@ -79,10 +79,10 @@ impl Case {
     }
 }
 
-fn named(request: Value, findings: &[Finding]) -> Case {
+fn named(request: &Value, findings: &[Finding]) -> Case {
     Case::new(
         request,
-        json!({"name": "api", "uid": "u-1"}),
+        &json!({"name": "api", "uid": "u-1"}),
         &["r.example/shop/api:v9"],
         findings,
     )
@@ -90,7 +90,7 @@ fn named(request: Value, findings: &[Finding]) -> Case {
 
 #[test]
 fn what_was_denied_at_its_creation_is_told_of_by_name() {
-    let notice = named(json!({}), &[missing()]).notice();
+    let notice = named(&json!({}), &[missing()]).notice();
     assert_eq!(notice.occasion, Occasion::Denied);
     let expected = Regarding {
         api_version: "apps/v1".to_owned(),
@@ -109,9 +109,9 @@ fn what_was_denied_at_its_creation_is_told_of_by_name() {
 
 #[test]
 fn what_exists_is_told_of_by_its_uid() {
-    let notice = named(json!({"operation": "UPDATE"}), &[missing()]).notice();
+    let notice = named(&json!({"operation": "UPDATE"}), &[missing()]).notice();
     assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Denied, "u-1"));
-    let notice = named(json!({}), &[unknown()]).notice();
+    let notice = named(&json!({}), &[unknown()]).notice();
     assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Unknown, "u-1"));
     assert!(
         notice
@@ -125,9 +125,9 @@ fn what_exists_is_told_of_by_its_uid() {
 #[test]
 fn what_gets_its_name_is_known_by_the_beginning_of_it() {
     let metadata = json!({"name": "api-x7k2p", "generateName": "api-", "uid": "u-1"});
-    let notice = Case::new(json!({}), metadata, &["a:v9"], &[missing()]).notice();
+    let notice = Case::new(&json!({}), &metadata, &["a:v9"], &[missing()]).notice();
     assert_eq!((notice.regarding.name.as_str(), notice.stem.as_str()), ("api-x7k2p", "api-"));
-    let nameless = Case::new(json!({}), json!({"generateName": "api-"}), &["a:v9"], &[missing()]).notice();
+    let nameless = Case::new(&json!({}), &json!({"generateName": "api-"}), &["a:v9"], &[missing()]).notice();
     assert_eq!((nameless.regarding.name.as_str(), nameless.stem.as_str()), ("api-", "api-"));
 }
 
@@ -135,23 +135,23 @@ fn what_gets_its_name_is_known_by_the_beginning_of_it() {
 fn whoever_made_it_tells_of_the_denial_itself() {
     let owned = json!({"name": "api", "ownerReferences": [{"apiVersion": "x.example/v1", "kind": "App", "name": "a", "uid": "o",
                        "controller": true}]});
-    let case = |request, findings: &[Finding]| Case::new(request, owned.clone(), &["a:v9"], findings).occasion();
-    assert_eq!(case(json!({}), &[missing()]), None);
-    assert_eq!(case(json!({"operation": "UPDATE"}), &[missing()]), Some(Occasion::Denied));
-    assert_eq!(case(json!({}), &[unknown()]), Some(Occasion::Unknown));
+    let case = |request: &Value, findings: &[Finding]| Case::new(request, &owned, &["a:v9"], findings).occasion();
+    assert_eq!(case(&json!({}), &[missing()]), None);
+    assert_eq!(case(&json!({"operation": "UPDATE"}), &[missing()]), Some(Occasion::Denied));
+    assert_eq!(case(&json!({}), &[unknown()]), Some(Occasion::Unknown));
 }
 
 #[test]
 fn not_every_review_is_worth_an_event() {
-    assert_eq!(named(json!({"dryRun": true}), &[missing()]).occasion(), None);
-    assert_eq!(named(json!({}), &[]).occasion(), None);
+    assert_eq!(named(&json!({"dryRun": true}), &[missing()]).occasion(), None);
+    assert_eq!(named(&json!({}), &[]).occasion(), None);
     let may_fail = finding(Cause::PlatformMismatch, Outlook::MayFail);
     assert_eq!(
-        named(json!({}), &[may_fail]).occasion(),
+        named(&json!({}), &[may_fail]).occasion(),
         None,
         "the user was warned, and it is known"
     );
-    let mut audited = named(json!({}), &[unknown()]);
+    let mut audited = named(&json!({}), &[unknown()]);
     audited.answer.images[0].judgement.rule(|finding| Decision {
         voice: Voice::Silent,
         ..Decision::by_default(finding)
@@ -161,8 +161,11 @@ fn not_every_review_is_worth_an_event() {
 
 #[test]
 fn the_same_trouble_is_known_again_and_another_is_not() {
-    let about =
-        |images: &[&str], findings: &[Finding]| Case::new(json!({}), json!({"name": "api"}), images, findings).notice().about;
+    let about = |images: &[&str], findings: &[Finding]| {
+        Case::new(&json!({}), &json!({"name": "api"}), images, findings)
+            .notice()
+            .about
+    };
     let first = about(&["a:v9"], &[missing()]);
     let mut later = missing();
     later.message = "until 12:30:05".to_owned();
@@ -180,7 +183,7 @@ fn a_note_is_one_line_within_the_limit_and_shows_no_password() {
         wordy.message = text.repeat(2000);
         for count in [1, 3, 200] {
             let images: Vec<&str> = std::iter::repeat_n(image.as_str(), count).collect();
-            let note = Case::new(json!({}), json!({"name": "api"}), &images, &[wordy.clone()])
+            let note = Case::new(&json!({}), &json!({"name": "api"}), &images, &[wordy.clone()])
                 .notice()
                 .note;
             assert!(note.len() <= NOTE_LIMIT, "{} bytes", note.len());
