@@ -154,3 +154,76 @@ fn the_depth_decides_what_is_found() {
     let flag = check(&["--image", &image, "--config", settings, "--depth", "manifest"], &[], "");
     assert_eq!(flag.status.code(), Some(0));
 }
+
+/// One image that no registry is asked about is denied (line 7), one is warned of; beside them a file that is no YAML.
+const TWO_IMAGES: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  containers:
+  - name: bad
+    image: upper/CASE
+  - name: unknown
+    image: 169.254.0.1/a:1
+";
+
+#[test]
+fn every_form_of_the_report_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pod.yaml"), TWO_IMAGES).unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "a: [1\n").unwrap();
+    let run = |form: &str, place: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+            .current_dir(folder.path())
+            .args(["check", "-o", form, "-f", place])
+            .output()
+            .unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    for (place, code) in [("./pod.yaml", 1), (".", 2)] {
+        let (text, status) = run("sarif", place);
+        assert_eq!(status, Some(code), "{text}");
+        let sarif: Value = serde_json::from_str(&text).unwrap();
+        let run_of = &sarif["runs"][0];
+        assert_eq!(run_of["invocations"][0]["executionSuccessful"], code == 1);
+        let results: Vec<_> = run_of["results"].as_array().unwrap().iter().collect();
+        let told: Vec<_> = results
+            .iter()
+            .map(|result| {
+                let place = &result["locations"][0]["physicalLocation"];
+                (
+                    result["ruleId"].as_str().unwrap(),
+                    result["level"].as_str().unwrap(),
+                    place["artifactLocation"]["uri"].as_str().unwrap(),
+                    place["region"]["startLine"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("InvalidImageName", "error", "pod.yaml", 7),
+            ("LookupRefused", "warning", "pod.yaml", 9),
+        ];
+        assert_eq!(told, expected);
+
+        let (text, status) = run("github", place);
+        assert_eq!(status, Some(code), "{text}");
+        assert!(
+            text.contains("::error file=pod.yaml,line=7,title=InvalidImageName%3A Pod default/p%2C container bad::"),
+            "{text}"
+        );
+        assert!(
+            text.contains("::warning file=pod.yaml,line=9,title=LookupRefused%3A "),
+            "{text}"
+        );
+        assert!(text.ends_with("\n2 images: 0 allowed, 1 warned, 1 denied\n"), "{text}");
+        assert_eq!(text.contains("broken.yaml"), code == 2, "{text}");
+
+        let (text, status) = run("junit", place);
+        assert_eq!(status, Some(code), "{text}");
+        assert!(
+            text.contains("failures=\"1\"") && text.contains("type=\"InvalidImageName\""),
+            "{text}"
+        );
+        assert_eq!(text.contains("type=\"unreadable\""), code == 2, "{text}");
+    }
+}

@@ -13,7 +13,7 @@ use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
 use crate::providers::StandsFor;
 use crate::registry::{Depth, Proxy};
-use crate::report::{Entry, Source, json, text};
+use crate::report::{Entry, Source, github, json, junit, sarif, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
@@ -117,6 +117,12 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
+    /// SARIF 2.1.0, for code scanners' dashboards
+    Sarif,
+    /// `JUnit` XML, for CI systems that list test results
+    Junit,
+    /// Workflow commands, which GitHub shows at the lines of a change
+    Github,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -304,7 +310,8 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         )
         .await
     };
-    let report = render(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
+    let no_colour = no_color.is_some_and(|value| !value.is_empty());
+    let report = render(&entries, &manifests.errors, output, fail_on, no_colour)?;
     let code = code(&entries, fail_on, &manifests.errors);
     said.append(&mut manifests.errors);
     Ok(Done { report, said, code })
@@ -420,9 +427,14 @@ fn lone(image: &str, namespace: &str) -> Workload {
     }
 }
 
-fn render(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<String> {
+fn render(entries: &[Entry], errors: &[String], output: Output, fail_on: FailOn, no_colour: bool) -> anyhow::Result<String> {
     match output {
         Output::Json => json::render(entries).context("the report cannot be written as JSON"),
+        Output::Sarif => sarif::render(entries, errors).context("the report cannot be written as SARIF"),
+        Output::Junit => junit::render(entries, errors, |entry| objects(entry, fail_on))
+            .map(|text| text + "\n")
+            .context("the report cannot be written as JUnit XML"),
+        Output::Github => Ok(github::render(entries, errors)),
         Output::Text => {
             let plain = no_colour || !std::io::stdout().is_terminal();
             Ok(text::render(
@@ -435,16 +447,21 @@ fn render(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<
 
 fn code(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> u8 {
     if !errors.is_empty() {
-        return WRONG;
+        WRONG
+    } else if entries.iter().any(|entry| objects(entry, fail_on)) {
+        DENIED
+    } else {
+        0
     }
-    let objects = entries.iter().any(|entry| {
-        let judgement = &entry.judged.judgement;
-        judgement.verdict == Verdict::Deny
-            || match fail_on {
-                FailOn::Deny => false,
-                FailOn::Warn => judgement.verdict == Verdict::Warn,
-                FailOn::Unknown => judgement.outlook == Outlook::Unknown,
-            }
-    });
-    if objects { DENIED } else { 0 }
+}
+
+/// Whether an image makes the command exit with 1.
+fn objects(entry: &Entry, fail_on: FailOn) -> bool {
+    let judgement = &entry.judged.judgement;
+    judgement.verdict == Verdict::Deny
+        || match fail_on {
+            FailOn::Deny => false,
+            FailOn::Warn => judgement.verdict == Verdict::Warn,
+            FailOn::Unknown => judgement.outlook == Outlook::Unknown,
+        }
 }

@@ -21,6 +21,13 @@ macro_rules! causes {
                     $(Self::$name => stringify!($name),)*
                 }
             }
+
+            /// What it means, in a sentence or two.
+            pub fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),*).trim_ascii(),)*
+                }
+            }
         }
     };
 }
