@@ -67,7 +67,6 @@ pub fn render(entries: &[Entry], errors: &[String]) -> Result<String, serde_json
 fn rule(cause: Cause) -> Value {
     json!({
         "id": cause.name(),
-        "name": cause.name(),
         "shortDescription": {"text": cause.sentence()},
         "help": {"text": format!("docs/causes.md of pullgate tells under {} what proves it, what a kubelet shows, and how it is mended.", cause.name())},
     })
