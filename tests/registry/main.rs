@@ -23,6 +23,8 @@ mod guard;
 mod hiding;
 mod mirrors;
 mod node;
+#[path = "../support/ports.rs"]
+mod ports;
 mod proxy;
 mod sample;
 mod support;
