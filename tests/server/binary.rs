@@ -1,6 +1,6 @@
 //! The binary itself.
 
-use crate::support::{SOON, connect, get, post, until};
+use crate::support::{SOON, connect, get, post, replace, until};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -151,7 +151,7 @@ fn documented_keys() -> BTreeSet<String> {
 async fn the_log_level_follows_the_settings_file() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.yaml");
-    std::fs::write(&config, "{}\n").unwrap();
+    replace(&config, "{}\n");
     let out = dir.path().to_str().unwrap();
     let mut serving = Serving::start(&["--tls-dev", "--tls-dev-out", out, "--config", config.to_str().unwrap()]);
     let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
@@ -161,19 +161,19 @@ async fn the_log_level_follows_the_settings_file() {
         let line = format!("pullgate_reloads_total{{reason=\"{outcome}\"}} {wanted}\n");
         until(&line, async || get(plain, "/metrics").await.body.contains(&line)).await;
     };
-    std::fs::write(&config, "log: {level: error}\n").unwrap();
+    replace(&config, "log: {level: error}\n");
     reloads(1, "settings_replaced").await;
     assert_eq!(post(&mut stream, "/validate", &review("at-error")).await.status, 200);
-    std::fs::write(&config, "log: {level: info}\n").unwrap();
+    replace(&config, "log: {level: info}\n");
     reloads(2, "settings_replaced").await;
     post(&mut stream, "/validate", &review("at-info")).await;
-    std::fs::write(&config, "log: {level: loud}\n").unwrap();
+    replace(&config, "log: {level: loud}\n");
     reloads(1, "settings_refused").await;
     post(&mut stream, "/validate", &review("still-at-info")).await;
-    std::fs::write(&config, "log: {level: warn}\n").unwrap();
+    replace(&config, "log: {level: warn}\n");
     reloads(3, "settings_replaced").await;
     post(&mut stream, "/validate", &review("at-warn")).await;
-    std::fs::write(&config, "{}\n").unwrap();
+    replace(&config, "{}\n");
     reloads(4, "settings_replaced").await;
     post(&mut stream, "/validate", &review("as-the-command-line-says")).await;
     drop(stream);
