@@ -172,21 +172,21 @@ async fn busy_connections_at_the_cap_are_waited_for() {
         ..limits()
     })
     .await;
-    let served = AtomicBool::new(false);
+    let third = AtomicBool::new(false);
     let (one, two, three, ()) = tokio::join!(
         server.post("/validate", "wait"),
         server.post("/validate", "wait"),
         async {
             server.begun(2).await;
             let answer = server.post("/validate", "x").await;
-            served.store(true, Ordering::Relaxed);
+            third.store(true, Ordering::Relaxed);
             answer
         },
         async {
             server.begun(2).await;
             // Longer than an answer takes.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert!(!served.load(Ordering::Relaxed), "served only once a place is free");
+            assert!(!third.load(Ordering::Relaxed), "served only once a place is free");
             assert_eq!(server.count("pullgate_connections"), 2);
             server.go();
             server.go();

@@ -14,7 +14,7 @@ const FROM: u16 = 10_000;
 const TO: u16 = 20_000;
 
 /// An address where nobody listens now, and that the system gives to nobody by itself; another one each time.
-pub fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     static TURN: AtomicU16 = AtomicU16::new(0);
     // Another process of tests begins elsewhere.
     let first = std::process::id().wrapping_mul(97) % u32::from(TO - FROM);
@@ -31,21 +31,21 @@ pub fn free() -> SocketAddr {
 
 /// An address where connections are refused for as long as this lives: it is bound, so nobody else gets it, and nobody listens.
 #[derive(Debug)]
-pub struct Nobody(TcpSocket);
+pub(crate) struct Nobody(TcpSocket);
 
 impl Nobody {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
         Self(socket)
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().expect("an address")
     }
 
     /// `127.0.0.1:PORT`
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.address().to_string()
     }
 }
