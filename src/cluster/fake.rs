@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Resources by name: the plural of the core group, `plural.group` of others.
 type Resource = String;
@@ -35,6 +35,8 @@ struct Held {
     gets: HashMap<String, usize>,
     /// How long each get takes.
     delay: Duration,
+    /// What gets wait for the end of.
+    hold: Option<watch::Receiver<()>>,
     /// Every get is answered by this instead.
     instead: Option<(u16, String)>,
     /// Statuses that were written, by name.
@@ -198,6 +200,13 @@ impl Fake {
 
     pub(crate) fn delay(&self, delay: Duration) {
         self.held().delay = delay;
+    }
+
+    /// Gets are answered once the result is dropped.
+    pub(crate) fn hold(&self) -> watch::Sender<()> {
+        let (hold, held) = watch::channel(());
+        self.held().hold = Some(held);
+        hold
     }
 
     pub(crate) fn instead(&self, status: u16, body: &str) {
@@ -378,12 +387,15 @@ async fn answer(
         return status(405, "MethodNotAllowed");
     }
     if let Some(name) = name {
-        let delay = {
+        let (delay, hold) = {
             let mut held = shared.held.lock().unwrap();
             *held.gets.entry(uri.path().to_owned()).or_default() += 1;
-            held.delay
+            (held.delay, held.hold.clone())
         };
         tokio::time::sleep(delay).await;
+        if let Some(mut hold) = hold {
+            while hold.changed().await.is_ok() {}
+        }
         let held = shared.held.lock().unwrap();
         if let Some((code, body)) = &held.instead {
             return (StatusCode::from_u16(*code).unwrap(), body.clone()).into_response();

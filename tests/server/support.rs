@@ -130,7 +130,7 @@ impl Running {
     /// Waits until so many reviews have begun.
     pub(crate) async fn begun(&self, reviews: usize) {
         until("the reviews have begun", async || {
-            self.stage.begun.load(Ordering::Relaxed) == reviews
+            self.stage.begun.load(Ordering::Relaxed) >= reviews
         })
         .await;
     }
