@@ -204,9 +204,9 @@ impl Fake {
 
     /// Gets are answered once the result is dropped.
     pub(crate) fn hold(&self) -> watch::Sender<()> {
-        let (hold, held) = watch::channel(());
-        self.held().hold = Some(held);
-        hold
+        let (end, waiting) = watch::channel(());
+        self.held().hold = Some(waiting);
+        end
     }
 
     pub(crate) fn instead(&self, status: u16, body: &str) {
@@ -387,14 +387,14 @@ async fn answer(
         return status(405, "MethodNotAllowed");
     }
     if let Some(name) = name {
-        let (delay, hold) = {
+        let (delay, waiting) = {
             let mut held = shared.held.lock().unwrap();
             *held.gets.entry(uri.path().to_owned()).or_default() += 1;
             (held.delay, held.hold.clone())
         };
         tokio::time::sleep(delay).await;
-        if let Some(mut hold) = hold {
-            while hold.changed().await.is_ok() {}
+        if let Some(mut end) = waiting {
+            while end.changed().await.is_ok() {}
         }
         let held = shared.held.lock().unwrap();
         if let Some((code, body)) = &held.instead {

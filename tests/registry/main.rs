@@ -25,6 +25,8 @@ mod mirrors;
 mod node;
 #[path = "../support/ports.rs"]
 mod ports;
+#[path = "../support/program.rs"]
+mod program;
 mod proxy;
 mod sample;
 mod support;

@@ -3,6 +3,7 @@
 
 use crate::debian::Debian;
 use crate::ports;
+use crate::program::pullgate;
 use crate::sample::image;
 use pullgate::verdict::Verdict;
 use serde_json::{Value, json};
@@ -88,7 +89,7 @@ impl Scene {
     }
 
     async fn check(&self, args: &[&str], variables: &[(&str, &Path)]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        let output = Command::from(pullgate())
             .args(["-v", "check", "-o", "json"])
             .args(args)
             .env_remove("DOCKER_CONFIG")
@@ -283,7 +284,7 @@ impl Serving {
     async fn start(scene: &Scene, settings: &Path) -> Self {
         let facts = scene.write("facts/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
         let [webhook, metrics] = [(); 2].map(|()| ports::free().to_string());
-        let process = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        let process = Command::from(pullgate())
             .args(["serve", "--tls-dev", "--no-cluster", "--drain-delay", "0s"])
             .args(["--listen", &webhook, "--metrics-listen", &metrics])
             .arg("--facts")

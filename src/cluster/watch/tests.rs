@@ -249,34 +249,38 @@ async fn a_secret_that_was_renewed_is_read_again() {
 
 #[tokio::test]
 async fn a_burst_asks_once() {
-    let fake = Fake::new();
-    fake.put("secrets", secret("regcred", CONFIG));
-    let hold = fake.hold();
-    let cluster = synced(&fake, SecretsAccess::Get).await;
-    let templates = [template(&["regcred", "missing"], "")];
-    // The first caller gives up; its question goes on for the others.
-    let hasty = cluster
-        .facts("shop", &templates, Instant::now() + Duration::from_millis(20))
-        .await;
-    assert_eq!(
-        tell(hasty.secrets.get("regcred")),
-        "there was no time left to read the pull secret"
-    );
-    let began = Instant::now();
-    let all = futures_util::future::join_all((0..20).map(|_| cluster.facts("shop", &templates, soon())));
-    let (all, ()) = futures_util::future::join(all, async { drop(hold) }).await;
-    for facts in all {
+    // What takes longer than `FRESH` is given up, or asked for again: on a machine that stood still it is no burst.
+    for _ in 0..20 {
+        let fake = Fake::new();
+        fake.put("secrets", secret("regcred", CONFIG));
+        let hold = fake.hold();
+        let cluster = synced(&fake, SecretsAccess::Get).await;
+        let templates = [template(&["regcred", "missing"], "")];
+        let began = Instant::now();
+        // The first caller gives up; its question goes on for the others.
+        let hasty = cluster
+            .facts("shop", &templates, Instant::now() + Duration::from_millis(20))
+            .await;
+        let all = futures_util::future::join_all((0..20).map(|_| cluster.facts("shop", &templates, soon())));
+        let (all, ()) = futures_util::future::join(all, async { drop(hold) }).await;
+        if began.elapsed() >= FRESH {
+            continue;
+        }
         assert_eq!(
-            (tell(facts.secrets.get("regcred")), tell(facts.secrets.get("missing"))),
-            ("there", "absent")
+            tell(hasty.secrets.get("regcred")),
+            "there was no time left to read the pull secret"
         );
+        for facts in all {
+            assert_eq!(
+                (tell(facts.secrets.get("regcred")), tell(facts.secrets.get("missing"))),
+                ("there", "absent")
+            );
+        }
+        assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/regcred"), 1);
+        assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/missing"), 1);
+        return;
     }
-    // An answer that has grown old meanwhile, on a machine that stood still, is asked for again.
-    let old = began.elapsed().as_secs() / FRESH.as_secs();
-    for name in ["regcred", "missing"] {
-        let gets = fake.gets(&format!("/api/v1/namespaces/shop/secrets/{name}")) as u64;
-        assert!((1..=1 + old).contains(&gets), "{name}: {gets}");
-    }
+    panic!("this machine never runs for two seconds on end");
 }
 
 #[tokio::test]
