@@ -4,19 +4,16 @@
 
 #[path = "support/faulty.rs"]
 mod faulty;
+#[path = "support/program.rs"]
+mod program;
 
+use program::pullgate;
 use serde_json::Value;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 fn check(arguments: &[&str], environment: &[(&str, &str)], manifests: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PULLGATE_") {
-            command.env_remove(name);
-        }
-    }
-    let mut child = command
+    let mut child = pullgate()
         .arg("check")
         .args(arguments)
         .envs(environment.iter().copied())
@@ -25,7 +22,8 @@ fn check(arguments: &[&str], environment: &[(&str, &str)], manifests: &str) -> O
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+    // One that ends before it reads closes its input.
+    let _ = child.stdin.take().unwrap().write_all(manifests.as_bytes());
     child.wait_with_output().unwrap()
 }
 

@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 /// How long one review of the demo may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,6 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // One that throttles is left alone for a while: it gets a port of its own, so that the other goes on being asked.
     let (sample, busy) = (registry().await?, registry().await?);
     let closed = closed_port()?;
+    let held = closed.local_addr()?.to_string();
     let stage = Stage::open(&sample).await?;
 
     say(&format!(
@@ -48,7 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         stage.address
     ));
     let mut rows = Vec::new();
-    for case in cases::all(&sample, &busy, &closed) {
+    for case in cases::all(&sample, &busy, &held) {
         let response = stage.ask(&case).await?;
         say(&as_kubectl_prints(&case, &response));
         rows.push(row(&case, &response));
@@ -72,10 +74,12 @@ async fn registry() -> anyhow::Result<String> {
     Ok(address.to_string())
 }
 
-/// A port of this machine behind which nothing listens.
-fn closed_port() -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.to_string())
+/// A port of this machine that nothing listens on, for as long as this is held: it is bound.
+fn closed_port() -> anyhow::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).context("no free port on 127.0.0.1")?;
+    Ok(socket)
 }
 
 /// The real server, and a client that trusts its throwaway certificate.

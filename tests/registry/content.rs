@@ -1,6 +1,7 @@
 //! What is served in the place of an image.
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
+use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::registry::Settings;
@@ -478,11 +479,8 @@ async fn a_config_behind_a_redirect() {
     ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(cdn.lines(), ["GET /blob?signature=secret"]);
 
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let nobody = Nobody::new();
+    let closed = nobody.address().port();
     let server = away(closed).await;
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await

@@ -13,6 +13,8 @@ mod bodies;
 mod connections;
 mod deploy;
 mod drain;
+#[path = "../support/program.rs"]
+mod program;
 mod rotation;
 mod soak;
 mod support;

@@ -206,7 +206,7 @@ async fn a_followed_folder_keeps_the_last_good_content() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(listed(&shared.load()), 1);
     write(format!("{}{}", secret("shop", "one"), secret("shop", "two")));
-    for _ in 0..100 {
+    for _ in 0..3000 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if listed(&shared.load()) == 2 {
             return;
