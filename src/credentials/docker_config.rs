@@ -163,7 +163,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     }
     let [username, password, _, auth, token] = fields;
     let (username, password) = if auth.is_empty() {
-        (username, password)
+        (username.into_bytes(), password.into_bytes())
     } else {
         split_auth(&auth)?
     };
@@ -174,16 +174,15 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     })
 }
 
-/// `base64(username:password)`.
-fn split_auth(auth: &str) -> Result<(String, String), String> {
+/// `base64(username:password)`, of which Go makes strings as it is: any bytes.
+fn split_auth(auth: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let decoded = base64::decode_auth(auth).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
     let colon = decoded
         .iter()
         .position(|&byte| byte == b':')
         .ok_or_else(|| "unable to parse auth field, must be formatted as base64(username:password)".to_owned())?;
     let (username, password) = decoded.split_at(colon);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok((text(username), text(password.get(1..).unwrap_or_default())))
+    Ok((username.to_vec(), password.get(1..).unwrap_or_default().to_vec()))
 }
 
 /// `HttpHeaders` is not used, but its type still decides whether the document parses: a map of strings.

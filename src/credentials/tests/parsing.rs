@@ -243,3 +243,12 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_password_need_not_be_text() {
+    // `u:` and é in Latin-1: a node sends the byte as it is.
+    let found = one(r#"{"auth":"dTrp"}"#).unwrap();
+    assert_eq!((found.username.bytes(), found.password.bytes()), (&b"u"[..], &b"\xe9"[..]));
+    let text = one(r#"{"username":"u","password":"é"}"#).unwrap();
+    assert_ne!(found.fingerprint(), text.fingerprint());
+}
