@@ -40,7 +40,8 @@ enum Shape {
 /// Parses `{"auths": {...}}`; entries in document order (Go's own order is random). A key that stands twice holds its last value.
 ///
 /// # Errors
-/// The first error in document order, as `encoding/json` reports it: one bad entry refuses the whole document.
+/// The error that `encoding/json` reports: one bad entry refuses the whole document. An entry that is at fault ends the reading; a member
+/// of the wrong type is reported at its end, the first of them.
 pub fn parse_docker_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
     config(json, Tokens::Ignored)
 }
@@ -70,20 +71,31 @@ pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, Parse
 fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {
     go_json::check(json).map_err(ParseError::document)?;
     let mut entries = Entries::default();
+    // Of the wrong types: Go reads on, and says so at the end.
+    let mut saved: Option<ParseError> = None;
     match go_json::kind(json) {
         Kind::Null => {}
         Kind::Object => {
             for (key, value) in go_json::members(json) {
-                if go_json::same_field(&key, "auths") {
-                    entries.read(value, Shape::Config, tokens)?;
+                let read = if go_json::same_field(&key, "auths") {
+                    entries.read(value, Shape::Config, tokens)
                 } else if go_json::same_field(&key, "HttpHeaders") {
-                    headers(value)?;
+                    headers(value)
+                } else {
+                    Ok(())
+                };
+                match read {
+                    Err(error) if error.entry.is_some() => return Err(error),
+                    Err(error) => {
+                        saved.get_or_insert(error);
+                    }
+                    Ok(()) => {}
                 }
             }
         }
         other => return Err(ParseError::document(into_value(other, "credentialprovider.DockerConfigJSON"))),
     }
-    Ok(entries.list)
+    saved.map_or(Ok(entries.list), Err)
 }
 
 /// Entries in document order; a later value of a key replaces an earlier one.

@@ -11,6 +11,7 @@ use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;
+use std::collections::HashSet;
 
 /// What the pods of one template hold.
 #[derive(Debug, Default)]
@@ -86,8 +87,9 @@ impl Purse {
     }
 
     fn collect(&mut self, names: &[String], kind: PodKind, facts: &Facts) {
-        // The kubelet skips empty names in silence.
-        for name in names.iter().filter(|name| !name.is_empty()) {
+        // The kubelet skips empty names in silence. What stands twice it also tries twice, to no other end.
+        let mut seen = HashSet::new();
+        for name in names.iter().filter(|name| !name.is_empty() && seen.insert(name.as_str())) {
             match facts.secrets.get(name) {
                 Some(Visible::Seen(Some(secret))) => match inspect(secret) {
                     Contents::Usable(entries) => {
