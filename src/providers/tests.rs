@@ -1,6 +1,7 @@
 //! Real programs: small shell scripts in a folder of their own.
 
 use super::*;
+use crate::credentials::Hidden;
 use crate::credentials::node::Entries;
 use crate::credentials::provider::parse_provider_config;
 use std::path::PathBuf;
@@ -75,9 +76,10 @@ async fn ask(providers: &Providers, name: &str) -> Provided {
 }
 
 fn user(entries: &Entries) -> Vec<(&str, &str, &str)> {
+    let text = |hidden| std::str::from_utf8(Hidden::bytes(hidden)).unwrap();
     entries
         .iter()
-        .map(|(key, credential)| (key.as_str(), credential.username.expose(), credential.password.expose()))
+        .map(|(key, credential)| (key.as_str(), text(&credential.username), text(&credential.password)))
         .collect()
 }
 

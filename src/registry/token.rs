@@ -74,10 +74,10 @@ impl<'a> Sending<'a> {
         match self {
             Self::Nothing => Vec::new(),
             Self::Password(c) => vec![
-                c.password.expose().to_owned(),
-                basic(c.username.expose(), c.password.expose()),
+                c.password.expose().into_owned(),
+                basic(c.username.bytes(), c.password.bytes()),
             ],
-            Self::Refresh(c) => vec![c.identity_token.expose().to_owned(), basic("", c.identity_token.expose())],
+            Self::Refresh(c) => vec![c.identity_token.expose().into_owned(), basic(b"", c.identity_token.bytes())],
         }
     }
 
@@ -85,15 +85,15 @@ impl<'a> Sending<'a> {
     pub(super) fn basic_header(self) -> Option<HeaderValue> {
         let encoded = match self {
             Self::Nothing => return None,
-            Self::Password(c) => basic(c.username.expose(), c.password.expose()),
-            Self::Refresh(c) => basic("", c.identity_token.expose()),
+            Self::Password(c) => basic(c.username.bytes(), c.password.bytes()),
+            Self::Refresh(c) => basic(b"", c.identity_token.bytes()),
         };
         sensitive(&format!("Basic {encoded}"))
     }
 }
 
-fn basic(user: &str, password: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+fn basic(user: &[u8], password: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode([user, b":", password].concat())
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {
@@ -286,30 +286,36 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
 }
 
 fn post(request: Request<'_>) -> Ask<'_> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("client_id", "containerd-client");
+    let mut form = String::from("client_id=containerd-client");
+    // A password need not be text.
+    let mut pair = |name: &str, value: &[u8]| {
+        form.push('&');
+        form.push_str(name);
+        form.push('=');
+        form.extend(form_urlencoded::byte_serialize(value));
+    };
     match request.sending {
         Sending::Nothing => {}
         Sending::Password(c) => {
-            form.append_pair("grant_type", "password");
-            form.append_pair("password", c.password.expose());
-            form.append_pair("username", c.username.expose());
+            pair("grant_type", b"password");
+            pair("password", c.password.bytes());
+            pair("username", c.username.bytes());
         }
         Sending::Refresh(c) => {
-            form.append_pair("grant_type", "refresh_token");
-            form.append_pair("refresh_token", c.identity_token.expose());
+            pair("grant_type", b"refresh_token");
+            pair("refresh_token", c.identity_token.bytes());
         }
     }
-    form.append_pair("scope", &request.scopes.join(" "));
+    pair("scope", request.scopes.join(" ").as_bytes());
     if let Some(service) = &request.challenge.service {
-        form.append_pair("service", service);
+        pair("service", service.as_bytes());
     }
     Ask {
         method: Method::POST,
         url: request.realm.clone(),
         accept: "*/*",
         authorizations: &[],
-        form: Some(form.finish()),
+        form: Some(form),
         cap: BODY,
         purpose: request.sending.purpose(),
         endpoint: request.endpoint,

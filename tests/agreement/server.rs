@@ -422,7 +422,9 @@ fn caller(auth: &Auth, seen: &Seen) -> Caller {
 fn basic(seen: &Seen) -> Option<(String, String)> {
     let encoded = seen.header("authorization")?.strip_prefix("Basic ")?;
     let text = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
-    let (user, password) = String::from_utf8(text).ok()?.split_once(':').map(own)?;
+    // What is no UTF-8 is Latin-1, as old htpasswd files are.
+    let text = String::from_utf8(text).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
+    let (user, password) = text.split_once(':').map(own)?;
     Some((user, password))
 }
 

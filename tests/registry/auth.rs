@@ -84,6 +84,20 @@ async fn anonymous_token() {
 }
 
 #[tokio::test]
+async fn a_password_in_another_encoding_is_sent_as_it_is() {
+    let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
+    let (registry, _) = room(settings());
+    let latin = Credential {
+        username: Hidden::new("ci"),
+        password: Hidden::new(b"s\xe9same".as_slice()),
+        ..Credential::default()
+    };
+    ask(&registry, &name(&server), Some(latin)).await.unwrap();
+    let body = &server.seen()[1].body;
+    assert!(body.contains("&password=s%E9same&"), "{body}");
+}
+
+#[tokio::test]
 async fn password_token() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
     let (registry, _) = room(settings());
