@@ -19,6 +19,8 @@ pub(super) struct Resolved {
     pub(super) digest: Digest,
     pub(super) media_type: String,
     pub(super) form: Form,
+    /// How long it is said to be; containerd holds what it reads against that.
+    pub(super) length: Option<u64>,
 }
 
 /// Why a host did not resolve the image.
@@ -66,6 +68,9 @@ impl Session<'_> {
         let length = answer
             .header(header::CONTENT_LENGTH)
             .and_then(|text| text.parse::<u64>().ok());
+        let as_it_is = answer
+            .header(header::CONTENT_ENCODING)
+            .is_none_or(|coding| matches!(coding, "" | "identity"));
         match length {
             Some(0) => return Err(Stopped::Final(self.failure(&answer, invalid(ContentFault::Empty)))),
             Some(bytes) if bytes > LONGEST => {
@@ -114,6 +119,7 @@ impl Session<'_> {
             digest,
             media_type,
             form,
+            length: length.filter(|_| as_it_is),
         })
     }
 

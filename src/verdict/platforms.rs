@@ -83,7 +83,10 @@ pub enum Use {
 pub fn served(facts: &ImageFacts) -> Vec<String> {
     let mut all: Vec<String> = match &facts.content {
         Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
-        Content::Image { platform, .. } => platform.iter().map(name).collect(),
+        Content::Image { platform, .. } => {
+            let named = platform.iter().filter(|platform| !platform.architecture.is_empty());
+            named.map(name).collect()
+        }
         Content::Artifact { .. } | Content::Schema1 => Vec::new(),
     };
     all.dedup();
@@ -130,10 +133,10 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
         Content::Image {
             platform: Some(platform),
             ..
-        } if used_by == Use::Container => single(platform, audience),
+        } if used_by == Use::Container && !platform.architecture.is_empty() => single(platform, audience),
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
-        Content::Artifact { kind, unpack_fails, .. } => Some(artifact::whole(kind, *unpack_fails, audience, reference)),
+        Content::Artifact { kind, unpack, .. } => Some(artifact::whole(kind, *unpack, audience, reference)),
         Content::Schema1 => Some(artifact::schema1(audience, reference)),
     };
     let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
