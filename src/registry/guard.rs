@@ -254,20 +254,18 @@ impl Origin {
     }
 }
 
-/// Where a redirect from `from` leads, if it may be followed. A runtime would send the userinfo of such an address; we do not, and do not
-/// know then what it would get.
+/// Where a redirect from `from` leads, if it may be followed. Userinfo and fragment are dropped.
 pub(super) fn redirect(from: &Url, location: &str) -> Result<Url, (Refusal, Option<Url>)> {
     let Ok(mut to) = from.join(location) else {
         return Err((Refusal::Redirect, None));
     };
-    let anonymous = is_anonymous(&to);
     strip(&mut to);
     let admitted = match (from.scheme(), to.scheme()) {
         (_, "https") => true,
         ("http", "http") => Origin::of(from) == Origin::of(&to),
         _ => false,
     };
-    if admitted && anonymous && to.has_host() {
+    if admitted && to.has_host() {
         Ok(to)
     } else {
         Err((Refusal::Redirect, Some(to)))
@@ -275,13 +273,13 @@ pub(super) fn redirect(from: &Url, location: &str) -> Result<Url, (Refusal, Opti
 }
 
 /// A token realm that `registry` may name: https anywhere (its address is checked when it is contacted), or the registry itself. Without
-/// userinfo, see [`redirect`], and as it is: a runtime makes nothing of one with a space in front.
+/// userinfo, which a runtime would send and we do not, and as it is: a runtime makes nothing of one with a space in front.
 pub(super) fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
     if text.starts_with(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()) {
         return Err(Refusal::Realm);
     }
     let mut url = Url::parse(text.trim()).map_err(|_| Refusal::Realm)?;
-    let anonymous = is_anonymous(&url);
+    let anonymous = url.username().is_empty() && url.password().is_none();
     strip(&mut url);
     let admitted = match url.scheme() {
         "https" => true,
@@ -293,10 +291,6 @@ pub(super) fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
     } else {
         Err(Refusal::Realm)
     }
-}
-
-fn is_anonymous(url: &Url) -> bool {
-    url.username().is_empty() && url.password().is_none()
 }
 
 fn strip(url: &mut Url) {

@@ -74,7 +74,11 @@ impl Session<'_> {
         match length {
             Some(0) => return Err(Stopped::Final(self.failure(&answer, invalid(ContentFault::Empty)))),
             Some(bytes) if bytes > LONGEST => {
-                return Err(Stopped::Failed(self.failure(&answer, Evidence::TooLong { bytes })));
+                let failure = self.failure(&answer, Evidence::TooLong { bytes });
+                // Of a tag, a runtime keeps the digest that is too long, and asks the other hosts for that.
+                let keeps = matches!(self.key.target, Target::Tag(_))
+                    && answer.header(DIGEST_HEADER).is_some_and(|text| Digest::parse(text).is_some());
+                return Err(if keeps { Stopped::Final(failure) } else { Stopped::Failed(failure) });
             }
             Some(_) | None => {}
         }

@@ -174,10 +174,17 @@ fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
 }
 
 fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
+    // Nobody compares it, and whether a processor runs amd64/v3 or arm64/v9 is not known of nodes: of the variants only arm's tell.
+    let normal = platform.normalized();
+    let variant = if normal.architecture == "arm" { normal.variant } else { String::new() };
+    let named = Platform {
+        variant,
+        ..platform.clone()
+    };
     let fits = audience
         .groups
         .iter()
-        .map(|group| group.platform.takes(platform, &group.personalities));
+        .map(|group| group.platform.takes(&named, &group.personalities));
     let tally = tally(audience, fits);
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {

@@ -294,7 +294,14 @@ async fn configs() {
     let other = Faulty::start(config_only(Reply::new(200).body("{}"), app.clone())).await;
     let failure = fails(&format!("{}/team/app:1", other.host()), None).await;
     assert!(
-        matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Structure(_))),
+        matches!(
+            failure.evidence,
+            Evidence::ContentInvalid(ContentFault::OtherSize {
+                part: "config",
+                has: 2,
+                ..
+            })
+        ),
         "{failure:?}"
     );
 
