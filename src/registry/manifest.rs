@@ -9,7 +9,6 @@ use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
@@ -175,7 +174,7 @@ pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault
 
 /// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
 fn members(text: &str) -> HashSet<String> {
-    let members: Option<HashMap<String, IgnoredAny>> = serde_json::from_str(text).unwrap_or_default();
+    let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
     members.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect()
 }
 
@@ -395,17 +394,17 @@ loose! {
 }
 
 /// Any object.
-type Anything = HashMap<String, IgnoredAny>;
+type Anything<'a> = HashMap<String, &'a RawValue>;
 
 loose! {
     /// How the container is run; read for its types only.
     struct WrittenRun<'a> {
         "user" => _user: String,
-        "exposedports" => _ports: HashMap<String, Option<Anything>>,
+        "exposedports" => _ports: HashMap<String, Option<Anything<'a>>>,
         "env" => _env: Vec<Option<String>>,
         "entrypoint" => _entrypoint: Vec<Option<String>>,
         "cmd" => _cmd: Vec<Option<String>>,
-        "volumes" => _volumes: HashMap<String, Option<Anything>>,
+        "volumes" => _volumes: HashMap<String, Option<Anything<'a>>>,
         "workingdir" => _working_dir: String,
         "labels" => _labels: HashMap<String, Option<String>>,
         "stopsignal" => _stop_signal: String,

@@ -78,7 +78,11 @@ impl Session<'_> {
                 // Of a tag, a runtime keeps the digest that is too long, and asks the other hosts for that.
                 let keeps = matches!(self.key.target, Target::Tag(_))
                     && answer.header(DIGEST_HEADER).is_some_and(|text| Digest::parse(text).is_some());
-                return Err(if keeps { Stopped::Final(failure) } else { Stopped::Failed(failure) });
+                return Err(if keeps {
+                    Stopped::Final(failure)
+                } else {
+                    Stopped::Failed(failure)
+                });
             }
             Some(_) | None => {}
         }

@@ -176,7 +176,11 @@ fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
 fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
     // Nobody compares it, and whether a processor runs amd64/v3 or arm64/v9 is not known of nodes: of the variants only arm's tell.
     let normal = platform.normalized();
-    let variant = if normal.architecture == "arm" { normal.variant } else { String::new() };
+    let variant = if normal.architecture == "arm" {
+        normal.variant
+    } else {
+        String::new()
+    };
     let named = Platform {
         variant,
         ..platform.clone()

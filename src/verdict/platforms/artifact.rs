@@ -20,10 +20,9 @@ pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: 
         .iter()
         .any(|group| group.personalities == [Personality::ContainerdOld]);
     let outlook = match unpack {
-        Unpack::Nothing => Outlook::FailsToRun,
         Unpack::Foreign if all(&[Personality::ContainerdOld]) => Outlook::WillFail,
         Unpack::Foreign if some_old => Outlook::MayFail,
-        Unpack::Foreign => Outlook::FailsToRun,
+        Unpack::Nothing | Unpack::Foreign => Outlook::FailsToRun,
         Unpack::Partly if all(&[Personality::ContainerdOld, Personality::ContainerdClient]) => Outlook::WillFail,
         Unpack::Partly => Outlook::MayFail,
     };
