@@ -3,6 +3,7 @@
 use super::cause::Answer;
 use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
+use super::gojson::{self, loose};
 use super::guard::Origin;
 use super::host::Endpoint;
 use super::words;
@@ -14,7 +15,6 @@ use base64::Engine as _;
 use http::{HeaderValue, Method};
 use moka::Expiry;
 use moka::future::Cache;
-use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -307,9 +307,8 @@ fn post(request: Request<'_>) -> Ask<'_> {
         }
     }
     pair("scope", request.scopes.join(" ").as_bytes());
-    if let Some(service) = &request.challenge.service {
-        pair("service", service.as_bytes());
-    }
+    // Empty where the challenge names none, as containerd writes it.
+    pair("service", request.challenge.service.as_deref().unwrap_or_default().as_bytes());
     Ask {
         method: Method::POST,
         url: request.realm.clone(),
@@ -331,14 +330,26 @@ enum Field {
     Either,
 }
 
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    token: Option<String>,
-    #[serde(default)]
-    access_token: Option<String>,
-    #[serde(default)]
-    expires_in: Option<serde_json::Number>,
+loose! {
+    /// An answer by GET.
+    struct Got<'a> {
+        "token" => token: String,
+        "access_token" => access_token: String,
+        "expires_in" => expires_in: i64,
+        "issued_at" => issued_at: String,
+        "refresh_token" => _refresh_token: String,
+    }
+}
+
+loose! {
+    /// An answer by POST.
+    struct Posted<'a> {
+        "access_token" => access_token: String,
+        "refresh_token" => _refresh_token: String,
+        "expires_in" => expires_in: i64,
+        "issued_at" => issued_at: String,
+        "scope" => _scope: String,
+    }
 }
 
 fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: Field) -> Result<Token, Failure> {
@@ -346,6 +357,13 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     if !(200..400).contains(&answer.status.as_u16()) {
         return Err(answer.failure(refusal(answer, request.sending, posted), request.sending.purpose(), &secrets));
+    }
+    if answer.truncated && answer.body.trim_ascii_start().starts_with(b"{") {
+        // A runtime would read on.
+        let evidence = Evidence::ServerError { token_server: true };
+        let mut failure = answer.failure(evidence, request.sending.purpose(), &secrets);
+        failure.detail = Some(format!("its answer is longer than {BODY} bytes, and was not read"));
+        return Err(failure);
     }
     read(&answer.body, field).ok_or_else(|| {
         // The body may be a login page, or a token that cannot be sent: nothing of it is shown.
@@ -357,16 +375,26 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
 }
 
 fn read(body: &[u8], field: Field) -> Option<Token> {
-    let body: Body = serde_json::from_slice(body).ok()?;
-    let token = match field {
-        Field::AccessOnly => body.access_token,
-        Field::Either => body.token.filter(|token| !token.is_empty()).or(body.access_token),
+    let text = gojson::text(body);
+    let (token, issued_at, expires_in) = match field {
+        Field::AccessOnly => {
+            let body: Posted<'_> = gojson::first(&text)?;
+            (body.access_token, body.issued_at, body.expires_in)
+        }
+        Field::Either => {
+            let body: Got<'_> = gojson::first(&text)?;
+            let access_token = body.access_token.filter(|token| !token.is_empty());
+            (access_token.or(body.token), body.issued_at, body.expires_in)
+        }
     };
+    // A runtime reads the date too, and stumbles.
+    if !issued_at.is_none_or(|date| gojson::is_date(&date)) {
+        return None;
+    }
     let token = token.filter(|token| !token.is_empty())?;
     let header = sensitive(&format!("Bearer {token}"))?;
-    let seconds = body
-        .expires_in
-        .and_then(|n| n.as_u64())
+    let seconds = expires_in
+        .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(USUAL_LIFETIME)
         .min(LONGEST_LIFETIME);
     // A token must outlive the look-up that it is taken for.

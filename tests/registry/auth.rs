@@ -236,6 +236,10 @@ async fn answers_without_a_token() {
     }
     let server = registry_with(|_| Reply::new(200).body(vec![b'x'; 200_000])).await;
     expect_with(&server, None, Evidence::Rejected(Rejection::NoToken)).await;
+    // A runtime reads any length.
+    let long = format!(r#"{{"x":"{}","token":"good-token"}}"#, "x".repeat(200_000));
+    let server = registry_with(move |_| Reply::new(200).json(&long)).await;
+    expect_with(&server, None, Evidence::ServerError { token_server: true }).await;
 }
 
 #[tokio::test]

@@ -295,7 +295,14 @@ async fn configs() {
     let other = Faulty::start(config_only(Reply::new(200).body("{}"), app.clone())).await;
     let failure = fails(&format!("{}/team/app:1", other.host()), None).await;
     assert!(
-        matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Structure(_))),
+        matches!(
+            failure.evidence,
+            Evidence::ContentInvalid(ContentFault::OtherSize {
+                part: "config",
+                has: 2,
+                ..
+            })
+        ),
         "{failure:?}"
     );
 
@@ -317,12 +324,12 @@ async fn configs() {
     let server = Faulty::start(move |seen| good(&chart, seen)).await;
     let (registry, _) = room(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
-    let Content::Artifact { kind, unpack_fails, .. } = facts.content else {
+    let Content::Artifact { kind, unpack, .. } = facts.content else {
         panic!("an artifact")
     };
     assert_eq!(
-        (kind.as_str(), unpack_fails),
-        ("application/vnd.cncf.helm.config.v1+json", true)
+        (kind.as_str(), unpack),
+        ("application/vnd.cncf.helm.config.v1+json", Unpack::Partly)
     );
     assert_eq!(server.lines().len(), 2, "the config of an artifact is not read");
 }

@@ -441,7 +441,11 @@ async fn layers_of_another_size() {
     assert!(
         matches!(
             troubles(&found.builds[0])[..],
-            [Evidence::ContentInvalid(ContentFault::Structure(_))]
+            [Evidence::ContentInvalid(ContentFault::OtherSize {
+                part: "layer",
+                has: 5,
+                ..
+            })]
         ),
         "{:?}",
         found.builds
