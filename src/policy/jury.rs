@@ -2,7 +2,8 @@
 
 use super::compiled::Policy;
 use super::model::Mode;
-use super::names::{Refused, pinned};
+use super::names::{Refused, held, pinned};
+use super::selector::NAME_LABEL;
 use crate::image::{Digest, Platform, Reference, escape};
 use crate::verdict::decision::{Decision, Voice};
 use crate::verdict::finding::{Finding, Proof};
@@ -91,7 +92,7 @@ impl Jury {
     /// The policies that are about one image: `exempt.images` takes it out of its policy, and of that one only.
     #[must_use]
     pub fn narrowed(&self, reference: &Reference) -> Self {
-        let name = reference.name();
+        let name = held(reference);
         let mut jury = Self {
             members: Vec::new(),
             exempting: self.exempting.clone(),
@@ -132,7 +133,7 @@ impl Jury {
                 };
                 let policy = &member.policy;
                 let mut findings = Vec::new();
-                if let Err(why) = policy.registries.judge(&reference.name()) {
+                if let Err(why) = policy.registries.judge(&held(reference)) {
                     findings.push(not_allowed(policy, reference, &why));
                 }
                 if let Some((tag, pattern)) = policy.tags.refuse(reference) {
@@ -398,7 +399,16 @@ pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, 
             None => Ok(Presence::Sure),
             Some(why) => Err(why),
         },
-        (Some(_), None) => Ok(Presence::Perhaps),
+        (Some(_), None) if subject.namespace.is_empty() => Ok(Presence::Perhaps),
+        (Some(selector), None) => {
+            let (selector, whole) = selector.by_name();
+            let name = (NAME_LABEL.to_owned(), subject.namespace.to_owned());
+            match selector.refuses(&[name]) {
+                Some(why) => Err(why),
+                None if whole => Ok(Presence::Sure),
+                None => Ok(Presence::Perhaps),
+            }
+        }
     }
 }
 

@@ -139,6 +139,20 @@ fn with_only_audit_policies_nothing_is_denied_nor_said() {
 }
 
 #[test]
+fn policies_vote_on_a_name_that_does_not_parse_too() {
+    let verdict = |spec: Value| ask("Nginx", &[policy("p", &spec)], &good()).0.verdict;
+    assert_eq!(verdict(json!({})), Verdict::Deny);
+    assert_eq!(verdict(json!({"mode": "Audit"})), Verdict::Allow);
+    assert_eq!(verdict(json!({"mode": "Warn"})), Verdict::Warn);
+    assert_eq!(verdict(json!({"actions": {"InvalidImageName": "Allow"}})), Verdict::Allow);
+    assert_eq!(verdict(json!({"actions": {"WillFail": "Warn"}})), Verdict::Warn);
+    assert_eq!(
+        verdict(json!({"exempt": {"images": ["**"]}, "mode": "Audit"})),
+        Verdict::Allow
+    );
+}
+
+#[test]
 fn a_trial_does_not_switch_off_another_policys_allow_list() {
     let list = policy("list", &json!({"registries": {"allow": ["reg.example/**"]}}));
     let trial = policy("trial", &json!({"mode": "Audit"}));

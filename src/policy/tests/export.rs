@@ -104,6 +104,9 @@ fn names_are_normalised_as_ours_are() {
         "[fe80::1]/a",
         "REG/a",
         "Reg.corp/a:T",
+        "Docker.io/a",
+        "LocalHost/a/b",
+        "[FE80::1]:5000/a",
         "exa_mple.com/a",
         "a-b/c",
         "a.b/c",
@@ -121,7 +124,7 @@ fn names_are_normalised_as_ours_are() {
         let digest = own.digest().map_or("", |digest| digest.as_str());
         assert_eq!(
             inputs["variables"]["images"],
-            json!([{"image": image, "name": own.name(), "tag": tag, "digest": digest}]),
+            json!([{"image": image, "name": super::super::names::held(&own), "tag": tag, "digest": digest}]),
             "{image}"
         );
     }
@@ -163,6 +166,8 @@ const IMAGES: &[&str] = &[
     "quay.io/evil/x:1",
     "regxcorp/a:1",
     "a.corp/x:1",
+    "A.Corp/x:1",
+    "REG.corp/app",
 ];
 
 fn any_pattern() -> impl Strategy<Value = String> {
