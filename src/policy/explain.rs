@@ -1,7 +1,7 @@
 //! Why an image is treated as it is: each policy, each rule, and what is done about whatever a registry may show.
 
 use super::compiled::OUTLOOKS;
-use super::jury::{Presence, about, exempt};
+use super::jury::{Presence, about, doubt, exempt};
 use super::names::held;
 use super::{Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
@@ -204,7 +204,7 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
             (None, Presence::Sure) => (About::Yes, String::new()),
             (None, Presence::Perhaps) => (
                 About::Perhaps,
-                "it asks for labels of the namespace, which are not known; it warns at most".to_owned(),
+                format!("not known, since {}; it warns at most", doubt(policy, subject)),
             ),
         },
     };

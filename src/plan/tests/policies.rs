@@ -271,6 +271,33 @@ fn platforms_of_a_policy_stand_instead_of_the_nodes() {
 }
 
 #[test]
+fn what_a_trial_asks_for_does_not_make_another_policy_object() {
+    let enforced = policy(
+        "enforced",
+        &json!({"platforms": ["linux/amd64"], "actions": {"PlatformMismatch": "Deny"}}),
+    );
+    let strict = policy(
+        "strict",
+        &json!({"platforms": ["linux/arm64"], "actions": {"WillFail": "Deny"}}),
+    );
+    let outspoken = policy("outspoken", &json!({"actions": {"PlatformMismatch": "Deny"}}));
+    let trial = |platforms: &[&str]| policy("trial", &json!({"mode": "Audit", "platforms": platforms}));
+    for (policies, expected) in [
+        (vec![enforced.clone()], Verdict::Allow),
+        (vec![enforced.clone(), trial(&["linux/amd64", "linux/arm64"])], Verdict::Allow),
+        // It has no platforms of its own, and said what is to be done about any.
+        (vec![outspoken, trial(&["linux/amd64", "linux/arm64"])], Verdict::Deny),
+        // Nor does a trial take anything back.
+        (vec![strict.clone()], Verdict::Deny),
+        (vec![strict.clone(), trial(&["linux/amd64"])], Verdict::Deny),
+        (vec![enforced, strict], Verdict::Deny),
+    ] {
+        let (judgement, checks) = ask("reg.example/a:1", &policies, &good());
+        assert_eq!((judgement.verdict, checks), (expected, 1), "{policies:?} {judgement:?}");
+    }
+}
+
+#[test]
 fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let hub = policy(
         "hub",

@@ -163,3 +163,19 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
     assert_eq!(rule(also("NotIn", &["shop"])), None);
     assert_eq!(rule(json!({})), Some(Verdict::Deny));
 }
+
+#[test]
+fn an_image_by_itself_has_no_kind_and_is_warned_of() {
+    let spec = json!({"match": {"kinds": ["Deployment"]}, "tags": {"deny": ["latest"]}});
+    let subject = Subject { kind: "", ..SHOP };
+    let jury = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+    let raised = jury.names(&reference("nginx"), "nginx").remove(0);
+    assert!(
+        raised
+            .finding
+            .message
+            .ends_with("not known, since an image by itself has no kind"),
+        "{raised:?}"
+    );
+    assert_eq!(jury.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);
+}
