@@ -78,6 +78,19 @@ fn every_sample_is_sound_and_does_what_its_tests_say() {
 }
 
 #[test]
+fn a_trial_of_a_smaller_limit_denies_nothing() {
+    let policies = policy("enforced", "{size: {max: 2Gi}, actions: {ImageTooLarge: Deny}}")
+        + "---\n"
+        + &policy("trial", "{mode: Audit, size: {max: 1Gi}}");
+    let cases = [("1.5Gi", "Allow"), ("3Gi", "Deny"), ("1Gi", "Allow")].map(|(size, verdict)| {
+        format!("  - name: {size}\n    given: {{image: a.b/c:1, registry: {{size: {size}}}}}\n    expect: {{verdict: {verdict}}}\n")
+    });
+    let folder = folder(&[("p.yaml", &policies), ("t.yaml", &trial(&cases.concat()))]);
+    let tested = pullgate(&["policy", "test", folder.path().to_str().unwrap()]);
+    assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
+}
+
+#[test]
 fn of_a_folder_of_folders_each_is_a_set_of_its_own() {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let place = all.to_str().unwrap();
