@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live, Shelf};
 use crate::gate::Gate;
-use crate::image::Platform;
+use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
@@ -38,13 +38,13 @@ const AT_ONCE: usize = 32;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
     files: Vec<String>,
     /// Look into the folders of a folder too
-    #[arg(short = 'R', long)]
+    #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     recursive: bool,
     /// An image (repeatable)
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
     image: Vec<String>,
     /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
@@ -86,13 +86,19 @@ pub struct Args {
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
     /// Take facts and policies from the cluster of the kubeconfig; the given manifests stand before its objects
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     cluster: bool,
     /// Judge what exists in the cluster, as if it were created now. Changes nothing
-    #[arg(long, requires = "cluster", conflicts_with_all = ["files", "recursive", "image"])]
+    #[arg(
+        long,
+        requires = "cluster",
+        conflicts_with_all = ["files", "recursive", "image"],
+        env = "PULLGATE_LIVE",
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
     live: bool,
     /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "C", requires = "cluster")]
+    #[arg(long, value_name = "C", requires = "cluster", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
     /// The kubeconfig [default: the usual one]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
@@ -231,7 +237,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
             .objects
             .get(rejected.object)
             .map_or("-", |manifest| &manifest.source.file);
-        let error = format!("{file}: {}", rejected.why);
+        let error = format!("{}: {}", escape(file), escape(&rejected.why));
         manifests.errors.push(error);
     }
 

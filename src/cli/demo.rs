@@ -30,7 +30,7 @@ const LIFETIME: Duration = Duration::from_hours(24);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Leave the gate and the sample registry running, and print a curl to try
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
 }
 
