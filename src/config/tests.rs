@@ -308,7 +308,7 @@ fn what_the_reader_refuses_is_said_for_people() {
         ),
         (
             "---\ndepth: config\n---\ndepth: layers\n",
-            "3:1",
+            "4:1",
             "only single YAML document expected",
         ),
         ("[]\n", "1:1", "expected `key: value`"),
