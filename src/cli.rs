@@ -108,9 +108,18 @@ fn tell(text: &str) {
 }
 
 /// Prints a command's result on standard output.
-fn say(text: &str) {
-    // A reader that went away (`| head`) needs no more of it.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+///
+/// # Errors
+/// When it cannot be written (a full disk): what was found must not pass for nothing.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that went away (`| head`) needs no more of it.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("the result cannot be written to standard output"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

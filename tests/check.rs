@@ -202,3 +202,19 @@ fn names_of_files_are_escaped() {
     assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 1"), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        .args(["check", "--image", "169.254.0.1/a:1", "-o", "json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("the result cannot be written to standard output"),
+        "{complaint}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}

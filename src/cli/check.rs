@@ -158,10 +158,11 @@ enum FailOn {
 /// Runs it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Done { report, said, code } = check(args).await?;
-    say(&report);
+    let written = say(&report);
     for sentence in &said {
         tell(sentence);
     }
+    written?;
     Ok(ExitCode::from(code))
 }
 

@@ -46,19 +46,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     say(&format!(
         "A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n",
         stage.address
-    ));
+    ))?;
     let mut rows = Vec::new();
     for case in cases::all(&sample, &busy, &closed) {
         let response = stage.ask(&case).await?;
-        say(&as_kubectl_prints(&case, &response));
+        say(&as_kubectl_prints(&case, &response))?;
         rows.push(row(&case, &response));
     }
-    say(&table(&rows));
+    say(&table(&rows))?;
     say(&format!(
         "\n{} reviews in {:.1} s\n",
         rows.len(),
         began.elapsed().as_secs_f64()
-    ));
+    ))?;
     if keep {
         stage.keep(&sample).await?;
     }
@@ -155,7 +155,7 @@ impl Stage {
             authority.display(),
             body.display(),
             self.address
-        ));
+        ))?;
         tokio::signal::ctrl_c().await?;
         std::fs::remove_dir_all(&folder)?;
         Ok(())
