@@ -169,6 +169,16 @@ fn every_flag_can_be_set_by_the_environment() {
     assert_eq!(flat.status.code(), Some(2));
     let image = check(&[], &[json, ("PULLGATE_IMAGE", "169.254.0.1/b:1")], "");
     assert_eq!(report(&image)["images"][0]["image"], "169.254.0.1/b:1");
+    let no = [json, ("PULLGATE_LIVE", "false"), ("PULLGATE_CLUSTER", "0")];
+    assert_eq!(check(&["--image", "169.254.0.1/b:1"], &no, "").status.code(), Some(0));
+    for wrong in [
+        &[("PULLGATE_LIVE", "true")][..],
+        &[("PULLGATE_LIVE", "true"), ("PULLGATE_CLUSTER", "true")],
+        &[("PULLGATE_CONTEXT", "c")],
+    ] {
+        let output = check(&["--image", "169.254.0.1/b:1"], wrong, "");
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
     let talkative = check(&["--image", "169.254.0.1/b:1"], &[("PULLGATE_VERBOSE", "2")], "");
     assert!(String::from_utf8(talkative.stderr).unwrap().contains("DEBUG"));
 }

@@ -89,16 +89,11 @@ pub struct Args {
     #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     cluster: bool,
     /// Judge what exists in the cluster, as if it were created now. Changes nothing
-    #[arg(
-        long,
-        requires = "cluster",
-        conflicts_with_all = ["files", "recursive", "image"],
-        env = "PULLGATE_LIVE",
-        value_parser = clap::builder::FalseyValueParser::new()
-    )]
+    // What goes with it is checked below: to clap, a variable that says `false` is a flag that was given.
+    #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     live: bool,
     /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "C", requires = "cluster", env = "PULLGATE_CONTEXT")]
+    #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
     /// The kubeconfig [default: the usual one]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
@@ -204,6 +199,14 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         depth,
         deadline,
     } = args;
+    match (live, cluster) {
+        (true, false) => bail!("--live judges what exists in a cluster: add --cluster"),
+        (false, false) if context.is_some() => bail!("--context names a cluster of the kubeconfig: add --cluster"),
+        (true, true) if recursive || !files.is_empty() || !image.is_empty() => {
+            bail!("--live judges what exists in the cluster: it does not go with -f, -R and --image");
+        }
+        (true | false, _) => {}
+    }
     if files.is_empty() && image.is_empty() && !live {
         bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF, or take --cluster --live");
     }
