@@ -225,3 +225,77 @@ fn every_form_of_the_report_says_the_same() {
         assert_eq!(text.contains("type=\"unreadable\""), code == 2, "{text}");
     }
 }
+
+#[test]
+fn every_flag_can_be_set_by_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("pod.yaml"), POD).unwrap();
+    let place = folder.path().to_str().unwrap();
+    let json = ("PULLGATE_OUTPUT", "json");
+    let found = check(&[], &[json, ("PULLGATE_FILE", place), ("PULLGATE_RECURSIVE", "true")], "");
+    assert_eq!(report(&found)["images"][0]["image"], "169.254.0.1/a:1");
+    let flat = check(&[], &[json, ("PULLGATE_FILE", place), ("PULLGATE_RECURSIVE", "false")], "");
+    assert_eq!(flat.status.code(), Some(2));
+    let image = check(&[], &[json, ("PULLGATE_IMAGE", "169.254.0.1/b:1")], "");
+    assert_eq!(report(&image)["images"][0]["image"], "169.254.0.1/b:1");
+    let no = [json, ("PULLGATE_LIVE", "false"), ("PULLGATE_CLUSTER", "0")];
+    assert_eq!(check(&["--image", "169.254.0.1/b:1"], &no, "").status.code(), Some(0));
+    for wrong in [
+        &[("PULLGATE_LIVE", "true")][..],
+        &[("PULLGATE_LIVE", "true"), ("PULLGATE_CLUSTER", "true")],
+        &[("PULLGATE_CONTEXT", "c")],
+    ] {
+        let output = check(&["--image", "169.254.0.1/b:1"], wrong, "");
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+    let talkative = check(&["--image", "169.254.0.1/b:1"], &[("PULLGATE_VERBOSE", "2")], "");
+    assert!(String::from_utf8(talkative.stderr).unwrap().contains("DEBUG"));
+}
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: 169.254.0.1/a:1}]}\n";
+
+#[test]
+fn a_mere_text_is_no_manifest() {
+    for text in ["<html><body>Sign in</body></html>\n", "deploy/api.yaml\n", "404\n"] {
+        let output = check(&["-f", "-", "-o", "json"], &[], &format!("{POD}---\n{text}---\n{POD}"));
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let complaint = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(
+            complaint.contains("-: line 6: this is no manifest but a mere text"),
+            "{complaint}"
+        );
+        assert_eq!(report(&output)["summary"]["images"], 2, "what lies beside it is judged");
+    }
+    // Beside manifests lie patches (lists) and values (no kind).
+    for other in ["- {op: replace, path: /x, value: 1}\n", "replicas: 3\n", "# nothing\n", ""] {
+        assert_eq!(check(&["-f", "-"], &[], other).status.code(), Some(0), "{other}");
+    }
+}
+
+#[test]
+fn names_of_files_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a\u{1b}[31m\n::error::b.yaml"), "a: [\n").unwrap();
+    let output = check(&["-f", folder.path().to_str().unwrap()], &[], "");
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 1"), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        .args(["check", "--image", "169.254.0.1/a:1", "-o", "json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("the result cannot be written to standard output"),
+        "{complaint}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live, Shelf};
 use crate::gate::Gate;
-use crate::image::Platform;
+use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
@@ -38,13 +38,13 @@ const AT_ONCE: usize = 32;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
     files: Vec<String>,
     /// Look into the folders of a folder too
-    #[arg(short = 'R', long)]
+    #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     recursive: bool,
     /// An image (repeatable)
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
     image: Vec<String>,
     /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
@@ -86,13 +86,14 @@ pub struct Args {
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
     /// Take facts and policies from the cluster of the kubeconfig; the given manifests stand before its objects
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     cluster: bool,
     /// Judge what exists in the cluster, as if it were created now. Changes nothing
-    #[arg(long, requires = "cluster", conflicts_with_all = ["files", "recursive", "image"])]
+    // What goes with it is checked below: to clap, a variable that says `false` is a flag that was given.
+    #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     live: bool,
     /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "C", requires = "cluster")]
+    #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
     /// The kubeconfig [default: the usual one]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
@@ -158,10 +159,11 @@ enum FailOn {
 /// Runs it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Done { report, said, code } = check(args).await?;
-    say(&report);
+    let written = say(&report);
     for sentence in &said {
         tell(sentence);
     }
+    written?;
     Ok(ExitCode::from(code))
 }
 
@@ -203,6 +205,14 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         depth,
         deadline,
     } = args;
+    match (live, cluster) {
+        (true, false) => bail!("--live judges what exists in a cluster: add --cluster"),
+        (false, false) if context.is_some() => bail!("--context names a cluster of the kubeconfig: add --cluster"),
+        (true, true) if recursive || !files.is_empty() || !image.is_empty() => {
+            bail!("--live judges what exists in the cluster: it does not go with -f, -R and --image");
+        }
+        (true | false, _) => {}
+    }
     if files.is_empty() && image.is_empty() && !live {
         bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF, or take --cluster --live");
     }
@@ -237,7 +247,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
             .objects
             .get(rejected.object)
             .map_or("-", |manifest| &manifest.source.file);
-        let error = format!("{file}: {}", rejected.why);
+        let error = format!("{}: {}", escape(file), escape(&rejected.why));
         manifests.errors.push(error);
     }
 

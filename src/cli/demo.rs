@@ -31,7 +31,7 @@ const LIFETIME: Duration = Duration::from_hours(24);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Leave the gate and the sample registry running, and print a curl to try
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
 }
 
@@ -48,19 +48,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     say(&format!(
         "A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n",
         stage.address
-    ));
+    ))?;
     let mut rows = Vec::new();
     for case in cases::all(&sample, &busy, &held) {
         let response = stage.ask(&case).await?;
-        say(&as_kubectl_prints(&case, &response));
+        say(&as_kubectl_prints(&case, &response))?;
         rows.push(row(&case, &response));
     }
-    say(&table(&rows));
+    say(&table(&rows))?;
     say(&format!(
         "\n{} reviews in {:.1} s\n",
         rows.len(),
         began.elapsed().as_secs_f64()
-    ));
+    ))?;
     if keep {
         stage.keep(&sample).await?;
     }
@@ -159,7 +159,7 @@ impl Stage {
             authority.display(),
             body.display(),
             self.address
-        ));
+        ))?;
         tokio::signal::ctrl_c().await?;
         std::fs::remove_dir_all(&folder)?;
         Ok(())

@@ -299,6 +299,27 @@ fn broken_yaml_has_a_place_too() {
 }
 
 #[test]
+fn what_the_reader_refuses_is_said_for_people() {
+    for (yaml, place, text) in [
+        (
+            "depth: config\ndepth: layers\n",
+            "2:1",
+            "duplicate mapping key: depth not allowed here",
+        ),
+        (
+            "---\ndepth: config\n---\ndepth: layers\n",
+            "4:1",
+            "only single YAML document expected",
+        ),
+        ("[]\n", "1:1", "expected `key: value`"),
+        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, as [a, b]"),
+    ] {
+        let error = read(yaml).unwrap_err();
+        assert!(error.contains(place) && error.contains(text), "{yaml}: {error}");
+    }
+}
+
+#[test]
 fn sizes() {
     for (text, expect) in [
         ("0", 0),

@@ -163,9 +163,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             format!("{why}{said}")
         }
         Evidence::RateLimited => {
-            let until = failure
-                .retry_after
-                .map_or_else(String::new, |after| format!("; it asks to wait {} s", after.as_secs()));
+            let until = failure.retry_after.map_or_else(String::new, |after| {
+                format!("; it asks to wait {} s", after.as_millis().div_ceil(1000))
+            });
             format!("{host} throttles us{said}{until}; whether a node fares better is not known")
         }
         Evidence::NameNotResolved => format!("the name {host} does not resolve from here{said}"),
@@ -198,6 +198,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 "{host} has the address {}, a link-local, metadata or reserved address that is never asked; nothing was sent",
                 escape(address)
             ),
+            Refusal::Redirect if failure.host.is_empty() => {
+                "the registry redirects to a URL that names no host, which pullgate does not follow".to_owned()
+            }
             Refusal::Redirect => {
                 format!("the registry redirects to {host}, which pullgate does not follow; nothing was sent there")
             }
