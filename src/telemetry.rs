@@ -588,7 +588,7 @@ impl Metrics {
         self.0.connections.dec();
     }
 
-    /// A connection ended for a reason of ours, from a closed list: `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
+    /// A connection ended for a reason of ours, from a closed list: `client_refused`, `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
     pub fn connection_ended(&self, reason: &'static str) {
         debug_assert!(
             closed::CONNECTION_ENDS.contains(&reason),

@@ -238,6 +238,15 @@ async fn converse(tcp: TcpStream, shared: &Shared) {
     };
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
         Ok(Ok(stream)) => exchange(stream, shared).await,
+        Ok(Err(error)) if is_a_stranger(&error) => {
+            shared.counted.ended("client_refused");
+            if shared.distrust.may_speak() {
+                tracing::warn!(
+                    %error,
+                    "a client without a certificate of --tls-client-ca was refused: if it was the API server, which one does it show?"
+                );
+            }
+        }
         Ok(Err(error)) => {
             shared.counted.ended("handshake_failed");
             if distrusts_us(&error) && shared.distrust.may_speak() {
@@ -268,6 +277,14 @@ fn distrusts_us(error: &io::Error) -> bool {
                 | Alert::CertificateUnknown
                 | Alert::UnknownCA
         ))
+    )
+}
+
+/// Whether the peer's own certificate was missing, or not to be trusted.
+fn is_a_stranger(error: &io::Error) -> bool {
+    matches!(
+        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
     )
 }
 

@@ -23,6 +23,8 @@ pub(super) const RELOADS: &[&str] = &[
     "certificate_refused",
     "settings_replaced",
     "settings_refused",
+    "client_ca_replaced",
+    "client_ca_refused",
     "policies_replaced",
     "policies_refused",
     "policies_forbidden",
@@ -35,7 +37,13 @@ pub(super) const POLICY_STATUSES: &[&str] = &["written", "gone", "overtaken", "f
 pub(super) const CERTIFICATE_FAILURES: &[&str] = &["secret_read", "secret_write", "registration_read", "registration_write"];
 
 /// Why a connection on the webhook port ended by our doing.
-pub(super) const CONNECTION_ENDS: &[&str] = &["handshake_failed", "handshake_timeout", "recycled", "timeout"];
+pub(super) const CONNECTION_ENDS: &[&str] = &[
+    "client_refused",
+    "handshake_failed",
+    "handshake_timeout",
+    "recycled",
+    "timeout",
+];
 
 /// Registries, as `registry::host` sorts them.
 pub(super) const HOST_CLASSES: &[&str] = &[
