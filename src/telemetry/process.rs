@@ -28,7 +28,7 @@ impl Process {
     }
 }
 
-/// What `/proc/self/stat` says (proc_pid_stat(5)).
+/// What `/proc/self/stat` says (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     /// In user and kernel mode, in clock ticks.
