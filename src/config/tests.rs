@@ -466,7 +466,7 @@ mod files {
         };
         let until = async |reason: &str| {
             for _ in 0..100 {
-                if count(reason).is_some() {
+                if count(reason).is_some_and(|times| times > 0) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
