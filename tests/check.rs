@@ -171,7 +171,7 @@ fn every_form_of_the_report_says_the_same() {
     std::fs::write(folder.path().join("pod.yaml"), TWO_IMAGES).unwrap();
     std::fs::write(folder.path().join("broken.yaml"), "a: [1\n").unwrap();
     let run = |form: &str, place: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        let output = pullgate()
             .current_dir(folder.path())
             .args(["check", "-o", form, "-f", place])
             .output()
@@ -287,7 +287,7 @@ fn names_of_files_are_escaped() {
 #[test]
 fn a_report_that_cannot_be_written_is_no_success() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+    let output = pullgate()
         .args(["check", "--image", "169.254.0.1/a:1", "-o", "json"])
         .stdout(full)
         .output()

@@ -111,6 +111,7 @@ impl Stage {
             listen: here,
             metrics_listen: here,
             certificate,
+            clients: None,
             readiness: Readiness::default(),
             metrics: metrics.clone(),
             limits: Limits::default(),

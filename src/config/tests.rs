@@ -487,7 +487,7 @@ mod files {
         };
         let until = async |reason: &str| {
             for _ in 0..600 {
-                if count(reason).is_some() {
+                if count(reason).is_some_and(|times| times > 0) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;

@@ -84,6 +84,7 @@ pub(super) async fn builds(inner: &Arc<Inner>, deep: Deep, limit: Duration, dead
     let otherwise = match tokio::time::timeout_at(deadline, task).await {
         Ok(Ok(Ok(builds))) => return builds,
         Ok(Err(error)) if error.is_panic() => {
+            inner.metrics.panicked();
             tracing::error!("a look-up of an image's parts panicked; they are judged as unknown");
             Evidence::Internal
         }

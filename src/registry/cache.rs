@@ -165,6 +165,7 @@ impl Answers {
             let answer = match bounded.await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_panic)) => {
+                    self.metrics.panicked();
                     tracing::error!("a registry look-up panicked; its image is judged as unknown");
                     Err(plain(Evidence::Internal, host))
                 }

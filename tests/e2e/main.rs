@@ -18,6 +18,7 @@
 
 mod apply;
 mod certificates;
+mod clients;
 mod comparison;
 mod credentials;
 mod events;

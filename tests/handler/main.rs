@@ -167,7 +167,8 @@ fn what_is_no_review_gets_a_400_a_sentence_and_a_count() {
         assert!(reply.body.len() > 20, "a sentence");
         let counted = HANDLER.1.encode();
         assert!(
-            counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}}")),
+            counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}} "))
+                && !counted.contains(&format!("pullgate_bad_requests_total{{reason=\"{reason}\"}} 0\n")),
             "{counted}"
         );
     }

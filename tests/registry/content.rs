@@ -351,7 +351,7 @@ async fn quota() {
         let all = metrics.encode();
         let counted = all
             .lines()
-            .filter(|line| line.starts_with("pullgate_registry_low_quota_answers_total"))
+            .filter(|line| line.starts_with("pullgate_registry_low_quota_answers_total") && !line.ends_with(" 0"))
             .map(str::to_owned)
             .collect::<String>();
         (first, counted)

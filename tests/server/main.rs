@@ -10,6 +10,7 @@
 
 mod binary;
 mod bodies;
+mod clients;
 mod connections;
 mod deploy;
 mod drain;

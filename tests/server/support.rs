@@ -1,10 +1,10 @@
 //! A server in this process, and a client that shows every byte.
 
-use pullgate::server::tls::{Certificate, Generated, generate};
+use pullgate::server::tls::{Certificate, Clients, Generated, generate};
 use pullgate::server::{Ended, Limits, Options, Readiness, Reply, Reviewer, Server};
 use pullgate::telemetry::Metrics;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,12 +99,34 @@ impl Running {
         Self::with(limits, certificate, metrics, made.ca, Readiness::default()).await
     }
 
+    /// Lets in only who has a certificate of the CAs in `file`, which is watched.
+    pub(crate) async fn for_clients(file: &Path) -> Self {
+        let made = made();
+        let metrics = Metrics::new();
+        let certificate = Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), metrics.clone()).unwrap();
+        let clients = Clients::from_file(file, metrics.clone()).await.unwrap();
+        tokio::spawn(clients.clone().watch(file.to_owned()));
+        Self::serve(limits(), certificate, Some(clients), metrics, made.ca, Readiness::default()).await
+    }
+
     pub(crate) async fn with(limits: Limits, certificate: Certificate, metrics: Metrics, ca: String, readiness: Readiness) -> Self {
+        Self::serve(limits, certificate, None, metrics, ca, readiness).await
+    }
+
+    async fn serve(
+        limits: Limits,
+        certificate: Certificate,
+        clients: Option<Clients>,
+        metrics: Metrics,
+        ca: String,
+        readiness: Readiness,
+    ) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let options = Options {
             listen: any,
             metrics_listen: any,
             certificate,
+            clients,
             readiness,
             metrics: metrics.clone(),
             limits,
@@ -184,13 +206,29 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 pub(crate) async fn connect(address: SocketAddr, ca: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_as(address, ca, None).await
+}
+
+/// With a client's certificate and key (PEM).
+pub(crate) async fn connect_as(
+    address: SocketAddr,
+    ca: &str,
+    client: Option<(&str, &str)>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match client {
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
     // As a client that would rather speak HTTP/2.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let tcp = TcpStream::connect(address).await?;
