@@ -216,7 +216,7 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         // An API server drops fields that are null and fields that it does not know: what is left of `registries: {allow: }` would
         // allow everything.
         Value::Object(fields) if fields.is_empty() && limit("minProperties").is_some_and(|least| least > 0) => {
-            say(EMPTY.to_owned())
+            say(EMPTY.to_owned());
         }
         Value::Object(fields) => members(schema, fields, path, problems),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
