@@ -4,12 +4,12 @@ use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
-use crate::plan::{self, Settings, decide, doubts, hints, offer};
+use crate::plan::{self, Next, Settings, decide, doubts, hints, offer};
 use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
 use crate::registry::{Check, Registry};
 use crate::verdict::Judgement;
-use crate::verdict::answer::{Answer, Exemption, Judged, Standing};
+use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -110,6 +110,10 @@ impl Gate {
                     reference: planned.reference,
                     remark: planned.remark,
                     judgement,
+                    look: match planned.next {
+                        Next::PassedOver => Look::PassedOver,
+                        Next::Settled(_) | Next::Ask { .. } => Look::Taken,
+                    },
                 })
                 .collect();
             return Answer {
@@ -182,6 +186,7 @@ fn passed_over(workload: &Workload) -> Vec<Judged> {
             reference: Reference::parse(&image.image).ok(),
             remark: None,
             judgement: Judgement::allowed(),
+            look: Look::PassedOver,
         })
         .collect()
 }

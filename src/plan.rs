@@ -444,7 +444,8 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
+            PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.lists_any()),
         };
         let poison = self
             .purse

@@ -85,6 +85,8 @@ pub struct Options {
     pub metrics_listen: SocketAddr,
     /// What is shown in the TLS handshake.
     pub certificate: tls::Certificate,
+    /// Who may connect to the webhook port; `None` for everybody.
+    pub clients: Option<tls::Clients>,
     /// What `/readyz` asks, beside the certificate and whether we are leaving.
     pub readiness: Readiness,
     /// Where everything is counted.
@@ -151,6 +153,7 @@ impl Server {
             listen,
             metrics_listen,
             certificate,
+            clients,
             readiness,
             metrics,
             limits,
@@ -159,7 +162,7 @@ impl Server {
         let (plain_stage, plain_watched) = watch::channel(Stage::Serving);
         let (webhook, webhook_address) = open(listen).await?;
         let (plain, metrics_address) = open(metrics_listen).await?;
-        let tls = certificate.server_config().map_err(BindError::Tls)?;
+        let tls = certificate.server_config(clients.as_ref()).map_err(BindError::Tls)?;
         let readiness = readiness.with("certificate", move || certificate.check());
         Ok(Self {
             webhook: Port::new(

@@ -1,6 +1,10 @@
-//! Metric families (all begin with `pullgate_`) and the log subscriber. No labels that a user of the cluster can choose.
+//! Metric families (all begin with `pullgate_`, but for the process's own) and the log subscriber. No labels that a user of the cluster
+//! can choose. Where the values of labels are a closed list, every series is there from the start, at 0: what comes into being at 1 has not
+//! increased, by what `increase()` and `rate()` know.
 
+mod closed;
 pub mod log;
+mod process;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -84,6 +89,21 @@ struct CodeLabels {
     code: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutlookLabels {
+    outlook: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// Makes a series, at 0.
+fn zero<S: Clone + Eq + Hash, M: Default>(family: &Family<S, M>, labels: &S) {
+    drop(family.get_or_create(labels));
+}
+
 /// Policies that metrics tell apart in the life of a process.
 const POLICY_NAMES: usize = 1_000;
 
@@ -94,8 +114,11 @@ pub struct Metrics(Arc<Families>);
 #[derive(Debug)]
 struct Families {
     registry: Registry,
+    build: Family<BuildLabels, Gauge>,
     reviews: Family<ReviewLabels, Counter>,
     review_seconds: Histogram,
+    deadlines_hit: Counter,
+    images: Family<OutlookLabels, Counter>,
     findings: Family<FindingLabels, Counter>,
     skipped: Family<ReasonLabels, Counter>,
     votes: Family<VoteLabels, Counter>,
@@ -131,11 +154,16 @@ impl Default for Metrics {
 impl Metrics {
     /// Registers every family.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("pullgate");
+        let mut root = Registry::default();
+        root.register_collector(Box::new(process::Process::begin()));
+        let registry = root.sub_registry_with_prefix("pullgate");
         let buckets = || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         let families = Families {
+            build: Family::default(),
             reviews: Family::default(),
             review_seconds: buckets(),
+            deadlines_hit: Counter::default(),
+            images: Family::default(),
             findings: Family::default(),
             skipped: Family::default(),
             votes: Family::default(),
@@ -162,12 +190,23 @@ impl Metrics {
             responses: Family::default(),
             registry: Registry::default(),
         };
+        registry.register("build_info", "What runs, by version; always 1", families.build.clone());
         registry.register("reviews", "Reviews answered, by verdict", families.reviews.clone());
         registry.register_with_unit(
             "review_duration",
             "Time to answer a review",
             Unit::Seconds,
             families.review_seconds.clone(),
+        );
+        registry.register(
+            "review_deadlines_hit",
+            "Reviews that used up the time they had: what was not known by then is Unknown",
+            families.deadlines_hit.clone(),
+        );
+        registry.register(
+            "images",
+            "Images that were judged, by outlook; not those that an update, a controller, a parameter or an exemption took out",
+            families.images.clone(),
         );
         registry.register("findings", "Findings, by cause and outlook", families.findings.clone());
         registry.register(
@@ -190,7 +229,11 @@ impl Metrics {
             "Requests that were not a usable AdmissionReview, by reason",
             families.bad_requests.clone(),
         );
-        registry.register("panics", "Handlers that panicked", families.panics.clone());
+        registry.register(
+            "panics",
+            "Reviews and look-ups that panicked; what they were about was answered with an error, or is Unknown",
+            families.panics.clone(),
+        );
         registry.register(
             "registry_requests",
             "Requests to registries and their token servers, by host class and outcome",
@@ -276,7 +319,85 @@ impl Metrics {
             "HTTP answers on the webhook port, by status code",
             families.responses.clone(),
         );
-        Self(Arc::new(Families { registry, ..families }))
+        let metrics = Self(Arc::new(Families {
+            registry: root,
+            ..families
+        }));
+        metrics.begin();
+        metrics
+    }
+
+    /// Makes every series whose labels are known here, at 0.
+    fn begin(&self) {
+        let all = &self.0;
+        let version = env!("CARGO_PKG_VERSION");
+        all.build.get_or_create(&BuildLabels { version }).set(1);
+        let by_reason = [
+            (&all.bad_requests, closed::BAD_REQUESTS),
+            (&all.reloads, closed::RELOADS),
+            (&all.policy_statuses, closed::POLICY_STATUSES),
+            (&all.certificate_failures, closed::CERTIFICATE_FAILURES),
+            (&all.connection_ends, closed::CONNECTION_ENDS),
+        ];
+        for (family, reasons) in by_reason {
+            for reason in reasons {
+                zero(family, &ReasonLabels { reason });
+            }
+        }
+        for host_class in closed::HOST_CLASSES {
+            for outcome in closed::REQUEST_OUTCOMES {
+                zero(&all.registry_requests, &RequestLabels { host_class, outcome });
+            }
+        }
+        for level in closed::QUOTA_LEVELS {
+            zero(&all.pull_quota, &LevelLabels { level });
+        }
+        for (cache, results) in closed::CACHE_RESULTS {
+            for result in *results {
+                zero(&all.cache, &CacheLabels { cache, result });
+            }
+        }
+        for cache in closed::CACHE_WEIGHTS {
+            zero(&all.cache_weight, &WeightLabels { cache });
+        }
+        for source in closed::POLICY_SOURCES {
+            zero(&all.policies, &SourceLabels { source });
+            zero(&all.policies_refused, &SourceLabels { source });
+        }
+        for outcome in closed::EVENT_OUTCOMES {
+            zero(&all.events, &OutcomeLabels { outcome });
+        }
+        for (step, reasons) in closed::CERTIFICATE_RENEWALS {
+            for reason in *reasons {
+                zero(&all.certificate_renewals, &RenewalLabels { step, reason });
+            }
+        }
+        for code in closed::CODES {
+            zero(&all.responses, &CodeLabels { code: *code });
+        }
+    }
+
+    /// Makes every series whose labels only those know that count them, at 0: verdicts, outlooks, pairs of cause and outlook, and why
+    /// nothing is judged.
+    pub fn begin_reviews(
+        &self,
+        verdicts: impl IntoIterator<Item = &'static str>,
+        outlooks: impl IntoIterator<Item = &'static str>,
+        findings: impl IntoIterator<Item = (&'static str, &'static str)>,
+        skips: impl IntoIterator<Item = &'static str>,
+    ) {
+        for verdict in verdicts {
+            zero(&self.0.reviews, &ReviewLabels { verdict });
+        }
+        for outlook in outlooks {
+            zero(&self.0.images, &OutlookLabels { outlook });
+        }
+        for (cause, outlook) in findings {
+            zero(&self.0.findings, &FindingLabels { cause, outlook });
+        }
+        for reason in skips {
+            zero(&self.0.skipped, &ReasonLabels { reason });
+        }
     }
 
     /// The text exposition.
@@ -292,6 +413,16 @@ impl Metrics {
     pub fn review(&self, verdict: &'static str, took: Duration) {
         self.0.reviews.get_or_create(&ReviewLabels { verdict }).inc();
         self.0.review_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A review used up the time it had.
+    pub fn deadline_hit(&self) {
+        self.0.deadlines_hit.inc();
+    }
+
+    /// An image was judged.
+    pub fn image(&self, outlook: &'static str) {
+        self.0.images.get_or_create(&OutlookLabels { outlook }).inc();
     }
 
     /// A finding was reported.
@@ -337,16 +468,21 @@ impl Metrics {
 
     /// A request was no usable AdmissionReview.
     pub fn bad_request(&self, reason: &'static str) {
+        debug_assert!(closed::BAD_REQUESTS.contains(&reason), "{reason} is not in the closed list");
         self.0.bad_requests.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// A handler panicked.
+    /// A handler or a look-up panicked.
     pub fn panicked(&self) {
         self.0.panics.inc();
     }
 
     /// A request to a registry ended. `host_class` comes from a closed list, never from a user.
     pub fn registry_request(&self, host_class: &'static str, outcome: &'static str, took: Duration) {
+        debug_assert!(
+            closed::HOST_CLASSES.contains(&host_class) && closed::REQUEST_OUTCOMES.contains(&outcome),
+            "{outcome} is not in the closed list"
+        );
         self.0
             .registry_requests
             .get_or_create(&RequestLabels { host_class, outcome })
@@ -356,27 +492,35 @@ impl Metrics {
 
     /// A good answer said that little of the pull quota is left: `low` or `exhausted`.
     pub fn pull_quota(&self, level: &'static str) {
+        debug_assert!(closed::QUOTA_LEVELS.contains(&level), "{level} is not in the closed list");
         self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
     }
 
     /// A cache was asked: `hit`, `miss`, `joined` or `stale`.
     pub fn cache(&self, cache: &'static str, result: &'static str) {
+        debug_assert!(
+            closed::holds(closed::CACHE_RESULTS, cache, result),
+            "{cache} is not in the closed list"
+        );
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
     }
 
     /// What a cache holds, in bytes.
     pub fn cache_weight(&self, cache: &'static str, bytes: u64) {
+        debug_assert!(closed::CACHE_WEIGHTS.contains(&cache), "{cache} is not in the closed list");
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.cache_weight.get_or_create(&WeightLabels { cache }).set(bytes);
     }
 
     /// A reload was tried.
     pub fn reload(&self, reason: &'static str) {
+        debug_assert!(closed::RELOADS.contains(&reason), "{reason} is not in the closed list");
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// How many policies of a source (`cluster`, `files`) hold, and how many do not in their newest version.
     pub fn policies(&self, source: &'static str, holding: usize, refused: usize) {
+        debug_assert!(closed::POLICY_SOURCES.contains(&source), "{source} is not in the closed list");
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.0.policies.get_or_create(&SourceLabels { source }).set(count(holding));
         self.policies_refused(source, refused);
@@ -390,11 +534,19 @@ impl Metrics {
 
     /// The status of a policy was written, or not.
     pub fn policy_status(&self, reason: &'static str) {
+        debug_assert!(
+            closed::POLICY_STATUSES.contains(&reason),
+            "{reason} is not in the closed list"
+        );
         self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// What became of a Kubernetes Event; from a closed list.
     pub fn event(&self, outcome: &'static str) {
+        debug_assert!(
+            closed::EVENT_OUTCOMES.contains(&outcome),
+            "{outcome} is not in the closed list"
+        );
         self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
@@ -410,6 +562,10 @@ impl Metrics {
 
     /// A step of self-managed certificates was written; both from closed lists.
     pub fn certificate_renewal(&self, step: &'static str, reason: &'static str) {
+        debug_assert!(
+            closed::holds(closed::CERTIFICATE_RENEWALS, step, reason),
+            "{step} is not in the closed list"
+        );
         self.0
             .certificate_renewals
             .get_or_create(&RenewalLabels { step, reason })
@@ -418,6 +574,10 @@ impl Metrics {
 
     /// Self-managed certificates could not: `secret_read`, `secret_write`, `registration_read`, `registration_write`.
     pub fn certificate_failure(&self, reason: &'static str) {
+        debug_assert!(
+            closed::CERTIFICATE_FAILURES.contains(&reason),
+            "{reason} is not in the closed list"
+        );
         self.0.certificate_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
@@ -431,13 +591,18 @@ impl Metrics {
         self.0.connections.dec();
     }
 
-    /// A connection ended for a reason of ours, from a closed list: `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
+    /// A connection ended for a reason of ours, from a closed list: `client_refused`, `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
     pub fn connection_ended(&self, reason: &'static str) {
+        debug_assert!(
+            closed::CONNECTION_ENDS.contains(&reason),
+            "{reason} is not in the closed list"
+        );
         self.0.connection_ends.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// A request on the webhook port was answered. Only codes that we write ourselves occur.
     pub fn responded(&self, code: http::StatusCode) {
+        debug_assert!(closed::CODES.contains(&code.as_u16()), "{code} is not in the closed list");
         self.0.responses.get_or_create(&CodeLabels { code: code.as_u16() }).inc();
     }
 }
@@ -445,6 +610,52 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn series_with_closed_labels_are_there_from_the_start() {
+        let text = Metrics::new().encode();
+        for line in [
+            concat!("pullgate_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            r#"pullgate_bad_requests_total{reason="not_json"} 0"#,
+            r#"pullgate_registry_requests_total{host_class="docker.io",outcome="rate_limited"} 0"#,
+            r#"pullgate_registry_low_quota_answers_total{level="low"} 0"#,
+            r#"pullgate_cache_requests_total{cache="answers",result="hit"} 0"#,
+            r#"pullgate_reloads_total{reason="settings_refused"} 0"#,
+            r#"pullgate_policies_refused{source="cluster"} 0"#,
+            r#"pullgate_policy_status_writes_total{reason="failed"} 0"#,
+            r#"pullgate_events_total{outcome="written"} 0"#,
+            r#"pullgate_certificate_renewals_total{step="leaf",reason="due"} 0"#,
+            r#"pullgate_certificate_failures_total{reason="secret_read"} 0"#,
+            r#"pullgate_connection_ends_total{reason="handshake_failed"} 0"#,
+            r#"pullgate_responses_total{code="503"} 0"#,
+            "pullgate_panics_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    /// Only the values differ from one scrape to the next, so each is held against what it cannot be below.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_process_is_told_of_by_the_usual_names() {
+        let text = Metrics::new().encode();
+        for (name, least) in [
+            ("process_start_time_seconds", 1_700_000_000.0),
+            ("process_cpu_seconds_total", 0.0),
+            ("process_resident_memory_bytes", 1e6),
+            ("process_virtual_memory_bytes", 1e6),
+            ("process_open_fds", 3.0),
+            ("process_max_fds", 3.0),
+        ] {
+            let line = text
+                .lines()
+                .find(|line| line.split(' ').next() == Some(name))
+                .unwrap_or_else(|| panic!("{name} is not in\n{text}"));
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(value >= least, "{line}");
+        }
+        assert!(text.contains("# TYPE process_cpu_seconds counter"), "{text}");
+    }
 
     #[test]
     fn policies_that_come_and_go_do_not_make_metrics_grow_for_ever() {

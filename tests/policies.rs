@@ -1,21 +1,18 @@
 //! `pullgate policy`, the binary; and every sample of `policies/` with its tests. No network.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use tempfile::TempDir;
 
 fn pullgate(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PULLGATE_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::pullgate()
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

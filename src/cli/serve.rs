@@ -1,12 +1,12 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
 use super::{certs, engine, policies};
-use crate::cluster::{Cluster, Directory, Names};
+use crate::cluster::{Cluster, Followed, Names};
 use crate::config::policies::keep_policies_fresh;
 use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
 use crate::gate::Gate;
 use crate::plan::Admission;
-use crate::server::tls::{self, Certificate, Generated, Lifetimes, Managed, Subject};
+use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, log};
 use anyhow::{Context, bail};
@@ -69,6 +69,10 @@ pub struct Args {
     /// With --tls-dev: write the certificate's CA to DIR/ca.crt.
     #[arg(long, value_name = "DIR", env = "PULLGATE_TLS_DEV_OUT")]
     tls_dev_out: Option<PathBuf>,
+    /// Only clients with a certificate of these CAs (PEM) may connect to the webhook port; read again when it changes. The API server
+    /// shows one only where it is told to [default: everybody may].
+    #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_CLIENT_CA")]
+    tls_client_ca: Option<PathBuf>,
     /// The settings file (YAML); read again when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
@@ -125,6 +129,7 @@ struct Plan {
     listen: SocketAddr,
     metrics_listen: SocketAddr,
     tls: Tls,
+    clients: Option<PathBuf>,
     source: Source,
     config: Option<PathBuf>,
     policies: Vec<PathBuf>,
@@ -150,6 +155,7 @@ impl Args {
             tls_ca_lifetime,
             tls_dev,
             tls_dev_out,
+            tls_client_ca,
             config,
             policies,
             kubeconfig,
@@ -226,6 +232,7 @@ impl Args {
             listen,
             metrics_listen,
             tls,
+            clients: tls_client_ca,
             source,
             config,
             policies,
@@ -241,6 +248,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         listen,
         metrics_listen,
         tls,
+        clients,
         source,
         config,
         policies: places,
@@ -315,10 +323,21 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Tls::Development { out } => development(out, &metrics)?,
     };
+    let clients = match clients {
+        Some(file) => {
+            let clients = Clients::from_file(&file, metrics.clone())
+                .await
+                .context("--tls-client-ca cannot be used")?;
+            background.spawn(clients.clone().watch(file));
+            Some(clients)
+        }
+        None => None,
+    };
     let options = server::Options {
         listen,
         metrics_listen,
         certificate,
+        clients,
         readiness: readiness.with_note("policies", move || note.load().as_ref().clone()),
         metrics,
         limits: Limits {
@@ -348,7 +367,7 @@ type Apply = Box<dyn Fn(&Settings, Changed) -> Result<(), String> + Send + Sync>
 async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster> {
     match source {
         Source::Nothing => Ok(Cluster::Absent),
-        Source::Folder(folder) => Ok(Cluster::Manifests(Directory::watch(&folder)?)),
+        Source::Folder(folder) => Ok(Cluster::Manifests(Followed::watch(&folder)?)),
         Source::InCluster => engine::connect(None, None, settings).await,
         Source::Kubeconfig(file) => engine::connect(Some(file), None, settings).await,
     }

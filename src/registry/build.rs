@@ -84,6 +84,7 @@ pub(super) async fn builds(inner: &Arc<Inner>, deep: Deep, limit: Duration, dead
     let otherwise = match tokio::time::timeout_at(deadline, task).await {
         Ok(Ok(Ok(builds))) => return builds,
         Ok(Err(error)) if error.is_panic() => {
+            inner.metrics.panicked();
             tracing::error!("a look-up of an image's parts panicked; they are judged as unknown");
             Evidence::Internal
         }
@@ -190,14 +191,10 @@ impl<'a> Reader<'a> {
                 }
                 builds
             }
-            Parsed::Artifact {
-                kind,
-                unpack_fails,
-                body,
-            } => {
+            Parsed::Artifact { kind, unpack, body } => {
                 let content = Content::Artifact {
                     kind: kind.clone(),
-                    unpack_fails: *unpack_fails,
+                    unpack: *unpack,
                     body: body.clone(),
                 };
                 vec![build(Ok(content), self.blobs(body).await)]
@@ -372,6 +369,7 @@ impl<'a> Reader<'a> {
             repository: self.deep.key.repository.clone(),
             digest: digest.clone(),
             media_type: entry.media_type.clone(),
+            length: None,
         };
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),

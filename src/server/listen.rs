@@ -42,7 +42,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// The longest pause after failed accepts (out of file descriptors, mostly).
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A client that does not trust our certificate is reported this often at most.
+/// A client that does not trust our certificate, or whose own we do not trust, is reported this often at most.
 const DISTRUST_EVERY: Duration = Duration::from_mins(1);
 
 /// Whether a port's connections show in the metrics: the webhook's do, a scraper's own would only be noise.
@@ -94,6 +94,8 @@ struct Shared {
     stage: watch::Receiver<Stage>,
     roster: Roster,
     distrust: Throttle,
+    /// Of its own: strangers, whom anyone can play, must not silence what is said of our certificate.
+    strangers: Throttle,
 }
 
 impl std::fmt::Debug for Shared {
@@ -131,6 +133,7 @@ impl Port {
                 stage: stage.clone(),
                 roster: Roster::default(),
                 distrust: Throttle::default(),
+                strangers: Throttle::default(),
             }),
             stage,
         }
@@ -238,6 +241,15 @@ async fn converse(tcp: TcpStream, shared: &Shared) {
     };
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
         Ok(Ok(stream)) => exchange(stream, shared).await,
+        Ok(Err(error)) if is_a_stranger(&error) => {
+            shared.counted.ended("client_refused");
+            if shared.strangers.may_speak() {
+                tracing::warn!(
+                    %error,
+                    "a client without a certificate of --tls-client-ca was refused: if it was the API server, which one does it show?"
+                );
+            }
+        }
         Ok(Err(error)) => {
             shared.counted.ended("handshake_failed");
             if distrusts_us(&error) && shared.distrust.may_speak() {
@@ -268,6 +280,14 @@ fn distrusts_us(error: &io::Error) -> bool {
                 | Alert::CertificateUnknown
                 | Alert::UnknownCA
         ))
+    )
+}
+
+/// Whether the peer's own certificate was missing, or not to be trusted.
+fn is_a_stranger(error: &io::Error) -> bool {
+    matches!(
+        error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
     )
 }
 

@@ -7,8 +7,8 @@ use crate::gate::Gate;
 use crate::image::escape;
 use crate::review::{self, Bad, Ledger, Outcome, Review};
 use crate::telemetry::Metrics;
-use crate::verdict::answer::{Judged, Remark};
-use crate::verdict::{Outlook, Verdict};
+use crate::verdict::answer::{Exemption, Judged, Look, Remark};
+use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, Skip, Workload, extract};
 use axum::body::Bytes;
 use std::sync::Arc;
@@ -22,10 +22,34 @@ const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
 /// Builds the reviewer. `limit` is `--deadline`; `events` takes what the cluster's users may want to see of it.
 pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -> Reviewer {
+    begin(&metrics);
     Arc::new(move |body, timeout| {
         let (gate, metrics, events) = (gate.clone(), metrics.clone(), events.clone());
         Box::pin(async move { review(&gate, &metrics, &events, &body, deadline(timeout, limit)).await })
     })
+}
+
+/// Every series that reviews are counted in is there from the start.
+fn begin(metrics: &Metrics) {
+    let of_names = |cause: &Cause| {
+        matches!(
+            cause,
+            Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired
+        )
+    };
+    // Name rules are never softened, and nothing else refuses a name.
+    let findings = Cause::ALL.iter().flat_map(|cause| {
+        let possible = Outlook::ALL
+            .iter()
+            .filter(move |outlook| (**outlook == Outlook::NotAllowed) == of_names(cause));
+        possible.map(|outlook| (cause.name(), outlook.name()))
+    });
+    metrics.begin_reviews(
+        Verdict::ALL.iter().map(|verdict| verdict.name()),
+        Outlook::ALL.iter().map(|outlook| outlook.name()),
+        findings,
+        Skip::ALL.iter().map(|skip| skip.name()).chain(Exemption::NAMES),
+    );
 }
 
 /// The caller's timeout less a tenth (at least 300 ms), never over `limit` (DESIGN 6).
@@ -48,8 +72,14 @@ async fn review(gate: &Gate, metrics: &Metrics, events: &Events, body: &Bytes, p
         }
     };
     let verdict = gate.judge(&workload, &review.requester, began + patience).await;
+    if began.elapsed() >= patience {
+        metrics.deadline_hit();
+    }
     if let Some(exempt) = &verdict.exempt {
         metrics.skipped(exempt.name());
+    }
+    for judged in verdict.images.iter().filter(|judged| judged.look == Look::Taken) {
+        metrics.image(judged.judgement.outlook.name());
     }
     for (finding, decision) in verdict.images.iter().flat_map(|judged| judged.judgement.ruled()) {
         metrics.finding(finding.cause.name(), finding.outlook.name());
@@ -220,6 +250,28 @@ mod tests {
         assert_eq!(brief("api"), "api");
         assert_eq!(brief(&"é".repeat(300)).chars().count(), 254);
         assert!(!brief("a\nb").contains('\n'));
+    }
+
+    #[test]
+    fn what_reviews_are_counted_in_is_there_from_the_start() {
+        let metrics = Metrics::new();
+        begin(&metrics);
+        let text = metrics.encode();
+        for line in [
+            r#"pullgate_reviews_total{verdict="Deny"} 0"#,
+            r#"pullgate_images_total{outlook="Pulls"} 0"#,
+            r#"pullgate_findings_total{cause="Timeout",outlook="Unknown"} 0"#,
+            r#"pullgate_findings_total{cause="TagNotAllowed",outlook="NotAllowed"} 0"#,
+            r#"pullgate_skipped_total{reason="Unchanged"} 0"#,
+            r#"pullgate_skipped_total{reason="namespace_label"} 0"#,
+            "pullgate_review_deadlines_hit_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(
+            !text.contains(r#"cause="TagNotFound",outlook="NotAllowed""#),
+            "only policies refuse names"
+        );
     }
 
     #[test]

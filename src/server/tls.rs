@@ -1,6 +1,7 @@
 //! The served certificate: loaded from files, made on the spot or kept in a Secret ([`Managed`]), replaced while serving, watched for
 //! its end.
 
+mod clients;
 mod clock;
 mod generate;
 mod managed;
@@ -8,6 +9,7 @@ mod managed;
 mod tests;
 mod validity;
 
+pub use clients::Clients;
 pub use generate::{GenerateError, Generated, generate};
 pub use managed::{Lifetimes, Managed, Subject};
 pub use validity::Validity;
@@ -20,7 +22,7 @@ use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -204,13 +206,23 @@ impl Certificate {
     }
 
     /// The settings of the webhook port: HTTP/1.1 only, which is all that the API server speaks to webhooks, and spares the floods
-    /// that HTTP/2 allows.
-    pub fn server_config(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+    /// that HTTP/2 allows. With `clients`, nobody else gets past the handshake.
+    pub fn server_config(&self, clients: Option<&Clients>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let resolver: Arc<Hot> = Arc::clone(&self.0);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()?;
+        let mut config = match clients {
+            Some(clients) => {
+                let mut config = builder
+                    .with_client_cert_verifier(clients.verifier())
+                    .with_cert_resolver(resolver);
+                // A resumed session is not verified again: a CA that is taken away would still be good for one.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                config
+            }
+            None => builder.with_no_client_auth().with_cert_resolver(resolver),
+        };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

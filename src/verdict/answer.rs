@@ -17,6 +17,17 @@ pub struct Judged {
     pub remark: Option<Remark>,
     /// What is said about it.
     pub judgement: Judgement,
+    /// Whether there was anything to judge.
+    pub look: Look,
+}
+
+/// Whether an image was judged at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It was.
+    Taken,
+    /// An UPDATE left it as it was, a controller of a judged kind made the object, a parameter stands for it, or the object is exempt.
+    PassedOver,
 }
 
 /// What is to be said about an image's name beside the findings.
@@ -51,6 +62,9 @@ pub enum Exemption {
 }
 
 impl Exemption {
+    /// The name of each.
+    pub const NAMES: [&'static str; 2] = ["namespace_label", "annotation"];
+
     /// For metrics and the audit annotation.
     pub fn name(&self) -> &'static str {
         match self {

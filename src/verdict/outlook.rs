@@ -32,6 +32,16 @@ pub enum Verdict {
 }
 
 impl Outlook {
+    /// Every outlook, from harmless to worst.
+    pub const ALL: &'static [Self] = &[
+        Self::Pulls,
+        Self::Unknown,
+        Self::FailsToRun,
+        Self::MayFail,
+        Self::WillFail,
+        Self::NotAllowed,
+    ];
+
     /// The default verdict (DESIGN 2).
     pub fn default_verdict(self) -> Verdict {
         match self {
@@ -55,6 +65,9 @@ impl Outlook {
 }
 
 impl Verdict {
+    /// Every verdict, by severity.
+    pub const ALL: &'static [Self] = &[Self::Allow, Self::Warn, Self::Deny];
+
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! Words, limits and the one ordered list of softening rules.
 
-use super::answer::Judged;
+use super::answer::{Judged, Look};
 use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
@@ -52,6 +52,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
         reference: Reference::parse(image).ok(),
         remark: None,
         judgement: Judgement::from_findings(findings),
+        look: Look::Taken,
     }
 }
 
@@ -163,6 +164,7 @@ fn nothing_hardens_an_outlook() {
         Presence::Some,
         Presence::All,
         Presence::AllUnlessReverified,
+        Presence::ById,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
             for bits in 0..64u8 {

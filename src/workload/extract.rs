@@ -27,6 +27,16 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::OtherKind,
+        Self::Deleting,
+        Self::MirrorPod,
+        Self::Subresource,
+        Self::Operation,
+        Self::Unchanged,
+    ];
+
     /// A stable name, for metrics and logs.
     pub fn name(self) -> &'static str {
         match self {

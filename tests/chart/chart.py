@@ -16,7 +16,7 @@ CRD_FILES = ("imagepolicies.yaml", "imagepolicies-without-cel.yaml")
 
 # The newest version that the pinned schemas know.
 NEWEST = "1.37.0"
-VERSIONS = ("1.20.2", "1.24.17", "1.29.14", "1.33.4", NEWEST)
+VERSIONS = ("1.20.2", "1.21.14", "1.24.17", "1.25.16", "1.27.16", "1.29.14", "1.30.14", "1.33.4", NEWEST)
 # What every rendering needs.
 IMAGE = {"image": {"repository": "registry.example/pullgate"}}
 

@@ -128,6 +128,7 @@ create  events                shop  -     no  no  no  no
 impersonate users        -      admin no  no  no  no
 """
 POLICY_ROWS = """
+get     imagepolicies.pullgate.dev        - p  no  no  no  no
 list    imagepolicies.pullgate.dev        - -  yes yes yes yes
 watch   imagepolicies.pullgate.dev        - -  yes yes yes yes
 patch   imagepolicies.pullgate.dev/status - p  yes yes yes yes

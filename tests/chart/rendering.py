@@ -37,6 +37,9 @@ SETS = {
     "cert-manager, own issuer": {"tls": {"mode": "cert-manager", "certManager": {"issuerRef": {"kind": "ClusterIssuer", "name": "corp"}}}},
     "own secret": {"tls": {"mode": "secret", "caBundle": CA, "secretName": "corp-tls"}},
     "host network": {"hostNetwork": True, "ports": {"webhook": 10443}},
+    "only the API server may ask": {"tls": {"clientCA": CA}},
+    "one replica": {"replicas": 1},
+    "the cluster chooses the user": {"runAsUser": None},
     "refuses when away": {"webhook": {"failurePolicy": "Fail", "optOut": "review"}, "replicas": 3},
     "bare": {"priorityClass": {"create": False}, "podDisruptionBudget": {"enabled": False}, "topologySpread": {"hostname": "", "zone": ""},
              "policies": {"crd": False}, "tests": {"enabled": False}},
@@ -109,7 +112,7 @@ def test_every_set_renders_for_every_version():
 def test_every_object_holds_by_the_schemas_of_its_version():
     # Schemas of older versions are the API server's own: `--cluster`.
     looked = 0
-    for version in [v for v in VERSIONS if minor(v) >= 25]:
+    for version in [v for v in VERSIONS if minor(v) in (25, 30, minor(NEWEST))]:
         for name, values in SETS.items():
             for o in objects(version, values) + hooks(version, values):
                 if o["apiVersion"].split("/")[0] in ("monitoring.coreos.com", "cert-manager.io"):
@@ -203,7 +206,8 @@ def test_pods_pass_pod_security_restricted():
                 host = [key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)]
                 same(host, ["hostNetwork"] if values.get("hostNetwork") and pod == "pullgate" else [], at)
                 security = spec["securityContext"]
-                expect(security["runAsNonRoot"] is True and security["runAsUser"] > 0, at)
+                same([security.get(key) for key in ("runAsUser", "runAsGroup")], [values.get("runAsUser", 65532)] * 2, at)
+                expect(security["runAsNonRoot"] is True, at)
                 same(security["seccompProfile"], {"type": "RuntimeDefault"}, at)
                 for volume in spec["volumes"]:
                     expect(set(volume) - {"name"} <= volumes, f"{at}: {volume}")
@@ -219,6 +223,28 @@ def test_what_is_mounted_is_there_and_what_is_there_is_mounted():
             mounted = [mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]]
             same(sorted(mounted), sorted(volume["name"] for volume in spec["volumes"]), f"{name}, {pod}")
             expect(not any("subPath" in mount for container in spec["containers"] for mount in container["volumeMounts"]), f"{name}, {pod}")
+
+
+def test_only_certificates_of_a_client_ca_are_asked_for_when_it_is_given():
+    asks = lambda found: [a for a in deployment(found)["containers"][0]["args"] if "client-ca" in a]
+    same(asks(objects()), [])
+    found = objects(values={"tls": {"clientCA": CA}})
+    same(asks(found), ["--tls-client-ca=/etc/pullgate/client-ca/ca.crt"])
+    same(the(found, "ConfigMap", "pullgate-client-ca")["data"], {"ca.crt": CA})
+    [test] = [o for o in hooks(values={"tls": {"clientCA": CA}}) if o["kind"] == "Pod"]
+    expect("turns away who shows no certificate" in test["spec"]["containers"][0]["args"][0], "helm test has no certificate either")
+    expect("turns away" not in json.dumps(hooks()), "without it, it is a denial that is looked for")
+
+
+def test_pods_have_the_time_that_a_review_may_take():
+    for given, grace in ((None, 30), (5, 30), (30, 50)):
+        found = objects(values={"webhook": {"timeoutSeconds": given}} if given else {})
+        same(deployment(found)["terminationGracePeriodSeconds"], grace, f"{given}")
+
+
+def test_a_single_replica_has_no_budget():
+    same([o for o in objects(values={"replicas": 1}) if o["kind"] == "PodDisruptionBudget"], [])
+    the(objects(values={"replicas": 2}), "PodDisruptionBudget")
 
 
 def test_the_service_and_the_budget_reach_the_replicas_and_nothing_else():
@@ -293,7 +319,8 @@ def test_the_definition_of_policies_comes_by_version():
             [crd] = crds(objects(version, chart=copy))
             same(crd["metadata"]["annotations"], {"helm.sh/resource-policy": "keep"}, "an uninstall must leave everybody's policies")
             same(crd["spec"]["maximum"], 1073741824, "numbers stay as they are written")
-            expect(("pullgate.dev", "imagepolicies", None, "watch") in rights(objects(version, chart=copy))[("pullgate", None)], version)
+            given = {verb for group, kind, _, verb in rights(objects(version, chart=copy))[("pullgate", None)] if kind == "imagepolicies"}
+            same(given, {"list", "watch"}, f"{version}: policies are watched, never read one by one")
         same(crds(objects(values={"policies": {"crd": False}}, chart=copy)), [])
         for file in chart.CRD_FILES:
             (copy / "files" / file).unlink()
@@ -356,6 +383,8 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"tls": {"mode": "auto"}}, "tls/mode", "'cert-manager'"),
         ({"secrets": {"access": "list"}}, "secrets/access", "'namespaces'"),
         ({"deadline": "8"}, "deadline"),
+        ({"deadline": "0s"}, "deadline"),
+        ({"runAsUser": 0}, "runAsUser", "minimum"),
         ({"image": {"digest": "sha256:abc"}}, "image/digest"),
         ({"ports": {"webhook": 443}}, "ports/webhook", "minimum"),
         ({"policies": {"files": {"a b.yaml": "x"}}}, "'a b.yaml' does not match"),
@@ -369,6 +398,14 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"image": {"repository": ""}}, "image.repository: say where pullgate's image was pushed"),
         ({"image": {"repository": "registry.example/pullgate:v1"}}, "image.repository: ", "tag and digest have values of their own"),
         ({"webhook": {"failurePolicy": "Fail"}, "replicas": 1}, "set replicas to 2 or more"),
+        ({"webhook": {"failurePolicy": "Fail", "excludedNamespaces": ["other"]}}, "kube-system must stay excluded"),
+        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"enabled": False}}, "podDisruptionBudget.enabled", "leave it on"),
+        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": 2}}, "2 of 2 replicas must not go at once"),
+        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": "51%"}}, "51% of 2 replicas must not go at once"),
+        ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels", "what the Service selects by"),
+        ({"tls": {"clientCA": "ca.crt"}}, "--set-file tls.clientCA=webhook-ca.crt"),
+        ({"tls": {"clientCA": CA + "-----BEGIN EC PRIVATE KEY-----"}}, "tls.clientCA: it holds a private key"),
+        ({"tls": {"mode": "secret", "caBundle": CA + "-----BEGIN PRIVATE KEY-----"}}, "tls.caBundle: it holds a private key"),
         ({"secrets": {"access": "namespaces"}}, "secrets.namespaces: access namespaces needs the list"),
         ({"secrets": {"namespaces": ["a"]}}, "only secrets.access namespaces uses this list"),
         ({"config": {"secrets": {"access": "get"}}}, "set secrets.access instead"),
@@ -378,6 +415,8 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"webhook": {"customKinds": ["argoproj"]}}, 'no group and no group/Kind', "argoproj.io"),
     ):
         refused(values, *words)
+    # What is near, and holds.
+    objects(values={"webhook": {"failurePolicy": "Fail"}, "replicas": 3, "podDisruptionBudget": {"maxUnavailable": "50%"}})
     # A registry with a port is no tag.
     objects(values={"image": {"repository": "registry.example:5000/pullgate"}})
 

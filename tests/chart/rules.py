@@ -17,6 +17,11 @@ ALERTS = chart.CHART / "files/alerts.yaml"
 OPERATIONS = chart.ROOT / "docs/operations.md"
 # The API server's, not ours: name -> labels.
 FOREIGN = {"apiserver_admission_webhook_fail_open_count": {"name", "type"}}
+# The process's own, by the names that every client library has for it (src/telemetry/process.rs).
+PROCESS = {name: set() for name in re.findall(r'"(process_\w+?)"', (chart.ROOT / "src/telemetry/process.rs").read_text())}
+PROCESS = {{"process_start_time": "process_start_time_seconds", "process_cpu": "process_cpu_seconds_total",
+            "process_resident_memory": "process_resident_memory_bytes", "process_virtual_memory": "process_virtual_memory_bytes"}.get(name, name):
+           labels for name, labels in PROCESS.items()}
 # What Prometheus itself puts on whatever it scrapes.
 TARGET = {"job", "instance", "namespace", "pod", "service", "endpoint", "container"}
 
@@ -61,11 +66,11 @@ def alerts():
 def check_names(where, expression, known):
     """Every metric is known, every label of a selector is one of its own, and what is grouped by is a label of one of the metrics."""
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', expression)
-    names = re.findall(r"\b(?:pullgate|apiserver)_\w+", bare)
+    names = re.findall(r"\b(?:pullgate|apiserver|process)_\w+", bare)
     expect(names, f"{where}: asks for nothing: {expression}")
     for name in names:
         expect(name in known, f"{where}: there is no metric {name}")
-    for name, selector in re.findall(r"\b((?:pullgate|apiserver)_\w+)\{([^}]*)\}", bare):
+    for name, selector in re.findall(r"\b((?:pullgate|apiserver|process)_\w+)\{([^}]*)\}", bare):
         for label in re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selector):
             expect(label in known[name] | TARGET, f"{where}: {name} has no label {label}")
     possible = set().union(*(known[name] for name in names)) | TARGET
@@ -75,7 +80,7 @@ def check_names(where, expression, known):
 
 
 def test_every_query_asks_for_what_is_there():
-    known = metrics() | FOREIGN
+    known = metrics() | FOREIGN | PROCESS
     for where, expression in queries():
         check_names(where, expression, known)
     board = json.loads(DASHBOARD.read_text())

@@ -7,8 +7,8 @@ use crate::support::{gate, registries};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long a change may take to hold. The promise is "within seconds".
-const SECONDS: Duration = Duration::from_secs(10);
+/// How long a change may take to hold. The promise is "within seconds"; this machine may be busy.
+const SECONDS: Duration = Duration::from_secs(30);
 
 fn deployment() -> Value {
     let image = registries().open.image("shop/api:v1.0");
@@ -96,7 +96,9 @@ fn a_broken_edit_leaves_the_last_good_version_and_says_so() {
     );
     let metrics = gate().metrics();
     assert!(
-        metrics.contains("pullgate_reloads_total{reason=\"policies_refused\"}"),
+        metrics
+            .lines()
+            .any(|line| line.starts_with("pullgate_reloads_total{reason=\"policies_refused\"} ") && !line.ends_with(" 0")),
         "{metrics}"
     );
 

@@ -10,9 +10,12 @@
 
 mod binary;
 mod bodies;
+mod clients;
 mod connections;
 mod deploy;
 mod drain;
+#[path = "../support/program.rs"]
+mod program;
 mod rotation;
 mod soak;
 mod support;

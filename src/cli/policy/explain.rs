@@ -76,7 +76,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     say(&match output {
         Output::Json => serde_json::to_string_pretty(&explanation).context("it cannot be written as JSON")? + "\n",
         Output::Text => text(&explanation),
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

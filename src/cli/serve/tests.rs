@@ -22,6 +22,15 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!(plan.source, Source::InCluster);
     assert_eq!(plan.tls, Tls::Development { out: None });
     assert_eq!(plan.config, None);
+    assert_eq!(plan.clients, None, "whoever reaches the port may ask");
+}
+
+#[test]
+fn clients_of_a_ca_go_with_every_kind_of_certificate() {
+    for tls in ["--tls-dev", "--tls-self-managed", "--tls-cert a --tls-key b"] {
+        let plan = plan(&format!("{tls} --tls-client-ca c")).unwrap();
+        assert_eq!(plan.clients, Some("c".into()), "{tls}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::image::Pattern;
-use crate::verdict::answer::Judged;
+use crate::verdict::answer::{Judged, Look};
 use crate::verdict::message::{denial, image_of, warnings};
 use crate::workload::Configured;
 
@@ -31,6 +31,7 @@ fn answers(object: &Value, settings: &Settings, answer: &Result<ImageFacts, Fail
             reference: planned.reference,
             remark: planned.remark,
             judgement,
+            look: Look::Taken,
         })
         .collect()
 }

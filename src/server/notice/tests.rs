@@ -1,6 +1,6 @@
 use super::*;
 use crate::review;
-use crate::verdict::answer::{Judged, Standing};
+use crate::verdict::answer::{Judged, Look, Standing};
 use crate::verdict::message::NOTE_LIMIT;
 use crate::verdict::{Cause, Judgement, Voice};
 use crate::workload::{Kinds, extract};
@@ -56,6 +56,7 @@ impl Case {
                 reference: None,
                 remark: None,
                 judgement: Judgement::from_findings(findings.to_vec()),
+                look: Look::Taken,
             })
             .collect();
         Self {

@@ -9,6 +9,27 @@
 {{- if and (eq .Values.webhook.failurePolicy "Fail") (lt (int .Values.replicas) 2) -}}
 {{- fail "webhook.failurePolicy: with Fail and a single replica, every restart of pullgate stops the creation of pods in the whole cluster; set replicas to 2 or more" -}}
 {{- end -}}
+{{- if eq .Values.webhook.failurePolicy "Fail" -}}
+{{- if not (has "kube-system" .Values.webhook.excludedNamespaces) -}}
+{{- fail "webhook.excludedNamespaces: with failurePolicy Fail, kube-system must stay excluded: what pods need to start (network, DNS) could not start before pullgate, nor pullgate before it" -}}
+{{- end -}}
+{{- if not .Values.podDisruptionBudget.enabled -}}
+{{- fail "podDisruptionBudget.enabled: with failurePolicy Fail, a drain that takes all replicas at once stops the creation of pods in the whole cluster; leave it on" -}}
+{{- end -}}
+{{- $most := toString .Values.podDisruptionBudget.maxUnavailable -}}
+{{- $gone := int (trimSuffix "%" $most) -}}
+{{- if hasSuffix "%" $most -}}
+{{- $gone = div (add (mul $gone (int .Values.replicas)) 99) 100 -}}
+{{- end -}}
+{{- if ge (int $gone) (int .Values.replicas) -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable: with failurePolicy Fail, %s of %d replicas must not go at once: no pod could be created in the whole cluster" $most (int .Values.replicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key, $_ := .Values.podLabels -}}
+{{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/version") -}}
+{{- fail (printf "podLabels: %s is the chart's own, and what the Service selects by" $key) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .Values.secrets.access "namespaces" -}}
 {{- if not .Values.secrets.namespaces -}}
 {{- fail "secrets.namespaces: access namespaces needs the list of namespaces whose pull secrets may be read" -}}
@@ -21,6 +42,14 @@
 {{- end -}}
 {{- if and .Values.hosts (hasKey (.Values.config.registries | default dict) "hostsDir") -}}
 {{- fail "config.registries.hostsDir: the value hosts makes this folder; give one of the two" -}}
+{{- end -}}
+{{- range $value, $text := dict "tls.caBundle" .Values.tls.caBundle "tls.clientCA" .Values.tls.clientCA -}}
+{{- if contains "PRIVATE KEY-----" $text -}}
+{{- fail (printf "%s: it holds a private key; only certificates belong here, where everybody may read them" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.tls.clientCA (not (contains "-----BEGIN CERTIFICATE-----" .Values.tls.clientCA)) -}}
+{{- fail "tls.clientCA: give certificates in PEM, for instance --set-file tls.clientCA=webhook-ca.crt" -}}
 {{- end -}}
 {{- if eq .Values.tls.mode "secret" -}}
 {{- if not (contains "-----BEGIN CERTIFICATE-----" .Values.tls.caBundle) -}}

@@ -1,0 +1,88 @@
+//! `--tls-client-ca` at a real API server, which shows a certificate to webhooks as docs/certificates.md tells it to
+//! (`tests/cluster/up` makes both).
+
+use crate::support::daemon::{Daemon, free_address};
+use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
+use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
+use crate::support::objects::{pod, pod_spec};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// The CA of the certificate that the API server shows.
+fn authority_of_the_api_server() -> PathBuf {
+    let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
+    let file = Path::new(&kubeconfig).with_file_name("pki").join("webhook-ca.crt");
+    assert!(
+        file.exists(),
+        "{} is missing: this test takes a cluster of tests/cluster/up",
+        file.display()
+    );
+    file
+}
+
+/// A server that asks for certificates of `clients`, registered under a name of its own.
+fn gate(which: &str, clients: &Path) -> (Daemon, String) {
+    let name = format!("{}-clients-{which}", run());
+    let folder = crate::support::folder(&format!("clients-{which}"));
+    let authority = write_certificates(&folder);
+    let (listen, metrics) = (free_address(), free_address());
+    let daemon = Daemon::start(
+        &format!("clients-{which}"),
+        &format!("kubectl delete validatingwebhookconfiguration {name}"),
+        &[
+            env!("CARGO_BIN_EXE_pullgate"),
+            "serve",
+            "--no-cluster",
+            "--listen",
+            &listen.to_string(),
+            "--metrics-listen",
+            &metrics.to_string(),
+            "--config",
+            settings_file().to_str().unwrap(),
+            "--tls-cert",
+            folder.join("tls.crt").to_str().unwrap(),
+            "--tls-key",
+            folder.join("tls.key").to_str().unwrap(),
+            "--tls-client-ca",
+            clients.to_str().unwrap(),
+        ],
+    );
+    daemon.wait_until("/readyz", SOON, || get(metrics, "/readyz").is_some());
+    kubectl(&["apply", "-f", "-"], &configuration(&name, listen, &authority).to_string()).done();
+    (daemon, name)
+}
+
+#[test]
+#[ignore = "needs a cluster: tests/run"]
+fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
+    let ours = authority_of_the_api_server();
+    let (trusting, name) = gate("trusting", &ours);
+    let namespace = Namespace::new(Gated::No);
+    let ask = |words: &[&str]| {
+        let object = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")]));
+        let output = namespace.create_with(&["--dry-run=server"], &[object]);
+        (!output.is_done() && words.iter().all(|word| output.stderr.contains(word))).then_some(())
+    };
+    kubectl(&["label", "namespace", &namespace.name, &format!("{LABEL}={name}")], "").done();
+    eventually("a denial by the gate that knows its client", SOON, || {
+        ask(&["images.pullgate.dev", "denied the request", "InvalidImageName"])
+    });
+    assert!(!trusting.log().contains("was refused"), "{}", trusting.log());
+
+    // Another CA: the same API server is a stranger there, and says so.
+    let foreign = crate::support::folder("clients-foreign");
+    let other = foreign.join("ca.crt");
+    std::fs::write(&other, write_certificates(&foreign)).unwrap();
+    let (distrusting, name) = gate("distrusting", &other);
+    let label = format!("{LABEL}={name}");
+    kubectl(&["label", "--overwrite", "namespace", &namespace.name, &label], "").done();
+    eventually("a call that fails", SOON, || ask(&["failed calling webhook", "tls"]));
+    eventually("a line that says why", SOON, || {
+        distrusting
+            .log()
+            .contains("a client without a certificate of --tls-client-ca was refused")
+            .then_some(())
+    });
+}
