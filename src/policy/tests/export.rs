@@ -187,7 +187,7 @@ proptest! {
         allow in prop::option::of(prop::collection::vec(any_pattern(), 1..4)), deny in prop::option::of(prop::collection::vec(any_pattern(), 1..4)),
         images in prop::collection::vec(any_image(), 1..6),
     ) {
-        let mut spec = json!({"tags": {"deny": ["v1", "l*t"]}});
+        let mut spec = json!({"registries": {}, "tags": {"deny": ["v1", "l*t"]}});
         for (key, list) in [("allow", allow), ("deny", deny)] {
             if let Some(list) = list {
                 spec["registries"][key] = list.into();

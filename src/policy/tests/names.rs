@@ -96,6 +96,7 @@ fn only_a_deny_list_refuses_nothing_else_and_an_allow_list_refuses_the_rest() {
     let allow = json!({"registries": {"allow": ["docker.io/**"]}});
     assert_eq!(refused(&allow, "quay.io/a/b"), ["RegistryNotAllowed"]);
     assert!(refused(&json!({}), "quay.io/a/b").is_empty());
+    assert!(refused(&json!({"registries": {}}), "quay.io/a/b").is_empty());
 }
 
 #[test]
