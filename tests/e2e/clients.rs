@@ -1,14 +1,12 @@
 //! `--tls-client-ca` at a real API server, which shows a certificate to webhooks as docs/certificates.md tells it to
 //! (`tests/cluster/up` makes both).
 
-use crate::support::daemon::{Daemon, free_address};
+use crate::ports;
+use crate::support::daemon::Daemon;
 use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
-use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually, kubectl};
 use crate::support::objects::{pod, pod_spec};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The CA of the certificate that the API server shows.
 fn authority_of_the_api_server() -> PathBuf {
@@ -27,7 +25,7 @@ fn gate(which: &str, clients: &Path) -> (Daemon, String) {
     let name = format!("{}-clients-{which}", run());
     let folder = crate::support::folder(&format!("clients-{which}"));
     let authority = write_certificates(&folder);
-    let (listen, metrics) = (free_address(), free_address());
+    let (listen, metrics) = (ports::free(), ports::free());
     let daemon = Daemon::start(
         &format!("clients-{which}"),
         &format!("kubectl delete validatingwebhookconfiguration {name}"),
@@ -49,7 +47,7 @@ fn gate(which: &str, clients: &Path) -> (Daemon, String) {
             clients.to_str().unwrap(),
         ],
     );
-    daemon.wait_until("/readyz", SOON, || get(metrics, "/readyz").is_some());
+    daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
     kubectl(&["apply", "-f", "-"], &configuration(&name, listen, &authority).to_string()).done();
     (daemon, name)
 }
@@ -66,7 +64,7 @@ fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
         (!output.is_done() && words.iter().all(|word| output.stderr.contains(word))).then_some(())
     };
     kubectl(&["label", "namespace", &namespace.name, &format!("{LABEL}={name}")], "").done();
-    eventually("a denial by the gate that knows its client", SOON, || {
+    eventually("a denial by the gate that knows its client", LONG, || {
         ask(&["images.pullgate.dev", "denied the request", "InvalidImageName"])
     });
     assert!(!trusting.log().contains("was refused"), "{}", trusting.log());
@@ -78,8 +76,8 @@ fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
     let (distrusting, name) = gate("distrusting", &other);
     let label = format!("{LABEL}={name}");
     kubectl(&["label", "--overwrite", "namespace", &namespace.name, &label], "").done();
-    eventually("a call that fails", SOON, || ask(&["failed calling webhook", "tls"]));
-    eventually("a line that says why", SOON, || {
+    eventually("a call that fails", LONG, || ask(&["failed calling webhook", "tls"]));
+    eventually("a line that says why", LONG, || {
         distrusting
             .log()
             .contains("a client without a certificate of --tls-client-ca was refused")
