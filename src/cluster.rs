@@ -21,7 +21,7 @@ mod watch;
 
 pub use connect::{ConnectError, Options};
 pub use custody::{Answer, Custody, Keeper, Kept, Names, Registered, SecretData, Target, Trouble, Webhook};
-pub use directory::{Completeness, Directory, LoadError, Problem, Rejected};
+pub use directory::{Completeness, Directory, Followed, LoadError, Problem, Rejected};
 pub use events::{Events, Notice, Occasion, Regarding, Wanted};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 pub use inventory::Inventory;
@@ -32,7 +32,6 @@ pub use watch::{SecretsAccess, Watched};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 use crate::workload::{Kinds, Template};
-use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -42,7 +41,7 @@ pub enum Cluster {
     /// No cluster: everything but the built-in defaults is hidden.
     Absent,
     /// Manifests, which may be followed.
-    Manifests(Arc<ArcSwap<Directory>>),
+    Manifests(Arc<Followed>),
     /// An API server.
     Watched(Watched),
     /// Manifests that are about to be applied to a cluster.
@@ -73,7 +72,7 @@ pub struct Readiness {
 
 impl From<Directory> for Cluster {
     fn from(directory: Directory) -> Self {
-        Self::Manifests(Arc::new(ArcSwap::from_pointee(directory)))
+        Self::Manifests(Arc::new(Followed::from(directory)))
     }
 }
 
@@ -148,7 +147,8 @@ impl Cluster {
     }
 
     /// The same, with `objects` read afresh from the API server (read your writes: DESIGN 6): one `get` each, single flight, 2 s at
-    /// most, remembered for 2 s. What cannot be read becomes hidden. Sources that have nothing fresher return the facts unchanged.
+    /// most, remembered for 2 s. What cannot be read becomes hidden. A followed folder is looked at; sources that have nothing fresher
+    /// return the facts unchanged.
     pub async fn reread(
         &self,
         facts: &Facts,
@@ -158,7 +158,12 @@ impl Cluster {
         deadline: Instant,
     ) -> Facts {
         match self {
-            Self::Absent | Self::Manifests(_) => facts.clone(),
+            Self::Absent => facts.clone(),
+            Self::Manifests(directory) => {
+                // Too late is as good as unchanged.
+                let _ = tokio::time::timeout_at(deadline, directory.look_again()).await;
+                directory.load().facts(namespace, templates)
+            }
             Self::Watched(watched) => watched.reread(facts, namespace, templates, objects, deadline).await,
             Self::Layered(layers) => layers.reread(facts, namespace, templates, objects, deadline).await,
         }

@@ -18,20 +18,26 @@ pub use keyring::{Entry, Keyring, NearMiss, Source, pattern_covers};
 pub use secret::{Contents, DOCKERCFG, DOCKERCONFIGJSON, PullSecret, data_key, inspect};
 
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::fmt;
 
-/// Text that must not be seen: its `Debug` says nothing.
+/// Text that must not be seen: its `Debug` says nothing. Bytes, since a password in an `auth` may be in any encoding, and a node sends it
+/// as it stands there.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Hidden(String);
+pub struct Hidden(Vec<u8>);
 
 impl Hidden {
     /// Hides `text`.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
         Self(text.into())
     }
-    /// The text itself; only for the wire.
-    pub fn expose(&self) -> &str {
+    /// The bytes themselves; only for the wire.
+    pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+    /// As text, with U+FFFD where it is none; never to be shown.
+    pub fn expose(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
     /// Whether it is the empty text.
     pub fn is_empty(&self) -> bool {
@@ -73,7 +79,7 @@ impl Credential {
         for part in [&self.username, &self.password, &self.identity_token] {
             // The lengths keep ("ab", "c") apart from ("a", "bc").
             hash.update((part.0.len() as u64).to_be_bytes());
-            hash.update(part.0.as_bytes());
+            hash.update(&part.0);
         }
         Fingerprint(hash.finalize().into())
     }

@@ -1,5 +1,6 @@
 //! Files and folders of manifests, and the subjects in them. Reads the disk; what it finds is judged elsewhere.
 
+use crate::image::escape;
 use crate::report::Source;
 use crate::workload::{Kinds, Workload, extract};
 use crate::yaml::{self, Document};
@@ -79,7 +80,8 @@ impl Manifests {
                 }
                 if files.is_empty() {
                     manifests.errors.push(format!(
-                        "{place}: no .yaml, .yml or .json file in this folder{}",
+                        "{}: no .yaml, .yml or .json file in this folder{}",
+                        escape(place),
                         if walk == Walk::Flat {
                             "; -R looks into its folders too"
                         } else {
@@ -96,26 +98,36 @@ impl Manifests {
 
     fn read_file(&mut self, path: &Path, namespace: &str) {
         let name = path.display().to_string();
+        let shown = escape(&name);
         match std::fs::metadata(path) {
             Ok(about) if about.len() > MAX_FILE => {
                 self.errors.push(format!(
-                    "{name}: {} bytes; files over {MAX_FILE} bytes are not read",
+                    "{shown}: {} bytes; files over {MAX_FILE} bytes are not read",
                     about.len()
                 ));
             }
             Ok(_) => match std::fs::read_to_string(path) {
                 Ok(text) => self.add(&name, &text, namespace),
-                Err(error) => self.errors.push(format!("{name}: {error}")),
+                Err(error) => self.errors.push(format!("{shown}: {error}")),
             },
-            Err(error) => self.errors.push(format!("{name}: {error}")),
+            Err(error) => self.errors.push(format!("{shown}: {error}")),
         }
     }
 
     fn add(&mut self, file: &str, text: &str, namespace: &str) {
         let parsed = yaml::documents(text);
+        let shown = escape(file);
         self.errors
-            .extend(parsed.errors.iter().map(|error| format!("{file}: {error}")));
+            .extend(parsed.errors.iter().map(|error| format!("{shown}: {error}")));
         for document in parsed.documents {
+            // A page that says why there is no file, a pointer to a large one, a path instead of its content: no manifest is
+            // a mere text. A list may be a patch that lies beside manifests.
+            if !(document.value.is_object() || document.value.is_array()) {
+                let line = document.line;
+                self.errors
+                    .push(format!("{shown}: line {line}: this is no manifest but a mere text"));
+                continue;
+            }
             let source = Source {
                 file: file.to_owned(),
                 document: document.index,
@@ -207,7 +219,7 @@ fn files(folder: &Path, walk: Walk, errors: &mut Vec<String>) -> Vec<PathBuf> {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                errors.push(format!("{}: {error}", folder.display()));
+                errors.push(format!("{}: {error}", escape(&folder.display().to_string())));
                 continue;
             }
         };

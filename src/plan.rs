@@ -16,7 +16,7 @@ use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, Rewrite, elsewhere, platform::Personality, rewrite};
-use crate::policy::{Jury, Policies, Raised, Requester, Subject};
+use crate::policy::{Jury, NAME_LABEL, Policies, Raised, Requester, Subject};
 use crate::registry::{Check, Depth};
 use crate::verdict::answer::Remark;
 use crate::verdict::fetches::{Puller, pullers};
@@ -164,7 +164,6 @@ pub struct Known {
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
 /// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
 pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
-    const NAME: &str = "kubernetes.io/metadata.name";
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
         Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
@@ -173,8 +172,8 @@ pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: 
     };
     // The pods of an object that has no namespace live in one that is not known.
     let labels = written.filter(|_| !namespace.is_empty()).map(|mut labels| {
-        if !labels.iter().any(|(key, _)| key == NAME) {
-            labels.push((NAME.to_owned(), namespace.to_owned()));
+        if !labels.iter().any(|(key, _)| key == NAME_LABEL) {
+            labels.push((NAME_LABEL.to_owned(), namespace.to_owned()));
         }
         labels
     });
@@ -224,7 +223,8 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = scene.name(image);
-            let jury = name.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
+            // Policies vote on a name that does not parse, too; none can exempt it by its name.
+            let jury = name.as_ref().map_or_else(|_| jury.clone(), |name| jury.narrowed(name));
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (DESIGN 6).
             let raised = match &name {
@@ -444,7 +444,8 @@ impl Scene<'_> {
             .any(|pattern| pattern_covers(pattern, &name));
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.holds_any()),
+            PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.lists_any()),
         };
         let poison = self
             .purse

@@ -16,8 +16,9 @@ mod selector;
 pub mod trial;
 
 pub use compiled::{Origin, Policies, Policy};
-pub use jury::{Jury, Raised, Requester, Subject, Vote, offer_digest};
+pub use jury::{Demand, Jury, Own, Raised, Requester, Subject, Vote, offer_digest};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
+pub use selector::NAME_LABEL;
 
 use std::fmt;
 

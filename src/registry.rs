@@ -8,6 +8,7 @@ mod choice;
 mod client;
 mod clients;
 mod gather;
+mod gojson;
 mod guard;
 mod host;
 mod hosts;

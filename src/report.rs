@@ -1,10 +1,16 @@
 //! What `check` found, for people and for machines (DESIGN 4).
 
+pub mod github;
 pub mod json;
+pub mod junit;
+pub mod sarif;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
-use crate::verdict::Verdict;
 use crate::verdict::answer::Judged;
+use crate::verdict::message::{explain, image_of, object_of, user_of};
+use crate::verdict::{Decision, Finding, Verdict};
 use crate::workload::ObjectId;
 
 /// Where an object was read from.
@@ -56,4 +62,54 @@ pub fn summary(entries: &[Entry]) -> Summary {
         }
     }
     summary
+}
+
+impl Entry {
+    /// The finding that weighs most, by what is done about it and then by its outlook.
+    pub fn worst(&self) -> Option<(&Finding, &Decision)> {
+        // Of equals the first: they are in the order in which they were found.
+        let ruled: Vec<_> = self.judged.judgement.ruled().collect();
+        ruled
+            .into_iter()
+            .rev()
+            .max_by_key(|(finding, decision)| (decision.verdict, finding.outlook))
+    }
+}
+
+impl Summary {
+    /// `3 images: 1 allowed, 1 warned, 1 denied`
+    pub fn sentence(self) -> String {
+        let noun = if self.images == 1 { "image" } else { "images" };
+        let Self {
+            images,
+            allow,
+            warn,
+            deny,
+        } = self;
+        format!("{images} {noun}: {allow} allowed, {warn} warned, {deny} denied")
+    }
+}
+
+/// Whose image it is, on one line: `Deployment shop/api, container api`; without an object, the image.
+fn title(entry: &Entry) -> String {
+    match &entry.object {
+        Some(object) => format!("{}, {}", object_of(object), user_of(&entry.judged.image)),
+        None => image_of(&entry.judged),
+    }
+}
+
+/// A finding in full, over several lines, without a final newline.
+fn paragraph(entry: &Entry, finding: &Finding, decision: &Decision) -> String {
+    let mut text = match &entry.object {
+        Some(_) => format!("{}: {}", user_of(&entry.judged.image), image_of(&entry.judged)),
+        None => image_of(&entry.judged),
+    };
+    explain(&mut text, finding, decision, "");
+    text
+}
+
+/// The file as tools that show it at its line want it: without `./` before it, and not standard input.
+fn relative(source: &Source) -> Option<&str> {
+    let file = source.file.trim_start_matches("./");
+    (file != "-").then_some(file)
 }

@@ -1,5 +1,6 @@
 //! AdmissionReview v1, in and out. Pure: bytes to a question, an answer to bytes.
 
+mod bounded;
 mod ledger;
 mod request;
 mod response;

@@ -523,10 +523,13 @@ impl Metrics {
         debug_assert!(closed::POLICY_SOURCES.contains(&source), "{source} is not in the closed list");
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.0.policies.get_or_create(&SourceLabels { source }).set(count(holding));
-        self.0
-            .policies_refused
-            .get_or_create(&SourceLabels { source })
-            .set(count(refused));
+        self.policies_refused(source, refused);
+    }
+
+    /// How many policies of a source do not hold in their newest version; what held before holds on. Of files, those at fault count.
+    pub fn policies_refused(&self, source: &'static str, refused: usize) {
+        let gauge = self.0.policies_refused.get_or_create(&SourceLabels { source });
+        gauge.set(i64::try_from(refused).unwrap_or(i64::MAX));
     }
 
     /// The status of a policy was written, or not.

@@ -4,19 +4,16 @@
 
 #[path = "support/faulty.rs"]
 mod faulty;
+#[path = "support/program.rs"]
+mod program;
 
+use program::pullgate;
 use serde_json::Value;
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 fn check(arguments: &[&str], environment: &[(&str, &str)], manifests: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PULLGATE_") {
-            command.env_remove(name);
-        }
-    }
-    let mut child = command
+    let mut child = pullgate()
         .arg("check")
         .args(arguments)
         .envs(environment.iter().copied())
@@ -25,7 +22,8 @@ fn check(arguments: &[&str], environment: &[(&str, &str)], manifests: &str) -> O
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+    // One that ends before it reads closes its input.
+    let _ = child.stdin.take().unwrap().write_all(manifests.as_bytes());
     child.wait_with_output().unwrap()
 }
 
@@ -153,4 +151,151 @@ fn the_depth_decides_what_is_found() {
     );
     let flag = check(&["--image", &image, "--config", settings, "--depth", "manifest"], &[], "");
     assert_eq!(flag.status.code(), Some(0));
+}
+
+/// One image that no registry is asked about is denied (line 7), one is warned of; beside them a file that is no YAML.
+const TWO_IMAGES: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec:
+  containers:
+  - name: bad
+    image: upper/CASE
+  - name: unknown
+    image: 169.254.0.1/a:1
+";
+
+#[test]
+fn every_form_of_the_report_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pod.yaml"), TWO_IMAGES).unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "a: [1\n").unwrap();
+    let run = |form: &str, place: &str| {
+        let output = pullgate()
+            .current_dir(folder.path())
+            .args(["check", "-o", form, "-f", place])
+            .output()
+            .unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    for (place, code) in [("./pod.yaml", 1), (".", 2)] {
+        let (text, status) = run("sarif", place);
+        assert_eq!(status, Some(code), "{text}");
+        let sarif: Value = serde_json::from_str(&text).unwrap();
+        let run_of = &sarif["runs"][0];
+        assert_eq!(run_of["invocations"][0]["executionSuccessful"], code == 1);
+        let results: Vec<_> = run_of["results"].as_array().unwrap().iter().collect();
+        let told: Vec<_> = results
+            .iter()
+            .map(|result| {
+                let place = &result["locations"][0]["physicalLocation"];
+                (
+                    result["ruleId"].as_str().unwrap(),
+                    result["level"].as_str().unwrap(),
+                    place["artifactLocation"]["uri"].as_str().unwrap(),
+                    place["region"]["startLine"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("InvalidImageName", "error", "pod.yaml", 7),
+            ("LookupRefused", "warning", "pod.yaml", 9),
+        ];
+        assert_eq!(told, expected);
+
+        let (text, status) = run("github", place);
+        assert_eq!(status, Some(code), "{text}");
+        assert!(
+            text.contains("::error file=pod.yaml,line=7,title=InvalidImageName%3A Pod default/p%2C container bad::"),
+            "{text}"
+        );
+        assert!(
+            text.contains("::warning file=pod.yaml,line=9,title=LookupRefused%3A "),
+            "{text}"
+        );
+        assert!(text.ends_with("\n2 images: 0 allowed, 1 warned, 1 denied\n"), "{text}");
+        assert_eq!(text.contains("broken.yaml"), code == 2, "{text}");
+
+        let (text, status) = run("junit", place);
+        assert_eq!(status, Some(code), "{text}");
+        assert!(
+            text.contains("failures=\"1\"") && text.contains("type=\"InvalidImageName\""),
+            "{text}"
+        );
+        assert_eq!(text.contains("type=\"unreadable\""), code == 2, "{text}");
+    }
+}
+
+#[test]
+fn every_flag_can_be_set_by_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("pod.yaml"), POD).unwrap();
+    let place = folder.path().to_str().unwrap();
+    let json = ("PULLGATE_OUTPUT", "json");
+    let found = check(&[], &[json, ("PULLGATE_FILE", place), ("PULLGATE_RECURSIVE", "true")], "");
+    assert_eq!(report(&found)["images"][0]["image"], "169.254.0.1/a:1");
+    let flat = check(&[], &[json, ("PULLGATE_FILE", place), ("PULLGATE_RECURSIVE", "false")], "");
+    assert_eq!(flat.status.code(), Some(2));
+    let image = check(&[], &[json, ("PULLGATE_IMAGE", "169.254.0.1/b:1")], "");
+    assert_eq!(report(&image)["images"][0]["image"], "169.254.0.1/b:1");
+    let no = [json, ("PULLGATE_LIVE", "false"), ("PULLGATE_CLUSTER", "0")];
+    assert_eq!(check(&["--image", "169.254.0.1/b:1"], &no, "").status.code(), Some(0));
+    for wrong in [
+        &[("PULLGATE_LIVE", "true")][..],
+        &[("PULLGATE_LIVE", "true"), ("PULLGATE_CLUSTER", "true")],
+        &[("PULLGATE_CONTEXT", "c")],
+    ] {
+        let output = check(&["--image", "169.254.0.1/b:1"], wrong, "");
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+    let talkative = check(&["--image", "169.254.0.1/b:1"], &[("PULLGATE_VERBOSE", "2")], "");
+    assert!(String::from_utf8(talkative.stderr).unwrap().contains("DEBUG"));
+}
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: 169.254.0.1/a:1}]}\n";
+
+#[test]
+fn a_mere_text_is_no_manifest() {
+    for text in ["<html><body>Sign in</body></html>\n", "deploy/api.yaml\n", "404\n"] {
+        let output = check(&["-f", "-", "-o", "json"], &[], &format!("{POD}---\n{text}---\n{POD}"));
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let complaint = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(
+            complaint.contains("-: line 6: this is no manifest but a mere text"),
+            "{complaint}"
+        );
+        assert_eq!(report(&output)["summary"]["images"], 2, "what lies beside it is judged");
+    }
+    // Beside manifests lie patches (lists) and values (no kind).
+    for other in ["- {op: replace, path: /x, value: 1}\n", "replicas: 3\n", "# nothing\n", ""] {
+        assert_eq!(check(&["-f", "-"], &[], other).status.code(), Some(0), "{other}");
+    }
+}
+
+#[test]
+fn names_of_files_are_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a\u{1b}[31m\n::error::b.yaml"), "a: [\n").unwrap();
+    let output = check(&["-f", folder.path().to_str().unwrap()], &[], "");
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 1"), "{complaint}");
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = pullgate()
+        .args(["check", "--image", "169.254.0.1/a:1", "-o", "json"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("the result cannot be written to standard output"),
+        "{complaint}"
+    );
+    assert_eq!(output.status.code(), Some(2));
 }

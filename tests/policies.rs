@@ -1,21 +1,18 @@
 //! `pullgate policy`, the binary; and every sample of `policies/` with its tests. No network.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
+#[path = "support/program.rs"]
+mod program;
+
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use tempfile::TempDir;
 
 fn pullgate(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PULLGATE_") {
-            command.env_remove(name);
-        }
-    }
-    command
+    program::pullgate()
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -78,6 +75,19 @@ fn every_sample_is_sound_and_does_what_its_tests_say() {
         assert!(verdicts.contains(&"Allow"), "{name}");
         assert!(verdicts.contains(&"Deny") || name == "start-small", "{name}");
     }
+}
+
+#[test]
+fn a_trial_of_a_smaller_limit_denies_nothing() {
+    let policies = policy("enforced", "{size: {max: 2Gi}, actions: {ImageTooLarge: Deny}}")
+        + "---\n"
+        + &policy("trial", "{mode: Audit, size: {max: 1Gi}}");
+    let cases = [("1.5Gi", "Allow"), ("3Gi", "Deny"), ("1Gi", "Allow")].map(|(size, verdict)| {
+        format!("  - name: {size}\n    given: {{image: a.b/c:1, registry: {{size: {size}}}}}\n    expect: {{verdict: {verdict}}}\n")
+    });
+    let folder = folder(&[("p.yaml", &policies), ("t.yaml", &trial(&cases.concat()))]);
+    let tested = pullgate(&["policy", "test", folder.path().to_str().unwrap()]);
+    assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
 }
 
 #[test]

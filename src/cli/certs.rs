@@ -28,13 +28,13 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct GenerateArgs {
     /// A DNS name or IP address that the certificate holds for.
-    #[arg(long = "dns", value_name = "NAME", required = true, num_args = 1.., value_delimiter = ',')]
+    #[arg(long = "dns", value_name = "NAME", required = true, num_args = 1.., value_delimiter = ',', env = "PULLGATE_DNS")]
     names: Vec<String>,
     /// The folder that takes the files; made if it is missing.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "PULLGATE_OUT")]
     out: PathBuf,
     /// Write over files that are there.
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
     force: bool,
 }
 

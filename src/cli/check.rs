@@ -7,13 +7,13 @@ use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::values;
 use crate::config::{self, Face, Live, Shelf};
 use crate::gate::Gate;
-use crate::image::Platform;
+use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};
 use crate::policy::Requester;
 use crate::providers::StandsFor;
 use crate::registry::{Depth, Proxy};
-use crate::report::{Entry, Source, json, text};
+use crate::report::{Entry, Source, github, json, junit, sarif, text};
 use crate::telemetry::Metrics;
 use crate::verdict::answer::Judged;
 use crate::verdict::{Outlook, Verdict};
@@ -38,13 +38,13 @@ const AT_ONCE: usize = 32;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
-    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-")]
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
     files: Vec<String>,
     /// Look into the folders of a folder too
-    #[arg(short = 'R', long)]
+    #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     recursive: bool,
     /// An image (repeatable)
-    #[arg(long, value_name = "REF")]
+    #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
     image: Vec<String>,
     /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
@@ -86,13 +86,14 @@ pub struct Args {
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
     /// Take facts and policies from the cluster of the kubeconfig; the given manifests stand before its objects
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     cluster: bool,
     /// Judge what exists in the cluster, as if it were created now. Changes nothing
-    #[arg(long, requires = "cluster", conflicts_with_all = ["files", "recursive", "image"])]
+    // What goes with it is checked below: to clap, a variable that says `false` is a flag that was given.
+    #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     live: bool,
     /// The kubeconfig's context [default: its current one]
-    #[arg(long, value_name = "C", requires = "cluster")]
+    #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
     /// The kubeconfig [default: the usual one]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
@@ -117,6 +118,12 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
+    /// SARIF 2.1.0, for code scanners' dashboards
+    Sarif,
+    /// `JUnit` XML, for CI systems that list test results
+    Junit,
+    /// Workflow commands, which GitHub shows at the lines of a change
+    Github,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -152,10 +159,11 @@ enum FailOn {
 /// Runs it.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Done { report, said, code } = check(args).await?;
-    say(&report);
+    let written = say(&report);
     for sentence in &said {
         tell(sentence);
     }
+    written?;
     Ok(ExitCode::from(code))
 }
 
@@ -197,6 +205,14 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         depth,
         deadline,
     } = args;
+    match (live, cluster) {
+        (true, false) => bail!("--live judges what exists in a cluster: add --cluster"),
+        (false, false) if context.is_some() => bail!("--context names a cluster of the kubeconfig: add --cluster"),
+        (true, true) if recursive || !files.is_empty() || !image.is_empty() => {
+            bail!("--live judges what exists in the cluster: it does not go with -f, -R and --image");
+        }
+        (true | false, _) => {}
+    }
     if files.is_empty() && image.is_empty() && !live {
         bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF, or take --cluster --live");
     }
@@ -231,7 +247,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
             .objects
             .get(rejected.object)
             .map_or("-", |manifest| &manifest.source.file);
-        let error = format!("{file}: {}", rejected.why);
+        let error = format!("{}: {}", escape(file), escape(&rejected.why));
         manifests.errors.push(error);
     }
 
@@ -304,7 +320,8 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         )
         .await
     };
-    let report = render(&entries, output, no_color.is_some_and(|value| !value.is_empty()))?;
+    let no_colour = no_color.is_some_and(|value| !value.is_empty());
+    let report = render(&entries, &manifests.errors, output, fail_on, no_colour)?;
     let code = code(&entries, fail_on, &manifests.errors);
     said.append(&mut manifests.errors);
     Ok(Done { report, said, code })
@@ -420,9 +437,14 @@ fn lone(image: &str, namespace: &str) -> Workload {
     }
 }
 
-fn render(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<String> {
+fn render(entries: &[Entry], errors: &[String], output: Output, fail_on: FailOn, no_colour: bool) -> anyhow::Result<String> {
     match output {
         Output::Json => json::render(entries).context("the report cannot be written as JSON"),
+        Output::Sarif => sarif::render(entries, errors).context("the report cannot be written as SARIF"),
+        Output::Junit => junit::render(entries, errors, |entry| objects(entry, fail_on))
+            .map(|text| text + "\n")
+            .context("the report cannot be written as JUnit XML"),
+        Output::Github => Ok(github::render(entries, errors)),
         Output::Text => {
             let plain = no_colour || !std::io::stdout().is_terminal();
             Ok(text::render(
@@ -435,16 +457,21 @@ fn render(entries: &[Entry], output: Output, no_colour: bool) -> anyhow::Result<
 
 fn code(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> u8 {
     if !errors.is_empty() {
-        return WRONG;
+        WRONG
+    } else if entries.iter().any(|entry| objects(entry, fail_on)) {
+        DENIED
+    } else {
+        0
     }
-    let objects = entries.iter().any(|entry| {
-        let judgement = &entry.judged.judgement;
-        judgement.verdict == Verdict::Deny
-            || match fail_on {
-                FailOn::Deny => false,
-                FailOn::Warn => judgement.verdict == Verdict::Warn,
-                FailOn::Unknown => judgement.outlook == Outlook::Unknown,
-            }
-    });
-    if objects { DENIED } else { 0 }
+}
+
+/// Whether an image makes the command exit with 1.
+fn objects(entry: &Entry, fail_on: FailOn) -> bool {
+    let judgement = &entry.judged.judgement;
+    judgement.verdict == Verdict::Deny
+        || match fail_on {
+            FailOn::Deny => false,
+            FailOn::Warn => judgement.verdict == Verdict::Warn,
+            FailOn::Unknown => judgement.outlook == Outlook::Unknown,
+        }
 }

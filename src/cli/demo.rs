@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 
 /// How long one review of the demo may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -30,7 +31,7 @@ const LIFETIME: Duration = Duration::from_hours(24);
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Leave the gate and the sample registry running, and print a curl to try
-    #[arg(long)]
+    #[arg(long, env = "PULLGATE_KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
 }
 
@@ -41,24 +42,25 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // One that throttles is left alone for a while: it gets a port of its own, so that the other goes on being asked.
     let (sample, busy) = (registry().await?, registry().await?);
     let closed = closed_port()?;
+    let held = closed.local_addr()?.to_string();
     let stage = Stage::open(&sample).await?;
 
     say(&format!(
         "A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n",
         stage.address
-    ));
+    ))?;
     let mut rows = Vec::new();
-    for case in cases::all(&sample, &busy, &closed) {
+    for case in cases::all(&sample, &busy, &held) {
         let response = stage.ask(&case).await?;
-        say(&as_kubectl_prints(&case, &response));
+        say(&as_kubectl_prints(&case, &response))?;
         rows.push(row(&case, &response));
     }
-    say(&table(&rows));
+    say(&table(&rows))?;
     say(&format!(
         "\n{} reviews in {:.1} s\n",
         rows.len(),
         began.elapsed().as_secs_f64()
-    ));
+    ))?;
     if keep {
         stage.keep(&sample).await?;
     }
@@ -72,10 +74,12 @@ async fn registry() -> anyhow::Result<String> {
     Ok(address.to_string())
 }
 
-/// A port of this machine behind which nothing listens.
-fn closed_port() -> anyhow::Result<String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?.to_string())
+/// A port of this machine that nothing listens on, for as long as this is held: it is bound.
+fn closed_port() -> anyhow::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).context("no free port on 127.0.0.1")?;
+    Ok(socket)
 }
 
 /// The real server, and a client that trusts its throwaway certificate.
@@ -156,7 +160,7 @@ impl Stage {
             authority.display(),
             body.display(),
             self.address
-        ));
+        ))?;
         tokio::signal::ctrl_c().await?;
         std::fs::remove_dir_all(&folder)?;
         Ok(())

@@ -39,16 +39,16 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Config => config::schema(),
         What::Report => report::json::schema(),
         What::Crd => {
-            say(&manifest(Cel::Known)?);
+            say(&manifest(Cel::Known)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         What::CrdWithoutCel => {
-            say(&manifest(Cel::Unknown)?);
+            say(&manifest(Cel::Unknown)?)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
     let text = serde_json::to_string_pretty(&value).context("the schema cannot be written")?;
-    say(&(text + "\n"));
+    say(&(text + "\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

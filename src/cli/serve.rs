@@ -1,7 +1,7 @@
 //! `pullgate serve`: put the rooms together, answer reviews until told to stop.
 
 use super::{certs, engine, policies};
-use crate::cluster::{Cluster, Directory, Names};
+use crate::cluster::{Cluster, Followed, Names};
 use crate::config::policies::keep_policies_fresh;
 use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
 use crate::gate::Gate;
@@ -367,7 +367,7 @@ type Apply = Box<dyn Fn(&Settings, Changed) -> Result<(), String> + Send + Sync>
 async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster> {
     match source {
         Source::Nothing => Ok(Cluster::Absent),
-        Source::Folder(folder) => Ok(Cluster::Manifests(Directory::watch(&folder)?)),
+        Source::Folder(folder) => Ok(Cluster::Manifests(Followed::watch(&folder)?)),
         Source::InCluster => engine::connect(None, None, settings).await,
         Source::Kubeconfig(file) => engine::connect(Some(file), None, settings).await,
     }

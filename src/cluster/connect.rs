@@ -70,12 +70,35 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
         path: options.kubeconfig.clone(),
         source: Box::new(source),
     };
-    match (&options.kubeconfig, &options.context) {
+    let (mut config, kubeconfig) = match (&options.kubeconfig, &options.context) {
         (Some(path), _) => {
             let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-            Config::from_custom_kubeconfig(kubeconfig, &wanted).await.map_err(failed)
+            let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &wanted)
+                .await
+                .map_err(failed)?;
+            (config, Some(kubeconfig))
         }
-        (None, Some(_)) => Config::from_kubeconfig(&wanted).await.map_err(failed),
-        (None, None) => Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error))),
+        (None, Some(_)) => (
+            Config::from_kubeconfig(&wanted).await.map_err(failed)?,
+            Kubeconfig::read().ok(),
+        ),
+        (None, None) => (
+            Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?,
+            Kubeconfig::read().ok(),
+        ),
+    };
+    if !kubeconfig.is_some_and(|kubeconfig| names(&kubeconfig, config.proxy_url.as_ref())) {
+        // The way to registries that the surroundings name is not the way to the API server. The client could not go it, and would
+        // rather not begin.
+        config.proxy_url = None;
     }
+    Ok(config)
+}
+
+/// Whether a cluster of this kubeconfig asks for this proxy.
+fn names(kubeconfig: &Kubeconfig, proxy: Option<&http::Uri>) -> bool {
+    let clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+    clusters
+        .filter_map(|cluster| cluster.proxy_url.as_ref()?.parse().ok())
+        .any(|asked: http::Uri| Some(&asked) == proxy)
 }

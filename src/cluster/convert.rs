@@ -137,7 +137,7 @@ mod tests {
             (found.name.as_str(), found.kind.as_str()),
             ("regcred", "kubernetes.io/dockerconfigjson")
         );
-        assert_eq!((found.data.expose(), found.version.as_str()), ("{}", "u/7"));
+        assert_eq!((found.data.bytes(), found.version.as_str()), (&b"{}"[..], "u/7"));
         for (object, data) in [
             (json!({"type": "Opaque", "data": {".dockerconfigjson": "e30="}}), Ok("")),
             (json!({"data": {".dockerconfigjson": 5}}), Ok("")),
@@ -170,7 +170,7 @@ mod tests {
                 Err("its data[.dockercfg] is not a string"),
             ),
         ] {
-            let found = secret(&object).map(|secret| secret.data.expose().to_owned());
+            let found = secret(&object).map(|secret| secret.data.expose().into_owned());
             assert_eq!(found, data.map(str::to_owned).map_err(str::to_owned), "{object}");
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 mod load;
 
-pub use load::{LoadError, Problem};
+pub use load::{Followed, LoadError, Problem};
 
 /// Where an object without a namespace belongs.
 const DEFAULT_NAMESPACE: &str = "default";

@@ -8,11 +8,12 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Resources by name: the plural of the core group, `plural.group` of others.
 type Resource = String;
@@ -34,6 +35,8 @@ struct Held {
     gets: HashMap<String, usize>,
     /// How long each get takes.
     delay: Duration,
+    /// What gets wait for the end of.
+    hold: Option<watch::Receiver<()>>,
     /// Every get is answered by this instead.
     instead: Option<(u16, String)>,
     /// Statuses that were written, by name.
@@ -50,8 +53,17 @@ struct Shared {
 
 pub(crate) struct Fake {
     runtime: Option<Runtime>,
-    address: std::net::SocketAddr,
+    /// Bound beside the listener: while that is away, nobody else gets the port, and connections are refused.
+    place: TcpSocket,
     shared: Shared,
+}
+
+/// A socket that is bound to this address, beside others that are.
+fn bound(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseport(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
 }
 
 impl Fake {
@@ -62,7 +74,7 @@ impl Fake {
         };
         let mut fake = Self {
             runtime: None,
-            address: ([127, 0, 0, 1], 0).into(),
+            place: bound(([127, 0, 0, 1], 0).into()),
             shared,
         };
         fake.start();
@@ -76,36 +88,39 @@ impl Fake {
             .enable_all()
             .build()
             .unwrap();
-        let listener = std::net::TcpListener::bind(self.address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        self.address = listener.local_addr().unwrap();
+        let listener = {
+            let _context = runtime.enter();
+            bound(self.address()).listen(1024).unwrap()
+        };
         let router = Router::new().fallback(answer).with_state(self.shared.clone());
-        runtime.spawn(async move { axum::serve(TcpListener::from_std(listener).unwrap(), router).await });
+        runtime.spawn(async move { axum::serve(listener, router).await });
         self.runtime = Some(runtime);
     }
 
     /// Vanishes with every connection.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Until its sockets are closed; a task of another runtime may not wait for that itself.
+            let end = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_mins(1)));
+            end.join().unwrap();
         }
     }
 
     pub(crate) fn client(&self) -> kube::Client {
-        let mut config = kube::Config::new(format!("http://{}", self.address).parse().unwrap());
+        let mut config = kube::Config::new(format!("http://{}", self.address()).parse().unwrap());
         config.default_retry = false;
         kube::Client::try_from(config).unwrap()
     }
 
-    pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.place.local_addr().unwrap()
     }
 
     /// A kubeconfig that leads here.
     pub(crate) fn kubeconfig(&self) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "here",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.address)}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.address())}}],
             "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}], "users": [{"name": "u", "user": {}}],
         })
     }
@@ -185,6 +200,13 @@ impl Fake {
 
     pub(crate) fn delay(&self, delay: Duration) {
         self.held().delay = delay;
+    }
+
+    /// Gets are answered once the result is dropped.
+    pub(crate) fn hold(&self) -> watch::Sender<()> {
+        let (end, waiting) = watch::channel(());
+        self.held().hold = Some(waiting);
+        end
     }
 
     pub(crate) fn instead(&self, status: u16, body: &str) {
@@ -365,12 +387,15 @@ async fn answer(
         return status(405, "MethodNotAllowed");
     }
     if let Some(name) = name {
-        let delay = {
+        let (delay, waiting) = {
             let mut held = shared.held.lock().unwrap();
             *held.gets.entry(uri.path().to_owned()).or_default() += 1;
-            held.delay
+            (held.delay, held.hold.clone())
         };
         tokio::time::sleep(delay).await;
+        if let Some(mut end) = waiting {
+            while end.changed().await.is_ok() {}
+        }
         let held = shared.held.lock().unwrap();
         if let Some((code, body)) = &held.instead {
             return (StatusCode::from_u16(*code).unwrap(), body.clone()).into_response();

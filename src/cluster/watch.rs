@@ -392,7 +392,7 @@ fn weigh_account(account: &ServiceAccount) -> usize {
 }
 
 fn weigh_secret(secret: &PullSecret) -> usize {
-    secret.data.expose().len()
+    secret.data.bytes().len()
 }
 
 #[cfg(test)]

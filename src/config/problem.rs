@@ -1,7 +1,7 @@
 //! What is wrong with a settings file, and where.
 
 use crate::yaml::unknown;
-use serde_saphyr::Location;
+use serde_saphyr::{Location, UserMessageFormatter};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -81,13 +81,20 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
 
 /// The reader's sentence without the place, which we print in front.
 fn plain(error: &serde_saphyr::Error) -> String {
-    let text = error.to_string();
+    // For users; the other way of saying it gives advice to those who write programs.
+    let text = error.render_with_formatter(&UserMessageFormatter);
     let first = text.lines().next().unwrap_or_default();
-    match error.location() {
+    let said = match error.location() {
         Some(place) => {
             let suffix = format!(" at line {}, column {}", place.line(), place.column());
-            first.strip_suffix(&suffix).unwrap_or(first).to_owned()
+            first.strip_suffix(&suffix).unwrap_or(first)
         }
-        None => first.to_owned(),
+        None => first,
+    };
+    // The reader tells which event it waited for; people write keys and lists.
+    match said {
+        "expected mapping start" => "expected `key: value`".to_owned(),
+        "expected sequence start" => "expected a list, as [a, b]".to_owned(),
+        said => said.to_owned(),
     }
 }

@@ -299,6 +299,27 @@ fn broken_yaml_has_a_place_too() {
 }
 
 #[test]
+fn what_the_reader_refuses_is_said_for_people() {
+    for (yaml, place, text) in [
+        (
+            "depth: config\ndepth: layers\n",
+            "2:1",
+            "duplicate mapping key: depth not allowed here",
+        ),
+        (
+            "---\ndepth: config\n---\ndepth: layers\n",
+            "4:1",
+            "only single YAML document expected",
+        ),
+        ("[]\n", "1:1", "expected `key: value`"),
+        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, as [a, b]"),
+    ] {
+        let error = read(yaml).unwrap_err();
+        assert!(error.contains(place) && error.contains(text), "{yaml}: {error}");
+    }
+}
+
+#[test]
 fn sizes() {
     for (text, expect) in [
         ("0", 0),
@@ -465,13 +486,13 @@ mod files {
                 .find_map(|l| l.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok()))
         };
         let until = async |reason: &str| {
-            for _ in 0..100 {
+            for _ in 0..600 {
                 if count(reason).is_some_and(|times| times > 0) {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            panic!("no {reason} in ten seconds");
+            panic!("no {reason} in a minute");
         };
         swap("2");
         until("settings_replaced").await;
@@ -498,23 +519,35 @@ mod files {
             said.send((changed, read.clone().ok())).unwrap();
             read.map(drop)
         }));
-        // The task looks at the files as they are when it starts.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let mut next = async || {
-            let waited = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await;
-            waited.expect("a call in ten seconds").unwrap()
+        // In one step: nobody reads half of it.
+        let write = |to: &std::path::Path, text: &str| {
+            let new = to.with_extension("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, to).unwrap();
         };
-        std::fs::write(&here, "two").unwrap();
-        assert_eq!(next().await, (Changed::NamedFile, Some("two".to_owned())));
-        std::fs::write(&file, "registries: {dockerConfig: to-come.json}").unwrap();
+        // The task looks at the files as they are when it starts: until it has, nothing is a change.
+        let mut text = "two".to_owned();
+        let mut first = None;
+        while first.is_none() && text.len() < 10 {
+            write(&here, &text);
+            first = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.ok();
+            text.push('o');
+        }
+        let (changed, read) = first.expect("a call").unwrap();
+        assert!(changed == Changed::NamedFile && read.unwrap().starts_with("two"));
+        let mut next = async || {
+            let waited = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await;
+            waited.expect("a call in a minute").unwrap()
+        };
+        write(&file, "registries: {dockerConfig: to-come.json}");
         assert_eq!(next().await, (Changed::Settings, None));
-        std::fs::write(&here, "three").unwrap();
+        write(&here, "three");
         assert_eq!(
             next().await,
             (Changed::NamedFile, Some("three".to_owned())),
             "what holds is kept fresh"
         );
-        std::fs::write(&to_come, "four").unwrap();
+        write(&to_come, "four");
         assert_eq!(next().await, (Changed::Settings, Some("four".to_owned())));
         task.abort();
     }

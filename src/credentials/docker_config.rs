@@ -40,7 +40,8 @@ enum Shape {
 /// Parses `{"auths": {...}}`; entries in document order (Go's own order is random). A key that stands twice holds its last value.
 ///
 /// # Errors
-/// The first error in document order, as `encoding/json` reports it: one bad entry refuses the whole document.
+/// The error that `encoding/json` reports: one bad entry refuses the whole document. An entry that is at fault ends the reading; a member
+/// of the wrong type is reported at its end, the first of them.
 pub fn parse_docker_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
     config(json, Tokens::Ignored)
 }
@@ -70,20 +71,31 @@ pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, Parse
 fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {
     go_json::check(json).map_err(ParseError::document)?;
     let mut entries = Entries::default();
+    // Of the wrong types: Go reads on, and says so at the end.
+    let mut saved: Option<ParseError> = None;
     match go_json::kind(json) {
         Kind::Null => {}
         Kind::Object => {
             for (key, value) in go_json::members(json) {
-                if go_json::same_field(&key, "auths") {
-                    entries.read(value, Shape::Config, tokens)?;
+                let read = if go_json::same_field(&key, "auths") {
+                    entries.read(value, Shape::Config, tokens)
                 } else if go_json::same_field(&key, "HttpHeaders") {
-                    headers(value)?;
+                    headers(value)
+                } else {
+                    Ok(())
+                };
+                match read {
+                    Err(error) if error.entry.is_some() => return Err(error),
+                    Err(error) => {
+                        saved.get_or_insert(error);
+                    }
+                    Ok(()) => {}
                 }
             }
         }
         other => return Err(ParseError::document(into_value(other, "credentialprovider.DockerConfigJSON"))),
     }
-    Ok(entries.list)
+    saved.map_or(Ok(entries.list), Err)
 }
 
 /// Entries in document order; a later value of a key replaces an earlier one.
@@ -163,7 +175,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     }
     let [username, password, _, auth, token] = fields;
     let (username, password) = if auth.is_empty() {
-        (username, password)
+        (username.into_bytes(), password.into_bytes())
     } else {
         split_auth(&auth)?
     };
@@ -174,16 +186,15 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     })
 }
 
-/// `base64(username:password)`.
-fn split_auth(auth: &str) -> Result<(String, String), String> {
+/// `base64(username:password)`, of which Go makes strings as it is: any bytes.
+fn split_auth(auth: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let decoded = base64::decode_auth(auth).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
     let colon = decoded
         .iter()
         .position(|&byte| byte == b':')
         .ok_or_else(|| "unable to parse auth field, must be formatted as base64(username:password)".to_owned())?;
     let (username, password) = decoded.split_at(colon);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok((text(username), text(password.get(1..).unwrap_or_default())))
+    Ok((username.to_vec(), password.get(1..).unwrap_or_default().to_vec()))
 }
 
 /// `HttpHeaders` is not used, but its type still decides whether the document parses: a map of strings.

@@ -160,7 +160,7 @@ mod tests {
         let HelperAnswer::Found(found) = read(Exit::Well, r#"{"ServerURL": "x", "Username": "u", "Secret": "p"}"#) else {
             panic!("found")
         };
-        assert_eq!((found.username.expose(), found.password.expose()), ("u", "p"));
+        assert_eq!((found.username.bytes(), found.password.bytes()), (&b"u"[..], &b"p"[..]));
         let HelperAnswer::Found(token) = read(Exit::Well, r#"{"Username": "<token>", "Secret": "t"}"#) else {
             panic!("found")
         };

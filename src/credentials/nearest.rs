@@ -116,16 +116,23 @@ fn resembling(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     let (_, authority, _) = split(&bare);
     let registry = wanted.registry.to_ascii_lowercase();
     let (_, rest) = split_scheme(&bare);
+    let unreadable = || {
+        let why = "the kubelet cannot read it as a URL and skips it".to_owned();
+        miss(Closeness::Unreadable, why, Some(wanted.registry.to_owned()))
+    };
     let Some(endpoint) = Endpoint::parse(rest.as_bytes()) else {
         if registry.is_empty() || !authority.to_ascii_lowercase().contains(&registry) {
             return None;
         }
-        let why = "the kubelet cannot read it as a URL and skips it".to_owned();
-        return miss(Closeness::Unreadable, why, Some(wanted.registry.to_owned()));
+        return unreadable();
     };
     let host = endpoint.host();
     let target = wanted.endpoint.host();
     let path = endpoint.path_text();
+    if host == target && path.is_empty() && slips.is_empty() {
+        // What would serve the repository does not: the userinfo, which is masked here, is at fault.
+        return unreadable();
+    }
     if host == target || (is_hub(wanted.name) && host == "index.docker.io") {
         let shared = path.bytes().zip(wanted.path.bytes()).take_while(|(a, b)| a == b).count();
         slips.push(format!(

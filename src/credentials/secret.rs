@@ -48,8 +48,8 @@ pub fn data_key(kind: &str) -> Option<&'static str> {
 pub fn inspect(secret: &PullSecret) -> Contents {
     let parsed = match secret.kind.as_str() {
         DOCKERCONFIGJSON | DOCKERCFG if secret.data.is_empty() => Ok(Vec::new()),
-        DOCKERCONFIGJSON => parse_docker_config(secret.data.expose().as_bytes()),
-        DOCKERCFG => parse_dockercfg(secret.data.expose().as_bytes()),
+        DOCKERCONFIGJSON => parse_docker_config(secret.data.bytes()),
+        DOCKERCFG => parse_dockercfg(secret.data.bytes()),
         _ => {
             return Contents::WrongType {
                 kind: secret.kind.clone(),

@@ -28,7 +28,7 @@ fn keyring(keys: &[&str]) -> Keyring {
 fn found<'a>(ring: &'a Keyring, name: &str) -> Vec<&'a str> {
     ring.lookup(name)
         .into_iter()
-        .map(|entry| entry.credential.username.expose())
+        .map(|entry| std::str::from_utf8(entry.credential.username.bytes()).unwrap())
         .collect()
 }
 

@@ -177,10 +177,21 @@ impl Pattern {
     /// Some name that the pattern matches must be one that normalisation leaves as it is.
     fn check(&self) -> Result<(), String> {
         let text = &self.text;
-        if samples(text).iter().any(|sample| is_normalised(sample)) {
+        let could_be = |text: &str| samples(text).iter().any(|sample| is_normalised(sample));
+        if could_be(text) {
             return Ok(());
         }
+        let of_docker_hub = |path: &str| format!("docker.io/{path}");
         Err(match text.split_once('/') {
+            Some(("index.docker.io", rest)) if text.contains('*') && could_be(&of_docker_hub(rest)) => {
+                format!("{text:?} matches no image: index.docker.io is docker.io; write docker.io/{rest}")
+            }
+            Some((host, _)) if text.contains('*') && !host.contains(['.', ':']) && could_be(&of_docker_hub(text)) => {
+                format!(
+                    "{text:?} matches no image: every name begins with a registry, which has a dot or a port or is localhost; \
+                     did you mean docker.io/{text}?"
+                )
+            }
             None if text.contains('*') => {
                 format!("{text:?} matches no image: every name begins with a registry; ** is all of them")
             }

@@ -21,9 +21,10 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     if let Platforms::Exactly(platforms) = &settings.platforms {
         return stand_ins(platforms.iter().cloned(), Origin::Configured, every);
     }
-    if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() {
+    if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() || candidates.opaque > 0 {
         let mut audience = Audience {
             origin: Origin::Nodes,
+            unknown: candidates.opaque,
             every,
             ..Audience::default()
         };

@@ -11,6 +11,7 @@ use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;
+use std::collections::HashSet;
 
 /// What the pods of one template hold.
 #[derive(Debug, Default)]
@@ -86,8 +87,9 @@ impl Purse {
     }
 
     fn collect(&mut self, names: &[String], kind: PodKind, facts: &Facts) {
-        // The kubelet skips empty names in silence.
-        for name in names.iter().filter(|name| !name.is_empty()) {
+        // The kubelet skips empty names in silence. What stands twice it also tries twice, to no other end.
+        let mut seen = HashSet::new();
+        for name in names.iter().filter(|name| !name.is_empty() && seen.insert(name.as_str())) {
             match facts.secrets.get(name) {
                 Some(Visible::Seen(Some(secret))) => match inspect(secret) {
                     Contents::Usable(entries) => {
@@ -118,9 +120,10 @@ impl Purse {
         }
     }
 
-    /// Whether any usable secret was read.
-    pub(super) fn holds_any(&self) -> bool {
-        !self.keyring.is_empty()
+    /// Whether any secret was read that a kubelet from 1.35 on would look at before it starts what it holds: a malformed one stops it then
+    /// as it stops a pull.
+    pub(super) fn lists_any(&self) -> bool {
+        !self.keyring.is_empty() || self.malformed.is_some()
     }
 
     /// Whether the user's own docker config is of use for a repository: something could not be seen, and nothing else is offered.

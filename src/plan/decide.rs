@@ -1,11 +1,14 @@
 //! Outcomes → judgements, and what they rest on.
 
+use super::audience::of_policy;
 use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
-use crate::policy::offer_digest;
+use crate::policy::{Demand, Own, offer_digest};
 use crate::registry::Outcome;
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
+use crate::verdict::platforms::Audience;
+use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::PodKind;
 use std::collections::BTreeSet;
@@ -15,12 +18,44 @@ use std::sync::Arc;
 pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
     plan.images
         .iter()
-        .map(|planned| ruled(planned, judged(plan, planned, outcomes)))
+        .map(|planned| {
+            let judgement = judged(plan, planned, outcomes, &Instead::default());
+            let own = own(plan, planned, outcomes, &judgement);
+            ruled(planned, judgement, &own)
+        })
         .collect()
 }
 
+/// What is asked for instead of what all policies together ask for.
+#[derive(Default)]
+struct Instead {
+    audience: Option<Audience>,
+    size_limit: Option<Limit>,
+}
+
+/// What would be found if only one policy's demands held, where several have some.
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], judgement: &Judgement) -> Own {
+    if judgement.findings.is_empty() {
+        return Own::default();
+    }
+    let scheduling = &planned.template.needs.scheduling;
+    let by_itself = |demand: Demand| {
+        let instead = Instead {
+            audience: demand.platforms.map(|platforms| of_policy(scheduling, &platforms)),
+            size_limit: demand.size_max.map(|bytes| Limit {
+                bytes: Bytes(bytes),
+                policy: Arc::clone(&demand.policy),
+            }),
+        };
+        let found = judged(plan, planned, outcomes, &instead).findings;
+        let found = found.iter().map(|finding| (finding.cause, finding.outlook)).collect();
+        (demand.policy, found)
+    };
+    planned.jury.demands().into_iter().map(by_itself).collect()
+}
+
 /// What the registry and the facts say of an image.
-fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome]) -> Judgement {
+fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
         (Next::Ask { check, case }, Some(reference)) => {
             let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
@@ -38,12 +73,12 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome]) -> Judge
                 namespace: plan.namespace,
                 naming: naming(planned),
                 used_by: case.used_by,
-                audience: &case.audience,
+                audience: instead.audience.as_ref().unwrap_or(&case.audience),
                 context: &case.context,
                 secrets: &case.secrets,
                 tried: &tried,
                 poison: case.poison.as_ref(),
-                size_limit: case.size_limit.as_ref(),
+                size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
             })
         }
         (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
@@ -61,7 +96,7 @@ fn naming(planned: &Planned<'_>) -> Naming {
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
-fn ruled(planned: &Planned<'_>, mut judgement: Judgement) -> Judgement {
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judgement {
     let mut raised = planned.raised.clone();
     if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
         let missing = raised
@@ -74,7 +109,10 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement) -> Judgement {
     judgement.findings = own.iter().map(|(finding, _)| finding.clone()).chain(registry).collect();
     judgement.rule(|finding| {
         let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
-        planned.jury.decide(finding, raised_by)
+        match raised_by {
+            Some(_) => planned.jury.decide(finding, raised_by),
+            None => planned.jury.decide_by_own(finding, by_own),
+        }
     });
     judgement
 }

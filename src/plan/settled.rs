@@ -71,9 +71,10 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
     }
 }
 
-/// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not.
+/// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not. Nodes do
+/// not list the IDs of images.
 pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders<'_>) -> Finding {
-    let (outlook, message) = if holders.surely_lack(reference) {
+    let (outlook, message) = if holders.surely_lack(reference) && !Reference::is_image_id(image) {
         (
             Outlook::MayFail,
             "imagePullPolicy is Never, and no node that the pods could land on holds the image",

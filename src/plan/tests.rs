@@ -5,7 +5,7 @@ use crate::cluster::{Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::Digest;
 use crate::registry::{Attempt, Outcome};
-use crate::verdict::evidence::{AuthStage, Body, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry};
+use crate::verdict::evidence::{AuthStage, Body, ConnectionFault, Content, Evidence, Failure, ImageFacts, IndexEntry, Unpack};
 use crate::verdict::{Cause, Judgement, Outlook, Verdict};
 use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
@@ -559,7 +559,7 @@ fn volumes_may_hold_any_content() {
         "volumes": [{"name": "v", "image": {"reference": "reg.example/model:1"}}]}});
     let artifact = found(Content::Artifact {
         kind: "application/x".to_owned(),
-        unpack_fails: true,
+        unpack: Unpack::Partly,
         body: Body::default(),
     });
     assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);

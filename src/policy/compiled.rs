@@ -1,14 +1,14 @@
 //! A policy as meant: checked, and ready to be held against images.
 
-use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode};
-use super::names::{Registries, Tags};
+use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode, Operator};
+use super::names::{Registries, Tags, held, lower_host};
 use super::quantity;
 use super::schema;
 use super::selector::{Alphabet, Glob, Selector};
 use super::{Jury, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -98,6 +98,9 @@ impl Policy {
             // What else is wrong with a thing of another kind is of no interest.
             return Err(envelope(object).into_iter().take(1).collect());
         }
+        if !object.is_object() {
+            return Err(schema::check(object));
+        }
         let mut problems = envelope(object);
         problems.extend(schema::check(object));
         // What the schema refuses is left out, so that what is wrong with the rest is said along with it.
@@ -136,13 +139,28 @@ impl Policy {
     }
 }
 
-/// The object without the field at `path`; of a list, without the whole of it, since places in it are counted.
+/// Stands in a list for an entry that the schema refuses: nobody can write it, and the places of the others stay.
+const GAP: &str = "\0";
+
+/// The object without what is at `path`. An entry of a list leaves a gap.
 fn without(mut object: Value, path: &str) -> Value {
-    let path = path.split('[').next().unwrap_or_default();
-    remove(&mut object, path);
+    let (list, entry) = path.split_once('[').map_or((path, None), |(list, entry)| (list, Some(entry)));
+    let Some(entry) = entry else {
+        remove(&mut object, path);
+        return object;
+    };
+    let at = entry.split_once(']').and_then(|(at, _)| at.parse::<usize>().ok());
+    let pointer = format!("/{}", list.replace('.', "/"));
+    match at.and_then(|at| object.pointer_mut(&pointer)?.get_mut(at)) {
+        // The only list whose entries are more than texts.
+        Some(entry) if list.ends_with(".matchExpressions") => *entry = json!({"key": GAP, "operator": Operator::Exists}),
+        Some(entry) => *entry = GAP.into(),
+        None => remove(&mut object, list),
+    }
     object
 }
 
+/// Removes what is at `path`, if it is still there.
 fn remove(value: &mut Value, path: &str) {
     let Some(fields) = value.as_object_mut() else { return };
     // Keys may hold dots: the longest that fits is meant.
@@ -153,12 +171,13 @@ fn remove(value: &mut Value, path: &str) {
     let Some(key) = fields.keys().filter(fits).max_by_key(|key| key.len()).cloned() else {
         return;
     };
-    let rest = path.get(key.len() + 1..).unwrap_or_default();
-    let below = fields.get(&key).and_then(Value::as_object);
-    let deeper = !rest.is_empty() && below.is_some_and(|below| below.keys().any(|key| rest.starts_with(key.as_str())));
-    match fields.get_mut(&key) {
-        Some(below) if deeper => remove(below, rest),
-        Some(_) | None => {
+    match path.get(key.len() + 1..) {
+        Some(rest) => {
+            if let Some(below) = fields.get_mut(&key) {
+                remove(below, rest);
+            }
+        }
+        None => {
             fields.remove(&key);
         }
     }
@@ -232,7 +251,8 @@ impl Reading {
             deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
         };
         // Of lists with gaps the places are not known.
-        let whole = self.problems.is_empty();
+        let gap = |list: &Option<Vec<String>>| list.iter().flatten().any(|text| text == GAP);
+        let whole = self.problems.is_empty() && !gap(&spec.registries.allow);
         for dead in registries.contradicted().filter(|_| whole) {
             let text = format!("{:?} allows nothing: {}", dead.allow.as_str(), dead.why());
             self.problems
@@ -280,6 +300,7 @@ impl Reading {
 
     fn each<T>(&mut self, list: &[String], path: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let mut read_each = |(at, text): (usize, &String)| match read(text) {
+            _ if text == GAP => None,
             Ok(value) => Some(value),
             Err(why) => {
                 self.problems.push(Problem::at(format!("{path}[{at}]"), why));
@@ -296,9 +317,11 @@ impl Reading {
 
 /// A pattern on normalised names. A plain name is normalised as an image's is: `nginx` is `docker.io/library/nginx`.
 fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::parse(text).or_else(|why| {
-        let Some(name) = Reference::parse_plain(text).filter(|_| !text.contains('*')) else {
-            return Err(why);
+    let lower = lower_host(text);
+    Pattern::parse(&lower).or_else(|why| {
+        let Some(name) = Reference::parse_plain(&lower).filter(|_| !text.contains('*')) else {
+            // In the words of whoever wrote it.
+            return Err(Pattern::parse(text).err().unwrap_or(why));
         };
         // A host alone reads as a repository of Docker Hub, which nobody means.
         let (host, port) = text.split_once(':').unwrap_or((text, "0"));
@@ -314,7 +337,7 @@ fn pattern(text: &str) -> Result<Pattern, String> {
                 name.name()
             ));
         }
-        Pattern::parse(&name.name())
+        Pattern::parse(&held(&name))
     })
 }
 

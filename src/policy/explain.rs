@@ -1,7 +1,8 @@
 //! Why an image is treated as it is: each policy, each rule, and what is done about whatever a registry may show.
 
 use super::compiled::OUTLOOKS;
-use super::jury::{Presence, about, exempt};
+use super::jury::{Presence, about, doubt, exempt};
+use super::names::held;
 use super::{Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::verdict::decision::{Decision, Voice};
@@ -21,7 +22,7 @@ pub struct Explanation {
     pub version: &'static str,
     /// As given.
     pub image: String,
-    /// What patterns are held against: registry and repository.
+    /// What patterns are held against: registry and repository, the registry's host in lower case.
     pub name: String,
     /// The tag as written.
     pub tag: Option<String>,
@@ -177,7 +178,7 @@ pub fn explain(
     Explanation {
         version: VERSION,
         image: mask_userinfo(image).into_owned(),
-        name: reference.name(),
+        name: held(reference),
         tag: reference.tag().map(str::to_owned),
         digest: reference.digest().map(ToString::to_string),
         namespace: subject.namespace.to_owned(),
@@ -193,7 +194,7 @@ pub fn explain(
 }
 
 fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requester: &Requester) -> Explained {
-    let name = reference.name();
+    let name = held(reference);
     let image = policy.exempt_images.iter().find(|pattern| pattern.matches(&name));
     let image = image.map(|pattern| format!("exempt.images has \"{pattern}\""));
     let (about, why) = match about(policy, subject) {
@@ -203,7 +204,7 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
             (None, Presence::Sure) => (About::Yes, String::new()),
             (None, Presence::Perhaps) => (
                 About::Perhaps,
-                "it asks for labels of the namespace, which are not known; it warns at most".to_owned(),
+                format!("not known, since {}; it warns at most", doubt(policy, subject)),
             ),
         },
     };
@@ -256,7 +257,7 @@ fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
 
 fn registries(policy: &Policy, reference: &Reference) -> Rule {
     let list = &policy.registries;
-    let name = reference.name();
+    let name = held(reference);
     let allowed = list.judge(&name).is_ok();
     let why = match list.weigh(&name) {
         (Some(deny), Some(allow)) if allowed => {

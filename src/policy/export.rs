@@ -276,11 +276,11 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
             .map(|(name, expression)| variable(name, expression)),
     );
     let exempt = if policy.exempt_images.is_empty() {
-        "variables.normal".to_owned()
+        "variables.held".to_owned()
     } else {
         let regexes: Vec<String> = policy.exempt_images.iter().map(pattern_regex).collect();
         let regex = quote(&format!("^({})$", regexes.join("|")));
-        format!("variables.normal.filter(i, !i.name.matches({regex}))")
+        format!("variables.held.filter(i, !i.name.matches({regex}))")
     };
     variables.push(variable("images", exempt));
     let validations: Vec<Value> = rules
@@ -345,6 +345,14 @@ fn normalisation() -> Vec<(&'static str, String)> {
             "variables.qualified.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
              'name': i.rest.matches('^(index[.])?docker[.]io/[^/]+$') ? 'docker.io/library/' + i.rest.substring(i.rest.indexOf('/') + 1) : \
              i.rest.startsWith('index.docker.io/') ? i.rest.substring(6) : i.rest})"
+                .to_owned(),
+        ),
+        (
+            "held",
+            // Hosts are the same in upper case and in lower; one of a single label is a host by its upper case only.
+            "variables.normal.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
+             'name': i.name.matches('^([^/]*[.:][^/]*|(?i:localhost))/') ? \
+             i.name.substring(0, i.name.indexOf('/')).lowerAscii() + i.name.substring(i.name.indexOf('/')) : i.name})"
                 .to_owned(),
         ),
     ]

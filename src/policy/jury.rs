@@ -2,11 +2,13 @@
 
 use super::compiled::Policy;
 use super::model::Mode;
-use super::names::{Refused, pinned};
+use super::names::{Refused, held, pinned};
+use super::selector::NAME_LABEL;
 use crate::image::{Digest, Platform, Reference, escape};
 use crate::verdict::decision::{Decision, Voice};
 use crate::verdict::finding::{Finding, Proof};
 use crate::verdict::{Cause, Outlook, Verdict};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What policies are matched with.
@@ -16,7 +18,7 @@ pub struct Subject<'a> {
     pub namespace: &'a str,
     /// The namespace's labels; `None` where they cannot be known.
     pub labels: Option<&'a [(String, String)]>,
-    /// The object's kind.
+    /// The object's kind; empty for an image by itself, whose kind is not known.
     pub kind: &'a str,
 }
 
@@ -41,13 +43,15 @@ pub struct Jury {
 struct Member {
     policy: Arc<Policy>,
     presence: Presence,
+    /// Why it is not sure, as a clause, if it is not.
+    doubt: &'static str,
 }
 
 /// Whether a policy is about the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     Sure,
-    /// It asks for labels of the namespace, which are not known. Its word warns, and does not deny.
+    /// It asks for what is not known ([`doubt`]). Its word warns, and does not deny.
     Perhaps,
 }
 
@@ -59,6 +63,20 @@ pub struct Raised {
     /// The policy.
     pub policy: Arc<str>,
 }
+
+/// What one policy asks of images beside the rules on names, where several do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Its platforms, if it names some.
+    pub platforms: Option<Vec<Platform>>,
+    /// Its limit on the compressed size, in bytes, if it has one.
+    pub size_max: Option<u64>,
+}
+
+/// What would be found if only one policy's demands held, by policy.
+pub type Own = BTreeMap<Arc<str>, Vec<(Cause, Outlook)>>;
 
 /// How one policy votes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +100,7 @@ impl Jury {
                 jury.members.push(Member {
                     policy: Arc::clone(policy),
                     presence,
+                    doubt: doubt(policy, subject),
                 });
             }
         }
@@ -91,7 +110,7 @@ impl Jury {
     /// The policies that are about one image: `exempt.images` takes it out of its policy, and of that one only.
     #[must_use]
     pub fn narrowed(&self, reference: &Reference) -> Self {
-        let name = reference.name();
+        let name = held(reference);
         let mut jury = Self {
             members: Vec::new(),
             exempting: self.exempting.clone(),
@@ -132,7 +151,7 @@ impl Jury {
                 };
                 let policy = &member.policy;
                 let mut findings = Vec::new();
-                if let Err(why) = policy.registries.judge(&reference.name()) {
+                if let Err(why) = policy.registries.judge(&held(reference)) {
                     findings.push(not_allowed(policy, reference, &why));
                 }
                 if let Some((tag, pattern)) = policy.tags.refuse(reference) {
@@ -160,6 +179,34 @@ impl Jury {
             }
         };
         self.members.iter().map(vote).collect()
+    }
+
+    /// What each policy asks for by itself; empty where at most one asks for anything.
+    pub fn demands(&self) -> Vec<Demand> {
+        let demands: Vec<Demand> = self
+            .sure()
+            .filter(|policy| policy.platforms.is_some() || policy.size_max.is_some())
+            .map(|policy| Demand {
+                policy: Arc::clone(&policy.name),
+                platforms: policy.platforms.clone(),
+                size_max: policy.size_max,
+            })
+            .collect();
+        if demands.len() > 1 { demands } else { Vec::new() }
+    }
+
+    /// As [`Self::decide`], for what a registry shows. A policy with demands of its own votes on what breaks those: another one's, which
+    /// may be on trial, do not make it object.
+    pub fn decide_by_own(&self, finding: &Finding, own: &Own) -> Decision {
+        let mut votes = self.votes(finding, None);
+        for (vote, member) in votes.iter_mut().zip(&self.members) {
+            if let Some(found) = own.get(&member.policy.name) {
+                let outlooks = found.iter().filter(|(cause, _)| *cause == finding.cause);
+                let worst = outlooks.map(|(_, outlook)| *outlook).max();
+                vote.action = worst.and_then(|outlook| member.policy.actions.of(finding.cause, outlook));
+            }
+        }
+        self.count(&votes, &Decision::by_default(finding), Presence::Sure)
     }
 
     /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (DESIGN 5).
@@ -351,7 +398,8 @@ impl Member {
         if self.presence == Presence::Perhaps {
             finding
                 .message
-                .push_str("; whether the policy is about this namespace is not known, since its labels are not");
+                .push_str("; whether the policy is about it is not known, since ");
+            finding.message.push_str(self.doubt);
         }
         finding
     }
@@ -388,17 +436,40 @@ pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, 
         ));
     }
     if let Some(kinds) = &policy.kinds
+        && !subject.kind.is_empty()
         && !kinds.iter().any(|kind| kind == subject.kind)
     {
         return Err(format!("kind {} is not {}", escape(subject.kind), kinds.join(", ")));
     }
+    let by_kind = match &policy.kinds {
+        Some(_) if subject.kind.is_empty() => Presence::Perhaps,
+        Some(_) | None => Presence::Sure,
+    };
     match (&policy.selector, subject.labels) {
-        (None, _) => Ok(Presence::Sure),
+        (None, _) => Ok(by_kind),
         (Some(selector), Some(labels)) => match selector.refuses(labels) {
-            None => Ok(Presence::Sure),
+            None => Ok(by_kind),
             Some(why) => Err(why),
         },
-        (Some(_), None) => Ok(Presence::Perhaps),
+        (Some(_), None) if subject.namespace.is_empty() => Ok(Presence::Perhaps),
+        (Some(selector), None) => {
+            let (selector, whole) = selector.by_name();
+            let name = (NAME_LABEL.to_owned(), subject.namespace.to_owned());
+            match selector.refuses(&[name]) {
+                Some(why) => Err(why),
+                None if whole => Ok(by_kind),
+                None => Ok(Presence::Perhaps),
+            }
+        }
+    }
+}
+
+/// Why it is not known whether a policy is about an object, as a clause, where [`about`] says so.
+pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
+    if policy.kinds.is_some() && subject.kind.is_empty() {
+        "an image by itself has no kind"
+    } else {
+        "its namespace's labels are not"
     }
 }
 

@@ -40,9 +40,11 @@ pub struct ImagePolicySpec {
     pub matches: Match,
     /// Which names are allowed.
     #[serde(default, skip_serializing_if = "Registries::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub registries: Registries,
     /// Which tags are allowed, and whether a digest is asked for.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub tags: Tags,
     /// Platforms that images have to serve (`linux/amd64`, `linux/arm/v7`), instead of those of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,6 +52,7 @@ pub struct ImagePolicySpec {
     pub platforms: Option<Vec<String>>,
     /// How large images may be.
     #[serde(default, skip_serializing_if = "Size::is_empty")]
+    #[schemars(extend("minProperties" = 1))]
     pub size: Size,
     /// What is done about a finding, by its cause or by its outlook; the cause counts before the outlook. What is not written is not
     /// voted on.

@@ -2,6 +2,23 @@
 
 use super::selector::Glob;
 use crate::image::{Digest, Pattern, Reference};
+use std::borrow::Cow;
+
+/// The name that patterns are held against: the normalised one, its host in lower case. distribution/reference keeps a host as it is
+/// written, and DNS finds the same machine by either: `Evil.example/x` must not pass a deny list that has `evil.example/**`.
+pub(super) fn held(reference: &Reference) -> String {
+    lower_host(&reference.name()).into_owned()
+}
+
+/// A name, or a pattern on names, with its host in lower case. A host of one label stays: only its upper case makes it one (`REG/app`).
+pub(super) fn lower_host(text: &str) -> Cow<'_, str> {
+    match text.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':', '*']) || host.eq_ignore_ascii_case("localhost") => {
+            format!("{}/{path}", host.to_ascii_lowercase()).into()
+        }
+        Some(_) | None => text.into(),
+    }
+}
 
 /// `registries`.
 #[derive(Debug, Clone, Default)]

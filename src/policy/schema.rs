@@ -149,10 +149,14 @@ fn envelope(fields: &Map<String, Value>) -> Vec<Problem> {
         .map(|key| Problem::at_key(key, unknown("field", key, &KNOWN)))
         .collect()
 }
+
+/// Said of a field without a value.
+const EMPTY: &str = "nothing is written here: give it a value, or leave the field out";
+
 fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     let mut say = |text: String| problems.push(Problem::at(path, text));
     if value.is_null() {
-        say("nothing is written here: give it a value, or leave the field out".to_owned());
+        say(EMPTY.to_owned());
         return;
     }
     let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -208,6 +212,11 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
                     walk(each, item, &format!("{path}[{at}]"), problems);
                 }
             }
+        }
+        // An API server drops fields that are null and fields that it does not know: what is left of `registries: {allow: }` would
+        // allow everything.
+        Value::Object(fields) if fields.is_empty() && limit("minProperties").is_some_and(|least| least > 0) => {
+            say(EMPTY.to_owned())
         }
         Value::Object(fields) => members(schema, fields, path, problems),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

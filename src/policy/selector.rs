@@ -74,6 +74,9 @@ impl Glob {
     }
 }
 
+/// The label that every namespace has by itself, from Kubernetes 1.21 on: its name.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// A label selector that was checked.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector(Vec<Requirement>);
@@ -110,6 +113,14 @@ impl Selector {
     /// All of them.
     pub(super) fn requirements(&self) -> &[Requirement] {
         &self.0
+    }
+
+    /// The requirements that the namespace's name settles, and whether those are all.
+    pub(super) fn by_name(&self) -> (Self, bool) {
+        let by_name = self.0.iter().filter(|requirement| requirement.key == NAME_LABEL);
+        let by_name: Vec<Requirement> = by_name.cloned().collect();
+        let all = by_name.len() == self.0.len();
+        (Self(by_name), all)
     }
 
     /// Why a namespace with these labels is not selected, as a clause. No requirement selects all.

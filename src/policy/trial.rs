@@ -163,31 +163,68 @@ impl Trial {
             problems.push(Problem::at("apiVersion", format!("expected {API_VERSION}, got {version:?}")));
         }
         problems.extend(schema::check_trial(document));
+        problems.extend(meaningless(document));
         if !problems.is_empty() {
+            problems.sort_by(|a, b| a.path.cmp(&b.path));
             return Err(problems);
         }
         let spec = document.get("spec").cloned().unwrap_or_default();
-        let trial: Self = serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])?;
-        for (at, case) in trial.cases.iter().enumerate() {
-            let registry = format!("spec.cases[{at}].given.registry");
-            for (place, text) in case.given.registry.platforms.iter().flatten().enumerate() {
-                if let Err(why) = Platform::parse(text) {
-                    problems.push(Problem::at(format!("{registry}.platforms[{place}]"), why));
-                }
-            }
-            if let Some(Err(why)) = case.given.registry.size.as_deref().map(quantity::bytes) {
-                problems.push(Problem::at(format!("{registry}.size"), why));
-            }
-            if let Some(first) = trial
-                .cases
-                .iter()
-                .position(|other| other.name == case.name)
-                .filter(|first| *first < at)
-            {
-                let text = format!("{:?} is the name of case {} already", case.name, first + 1);
-                problems.push(Problem::at(format!("spec.cases[{at}].name"), text));
+        serde_json::from_value(spec).map_err(|error| vec![Problem::at("spec", error.to_string())])
+    }
+}
+
+/// What the schema admits and nobody can mean. Looked for in the document as it is written, so that it is said along with what the
+/// schema refuses.
+fn meaningless(document: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let cases = document.pointer("/spec/cases").and_then(Value::as_array);
+    for (at, case) in cases.into_iter().flatten().enumerate() {
+        let registry = format!("spec.cases[{at}].given.registry");
+        let text = |pointer: &str| case.pointer(pointer).and_then(Value::as_str);
+        let platforms = case.pointer("/given/registry/platforms").and_then(Value::as_array);
+        for (place, platform) in platforms.into_iter().flatten().enumerate() {
+            if let Some(Err(why)) = platform.as_str().map(Platform::parse) {
+                problems.push(Problem::at(format!("{registry}.platforms[{place}]"), why));
             }
         }
-        if problems.is_empty() { Ok(trial) } else { Err(problems) }
+        if let Some(Err(why)) = text("/given/registry/size").map(quantity::bytes) {
+            problems.push(Problem::at(format!("{registry}.size"), why));
+        }
+        let Some(name) = text("/name").filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        let first = *names.entry(name).or_insert(at);
+        if first < at {
+            let text = format!("{name:?} is the name of case {} already", first + 1);
+            problems.push(Problem::at(format!("spec.cases[{at}].name"), text));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_that_is_wrong_with_a_test_is_said_at_once() {
+        let document = json!({"apiVersion": API_VERSION, "kind": KIND, "spec": {"cases": [
+            {"name": "a", "given": {"image": "x", "nope": 1}, "expect": {"verdict": "deny"}},
+            {"name": "a", "given": {"image": "x", "registry": {"platforms": ["linux"], "size": "2GB"}}, "expect": {"verdict": "Deny"}},
+        ]}});
+        let problems = Trial::read(&document).unwrap_err();
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.cases[0].expect.verdict",
+                "spec.cases[0].given.nope",
+                "spec.cases[1].given.registry.platforms[0]",
+                "spec.cases[1].given.registry.size",
+                "spec.cases[1].name",
+            ]
+        );
     }
 }

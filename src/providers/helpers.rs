@@ -3,7 +3,7 @@
 use super::flights::{Flights, Landed};
 use super::run::{self, Belongs, LIMIT};
 use crate::credentials::Credential;
-use crate::credentials::helper::{HelperAnswer, HelperCall, Helpers, parse_helper_answer};
+use crate::credentials::helper::{Exit, HelperAnswer, HelperCall, Helpers, parse_helper_answer};
 use crate::image::escape;
 use std::sync::Arc;
 use tokio::process::Command;
@@ -63,7 +63,13 @@ async fn get(call: &HelperCall) -> Reply {
     match parse_helper_answer(ended.exit, &ended.printed) {
         HelperAnswer::Found(credential) => Ok(Some(credential)),
         HelperAnswer::NotFound => Ok(None),
-        HelperAnswer::Failed => Err(failed(call, &ended.status)),
+        HelperAnswer::Failed => Err(failed(
+            call,
+            match ended.exit {
+                Exit::Well => "what it printed is no credential",
+                Exit::Badly => &ended.status,
+            },
+        )),
     }
 }
 

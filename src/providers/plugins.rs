@@ -94,9 +94,7 @@ impl Plugins {
                 let size: usize = match &kept.reply {
                     Ok(entries) => entries
                         .iter()
-                        .map(|(key, credential)| {
-                            key.len() + credential.username.expose().len() + credential.password.expose().len()
-                        })
+                        .map(|(key, credential)| key.len() + credential.username.bytes().len() + credential.password.bytes().len())
                         .sum(),
                     Err(why) => why.len(),
                 };
@@ -236,7 +234,12 @@ impl Plugin {
             .args(&self.provider.args)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
-            .envs(self.provider.env.iter().map(|(name, value)| (name, value.expose())));
+            .envs(
+                self.provider
+                    .env
+                    .iter()
+                    .map(|(name, value)| (name, value.expose().into_owned())),
+            );
         let ended = run::run(command, Belongs::ToUs, self.provider.request(name), LIMIT)
             .await
             .map_err(|fault| fault.clause().to_owned())?;

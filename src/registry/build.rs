@@ -191,14 +191,10 @@ impl<'a> Reader<'a> {
                 }
                 builds
             }
-            Parsed::Artifact {
-                kind,
-                unpack_fails,
-                body,
-            } => {
+            Parsed::Artifact { kind, unpack, body } => {
                 let content = Content::Artifact {
                     kind: kind.clone(),
-                    unpack_fails: *unpack_fails,
+                    unpack: *unpack,
                     body: body.clone(),
                 };
                 vec![build(Ok(content), self.blobs(body).await)]
@@ -373,6 +369,7 @@ impl<'a> Reader<'a> {
             repository: self.deep.key.repository.clone(),
             digest: digest.clone(),
             media_type: entry.media_type.clone(),
+            length: None,
         };
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),

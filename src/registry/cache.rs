@@ -282,6 +282,8 @@ pub(super) struct ContentKey {
     pub(super) repository: String,
     pub(super) digest: Digest,
     pub(super) media_type: String,
+    /// As announced, where it was.
+    pub(super) length: Option<u64>,
 }
 
 /// Content by digest. Asked only after the credential at hand was shown to read the digest.

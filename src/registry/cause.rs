@@ -78,21 +78,20 @@ pub(super) fn plain(evidence: Evidence, host: String) -> Failure {
     }
 }
 
-/// A URL fit to show: no userinfo, no query but the scope and service of a token request.
+/// A URL fit to show: no userinfo, no query but the scope and service of a token request, and the registry that a mirror is asked for.
 fn shown(url: &Url, purpose: Purpose) -> String {
     let mut shown = url.clone();
     let _ = shown.set_username("");
     let _ = shown.set_password(None);
     shown.set_fragment(None);
     shown.set_query(None);
-    if purpose != Purpose::Content {
-        let kept: Vec<_> = url
-            .query_pairs()
-            .filter(|(key, _)| key == "scope" || key == "service")
-            .collect();
-        if !kept.is_empty() {
-            shown.query_pairs_mut().extend_pairs(kept);
-        }
+    let is_kept = |key: &str| match purpose {
+        Purpose::Content => key == "ns",
+        Purpose::AnonymousToken | Purpose::OauthToken => matches!(key, "scope" | "service"),
+    };
+    let kept: Vec<_> = url.query_pairs().filter(|(key, _)| is_kept(key)).collect();
+    if !kept.is_empty() {
+        shown.query_pairs_mut().extend_pairs(kept);
     }
     shown.to_string()
 }

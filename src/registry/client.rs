@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
-/// containerd follows up to 10.
-const REDIRECTS: usize = 10;
+/// Requests of one chain: containerd stops at the tenth redirect, before it asks an eleventh time.
+const REQUESTS: usize = 10;
 /// The body of an error is read for its words only.
 const ERROR_BODY: usize = 64 << 10;
 /// How long the words of an error are waited for.
@@ -121,12 +121,14 @@ impl Client {
     /// Sends a request and follows its redirects. `Err` is what kept us from an answer; any status is an answer.
     pub(super) async fn send(&self, mut ask: Ask<'_>) -> Result<Answer, Failure> {
         let by = ask.url.clone();
-        for _ in 0..=REDIRECTS {
+        for _ in 0..REQUESTS {
             let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()),
                 _ => None,
             };
+            // An empty one leads nowhere, to Go as well.
+            let location = location.filter(|location| !location.is_empty());
             let Some(location) = location else {
                 return Ok(answer);
             };

@@ -272,16 +272,21 @@ pub(super) fn redirect(from: &Url, location: &str) -> Result<Url, (Refusal, Opti
     }
 }
 
-/// A token realm that `registry` may name: https anywhere (its address is checked when it is contacted), or the registry itself.
+/// A token realm that `registry` may name: https anywhere (its address is checked when it is contacted), or the registry itself. Without
+/// userinfo, which a runtime would send and we do not, and as it is: a runtime makes nothing of one with a space in front.
 pub(super) fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
+    if text.starts_with(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()) {
+        return Err(Refusal::Realm);
+    }
     let mut url = Url::parse(text.trim()).map_err(|_| Refusal::Realm)?;
+    let anonymous = url.username().is_empty() && url.password().is_none();
     strip(&mut url);
     let admitted = match url.scheme() {
         "https" => true,
         "http" => Origin::of(&url) == *registry,
         _ => false,
     };
-    if admitted && url.has_host() {
+    if admitted && anonymous && url.has_host() {
         Ok(url)
     } else {
         Err(Refusal::Realm)

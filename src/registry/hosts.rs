@@ -33,7 +33,7 @@ pub(super) struct RouteId([u8; 32]);
 pub(super) struct Route {
     pub(super) id: RouteId,
     pub(super) hosts: Vec<Host>,
-    /// What older runtimes ask instead, where they pass over the `hosts.toml` and that makes a difference.
+    /// What older runtimes ask instead, where they alone pass over the `hosts.toml`, or alone read it, and that makes a difference.
     pub(super) older: Option<Vec<Host>>,
 }
 
@@ -219,6 +219,11 @@ fn folder_route(id: RouteId, registry: &str, folder: &Folder, factory: &Factory)
             let replaced = file.server.written.is_some();
             let older = beside.as_ref().filter(|_| replaced).map(|files| vec![by_certificates(files)]);
             (hosts, older)
+        }
+        Meaning::Older { file, beside, .. } => {
+            let lines = file.hosts.iter().chain([&file.server]);
+            let hosts = lines.map(|line| host(registry, line, folder, factory)).collect();
+            (vec![by_certificates(beside)], Some(hosts))
         }
         Meaning::Certificates(files) => (vec![by_certificates(files)], None),
         Meaning::Unreadable(why) => {

@@ -1,18 +1,17 @@
 //! Manifest and config bytes, read as tolerantly as containerd reads them and no more (pull-semantics 5.2, 5.6). Pure.
 
+use super::gojson::{self, loose};
 use super::host::authority;
 use crate::image::{Digest, Platform};
-use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry};
+use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry, Unpack};
+use base64::Engine as _;
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::marker::PhantomData;
 use url::Url;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
@@ -38,10 +37,11 @@ pub(super) enum Form {
     Other,
 }
 
-/// The media type of a `Content-Type`, without parameters. Its case counts: containerd compares it letter by letter.
+/// The media type of a `Content-Type`, without parameters. Its case counts, and so does a space before the semicolon: containerd compares
+/// it letter by letter.
 pub(super) fn media_type(content_type: Option<&str>) -> String {
     let text = content_type.unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_owned()
+    text.split(';').next().unwrap_or_default().to_owned()
 }
 
 /// What a media type stands for.
@@ -54,46 +54,6 @@ pub(super) fn form(media_type: &str) -> Form {
         | "text/plain" => Form::Schema1,
         _ => Form::Other,
     }
-}
-
-/// A JSON object as Go reads it into a struct: the case of its members does not count, of several the last one does, `null` is nothing,
-/// and a member of the wrong kind is an error.
-macro_rules! loose {
-    ($(#[$meta:meta])* struct $name:ident<$life:lifetime> { $($key:literal => $field:ident: $kind:ty,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Default)]
-        struct $name<$life> {
-            $($field: Option<$kind>,)*
-            borrowed: PhantomData<&$life ()>,
-        }
-
-        impl<'de: $life, $life> Deserialize<'de> for $name<$life> {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Members<$life>(PhantomData<&$life ()>);
-                impl<'de: $life, $life> Visitor<'de> for Members<$life> {
-                    type Value = $name<$life>;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("an object")
-                    }
-
-                    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
-                        let mut read = $name::default();
-                        while let Some(key) = members.next_key::<String>()? {
-                            match key.to_lowercase().as_str() {
-                                $($key => read.$field = members.next_value()?,)*
-                                _ => {
-                                    members.next_value::<IgnoredAny>()?;
-                                }
-                            }
-                        }
-                        Ok(read)
-                    }
-                }
-                deserializer.deserialize_map(Members(PhantomData))
-            }
-        }
-    };
 }
 
 /// Text, or nothing where something else stands: for members that old runtimes do not know.
@@ -125,8 +85,8 @@ pub(super) enum Parsed {
     Artifact {
         /// `artifactType`, the config's media type, or the media type of the layer that no runtime unpacks.
         kind: String,
-        /// See [`crate::verdict::evidence::Content::Artifact`].
-        unpack_fails: bool,
+        /// Which runtimes stumble over it.
+        unpack: Unpack,
         /// What it refers to.
         body: Body,
     },
@@ -146,10 +106,10 @@ loose! {
         "schemaversion" => _version: i64,
         "mediatype" => media_type: String,
         "artifacttype" => artifact_type: Loosely,
+        "subject" => subject: &'a RawValue,
         "config" => config: &'a RawValue,
         "layers" => layers: Vec<&'a RawValue>,
         "manifests" => manifests: Vec<&'a RawValue>,
-        "fslayers" => fs_layers: Vec<&'a RawValue>,
         "annotations" => _annotations: HashMap<String, Option<String>>,
     }
 }
@@ -162,6 +122,8 @@ loose! {
         "urls" => urls: Vec<Option<String>>,
         "annotations" => _annotations: HashMap<String, Option<String>>,
         "platform" => platform: WrittenPlatform<'a>,
+        "artifacttype" => _artifact_type: String,
+        "data" => data: String,
     }
 }
 
@@ -189,23 +151,31 @@ impl From<WrittenPlatform<'_>> for Platform {
 
 /// Reads a manifest that was served as `media_type` (one of the four that [`form`] calls a manifest or an index).
 pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
-    let text = String::from_utf8_lossy(body);
+    let text = gojson::text(body);
     let document = serde_json::from_str::<Option<Document<'_>>>(&text)
         .map_err(|error| fault(&error, "manifest"))?
         .unwrap_or_default();
     let is_index = form(media_type) == Form::Index;
     let says = document.media_type.as_deref().map_or(Form::Other, form);
     // containerd's validateMediaType.
-    let mismatch = document.fs_layers.as_ref().is_some_and(|layers| !layers.is_empty())
+    let members = members(&text);
+    let has = |name: &str| members.contains(name);
+    let mismatch = has("fslayers")
         || if is_index {
-            document.config.is_some() || document.layers.is_some() || says == Form::Manifest
+            has("config") || has("layers") || says == Form::Manifest
         } else {
-            document.manifests.is_some() || says == Form::Index
+            has("manifests") || says == Form::Index
         };
     if mismatch {
         return Err(ContentFault::BodyMismatch);
     }
     if is_index { index(&document) } else { manifest(&document) }
+}
+
+/// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
+fn members(text: &str) -> HashSet<String> {
+    let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
+    members.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect()
 }
 
 fn index(document: &Document<'_>) -> Result<Parsed, ContentFault> {
@@ -225,12 +195,15 @@ fn index(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     }
     let is_image = |entry: &IndexEntry| entry.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
     if !entries.iter().any(is_image) {
-        return Err(ContentFault::Structure("the index lists no image".to_owned()));
+        return Err(ContentFault::NoImage);
     }
     Ok(Parsed::Index(entries))
 }
 
 fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
+    if let Some(subject) = document.subject {
+        descriptor(subject)?;
+    }
     let config = match document.config {
         Some(raw) => descriptor(raw)?,
         None => return Err(ContentFault::Structure("the manifest names no config".to_owned())),
@@ -244,6 +217,7 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
         let media_type = layer_of.media_type.unwrap_or_default();
         match layer(&media_type) {
             Layer::Known => unpacked += 1,
+            Layer::NeedsPlugin => return Err(ContentFault::NeedsPlugin(clipped(&media_type))),
             Layer::UnknownCompression => {
                 return Err(ContentFault::Structure(format!(
                     "no runtime unpacks a layer of type {}",
@@ -263,16 +237,21 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
             // Such a config has no diff_ids to go with the layers.
-            unpack_fails: unpacked > 0,
+            unpack: match (unpacked, foreign) {
+                (0, None) => Unpack::Nothing,
+                (0, Some(_)) => Unpack::Foreign,
+                (1.., _) => Unpack::Partly,
+            },
             body: Body { size, blobs },
         });
     }
-    if let Some(media_type) = foreign {
+    // What stands beside layers of an image is passed over by all.
+    if let Some(media_type) = foreign.filter(|_| unpacked == 0) {
         // An image config over something else: the client-side pull misses layers, the transfer service passes over it.
         blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(&media_type),
-            unpack_fails: true,
+            unpack: Unpack::Partly,
             body: Body { size, blobs },
         });
     }
@@ -322,9 +301,17 @@ fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
 
 /// JSON `null` is an empty descriptor, as in Go.
 fn descriptor(raw: &RawValue) -> Result<Descriptor<'_>, ContentFault> {
-    serde_json::from_str::<Option<Descriptor<'_>>>(raw.get())
+    let read: Descriptor<'_> = serde_json::from_str::<Option<Descriptor<'_>>>(raw.get())
         .map(Option::unwrap_or_default)
-        .map_err(|error| fault(&error, "descriptor"))
+        .map_err(|error| fault(&error, "descriptor"))?;
+    let is_base64 = |data: &String| {
+        let data: Vec<u8> = data.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+        base64::engine::general_purpose::STANDARD.decode(data).is_ok()
+    };
+    if !read.data.as_ref().is_none_or(is_base64) {
+        return Err(ContentFault::Structure("the data of a descriptor is not base64".to_owned()));
+    }
+    Ok(read)
 }
 
 fn fault(error: &serde_json::Error, what: &str) -> ContentFault {
@@ -343,6 +330,8 @@ enum Layer {
     Known,
     /// An image layer by its name, packed in a way that no runtime knows.
     UnknownCompression,
+    /// An image layer by its name, of a kind that a runtime unpacks by a plugin or not at all.
+    NeedsPlugin,
     /// Not a layer of an image.
     Foreign,
 }
@@ -355,7 +344,7 @@ fn layer(media_type: &str) -> Layer {
     let known = match base.strip_prefix("application/vnd.oci.image.layer.") {
         Some("v1.tar" | "nondistributable.v1.tar") => true,
         // Of the family by name; what it holds is not known.
-        Some(_) => return Layer::Known,
+        Some(_) => return Layer::NeedsPlugin,
         None => false,
     };
     let docker = matches!(
@@ -368,7 +357,8 @@ fn layer(media_type: &str) -> Layer {
     );
     match packing {
         _ if docker => Layer::Known,
-        None | Some("gzip" | "zstd" | "encrypted" | "gzip+encrypted" | "zstd+encrypted") if known => Layer::Known,
+        None | Some("gzip" | "zstd") if known => Layer::Known,
+        Some("encrypted" | "gzip+encrypted" | "zstd+encrypted") if known => Layer::NeedsPlugin,
         Some(_) if known => Layer::UnknownCompression,
         Some(_) | None => Layer::Foreign,
     }
@@ -382,8 +372,8 @@ fn clipped(text: &str) -> String {
 /// What an image's config says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReadConfig {
-    /// `None` where it names no architecture.
-    pub(super) platform: Option<Platform>,
+    /// Without an architecture where it names none.
+    pub(super) platform: Platform,
     /// `rootfs.diff_ids`.
     pub(super) diff_ids: usize,
 }
@@ -403,18 +393,22 @@ loose! {
     }
 }
 
+/// Any object.
+type Anything<'a> = HashMap<String, &'a RawValue>;
+
 loose! {
     /// How the container is run; read for its types only.
     struct WrittenRun<'a> {
         "user" => _user: String,
-        "exposedports" => _ports: HashMap<String, Loosely>,
+        "exposedports" => _ports: HashMap<String, Option<Anything<'a>>>,
         "env" => _env: Vec<Option<String>>,
         "entrypoint" => _entrypoint: Vec<Option<String>>,
         "cmd" => _cmd: Vec<Option<String>>,
-        "volumes" => _volumes: HashMap<String, Loosely>,
+        "volumes" => _volumes: HashMap<String, Option<Anything<'a>>>,
         "workingdir" => _working_dir: String,
         "labels" => _labels: HashMap<String, Option<String>>,
         "stopsignal" => _stop_signal: String,
+        "argsescaped" => _args_escaped: bool,
     }
 }
 
@@ -437,13 +431,13 @@ loose! {
 
 /// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
 pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
-    let text = String::from_utf8_lossy(body);
+    let text = gojson::text(body);
     let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
         .map_err(|_| ContentFault::ConfigNotJson)?
         .unwrap_or_default();
     let histories = written.history.iter().flatten().flatten();
     let mut dates = histories.map(|entry| &entry.created).chain([&written.created]);
-    if !dates.all(|date| date.as_ref().is_none_or(|date| is_date(date))) {
+    if !dates.all(|date| date.as_ref().is_none_or(|date| gojson::is_date(date))) {
         return Err(ContentFault::ConfigNotJson);
     }
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
@@ -462,16 +456,9 @@ pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
         ..WrittenPlatform::default()
     });
     Ok(ReadConfig {
-        platform: (!platform.architecture.is_empty()).then_some(platform),
+        platform,
         diff_ids: diff_ids.len(),
     })
-}
-
-/// Whether this begins as every date does that Go reads (`2024-05-06T07:08:09Z`).
-fn is_date(text: &str) -> bool {
-    const FORM: &[u8] = b"0000-00-00T00:00:00";
-    let fits = |(have, want): (u8, &u8)| if *want == b'0' { have.is_ascii_digit() } else { have == *want };
-    text.len() > FORM.len() && text.bytes().zip(FORM).all(fits)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::tags;
 use crate::image::{Digest, Target};
 use crate::verdict::Failure;
 use crate::verdict::evidence::{ContentFault, Evidence};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 
 /// The longest tag list, in bytes.
 const TAGS: usize = 1 << 20;
@@ -86,8 +86,15 @@ impl Session<'_> {
         let as_blob = tokio::time::timeout(PATIENCE, self.send(Method::HEAD, &blob, manifest::ACCEPT, 0));
         let (words, as_blob) = tokio::join!(self.words(answer, &target), as_blob);
         let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::DigestUnknown);
-        let is_blob = matches!(as_blob, Ok(Ok(blob)) if blob.status.is_success());
-        let evidence = if is_blob {
+        let is_blob = matches!(&as_blob, Ok(Ok(blob)) if blob.status.is_success());
+        let of_manifest = |blob: &Answer| {
+            let media_type = manifest::media_type(blob.header(header::CONTENT_TYPE));
+            manifest::form(&media_type) != manifest::Form::Other
+        };
+        let evidence = if matches!(&as_blob, Ok(Ok(blob)) if is_blob && of_manifest(blob)) {
+            // A runtime resolves it by that, and may well get the manifest by GET.
+            Evidence::ServerError { token_server: false }
+        } else if is_blob {
             Evidence::ContentInvalid(ContentFault::DigestIsBlob)
         } else if failure.code.as_deref() == Some(NAME_UNKNOWN) {
             Evidence::RepositoryUnknown

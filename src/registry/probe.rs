@@ -19,6 +19,8 @@ pub(super) struct Resolved {
     pub(super) digest: Digest,
     pub(super) media_type: String,
     pub(super) form: Form,
+    /// How long it is said to be; containerd holds what it reads against that.
+    pub(super) length: Option<u64>,
 }
 
 /// Why a host did not resolve the image.
@@ -66,10 +68,21 @@ impl Session<'_> {
         let length = answer
             .header(header::CONTENT_LENGTH)
             .and_then(|text| text.parse::<u64>().ok());
+        let as_it_is = answer
+            .header(header::CONTENT_ENCODING)
+            .is_none_or(|coding| matches!(coding, "" | "identity"));
         match length {
             Some(0) => return Err(Stopped::Final(self.failure(&answer, invalid(ContentFault::Empty)))),
             Some(bytes) if bytes > LONGEST => {
-                return Err(Stopped::Failed(self.failure(&answer, Evidence::TooLong { bytes })));
+                let failure = self.failure(&answer, Evidence::TooLong { bytes });
+                // Of a tag, a runtime keeps the digest that is too long, and asks the other hosts for that.
+                let keeps = matches!(self.key.target, Target::Tag(_))
+                    && answer.header(DIGEST_HEADER).is_some_and(|text| Digest::parse(text).is_some());
+                return Err(if keeps {
+                    Stopped::Final(failure)
+                } else {
+                    Stopped::Failed(failure)
+                });
             }
             Some(_) | None => {}
         }
@@ -114,6 +127,7 @@ impl Session<'_> {
             digest,
             media_type,
             form,
+            length: length.filter(|_| as_it_is),
         })
     }
 

@@ -3,6 +3,7 @@
 use super::cause::Answer;
 use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
+use super::gojson::{self, loose};
 use super::guard::Origin;
 use super::host::Endpoint;
 use super::words;
@@ -14,7 +15,6 @@ use base64::Engine as _;
 use http::{HeaderValue, Method};
 use moka::Expiry;
 use moka::future::Cache;
-use serde::Deserialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -74,10 +74,10 @@ impl<'a> Sending<'a> {
         match self {
             Self::Nothing => Vec::new(),
             Self::Password(c) => vec![
-                c.password.expose().to_owned(),
-                basic(c.username.expose(), c.password.expose()),
+                c.password.expose().into_owned(),
+                basic(c.username.bytes(), c.password.bytes()),
             ],
-            Self::Refresh(c) => vec![c.identity_token.expose().to_owned(), basic("", c.identity_token.expose())],
+            Self::Refresh(c) => vec![c.identity_token.expose().into_owned(), basic(b"", c.identity_token.bytes())],
         }
     }
 
@@ -85,15 +85,15 @@ impl<'a> Sending<'a> {
     pub(super) fn basic_header(self) -> Option<HeaderValue> {
         let encoded = match self {
             Self::Nothing => return None,
-            Self::Password(c) => basic(c.username.expose(), c.password.expose()),
-            Self::Refresh(c) => basic("", c.identity_token.expose()),
+            Self::Password(c) => basic(c.username.bytes(), c.password.bytes()),
+            Self::Refresh(c) => basic(b"", c.identity_token.bytes()),
         };
         sensitive(&format!("Basic {encoded}"))
     }
 }
 
-fn basic(user: &str, password: &str) -> String {
-    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+fn basic(user: &[u8], password: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode([user, b":", password].concat())
 }
 
 fn sensitive(text: &str) -> Option<HeaderValue> {
@@ -286,30 +286,35 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
 }
 
 fn post(request: Request<'_>) -> Ask<'_> {
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("client_id", "containerd-client");
+    let mut form = String::from("client_id=containerd-client");
+    // A password need not be text.
+    let mut pair = |name: &str, value: &[u8]| {
+        form.push('&');
+        form.push_str(name);
+        form.push('=');
+        form.extend(form_urlencoded::byte_serialize(value));
+    };
     match request.sending {
         Sending::Nothing => {}
         Sending::Password(c) => {
-            form.append_pair("grant_type", "password");
-            form.append_pair("password", c.password.expose());
-            form.append_pair("username", c.username.expose());
+            pair("grant_type", b"password");
+            pair("password", c.password.bytes());
+            pair("username", c.username.bytes());
         }
         Sending::Refresh(c) => {
-            form.append_pair("grant_type", "refresh_token");
-            form.append_pair("refresh_token", c.identity_token.expose());
+            pair("grant_type", b"refresh_token");
+            pair("refresh_token", c.identity_token.bytes());
         }
     }
-    form.append_pair("scope", &request.scopes.join(" "));
-    if let Some(service) = &request.challenge.service {
-        form.append_pair("service", service);
-    }
+    pair("scope", request.scopes.join(" ").as_bytes());
+    // Empty where the challenge names none, as containerd writes it.
+    pair("service", request.challenge.service.as_deref().unwrap_or_default().as_bytes());
     Ask {
         method: Method::POST,
         url: request.realm.clone(),
         accept: "*/*",
         authorizations: &[],
-        form: Some(form.finish()),
+        form: Some(form),
         cap: BODY,
         purpose: request.sending.purpose(),
         endpoint: request.endpoint,
@@ -325,14 +330,26 @@ enum Field {
     Either,
 }
 
-#[derive(Deserialize)]
-struct Body {
-    #[serde(default)]
-    token: Option<String>,
-    #[serde(default)]
-    access_token: Option<String>,
-    #[serde(default)]
-    expires_in: Option<serde_json::Number>,
+loose! {
+    /// An answer by GET.
+    struct Got<'a> {
+        "token" => token: String,
+        "access_token" => access_token: String,
+        "expires_in" => expires_in: i64,
+        "issued_at" => issued_at: String,
+        "refresh_token" => _refresh_token: String,
+    }
+}
+
+loose! {
+    /// An answer by POST.
+    struct Posted<'a> {
+        "access_token" => access_token: String,
+        "refresh_token" => _refresh_token: String,
+        "expires_in" => expires_in: i64,
+        "issued_at" => issued_at: String,
+        "scope" => _scope: String,
+    }
 }
 
 fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: Field) -> Result<Token, Failure> {
@@ -340,6 +357,13 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
     let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
     if !(200..400).contains(&answer.status.as_u16()) {
         return Err(answer.failure(refusal(answer, request.sending, posted), request.sending.purpose(), &secrets));
+    }
+    if answer.truncated && answer.body.trim_ascii_start().starts_with(b"{") {
+        // A runtime would read on.
+        let evidence = Evidence::ServerError { token_server: true };
+        let mut failure = answer.failure(evidence, request.sending.purpose(), &secrets);
+        failure.detail = Some(format!("its answer is longer than {BODY} bytes, and was not read"));
+        return Err(failure);
     }
     read(&answer.body, field).ok_or_else(|| {
         // The body may be a login page, or a token that cannot be sent: nothing of it is shown.
@@ -351,16 +375,26 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
 }
 
 fn read(body: &[u8], field: Field) -> Option<Token> {
-    let body: Body = serde_json::from_slice(body).ok()?;
-    let token = match field {
-        Field::AccessOnly => body.access_token,
-        Field::Either => body.token.filter(|token| !token.is_empty()).or(body.access_token),
+    let text = gojson::text(body);
+    let (token, issued_at, expires_in) = match field {
+        Field::AccessOnly => {
+            let body: Posted<'_> = gojson::first(&text)?;
+            (body.access_token, body.issued_at, body.expires_in)
+        }
+        Field::Either => {
+            let body: Got<'_> = gojson::first(&text)?;
+            let access_token = body.access_token.filter(|token| !token.is_empty());
+            (access_token.or(body.token), body.issued_at, body.expires_in)
+        }
     };
+    // A runtime reads the date too, and stumbles.
+    if !issued_at.is_none_or(|date| gojson::is_date(&date)) {
+        return None;
+    }
     let token = token.filter(|token| !token.is_empty())?;
     let header = sensitive(&format!("Bearer {token}"))?;
-    let seconds = body
-        .expires_in
-        .and_then(|n| n.as_u64())
+    let seconds = expires_in
+        .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(USUAL_LIFETIME)
         .min(LONGEST_LIFETIME);
     // A token must outlive the look-up that it is taken for.

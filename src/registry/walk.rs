@@ -200,6 +200,7 @@ impl<'a> Walk<'a> {
             repository: self.key.repository.clone(),
             digest: resolved.digest.clone(),
             media_type: resolved.media_type.clone(),
+            length: resolved.length,
         };
         if let Some(content) = self.inner.contents.get(&key).await {
             return Ok(content);
@@ -220,19 +221,21 @@ impl<'a> Walk<'a> {
                 session.failure_without_body(&answer, invalid(ContentFault::DigestWrong)),
             ]);
         }
+        let has = answer.body.len();
+        if let Some(says) = resolved.length.filter(|says| u64::try_from(has).ok() != Some(*says)) {
+            let fault = ContentFault::OtherSize {
+                part: "manifest",
+                by: "answer to HEAD",
+                has: i64::try_from(has).unwrap_or(i64::MAX),
+                says: i64::try_from(says).unwrap_or(i64::MAX),
+            };
+            return Err(vec![session.failure_without_body(&answer, invalid(fault))]);
+        }
         let parsed = manifest::read(&resolved.media_type, &answer.body)
             .map_err(|fault| vec![session.failure_without_body(&answer, invalid(fault))])?;
         let content = match parsed {
             Parsed::Index(entries) => Content::Index(entries),
-            Parsed::Artifact {
-                kind,
-                unpack_fails,
-                body,
-            } => Content::Artifact {
-                kind,
-                unpack_fails,
-                body,
-            },
+            Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
             Parsed::Image { config, layers, body } => Content::Image {
                 platform: self.config(&config, layers).await?,
                 body,
@@ -259,16 +262,17 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let invalid = |fault| vec![session.failure_without_body(&answer, Evidence::ContentInvalid(fault))];
+        let has = i64::try_from(answer.body.len()).unwrap_or(i64::MAX);
+        if has != config.size {
+            return Err(invalid(ContentFault::OtherSize {
+                part: "config",
+                by: "manifest",
+                has,
+                says: config.size,
+            }));
+        }
         if !config.digest.matches(&answer.body) {
             let fault = ContentFault::Structure("the config served does not have the digest that the manifest names".to_owned());
-            return Err(invalid(fault));
-        }
-        if i64::try_from(answer.body.len()).ok() != Some(config.size) {
-            let fault = ContentFault::Structure(format!(
-                "the config has {} bytes, the manifest says {}",
-                answer.body.len(),
-                config.size
-            ));
             return Err(invalid(fault));
         }
         let read = manifest::config(&answer.body).map_err(invalid)?;
@@ -278,7 +282,7 @@ impl<'a> Walk<'a> {
                 diff_ids: read.diff_ids,
             }));
         }
-        Ok(read.platform)
+        Ok(Some(read.platform))
     }
 
     /// GET of something by digest: from host to host, whatever their capabilities, until one has it. What it serves is final.

@@ -54,13 +54,7 @@ pub fn render(entries: &[Entry], colour: Colour) -> String {
         }
         out.push('\n');
     }
-    let total = summary(entries);
-    let noun = if total.images == 1 { "image" } else { "images" };
-    let _ = writeln!(
-        out,
-        "{} {noun}: {} allowed, {} warned, {} denied",
-        total.images, total.allow, total.warn, total.deny
-    );
+    let _ = writeln!(out, "{}", summary(entries).sentence());
     out
 }
 

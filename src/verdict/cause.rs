@@ -21,6 +21,13 @@ macro_rules! causes {
                     $(Self::$name => stringify!($name),)*
                 }
             }
+
+            /// What it means, in a sentence or two.
+            pub fn sentence(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!($($doc),*).trim_ascii(),)*
+                }
+            }
         }
     };
 }
@@ -86,7 +93,7 @@ causes! {
     DigestRequired,
 }
 
-use super::evidence::Rejection;
+use super::evidence::{ContentFault, Rejection};
 use super::{Evidence, Failure, Outlook};
 
 /// Evidence → cause and base outlook: the one place (DESIGN 2). Context may only soften the outlook afterwards.
@@ -112,6 +119,7 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::Internal => (Cause::RegistryError, Outlook::Unknown),
         Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
+        Evidence::ContentInvalid(ContentFault::NeedsPlugin(_)) => (Cause::ContentInvalid, Outlook::MayFail),
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
         Evidence::Elsewhere { .. } => (Cause::ContentMissing, Outlook::MayFail),

@@ -111,7 +111,7 @@ impl Quota {
 pub enum Content {
     /// An index or manifest list.
     Index(Vec<IndexEntry>),
-    /// One manifest of an image, with its config's platform (`None` where the config names no architecture).
+    /// One manifest of an image, with its config's platform (`None` where the config was not read).
     Image {
         /// From the config.
         platform: Option<Platform>,
@@ -122,13 +122,24 @@ pub enum Content {
     Artifact {
         /// `artifactType`, else the config's media type.
         kind: String,
-        /// Whether containerd's client-side pull fails on it too (a non-image config over image-like layers).
-        unpack_fails: bool,
+        /// Which runtimes stumble over it.
+        unpack: Unpack,
         /// Its config and layers.
         body: Body,
     },
     /// Docker schema 1.
     Schema1,
+}
+
+/// What runtimes make of the layers of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpack {
+    /// There are none: it pulls everywhere.
+    Nothing,
+    /// None that is an image's: containerd up to 1.6 holds them against the config all the same, and fails.
+    Foreign,
+    /// Some are an image's, without a config to go with them: every client-side pull fails.
+    Partly,
 }
 
 /// An entry of an index.
@@ -406,6 +417,21 @@ pub enum ContentFault {
     },
     /// The digest names a blob, not a manifest.
     DigestIsBlob,
-    /// An index without entries that are not attestations, or other structural damage.
+    /// A part is longer or shorter than was said.
+    OtherSize {
+        /// `config`, `layer` …
+        part: &'static str,
+        /// Who says so.
+        by: &'static str,
+        /// In bytes.
+        has: i64,
+        /// In bytes.
+        says: i64,
+    },
+    /// An index without entries that are not attestations.
+    NoImage,
+    /// A layer of this type, which a runtime unpacks by a plugin or not at all (encrypted, nydus, squashfs).
+    NeedsPlugin(String),
+    /// Other structural damage.
     Structure(String),
 }

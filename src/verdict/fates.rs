@@ -2,7 +2,7 @@
 
 use super::Outlook;
 use super::cause::base;
-use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry};
+use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry, Unpack};
 use super::fetches::{Puller, fetches};
 use crate::image::Platform;
 use crate::image::platform::Personality;
@@ -91,8 +91,13 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     let troubles: Vec<&Failure> = beside
         .filter_map(|at| known.find(entries.get(*at)?))
         .filter_map(trouble)
-        // What is no manifest is fetched as a blob, which may well be there.
-        .filter(|failure| !matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::EntryType(_))))
+        // What is no manifest is fetched as a blob, which may well be there; and of an index without images nothing is fetched.
+        .filter(|failure| {
+            !matches!(
+                failure.evidence,
+                Evidence::ContentInvalid(ContentFault::EntryType(_) | ContentFault::NoImage)
+            )
+        })
         .collect();
     let trouble = troubles.iter().find(|failure| certain(failure)).or(troubles.first());
     if let Some(failure) = trouble.filter(|failure| certain(failure)) {
@@ -133,17 +138,13 @@ fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, level
         Ok(Content::Index(_)) if levels == 0 => (Fate::Pulls, None),
         Ok(Content::Index(children)) => return within(known, children, puller, levels),
         Ok(Content::Image { platform, body }) => (of_image(entry, build, platform.as_ref(), puller), body.size),
-        Ok(Content::Artifact {
-            kind,
-            unpack_fails,
-            body,
-        }) => (
+        Ok(Content::Artifact { kind, unpack, body }) => (
             trouble(build).map_or(
                 Fate::Artifact {
                     kind,
                     fails: match puller.personality {
-                        Personality::ContainerdOld => true,
-                        Personality::ContainerdClient => *unpack_fails,
+                        Personality::ContainerdOld => *unpack != Unpack::Nothing,
+                        Personality::ContainerdClient => *unpack == Unpack::Partly,
                         Personality::ContainerdTransfer | Personality::CriO => false,
                     },
                 },
@@ -169,6 +170,9 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     let Some(platform) = platform.filter(|platform| !runs(puller, platform)) else {
         return Fate::Pulls;
     };
+    if entry.platform.is_some() && platform.architecture.is_empty() {
+        return Fate::Pulls;
+    }
     match (puller.personality, &entry.platform) {
         // The config decides where the entry does not.
         (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => Fate::NoMatch,
@@ -220,7 +224,9 @@ pub(super) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec
                 continue;
             }
             match known.find(entry).map(|build| &build.content) {
-                Some(Ok(Content::Image { platform, .. })) => platforms.extend(platform),
+                Some(Ok(Content::Image { platform, .. })) => {
+                    platforms.extend(platform.as_ref().filter(|platform| !platform.architecture.is_empty()));
+                }
                 Some(Ok(Content::Index(children))) if followed.insert(&entry.digest) => open.push(children),
                 Some(Ok(Content::Index(_) | Content::Artifact { .. } | Content::Schema1) | Err(_)) | None => {}
             }

@@ -137,6 +137,17 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
+            ContentFault::OtherSize { has, says, .. } if has < says => {
+                format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF")
+            }
+            ContentFault::OtherSize { has, says, .. } => format!(
+                "rpc error: code = FailedPrecondition desc = {pull}failed size validation: {has} != {says}: failed precondition"
+            ),
+            ContentFault::NoImage => not_found(format!("{pull}no match for platform in manifest: not found")),
+            ContentFault::NeedsPlugin(media_type) => format!(
+                "{pull}failed to unpack image on snapshotter overlayfs: failed to get stream processor for {}: no processor for media-type: unknown",
+                escape(media_type)
+            ),
             ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
         },
         Evidence::ContentMissing {
@@ -192,6 +203,14 @@ fn escape_long(url: &str) -> String {
 /// The phrases Go prints behind a status.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        305 => "Use Proxy",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
         402 => "Payment Required",
@@ -199,19 +218,39 @@ fn reason_phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
+        409 => "Conflict",
         410 => "Gone",
+        411 => "Length Required",
         412 => "Precondition Failed",
+        413 => "Request Entity Too Large",
+        414 => "Request URI Too Long",
         415 => "Unsupported Media Type",
+        416 => "Requested Range Not Satisfiable",
+        417 => "Expectation Failed",
         418 => "I'm a teapot",
+        421 => "Misdirected Request",
         422 => "Unprocessable Entity",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
         451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        510 => "Not Extended",
+        511 => "Network Authentication Required",
         _ => "",
     }
 }

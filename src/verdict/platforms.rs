@@ -83,7 +83,10 @@ pub enum Use {
 pub fn served(facts: &ImageFacts) -> Vec<String> {
     let mut all: Vec<String> = match &facts.content {
         Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
-        Content::Image { platform, .. } => platform.iter().map(name).collect(),
+        Content::Image { platform, .. } => {
+            let named = platform.iter().filter(|platform| !platform.architecture.is_empty());
+            named.map(name).collect()
+        }
         Content::Artifact { .. } | Content::Schema1 => Vec::new(),
     };
     all.dedup();
@@ -130,10 +133,10 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
         Content::Image {
             platform: Some(platform),
             ..
-        } if used_by == Use::Container => single(platform, audience),
+        } if used_by == Use::Container && !platform.architecture.is_empty() => single(platform, audience),
         Content::Image { .. } => None,
         Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
-        Content::Artifact { kind, unpack_fails, .. } => Some(artifact::whole(kind, *unpack_fails, audience, reference)),
+        Content::Artifact { kind, unpack, .. } => Some(artifact::whole(kind, *unpack, audience, reference)),
         Content::Schema1 => Some(artifact::schema1(audience, reference)),
     };
     let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
@@ -171,10 +174,21 @@ fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
 }
 
 fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
+    // Nobody compares it, and whether a processor runs amd64/v3 or arm64/v9 is not known of nodes: of the variants only arm's tell.
+    let normal = platform.normalized();
+    let variant = if normal.architecture == "arm" {
+        normal.variant
+    } else {
+        String::new()
+    };
+    let named = Platform {
+        variant,
+        ..platform.clone()
+    };
     let fits = audience
         .groups
         .iter()
-        .map(|group| group.platform.takes(platform, &group.personalities));
+        .map(|group| group.platform.takes(&named, &group.personalities));
     let tally = tally(audience, fits);
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {

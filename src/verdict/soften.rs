@@ -17,6 +17,8 @@ pub enum Presence {
     All,
     /// On all of them, but a kubelet from 1.35 on may pull all the same (`KubeletEnsureSecretPulledImages`).
     AllUnlessReverified,
+    /// The name is an image's ID: a node that holds the image starts it, and nodes do not list IDs.
+    ById,
 }
 
 /// Who made the object.
@@ -116,8 +118,8 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 }
 
 fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7).
-    if failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
+    // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7); of an ID nothing is known of them.
+    if context.presence != Presence::ById && failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
         return None;
     }
     match context.presence {
@@ -127,6 +129,10 @@ fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) ->
         Presence::AllUnlessReverified => Some((
             Outlook::Unknown,
             "every candidate node holds the image, but its kubelet (1.35 or later) may verify the pull again".to_owned(),
+        )),
+        Presence::ById => Some((
+            Outlook::MayFail,
+            "runtimes take this name for an image's ID, and a node that holds that image starts it".to_owned(),
         )),
     }
 }

@@ -164,6 +164,7 @@ fn nothing_hardens_an_outlook() {
         Presence::Some,
         Presence::All,
         Presence::AllUnlessReverified,
+        Presence::ById,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
             for bits in 0..64u8 {

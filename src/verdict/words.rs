@@ -163,9 +163,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             format!("{why}{said}")
         }
         Evidence::RateLimited => {
-            let until = failure
-                .retry_after
-                .map_or_else(String::new, |after| format!("; it asks to wait {} s", after.as_secs()));
+            let until = failure.retry_after.map_or_else(String::new, |after| {
+                format!("; it asks to wait {} s", after.as_millis().div_ceil(1000))
+            });
             format!("{host} throttles us{said}{until}; whether a node fares better is not known")
         }
         Evidence::NameNotResolved => format!("the name {host} does not resolve from here{said}"),
@@ -198,6 +198,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 "{host} has the address {}, a link-local, metadata or reserved address that is never asked; nothing was sent",
                 escape(address)
             ),
+            Refusal::Redirect if failure.host.is_empty() => {
+                "the registry redirects to a URL that names no host, which pullgate does not follow".to_owned()
+            }
             Refusal::Redirect => {
                 format!("the registry redirects to {host}, which pullgate does not follow; nothing was sent there")
             }
@@ -229,7 +232,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
         Evidence::SomeRuntimes(fails) => format!(
-            "{}; containerd 1.x passes over the nodes' hosts.toml, asks the registry itself, and gets the image",
+            "{}; other versions of containerd read the nodes' hosts.toml otherwise, ask elsewhere, and get the image",
             what(&resting_on(failure, fails), topic)
         ),
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
@@ -267,6 +270,14 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             format!("number of layers and diffIDs don't match: the manifest has {layers}, the config {diff_ids}")
         }
         ContentFault::DigestIsBlob => format!("{target} names a blob (a config or a layer), not a manifest"),
+        ContentFault::OtherSize { part, by, has, says } => {
+            format!("the {part} of {target} at {host} has {has} bytes, the {by} says {says}")
+        }
+        ContentFault::NoImage => format!("the index of {target} at {host} lists no image"),
+        ContentFault::NeedsPlugin(media_type) => format!(
+            "a layer has the type \"{}\", which containerd unpacks only where its node has a plugin for it",
+            escape(media_type)
+        ),
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }
 }

@@ -58,6 +58,8 @@ pub struct Candidates<'a> {
     pub tolerated: Vec<&'a Node>,
     /// Admitted likewise, but a taint is not tolerated (or the node is unschedulable).
     pub tainted: Vec<&'a Node>,
+    /// Virtual nodes that admit the pod, of which nothing is known: with their taints tolerated, or all where there is no other node.
+    pub opaque: usize,
 }
 
 /// More platforms than this are never named: a selector that lists so many chooses none.
@@ -113,7 +115,7 @@ impl Scheduling {
         self.node_selector.len() + self.tolerations.len() + terms.fold(0, usize::saturating_add)
     }
 
-    /// The candidates among `nodes`. Virtual nodes are left out.
+    /// The candidates among `nodes`. Virtual nodes are only counted.
     ///
     /// An affinity of more than a thousand requirements and values is taken to admit every node: more candidates can only soften
     /// what is found.
@@ -123,12 +125,17 @@ impl Scheduling {
             .as_deref()
             .filter(|terms| terms.iter().map(Term::weight).fold(0, usize::saturating_add) <= MOST_COMPARED);
         let mut candidates = Candidates::default();
-        for node in nodes.iter().filter(|node| !node.is_virtual() && self.admits(affinity, node)) {
-            if self.tolerates(node) {
-                candidates.tolerated.push(node);
-            } else {
-                candidates.tainted.push(node);
+        let mut tainted_opaque = 0;
+        for node in nodes.iter().filter(|node| self.admits(affinity, node)) {
+            match (node.is_virtual(), self.tolerates(node)) {
+                (false, true) => candidates.tolerated.push(node),
+                (false, false) => candidates.tainted.push(node),
+                (true, true) => candidates.opaque += 1,
+                (true, false) => tainted_opaque += 1,
             }
+        }
+        if candidates.tolerated.is_empty() && candidates.tainted.is_empty() {
+            candidates.opaque += tainted_opaque;
         }
         candidates
     }

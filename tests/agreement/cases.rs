@@ -45,6 +45,9 @@ pub(crate) struct Case {
     /// `hosts.toml`, by host.
     #[serde(default)]
     pub(crate) hosts: BTreeMap<String, String>,
+    /// Copies of files beside it, by `HOST/NAME`.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) node_credentials: Vec<String>,
     /// Against what it is run, beside our engine.
@@ -206,6 +209,9 @@ pub(crate) struct Registry {
     /// The repository that has the content, where it is not the image's.
     #[serde(default)]
     pub(crate) repository: Option<String>,
+    /// It speaks TLS.
+    #[serde(default)]
+    pub(crate) tls: Option<Certificates>,
     #[serde(default)]
     pub(crate) auth: Option<Auth>,
     /// It has lost everything since the nodes pulled what they hold.
@@ -213,6 +219,20 @@ pub(crate) struct Registry {
     pub(crate) gone: bool,
     #[serde(default)]
     pub(crate) rules: Vec<Rule>,
+}
+
+/// How a registry speaks TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Certificates {
+    /// By a certificate of `{ca}`, for 127.0.0.1.
+    Good,
+    /// One that has expired.
+    Expired,
+    /// One for another name.
+    OtherName,
+    /// A good one, and clients must have one too (`{cert}`, `{key}`).
+    Mutual,
 }
 
 /// Whom it lets in.
@@ -270,6 +290,12 @@ pub(crate) struct TokenServer {
 pub(crate) struct Rule {
     /// `METHOD path` with `*`; a path without a slash in front is in the repository.
     pub(crate) when: String,
+    /// Only for requests that hold this text, in their first line, their headers (`name: value`, names in lower case) or their body.
+    #[serde(default)]
+    pub(crate) having: Option<String>,
+    /// Only for requests that do not.
+    #[serde(default)]
+    pub(crate) lacking: Option<String>,
     /// For so many requests only.
     #[serde(default)]
     pub(crate) times: Option<usize>,

@@ -187,8 +187,8 @@ fn logins(case: &Case, registries: &Registries, reference: &Reference) -> Vec<Lo
         .map(|entry| {
             let credential = &entry.credential;
             (
-                credential.username.expose().to_owned(),
-                credential.password.expose().to_owned(),
+                credential.username.expose().into_owned(),
+                credential.password.expose().into_owned(),
             )
         })
         .collect()

@@ -3,43 +3,19 @@
 use crate::cases::{Against, Case, fill};
 use crate::cri;
 use crate::engine;
+use crate::kubectl::{create_namespace, default_account, delete_namespace, kubectl, list};
 use crate::objects;
 use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Pods at a time: a node takes 110, and this one has other work too.
 const AT_ONCE: usize = 40;
 /// How long a batch may take.
-const LIMIT: Duration = Duration::from_mins(4);
-
-/// `kubectl` with this input; its standard output.
-fn kubectl(arguments: &[&str], input: &str) -> Result<String, String> {
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "KUBECONFIG is not set: eval \"$(tests/cluster/up)\" starts a cluster and sets it"
-    );
-    let mut child = Command::new("kubectl")
-        .arg("--request-timeout=30s")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl");
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// A namespace that goes when this is dropped.
 struct Namespace(String);
@@ -47,35 +23,25 @@ struct Namespace(String);
 impl Namespace {
     fn new() -> Self {
         let name = format!("pullgate-agreement-{}", std::process::id());
-        kubectl(&["create", "namespace", &name], "").unwrap();
+        create_namespace(&name);
         let namespace = Self(name);
-        let end = Instant::now() + Duration::from_secs(30);
-        while namespace
-            .list("serviceaccounts")
-            .iter()
-            .all(|account| account["metadata"]["name"] != "default")
-        {
-            assert!(Instant::now() < end, "no default service account");
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        default_account(&namespace.0);
         namespace
     }
 
     fn create(&self, objects: &[Value]) {
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
-        kubectl(&["create", "--namespace", &self.0, "-f", "-"], &list).unwrap_or_else(|error| panic!("{error}"));
+        kubectl(&["create", "--namespace", &self.0, "-f", "-"], &list).done();
     }
 
     fn list(&self, kind: &str) -> Vec<Value> {
-        let list = kubectl(&["get", kind, "--namespace", &self.0, "-o", "json"], "").unwrap_or_else(|error| panic!("{error}"));
-        let list: Value = serde_json::from_str(&list).unwrap();
-        list["items"].as_array().unwrap().clone()
+        list(&self.0, kind)
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = kubectl(&["delete", "namespace", &self.0, "--wait=false"], "");
+        delete_namespace(&self.0);
     }
 }
 
@@ -100,7 +66,7 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
     let ours = Registries::start(&cases).await;
     ours.lose();
 
-    let nodes: Value = serde_json::from_str(&kubectl(&["get", "nodes", "-o", "json"], "").unwrap()).unwrap();
+    let nodes: Value = serde_json::from_str(&kubectl(&["get", "nodes", "-o", "json"], "").done().stdout).unwrap();
     let info = &nodes["items"][0]["status"]["nodeInfo"];
     let text = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
     let (kubelet, runtime) = (text("kubeletVersion"), text("containerRuntimeVersion"));
@@ -126,7 +92,7 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
         tokio::task::block_in_place(|| deeds.extend(watch(&namespace, batch)));
         // The next batch needs the room.
         for kind in ["deployments,daemonsets,statefulsets,replicasets,jobs", "pods"] {
-            let _ = kubectl(
+            kubectl(
                 &[
                     "delete",
                     kind,

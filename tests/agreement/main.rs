@@ -21,6 +21,8 @@ mod cri;
 mod engine;
 #[path = "../support/faulty.rs"]
 mod faulty;
+#[path = "../support/kubectl.rs"]
+mod kubectl;
 mod kubelet;
 mod objects;
 mod report;

@@ -93,8 +93,12 @@ pub(crate) fn object(case: &Case, world: &World) -> Value {
         kind => {
             spec.as_object_mut().unwrap().remove("restartPolicy");
             let labels = json!({"case": case.name});
-            json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata,
-                   "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}})
+            let mut object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata,
+                   "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}});
+            if kind == "StatefulSet" {
+                object["spec"]["serviceName"] = case.name.as_str().into();
+            }
+            object
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Each case has a registry of its own, on a port of its own, once for each run: what one client did must not change what the next
 //! one sees. Hosts with names (`docker.io`, `reg.example.com`) lead to one more, which knows the cases by their repositories.
 
-use crate::cases::{Auth, Case, Method, Rule, fill};
+use crate::cases::{Auth, Case, Certificates, Method, Rule, fill};
 use crate::content::{Shelf, Stored};
-use crate::faulty::{Faulty, Manner, Reply, Seen};
+use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
 use base64::Engine as _;
 use pullgate::image::Reference;
 use pullgate::registry::{self, Reach, Registry};
@@ -74,12 +74,16 @@ impl Registries {
                 None => Reply::new(503),
             }
         };
+        let tree = tempfile::tempdir().unwrap();
+        let wax = Wax::new(tree.path());
         let mut own = BTreeMap::new();
         let mut mirrors = BTreeMap::new();
         for case in cases {
-            own.insert(case.name.clone(), Faulty::start(by_case(&case.name, &worlds)).await);
-            if case.mirror.is_some() {
-                mirrors.insert(case.name.clone(), Faulty::start(by_case(&case.name, &mirror_worlds)).await);
+            let script = by_case(&case.name, &worlds);
+            own.insert(case.name.clone(), wax.start(case.registry.tls, script).await);
+            if let Some(mirror) = &case.mirror {
+                let script = by_case(&case.name, &mirror_worlds);
+                mirrors.insert(case.name.clone(), wax.start(mirror.registry.tls, script).await);
             }
         }
         let all = Arc::clone(&worlds);
@@ -98,8 +102,10 @@ impl Registries {
                 ("named-port".to_owned(), named.port().to_string()),
                 ("port".to_owned(), own[&case.name].port().to_string()),
             ]);
+            values.extend(wax.files.clone());
             if let Some(mirror) = mirrors.get(&case.name) {
                 values.insert("mirror".to_owned(), mirror.host());
+                values.insert("mirror-port".to_owned(), mirror.port().to_string());
             }
             if let Some(mirror) = &case.mirror {
                 let case = Case {
@@ -119,10 +125,14 @@ impl Registries {
             named,
             worlds: built,
             mirror_worlds: built_mirrors,
-            tree: tempfile::tempdir().unwrap(),
+            tree,
             door: OnceLock::new(),
         };
-        registries.write_hosts(registries.tree.path(), cases);
+        // A tree with a broken file in it is refused at the start; one that breaks later is read as nodes read it.
+        let certs = registries.tree.path().join("certs.d");
+        std::fs::create_dir(&certs).unwrap();
+        registries.door();
+        registries.write_hosts(&certs, cases);
         registries
     }
 
@@ -132,7 +142,7 @@ impl Registries {
             let settings = registry::Settings {
                 reach: Reach::Everything,
                 look_up_limit: Duration::from_secs(20),
-                hosts_dirs: vec![self.tree.path().to_owned()],
+                hosts_dirs: vec![self.tree.path().join("certs.d")],
                 ..registry::Settings::default()
             };
             Registry::new(settings, Metrics::new()).unwrap()
@@ -173,16 +183,71 @@ impl Registries {
             let values = &self.world(case).values;
             for (host, text) in &case.hosts {
                 let (host, text) = (fill(host, values), fill(text, values));
-                let folder = match host.rsplit_once(':') {
-                    Some((name, port)) => format!("{name}_{port}_"),
-                    None => host,
-                };
-                files.insert(folder, text);
+                files.insert(folder_of(&host), text);
+            }
+            for (name, from) in &case.files {
+                let (name, from) = (fill(name, values), fill(from, values));
+                let (host, name) = name.split_once('/').unwrap();
+                let folder = tree.join(folder_of(host));
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::copy(from, folder.join(name)).unwrap();
             }
         }
         for (folder, text) in files {
             std::fs::create_dir_all(tree.join(&folder)).unwrap();
             std::fs::write(tree.join(&folder).join("hosts.toml"), text).unwrap();
+        }
+    }
+}
+
+/// The folder of a host in a tree of `hosts.toml`.
+fn folder_of(host: &str) -> String {
+    match host.rsplit_once(':') {
+        Some((name, port)) => format!("{name}_{port}_"),
+        None => host.to_owned(),
+    }
+}
+
+/// Certificates, and where they lie.
+struct Wax {
+    good: Tls,
+    expired: Tls,
+    other_name: Tls,
+    files: BTreeMap<String, String>,
+}
+
+impl Wax {
+    fn new(folder: &Path) -> Self {
+        let good = Tls::new(&["127.0.0.1"], Validity::Good);
+        let expired = Tls::new(&["127.0.0.1"], Validity::Expired);
+        let other_name = Tls::new(&["other.example.com"], Validity::Good);
+        let mut files = BTreeMap::new();
+        for (name, text) in [
+            ("ca", &good.ca),
+            ("cert", &good.cert),
+            ("key", &good.key),
+            ("ca-of-expired", &expired.ca),
+            ("ca-of-other-name", &other_name.ca),
+        ] {
+            let path = folder.join(format!("{name}.pem"));
+            std::fs::write(&path, text).unwrap();
+            files.insert(name.to_owned(), path.display().to_string());
+        }
+        Self {
+            good,
+            expired,
+            other_name,
+            files,
+        }
+    }
+
+    async fn start(&self, tls: Option<Certificates>, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Faulty {
+        match tls {
+            None => Faulty::start(script).await,
+            Some(Certificates::Good) => Faulty::start_tls(&self.good, script).await,
+            Some(Certificates::Expired) => Faulty::start_tls(&self.expired, script).await,
+            Some(Certificates::OtherName) => Faulty::start_tls(&self.other_name, script).await,
+            Some(Certificates::Mutual) => Faulty::start_mutual(&self.good, script).await,
         }
     }
 }
@@ -252,14 +317,15 @@ impl World {
         let path = seen.path.split('?').next().unwrap_or_default();
         let host = seen.header("host").unwrap_or_default();
         let mut values = self.values.clone();
-        values.insert("realm".to_owned(), format!("http://{host}/token/{}", self.case.name));
-        values.insert("here".to_owned(), format!("http://{host}"));
+        let scheme = if self.case.registry.tls.is_some() { "https" } else { "http" };
+        values.insert("realm".to_owned(), format!("{scheme}://{host}/token/{}", self.case.name));
+        values.insert("here".to_owned(), format!("{scheme}://{host}"));
         let in_repository = path
             .strip_prefix("/v2/")
             .and_then(|rest| ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|kind| rest.find(kind)))
             .map(|at| path["/v2/".len()..].split_at(at));
         let Some((repository, rest)) = in_repository.map(|(repository, rest)| (repository, &rest[1..])) else {
-            if let Some(reply) = self.by_rule(&format!("{} {path}", seen.method), None, &values) {
+            if let Some(reply) = self.by_rule(&format!("{} {path}", seen.method), seen, None, &values) {
                 return reply;
             }
             return if path.starts_with("/token") {
@@ -297,7 +363,7 @@ impl World {
             }
         }
         let usual = self.content(repository, rest);
-        self.by_rule(&line, Some(usual.clone()), &values).unwrap_or(usual)
+        self.by_rule(&line, seen, Some(usual.clone()), &values).unwrap_or(usual)
     }
 
     /// What the registry holds.
@@ -322,14 +388,18 @@ impl World {
         }
     }
 
-    fn by_rule(&self, line: &str, usual: Option<Reply>, values: &BTreeMap<String, String>) -> Option<Reply> {
-        let (_, rule) = self
-            .case
-            .registry
-            .rules
-            .iter()
-            .enumerate()
-            .find(|(at, rule)| fits(&fill(&rule.when, values), line) && self.counts(*at, rule))?;
+    fn by_rule(&self, line: &str, seen: &Seen, usual: Option<Reply>, values: &BTreeMap<String, String>) -> Option<Reply> {
+        let whole = || {
+            let headers = seen.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+            format!("{}\n{}{}", seen.line(), headers.collect::<String>(), seen.body)
+        };
+        let holds = |text: &String| whole().contains(&fill(text, values));
+        let (_, rule) = self.case.registry.rules.iter().enumerate().find(|(at, rule)| {
+            fits(&fill(&rule.when, values), line)
+                && rule.having.as_ref().is_none_or(holds)
+                && !rule.lacking.as_ref().is_some_and(holds)
+                && self.counts(*at, rule)
+        })?;
         if rule.hang_up {
             return Some(Reply::new(200).manner(Manner::Hangup));
         }
@@ -422,7 +492,9 @@ fn caller(auth: &Auth, seen: &Seen) -> Caller {
 fn basic(seen: &Seen) -> Option<(String, String)> {
     let encoded = seen.header("authorization")?.strip_prefix("Basic ")?;
     let text = base64::engine::general_purpose::STANDARD.decode(encoded).ok()?;
-    let (user, password) = String::from_utf8(text).ok()?.split_once(':').map(own)?;
+    // What is no UTF-8 is Latin-1, as old htpasswd files are.
+    let text = String::from_utf8(text).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
+    let (user, password) = text.split_once(':').map(own)?;
     Some((user, password))
 }
 

@@ -24,14 +24,27 @@ def get(*arguments):
     return json.loads(kubectl("get", *arguments, "-o", "json"))
 
 
-def wait(what, limit, ask):
-    """Asks again until there is an answer that is true; returns it and the seconds that it took."""
-    began = time.monotonic()
+# More seconds than a busy machine needs for what otherwise takes a few.
+LONG = 180
+
+
+def wait(what, ask):
+    """Asks again until there is an answer that is true; returns it and the seconds that it took. A question that fails is one without
+    an answer yet: its words are told when none comes."""
+    began, told = time.monotonic(), False
     while True:
-        answer = ask()
+        said = ""
+        try:
+            answer = ask()
+        except AssertionError as error:
+            answer, said = None, f"; last: {error}"
+        took = time.monotonic() - began
         if answer:
-            return answer, time.monotonic() - began
-        expect(time.monotonic() - began < limit, f"{what}: not within {limit} s")
+            return answer, took
+        expect(took < LONG, f"{what}: not within {LONG} s{said}")
+        if took > 30 and not told:
+            told = True
+            print(f"        still waiting: {what}{said}", flush=True)
         time.sleep(0.2)
 
 

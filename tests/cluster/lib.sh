@@ -1,6 +1,11 @@
 # Sourced by the scripts in this folder and by tests/run: what they all need.
 # shellcheck shell=bash disable=SC2034  # some of it only some of them need
 
+# The caller's surroundings are not the tests': some have no HOME, a strict umask, or another language.
+[[ ${HOME:-} ]] || HOME=$(getent passwd "$(id -u)" | cut -d : -f 6)
+export HOME LC_ALL=C.UTF-8
+umask 022
+
 cache=${PULLGATE_TEST_CACHE:-$HOME/.cache/pullgate}
 
 say() { echo "${0##*/}: $*" >&2; }
@@ -8,6 +13,9 @@ die() {
   say "$*"
   exit 1
 }
+
+# without_proxies: what is started here talks to this machine alone
+without_proxies() { unset http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY; }
 
 # as_root COMMAND...: as root, through sudo for everybody else
 as_root() {
@@ -30,10 +38,24 @@ own_root() {
 # installed PACKAGE
 installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
+# apt_get ARGUMENTS...: as root. Another apt that is at work is waited for, also where apt itself does not (its lists, its archive).
+apt_get() {
+  local said status turn
+  for ((turn = 0; turn < 60; turn++)); do
+    status=0
+    said=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" 2>&1 >/dev/null) || status=$?
+    if ((!status)) || [[ $said != *'Could not get lock'* ]]; then break; fi
+    ((turn)) || say "another apt is at work; waiting for it"
+    sleep 10
+  done
+  [[ -z $said ]] || printf '%s\n' "$said" >&2
+  return "$status"
+}
+
 # apt_update: once a run is enough
 apt_update() {
   [[ ${apt_is_fresh:-} ]] && return
-  as_root apt-get -o DPkg::Lock::Timeout=600 update -qq >&2
+  apt_get update -qq
   apt_is_fresh=1
 }
 
@@ -45,14 +67,14 @@ install_packages() {
   command -v apt-get >/dev/null || die "no apt-get on this machine; install these yourself: ${missing[*]}"
   say "installing ${missing[*]}"
   apt_update
-  local ours=0 status=0
-  if [[ ! -e $policy ]]; then
+  local ours=0 status=0 mark='# of the tests of pullgate'
+  # One that a killed run has left is ours too.
+  if [[ ! -e $policy ]] || grep -qxF "$mark" "$policy"; then
     ours=1
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
   fi
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends \
-    "${missing[@]}" >/dev/null || status=$?
+  apt_get install -y -qq --no-install-recommends "${missing[@]}" || status=$?
   ((!ours)) || as_root rm -f "$policy"
   ((status == 0)) || die "apt-get could not install: ${missing[*]}"
 }

@@ -3,7 +3,8 @@
 //! The API server of the tests cannot reach a Service (there is no cluster DNS), so each replica is a webhook of its own, by `url`:
 //! a request passes only if both were reached by TLS that the API server takes.
 
-use crate::support::daemon::{Daemon, free_address};
+use crate::ports;
+use crate::support::daemon::Daemon;
 use crate::support::gate::{get, run, settings_file};
 use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
 use crate::support::objects::{pod, pod_spec};
@@ -103,7 +104,7 @@ struct Replica {
 
 impl Replica {
     fn start(which: &str, kubeconfig: &str) -> Self {
-        let (webhook, metrics) = (free_address(), free_address());
+        let (webhook, metrics) = (ports::free(), ports::free());
         let cleanup = format!("kubectl delete validatingwebhookconfiguration {}", name());
         let daemon = Daemon::start(
             &format!("certificates-{which}"),
@@ -131,7 +132,7 @@ impl Replica {
                 "2m",
             ],
         );
-        daemon.wait_until("/healthz", SOON, || get(metrics, "/healthz").is_some());
+        daemon.wait_until("/healthz", || get(metrics, "/healthz").is_some());
         Self {
             daemon,
             webhook,
@@ -198,7 +199,7 @@ fn shake_hands(address: SocketAddr, bundle: &[u8]) -> Result<(), String> {
         .with_no_client_auth();
     let mut client = ClientConnection::new(Arc::new(config), address.ip().into()).unwrap();
     let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     while client.is_handshaking() {
         client.complete_io(&mut stream).map_err(|error| error.to_string())?;
     }

@@ -1,12 +1,10 @@
 //! Kubernetes Events, as the real API server takes them and `kubectl` shows them.
 
-use crate::support::kubectl::{Gated, Namespace, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
 use crate::support::objects::{app, pod, pod_spec};
 use crate::support::{CLOSED, registries};
 use serde_json::Value;
 use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The Events that pullgate has written to a namespace, with this reason.
 fn told(namespace: &Namespace, reason: &str) -> Vec<Value> {
@@ -29,7 +27,7 @@ fn denials_are_told_of_once_and_counted() {
     for _ in 0..3 {
         namespace.apply(&[deployment("v9")]).denied(&["TagNotFound"]);
     }
-    let event = eventually("an Event about the denial", SOON, || told(&namespace, "ImagesDenied").pop());
+    let event = eventually("an Event about the denial", LONG, || told(&namespace, "ImagesDenied").pop());
     let note = event["note"].as_str().unwrap();
     assert!(
         note.contains("container api: ") && note.contains("shop/api:v9: TagNotFound: "),
@@ -57,7 +55,7 @@ fn what_was_let_pass_unknown_shows_where_the_object_is_described() {
     namespace
         .apply(&[app("Deployment", "api", pod_spec(&[("api", &image)]))])
         .warned(&["ConnectionFailed: "]);
-    let described = eventually("kubectl describe", SOON, || {
+    let described = eventually("kubectl describe", LONG, || {
         let shown = namespace.kubectl(&["describe", "deployment", "api"]).done().stdout;
         shown.contains("ImagesUnknown").then_some(shown)
     });
@@ -77,7 +75,7 @@ fn what_is_allowed_and_what_is_about_to_go_leaves_no_trace() {
     namespace
         .apply(&[pod("bad", pod_spec(&[("api", &bad)]))])
         .denied(&["TagNotFound"]);
-    eventually("an Event about the denial", SOON, || told(&namespace, "ImagesDenied").pop());
+    eventually("an Event about the denial", LONG, || told(&namespace, "ImagesDenied").pop());
     let about = |event: &Value| event["regarding"]["name"] == "good" && event["reportingController"] == "pullgate.dev/pullgate";
     assert!(!namespace.list("events.v1.events.k8s.io").iter().any(about));
 }

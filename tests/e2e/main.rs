@@ -22,9 +22,13 @@ mod clients;
 mod comparison;
 mod credentials;
 mod events;
+#[path = "../support/kubectl.rs"]
+mod kubectl;
 mod live;
 mod platforms;
 mod policies;
+#[path = "../support/ports.rs"]
+mod ports;
 mod rolling;
 mod samples;
 mod support;

@@ -1,10 +1,9 @@
 //! Images for other nodes than the cluster has.
 
-use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually, kubectl};
 use crate::support::objects::{app, pod, pod_spec};
 use crate::support::registries;
 use serde_json::json;
-use std::time::Duration;
 
 #[test]
 #[ignore = "needs a cluster; tests/run has one"]
@@ -71,7 +70,7 @@ fn a_daemon_set_that_misses_some_nodes_is_a_warning() {
             .done()
     };
     let settled = |what: &str, warns: bool, spec: &serde_json::Value| {
-        eventually(what, Duration::from_secs(10), || {
+        eventually(what, LONG, || {
             let stderr = apply(spec.clone()).stderr;
             (stderr.contains("PlatformMismatch: ") == warns).then_some(stderr)
         })

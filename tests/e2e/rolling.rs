@@ -4,7 +4,8 @@
 //! The address is a small stand-in for a Service: a new connection goes to a replica that was ready when it was last asked, half a
 //! second ago at most; nobody tries another when that one does not answer; connections stay where they are.
 
-use crate::support::daemon::{Daemon, free_address};
+use crate::ports;
+use crate::support::daemon::Daemon;
 use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
 use crate::support::kubectl::{Gated, Namespace, eventually, kubectl, manifest};
 use crate::support::objects::pod_spec;
@@ -17,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(2);
 /// How often replicas are asked whether they are ready.
 const PROBE: Duration = Duration::from_millis(500);
 
@@ -31,8 +32,8 @@ struct Place {
 impl Place {
     fn new() -> Self {
         Self {
-            webhook: free_address(),
-            metrics: free_address(),
+            webhook: ports::free(),
+            metrics: ports::free(),
         }
     }
 
@@ -72,7 +73,7 @@ fn start(name: &str, place: Place) -> Daemon {
             kubeconfig.to_str().unwrap(),
         ],
     );
-    daemon.wait_until("/readyz", SOON, || place.is_ready());
+    daemon.wait_until("/readyz", || place.is_ready());
     daemon
 }
 

@@ -1,6 +1,6 @@
 //! What changes later, and what must keep working while a registry is away.
 
-use crate::support::kubectl::{Gated, Namespace, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
 use crate::support::objects::{app, pod_spec};
 use crate::support::registry::Registry;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn a_finalizer_can_be_removed_whatever_the_image() {
             r#"{"metadata":{"finalizers":null}}"#,
         ])
         .allowed();
-    eventually("the deployment's end", Duration::from_secs(20), || {
+    eventually("the deployment's end", LONG, || {
         (!namespace.has("deployments", "old")).then_some(())
     });
 }

@@ -84,6 +84,20 @@ async fn anonymous_token() {
 }
 
 #[tokio::test]
+async fn a_password_in_another_encoding_is_sent_as_it_is() {
+    let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
+    let (registry, _) = room(settings());
+    let latin = Credential {
+        username: Hidden::new("ci"),
+        password: Hidden::new(b"s\xe9same".as_slice()),
+        ..Credential::default()
+    };
+    ask(&registry, &name(&server), Some(latin)).await.unwrap();
+    let body = &server.seen()[1].body;
+    assert!(body.contains("&password=s%E9same&"), "{body}");
+}
+
+#[tokio::test]
 async fn password_token() {
     let server = registry_with(|_| Reply::new(200).json(r#"{"access_token":"good-token"}"#)).await;
     let (registry, _) = room(settings());
@@ -186,9 +200,9 @@ async fn refusals_of_the_token_server() {
         );
         expect_with(&server, alice(), refused.clone()).await;
     }
-    let server = registry_with(|_| Reply::new(429).header("Retry-After", "9").body("slow down")).await;
+    let server = registry_with(|_| Reply::new(429).header("Retry-After", "90").body("slow down")).await;
     let failure = expect_with(&server, alice(), Evidence::RateLimited).await;
-    assert!(failure.retry_after.unwrap() > Duration::from_secs(8));
+    assert!(failure.retry_after.unwrap() > Duration::from_secs(30));
     assert_eq!(failure.request.unwrap().purpose, Purpose::OauthToken);
     // The firewall of ACR.
     let walled = Evidence::Forbidden {
@@ -222,6 +236,10 @@ async fn answers_without_a_token() {
     }
     let server = registry_with(|_| Reply::new(200).body(vec![b'x'; 200_000])).await;
     expect_with(&server, None, Evidence::Rejected(Rejection::NoToken)).await;
+    // A runtime reads any length.
+    let long = format!(r#"{{"x":"{}","token":"good-token"}}"#, "x".repeat(200_000));
+    let server = registry_with(move |_| Reply::new(200).json(&long)).await;
+    expect_with(&server, None, Evidence::ServerError { token_server: true }).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What is served in the place of an image.
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
+use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::registry::Settings;
@@ -294,7 +295,14 @@ async fn configs() {
     let other = Faulty::start(config_only(Reply::new(200).body("{}"), app.clone())).await;
     let failure = fails(&format!("{}/team/app:1", other.host()), None).await;
     assert!(
-        matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Structure(_))),
+        matches!(
+            failure.evidence,
+            Evidence::ContentInvalid(ContentFault::OtherSize {
+                part: "config",
+                has: 2,
+                ..
+            })
+        ),
         "{failure:?}"
     );
 
@@ -316,12 +324,12 @@ async fn configs() {
     let server = Faulty::start(move |seen| good(&chart, seen)).await;
     let (registry, _) = room(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
-    let Content::Artifact { kind, unpack_fails, .. } = facts.content else {
+    let Content::Artifact { kind, unpack, .. } = facts.content else {
         panic!("an artifact")
     };
     assert_eq!(
-        (kind.as_str(), unpack_fails),
-        ("application/vnd.cncf.helm.config.v1+json", true)
+        (kind.as_str(), unpack),
+        ("application/vnd.cncf.helm.config.v1+json", Unpack::Partly)
     );
     assert_eq!(server.lines().len(), 2, "the config of an artifact is not read");
 }
@@ -478,11 +486,8 @@ async fn a_config_behind_a_redirect() {
     ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     assert_eq!(cdn.lines(), ["GET /blob?signature=secret"]);
 
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let nobody = Nobody::new();
+    let closed = nobody.address().port();
     let server = away(closed).await;
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await

@@ -1,6 +1,7 @@
 //! Debian's `docker-registry`: open, with htpasswd, and with TLS from a private CA.
 
 use crate::faulty::{Tls, Validity};
+use crate::ports;
 use crate::sample::{Blob, Image, image, index};
 use crate::support::*;
 use pullgate::registry::Settings;
@@ -12,6 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const BINARY: &str = "docker-registry";
+/// More than a busy machine needs to start a program.
+const LONG: Duration = Duration::from_mins(2);
 
 /// A running registry; it ends when dropped.
 pub struct Debian {
@@ -45,11 +48,7 @@ impl Debian {
     async fn try_start(user: Option<(&'static str, &'static str)>, tls: Option<&Tls>) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = ports::free().port();
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
             path("data").display()
@@ -98,7 +97,7 @@ impl Debian {
             base: format!("{scheme}://127.0.0.1:{port}"),
             user,
         };
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + LONG;
         while registry.http.get(format!("{}/v2/", registry.base)).send().await.is_err() {
             if registry.process.try_wait().unwrap().is_some() {
                 return None;

@@ -23,6 +23,10 @@ mod guard;
 mod hiding;
 mod mirrors;
 mod node;
+#[path = "../support/ports.rs"]
+mod ports;
+#[path = "../support/program.rs"]
+mod program;
 mod proxy;
 mod sample;
 mod support;

@@ -2,6 +2,7 @@
 
 use crate::debian::Debian;
 use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
+use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::credentials::Credential;
@@ -60,12 +61,6 @@ async fn serving(app: &Image) -> Faulty {
 async fn refusing(status: u16, code: &str) -> Faulty {
     let code = code.to_owned();
     Faulty::start(move |_| error(status, &code, "no")).await
-}
-
-/// A port that nobody listens on.
-fn nobody() -> String {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().to_string()
 }
 
 #[tokio::test]
@@ -143,9 +138,14 @@ async fn a_broken_mirror_is_passed() {
         assert_eq!(upstream.lines().len(), 3);
     }
     let upstream = serving(&app).await;
+    let nobody = Nobody::new();
     let dir = tree(
         "r.example",
-        &format!("server = \"http://{}\"\n[host.\"http://{}\"]\n", upstream.host(), nobody()),
+        &format!(
+            "server = \"http://{}\"\n[host.\"http://{}\"]\n",
+            upstream.host(),
+            nobody.host()
+        ),
     );
     ask(&with(&dir), "r.example/team/app:1", None).await.unwrap();
 }
@@ -169,9 +169,10 @@ async fn nothing_is_certain_while_a_host_is_silent() {
     assert_eq!(failure.host, upstream.host());
     let detail = failure.detail.unwrap();
     assert!(detail.contains(&format!("also asked: {} (404", mirror.host())), "{detail}");
-    let failure = ask_by(&nobody(), &upstream.host()).await;
+    let nobody = Nobody::new();
+    let failure = ask_by(&nobody.host(), &upstream.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
-    let failure = ask_by(&mirror.host(), &nobody()).await;
+    let failure = ask_by(&mirror.host(), &nobody.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     let failing = refusing(500, "UNKNOWN").await;
     let failure = ask_by(&failing.host(), &upstream.host()).await;
@@ -190,7 +191,8 @@ async fn content_that_only_a_silent_mirror_may_have() {
     // The registry's own content is broken; what the mirror's tag names is not known.
     let server = Faulty::start(|_| served(&Blob::new(OCI_MANIFEST, "not json"))).await;
     let text = |mirror: &str| format!("server = \"http://{}\"\n[host.\"http://{mirror}\"]\n", server.host());
-    let dir = tree("r.example", &text(&nobody()));
+    let nobody = Nobody::new();
+    let dir = tree("r.example", &text(&nobody.host()));
     let failure = ask(&with(&dir), "r.example/team/app:1", None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     let gone = refusing(404, "MANIFEST_UNKNOWN").await;

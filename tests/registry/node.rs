@@ -2,6 +2,8 @@
 //! docker credential helper, holds.
 
 use crate::debian::Debian;
+use crate::ports;
+use crate::program::pullgate;
 use crate::sample::image;
 use pullgate::verdict::Verdict;
 use serde_json::{Value, json};
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 const PASSWORD: &str = "s3cret-word";
+/// More than a busy machine needs to start a program, or to see a change of a file.
+const LONG: Duration = Duration::from_mins(2);
 
 /// A registry that wants a password, and a folder for settings and programs.
 struct Scene {
@@ -85,7 +89,7 @@ impl Scene {
     }
 
     async fn check(&self, args: &[&str], variables: &[(&str, &Path)]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        let output = Command::from(pullgate())
             .args(["-v", "check", "-o", "json"])
             .args(args)
             .env_remove("DOCKER_CONFIG")
@@ -279,10 +283,8 @@ struct Serving {
 impl Serving {
     async fn start(scene: &Scene, settings: &Path) -> Self {
         let facts = scene.write("facts/all.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n");
-        // Both held at once, so that they differ.
-        let held = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let [webhook, metrics] = held.map(|listener| listener.local_addr().unwrap().to_string());
-        let process = Command::new(env!("CARGO_BIN_EXE_pullgate"))
+        let [webhook, metrics] = [(); 2].map(|()| ports::free().to_string());
+        let process = Command::from(pullgate())
             .args(["serve", "--tls-dev", "--no-cluster", "--drain-delay", "0s"])
             .args(["--listen", &webhook, "--metrics-listen", &metrics])
             .arg("--facts")
@@ -303,7 +305,7 @@ impl Serving {
             url: format!("https://{webhook}/validate"),
             http,
         };
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + LONG;
         let ready = async || {
             let answer = serving.http.get(format!("http://{metrics}/readyz")).send().await;
             answer.is_ok_and(|answer| answer.status() == 200)
@@ -336,7 +338,7 @@ impl Serving {
 
     /// Waits until the pod is allowed, or is denied.
     async fn until(&self, image: &str, expect: Verdict) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + LONG;
         loop {
             let said = self.denial(image).await;
             if said.is_none() == (expect == Verdict::Allow) {

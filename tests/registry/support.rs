@@ -8,11 +8,14 @@ use pullgate::verdict::{Evidence, Failure, ImageFacts};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Settings that reach loopback and give up after a few seconds.
+/// What a look-up may take in all; a single request gets 6 s.
+pub const LOOK_UP: Duration = Duration::from_mins(1);
+
+/// Settings that reach loopback. Their patience is a busy machine's: tests of what takes too long bring a shorter one.
 pub fn settings() -> Settings {
     Settings {
         reach: Reach::Listed(vec!["127.0.0.0/8".parse().unwrap()]),
-        look_up_limit: Duration::from_secs(4),
+        look_up_limit: LOOK_UP,
         ..Settings::default()
     }
 }
@@ -47,7 +50,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
 }
 
 pub fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(10)
+    Instant::now() + Duration::from_mins(1)
 }
 
 /// One check, all its attempts.
@@ -82,5 +85,14 @@ pub fn assert_silent(failure: &Failure, secrets: &[&str]) {
     let shown = format!("{failure:?}");
     for secret in secrets {
         assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let end = Instant::now() + LOOK_UP;
+    while !condition().await {
+        assert!(Instant::now() < end, "not in {LOOK_UP:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

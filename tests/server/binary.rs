@@ -1,6 +1,7 @@
 //! The binary itself.
 
-use crate::support::{SOON, connect, get, post, until};
+use crate::program;
+use crate::support::{SOON, connect, get, post, replace, until};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -10,12 +11,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 fn pullgate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pullgate"));
-    // The machine's own settings are none of the tests' business.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("PULLGATE_") {
-            command.env_remove(name);
-        }
+    let mut command = program::pullgate();
+    // `serve` takes no proxy but that of its settings; its API server least of all.
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+        command.env(name, "http://127.0.0.1:1");
     }
     command.stdin(Stdio::null());
     command
@@ -151,7 +150,7 @@ fn documented_keys() -> BTreeSet<String> {
 async fn the_log_level_follows_the_settings_file() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("config.yaml");
-    std::fs::write(&config, "{}\n").unwrap();
+    replace(&config, "{}\n");
     let out = dir.path().to_str().unwrap();
     let mut serving = Serving::start(&["--tls-dev", "--tls-dev-out", out, "--config", config.to_str().unwrap()]);
     let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
@@ -161,19 +160,19 @@ async fn the_log_level_follows_the_settings_file() {
         let line = format!("pullgate_reloads_total{{reason=\"{outcome}\"}} {wanted}\n");
         until(&line, async || get(plain, "/metrics").await.body.contains(&line)).await;
     };
-    std::fs::write(&config, "log: {level: error}\n").unwrap();
+    replace(&config, "log: {level: error}\n");
     reloads(1, "settings_replaced").await;
     assert_eq!(post(&mut stream, "/validate", &review("at-error")).await.status, 200);
-    std::fs::write(&config, "log: {level: info}\n").unwrap();
+    replace(&config, "log: {level: info}\n");
     reloads(2, "settings_replaced").await;
     post(&mut stream, "/validate", &review("at-info")).await;
-    std::fs::write(&config, "log: {level: loud}\n").unwrap();
+    replace(&config, "log: {level: loud}\n");
     reloads(1, "settings_refused").await;
     post(&mut stream, "/validate", &review("still-at-info")).await;
-    std::fs::write(&config, "log: {level: warn}\n").unwrap();
+    replace(&config, "log: {level: warn}\n");
     reloads(3, "settings_replaced").await;
     post(&mut stream, "/validate", &review("at-warn")).await;
-    std::fs::write(&config, "{}\n").unwrap();
+    replace(&config, "{}\n");
     reloads(4, "settings_replaced").await;
     post(&mut stream, "/validate", &review("as-the-command-line-says")).await;
     drop(stream);
@@ -303,7 +302,11 @@ async fn generated_certificates_can_be_served() {
         [path("ca.crt"), path("tls.crt"), path("tls.key")]
     );
     let mode = |name: &str| std::fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("ca.crt"), mode("tls.crt"), mode("tls.key")), (0o644, 0o644, 0o600));
+    // Whoever wants new files to be for themselves has that of these too.
+    std::fs::write(dir.path().join("any"), "").unwrap();
+    let any = std::fs::metadata(dir.path().join("any")).unwrap().permissions().mode();
+    let open = 0o644 & any;
+    assert_eq!((mode("ca.crt"), mode("tls.crt"), mode("tls.key")), (open, open, 0o600));
 
     let again = run(&arguments);
     assert_eq!(again.status.code(), Some(2));

@@ -1,28 +1,28 @@
 //! Connections that cost without giving.
 
-use crate::support::{Answer, Running, closes_after, connect, head, limits, post, until};
+use crate::support::{Answer, Running, SOON, closes, connect, head, limits, post, until};
 use pullgate::server::Limits;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn a_handshake_that_stalls_is_given_up() {
-    let server = Running::start(limits()).await;
+    let handshake = Duration::from_secs(3);
+    let server = Running::start(Limits { handshake, ..limits() }).await;
+    let begin = Instant::now();
     let mut silent = TcpStream::connect(server.webhook).await.unwrap();
-    let took = closes_after(&mut silent).await;
-    assert!(
-        took >= Duration::from_millis(500) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    closes(&mut silent).await;
+    assert!(begin.elapsed() >= handshake, "{:?}", begin.elapsed());
     // The first bytes of a ClientHello, and no more.
     let mut half = TcpStream::connect(server.webhook).await.unwrap();
     half.write_all(&[0x16, 0x03, 0x01, 0x02, 0x00]).await.unwrap();
-    closes_after(&mut half).await;
-    assert_eq!(
-        server.count("pullgate_connection_ends_total{reason=\"handshake_timeout\"}"),
-        2
-    );
+    closes(&mut half).await;
+    until("both are counted", async || {
+        server.count("pullgate_connection_ends_total{reason=\"handshake_timeout\"}") == 2
+    })
+    .await;
     assert_eq!(server.post("/validate", "x").await.status, 200);
 }
 
@@ -31,7 +31,7 @@ async fn what_is_not_tls_is_turned_away() {
     let server = Running::start(limits()).await;
     let mut plain = TcpStream::connect(server.webhook).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    closes_after(&mut plain).await;
+    closes(&mut plain).await;
     let stranger = crate::support::made().ca;
     let error = connect(server.webhook, &stranger).await.unwrap_err();
     assert!(error.to_string().contains("invalid peer certificate"), "{error}");
@@ -43,12 +43,11 @@ async fn what_is_not_tls_is_turned_away() {
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
-    let server = Running::start(limits()).await;
-    let took = closes_after(&mut server.tls().await).await;
-    assert!(
-        took >= Duration::from_millis(600) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    let first_byte = Duration::from_secs(1);
+    let server = Running::start(Limits { first_byte, ..limits() }).await;
+    let begin = Instant::now();
+    closes(&mut server.tls().await).await;
+    assert!(begin.elapsed() >= first_byte, "{:?}", begin.elapsed());
     until("the timeout is counted", async || {
         server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
     })
@@ -57,14 +56,13 @@ async fn a_connection_that_says_nothing_is_closed() {
 
 #[tokio::test]
 async fn a_head_that_stalls_is_given_up() {
-    let server = Running::start(limits()).await;
+    let limit = Duration::from_secs(1);
+    let server = Running::start(Limits { head: limit, ..limits() }).await;
     let mut stream = server.tls().await;
+    let begin = Instant::now();
     stream.write_all(b"POST /validate HTTP/1.1\r\nHost: x\r\n").await.unwrap();
-    let took = closes_after(&mut stream).await;
-    assert!(
-        took >= Duration::from_millis(400) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    closes(&mut stream).await;
+    assert!(begin.elapsed() >= limit, "{:?}", begin.elapsed());
     until("the timeout is counted", async || {
         server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
     })
@@ -74,11 +72,12 @@ async fn a_head_that_stalls_is_given_up() {
 /// Each byte arrives in time, the head as a whole does not; also on a connection that was good before.
 #[tokio::test]
 async fn a_head_that_dribbles_is_given_up_even_after_a_good_request() {
-    let server = Running::start(limits()).await;
+    let limit = Duration::from_secs(1);
+    let server = Running::start(Limits { head: limit, ..limits() }).await;
     let mut stream = server.tls().await;
     assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
     let (mut read, mut write) = tokio::io::split(stream);
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     let writing = tokio::spawn(async move {
         for byte in b"POST /validate HTTP/1.1\r\nHost: ".iter().chain(std::iter::repeat(&b'x')) {
             if write.write_all(&[*byte]).await.is_err() || write.flush().await.is_err() {
@@ -87,9 +86,9 @@ async fn a_head_that_dribbles_is_given_up_even_after_a_good_request() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    closes_after(&mut read).await;
-    assert!(begin.elapsed() >= Duration::from_millis(500) && begin.elapsed() < Duration::from_secs(8));
-    tokio::time::timeout(crate::support::SOON, writing)
+    closes(&mut read).await;
+    assert!(begin.elapsed() >= limit, "{:?}", begin.elapsed());
+    tokio::time::timeout(SOON, writing)
         .await
         .expect("writing fails once the connection is closed")
         .unwrap();
@@ -98,27 +97,31 @@ async fn a_head_that_dribbles_is_given_up_even_after_a_good_request() {
 /// Longer than the deadlines for a first byte and for a head: those do not hold between requests.
 #[tokio::test]
 async fn an_idle_connection_is_kept() {
-    let server = Running::start(limits()).await;
+    let limit = Duration::from_secs(2);
+    let server = Running::start(Limits {
+        first_byte: limit,
+        head: limit,
+        ..limits()
+    })
+    .await;
     let mut stream = server.tls().await;
     for _ in 0..2 {
         assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(limit + limit / 4).await;
     }
-    assert_eq!(post(&mut stream, "/validate", "sleep 1300").await.status, 200);
+    assert_eq!(post(&mut stream, "/validate", "sleep 2500").await.status, 200);
     assert_eq!(server.count("pullgate_connections"), 1);
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_in_the_end() {
-    let server = Running::start(Limits {
-        idle: Duration::from_millis(700),
-        ..limits()
-    })
-    .await;
+    let idle = Duration::from_millis(700);
+    let server = Running::start(Limits { idle, ..limits() }).await;
     let mut stream = server.tls().await;
+    let begin = Instant::now();
     assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
-    let took = closes_after(&mut stream).await;
-    assert!(took >= Duration::from_millis(500), "{took:?}");
+    closes(&mut stream).await;
+    assert!(begin.elapsed() >= idle, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -151,7 +154,7 @@ async fn idle_connections_at_the_cap_make_room() {
         idle.push(stream);
     }
     assert_eq!(server.post("/validate", "x").await.status, 200);
-    closes_after(&mut idle[0]).await;
+    closes(&mut idle[0]).await;
     assert_eq!(
         post(&mut idle[3], "/validate", "x").await.status,
         200,
@@ -169,39 +172,45 @@ async fn busy_connections_at_the_cap_are_waited_for() {
         ..limits()
     })
     .await;
-    let begin = std::time::Instant::now();
-    let (one, two, three) = tokio::join!(
-        server.post("/validate", "sleep 1000"),
-        server.post("/validate", "sleep 1000"),
+    let third = AtomicBool::new(false);
+    let (one, two, three, ()) = tokio::join!(
+        server.post("/validate", "wait"),
+        server.post("/validate", "wait"),
         async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            server.begun(2).await;
             let answer = server.post("/validate", "x").await;
-            (answer, begin.elapsed())
+            third.store(true, Ordering::Relaxed);
+            answer
+        },
+        async {
+            server.begun(2).await;
+            // Longer than an answer takes.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(!third.load(Ordering::Relaxed), "served only once a place is free");
+            assert_eq!(server.count("pullgate_connections"), 2);
+            server.go();
+            server.go();
         },
     );
-    assert_eq!((one.status, two.status, three.0.status), (200, 200, 200));
-    assert!(
-        three.1 >= Duration::from_millis(900),
-        "served only once a place was free: {:?}",
-        three.1
-    );
+    assert_eq!((one.status, two.status, three.status), (200, 200, 200));
 }
 
 /// Requests one after the other, and no answer ever read: what waits to be sent has a deadline, too.
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {
-    let server = Running::start(limits()).await;
+    let server = Running::start(Limits {
+        write: Duration::from_millis(700),
+        ..limits()
+    })
+    .await;
     let stream = server.tls().await;
     let (_unread, mut write) = tokio::io::split(stream);
-    let mut request = head("/nothing", "Content-Length: 0\r\n");
-    request = String::from_utf8(request)
-        .unwrap()
-        .replace("/nothing", "/validate")
-        .into_bytes();
-    let begin = std::time::Instant::now();
-    while write.write_all(&request).await.is_ok() {
-        assert!(begin.elapsed() < crate::support::SOON, "it reads on for ever");
-    }
+    // Answers so large that a few fill what lies between the two.
+    let body = "say 1000000";
+    let mut request = head("/validate", &format!("Content-Length: {}\r\n", body.len()));
+    request.extend_from_slice(body.as_bytes());
+    let writing = async { while write.write_all(&request).await.is_ok() {} };
+    tokio::time::timeout(SOON, writing).await.expect("it reads on for ever");
     until("the timeout is counted", async || {
         server.count("pullgate_connection_ends_total{reason=\"timeout\"}") == 1
     })

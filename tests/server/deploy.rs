@@ -4,7 +4,6 @@ use pullgate::config::Settings;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 fn manifests() -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/pullgate.yaml");
@@ -39,10 +38,7 @@ fn its_arguments_are_those_of_the_binary() {
         .map(|a| a.as_str().unwrap())
         .collect();
     // Nothing is mounted here, so it gets past the arguments and no further.
-    let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
-        .args(&arguments)
-        .output()
-        .unwrap();
+    let output = crate::program::pullgate().args(&arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         said.contains("the settings cannot be used: /etc/pullgate/config/config.yaml: No such file"),

@@ -14,6 +14,8 @@ mod clients;
 mod connections;
 mod deploy;
 mod drain;
+#[path = "../support/program.rs"]
+mod program;
 mod rotation;
 mod soak;
 mod support;

@@ -1,6 +1,6 @@
 //! A certificate that is replaced under a running server.
 
-use crate::support::{Running, connect, limits, made, post, until};
+use crate::support::{Running, connect, limits, made, post, replace, until};
 use pullgate::server::Readiness;
 use pullgate::server::tls::{Certificate, Generated};
 use pullgate::telemetry::Metrics;
@@ -32,8 +32,8 @@ async fn watched(lay_out: impl Fn(&Path, &Generated)) -> Watched {
 }
 
 fn side_by_side(dir: &Path, made: &Generated) {
-    std::fs::write(dir.join("tls.crt"), &made.certificate).unwrap();
-    std::fs::write(dir.join("tls.key"), &made.key).unwrap();
+    replace(&dir.join("tls.crt"), &made.certificate);
+    replace(&dir.join("tls.key"), &made.key);
 }
 
 impl Watched {
@@ -57,14 +57,14 @@ async fn half_a_pair_is_refused_once_and_the_whole_is_served() {
     assert_eq!(post(&mut kept, "/validate", "x").await.status, 200);
     let next = made();
 
-    std::fs::write(watched.dir.path().join("tls.crt"), &next.certificate).unwrap();
+    replace(&watched.dir.path().join("tls.crt"), &next.certificate);
     until("the half is refused", async || watched.refused() == 1).await;
     assert!(watched.trusts(&watched.first.ca).await, "the old pair stays");
     assert!(!watched.trusts(&next.ca).await);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(watched.refused(), 1, "said once a change, not once a look");
 
-    std::fs::write(watched.dir.path().join("tls.key"), &next.key).unwrap();
+    replace(&watched.dir.path().join("tls.key"), &next.key);
     until("the new pair is served", async || watched.trusts(&next.ca).await).await;
     assert!(!watched.trusts(&watched.first.ca).await);
     assert_eq!((watched.replaced(), watched.refused()), (1, 1));
@@ -76,13 +76,13 @@ async fn a_torn_file_and_a_missing_one_leave_the_old_pair() {
     let watched = watched(side_by_side).await;
     let next = made();
     let certificate = watched.dir.path().join("tls.crt");
-    std::fs::write(&certificate, &next.certificate[..next.certificate.len() / 2]).unwrap();
+    replace(&certificate, &next.certificate[..next.certificate.len() / 2]);
     until("the torn file is refused", async || watched.refused() == 1).await;
     std::fs::remove_file(&certificate).unwrap();
     until("the missing file is noticed", async || watched.refused() == 2).await;
     assert!(watched.trusts(&watched.first.ca).await);
     // Put back as it was: all is well, and nothing was replaced.
-    std::fs::write(&certificate, &watched.first.certificate).unwrap();
+    replace(&certificate, &watched.first.certificate);
     tokio::time::sleep(Duration::from_millis(2500)).await;
     assert!(watched.trusts(&watched.first.ca).await);
     assert_eq!((watched.replaced(), watched.refused()), (0, 2));

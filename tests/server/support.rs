@@ -8,41 +8,54 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// Long enough for a busy machine, short enough to notice a hang.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 pub(crate) fn made() -> Generated {
     generate(&["localhost".to_owned(), "127.0.0.1".to_owned()], Duration::from_hours(1)).unwrap()
 }
 
-/// Limits short enough for tests.
+/// Limits that are met by no machine, however busy: whatever happens before [`SOON`] is by the one that a test makes shorter.
 pub(crate) fn limits() -> Limits {
+    const LONG: Duration = Duration::from_mins(10);
     Limits {
-        handshake: Duration::from_secs(1),
-        first_byte: Duration::from_millis(1200),
-        head: Duration::from_secs(1),
-        idle: Duration::from_mins(1),
-        body: Duration::from_millis(700),
-        answer: Duration::from_millis(1500),
-        write: Duration::from_millis(700),
+        handshake: LONG,
+        first_byte: LONG,
+        head: LONG,
+        idle: LONG,
+        body: LONG,
+        answer: LONG,
+        write: LONG,
         drain_delay: Duration::ZERO,
-        drain: Duration::from_secs(10),
+        drain: LONG,
         ..Limits::default()
     }
 }
 
+/// What a test and the reviewer of its server tell each other.
+#[derive(Default)]
+pub(crate) struct Stage {
+    /// Reviews that have begun.
+    begun: AtomicUsize,
+    /// Lets one review that waits go on.
+    go: Notify,
+}
+
 /// Does what the body says.
-pub(crate) fn scripted() -> Reviewer {
-    Arc::new(|body, timeout| {
+fn scripted(stage: Arc<Stage>) -> Reviewer {
+    Arc::new(move |body, timeout| {
+        let stage = Arc::clone(&stage);
         Box::pin(async move {
+            stage.begun.fetch_add(1, Ordering::Relaxed);
             let script = String::from_utf8_lossy(&body).into_owned();
             let said = match script.split_once(' ').unwrap_or((&script, "")) {
                 ("panic", _) => panic!("told to"),
@@ -50,6 +63,11 @@ pub(crate) fn scripted() -> Reviewer {
                     tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;
                     "slept".to_owned()
                 }
+                ("wait", _) => {
+                    stage.go.notified().await;
+                    "waited".to_owned()
+                }
+                ("say", bytes) => "x".repeat(bytes.parse().unwrap()),
                 ("timeout", _) => format!("{timeout:?}"),
                 _ => format!("{} bytes", body.len()),
             };
@@ -68,6 +86,7 @@ pub(crate) struct Running {
     pub(crate) plain: SocketAddr,
     pub(crate) metrics: Metrics,
     pub(crate) ca: String,
+    stage: Arc<Stage>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Ended>,
 }
@@ -112,7 +131,8 @@ impl Running {
             metrics: metrics.clone(),
             limits,
         };
-        let server = Server::bind(options, scripted()).await.unwrap();
+        let stage = Arc::<Stage>::default();
+        let server = Server::bind(options, scripted(Arc::clone(&stage))).await.unwrap();
         let (webhook, plain) = (server.webhook_address(), server.metrics_address());
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(server.run(async move {
@@ -123,9 +143,23 @@ impl Running {
             plain,
             metrics,
             ca,
+            stage,
             stop: Some(stop),
             ended,
         }
+    }
+
+    /// Waits until so many reviews have begun.
+    pub(crate) async fn begun(&self, reviews: usize) {
+        until("the reviews have begun", async || {
+            self.stage.begun.load(Ordering::Relaxed) >= reviews
+        })
+        .await;
+    }
+
+    /// One review that waits goes on.
+    pub(crate) fn go(&self) {
+        self.stage.go.notify_one();
     }
 
     /// What a signal does.
@@ -263,9 +297,8 @@ impl Answer {
     }
 }
 
-/// How long until the peer closes (or resets) the connection; what it sent before is thrown away.
-pub(crate) async fn closes_after<S: AsyncRead + Unpin>(stream: &mut S) -> Duration {
-    let begin = std::time::Instant::now();
+/// Waits until the peer closes (or resets) the connection; what it sent before is thrown away.
+pub(crate) async fn closes<S: AsyncRead + Unpin>(stream: &mut S) {
     let mut sink = Vec::new();
     tokio::time::timeout(SOON, async {
         while stream.read_buf(&mut sink).await.is_ok_and(|n| n > 0) {
@@ -274,16 +307,20 @@ pub(crate) async fn closes_after<S: AsyncRead + Unpin>(stream: &mut S) -> Durati
     })
     .await
     .expect("the server closes the connection");
-    begin.elapsed()
 }
 
 /// Polls until `condition` holds.
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    for _ in 0..200 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let end = Instant::now() + SOON;
+    while !condition().await {
+        assert!(Instant::now() < end, "not in {SOON:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("not in twenty seconds: {what}");
+}
+
+/// Writes a file in one step: who reads it meanwhile sees the old text or the new one.
+pub(crate) fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, file).unwrap();
 }

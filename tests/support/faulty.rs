@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A request as it arrived.
@@ -51,6 +52,8 @@ pub enum Manner {
     Cut(usize),
     /// After a pause.
     After(Duration),
+    /// Once this says so.
+    When(watch::Receiver<bool>),
     /// Never; the connection stays open.
     Silence,
     /// The connection closes without an answer.
@@ -240,14 +243,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: &Script
     write(&mut stream, reply, is_head).await;
 }
 
-async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply, is_head: bool) {
-    match reply.manner {
+async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, mut reply: Reply, is_head: bool) {
+    match &mut reply.manner {
         Manner::Silence => return tokio::time::sleep(Duration::from_hours(1)).await,
         Manner::Hangup => {
             let _ = stream.shutdown().await;
             return;
         }
-        Manner::After(pause) => tokio::time::sleep(pause).await,
+        Manner::After(pause) => tokio::time::sleep(*pause).await,
+        Manner::When(told) => drop(told.wait_for(|now| *now).await),
         Manner::Whole | Manner::Dribble(_) | Manner::Cut(_) => {}
     }
     let known = http::StatusCode::from_u16(reply.status).ok();
@@ -281,7 +285,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, reply: Reply, 
             Manner::Cut(length) => {
                 let _ = stream.write_all(&reply.body[..length.min(reply.body.len())]).await;
             }
-            Manner::Whole | Manner::After(_) | Manner::Silence | Manner::Hangup => {
+            Manner::Whole | Manner::After(_) | Manner::When(_) | Manner::Silence | Manner::Hangup => {
                 let _ = stream.write_all(&reply.body).await;
             }
         }

@@ -3,7 +3,7 @@
 use crate::cli::{policies, say};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::policy::explain::{About, Done, Explanation, explain};
-use crate::policy::{Policies, Requester, Subject};
+use crate::policy::{NAME_LABEL, Policies, Requester, Subject};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::fmt::Write as _;
@@ -47,9 +47,6 @@ enum Output {
     Json,
 }
 
-/// The label that every namespace has by itself, from Kubernetes 1.21 on.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
@@ -79,7 +76,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     say(&match output {
         Output::Json => serde_json::to_string_pretty(&explanation).context("it cannot be written as JSON")? + "\n",
         Output::Text => text(&explanation),
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -49,6 +49,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if written == 0 {
         bail!("no policy there has a rule that could be exported");
     }
-    say(&text);
+    say(&text)?;
     Ok(ExitCode::SUCCESS)
 }

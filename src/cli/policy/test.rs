@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Output::Text => text(&results),
         Output::Json => serde_json::to_string_pretty(&results).context("the results cannot be written as JSON")? + "\n",
         Output::Junit => junit(&results).context("the results cannot be written as JUnit XML")? + "\n",
-    });
+    })?;
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {

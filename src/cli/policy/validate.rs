@@ -33,7 +33,7 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut unreadable = false;
     for fault in faults.iter() {
         match fault.weight {
-            Weight::Problem => say(&format!("{fault}\n")),
+            Weight::Problem => say(&format!("{fault}\n"))?,
             Weight::Unreadable => {
                 unreadable = true;
                 let _ = complain(&fault.to_string());
@@ -43,12 +43,12 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let what = [count(sound, "policy", "policies"), count(cases, "test case", "test cases")].join(" and ");
     let files = count(files, "file", "files");
     if faults.is_empty() {
-        say(&format!("{what} in {files}: nothing to object to\n"));
+        say(&format!("{what} in {files}: nothing to object to\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     say(&format!(
         "{} in {files}; {what} are sound\n",
         count(faults.len(), "problem", "problems")
-    ));
+    ))?;
     Ok(ExitCode::from(if unreadable { WRONG } else { DENIED }))
 }

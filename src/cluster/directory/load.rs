@@ -9,6 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// How often a followed folder is read again.
 const POLL: Duration = Duration::from_secs(2);
@@ -112,53 +114,108 @@ impl Directory {
             Err(LoadError { problems })
         }
     }
+}
 
+/// Facts from manifests, as they were read last. A folder of them is followed.
+#[derive(Debug)]
+pub struct Followed {
+    held: ArcSwap<Directory>,
+    folder: Option<Folder>,
+}
+
+/// A folder that is followed.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    state: Mutex<Looked>,
+}
+
+/// The latest look at a folder.
+#[derive(Debug)]
+struct Looked {
+    /// When it began.
+    at: Instant,
+    /// The fingerprint of what was there.
+    seen: [u8; 32],
+}
+
+/// Manifests that come from no folder: nothing fresher can be had.
+impl From<Directory> for Followed {
+    fn from(directory: Directory) -> Self {
+        Self {
+            held: ArcSwap::from_pointee(directory),
+            folder: None,
+        }
+    }
+}
+
+impl Followed {
     /// Reads a folder and follows it: a task looks every two seconds whether its content is another, until the returned value is
     /// dropped. What cannot be read then is logged, and the last good content stays. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// As [`Self::load`], for the first reading.
-    pub fn watch(path: &Path) -> Result<Arc<ArcSwap<Self>>, LoadError> {
+    /// As [`Directory::load`], for the first reading.
+    pub fn watch(path: &Path) -> Result<Arc<Self>, LoadError> {
         Self::follow(path, POLL)
     }
 
-    pub(super) fn follow(path: &Path, every: Duration) -> Result<Arc<ArcSwap<Self>>, LoadError> {
+    pub(super) fn follow(path: &Path, every: Duration) -> Result<Arc<Self>, LoadError> {
         let mut problems = Vec::new();
+        let at = Instant::now();
         let files = read(path, &mut problems);
         let seen = fingerprint(&files, &problems);
-        let shared = Arc::new(ArcSwap::from_pointee(Self::parse(&files, problems)?));
-        tokio::spawn(reload(path.to_owned(), Arc::downgrade(&shared), seen, every));
-        Ok(shared)
+        let followed = Arc::new(Self {
+            held: ArcSwap::from_pointee(Directory::parse(&files, problems)?),
+            folder: Some(Folder {
+                path: path.to_owned(),
+                state: Mutex::new(Looked { at, seen }),
+            }),
+        });
+        tokio::spawn(poll(Arc::downgrade(&followed), every));
+        Ok(followed)
     }
-}
 
-async fn reload(path: PathBuf, shared: Weak<ArcSwap<Directory>>, mut seen: [u8; 32], every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        if shared.strong_count() == 0 {
+    /// What was read last.
+    pub fn load(&self) -> Arc<Directory> {
+        self.held.load_full()
+    }
+
+    /// Looks now whether the folder's content is another (read your writes: DESIGN 6). One look serves all who asked before it began.
+    pub async fn look_again(&self) {
+        let Some(folder) = &self.folder else { return };
+        let asked = Instant::now();
+        let mut state = folder.state.lock().await;
+        if state.at > asked {
             return;
         }
-        let folder = path.clone();
+        let (path, seen, at) = (folder.path.clone(), state.seen, Instant::now());
         let read = tokio::task::spawn_blocking(move || {
             let mut problems = Vec::new();
-            let files = read(&folder, &mut problems);
+            let files = read(&path, &mut problems);
             let now = fingerprint(&files, &problems);
             (now, (now != seen).then(|| Directory::parse(&files, problems)))
         });
-        let Ok((now, changed)) = read.await else { continue };
-        let (Some(changed), Some(shared)) = (changed, shared.upgrade()) else {
-            continue;
-        };
-        seen = now;
+        let Ok((seen, changed)) = read.await else { return };
+        *state = Looked { at, seen };
         match changed {
-            Ok(directory) => {
-                shared.store(Arc::new(directory));
-                tracing::info!(path = %path.display(), "facts read again");
+            None => {}
+            Some(Ok(directory)) => {
+                self.held.store(Arc::new(directory));
+                tracing::info!(path = %folder.path.display(), "facts read again");
             }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "facts have changed and cannot be read; the last good ones stay");
+            Some(Err(error)) => {
+                let path = folder.path.display();
+                tracing::warn!(%path, %error, "facts have changed and cannot be read; the last good ones stay");
             }
         }
+    }
+}
+
+async fn poll(followed: Weak<Followed>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(followed) = followed.upgrade() else { return };
+        followed.look_again().await;
     }
 }
 

@@ -1,9 +1,11 @@
 use super::*;
+use crate::cluster::{Cluster, Object};
 use crate::credentials::Contents;
 use crate::workload::pod::PodKind;
 use crate::workload::{Nature, PodNeeds};
 use serde_json::json;
 use std::time::Duration;
+use tokio::time::Instant;
 
 fn template(pull_secrets: &[&str], service_account: &str) -> Template {
     Template {
@@ -200,17 +202,44 @@ async fn a_followed_folder_keeps_the_last_good_content() {
             .count()
     };
     write(secret("shop", "one").to_string());
-    let shared = Directory::follow(folder.path(), Duration::from_millis(20)).unwrap();
+    let shared = Followed::follow(folder.path(), Duration::from_millis(20)).unwrap();
     assert_eq!(listed(&shared.load()), 1);
     write("{".to_owned());
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(listed(&shared.load()), 1);
     write(format!("{}{}", secret("shop", "one"), secret("shop", "two")));
-    for _ in 0..100 {
+    for _ in 0..3000 {
         tokio::time::sleep(Duration::from_millis(20)).await;
         if listed(&shared.load()) == 2 {
             return;
         }
     }
     panic!("the change was not noticed");
+}
+
+#[tokio::test]
+async fn a_followed_folder_can_be_looked_at_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |text: String| std::fs::write(folder.path().join("a.json"), text).unwrap();
+    write(secret("shop", "one").to_string());
+    let cluster = Cluster::Manifests(Followed::follow(folder.path(), Duration::from_hours(1)).unwrap());
+    let templates = [template(&["one", "two"], "")];
+    let end = Instant::now() + Duration::from_mins(1);
+    let before = cluster.facts("shop", &templates, end).await;
+    assert_eq!(names(&before.secrets), [("one", true), ("two", false)]);
+    write(format!("{}{}", secret("shop", "one"), secret("shop", "two")));
+    let fresh = cluster
+        .reread(&before, "shop", &templates, &[Object::Secret("two".to_owned())], end)
+        .await;
+    assert_eq!(names(&fresh.secrets), [("one", true), ("two", true)]);
+    assert_eq!(
+        names(&cluster.facts("shop", &templates, end).await.secrets),
+        [("one", true), ("two", true)]
+    );
+    // What cannot be read leaves the last good content.
+    write("{".to_owned());
+    let fresh = cluster
+        .reread(&before, "shop", &templates, &[Object::Secret("two".to_owned())], end)
+        .await;
+    assert_eq!(names(&fresh.secrets), [("one", true), ("two", true)]);
 }

@@ -72,13 +72,14 @@ impl Replica {
     }
 }
 
+/// More than a busy machine needs.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+    Instant::now() + Duration::from_mins(1)
 }
 
-/// Waits until the condition holds, for at most so many seconds.
-async fn within(seconds: u64, what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(seconds);
+/// Waits until the condition holds.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let end = soon();
     while !condition() {
         assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -106,9 +107,9 @@ async fn what_is_there_holds_and_each_change_is_one_step() {
     assert_eq!(replica.times_handed(), 1, "a list is one step");
     assert_eq!(replica.note(), None);
     fake.put(POLICIES, policy("a", "r.io/new/**"));
-    within(5, "the edit", || replica.holds() == ["a: r.io/new", "b: r.io/b"]).await;
+    eventually("the edit", || replica.holds() == ["a: r.io/new", "b: r.io/b"]).await;
     fake.delete(POLICIES, "", "b");
-    within(5, "the deletion", || replica.holds() == ["a: r.io/new"]).await;
+    eventually("the deletion", || replica.holds() == ["a: r.io/new"]).await;
     assert_eq!(replica.times_handed(), 3);
     assert!(replica.counts("pullgate_policies{source=\"cluster\"} 1"));
 }
@@ -121,7 +122,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
     let replica = Replica::synced(&fake).await;
     assert_eq!(replica.holds(), ["a: r.io/a"]);
     fake.put(POLICIES, policy("a", "https://r.io/a"));
-    within(5, "the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
+    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
     let told = condition(&fake, "a").unwrap();
     assert_eq!(
         (&told["reason"], &told["observedGeneration"]),
@@ -132,7 +133,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
         told["message"].as_str().unwrap().starts_with("spec.registries.allow[0]: "),
         "{told}"
     );
-    within(5, "its status", || says(&fake, "born-broken", "False", "; it does not hold")).await;
+    eventually("its status", || says(&fake, "born-broken", "False", "; it does not hold")).await;
     assert_eq!(replica.holds(), ["a: r.io/a"]);
     assert_eq!(
         replica.note().as_deref(),
@@ -142,15 +143,15 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
     assert!(replica.counts("pullgate_reloads_total{reason=\"policies_refused\"} 2"));
     // Others change meanwhile.
     fake.put(POLICIES, policy("c", "r.io/c/**"));
-    within(5, "another one", || replica.holds() == ["a: r.io/a", "c: r.io/c"]).await;
+    eventually("another one", || replica.holds() == ["a: r.io/a", "c: r.io/c"]).await;
     // Repaired.
     fake.put(POLICIES, policy("a", "r.io/again/**"));
-    within(5, "the repair", || replica.holds() == ["a: r.io/again", "c: r.io/c"]).await;
-    within(5, "its status", || says(&fake, "a", "True", "")).await;
+    eventually("the repair", || replica.holds() == ["a: r.io/again", "c: r.io/c"]).await;
+    eventually("its status", || says(&fake, "a", "True", "")).await;
     // Deleted and made anew, broken: it is another object, and nothing of the old one holds.
     fake.delete(POLICIES, "", "a");
     fake.put(POLICIES, policy("a", "r.io/[x"));
-    within(5, "its end", || replica.holds() == ["c: r.io/c"]).await;
+    eventually("its end", || replica.holds() == ["c: r.io/c"]).await;
 }
 
 #[tokio::test]
@@ -158,15 +159,15 @@ async fn two_replicas_write_each_status_once() {
     let fake = server();
     let replicas = [Replica::synced(&fake).await, Replica::synced(&fake).await];
     fake.put(POLICIES, policy("a", "r.io/a/**"));
-    within(5, "the status", || says(&fake, "a", "True", "")).await;
+    eventually("the status", || says(&fake, "a", "True", "")).await;
     fake.put(POLICIES, policy("a", "r.io/[x"));
-    within(5, "the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
+    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
     // Longer than the wait after a first attempt.
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fake.written("a"), 2, "{:?}", fake.asked());
     // One that starts later knows of no version that holds. It says so, once, and the others leave it at that.
     let late = Replica::synced(&fake).await;
-    within(5, "its word", || {
+    eventually("its word", || {
         says(&fake, "a", "False", "nothing of it holds where pullgate started after")
     })
     .await;
@@ -178,7 +179,7 @@ async fn two_replicas_write_each_status_once() {
     // The transition is as old as the change from True to False.
     let since = condition(&fake, "a").unwrap()["lastTransitionTime"].clone();
     fake.put(POLICIES, policy("a", "r.io/[y"));
-    within(5, "the next refusal", || {
+    eventually("the next refusal", || {
         condition(&fake, "a").unwrap()["observedGeneration"] == 3
     })
     .await;
@@ -199,7 +200,7 @@ async fn a_status_that_says_so_already_is_not_written_and_others_conditions_stay
         "lastTransitionTime": "2024-01-01T00:00:00Z"}]});
     fake.put(POLICIES, shared);
     let _replica = Replica::synced(&fake).await;
-    within(5, "the other status", || fake.written("shared") == 1).await;
+    eventually("the other status", || fake.written("shared") == 1).await;
     let object = fake.get(POLICIES, "", "shared").unwrap();
     assert_eq!(object["status"]["conditions"][1]["type"], "Reviewed");
     assert_eq!(object["status"]["observedGeneration"], 1);
@@ -217,7 +218,7 @@ async fn where_the_status_may_not_be_written_policies_hold_all_the_same() {
     fake.put(POLICIES, policy("a", "r.io/a/**"));
     fake.put(POLICIES, policy("b", "r.io/b/**"));
     let replica = Replica::synced(&fake).await;
-    within(5, "the refusal", || {
+    eventually("the refusal", || {
         replica.counts("pullgate_policy_status_writes_total{reason=\"forbidden\"} 1")
     })
     .await;
@@ -241,7 +242,7 @@ async fn a_cluster_without_the_kind_has_no_policies_until_it_comes() {
     assert!(replica.cluster.policies().await.unwrap().policies.is_empty());
     fake.serve("pullgate.dev/v1alpha1", "imagepolicies", "ImagePolicy", false);
     fake.put(POLICIES, policy("a", "r.io/a/**"));
-    within(15, "the policy", || replica.holds() == ["a: r.io/a"]).await;
+    eventually("the policy", || replica.holds() == ["a: r.io/a"]).await;
     assert_eq!(replica.note(), None);
 }
 
@@ -269,16 +270,13 @@ async fn after_a_relist_the_set_is_what_is_there() {
     }
     let replica = Replica::synced(&fake).await;
     fake.put(POLICIES, policy("c", "r.io/[x"));
-    within(5, "the refusal", || replica.note().is_some()).await;
+    eventually("the refusal", || replica.note().is_some()).await;
     fake.delete_unseen(POLICIES, "", "a");
     fake.put_unseen(POLICIES, policy("b", "r.io/new/**"));
     fake.put_unseen(POLICIES, policy("d", "r.io/d/**"));
     let before = replica.times_handed();
     fake.compact(POLICIES);
-    within(5, "the new set", || {
-        replica.holds() == ["b: r.io/new", "c: r.io/c", "d: r.io/d"]
-    })
-    .await;
+    eventually("the new set", || replica.holds() == ["b: r.io/new", "c: r.io/c", "d: r.io/d"]).await;
     assert_eq!(replica.times_handed(), before + 1, "in one step");
 }
 
@@ -294,10 +292,10 @@ async fn while_the_api_server_is_away_the_last_set_holds() {
         late
     };
     assert_eq!(replica.holds(), ["a: r.io/a"]);
-    assert_eq!(
-        late.note().as_deref(),
-        Some("the API server could not be asked for ImagePolicies")
-    );
+    eventually("it says why", || {
+        late.note().as_deref() == Some("the API server could not be asked for ImagePolicies")
+    })
+    .await;
     fake.delete_unseen(POLICIES, "", "a");
     fake.put_unseen(POLICIES, policy("b", "r.io/b/**"));
     fake.start();

@@ -33,8 +33,11 @@ fn account(name: &str, secrets: &[&str]) -> Value {
     json!({"metadata": {"namespace": "shop", "name": name, "managedFields": [{"x": 1}]}, "imagePullSecrets": secrets})
 }
 
+/// More than a busy machine needs.
+const LONG: Duration = Duration::from_mins(1);
+
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(5)
+    Instant::now() + LONG
 }
 
 async fn synced(fake: &Fake, access: SecretsAccess) -> Cluster {
@@ -52,15 +55,13 @@ fn tell<T>(seen: Option<&Visible<T>>) -> &str {
     }
 }
 
-/// Waits until the condition holds, for at most five seconds.
+/// Waits until the condition holds.
 async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    for _ in 0..250 {
-        if condition().await {
-            return;
-        }
+    let end = soon();
+    while !condition().await {
+        assert!(Instant::now() < end, "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("never: {what}");
 }
 
 #[tokio::test]
@@ -217,52 +218,69 @@ async fn a_secret_that_was_renewed_is_read_again() {
         Some(Visible::Seen(Some(secret))) => secret.version.clone(),
         other => format!("{other:?}"),
     };
+    let began = Instant::now();
     let old = cluster.facts("shop", &templates, soon()).await;
     fake.put("secrets", secret("regcred", CONFIG));
     fake.put("secrets", secret("missing", CONFIG));
     let objects = ["regcred", "missing"].map(|name| Object::Secret(name.to_owned()));
     // Within two seconds the answer just given is good enough; afterwards it is not.
     let same = cluster.reread(&old, "shop", &templates, &objects, soon()).await;
-    assert_eq!(
-        (versions(&same), tell(same.secrets.get("missing"))),
-        (versions(&old), "absent")
-    );
+    let in_time = began.elapsed() < FRESH;
+    if in_time {
+        assert_eq!(
+            (versions(&same), tell(same.secrets.get("missing"))),
+            (versions(&old), "absent")
+        );
+    }
     tokio::time::sleep(FRESH + Duration::from_millis(50)).await;
     // A usual review still takes the secret it knows, and asks again for the one that was missing.
     let usual = cluster.facts("shop", &templates, soon()).await;
     assert_eq!(
         (versions(&usual), tell(usual.secrets.get("missing"))),
-        (versions(&old), "there")
+        (versions(&same), "there")
     );
     let new = cluster.reread(&usual, "shop", &templates, &objects, soon()).await;
     assert_ne!(versions(&new), versions(&old));
-    assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/regcred"), 2);
+    assert_eq!(
+        fake.gets("/api/v1/namespaces/shop/secrets/regcred"),
+        if in_time { 2 } else { 3 }
+    );
 }
 
 #[tokio::test]
 async fn a_burst_asks_once() {
-    let fake = Fake::new();
-    fake.put("secrets", secret("regcred", CONFIG));
-    fake.delay(Duration::from_millis(200));
-    let cluster = synced(&fake, SecretsAccess::Get).await;
-    let templates = [template(&["regcred", "missing"], "")];
-    // The first caller gives up; its question goes on for the others.
-    let hasty = cluster
-        .facts("shop", &templates, Instant::now() + Duration::from_millis(20))
-        .await;
-    assert_eq!(
-        tell(hasty.secrets.get("regcred")),
-        "there was no time left to read the pull secret"
-    );
-    let all = futures_util::future::join_all((0..20).map(|_| cluster.facts("shop", &templates, soon()))).await;
-    for facts in all {
+    // What takes longer than `FRESH` is given up, or asked for again: on a machine that stood still it is no burst.
+    for _ in 0..20 {
+        let fake = Fake::new();
+        fake.put("secrets", secret("regcred", CONFIG));
+        let hold = fake.hold();
+        let cluster = synced(&fake, SecretsAccess::Get).await;
+        let templates = [template(&["regcred", "missing"], "")];
+        let began = Instant::now();
+        // The first caller gives up; its question goes on for the others.
+        let hasty = cluster
+            .facts("shop", &templates, Instant::now() + Duration::from_millis(20))
+            .await;
+        let all = futures_util::future::join_all((0..20).map(|_| cluster.facts("shop", &templates, soon())));
+        let (all, ()) = futures_util::future::join(all, async { drop(hold) }).await;
+        if began.elapsed() >= FRESH {
+            continue;
+        }
         assert_eq!(
-            (tell(facts.secrets.get("regcred")), tell(facts.secrets.get("missing"))),
-            ("there", "absent")
+            tell(hasty.secrets.get("regcred")),
+            "there was no time left to read the pull secret"
         );
+        for facts in all {
+            assert_eq!(
+                (tell(facts.secrets.get("regcred")), tell(facts.secrets.get("missing"))),
+                ("there", "absent")
+            );
+        }
+        assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/regcred"), 1);
+        assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/missing"), 1);
+        return;
     }
-    assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/regcred"), 1);
-    assert_eq!(fake.gets("/api/v1/namespaces/shop/secrets/missing"), 1);
+    panic!("this machine never runs for two seconds on end");
 }
 
 #[tokio::test]
@@ -324,10 +342,10 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
     // Another watch cannot start, and says why.
     let late = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::Get));
     assert!(!late.wait_synced(Instant::now() + Duration::from_millis(300)).await);
-    assert_eq!(
-        late.ready()[0].note.as_deref(),
-        Some("the API server could not be asked for Nodes")
-    );
+    eventually("it says why", async || {
+        late.ready()[0].note.as_deref() == Some("the API server could not be asked for Nodes")
+    })
+    .await;
     // It comes back, and so do the changes.
     fake.start();
     assert!(late.wait_synced(soon()).await);

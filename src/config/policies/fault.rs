@@ -56,6 +56,15 @@ impl Fault {
         }
     }
 
+    /// `file:line:column`; the file alone where the whole of it is meant.
+    pub fn place(&self) -> String {
+        let file = escape(&self.file);
+        if self.line == 0 {
+            return file;
+        }
+        format!("{file}:{}:{}", self.line, self.column)
+    }
+
     /// `spec.mode: the text`.
     pub fn sentence(&self) -> String {
         if self.path.is_empty() {
@@ -116,11 +125,7 @@ pub(super) fn line_of(text: &str, line: usize) -> String {
 /// `file:line:column: path: text`, and the line with a caret.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape(&self.file))?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
-        }
-        write!(f, ": {}", self.sentence())?;
+        write!(f, "{}: {}", self.place(), self.sentence())?;
         match self.excerpt() {
             Some(excerpt) => write!(f, "\n{excerpt}"),
             None => Ok(()),

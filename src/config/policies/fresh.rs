@@ -3,6 +3,7 @@
 use super::{Files, PolicySet, read};
 use crate::config::{Live, Shelf};
 use crate::telemetry::Metrics;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,19 +48,21 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
                         line = fault.line,
                         column = fault.column,
                         why = %fault.sentence(),
-                        "a policy file cannot be used\n{}",
-                        fault.excerpt().unwrap_or_default()
+                        "a policy file cannot be used{}",
+                        fault.excerpt().map(|excerpt| format!("\n{excerpt}")).unwrap_or_default()
                     );
                 }
                 metrics.reload("policies_refused");
+                let at_fault: BTreeSet<&str> = faults.iter().map(|fault| fault.file.as_str()).collect();
+                metrics.policies_refused("files", at_fault.len());
                 tracing::warn!(
                     faults = faults.len(),
                     "the changed policy files cannot be used; the last good ones hold"
                 );
-                let first = faults.iter().next().map(|fault| {
-                    let place = format!("{}:{}:{}", fault.file, fault.line, fault.column);
-                    format!("{place}: {}", fault.sentence())
-                });
+                let first = faults
+                    .iter()
+                    .next()
+                    .map(|fault| format!("{}: {}", fault.place(), fault.sentence()));
                 note.store(Some(format!(
                     "the changed files cannot be used, the last good ones hold ({} wrong; {})",
                     faults.len(),

@@ -380,19 +380,25 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     assert_eq!(held(), "third", "all or nothing");
     let said = note.load().as_ref().clone().unwrap();
     assert!(said.contains("a.yaml:4:14: spec.mode: unknown value \"Loud\""), "{said}");
-    assert!(
-        metrics.encode().contains("reason=\"policies_refused\"} 1"),
-        "{}",
-        metrics.encode()
-    );
+    for line in [
+        "reason=\"policies_refused\"} 1",
+        // As long as it lasts: the alert looks at it.
+        "pullgate_policies_refused{source=\"files\"} 1",
+    ] {
+        assert!(metrics.encode().contains(line), "{line}\n{}", metrics.encode());
+    }
 
     mounted.publish("4", &[("a.yaml", &policy("sixth", "mode: Warn"))]);
     until("the repaired set", || held() == "sixth").await;
     until("the note's end", || note.load().is_none()).await;
+    assert!(metrics.encode().contains("pullgate_policies_refused{source=\"files\"} 0"));
 
     fs::rename(mounted.0.path(), mounted.0.path().with_extension("away")).unwrap();
     until("the note of the folder that went", || note.load().is_some()).await;
     assert_eq!(held(), "sixth");
+    let said = note.load().as_ref().clone().unwrap();
+    let folder = mounted.0.path().display().to_string();
+    assert!(said.contains(&format!("{folder}: No such file")), "no line is meant: {said}");
     fs::rename(mounted.0.path().with_extension("away"), mounted.0.path()).unwrap();
     until("its return", || note.load().is_none()).await;
     task.abort();

@@ -76,7 +76,19 @@ pub(super) fn blanks(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
 pub(super) fn scheme(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, rest) = split_scheme(key);
     match scheme {
-        "" | "http://" | "https://" => None,
+        "" => rest
+            .strip_prefix("//")
+            .map(|rest| (rest.to_owned(), "it begins with slashes".to_owned())),
+        "http://" | "https://" => {
+            let (second, rest) = rest.split_once("://")?;
+            let is_scheme = second.bytes().all(|b| b.is_ascii_alphanumeric());
+            is_scheme.then(|| {
+                (
+                    rest.to_owned(),
+                    format!("a second scheme, {second}://, stands behind the first"),
+                )
+            })
+        }
         other => Some((
             rest.to_owned(),
             format!("only http:// and https:// are dropped from the front, not {other}"),

@@ -71,6 +71,8 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Variable {
     name: String,
+    /// Empty where it is left out, as Go reads it.
+    #[serde(default)]
     value: String,
 }
 

@@ -1,7 +1,7 @@
 //! The configuration as the kubelet reads it, matching, and what passes between it and a plugin.
 
 use super::*;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Hidden};
 use std::time::Duration;
 
 const ECR: &str = r#"
@@ -48,9 +48,11 @@ fn older_versions_of_the_file_and_json() {
         assert_eq!(parse_provider_config(&text).unwrap().len(), 2, "{version}");
     }
     let json = r#"{"apiVersion": "kubelet.config.k8s.io/v1alpha1", "kind": "CredentialProviderConfig", "providers": [
-        {"name": "p", "matchImages": ["a.io"], "defaultCacheDuration": "5m", "args": null,
+        {"name": "p", "matchImages": ["a.io"], "defaultCacheDuration": "5m", "args": null, "env": [{"name": "EMPTY"}],
          "apiVersion": "credentialprovider.kubelet.k8s.io/v1alpha1"}]}"#;
-    assert_eq!(parse_provider_config(json).unwrap()[0].api_version, ApiVersion::V1Alpha1);
+    let provider = parse_provider_config(json).unwrap().remove(0);
+    assert_eq!(provider.api_version, ApiVersion::V1Alpha1);
+    assert_eq!(provider.env, [("EMPTY".to_owned(), Hidden::default())]);
 }
 
 #[test]

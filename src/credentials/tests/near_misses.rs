@@ -57,6 +57,19 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
         Some("quay.io"),
     ),
     (
+        "https://https://quay.io",
+        "quay.io/x",
+        "a second scheme, https://, stands behind the first",
+        Some("quay.io"),
+    ),
+    ("//quay.io", "quay.io/x", "it begins with slashes", Some("quay.io")),
+    (
+        "u^@quay.io",
+        "quay.io/x",
+        "the kubelet cannot read it as a URL and skips it",
+        Some("quay.io"),
+    ),
+    (
         "HTTPS://quay.io",
         "quay.io/x",
         "only http:// and https:// are dropped from the front, not HTTPS://",
@@ -208,8 +221,8 @@ fn the_table() {
             "{key} {name}"
         );
         assert_eq!(
-            (miss.key.as_str(), &miss.source),
-            (*key, &Source::Secret("regcred".to_owned()))
+            (miss.key, &miss.source),
+            (endpoint::masked(key), &Source::Secret("regcred".to_owned()))
         );
     }
 }

@@ -243,3 +243,32 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_password_need_not_be_text() {
+    // `u:` and é in Latin-1: a node sends the byte as it is.
+    let found = one(r#"{"auth":"dTrp"}"#).unwrap();
+    assert_eq!((found.username.bytes(), found.password.bytes()), (&b"u"[..], &b"\xe9"[..]));
+    let text = one(r#"{"username":"u","password":"é"}"#).unwrap();
+    assert_ne!(found.fingerprint(), text.fingerprint());
+}
+
+#[test]
+fn a_wrong_type_is_told_after_a_bad_entry() {
+    const HEADERS: &str =
+        "json: cannot unmarshal number into Go struct field DockerConfigJSON.HttpHeaders of type map[string]string";
+    for (json, text) in [
+        (
+            r#"{"HttpHeaders":5,"auths":{"a":{"auth":"!!"}}}"#,
+            "illegal base64 data at input byte 0",
+        ),
+        (r#"{"HttpHeaders":5,"auths":{"a":{"auth":"dTpw"}}}"#, HEADERS),
+        (r#"{"HttpHeaders":5,"auths":7}"#, HEADERS),
+        (
+            r#"{"auths":7,"HttpHeaders":5}"#,
+            "json: cannot unmarshal number into Go struct field DockerConfigJSON.auths of type credentialprovider.DockerConfig",
+        ),
+    ] {
+        assert_eq!(config(json), Err(text.to_owned()), "{json}");
+    }
+}

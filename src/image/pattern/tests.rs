@@ -99,6 +99,14 @@ fn patterns_that_mean_nothing_are_refused_with_what_was_meant() {
             "\"docker.io/*\" matches no image: official ones are docker.io/library/NAME; did you mean docker.io/library/*?",
         ),
         (
+            "index.docker.io/**",
+            "\"index.docker.io/**\" matches no image: index.docker.io is docker.io; write docker.io/**",
+        ),
+        (
+            "team/*",
+            "\"team/*\" matches no image: every name begins with a registry, which has a dot or a port or is localhost; did you mean docker.io/team/*?",
+        ),
+        (
             "reg.corp/Team/*",
             "\"reg.corp/Team/*\" matches no image name: a registry, then lower-case components, as docker.io/library/*",
         ),

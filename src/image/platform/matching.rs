@@ -90,12 +90,13 @@ fn system(host: &Platform, entry: &Platform) -> bool {
     (entry.os.is_empty() || entry.os == host.os) && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version))
 }
 
-/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry.
+/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a feature as
+/// any other.
 fn features(host: &Platform, entry: &Platform) -> bool {
     entry
         .os_features
         .iter()
-        .all(|feature| feature == "win32k" || host.os_features.contains(feature))
+        .all(|feature| (feature == "win32k" && host.os == "windows") || host.os_features.contains(feature))
 }
 
 /// The compatibility vector of containerd/platforms (`platformVector`), as a predicate.

@@ -35,7 +35,7 @@ fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
     plan.checks[0]
         .credentials
         .iter()
-        .map(|offer| (offer.credential.username.expose().to_owned(), offer.source.clone()))
+        .map(|offer| (offer.credential.username.expose().into_owned(), offer.source.clone()))
         .collect()
 }
 

@@ -139,6 +139,20 @@ fn with_only_audit_policies_nothing_is_denied_nor_said() {
 }
 
 #[test]
+fn policies_vote_on_a_name_that_does_not_parse_too() {
+    let verdict = |spec: Value| ask("Nginx", &[policy("p", &spec)], &good()).0.verdict;
+    assert_eq!(verdict(json!({})), Verdict::Deny);
+    assert_eq!(verdict(json!({"mode": "Audit"})), Verdict::Allow);
+    assert_eq!(verdict(json!({"mode": "Warn"})), Verdict::Warn);
+    assert_eq!(verdict(json!({"actions": {"InvalidImageName": "Allow"}})), Verdict::Allow);
+    assert_eq!(verdict(json!({"actions": {"WillFail": "Warn"}})), Verdict::Warn);
+    assert_eq!(
+        verdict(json!({"exempt": {"images": ["**"]}, "mode": "Audit"})),
+        Verdict::Allow
+    );
+}
+
+#[test]
 fn a_trial_does_not_switch_off_another_policys_allow_list() {
     let list = policy("list", &json!({"registries": {"allow": ["reg.example/**"]}}));
     let trial = policy("trial", &json!({"mode": "Audit"}));
@@ -254,6 +268,33 @@ fn platforms_of_a_policy_stand_instead_of_the_nodes() {
         ask("reg.example/a:1", &[both], &found(index(&["amd64", "arm64"]))).0.outlook,
         Outlook::Pulls
     );
+}
+
+#[test]
+fn what_a_trial_asks_for_does_not_make_another_policy_object() {
+    let enforced = policy(
+        "enforced",
+        &json!({"platforms": ["linux/amd64"], "actions": {"PlatformMismatch": "Deny"}}),
+    );
+    let strict = policy(
+        "strict",
+        &json!({"platforms": ["linux/arm64"], "actions": {"WillFail": "Deny"}}),
+    );
+    let outspoken = policy("outspoken", &json!({"actions": {"PlatformMismatch": "Deny"}}));
+    let trial = |platforms: &[&str]| policy("trial", &json!({"mode": "Audit", "platforms": platforms}));
+    for (policies, expected) in [
+        (vec![enforced.clone()], Verdict::Allow),
+        (vec![enforced.clone(), trial(&["linux/amd64", "linux/arm64"])], Verdict::Allow),
+        // It has no platforms of its own, and said what is to be done about any.
+        (vec![outspoken, trial(&["linux/amd64", "linux/arm64"])], Verdict::Deny),
+        // Nor does a trial take anything back.
+        (vec![strict.clone()], Verdict::Deny),
+        (vec![strict.clone(), trial(&["linux/amd64"])], Verdict::Deny),
+        (vec![enforced, strict], Verdict::Deny),
+    ] {
+        let (judgement, checks) = ask("reg.example/a:1", &policies, &good());
+        assert_eq!((judgement.verdict, checks), (expected, 1), "{policies:?} {judgement:?}");
+    }
 }
 
 #[test]

@@ -143,3 +143,39 @@ fn a_policy_of_a_file_and_one_of_the_cluster_do_not_speak_for_each_other() {
         Verdict::Allow
     );
 }
+
+#[test]
+fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
+    let name = "kubernetes.io/metadata.name";
+    let rule = |selector: Value| {
+        let spec = json!({"match": {"namespaceSelector": selector}, "tags": {"deny": ["latest"]}});
+        let subject = Subject { labels: None, ..SHOP };
+        let jury = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+        let raised = jury.names(&reference("nginx"), "nginx");
+        raised
+            .first()
+            .map(|raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict)
+    };
+    let also = |operator: &str, values: &[&str]| json!({"matchLabels": {"env": "prod"}, "matchExpressions": [{"key": name, "operator": operator, "values": values}]});
+    assert_eq!(rule(json!({"matchLabels": {name: "shop"}})), Some(Verdict::Deny));
+    assert_eq!(rule(json!({"matchLabels": {name: "other"}})), None);
+    assert_eq!(rule(also("In", &["shop"])), Some(Verdict::Warn));
+    assert_eq!(rule(also("NotIn", &["shop"])), None);
+    assert_eq!(rule(json!({})), Some(Verdict::Deny));
+}
+
+#[test]
+fn an_image_by_itself_has_no_kind_and_is_warned_of() {
+    let spec = json!({"match": {"kinds": ["Deployment"]}, "tags": {"deny": ["latest"]}});
+    let subject = Subject { kind: "", ..SHOP };
+    let jury = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+    let raised = jury.names(&reference("nginx"), "nginx").remove(0);
+    assert!(
+        raised
+            .finding
+            .message
+            .ends_with("not known, since an image by itself has no kind"),
+        "{raised:?}"
+    );
+    assert_eq!(jury.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);
+}

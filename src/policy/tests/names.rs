@@ -38,6 +38,19 @@ fn patterns_are_held_against_the_normalised_name() {
         ("reg.corp/*", "reg.corp/a/b", false),
         ("reg.corp/**/app", "reg.corp/app", true),
         ("exa_mple.com/**", "exa_mple.com/a", true),
+        // A host is the same machine in any case, and no way around a list.
+        ("reg.corp/**", "Reg.Corp/a", true),
+        ("REG.corp:5000/**", "reg.corp:5000/a", true),
+        ("reg.corp:5000/*", "REG.CORP:5000/a:1", true),
+        ("*.Corp/**", "reg.CORP/a", true),
+        ("localhost/**", "LOCALHOST/a", true),
+        ("Localhost/a", "localhost/a", true),
+        ("[fd00::ab]/**", "[FD00::AB]/a", true),
+        ("docker.io/**", "Docker.io/nginx", true),
+        ("Docker.io/nginx", "nginx", true),
+        ("REG/*", "REG/a", true),
+        ("REG/a", "REG/a", true),
+        ("docker.io/**", "REG/a", false),
     ] {
         let spec = json!({"registries": {"allow": [pattern]}});
         let expected: &[&str] = if allowed { &[] } else { &["RegistryNotAllowed"] };
@@ -83,7 +96,6 @@ fn only_a_deny_list_refuses_nothing_else_and_an_allow_list_refuses_the_rest() {
     let allow = json!({"registries": {"allow": ["docker.io/**"]}});
     assert_eq!(refused(&allow, "quay.io/a/b"), ["RegistryNotAllowed"]);
     assert!(refused(&json!({}), "quay.io/a/b").is_empty());
-    assert!(refused(&json!({"registries": {}}), "quay.io/a/b").is_empty());
 }
 
 #[test]

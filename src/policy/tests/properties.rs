@@ -77,7 +77,7 @@ fn spec() -> impl Strategy<Value = Value> {
     let mode = prop::sample::select(vec!["Enforce", "Warn", "Audit"]);
     (list(), list(), action.clone(), action, mode, any::<bool>(), any::<bool>()).prop_map(
         |(allow, deny, outlook, cause, mode, digest, asks)| {
-            let mut spec = json!({"mode": mode, "tags": {"requireDigest": digest}, "registries": {}, "actions": {}, "match": {}});
+            let mut spec = json!({"mode": mode, "tags": {"requireDigest": digest}, "actions": {}, "match": {}});
             for (key, list) in [("allow", allow), ("deny", deny)] {
                 if let Some(list) = list {
                     spec["registries"][key] = list.into();

@@ -36,6 +36,19 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
             json!({"registries": null}),
             "spec.registries: nothing is written here: give it a value, or leave the field out",
         ),
+        // What an API server leaves of a null and of a field that it does not know.
+        (
+            json!({"registries": {}}),
+            "spec.registries: nothing is written here: give it a value, or leave the field out",
+        ),
+        (
+            json!({"tags": {}, "match": {}, "exempt": {}, "actions": {}}),
+            "spec.tags: nothing is written here: give it a value, or leave the field out",
+        ),
+        (
+            json!({"size": {}}),
+            "spec.size: nothing is written here: give it a value, or leave the field out",
+        ),
         (
             json!({"registries": {"allow": "a/b"}}),
             "spec.registries.allow: expected a list, got text; write it in [ ]",
@@ -158,6 +171,8 @@ fn the_object_itself_is_held_against_its_form() {
     ] {
         assert!(Policy::compile(&odd, Origin::Cluster).is_err());
     }
+    let text = Policy::compile(&json!("x"), Origin::Cluster).unwrap_err();
+    assert_eq!(text.len(), 1, "said once: {text:?}");
     // What the API server adds is none of our business.
     let mut from_cluster = object("p", &json!({"mode": "Warn"}));
     from_cluster["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
@@ -185,8 +200,38 @@ fn what_the_schema_refuses_hides_nothing_else() {
             "spec.registries.dney",
             "spec.size.max",
             "spec.tags.deny[0]",
+            "spec.tags.deny[1]",
         ]
     );
+}
+
+#[test]
+fn many_refusals_in_one_list_hide_nothing_beside_them() {
+    let said = problems(&json!({
+        "registries": {"allow": [1, "a b", null, ""], "deny": [2]}, "mode": "x", "size": {"max": "2GB"}, "platforms": ["linux"],
+        "match": {"namespaceSelector": {"matchExpressions": [
+            {"key": "", "operator": "Is", "bad": 1}, {"key": "a", "operator": "Exists", "values": ["x"]}]}},
+        "actions": {"a[b": "Deny"},
+    }));
+    for expected in [
+        "spec.actions.a[b: unknown field",
+        "spec.match.namespaceSelector.matchExpressions[0].bad: unknown field",
+        "spec.match.namespaceSelector.matchExpressions[0].key: an empty text",
+        "spec.match.namespaceSelector.matchExpressions[0].operator: unknown value",
+        "spec.match.namespaceSelector.matchExpressions[1]: Exists and DoesNotExist take no values",
+        "spec.mode: unknown value",
+        "spec.platforms[0]: \"linux\" is no platform",
+        "spec.registries.allow[0]: expected text",
+        "spec.registries.allow[1]: \"a b\" holds white space",
+        "spec.registries.allow[2]: nothing is written here",
+        "spec.registries.allow[3]: an empty text",
+        "spec.registries.deny[0]: expected text",
+        "spec.size.max: \"2GB\" is no size",
+    ] {
+        let with = said.iter().filter(|problem| problem.starts_with(expected));
+        assert_eq!(with.count(), 1, "{expected} in {said:#?}");
+    }
+    assert_eq!(said.len(), 13, "{said:#?}");
 }
 
 #[test]

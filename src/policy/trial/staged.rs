@@ -5,7 +5,7 @@ use crate::image::{Digest, Platform, Reference};
 use crate::verdict::Cause;
 use crate::verdict::evidence::{
     AuthStage, Body, Build, ConnectionFault, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry, Refusal, Rejection,
-    TimeoutStage, TlsFault,
+    TimeoutStage, TlsFault, Unpack,
 };
 
 /// What the pod brings along that has to do with the outcome.
@@ -130,7 +130,7 @@ pub fn stage(registry: &Registry, shown: Shown, reference: &Reference, platforms
         Cause::NotAnImage => Ok(facts(
             Content::Artifact {
                 kind: "application/vnd.cncf.helm.config.v1+json".to_owned(),
-                unpack_fails: true,
+                unpack: Unpack::Partly,
                 body: Body::default(),
             },
             &[],

@@ -49,10 +49,13 @@ impl Want<'_> {
     }
 }
 
-pub(super) fn other_size(part: &str, by: &str, has: impl std::fmt::Display, says: impl std::fmt::Display) -> Evidence {
-    Evidence::ContentInvalid(ContentFault::Structure(format!(
-        "the {part} has {has} bytes, the {by} says {says}"
-    )))
+pub(super) fn other_size(part: &'static str, by: &'static str, has: impl TryInto<i64>, says: impl TryInto<i64>) -> Evidence {
+    Evidence::ContentInvalid(ContentFault::OtherSize {
+        part,
+        by,
+        has: has.try_into().unwrap_or(i64::MAX),
+        says: says.try_into().unwrap_or(i64::MAX),
+    })
 }
 
 /// Whether a blob is there, by HEAD. What a node would do is GET, so a failure is told as one, and only GET proves another size.

@@ -163,6 +163,8 @@ fn realms() {
     for bad in [
         "http://localhost:5001/token",
         "http://auth.example/token",
+        "https://u:p@auth.example/token",
+        " https://auth.example/token",
         "/token",
         "",
         "ftp://x/",

@@ -2,7 +2,7 @@
 
 use crate::registry::host::{Capabilities, Written};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,11 @@ pub(super) struct File {
 }
 
 /// Which versions of containerd can read a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Readers {
     All,
+    /// Newer ones take it for broken: a `dial_timeout` that is none, of which older ones know nothing.
+    Older(Problem),
     /// Older ones (1.x, measured on 1.6) take it for broken and pass over it whole: it has no `[host."…"]` table, or the capability
     /// `referrers`, which came later.
     Newer,
@@ -92,7 +94,8 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
     let reading = Reading {
         text,
         folder,
-        readers: Cell::new(Readers::All),
+        referrers: Cell::new(false),
+        unread: RefCell::default(),
     };
     let root = DeTable::parse(text).map_err(|error| reading.problem(error.span(), error.message()))?;
     let root = root.get_ref();
@@ -115,12 +118,16 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
         None => None,
     };
     let server = reading.host(server, root)?;
+    let newer_only = reading.referrers.get() || !root.contains_key("host");
+    let readers = match reading.unread.take() {
+        // Nobody reads it then.
+        Some(problem) if newer_only => return Err(problem),
+        Some(problem) => Readers::Older(problem),
+        None if newer_only => Readers::Newer,
+        None => Readers::All,
+    };
     Ok(File {
-        readers: if root.contains_key("host") {
-            reading.readers.get()
-        } else {
-            Readers::Newer
-        },
+        readers,
         hosts: hosts.into_iter().map(|(_, host)| host).collect(),
         server,
     })
@@ -129,7 +136,10 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
 struct Reading<'a> {
     text: &'a str,
     folder: &'a Path,
-    readers: Cell<Readers>,
+    /// Whether it has the capability `referrers`, which older versions do not read.
+    referrers: Cell<bool>,
+    /// Why newer versions do not read it.
+    unread: RefCell<Option<Problem>>,
 }
 
 impl Reading<'_> {
@@ -201,7 +211,7 @@ impl Reading<'_> {
                 skip_verify,
             },
             headers: self.headers(table.get("header"))?,
-            dial_timeout: self.dial_timeout(table.get("dial_timeout"))?,
+            dial_timeout: self.dial_timeout(table.get("dial_timeout")),
         })
     }
 
@@ -219,7 +229,7 @@ impl Reading<'_> {
                 "pull" => capabilities.pull = true,
                 "resolve" => capabilities.resolve = true,
                 "push" => {}
-                "referrers" => self.readers.set(Readers::Newer),
+                "referrers" => self.referrers.set(true),
                 other => {
                     return self.wrong(
                         value,
@@ -296,15 +306,18 @@ impl Reading<'_> {
         Ok(headers)
     }
 
-    fn dial_timeout(&self, value: Option<&Value<'_>>) -> Result<Option<Duration>, Problem> {
-        let Some(value) = value else { return Ok(None) };
-        match self.string(value, "dial_timeout")? {
-            "" => Ok(None),
-            text => match duration(text) {
-                Some(duration) => Ok(Some(duration)),
-                None => self.wrong(value, "dial_timeout must be a duration, as 500ms, 10s or 1m30s"),
-            },
+    fn dial_timeout(&self, value: Option<&Value<'_>>) -> Option<Duration> {
+        let value = value?;
+        let read = match value.get_ref().as_str() {
+            Some("") => return None,
+            Some(text) => duration(text),
+            None => None,
+        };
+        if read.is_none() {
+            let why = "dial_timeout must be a duration in quotes, as 500ms, 10s or 1m30s";
+            self.unread.replace(Some(self.problem(Some(value.span()), why)));
         }
+        read
     }
 }
 

@@ -32,6 +32,14 @@ pub(super) enum Meaning {
         /// What older runtimes read in its place, where they pass over the file: the certificates beside it.
         beside: Option<Files>,
     },
+    /// A `hosts.toml` that newer runtimes take for broken, and older ones read.
+    Older {
+        file: Box<File>,
+        /// What newer ones read in its place.
+        beside: Files,
+        /// Why.
+        problem: String,
+    },
     /// No `hosts.toml`, or one that cannot be parsed: certificates, laid out as Docker has them.
     Certificates(Files),
     /// What we may not read; a clause.
@@ -83,9 +91,20 @@ impl Folder {
         let parsed = if text.is_empty() { None } else { parse(&text, &path).ok() };
         let beside = certificates(&path);
         let meaning = match (parsed, beside) {
-            (Some(file), beside) => Meaning::File {
-                beside: (file.readers == Readers::Newer).then(|| beside.unwrap_or_default()),
-                file: Box::new(file),
+            (Some(file), beside) => match &file.readers {
+                Readers::All => Meaning::File {
+                    file: Box::new(file),
+                    beside: None,
+                },
+                Readers::Newer => Meaning::File {
+                    file: Box::new(file),
+                    beside: Some(beside.unwrap_or_default()),
+                },
+                Readers::Older(problem) => Meaning::Older {
+                    problem: problem.to_string(),
+                    file: Box::new(file),
+                    beside: beside.unwrap_or_default(),
+                },
             },
             (None, Ok(files)) => Meaning::Certificates(files),
             (None, Err(error)) => Meaning::Unreadable(format!("{}: {error}", path.display())),
@@ -95,6 +114,14 @@ impl Folder {
                 let trusts = file.hosts.iter().chain([&file.server]).map(|host| &host.trust);
                 trusts
                     .chain(beside)
+                    .flat_map(Files::paths)
+                    .map(|path| read_named(path))
+                    .collect()
+            }
+            Meaning::Older { file, beside, .. } => {
+                let trusts = file.hosts.iter().chain([&file.server]).map(|host| &host.trust);
+                trusts
+                    .chain([beside])
                     .flat_map(Files::paths)
                     .map(|path| read_named(path))
                     .collect()
@@ -120,7 +147,7 @@ impl Folder {
         part(self.path.as_os_str().as_encoded_bytes());
         part(&self.text);
         match &self.meaning {
-            Meaning::File { .. } => part(b"file"),
+            Meaning::File { .. } | Meaning::Older { .. } => part(b"file"),
             Meaning::Certificates(_) => part(b"certificates"),
             Meaning::Unreadable(why) => part(why.as_bytes()),
         }
@@ -138,6 +165,7 @@ impl Folder {
     pub(super) fn problem(&self) -> Option<String> {
         match &self.meaning {
             Meaning::File { .. } => None,
+            Meaning::Older { problem, .. } => Some(format!("{}:{problem}", self.path.join(HOSTS).display())),
             Meaning::Unreadable(why) => Some(why.clone()),
             Meaning::Certificates(_) if self.text.is_empty() => None,
             Meaning::Certificates(_) => {

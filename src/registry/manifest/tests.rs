@@ -107,12 +107,12 @@ fn what_containerd_refuses() {
         r#"{"schemaVersion":1,"fsLayers":[{}]}"#,
         &ContentFault::BodyMismatch,
     );
-    check(INDEX, r#"{"manifests":[]}"#, &structure("the index lists no image"));
-    check(INDEX, "{}", &structure("the index lists no image"));
+    check(INDEX, r#"{"manifests":[]}"#, &ContentFault::NoImage);
+    check(INDEX, "{}", &ContentFault::NoImage);
     check(
         INDEX,
         r#"{"manifests":[{"platform":{"os":"unknown","architecture":"unknown"}}]}"#,
-        &structure("the index lists no image"),
+        &ContentFault::NoImage,
     );
     check(
         INDEX,
@@ -142,12 +142,12 @@ fn what_containerd_refuses() {
 
 #[test]
 fn images_and_artifacts() {
-    let check = |config_type: &str, layers: &[&str], expected: Option<bool>| {
+    let check = |config_type: &str, layers: &[&str], expected: Option<Unpack>| {
         let parsed = read(MANIFEST, image(config_type, layers).as_bytes()).unwrap();
         match (parsed, expected) {
             (Parsed::Image { layers: n, .. }, None) => assert_eq!(n, layers.len(), "{config_type} {layers:?}"),
-            (Parsed::Artifact { unpack_fails, .. }, Some(expected)) => {
-                assert_eq!(unpack_fails, expected, "{config_type} {layers:?}");
+            (Parsed::Artifact { unpack, .. }, Some(expected)) => {
+                assert_eq!(unpack, expected, "{config_type} {layers:?}");
             }
             (other, _) => panic!("{config_type} {layers:?}: {other:?}"),
         }
@@ -167,24 +167,19 @@ fn images_and_artifacts() {
     check(
         "application/vnd.cncf.helm.config.v1+json",
         &["application/vnd.cncf.helm.chart.content.v1.tar+gzip"],
-        Some(false),
+        Some(Unpack::Foreign),
     );
-    check("application/vnd.cncf.helm.config.v1+json", &[GZIP], Some(true));
-    check("application/vnd.oci.empty.v1+json", &["text/plain"], Some(false));
-    check("application/vnd.oci.empty.v1+json", &[GZIP], Some(true));
-    check("application/octet-stream", &[GZIP], Some(true));
-    check(IMAGE_CONFIG_MEDIA_TYPE, &["application/x-squashfs"], Some(true));
+    check("application/vnd.cncf.helm.config.v1+json", &[GZIP], Some(Unpack::Partly));
+    check("application/vnd.oci.empty.v1+json", &["text/plain"], Some(Unpack::Foreign));
+    check("application/vnd.oci.empty.v1+json", &[GZIP], Some(Unpack::Partly));
+    check("application/octet-stream", &[GZIP], Some(Unpack::Partly));
+    check(IMAGE_CONFIG_MEDIA_TYPE, &["application/x-squashfs"], Some(Unpack::Partly));
 
     let body = image("application/vnd.oci.empty.v1+json", &[]).replacen('{', r#"{"artifactType":"application/x.y","#, 1);
-    let Ok(Parsed::Artifact {
-        kind,
-        unpack_fails,
-        body,
-    }) = read(MANIFEST, body.as_bytes())
-    else {
+    let Ok(Parsed::Artifact { kind, unpack, body }) = read(MANIFEST, body.as_bytes()) else {
         panic!("an artifact")
     };
-    assert_eq!((kind.as_str(), unpack_fails), ("application/x.y", false));
+    assert_eq!((kind.as_str(), unpack), ("application/x.y", Unpack::Nothing));
     assert_eq!(body.blobs.len(), 1, "nobody reads its config");
     assert_eq!(body.blobs[0].part, "config");
 }
@@ -235,15 +230,15 @@ fn configs() {
     );
     let full = read(&body).unwrap();
     assert_eq!(full.diff_ids, 2);
-    assert_eq!(full.platform.unwrap().architecture, "arm64");
+    assert_eq!(full.platform.architecture, "arm64");
     assert_eq!(
         read("{}"),
         Ok(ReadConfig {
-            platform: None,
+            platform: Platform::default(),
             diff_ids: 0
         })
     );
-    assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform, None);
+    assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform.architecture, "");
     for bad in [
         "",
         "x",
@@ -291,11 +286,14 @@ fn members_are_read_as_go_reads_them() {
         r#"{"annotations":[]}"#,
         r#"{"manifests":[{"size":"7"}]}"#,
         r#"{"manifests":[{"platform":"linux/amd64"}]}"#,
+        r#"{"manifests":[{"artifactType":7}]}"#,
+        r#"{"manifests":[{"data":7}]}"#,
+        r#"{"manifests":[{"data":"***"}]}"#,
     ] {
         let read = read(INDEX, bad.as_bytes());
         assert!(matches!(read, Err(ContentFault::Structure(_))), "{bad} {read:?}");
     }
-    let odd = r#"{"artifactType":7,"subject":7,"manifests":[{"artifactType":7}],"annotations":{"a":null}}"#;
+    let odd = r#"{"artifactType":7,"subject":7,"manifests":[{"data":"e3\n0="}],"annotations":{"a":null}}"#;
     assert!(read(INDEX, odd.as_bytes()).is_ok(), "old runtimes do not know these members");
 }
 

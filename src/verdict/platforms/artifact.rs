@@ -3,13 +3,14 @@
 use super::{Audience, Group};
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
+use crate::verdict::evidence::Unpack;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::kubelet::containerd_reference;
 use crate::verdict::{Cause, Outlook};
 
 /// The manifest under the image's name is an artifact's.
-pub(super) fn whole(kind: &str, unpack_fails: bool, audience: &Audience, reference: &Reference) -> Finding {
-    // containerd up to 1.6 fails on every artifact, later ones by their client on those that unpack in part (pull-semantics 5.6).
+pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: &Reference) -> Finding {
+    // containerd up to 1.6 fails on every artifact with layers, later ones by their client on those that unpack in part (pull-semantics 5.6).
     let all = |known: &[Personality]| {
         let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
         audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
@@ -18,14 +19,12 @@ pub(super) fn whole(kind: &str, unpack_fails: bool, audience: &Audience, referen
         .groups
         .iter()
         .any(|group| group.personalities == [Personality::ContainerdOld]);
-    let fails =
-        all(&[Personality::ContainerdOld]) || (unpack_fails && all(&[Personality::ContainerdOld, Personality::ContainerdClient]));
-    let outlook = if fails {
-        Outlook::WillFail
-    } else if unpack_fails || some_old {
-        Outlook::MayFail
-    } else {
-        Outlook::FailsToRun
+    let outlook = match unpack {
+        Unpack::Foreign if all(&[Personality::ContainerdOld]) => Outlook::WillFail,
+        Unpack::Foreign if some_old => Outlook::MayFail,
+        Unpack::Nothing | Unpack::Foreign => Outlook::FailsToRun,
+        Unpack::Partly if all(&[Personality::ContainerdOld, Personality::ContainerdClient]) => Outlook::WillFail,
+        Unpack::Partly => Outlook::MayFail,
     };
     finding(kind, outlook, reference)
 }

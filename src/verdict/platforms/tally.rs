@@ -74,7 +74,8 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
         Origin::Nodes => {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
-            let mut text = if outlook == Outlook::WillFail {
+            // What fails to run serves nobody either.
+            let mut text = if matches!(outlook, Outlook::WillFail | Outlook::FailsToRun) {
                 let noun = if all == 1 { "candidate" } else { "candidates" };
                 format!("no node that the pods could land on is served ({all} {noun}, {missed})")
             } else if tally.tolerated_yes + tally.tolerated_perhaps == 0 {

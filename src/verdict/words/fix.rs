@@ -2,11 +2,22 @@
 
 use super::hint::{self, Situation, hint, is_page};
 use super::{Topic, may_mean_another, resting_on};
-use crate::image::{Target, escape};
+use crate::image::{Reference, Target, escape};
 use crate::verdict::evidence::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
 
 /// What to do next; the most telling clause first, as warnings show the beginning.
 pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
+    // The tag of a repository called sha256, by the grammar; nobody means that.
+    let reference = topic.reference;
+    if reference.name() == "docker.io/library/sha256"
+        && reference.digest().is_none()
+        && reference
+            .tag()
+            .is_some_and(|tag| Reference::is_image_id(&format!("sha256:{tag}")))
+    {
+        return "name the repository too, as in NAME@sha256:DIGEST; sha256:… alone is an image ID, which no registry knows"
+            .to_owned();
+    }
     let fix = of_evidence(failure, topic);
     if !may_mean_another(failure, topic) {
         return fix;

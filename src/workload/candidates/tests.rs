@@ -75,6 +75,26 @@ fn without_constraints_all_but_virtual_nodes() {
 }
 
 #[test]
+fn virtual_nodes_are_counted_where_pods_may_land_on_them() {
+    let mut nodes = cluster();
+    let taints = json!([{"key": "virtual-kubelet.io/provider", "value": "azure", "effect": "NoSchedule"}]);
+    nodes.push(node("azure", &json!({"pool": "azure"}), &json!({"taints": taints})));
+    for (spec, opaque) in [
+        (json!({}), 2),
+        (json!({"nodeSelector": {"type": "virtual-kubelet"}}), 1),
+        (json!({"nodeName": "fargate"}), 1),
+        // Nothing else admits it: whether the taint will be tolerated matters no more.
+        (json!({"nodeSelector": {"pool": "azure"}}), 1),
+        (json!({"tolerations": [{"operator": "Exists"}]}), 3),
+        (json!({"nodeSelector": {"zone": "a"}}), 0),
+        (json!({"nodeName": "missing"}), 0),
+    ] {
+        let found = Scheduling::read(&spec, Spread::Some).candidates(&nodes);
+        assert_eq!(found.opaque, opaque, "{spec}");
+    }
+}
+
+#[test]
 fn selectors_and_names() {
     check(&json!({"nodeSelector": {"zone": "a"}}), "amd", "cordoned");
     check(&json!({"nodeSelector": {"zone": "a", "cores": "8"}}), "amd", "");

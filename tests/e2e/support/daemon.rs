@@ -1,7 +1,7 @@
 //! Programs that run beside the tests and never outlive them.
 
+use super::kubectl::LONG;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,12 +49,12 @@ impl Daemon {
     }
 
     /// Waits until a condition holds; else fails with the log.
-    pub(crate) fn wait_until(&self, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-        let end = Instant::now() + limit;
+    pub(crate) fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + LONG;
         while !holds() {
             assert!(
                 Instant::now() < end,
-                "{}: {what} took over {limit:?}; its log:\n{}",
+                "{}: {what} took over {LONG:?}; its log:\n{}",
                 self.name,
                 self.log()
             );
@@ -73,9 +73,4 @@ impl Drop for Daemon {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
-}
-
-/// An address on the loopback interface that is free now.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

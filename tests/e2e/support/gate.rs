@@ -1,9 +1,10 @@
 //! `pullgate serve`, registered as a validating webhook for the namespaces of this run.
 
-use super::daemon::{Daemon, free_address};
-use super::kubectl::kubectl;
+use super::daemon::Daemon;
+use super::kubectl::{LONG, kubectl};
 use super::objects::{pod, pod_spec};
 use super::policies::Installed;
+use crate::ports;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -70,7 +71,7 @@ impl Gate {
     /// loopback interface.
     fn install() -> Self {
         let (name, namespace) = (run(), format!("{}-gate", run()));
-        let (listen, metrics) = (free_address(), free_address());
+        let (listen, metrics) = (ports::free(), ports::free());
         let mut cleanup = format!("kubectl delete validatingwebhookconfiguration {name}");
         if super::policies::install() == Installed::Now {
             cleanup.push_str("; kubectl delete --wait=false customresourcedefinition imagepolicies.pullgate.dev");
@@ -114,9 +115,8 @@ impl Gate {
             metrics,
             kind: Kind::Pod { namespace },
         };
-        gate.daemon.wait_until("/readyz of the pod", Duration::from_mins(2), || {
-            get(metrics, "/readyz").is_some()
-        });
+        gate.daemon
+            .wait_until("/readyz of the pod", || get(metrics, "/readyz").is_some());
         gate.wait_until_asked();
         gate
     }
@@ -125,7 +125,7 @@ impl Gate {
         let folder = super::folder("gate");
         let authority = write_certificates(&folder);
         let settings = settings_file();
-        let (listen, metrics) = (free_address(), free_address());
+        let (listen, metrics) = (ports::free(), ports::free());
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
         // The configuration goes first: with `failurePolicy: Fail`, one that outlives its server would refuse everything.
         let mut cleanup = format!("kubectl delete validatingwebhookconfiguration {}", run());
@@ -153,7 +153,7 @@ impl Gate {
                 kubeconfig.to_str().unwrap(),
             ],
         );
-        daemon.wait_until("/readyz", Duration::from_secs(30), || get(metrics, "/readyz").is_some());
+        daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
         kubectl(&["apply", "-f", "-"], &configuration(&run(), listen, &authority).to_string()).done();
         let gate = Self {
             daemon,
@@ -192,7 +192,7 @@ impl Gate {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": probe, "labels": {LABEL: run()}}});
         kubectl(&["apply", "-f", "-"], &namespace.to_string()).done();
         let bad = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")])).to_string();
-        let end = Instant::now() + Duration::from_secs(30);
+        let end = Instant::now() + LONG;
         loop {
             let output = kubectl(&["create", "--namespace", probe, "--dry-run=server", "-f", "-"], &bad);
             if output.is_denied() {
@@ -261,7 +261,7 @@ pub(crate) fn configuration(name: &str, listen: SocketAddr, authority: &str) -> 
 /// The body of a page of the metrics port, if its status is 200.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

@@ -1,31 +1,14 @@
-//! `kubectl`, and namespaces of our own.
+//! What the gate said through `kubectl`, and namespaces of our own.
 
 use super::gate::{LABEL, run};
+use crate::kubectl::{create_namespace, default_account, delete_namespace, list};
 use serde_json::Value;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, Instant};
 
-/// What a `kubectl` printed.
-#[derive(Debug)]
-pub(crate) struct Output {
-    success: bool,
-    /// Standard output.
-    pub(crate) stdout: String,
-    /// Standard error: the warnings and the denial.
-    pub(crate) stderr: String,
-}
+pub(crate) use crate::kubectl::{LONG, Output, eventually, kubectl};
 
 impl Output {
-    /// It worked, with or without warnings.
-    #[track_caller]
-    pub(crate) fn done(self) -> Self {
-        assert!(self.success, "kubectl failed:\n{}{}", self.stdout, self.stderr);
-        self
-    }
-
     /// It worked, and nothing was objected to.
     #[track_caller]
     pub(crate) fn allowed(self) -> Self {
@@ -68,38 +51,9 @@ impl Output {
         self
     }
 
-    /// Whether it worked.
-    pub(crate) fn is_done(&self) -> bool {
-        self.success
-    }
-
     /// Whether the gate denied it.
     pub(crate) fn is_denied(&self) -> bool {
         !self.success && self.stderr.contains("images.pullgate.dev")
-    }
-}
-
-/// Runs `kubectl` with these arguments, and this as its standard input.
-pub(crate) fn kubectl(arguments: &[&str], input: &str) -> Output {
-    assert!(
-        std::env::var_os("KUBECONFIG").is_some(),
-        "KUBECONFIG is not set: eval \"$(tests/cluster/up)\" starts a cluster and sets it"
-    );
-    let mut child = Command::new("kubectl")
-        .arg("--request-timeout=30s")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl");
-    // A kubectl that does not read its input closes it: that is no failure of ours.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    Output {
-        success: output.status.success(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -158,14 +112,12 @@ impl Namespace {
     fn create(gated: Gated, company: Company) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", run(), COUNT.fetch_add(1, Ordering::Relaxed));
-        kubectl(&["create", "namespace", &name], "").done();
+        create_namespace(&name);
         let namespace = Self { name, _company: company };
         if gated == Gated::Yes {
             namespace.gate();
         }
-        eventually("the default service account", Duration::from_secs(30), || {
-            namespace.kubectl(&["get", "serviceaccount", "default"]).success.then_some(())
-        });
+        default_account(&namespace.name);
         namespace
     }
 
@@ -203,9 +155,7 @@ impl Namespace {
 
     /// The objects of a kind.
     pub(crate) fn list(&self, kind: &str) -> Vec<Value> {
-        let output = self.kubectl(&["get", kind, "-o", "json"]).done();
-        let list: Value = serde_json::from_str(&output.stdout).unwrap();
-        list["items"].as_array().unwrap().clone()
+        list(&self.name, kind)
     }
 
     /// Whether an object exists.
@@ -216,19 +166,6 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        kubectl(&["delete", "namespace", &self.name, "--wait=false"], "");
-    }
-}
-
-/// Asks again until there is an answer.
-#[track_caller]
-pub(crate) fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + limit;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "{what}: not within {limit:?}");
-        std::thread::sleep(Duration::from_millis(200));
+        delete_namespace(&self.name);
     }
 }

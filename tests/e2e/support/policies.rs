@@ -1,9 +1,8 @@
 //! The kind `ImagePolicy`, and policies that are about one namespace.
 
-use super::kubectl::{Namespace, Output, eventually, kubectl};
+use super::kubectl::{LONG, Namespace, Output, eventually, kubectl};
 use pullgate::policy::schema::{Cel, crd};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 /// Whether the cluster had the kind before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +36,13 @@ pub(crate) fn install() -> Installed {
     let wait = [
         "wait",
         "--for=condition=established",
-        "--timeout=30s",
+        "--timeout=120s",
         "customresourcedefinition",
         NAME,
     ];
     kubectl(&wait, "").done();
     // Established, and known to whoever asks: that takes a moment more.
-    eventually("the kind", Duration::from_secs(30), || {
+    eventually("the kind", LONG, || {
         kubectl(&["get", "imagepolicies"], "").is_done().then_some(())
     });
     if known.stdout.trim().is_empty() {
@@ -82,7 +81,7 @@ impl Policy {
 
     /// The condition `Accepted`, once it is about this generation.
     pub(crate) fn accepted(&self, generation: i64) -> Value {
-        eventually("the policy's status", Duration::from_secs(20), || {
+        eventually("the policy's status", LONG, || {
             let output = kubectl(&["get", "imagepolicy", &self.name, "-o", "json"], "").done();
             let object: Value = serde_json::from_str(&output.stdout).unwrap();
             let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Debian's `docker-registry`, and the images in it.
 
-use super::daemon::{Daemon, free_address};
+use super::daemon::Daemon;
+use crate::ports;
 use std::fmt::Write as _;
 use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
 
 /// A registry on the loopback interface, over plain HTTP (containerd speaks that to loopback addresses).
 pub(crate) struct Registry {
@@ -27,7 +27,7 @@ impl Registry {
 
     fn start(name: &str, login: Option<(&str, &str)>) -> Self {
         let folder = super::folder(&format!("registry-{name}"));
-        let address = free_address();
+        let address = ports::free();
         let mut settings = format!(
             "version: 0.1\nlog: {{level: warn}}\nhttp: {{addr: \"{address}\"}}\n\
              storage: {{filesystem: {{rootdirectory: \"{}\"}}, delete: {{enabled: true}}}}\n",
@@ -55,7 +55,7 @@ impl Registry {
             "",
             &["docker-registry", "serve", file.to_str().unwrap()],
         );
-        daemon.wait_until("listening", Duration::from_secs(20), || TcpStream::connect(address).is_ok());
+        daemon.wait_until("listening", || TcpStream::connect(address).is_ok());
         Self {
             host: address.to_string(),
             user: login.map(|(user, password)| format!("{user}:{password}")),

@@ -287,8 +287,8 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
 async fn what_does_not_go_together_is_refused() {
     for (flags, expect) in [
         (&["--live"][..], "--cluster"),
-        (&["--cluster", "--live", "-f", "-"][..], "cannot be used with"),
-        (&["--cluster", "--live", "--image", "nginx"][..], "cannot be used with"),
+        (&["--cluster", "--live", "-f", "-"][..], "does not go with"),
+        (&["--cluster", "--live", "--image", "nginx"][..], "does not go with"),
         (&["--cluster", "--live", "--complete"][..], "does not go with --live"),
         (&["--cluster", "--live", "-n", "../x"][..], "is no name of a namespace"),
     ] {

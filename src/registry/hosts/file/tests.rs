@@ -73,6 +73,11 @@ fn files_that_older_runtimes_pass_over() {
     ] {
         assert_eq!(read(text).unwrap().readers, readers, "{text:?}");
     }
+    let older = read("[host.\"m\"]\ndial_timeout = 3\n").unwrap();
+    assert!(matches!(older.readers, Readers::Older(_)), "{older:?}");
+    assert_eq!(older.hosts.len(), 1);
+    // Older ones read no file without a host, newer ones none with such a duration.
+    assert!(read("dial_timeout = \"soon\"\n").is_err());
 }
 
 #[test]
@@ -110,7 +115,7 @@ fn problems_have_a_place() {
         ("[header]\na = \"c\\nd\"\n", "2:5: this cannot be the value of a header"),
         (
             "dial_timeout = \"soon\"\n",
-            "1:16: dial_timeout must be a duration, as 500ms, 10s or 1m30s",
+            "1:16: dial_timeout must be a duration in quotes, as 500ms, 10s or 1m30s",
         ),
     ] {
         let problem = read(text).unwrap_err();

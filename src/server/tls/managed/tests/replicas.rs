@@ -7,6 +7,9 @@ use crate::server::tls::managed::{Budget, Lifetimes, Managed, Round};
 use serde_json::json;
 use std::time::Duration;
 
+/// Short enough to wait for, long enough for what must be done before it is over.
+const SETTLED: Duration = Duration::from_secs(3);
+
 fn why(replica: &Managed) -> String {
     replica.readiness()().unwrap_err()
 }
@@ -120,7 +123,7 @@ async fn a_late_patch_does_not_bring_back_an_old_bundle() {
 async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     let fake = Fake::new().await;
     let mut replica = fake.replica();
-    replica.settled = Duration::from_millis(300);
+    replica.settled = SETTLED;
     rest(&mut replica).await;
     fake.pass(59 * DAY);
     rest(&mut replica).await;
@@ -134,13 +137,13 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     assert_eq!(fake.bundle(0).certificates().len(), 2);
     rest(&mut replica).await;
     assert_eq!(leaf(&replica), before);
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
     // A bundle that somebody spoils in between starts the wait anew.
     fake.spoil_bundle(first.pem().as_bytes());
     assert_eq!(replica.round().await, Round::Wrote);
     assert_eq!(replica.round().await, Round::Rested);
     assert_eq!((leaf(&replica), fake.secret(NEXT).is_empty()), (before.clone(), false));
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
     rest(&mut replica).await;
     assert!(fake.secret(NEXT).is_empty());
     assert_ne!(leaf(&replica), before);
@@ -162,7 +165,7 @@ async fn a_deleted_secret_is_made_anew_and_no_replica_is_left_behind() {
     let fake = Fake::new().await;
     let mut replicas = [fake.replica(), fake.replica()];
     for replica in &mut replicas {
-        replica.settled = Duration::from_millis(300);
+        replica.settled = SETTLED;
     }
     all_rest(&mut replicas).await;
     let (old, before) = (fake.bundle(0), leaf(&replicas[0]));
@@ -175,11 +178,11 @@ async fn a_deleted_secret_is_made_anew_and_no_replica_is_left_behind() {
         assert_eq!(leaf(replica), before);
         assert_eq!(fake.takes(replica), Ok(()));
     }
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
     rest(&mut replicas[0]).await;
     assert_ne!(leaf(&replicas[0]), before);
     all_rest(&mut replicas).await;
-    tokio::time::sleep(Duration::from_millis(350)).await;
+    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
     all_rest(&mut replicas).await;
     assert_eq!(leaf(&replicas[0]), leaf(&replicas[1]));
     replicas.iter().for_each(ready);
@@ -430,7 +433,7 @@ async fn it_runs_by_itself() {
     let replica = fake.replica();
     let (readiness, certificate) = (replica.readiness(), replica.certificate());
     let running = tokio::spawn(replica.run());
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if readiness().is_ok() {
             break;
         }

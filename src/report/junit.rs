@@ -1,0 +1,84 @@
+//! `-o junit`: `JUnit` XML, as CI systems list test results. An image is a case, a file a suite.
+
+use super::{Entry, title};
+use crate::image::escape;
+use crate::verdict::message::{explain, image_of};
+use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
+
+/// The suite of what was given by `--image`, or lives in a cluster.
+const NO_FILE: &str = "images";
+
+/// An image that is objected to (`objects`: what makes the command exit with 1) is a failure; what else was found of an image is the
+/// output of its case. What could not be read is an error in a suite of its own.
+///
+/// # Errors
+/// None that input could bring about: the XML writer's own.
+pub fn render(entries: &[Entry], errors: &[String], objects: impl Fn(&Entry) -> bool) -> Result<String, SerializeError> {
+    let mut report = Report::new("pullgate check");
+    let mut suites: Vec<TestSuite> = Vec::new();
+    if !errors.is_empty() {
+        let mut suite = TestSuite::new("input");
+        for error in errors {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_message(error.as_str()).set_type("unreadable");
+            suite.add_test_case(TestCase::new("can be read", status));
+        }
+        suites.push(suite);
+    }
+    for entry in entries {
+        let file = entry
+            .source
+            .as_ref()
+            .map_or_else(|| NO_FILE.to_owned(), |source| escape(&source.file));
+        if suites.last().is_none_or(|suite| suite.name.as_str() != file) {
+            suites.push(TestSuite::new(file.as_str()));
+        }
+        let mut case = TestCase::new(name(entry), status(entry, objects(entry)));
+        case.set_classname(file.as_str());
+        if !objects(entry) {
+            let said = everything(entry);
+            if !said.is_empty() {
+                case.set_system_out(said);
+            }
+        }
+        if let Some(suite) = suites.last_mut() {
+            suite.add_test_case(case);
+        }
+    }
+    report.add_test_suites(suites);
+    report.to_string()
+}
+
+fn status(entry: &Entry, objected: bool) -> TestCaseStatus {
+    if !objected {
+        return TestCaseStatus::success();
+    }
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+    if let Some((finding, _)) = entry.worst() {
+        status.set_message(format!("{}: {}", finding.cause.name(), finding.message));
+        status.set_type(finding.cause.name());
+    }
+    let place = match (&entry.source, entry.line) {
+        (Some(source), Some(line)) => format!("{}:{line}\n", escape(&source.file)),
+        (Some(_), None) | (None, _) => String::new(),
+    };
+    status.set_description(format!("{place}{}", everything(entry)));
+    status
+}
+
+/// All that was found of an image.
+fn everything(entry: &Entry) -> String {
+    let mut text = String::new();
+    for (finding, decision) in entry.judged.judgement.ruled() {
+        explain(&mut text, finding, decision, "");
+    }
+    text.trim_start_matches('\n').to_owned()
+}
+
+/// The image's own name, and whose it is.
+fn name(entry: &Entry) -> String {
+    match &entry.object {
+        Some(_) => format!("{}: {}", title(entry), image_of(&entry.judged)),
+        None => title(entry),
+    }
+}
