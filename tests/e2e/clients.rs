@@ -1,7 +1,8 @@
 //! `--tls-client-ca` at a real API server, which shows a certificate to webhooks as docs/certificates.md tells it to
 //! (`tests/cluster/up` makes both).
 
-use crate::support::daemon::{Daemon, free_address};
+use crate::ports;
+use crate::support::daemon::Daemon;
 use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
 use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
 use crate::support::objects::{pod, pod_spec};
@@ -27,7 +28,7 @@ fn gate(which: &str, clients: &Path) -> (Daemon, String) {
     let name = format!("{}-clients-{which}", run());
     let folder = crate::support::folder(&format!("clients-{which}"));
     let authority = write_certificates(&folder);
-    let (listen, metrics) = (free_address(), free_address());
+    let (listen, metrics) = (ports::free(), ports::free());
     let daemon = Daemon::start(
         &format!("clients-{which}"),
         &format!("kubectl delete validatingwebhookconfiguration {name}"),
@@ -49,7 +50,7 @@ fn gate(which: &str, clients: &Path) -> (Daemon, String) {
             clients.to_str().unwrap(),
         ],
     );
-    daemon.wait_until("/readyz", SOON, || get(metrics, "/readyz").is_some());
+    daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
     kubectl(&["apply", "-f", "-"], &configuration(&name, listen, &authority).to_string()).done();
     (daemon, name)
 }
