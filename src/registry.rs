@@ -12,6 +12,7 @@ mod gojson;
 mod guard;
 mod host;
 mod hosts;
+mod kept;
 mod limits;
 mod manifest;
 mod missing;

@@ -2,16 +2,15 @@
 //!
 //! Loads are tasks of their own: a caller that goes away, or whose deadline passes, neither stops nor restarts one.
 
-use super::cause::{self, Kind, plain};
+use super::cause::plain;
 use super::hosts::RouteId;
-use super::limits::{USUAL_WAIT, wait};
+use super::kept::{AsLong, Given, Kept};
 use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
 use crate::telemetry::Metrics;
 use crate::verdict::evidence::{BlobRef, Body, Evidence, TimeoutStage};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry};
 use futures_util::FutureExt as _;
-use moka::Expiry;
 use moka::future::Cache;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -24,10 +23,6 @@ use tokio::time::Instant;
 const TAG: Duration = Duration::from_mins(1);
 /// How long it is believed that a credential reads a digest.
 const DIGEST: Duration = Duration::from_mins(5);
-/// Not found and refused: long enough for a burst, short enough for a push that follows.
-const SETTLED: Duration = Duration::from_secs(2);
-/// Transport and 5xx.
-const DOWN: Duration = USUAL_WAIT;
 /// How long what an answer said of the pull quota is news: others pull meanwhile, and the window moves on.
 const QUOTA: Duration = TAG;
 /// Content by digest does not change.
@@ -56,33 +51,8 @@ impl Key {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Stored {
-    latest: Result<Arc<ImageFacts>, Arc<Failure>>,
-    fresh_until: Instant,
-    /// The last good answer and when it was given; kept while the registry is down.
-    good: Option<(Arc<ImageFacts>, Instant)>,
-    /// How long the entry is of use.
-    keep: Duration,
-}
-
-struct Keep;
-
-impl Expiry<Key, Stored> for Keep {
-    fn expire_after_create(&self, _key: &Key, stored: &Stored, _now: std::time::Instant) -> Option<Duration> {
-        Some(stored.keep)
-    }
-
-    fn expire_after_update(
-        &self,
-        _key: &Key,
-        stored: &Stored,
-        _now: std::time::Instant,
-        _left: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(stored.keep)
-    }
-}
+/// Facts are shared: the good answer is the same allocation as the latest.
+type Stored = Kept<Arc<ImageFacts>>;
 
 /// What a look-up comes back with.
 pub(super) type Answer = Result<ImageFacts, Failure>;
@@ -103,15 +73,11 @@ impl Answers {
             .max_capacity(bytes)
             .weigher(|key: &Key, stored: &Stored| {
                 let facts = |facts: &Arc<ImageFacts>| 200 + content_weight(&facts.content);
-                let latest = match &stored.latest {
-                    // The good answer is the same allocation.
-                    Ok(_) => 0,
-                    Err(failure) => 400 + failure.detail.as_ref().map_or(0, String::len),
-                };
-                let bytes = key.weight() + latest + stored.good.as_ref().map_or(0, |(good, _)| facts(good));
+                let good = stored.good.as_ref().map_or(0, |(good, _)| facts(good));
+                let bytes = key.weight() + stored.failure_weight() + good;
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
-            .expire_after(Keep)
+            .expire_after(AsLong)
             .build();
         Self {
             cache,
@@ -133,7 +99,7 @@ impl Answers {
     {
         let old = self.cache.get(&key).await;
         if let Some(stored) = &old
-            && Instant::now() < stored.fresh_until
+            && !stored.is_old()
         {
             return self.give(stored, "hit");
         }
@@ -143,10 +109,10 @@ impl Answers {
             Ok(Ok(stored)) => self.give(&stored, if loaded.load(Ordering::Relaxed) { "miss" } else { "joined" }),
             // The runtime is shutting down; panics are caught within.
             Ok(Err(_)) => Err(plain(Evidence::Internal, host.to_owned())),
-            Err(_) => match old.as_ref().and_then(|stored| self.still_good(stored)) {
+            Err(_) => match old.as_ref().and_then(|stored| stored.still_good(self.max_stale)) {
                 Some(good) => {
                     self.metrics.cache("answers", "stale");
-                    Ok(stale(&good))
+                    Ok(stale(good))
                 }
                 None => Err(plain(Evidence::TimedOut(TimeoutStage::Deadline), host.to_owned())),
             },
@@ -171,54 +137,15 @@ impl Answers {
                 }
                 Err(_) => Err(plain(Evidence::TimedOut(TimeoutStage::Deadline), host)),
             };
-            self.store(answer, before, by_digest)
+            let fresh = if by_digest { DIGEST } else { TAG };
+            Stored::new(answer.map(Arc::new), fresh, before, self.max_stale)
         };
-        self.cache
-            .entry(key)
-            .or_insert_with_if(init, |old| Instant::now() >= old.fresh_until)
-            .await
-            .into_value()
-    }
-
-    /// Gives an answer its lifetime.
-    fn store(&self, answer: Answer, before: Option<(Arc<ImageFacts>, Instant)>, by_digest: bool) -> Stored {
-        let now = Instant::now();
-        let (latest, fresh, good) = match answer {
-            Ok(facts) => {
-                let facts = Arc::new(facts);
-                let good = Some((Arc::clone(&facts), now));
-                (Ok(facts), if by_digest { DIGEST } else { TAG }, good)
-            }
-            Err(failure) => {
-                let (fresh, good) = match cause::kind(&failure.evidence) {
-                    Kind::Down => (DOWN, before),
-                    Kind::Throttled => (wait(failure.retry_after), before),
-                    // The registry says otherwise now.
-                    Kind::Settled => (SETTLED, None),
-                };
-                (Err(Arc::new(failure)), fresh, good)
-            }
-        };
-        let good_for = good
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, at)| self.max_stale.saturating_sub(at.elapsed()));
-        Stored {
-            latest,
-            fresh_until: now + fresh,
-            keep: fresh.max(good_for),
-            good,
-        }
-    }
-
-    /// A good answer that may serve while the registry is down.
-    fn still_good(&self, stored: &Stored) -> Option<Arc<ImageFacts>> {
-        let (good, at) = stored.good.as_ref()?;
-        (at.elapsed() <= self.max_stale).then(|| Arc::clone(good))
+        self.cache.entry(key).or_insert_with_if(init, Kept::is_old).await.into_value()
     }
 
     fn give(&self, stored: &Stored, result: &'static str) -> Answer {
-        match &stored.latest {
-            Ok(facts) => {
+        match stored.give(self.max_stale) {
+            Given::Latest(facts) => {
                 self.metrics.cache("answers", result);
                 let is_news = stored.good.as_ref().is_some_and(|(_, at)| at.elapsed() < QUOTA);
                 let quota = facts.quota.filter(|_| is_news);
@@ -227,15 +154,13 @@ impl Answers {
                     ..ImageFacts::clone(facts)
                 })
             }
-            Err(failure) => {
-                if cause::kind(&failure.evidence) == Kind::Down
-                    && let Some(good) = self.still_good(stored)
-                {
-                    self.metrics.cache("answers", "stale");
-                    return Ok(stale(&good));
-                }
+            Given::Stale(facts) => {
+                self.metrics.cache("answers", "stale");
+                Ok(stale(facts))
+            }
+            Given::Failed(failure) => {
                 self.metrics.cache("answers", result);
-                let mut failure = Failure::clone(failure);
+                let mut failure = failure.clone();
                 if failure.evidence == Evidence::RateLimited {
                     failure.retry_after = Some(stored.fresh_until.saturating_duration_since(Instant::now()));
                 }

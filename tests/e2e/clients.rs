@@ -4,12 +4,9 @@
 use crate::ports;
 use crate::support::daemon::Daemon;
 use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
-use crate::support::kubectl::{Gated, Namespace, eventually, kubectl};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually, kubectl};
 use crate::support::objects::{pod, pod_spec};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(30);
 
 /// The CA of the certificate that the API server shows.
 fn authority_of_the_api_server() -> PathBuf {
@@ -67,7 +64,7 @@ fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
         (!output.is_done() && words.iter().all(|word| output.stderr.contains(word))).then_some(())
     };
     kubectl(&["label", "namespace", &namespace.name, &format!("{LABEL}={name}")], "").done();
-    eventually("a denial by the gate that knows its client", SOON, || {
+    eventually("a denial by the gate that knows its client", LONG, || {
         ask(&["images.pullgate.dev", "denied the request", "InvalidImageName"])
     });
     assert!(!trusting.log().contains("was refused"), "{}", trusting.log());
@@ -79,8 +76,8 @@ fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
     let (distrusting, name) = gate("distrusting", &other);
     let label = format!("{LABEL}={name}");
     kubectl(&["label", "--overwrite", "namespace", &namespace.name, &label], "").done();
-    eventually("a call that fails", SOON, || ask(&["failed calling webhook", "tls"]));
-    eventually("a line that says why", SOON, || {
+    eventually("a call that fails", LONG, || ask(&["failed calling webhook", "tls"]));
+    eventually("a line that says why", LONG, || {
         distrusting
             .log()
             .contains("a client without a certificate of --tls-client-ca was refused")
