@@ -252,6 +252,17 @@ impl Origin {
             port: url.port_or_known_default().unwrap_or_default(),
         }
     }
+
+    /// Whether nodes take an `Authorization` along when this host redirects to `to`: another port of the same host, or a host below it
+    /// (Go, net/http `shouldCopyHeaderOnRedirect`). We take it nowhere (DESIGN 7).
+    pub(super) fn hands_to(&self, to: &Self) -> bool {
+        let below = || {
+            to.host
+                .strip_suffix(self.host.as_str())
+                .is_some_and(|rest| rest.ends_with('.'))
+        };
+        self != to && (self.host == to.host || below())
+    }
 }
 
 /// Where a redirect from `from` leads, if it may be followed. Userinfo and fragment are dropped.

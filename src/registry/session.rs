@@ -159,8 +159,23 @@ impl<'a> Session<'a> {
         }
         if answer.status.is_success() {
             self.count(&answer);
+        } else if matches!(answer.status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) && self.withholds_from(&answer) {
+            // Some hide from strangers what is there.
+            return Err(self.withheld(&answer));
         }
         Ok(answer)
+    }
+
+    /// Whether a node would have handed what was granted to the host that a redirect led to.
+    fn withholds_from(&self, answer: &Answer) -> bool {
+        let (here, there) = (Origin::of(self.base()), answer.origin());
+        here.hands_to(&there) && self.grants.iter().any(|grant| grant.authorization.origin == here)
+    }
+
+    fn withheld(&self, answer: &Answer) -> Failure {
+        let mut failure = self.failure(answer, Evidence::Refused(Refusal::Redirect));
+        failure.detail = Some("the registry redirects to a host that asks for credentials; they are not sent there".to_owned());
+        failure
     }
 
     /// Notes what a good answer says of the pull quota.
@@ -211,10 +226,8 @@ impl<'a> Session<'a> {
     /// Answers a 401, after which the request is sent again. `Err` when the 401 is final.
     async fn authenticate(&mut self, answer: &Answer, rest: &str) -> Result<(), Failure> {
         let origin = answer.origin();
-        if origin != Origin::of(self.base()) && !self.sending.is_nothing() {
-            let mut failure = self.failure(answer, Evidence::Refused(Refusal::Redirect));
-            failure.detail = Some("the registry redirects to a host that asks for credentials; they are not sent there".to_owned());
-            return Err(failure);
+        if self.withholds_from(answer) || origin != Origin::of(self.base()) && !self.sending.is_nothing() {
+            return Err(self.withheld(answer));
         }
         let stage = self
             .grants

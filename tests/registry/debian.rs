@@ -266,7 +266,7 @@ async fn a_registry_that_goes_down() {
     assert!(!ask(&registry, &name, None).await.unwrap().stale, "still fresh");
     let failure = ask(&registry, &debian.name("team/app:2"), None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
-    assert!(metrics.encode().contains(r#"result="hit"} 1"#));
+    assert!(metrics.encode().contains(r#"cache="answers",result="hit"} 1"#));
 
     // Two minutes later the answer is no longer fresh, and serves all the same.
     tokio::time::pause();

@@ -207,6 +207,28 @@ async fn credentials_do_not_follow_redirects() {
     assert!(greedy.seen().iter().all(|seen| seen.header("authorization").is_none()));
 }
 
+/// Nodes run Go, which takes the header along to another port of the same host.
+#[tokio::test]
+async fn what_another_port_hides_from_strangers_is_not_known() {
+    for status in [401, 403, 404] {
+        let tls = Tls::new(&["127.0.0.1"], Validity::Good);
+        let other = Faulty::start_tls(&tls, move |_| error(status, "MANIFEST_UNKNOWN", "not for you")).await;
+        let (registry, _) = room(Settings {
+            roots: vec![tls.ca.clone().into_bytes()],
+            ..settings()
+        });
+        let server = sends_away(&format!("https://127.0.0.1:{}", other.port())).await;
+        let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
+        assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect), "{status}");
+        assert!(!other.seen().is_empty());
+        assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()));
+        // Without a credential there is nothing to withhold: the answer stands.
+        let open = redirects_to(&format!("https://127.0.0.1:{}/v2/app/manifests/v1", other.port())).await;
+        let failure = ask(&registry, &name(&open), None).await.unwrap_err();
+        assert_ne!(failure.evidence, Evidence::Refused(Refusal::Redirect), "{status}");
+    }
+}
+
 /// A registry that names a token realm.
 async fn names_realm(realm: &str) -> Faulty {
     let challenge = format!("Bearer realm=\"{realm}\",service=\"s\"");

@@ -175,3 +175,19 @@ fn realms() {
     let registry = Origin::of(&Url::parse("https://r.example/v2/").unwrap());
     assert_eq!(realm(&registry, "http://r.example/token"), Err(Refusal::Realm));
 }
+
+#[test]
+fn go_hands_a_header_to_the_host_and_what_lies_below() {
+    let origin = |text: &str| Origin::of(&Url::parse(text).unwrap());
+    for (from, to, carried) in [
+        ("https://reg.test", "https://reg.test:8443", true),
+        ("http://reg.test:5000", "https://reg.test", true),
+        ("https://reg.test", "https://blobs.reg.test", true),
+        ("https://reg.test", "https://reg.test", false),
+        ("https://blobs.reg.test", "https://reg.test", false),
+        ("https://reg.test", "https://evilreg.test", false),
+        ("https://reg.test", "https://cdn.test", false),
+    ] {
+        assert_eq!(origin(from).hands_to(&origin(to)), carried, "{from} {to}");
+    }
+}
