@@ -83,7 +83,10 @@ fn a_workflow_shares_what_its_templates_leave_unsaid() {
     patched["spec"]["podSpecPatch"] = Value::Null;
     patched["spec"]["templates"][0]["podSpecPatch"] = json!("x");
     let doubted: Vec<Sure> = templates_of(&patched).iter().map(|template| sure(&template.nature)).collect();
-    assert_eq!(doubted, [Sure::Image, Sure::Yes, Sure::Yes, Sure::Yes]);
+    assert_eq!(
+        doubted,
+        [Sure::Neither, Sure::Credentials, Sure::Credentials, Sure::Credentials]
+    );
 }
 
 #[test]
