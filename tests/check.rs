@@ -330,3 +330,36 @@ fn a_report_that_cannot_be_written_is_no_success() {
     );
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_cluster_that_does_not_answer_leaves_time_for_the_registries() {
+    // Nothing listens there, and nothing where the surroundings would send all programs.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kubeconfig");
+    std::fs::write(
+        &file,
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
+         clusters: [{name: a, cluster: {server: 'https://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n",
+    )
+    .unwrap();
+    for proxy in ["", "http://127.0.0.1:1", "nonsense:::"] {
+        let output = check(
+            &[
+                "--cluster",
+                "--kubeconfig",
+                file.to_str().unwrap(),
+                "--deadline=3s",
+                "--image=127.0.0.1:1/a:1",
+            ],
+            &[("HTTPS_PROXY", proxy)],
+            "",
+        );
+        let (said, told) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert_eq!(output.status.code(), Some(0), "{proxy}: {told}");
+        assert!(said.contains("ConnectionFailed: 127.0.0.1:1 refuses"), "{proxy}: {said}");
+        assert!(told.contains("ImagePolicies could not be read"), "{proxy}: {told}");
+    }
+}

@@ -23,6 +23,7 @@ use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Tem
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use futures_util::{StreamExt as _, stream};
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -69,19 +70,19 @@ pub struct Args {
     usual_docker_config: Option<PathBuf>,
     /// The proxy for https, as programs have it from the environment; the settings file's stands before it
     #[arg(long, env = "HTTPS_PROXY", hide = true, hide_env_values = true)]
-    https_proxy: Option<String>,
+    https_proxy: Option<OsString>,
     /// The same in lower case
     #[arg(long, env = "https_proxy", hide = true, hide_env_values = true)]
-    https_proxy_lower: Option<String>,
+    https_proxy_lower: Option<OsString>,
     /// Hosts that are reached without the proxy
     #[arg(long, env = "NO_PROXY", hide = true)]
-    no_proxy: Option<String>,
+    no_proxy: Option<OsString>,
     /// The same in lower case
     #[arg(long, env = "no_proxy", hide = true)]
-    no_proxy_lower: Option<String>,
+    no_proxy_lower: Option<OsString>,
     /// Set: no colour
     #[arg(long, env = "NO_COLOR", hide = true)]
-    no_color: Option<String>,
+    no_color: Option<OsString>,
     /// This user's home
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
@@ -221,13 +222,19 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     }
     let only = namespace.clone();
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+    let mut said = Vec::new();
     let mut settings = match &config {
         Some(file) => config::Settings::read(file)?,
         None => config::Settings::default(),
     };
     if settings.proxy.is_none() {
-        let given = |upper: Option<String>, lower: Option<String>| upper.filter(|text| !text.is_empty()).or(lower);
-        settings.proxy = proxy(given(https_proxy, https_proxy_lower), given(no_proxy, no_proxy_lower))?;
+        let given = |upper: Option<OsString>, lower: Option<OsString>| {
+            let text = upper.filter(|text| !text.is_empty()).or(lower).unwrap_or_default();
+            text.to_string_lossy().into_owned()
+        };
+        let (proxy, remark) = proxy(&given(https_proxy, https_proxy_lower), &given(no_proxy, no_proxy_lower));
+        settings.proxy = proxy;
+        said.extend(remark);
     }
     let shelf = Shelf::default();
     shelf.set_files(policies::load_some(&policy_files)?);
@@ -283,11 +290,11 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     }
     let end = Instant::now() + deadline;
     let engine = Live::new(engine);
-    let mut said = Vec::new();
     let entries = if cluster {
         let cluster = engine::connect(kubeconfig, context, &settings).await?;
-        cluster.wait_synced(end).await;
-        let remarks = take_policies(&cluster, &shelf, end).await;
+        // A cluster that does not answer leaves the registries their half. What exists is judged object by object, each in its own time.
+        let known = if live { end } else { end - deadline / 2 };
+        let (_, remarks) = tokio::join!(cluster.wait_synced(known), take_policies(&cluster, &shelf, known));
         if live {
             let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
             let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
@@ -346,16 +353,21 @@ async fn judge_given(gate: &Gate, manifests: &Manifests, images: &[String], name
     entries
 }
 
-/// The proxy of the environment.
-fn proxy(url: Option<String>, exceptions: Option<String>) -> anyhow::Result<Option<Proxy>> {
-    let Some(url) = url.filter(|url| !url.trim().is_empty()) else {
-        return Ok(None);
-    };
-    let exceptions = exceptions.unwrap_or_default();
+/// The proxy of the environment, and what is to be said of it. One that cannot be used is no fault of the command: it is there for all
+/// programs, and may be of a kind (SOCKS) that some know. Registries that it is not for are reached.
+fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
+    if url.trim().is_empty() {
+        return (None, None);
+    }
     let exceptions: Vec<&str> = exceptions.split(',').collect();
-    Proxy::new(&url, &exceptions)
-        .map(Some)
-        .map_err(|why| anyhow::anyhow!("HTTPS_PROXY: {why}"))
+    match Proxy::new(url, &exceptions) {
+        Ok(proxy) => (Some(proxy), None),
+        Err(why) => {
+            let fault = format!("the proxy of HTTPS_PROXY cannot be used: {why}");
+            let remark = format!("{fault}; registries behind it are not asked (proxy.https of the settings file stands before it)");
+            (Some(Proxy::unusable(&fault, &exceptions)), Some(remark))
+        }
+    }
 }
 
 fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {

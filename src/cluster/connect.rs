@@ -70,35 +70,38 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
         path: options.kubeconfig.clone(),
         source: Box::new(source),
     };
-    let (mut config, kubeconfig) = match (&options.kubeconfig, &options.context) {
-        (Some(path), _) => {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(failed)?;
-            let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &wanted)
-                .await
-                .map_err(failed)?;
-            (config, Some(kubeconfig))
-        }
-        (None, Some(_)) => (
-            Config::from_kubeconfig(&wanted).await.map_err(failed)?,
-            Kubeconfig::read().ok(),
-        ),
-        (None, None) => (
-            Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?,
-            Kubeconfig::read().ok(),
-        ),
+    let kubeconfig = match &options.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
     };
-    if !kubeconfig.is_some_and(|kubeconfig| names(&kubeconfig, config.proxy_url.as_ref())) {
-        // The way to registries that the surroundings name is not the way to the API server. The client could not go it, and would
-        // rather not begin.
+    let config = match kubeconfig {
+        Ok(kubeconfig) => Config::from_custom_kubeconfig(without_surroundings(kubeconfig), &wanted).await,
+        Err(why) => Err(why),
+    };
+    let mut config = match config {
+        Ok(config) => config,
+        // In a pod there is none, and nobody asked for one.
+        Err(_) if options.kubeconfig.is_none() && options.context.is_none() => {
+            Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?
+        }
+        Err(why) => return Err(failed(why)),
+    };
+    if config.proxy_url.as_ref().is_some_and(|url| url.host() == Some(NO_PROXY_HOST)) {
         config.proxy_url = None;
     }
     Ok(config)
 }
 
-/// Whether a cluster of this kubeconfig asks for this proxy.
-fn names(kubeconfig: &Kubeconfig, proxy: Option<&http::Uri>) -> bool {
-    let clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
-    clusters
-        .filter_map(|cluster| cluster.proxy_url.as_ref()?.parse().ok())
-        .any(|asked: http::Uri| Some(&asked) == proxy)
+/// A host that is no proxy.
+const NO_PROXY_HOST: &str = "none.invalid";
+
+/// A kubeconfig whose clusters all say which proxy leads to them: the client's own way of reading takes the one of `HTTPS_PROXY` where a
+/// cluster says nothing, and stops at one that it cannot read. The way to registries that the surroundings name is not the way to the API
+/// server. The client could not go it, and would rather not begin.
+fn without_surroundings(mut kubeconfig: Kubeconfig) -> Kubeconfig {
+    let clusters = kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut());
+    for cluster in clusters.filter(|cluster| cluster.proxy_url.as_ref().is_none_or(String::is_empty)) {
+        cluster.proxy_url = Some(format!("http://{NO_PROXY_HOST}"));
+    }
+    kubeconfig
 }

@@ -347,7 +347,7 @@ impl Reading<'_> {
 
     fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
         let written::Proxy { https, no_proxy } = proxy?.value;
-        let direct: Vec<String> = self.each(no_proxy.unwrap_or_default(), host_pattern);
+        let direct: Vec<String> = self.each(no_proxy.unwrap_or_default(), no_proxy_entry);
         // The URL is not repeated in a problem: it may carry a password.
         self.one(https?, |text| {
             if text.contains("://") {
@@ -377,6 +377,18 @@ fn host_pattern(text: String) -> Result<String, String> {
         return Err(format!("{text:?} holds white space"));
     }
     Ok(text)
+}
+
+/// An entry of `noProxy`. One that means nothing is passed over where programs read `NO_PROXY`; here it is a slip of the pen.
+fn no_proxy_entry(text: String) -> Result<String, String> {
+    let text = host_pattern(text)?;
+    if Proxy::is_exception(&text) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "{text:?} excepts nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or without a port"
+        ))
+    }
 }
 
 /// `key`, or `key=value` for that value only.

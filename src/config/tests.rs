@@ -242,6 +242,15 @@ fn proxies() {
             "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
         ],
     );
+    for entry in ["10.0.0.0/99", "r.example:x", "r.example:99999", "."] {
+        refused(
+            &format!("proxy: {{https: \"http://proxy\", noProxy: [\"{entry}\"]}}\n"),
+            &[&format!(
+                "/etc/pullgate/config.yaml:1:42: \"{entry}\" excepts nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or \
+                 without a port"
+            )],
+        );
+    }
 }
 
 #[test]

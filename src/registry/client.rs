@@ -260,7 +260,11 @@ impl Client {
             None if ask.endpoint.standing == Standing::Stranger && host::is_unverified(&ask.url) => &self.unverified,
             None => &self.verified,
         };
-        if let Some(proxy) = self.proxy.as_ref().filter(|proxy| proxy.covers(&ask.url))
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.covers(&ask.url));
+        if let Some(why) = proxy.and_then(Proxy::fault) {
+            return Err((Evidence::ConnectionFailed(ConnectionFault::Unreachable), why.to_owned()));
+        }
+        if let Some(proxy) = proxy
             && let Some(client) = &profile.proxied
         {
             // The proxy resolves the name, and reaches what we would not: what this machine knows of the name must do.

@@ -94,7 +94,7 @@ impl Factory {
             strict: Guarded::new(Arc::clone(reach), entries),
             open: Guarded::new(Arc::new(Reach::Everything), entries),
             roots,
-            proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?,
+            proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?.flatten(),
             connect: CONNECT.min(limit),
             profiles: Mutex::default(),
         })

@@ -8,9 +8,17 @@ use url::{Host, Url};
 /// A proxy for https. Plain HTTP and loopback hosts are never reached through it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// May hold a user name and a password.
-    url: Url,
+    at: At,
     exceptions: Vec<Exception>,
+}
+
+/// Where it is.
+#[derive(Clone, PartialEq, Eq)]
+enum At {
+    /// May hold a user name and a password.
+    Url(Url),
+    /// Somewhere that cannot be reached. Why, as a clause that begins with `the proxy`.
+    Nowhere(String),
 }
 
 /// Says where it is, and nothing of a user name or password.
@@ -53,19 +61,40 @@ impl Proxy {
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(wrong());
         }
-        let mut proxy = Self {
-            url,
-            exceptions: Vec::new(),
-        };
-        for text in exceptions {
-            proxy.exceptions.extend(exception(text.as_ref()));
+        Ok(Self {
+            at: At::Url(url),
+            exceptions: read(exceptions),
+        })
+    }
+
+    /// A proxy that cannot be used: hosts that it is for are not reached, as it is with Go's programs, and the others are. `why` is a
+    /// clause that begins with `the proxy`, for the findings.
+    pub fn unusable<E: AsRef<str>>(why: &str, exceptions: &[E]) -> Self {
+        Self {
+            at: At::Nowhere(why.to_owned()),
+            exceptions: read(exceptions),
         }
-        Ok(proxy)
+    }
+
+    /// Whether an entry of `NO_PROXY` means anything.
+    pub fn is_exception(text: &str) -> bool {
+        exception(text).is_some()
     }
 
     /// `proxy:3128`
     pub(super) fn shown(&self) -> String {
-        super::host::authority(&self.url)
+        match &self.at {
+            At::Url(url) => super::host::authority(url),
+            At::Nowhere(_) => "nowhere".to_owned(),
+        }
+    }
+
+    /// Why nothing can be reached through it.
+    pub(super) fn fault(&self) -> Option<&str> {
+        match &self.at {
+            At::Url(_) => None,
+            At::Nowhere(why) => Some(why),
+        }
     }
 
     /// Whether a request to `url` goes through it.
@@ -104,10 +133,19 @@ impl Proxy {
         })
     }
 
-    /// As the HTTP client takes it: for every request that is given to it.
-    pub(super) fn to_client(&self) -> Result<reqwest::Proxy, String> {
-        reqwest::Proxy::all(self.url.clone()).map_err(|_| "the proxy's URL cannot be used".to_owned())
+    /// As the HTTP client takes it: for every request that is given to it. `None` where there is nothing to reach it by.
+    pub(super) fn to_client(&self) -> Result<Option<reqwest::Proxy>, String> {
+        match &self.at {
+            At::Url(url) => reqwest::Proxy::all(url.clone())
+                .map(Some)
+                .map_err(|_| "the proxy's URL cannot be used".to_owned()),
+            At::Nowhere(_) => Ok(None),
+        }
     }
+}
+
+fn read<E: AsRef<str>>(exceptions: &[E]) -> Vec<Exception> {
+    exceptions.iter().filter_map(|text| exception(text.as_ref())).collect()
 }
 
 /// One entry of `NO_PROXY`; what means nothing is passed over, as Go does.

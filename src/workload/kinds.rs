@@ -103,6 +103,8 @@ pub(super) enum When {
     Always,
     /// Where the site, or a place of `also`, has this field.
     Said(&'static str),
+    /// Where none of them has it.
+    Unsaid(&'static str),
 }
 
 /// The settings name only where the image is.

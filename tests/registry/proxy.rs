@@ -240,3 +240,36 @@ async fn the_environment_of_a_check() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_that_cannot_be_used_hinders_only_what_is_behind_it() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| good(&app, seen)).await;
+    let here = format!("127.0.0.1:{}/team/app:1", server.port());
+    let broken = [
+        &b"socks5://bob:hunter2@127.0.0.1:1"[..],
+        b"nonsense:::",
+        b"http://",
+        b"http://\xff",
+    ];
+    for url in broken {
+        for (image, exceptions, expect) in [
+            (here.as_str(), "", "  ok   "),
+            ("r.invalid/app:1", "", "the proxy of HTTPS_PROXY cannot be used"),
+            ("r.invalid/app:1", ".invalid", "DnsFailure"),
+        ] {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_pullgate"));
+            command.args(["check", "--image", image]).env_clear();
+            command
+                .env("HTTPS_PROXY", std::ffi::OsStr::from_bytes(url))
+                .env("NO_PROXY", exceptions);
+            let output = command.output().await.unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(said.contains(expect), "{url:?} {image} {said}");
+            assert_eq!(output.status.code(), Some(0), "{said}");
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(told.contains("HTTPS_PROXY") && !(told + &said).contains("hunter2"), "{url:?}");
+        }
+    }
+}

@@ -215,6 +215,7 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
         let applies = |when: When| match when {
             When::Always => true,
             When::Said(field) => said(field),
+            When::Unsaid(field) => !said(field),
         };
         site.doubts
             .iter()

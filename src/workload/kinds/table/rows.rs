@@ -17,6 +17,20 @@ const ONLY_A_DEFAULT: Doubt = image_doubt(
     "it is only a default, and every user of it may name another image",
 );
 const PATCHED: Doubt = image_doubt(When::Said("podSpecPatch"), "the podSpecPatch may change the image");
+/// Merged into each workflow before it runs, its list of pull secrets too.
+const WORKFLOW_DEFAULTS: Doubt = credentials_doubt(
+    When::Always,
+    "the workflowDefaults of Argo's controller may add pull secrets or choose the service account",
+);
+/// Filled in by Tekton's own admission, which `check` runs before.
+const TEKTON_DEFAULTS: Doubt = credentials_doubt(
+    When::Unsaid("serviceAccountName"),
+    "Tekton's config-defaults choose the service account, and its pull secrets",
+);
+const AGONES_ACCOUNT: Doubt = credentials_doubt(
+    When::Unsaid("serviceAccountName"),
+    "Agones gives its pods a service account of its own, which may have other pull secrets",
+);
 
 const POD: &[Written] = &[pods("spec")];
 const TEMPLATE: &[Written] = &[pods("spec.template.spec")];
@@ -33,15 +47,19 @@ const ARGO_IMAGES: &[(&str, Role)] = &[
 
 /// A `WorkflowSpec`. Pull secrets are the workflow's; a template may choose its own service account and nodes.
 const ARGO: &[Written] = &[
-    images("templates[*]", ARGO_IMAGES).also(&[""]).doubts(&[PATCHED]),
+    images("templates[*]", ARGO_IMAGES)
+        .also(&[""])
+        .doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
     images("templates[*].dag.tasks[*].inline", ARGO_IMAGES)
         .also(&[""])
-        .doubts(&[PATCHED]),
+        .doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
     images("templates[*].steps[*][*].inline", ARGO_IMAGES)
         .also(&[""])
-        .doubts(&[PATCHED]),
-    images("templateDefaults", ARGO_IMAGES).also(&[""]).doubts(&[ONLY_A_DEFAULT]),
-    images("", &[("volumes[*].image.reference", Role::Volume)]).doubts(&[PATCHED]),
+        .doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
+    images("templateDefaults", ARGO_IMAGES)
+        .also(&[""])
+        .doubts(&[ONLY_A_DEFAULT, WORKFLOW_DEFAULTS]),
+    images("", &[("volumes[*].image.reference", Role::Volume)]).doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
 ];
 
 /// As [`ARGO`], for definitions: another object's workflow may use their templates, with its own pull secrets.
@@ -80,8 +98,10 @@ const TASK: &[Written] = &[
 ];
 const TASK_RUN_ALSO: &[&str] = &["/spec.podTemplate", "/spec"];
 const TASK_RUN: &[Written] = &[
-    images("", TEKTON_IMAGES).also(TASK_RUN_ALSO),
-    images("", STEP_DEFAULT).also(TASK_RUN_ALSO).doubts(&[ONLY_A_DEFAULT]),
+    images("", TEKTON_IMAGES).also(TASK_RUN_ALSO).doubts(&[TEKTON_DEFAULTS]),
+    images("", STEP_DEFAULT)
+        .also(TASK_RUN_ALSO)
+        .doubts(&[ONLY_A_DEFAULT, TEKTON_DEFAULTS]),
 ];
 const PIPELINE: &[Written] = &[
     images("tasks[*].taskSpec", TEKTON_IMAGES).doubts(&[BY_ANOTHER]),
@@ -103,16 +123,16 @@ const PER_TASK: Doubt = credentials_doubt(
 const PIPELINE_RUN: &[Written] = &[
     images("tasks[*].taskSpec", TEKTON_IMAGES)
         .also(PIPELINE_RUN_ALSO)
-        .doubts(&[PER_TASK]),
+        .doubts(&[PER_TASK, TEKTON_DEFAULTS]),
     images("tasks[*].taskSpec", STEP_DEFAULT)
         .also(PIPELINE_RUN_ALSO)
-        .doubts(&[ONLY_A_DEFAULT, PER_TASK]),
+        .doubts(&[ONLY_A_DEFAULT, PER_TASK, TEKTON_DEFAULTS]),
     images("finally[*].taskSpec", TEKTON_IMAGES)
         .also(PIPELINE_RUN_ALSO)
-        .doubts(&[PER_TASK]),
+        .doubts(&[PER_TASK, TEKTON_DEFAULTS]),
     images("finally[*].taskSpec", STEP_DEFAULT)
         .also(PIPELINE_RUN_ALSO)
-        .doubts(&[ONLY_A_DEFAULT, PER_TASK]),
+        .doubts(&[ONLY_A_DEFAULT, PER_TASK, TEKTON_DEFAULTS]),
 ];
 
 /// A `RayClusterSpec`.
@@ -286,8 +306,18 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         )])],
     ),
     // Agones, Actions Runner Controller.
-    custom("agones.dev", &["GameServer"], "", TEMPLATE),
-    custom("agones.dev", &["Fleet"], "", &[pods("spec.template.spec.template.spec")]),
+    custom(
+        "agones.dev",
+        &["GameServer"],
+        "",
+        &[pods("spec.template.spec").doubts(&[AGONES_ACCOUNT])],
+    ),
+    custom(
+        "agones.dev",
+        &["Fleet"],
+        "",
+        &[pods("spec.template.spec.template.spec").doubts(&[AGONES_ACCOUNT])],
+    ),
     custom("actions.github.com", &["AutoscalingRunnerSet"], "", TEMPLATE),
     // Plain image names that an operator makes pods of.
     custom(

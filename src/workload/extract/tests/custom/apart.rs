@@ -78,12 +78,15 @@ fn a_workflow_shares_what_its_templates_leave_unsaid() {
     assert!(
         templates_of(&patched)
             .iter()
-            .all(|template| sure(&template.nature) == Sure::Image)
+            .all(|template| sure(&template.nature) == Sure::Neither)
     );
     patched["spec"]["podSpecPatch"] = Value::Null;
     patched["spec"]["templates"][0]["podSpecPatch"] = json!("x");
     let doubted: Vec<Sure> = templates_of(&patched).iter().map(|template| sure(&template.nature)).collect();
-    assert_eq!(doubted, [Sure::Image, Sure::Yes, Sure::Yes, Sure::Yes]);
+    assert_eq!(
+        doubted,
+        [Sure::Neither, Sure::Credentials, Sure::Credentials, Sure::Credentials]
+    );
 }
 
 #[test]
@@ -371,5 +374,44 @@ fn hostile_objects_do_not_multiply() {
             .sum();
         assert!(needed <= 60_000, "{needed}");
         assert_eq!(extract(&object, Some(&object), "ns"), Err(Skip::Unchanged));
+    }
+}
+
+#[test]
+fn a_service_account_that_is_written_is_nobody_elses_to_choose() {
+    let account = json!("robot");
+    for (api_version, kind, image, named) in [
+        (
+            "tekton.dev/v1",
+            "TaskRun",
+            "spec.taskSpec.steps[0].image",
+            "spec.serviceAccountName",
+        ),
+        (
+            "tekton.dev/v1",
+            "PipelineRun",
+            "spec.pipelineSpec.tasks[0].taskSpec.steps[0].image",
+            "spec.taskRunTemplate.serviceAccountName",
+        ),
+        (
+            "tekton.dev/v1beta1",
+            "PipelineRun",
+            "spec.pipelineSpec.tasks[0].taskSpec.steps[0].image",
+            "spec.serviceAccountName",
+        ),
+        (
+            "agones.dev/v1",
+            "GameServer",
+            "spec.template.spec.containers[0].image",
+            "spec.template.spec.serviceAccountName",
+        ),
+    ] {
+        let image = (image, json!("nginx"));
+        let unnamed = object(api_version, kind, std::slice::from_ref(&image));
+        assert_eq!(sure(&templates_of(&unnamed)[0].nature), Sure::Credentials, "{kind}");
+        let named = object(api_version, kind, &[image, (named, account.clone())]);
+        let templates = templates_of(&named);
+        assert_eq!(sure(&templates[0].nature), Sure::Yes, "{kind}");
+        assert_eq!(templates[0].needs.service_account, "robot", "{kind}");
     }
 }
