@@ -482,6 +482,26 @@ fn the_schema_of_the_settings_has_every_key_of_the_manual_and_describes_it() {
     }
 }
 
+#[test]
+fn the_schema_of_the_settings_takes_what_the_reader_takes() {
+    let schema = schema("config");
+    let at = |path: &str| {
+        let found = paths(&schema).into_iter().find(|(known, _)| known == path);
+        found.map(|(_, below)| below).unwrap()
+    };
+    // A number of bytes, without quotes.
+    let size = at("cache.maxBytes");
+    assert!(size["type"].as_array().unwrap().contains(&"integer".into()), "{size}");
+    for (path, good, bad) in [
+        ("proxy.https", "HTTP://proxy:3128", "socks5://proxy"),
+        ("workloads[].kind", "App", "app"),
+        ("workloads[].group", "example.com", "example.com/v1"),
+    ] {
+        let pattern = regex::Regex::new(at(path)["pattern"].as_str().unwrap()).unwrap();
+        assert!(pattern.is_match(good) && !pattern.is_match(bad), "{path}: {pattern}");
+    }
+}
+
 /// The keys of a document.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
