@@ -13,7 +13,9 @@ pub mod schema;
 pub mod serve;
 
 use crate::telemetry::log;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsStr;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -65,6 +67,15 @@ const DENIED: u8 = 1;
 const WRONG: u8 = 2;
 
 impl Cli {
+    /// Reads the command line and what is set by variables; a wrong one ends the process. A variable that is empty is as good as none.
+    pub fn read() -> Self {
+        let mut command = without_empty(Self::command(), &|name| {
+            std::env::var_os(name).is_some_and(|value| value.is_empty())
+        });
+        let matches = command.get_matches_mut();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+
     /// Runs the command to its end.
     pub async fn run(self) -> ExitCode {
         let Self { log: options, command } = self;
@@ -93,6 +104,16 @@ impl Cli {
         };
         ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
     }
+}
+
+/// The command, where no argument of it or of its own commands takes the variables that are empty.
+fn without_empty(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+            Some(_) | None => arg,
+        })
+        .mut_subcommands(|command| without_empty(command, is_empty))
 }
 
 /// Says on standard error what was wrong with the command or its input; the exit code for that.
@@ -125,7 +146,6 @@ fn say(text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
@@ -154,5 +174,17 @@ mod tests {
             }
         }
         assert!(seen > 40, "{seen}");
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_as_good_as_none() {
+        let set = |empty: &dyn Fn(&OsStr) -> bool| {
+            let command = without_empty(Cli::command(), empty);
+            let all = options(&command);
+            all.iter().filter(|arg| arg.get_env().is_some()).count()
+        };
+        assert!(set(&|_| false) > 40);
+        assert_eq!(set(&|_| true), 0);
+        assert_eq!(set(&|name| name != "PULLGATE_LOG"), 1);
     }
 }

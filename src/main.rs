@@ -1,11 +1,10 @@
 //! The thin binary: parse, crypto provider, runtime, run, exit code.
 
-use clap::Parser;
 use pullgate::cli::{Cli, complain};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // Named once for all: whichever features the libraries were built with, there is one provider, and it is this.
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         return complain("a crypto provider was installed before ours");

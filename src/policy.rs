@@ -4,6 +4,7 @@
 //! In three steps: JSON (from a file or the API server) is held against the schema ([`schema`]), compiled ([`Policy::compile`]), and held
 //! against one image at a time ([`Policies::matching`] → [`Jury`]).
 
+mod about;
 mod compiled;
 pub mod explain;
 pub mod export;
@@ -11,13 +12,16 @@ mod jury;
 pub mod model;
 mod names;
 mod quantity;
+mod refusals;
 pub mod schema;
 mod selector;
 pub mod trial;
 
+pub use about::{Requester, Subject};
 pub use compiled::{Origin, Policies, Policy};
-pub use jury::{Demand, Jury, Own, Raised, Requester, Subject, Vote, offer_digest};
+pub use jury::{Demand, Jury, Own, Raised, Vote};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
+pub use refusals::offer_digest;
 pub use selector::NAME_LABEL;
 
 use std::fmt;

@@ -57,6 +57,37 @@ fn a_secret_that_the_api_server_would_refuse_is_unreadable_input() {
 }
 
 #[test]
+fn a_variable_that_is_empty_is_as_good_as_none() {
+    let names = [
+        "CONFIG",
+        "POLICIES",
+        "DOCKER_CONFIG",
+        "PLATFORM",
+        "NAMESPACE",
+        "DEPTH",
+        "DEADLINE",
+        "FAIL_ON",
+        "OUTPUT",
+        "FILE",
+        "IMAGE",
+        "RECURSIVE",
+        "LIVE",
+        "CLUSTER",
+        "CONTEXT",
+        "KUBECONFIG",
+        "COMPLETE",
+        "LOG",
+        "LOG_FORMAT",
+        "VERBOSE",
+    ];
+    let names: Vec<String> = names.iter().map(|name| format!("PULLGATE_{name}")).collect();
+    let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let output = check(&["--image", "Nginx"], &empty, "");
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn flags_can_be_set_by_the_environment() {
     let unknown = ["--image", "169.254.0.1/a:1"];
     let output = check(&unknown, &[("PULLGATE_OUTPUT", "json"), ("PULLGATE_FAIL_ON", "unknown")], "");

@@ -1,7 +1,7 @@
 //! Why an image is treated as it is: each policy, each rule, and what is done about whatever a registry may show.
 
+use super::about::{Presence, about, doubt, exempt};
 use super::compiled::OUTLOOKS;
-use super::jury::{Presence, about, doubt, exempt};
 use super::names::held;
 use super::{Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};

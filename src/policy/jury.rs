@@ -1,35 +1,16 @@
 //! The policies that are about one object, and how they vote (DESIGN 5).
 
+use super::about::{Presence, Requester, Subject, about, doubt, exempt};
 use super::compiled::Policy;
 use super::model::Mode;
-use super::names::{Refused, held, pinned};
-use super::selector::NAME_LABEL;
-use crate::image::{Digest, Platform, Reference, escape};
+use super::names::held;
+use super::refusals::{digest_required, not_allowed, tag_not_allowed};
+use crate::image::{Platform, Reference};
 use crate::verdict::decision::{Decision, Voice};
-use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::finding::Finding;
 use crate::verdict::{Cause, Outlook, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// What policies are matched with.
-#[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// The object's namespace; empty for objects of no namespace.
-    pub namespace: &'a str,
-    /// The namespace's labels; `None` where they cannot be known.
-    pub labels: Option<&'a [(String, String)]>,
-    /// The object's kind; empty for an image by itself, whose kind is not known.
-    pub kind: &'a str,
-}
-
-/// Who asks for the object. The default is nobody in particular, as in `check`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Requester {
-    /// The user's name.
-    pub user: String,
-    /// The user's groups.
-    pub groups: Vec<String>,
-}
 
 /// The policies that are about an object, or about one image of it.
 #[derive(Debug, Clone, Default)]
@@ -45,14 +26,6 @@ struct Member {
     presence: Presence,
     /// Why it is not sure, as a clause, if it is not.
     doubt: &'static str,
-}
-
-/// Whether a policy is about the object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    Sure,
-    /// It asks for what is not known ([`doubt`]). Its word warns, and does not deny.
-    Perhaps,
 }
 
 /// A finding of a name rule, and the policy that raised it.
@@ -412,160 +385,4 @@ fn through(mode: Mode, verdict: Verdict) -> Verdict {
         Mode::Warn => verdict.min(Verdict::Warn),
         Mode::Audit => Verdict::Allow,
     }
-}
-
-/// Whether a policy is about an object; the error is a clause that says why not.
-pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, String> {
-    let written = |globs: &[super::selector::Glob]| {
-        let texts: Vec<String> = globs.iter().take(5).map(|glob| format!("\"{}\"", glob.as_str())).collect();
-        let more = globs.len().saturating_sub(texts.len());
-        let rest = if more == 0 {
-            String::new()
-        } else {
-            format!(" or {more} more")
-        };
-        texts.join(", ") + &rest
-    };
-    if let Some(globs) = &policy.namespaces
-        && !globs.iter().any(|glob| glob.matches(subject.namespace))
-    {
-        return Err(format!(
-            "namespace \"{}\" is not {}",
-            escape(subject.namespace),
-            written(globs)
-        ));
-    }
-    if let Some(kinds) = &policy.kinds
-        && !subject.kind.is_empty()
-        && !kinds.iter().any(|kind| kind == subject.kind)
-    {
-        return Err(format!("kind {} is not {}", escape(subject.kind), kinds.join(", ")));
-    }
-    let by_kind = match &policy.kinds {
-        Some(_) if subject.kind.is_empty() => Presence::Perhaps,
-        Some(_) | None => Presence::Sure,
-    };
-    match (&policy.selector, subject.labels) {
-        (None, _) => Ok(by_kind),
-        (Some(selector), Some(labels)) => match selector.refuses(labels) {
-            None => Ok(by_kind),
-            Some(why) => Err(why),
-        },
-        (Some(_), None) if subject.namespace.is_empty() => Ok(Presence::Perhaps),
-        (Some(selector), None) => {
-            let (selector, whole) = selector.by_name();
-            let name = (NAME_LABEL.to_owned(), subject.namespace.to_owned());
-            match selector.refuses(&[name]) {
-                Some(why) => Err(why),
-                None if whole => Ok(by_kind),
-                None => Ok(Presence::Perhaps),
-            }
-        }
-    }
-}
-
-/// Why it is not known whether a policy is about an object, as a clause, where [`about`] says so.
-pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
-    if policy.kinds.is_some() && subject.kind.is_empty() {
-        "an image by itself has no kind"
-    } else {
-        "its namespace's labels are not"
-    }
-}
-
-/// What takes a requester out of a policy, as a clause.
-pub(super) fn exempt(policy: &Policy, requester: &Requester) -> Option<String> {
-    let user = policy
-        .exempt_users
-        .iter()
-        .find(|glob| !requester.user.is_empty() && glob.matches(&requester.user))
-        .map(|glob| format!("exempt.users has \"{}\"", escape(glob.as_str())));
-    let group = |glob: &&super::selector::Glob| requester.groups.iter().any(|group| glob.matches(group));
-    user.or_else(|| {
-        let glob = policy.exempt_groups.iter().find(group)?;
-        Some(format!("exempt.groups has \"{}\"", escape(glob.as_str())))
-    })
-}
-
-fn finding(cause: Cause, message: String, fix: String) -> Finding {
-    Finding {
-        cause,
-        outlook: Outlook::NotAllowed,
-        message,
-        fix,
-        // No node is asked.
-        kubelet: None,
-        evidence: Proof::default(),
-        suggestions: Vec::new(),
-    }
-}
-
-fn not_allowed(policy: &Policy, reference: &Reference, why: &Refused) -> Finding {
-    let why = match why {
-        Refused::Denied(pattern) => format!("its deny list has \"{pattern}\""),
-        Refused::NotListed => "no pattern of its allow list matches".to_owned(),
-    };
-    const SHOWN: usize = 3;
-    let allowed = policy.registries.allow.as_deref().unwrap_or_default();
-    let shown: Vec<&str> = allowed.iter().take(SHOWN).map(crate::image::Pattern::as_str).collect();
-    let rest = match allowed.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let fix = if shown.is_empty() {
-        format!(
-            "use an image from another registry, or have policy \"{}\" changed",
-            policy.name
-        )
-    } else {
-        format!(
-            "use an image that it allows ({}{rest}), or have policy \"{}\" changed",
-            shown.join(", "),
-            policy.name
-        )
-    };
-    let message = format!(
-        "policy \"{}\" does not allow {}: {why}",
-        policy.name,
-        escape(&reference.name())
-    );
-    finding(Cause::RegistryNotAllowed, message, fix)
-}
-
-fn tag_not_allowed(policy: &Policy, reference: &Reference, tag: &str, pattern: &str) -> Finding {
-    let (what, fix) = if reference.tag().is_none() {
-        ("an image without a tag is latest".to_owned(), "name a version")
-    } else if reference.digest().is_some() {
-        (
-            format!("tag \"{}\"", escape(tag)),
-            "leave the tag out: the digest alone decides what is pulled",
-        )
-    } else {
-        (
-            format!("tag \"{}\"", escape(tag)),
-            "name another tag, or a digest without a tag",
-        )
-    };
-    let message = format!(
-        "policy \"{}\" does not allow it: {what}, and its tags.deny has \"{}\"",
-        policy.name,
-        escape(pattern)
-    );
-    finding(Cause::TagNotAllowed, message, fix.to_owned())
-}
-
-fn digest_required(policy: &Policy, shown: &str) -> Finding {
-    let message = format!("policy \"{}\" requires a digest, and the image names none", policy.name);
-    let fix = format!(
-        "write {}@sha256:… (the digest that it resolves to)",
-        escape(&crate::image::mask_userinfo(shown))
-    );
-    finding(Cause::DigestRequired, message, fix)
-}
-
-/// The finding of `requireDigest`, once the registry has said which digest it is.
-pub fn offer_digest(finding: &mut Finding, reference: &Reference, digest: &Digest) {
-    let pinned = pinned(reference, digest);
-    finding.fix = format!("write image: {pinned}");
-    finding.suggestions = vec![pinned];
 }

@@ -121,19 +121,23 @@ impl Client {
     /// Sends a request and follows its redirects. `Err` is what kept us from an answer; any status is an answer.
     pub(super) async fn send(&self, mut ask: Ask<'_>) -> Result<Answer, Failure> {
         let by = ask.url.clone();
+        let mut as_somebody = false;
         for _ in 0..REQUESTS {
             let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
-                301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok()),
+                301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).map(guard::location),
                 _ => None,
             };
+            let refused = |refusal, to: &Url| failure(Evidence::Refused(refusal), &ask.method, to, ask.purpose);
             // An empty one leads nowhere, to Go as well.
-            let location = location.filter(|location| !location.is_empty());
-            let Some(location) = location else {
+            let Some(location) = location.filter(|location| !location.is_empty()) else {
+                if as_somebody && answer.status.is_client_error() && answer.status != StatusCode::TOO_MANY_REQUESTS {
+                    return Err(refused(Refusal::Withheld, &ask.url));
+                }
                 return Ok(answer);
             };
-            let refused = |refusal, to: &Url| failure(Evidence::Refused(refusal), &ask.method, to, ask.purpose);
-            let to = match guard::redirect(&ask.url, location) {
+            as_somebody |= guard::names_somebody(&ask.url, &location);
+            let to = match guard::redirect(&ask.url, &location) {
                 Ok(to) => to,
                 Err((refusal, to)) => return Err(refused(refusal, to.as_ref().unwrap_or(&ask.url))),
             };

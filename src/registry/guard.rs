@@ -5,7 +5,8 @@
 
 use super::{Cidr, Reach};
 use crate::verdict::evidence::Refusal;
-use std::fmt;
+use http::HeaderValue;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use url::Url;
@@ -263,6 +264,25 @@ impl Origin {
         };
         self != to && (self.host == to.host || below())
     }
+}
+
+/// A `Location` as Go reads it: any bytes, those that are no ASCII escaped in what is asked for.
+pub(super) fn location(value: &HeaderValue) -> String {
+    let mut text = String::new();
+    for byte in value.as_bytes() {
+        if byte.is_ascii() {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// Whether a redirect names a user, whom a node then is to the host that it leads to (Go, net/http `send`). We are nobody there.
+pub(super) fn names_somebody(from: &Url, location: &str) -> bool {
+    from.join(location)
+        .is_ok_and(|to| !to.username().is_empty() || to.password().is_some())
 }
 
 /// Where a redirect from `from` leads, if it may be followed. Userinfo and fragment are dropped.

@@ -62,6 +62,9 @@ pub(super) struct Written {
 
 impl Written {
     /// `https://host:port/path`, `http://…`, or without a scheme, which means https. The error is a clause for the reader.
+    ///
+    /// Only what Go's `url.Parse` refuses is an error, for it breaks the whole file. What it reads and nobody can ask (another scheme, no
+    /// host, a port beyond 65535) is passed over by containerd when its turn comes: here its authority is empty.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let full = if text.starts_with("http") {
             text.to_owned()
@@ -70,26 +73,43 @@ impl Written {
         };
         // The text is not repeated: somebody may have written a password into it.
         let wrong = || "this is not the URL of a host; write it as https://mirror.example:5000".to_owned();
-        let url = Url::parse(&full).map_err(|_| wrong())?;
-        let scheme = match url.scheme() {
-            "https" => Scheme::Https,
-            "http" => Scheme::Http,
-            _ => return Err(wrong()),
-        };
-        let (_, rest) = full.split_once("://").ok_or_else(wrong)?;
-        if rest.contains("://") {
+        let nowhere = Self::nowhere();
+        if full.chars().any(|c| c.is_ascii_control()) {
             return Err(wrong());
         }
+        let Some((scheme, rest)) = full.split_once("://") else {
+            return Ok(nowhere);
+        };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        if parse(Scheme::Https, authority).is_none() || parse(Scheme::Http, authority).is_none() {
+        if !go_reads(authority) {
             return Err(wrong());
         }
-        Ok(Self {
-            scheme,
-            authority: authority.to_owned(),
-            path: clean(url.path()),
-        })
+        let scheme = match scheme {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => return Ok(nowhere),
+        };
+        let reachable = [Scheme::Https, Scheme::Http]
+            .into_iter()
+            .all(|scheme| parse(scheme, authority).is_some());
+        match Url::parse(&full) {
+            Ok(url) if reachable => Ok(Self {
+                scheme,
+                authority: authority.to_owned(),
+                path: clean(url.path()),
+            }),
+            Ok(_) | Err(_) => Ok(nowhere),
+        }
+    }
+
+    /// What nobody can ask: containerd goes on to the next host.
+    pub(super) fn nowhere() -> Self {
+        Self {
+            scheme: Scheme::Https,
+            authority: String::new(),
+            path: String::new(),
+        }
     }
 
     /// With `/v2` at the end of the path, unless it is there: what `override_path` prevents.
@@ -99,6 +119,22 @@ impl Written {
         }
         self
     }
+}
+
+/// Whether Go's `url.Parse` takes this for a host and perhaps a port.
+fn go_reads(authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(']') {
+        Some((_, port)) if authority.starts_with('[') => ("", port),
+        _ => match authority.rfind(':') {
+            Some(at) => authority.split_at(at),
+            None => (authority, ""),
+        },
+    };
+    let plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:<>\"".contains(c);
+    let digits = port
+        .strip_prefix(':')
+        .map_or(port.is_empty(), |port| port.bytes().all(|b| b.is_ascii_digit()));
+    host.chars().all(plain) && digits
 }
 
 /// Without empty segments. What is empty then is the root.

@@ -250,7 +250,8 @@ fn host(registry: &str, line: &Line, folder: &Folder, factory: &Factory) -> Host
         // containerd gives the default host every capability, whatever the root says.
         None => (Endpoint::new(registry), Capabilities::ALL),
     };
-    let shown = line.written.as_ref().map_or(registry, |written| &written.authority);
+    let named = line.written.as_ref().map(|written| written.authority.as_str());
+    let shown = named.filter(|authority| !authority.is_empty()).unwrap_or(registry);
     let unusable = |why: String| {
         Host::Unusable(Unusable {
             shown: shown.to_owned(),

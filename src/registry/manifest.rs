@@ -208,14 +208,24 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
         Some(raw) => descriptor(raw)?,
         None => return Err(ContentFault::Structure("the manifest names no config".to_owned())),
     };
+    // Only the config of an image makes containerd fetch and unpack image layers; below another they are left alone.
+    let of_image = matches!(
+        config.media_type.as_deref().unwrap_or_default(),
+        IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE
+    );
     let mut unpacked = 0_usize;
     let mut foreign: Option<String> = None;
     let mut blobs = Vec::new();
     for raw in document.layers.as_deref().unwrap_or_default() {
         let layer_of = descriptor(raw)?;
-        blobs.push(blob("layer", &layer_of));
+        let fetched = blob("layer", &layer_of);
         let media_type = layer_of.media_type.unwrap_or_default();
         match layer(&media_type) {
+            Layer::Foreign => foreign = foreign.or(Some(media_type)),
+            Layer::Known | Layer::NeedsPlugin | Layer::UnknownCompression if !of_image => {
+                unpacked += 1;
+                continue;
+            }
             Layer::Known => unpacked += 1,
             Layer::NeedsPlugin => return Err(ContentFault::NeedsPlugin(clipped(&media_type))),
             Layer::UnknownCompression => {
@@ -224,13 +234,13 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
                     clipped(&media_type)
                 )));
             }
-            Layer::Foreign => foreign = foreign.or(Some(media_type)),
         }
+        blobs.push(fetched);
     }
     let config_blob = blob("config", &config);
     let size = size(blobs.iter().chain([&config_blob]));
     let config_type = config.media_type.unwrap_or_default();
-    if !matches!(config_type.as_str(), IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE) {
+    if !of_image {
         let named = document.artifact_type.as_ref().map(|Loosely(kind)| kind.as_str());
         let kind = named.filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
         blobs.push(config_blob);

@@ -173,9 +173,7 @@ impl<'a> Session<'a> {
     }
 
     fn withheld(&self, answer: &Answer) -> Failure {
-        let mut failure = self.failure(answer, Evidence::Refused(Refusal::Redirect));
-        failure.detail = Some("the registry redirects to a host that asks for credentials; they are not sent there".to_owned());
-        failure
+        self.failure(answer, Evidence::Refused(Refusal::Withheld))
     }
 
     /// Notes what a good answer says of the pull quota.

@@ -69,16 +69,18 @@ impl<'a> Sending<'a> {
         matches!(self, Self::Nothing)
     }
 
-    /// What must not be shown, should a server echo it.
+    /// What must not be shown, should a server echo it: as text, and as a server reads it that takes bytes for Latin-1.
     pub(super) fn secrets(self) -> Vec<String> {
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::Password(c) => vec![
-                c.password.expose().into_owned(),
-                basic(c.username.bytes(), c.password.bytes()),
-            ],
-            Self::Refresh(c) => vec![c.identity_token.expose().into_owned(), basic(b"", c.identity_token.bytes())],
+        let (user, secret): (&[u8], _) = match self {
+            Self::Nothing => return Vec::new(),
+            Self::Password(c) => (c.username.bytes(), &c.password),
+            Self::Refresh(c) => (b"", &c.identity_token),
+        };
+        let mut secrets = vec![secret.expose().into_owned(), basic(user, secret.bytes())];
+        if !secret.bytes().is_ascii() {
+            secrets.push(secret.bytes().iter().copied().map(char::from).collect());
         }
+        secrets
     }
 
     /// The `Authorization` of a Basic challenge, or of a token request by GET.

@@ -9,7 +9,6 @@ pub(super) const BAD_REQUESTS: &[&str] = &[
     "method",
     "path",
     "not_json",
-    "too_deep",
     "wrong_kind",
     "wrong_version",
     "no_request",

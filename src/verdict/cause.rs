@@ -119,7 +119,10 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::Internal => (Cause::RegistryError, Outlook::Unknown),
         Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
-        Evidence::ContentInvalid(ContentFault::NeedsPlugin(_)) => (Cause::ContentInvalid, Outlook::MayFail),
+        // Where there is nothing to unpack, containerd's transfer service does not count.
+        Evidence::ContentInvalid(ContentFault::NeedsPlugin(_) | ContentFault::LayerCount { layers: 0, .. }) => {
+            (Cause::ContentInvalid, Outlook::MayFail)
+        }
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
         Evidence::Elsewhere { .. } => (Cause::ContentMissing, Outlook::MayFail),

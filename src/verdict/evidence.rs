@@ -325,7 +325,7 @@ pub enum Rejection {
     TokenStatus,
     /// The token server's answer holds no token (HTML, empty, not a header value).
     NoToken,
-    /// More than 10 redirects.
+    /// A tenth redirect in a row.
     RedirectLoop,
     /// A Bearer challenge without a usable realm.
     NoRealm,
@@ -385,6 +385,9 @@ pub enum Refusal {
     },
     /// A redirect from https to http, or to http on another host or port.
     Redirect,
+    /// What nodes take along to where a redirect leads: an `Authorization`, or the user that its URL names. It was followed without, and
+    /// refused us.
+    Withheld,
     /// A token realm that is neither https nor the registry itself.
     Realm,
 }

@@ -156,7 +156,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::UnauthorizedAgain => format!("{host} answers 401 again, with a fresh token ({with})"),
                 Rejection::TokenStatus => format!("the token server {host} rejects the request"),
                 Rejection::NoToken => format!("the token server {host} gave no usable token"),
-                Rejection::RedirectLoop => format!("{host} redirects more than 10 times"),
+                Rejection::RedirectLoop => format!("{host} redirects ten times in a row, and runtimes give up at the tenth"),
                 Rejection::NoRealm => format!("{host} asks for a token and names no usable realm"),
                 Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
             };
@@ -204,6 +204,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             Refusal::Redirect => {
                 format!("the registry redirects to {host}, which pullgate does not follow; nothing was sent there")
             }
+            Refusal::Withheld => format!(
+                "the registry redirects to {host}, which refuses who shows no credential; pullgate sends none along a redirect, a node may{said}"
+            ),
             Refusal::Realm => {
                 format!("the registry names {host} as its token server, which pullgate does not admit; nothing was sent there")
             }

@@ -171,6 +171,42 @@ async fn sends_away(to: &str) -> Faulty {
 }
 
 #[tokio::test]
+async fn a_location_that_is_no_ascii_is_followed() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| match seen.path.strip_prefix("/gr%C3%B6%C3%9Fe") {
+        None if seen.path.ends_with("manifests/1") => Reply::new(307).header("Location", &format!("/größe{}", seen.path)),
+        None => good(&app, seen),
+        Some(path) => {
+            let mut first = seen.clone();
+            first.path = path.to_owned();
+            good(&app, &first)
+        }
+    })
+    .await;
+    let (registry, _) = room(settings());
+    ask(&registry, &name(&server), None).await.unwrap();
+}
+
+/// A node sends what a redirect writes before its host; what is refused to us may be given to it.
+#[tokio::test]
+async fn a_redirect_that_names_a_user_proves_nothing_when_we_are_refused() {
+    let app = image("amd64");
+    for status in [401, 403, 404] {
+        let app = app.clone();
+        let server = Faulty::start(move |seen| match seen.path.strip_prefix("/as") {
+            None if seen.path.contains("manifests") => {
+                let to = format!("http://user:pass@{}/as{}", seen.header("host").unwrap(), seen.path);
+                Reply::new(307).header("Location", &to)
+            }
+            None => good(&app, seen),
+            Some(_) => error(status, "DENIED", "not you"),
+        })
+        .await;
+        expect(&name(&server), Evidence::Refused(Refusal::Withheld)).await;
+    }
+}
+
+#[tokio::test]
 async fn credentials_do_not_follow_redirects() {
     let app = image("amd64");
     let tls = Tls::new(&["mirror.test"], Validity::Good);
@@ -202,7 +238,7 @@ async fn credentials_do_not_follow_redirects() {
         ..with_mirror()
     });
     let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
-    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect));
+    assert_eq!(failure.evidence, Evidence::Refused(Refusal::Withheld));
     assert_eq!(failure.host, format!("mirror.test:{}", greedy.port()));
     assert!(greedy.seen().iter().all(|seen| seen.header("authorization").is_none()));
 }
@@ -219,7 +255,7 @@ async fn what_another_port_hides_from_strangers_is_not_known() {
         });
         let server = sends_away(&format!("https://127.0.0.1:{}", other.port())).await;
         let failure = ask(&registry, &name(&server), alice()).await.unwrap_err();
-        assert_eq!(failure.evidence, Evidence::Refused(Refusal::Redirect), "{status}");
+        assert_eq!(failure.evidence, Evidence::Refused(Refusal::Withheld), "{status}");
         assert!(!other.seen().is_empty());
         assert!(other.seen().iter().all(|seen| seen.header("authorization").is_none()));
         // Without a credential there is nothing to withhold: the answer stands.

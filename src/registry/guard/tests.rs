@@ -156,6 +156,18 @@ fn redirects() {
 }
 
 #[test]
+fn a_location_may_hold_any_bytes() {
+    let value = HeaderValue::from_bytes("https://cdn.test/größe?a=%20".as_bytes()).unwrap();
+    assert_eq!(location(&value), "https://cdn.test/gr%C3%B6%C3%9Fe?a=%20");
+    let value = HeaderValue::from_bytes("https://bücher.test/".as_bytes()).unwrap();
+    let from = Url::parse("https://a.example/v2/x").unwrap();
+    assert_eq!(
+        redirect(&from, &location(&value)).unwrap().as_str(),
+        "https://xn--bcher-kva.test/"
+    );
+}
+
+#[test]
 fn realms() {
     let registry = Origin::of(&Url::parse("http://localhost:5000/v2/").unwrap());
     assert!(realm(&registry, "http://localhost:5000/token").is_ok());

@@ -202,6 +202,13 @@ impl Reading<'_> {
             Some(value) => Some(self.boolean(value, "skip_verify")?),
             None => None,
         };
+        let headers = self.headers(table.get("header"))?;
+        // Go sends no request with a header that is none.
+        let written = if headers.is_none() {
+            Some(Written::nowhere())
+        } else {
+            written
+        };
         Ok(Host {
             written: written.map(|written| if override_path { written } else { written.with_api_path() }),
             capabilities: self.capabilities(table.get("capabilities"))?,
@@ -210,7 +217,7 @@ impl Reading<'_> {
                 client: self.client(table.get("client"))?,
                 skip_verify,
             },
-            headers: self.headers(table.get("header"))?,
+            headers: headers.unwrap_or_default(),
             dial_timeout: self.dial_timeout(table.get("dial_timeout")),
         })
     }
@@ -283,27 +290,27 @@ impl Reading<'_> {
         Ok(Some(pairs))
     }
 
-    fn headers(&self, value: Option<&Value<'_>>) -> Result<HeaderMap, Problem> {
+    /// `None` where one of them cannot be sent.
+    fn headers(&self, value: Option<&Value<'_>>) -> Result<Option<HeaderMap>, Problem> {
         let mut headers = HeaderMap::new();
-        let Some(value) = value else { return Ok(headers) };
+        let Some(value) = value else { return Ok(Some(headers)) };
+        let mut sent = true;
         for (key, value) in self.table(value, "header")? {
-            let Ok(name) = HeaderName::from_bytes(key.get_ref().as_bytes()) else {
-                return Err(self.problem(Some(key.span()), "this is not the name of a header"));
-            };
+            let name = HeaderName::from_bytes(key.get_ref().as_bytes());
             let values: Vec<&Value<'_>> = match value.get_ref().as_array() {
                 Some(list) => list.iter().collect(),
                 None => vec![value],
             };
             for value in values {
-                // The value is not repeated: it may be a secret.
-                let Ok(mut text) = HeaderValue::from_str(self.string(value, "a header")?) else {
-                    return self.wrong(value, "this cannot be the value of a header");
+                let (Ok(name), Ok(mut text)) = (&name, HeaderValue::from_str(self.string(value, "a header")?)) else {
+                    sent = false;
+                    continue;
                 };
                 text.set_sensitive(true);
                 headers.append(name.clone(), text);
             }
         }
-        Ok(headers)
+        Ok(sent.then_some(headers))
     }
 
     fn dial_timeout(&self, value: Option<&Value<'_>>) -> Option<Duration> {

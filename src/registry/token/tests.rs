@@ -93,3 +93,16 @@ fn refusals_of_token_servers() {
     assert_eq!(refusal(&answer(408, ""), with, None), broken);
     assert_eq!(refusal(&answer(503, ""), with, None), broken);
 }
+
+#[test]
+fn an_echo_is_masked_however_the_server_reads_bytes() {
+    let latin = Credential {
+        password: Hidden::new(&b"gru\xdf\xe9"[..]),
+        ..credential("u", "", "")
+    };
+    let secrets = Sending::Password(&latin).secrets();
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    for echoed in [&b"bad password gru\xdf\xe9!"[..], "bad password grußé!".as_bytes()] {
+        assert_eq!(words::read(echoed, &secrets).detail.as_deref(), Some("bad password ***!"));
+    }
+}

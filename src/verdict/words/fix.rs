@@ -152,6 +152,9 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Refused(Refusal::Address { range }) => {
             format!("if a registry may live there, add {range} to network.allow in pullgate's settings")
         }
+        Evidence::Refused(Refusal::Withheld) => {
+            format!("try the pull on a node; pullgate cannot do all that {registry} asks of a client")
+        }
         Evidence::Refused(_) => format!("check the registry {registry}: where it points is not followed"),
         Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
         Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type.starts_with("text/html") => format!(

@@ -111,8 +111,6 @@ fn problems_have_a_place() {
             "client = [[\"a\"]]\n",
             "1:11: client must be a file, a list of files, or a list of pairs [certificate, key]",
         ),
-        ("[header]\n\"a b\" = \"c\"\n", "2:1: this is not the name of a header"),
-        ("[header]\na = \"c\\nd\"\n", "2:5: this cannot be the value of a header"),
         (
             "dial_timeout = \"soon\"\n",
             "1:16: dial_timeout must be a duration in quotes, as 500ms, 10s or 1m30s",
@@ -126,10 +124,38 @@ fn problems_have_a_place() {
             assert_eq!(problem, expected, "{text:?}");
         }
     }
-    for host in ["https://", "ftp://m", "https://m:x", "https://u:p@", "http.corp:5000", "a b"] {
+    for host in ["https://m:x", "https://u:p@m:x", "a b", "https://[::1", "m%41"] {
         let problem = read(&format!("[host.\"{host}\"]\n")).unwrap_err();
         assert!(problem.starts_with("1:7: "), "{host}: {problem}");
         assert!(!problem.contains("u:p"), "{problem}");
+    }
+}
+
+#[test]
+fn hosts_that_nobody_can_ask_break_no_file() {
+    for (host, authority) in [
+        ("https://", ""),
+        ("https:///p", ""),
+        ("https://u:p@", ""),
+        ("http.corp:5000", ""),
+        ("httpx://m", ""),
+        ("http://m:99999", ""),
+        // Put behind https://, as containerd does.
+        ("tcp://m", "tcp:"),
+        ("HTTP://m", "HTTP:"),
+    ] {
+        let file = read(&format!("[host.\"{host}\"]\n[host.\"http://good\"]\n")).unwrap();
+        let named: Vec<&str> = file
+            .hosts
+            .iter()
+            .map(|host| &*host.written.as_ref().unwrap().authority)
+            .collect();
+        assert_eq!(named, [authority, "good"], "{host}");
+    }
+    // So does a header that cannot be sent.
+    for header in ["\"a b\" = \"c\"", "a = \"c\\nd\""] {
+        let file = read(&format!("server = \"m\"\n[header]\n{header}\n[host.\"http://good\"]\n")).unwrap();
+        assert_eq!(file.server.written.unwrap().authority, "", "{header}");
     }
 }
 

@@ -1,0 +1,296 @@
+//! What the images of one template share, and what is made of each of them: a question to a registry, or an answer without one.
+
+use super::audience::{self, Holders};
+use super::credentials::{Offered, Purse};
+use super::{Admission, AlwaysPull, Known, MOST_ASKED, Next, Plan, Settings, is_short, settled};
+use crate::cluster::{Facts, Visible};
+use crate::credentials::keyring::pattern_covers;
+use crate::credentials::node::{NodeCredentials, Wanted};
+use crate::credentials::{Fingerprint, Source};
+use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
+use crate::policy::Jury;
+use crate::registry::{Check, Depth};
+use crate::verdict::answer::Remark;
+use crate::verdict::fetches::{Puller, pullers};
+use crate::verdict::platforms::{Audience, Origin, Use};
+use crate::verdict::size::Limit;
+use crate::verdict::soften::{Context, Owner, Presence};
+use crate::workload::pod::{Parameters, PodKind};
+use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
+/// whom.
+type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
+
+/// What was asked so far for one object.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Places in [`Plan::checks`].
+    known: HashMap<Question, usize>,
+    /// Repositories whose credentials were looked for, over all templates.
+    repositories: usize,
+    /// Images for which other places were thought of.
+    short: usize,
+}
+
+/// Images of one object for which other places are thought of.
+const MOST_SHORT: usize = 10;
+
+/// Everything that the images of one template share.
+pub(super) struct Scene<'a> {
+    template: &'a Template,
+    facts: &'a Facts,
+    settings: &'a Settings,
+    node: &'a NodeCredentials,
+    audience: Arc<Audience>,
+    /// Audiences that policies ask for instead.
+    asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
+    /// What the nodes hold that it will land on.
+    holders: Holders<'a>,
+    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    offered: RefCell<HashMap<String, Offered>>,
+    purse: Purse,
+    owner: Owner,
+}
+
+/// An image and the name that nodes will see.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) image: &'a ImageUse,
+    pub(super) reference: &'a Reference,
+    pub(super) remark: Option<&'a Remark>,
+    /// The largest that a policy admits.
+    pub(super) size_limit: Option<&'a Limit>,
+}
+
+impl<'a> Scene<'a> {
+    /// Found out once a template: a cluster may have thousands of nodes, and an object hundreds of images.
+    pub(super) fn of(
+        template: &'a Template,
+        facts: &'a Facts,
+        settings: &'a Settings,
+        node: &'a NodeCredentials,
+        owner: Owner,
+    ) -> Self {
+        let scheduling = &template.needs.scheduling;
+        let candidates = scheduling.candidates(&facts.nodes);
+        Self {
+            audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
+            asked_for: Vec::new(),
+            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            offered: RefCell::default(),
+            purse: Purse::of(template, facts, settings.admission),
+            owner,
+            template,
+            facts,
+            settings,
+            node,
+        }
+    }
+    /// Who has to pull an image: its nodes, unless a policy names platforms instead.
+    pub(super) fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+        let Some(platforms) = jury.platforms() else {
+            return Arc::clone(&self.audience);
+        };
+        if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
+            return Arc::clone(audience);
+        }
+        let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
+        self.asked_for.push((platforms, Arc::clone(&audience)));
+        audience
+    }
+
+    /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
+    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+        let places = jury.places();
+        if places.is_empty() || asked.short >= MOST_SHORT {
+            return Vec::new();
+        }
+        asked.short += 1;
+        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let there = elsewhere(reference, &places).into_iter().filter(allowed);
+        let check = |there: Reference| Check {
+            credentials: self.purse.own(&there.name()),
+            reference: there,
+            depth: Depth::Manifest,
+            pullers: Vec::new(),
+        };
+        there.map(check).collect()
+    }
+
+    /// What softens every finding about this template.
+    pub(super) fn context(&self) -> Context {
+        Context {
+            owner: self.owner,
+            other_image: self.template.nature.other_image,
+            exemption_hidden: match &self.facts.namespace {
+                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
+                Visible::Hidden(_) | Visible::Seen(_) => None,
+            },
+            ..Context::default()
+        }
+    }
+
+    /// The name that nodes will see. Mutating webhooks have been at work on a Pod that comes to `serve`.
+    pub(super) fn name(&self, image: &ImageUse) -> (Result<Reference, ReferenceError>, Option<Remark>) {
+        let reference = match Reference::parse(&image.image) {
+            Ok(reference) => reference,
+            Err(error) => {
+                let remark = match self.template.nature.parameters {
+                    Parameters::FilledIn => parameter::find(&image.image).map(|text| Remark::Parameter(text.to_owned())),
+                    Parameters::Literal => None,
+                };
+                return (Err(error), remark);
+            }
+        };
+        if self.template.kind == PodKind::Pod && self.settings.admission == Admission::HasRun {
+            return (Ok(reference), None);
+        }
+        match rewrite(&self.settings.rewrites, &reference) {
+            Some(rewritten) => {
+                let remark = Remark::Rewritten(rewritten.to_string());
+                (Ok(rewritten), Some(remark))
+            }
+            None => (Ok(reference), None),
+        }
+    }
+
+    pub(super) fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {
+        let Named {
+            image,
+            reference,
+            remark,
+            size_limit,
+        } = named;
+        let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
+        let policy = match (image.pull_policy, self.settings.assume_always_pull) {
+            (_, AlwaysPull::Assumed) => PullPolicy::Always,
+            (written, AlwaysPull::AsWritten) => written,
+        };
+        if policy == PullPolicy::Never {
+            let shown = if rewritten { &reference.to_string() } else { &image.image };
+            let finding = settled::never_pulled(shown, reference, &self.holders);
+            return Next::Settled(vec![finding]);
+        }
+        let name = reference.name();
+        let node_credentials = self
+            .settings
+            .node_credentials
+            .iter()
+            .any(|pattern| pattern_covers(pattern, &name));
+        let presence = match policy {
+            PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
+            PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
+            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.lists_any()),
+        };
+        let poison = self
+            .purse
+            .malformed
+            .as_ref()
+            .map(|(secret, error)| settled::malformed_secret(secret, error, plan.namespace, self.facts, &self.context()));
+        let poison = match poison {
+            Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
+            other => other,
+        };
+        let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
+        let known = self.offered.borrow().get(&name).cloned();
+        let offered = match known {
+            Some(offered) => offered,
+            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None => {
+                asked.repositories += 1;
+                let wanted = Wanted {
+                    registry: reference.domain().to_owned(),
+                    stand_in: self.purse.stand_in(&name, self.settings),
+                    name,
+                };
+                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
+                plan.wanted.insert(wanted);
+                offered
+            }
+        };
+        let Offered {
+            offers: credentials,
+            notes: secrets,
+            hidden,
+            unanswered,
+        } = offered;
+        let personalities = personalities(&audience);
+        let context = Context {
+            node_credentials,
+            node_unanswered: unanswered,
+            short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
+            presence,
+            secret_may_come: self.purse.may_come,
+            hidden,
+            ..self.context()
+        };
+        let depth = match size_limit {
+            Some(_) => self.settings.depth.max(Depth::Sizes),
+            None => self.settings.depth,
+        };
+        let pullers = if depth > Depth::Manifest {
+            pullers(&audience)
+        } else {
+            Vec::new()
+        };
+        let key = (
+            reference.clone(),
+            credentials
+                .iter()
+                .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
+                .collect(),
+            depth,
+            pullers.clone(),
+        );
+        let check = match asked.known.get(&key) {
+            Some(check) => *check,
+            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None => {
+                plan.checks.push(Check {
+                    reference: reference.clone(),
+                    credentials,
+                    depth,
+                    pullers,
+                });
+                asked.known.insert(key, plan.checks.len() - 1);
+                plan.checks.len() - 1
+            }
+        };
+        let used_by = match image.role {
+            Role::Init | Role::Container | Role::Ephemeral => Use::Container,
+            Role::Volume => Use::Volume,
+        };
+        let known = Known {
+            context,
+            secrets,
+            audience,
+            used_by,
+            poison,
+            size_limit: size_limit.cloned(),
+        };
+        Next::Ask {
+            check,
+            case: Box::new(known),
+        }
+    }
+}
+
+fn personalities(audience: &Audience) -> Vec<Personality> {
+    let mut all: Vec<Personality> = match audience.origin {
+        Origin::Nodes => audience
+            .groups
+            .iter()
+            .flat_map(|group| group.personalities.iter().copied())
+            .collect(),
+        Origin::Selectors | Origin::Configured | Origin::Assumed => Vec::new(),
+    };
+    all.sort_unstable();
+    all.dedup();
+    all
+}

@@ -1,0 +1,90 @@
+//! What the name rules object to, in words.
+
+use super::compiled::Policy;
+use super::names::{Refused, pinned};
+use crate::image::{Digest, Pattern, Reference, escape, mask_userinfo};
+use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::{Cause, Outlook};
+
+fn finding(cause: Cause, message: String, fix: String) -> Finding {
+    Finding {
+        cause,
+        outlook: Outlook::NotAllowed,
+        message,
+        fix,
+        // No node is asked.
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+pub(super) fn not_allowed(policy: &Policy, reference: &Reference, why: &Refused) -> Finding {
+    let why = match why {
+        Refused::Denied(pattern) => format!("its deny list has \"{pattern}\""),
+        Refused::NotListed => "no pattern of its allow list matches".to_owned(),
+    };
+    const SHOWN: usize = 3;
+    let allowed = policy.registries.allow.as_deref().unwrap_or_default();
+    let shown: Vec<&str> = allowed.iter().take(SHOWN).map(Pattern::as_str).collect();
+    let rest = match allowed.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let fix = if shown.is_empty() {
+        format!(
+            "use an image from another registry, or have policy \"{}\" changed",
+            policy.name
+        )
+    } else {
+        format!(
+            "use an image that it allows ({}{rest}), or have policy \"{}\" changed",
+            shown.join(", "),
+            policy.name
+        )
+    };
+    let message = format!(
+        "policy \"{}\" does not allow {}: {why}",
+        policy.name,
+        escape(&reference.name())
+    );
+    finding(Cause::RegistryNotAllowed, message, fix)
+}
+
+pub(super) fn tag_not_allowed(policy: &Policy, reference: &Reference, tag: &str, pattern: &str) -> Finding {
+    let (what, fix) = if reference.tag().is_none() {
+        ("an image without a tag is latest".to_owned(), "name a version")
+    } else if reference.digest().is_some() {
+        (
+            format!("tag \"{}\"", escape(tag)),
+            "leave the tag out: the digest alone decides what is pulled",
+        )
+    } else {
+        (
+            format!("tag \"{}\"", escape(tag)),
+            "name another tag, or a digest without a tag",
+        )
+    };
+    let message = format!(
+        "policy \"{}\" does not allow it: {what}, and its tags.deny has \"{}\"",
+        policy.name,
+        escape(pattern)
+    );
+    finding(Cause::TagNotAllowed, message, fix.to_owned())
+}
+
+pub(super) fn digest_required(policy: &Policy, shown: &str) -> Finding {
+    let message = format!("policy \"{}\" requires a digest, and the image names none", policy.name);
+    let fix = format!(
+        "write {}@sha256:… (the digest that it resolves to)",
+        escape(&mask_userinfo(shown))
+    );
+    finding(Cause::DigestRequired, message, fix)
+}
+
+/// The finding of `requireDigest`, once the registry has said which digest it is.
+pub fn offer_digest(finding: &mut Finding, reference: &Reference, digest: &Digest) {
+    let pinned = pinned(reference, digest);
+    finding.fix = format!("write image: {pinned}");
+    finding.suggestions = vec![pinned];
+}

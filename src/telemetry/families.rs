@@ -1,0 +1,357 @@
+//! The metric families, their labels and their help texts.
+
+use super::{closed, process};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Mutex;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReviewLabels {
+    pub(super) verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FindingLabels {
+    pub(super) cause: &'static str,
+    pub(super) outlook: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct VoteLabels {
+    pub(super) policy: String,
+    pub(super) cause: &'static str,
+    pub(super) verdict: &'static str,
+    pub(super) enforced: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct PolicyLabels {
+    pub(super) policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReasonLabels {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RenewalLabels {
+    pub(super) step: &'static str,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RequestLabels {
+    pub(super) host_class: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct LevelLabels {
+    pub(super) level: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CacheLabels {
+    pub(super) cache: &'static str,
+    pub(super) result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct WeightLabels {
+    pub(super) cache: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct SourceLabels {
+    pub(super) source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OutcomeLabels {
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CodeLabels {
+    pub(super) code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OutlookLabels {
+    pub(super) outlook: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct BuildLabels {
+    pub(super) version: &'static str,
+}
+
+/// Makes a series, at 0.
+pub(super) fn zero<S: Clone + Eq + Hash, M: Default>(family: &Family<S, M>, labels: &S) {
+    drop(family.get_or_create(labels));
+}
+
+#[derive(Debug)]
+pub(super) struct Families {
+    pub(super) registry: Registry,
+    pub(super) build: Family<BuildLabels, Gauge>,
+    pub(super) reviews: Family<ReviewLabels, Counter>,
+    pub(super) review_seconds: Histogram,
+    pub(super) deadlines_hit: Counter,
+    pub(super) images: Family<OutlookLabels, Counter>,
+    pub(super) findings: Family<FindingLabels, Counter>,
+    pub(super) skipped: Family<ReasonLabels, Counter>,
+    pub(super) votes: Family<VoteLabels, Counter>,
+    pub(super) exemptions: Family<PolicyLabels, Counter>,
+    pub(super) policy_names: Mutex<HashSet<String>>,
+    pub(super) bad_requests: Family<ReasonLabels, Counter>,
+    pub(super) panics: Counter,
+    pub(super) registry_requests: Family<RequestLabels, Counter>,
+    pub(super) registry_seconds: Histogram,
+    pub(super) pull_quota: Family<LevelLabels, Counter>,
+    pub(super) cache: Family<CacheLabels, Counter>,
+    pub(super) cache_weight: Family<WeightLabels, Gauge>,
+    pub(super) reloads: Family<ReasonLabels, Counter>,
+    pub(super) policies: Family<SourceLabels, Gauge>,
+    pub(super) policies_refused: Family<SourceLabels, Gauge>,
+    pub(super) policy_statuses: Family<ReasonLabels, Counter>,
+    pub(super) events: Family<OutcomeLabels, Counter>,
+    pub(super) certificate_expiry: Gauge,
+    pub(super) certificate_authority_expiry: Gauge,
+    pub(super) certificate_renewals: Family<RenewalLabels, Counter>,
+    pub(super) certificate_failures: Family<ReasonLabels, Counter>,
+    pub(super) connections: Gauge,
+    pub(super) connection_ends: Family<ReasonLabels, Counter>,
+    pub(super) responses: Family<CodeLabels, Counter>,
+}
+
+impl Families {
+    /// Registers every family, and makes the series whose labels are known here.
+    pub(super) fn register() -> Self {
+        let mut root = Registry::default();
+        root.register_collector(Box::new(process::Process::begin()));
+        let registry = root.sub_registry_with_prefix("pullgate");
+        let buckets = || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let mut families = Self {
+            build: Family::default(),
+            reviews: Family::default(),
+            review_seconds: buckets(),
+            deadlines_hit: Counter::default(),
+            images: Family::default(),
+            findings: Family::default(),
+            skipped: Family::default(),
+            votes: Family::default(),
+            exemptions: Family::default(),
+            policy_names: Mutex::default(),
+            bad_requests: Family::default(),
+            panics: Counter::default(),
+            registry_requests: Family::default(),
+            registry_seconds: buckets(),
+            pull_quota: Family::default(),
+            cache: Family::default(),
+            cache_weight: Family::default(),
+            reloads: Family::default(),
+            policies: Family::default(),
+            policies_refused: Family::default(),
+            policy_statuses: Family::default(),
+            events: Family::default(),
+            certificate_expiry: Gauge::default(),
+            certificate_authority_expiry: Gauge::default(),
+            certificate_renewals: Family::default(),
+            certificate_failures: Family::default(),
+            connections: Gauge::default(),
+            connection_ends: Family::default(),
+            responses: Family::default(),
+            registry: Registry::default(),
+        };
+        registry.register("build_info", "What runs, by version; always 1", families.build.clone());
+        registry.register("reviews", "Reviews answered, by verdict", families.reviews.clone());
+        registry.register_with_unit(
+            "review_duration",
+            "Time to answer a review",
+            Unit::Seconds,
+            families.review_seconds.clone(),
+        );
+        registry.register(
+            "review_deadlines_hit",
+            "Reviews that used up the time they had: what was not known by then is Unknown",
+            families.deadlines_hit.clone(),
+        );
+        registry.register(
+            "images",
+            "Images that were judged, by outlook; not those that an update, a controller, a parameter or an exemption took out",
+            families.images.clone(),
+        );
+        registry.register("findings", "Findings, by cause and outlook", families.findings.clone());
+        registry.register(
+            "skipped",
+            "Reviews allowed without judging, and exemptions, by reason",
+            families.skipped.clone(),
+        );
+        registry.register(
+            "policy_decisions",
+            "Findings that a policy decided on, with what was done and what would have been if every policy were enforced",
+            families.votes.clone(),
+        );
+        registry.register(
+            "policy_exemptions",
+            "Reviews in which an exemption took a policy out, by policy",
+            families.exemptions.clone(),
+        );
+        registry.register(
+            "bad_requests",
+            "Requests that were not a usable AdmissionReview, by reason",
+            families.bad_requests.clone(),
+        );
+        registry.register(
+            "panics",
+            "Reviews and look-ups that panicked; what they were about was answered with an error, or is Unknown",
+            families.panics.clone(),
+        );
+        registry.register(
+            "registry_requests",
+            "Requests to registries and their token servers, by host class and outcome",
+            families.registry_requests.clone(),
+        );
+        registry.register_with_unit(
+            "registry_request_duration",
+            "Time of one registry request",
+            Unit::Seconds,
+            families.registry_seconds.clone(),
+        );
+        registry.register(
+            "registry_low_quota_answers",
+            "Good answers of registries that said that the pull quota is low (a tenth or less) or exhausted, by level",
+            families.pull_quota.clone(),
+        );
+        registry.register(
+            "cache_requests",
+            "Cache look-ups, by cache and result",
+            families.cache.clone(),
+        );
+        registry.register_with_unit(
+            "cache_weight",
+            "What the caches of registries' answers hold, roughly, by cache; cache.maxBytes bounds all together",
+            Unit::Bytes,
+            families.cache_weight.clone(),
+        );
+        registry.register(
+            "reloads",
+            "Reloads of certificates, settings and policies, by outcome",
+            families.reloads.clone(),
+        );
+        registry.register("policies", "Policies that hold, by source", families.policies.clone());
+        registry.register(
+            "policies_refused",
+            "Policies whose newest version does not hold, by source",
+            families.policies_refused.clone(),
+        );
+        registry.register(
+            "policy_status_writes",
+            "Attempts to write the status of a policy in the cluster, by outcome",
+            families.policy_statuses.clone(),
+        );
+        registry.register(
+            "events",
+            "Kubernetes Events about reviews, by outcome: written, updated (a count), repeated, limited, dropped, forbidden, gone, refused, failed",
+            families.events.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When the served certificate ends (Unix time)",
+            Unit::Seconds,
+            families.certificate_expiry.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_authority_expiry_timestamp",
+            "When the CA of a self-managed certificate ends (Unix time); 0 where none is known",
+            Unit::Seconds,
+            families.certificate_authority_expiry.clone(),
+        );
+        registry.register(
+            "certificate_renewals",
+            "Writes to the Secret and the registration by self-managed certificates, by step and reason",
+            families.certificate_renewals.clone(),
+        );
+        registry.register(
+            "certificate_failures",
+            "What self-managed certificates could not read or write, by reason",
+            families.certificate_failures.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections on the webhook port",
+            families.connections.clone(),
+        );
+        registry.register(
+            "connection_ends",
+            "Connections on the webhook port that did not end by themselves, by reason",
+            families.connection_ends.clone(),
+        );
+        registry.register(
+            "responses",
+            "HTTP answers on the webhook port, by status code",
+            families.responses.clone(),
+        );
+        families.registry = root;
+        families.begin();
+        families
+    }
+
+    /// Makes every series whose labels are known here, at 0.
+    fn begin(&self) {
+        let all = self;
+        let version = env!("CARGO_PKG_VERSION");
+        all.build.get_or_create(&BuildLabels { version }).set(1);
+        let by_reason = [
+            (&all.bad_requests, closed::BAD_REQUESTS),
+            (&all.reloads, closed::RELOADS),
+            (&all.policy_statuses, closed::POLICY_STATUSES),
+            (&all.certificate_failures, closed::CERTIFICATE_FAILURES),
+            (&all.connection_ends, closed::CONNECTION_ENDS),
+        ];
+        for (family, reasons) in by_reason {
+            for reason in reasons {
+                zero(family, &ReasonLabels { reason });
+            }
+        }
+        for host_class in closed::HOST_CLASSES {
+            for outcome in closed::REQUEST_OUTCOMES {
+                zero(&all.registry_requests, &RequestLabels { host_class, outcome });
+            }
+        }
+        for level in closed::QUOTA_LEVELS {
+            zero(&all.pull_quota, &LevelLabels { level });
+        }
+        for (cache, results) in closed::CACHE_RESULTS {
+            for result in *results {
+                zero(&all.cache, &CacheLabels { cache, result });
+            }
+        }
+        for cache in closed::CACHE_WEIGHTS {
+            zero(&all.cache_weight, &WeightLabels { cache });
+        }
+        for source in closed::POLICY_SOURCES {
+            zero(&all.policies, &SourceLabels { source });
+            zero(&all.policies_refused, &SourceLabels { source });
+        }
+        for outcome in closed::EVENT_OUTCOMES {
+            zero(&all.events, &OutcomeLabels { outcome });
+        }
+        for (step, reasons) in closed::CERTIFICATE_RENEWALS {
+            for reason in *reasons {
+                zero(&all.certificate_renewals, &RenewalLabels { step, reason });
+            }
+        }
+        for code in closed::CODES {
+            zero(&all.responses, &CodeLabels { code: *code });
+        }
+    }
+}
