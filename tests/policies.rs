@@ -482,6 +482,25 @@ fn the_schema_of_the_settings_has_every_key_of_the_manual_and_describes_it() {
     }
 }
 
+#[test]
+fn the_schema_of_the_settings_takes_what_the_reader_takes() {
+    let schema = schema("config");
+    let at = |path: &str| {
+        let found = paths(&schema).into_iter().find(|(known, _)| known == path);
+        found.map(|(_, below)| below).unwrap()
+    };
+    // A number of bytes, without quotes.
+    let size = at("cache.maxBytes");
+    assert!(size["type"].as_array().unwrap().contains(&"integer".into()), "{size}");
+    for (path, pattern) in [
+        ("proxy.https", r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"),
+        ("workloads[].kind", "^[A-Z][A-Za-z0-9]*$"),
+        ("workloads[].group", "^[a-z0-9.-]*$"),
+    ] {
+        assert_eq!(at(path)["pattern"], pattern, "{path}");
+    }
+}
+
 /// The keys of a document.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {

@@ -128,7 +128,7 @@ pub(super) struct Network {
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Proxy {
     /// Its URL.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("pattern" = r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"))]
     pub(super) https: Option<Text>,
     /// What is reached without it, as `NO_PROXY` is written: domains, addresses, ranges, ports, `*`.
     #[schemars(with = "Option<Vec<String>>")]
@@ -173,8 +173,8 @@ pub(super) enum Depth {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Cache {
-    /// How much is remembered (`64MiB`).
-    #[schemars(with = "Option<String>")]
+    /// How much is remembered (`64MiB`, or bytes).
+    #[schemars(with = "Option<String>", extend("type" = ["string", "integer", "null"]))]
     pub(super) max_bytes: Option<Text>,
     /// How long an older good answer serves while a registry is down (`24h`).
     #[schemars(with = "Option<String>")]
@@ -187,10 +187,10 @@ pub(super) struct Cache {
 pub(super) struct Workload {
     /// The API group; empty for the core group.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("pattern" = "^[a-z0-9.-]*$"))]
     pub(super) group: Option<Text>,
     /// The kind.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = "^[A-Z][A-Za-z0-9]*$"))]
     pub(super) kind: Text,
     /// Where its pod specs are: `spec.sets[*].template.spec`.
     #[serde(default)]

@@ -415,3 +415,14 @@ fn a_service_account_that_is_written_is_nobody_elses_to_choose() {
         assert_eq!(templates[0].needs.service_account, "robot", "{kind}");
     }
 }
+
+#[test]
+fn a_kind_of_the_settings_without_a_namespace_has_nobodys_secrets() {
+    let kinds = Kinds::with(&[configured("example.com", "Wide", &["spec.template.spec"], &[])]);
+    let wide = json!({"apiVersion": "example.com/v1", "kind": "Wide", "metadata": {"name": "w"}, "spec": {"template": {"spec": {
+        "imagePullSecrets": [{"name": "s"}], "containers": [{"name": "c", "image": "a:1"}]}}}});
+    for (namespace, expect) in [("", Sure::Credentials), ("shop", Sure::Yes)] {
+        let workload = crate::workload::extract(&wide, None, namespace, &kinds).expect("judged");
+        assert_eq!(sure(&workload.templates[0].nature), expect, "{namespace:?}");
+    }
+}
