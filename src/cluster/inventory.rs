@@ -43,6 +43,13 @@ impl Inventory {
         if let Some(namespace) = namespace.filter(|namespace| !convert::is_name(namespace)) {
             return Err(format!("{namespace:?} is no name of a namespace"));
         }
+        // A slip in the name must not read as "nothing would be denied". Where namespaces may not be read, the lists tell.
+        if let Some(namespace) = namespace
+            && let Err(broken) = get(client, &format!("/api/v1/namespaces/{namespace}")).await
+            && broken.code() == Some(404)
+        {
+            return Err(format!("the cluster has no namespace {namespace}"));
+        }
         let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (group, kind) in kinds.each() {
             wanted.entry(group).or_default().insert(kind);

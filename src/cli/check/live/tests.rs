@@ -291,6 +291,10 @@ async fn what_does_not_go_together_is_refused() {
         (&["--cluster", "--live", "--image", "nginx"][..], "does not go with"),
         (&["--cluster", "--live", "--complete"][..], "does not go with --live"),
         (&["--cluster", "--live", "-n", "../x"][..], "is no name of a namespace"),
+        (
+            &["--cluster", "--live", "-n", "shpo"][..],
+            "the cluster has no namespace shpo",
+        ),
     ] {
         let fake = Fake::new();
         let folder = tempfile::tempdir().unwrap();
