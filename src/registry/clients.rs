@@ -1,5 +1,7 @@
 //! The HTTP clients beneath all requests: one set for each way of trusting TLS, each with the guard in its resolver.
 
+mod tls;
+
 use super::proxy::Proxy;
 use super::resolve::Guarded;
 use super::{Reach, SetupError};
@@ -45,6 +47,12 @@ pub(super) enum Verification {
     None,
 }
 
+/// How a profile's clients make TLS.
+enum Way {
+    Verified(Box<rustls::ClientConfig>),
+    Unverified(Option<reqwest::Identity>),
+}
+
 impl Trust {
     fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -70,7 +78,7 @@ impl Trust {
 pub(super) struct Factory {
     strict: Guarded,
     open: Guarded,
-    roots: Vec<reqwest::Certificate>,
+    roots: Vec<CertificateDer<'static>>,
     proxy: Option<reqwest::Proxy>,
     connect: Duration,
     /// Those in use.
@@ -113,11 +121,13 @@ impl Factory {
         for bundle in &trust.roots {
             roots.extend(certificates(bundle).map_err(|why| format!("the CA file {why}"))?);
         }
-        let identity = match &trust.identity {
-            Some(pem) => {
-                Some(reqwest::Identity::from_pem(pem).map_err(|_| "the client certificate and its key cannot be used".to_owned())?)
-            }
-            None => None,
+        let identity = trust.identity.as_deref();
+        let way = match trust.verification {
+            Verification::Full => Way::Verified(Box::new(tls::config(&roots, identity)?)),
+            Verification::None => Way::Unverified(match identity {
+                Some(pem) => Some(reqwest::Identity::from_pem(pem).map_err(|_| tls::unusable())?),
+                None => None,
+            }),
         };
         // A timeout of 0 is none to Go.
         let connect = match trust.connect {
@@ -125,7 +135,7 @@ impl Factory {
             Some(_) | None => self.connect,
         };
         let builder = |resolver: &Guarded| {
-            let mut builder = reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
@@ -135,12 +145,10 @@ impl Factory {
                 .pool_max_idle_per_host(4)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .tcp_keepalive(Duration::from_secs(15));
-            if let Some(identity) = &identity {
-                builder = builder.identity(identity.clone());
-            }
-            match trust.verification {
-                Verification::Full => builder.tls_certs_merge(roots.clone()),
-                Verification::None => builder.tls_danger_accept_invalid_certs(true),
+            match &way {
+                Way::Verified(config) => builder.tls_backend_preconfigured(config.as_ref().clone()),
+                Way::Unverified(Some(identity)) => builder.identity(identity.clone()).tls_danger_accept_invalid_certs(true),
+                Way::Unverified(None) => builder.tls_danger_accept_invalid_certs(true),
             }
         };
         let built = |builder: reqwest::ClientBuilder| {
@@ -169,14 +177,10 @@ impl Factory {
 }
 
 /// The certificates of a PEM bundle. A bundle without one is a mistake that must not pass in silence.
-fn certificates(bundle: &[u8]) -> Result<Vec<reqwest::Certificate>, String> {
-    let mut certificates = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(bundle) {
-        let certificate = certificate.map_err(|error| format!("cannot be read: {error}"))?;
-        let certificate = reqwest::Certificate::from_der(&certificate)
-            .map_err(|error| format!("holds a certificate that cannot be used: {error}"))?;
-        certificates.push(certificate);
-    }
+fn certificates(bundle: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates = CertificateDer::pem_slice_iter(bundle)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if certificates.is_empty() {
         return Err("holds no certificate".to_owned());
     }

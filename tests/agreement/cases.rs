@@ -231,6 +231,8 @@ pub(crate) enum Certificates {
     Expired,
     /// One for another name.
     OtherName,
+    /// One that says that it is a CA, and is its own (`{itself}`): what `openssl req -x509` makes.
+    Itself,
     /// A good one, and clients must have one too (`{cert}`, `{key}`).
     Mutual,
 }

@@ -213,6 +213,7 @@ struct Wax {
     good: Tls,
     expired: Tls,
     other_name: Tls,
+    itself: Tls,
     files: BTreeMap<String, String>,
 }
 
@@ -221,6 +222,7 @@ impl Wax {
         let good = Tls::new(&["127.0.0.1"], Validity::Good);
         let expired = Tls::new(&["127.0.0.1"], Validity::Expired);
         let other_name = Tls::new(&["other.example.com"], Validity::Good);
+        let itself = Tls::of_itself(&["127.0.0.1"], Validity::Good);
         let mut files = BTreeMap::new();
         for (name, text) in [
             ("ca", &good.ca),
@@ -228,6 +230,7 @@ impl Wax {
             ("key", &good.key),
             ("ca-of-expired", &expired.ca),
             ("ca-of-other-name", &other_name.ca),
+            ("itself", &itself.ca),
         ] {
             let path = folder.join(format!("{name}.pem"));
             std::fs::write(&path, text).unwrap();
@@ -237,6 +240,7 @@ impl Wax {
             good,
             expired,
             other_name,
+            itself,
             files,
         }
     }
@@ -247,6 +251,7 @@ impl Wax {
             Some(Certificates::Good) => Faulty::start_tls(&self.good, script).await,
             Some(Certificates::Expired) => Faulty::start_tls(&self.expired, script).await,
             Some(Certificates::OtherName) => Faulty::start_tls(&self.other_name, script).await,
+            Some(Certificates::Itself) => Faulty::start_tls(&self.itself, script).await,
             Some(Certificates::Mutual) => Faulty::start_mutual(&self.good, script).await,
         }
     }

@@ -11,7 +11,7 @@ import yaml
 import chart
 from rendering import expect, same
 
-TELEMETRY = chart.ROOT / "src/telemetry.rs"
+TELEMETRY = chart.ROOT / "src/telemetry/families.rs"
 DASHBOARD = chart.CHART / "dashboards/pullgate-dashboard.json"
 ALERTS = chart.CHART / "files/alerts.yaml"
 OPERATIONS = chart.ROOT / "docs/operations.md"
@@ -29,12 +29,12 @@ TARGET = {"job", "instance", "namespace", "pod", "service", "endpoint", "contain
 def metrics():
     """Name as it is scraped -> labels, from the registrations in the source."""
     source = TELEMETRY.read_text()
-    structs = {name: re.findall(r"(?m)^\s+(\w+): ", body) for name, body in re.findall(r"(?s)struct (\w+Labels) \{(.*?)\n\}", source)}
+    structs = {name: re.findall(r"(?m)^\s+(?:pub\(super\) )?(\w+): ", body) for name, body in re.findall(r"(?s)struct (\w+Labels) \{(.*?)\n\}", source)}
     [families] = re.findall(r"(?s)struct Families \{(.*?)\n\}", source)
-    fields = dict(re.findall(r"(?m)^\s+(\w+): (.+),$", families))
+    fields = dict(re.findall(r"(?m)^\s+(?:pub\(super\) )?(\w+): (.+),$", families))
     out = {}
     registrations = re.findall(r'(?s)registry\.register(_with_unit)?\(\s*"(\w+)",\s*"((?:[^"\\]|\\.)*)",(.*?)families\.(\w+)\.clone\(\)', source)
-    expect(len(registrations) == len(re.findall(r"registry\.register", source)), "src/telemetry.rs registers in a way that is not read here")
+    expect(len(registrations) == len(re.findall(r"registry\.register", source)), "src/telemetry/families.rs registers in a way that is not read here")
     for unit, name, _, between, field in registrations:
         kind = fields[field]
         labels = set(structs[re.search(r"Family<(\w+)", kind).group(1)]) if "Family<" in kind else set()

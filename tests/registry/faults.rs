@@ -346,6 +346,37 @@ async fn tls_faults() {
     ask(&registry, &name("127.0.0.1", &plain), None).await.unwrap();
 }
 
+/// Go believes a certificate that is itself among the roots, whatever it says of itself; its dates and names count all the same.
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority() {
+    let app = image("amd64");
+    let serve = || {
+        let app = app.clone();
+        move |seen: &crate::faulty::Seen| good(&app, seen)
+    };
+    let [own, old, unknown] = [Validity::Good, Validity::Expired, Validity::Good].map(|v| Tls::of_itself(&["registry.test"], v));
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (registry, _) = room(Settings {
+        resolve: vec![("registry.test".to_owned(), any), ("other.test".to_owned(), any)],
+        roots: vec![own.ca.clone().into_bytes(), old.ca.clone().into_bytes()],
+        ..settings()
+    });
+    for (tls, host, fault) in [
+        (&own, "registry.test", None),
+        (&own, "other.test", Some(TlsFault::WrongName)),
+        (&old, "registry.test", Some(TlsFault::Expired)),
+        (&unknown, "registry.test", Some(TlsFault::UnknownIssuer)),
+    ] {
+        let server = Faulty::start_tls(tls, serve()).await;
+        let found = ask(&registry, &format!("{host}:{}/team/app:1", server.port()), None).await;
+        assert_eq!(
+            found.err().map(|failure| failure.evidence),
+            fault.map(Evidence::Tls),
+            "{host}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_ca_bundle_without_a_certificate_is_refused() {
     for bundle in [

@@ -339,6 +339,24 @@ impl Tls {
         }
     }
 
+    /// One certificate that is its own CA, as `openssl req -x509` makes it.
+    pub fn of_itself(names: &[&str], validity: Validity) -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("certificate parameters");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        if validity == Validity::Expired {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
+        let cert = params.self_signed(&key).expect("a certificate").pem();
+        Self {
+            ca: cert.clone(),
+            cert,
+            key: key.serialize_pem(),
+        }
+    }
+
     fn acceptor(&self) -> tokio_rustls::TlsAcceptor {
         self.accepting(rustls::server::WebPkiClientVerifier::no_client_auth())
     }
