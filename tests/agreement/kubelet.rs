@@ -23,7 +23,7 @@ struct Namespace(String);
 impl Namespace {
     fn new() -> Self {
         let name = format!("pullgate-agreement-{}", std::process::id());
-        create_namespace(&name);
+        create_namespace(&name, &[]);
         let namespace = Self(name);
         default_account(&namespace.0);
         namespace
