@@ -40,9 +40,11 @@ fn denials_are_told_of_once_and_counted() {
     assert!(line.contains("deployment/api") && line.contains("Warning"), "{line}");
 
     // It is written twice a minute: on a slow machine the second of the three may be told before the third has come.
-    eventually("the count of all three", LONG, || match told(&namespace, "ImagesDenied").as_slice() {
-        [event] => (event["series"]["count"] == 3).then_some(()),
-        events => panic!("one Event for one cause, none for the dry run: {events:?}"),
+    eventually("the count of all three", LONG, || {
+        match told(&namespace, "ImagesDenied").as_slice() {
+            [event] => (event["series"]["count"] == 3).then_some(()),
+            events => panic!("one Event for one cause, none for the dry run: {events:?}"),
+        }
     });
 }
 
