@@ -364,7 +364,8 @@ def test_one_replica_is_killed():
         kubectl("-n", "pullgate", "delete", "pod", pods()[0]["metadata"]["name"], "--force", "--grace-period=0")
         ready()
         watcher.until_closed()
-    expect(watcher.slowest < 12, "a call took longer than its timeout")
+    # One may run into the webhook's timeout of ten seconds; none into two of them.
+    expect(watcher.slowest < 20, "a call took longer than its timeout")
     with Watcher("one process killed (SIGKILL)") as watcher:
         before = restarts()
         os.kill(processes()[0], signal.SIGKILL)
