@@ -66,7 +66,7 @@ async fn first_not_ready_then_closed() {
 /// A cluster that is slow to learn that this replica leaves still sends it reviews: they must not find the port closed.
 #[tokio::test]
 async fn who_still_comes_is_waited_for() {
-    let delay = Duration::from_secs(3);
+    let delay = Duration::from_secs(5);
     let mut server = Running::start(Limits {
         drain_delay: delay,
         linger: limits().drain,
