@@ -162,7 +162,11 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         return;
     }
     let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
-    let wanted = if schema.get(INT_OR_STRING).is_some() { INT_OR_STRING } else { wanted };
+    let wanted = if schema.get(INT_OR_STRING).is_some() {
+        INT_OR_STRING
+    } else {
+        wanted
+    };
     let fits = match wanted {
         INT_OR_STRING => value.is_i64() || value.is_string(),
         "object" => value.is_object(),

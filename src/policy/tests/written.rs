@@ -138,8 +138,15 @@ fn a_size_without_a_unit_needs_no_quotes() {
     ] {
         let max = &schema["properties"]["size"]["properties"]["max"];
         let either = max["x-kubernetes-int-or-string"] == true || max["type"] == json!(["integer", "string"]);
-        assert!(either && max["pattern"].is_string() && max["description"].is_string(), "{what}: {max}");
-        assert_eq!(max["type"].is_null(), what == "CRD", "a structural schema has the one or the other: {max}");
+        assert!(
+            either && max["pattern"].is_string() && max["description"].is_string(),
+            "{what}: {max}"
+        );
+        assert_eq!(
+            max["type"].is_null(),
+            what == "CRD",
+            "a structural schema has the one or the other: {max}"
+        );
     }
 }
 
