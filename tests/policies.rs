@@ -591,6 +591,7 @@ fn rows_of(schema: &Value, path: &str, rows: &mut String) {
             "object" => "fields",
             "boolean" => "true or false",
             "string" if below["enum"].is_array() => "word",
+            _ if below["type"] == serde_json::json!(["integer", "string"]) => "text or number",
             _ => "text",
         };
         if below["enum"].is_array() {

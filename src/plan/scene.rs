@@ -54,6 +54,8 @@ pub(super) struct Scene<'a> {
     offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
+    /// Repositories that its pods had images of before an UPDATE, and one image of each.
+    ran: HashMap<String, &'a str>,
 }
 
 /// An image and the name that nodes will see.
@@ -77,7 +79,7 @@ impl<'a> Scene<'a> {
     ) -> Self {
         let scheduling = &template.needs.scheduling;
         let candidates = scheduling.candidates(&facts.nodes);
-        Self {
+        let mut scene = Self {
             audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
             asked_for: Vec::new(),
             holders: Holders::new(audience::closest(candidates), template.uses.len()),
@@ -88,8 +90,16 @@ impl<'a> Scene<'a> {
             facts,
             settings,
             node,
+            ran: HashMap::new(),
+        };
+        for image in &template.ran {
+            if let (Ok(reference), _) = scene.name(image) {
+                scene.ran.entry(reference.name()).or_insert(&image.image);
+            }
         }
+        scene
     }
+
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
     pub(super) fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
         let Some(platforms) = jury.platforms() else {
@@ -221,9 +231,17 @@ impl<'a> Scene<'a> {
             unanswered,
         } = offered;
         let personalities = personalities(&audience);
+        // With a credential that matches, the runtime does not turn to what it holds itself (pull-semantics 4.5).
+        let alone = credentials.is_empty() && hidden.is_none();
+        let runs = self
+            .ran
+            .get(&reference.name())
+            .filter(|_| alone)
+            .map(|image| (*image).to_owned());
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
+            runs,
             short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
             presence,
             secret_may_come: self.purse.may_come,

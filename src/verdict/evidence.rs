@@ -1,6 +1,9 @@
 //! What a registry showed, before anyone judges it. The registry room makes these values; `verdict` reads them.
 
 use crate::image::{Digest, Platform};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
 use std::time::Duration;
 
 /// What was learned about an image with one credential (or none).
@@ -153,6 +156,16 @@ pub struct IndexEntry {
     pub platform: Option<Platform>,
     /// The child's size in bytes, as written (0 where absent).
     pub size: u64,
+}
+
+impl IndexEntry {
+    /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
+    pub fn is_manifest(&self) -> bool {
+        matches!(
+            self.media_type.as_str(),
+            IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
+        )
+    }
 }
 
 /// A look-up that did not end in an image, with what is needed to tell a person about it.
