@@ -88,7 +88,10 @@ pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edi
     let mut left = Vec::new();
     let mut scalars: BTreeMap<Scalar, Vec<Meant<'_>>> = BTreeMap::new();
     for (index, addition) in additions.iter().enumerate() {
-        let found = parsed.documents.get(addition.document).and_then(|document| find(document, &addition.path));
+        let found = parsed
+            .documents
+            .get(addition.document)
+            .and_then(|document| find(document, &addition.path));
         match found {
             Some((start, lines)) => {
                 let meant = Meant { index, addition, lines };
@@ -101,7 +104,9 @@ pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edi
     let mut added: BTreeMap<Scalar, &str> = BTreeMap::new();
     let places = places(parsed, &scalars);
     for (scalar, meant) in &scalars {
-        let Some(first) = meant.first().map(|meant| meant.addition) else { continue };
+        let Some(first) = meant.first().map(|meant| meant.addition) else {
+            continue;
+        };
         let obstacle = obstacle(meant, places.get(scalar).map_or(&[][..], Vec::as_slice));
         match (obstacle, end(text, scalar.1, &first.value)) {
             (None, Some(end)) => {
@@ -149,14 +154,19 @@ fn places<'a>(parsed: &'a Parsed, scalars: &BTreeMap<Scalar, Vec<Meant<'_>>>) ->
     let with: BTreeSet<usize> = scalars.keys().map(|(document, _)| *document).collect();
     for at in with {
         let Some(document) = parsed.documents.get(at) else { continue };
-        walk(&document.value, &document.lines, &mut Vec::new(), &mut |path, value, lines| {
-            if let Some(scalar) = lines.start().map(|start| (at, start))
-                && scalars.contains_key(&scalar)
-            {
-                let path = path.concat();
-                places.entry(scalar).or_default().push(Place { path, lines, value });
-            }
-        });
+        walk(
+            &document.value,
+            &document.lines,
+            &mut Vec::new(),
+            &mut |path, value, lines| {
+                if let Some(scalar) = lines.start().map(|start| (at, start))
+                    && scalars.contains_key(&scalar)
+                {
+                    let path = path.concat();
+                    places.entry(scalar).or_default().push(Place { path, lines, value });
+                }
+            },
+        );
     }
     places
 }

@@ -79,7 +79,8 @@ fn the_right_document_and_item_get_it() {
         addition(2, "a[1].b", "nginx"),
         addition(2, "a[1][x.y/z]", "nginx"),
     ];
-    let want = "---\n# none\n---\na: nginx\n--- {a: nginx^}\n---\na:\n- b: nginx\n- b: nginx^\n  x.y/z: nginx^\n".replace('^', MORE);
+    let want =
+        "---\n# none\n---\na: nginx\n--- {a: nginx^}\n---\na:\n- b: nginx\n- b: nginx^\n  x.y/z: nginx^\n".replace('^', MORE);
     assert_eq!(edited(text, &all), want);
     let json = "{\"a\":\"nginx\"} {\"a\":\"nginx\"}\n\n{\"a\":\"nginx\"}";
     let want = "{\"a\":\"nginx\"} {\"a\":\"nginx^\"}\n\n{\"a\":\"nginx^\"}".replace('^', MORE);
@@ -161,7 +162,11 @@ fn container() -> impl Strategy<Value = String> {
         Just("!!str NAME^".to_owned()),
         Just("!!str \"NAME^\"".to_owned()),
     ];
-    let block = prop_oneof![Just("|-\n      NAME^".to_owned()), Just(">-\n      NAME^\n".to_owned()), Just("\n      NAME^".to_owned())];
+    let block = prop_oneof![
+        Just("|-\n      NAME^".to_owned()),
+        Just(">-\n      NAME^\n".to_owned()),
+        Just("\n      NAME^".to_owned())
+    ];
     let comment = prop_oneof![Just(""), Just(" # é: NAME"), Just("   "), Just("\t# '\"")];
     let name = "[a-z0-9]{1,6}(/[a-z0-9]{1,4}){0,2}(:[a-z0-9.]{1,5})?";
     let plain = (scalar.clone(), comment, 0..3usize).prop_map(|(scalar, comment, order)| match order {
