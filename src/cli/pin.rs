@@ -316,10 +316,8 @@ impl Report {
             let head = format!("{}: {}: {}", place(&text.file, found.line), found.user, shown(&found.image));
             if let Some((_, why)) = edited.left.iter().find(|(left, _)| *left == at) {
                 self.count.failed += 1;
-                self.notes.push(format!(
-                    "{head} is not pinned: {why}\n    fix: write the image out at both places, or {} by hand",
-                    addition.text
-                ));
+                self.notes
+                    .push(format!("{head} is not pinned: {why}\n    fix: {}", why.fix()));
                 continue;
             }
             done.push(format!("{head} -> {}{}\n", shown(&found.image), addition.text));

@@ -51,6 +51,16 @@ pub enum Obstacle {
     },
 }
 
+impl Obstacle {
+    /// What to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::OutOfSight => "write it by hand, or write the value out in the usual way",
+            Self::Shared { .. } | Self::Torn { .. } => "write the value out at each place, without the anchor",
+        }
+    }
+}
+
 /// A clause.
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -284,7 +284,7 @@ async fn what_cannot_be_pinned_is_told_with_its_cause_and_its_fix() {
     let images = [
         format!("{reg}team/app:v1"),
         format!("{reg}team/app:v11"),
-        "Upper/case:1".to_owned(),
+        "127.0.0.1:1/Upper/case:1".to_owned(),
         "169.254.0.1/a:1".to_owned(),
         format!("{reg}team/app:arm"),
     ];
@@ -303,7 +303,7 @@ async fn what_cannot_be_pinned_is_told_with_its_cause_and_its_fix() {
         "pod.yaml:9: Pod default/p, container c1: {reg}team/app:v11 is not pinned\n    TagNotFound: "
     ));
     has("fix: use a tag that exists (closest: v1");
-    has("pod.yaml:11: Pod default/p, container c2: Upper/case:1 is not pinned\n    InvalidImageName: ");
+    has("pod.yaml:11: Pod default/p, container c2: 127.0.0.1:1/Upper/case:1 is not pinned\n    InvalidImageName: ");
     has("pod.yaml:13: Pod default/p, container c3: 169.254.0.1/a:1 is not pinned\n    LookupRefused: ");
     has("container c4: ");
     has(" is pinned, and yet:\n    ArchitectureMismatch: ");
