@@ -1,8 +1,8 @@
 //! Which images of an object `pullgate pin` pins, and by what text: `nginx:1.25` gets `@sha256:…` behind it. Pure: registries are asked by
 //! the gate, as `check` asks them; files are edited by [`crate::yaml::append`].
 
-use crate::image::{Digest, Reference};
-use crate::verdict::answer::{Exemption, Judged, Look, Remark};
+use crate::image::{Digest, Reference, escape};
+use crate::verdict::answer::{Exemption, Judged, Look};
 use crate::verdict::{Cause, Finding, Outlook};
 use crate::workload::{ImageUse, Workload, parameter};
 use serde_json::Value;
@@ -101,7 +101,7 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
             let moved = digest.filter(|digest| *digest != written && digest.algorithm() == written.algorithm());
             return Outcome::Pinned(moved.cloned());
         }
-        Stand::Parameter(text) => return Outcome::Left(Remark::Parameter(text.clone()).clause()),
+        Stand::Parameter(text) => return Outcome::Left(format!("{} is filled in later", escape(text))),
         Stand::Open => {}
     }
     match exempt {

@@ -190,7 +190,7 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
         "a.yaml:21: Deployment shop/api, container never: {reg}team/app:local is left: imagePullPolicy is Never: no registry serves it\n"
     ));
     has(&format!(
-        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:$(TAG) is left: not judged: $(TAG) is filled in later\n"
+        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:$(TAG) is left: $(TAG) is filled in later\n"
     ));
     has(&format!(
         "anchors.yml:19: Pod default/two, container a: {reg}team/app:v1 is not pinned: by an anchor the same text is metadata.labels.image (line 15) too"
