@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn hunks_have_their_lines_around() {
-        let before: String = (1..=30).map(|line| format!("line {line}\n")).collect();
+        let before: Vec<String> = (1..=30).map(|line| format!("line {line}\n")).collect();
+        let before = before.concat();
         assert_eq!(unified("a", &before, &before, Colour::None), "");
         let after = before.replace("line 2\n", "LINE 2\n").replace("line 3\n", "LINE 3\n");
         let after = after.replace("line 9\n", "LINE 9\n").replace("line 30\n", "LINE 30\n");
