@@ -370,7 +370,10 @@ fn a_file_that_the_settings_name_and_that_is_not_there_is_told_with_its_key() {
     let file = folder.path().join("settings.yaml");
     for (settings, key) in [
         ("{hostsDir: /nonexistent}", "registries.hostsDir: /nonexistent: "),
-        ("{dockerConfig: /nonexistent}", "registries.dockerConfig: /nonexistent cannot be read: "),
+        (
+            "{dockerConfig: /nonexistent}",
+            "registries.dockerConfig: /nonexistent cannot be read: ",
+        ),
         (
             "{credentialProviders: {config: /nonexistent, binDir: /}}",
             "registries.credentialProviders: /nonexistent cannot be read: ",
