@@ -152,6 +152,22 @@ fn validate_says_everything_with_place_line_and_caret() {
 }
 
 #[test]
+fn what_is_written_and_left_empty_is_remarked_upon() {
+    let folder = folder(&[("a.yaml", &policy("a", "\n  registries: {}\n  tags: {deny: [latest]}"))]);
+    let place = folder.path().to_str().unwrap();
+    let output = pullgate(&["policy", "validate", place]);
+    assert_eq!(output.status.code(), Some(0), "it is sound: {}", out(&output));
+    let said = out(&output).replace(&format!("{place}/"), "");
+    assert_eq!(
+        said,
+        "note: a.yaml:5:3: spec.registries: with neither allow nor deny in it, every name may be used
+  5 |   registries: {}
+    |   ^
+1 policy and 0 test cases in 1 file: nothing to object to\n"
+    );
+}
+
+#[test]
 fn what_cannot_be_read_is_another_exit_code() {
     let empty = tempfile::tempdir().unwrap();
     for command in ["validate", "test"] {
