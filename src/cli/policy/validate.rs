@@ -25,8 +25,8 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let (mut faults, mut remarks) = (Faults::default(), Faults::default());
     let (mut cases, mut sound, mut files) = (0, 0, 0);
     for set in &sets {
-        faults.extend(set.faults.iter().cloned());
-        remarks.extend(set.remarks.iter().cloned());
+        faults.join(&set.faults);
+        remarks.join(&set.remarks);
         cases += trials(set, &mut faults).iter().map(|trial| trial.cases.len()).sum::<usize>();
         sound += set.policies.len();
         files += set.files;
@@ -40,6 +40,9 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
                 let _ = complain(&fault.to_string());
             }
         }
+    }
+    if faults.more() > 0 {
+        say(&format!("and {} more\n", faults.more()))?;
     }
     // Sound, so the exit code is what it would be without them.
     for remark in remarks.iter() {
