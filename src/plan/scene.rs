@@ -18,7 +18,7 @@ use crate::verdict::soften::{Context, Owner, Presence};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
@@ -54,8 +54,15 @@ pub(super) struct Scene<'a> {
     offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
-    /// Repositories that its pods had images of before an UPDATE, and one image of each.
-    ran: HashMap<String, &'a str>,
+    ran: Ran<'a>,
+}
+
+/// What the pods of a template ran before an UPDATE, under the names that nodes see.
+#[derive(Default)]
+struct Ran<'a> {
+    /// Repositories, and an image of each as written.
+    repositories: HashMap<String, &'a str>,
+    images: HashSet<Reference>,
 }
 
 /// An image and the name that nodes will see.
@@ -90,11 +97,12 @@ impl<'a> Scene<'a> {
             facts,
             settings,
             node,
-            ran: HashMap::new(),
+            ran: Ran::default(),
         };
         for image in &template.ran {
             if let (Ok(reference), _) = scene.name(image) {
-                scene.ran.entry(reference.name()).or_insert(&image.image);
+                scene.ran.repositories.entry(reference.name()).or_insert(&image.image);
+                scene.ran.images.insert(reference);
             }
         }
         scene
@@ -195,7 +203,11 @@ impl<'a> Scene<'a> {
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
-            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.lists_any()),
+            PullPolicy::IfNotPresent => match self.holders.presence(reference, self.purse.lists_any()) {
+                // Where its pods run, the image is, though a node lists no more than its 50 largest.
+                Presence::Nowhere if self.ran.images.contains(reference) => Presence::Some,
+                presence => presence,
+            },
         };
         let poison = self
             .purse
@@ -235,6 +247,7 @@ impl<'a> Scene<'a> {
         let alone = credentials.is_empty() && hidden.is_none();
         let runs = self
             .ran
+            .repositories
             .get(&reference.name())
             .filter(|_| alone)
             .map(|image| (*image).to_owned());
@@ -242,6 +255,7 @@ impl<'a> Scene<'a> {
             node_credentials,
             node_unanswered: unanswered,
             runs,
+            crio: personalities.contains(&Personality::CriO),
             short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
             presence,
             secret_may_come: self.purse.may_come,

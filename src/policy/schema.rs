@@ -133,6 +133,25 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
+/// What a sound policy writes and leaves empty: it refuses nothing, which need not be what was meant.
+pub fn remarks(object: &Value) -> Vec<Problem> {
+    const SAY: [(&str, &str); 5] = [
+        ("registries", "with neither allow nor deny in it, every name may be used"),
+        ("tags", "with nothing in it, every tag may be used"),
+        ("size", "without max in it, an image may be of any size"),
+        ("actions", "with nothing in it, the policy does not vote"),
+        ("exempt", "with nothing in it, nothing is exempt"),
+    ];
+    let empty = |field: &str| {
+        let value = object.pointer(&format!("/spec/{field}")).and_then(Value::as_object);
+        value.is_some_and(Map::is_empty)
+    };
+    let found = SAY.iter().filter(|(field, _)| empty(field));
+    found
+        .map(|(field, text)| Problem::at_key(format!("spec.{field}"), *text))
+        .collect()
+}
+
 /// The same for a test.
 pub(super) fn check_trial(document: &Value) -> Vec<Problem> {
     let Some(fields) = document.as_object() else {

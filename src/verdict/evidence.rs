@@ -285,11 +285,13 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
-    /// A layer whose `urls` lead to another host. Runtimes ask there first, and we never do.
+    /// A layer or config whose `urls` lead to another host. Runtimes ask there first, and we never do.
     Elsewhere {
+        /// `layer` or `config`.
+        part: &'static str,
         /// That host.
         host: String,
-        /// The layer's digest.
+        /// Its digest.
         digest: String,
     },
     /// The registry answered with a redirect, and where that leads there was no answer.
@@ -448,6 +450,12 @@ pub enum ContentFault {
     NoImage,
     /// A layer of this type, which a runtime unpacks by a plugin or not at all (encrypted, nydus, squashfs).
     NeedsPlugin(String),
+    /// A layer of this type, which containerd takes for plain tar, is not what the config says it holds: it is packed after all.
+    Packed(String),
+    /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.
+    PartOfOthers(String),
+    /// Newer runtimes cannot read it, older ones know nothing of what is wrong.
+    Newer(String),
     /// Other structural damage.
     Structure(String),
 }

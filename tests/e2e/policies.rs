@@ -103,9 +103,20 @@ fn a_broken_edit_leaves_the_last_good_version_and_says_so() {
     assert_eq!(policy.accepted(3)["status"], "True");
 
     // The server's schema stops what it knows.
-    let refused = policy.apply(json!({"mode": "Sometimes"}));
-    assert!(!refused.is_done(), "{refused:?}");
-    assert!(refused.stderr.contains("spec.mode"), "{}", refused.stderr);
+    for (spec, field) in [
+        (json!({"mode": "Sometimes"}), "spec.mode"),
+        (json!({"size": {"max": "2GB"}}), "spec.size.max"),
+        (json!({"size": {"max": 1.5}}), "spec.size.max"),
+    ] {
+        let refused = policy.apply(spec);
+        assert!(!refused.is_done(), "{refused:?}");
+        assert!(refused.stderr.contains(field), "{}", refused.stderr);
+    }
+    // A quantity is a number or text.
+    for (generation, max) in [(4, json!(2_000_000_000)), (5, json!("2Gi"))] {
+        policy.apply(json!({"size": {"max": max}})).done();
+        assert_eq!(policy.accepted(generation)["status"], "True");
+    }
 }
 
 #[test]

@@ -188,3 +188,21 @@ fn rewritten_names_are_compared_as_nodes_see_them() {
     );
     assert_eq!(judgement.outlook, Outlook::Unknown);
 }
+
+#[test]
+fn the_very_image_that_its_pods_run_is_on_nodes_whatever_they_list() {
+    // An update of the policy or of what chooses nodes, of an image that the registry has lost; a node lists 50 images.
+    let mut old = running("reg.example/app:1", &[]);
+    old["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    let gone = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
+    let judgement = judged(&deployment("reg.example/app:1", &[]), &old, &facts(), &gone);
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::MayFail, Verdict::Warn));
+    assert_eq!(
+        judged(&deployment("reg.example/app:2", &[]), &old, &facts(), &gone).outlook,
+        Outlook::WillFail
+    );
+    // `Always` asks the registry all the same.
+    let mut always = old.clone();
+    always["spec"]["template"]["spec"]["nodeSelector"] = json!({"pool": "b"});
+    assert_eq!(judged(&always, &old, &facts(), &gone).outlook, Outlook::WillFail);
+}

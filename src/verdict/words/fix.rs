@@ -66,11 +66,11 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             "use a digest that the repository holds, or push that manifest{}",
             behind(Situation::Missing)
         ),
-        // The name is right then.
+        // The name is right then; and the latter is likelier.
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope {
             with_credential: false, ..
-        } if topic.pulled == Pulled::Before => format!("list a pull secret for {registry} in imagePullSecrets; {nodes}"),
+        } if topic.pulled == Pulled::Before => format!("list a pull secret; {nodes}"),
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope {
             with_credential: false, ..
