@@ -117,7 +117,7 @@ fn what_containerd_refuses() {
     check(
         INDEX,
         r#"{"manifests":[7]}"#,
-        &structure("the descriptor has a member of the wrong kind"),
+        &structure("the manifest has a member of the wrong kind"),
     );
     check(
         INDEX,
