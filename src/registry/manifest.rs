@@ -560,10 +560,7 @@ pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
         .unwrap_or_default();
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
     if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
-        return Err(ContentFault::Structure(format!(
-            "the config names a layer by {}, which is no digest",
-            clipped(odd)
-        )));
+        return Err(ContentFault::DiffId(clipped(odd)));
     }
     let platform = Platform::from(WrittenPlatform {
         os: written.os,

@@ -1,7 +1,7 @@
 //! What a kubelet would show for a failed pull, in containerd's own words (pull-semantics 6.2). People search for these texts.
 
 use super::evidence::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told,
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
 };
 use super::finding::Kubelet;
 use super::words::resting_on;
@@ -30,7 +30,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         |request| (request.method, escape_long(&request.url), request.purpose),
     );
     // What HEAD found is fetched by its digest, and fails in other words.
-    let fetching = purpose == Purpose::Content && method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
+    // So is what a redirect leads to.
+    let fetching =
+        purpose == Purpose::Content && method == "GET" && (!url.contains("/manifests/") || url.contains("/manifests/sha"));
     let stage = if fetching {
         format!("{pull}failed to copy: httpReadSeeker: failed open: ")
     } else {
@@ -111,6 +113,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                 format!("{before}server message: invalid_token: authorization failed")
             }
             Rejection::TokenStatus => token(or_status(status, 400), whose),
+            Rejection::NoToken if failure.detail.as_deref() == Some(WEB_PAGE) => {
+                let stage = at_token(whose);
+                format!("{stage}unable to decode token response: invalid character '<' looking for beginning of value")
+            }
             Rejection::NoToken => format!(
                 "{resolve}failed to authorize: failed to fetch {whose} token: authorization server did not include a token in the response"
             ),
@@ -165,6 +171,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::LayerCount { layers: 0, .. } => {
+                format!("{pull}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers")
+            }
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
@@ -189,9 +198,17 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             }
             ContentFault::DiffId(id) => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
             ContentFault::PartOfOthers(_) => not_found(format!(
-                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest not found"
+                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest {about}: not found"
             )),
-            ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
+            ContentFault::DigestIsBlob => {
+                let digest = match reference.target() {
+                    Target::Digest(digest) => format!(" for {digest}"),
+                    Target::Tag(_) => String::new(),
+                };
+                not_found(format!(
+                    "{pull}failed to unpack image on snapshotter overlayfs: unexpected media type application/octet-stream{digest}: not found"
+                ))
+            }
         },
         Evidence::ContentMissing {
             part: "child manifest", ..
