@@ -3,6 +3,7 @@
 use super::cause::{hinges_on_credentials, shows_readable};
 use super::evidence::{ContentFault, Evidence};
 use super::{Failure, Outlook};
+use crate::image::escape;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +38,8 @@ pub struct Context {
     pub node_credentials: bool,
     /// Why the nodes may hold credentials that could not be learned (a credential provider that failed here), as a clause.
     pub node_unanswered: Option<String>,
+    /// An image of the same repository that pods of the object run, though no credential of theirs matches it.
+    pub runs: Option<String>,
     /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
     pub short_name: bool,
     /// Some candidate runs CRI-O.
@@ -79,6 +82,7 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 const RULES: &[Rule] = &[
     node_credentials,
     node_unanswered,
+    pulled_by_the_nodes,
     runtimes_disagree,
     unpackers_disagree,
     present_on_nodes,
@@ -106,6 +110,18 @@ fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) ->
 fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     let why = context.node_unanswered.as_ref()?;
     credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
+}
+
+// The namespace's own knowledge, and all there is of it: nothing that nodes list (docs/decisions/0005).
+fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let image = context.runs.as_ref()?;
+    credential_failure(failure).then(|| {
+        let why = format!(
+            "but pods of this object run with {}, and no pull secret of theirs matches it: the nodes seem to hold credentials of their own",
+            escape(image)
+        );
+        (Outlook::Unknown, why)
+    })
 }
 
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {

@@ -22,6 +22,17 @@ pub(super) struct Topic<'a> {
     pub(super) namespace: &'a str,
     /// Whether the image names its registry.
     pub(super) naming: Naming,
+    /// Whether the nodes have pulled of its repository before.
+    pub(super) pulled: Pulled,
+}
+
+/// Whether the nodes have pulled of a repository by what they hold themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulled {
+    /// Nothing is known of that.
+    Unknown,
+    /// Pods of the object run with an image of it.
+    Before,
 }
 
 /// Whether an image names its registry.
