@@ -14,7 +14,7 @@ mod running;
 pub mod selector;
 
 pub use extract::{Skip, extract};
-pub use kinds::{Configured, Kinds};
+pub use kinds::{Configured, Kinds, Scope};
 pub use node::Node;
 pub use path::FieldPath;
 pub use pod::{ImageUse, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};

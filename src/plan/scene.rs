@@ -255,6 +255,7 @@ impl<'a> Scene<'a> {
             node_credentials,
             node_unanswered: unanswered,
             runs,
+            crio: personalities.contains(&Personality::CriO),
             short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
             presence,
             secret_may_come: self.purse.may_come,

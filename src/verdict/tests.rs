@@ -173,6 +173,7 @@ fn nothing_hardens_an_outlook() {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
+                    crio: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
                     exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),

@@ -97,7 +97,7 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
         controller: controller(metadata),
     };
     match known.scope {
-        // The settings do not say whether a kind of theirs has one.
+        // The settings need not say that a kind of theirs has none: the API server's requests show it.
         Scope::Namespaced if workload.object.namespace.is_empty() => workload.leave_namespace(),
         Scope::Namespaced => {}
         Scope::Cluster => workload.leave_namespace(),

@@ -1,6 +1,6 @@
 //! Private images: the secrets that pods and service accounts list, also those that were written a moment before.
 
-use crate::support::kubectl::{Gated, Namespace, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
 use crate::support::objects::{app, pod, pod_spec, pod_spec_with_secrets, pull_secret};
 use crate::support::registry::Registry;
 use crate::support::{PASSWORD, USER, gate, registries};
@@ -84,7 +84,7 @@ fn a_templates_missing_secret_may_still_come() {
         .apply(&[app("Deployment", "app", spec)])
         .warned(&["container app: ", "PullSecretMissing"]);
     namespace.apply(&[secret(PASSWORD)]).allowed();
-    eventually("a ready replica", Duration::from_mins(2), || {
+    eventually("a ready replica", LONG, || {
         namespace
             .list("deployments")
             .iter()
