@@ -126,8 +126,8 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let pulled = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
-        for way in ways.iter_mut().filter(|way| pulled(way.fate)) {
+        let goes_well = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        for way in ways.iter_mut().filter(|way| goes_well(way.fate)) {
             way.fate = Fate::Unmeasured(missing);
         }
     }
