@@ -141,7 +141,7 @@ fn images_and_artifacts() {
         let parsed = read(MANIFEST, image(config_type, layers).as_bytes()).unwrap();
         match (parsed, expected) {
             (Parsed::Image { config, .. }, None) => {
-                assert_eq!(config.claims.layers.len(), layers.len(), "{config_type} {layers:?}")
+                assert_eq!(config.claims.layers.len(), layers.len(), "{config_type} {layers:?}");
             }
             (Parsed::Artifact { unpack, .. }, Some(expected)) => {
                 assert_eq!(unpack, expected, "{config_type} {layers:?}");
