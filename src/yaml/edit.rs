@@ -67,13 +67,11 @@ impl fmt::Display for Obstacle {
             Self::OutOfSight => f.write_str("where its text stands in the file cannot be told"),
             Self::Shared { path, line } => write!(
                 f,
-                "by an anchor the same text is {} (line {line}) too, which must stay as it is",
-                path
+                "by an anchor the same text is {path} (line {line}) too, which must stay as it is"
             ),
             Self::Torn { path, line } => write!(
                 f,
-                "by an anchor the same text is {} (line {line}) too, which would need another text",
-                path
+                "by an anchor the same text is {path} (line {line}) too, which would need another text"
             ),
         }
     }
