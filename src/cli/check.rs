@@ -255,6 +255,7 @@ fn lone(image: &str, namespace: &str) -> Workload {
             needs,
             uses: vec![image],
             nature: Nature::default(),
+            ran: Vec::new(),
         }],
         annotations: Vec::new(),
         controller: None,
