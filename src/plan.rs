@@ -79,6 +79,24 @@ pub struct Settings {
     pub rewrites: Vec<Rewrite>,
 }
 
+impl Settings {
+    /// Where nothing is written, and no registry is one of the nodes'.
+    pub fn bare(admission: Admission) -> Self {
+        Self {
+            node_credentials: Vec::new(),
+            platforms: Platforms::Guess,
+            assume_always_pull: AlwaysPull::AsWritten,
+            docker_config: Arc::default(),
+            stand_in: Arc::default(),
+            admission,
+            exempt_annotations: Vec::new(),
+            kinds: Arc::default(),
+            depth: Depth::Manifest,
+            rewrites: Vec::new(),
+        }
+    }
+}
+
 /// `assumeAlwaysPull`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AlwaysPull {

@@ -21,15 +21,7 @@ const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 fn settings() -> Settings {
     Settings {
         node_credentials: vec!["*.azurecr.io".to_owned()],
-        platforms: Platforms::Guess,
-        assume_always_pull: AlwaysPull::AsWritten,
-        docker_config: Arc::default(),
-        stand_in: Arc::default(),
-        admission: Admission::HasRun,
-        exempt_annotations: Vec::new(),
-        kinds: Arc::default(),
-        depth: Depth::Manifest,
-        rewrites: Vec::new(),
+        ..Settings::bare(Admission::HasRun)
     }
 }
 

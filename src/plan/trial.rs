@@ -1,13 +1,13 @@
 //! Tests of policies: a case is planned and judged as a review is, with a registry that shows what the case says.
 
-use super::{Admission, AlwaysPull, Platforms, Settings, decide, jury, plan_with};
+use super::{Admission, Settings, decide, jury, plan_with};
 use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
 use crate::credentials::node::NodeCredentials;
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::{Platform, Reference};
 use crate::policy::trial::{Case, Never, Secret, Shown, Stage, stage};
 use crate::policy::{Policies, Requester};
-use crate::registry::{Attempt, Depth, Outcome};
+use crate::registry::{Attempt, Outcome};
 use crate::verdict::Judgement;
 use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
     kind.clone_into(&mut workload.object.kind);
     let jury = jury(&workload, &facts, policies, &requester);
-    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &jury);
+    let plan = plan_with(&workload, &facts, &Settings::bare(Admission::HasRun), &NodeCredentials::default(), &jury);
     let outcomes: Vec<Outcome> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
     let asked = !plan.checks.is_empty();
     let judgement = decide(&plan, &outcomes).into_iter().next();
@@ -158,20 +158,6 @@ fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
     facts.secrets.insert(SECRET.to_owned(), Visible::Seen(Some(secret)));
 }
 
-fn settings() -> Settings {
-    Settings {
-        node_credentials: Vec::new(),
-        platforms: Platforms::Guess,
-        assume_always_pull: AlwaysPull::AsWritten,
-        docker_config: Arc::default(),
-        stand_in: Arc::default(),
-        admission: Admission::HasRun,
-        exempt_annotations: Vec::new(),
-        kinds: Arc::default(),
-        depth: Depth::Manifest,
-        rewrites: Vec::new(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -394,6 +394,10 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"config": ["a"]}, "config", "want object"),
         ({"priorityClass": {"value": 2000000000}}, "priorityClass/value"),
         ({"fullnameOverride": "Pull.Gate"}, "fullnameOverride"),
+        ({"fullnameOverride": "true"}, "fullnameOverride"),
+        ({"podLabels": {"team": "a b"}}, "podLabels/team"),
+        ({"webhook": None}, "missing property 'webhook'"),
+        ({"podDisruptionBudget": {"maxUnavailable": None}}, "missing property 'maxUnavailable'"),
     ):
         refused(values, *words)
     # By the chart: what to do instead.
@@ -415,6 +419,9 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"hosts": {"a.b": ""}, "config": {"registries": {"hostsDir": "/x"}}}, "give one of the two"),
         ({"tls": {"mode": "secret"}}, "--set-file tls.caBundle=ca.crt"),
         ({"tls": {"caBundle": CA}}, "leave it empty or set tls.mode to secret"),
+        ({"image": {"repository": "https://registry.example/pullgate"}}, "is a URL"),
+        ({"ports": {"webhook": 9000, "metrics": 9000}}, "webhook and metrics cannot both be 9000"),
+        ({"webhook": {"matchConditions": [{"name": "spec-changed", "expression": "true"}]}}, '"spec-changed" is the name of a condition already'),
         ({"webhook": {"customKinds": ["argoproj"]}}, 'no group and no group/Kind', "argoproj.io"),
     ):
         refused(values, *words)
@@ -437,6 +444,43 @@ def test_names_follow_the_release():
     same(the(found, "ValidatingWebhookConfiguration")["webhooks"][0]["clientConfig"]["service"]["name"], the(found, "Service")["metadata"]["name"])
     same(the(objects(values={"fullnameOverride": "other"}), "Service")["metadata"]["name"], "other")
     same(the(objects(name="a" * 53), "Service")["metadata"]["name"], "a" * 52)
+
+
+def test_what_looks_like_a_number_is_a_name_too():
+    values = {"secrets": {"access": "namespaces", "namespaces": ["456"]}, "webhook": {"excludedNamespaces": ["kube-system", "789"]},
+              "serviceAccount": {"name": "1"}, "tls": {"secretName": "2"}, "priorityClass": {"name": "3"}, "namespace": {"create": True}}
+    found = objects(values=values, name="123", namespace="456") + hooks(values=values, name="123", namespace="456")
+    same(webhook(found)["namespaceSelector"]["matchExpressions"][0]["values"], ["kube-system", "789", "456"])
+    for o in found:
+        where = f"{o['kind']} {o['metadata']['name']}"
+        kubernetes_validate.validate(o, "1.33", strict=True)
+        expect(isinstance(o["metadata"]["name"], str) and o["metadata"].get("namespace", "456") == "456", where)
+        same(o["metadata"].get("labels", {}).get("app.kubernetes.io/instance", "123"), "123", where)
+    spec = deployment(found)
+    same((spec["serviceAccountName"], spec["priorityClassName"]), ("1", "3"))
+
+
+def test_annotations_of_its_own_stand_once_and_those_of_others_beside_them():
+    values = {"tls": {"mode": "cert-manager"}, "podAnnotations": {"pullgate.dev/secrets-access": "x", "a": "b"},
+              "webhook": {"annotations": {"cert-manager.io/inject-ca-from": "x/y", "c": "d"}}}
+    found = objects(values=values)
+    same(the(found, "Deployment")["spec"]["template"]["metadata"]["annotations"],
+         {"kubectl.kubernetes.io/default-container": "pullgate", "pullgate.dev/secrets-access": "get", "a": "b"})
+    same(the(found, "ValidatingWebhookConfiguration")["metadata"]["annotations"], {"cert-manager.io/inject-ca-from": "pullgate/pullgate", "c": "d"})
+
+
+def test_the_metrics_port_is_open_to_those_who_are_named():
+    def metrics(policy):
+        rules = the(objects(values={"networkPolicy": {"enabled": True} | policy}), "NetworkPolicy")["spec"]["ingress"]
+        return [rule.get("from") for rule in rules if rule["ports"] == [{"port": "metrics"}]]
+    same(metrics({}), [[{"namespaceSelector": {}}]])
+    same(metrics({"metricsFrom": [{"podSelector": {}}]}), [[{"podSelector": {}}]])
+    same(metrics({"metricsFrom": []}), [], "nobody, not everybody")
+
+
+def test_what_is_written_and_left_empty_is_as_it_comes():
+    same(objects(values={"config": None, "hosts": None, "podLabels": None, "tolerations": None, "tls": {"caBundle": None, "clientCA": None}}), objects())
+    same(webhook(objects(values={"webhook": {"excludedNamespaces": None}}))["namespaceSelector"]["matchExpressions"][0]["values"], ["pullgate"])
 
 
 def test_the_versions_agree():

@@ -6,6 +6,19 @@
 {{- if or (hasSuffix "/" .Values.image.repository) (contains "@" .Values.image.repository) (regexMatch ":[^/]*$" .Values.image.repository) -}}
 {{- fail (printf "image.repository: %q holds more than a repository; tag and digest have values of their own" .Values.image.repository) -}}
 {{- end -}}
+{{- if contains "://" .Values.image.repository -}}
+{{- fail (printf "image.repository: %q is a URL; a repository is written without scheme: registry.example/pullgate" .Values.image.repository) -}}
+{{- end -}}
+{{- if eq (int .Values.ports.webhook) (int .Values.ports.metrics) -}}
+{{- fail (printf "ports: webhook and metrics cannot both be %d" (int .Values.ports.webhook)) -}}
+{{- end -}}
+{{- $conditions := list "not-being-deleted" "not-a-mirror-pod" "spec-changed" -}}
+{{- range .Values.webhook.matchConditions -}}
+{{- if has .name $conditions -}}
+{{- fail (printf "webhook.matchConditions: %q is the name of a condition already" .name) -}}
+{{- end -}}
+{{- $conditions = append $conditions .name -}}
+{{- end -}}
 {{- if and (eq .Values.webhook.failurePolicy "Fail") (lt (int .Values.replicas) 2) -}}
 {{- fail "webhook.failurePolicy: with Fail and a single replica, every restart of pullgate stops the creation of pods in the whole cluster; set replicas to 2 or more" -}}
 {{- end -}}
@@ -37,13 +50,14 @@
 {{- else if .Values.secrets.namespaces -}}
 {{- fail (printf "secrets.namespaces: only secrets.access namespaces uses this list, and access is %s" .Values.secrets.access) -}}
 {{- end -}}
-{{- if hasKey .Values.config "secrets" -}}
+{{- $config := .Values.config | default dict -}}
+{{- if hasKey $config "secrets" -}}
 {{- fail "config.secrets: set secrets.access instead, so that the rights agree with the settings" -}}
 {{- end -}}
-{{- if and .Values.hosts (hasKey (.Values.config.registries | default dict) "hostsDir") -}}
+{{- if and .Values.hosts (hasKey ($config.registries | default dict) "hostsDir") -}}
 {{- fail "config.registries.hostsDir: the value hosts makes this folder; give one of the two" -}}
 {{- end -}}
-{{- range $value, $text := dict "tls.caBundle" .Values.tls.caBundle "tls.clientCA" .Values.tls.clientCA -}}
+{{- range $value, $text := dict "tls.caBundle" (.Values.tls.caBundle | default "") "tls.clientCA" (.Values.tls.clientCA | default "") -}}
 {{- if contains "PRIVATE KEY-----" $text -}}
 {{- fail (printf "%s: it holds a private key; only certificates belong here, where everybody may read them" $value) -}}
 {{- end -}}
@@ -52,7 +66,7 @@
 {{- fail "tls.clientCA: give certificates in PEM, for instance --set-file tls.clientCA=webhook-ca.crt" -}}
 {{- end -}}
 {{- if eq .Values.tls.mode "secret" -}}
-{{- if not (contains "-----BEGIN CERTIFICATE-----" .Values.tls.caBundle) -}}
+{{- if not (contains "-----BEGIN CERTIFICATE-----" (.Values.tls.caBundle | default "")) -}}
 {{- fail "tls.caBundle: tls.mode secret needs the CA's certificate in PEM, for instance --set-file tls.caBundle=ca.crt" -}}
 {{- end -}}
 {{- else if .Values.tls.caBundle -}}

@@ -17,7 +17,7 @@
 
 {{- define "pullgate.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "pullgate.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "pullgate.labels" -}}
@@ -101,7 +101,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 
 {{/* The settings file: `config`, and what other values say. */}}
 {{- define "pullgate.settings" -}}
-{{- $settings := deepCopy .Values.config -}}
+{{- $settings := deepCopy (.Values.config | default dict) -}}
 {{- $_ := set $settings "secrets" (dict "access" .Values.secrets.access) -}}
 {{- if .Values.hosts -}}
 {{- $registries := $settings.registries | default dict -}}
