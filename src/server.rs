@@ -45,6 +45,8 @@ pub struct Limits {
     pub body: Duration,
     /// Size of a body, in bytes. An object is 3 MiB at most, and an update carries two.
     pub body_bytes: usize,
+    /// Size of all bodies together that are here and not yet read for good, in bytes.
+    pub bodies_bytes: usize,
     /// From the head of a request to its answer, body included; then 503. A longer `?timeout=` does not extend it.
     pub answer: Duration,
     /// How long a client may leave our answer unread.
@@ -65,6 +67,7 @@ impl Default for Limits {
             idle: Duration::from_mins(2),
             body: Duration::from_secs(5),
             body_bytes: 8 << 20,
+            bodies_bytes: 64 << 20,
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),
             drain_delay: Duration::from_secs(3),
@@ -73,8 +76,8 @@ impl Default for Limits {
     }
 }
 
-/// Scrapers and probes: a handful, never a crowd.
-const PLAIN_CONNECTIONS: usize = 64;
+/// Scrapers and probes: a handful, never a crowd. But whoever opens connections here must not keep the kubelet's probes out.
+const PLAIN_CONNECTIONS: usize = 128;
 
 /// What a server is made of.
 #[derive(Debug)]
