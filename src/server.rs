@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 /// What callers may use of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections on the webhook port. One more makes the oldest finish what it does and close.
+    /// Open connections on the webhook port. One more makes another go: a silent one, an idle one, or the oldest once it has answered.
     pub connections: usize,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
