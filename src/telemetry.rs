@@ -207,9 +207,10 @@ impl Metrics {
         self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// The served certificate's end, in Unix seconds.
-    pub fn certificate_expiry(&self, at: i64) {
+    /// The served certificate's end, in Unix seconds, and how long it holds in all, in seconds.
+    pub fn certificate_expiry(&self, at: i64, lifetime: i64) {
         self.0.certificate_expiry.set(at);
+        self.0.certificate_lifetime.set(lifetime);
     }
 
     /// The end of the CA of self-managed certificates, in Unix seconds; 0 for none.

@@ -10,10 +10,11 @@ pub mod parameter;
 mod path;
 pub mod pod;
 mod route;
+mod running;
 pub mod selector;
 
 pub use extract::{Skip, extract};
-pub use kinds::{Configured, Kinds};
+pub use kinds::{Configured, Kinds, Scope};
 pub use node::Node;
 pub use path::FieldPath;
 pub use pod::{ImageUse, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};

@@ -363,3 +363,26 @@ fn a_cluster_that_does_not_answer_leaves_time_for_the_registries() {
         assert!(told.contains("ImagePolicies could not be read"), "{proxy}: {told}");
     }
 }
+
+#[test]
+fn a_file_that_the_settings_name_and_that_is_not_there_is_told_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.yaml");
+    for (settings, key) in [
+        ("{hostsDir: /nonexistent}", "registries.hostsDir: /nonexistent: "),
+        (
+            "{dockerConfig: /nonexistent}",
+            "registries.dockerConfig: /nonexistent cannot be read: ",
+        ),
+        (
+            "{credentialProviders: {config: /nonexistent, binDir: /}}",
+            "registries.credentialProviders: /nonexistent cannot be read: ",
+        ),
+    ] {
+        std::fs::write(&file, format!("registries: {settings}\n")).unwrap();
+        let output = check(&["--image", "a.test/b", "--config", file.to_str().unwrap()], &[], "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(key), "{said}");
+    }
+}

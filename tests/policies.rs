@@ -152,6 +152,33 @@ fn validate_says_everything_with_place_line_and_caret() {
 }
 
 #[test]
+fn no_problem_is_left_out_of_the_count() {
+    let many: String = (0..1200).map(|at| policy(&format!("p{at}"), "{mode: x}") + "---\n").collect();
+    let folder = folder(&[("a.yaml", &many)]);
+    let output = pullgate(&["policy", "validate", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = out(&output);
+    let end = "and 200 more\n1200 problems in 1 file; 0 policies and 0 test cases are sound\n";
+    assert!(said.ends_with(end), "{}", said.lines().last().unwrap());
+}
+
+#[test]
+fn what_is_written_and_left_empty_is_remarked_upon() {
+    let folder = folder(&[("a.yaml", &policy("a", "\n  registries: {}\n  tags: {deny: [latest]}"))]);
+    let place = folder.path().to_str().unwrap();
+    let output = pullgate(&["policy", "validate", place]);
+    assert_eq!(output.status.code(), Some(0), "it is sound: {}", out(&output));
+    let said = out(&output).replace(&format!("{place}/"), "");
+    assert_eq!(
+        said,
+        "note: a.yaml:5:3: spec.registries: with neither allow nor deny in it, every name may be used
+  5 |   registries: {}
+    |   ^
+1 policy and 0 test cases in 1 file: nothing to object to\n"
+    );
+}
+
+#[test]
 fn what_cannot_be_read_is_another_exit_code() {
     let empty = tempfile::tempdir().unwrap();
     for command in ["validate", "test"] {
@@ -591,6 +618,7 @@ fn rows_of(schema: &Value, path: &str, rows: &mut String) {
             "object" => "fields",
             "boolean" => "true or false",
             "string" if below["enum"].is_array() => "word",
+            _ if below["type"] == serde_json::json!(["integer", "string"]) => "text or number",
             _ => "text",
         };
         if below["enum"].is_array() {

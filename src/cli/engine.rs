@@ -30,11 +30,11 @@ pub(super) fn build_around(
     metrics: &Metrics,
 ) -> anyhow::Result<Engine> {
     let docker_config = match &settings.docker_config {
-        Some(file) => Arc::new(node_docker_config(file)?),
+        Some(file) => Arc::new(node_docker_config(file).context("registries.dockerConfig")?),
         None => Arc::default(),
     };
     let providers = match &settings.credential_providers {
-        Some(providers) => credential_providers(providers, metrics)?,
+        Some(providers) => credential_providers(providers, metrics).context("registries.credentialProviders")?,
         None => Providers::default(),
     };
     Ok(Engine {

@@ -51,6 +51,8 @@ pub struct PolicySet {
     pub trials: Vec<Beside>,
     /// Everything that is wrong with files and policies (tests are not looked into).
     pub faults: Faults,
+    /// What is sound and need not be meant.
+    pub remarks: Faults,
     /// How many files there were.
     pub files: usize,
 }
@@ -277,6 +279,9 @@ impl PolicySet {
                         part: Part::Value,
                     }],
                     None => {
+                        let remarks = policy::schema::remarks(&document.value);
+                        let remarks = remarks.iter().map(|remark| at(file, text, &document, remark));
+                        self.remarks.extend(remarks);
                         names.insert(Arc::clone(&policy.name), here);
                         self.policies.push(Arc::new(policy));
                         Vec::new()

@@ -3,7 +3,7 @@ use crate::cluster::Wanted;
 use crate::image::{Pattern, Rewrite};
 use crate::registry::{Cidr, Depth, Proxy, Reach};
 use crate::telemetry::log::Level;
-use crate::workload::{Configured, Route};
+use crate::workload::{Configured, Route, Scope};
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ cache: {maxBytes: 128MiB, maxStale: 90m}
 workloads:
   - {group: example.com, kind: App, podSpecs: [spec.template.spec, "spec.sets[*].pod"], images: [spec.tool.image]}
   - {group: argoproj.io, kind: Rollout}
+  - {group: example.com, kind: Fleet, podSpecs: [spec.pod], scope: Cluster}
 log: {level: debug}
 events: denied
 "#,
@@ -66,6 +67,7 @@ events: denied
         kind: kind.to_owned(),
         pod_specs: routes(pod_specs),
         images: routes(images),
+        scope: (kind == "Fleet").then_some(Scope::Cluster),
     };
     let allow = vec![cidr("10.0.0.0", 8), cidr("fd00::", 8), cidr("192.168.7.9", 32)];
     assert_eq!(
@@ -101,6 +103,7 @@ events: denied
                     &["spec.tool.image"]
                 ),
                 workload("argoproj.io", "Rollout", &[], &[]),
+                workload("example.com", "Fleet", &["spec.pod"], &[]),
             ],
             log_level: Some(Level::Debug),
             events: Wanted::Denied,

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::written;
 use crate::workload::kinds::Standing;
-use crate::workload::{Configured, Kinds, Route};
+use crate::workload::{Configured, Kinds, Route, Scope};
 use serde_saphyr::Spanned;
 
 /// The kinds as meant; what is wrong goes to `problems`.
@@ -24,6 +24,7 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
         kind,
         pod_specs,
         images,
+        scope,
     } = written;
     let place = kind.referenced;
     let wrong = problems.len();
@@ -69,6 +70,10 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
             kind,
             pod_specs,
             images,
+            scope: scope.map(|scope| match scope {
+                written::Scope::Namespaced => Scope::Namespaced,
+                written::Scope::Cluster => Scope::Cluster,
+            }),
         }),
     }
 }

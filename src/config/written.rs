@@ -200,4 +200,16 @@ pub(super) struct Workload {
     #[serde(default)]
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) images: Option<Vec<Text>>,
+    /// Whether its objects have a namespace. Default: `Namespaced`.
+    #[serde(default)]
+    pub(super) scope: Option<Scope>,
+}
+
+/// Whether objects of a kind have a namespace.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(super) enum Scope {
+    /// They have.
+    Namespaced,
+    /// They belong to the whole cluster.
+    Cluster,
 }

@@ -279,7 +279,7 @@ impl Reading {
             platforms: platforms
                 .as_ref()
                 .map(|list| self.each(list, "spec.platforms", Platform::parse)),
-            size_max: size.max.as_ref().and_then(|text| match quantity::bytes(text) {
+            size_max: size.max.as_ref().and_then(|text| match quantity::bytes(&text.to_string()) {
                 Ok(bytes) => Some(bytes),
                 Err(why) => {
                     self.problems.push(Problem::at("spec.size.max", why));

@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// `apiVersion` of a policy.
 pub const API_VERSION: &str = "pullgate.dev/v1alpha1";
@@ -177,10 +178,37 @@ pub struct Tags {
 /// Limits on sizes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Size {
-    /// The compressed size of what one node downloads, at most (`2Gi`, `500M`).
+    /// The compressed size of what one node downloads, at most: `2Gi`, `500M`, or a number of bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"))]
-    pub max: Option<String>,
+    #[schemars(schema_with = "quantity")]
+    pub max: Option<Quantity>,
+}
+
+/// A Kubernetes quantity, which may be written without quotes where it has no unit.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(untagged)]
+pub enum Quantity {
+    /// `1048576`.
+    Number(i64),
+    /// `2Gi`.
+    Text(String),
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// As the API server has quantities: a whole number or text, and the pattern is about the text.
+pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    let schema = json!({
+        "x-kubernetes-int-or-string": true, "minLength": 1, "maxLength": 32, "pattern": r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
+    });
+    Schema::try_from(schema).unwrap_or_default()
 }
 
 /// What a policy leaves alone.

@@ -33,6 +33,7 @@ pub fn crd(cel: Cel) -> Value {
 /// The JSON Schema (2020-12) of a policy file, for editors: unknown fields are errors there too.
 pub fn json_schema() -> Value {
     let mut schema = SCHEMA.clone();
+    spell_out(&mut schema);
     strip(&mut schema, "x-kubernetes-validations");
     strip(&mut schema, "x-kubernetes-list-type");
     strip(&mut schema, "x-kubernetes-list-map-keys");
@@ -61,6 +62,7 @@ pub fn trial_schema() -> Value {
     let mut spec = spec.to_value();
     unwrap_lines(&mut spec);
     never_null(&mut spec);
+    spell_out(&mut spec);
     let mut top = Map::new();
     if let Some(spec) = spec.as_object_mut() {
         // Definitions are looked for at the top.
@@ -83,6 +85,9 @@ pub fn trial_schema() -> Value {
     );
     Value::Object(top)
 }
+
+/// The API server's word for what may be a whole number or text.
+const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 
 /// What the derive makes of the model. A field without a value is an error, not an absent one: `allow:` with nothing below it would
 /// otherwise allow everything.
@@ -128,6 +133,25 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
+/// What a sound policy writes and leaves empty: it refuses nothing, which need not be what was meant.
+pub fn remarks(object: &Value) -> Vec<Problem> {
+    const SAY: [(&str, &str); 5] = [
+        ("registries", "with neither allow nor deny in it, every name may be used"),
+        ("tags", "with nothing in it, every tag may be used"),
+        ("size", "without max in it, an image may be of any size"),
+        ("actions", "with nothing in it, the policy does not vote"),
+        ("exempt", "with nothing in it, nothing is exempt"),
+    ];
+    let empty = |field: &str| {
+        let value = object.pointer(&format!("/spec/{field}")).and_then(Value::as_object);
+        value.is_some_and(Map::is_empty)
+    };
+    let found = SAY.iter().filter(|(field, _)| empty(field));
+    found
+        .map(|(field, text)| Problem::at_key(format!("spec.{field}"), *text))
+        .collect()
+}
+
 /// The same for a test.
 pub(super) fn check_trial(document: &Value) -> Vec<Problem> {
     let Some(fields) = document.as_object() else {
@@ -157,7 +181,13 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         return;
     }
     let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+    let wanted = if schema.get(INT_OR_STRING).is_some() {
+        INT_OR_STRING
+    } else {
+        wanted
+    };
     let fits = match wanted {
+        INT_OR_STRING => value.is_i64() || value.is_string(),
         "object" => value.is_object(),
         "array" => value.is_array(),
         "string" => value.is_string(),
@@ -242,6 +272,7 @@ fn noun(kind: &str) -> &str {
         "string" => "text",
         "boolean" => "true or false",
         "integer" => "a whole number",
+        INT_OR_STRING => "text or a whole number",
         other => other,
     }
 }
@@ -265,6 +296,20 @@ fn strip(value: &mut Value, keyword: &str) {
             fields.values_mut().for_each(|value| strip(value, keyword));
         }
         Value::Array(items) => items.iter_mut().for_each(|value| strip(value, keyword)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Says in JSON Schema's own words what may be a whole number or text.
+fn spell_out(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if fields.remove(INT_OR_STRING).is_some() {
+                fields.insert("type".to_owned(), json!(["integer", "string"]));
+            }
+            fields.values_mut().for_each(spell_out);
+        }
+        Value::Array(items) => items.iter_mut().for_each(spell_out),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

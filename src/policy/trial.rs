@@ -4,7 +4,7 @@ mod staged;
 
 pub use staged::{Never, Secret, Stage, stage};
 
-use super::model::API_VERSION;
+use super::model::{self, API_VERSION, Quantity};
 use super::{Problem, quantity, schema};
 use crate::image::Platform;
 use crate::verdict::{Cause, Outlook, Verdict};
@@ -83,7 +83,8 @@ pub struct Registry {
     pub platforms: Option<Vec<String>>,
     /// How large it is, compressed (`2Gi`); small if left out.
     #[serde(default)]
-    pub size: Option<String>,
+    #[schemars(schema_with = "model::quantity")]
+    pub size: Option<Quantity>,
 }
 
 /// What is to come of it.
@@ -188,7 +189,9 @@ fn meaningless(document: &Value) -> Vec<Problem> {
                 problems.push(Problem::at(format!("{registry}.platforms[{place}]"), why));
             }
         }
-        if let Some(Err(why)) = text("/given/registry/size").map(quantity::bytes) {
+        let size = case.pointer("/given/registry/size").cloned();
+        let size = size.and_then(|size| serde_json::from_value::<Quantity>(size).ok());
+        if let Some(Err(why)) = size.map(|size| quantity::bytes(&size.to_string())) {
             problems.push(Problem::at(format!("{registry}.size"), why));
         }
         let Some(name) = text("/name").filter(|name| !name.is_empty()) else {

@@ -33,7 +33,7 @@ use std::time::Duration;
 /// How often the files are looked at.
 const POLL: Duration = Duration::from_secs(2);
 
-/// A certificate that ends this soon is worth a warning at every start and change.
+/// A certificate that ends this soon, and of whose time less than a quarter is left, is worth a warning at every start and change.
 const SOON: i64 = 24 * 3600;
 
 /// A certificate and key that cannot be served. The sentence never holds key material.
@@ -236,18 +236,17 @@ fn load(contents: &[Vec<u8>]) -> Result<Loaded, CertificateError> {
 }
 
 fn announce(loaded: &Loaded, metrics: &Metrics, now: i64) {
-    metrics.certificate_expiry(loaded.validity.not_after);
+    let lifetime = loaded.validity.lifetime();
+    metrics.certificate_expiry(loaded.validity.not_after, lifetime);
     let (fingerprint, ends) = (loaded.fingerprint(), spoken(loaded.validity.not_after));
     tracing::info!(
         certificate.sha256 = fingerprint,
         certificate.ends = ends,
         "serving a certificate"
     );
-    if loaded.validity.not_after.saturating_sub(now) < SOON {
-        tracing::warn!(
-            certificate.ends = ends,
-            "the served certificate ends within a day, or has ended"
-        );
+    // What is made for a day is renewed in time, too: a new one is no cause for concern.
+    if loaded.validity.not_after.saturating_sub(now) < SOON.min(lifetime / 4) {
+        tracing::warn!(certificate.ends = ends, "the served certificate ends soon, or has ended");
     }
 }
 

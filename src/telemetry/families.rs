@@ -124,6 +124,7 @@ pub(super) struct Families {
     pub(super) policy_statuses: Family<ReasonLabels, Counter>,
     pub(super) events: Family<OutcomeLabels, Counter>,
     pub(super) certificate_expiry: Gauge,
+    pub(super) certificate_lifetime: Gauge,
     pub(super) certificate_authority_expiry: Gauge,
     pub(super) certificate_renewals: Family<RenewalLabels, Counter>,
     pub(super) certificate_failures: Family<ReasonLabels, Counter>,
@@ -163,6 +164,7 @@ impl Families {
             policy_statuses: Family::default(),
             events: Family::default(),
             certificate_expiry: Gauge::default(),
+            certificate_lifetime: Gauge::default(),
             certificate_authority_expiry: Gauge::default(),
             certificate_renewals: Family::default(),
             certificate_failures: Family::default(),
@@ -268,6 +270,12 @@ impl Families {
             "When the served certificate ends (Unix time)",
             Unit::Seconds,
             families.certificate_expiry.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_lifetime",
+            "How long the served certificate holds in all, from its begin to its end",
+            Unit::Seconds,
+            families.certificate_lifetime.clone(),
         );
         registry.register_with_unit(
             "certificate_authority_expiry_timestamp",

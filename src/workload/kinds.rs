@@ -19,6 +19,8 @@ pub struct Configured {
     pub pod_specs: Vec<Route>,
     /// Where plain image names are. Without these and `PodSpec`s, those of the table hold.
     pub images: Vec<Route>,
+    /// Whether its objects have a namespace; unsaid, what the table says, else they have.
+    pub scope: Option<Scope>,
 }
 
 /// On whose word a kind is judged.
@@ -48,8 +50,10 @@ pub(super) struct Kind {
 
 /// Whether objects of a kind have a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub enum Scope {
+    /// They have.
     Namespaced,
+    /// They belong to the whole cluster.
     Cluster,
 }
 
@@ -147,6 +151,7 @@ impl Kinds {
                 continue;
             }
             kind.standing = Standing::Configured;
+            kind.scope = written.scope.unwrap_or(kind.scope);
             let images = written.images.iter().map(|route| Site {
                 also: Route::of("spec").into_iter().collect(),
                 doubts: NAMED_IN_SETTINGS.to_vec(),

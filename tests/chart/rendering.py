@@ -180,17 +180,20 @@ def test_the_registration_cannot_hurt_a_cluster():
 
 def test_custom_kinds_are_registered_and_said_to_be():
     found = objects(values={"webhook": {"customKinds": [
-        "argoproj.io", "tekton.dev/PipelineRun", {"group": "corp.example", "kind": "App", "resource": "apps", "podSpecs": ["spec.pod"]}]},
+        "argoproj.io", "tekton.dev/PipelineRun", {"group": "corp.example", "kind": "App", "resource": "apps", "podSpecs": ["spec.pod"]},
+        {"group": "corp.example", "kind": "Fleet", "resource": "fleets", "scope": "Cluster", "podSpecs": ["spec.pod"]}]},
         "config": {"workloads": [{"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}]}})
     custom = {(rule["apiGroups"][0], rule["scope"]): rule["resources"] for rule in webhook(found)["rules"][4:]}
     same(custom, {("argoproj.io", "Namespaced"): ["rollouts", "experiments", "workflows", "cronworkflows", "workflowtemplates"],
                   ("argoproj.io", "Cluster"): ["clusterworkflowtemplates"], ("tekton.dev", "Namespaced"): ["pipelineruns"],
-                  ("corp.example", "Namespaced"): ["apps"]})
+                  ("corp.example", "Namespaced"): ["apps"], ("corp.example", "Cluster"): ["fleets"]})
     [settings] = chart.documents(the(found, "ConfigMap", "pullgate")["data"]["config.yaml"])
     same(settings["workloads"][0], {"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}, "what was written stays")
     same([w["kind"] for w in settings["workloads"]],
-         ["Rollout", "Experiment", "Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "PipelineRun", "App"])
-    same(settings["workloads"][-1], {"group": "corp.example", "kind": "App", "podSpecs": ["spec.pod"]})
+         ["Rollout", "Experiment", "Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "PipelineRun", "App", "Fleet"])
+    same(settings["workloads"][-2:], [
+        {"group": "corp.example", "kind": "App", "podSpecs": ["spec.pod"]},
+        {"group": "corp.example", "kind": "Fleet", "podSpecs": ["spec.pod"], "scope": "Cluster"}], "what has no namespace is said")
     every = objects(values={"webhook": {"customKinds": ["*", "tekton.dev"]}})
     registered = sum(len(rule["resources"]) for rule in webhook(every)["rules"][4:])
     same(registered, len(chart.documents(chart.KINDS.read_text())[0]), "all of them, each once")

@@ -76,7 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sets = policies::look(&args.places.places)?;
     let mut faults = Faults::default();
     for set in &sets {
-        faults.extend(set.faults.iter().cloned());
+        faults.join(&set.faults);
         let _ = validate::trials(set, &mut faults);
     }
     if !faults.is_empty() {

@@ -22,10 +22,11 @@ pub(super) fn trials(set: &PolicySet, faults: &mut Faults) -> Vec<Trial> {
 /// Runs it.
 pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let sets = policies::look(places)?;
-    let mut faults = Faults::default();
+    let (mut faults, mut remarks) = (Faults::default(), Faults::default());
     let (mut cases, mut sound, mut files) = (0, 0, 0);
     for set in &sets {
-        faults.extend(set.faults.iter().cloned());
+        faults.join(&set.faults);
+        remarks.join(&set.remarks);
         cases += trials(set, &mut faults).iter().map(|trial| trial.cases.len()).sum::<usize>();
         sound += set.policies.len();
         files += set.files;
@@ -39,6 +40,13 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
                 let _ = complain(&fault.to_string());
             }
         }
+    }
+    if faults.more() > 0 {
+        say(&format!("and {} more\n", faults.more()))?;
+    }
+    // Sound, so the exit code is what it would be without them.
+    for remark in remarks.iter() {
+        say(&format!("note: {remark}\n"))?;
     }
     let what = [count(sound, "policy", "policies"), count(cases, "test case", "test cases")].join(" and ");
     let files = count(files, "file", "files");

@@ -162,6 +162,17 @@ impl Faults {
         self.shown.len() + self.more
     }
 
+    /// How many are not kept.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
+    /// Adds all faults of another set.
+    pub fn join(&mut self, others: &Self) {
+        self.extend(others.shown.iter().cloned());
+        self.more += others.more;
+    }
+
     /// The faults that were kept.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.shown.iter()

@@ -203,6 +203,7 @@ fn only_owners_that_surely_come_before_the_gate_excuse_what_they_own() {
         kind: "Rollout".to_owned(),
         pod_specs: Vec::new(),
         images: Vec::new(),
+        scope: None,
     };
     let named = Settings {
         kinds: Arc::new(Kinds::with(&[rollout])),

@@ -85,6 +85,19 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
             "spec.tags.deny[0]: \" x\" is empty or padded with white space",
         ),
         (json!({"size": {"max": "0"}}), "spec.size.max: \"0\" lets no image pass"),
+        (json!({"size": {"max": 0}}), "spec.size.max: \"0\" lets no image pass"),
+        (
+            json!({"size": {"max": -1}}),
+            "spec.size.max: \"-1\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+        ),
+        (
+            json!({"size": {"max": 1.5}}),
+            "spec.size.max: expected text or a whole number, got a number",
+        ),
+        (
+            json!({"size": {"max": true}}),
+            "spec.size.max: expected text or a whole number, got true or false",
+        ),
         (
             json!({"size": {"max": ".5Gi"}}),
             "spec.size.max: \".5Gi\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
@@ -111,6 +124,29 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
         ),
     ] {
         assert_eq!(problems(&spec)[0], expected, "{spec}");
+    }
+}
+
+#[test]
+fn a_size_without_a_unit_needs_no_quotes() {
+    let bare = policy("p", &json!({"size": {"max": 1_048_576}}));
+    let quoted = policy("p", &json!({"size": {"max": "1048576"}}));
+    assert_eq!((bare.size_max, quoted.size_max), (Some(1 << 20), Some(1 << 20)));
+    for (what, schema) in [
+        ("CRD", schema::spec().clone()),
+        ("file", schema::json_schema()["properties"]["spec"].clone()),
+    ] {
+        let max = &schema["properties"]["size"]["properties"]["max"];
+        let either = max["x-kubernetes-int-or-string"] == true || max["type"] == json!(["integer", "string"]);
+        assert!(
+            either && max["pattern"].is_string() && max["description"].is_string(),
+            "{what}: {max}"
+        );
+        assert_eq!(
+            max["type"].is_null(),
+            what == "CRD",
+            "a structural schema has the one or the other: {max}"
+        );
     }
 }
 
@@ -247,7 +283,8 @@ fn the_crd_is_structural_and_says_what_the_checks_say() {
 }
 
 fn each(schema: &Value, path: &str, bare: &mut Vec<String>) {
-    if schema["description"].as_str().is_none_or(str::is_empty) || !schema["type"].is_string() {
+    let typed = schema["type"].is_string() || schema["x-kubernetes-int-or-string"] == true;
+    if schema["description"].as_str().is_none_or(str::is_empty) || !typed {
         bare.push(path.to_owned());
     }
     for (key, below) in schema["properties"].as_object().into_iter().flatten() {

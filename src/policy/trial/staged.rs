@@ -62,8 +62,8 @@ pub fn stage(registry: &Registry, shown: Shown, reference: &Reference, platforms
     };
     let size = registry
         .size
-        .as_deref()
-        .and_then(|text| super::super::quantity::bytes(text).ok());
+        .as_ref()
+        .and_then(|size| super::super::quantity::bytes(&size.to_string()).ok());
     let fail = |status, code: &str, evidence| Err(failure(reference, status, code, evidence));
     let mut stage = Stage {
         secret: Secret::None,

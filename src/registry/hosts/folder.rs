@@ -238,7 +238,7 @@ fn certificates(folder: &Path) -> io::Result<Files> {
 pub(super) fn problems(root: &Path) -> Vec<String> {
     let entries = match std::fs::read_dir(root) {
         Ok(entries) => entries,
-        Err(error) => return vec![format!("{}: {error}", root.display())],
+        Err(error) => return vec![format!("registries.hostsDir: {}: {error}", root.display())],
     };
     let mut folders: Vec<PathBuf> = entries
         .flatten()

@@ -36,6 +36,11 @@ impl Validity {
         Some(Self { not_before, not_after })
     }
 
+    /// How long it holds in all, in seconds.
+    pub(super) fn lifetime(self) -> i64 {
+        self.not_after.saturating_sub(self.not_before).max(0)
+    }
+
     /// Whether it holds at `now` (Unix seconds); the error is a clause.
     pub fn check(self, now: i64) -> Result<(), String> {
         if now > self.not_after {

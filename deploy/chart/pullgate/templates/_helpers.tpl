@@ -118,7 +118,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 {{- if not $there -}}
-{{- $workloads = append $workloads (omit $kind "resource" "scope") -}}
+{{- $kind = omit $kind "resource" -}}
+{{- if ne $kind.scope "Cluster" -}}
+{{- $kind = omit $kind "scope" -}}
+{{- end -}}
+{{- $workloads = append $workloads $kind -}}
 {{- end -}}
 {{- end -}}
 {{- if $workloads -}}

@@ -204,8 +204,7 @@ fn time_fault(validity: Validity, now: i64) -> Option<Why> {
 
 /// Whether two thirds of it are over.
 fn is_due(validity: Validity, now: i64) -> bool {
-    let whole = validity.not_after.saturating_sub(validity.not_before);
-    now >= validity.not_before.saturating_add(whole / 3 * 2)
+    now >= validity.not_before.saturating_add(validity.lifetime() / 3 * 2)
 }
 
 /// Near a CA's own end (its rotation was held up) a new certificate would end with it as the present one does: not worth a write.

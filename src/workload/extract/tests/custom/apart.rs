@@ -1,7 +1,7 @@
 //! What sets custom kinds apart.
 
 use super::*;
-use crate::workload::{Configured, PodNeeds, Route, Template};
+use crate::workload::{Configured, PodNeeds, Route, Scope, Template};
 
 fn uses_of(workload: &Workload) -> Vec<String> {
     let uses = workload.templates.iter().flat_map(|template| &template.uses);
@@ -271,7 +271,27 @@ fn configured(group: &str, kind: &str, pod_specs: &[&str], images: &[&str]) -> C
         kind: kind.to_owned(),
         pod_specs: routes(pod_specs),
         images: routes(images),
+        scope: None,
     }
+}
+
+#[test]
+fn a_kind_of_the_settings_may_belong_to_the_whole_cluster() {
+    let fleet = configured("example.com", "Fleet", &["spec.pod"], &[]);
+    let cluster = Configured {
+        scope: Some(Scope::Cluster),
+        ..fleet.clone()
+    };
+    // As `check -f` reads it: every object has been given the namespace that stands in.
+    let object = json!({"apiVersion": "example.com/v1", "kind": "Fleet", "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"pod": {"containers": [{"name": "c", "image": "x"}]}}});
+    let namespace = |kind: Configured| {
+        let workload = crate::workload::extract(&object, None, "default", &Kinds::with(&[kind])).expect("judged");
+        let others = workload.templates[0].nature.other_credentials;
+        (workload.object.namespace, others.is_some())
+    };
+    assert_eq!(namespace(fleet), ("default".to_owned(), false));
+    assert_eq!(namespace(cluster), (String::new(), true));
 }
 
 #[test]
