@@ -101,9 +101,12 @@ impl Cli {
         let filter = filter.as_deref().unwrap_or(usual);
         let delivery = match command {
             Command::Serve(_) => log::Delivery::Aside,
-            Command::Check(_) | Command::Policy(_) | Command::Schema(_) | Command::Certs(_) | Command::Demo(_) => {
-                log::Delivery::AtOnce
-            }
+            Command::Check(_)
+            | Command::Pin(_)
+            | Command::Policy(_)
+            | Command::Schema(_)
+            | Command::Certs(_)
+            | Command::Demo(_) => log::Delivery::AtOnce,
         };
         if let Err(why) = log::start(log_format, filter, delivery) {
             return complain(&why);
