@@ -122,7 +122,9 @@ impl Client {
         let by = ask.url.clone();
         let mut as_somebody = false;
         for _ in 0..REQUESTS {
-            let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
+            let answer = Box::pin(self.counted(&ask))
+                .await
+                .map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).map(guard::location),
                 _ => None,

@@ -58,10 +58,8 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
         .into_iter()
         .zip(checks)
         .map(|(at, check)| {
-            outcomes
-                .get(at)
-                .map(|(_, outcome)| outcome.clone())
-                .unwrap_or_else(|| beyond(check.reference.registry()))
+            let asked = outcomes.get(at);
+            asked.map_or_else(|| beyond(check.reference.registry()), |(_, outcome)| outcome.clone())
         })
         .collect()
 }

@@ -81,13 +81,11 @@ impl Guarded {
 
     /// Every address of `name`, admitted or not.
     pub(super) async fn all(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-        match self.entries.get(&name.to_ascii_lowercase()) {
-            Some(addresses) => Ok(addresses.clone()),
-            None => {
-                let found = self.threads.resolve(name).await;
-                found.map_err(|error| ResolveError::NoSuchHost(Some(error)))
-            }
+        if let Some(addresses) = self.entries.get(&name.to_ascii_lowercase()) {
+            return Ok(addresses.clone());
         }
+        let found = self.threads.resolve(name).await;
+        found.map_err(|error| ResolveError::NoSuchHost(Some(error)))
     }
 
     async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
