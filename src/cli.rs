@@ -20,6 +20,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Would a node be able to pull the images of this object, and if not, why?
 #[derive(Debug, Parser)]
@@ -64,6 +65,9 @@ enum Command {
     Demo(demo::Args),
 }
 
+/// How long the end waits for whoever reads the log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// The exit code when something is denied.
 const DENIED: u8 = 1;
 
@@ -95,7 +99,16 @@ impl Cli {
             log::default_filter(verbose)
         };
         let filter = filter.as_deref().unwrap_or(usual);
-        if let Err(why) = log::start(log_format, filter) {
+        let delivery = match command {
+            Command::Serve(_) => log::Delivery::Aside,
+            Command::Check(_)
+            | Command::Pin(_)
+            | Command::Policy(_)
+            | Command::Schema(_)
+            | Command::Certs(_)
+            | Command::Demo(_) => log::Delivery::AtOnce,
+        };
+        if let Err(why) = log::start(log_format, filter, delivery) {
             return complain(&why);
         }
         let ended = match command {
@@ -107,6 +120,7 @@ impl Cli {
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,
         };
+        log::finish(LAST_LINES);
         ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
     }
 }

@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 /// What callers may use of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections on the webhook port. One more makes the oldest finish what it does and close.
+    /// Open connections on the webhook port. One more makes another go: a silent one, an idle one, or the oldest once it has answered.
     pub connections: usize,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
@@ -46,6 +46,8 @@ pub struct Limits {
     pub body: Duration,
     /// Size of a body, in bytes. An object is 3 MiB at most, and an update carries two.
     pub body_bytes: usize,
+    /// Size of all bodies together that are here and not yet read for good, in bytes.
+    pub bodies_bytes: usize,
     /// From the head of a request to its answer, body included; then 503. A longer `?timeout=` does not extend it.
     pub answer: Duration,
     /// How long a client may leave our answer unread.
@@ -68,6 +70,7 @@ impl Default for Limits {
             idle: Duration::from_mins(2),
             body: Duration::from_secs(5),
             body_bytes: 8 << 20,
+            bodies_bytes: 64 << 20,
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),
             drain_delay: Duration::from_secs(3),
@@ -77,8 +80,8 @@ impl Default for Limits {
     }
 }
 
-/// Scrapers and probes: a handful, never a crowd.
-const PLAIN_CONNECTIONS: usize = 64;
+/// Scrapers and probes: a handful, never a crowd. But whoever opens connections here must not keep the kubelet's probes out.
+const PLAIN_CONNECTIONS: usize = 128;
 
 /// What a server is made of.
 #[derive(Debug)]

@@ -10,6 +10,7 @@ use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Manag
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, log};
 use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -256,6 +257,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         drain_delay,
     } = args.plan()?;
     log::log_panics();
+    raise_file_limit();
     // Listened for before anything else, so that a signal during start-up is not lost.
     let stop = told_to_stop()?;
     let metrics = Metrics::new();
@@ -358,6 +360,23 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     server.run(stop).await;
     background.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes as many file descriptors as we may have. What a process begins with is often 1,024, for the sake of programs that cannot count
+/// further; connections to registries and from the API server may be more in bad times.
+fn raise_file_limit() {
+    const ENOUGH: u64 = 1 << 16;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(ENOUGH).min(ENOUGH);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
 }
 
 /// Puts new settings to work, or says why they cannot be.

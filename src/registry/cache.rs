@@ -104,12 +104,18 @@ impl Answers {
             return self.give(stored, "hit");
         }
         let loaded = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(self.clone().load(key, host.to_owned(), load, Arc::clone(&loaded)));
-        match tokio::time::timeout_at(deadline, task).await {
-            Ok(Ok(stored)) => self.give(&stored, if loaded.load(Ordering::Relaxed) { "miss" } else { "joined" }),
+        let answer = if Instant::now() < deadline {
+            let task = tokio::spawn(self.clone().load(key, host.to_owned(), load, Arc::clone(&loaded)));
+            tokio::time::timeout_at(deadline, task).await.ok()
+        } else {
+            // Nobody waits for it any more: not even begun.
+            None
+        };
+        match answer {
+            Some(Ok(stored)) => self.give(&stored, if loaded.load(Ordering::Relaxed) { "miss" } else { "joined" }),
             // The runtime is shutting down; panics are caught within.
-            Ok(Err(_)) => Err(plain(Evidence::Internal, host.to_owned())),
-            Err(_) => match old.as_ref().and_then(|stored| stored.still_good(self.max_stale)) {
+            Some(Err(_)) => Err(plain(Evidence::Internal, host.to_owned())),
+            None => match old.as_ref().and_then(|stored| stored.still_good(self.max_stale)) {
                 Some(good) => {
                     self.metrics.cache("answers", "stale");
                     Ok(stale(good))

@@ -4,7 +4,7 @@ use super::cause::{self, Answer, failure};
 use super::clients::{Factory, Profile, Trust, Verification};
 use super::guard::{self, Origin};
 use super::host::{self, Endpoint, Schemes, Standing};
-use super::limits::Hosts;
+use super::limits::{Crowded, Hosts, Lanes};
 use super::proxy::Proxy;
 use super::transport;
 use super::words;
@@ -17,7 +17,6 @@ use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
@@ -27,8 +26,8 @@ const REQUESTS: usize = 10;
 const ERROR_BODY: usize = 64 << 10;
 /// How long the words of an error are waited for.
 const ERROR_WORDS: Duration = Duration::from_secs(1);
-/// Requests in flight to all hosts together; guards our file descriptors.
-const ALL_HOSTS: usize = 512;
+/// Why a request was not sent.
+const CROWDED: &str = "too many requests wait for registries that do not answer";
 /// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
 const VETTING: Duration = Duration::from_secs(1);
 const VETTED_FOR: Duration = Duration::from_secs(30);
@@ -72,7 +71,7 @@ pub(super) struct Client {
     /// What names resolve to here, for those that are reached through the proxy.
     vetted: Cache<String, Arc<Vec<IpAddr>>>,
     pub(super) hosts: Hosts,
-    all: Arc<Semaphore>,
+    lanes: Lanes,
     request_limit: Duration,
     pub(super) metrics: Metrics,
 }
@@ -112,7 +111,7 @@ impl Client {
             proxy,
             vetted: Cache::builder().max_capacity(VETTED).time_to_live(VETTED_FOR).build(),
             hosts: Hosts::new(),
-            all: Arc::new(Semaphore::new(ALL_HOSTS)),
+            lanes: Lanes::new(),
             request_limit,
             metrics,
         })
@@ -123,7 +122,9 @@ impl Client {
         let by = ask.url.clone();
         let mut as_somebody = false;
         for _ in 0..REQUESTS {
-            let answer = self.counted(&ask).await.map_err(|failure| sent_on(failure, &ask, &by))?;
+            let answer = Box::pin(self.counted(&ask))
+                .await
+                .map_err(|failure| sent_on(failure, &ask, &by))?;
             let location = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 => answer.headers.get(header::LOCATION).map(guard::location),
                 _ => None,
@@ -165,9 +166,11 @@ impl Client {
     /// One hop, counted.
     async fn counted(&self, ask: &Ask<'_>) -> Result<Answer, Failure> {
         let host = self.hosts.get(host::key(&ask.url, ask.endpoint.standing_at(&ask.url))).await;
-        let _one = Arc::clone(&host.permits).acquire_owned().await;
-        let _all = Arc::clone(&self.all).acquire_owned().await;
-        let broken = host.broken();
+        let places = self.lanes.enter(&host).await;
+        let broken = match &places {
+            Ok(_) => host.broken(),
+            Err(Crowded) => Some((Evidence::TimedOut(TimeoutStage::Deadline), CROWDED.to_owned())),
+        };
         let asked = broken.is_none();
         let started = Instant::now();
         let result = match broken {

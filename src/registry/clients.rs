@@ -3,7 +3,7 @@
 mod tls;
 
 use super::proxy::Proxy;
-use super::resolve::Guarded;
+use super::resolve::{Guarded, Threads};
 use super::{Reach, SetupError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -102,9 +102,10 @@ impl Factory {
         for bundle in bundles {
             roots.extend(certificates(bundle).map_err(|why| SetupError(format!("a CA bundle {why}")))?);
         }
+        let threads = Threads::new();
         Ok(Self {
-            strict: Guarded::new(Arc::clone(reach), entries),
-            open: Guarded::new(Arc::new(Reach::Everything), entries),
+            strict: Guarded::new(Arc::clone(reach), entries, threads.clone()),
+            open: Guarded::new(Arc::new(Reach::Everything), entries, threads),
             roots,
             proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?.flatten(),
             connect: CONNECT.min(limit),

@@ -12,7 +12,7 @@ use crate::verdict::cause::base;
 use crate::verdict::evidence::{Evidence, TimeoutStage};
 use crate::verdict::fetches::Puller;
 use crate::verdict::{Failure, ImageFacts, Outlook};
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 /// Look-ups for one object. Real ones have a few dozen images; without a bound, one object of a megabyte would keep the queues of
 /// its registries full for everybody.
 const MOST: usize = 1000;
+
+/// Look-ups of one object at once: those that are begun go on when its review has ended.
+const AT_ONCE: usize = 64;
 
 /// What makes two checks the same.
 type Identity<'a> = (
@@ -42,16 +45,21 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
             })
         })
         .collect();
-    let outcomes = join_all(distinct.into_iter().take(MOST).map(|check| one(inner, check, deadline))).await;
+    // A loop, since the compiler takes no closure over borrowed checks for one that may be sent.
+    let mut look_ups = Vec::new();
+    for (at, check) in distinct.into_iter().take(MOST).enumerate() {
+        look_ups.push(async move { (at, one(inner, check, deadline).await) });
+    }
+    let begun = futures_util::stream::iter(look_ups).buffer_unordered(AT_ONCE);
+    let mut outcomes: Vec<(usize, Outcome)> = begun.collect().await;
+    outcomes.sort_unstable_by_key(|(at, _)| *at);
     inner.weigh();
     place
         .into_iter()
         .zip(checks)
         .map(|(at, check)| {
-            outcomes
-                .get(at)
-                .cloned()
-                .unwrap_or_else(|| beyond(check.reference.registry()))
+            let asked = outcomes.get(at);
+            asked.map_or_else(|| beyond(check.reference.registry()), |(_, outcome)| outcome.clone())
         })
         .collect()
 }

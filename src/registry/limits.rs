@@ -6,13 +6,25 @@ use crate::credentials::Fingerprint;
 use crate::verdict::evidence::Evidence;
 use moka::Expiry;
 use moka::future::Cache;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Requests in flight to one host.
 const PER_HOST: usize = 16;
+/// Requests that wait for one host; a burst of reviews is a few thousand.
+const WAITING_FOR_HOST: usize = 4096;
+/// Requests in flight to all hosts that answer. Together with [`STRANGERS`] it guards our file descriptors.
+const ACQUAINTED: usize = 384;
+/// Requests in flight to hosts that have not answered of late. Who names many that never do keeps others from new registries at most,
+/// never from those that answer.
+const STRANGERS: usize = 128;
+/// Requests that wait in either lane: what they hold in memory is bounded with it.
+const WAITING_IN_LANE: usize = 1024;
+/// How long an answer makes a host one that answers.
+const ACQUAINTED_FOR: Duration = Duration::from_mins(10);
 /// Consecutive transport failures that open the breaker.
 const TRIPS: u32 = 3;
 /// How long the breaker stays open.
@@ -35,17 +47,98 @@ pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or(USUAL_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
+/// So many at once, and so many that wait for it, in their order.
+#[derive(Debug)]
+struct Queue {
+    permits: Semaphore,
+    waiting: AtomicUsize,
+    most: usize,
+}
+
+/// The queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Crowded;
+
+impl Queue {
+    fn new(at_once: usize, most: usize) -> Self {
+        Self {
+            permits: Semaphore::new(at_once),
+            waiting: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    async fn enter(&self) -> Result<SemaphorePermit<'_>, Crowded> {
+        if let Ok(permit) = self.permits.try_acquire() {
+            return Ok(permit);
+        }
+        let waiting = Waiting(&self.waiting);
+        if waiting.0.fetch_add(1, Ordering::Relaxed) >= self.most {
+            return Err(Crowded);
+        }
+        // Never closed.
+        self.permits.acquire().await.map_err(|_| Crowded)
+    }
+}
+
+/// Somebody who waits, counted out however it ends.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The requests to all hosts.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    acquainted: Queue,
+    strangers: Queue,
+}
+
+/// A request's places: its host's, and one of all.
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    _host: SemaphorePermit<'a>,
+    _all: SemaphorePermit<'a>,
+}
+
+impl Lanes {
+    pub(super) fn new() -> Self {
+        Self {
+            acquainted: Queue::new(ACQUAINTED, WAITING_IN_LANE),
+            strangers: Queue::new(STRANGERS, WAITING_IN_LANE),
+        }
+    }
+
+    /// Waits until a request to `host` may start.
+    pub(super) async fn enter<'a>(&'a self, host: &'a Host) -> Result<Places<'a>, Crowded> {
+        let of_host = host.queue.enter().await?;
+        let lane = if host.is_acquainted() {
+            &self.acquainted
+        } else {
+            &self.strangers
+        };
+        Ok(Places {
+            _host: of_host,
+            _all: lane.enter().await?,
+        })
+    }
+}
+
 /// One host and port.
 #[derive(Debug)]
 pub(super) struct Host {
     /// Requests in flight.
-    pub(super) permits: Arc<Semaphore>,
+    queue: Queue,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     consecutive: u32,
+    answered: Option<Instant>,
     open: Option<(Instant, Evidence, String)>,
     scheme: Option<(Instant, Scheme)>,
 }
@@ -53,7 +146,7 @@ struct State {
 impl Host {
     fn new() -> Self {
         Self {
-            permits: Arc::new(Semaphore::new(PER_HOST)),
+            queue: Queue::new(PER_HOST, WAITING_FOR_HOST),
             state: Mutex::new(State::default()),
         }
     }
@@ -75,6 +168,13 @@ impl Host {
         let mut state = self.state();
         state.consecutive = 0;
         state.open = None;
+        state.answered = Some(Instant::now());
+    }
+
+    /// Whether it answered of late, and not just ceased to.
+    fn is_acquainted(&self) -> bool {
+        let state = self.state();
+        state.consecutive < TRIPS && state.answered.is_some_and(|at| at.elapsed() < ACQUAINTED_FOR)
     }
 
     /// The host did not answer. After a pause, the first failure opens the breaker again.
@@ -191,6 +291,7 @@ impl Throttle {
 mod tests {
     use super::*;
     use crate::verdict::evidence::ConnectionFault;
+    use futures_util::FutureExt as _;
 
     const REFUSED: Evidence = Evidence::ConnectionFailed(ConnectionFault::Refused);
 
@@ -212,6 +313,42 @@ mod tests {
         assert!(host.broken().is_some(), "one failure after the pause opens it again");
         host.answered();
         assert_eq!(host.broken(), None);
+    }
+
+    #[tokio::test]
+    async fn hosts_that_never_answer_take_no_place_from_those_that_do() {
+        let lanes = Lanes::new();
+        let silent: Vec<Host> = (0..=STRANGERS).map(|_| Host::new()).collect();
+        let mut held = Vec::new();
+        for host in &silent[..STRANGERS] {
+            held.push(lanes.enter(host).await.unwrap());
+        }
+        assert!(lanes.enter(&silent[STRANGERS]).now_or_never().is_none(), "one more waits");
+        let good = Host::new();
+        good.answered();
+        assert!(lanes.enter(&good).now_or_never().unwrap().is_ok());
+        for _ in 0..TRIPS {
+            good.failed(&REFUSED, "refused");
+        }
+        assert!(lanes.enter(&good).now_or_never().is_none(), "it has ceased to answer");
+        drop(held);
+        assert!(lanes.enter(&good).now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_counted_out() {
+        let queue = Queue::new(1, 2);
+        let inside = queue.enter().await.unwrap();
+        let (mut one, mut two) = (Box::pin(queue.enter()), Box::pin(queue.enter()));
+        assert!(futures_util::poll!(&mut one).is_pending() && futures_util::poll!(&mut two).is_pending());
+        assert_eq!(queue.enter().await.err(), Some(Crowded));
+        drop(two);
+        let mut three = Box::pin(queue.enter());
+        assert!(futures_util::poll!(&mut three).is_pending(), "there is room again");
+        drop(inside);
+        assert!(one.await.is_ok());
+        assert!(three.await.is_ok());
+        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,20 +2,72 @@
 
 use super::Reach;
 use super::transport::ResolveError;
+use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Names that are resolved at once, of those that did resolve before.
+const KNOWN: usize = 32;
+/// Names that are resolved at once, of all others. The system's resolver keeps a thread for as long as it waits for a name server, whoever
+/// has stopped to wait for it; names come from users, and so may the name servers.
+const OTHERS: usize = 64;
+/// How long a name that did resolve is remembered.
+const REMEMBERED: Duration = Duration::from_mins(30);
+/// How many of them.
+const NAMES: u64 = 10_000;
+
+/// Who may keep a thread of the resolver.
+#[derive(Debug, Clone)]
+pub(super) struct Threads {
+    resolved: Cache<String, ()>,
+    known: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Threads {
+    pub(super) fn new() -> Self {
+        Self {
+            resolved: Cache::builder().max_capacity(NAMES).time_to_idle(REMEMBERED).build(),
+            known: Arc::new(Semaphore::new(KNOWN)),
+            others: Arc::new(Semaphore::new(OTHERS)),
+        }
+    }
+
+    /// The system's answer. Whoever stops to wait leaves the queue; a thread that has begun goes on.
+    async fn resolve(&self, name: &str) -> std::io::Result<Vec<SocketAddr>> {
+        let lane = if self.resolved.contains_key(name) {
+            &self.known
+        } else {
+            &self.others
+        };
+        // Never closed.
+        let place = Arc::clone(lane).acquire_owned().await.ok();
+        let asked = name.to_owned();
+        let look_up = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let found = (asked.as_str(), 0).to_socket_addrs()?;
+            Ok::<_, std::io::Error>(found.collect::<Vec<_>>())
+        });
+        let found = look_up.await.map_err(std::io::Error::other)??;
+        self.resolved.insert(name.to_owned(), ()).await;
+        Ok(found)
+    }
+}
 
 /// The system's resolver behind static host entries, and the guard behind both.
 #[derive(Debug, Clone)]
 pub(super) struct Guarded {
     reach: Arc<Reach>,
     entries: Arc<HashMap<String, Vec<SocketAddr>>>,
+    threads: Threads,
 }
 
 impl Guarded {
-    pub(super) fn new(reach: Arc<Reach>, entries: &[(String, SocketAddr)]) -> Self {
+    pub(super) fn new(reach: Arc<Reach>, entries: &[(String, SocketAddr)], threads: Threads) -> Self {
         let mut map: HashMap<String, Vec<SocketAddr>> = HashMap::new();
         for (name, address) in entries {
             map.entry(name.to_ascii_lowercase()).or_default().push(*address);
@@ -23,18 +75,17 @@ impl Guarded {
         Self {
             reach,
             entries: Arc::new(map),
+            threads,
         }
     }
 
     /// Every address of `name`, admitted or not.
     pub(super) async fn all(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-        match self.entries.get(&name.to_ascii_lowercase()) {
-            Some(addresses) => Ok(addresses.clone()),
-            None => Ok(tokio::net::lookup_host((name, 0))
-                .await
-                .map_err(|error| ResolveError::NoSuchHost(Some(error)))?
-                .collect()),
+        if let Some(addresses) = self.entries.get(&name.to_ascii_lowercase()) {
+            return Ok(addresses.clone());
         }
+        let found = self.threads.resolve(name).await;
+        found.map_err(|error| ResolveError::NoSuchHost(Some(error)))
     }
 
     async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
@@ -57,5 +108,22 @@ impl Resolve for Guarded {
             let addresses = this.look_up(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn names_that_resolved_before_need_not_wait_for_those_that_never_do() {
+        let threads = Threads::new();
+        threads.resolve("localhost").await.unwrap();
+        let places = u32::try_from(OTHERS).unwrap();
+        let _stuck = threads.others.acquire_many(places).await.unwrap();
+        assert!(threads.resolve("stuck.invalid").now_or_never().is_none());
+        let found = tokio::time::timeout(Duration::from_mins(1), threads.resolve("localhost")).await;
+        assert!(!found.unwrap().unwrap().is_empty());
     }
 }

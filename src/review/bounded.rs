@@ -1,12 +1,46 @@
-//! JSON of any depth, read to a bounded one.
+//! JSON of any depth and any number of values, read to a bounded one.
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use std::cell::Cell;
 use std::fmt;
 
 /// Levels of a body that are kept; `serde_json` itself gives up at 128. No pod spec lies half as deep.
 const LEVELS: usize = 100;
+
+/// Memory that the values of a body may take, in bytes, roughly. A byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any user can
+/// put into an object, would take the memory of all. Some seventy thousand objects and lists fit, the largest real ones have a few thousand.
+const MEMORY: usize = 48 << 20;
+/// A map with one member, without its texts.
+const MAP: usize = 640;
+/// Another member, or an item of a list.
+const PLACE: usize = 64;
+
+/// What the error says of a body whose values take more.
+pub(super) const TOO_MUCH: &str = "more values than are read";
+
+/// Members that hold no image, and of which a real object may have very many.
+const LEAN: &[&str] = &["managedFields", "env", "args", "command"];
+
+/// The same, without what is of no interest here: for a body that is [`TOO_MUCH`] otherwise.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Lean(pub(super) Value);
+
+impl<'de> Deserialize<'de> for Lean {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        read(deserializer, LEAN).map(Self)
+    }
+}
+
+fn read<'de, D: Deserializer<'de>>(deserializer: D, without: &[&str]) -> Result<Value, D::Error> {
+    let all = Level {
+        left: LEVELS,
+        memory: &Cell::new(MEMORY),
+        without,
+    };
+    all.deserialize(deserializer)
+}
 
 /// A value whose parts below the 100th level are `null`. A user can make some part of an object nest as deep as the API server
 /// admits (`metadata.managedFields`, a custom kind); the review must be answered, and the images be judged, all the same.
@@ -15,19 +49,41 @@ pub(super) struct Bounded(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Bounded {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Level(LEVELS).deserialize(deserializer).map(Self)
+        read(deserializer, &[]).map(Self)
     }
 }
 
 /// What is read with so many levels left.
 #[derive(Clone, Copy)]
-struct Level(usize);
+struct Level<'a> {
+    left: usize,
+    /// For all levels together.
+    memory: &'a Cell<usize>,
+    /// Members that are passed over.
+    without: &'a [&'a str],
+}
 
-impl<'de> DeserializeSeed<'de> for Level {
+impl Level<'_> {
+    fn below(self) -> Self {
+        Self {
+            left: self.left.saturating_sub(1),
+            ..self
+        }
+    }
+
+    /// Takes so many bytes of what is left.
+    fn take<E: Error>(self, bytes: usize) -> Result<(), E> {
+        let left = self.memory.get().checked_sub(bytes).ok_or_else(|| E::custom(TOO_MUCH))?;
+        self.memory.set(left);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if self.0 == 0 {
+        if self.left == 0 {
             // Passed over without recursion, whatever it holds.
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|IgnoredAny| Value::Null);
         }
@@ -35,7 +91,7 @@ impl<'de> DeserializeSeed<'de> for Level {
     }
 }
 
-impl<'de> Visitor<'de> for Level {
+impl<'de> Visitor<'de> for Level<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,27 +119,33 @@ impl<'de> Visitor<'de> for Level {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        self.take(value.len())?;
         Ok(Value::String(value.to_owned()))
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        self.take(value.len())?;
         Ok(Value::String(value))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let below = Self(self.0 - 1);
         let mut read = Vec::new();
-        while let Some(item) = items.next_element_seed(below)? {
+        while let Some(item) = items.next_element_seed(self.below())? {
+            self.take(PLACE)?;
             read.push(item);
         }
         Ok(Value::Array(read))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let below = Self(self.0 - 1);
         let mut read = Map::new();
         while let Some(key) = members.next_key::<String>()? {
-            read.insert(key, members.next_value_seed(below)?);
+            if self.without.contains(&key.as_str()) {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            self.take(key.len() + if read.is_empty() { MAP } else { PLACE })?;
+            read.insert(key, members.next_value_seed(self.below())?);
         }
         Ok(Value::Object(read))
     }
@@ -101,6 +163,24 @@ mod tests {
         for broken in ["", "[1,", r#"{"a"}"#, "[1] 2", r#"{"a":"#, "[nul]", "1e999"] {
             let ours = serde_json::from_str::<Bounded>(broken).is_err();
             assert_eq!(ours, serde_json::from_str::<Value>(broken).is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_would_take_too_much_memory_is_an_error() {
+        let many = |item: &str, times: usize| format!("[{}{item}]", format!("{item},").repeat(times - 1));
+        for (item, fit, do_not) in [
+            ("0", 500_000, 1_000_000),
+            (r#"{"":{}}"#, 60_000, 100_000),
+            ("[]", 500_000, 1_000_000),
+        ] {
+            assert!(serde_json::from_str::<Bounded>(&many(item, fit)).is_ok(), "{item}");
+            let error = serde_json::from_str::<Bounded>(&many(item, do_not)).unwrap_err();
+            assert!(error.to_string().starts_with(TOO_MUCH), "{item}: {error}");
+            let body = format!(r#"{{"env":{0},"image":"a","x":{{"env":{0}}}}}"#, many(item, do_not));
+            assert!(serde_json::from_str::<Bounded>(&body).is_err());
+            let Lean(read) = serde_json::from_str(&body).unwrap();
+            assert_eq!(read, serde_json::json!({"image": "a", "x": {}}));
         }
     }
 

@@ -1,6 +1,6 @@
 //! An AdmissionReview, read with an envelope of our own so that an odd field elsewhere never makes it fail.
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, Lean, TOO_MUCH};
 use crate::policy::Requester;
 use crate::workload::Skip;
 use serde::Deserialize;
@@ -56,6 +56,9 @@ pub struct Review {
     pub requester: Requester,
 }
 
+/// [`Bad::reason`] of a review that would take more memory than one may have: whoever sent it may be told so (413).
+pub const TOO_LARGE: &str = "too_large";
+
 /// A request that is no usable AdmissionReview: HTTP 400 and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
@@ -66,7 +69,8 @@ pub struct Bad {
 }
 
 impl Bad {
-    fn new(reason: &'static str, sentence: impl Into<String>) -> Self {
+    /// Of a reason from the closed list, with what is wrong.
+    pub fn new(reason: &'static str, sentence: impl Into<String>) -> Self {
         Self {
             reason,
             sentence: sentence.into(),
@@ -75,19 +79,50 @@ impl Bad {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
+struct Envelope<Request> {
     #[serde(rename = "apiVersion", default)]
     api_version: Bounded,
     #[serde(default)]
     kind: Bounded,
-    #[serde(default)]
-    request: Option<Bounded>,
+    request: Option<Request>,
 }
 
-/// Reads a review. What nests deeper than 100 levels is left out, the rest is judged.
+impl Envelope<Value> {
+    /// A body that holds too much is read once more, without what no image lies in.
+    fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
+        let whole: Result<Envelope<Bounded>, _> = serde_json::from_slice(body);
+        match whole {
+            Ok(envelope) => Ok(envelope.map(|Bounded(request)| request)),
+            Err(error) if error.to_string().starts_with(TOO_MUCH) => {
+                let lean: Envelope<Lean> = serde_json::from_slice(body)?;
+                Ok(lean.map(|Lean(request)| request))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<Request> Envelope<Request> {
+    fn map<Other>(self, change: impl FnOnce(Request) -> Other) -> Envelope<Other> {
+        Envelope {
+            api_version: self.api_version,
+            kind: self.kind,
+            request: self.request.map(change),
+        }
+    }
+}
+
+/// Reads a review. What nests deeper than 100 levels is left out, and where there is too much of it `managedFields` and what containers
+/// run with; the rest is judged.
 pub fn parse(body: &[u8]) -> Result<Review, Bad> {
-    let envelope: Envelope = serde_json::from_slice(body).map_err(|error| {
+    let envelope = Envelope::read(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
+        if error.to_string().starts_with(TOO_MUCH) {
+            return Bad::new(
+                TOO_LARGE,
+                format!("the AdmissionReview holds {TOO_MUCH} (line {line}, column {column})"),
+            );
+        }
         Bad::new(
             "not_json",
             format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
@@ -109,7 +144,7 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
             ),
         ));
     }
-    let Some(Bounded(Value::Object(mut request))) = envelope.request else {
+    let Some(Value::Object(mut request)) = envelope.request else {
         return Err(Bad::new("no_request", "the AdmissionReview holds no request"));
     };
     let uid = text(request.get("uid"));
@@ -160,6 +195,19 @@ impl Review {
             "" | "ephemeralcontainers" => None,
             _ => Some(Skip::Subresource),
         }
+    }
+
+    /// Lets go of the objects but for what names the new one: a review may wait for registries, and others come meanwhile.
+    pub fn forget_objects(&mut self) {
+        let object = std::mem::take(&mut self.object);
+        self.old_object = None;
+        let metadata = object.get("metadata");
+        let kept = ["name", "generateName", "uid"].into_iter().filter_map(|key| {
+            let value = metadata?.get(key)?;
+            Some((key.to_owned(), value.clone()))
+        });
+        let kept: serde_json::Map<String, Value> = kept.collect();
+        self.object = serde_json::json!({"metadata": kept});
     }
 
     /// The object before the change; only an UPDATE has one that counts.

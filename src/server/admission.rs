@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -46,6 +47,8 @@ struct Door {
     reviewer: Reviewer,
     metrics: Metrics,
     limits: Limits,
+    /// Bytes of all bodies, until they are read for good.
+    held: Held,
 }
 
 /// The routes of the webhook port.
@@ -56,6 +59,7 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
         reviewer,
         metrics,
         limits,
+        held: Held::default(),
     });
     Router::new()
         .route("/validate", post(validate).fallback(wrong_method))
@@ -78,7 +82,7 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
 async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
     let arrived = Instant::now();
     let timeout = timeout(request.uri().query());
-    let body = match read(request, &door.limits).await {
+    let body = match read(request, &door.limits, &door.held).await {
         Ok(body) => body,
         Err(refused) => {
             door.metrics.bad_request(refused.reason());
@@ -138,6 +142,7 @@ fn patience(timeout: Option<Duration>) -> Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     TooLarge,
+    TooMany,
     TooSlow,
     Broken,
 }
@@ -146,6 +151,7 @@ impl Refused {
     fn reason(self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",
+            Self::TooMany => "too_many",
             Self::TooSlow => "body_timeout",
             Self::Broken => "body_broken",
         }
@@ -157,6 +163,13 @@ impl Refused {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body is larger than the {} bytes that are read", limits.body_bytes),
             ),
+            Self::TooMany => sentence(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!(
+                    "the bodies that are here already fill the {} bytes that there are for them",
+                    limits.bodies_bytes
+                ),
+            ),
             Self::TooSlow => sentence(
                 StatusCode::REQUEST_TIMEOUT,
                 &format!("the body did not arrive within {} ms", limits.body.as_millis()),
@@ -167,7 +180,7 @@ impl Refused {
 }
 
 /// Reads a whole body within its limits.
-async fn read(request: Request, limits: &Limits) -> Result<Bytes, Refused> {
+async fn read(request: Request, limits: &Limits, held: &Held) -> Result<Bytes, Refused> {
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let announced = request
         .headers()
@@ -182,28 +195,57 @@ async fn read(request: Request, limits: &Limits) -> Result<Bytes, Refused> {
         }
         return Err(Refused::TooLarge);
     }
-    match tokio::time::timeout(limits.body, collect(&mut body, limits.body_bytes)).await {
-        Ok(Err(Refused::TooLarge)) => {
+    match tokio::time::timeout(limits.body, collect(&mut body, limits, held)).await {
+        Ok(Err(refused @ (Refused::TooLarge | Refused::TooMany))) => {
             discard(&mut body, limits).await;
-            Err(Refused::TooLarge)
+            Err(refused)
         }
         Ok(collected) => collected,
         Err(_) => Err(Refused::TooSlow),
     }
 }
 
-async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Refused> {
-    let mut all = Vec::new();
+async fn collect(body: &mut Body, limits: &Limits, held: &Held) -> Result<Bytes, Refused> {
+    let mut all = Holding {
+        bytes: Vec::new(),
+        held: held.clone(),
+    };
     while let Some(frame) = body.frame().await {
         // Trailers are of no interest.
         if let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() {
-            if all.len().saturating_add(data.len()) > limit {
+            if all.bytes.len().saturating_add(data.len()) > limits.body_bytes {
                 return Err(Refused::TooLarge);
             }
-            all.extend_from_slice(&data);
+            if held.0.fetch_add(data.len(), Ordering::Relaxed).saturating_add(data.len()) > limits.bodies_bytes {
+                held.0.fetch_sub(data.len(), Ordering::Relaxed);
+                return Err(Refused::TooMany);
+            }
+            all.bytes.extend_from_slice(&data);
         }
     }
-    Ok(Bytes::from(all))
+    Ok(Bytes::from_owner(all))
+}
+
+/// How many bytes of bodies there are.
+#[derive(Debug, Clone, Default)]
+struct Held(Arc<AtomicUsize>);
+
+/// A body, counted for as long as somebody has it.
+struct Holding {
+    bytes: Vec<u8>,
+    held: Held,
+}
+
+impl AsRef<[u8]> for Holding {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.held.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
 }
 
 async fn discard(body: &mut Body, limits: &Limits) {

@@ -35,8 +35,14 @@ const MAX_HEAD: usize = 32 << 10;
 /// Largest read buffer of a connection: what one can cost us between two polls.
 const MAX_BUFFER: usize = 64 << 10;
 
-/// At the limit, the oldest connection is asked to close after this long, and then another one each time it passes.
+/// At the limit, and where nobody is idle or silent, the oldest connection is asked to close after this long, and then another one each
+/// time it passes.
 const RECYCLE: Duration = Duration::from_millis(100);
+
+/// At the limit, a connection that has sent no whole head for this long is dropped for the next: whoever has something to ask, asks at
+/// once. A burst of handshakes takes a while.
+const SILENT_TLS: Duration = Duration::from_secs(1);
+const SILENT_PLAIN: Duration = Duration::from_millis(100);
 
 /// Once draining, a connection without a byte of a request is given this long.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -159,15 +165,21 @@ impl Port {
         } = self;
         loop {
             // Both waits end when draining begins: a server at its limit must still hear that it shall stop.
-            let slot = tokio::select! {
-                biased;
-                () = reached(&mut stage, Stage::Draining) => break,
-                slot = free_slot(&slots, &shared) => slot,
-            };
             let connection = tokio::select! {
                 biased;
                 () = reached(&mut stage, Stage::Draining) => break,
                 connection = accept(&listener) => connection,
+            };
+            let slot = tokio::select! {
+                biased;
+                () = reached(&mut stage, Stage::Draining) => {
+                    // Who was waiting is no worse off than who is in the port's queue.
+                    if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+                        tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
+                    }
+                    break;
+                }
+                slot = free_slot(&slots, &shared) => slot,
             };
             tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
         }
@@ -194,16 +206,24 @@ async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }
 
-/// A slot for one more connection. At the limit, the oldest connections are asked one by one to finish and close, until one does: idle
-/// ones, which anyone may hold open, then cannot shut out the API server.
+/// A slot for one more connection. At the limit, those that have nothing to ask must go, the oldest first: ones that stay silent are
+/// dropped, idle ones close; and then the others are asked one by one to finish and close, until one does. Anyone may hold connections
+/// open, and must not shut out the API server with them, or the probes.
 async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
+    let silent = match shared.tls {
+        Some(_) => SILENT_TLS,
+        None => SILENT_PLAIN,
+    };
+    let mut waited = false;
     loop {
+        let full = slots.available_permits() == 0;
+        if full && (shared.roster.make_room(silent) == Room::Made || waited && shared.roster.recycle_oldest()) {
+            shared.counted.ended("recycled");
+        }
         if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
             return slot;
         }
-        if shared.roster.recycle_oldest() {
-            shared.counted.ended("recycled");
-        }
+        waited = true;
     }
 }
 
@@ -238,9 +258,11 @@ async fn attend(tcp: TcpStream, slot: OwnedSemaphorePermit, shared: Arc<Shared>)
     // Answers are single writes; waiting to fill a packet only delays them.
     let _ = tcp.set_nodelay(true);
     let mut stage = shared.stage.clone();
+    let member = shared.roster.join();
     tokio::select! {
         () = reached(&mut stage, Stage::Closed) => {}
-        () = converse(tcp, &shared) => {}
+        () = member.seat.out.notified() => {}
+        () = converse(tcp, &shared, &member.seat) => {}
     }
 }
 
@@ -256,12 +278,12 @@ impl Drop for Present<'_> {
     }
 }
 
-async fn converse(tcp: TcpStream, shared: &Shared) {
+async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
     let Some(tls) = &shared.tls else {
-        return exchange(tcp, shared).await;
+        return exchange(tcp, shared, seat).await;
     };
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
-        Ok(Ok(stream)) => exchange(stream, shared).await,
+        Ok(Ok(stream)) => exchange(stream, shared, seat).await,
         Ok(Err(error)) if is_a_stranger(&error) => {
             shared.counted.ended("client_refused");
             if shared.strangers.may_speak() {
@@ -313,11 +335,11 @@ fn is_a_stranger(error: &io::Error) -> bool {
 }
 
 /// Requests and answers on an open transport.
-async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shared) {
+async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shared, seat: &Seat) {
     let Limits {
         first_byte, head, write, ..
     } = shared.limits;
-    let progress = Progress::default();
+    let progress = seat.progress.clone();
     let transport = Patient::new(transport, progress.clone(), first_byte, head, write);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         progress.set(Phase::Serving);
@@ -338,13 +360,12 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
             Ok::<_, Infallible>(response)
         }
     });
-    let (_member, asked) = shared.roster.join();
     let mut stage = shared.stage.clone();
     let mut connection = std::pin::pin!(shared.http.serve_connection(TokioIo::new(transport), service));
     let finished = tokio::select! {
         biased;
         result = connection.as_mut() => Some(result),
-        () = asked.notified() => None,
+        () = seat.bell.notified() => None,
         // Told to close, hyper closes at once what has not said anything yet. Its request may be on its way.
         () = reached(&mut stage, Stage::Draining) => tokio::time::timeout(LAST_CALL, spoken(connection.as_mut(), &progress))
             .await
@@ -376,37 +397,90 @@ async fn spoken<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) -> 
     .await
 }
 
-/// The connections past their handshake, oldest first, and the bell of each.
+/// The connections of a port, oldest first.
 #[derive(Debug, Default)]
 struct Roster {
     next: AtomicU64,
-    present: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    present: Mutex<BTreeMap<u64, Arc<Seat>>>,
+}
+
+/// What is known of a connection, and the ways to end it.
+#[derive(Debug)]
+struct Seat {
+    since: Instant,
+    progress: Progress,
+    /// Asks it to finish what it does and close.
+    bell: Notify,
+    /// Drops it.
+    out: Notify,
 }
 
 /// A place in the roster, given up on drop.
 struct Member<'a> {
     roster: &'a Roster,
     number: u64,
+    seat: Arc<Seat>,
+}
+
+/// Whether a place will be free at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Made,
+    /// Everybody is busy.
+    None,
 }
 
 impl Roster {
-    fn present(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Notify>>> {
+    fn present(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Seat>>> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self) -> (Member<'_>, Arc<Notify>) {
+    fn join(&self) -> Member<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let bell = Arc::new(Notify::new());
-        self.present().insert(number, Arc::clone(&bell));
-        (Member { roster: self, number }, bell)
+        let seat = Arc::new(Seat {
+            since: Instant::now(),
+            progress: Progress::default(),
+            bell: Notify::new(),
+            out: Notify::new(),
+        });
+        self.present().insert(number, Arc::clone(&seat));
+        Member {
+            roster: self,
+            number,
+            seat,
+        }
     }
 
-    /// Asks the oldest connection that was not asked yet to close; says whether there was one.
+    /// Drops the oldest connection that has been silent for `silent`, else closes the oldest idle one.
+    fn make_room(&self, silent: Duration) -> Room {
+        let mut present = self.present();
+        let is_silent = |seat: &Seat| matches!(seat.progress.get(), Phase::Opening | Phase::Head) && seat.since.elapsed() >= silent;
+        let is_idle = |seat: &Seat| seat.progress.get() == Phase::Waiting;
+        let first = |wanted: &dyn Fn(&Seat) -> bool| present.iter().find(|(_, seat)| wanted(seat)).map(|(number, _)| *number);
+        let number = match (first(&is_silent), first(&is_idle)) {
+            (Some(silent), _) => silent,
+            (None, Some(idle)) => idle,
+            (None, None) => return Room::None,
+        };
+        if let Some(seat) = present.remove(&number) {
+            if is_idle(&seat) {
+                seat.bell.notify_one();
+            } else {
+                seat.out.notify_one();
+            }
+        }
+        Room::Made
+    }
+
+    /// Asks the oldest busy connection that was not asked yet to close; says whether there was one. Silent ones hear no bell, and are left
+    /// to [`Roster::make_room`].
     fn recycle_oldest(&self) -> bool {
-        let oldest = self.present().pop_first();
-        match oldest {
-            Some((_, bell)) => {
-                bell.notify_one();
+        let mut present = self.present();
+        let busy = present.iter().find(|(_, seat)| seat.progress.get() == Phase::Serving);
+        let number = busy.map(|(number, _)| *number);
+        match number.and_then(|number| present.remove(&number)) {
+            Some(seat) => {
+                seat.bell.notify_one();
                 true
             }
             None => false,

@@ -1,18 +1,19 @@
 //! HTTP body → review → gate → answer: what `POST /validate` does once the bytes are here.
 
-use super::admission::{Reply, Reviewer};
+use super::admission::{PLAIN, Reply, Reviewer};
 use super::notice;
 use crate::cluster::Events;
 use crate::gate::Gate;
 use crate::image::escape;
-use crate::review::{self, Bad, Ledger, Outcome, Review};
+use crate::review::{self, Bad, Ledger, Outcome, Review, TOO_LARGE};
 use crate::telemetry::Metrics;
-use crate::verdict::answer::{Exemption, Judged, Look, Remark};
+use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, Skip, Workload, extract};
 use axum::body::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// What the API server waits when it does not say (`timeoutSeconds` is 10 by default).
@@ -20,13 +21,79 @@ const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least of the caller's time that is kept for the way back.
 const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
+/// A body of this size is worked on beside the runtime's own threads: reading and judging what it may hold takes long enough to keep
+/// others waiting, probes among them. In bytes; real objects have a tenth of it.
+const LARGE: usize = 128 << 10;
+/// Large bodies that are worked on at once. The others wait, each until its own deadline.
+const LARGE_AT_ONCE: usize = 32;
+/// Images of one object. What is kept of each until the answer takes some kilobytes, and no node has room for a hundredth of them.
+const MOST_IMAGES: usize = 25_000;
+/// Objects with more images than this share [`MOST_IMAGES`].
+const CROWD: usize = 100;
+
 /// Builds the reviewer. `limit` is `--deadline`; `events` takes what the cluster's users may want to see of it.
 pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -> Reviewer {
     begin(&metrics);
+    let desk = Arc::new(Desk {
+        gate,
+        metrics,
+        events,
+        large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        reading: Semaphore::new(1),
+        images: Semaphore::new(MOST_IMAGES),
+    });
     Arc::new(move |body, timeout| {
-        let (gate, metrics, events) = (gate.clone(), metrics.clone(), events.clone());
-        Box::pin(async move { review(&gate, &metrics, &events, &body, deadline(timeout, limit)).await })
+        let desk = Arc::clone(&desk);
+        let time = Time {
+            began: Instant::now(),
+            patience: deadline(timeout, limit),
+        };
+        if body.len() < LARGE {
+            Box::pin(async move { desk.review(body, time).await })
+        } else {
+            Box::pin(aside(desk, body, time))
+        }
     })
+}
+
+/// What reviews share.
+struct Desk {
+    gate: Gate,
+    metrics: Metrics,
+    events: Events,
+    /// Large bodies.
+    large: Arc<Semaphore>,
+    /// Of those, the one that is being read: until its images are known, an object takes many times the memory of its text.
+    reading: Semaphore,
+    /// Images of the objects that have many.
+    images: Semaphore,
+}
+
+/// When the body was there, and how long its review may take.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    began: Instant,
+    patience: Duration,
+}
+
+/// The review of a large body, on a thread of its own.
+async fn aside(desk: Arc<Desk>, body: Bytes, time: Time) -> Reply {
+    // Never closed.
+    let place = Arc::clone(&desk.large).acquire_owned().await.ok();
+    let runtime = tokio::runtime::Handle::current();
+    let work = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        runtime.block_on(desk.review(body, time))
+    });
+    match work.await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(reply) => reply,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        Err(Err(_)) => Reply {
+            status: http::StatusCode::SERVICE_UNAVAILABLE,
+            content_type: PLAIN,
+            body: b"pullgate is stopping\n".to_vec(),
+        },
+    }
 }
 
 /// Every series that reviews are counted in is there from the start.
@@ -58,53 +125,81 @@ fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)
 }
 
-async fn review(gate: &Gate, metrics: &Metrics, events: &Events, body: &Bytes, patience: Duration) -> Reply {
-    let began = Instant::now();
-    let review = match review::parse(body) {
-        Ok(review) => review,
-        Err(bad) => return refuse(metrics, &bad),
-    };
-    let workload = match subject(&review, &gate.kinds()) {
-        Ok(workload) => workload,
-        Err(skip) => {
-            metrics.skipped(skip.name());
-            return answer(metrics, &review, Outcome::Skipped(skip), began);
+impl Desk {
+    async fn review(&self, body: Bytes, time: Time) -> Reply {
+        let metrics = &self.metrics;
+        let (mut review, subject) = match self.read(body).await {
+            Ok(read) => read,
+            Err(bad) => return refuse(metrics, &bad),
+        };
+        let workload = match subject {
+            Ok(workload) => workload,
+            Err(skip) => {
+                metrics.skipped(skip.name());
+                return answer(metrics, &review, Outcome::Skipped(skip), time.began);
+            }
+        };
+        review.forget_objects();
+        let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
+        if images > MOST_IMAGES {
+            let sentence = format!("the object holds {images} images; up to {MOST_IMAGES} are judged");
+            return refuse(metrics, &Bad::new(TOO_LARGE, sentence));
         }
-    };
-    let verdict = gate.judge(&workload, &review.requester, began + patience).await;
-    if began.elapsed() >= patience {
-        metrics.deadline_hit();
-    }
-    if let Some(exempt) = &verdict.exempt {
-        metrics.skipped(exempt.name());
-    }
-    for judged in verdict.images.iter().filter(|judged| judged.look == Look::Taken) {
-        metrics.image(judged.judgement.outlook.name());
-    }
-    for (finding, decision) in verdict.images.iter().flat_map(|judged| judged.judgement.ruled()) {
-        metrics.finding(finding.cause.name(), finding.outlook.name());
-        if let Some(policy) = &decision.policy {
-            metrics.vote(
-                policy,
-                finding.cause.name(),
-                decision.verdict.name(),
-                decision.enforced.name(),
-            );
+        let _crowd = match u32::try_from(images) {
+            Ok(many) if images > CROWD => self.images.acquire_many(many).await.ok(),
+            Ok(_) | Err(_) => None,
+        };
+        let verdict = self
+            .gate
+            .judge(&workload, &review.requester, time.began + time.patience)
+            .await;
+        if time.began.elapsed() >= time.patience {
+            metrics.deadline_hit();
         }
-    }
-    for policy in &verdict.policies.exempting {
-        metrics.exempted(policy);
-    }
-    notice::post(events, &review, &workload, &verdict);
-    answer(
-        metrics,
-        &review,
-        Outcome::Answered {
+        self.count(&verdict);
+        notice::post(&self.events, &review, &workload, &verdict);
+        let outcome = Outcome::Answered {
             object: &workload.object,
             answer: &verdict,
-        },
-        began,
-    )
+        };
+        answer(metrics, &review, outcome, time.began)
+    }
+
+    /// What is asked, and of what. The body is let go of: a review may wait for a registry, and others come meanwhile.
+    async fn read(&self, body: Bytes) -> Result<(Review, Result<Workload, Skip>), Bad> {
+        let _alone = match body.len() {
+            ..LARGE => None,
+            // Never closed.
+            LARGE.. => self.reading.acquire().await.ok(),
+        };
+        let review = review::parse(&body)?;
+        let subject = subject(&review, &self.gate.kinds());
+        Ok((review, subject))
+    }
+
+    fn count(&self, verdict: &Answer) {
+        let metrics = &self.metrics;
+        if let Some(exempt) = &verdict.exempt {
+            metrics.skipped(exempt.name());
+        }
+        for judged in verdict.images.iter().filter(|judged| judged.look == Look::Taken) {
+            metrics.image(judged.judgement.outlook.name());
+        }
+        for (finding, decision) in verdict.images.iter().flat_map(|judged| judged.judgement.ruled()) {
+            metrics.finding(finding.cause.name(), finding.outlook.name());
+            if let Some(policy) = &decision.policy {
+                metrics.vote(
+                    policy,
+                    finding.cause.name(),
+                    decision.verdict.name(),
+                    decision.enforced.name(),
+                );
+            }
+        }
+        for policy in &verdict.policies.exempting {
+            metrics.exempted(policy);
+        }
+    }
 }
 
 fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
@@ -132,8 +227,12 @@ fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
         bad.sentence
     );
     Reply {
-        status: http::StatusCode::BAD_REQUEST,
-        content_type: "text/plain; charset=utf-8",
+        status: if bad.reason == TOO_LARGE {
+            http::StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            http::StatusCode::BAD_REQUEST
+        },
+        content_type: PLAIN,
         body: format!("{}\n", bad.sentence).into_bytes(),
     }
 }

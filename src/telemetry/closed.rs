@@ -4,6 +4,7 @@
 /// Why a request was no usable AdmissionReview: of its HTTP (`server::admission`), of its content (`review::request`).
 pub(super) const BAD_REQUESTS: &[&str] = &[
     "too_large",
+    "too_many",
     "body_timeout",
     "body_broken",
     "method",

@@ -1,11 +1,17 @@
 //! The log subscriber: one line an event, on standard error.
 
+mod aside;
+
+pub use aside::finish;
+pub(super) use aside::lost;
+
 use clap::ValueEnum;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
 use tracing::Metadata;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -18,6 +24,16 @@ pub enum Format {
     Text,
     /// For collectors: one JSON object a line.
     Json,
+}
+
+/// Who writes a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Whoever has something to say, who waits until it is written.
+    AtOnce,
+    /// A thread of its own, so that nobody waits for a reader of the log that has stalled. What is too much for it is lost and counted
+    /// (`pullgate_log_lines_lost_total`); [`finish`] writes what is left.
+    Aside,
 }
 
 /// How much is logged, as the settings file says it (`log.level`).
@@ -81,9 +97,13 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 /// Starts logging for the whole process. `filter` is in the syntax of `tracing_subscriber::EnvFilter` (`info,pullgate=debug`).
 ///
 /// Fails with a sentence when the filter cannot be read, or when a subscriber is there already.
-pub fn start(format: Format, filter: &str) -> Result<(), String> {
+pub fn start(format: Format, filter: &str, delivery: Delivery) -> Result<(), String> {
     let (filtering, handle) = reload::Layer::new(parse(filter)?);
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let writer = match delivery {
+        Delivery::AtOnce => BoxMakeWriter::new(std::io::stderr),
+        Delivery::Aside => BoxMakeWriter::new(aside::begin(std::io::stderr())?),
+    };
+    let lines = fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         Format::Json => lines.json().flatten_event(true).boxed(),
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
@@ -166,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_named() {
-        let error = start(Format::Text, "pullgate=loud").unwrap_err();
+        let error = start(Format::Text, "pullgate=loud", Delivery::AtOnce).unwrap_err();
         assert!(error.contains("\"pullgate=loud\""), "{error}");
     }
 }

@@ -92,7 +92,10 @@ impl Collector for Process {
                 number(most),
             )?;
         }
-        Ok(())
+        use prometheus_client::metrics::MetricType;
+        let help = "Log lines that were thrown away because nobody read the log fast enough";
+        let lost = out.encode_descriptor("pullgate_log_lines_lost", help, None, MetricType::Counter)?;
+        ConstCounter::new(super::log::lost()).encode(lost)
     }
 }
 

@@ -5,7 +5,9 @@ use super::kubelet::tail;
 use super::{Decision, Finding, Outlook, Verdict, Voice};
 use crate::image::{escape, mask_userinfo};
 use crate::workload::{ImageUse, ObjectId, Role};
+use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// Longest warning, in characters (the API server cuts longer ones when all together pass 4,096).
 pub const WARNING_LIMIT: usize = 256;
@@ -223,24 +225,33 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
     };
     let noun = if images.len() == 1 { "image" } else { "images" };
     let mut text = format!("{} of {} {noun} {end}", about.len(), images.len());
-    let mut lines: Vec<String> = Vec::new();
+    // Digests of the lines so far, and of those that do not fit how many there are: an object may have tens of thousands.
+    let mut seen: HashSet<u64> = HashSet::new();
+    let mut rest = 0_usize;
     for judged in about {
         for (finding, _) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
             let line = line(judged, finding, LONGEST);
-            if !lines.contains(&line) {
-                lines.push(line);
+            let mut digest = DefaultHasher::new();
+            line.hash(&mut digest);
+            if !seen.insert(digest.finish()) {
+                continue;
+            }
+            // In scripts that take more bytes, the first is cut further: it must not be left out.
+            let line = if seen.len() == 1 {
+                clip_bytes(&line, NOTE_LIMIT - 100)
+            } else {
+                &line
+            };
+            // Room is kept for the words that count the rest.
+            if rest > 0 || text.len() + line.len() > NOTE_LIMIT - 40 {
+                rest += 1;
+            } else {
+                let _ = write!(text, " | {line}");
             }
         }
     }
-    for (at, line) in lines.iter().enumerate() {
-        // In scripts that take more bytes, the first is cut further: it must not be left out.
-        let line = if at == 0 { clip_bytes(line, NOTE_LIMIT - 100) } else { line };
-        // Room is kept for the words that count the rest.
-        if text.len() + line.len() > NOTE_LIMIT - 40 {
-            let _ = write!(text, " | and {} more", lines.len() - at);
-            break;
-        }
-        let _ = write!(text, " | {line}");
+    if rest > 0 {
+        let _ = write!(text, " | and {rest} more");
     }
     text
 }

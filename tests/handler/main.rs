@@ -122,6 +122,44 @@ fn an_answer_does_not_grow_with_the_object_without_end() {
     assert!(message.ends_with("and 19000 more"));
 }
 
+/// A byte of JSON may take ninety of memory, and a pod has a few hundred megabytes: one object must not take them all.
+#[test]
+fn what_would_take_too_much_memory_is_turned_away() {
+    let mut padded = pod(&["Bad/Name"]);
+    padded["metadata"]["finalizers"] = "MANY".into();
+    let many = format!("[{}0]", r#"{"":{}},"#.repeat(400_000));
+    let crowd: Vec<String> = (0..30_000).map(|n| format!("Bad/Name{n}")).collect();
+    let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
+    for (body, said) in [
+        (
+            review(&padded).to_string().replace("\"MANY\"", &many),
+            "more values than are read",
+        ),
+        (
+            review(&pod(&crowd)).to_string(),
+            "the object holds 30000 images; up to 25000 are judged",
+        ),
+    ] {
+        let reply = ask(body);
+        assert_eq!(reply.status, 413);
+        let sentence = String::from_utf8(reply.body).unwrap();
+        assert!(sentence.contains(said), "{sentence}");
+    }
+    assert!(
+        !HANDLER
+            .1
+            .encode()
+            .contains("pullgate_bad_requests_total{reason=\"too_large\"} 0\n")
+    );
+    // As large, but fewer values; and as many, where no image lies.
+    padded["metadata"]["finalizers"] = "x".repeat(3 << 20).into();
+    assert_eq!(response(&ask(review(&padded).to_string()))["allowed"], false);
+    padded["metadata"]["finalizers"] = Value::Null;
+    padded["metadata"]["managedFields"] = "MANY".into();
+    let body = review(&padded).to_string().replace("\"MANY\"", &many);
+    assert_eq!(response(&ask(body))["allowed"], false);
+}
+
 #[test]
 fn control_characters_do_not_come_back() {
     let mut object = pod(&["evil\u{1b}[2J\nname:\u{7}"]);

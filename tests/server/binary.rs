@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 fn pullgate() -> Command {
@@ -48,6 +48,13 @@ impl Serving {
     }
 
     fn with(arguments: &[&str]) -> Self {
+        let (mut serving, log) = Self::unread(arguments);
+        serving.read(log);
+        serving
+    }
+
+    /// Nobody reads its log on.
+    fn unread(arguments: &[&str]) -> (Self, BufReader<ChildStderr>) {
         let mut child = Guarded(
             pullgate()
                 .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
@@ -65,19 +72,23 @@ impl Serving {
             if event["message"] == "pullgate serves" {
                 let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
                 let (webhook, plain) = (address("webhook"), address("metrics"));
-                let rest = std::thread::spawn(move || {
-                    let mut rest = String::new();
-                    log.read_to_string(&mut rest).unwrap();
-                    rest
-                });
-                return Self {
+                let serving = Self {
                     child,
                     webhook,
                     plain,
-                    rest: Some(rest),
+                    rest: None,
                 };
+                return (serving, log);
             }
         }
+    }
+
+    fn read(&mut self, mut log: BufReader<ChildStderr>) {
+        self.rest = Some(std::thread::spawn(move || {
+            let mut rest = String::new();
+            log.read_to_string(&mut rest).unwrap();
+            rest
+        }));
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -197,6 +208,38 @@ async fn the_log_level_follows_the_settings_file() {
         (&"Deny".into(), &"InvalidImageName".into())
     );
     assert!(log.contains("config.yaml:1:14: unknown value \\\"loud\\\""), "{log}");
+}
+
+/// A full disk, a stuck collector: what is behind a pipe may stop to read, and must not stop us.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_review() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let (mut serving, log) = Serving::unread(&["--no-cluster", "--tls-dev", "--tls-dev-out", out]);
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    let mut stream = connect(serving.webhook, &ca).await.unwrap();
+    // Some hundred bytes each: several times what a pipe holds.
+    for number in 0..600 {
+        let answer = post(&mut stream, "/validate", &review(&format!("unread-{number}-"))).await;
+        assert_eq!(answer.status, 200, "{number}");
+    }
+    let metrics = get(serving.plain, "/metrics").await.body;
+    assert!(
+        metrics.lines().any(|line| line == "pullgate_log_lines_lost_total 0"),
+        "{metrics}"
+    );
+    drop(stream);
+    serving.signal("-TERM");
+    serving.read(log);
+    assert_eq!(serving.exit_code().await, Some(0));
+    let log = serving.rest.take().unwrap().join().unwrap();
+    for number in 0..600 {
+        assert!(log.contains(&format!("\"unread-{number}-\"")), "{number}");
+    }
+    assert!(
+        log.trim_end().ends_with('}') && log.contains("\"message\":\"stopped\""),
+        "the last line, too"
+    );
 }
 
 /// A kubeconfig whose helper program takes its time, for an API server that is not there.

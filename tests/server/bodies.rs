@@ -303,3 +303,26 @@ async fn an_ended_certificate_is_not_ready() {
         answer.body
     );
 }
+
+/// Many bodies at once are a lot of memory: they share it.
+#[tokio::test]
+async fn bodies_share_a_limit_until_they_are_read_for_good() {
+    let server = Running::start(Limits {
+        bodies_bytes: 1000,
+        ..limits()
+    })
+    .await;
+    let padded = |script: &str| format!("{script} {}", "x".repeat(600));
+    let wait = padded("wait");
+    let (waiting, ()) = tokio::join!(server.post("/validate", &wait), async {
+        server.begun(1).await;
+        let refused = server.post("/validate", &padded("")).await;
+        assert_eq!(refused.status, 503, "{}", refused.body);
+        assert!(refused.body.contains("1000 bytes"), "{}", refused.body);
+        assert_eq!(server.post("/validate", "small").await.status, 200);
+        server.go();
+    });
+    assert_eq!(waiting.status, 200);
+    assert_eq!(server.post("/validate", &padded("")).await.status, 200, "there is room again");
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"too_many\"}"), 1);
+}

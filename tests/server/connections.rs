@@ -164,6 +164,36 @@ async fn idle_connections_at_the_cap_make_room() {
     assert!(server.count("pullgate_connections") <= 4);
 }
 
+/// Anyone may open connections and say nothing: those who do have something to ask get through all the same.
+#[tokio::test]
+async fn silent_connections_at_the_cap_keep_nobody_out() {
+    let server = Running::start(Limits {
+        connections: 4,
+        ..limits()
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(TcpStream::connect(server.webhook).await.unwrap());
+    }
+    until("it is full", async || server.count("pullgate_connections") == 4).await;
+    assert_eq!(server.post("/validate", "x").await.status, 200);
+    closes(&mut silent[0]).await;
+    assert!(server.count("pullgate_connection_ends_total{reason=\"recycled\"}") >= 1);
+}
+
+/// The kubelet's probes are asked on a port that everybody reaches: if they were kept out, it would kill us.
+#[tokio::test]
+async fn silent_connections_do_not_keep_the_probes_out() {
+    let server = Running::start(limits()).await;
+    let mut silent = Vec::new();
+    for _ in 0..800 {
+        silent.push(TcpStream::connect(server.plain).await.unwrap());
+    }
+    assert_eq!(server.get("/healthz").await.status, 200);
+    drop(silent);
+}
+
 /// A busy connection is not cut off to make room: it answers first. And the cap holds meanwhile.
 #[tokio::test]
 async fn busy_connections_at_the_cap_are_waited_for() {

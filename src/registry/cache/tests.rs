@@ -296,3 +296,23 @@ async fn a_quota_is_told_while_it_is_news() {
     let stale = source.ask(&digest, failed(REFUSED)).await.unwrap();
     assert!(stale.stale && stale.quota.is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_wait_for_is_not_begun() {
+    let source = Source::new();
+    let load = source.slow(Ok(facts()), Duration::ZERO);
+    let late = source.cache.look_up(key("v1"), "r.example", Instant::now(), load).await;
+    assert_eq!(late, failed(Evidence::TimedOut(TimeoutStage::Deadline)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(source.loads(), 0);
+    // What is there already is given.
+    source.ask("v1", Ok(facts())).await.unwrap();
+    let load = source.slow(Ok(facts()), Duration::ZERO);
+    assert!(
+        source
+            .cache
+            .look_up(key("v1"), "r.example", Instant::now(), load)
+            .await
+            .is_ok()
+    );
+}

@@ -1,0 +1,441 @@
+//! What the gate costs, side by side: `cargo bench`. Every measurement is a pair that runs in turns, so that what else the machine does
+//! meets both; what counts is the ratio. Nothing here passes or fails. What came out, and how to read it: docs/benchmarks.md.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program of measurements, for people")]
+
+use pullgate::cluster::{Cluster, Events};
+use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::gate::{Engine, Gate};
+use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::providers::Providers;
+use pullgate::registry::Registry;
+use pullgate::review;
+use pullgate::server::tls::{Certificate, generate};
+use pullgate::server::{Limits, Options, Readiness, Reply, Reviewer, Server, reviewer};
+use pullgate::telemetry::Metrics;
+use pullgate::workload::{Kinds, extract};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Reviews at once of the same new image.
+const TENANTS: usize = 50;
+
+#[tokio::main]
+async fn main() {
+    // `cargo test --all-targets` starts benchmarks, too; they are no tests.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
+    // The line about each review is part of what a review costs; where it goes is not.
+    tracing_subscriber::fmt().json().with_writer(std::io::sink).init();
+    let registry = CountingRegistry::start().await;
+    let gate = Webhook::start(gate()).await;
+    let allow = Webhook::start(allow_all()).await;
+    let (mut to_gate, mut to_allow) = (gate.connect().await, allow.connect().await);
+    let images = Images::new(registry.address);
+
+    println!("| measured | against | ratio of medians | middle half of the pairs | medians |");
+    println!("|---|---|---|---|---|");
+
+    let one = deployment(&images.known(1));
+    to_gate.ask(&one).await;
+    let mut pairs = Pairs::default();
+    for turn in 0..1000 {
+        // Who begins changes, too.
+        if turn % 2 == 0 {
+            let ours = to_gate.timed(&one).await;
+            pairs.add(ours, to_allow.timed(&one).await);
+        } else {
+            let theirs = to_allow.timed(&one).await;
+            pairs.add(to_gate.timed(&one).await, theirs);
+        }
+    }
+    pairs.print("a review over HTTPS, image in the cache", "a webhook that reads and allows");
+
+    let mut pairs = Pairs::default();
+    for _ in 0..300 {
+        let cold = to_gate.timed(&deployment(&images.new_one())).await;
+        pairs.add(cold, to_gate.timed(&one).await);
+    }
+    pairs.print("image unknown, registry on loopback asked", "image in the cache");
+
+    for many in [10, 100] {
+        let object = deployment(&images.known(many));
+        to_gate.ask(&object).await;
+        let (mut pairs, mut against_allow) = (Pairs::default(), Pairs::default());
+        for _ in 0..200 {
+            let took = to_gate.timed(&object).await;
+            pairs.add(took, to_gate.timed(&one).await);
+            against_allow.add(took, to_allow.timed(&object).await);
+        }
+        pairs.print(&format!("{many} containers, images in the cache"), "1 container");
+        against_allow.print(
+            &format!("{many} containers, images in the cache"),
+            "a webhook that reads and allows",
+        );
+    }
+
+    for many in [1, 100] {
+        let body = deployment(&images.known(many));
+        let kinds = Kinds::default();
+        let mut pairs = Pairs::default();
+        for _ in 0..500 {
+            let ours = of(|| {
+                let review = review::parse(body.as_bytes()).unwrap();
+                black_box(extract(&review.object, None, &review.namespace, &kinds).unwrap());
+            });
+            let theirs = of(|| {
+                black_box(serde_json::from_slice::<Value>(body.as_bytes()).unwrap());
+            });
+            pairs.add(ours, theirs);
+        }
+        let what = format!("reading {} KiB to images (containers: {many})", body.len() >> 10);
+        pairs.print(&what, "`serde_json::Value` of the same bytes");
+    }
+
+    let mut callers = Vec::new();
+    for _ in 0..TENANTS {
+        callers.push(gate.connect().await);
+    }
+    let (mut same, mut other) = (0, 0);
+    let mut pairs = Pairs::default();
+    for _ in 0..20 {
+        let image = images.new_one();
+        let (together, requests) = registry.during(burst(&mut callers, |_| deployment(&image))).await;
+        same += requests;
+        let (apart, requests) = registry.during(burst(&mut callers, |_| deployment(&images.new_one()))).await;
+        other += requests;
+        pairs.add(together, apart);
+    }
+    pairs.print(
+        &format!("{TENANTS} reviews at once, one new image"),
+        &format!("{TENANTS} reviews at once, {TENANTS} new images"),
+    );
+    println!();
+    println!(
+        "Requests that reached the registry in {TENANTS} reviews at once: {} : {}",
+        same / 20,
+        other / 20
+    );
+}
+
+/// The time of one call.
+fn of(call: impl Fn()) -> Duration {
+    let began = Instant::now();
+    call();
+    began.elapsed()
+}
+
+/// All at once, each on its own connection; how long until the last is answered.
+async fn burst(callers: &mut [Caller], body: impl Fn(usize) -> String) -> Duration {
+    let bodies: Vec<String> = (0..callers.len()).map(body).collect();
+    let began = Instant::now();
+    let asked = callers.iter_mut().zip(&bodies).map(|(caller, body)| caller.ask(body));
+    futures_util::future::join_all(asked).await;
+    began.elapsed()
+}
+
+/// Two times that were taken one after the other.
+#[derive(Default)]
+struct Pairs(Vec<(Duration, Duration)>);
+
+impl Pairs {
+    fn add(&mut self, one: Duration, other: Duration) {
+        self.0.push((one, other));
+    }
+
+    fn print(&self, one: &str, other: &str) {
+        let at = |mut all: Vec<f64>, part: f64| {
+            all.sort_by(f64::total_cmp);
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a place in a short list"
+            )]
+            let place = (all.len() as f64 * part) as usize;
+            all[place.min(all.len() - 1)]
+        };
+        let micros = |duration: &Duration| duration.as_secs_f64() * 1e6;
+        let ones: Vec<f64> = self.0.iter().map(|(one, _)| micros(one)).collect();
+        let others: Vec<f64> = self.0.iter().map(|(_, other)| micros(other)).collect();
+        let ratios: Vec<f64> = self.0.iter().map(|(one, other)| micros(one) / micros(other)).collect();
+        let (one_median, other_median) = (at(ones, 0.5), at(others, 0.5));
+        println!(
+            "| {one} | {other} | {:.2} | {:.2} to {:.2} | {one_median:.0} : {other_median:.0} µs |",
+            one_median / other_median,
+            at(ratios.clone(), 0.25),
+            at(ratios, 0.75)
+        );
+    }
+}
+
+/// What the webhook does, with the gate behind it; no cluster.
+fn gate() -> Reviewer {
+    let metrics = Metrics::new();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-config.yaml");
+    std::fs::write(&file, "network: {allow: [127.0.0.0/8]}\n").unwrap();
+    let settings = Settings::read(&file).unwrap();
+    let engine = Engine {
+        registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        settings: plan::Settings {
+            node_credentials: settings.node_credentials.clone(),
+            platforms: Platforms::Guess,
+            assume_always_pull: AlwaysPull::AsWritten,
+            docker_config: Arc::default(),
+            stand_in: Arc::default(),
+            admission: Admission::HasRun,
+            exempt_annotations: Vec::new(),
+            kinds: Arc::default(),
+            depth: settings.depth,
+            rewrites: Vec::new(),
+        },
+        providers: Providers::default(),
+    };
+    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
+    reviewer(gate, metrics, Events::default(), Duration::from_secs(8))
+}
+
+/// The least that a webhook can do: read the review, and allow.
+fn allow_all() -> Reviewer {
+    Arc::new(|body, _| {
+        Box::pin(async move {
+            let review: Value = serde_json::from_slice(&body).unwrap();
+            let response = json!({"uid": review["request"]["uid"], "allowed": true});
+            let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+            Reply {
+                status: http::StatusCode::OK,
+                content_type: "application/json",
+                body: answer.to_string().into_bytes(),
+            }
+        })
+    })
+}
+
+/// The webhook port of a server in this process.
+struct Webhook {
+    address: SocketAddr,
+    ca: String,
+}
+
+impl Webhook {
+    async fn start(reviewer: Reviewer) -> Self {
+        let made = generate(&["localhost".to_owned()], Duration::from_hours(1)).unwrap();
+        let metrics = Metrics::new();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = Options {
+            listen: any,
+            metrics_listen: any,
+            certificate: Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), metrics.clone()).unwrap(),
+            clients: None,
+            readiness: Readiness::default(),
+            metrics,
+            limits: Limits::default(),
+        };
+        let server = Server::bind(options, reviewer).await.unwrap();
+        let address = server.webhook_address();
+        tokio::spawn(server.run(std::future::pending()));
+        Self { address, ca: made.ca }
+    }
+
+    /// A connection that is kept, as the API server keeps its own.
+    async fn connect(&self) -> Caller {
+        let mut roots = rustls::RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.ca.as_bytes()).unwrap())
+            .unwrap();
+        let config = rustls::ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        Caller(BufReader::new(stream))
+    }
+}
+
+struct Caller(BufReader<TlsStream<TcpStream>>);
+
+impl Caller {
+    async fn timed(&mut self, body: &str) -> Duration {
+        let began = Instant::now();
+        self.ask(body).await;
+        began.elapsed()
+    }
+
+    /// One review, which must be allowed without a warning: what fails costs something else.
+    async fn ask(&mut self, body: &str) {
+        let head = format!(
+            "POST /validate?timeout=10s HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.0.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await.unwrap();
+        let (mut length, mut line) = (0, String::new());
+        while line.trim_end() != "" || line.is_empty() {
+            line.clear();
+            self.0.read_line(&mut line).await.unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.trim_end().parse().unwrap();
+            }
+        }
+        let mut answer = vec![0; length];
+        self.0.read_exact(&mut answer).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        let response = &answer["response"];
+        assert!(response["allowed"] == true && response.get("warnings").is_none(), "{answer}");
+    }
+}
+
+/// Names of images at one registry.
+struct Images {
+    registry: SocketAddr,
+    next: AtomicUsize,
+}
+
+impl Images {
+    fn new(registry: SocketAddr) -> Self {
+        Self {
+            registry,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same ones every time.
+    fn known(&self, many: usize) -> Vec<String> {
+        (0..many).map(|at| format!("{}/team/known-{at}:v1", self.registry)).collect()
+    }
+
+    /// One that nobody has asked for.
+    fn new_one(&self) -> Vec<String> {
+        vec![format!(
+            "{}/team/new-{}:v1",
+            self.registry,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )]
+    }
+}
+
+/// The creation of a Deployment as an API server tells of it, defaults and managed fields included.
+fn deployment(images: &[String]) -> String {
+    let containers: Vec<Value> = images
+        .iter()
+        .enumerate()
+        .map(|(at, image)| {
+            json!({"name": format!("c{at}"), "image": image, "imagePullPolicy": "IfNotPresent",
+                   "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                   "ports": [{"containerPort": 8080, "protocol": "TCP"}], "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                   "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                   "livenessProbe": {"httpGet": {"path": "/", "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10},
+                   "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}})
+        })
+        .collect();
+    let managed: serde_json::Map<String, Value> = (0..images.len())
+        .map(|at| {
+            let fields = json!({".": {}, "f:env": {".": {}, "k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}}},
+                                "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:ports": {}, "f:resources": {}});
+            (format!("k:{{\"name\":\"c{at}\"}}"), fields)
+        })
+        .collect();
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "operation": "CREATE", "namespace": "shop", "name": "api", "dryRun": false,
+        "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+        "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
+        "object": {"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "api", "namespace": "shop", "labels": {"app": "api"},
+                "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": managed}}}}}]},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "api"}},
+                "template": {"metadata": {"labels": {"app": "api"}},
+                    "spec": {"containers": containers, "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "securityContext": {},
+                             "terminationGracePeriodSeconds": 30}}}}}})
+    .to_string()
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let mut text = "sha256:".to_owned();
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// A registry that has every image, speaks plain HTTP, and counts what it is asked.
+struct CountingRegistry {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl CountingRegistry {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(attend(stream, Arc::clone(&counted)));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// How long something takes, and how many requests come meanwhile.
+    async fn during(&self, work: impl Future<Output = Duration>) -> (Duration, usize) {
+        let before = self.requests.load(Ordering::Relaxed);
+        let took = work.await;
+        (took, self.requests.load(Ordering::Relaxed) - before)
+    }
+}
+
+/// One connection; one that begins with anything but a method (TLS) is hung up on.
+async fn attend(stream: TcpStream, requests: Arc<AtomicUsize>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "layers": [],
+                          "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config.as_bytes()),
+                                     "size": config.len()}})
+    .to_string();
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut first, mut request, mut line) = ([0], String::new(), String::new());
+        if stream.read_exact(&mut first).await.is_err() || !first[0].is_ascii_uppercase() {
+            return Ok(());
+        }
+        stream.read_line(&mut request).await?;
+        while line.trim_end() != "" || line.is_empty() {
+            line.clear();
+            stream.read_line(&mut line).await?;
+        }
+        requests.fetch_add(1, Ordering::Relaxed);
+        let (kind, body) = if request.contains("/blobs/") {
+            ("application/octet-stream", config)
+        } else {
+            (kind, manifest.as_str())
+        };
+        let mut answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {}\r\nContent-Length: {}\r\n\r\n",
+            digest(body.as_bytes()),
+            body.len()
+        );
+        if first[0] != b'H' {
+            answer += body;
+        }
+        stream.get_mut().write_all(answer.as_bytes()).await?;
+    }
+}
