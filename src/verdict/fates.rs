@@ -130,11 +130,11 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let pulled = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        let arrives = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
         let taken = fetched.image.first().and_then(|at| known.find(entries.get(*at)?));
         let config = taken.and_then(|build| body(build.content.as_ref().ok()?));
         let image = config.map(|body| body.config.as_str());
-        for way in ways.iter_mut().filter(|way| pulled(way.fate)) {
+        for way in ways.iter_mut().filter(|way| arrives(way.fate)) {
             way.fate = Fate::Unmeasured { missing, image };
         }
     }
