@@ -199,7 +199,19 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     if let Some(failure) = trouble(build) {
         return Fate::Trouble(failure);
     }
-    let Some(platform) = platform.filter(|platform| !runs(puller, platform)) else {
+    let by_variant = match (puller.personality, &entry.platform) {
+        // Here they compare the whole of it; 1.6 leaves the variant out, and where an entry has a platform nobody compares.
+        (Personality::ContainerdClient | Personality::ContainerdTransfer, None) => platform.is_some_and(|platform| {
+            let named = Platform {
+                os_version: String::new(),
+                os_features: Vec::new(),
+                ..platform.normalized()
+            };
+            named.os == "linux" && puller.platform.ranks(&named, Personality::ContainerdClient).is_none()
+        }),
+        (Personality::ContainerdOld | Personality::CriO, None) | (_, Some(_)) => false,
+    };
+    let Some(platform) = platform.filter(|platform| by_variant || !runs(puller, platform)) else {
         return Fate::Pulls;
     };
     if entry.platform.is_some() && platform.architecture.is_empty() {
