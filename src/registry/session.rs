@@ -244,7 +244,7 @@ impl<'a> Session<'a> {
             .map(|grant| grant.stage.clone());
         match (stage, challenge::choose(&answer.headers)) {
             (None, Challenge::Bearer(bearer)) => self.token(answer, bearer).await,
-            (None, Challenge::Basic) => self.basic(answer, Stage::Basic(Age::Fresh)),
+            (None, Challenge::Basic) | (Some(Stage::Basic(Age::Kept)), _) => self.basic(answer, Stage::Basic(Age::Fresh)),
             (None, Challenge::Unusable) => {
                 // Harbor says here that there is no such project.
                 let words = self.words(answer, rest).await;
@@ -258,12 +258,12 @@ impl<'a> Session<'a> {
                     Challenge::Bearer(_) | Challenge::Basic | Challenge::Unusable => self.token(answer, kept).await,
                 }
             }
-            (Some(Stage::Token(Age::Fresh, _)), Challenge::Basic) => self.basic(answer, Stage::BasicAfterToken(Age::Fresh)),
+            (Some(Stage::Token(Age::Fresh, _)), Challenge::Basic) | (Some(Stage::BasicAfterToken(Age::Kept)), _) => {
+                self.basic(answer, Stage::BasicAfterToken(Age::Fresh))
+            }
             (Some(Stage::Token(Age::Fresh, _)), Challenge::Bearer(_) | Challenge::Unusable) => {
                 Err(self.token_refused(answer, rest).await)
             }
-            (Some(Stage::Basic(Age::Kept)), _) => self.basic(answer, Stage::Basic(Age::Fresh)),
-            (Some(Stage::BasicAfterToken(Age::Kept)), _) => self.basic(answer, Stage::BasicAfterToken(Age::Fresh)),
             (Some(Stage::Basic(Age::Fresh)), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
             // The credential was good enough for a token.
             (Some(Stage::BasicAfterToken(Age::Fresh)), _) => Err(self.failure(

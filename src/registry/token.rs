@@ -10,7 +10,7 @@ use super::words;
 use crate::credentials::{Credential, Fingerprint};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection};
+use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
 use base64::Engine as _;
 use http::{HeaderValue, Method};
 use moka::Expiry;
@@ -371,7 +371,13 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
         // The body may be a login page, or a token that cannot be sent: nothing of it is shown.
         let mut failure = answer.failure(Evidence::Rejected(Rejection::NoToken), request.sending.purpose(), &secrets);
         failure.code = None;
-        failure.detail = Some("the authorization server did not include a usable token in its answer".to_owned());
+        let is_page = answer.body.trim_ascii_start().starts_with(b"<");
+        let said = if is_page {
+            WEB_PAGE
+        } else {
+            "the authorization server did not include a usable token in its answer"
+        };
+        failure.detail = Some(said.to_owned());
         failure
     })
 }

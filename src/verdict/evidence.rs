@@ -196,7 +196,7 @@ pub struct Failure {
 impl Failure {
     /// The same, about the content of this digest.
     #[must_use]
-    pub fn about(self, digest: impl ToString) -> Self {
+    pub fn about(self, digest: &(impl ToString + ?Sized)) -> Self {
         Self {
             digest: Some(digest.to_string()),
             ..self

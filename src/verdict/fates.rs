@@ -130,11 +130,11 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let goes_well = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        let arrives = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
         let taken = fetched.image.first().and_then(|at| known.find(entries.get(*at)?));
         let config = taken.and_then(|build| body(build.content.as_ref().ok()?));
         let image = config.map(|body| body.config.as_str());
-        for way in ways.iter_mut().filter(|way| goes_well(way.fate)) {
+        for way in ways.iter_mut().filter(|way| arrives(way.fate)) {
             way.fate = Fate::Unmeasured { missing, image };
         }
     }
@@ -199,7 +199,19 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     if let Some(failure) = trouble(build) {
         return Fate::Trouble(failure);
     }
-    let Some(platform) = platform.filter(|platform| !runs(puller, platform)) else {
+    let by_variant = match (puller.personality, &entry.platform) {
+        // Here they compare the whole of it; 1.6 leaves the variant out, and where an entry has a platform nobody compares.
+        (Personality::ContainerdClient | Personality::ContainerdTransfer, None) => platform.is_some_and(|platform| {
+            let named = Platform {
+                os_version: String::new(),
+                os_features: Vec::new(),
+                ..platform.normalized()
+            };
+            named.os == "linux" && puller.platform.ranks(&named, Personality::ContainerdClient).is_none()
+        }),
+        (Personality::ContainerdOld | Personality::CriO, None) | (_, Some(_)) => false,
+    };
+    let Some(platform) = platform.filter(|platform| by_variant || !runs(puller, platform)) else {
         return Fate::Pulls;
     };
     if entry.platform.is_some() && platform.architecture.is_empty() {

@@ -45,6 +45,7 @@ pub enum Owner {
 
 /// What is known about one image beside the registry's answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Context {
     /// The nodes may hold credentials for this registry (`nodeCredentials`).
     pub node_credentials: bool,
