@@ -84,6 +84,7 @@ struct Envelope<Request> {
     api_version: Bounded,
     #[serde(default)]
     kind: Bounded,
+    #[serde(default)]
     request: Option<Request>,
 }
 
