@@ -146,11 +146,16 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 }
 
 fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    let packed = |failure: &Failure| matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Packed(_)));
+    let packed = |failure: &Failure| {
+        matches!(
+            failure.evidence,
+            Evidence::ContentInvalid(ContentFault::Packed(_) | ContentFault::DiffId(_))
+        )
+    };
     (context.crio != CriO::Nowhere && failure.is_some_and(packed)).then(|| {
         (
             Outlook::MayFail,
-            "CRI-O nodes find out by themselves how a layer is packed".to_owned(),
+            "CRI-O nodes find out by themselves what is in a layer".to_owned(),
         )
     })
 }
