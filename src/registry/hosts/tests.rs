@@ -166,7 +166,10 @@ async fn problems_of_a_whole_tree() {
     );
     let absent = dir.path().join("absent");
     let error = Tree::new(vec![absent.clone()]).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("{}: ", absent.display())), "{error}");
+    assert!(
+        error.starts_with(&format!("registries.hostsDir: {}: ", absent.display())),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
