@@ -7,6 +7,8 @@ pub mod certs;
 pub mod check;
 pub mod demo;
 mod engine;
+mod given;
+pub mod pin;
 mod policies;
 pub mod policy;
 pub mod schema;
@@ -50,6 +52,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Judge manifests and images, as the webhook would.
     Check(Box<check::Args>),
+    /// Write the digests of images behind their tags.
+    Pin(Box<pin::Args>),
     /// Check, explain and test policies.
     Policy(policy::Args),
     /// Print the JSON Schema of what pullgate reads or writes.
@@ -97,6 +101,7 @@ impl Cli {
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args).await,
+            Command::Pin(args) => pin::run(*args).await,
             Command::Policy(args) => policy::run(args),
             Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),

@@ -28,6 +28,7 @@ pub mod credentials;
 pub mod gate;
 pub mod image;
 pub mod manifests;
+pub mod pin;
 pub mod plan;
 pub mod policy;
 pub mod providers;

@@ -1,4 +1,8 @@
-//! Files and folders of manifests, and the subjects in them. Reads the disk; what it finds is judged elsewhere.
+//! Files and folders of manifests, and the subjects in them. Reads the disk, and writes what was edited; what it finds is judged elsewhere.
+
+mod write;
+
+pub use write::replace;
 
 use crate::image::escape;
 use crate::report::Source;
@@ -26,6 +30,8 @@ pub enum Walk {
 pub struct Manifest {
     /// Where it was read from.
     pub source: Source,
+    /// The text that holds it: an index into [`Manifests::texts`].
+    pub text: usize,
     /// The document it is in, for the lines of its fields.
     document: Arc<Document>,
     /// Where it stands in the document: empty, or `items[3].` in a `List`.
@@ -37,8 +43,24 @@ pub struct Manifest {
 impl Manifest {
     /// The line of a field, from 1.
     pub fn line_of(&self, path: &str) -> usize {
-        self.document.line_of(&format!("{}{path}", self.prefix))
+        self.document.line_of(&self.path_of(path))
     }
+
+    /// The path of a field in the document.
+    pub fn path_of(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+}
+
+/// A text that was read.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// The file as it was given; `-` for standard input.
+    pub file: String,
+    /// Where the file is; `None` for standard input.
+    pub path: Option<PathBuf>,
+    /// All of it.
+    pub text: String,
 }
 
 /// Everything that was read, and what could not be: one bad document loses nothing else.
@@ -46,6 +68,8 @@ impl Manifest {
 pub struct Manifests {
     /// The objects, in the order of the files.
     pub objects: Vec<Manifest>,
+    /// What was read, in order.
+    pub texts: Vec<Text>,
     /// Sentences that name file, and line where there is one.
     pub errors: Vec<String>,
 }
@@ -65,9 +89,16 @@ impl Manifests {
         let mut manifests = Self::default();
         for place in places {
             if place == "-" {
-                let mut text = String::new();
-                match std::io::stdin().take(MAX_FILE).read_to_string(&mut text) {
-                    Ok(_) => manifests.add("-", &text, namespace),
+                let mut bytes = Vec::new();
+                let read = std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes);
+                match read.map(|_| String::from_utf8(bytes)) {
+                    // A part of it must not pass for all.
+                    Ok(Ok(text)) if text.len() as u64 > MAX_FILE => {
+                        let error = format!("standard input: more than the {MAX_FILE} bytes that are read");
+                        manifests.errors.push(error);
+                    }
+                    Ok(Ok(text)) => manifests.add("-", None, text, namespace),
+                    Ok(Err(_)) => manifests.errors.push("standard input: no text in UTF-8".to_owned()),
                     Err(error) => manifests.errors.push(format!("standard input: {error}")),
                 }
                 continue;
@@ -107,15 +138,21 @@ impl Manifests {
                 ));
             }
             Ok(_) => match std::fs::read_to_string(path) {
-                Ok(text) => self.add(&name, &text, namespace),
+                Ok(text) => self.add(&name, Some(path), text, namespace),
                 Err(error) => self.errors.push(format!("{shown}: {error}")),
             },
             Err(error) => self.errors.push(format!("{shown}: {error}")),
         }
     }
 
-    fn add(&mut self, file: &str, text: &str, namespace: &str) {
-        let parsed = yaml::documents(text);
+    fn add(&mut self, file: &str, path: Option<&Path>, text: String, namespace: &str) {
+        let parsed = yaml::documents(&text);
+        let place = self.texts.len();
+        self.texts.push(Text {
+            file: file.to_owned(),
+            path: path.map(Path::to_owned),
+            text,
+        });
         let shown = escape(file);
         self.errors
             .extend(parsed.errors.iter().map(|error| format!("{shown}: {error}")));
@@ -137,6 +174,7 @@ impl Manifests {
                 let object = settle(object, namespace);
                 self.objects.push(Manifest {
                     source: source.clone(),
+                    text: place,
                     document: Arc::clone(&document),
                     prefix,
                     object,

@@ -1,5 +1,6 @@
 //! What `check` found, for people and for machines (DESIGN 4).
 
+pub mod diff;
 pub mod github;
 pub mod json;
 pub mod junit;

@@ -4,8 +4,8 @@
 //! overruns still answers. What a review is, this room does not know: bytes go to the [`Reviewer`], its [`Reply`] goes back.
 //!
 //! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future ends. Then `/readyz` says no, connections are
-//! accepted for [`Limits::drain_delay`] more (the cluster needs that long to send new ones elsewhere), the port closes, reviews in
-//! flight are answered, and `run` returns.
+//! accepted for [`Limits::drain_delay`] more (the cluster needs that long to send new ones elsewhere; where it still sends some, it gets
+//! somewhat longer), the port closes, reviews in flight are answered, and `run` returns.
 
 pub mod admission;
 pub mod health;
@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 /// What callers may use of us.
@@ -49,8 +50,10 @@ pub struct Limits {
     pub answer: Duration,
     /// How long a client may leave our answer unread.
     pub write: Duration,
-    /// How long connections are still accepted once the server was told to stop.
+    /// How long connections are still accepted once the server was told to stop, and after the last request that comes then.
     pub drain_delay: Duration,
+    /// How much longer than [`Limits::drain_delay`] requests may keep the port open.
+    pub linger: Duration,
     /// How long reviews in flight may take after that.
     pub drain: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for Limits {
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),
             drain_delay: Duration::from_secs(3),
+            linger: Duration::from_secs(6),
             drain: Duration::from_secs(15),
         }
     }
@@ -214,6 +218,7 @@ impl Server {
             plain_stage,
             limits,
         } = self;
+        let visited = webhook.visited();
         let mut plain = tokio::spawn(plain.run());
         let mut accepting = tokio::spawn(webhook.run());
         stop.await;
@@ -222,7 +227,7 @@ impl Server {
             "told to stop: not ready from now on"
         );
         stage.send_replace(Stage::Leaving);
-        tokio::time::sleep(limits.drain_delay).await;
+        forgotten(&visited, limits).await;
         stage.send_replace(Stage::Draining);
         let ended = match tokio::time::timeout(limits.drain, &mut accepting).await {
             Ok(_) => Ended::Drained,
@@ -239,6 +244,21 @@ impl Server {
         plain_stage.send_replace(Stage::Closed);
         tracing::info!("stopped");
         ended
+    }
+}
+
+/// Ends when nobody has come for the drain delay: a cluster that still sends requests has not learned yet that this server leaves, and
+/// with a closed port they would be lost. Not for ever: who knows no other place would hold us.
+async fn forgotten(visited: &watch::Receiver<Option<Instant>>, limits: Limits) {
+    let mut end = Instant::now() + limits.drain_delay;
+    let latest = end + limits.linger;
+    loop {
+        tokio::time::sleep_until(end).await;
+        let later = visited.borrow().map(|last| (last + limits.drain_delay).min(latest));
+        match later {
+            Some(later) if later > end => end = later,
+            Some(_) | None => return,
+        }
     }
 }
 

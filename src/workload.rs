@@ -10,6 +10,7 @@ pub mod parameter;
 mod path;
 pub mod pod;
 mod route;
+mod running;
 pub mod selector;
 
 pub use extract::{Skip, extract};

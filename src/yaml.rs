@@ -7,10 +7,12 @@ use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
 use std::fmt;
 
+mod edit;
 mod located;
 mod nearest;
 mod split;
 
+pub use edit::{Addition, Edited, Mismatch, Obstacle, append};
 pub use nearest::unknown;
 
 use located::{Below, Lines, Located, Strict};
@@ -85,6 +87,11 @@ impl Document {
     }
 
     fn find(&self, path: &str) -> &Lines {
+        self.follow(path).0
+    }
+
+    /// The deepest part of a path that exists, and what is left of the path there.
+    fn follow<'p>(&self, path: &'p str) -> (&Lines, &'p str) {
         let mut at = &self.lines;
         let mut rest = path;
         while !rest.is_empty() {
@@ -97,7 +104,7 @@ impl Document {
             at = next;
             rest = after.strip_prefix('.').unwrap_or(after);
         }
-        at
+        (at, rest)
     }
 }
 
@@ -107,12 +114,16 @@ fn item<'a, 'p>(items: &'a [Lines], path: &'p str) -> Option<(&'a Lines, &'p str
     Some((items.get(index.parse::<usize>().ok()?)?, rest))
 }
 
-/// `key…`, and what follows. Keys may hold dots (labels do): the longest one that fits is meant.
+/// `key…` or `[key]…`, and what follows. Keys may hold dots (labels do): the longest one that fits is meant.
 fn field<'a, 'p>(fields: &'a [(String, Lines)], path: &'p str) -> Option<(&'a Lines, &'p str)> {
+    let in_brackets = path.strip_prefix('[');
     fields
         .iter()
         .filter_map(|(key, lines)| {
-            let rest = path.strip_prefix(key.as_str())?;
+            let rest = match in_brackets {
+                Some(path) => path.strip_prefix(key.as_str())?.strip_prefix(']')?,
+                None => path.strip_prefix(key.as_str())?,
+            };
             (rest.is_empty() || rest.starts_with(['.', '['])).then_some((key.len(), lines, rest))
         })
         .max_by_key(|(length, ..)| *length)
@@ -147,7 +158,9 @@ pub fn documents(text: &str) -> Parsed {
 fn read(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
     let mut index = 0;
-    for chunk in split::chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+    let stream = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for mut chunk in split::chunks(stream) {
+        chunk.start += text.len() - stream.len();
         let results = if chunk.is_json() { json(&chunk) } else { vec![yaml(&chunk)] };
         for result in results {
             match result {
@@ -199,7 +212,7 @@ fn yaml(chunk: &split::Chunk<'_>) -> Outcome {
     if value.is_null() {
         return Ok(None);
     }
-    lines.shift(chunk.first_line - 1, chunk.first_column - 1);
+    lines.shift(chunk.first_line - 1, chunk.first_column - 1, chunk.start);
     Ok(Some((value, lines)))
 }
 

@@ -91,7 +91,7 @@ pub struct Args {
     /// The longest that a review may take, whatever the API server allows.
     #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = positive, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
-    /// After SIGTERM, connections are accepted for this long, until the cluster sends reviews elsewhere.
+    /// After SIGTERM, connections are accepted for this long, until the cluster sends reviews elsewhere; up to 6 s more while some come.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, env = "PULLGATE_DRAIN_DELAY")]
     drain_delay: Duration,
 }

@@ -102,12 +102,13 @@ impl Reference {
         }
     }
 
-    /// Whether `written` is what runtimes take for the ID of an image that a node holds: `sha256:` and 64 hexadecimal digits, nothing
-    /// else. By the grammar it is the tag of a repository called sha256.
+    /// Whether `written` is what runtimes take for the ID of an image that a node holds: `sha256:` and up to 64 hexadecimal digits, as
+    /// containerd takes the beginning of an ID for the whole (`digestset`), nothing else. By the grammar it is the tag of a repository
+    /// called sha256.
     pub fn is_image_id(written: &str) -> bool {
         written
             .strip_prefix("sha256:")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+            .is_some_and(|hex| (1..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     }
 
     /// The port that follows the host, if one is written.

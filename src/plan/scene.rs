@@ -18,7 +18,7 @@ use crate::verdict::soften::{Context, Owner, Presence};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
@@ -54,6 +54,15 @@ pub(super) struct Scene<'a> {
     offered: RefCell<HashMap<String, Offered>>,
     purse: Purse,
     owner: Owner,
+    ran: Ran<'a>,
+}
+
+/// What the pods of a template ran before an UPDATE, under the names that nodes see.
+#[derive(Default)]
+struct Ran<'a> {
+    /// Repositories, and an image of each as written.
+    repositories: HashMap<String, &'a str>,
+    images: HashSet<Reference>,
 }
 
 /// An image and the name that nodes will see.
@@ -77,7 +86,7 @@ impl<'a> Scene<'a> {
     ) -> Self {
         let scheduling = &template.needs.scheduling;
         let candidates = scheduling.candidates(&facts.nodes);
-        Self {
+        let mut scene = Self {
             audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
             asked_for: Vec::new(),
             holders: Holders::new(audience::closest(candidates), template.uses.len()),
@@ -88,8 +97,17 @@ impl<'a> Scene<'a> {
             facts,
             settings,
             node,
+            ran: Ran::default(),
+        };
+        for image in &template.ran {
+            if let (Ok(reference), _) = scene.name(image) {
+                scene.ran.repositories.entry(reference.name()).or_insert(&image.image);
+                scene.ran.images.insert(reference);
+            }
         }
+        scene
     }
+
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
     pub(super) fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
         let Some(platforms) = jury.platforms() else {
@@ -185,7 +203,11 @@ impl<'a> Scene<'a> {
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
-            PullPolicy::IfNotPresent => self.holders.presence(reference, self.purse.lists_any()),
+            PullPolicy::IfNotPresent => match self.holders.presence(reference, self.purse.lists_any()) {
+                // Where its pods run, the image is, though a node lists no more than its 50 largest.
+                Presence::Nowhere if self.ran.images.contains(reference) => Presence::Some,
+                presence => presence,
+            },
         };
         let poison = self
             .purse
@@ -221,9 +243,19 @@ impl<'a> Scene<'a> {
             unanswered,
         } = offered;
         let personalities = personalities(&audience);
+        // With a credential that matches, the runtime does not turn to what it holds itself (pull-semantics 4.5).
+        let alone = credentials.is_empty() && hidden.is_none();
+        let runs = self
+            .ran
+            .repositories
+            .get(&reference.name())
+            .filter(|_| alone)
+            .map(|image| (*image).to_owned());
         let context = Context {
             node_credentials,
             node_unanswered: unanswered,
+            runs,
+            crio: personalities.contains(&Personality::CriO),
             short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
             presence,
             secret_may_come: self.purse.may_come,

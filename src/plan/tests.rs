@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 mod depth;
 mod names;
 mod policies;
+mod running;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 

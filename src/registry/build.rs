@@ -199,8 +199,8 @@ impl<'a> Reader<'a> {
                 };
                 vec![build(Ok(content), self.blobs(body).await)]
             }
-            Parsed::Image { config, layers, body } => {
-                let (config, mut troubles) = tokio::join!(self.config(config, *layers), self.blobs(body));
+            Parsed::Image { config, body } => {
+                let (config, mut troubles) = tokio::join!(self.config(config), self.blobs(body));
                 let platform = match config {
                     Some(Ok(Part::Config(platform))) => platform,
                     Some(Err(failure)) => {
@@ -215,11 +215,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn config(&self, config: &Config, layers: usize) -> Option<Found> {
+    async fn config(&self, config: &Config) -> Option<Found> {
         if self.deep.depth < Depth::Config {
             return None;
         }
-        self.part(Want::Config(config, layers)).await
+        self.part(Want::Config(config)).await
     }
 
     /// What is wrong with the blobs.
@@ -247,6 +247,7 @@ impl<'a> Reader<'a> {
             && let Some(host) = &blob.elsewhere
         {
             return Some(Err(self.plain(Evidence::Elsewhere {
+                part: blob.part,
                 host: host.clone(),
                 digest: blob.digest.clone(),
             })));
@@ -282,8 +283,8 @@ impl<'a> Reader<'a> {
                 &entry.media_type,
                 i64::try_from(entry.size).unwrap_or(i64::MAX),
             ),
-            Want::Config(config, layers) => (
-                What::Config { layers: *layers },
+            Want::Config(config) => (
+                What::Config(Arc::clone(&config.claims)),
                 config.digest.to_string(),
                 &config.media_type,
                 config.size,
@@ -351,7 +352,7 @@ impl<'a> Reader<'a> {
     async fn by(&self, walk: &mut Walk<'_>, want: &Want<'_>) -> Found {
         let found = match want {
             Want::Manifest(entry) => self.manifest(walk, entry).await,
-            Want::Config(config, layers) => walk.config(config, *layers).await.map(Part::Config),
+            Want::Config(config) => walk.config(config).await.map(Part::Config),
             Want::Blob(blob) => there(walk, blob).await.map(|()| Part::Blob),
         };
         match found {

@@ -221,7 +221,10 @@ impl Client {
         if let Ok(accept) = HeaderValue::from_str(ask.accept) {
             headers.insert(header::ACCEPT, accept);
         }
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if ask.method != Method::HEAD {
+            // Nodes, too, ask by HEAD without a word about it.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if ask.endpoint.is_at(&ask.url) {
             own_headers(&ask.endpoint.headers, &mut headers);
         }
@@ -339,7 +342,19 @@ async fn read(mut response: reqwest::Response, ask: &Ask<'_>) -> Result<Answer, 
         truncated: false,
     };
     if ask.method == Method::HEAD {
-        return Ok(answer);
+        // Where there is a body, the transport sees to this.
+        let lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
+        let odd = lengths.map(HeaderValue::as_bytes).find(|text| {
+            let text = text.trim_ascii();
+            text.is_empty() || !text.iter().all(u8::is_ascii_digit)
+        });
+        return match odd {
+            Some(odd) => Err((
+                Evidence::ConnectionFailed(ConnectionFault::Interrupted),
+                format!("bad Content-Length \"{}\"", String::from_utf8_lossy(odd)),
+            )),
+            None => Ok(answer),
+        };
     }
     let encoded = answer
         .header(header::CONTENT_ENCODING)

@@ -16,6 +16,10 @@ use std::time::Duration;
 /// Connecting, name resolution and TLS included.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// Who asks. Some registries and the proxies before them answer nobody but the clients they know: what is wanted is their answer to a
+/// node, and so this begins as a node's does, and goes on to say who it is (docs/decisions/0014).
+const USER_AGENT: &str = concat!("containerd/2.1 (compatible; pullgate/", env!("CARGO_PKG_VERSION"), ")");
+
 /// One way of trusting, with a client for each way to a host.
 #[derive(Debug)]
 pub(super) struct Profile {
@@ -136,7 +140,7 @@ impl Factory {
         };
         let builder = |resolver: &Guarded| {
             let builder = reqwest::Client::builder()
-                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
+                .user_agent(USER_AGENT)
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)

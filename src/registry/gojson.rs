@@ -1,10 +1,132 @@
 //! JSON as Go reads it, which runtimes are written in: what it takes and others do not, and the other way round. Pure.
 
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
 
-/// A JSON object as Go reads it into a struct: the case of its members does not count, of several the last one does, `null` changes nothing,
-/// and a member of the wrong kind is an error.
+/// A kind of value as Go reads it: over what the same member said before. What stands first and what stands last may both count.
+pub(super) trait Go<'de>: Sized {
+    /// Reads a value that is not `null`.
+    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error>;
+
+    /// `null` changes nothing; what Go points to, it forgets.
+    fn null(before: Option<Self>) -> Option<Self> {
+        before
+    }
+}
+
+/// Reads a member, `null` included, over what it said before.
+pub(super) struct Over<T>(pub(super) Option<T>);
+
+impl<'de, T: Go<'de>> DeserializeSeed<'de> for Over<T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_option(self)
+    }
+}
+
+impl<'de, T: Go<'de>> Visitor<'de> for Over<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(T::null(self.0))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(T::null(self.0))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        T::over(self.0, from).map(Some)
+    }
+}
+
+macro_rules! replaced {
+    ($($kind:ty),*) => {
+        $(impl<'de> Go<'de> for $kind {
+            fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+                Self::deserialize(from)
+            }
+        })*
+    };
+}
+replaced!(String, i64, bool);
+
+/// As it is written; of several the last one.
+impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
+    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+        Self::deserialize(from)
+    }
+
+    fn null(_: Option<Self>) -> Option<Self> {
+        None
+    }
+}
+
+/// What Go points to.
+#[derive(Debug, Default)]
+pub(super) struct Pointer<T>(pub(super) T);
+
+impl<'de, T: Go<'de>> Go<'de> for Pointer<T> {
+    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+        T::over(before.map(|Self(value)| value), from).map(Self)
+    }
+
+    fn null(_: Option<Self>) -> Option<Self> {
+        None
+    }
+}
+
+/// A list: each element over the one that stood in its place. `None` is `null` where nothing was.
+impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
+    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+        struct Elements<T>(std::vec::IntoIter<Option<T>>);
+        impl<'de, T: Go<'de>> Visitor<'de> for Elements<T> {
+            type Value = Vec<Option<T>>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut read = Vec::new();
+                while let Some(element) = list.next_element_seed(Over(self.0.next().flatten()))? {
+                    read.push(element);
+                }
+                Ok(read)
+            }
+        }
+        from.deserialize_seq(Elements(before.unwrap_or_default().into_iter()))
+    }
+
+    fn null(_: Option<Self>) -> Option<Self> {
+        None
+    }
+}
+
+/// A map: what it said before stays, and a key that comes again has its new value.
+impl<'de, V: Deserialize<'de>> Go<'de> for HashMap<String, V> {
+    fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+        let mut map = before.unwrap_or_default();
+        map.extend(Self::deserialize(from)?);
+        Ok(map)
+    }
+
+    fn null(_: Option<Self>) -> Option<Self> {
+        None
+    }
+}
+
+/// A JSON object as Go reads it into a struct: the case of its members does not count, one that comes again is read over what it said
+/// before, and a member of the wrong kind is an error.
 macro_rules! loose {
     ($(#[$meta:meta])* struct $name:ident<$life:lifetime> { $($key:literal => $field:ident: $kind:ty,)* }) => {
         $(#[$meta])*
@@ -14,9 +136,9 @@ macro_rules! loose {
             borrowed: std::marker::PhantomData<&$life ()>,
         }
 
-        impl<'de: $life, $life> serde::Deserialize<'de> for $name<$life> {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Members<$life>(std::marker::PhantomData<&$life ()>);
+        impl<'de: $life, $life> crate::registry::gojson::Go<'de> for $name<$life> {
+            fn over<D: serde::Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
+                struct Members<$life>($name<$life>);
                 impl<'de: $life, $life> serde::de::Visitor<'de> for Members<$life> {
                     type Value = $name<$life>;
 
@@ -25,11 +147,13 @@ macro_rules! loose {
                     }
 
                     fn visit_map<M: serde::de::MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
-                        let mut read = $name::default();
+                        let Self(mut read) = self;
                         while let Some(key) = members.next_key::<String>()? {
-                            match key.to_lowercase().as_str() {
-                                // `null` leaves what was read before.
-                                $($key => read.$field = members.next_value::<Option<$kind>>()?.or(read.$field),)*
+                            match crate::registry::gojson::folded(&key).as_str() {
+                                $($key => {
+                                    let over = crate::registry::gojson::Over(read.$field.take());
+                                    read.$field = members.next_value_seed(over)?;
+                                })*
                                 _ => {
                                     members.next_value::<serde::de::IgnoredAny>()?;
                                 }
@@ -38,12 +162,23 @@ macro_rules! loose {
                         Ok(read)
                     }
                 }
-                deserializer.deserialize_map(Members(std::marker::PhantomData))
+                from.deserialize_map(Members(before.unwrap_or_default()))
+            }
+        }
+
+        impl<'de: $life, $life> serde::Deserialize<'de> for $name<$life> {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                crate::registry::gojson::Go::over(None, from)
             }
         }
     };
 }
 pub(super) use loose;
+
+/// The name of a member, so that those are alike that Go takes for alike: it knows a long s and the sign of the kelvin, too.
+pub(super) fn folded(name: &str) -> String {
+    name.to_lowercase().replace('\u{17f}', "s")
+}
 
 /// Bytes as text: what is no UTF-8, and halves of surrogate pairs in escapes, become U+FFFD.
 pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
@@ -52,6 +187,25 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
         Some(mended) => Cow::Owned(mended),
         None => text,
     }
+}
+
+/// Objects and lists in one another, beyond which Go gives up.
+const DEEPEST: usize = 10_000;
+
+/// Whether Go gives up on it for its depth.
+pub(super) fn is_too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEEPEST
+    })
 }
 
 /// The first value of a text, whatever stands behind it; `null` is an empty one.
@@ -163,6 +317,7 @@ mod tests {
         assert_eq!(read(r#"{"A": "x", "c": [1]} and more"#), Some((x(), None)));
         assert_eq!(read(r#"{"a": "y", "A": "x", "a": null}{"a": "z"}"#), Some((x(), None)));
         assert_eq!(read("null"), Some((None, None)));
+        assert_eq!(read("{\"a\": \"y\", \"\u{212a}\": 5, \"a\": \"x\"}"), Some((x(), None)));
         for wrong in [
             "",
             "  ",
@@ -176,6 +331,62 @@ mod tests {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert_eq!(read(r#"{"b": 9223372036854775808}"#), None);
+    }
+
+    loose! {
+        struct Whole<'a> {
+            "one" => one: Pair<'a>,
+            "pointed" => pointed: Pointer<Pair<'a>>,
+            "list" => list: Vec<Option<Pair<'a>>>,
+            "map" => map: HashMap<String, i64>,
+            "raw" => raw: &'a RawValue,
+        }
+    }
+
+    #[test]
+    fn what_comes_again_is_read_over_what_was_there() {
+        let pair = |pair: &Pair<'_>| (pair.a.clone().unwrap_or_default(), pair.b.unwrap_or_default());
+        let one = |text: &str| first::<Whole<'_>>(text).unwrap().one.as_ref().map(pair);
+        let x7 = ("x".to_owned(), 7);
+        assert_eq!(one(r#"{"one": {"a": "x", "b": 5}, "ONE": {"b": 7}}"#), Some(x7.clone()));
+        assert_eq!(
+            one(r#"{"one": {"a": "x", "b": 7}, "one": {}, "one": null}"#),
+            Some(x7.clone())
+        );
+        assert!(first::<Whole<'_>>(r#"{"one": 5, "one": {}}"#).is_none());
+        let pointed = |text: &str| {
+            first::<Whole<'_>>(text)
+                .unwrap()
+                .pointed
+                .as_ref()
+                .map(|Pointer(value)| pair(value))
+        };
+        assert_eq!(pointed(r#"{"pointed": {"a": "x"}, "pointed": {"b": 7}}"#), Some(x7.clone()));
+        assert_eq!(pointed(r#"{"pointed": {"a": "x"}, "pointed": null}"#), None);
+        let list = |text: &str| -> Option<Vec<_>> {
+            let whole = first::<Whole<'_>>(text).unwrap();
+            Some(whole.list?.iter().map(|element| element.as_ref().map(pair)).collect())
+        };
+        assert_eq!(
+            list(r#"{"list": [{"a": "x"}, {"a": "y"}], "list": [{"b": 7}]}"#),
+            Some(vec![Some(x7)])
+        );
+        assert_eq!(list(r#"{"list": [{"a": "x"}], "list": []}"#), Some(Vec::new()));
+        assert_eq!(list(r#"{"list": [null], "list": null}"#), None);
+        assert_eq!(list(r#"{"list": [null]}"#), Some(vec![None]));
+        let whole = first::<Whole<'_>>(r#"{"map": {"a": 1, "b": 2}, "map": {"b": 3}, "raw": 1, "raw": [2]}"#).unwrap();
+        assert_eq!(whole.map, Some(HashMap::from([("a".to_owned(), 1), ("b".to_owned(), 3)])));
+        assert_eq!(whole.raw.map(RawValue::get), Some("[2]"));
+        assert_eq!(folded("Layer\u{17f}"), "layers");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(!is_too_deep(&nested(DEEPEST)));
+        assert!(is_too_deep(&nested(DEEPEST + 1)));
+        assert!(!is_too_deep(&format!("\"\\\"{}\"", nested(DEEPEST + 1))));
+        assert!(!is_too_deep(&"[]".repeat(DEEPEST + 1)));
     }
 
     #[test]

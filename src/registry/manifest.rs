@@ -1,6 +1,6 @@
 //! Manifest and config bytes, read as tolerantly as containerd reads them and no more (pull-semantics 5.2, 5.6). Pure.
 
-use super::gojson::{self, loose};
+use super::gojson::{self, Go, Pointer, loose};
 use super::host::authority;
 use crate::image::{Digest, Platform};
 use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry, Unpack};
@@ -12,6 +12,7 @@ use oci_client::manifest::{
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use url::Url;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
@@ -56,14 +57,15 @@ pub(super) fn form(media_type: &str) -> Form {
     }
 }
 
-/// Text, or nothing where something else stands: for members that old runtimes do not know.
+/// A date in text; anything else is an error where it stands, whatever follows.
 #[derive(Debug, Default)]
-struct Loosely(String);
+struct Date;
 
-impl<'de> Deserialize<'de> for Loosely {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
+impl<'de> Go<'de> for Date {
+    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let sensible = gojson::is_date(&text).then_some(Self);
+        sensible.ok_or_else(|| serde::de::Error::custom("no date"))
     }
 }
 
@@ -76,8 +78,6 @@ pub(super) enum Parsed {
     Image {
         /// The config's descriptor.
         config: Config,
-        /// How many layers the runtimes would unpack.
-        layers: usize,
         /// What it refers to.
         body: Body,
     },
@@ -99,17 +99,39 @@ pub(super) struct Config {
     pub(super) media_type: String,
     /// As written; runtimes hold the config against it.
     pub(super) size: i64,
+    /// The host of its first `urls`, where runtimes look before they ask the registry.
+    pub(super) elsewhere: Option<String>,
+    /// What it has to go with.
+    pub(super) claims: Arc<Claims>,
+}
+
+/// What a manifest says that its config has to go with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Claims {
+    /// The layers that runtimes unpack, in order.
+    pub(super) layers: Vec<Unpacked>,
+    /// For which platforms config and layers say that they are, where they do: a runtime on another one passes over such a part.
+    pub(super) platforms: Vec<Platform>,
+}
+
+/// How a layer is unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Unpacked {
+    /// By what its first bytes say.
+    AsFound,
+    /// Without a look, for its media type names no packing that containerd knows: its own digest must be the `diff_id`.
+    AsItIs { digest: Digest, media_type: String },
 }
 
 loose! {
     struct Document<'a> {
         "schemaversion" => _version: i64,
         "mediatype" => media_type: String,
-        "artifacttype" => artifact_type: Loosely,
+        "artifacttype" => artifact_type: &'a RawValue,
         "subject" => subject: &'a RawValue,
-        "config" => config: &'a RawValue,
-        "layers" => layers: Vec<&'a RawValue>,
-        "manifests" => manifests: Vec<&'a RawValue>,
+        "config" => config: Descriptor<'a>,
+        "layers" => layers: Vec<Option<Descriptor<'a>>>,
+        "manifests" => manifests: Vec<Option<Descriptor<'a>>>,
         "annotations" => _annotations: HashMap<String, Option<String>>,
     }
 }
@@ -121,7 +143,7 @@ loose! {
         "size" => size: i64,
         "urls" => urls: Vec<Option<String>>,
         "annotations" => _annotations: HashMap<String, Option<String>>,
-        "platform" => platform: WrittenPlatform<'a>,
+        "platform" => platform: Pointer<WrittenPlatform<'a>>,
         "artifacttype" => _artifact_type: String,
         "data" => data: String,
     }
@@ -152,6 +174,9 @@ impl From<WrittenPlatform<'_>> for Platform {
 /// Reads a manifest that was served as `media_type` (one of the four that [`form`] calls a manifest or an index).
 pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
     let text = gojson::text(body);
+    if gojson::is_too_deep(&text) {
+        return Err(ContentFault::NotJson);
+    }
     let document = serde_json::from_str::<Option<Document<'_>>>(&text)
         .map_err(|error| fault(&error, "manifest"))?
         .unwrap_or_default();
@@ -169,27 +194,33 @@ pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault
     if mismatch {
         return Err(ContentFault::BodyMismatch);
     }
-    if is_index { index(&document) } else { manifest(&document) }
+    if is_index { index(document) } else { manifest(document) }
 }
 
 /// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
 fn members(text: &str) -> HashSet<String> {
     let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
-    members.into_iter().flatten().map(|(name, _)| name.to_lowercase()).collect()
+    members.into_iter().flatten().map(|(name, _)| gojson::folded(&name)).collect()
 }
 
-fn index(document: &Document<'_>) -> Result<Parsed, ContentFault> {
-    let written = document.manifests.as_deref().unwrap_or_default();
+fn index(document: Document<'_>) -> Result<Parsed, ContentFault> {
+    // Of its `artifactType` and `subject` containerd 1.x knows nothing.
+    let odd = [
+        ("artifactType", misread::<String>(document.artifact_type)),
+        ("subject", misread::<Descriptor<'_>>(document.subject)),
+    ];
+    let written = document.manifests.unwrap_or_default();
     if written.len() > MOST_ENTRIES {
         return Err(ContentFault::Structure(format!("the index has {} entries", written.len())));
     }
     let mut entries = Vec::with_capacity(written.len());
-    for raw in written {
-        let entry = descriptor(raw)?;
+    for entry in written {
+        let entry = entry.unwrap_or_default();
+        decodable(&entry)?;
         entries.push(IndexEntry {
             digest: entry.digest.unwrap_or_default(),
             media_type: entry.media_type.unwrap_or_default(),
-            platform: entry.platform.map(Platform::from),
+            platform: entry.platform.map(|Pointer(platform)| Platform::from(platform)),
             size: entry.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         });
     }
@@ -197,52 +228,78 @@ fn index(document: &Document<'_>) -> Result<Parsed, ContentFault> {
     if !entries.iter().any(is_image) {
         return Err(ContentFault::NoImage);
     }
+    newer(&odd)?;
     Ok(Parsed::Index(entries))
 }
 
-fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
-    if let Some(subject) = document.subject {
-        descriptor(subject)?;
+/// Whether a member that was given is not of this kind.
+fn misread<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> bool {
+    raw.is_some_and(|raw| serde_json::from_str::<Option<T>>(raw.get()).is_err())
+}
+
+/// Members that only newer runtimes know, and whether they are of the wrong kind.
+fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
+    match members.iter().find(|(_, odd)| *odd) {
+        Some((name, _)) => Err(ContentFault::Newer(format!("its {name} is of the wrong kind"))),
+        None => Ok(()),
     }
-    let config = match document.config {
-        Some(raw) => descriptor(raw)?,
-        None => return Err(ContentFault::Structure("the manifest names no config".to_owned())),
+}
+
+fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
+    if misread::<Descriptor<'_>>(document.subject) {
+        return Err(ContentFault::Structure(
+            "the descriptor has a member of the wrong kind".to_owned(),
+        ));
+    }
+    let Some(config) = document.config else {
+        return Err(ContentFault::Structure("the manifest names no config".to_owned()));
     };
+    decodable(&config)?;
+    let odd = [("artifactType", misread::<String>(document.artifact_type))];
     // Only the config of an image makes containerd fetch and unpack image layers; below another they are left alone.
     let of_image = matches!(
         config.media_type.as_deref().unwrap_or_default(),
         IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE
     );
-    let mut unpacked = 0_usize;
+    let mut claims = Claims::default();
     let mut foreign: Option<String> = None;
     let mut blobs = Vec::new();
-    for raw in document.layers.as_deref().unwrap_or_default() {
-        let layer_of = descriptor(raw)?;
+    for layer_of in document.layers.unwrap_or_default() {
+        let layer_of = layer_of.unwrap_or_default();
+        decodable(&layer_of)?;
         let fetched = blob("layer", &layer_of);
         let media_type = layer_of.media_type.unwrap_or_default();
-        match layer(&media_type) {
+        let kind = layer(&media_type);
+        match kind {
             Layer::Foreign => foreign = foreign.or(Some(media_type)),
-            Layer::Known | Layer::NeedsPlugin | Layer::UnknownCompression if !of_image => {
-                unpacked += 1;
-                continue;
-            }
-            Layer::Known => unpacked += 1,
-            Layer::NeedsPlugin => return Err(ContentFault::NeedsPlugin(clipped(&media_type))),
-            Layer::UnknownCompression => {
-                return Err(ContentFault::Structure(format!(
-                    "no runtime unpacks a layer of type {}",
-                    clipped(&media_type)
-                )));
+            Layer::NeedsPlugin if of_image => return Err(ContentFault::NeedsPlugin(clipped(&media_type))),
+            Layer::Packed | Layer::AsItIs | Layer::NeedsPlugin => {
+                let plain = Digest::parse(&fetched.digest).filter(|_| kind == Layer::AsItIs);
+                claims.layers.push(plain.map_or(Unpacked::AsFound, |digest| Unpacked::AsItIs {
+                    digest,
+                    media_type: clipped(&media_type),
+                }));
+                claims
+                    .platforms
+                    .extend(layer_of.platform.map(|Pointer(platform)| Platform::from(platform)));
+                if !of_image {
+                    continue;
+                }
             }
         }
         blobs.push(fetched);
     }
+    let unpacked = claims.layers.len();
     let config_blob = blob("config", &config);
     let size = size(blobs.iter().chain([&config_blob]));
+    let elsewhere = config_blob.elsewhere.clone();
     let config_type = config.media_type.unwrap_or_default();
+    newer(&odd)?;
     if !of_image {
-        let named = document.artifact_type.as_ref().map(|Loosely(kind)| kind.as_str());
-        let kind = named.filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
+        let named = document
+            .artifact_type
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let kind = named.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
         blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
@@ -272,13 +329,17 @@ fn manifest(document: &Document<'_>) -> Result<Parsed, ContentFault> {
             clipped(&digest)
         )));
     };
+    claims
+        .platforms
+        .extend(config.platform.map(|Pointer(platform)| Platform::from(platform)));
     Ok(Parsed::Image {
         config: Config {
             digest,
             media_type: clipped(&config_type),
             size: config.size.unwrap_or_default(),
+            elsewhere,
+            claims: Arc::new(claims),
         },
-        layers: unpacked,
         body: Body { size, blobs },
     })
 }
@@ -309,19 +370,17 @@ fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
     Some(sum)
 }
 
-/// JSON `null` is an empty descriptor, as in Go.
-fn descriptor(raw: &RawValue) -> Result<Descriptor<'_>, ContentFault> {
-    let read: Descriptor<'_> = serde_json::from_str::<Option<Descriptor<'_>>>(raw.get())
-        .map(Option::unwrap_or_default)
-        .map_err(|error| fault(&error, "descriptor"))?;
+/// Runtimes decode what a descriptor embeds, whatever it is.
+fn decodable(descriptor: &Descriptor<'_>) -> Result<(), ContentFault> {
     let is_base64 = |data: &String| {
         let data: Vec<u8> = data.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
         base64::engine::general_purpose::STANDARD.decode(data).is_ok()
     };
-    if !read.data.as_ref().is_none_or(is_base64) {
-        return Err(ContentFault::Structure("the data of a descriptor is not base64".to_owned()));
+    if descriptor.data.as_ref().is_none_or(is_base64) {
+        Ok(())
+    } else {
+        Err(ContentFault::Structure("the data of a descriptor is not base64".to_owned()))
     }
-    Ok(read)
 }
 
 fn fault(error: &serde_json::Error, what: &str) -> ContentFault {
@@ -333,13 +392,13 @@ fn fault(error: &serde_json::Error, what: &str) -> ContentFault {
     }
 }
 
-/// What a layer's media type is to containerd (`images.IsLayerType`).
+/// What a layer's media type is to containerd (`images.IsLayerType`, `images.DiffCompression`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layer {
-    /// An image layer, foreign ones included.
-    Known,
-    /// An image layer by its name, packed in a way that no runtime knows.
-    UnknownCompression,
+    /// An image layer that is unpacked by what its first bytes say; foreign ones included.
+    Packed,
+    /// An image layer that is taken for plain tar: one that says so, and one whose packing no runtime knows.
+    AsItIs,
     /// An image layer by its name, of a kind that a runtime unpacks by a plugin or not at all.
     NeedsPlugin,
     /// Not a layer of an image.
@@ -347,11 +406,10 @@ enum Layer {
 }
 
 fn layer(media_type: &str) -> Layer {
-    let (base, packing) = match media_type.split_once('+') {
-        Some((base, packing)) => (base, Some(packing)),
-        None => (media_type, None),
-    };
-    let known = match base.strip_prefix("application/vnd.oci.image.layer.") {
+    let mut parts = media_type.split('+');
+    let base = parts.next().unwrap_or_default();
+    let packings: Vec<&str> = parts.collect();
+    let oci = match base.strip_prefix("application/vnd.oci.image.layer.") {
         Some("v1.tar" | "nondistributable.v1.tar") => true,
         // Of the family by name; what it holds is not known.
         Some(_) => return Layer::NeedsPlugin,
@@ -365,12 +423,17 @@ fn layer(media_type: &str) -> Layer {
             | "application/vnd.docker.image.rootfs.foreign.diff.tar"
             | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
     );
-    match packing {
-        _ if docker => Layer::Known,
-        None | Some("gzip" | "zstd") if known => Layer::Known,
-        Some("encrypted" | "gzip+encrypted" | "zstd+encrypted") if known => Layer::NeedsPlugin,
-        Some(_) if known => Layer::UnknownCompression,
-        Some(_) | None => Layer::Foreign,
+    if !oci && !docker {
+        return Layer::Foreign;
+    }
+    if packings.contains(&"encrypted") {
+        return Layer::NeedsPlugin;
+    }
+    // Of several, containerd goes by the last one of the alphabet.
+    match packings.iter().max() {
+        None if docker => Layer::Packed,
+        Some(&("gzip" | "zstd")) if oci => Layer::Packed,
+        Some(_) | None => Layer::AsItIs,
     }
 }
 
@@ -384,17 +447,17 @@ fn clipped(text: &str) -> String {
 pub(super) struct ReadConfig {
     /// Without an architecture where it names none.
     pub(super) platform: Platform,
-    /// `rootfs.diff_ids`.
-    pub(super) diff_ids: usize,
+    /// `rootfs.diff_ids`, as written.
+    pub(super) diff_ids: Vec<String>,
 }
 
 loose! {
     struct WrittenConfig<'a> {
-        "created" => created: String,
+        "created" => _created: Pointer<Date>,
         "author" => _author: String,
         "config" => _run: WrittenRun<'a>,
         "rootfs" => rootfs: RootFs<'a>,
-        "history" => history: Vec<Option<History<'a>>>,
+        "history" => _history: Vec<Option<History<'a>>>,
         "os" => os: String,
         "architecture" => architecture: String,
         "variant" => variant: String,
@@ -431,7 +494,7 @@ loose! {
 
 loose! {
     struct History<'a> {
-        "created" => created: String,
+        "created" => _created: Pointer<Date>,
         "created_by" => _by: String,
         "author" => _author: String,
         "comment" => _comment: String,
@@ -439,17 +502,46 @@ loose! {
     }
 }
 
+impl ReadConfig {
+    /// What does not go with the manifest.
+    pub(super) fn against(&self, claims: &Claims) -> Result<(), ContentFault> {
+        if self.diff_ids.len() != claims.layers.len() {
+            return Err(ContentFault::LayerCount {
+                layers: claims.layers.len(),
+                diff_ids: self.diff_ids.len(),
+            });
+        }
+        let packed = self
+            .diff_ids
+            .iter()
+            .zip(&claims.layers)
+            .find_map(|(diff_id, layer)| match layer {
+                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
+                Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
+                    Some(media_type)
+                }
+                Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
+            });
+        if let Some(media_type) = packed {
+            return Err(ContentFault::Packed(media_type.clone()));
+        }
+        let own = self.platform.normalized();
+        match claims.platforms.iter().find(|said| said.normalized() != own) {
+            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
 pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = gojson::text(body);
+    if gojson::is_too_deep(&text) {
+        return Err(ContentFault::ConfigNotJson);
+    }
     let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
         .map_err(|_| ContentFault::ConfigNotJson)?
         .unwrap_or_default();
-    let histories = written.history.iter().flatten().flatten();
-    let mut dates = histories.map(|entry| &entry.created).chain([&written.created]);
-    if !dates.all(|date| date.as_ref().is_none_or(|date| gojson::is_date(date))) {
-        return Err(ContentFault::ConfigNotJson);
-    }
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
     if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
         return Err(ContentFault::Structure(format!(
@@ -467,7 +559,7 @@ pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     });
     Ok(ReadConfig {
         platform,
-        diff_ids: diff_ids.len(),
+        diff_ids: diff_ids.into_iter().map(Option::unwrap_or_default).collect(),
     })
 }
 

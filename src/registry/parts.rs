@@ -3,7 +3,7 @@
 use super::cache::{ContentKey, body_weight, entries_weight};
 use super::hosts::RouteId;
 use super::kept::{AsLong, Given, Kept};
-use super::manifest::Parsed;
+use super::manifest::{Claims, Parsed};
 use crate::credentials::Fingerprint;
 use crate::image::Platform;
 use crate::telemetry::Metrics;
@@ -35,13 +35,11 @@ pub(super) struct PartKey {
 }
 
 /// What kind of part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum What {
     Manifest,
-    /// Of an image of so many layers.
-    Config {
-        layers: usize,
-    },
+    /// Of a manifest that says this.
+    Config(Arc<Claims>),
     Blob,
 }
 
@@ -79,8 +77,12 @@ impl Parts {
             .max_capacity(bytes / 2)
             .weigher(|key: &PartKey, stored: &Stored| {
                 let name = key.registry.len() + key.repository.len() + key.digest.len() + key.media_type.len();
+                let claims = match &key.what {
+                    What::Config(claims) => claims.layers.len() * 200 + claims.platforms.len() * 200,
+                    What::Manifest | What::Blob => 0,
+                };
                 let good = stored.good.as_ref().map_or(0, |(part, _)| weight(part));
-                u32::try_from(400 + name + stored.failure_weight() + good).unwrap_or(u32::MAX)
+                u32::try_from(400 + name + claims + stored.failure_weight() + good).unwrap_or(u32::MAX)
             })
             .expire_after(AsLong)
             .build();
@@ -156,6 +158,7 @@ fn weight(part: &Part) -> usize {
 fn parsed_weight(parsed: &Parsed) -> usize {
     match parsed {
         Parsed::Index(entries) => entries_weight(entries),
-        Parsed::Image { body, .. } | Parsed::Artifact { body, .. } => 400 + body_weight(body),
+        Parsed::Image { config, body } => 400 + body_weight(body) + config.claims.layers.len() * 200,
+        Parsed::Artifact { body, .. } => 400 + body_weight(body),
     }
 }

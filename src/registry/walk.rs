@@ -236,8 +236,8 @@ impl<'a> Walk<'a> {
         let content = match parsed {
             Parsed::Index(entries) => Content::Index(entries),
             Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
-            Parsed::Image { config, layers, body } => Content::Image {
-                platform: self.config(&config, layers).await?,
+            Parsed::Image { config, body } => Content::Image {
+                platform: self.config(&config).await?,
                 body,
             },
         };
@@ -246,7 +246,15 @@ impl<'a> Walk<'a> {
     }
 
     /// The config of a single manifest: its platform, and whether its layers add up.
-    pub(super) async fn config(&mut self, config: &Config, layers: usize) -> Result<Option<Platform>, Vec<Failure>> {
+    pub(super) async fn config(&mut self, config: &Config) -> Result<Option<Platform>, Vec<Failure>> {
+        if let Some(host) = &config.elsewhere {
+            let evidence = Evidence::Elsewhere {
+                part: "config",
+                host: host.clone(),
+                digest: config.digest.to_string(),
+            };
+            return Err(vec![plain(evidence, self.key.registry.clone())]);
+        }
         let wanted = Wanted {
             rest: format!("blobs/{}", config.digest),
             accept: format!("{}, */*", config.media_type),
@@ -276,12 +284,7 @@ impl<'a> Walk<'a> {
             return Err(invalid(fault));
         }
         let read = manifest::config(&answer.body).map_err(invalid)?;
-        if read.diff_ids != layers {
-            return Err(invalid(ContentFault::LayerCount {
-                layers,
-                diff_ids: read.diff_ids,
-            }));
-        }
+        read.against(&config.claims).map_err(invalid)?;
         Ok(Some(read.platform))
     }
 

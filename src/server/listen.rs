@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,6 +94,8 @@ struct Shared {
     limits: Limits,
     counted: Counted,
     stage: watch::Receiver<Stage>,
+    /// When the last request came after the server was told to stop.
+    visited: watch::Sender<Option<Instant>>,
     roster: Roster,
     distrust: Throttle,
     /// Of its own: strangers, whom anyone can play, must not silence what is said of our certificate.
@@ -131,12 +135,18 @@ impl Port {
                 limits,
                 counted,
                 stage: stage.clone(),
+                visited: watch::Sender::new(None),
                 roster: Roster::default(),
                 distrust: Throttle::default(),
                 strangers: Throttle::default(),
             }),
             stage,
         }
+    }
+
+    /// When the last request came since the server was told to stop; `None` for none.
+    pub(super) fn visited(&self) -> watch::Receiver<Option<Instant>> {
+        self.shared.visited.subscribe()
     }
 
     /// Accepts until [`Stage::Draining`], then returns when the last connection has ended.
@@ -161,10 +171,21 @@ impl Port {
             };
             tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
         }
-        drop(listener);
+        answer_the_queue(listener, &slots, &shared);
         let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
         // Every connection gives its slot back when it ends.
         let _ = slots.acquire_many(all).await;
+    }
+}
+
+/// Closes the port. Who has connected and was not accepted yet would be reset with it, and is accepted first.
+fn answer_the_queue(listener: TcpListener, slots: &Arc<Semaphore>, shared: &Arc<Shared>) {
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok(slot) = Arc::clone(slots).try_acquire_owned()
+        && let Ok((tcp, _)) = listener.accept()
+        && let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp))
+    {
+        tokio::spawn(attend(tcp, slot, Arc::clone(shared)));
     }
 }
 
@@ -300,6 +321,9 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
     let transport = Patient::new(transport, progress.clone(), first_byte, head, write);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         progress.set(Phase::Serving);
+        if *shared.stage.borrow() != Stage::Serving {
+            shared.visited.send_replace(Some(Instant::now()));
+        }
         let answer = shared.router.clone().oneshot(request);
         let progress = progress.clone();
         async move {
@@ -321,17 +345,17 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
         biased;
         result = connection.as_mut() => Some(result),
         () = asked.notified() => None,
-        () = reached(&mut stage, Stage::Draining) => None,
+        // Told to close, hyper closes at once what has not said anything yet. Its request may be on its way.
+        () = reached(&mut stage, Stage::Draining) => tokio::time::timeout(LAST_CALL, spoken(connection.as_mut(), &progress))
+            .await
+            .unwrap_or(None),
     };
     let result = if let Some(result) = finished {
         result
     } else {
         // Idle ones close at once, the others after their answer.
         connection.as_mut().graceful_shutdown();
-        tokio::select! {
-            result = connection.as_mut() => result,
-            () = never_spoke(&progress) => return,
-        }
+        connection.await
     };
     // hyper says nothing of an error before the first byte of a request.
     if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
@@ -342,13 +366,14 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
     }
 }
 
-/// Ends [`LAST_CALL`] after a connection that never sent a byte was asked to close; for others, never. (hyper takes a fresh connection
-/// for a busy one.)
-async fn never_spoke(progress: &Progress) {
-    tokio::time::sleep(LAST_CALL).await;
-    if progress.get() != Phase::Opening {
-        std::future::pending::<()>().await;
-    }
+/// Ends with the connection, or with `None` once there is a first byte of its first request.
+async fn spoken<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) -> Option<C::Output> {
+    std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if progress.get() == Phase::Opening => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// The connections past their handshake, oldest first, and the bell of each.

@@ -120,9 +120,12 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         Evidence::ServerError { .. } | Evidence::Internal => (Cause::RegistryError, Outlook::Unknown),
         Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
         // Where there is nothing to unpack, containerd's transfer service does not count.
-        Evidence::ContentInvalid(ContentFault::NeedsPlugin(_) | ContentFault::LayerCount { layers: 0, .. }) => {
-            (Cause::ContentInvalid, Outlook::MayFail)
-        }
+        Evidence::ContentInvalid(
+            ContentFault::NeedsPlugin(_)
+            | ContentFault::LayerCount { layers: 0, .. }
+            | ContentFault::PartOfOthers(_)
+            | ContentFault::Newer(_),
+        ) => (Cause::ContentInvalid, Outlook::MayFail),
         Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
         Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
         Evidence::Elsewhere { .. } => (Cause::ContentMissing, Outlook::MayFail),

@@ -1,6 +1,9 @@
 //! What a registry showed, before anyone judges it. The registry room makes these values; `verdict` reads them.
 
 use crate::image::{Digest, Platform};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
 use std::time::Duration;
 
 /// What was learned about an image with one credential (or none).
@@ -155,6 +158,16 @@ pub struct IndexEntry {
     pub size: u64,
 }
 
+impl IndexEntry {
+    /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
+    pub fn is_manifest(&self) -> bool {
+        matches!(
+            self.media_type.as_str(),
+            IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
+        )
+    }
+}
+
 /// A look-up that did not end in an image, with what is needed to tell a person about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -272,11 +285,13 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
-    /// A layer whose `urls` lead to another host. Runtimes ask there first, and we never do.
+    /// A layer or config whose `urls` lead to another host. Runtimes ask there first, and we never do.
     Elsewhere {
+        /// `layer` or `config`.
+        part: &'static str,
         /// That host.
         host: String,
-        /// The layer's digest.
+        /// Its digest.
         digest: String,
     },
     /// The registry answered with a redirect, and where that leads there was no answer.
@@ -435,6 +450,12 @@ pub enum ContentFault {
     NoImage,
     /// A layer of this type, which a runtime unpacks by a plugin or not at all (encrypted, nydus, squashfs).
     NeedsPlugin(String),
+    /// A layer of this type, which containerd takes for plain tar, is not what the config says it holds: it is packed after all.
+    Packed(String),
+    /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.
+    PartOfOthers(String),
+    /// Newer runtimes cannot read it, older ones know nothing of what is wrong.
+    Newer(String),
     /// Other structural damage.
     Structure(String),
 }

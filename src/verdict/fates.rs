@@ -3,7 +3,7 @@
 use super::Outlook;
 use super::cause::base;
 use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry, Unpack};
-use super::fetches::{Puller, fetches};
+use super::fetches::{Puller, fetches, unmeasured};
 use crate::image::Platform;
 use crate::image::platform::Personality;
 use std::collections::{HashMap, HashSet};
@@ -18,6 +18,8 @@ pub(super) enum Fate<'a> {
     Pulls,
     /// No entry is for it.
     NoMatch,
+    /// It takes an entry without a platform, and then misses this one when it measures the image.
+    Unmeasured(&'a IndexEntry),
     /// It takes an entry that is broken in this way.
     Trouble(&'a Failure),
     /// It pulls an image whose config names a platform that it does not run.
@@ -34,7 +36,7 @@ impl Fate<'_> {
     /// Whether the pull fails for certain.
     pub(super) fn fails(self) -> bool {
         match self {
-            Self::NoMatch => true,
+            Self::NoMatch | Self::Unmeasured(_) => true,
             Self::Trouble(failure) => certain(failure),
             Self::Artifact { fails, .. } => fails,
             Self::Pulls | Self::Foreign(_) => false,
@@ -121,6 +123,12 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     if let Some(failure) = trouble {
         for way in ways.iter_mut().filter(|way| !way.fate.fails()) {
             way.fate = Fate::Trouble(failure);
+        }
+    }
+    if let Some(missing) = unmeasured(entries, &fetched, puller) {
+        let pulled = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        for way in ways.iter_mut().filter(|way| pulled(way.fate)) {
+            way.fate = Fate::Unmeasured(missing);
         }
     }
     ways

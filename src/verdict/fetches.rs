@@ -88,6 +88,28 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
     }
 }
 
+/// The entry whose absence fails the pull of an image that has no platform in its index.
+///
+/// Having pulled, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry with
+/// a platform comes before those without, whatever the platform is; and if it is a manifest of others, it was not fetched.
+pub(super) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
+    match puller.personality {
+        Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer => {}
+        Personality::CriO => return None,
+    }
+    let at = |place: &usize| entries.get(*place);
+    if fetched.image.iter().filter_map(at).any(|entry| entry.platform.is_some()) {
+        return None;
+    }
+    let first = entries.iter().find(|entry| entry.platform.is_some())?;
+    let held = fetched
+        .needed()
+        .iter()
+        .filter_map(at)
+        .any(|entry| entry.digest == first.digest);
+    (first.is_manifest() && !held).then_some(first)
+}
+
 fn places(entries: &[IndexEntry], is: impl Fn(&IndexEntry) -> bool) -> Vec<usize> {
     let fitting = entries.iter().enumerate().filter(|(_, entry)| is(entry));
     fitting.map(|(at, _)| at).collect()

@@ -8,7 +8,7 @@ use super::platforms::{self, Audience, Objections, Trouble, Use};
 use super::size::{Limit, Size, over_limit, over_storage};
 use super::soften::{Context, Presence, soften};
 pub use super::words::Naming;
-use super::words::{self, Topic};
+use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 
@@ -259,6 +259,10 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         tried: phrase.as_deref(),
         namespace: case.namespace,
         naming: case.naming,
+        pulled: match case.context.runs {
+            Some(_) => Pulled::Before,
+            None => Pulled::Unknown,
+        },
     };
     let (outlook, notes) = soften(outlook, Some(failure), case.context);
     let mut message = words::what(failure, topic);

@@ -121,7 +121,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
                 escape(media_type)
             )),
-            ContentFault::NotJson | ContentFault::BodyMismatch | ContentFault::Structure(_) => {
+            ContentFault::NotJson | ContentFault::BodyMismatch | ContentFault::Newer(_) | ContentFault::Structure(_) => {
                 format!("{pull}failed to read the manifest: invalid content")
             }
             ContentFault::Empty => format!(
@@ -148,6 +148,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                 "{pull}failed to unpack image on snapshotter overlayfs: failed to get stream processor for {}: no processor for media-type: unknown",
                 escape(media_type)
             ),
+            ContentFault::Packed(_) => {
+                format!("{pull}failed to extract layer: mount callback failed: archive/tar: invalid tar header: unknown")
+            }
+            ContentFault::PartOfOthers(_) => not_found(format!(
+                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest not found"
+            )),
             ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
         },
         Evidence::ContentMissing {

@@ -1,9 +1,9 @@
 //! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
 
-use super::{
-    Failure, Outlook,
-    cause::{hinges_on_credentials, shows_readable},
-};
+use super::cause::{hinges_on_credentials, shows_readable};
+use super::evidence::{ContentFault, Evidence};
+use super::{Failure, Outlook};
+use crate::image::escape;
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` only).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +38,12 @@ pub struct Context {
     pub node_credentials: bool,
     /// Why the nodes may hold credentials that could not be learned (a credential provider that failed here), as a clause.
     pub node_unanswered: Option<String>,
+    /// An image of the same repository that pods of the object run, though no credential of theirs matches it.
+    pub runs: Option<String>,
     /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
     pub short_name: bool,
+    /// Some candidate runs CRI-O.
+    pub crio: bool,
     /// What the nodes hold.
     pub presence: Presence,
     /// Who owns the object.
@@ -78,7 +82,9 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 const RULES: &[Rule] = &[
     node_credentials,
     node_unanswered,
+    pulled_by_the_nodes,
     runtimes_disagree,
+    unpackers_disagree,
     present_on_nodes,
     owned_by_a_controller,
     another_image_may_run,
@@ -106,13 +112,35 @@ fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> 
     credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
 }
 
+// The namespace's own knowledge, and all there is of it: nothing that nodes list (docs/decisions/0005).
+fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let image = context.runs.as_ref()?;
+    credential_failure(failure).then(|| {
+        let why = format!(
+            "but pods of this object run with {}, and no pull secret of theirs matches it: the nodes seem to hold credentials of their own",
+            escape(image)
+        );
+        (Outlook::Unknown, why)
+    })
+}
+
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
-    // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7).
+    // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7), and the packing of layers.
     (context.short_name && failure.is_some()).then(|| {
         (
             Outlook::Unknown,
             "CRI-O nodes resolve this short name by their own registries.conf".to_owned(),
+        )
+    })
+}
+
+fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let packed = |failure: &Failure| matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Packed(_)));
+    (context.crio && failure.is_some_and(packed)).then(|| {
+        (
+            Outlook::MayFail,
+            "CRI-O nodes find out by themselves how a layer is packed".to_owned(),
         )
     })
 }

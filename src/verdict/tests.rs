@@ -5,7 +5,7 @@ use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
 use super::soften::{Context, Owner, Presence, soften};
-use super::words::{self, Naming, Topic};
+use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
 use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
@@ -65,6 +65,7 @@ fn the_denial_of_the_design() {
         tried: None,
         namespace: "shop",
         naming: Naming::Full,
+        pulled: Pulled::Unknown,
     };
     let finding = Finding {
         cause: Cause::TagNotFound,
@@ -167,14 +168,16 @@ fn nothing_hardens_an_outlook() {
         Presence::ById,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
-            for bits in 0..64u8 {
+            for bits in 0..128u8 {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
                     short_name: bits & 2 > 0,
+                    crio: bits & 2 > 0,
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
                     exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),
+                    runs: (bits & 64 > 0).then(|| "reg.example/a:1".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
                     owner,

@@ -22,6 +22,17 @@ pub(super) struct Topic<'a> {
     pub(super) namespace: &'a str,
     /// Whether the image names its registry.
     pub(super) naming: Naming,
+    /// Whether the nodes have pulled of its repository before.
+    pub(super) pulled: Pulled,
+}
+
+/// Whether the nodes have pulled of a repository by what they hold themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pulled {
+    /// Nothing is known of that.
+    Unknown,
+    /// Pods of the object run with an image of it.
+    Before,
 }
 
 /// Whether an image names its registry.
@@ -221,8 +232,8 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             escape(digest),
             escape(media_type)
         ),
-        Evidence::Elsewhere { host, digest } => format!(
-            "layer {} is to be fetched from {} before the registry is asked; pullgate does not ask there",
+        Evidence::Elsewhere { part, host, digest } => format!(
+            "{part} {} is to be fetched from {} before the registry is asked; pullgate does not ask there",
             escape(digest),
             escape(host)
         ),
@@ -280,6 +291,18 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::NeedsPlugin(media_type) => format!(
             "a layer has the type \"{}\", which containerd unpacks only where its node has a plugin for it",
             escape(media_type)
+        ),
+        ContentFault::Packed(media_type) => format!(
+            "containerd unpacks a layer of type \"{}\" as plain tar, and it is none: its digest is not the diff_id in the config",
+            escape(media_type)
+        ),
+        ContentFault::PartOfOthers(platform) => format!(
+            "a descriptor in the manifest says that its part is for {}, which the config does not; other runtimes pass over that part",
+            escape(platform)
+        ),
+        ContentFault::Newer(what) => format!(
+            "containerd 2 and later cannot read the manifest of {target} at {host}: {}",
+            escape(what)
         ),
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }

@@ -6,6 +6,7 @@ use super::{
     ObjectId, Workload, diff, json,
     kinds::{Kinds, Scope},
     pod::PodKind,
+    running,
 };
 use serde_json::Value;
 
@@ -76,10 +77,12 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
         return Err(Skip::MirrorPod);
     }
     let mut templates = site::templates(object, known);
-    if let Some(old) = old.filter(|old| old.is_object())
-        && diff::mark_unchanged(&mut templates, &site::templates(old, known)) == diff::Change::Nothing
-    {
-        return Err(Skip::Unchanged);
+    if let Some(old) = old.filter(|old| old.is_object()) {
+        let before = site::templates(old, known);
+        if diff::mark_unchanged(&mut templates, &before) == diff::Change::Nothing {
+            return Err(Skip::Unchanged);
+        }
+        running::recall(&mut templates, old, &before);
     }
     let object = ObjectId {
         api_version,

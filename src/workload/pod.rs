@@ -1,6 +1,6 @@
 //! What an object says about its pods: the images they use and what a pull of them depends on.
 
-use super::{FieldPath, candidates::Scheduling, json};
+use super::{FieldPath, candidates::Scheduling, json, running};
 use crate::image::Reference;
 use serde_json::Value;
 
@@ -40,6 +40,12 @@ impl Workload {
             template.nature.other_credentials.get_or_insert(why);
         }
     }
+
+    /// Takes `object`, from which it was read, as the one that is there: its pods run what it names.
+    pub fn recall(&mut self, object: &Value) {
+        let before = self.templates.clone();
+        running::recall(&mut self.templates, object, &before);
+    }
 }
 
 /// Whether the images belong to a pod itself or to a template of pods to come.
@@ -62,6 +68,8 @@ pub struct Template {
     pub uses: Vec<ImageUse>,
     /// What may still become of it.
     pub nature: Nature,
+    /// What its pods ran before an UPDATE, with the same pull secrets and service account; by the word of the object's own status.
+    pub ran: Vec<ImageUse>,
 }
 
 /// How far what a template says can be taken at its word. The default is a template of Kubernetes' own kinds: entirely.
@@ -207,6 +215,7 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
         needs,
         uses,
         nature: Nature::default(),
+        ran: Vec::new(),
     }
 }
 

@@ -14,8 +14,13 @@ pub(super) struct Lines {
     column: u32,
     /// Of the value, where it begins on the same line; else as `column`.
     value_column: u32,
+    /// Where the value's text begins, in bytes from the stream's start; of an alias, the text of its anchor. [`NOWHERE`]: not known.
+    start: u32,
     pub(super) below: Below,
 }
+
+/// No place in a text.
+const NOWHERE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Below {
@@ -31,6 +36,7 @@ impl Lines {
             line: narrow(line),
             column: 1,
             value_column: 1,
+            start: NOWHERE,
             below: Below::Nothing,
         }
     }
@@ -49,8 +55,14 @@ impl Lines {
         (widen(self.line), widen(self.value_column))
     }
 
-    /// Moves everything down by `lines`, and what stands on the first line to the right by `columns`.
-    pub(super) fn shift(&mut self, lines: usize, columns: usize) {
+    /// Where the value's text begins, in bytes.
+    pub(super) fn start(&self) -> Option<usize> {
+        (self.start != NOWHERE).then(|| widen(self.start))
+    }
+
+    /// Moves everything down by `lines`, what stands on the first line to the right by `columns`, and the places in the text by `bytes`.
+    pub(super) fn shift(&mut self, lines: usize, columns: usize, bytes: usize) {
+        self.start = self.start.saturating_add(narrow(bytes));
         if self.line == 1 {
             self.column = self.column.saturating_add(narrow(columns));
             self.value_column = self.value_column.saturating_add(narrow(columns));
@@ -58,8 +70,8 @@ impl Lines {
         self.line = self.line.saturating_add(narrow(lines));
         match &mut self.below {
             Below::Nothing => {}
-            Below::List(items) => items.iter_mut().for_each(|below| below.shift(lines, columns)),
-            Below::Map(fields) => fields.iter_mut().for_each(|(_, below)| below.shift(lines, columns)),
+            Below::List(items) => items.iter_mut().for_each(|below| below.shift(lines, columns, bytes)),
+            Below::Map(fields) => fields.iter_mut().for_each(|(_, below)| below.shift(lines, columns, bytes)),
         }
     }
 }
@@ -76,6 +88,7 @@ fn widen(number: u32) -> usize {
 pub(super) struct Located {
     line: u32,
     column: u32,
+    start: u32,
     node: Node,
 }
 
@@ -90,6 +103,7 @@ impl Located {
                 line: self.line,
                 column: self.column,
                 value_column: self.column,
+                start: self.start,
                 below: self.node.1,
             },
         )
@@ -100,9 +114,11 @@ impl<'de> Deserialize<'de> for Located {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Node>::deserialize(deserializer)?;
         let (line, column) = place(&spanned);
+        let start = spanned.defined.span().byte_offset();
         Ok(Self {
             line,
             column,
+            start: start.and_then(|start| u32::try_from(start).ok()).unwrap_or(NOWHERE),
             node: spanned.value,
         })
     }

@@ -9,6 +9,8 @@ pub(super) struct Chunk<'a> {
     pub(super) first_line: usize,
     /// The column on which it begins, in characters; from 1.
     pub(super) first_column: usize,
+    /// Where it begins in the stream, in bytes.
+    pub(super) start: usize,
 }
 
 impl<'a> Chunk<'a> {
@@ -49,6 +51,7 @@ impl<'a> Chunk<'a> {
             text: trimmed,
             first_line: self.first_line + before.matches('\n').count(),
             first_column: last_line.chars().count() + 1,
+            start: self.start + before.len(),
         }
     }
 }
@@ -73,6 +76,7 @@ pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
                 text,
                 first_line: *first_line,
                 first_column: 1,
+                start: *start,
             });
         }
         *start = end;

@@ -8,7 +8,7 @@ use crate::objects;
 use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,11 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 40;
 /// How long a batch may take.
 const LIMIT: Duration = Duration::from_mins(10);
+/// Looks without news after which a batch is settled.
+const QUIET: u32 = 4;
+/// The same while something was not pulled that we say pulls. A busy kubelet tries without a pull secret that it could not read within a
+/// second: the attempt after that, ten to twenty seconds later, has it.
+const QUIET_IN_DOUBT: u32 = 80;
 
 /// A namespace that goes when this is dropped.
 struct Namespace(String);
@@ -23,7 +28,7 @@ struct Namespace(String);
 impl Namespace {
     fn new() -> Self {
         let name = format!("pullgate-agreement-{}", std::process::id());
-        create_namespace(&name);
+        create_namespace(&name, &[]);
         let namespace = Self(name);
         default_account(&namespace.0);
         namespace
@@ -146,10 +151,15 @@ async fn hold(cases: &[Case], registries: &Registries, socket: &Path) {
 fn watch(namespace: &Namespace, cases: &[Case]) -> BTreeMap<String, Deed> {
     let wanted: BTreeMap<&str, &Case> = cases.iter().map(|case| (case.name.as_str(), case)).collect();
     let mut seen: BTreeMap<String, Deed> = BTreeMap::new();
+    // The pods of each case, which may be made of its name.
+    let mut pods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let doubtful = |(name, deed): (&String, &Deed)| {
+        let case = wanted[name.as_str()];
+        deed.end == End::NotPulled && case.expected.outlook == "Pulls" && case.today.is_none()
+    };
     let end = Instant::now() + LIMIT;
     let mut quiet = 0;
-    // Some seconds more: a container that was just started may end at once.
-    while seen.len() < cases.len() || quiet < 4 {
+    while seen.len() < cases.len() || quiet < QUIET || (quiet < QUIET_IN_DOUBT && seen.iter().any(doubtful)) {
         assert!(
             Instant::now() < end,
             "not settled: {:?}",
@@ -159,6 +169,8 @@ fn watch(namespace: &Namespace, cases: &[Case]) -> BTreeMap<String, Deed> {
         for pod in namespace.list("pods") {
             let name = pod["metadata"]["labels"]["case"].as_str().unwrap_or_default();
             let Some(case) = wanted.get(name) else { continue };
+            let own = pod["metadata"]["name"].as_str().unwrap_or_default();
+            pods.entry(name.to_owned()).or_default().insert(own.to_owned());
             let Some(deed) = read(&pod["status"], &case.container) else {
                 continue;
             };
@@ -181,7 +193,7 @@ fn watch(namespace: &Namespace, cases: &[Case]) -> BTreeMap<String, Deed> {
     for (name, deed) in seen.iter_mut().filter(|(_, deed)| deed.reason == "ImagePullBackOff") {
         let attempt = events.iter().find_map(|event| {
             let message = event["message"].as_str()?;
-            let of_case = event["involvedObject"]["name"].as_str()?.starts_with(name.as_str());
+            let of_case = pods[name].contains(event["involvedObject"]["name"].as_str()?);
             (of_case && message.starts_with("Failed to pull image"))
                 .then(|| message.split_once("\": ").map_or(message, |(_, said)| said))
         });

@@ -1,10 +1,9 @@
 //! `kubectl apply`: what is created, denied and warned about, and how that reads.
 
-use crate::support::kubectl::{Gated, Namespace, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
 use crate::support::objects::{app, cron_job, job, pod, pod_spec};
 use crate::support::{CLOSED, gate, registries};
 use serde_json::Value;
-use std::time::Duration;
 
 /// Makes an object of a name and a pod spec.
 type Build = fn(&str, Value) -> Value;
@@ -18,7 +17,7 @@ fn a_good_deployment_is_created_and_runs() {
         .apply(&[app("Deployment", "api", pod_spec(&[("api", &image)]))])
         .allowed();
     // Its replica set and its pod pass the gate too, as their controllers create them.
-    eventually("a ready replica", Duration::from_mins(1), || {
+    eventually("a ready replica", LONG, || {
         namespace
             .list("deployments")
             .iter()

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Two objects a poll of a few seconds, some polls, a busy machine.
-const SOON: Duration = Duration::from_mins(1);
+const SOON: Duration = Duration::from_mins(3);
 
 /// What the document tells people to grant, for these names.
 fn rights(namespace: &str) -> Vec<Value> {

@@ -32,7 +32,8 @@ fn the_outlook_is_what_the_kubelet_then_does() {
     // The gate is not asked here, so every pod comes to be, and the kubelet tries.
     namespace.apply(&secrets).done();
     namespace.create_with(&[], &pods).done();
-    let seen = kubelet::wait_for_all(&namespace, cases.len());
+    let expected = cases.iter().map(|case| (case.name, case.fate)).collect();
+    let seen = kubelet::wait_for_all(&namespace, &expected);
 
     let opinions = check(&namespace, &[secrets, pods].concat());
     // Now it is asked, about the same pods in the same namespace, under new names.

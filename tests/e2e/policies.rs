@@ -1,14 +1,10 @@
 //! Policies in the cluster: applied, edited, broken, deleted, while the gate runs.
 
-use crate::support::kubectl::{Gated, Namespace, Output, eventually, kubectl};
+use crate::support::kubectl::{Gated, LONG, Namespace, Output, eventually, kubectl};
 use crate::support::objects::{app, pod_spec};
 use crate::support::policies::Policy;
 use crate::support::{gate, registries};
 use serde_json::{Value, json};
-use std::time::Duration;
-
-/// How long a change may take to hold. The promise is "within seconds"; this machine may be busy.
-const SECONDS: Duration = Duration::from_secs(30);
 
 fn deployment() -> Value {
     let image = registries().open.image("shop/api:v1.0");
@@ -21,12 +17,12 @@ fn try_it(namespace: &Namespace) -> Output {
 }
 
 fn becomes_denied(namespace: &Namespace, words: &[&str]) {
-    eventually("the denial", SECONDS, || try_it(namespace).is_denied().then_some(()));
+    eventually("the denial", LONG, || try_it(namespace).is_denied().then_some(()));
     try_it(namespace).denied(words);
 }
 
 fn becomes_allowed(namespace: &Namespace) {
-    eventually("the admission", SECONDS, || try_it(namespace).is_done().then_some(()));
+    eventually("the admission", LONG, || try_it(namespace).is_done().then_some(()));
     try_it(namespace).allowed();
 }
 
@@ -132,7 +128,7 @@ fn audit_lets_through_and_counts() {
     audit["mode"] = "Audit".into();
     policy.apply(audit).done();
     assert_eq!(policy.accepted(1)["status"], "True");
-    let counted = eventually("the count", SECONDS, || {
+    let counted = eventually("the count", LONG, || {
         try_it(&namespace).allowed();
         let metrics = gate().metrics();
         let lines = metrics
@@ -148,7 +144,7 @@ fn audit_lets_through_and_counts() {
     let mut warn = allow("registry.corp.example/**");
     warn["mode"] = "Warn".into();
     policy.apply(warn).done();
-    eventually("the warning", SECONDS, || {
+    eventually("the warning", LONG, || {
         try_it(&namespace).done().stderr.contains("RegistryNotAllowed").then_some(())
     });
     try_it(&namespace).warned(&["container api: ", "RegistryNotAllowed"]);

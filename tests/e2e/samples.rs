@@ -1,7 +1,7 @@
 //! Each sample of `policies/` at the real API server: applied, it denies what its own test says; edited, it lets the same pass.
 
 use crate::support::gate::redirect;
-use crate::support::kubectl::{Gated, Namespace, Output, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, Output, eventually};
 use crate::support::objects::{app, pod, pod_spec};
 use crate::support::policies::Policy;
 use crate::support::registries;
@@ -9,10 +9,7 @@ use pullgate::image::Reference;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// How long a change may take to hold. The promise is "within seconds"; this machine may be busy.
-const SECONDS: Duration = Duration::from_secs(30);
 /// The causes that come of a name alone.
 const BY_NAME: [&str; 3] = ["RegistryNotAllowed", "TagNotAllowed", "DigestRequired"];
 
@@ -115,7 +112,7 @@ impl Sample {
             spec["mode"] = "Enforce".into();
             policy.apply(spec.clone()).done();
         }
-        eventually(&format!("{}: the denial", self.name), SECONDS, || {
+        eventually(&format!("{}: the denial", self.name), LONG, || {
             self.try_it(&namespace).is_denied().then_some(())
         });
         self.try_it(&namespace).denied(&[&self.cause, "fix: "]);
@@ -124,7 +121,7 @@ impl Sample {
         exempt.push(name.into());
         spec["exempt"]["images"] = json!(exempt);
         policy.apply(spec).done();
-        eventually(&format!("{}: the admission", self.name), SECONDS, || {
+        eventually(&format!("{}: the admission", self.name), LONG, || {
             self.try_it(&namespace).is_done().then_some(())
         });
         self.try_it(&namespace).allowed();

@@ -3,7 +3,6 @@
 use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
 use crate::support::objects::{app, pod_spec};
 use crate::support::registry::Registry;
-use std::time::Duration;
 
 #[test]
 #[ignore = "needs a cluster; tests/run has one"]
@@ -16,7 +15,7 @@ fn only_what_changes_is_judged() {
     let set = |image: &str| namespace.kubectl(&["set", "image", "deployment/web", &format!("web={image}")]);
     let stored = || namespace.list("deployments")[0]["spec"]["template"]["spec"]["containers"][0]["image"].clone();
     let ready = |count: u64| {
-        eventually("ready replicas", Duration::from_mins(1), || {
+        eventually("ready replicas", LONG, || {
             (namespace.list("deployments")[0]["status"]["readyReplicas"] == count).then_some(())
         });
     };

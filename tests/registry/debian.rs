@@ -137,7 +137,7 @@ impl Debian {
         assert_eq!(pushed.status().as_u16(), 201);
     }
 
-    async fn push_manifest(&self, repository: &str, tag: &str, manifest: &Blob) {
+    pub async fn push_manifest(&self, repository: &str, tag: &str, manifest: &Blob) {
         let pushed = self
             .request(
                 reqwest::Method::PUT,

@@ -23,6 +23,7 @@ mod guard;
 mod hiding;
 mod mirrors;
 mod node;
+mod pin;
 #[path = "../support/ports.rs"]
 mod ports;
 #[path = "../support/program.rs"]

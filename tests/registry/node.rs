@@ -320,20 +320,25 @@ impl Serving {
 
     /// The message of the denial; `None` where a pod with this image is allowed.
     async fn denial(&self, image: &str) -> Option<String> {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"},
+                         "spec": {"containers": [{"name": "c", "image": image}]}});
+        let response = self.ask(&pod, None).await;
+        (response["allowed"] == false).then(|| response["status"]["message"].as_str().unwrap().to_owned())
+    }
+
+    /// The response to a review: of an UPDATE where there is an `old` object.
+    async fn ask(&self, object: &Value, old: Option<&Value>) -> Value {
+        let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-            "uid": "u-1", "operation": "CREATE", "namespace": "shop", "userInfo": {},
-            "kind": {"group": "", "version": "v1", "kind": "Pod"},
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop"},
-                       "spec": {"containers": [{"name": "c", "image": image}]}}}});
+            "uid": "u-1", "operation": operation, "namespace": "shop", "userInfo": {},
+            "kind": {"kind": object["kind"]}, "object": object, "oldObject": old}});
         let answer = self
             .http
             .post(&self.url)
             .body(review.to_string())
             .header("content-type", "application/json");
         let answer: Value = serde_json::from_slice(&answer.send().await.unwrap().bytes().await.unwrap()).unwrap();
-        let response = &answer["response"];
-        (response["allowed"] == false).then(|| response["status"]["message"].as_str().unwrap().to_owned())
+        answer["response"].clone()
     }
 
     /// Waits until the pod is allowed, or is denied.
@@ -386,4 +391,45 @@ async fn serve_uses_plugins_and_a_docker_config_and_reads_both_again() {
     scene.write("providers.yaml", "nonsense");
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(serving.denial(&image).await, None);
+}
+
+#[tokio::test]
+async fn what_an_update_replaces_shows_what_the_nodes_hold() {
+    let scene = Scene::new().await;
+    let settings = scene.write("settings.yaml", "network: {allow: [127.0.0.0/8]}\n");
+    let serving = Serving::start(&scene, &settings).await;
+    let deployment = |image: &str, status: &Value| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "shop", "generation": 7},
+            "spec": {"template": {"spec": {"containers": [{"name": "c", "image": scene.debian.name(image)}]}}}, "status": status})
+    };
+    let runs = json!({"observedGeneration": 7, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3});
+    let new = deployment("team/app:1", &Value::Null);
+    let denied = |response: &Value| response["allowed"] == false;
+
+    assert!(denied(&serving.ask(&new, None).await), "of a new object nothing is known");
+    let response = serving.ask(&new, Some(&deployment("team/app:0", &runs))).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    let warning = response["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("NotFoundOrDenied: ") && warning.ends_with("add it to nodeCredentials"),
+        "{warning}"
+    );
+
+    // The object's own status, the same repository, and pods that have started.
+    let stuck = json!({"observedGeneration": 7, "replicas": 4, "updatedReplicas": 1, "readyReplicas": 3});
+    for old in [
+        deployment("team/app:0", &stuck),
+        deployment("team/other:0", &runs),
+        deployment("team/app:0", &Value::Null),
+    ] {
+        assert!(denied(&serving.ask(&new, Some(&old)).await), "{old}");
+    }
+    // A status that comes with the change shows nothing.
+    let response = serving
+        .ask(
+            &deployment("team/app:1", &runs),
+            Some(&deployment("team/app:0", &Value::Null)),
+        )
+        .await;
+    assert!(denied(&response), "{response}");
 }

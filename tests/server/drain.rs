@@ -1,6 +1,6 @@
 //! The way out.
 
-use crate::support::{Answer, Running, closes, connect, head, limits, post, until};
+use crate::support::{Answer, Running, SOON, closes, connect, head, limits, post, secured, until};
 use pullgate::server::{Ended, Limits};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -61,6 +61,75 @@ async fn first_not_ready_then_closed() {
     assert_eq!(server.ended().await, Ended::Drained);
     assert!(begin.elapsed() >= delay);
     assert!(TcpStream::connect(webhook).await.is_err());
+}
+
+/// A cluster that is slow to learn that this replica leaves still sends it reviews: they must not find the port closed.
+#[tokio::test]
+async fn who_still_comes_is_waited_for() {
+    let delay = Duration::from_secs(5);
+    let mut server = Running::start(Limits {
+        drain_delay: delay,
+        linger: limits().drain,
+        ..limits()
+    })
+    .await;
+    server.tell_to_stop();
+    let begin = std::time::Instant::now();
+    let mut last = begin;
+    while begin.elapsed() < delay + Duration::from_secs(1) {
+        last = std::time::Instant::now();
+        assert_eq!(server.post("/validate", "x").await.status, 200);
+    }
+    let webhook = server.webhook;
+    assert_eq!(server.ended().await, Ended::Drained);
+    assert!(last.elapsed() >= delay, "{:?}", last.elapsed());
+    assert!(TcpStream::connect(webhook).await.is_err());
+}
+
+#[tokio::test]
+async fn who_comes_for_ever_is_not() {
+    let mut server = Running::start(Limits {
+        drain_delay: Duration::from_secs(1),
+        linger: Duration::from_secs(1),
+        ..limits()
+    })
+    .await;
+    server.tell_to_stop();
+    let (webhook, ca) = (server.webhook, server.ca.clone());
+    let coming = tokio::spawn(async move {
+        while let Ok(mut stream) = connect(webhook, &ca).await {
+            let _ = stream.write_all(&head("/validate", "Content-Length: 0\r\n")).await;
+            let _ = Answer::try_read(&mut stream).await;
+        }
+    });
+    assert_eq!(server.ended().await, Ended::Drained);
+    tokio::time::timeout(SOON, coming).await.expect("the port is closed").unwrap();
+}
+
+/// A connection that has just been made has its request on the way.
+#[tokio::test]
+async fn who_has_just_connected_is_answered() {
+    let mut server = Running::start(limits()).await;
+    let (mut idle, mut fresh) = (server.tls().await, server.tls().await);
+    assert_eq!(post(&mut idle, "/validate", "x").await.status, 200);
+    server.tell_to_stop();
+    closes(&mut idle).await;
+    assert_eq!(post(&mut fresh, "/validate", "x").await.status, 200);
+    assert_eq!(server.ended().await, Ended::Drained);
+}
+
+/// What the system has accepted for us, and we have not looked at yet, was sent here before the port closed.
+#[tokio::test]
+async fn who_waits_in_the_queue_is_answered() {
+    let mut server = Running::start(limits()).await;
+    until("it serves", async || server.get("/healthz").await.status == 200).await;
+    // Not by tokio: nobody else gets a turn between these lines.
+    let queued = std::net::TcpStream::connect(server.webhook).unwrap();
+    server.tell_to_stop();
+    queued.set_nonblocking(true).unwrap();
+    let mut stream = secured(TcpStream::from_std(queued).unwrap(), &server.ca).await.unwrap();
+    assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
+    assert_eq!(server.ended().await, Ended::Drained);
 }
 
 #[tokio::test]

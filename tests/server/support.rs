@@ -215,6 +215,15 @@ pub(crate) async fn connect_as(
     ca: &str,
     client: Option<(&str, &str)>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake(TcpStream::connect(address).await?, ca, client).await
+}
+
+/// On a connection that is there.
+pub(crate) async fn secured(tcp: TcpStream, ca: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    handshake(tcp, ca, None).await
+}
+
+async fn handshake(tcp: TcpStream, ca: &str, client: Option<(&str, &str)>) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -231,7 +240,6 @@ pub(crate) async fn connect_as(
     };
     // As a client that would rather speak HTTP/2.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let tcp = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from("localhost").unwrap(), tcp)
         .await

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// More than a busy machine needs for what otherwise takes a few seconds.
-pub(crate) const LONG: Duration = Duration::from_mins(2);
+pub(crate) const LONG: Duration = Duration::from_mins(3);
 
 /// What a `kubectl` printed.
 #[derive(Debug)]
@@ -83,10 +83,12 @@ pub(crate) fn list(namespace: &str, kind: &str) -> Vec<serde_json::Value> {
     list["items"].as_array().unwrap().clone()
 }
 
-/// A new namespace. Pods need its default service account, which comes a moment later: see [`default_account`].
+/// A new namespace with these labels. Pods need its default service account, which comes a moment later: see [`default_account`].
 #[track_caller]
-pub(crate) fn create_namespace(name: &str) {
-    kubectl(&["create", "namespace", name], "").done();
+pub(crate) fn create_namespace(name: &str, labels: &[(&str, &str)]) {
+    let labels: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
+    let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+    kubectl(&["create", "-f", "-"], &namespace.to_string()).done();
 }
 
 /// Waits for the default service account of a namespace.

@@ -79,7 +79,8 @@ fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
     if has_ended(object) {
         return None;
     }
-    let workload = extract(object, None, "", kinds).ok()?;
+    let mut workload = extract(object, None, "", kinds).ok()?;
+    workload.recall(object);
     let owner = match &workload.controller {
         Some((api_version, kind)) if kinds.judged_for_sure(api_version, kind) => Owner::Judged,
         Some(_) | None => Owner::None,

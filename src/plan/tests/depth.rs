@@ -209,6 +209,7 @@ fn layers_of_a_single_manifest() {
 #[test]
 fn a_layer_from_elsewhere_may_fail() {
     let elsewhere = Evidence::Elsewhere {
+        part: "layer",
         host: "mcr.example".to_owned(),
         digest: "sha256:1".to_owned(),
     };

@@ -2,7 +2,7 @@
 
 use crate::image::Digest;
 use crate::registry::cause::Answer;
-use crate::registry::manifest::{self, Config, Form};
+use crate::registry::manifest::Config;
 use crate::registry::session::Session;
 use crate::registry::walk::{Walk, Wanted};
 use crate::verdict::evidence::{BlobRef, ContentFault, Evidence, Request};
@@ -15,7 +15,7 @@ const WORDS: usize = 64 << 10;
 /// What is asked for.
 pub(super) enum Want<'a> {
     Manifest(&'a IndexEntry),
-    Config(&'a Config, usize),
+    Config(&'a Config),
     Blob(&'a BlobRef),
 }
 
@@ -23,16 +23,13 @@ impl Want<'_> {
     /// What is wrong with the descriptor: nobody gets a part by it.
     pub(super) fn broken(&self) -> Option<ContentFault> {
         let (part, digest, size) = match self {
-            Want::Manifest(entry) if !matches!(manifest::form(&entry.media_type), Form::Manifest | Form::Index) => {
-                return Some(ContentFault::EntryType(entry.media_type.clone()));
-            }
             Want::Manifest(entry) => (
                 "child manifest",
                 entry.digest.as_str(),
                 i64::try_from(entry.size).unwrap_or(i64::MAX),
             ),
             // Read with the manifest.
-            Want::Config(..) => return None,
+            Want::Config(_) => return None,
             Want::Blob(blob) => (blob.part, blob.digest.as_str(), blob.size),
         };
         if Digest::parse(digest).is_none() {
@@ -44,7 +41,10 @@ impl Want<'_> {
                 "a {part} is said to have {size} bytes, which containerd refuses: {digest}"
             )))
         } else {
-            None
+            match self {
+                Want::Manifest(entry) if !entry.is_manifest() => Some(ContentFault::EntryType(entry.media_type.clone())),
+                Want::Manifest(_) | Want::Config(_) | Want::Blob(_) => None,
+            }
         }
     }
 }

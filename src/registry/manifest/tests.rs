@@ -128,11 +128,6 @@ fn what_containerd_refuses() {
     check(MANIFEST, "{}", &structure("the manifest names no config"));
     check(
         MANIFEST,
-        &image(IMAGE_CONFIG_MEDIA_TYPE, &["application/vnd.oci.image.layer.v1.tar+lz4"]),
-        &structure("no runtime unpacks a layer of type application/vnd.oci.image.layer.v1.tar+lz4"),
-    );
-    check(
-        MANIFEST,
         &format!(r#"{{"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"md5:0"}}}}"#),
         &structure("the config's digest is malformed: md5:0"),
     );
@@ -145,7 +140,9 @@ fn images_and_artifacts() {
     let check = |config_type: &str, layers: &[&str], expected: Option<Unpack>| {
         let parsed = read(MANIFEST, image(config_type, layers).as_bytes()).unwrap();
         match (parsed, expected) {
-            (Parsed::Image { layers: n, .. }, None) => assert_eq!(n, layers.len(), "{config_type} {layers:?}"),
+            (Parsed::Image { config, .. }, None) => {
+                assert_eq!(config.claims.layers.len(), layers.len(), "{config_type} {layers:?}")
+            }
             (Parsed::Artifact { unpack, .. }, Some(expected)) => {
                 assert_eq!(unpack, expected, "{config_type} {layers:?}");
             }
@@ -229,13 +226,13 @@ fn configs() {
         r#"{{"Architecture":"arm64","os":"linux","variant":"v8","rootfs":{{"type":"layers","Diff_IDs":["{id}","{id}"]}}}}"#
     );
     let full = read(&body).unwrap();
-    assert_eq!(full.diff_ids, 2);
+    assert_eq!(full.diff_ids, [id.to_string(), id.to_string()]);
     assert_eq!(full.platform.architecture, "arm64");
     assert_eq!(
         read("{}"),
         Ok(ReadConfig {
             platform: Platform::default(),
-            diff_ids: 0
+            diff_ids: Vec::new()
         })
     );
     assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform.architecture, "");
@@ -251,6 +248,7 @@ fn configs() {
         r#"{"config":{"Labels":{"a":1}}}"#,
         r#"{"created":"yesterday"}"#,
         r#"{"created":""}"#,
+        r#"{"created":"yesterday","created":"2024-05-06T07:08:09Z"}"#,
         r#"{"history":"none"}"#,
         r#"{"history":[{"created":"2024-05-06"}]}"#,
     ] {
@@ -273,7 +271,7 @@ fn configs() {
 fn members_are_read_as_go_reads_them() {
     let id = Digest::sha256(b"a config");
     let capitals = format!(r#"{{"CONFIG":{{"MediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","DIGEST":"{id}","Size":7}},"Layers":[]}}"#);
-    let Ok(Parsed::Image { config, layers: 0, .. }) = read(MANIFEST, capitals.as_bytes()) else {
+    let Ok(Parsed::Image { config, .. }) = read(MANIFEST, capitals.as_bytes()) else {
         panic!("{capitals}");
     };
     assert_eq!((config.digest, config.size), (id, 7));
@@ -293,8 +291,73 @@ fn members_are_read_as_go_reads_them() {
         let read = read(INDEX, bad.as_bytes());
         assert!(matches!(read, Err(ContentFault::Structure(_))), "{bad} {read:?}");
     }
-    let odd = r#"{"artifactType":7,"subject":7,"manifests":[{"data":"e3\n0="}],"annotations":{"a":null}}"#;
-    assert!(read(INDEX, odd.as_bytes()).is_ok(), "old runtimes do not know these members");
+    let good = r#"{"artifactType":"x","subject":null,"manifests":[{"data":"e3\n0="}],"annotations":{"a":null}}"#;
+    assert!(read(INDEX, good.as_bytes()).is_ok());
+    for odd in [r#""artifactType":7"#, r#""subject":7"#, r#""subject":{"size":"7"}"#] {
+        let odd = format!(r#"{{{odd},"manifests":[{{}}]}}"#);
+        let read = read(INDEX, odd.as_bytes());
+        assert!(
+            matches!(read, Err(ContentFault::Newer(_))),
+            "old runtimes do not know these members: {read:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_taken_for_plain_tar_must_be_what_the_config_says() {
+    let id = Digest::sha256(b"a layer");
+    let with = |media_type: &str, diff_id: &str| {
+        let layer = format!(r#"{{"mediaType":"{media_type}","digest":"{id}","size":7}}"#);
+        let manifest =
+            format!(r#"{{"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"{id}","size":7}},"layers":[{layer}]}}"#);
+        let Ok(Parsed::Image { config: named, .. }) = read(MANIFEST, manifest.as_bytes()) else {
+            panic!("{manifest}");
+        };
+        let written = format!(r#"{{"rootfs":{{"diff_ids":["{diff_id}"]}}}}"#);
+        config(written.as_bytes()).unwrap().against(&named.claims)
+    };
+    let other = Digest::sha256(b"what it unpacks to").to_string();
+    let oci = "application/vnd.oci.image.layer.v1.tar";
+    let docker = "application/vnd.docker.image.rootfs.diff.tar";
+    for plain in [
+        oci.to_owned(),
+        format!("{oci}+bzip2"),
+        format!("{oci}+gzip+xz"),
+        format!("{oci}+GZIP"),
+        format!("{docker}+gzip"),
+    ] {
+        assert_eq!(with(&plain, &other), Err(ContentFault::Packed(plain.clone())));
+        assert_eq!(with(&plain, id.as_str()), Ok(()), "{plain}");
+    }
+    for found in [
+        format!("{oci}+gzip"),
+        format!("{oci}+zstd"),
+        format!("{oci}+gzip+bzip2"),
+        docker.to_owned(),
+        format!("{docker}.gzip"),
+        format!("{docker}.zstd"),
+    ] {
+        assert_eq!(with(&found, &other), Ok(()), "{found}");
+    }
+}
+
+#[test]
+fn parts_that_are_said_to_be_for_others() {
+    let id = Digest::sha256(b"a config");
+    let with = |architecture: &str| {
+        let manifest = format!(
+            r#"{{"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"{id}","size":7,
+                "platform":{{"os":"linux","architecture":"{architecture}"}}}}}}"#
+        );
+        let Ok(Parsed::Image { config: named, .. }) = read(MANIFEST, manifest.as_bytes()) else {
+            panic!("{manifest}");
+        };
+        config(br#"{"os":"linux","architecture":"amd64"}"#)
+            .unwrap()
+            .against(&named.claims)
+    };
+    assert_eq!(with("x86_64"), Ok(()));
+    assert_eq!(with("arm64"), Err(ContentFault::PartOfOthers("linux/arm64".to_owned())));
 }
 
 proptest::proptest! {

@@ -153,3 +153,28 @@ fn everyone_who_may_pull() {
     let unknown = group(Platform::of_node("linux", "amd64", ""), &[]);
     assert_eq!(of_group(&unknown).len(), ALL.len());
 }
+
+#[test]
+fn what_has_no_platform_is_measured_by_what_has_one() {
+    let missing = |personality, declared: &[&str]| {
+        let mut entries = entries(declared);
+        for (at, entry) in entries.iter_mut().enumerate() {
+            entry.digest = at.to_string();
+            entry.media_type = "application/vnd.oci.image.manifest.v1+json".to_owned();
+        }
+        let puller = puller("linux/amd64", personality);
+        let found = unmeasured(&entries, &fetches(&entries, &puller), &puller);
+        found.map(|entry| entry.digest.clone())
+    };
+    for personality in [Old, Client, Transfer] {
+        assert_eq!(missing(personality, &["none", "linux/arm64"]).as_deref(), Some("1"));
+        assert_eq!(
+            missing(personality, &["linux/arm64", "linux/s390x", "none"]).as_deref(),
+            Some("0")
+        );
+        assert_eq!(missing(personality, &["none", "unknown/unknown"]).as_deref(), Some("1"));
+        assert_eq!(missing(personality, &["none", "none"]), None);
+        assert_eq!(missing(personality, &["none", "linux/arm64", "linux/amd64"]), None);
+    }
+    assert_eq!(missing(CriO, &["none", "linux/arm64"]), None);
+}

@@ -105,6 +105,10 @@ pub(super) fn index<'a>(
         })
         .into_iter()
         .collect();
+    findings.extend(without_platform(&fortunes, reference).map(|finding| Finding {
+        outlook: fails(finding.outlook).min(cap),
+        ..finding
+    }));
     if used_by == Use::Container {
         findings.extend(foreign(&fortunes));
         findings.extend(artifacts(&fortunes, all_fail, cap, reference));
@@ -170,11 +174,44 @@ fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audi
     }
 }
 
+/// An entry without a platform that is pulled, and then not measured.
+fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Finding> {
+    let missing = fortunes.fates().find_map(|fate| match fate {
+        Fate::Unmeasured(entry) => Some(entry),
+        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) | Fate::Artifact { .. } => None,
+    })?;
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Unmeasured(_)));
+    let outlook = hit.outlook()?;
+    let other = missing.platform.as_ref().map(|platform| platform.normalized().to_string());
+    let missed = hit.missed.join(", ");
+    Some(Finding {
+        cause: Cause::PlatformMismatch,
+        outlook,
+        message: format!(
+            "no entry of the index is for {missed}: containerd pulls one without a platform, and then fails to measure the image by the first \
+             entry that has one ({}), which it did not fetch",
+            escape(&other.unwrap_or_default())
+        ),
+        fix: format!("push the index again with a platform in every entry, {missed} in the one that is for it"),
+        kubelet: Some(Kubelet {
+            reason: "ErrImagePull".to_owned(),
+            message: format!(
+                "rpc error: code = NotFound desc = failed to update image store \"{}\": get image info from containerd: \
+                 get image compressed resource size: content digest {}: not found",
+                containerd_reference(reference),
+                escape(&missing.digest)
+            ),
+        }),
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    })
+}
+
 /// An entry says what its config does not: it is pulled, and does not start.
 fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
     let platform = fortunes.fates().find_map(|fate| match fate {
         Fate::Foreign(platform) => Some(platform),
-        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Artifact { .. } => None,
+        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured(_) | Fate::Trouble(_) | Fate::Artifact { .. } => None,
     })?;
     let hit = fortunes.tally(|fate| matches!(fate, Fate::Foreign(_)));
     let outlook = match hit.outlook()? {
@@ -193,7 +230,7 @@ fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
 fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &Reference) -> Option<Finding> {
     let kind = fortunes.fates().find_map(|fate| match fate {
         Fate::Artifact { kind, .. } => Some(kind),
-        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) => None,
+        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured(_) | Fate::Trouble(_) | Fate::Foreign(_) => None,
     })?;
     let hit = fortunes.tally(|fate| matches!(fate, Fate::Artifact { .. })).outlook()?;
     let fail = fortunes

@@ -12,6 +12,7 @@ fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
         tried: None,
         namespace: "shop",
         naming,
+        pulled: Pulled::Unknown,
     }
 }
 

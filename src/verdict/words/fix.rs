@@ -1,7 +1,7 @@
 //! What to do about a failure.
 
 use super::hint::{self, Situation, hint, is_page};
-use super::{Topic, may_mean_another, resting_on};
+use super::{Pulled, Topic, may_mean_another, resting_on};
 use crate::image::{Reference, Target, escape};
 use crate::verdict::evidence::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
 
@@ -66,6 +66,11 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             "use a digest that the repository holds, or push that manifest{}",
             behind(Situation::Missing)
         ),
+        // The name is right then; and the latter is likelier.
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope {
+            with_credential: false, ..
+        } if topic.pulled == Pulled::Before => format!("list a pull secret; {nodes}"),
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope {
             with_credential: false, ..

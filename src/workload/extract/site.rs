@@ -100,6 +100,7 @@ impl Reading<'_> {
                         needs: needs(site, &place, &also),
                         uses,
                         nature: nature(key, site, &place, &also),
+                        ran: Vec::new(),
                     });
                     if !alone {
                         shared = Some(self.templates.len() - 1);
@@ -140,6 +141,7 @@ impl Reading<'_> {
                 other_image: Some(why),
                 other_credentials: Some(why),
             },
+            ran: Vec::new(),
         });
         beyond.uses.extend(uses);
     }

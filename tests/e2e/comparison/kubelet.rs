@@ -54,11 +54,17 @@ fn read(state: &Value) -> Option<Seen> {
     }
 }
 
+/// Polls without news after which it is settled; for some seconds, a container that was just started may end at once.
+const QUIET: u32 = 10;
+/// The same while something is not as it should be. A busy kubelet tells late that a container has ended, and tries without a pull secret
+/// that it could not read within a second: the attempt after that, ten to twenty seconds later, has it.
+const QUIET_IN_DOUBT: u32 = 200;
+
 /// Waits until every pod's container is settled. A pull that failed is reported by its first attempt, which names the reason.
-pub(crate) fn wait_for_all(namespace: &Namespace, count: usize) -> BTreeMap<String, Seen> {
+pub(crate) fn wait_for_all(namespace: &Namespace, expected: &BTreeMap<&str, Fate>) -> BTreeMap<String, Seen> {
     let mut first: BTreeMap<String, Seen> = BTreeMap::new();
     let mut polls_since_last = 0;
-    eventually("what the kubelet does with every pod", Duration::from_mins(3), || {
+    eventually("what the kubelet does with every pod", Duration::from_mins(6), || {
         for pod in namespace.list("pods") {
             let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
             let Some(seen) = read(&pod["status"]["containerStatuses"][0]["state"]) else {
@@ -75,8 +81,11 @@ pub(crate) fn wait_for_all(namespace: &Namespace, count: usize) -> BTreeMap<Stri
             }
         }
         polls_since_last += 1;
-        // Some seconds more: a container that was just started may end at once.
-        (first.len() == count && polls_since_last > 10).then_some(())
+        let as_expected = expected
+            .iter()
+            .all(|(name, fate)| first.get(*name).is_some_and(|seen| seen.fate == *fate));
+        let quiet = if as_expected { QUIET } else { QUIET_IN_DOUBT };
+        (first.len() == expected.len() && polls_since_last > quiet).then_some(())
     });
     name_the_reasons(namespace, &mut first);
     first

@@ -1,6 +1,7 @@
 //! What the gate said through `kubectl`, and namespaces of our own.
 
 use super::gate::{LABEL, run};
+use super::objects::{pod, pod_spec};
 use crate::kubectl::{create_namespace, default_account, delete_namespace, list};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,19 +113,29 @@ impl Namespace {
     fn create(gated: Gated, company: Company) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{}-{}", run(), COUNT.fetch_add(1, Ordering::Relaxed));
-        create_namespace(&name);
-        let namespace = Self { name, _company: company };
+        // The label from the start: a namespace that the API server's admission does not know yet it looks up, one that it knows without
+        // the label would go on to be none of the gate's for a moment.
+        let (run, mut labels) = (run(), Vec::new());
         if gated == Gated::Yes {
-            namespace.gate();
+            super::gate();
+            labels.push((LABEL, run.as_str()));
         }
+        create_namespace(&name, &labels);
+        let namespace = Self { name, _company: company };
         default_account(&namespace.name);
         namespace
     }
 
-    /// From now on the gate is asked.
+    /// From now on the gate is asked: returns once it is.
     pub(crate) fn gate(&self) {
         super::gate();
         kubectl(&["label", "namespace", &self.name, &format!("{LABEL}={}", run())], "").done();
+        let bad = pod("probe", pod_spec(&[("app", "probe/UPPER:v1")]));
+        eventually("the gate is asked", LONG, || {
+            self.create_with(&["--dry-run=server"], std::slice::from_ref(&bad))
+                .is_denied()
+                .then_some(())
+        });
     }
 
     /// `kubectl` in this namespace.

@@ -1,0 +1,379 @@
+//! `pullgate pin`: tags become `tag@digest`, comments and layout stay (DESIGN 4).
+
+use super::given::{AT_ONCE, Options};
+use super::{DENIED, WRONG, say, tell};
+use crate::config::values;
+use crate::gate::Gate;
+use crate::image::escape;
+use crate::manifests::{Manifests, Subject, Text, replace};
+use crate::pin::{Outcome, Stand, apart, is_asked, outcome, reduce};
+use crate::plan::Admission;
+use crate::policy::Requester;
+use crate::registry::Depth;
+use crate::report::diff::unified;
+use crate::report::text::Colour;
+use crate::verdict::answer::{Answer, Judged};
+use crate::verdict::message::{explain, object_of, shown, user_of};
+use crate::verdict::{Finding, Judgement};
+use crate::workload::ImageUse;
+use crate::yaml::{self, Addition};
+use anyhow::bail;
+use clap::builder::FalseyValueParser;
+use futures_util::{StreamExt as _, stream};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What `--help` says at its end.
+const MORE: &str = "\
+Each image that has a tag gets the digest that its registry has for the tag now: nginx:1.25 becomes nginx:1.25@sha256:..., and nginx \
+becomes nginx:latest@sha256:... . Nothing else is changed, not a byte; what has a digest keeps it.
+
+Of files a diff is printed; --write writes them. Standard input (-f -) is printed with the digests.
+
+Exit codes: 0 everything is pinned; 1 something could not be pinned, or was not where only a diff is printed; 2 the command was wrong, or \
+something could not be read or written.";
+
+/// Options of `pin`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = MORE)]
+pub struct Args {
+    #[command(flatten)]
+    given: Options,
+    /// Write the files, instead of printing what would change
+    #[arg(long, env = "PULLGATE_WRITE", value_parser = FalseyValueParser::new())]
+    write: bool,
+    /// The namespace of objects that name none [default: default]
+    #[arg(long, short = 'n', value_name = "NS", env = "PULLGATE_NAMESPACE")]
+    namespace: Option<String>,
+    /// Set: no colour
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    no_color: Option<OsString>,
+    /// Time for the whole run
+    #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
+    deadline: Duration,
+}
+
+/// What is done with the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// What would change in files is printed.
+    Show(Colour),
+    /// Files are written.
+    Write,
+    /// Standard input goes to standard output.
+    Through,
+}
+
+/// Runs it.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args {
+        given,
+        write,
+        namespace,
+        no_color,
+        deadline,
+    } = args;
+    if given.files.is_empty() {
+        bail!("nothing to pin: name manifests by -f FILE|DIR|-");
+    }
+    let from_input = given.files.iter().any(|file| file == "-");
+    if from_input && given.files.len() > 1 {
+        bail!("standard input goes to standard output: -f - is given alone");
+    }
+    if from_input && write {
+        bail!("standard input goes to standard output: --write is for files");
+    }
+    let plain = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
+    let way = match (from_input, write) {
+        (true, _) => Way::Through,
+        (false, true) => Way::Write,
+        (false, false) => Way::Show(if plain { Colour::None } else { Colour::Ansi }),
+    };
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
+    // Whether the rest of an image is there is `check`'s to say.
+    let mut given = given.take(&namespace, Admission::StillToCome, Some(Depth::Manifest))?;
+    let manifests = std::mem::take(&mut given.manifests);
+    let end = Instant::now() + deadline;
+    let (gate, said) = given.gate(end, deadline).await?;
+    let found = ask(&gate, &manifests, end).await;
+    let mut report = Report {
+        errors: manifests.errors.clone(),
+        ..Report::default()
+    };
+    report.apart(&manifests);
+    for (at, text) in manifests.texts.iter().enumerate() {
+        let here: Vec<&Found> = found.iter().filter(|found| found.text == at).collect();
+        report.text(text, &here, way);
+    }
+    let written = say(&report.printed);
+    for note in &report.notes {
+        // Nobody is left to tell when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
+    for sentence in said.iter().chain(&report.errors) {
+        tell(sentence);
+    }
+    let _ = writeln!(std::io::stderr(), "{}", report.count.sentence(way));
+    written?;
+    Ok(ExitCode::from(report.code(way)))
+}
+
+/// An image, and what becomes of it.
+#[derive(Debug)]
+struct Found {
+    /// The text that it stands in: an index into the manifests' texts.
+    text: usize,
+    document: usize,
+    /// In the document.
+    path: String,
+    line: usize,
+    /// `Deployment shop/api, container api`.
+    user: String,
+    /// As it is written.
+    image: String,
+    outcome: Outcome,
+    judged: Option<Judged>,
+}
+
+/// Asks for the images of every file; of a file that was named twice, once.
+async fn ask(gate: &Gate, manifests: &Manifests, end: Instant) -> Vec<Found> {
+    let repeated = repeated(&manifests.texts);
+    let mut subjects = manifests.subjects(&gate.kinds());
+    subjects.retain(|subject| !repeated.contains(&subject.manifest.text));
+    let images: Vec<Vec<(ImageUse, Stand)>> = subjects.iter_mut().map(|subject| reduce(&mut subject.workload)).collect();
+    let nobody = Requester::default();
+    let answers: Vec<Answer> = stream::iter(&subjects)
+        .map(|subject| gate.judge(&subject.workload, &nobody, end))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let mut found = Vec::new();
+    for ((subject, images), answer) in subjects.iter().zip(images).zip(answers) {
+        let Subject { manifest, workload } = subject;
+        let mut judged = answer.images.into_iter();
+        for (image, stand) in images {
+            let judged = if is_asked(&stand) { judged.next() } else { None };
+            found.push(Found {
+                text: manifest.text,
+                document: manifest.source.document,
+                path: manifest.path_of(image.path.as_str()),
+                line: manifest.line_of(image.path.as_str()),
+                user: format!("{}, {}", object_of(&workload.object), user_of(&image)),
+                outcome: outcome(&image, &stand, judged.as_ref(), answer.exempt.as_ref()),
+                image: image.image,
+                judged,
+            });
+        }
+    }
+    found
+}
+
+/// The texts of files that another one before is, too.
+fn repeated(texts: &[Text]) -> BTreeSet<usize> {
+    let mut seen = HashSet::new();
+    let file = |text: &Text| text.path.as_ref().and_then(|path| path.canonicalize().ok());
+    let again = |text: &Text, seen: &mut HashSet<PathBuf>| file(text).is_some_and(|file| !seen.insert(file));
+    let texts = texts.iter().enumerate();
+    texts.filter(|(_, text)| again(text, &mut seen)).map(|(at, _)| at).collect()
+}
+
+/// What is to be printed.
+#[derive(Debug, Default)]
+struct Report {
+    count: Count,
+    /// For standard output.
+    printed: String,
+    /// For standard error, about images; some over several lines.
+    notes: Vec<String>,
+    /// What could not be read or written, a sentence each.
+    errors: Vec<String>,
+}
+
+/// What became of the images.
+#[derive(Debug, Default)]
+struct Count {
+    pinned: usize,
+    before: usize,
+    left: usize,
+    failed: usize,
+}
+
+impl Count {
+    /// `4 images: 2 pinned, 1 before, 1 left, 0 could not be pinned`
+    fn sentence(&self, way: Way) -> String {
+        let Self {
+            pinned,
+            before,
+            left,
+            failed,
+        } = self;
+        let all = pinned + before + left + failed;
+        let noun = if all == 1 { "image" } else { "images" };
+        let now = match way {
+            Way::Show(_) => "to pin",
+            Way::Write | Way::Through => "pinned now",
+        };
+        format!("{all} {noun}: {pinned} {now}, {before} pinned before, {left} left, {failed} could not be pinned")
+    }
+}
+
+impl Report {
+    /// Notes where names and tags are written apart.
+    fn apart(&mut self, manifests: &Manifests) {
+        let repeated = repeated(&manifests.texts);
+        for manifest in &manifests.objects {
+            if repeated.contains(&manifest.text) {
+                continue;
+            }
+            for path in apart(&manifest.object) {
+                let place = place(&manifest.source.file, manifest.line_of(&path));
+                let note = format!(
+                    "{place}: {} has a name and a tag apart; pin edits whole names only, write the digest there yourself",
+                    escape(&path)
+                );
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// Pins the images `found` in a text.
+    fn text(&mut self, text: &Text, found: &[&Found], way: Way) {
+        let mut pinned: Vec<(&Found, Addition)> = Vec::new();
+        for found in found {
+            let note = |what: &str| {
+                format!(
+                    "{}: {}: {} {what}",
+                    place(&text.file, found.line),
+                    found.user,
+                    shown(&found.image)
+                )
+            };
+            match &found.outcome {
+                Outcome::Pin(addition) => {
+                    let addition = Addition {
+                        document: found.document,
+                        path: found.path.clone(),
+                        value: found.image.clone(),
+                        text: addition.clone(),
+                    };
+                    pinned.push((found, addition));
+                }
+                Outcome::Pinned(now) => {
+                    self.count.before += 1;
+                    if let Some(now) = now {
+                        self.notes.push(note(&format!("stays; its tag names {now} now")));
+                    }
+                }
+                Outcome::Left(why) => {
+                    self.count.left += 1;
+                    self.notes.push(note(&format!("is left: {why}")));
+                }
+                Outcome::Failed => {
+                    self.count.failed += 1;
+                    let mut note = note("is not pinned");
+                    findings(&mut note, found, |_| true);
+                    self.notes.push(note);
+                }
+            }
+        }
+        let after = self.edit(text, &pinned, way);
+        if way == Way::Through {
+            self.printed.push_str(after.as_deref().unwrap_or(&text.text));
+        }
+    }
+
+    /// Edits a text, and its file. Returns the new text.
+    fn edit(&mut self, text: &Text, pinned: &[(&Found, Addition)], way: Way) -> Option<String> {
+        if pinned.is_empty() {
+            return None;
+        }
+        let file = escape(&text.file);
+        let parsed = yaml::documents(&text.text);
+        if !parsed.errors.is_empty() {
+            self.count.failed += pinned.len();
+            self.notes
+                .push(format!("{file}: part of it cannot be read, so all of it is left as it is"));
+            return None;
+        }
+        let additions: Vec<Addition> = pinned.iter().map(|(_, addition)| addition.clone()).collect();
+        let edited = match yaml::append(&text.text, &parsed, &additions) {
+            Ok(edited) => edited,
+            Err(mismatch) => {
+                self.count.failed += pinned.len();
+                let place = place(&text.file, mismatch.line);
+                let note = format!("{place}: with the digests this would no longer read as it does; the file is left as it is");
+                self.notes.push(note);
+                return None;
+            }
+        };
+        let mut done = Vec::new();
+        for (at, (found, addition)) in pinned.iter().enumerate() {
+            let head = format!("{}: {}: {}", place(&text.file, found.line), found.user, shown(&found.image));
+            if let Some((_, why)) = edited.left.iter().find(|(left, _)| *left == at) {
+                self.count.failed += 1;
+                self.notes
+                    .push(format!("{head} is not pinned: {why}\n    fix: {}", why.fix()));
+                continue;
+            }
+            done.push(format!("{head} -> {}{}\n", shown(&found.image), addition.text));
+            let mut note = format!("{head} is pinned, and yet:");
+            findings(&mut note, found, crate::pin::is_reservation);
+            if note.contains('\n') {
+                self.notes.push(note);
+            }
+        }
+        if done.is_empty() {
+            return None;
+        }
+        match (way, &text.path) {
+            (Way::Show(colour), _) => self.printed.push_str(&unified(&text.file, &text.text, &edited.text, colour)),
+            (Way::Through, _) | (Way::Write, None) => {}
+            (Way::Write, Some(path)) => {
+                if let Err(why) = replace(path, &text.text, &edited.text) {
+                    self.count.failed += done.len();
+                    self.errors.push(format!("{file} is not written: {why}"));
+                    return None;
+                }
+                self.printed.push_str(&done.concat());
+            }
+        }
+        self.count.pinned += done.len();
+        Some(edited.text)
+    }
+
+    fn code(&self, way: Way) -> u8 {
+        let open = match way {
+            Way::Show(_) => self.count.pinned,
+            Way::Write | Way::Through => 0,
+        };
+        if !self.errors.is_empty() {
+            WRONG
+        } else if self.count.failed + open > 0 {
+            DENIED
+        } else {
+            0
+        }
+    }
+}
+
+/// `k8s/api.yaml:23`
+fn place(file: &str, line: usize) -> String {
+    format!("{}:{line}", escape(file))
+}
+
+/// Puts findings below a note.
+fn findings(note: &mut String, found: &Found, tells: impl Fn(&Finding) -> bool) {
+    let judgement = found.judged.as_ref().map(|judged| &judged.judgement);
+    for (finding, decision) in judgement
+        .into_iter()
+        .flat_map(Judgement::ruled)
+        .filter(|(finding, _)| tells(finding))
+    {
+        explain(note, finding, decision, "    ");
+    }
+}

@@ -1,0 +1,303 @@
+//! Text put at the end of some scalars of a stream, and not a byte changed beside it: quotes, comments, line ends and layout are as they
+//! were. What comes out is read again, and must be what went in but for just these scalars.
+
+use super::located::{Below, Lines};
+use super::{Document, Parsed, documents};
+use crate::image::escape;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// Text for the end of a scalar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// Index into [`Parsed::documents`].
+    pub document: usize,
+    /// The scalar's path, as [`Document::line_of`] takes it.
+    pub path: String,
+    /// What the scalar says now.
+    pub value: String,
+    /// What to put behind that: letters, digits and `.:@_-/+`, which mean the same in every kind of scalar.
+    pub text: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Edited {
+    /// The stream with the additions that could be made.
+    pub text: String,
+    /// The others, by their index, and why.
+    pub left: Vec<(usize, Obstacle)>,
+}
+
+/// Why a scalar is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Where its text begins or ends cannot be told.
+    OutOfSight,
+    /// An alias or a merge key brings the same text to another place, which it would change too.
+    Shared {
+        /// That place.
+        path: String,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// An alias or a merge key brings the same text to a place that is to get another addition.
+    Torn {
+        /// That place.
+        path: String,
+        /// Its line, from 1.
+        line: usize,
+    },
+}
+
+impl Obstacle {
+    /// What to do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::OutOfSight => "write it by hand, or write the value out in the usual way",
+            Self::Shared { .. } | Self::Torn { .. } => "write the value out at each place, without the anchor",
+        }
+    }
+}
+
+/// A clause.
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfSight => f.write_str("where its text stands in the file cannot be told"),
+            Self::Shared { path, line } => write!(
+                f,
+                "by an anchor the same text is {} (line {line}) too, which must stay as it is",
+                escape(path)
+            ),
+            Self::Torn { path, line } => write!(
+                f,
+                "by an anchor the same text is {} (line {line}) too, which would need another text",
+                escape(path)
+            ),
+        }
+    }
+}
+
+/// What was written does not read as it should: a fault of ours. Nothing of it may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Where the document begins that reads otherwise, or where it cannot be read; from 1.
+    pub line: usize,
+}
+
+/// A scalar: the document's index, and where its text begins.
+type Scalar = (usize, usize);
+
+/// Makes the additions to `text`, which was read as `parsed`, without errors.
+///
+/// # Errors
+/// When the result does not read as it should.
+pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edited, Mismatch> {
+    let mut left = Vec::new();
+    let mut scalars: BTreeMap<Scalar, Vec<Meant<'_>>> = BTreeMap::new();
+    for (index, addition) in additions.iter().enumerate() {
+        let found = parsed
+            .documents
+            .get(addition.document)
+            .and_then(|document| find(document, &addition.path));
+        match found {
+            Some((start, lines)) => {
+                let meant = Meant { index, addition, lines };
+                scalars.entry((addition.document, start)).or_default().push(meant);
+            }
+            None => left.push((index, Obstacle::OutOfSight)),
+        }
+    }
+    let mut insertions: BTreeMap<usize, &str> = BTreeMap::new();
+    let mut added: BTreeMap<Scalar, &str> = BTreeMap::new();
+    let places = places(parsed, &scalars);
+    for (scalar, meant) in &scalars {
+        let Some(first) = meant.first().map(|meant| meant.addition) else {
+            continue;
+        };
+        let obstacle = obstacle(meant, places.get(scalar).map_or(&[][..], Vec::as_slice));
+        match (obstacle, end(text, scalar.1, &first.value)) {
+            (None, Some(end)) => {
+                insertions.insert(end, &first.text);
+                added.insert(*scalar, &first.text);
+            }
+            (obstacle, _) => {
+                let obstacle = obstacle.unwrap_or(Obstacle::OutOfSight);
+                left.extend(meant.iter().map(|meant| (meant.index, obstacle.clone())));
+            }
+        }
+    }
+    left.sort_by_key(|(at, _)| *at);
+    let text = insert(text, &insertions);
+    prove(parsed, &text, &added)?;
+    Ok(Edited { text, left })
+}
+
+/// An addition, and the node that it means.
+#[derive(Debug)]
+struct Meant<'a> {
+    index: usize,
+    addition: &'a Addition,
+    lines: &'a Lines,
+}
+
+/// The node at a path, and where its text begins.
+fn find<'a>(document: &'a Document, path: &str) -> Option<(usize, &'a Lines)> {
+    let (lines, rest) = document.follow(path);
+    (rest.is_empty() && matches!(lines.below, Below::Nothing)).then_some(())?;
+    Some((lines.start()?, lines))
+}
+
+/// A place that a scalar's text is brought to.
+#[derive(Debug)]
+struct Place<'a> {
+    path: String,
+    lines: &'a Lines,
+    value: &'a str,
+}
+
+/// Every place that the text of each of these scalars is brought to.
+fn places<'a>(parsed: &'a Parsed, scalars: &BTreeMap<Scalar, Vec<Meant<'_>>>) -> BTreeMap<Scalar, Vec<Place<'a>>> {
+    let mut places: BTreeMap<Scalar, Vec<Place<'a>>> = BTreeMap::new();
+    let with: BTreeSet<usize> = scalars.keys().map(|(document, _)| *document).collect();
+    for at in with {
+        let Some(document) = parsed.documents.get(at) else { continue };
+        walk(
+            &document.value,
+            &document.lines,
+            &mut Vec::new(),
+            &mut |path, value, lines| {
+                if let Some(scalar) = lines.start().map(|start| (at, start))
+                    && scalars.contains_key(&scalar)
+                {
+                    let path = path.concat();
+                    places.entry(scalar).or_default().push(Place { path, lines, value });
+                }
+            },
+        );
+    }
+    places
+}
+
+/// Shows every text of a value, with its path.
+fn walk<'a>(value: &'a Value, lines: &'a Lines, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], &'a str, &'a Lines)) {
+    match (value, &lines.below) {
+        (Value::String(text), Below::Nothing) => visit(path, text, lines),
+        (Value::Array(items), Below::List(below)) => {
+            for (at, (item, lines)) in items.iter().zip(below).enumerate() {
+                path.push(format!("[{at}]"));
+                walk(item, lines, path, visit);
+                path.pop();
+            }
+        }
+        (Value::Object(fields), Below::Map(below)) => {
+            for (key, lines) in below {
+                let Some(value) = fields.get(key) else { continue };
+                path.push(if path.is_empty() { key.clone() } else { format!(".{key}") });
+                walk(value, lines, path, visit);
+                path.pop();
+            }
+        }
+        (_, Below::Nothing | Below::List(_) | Below::Map(_)) => {}
+    }
+}
+
+/// What stands against giving a scalar what the additions `meant` say, when its text is at all these places.
+fn obstacle(meant: &[Meant<'_>], places: &[Place<'_>]) -> Option<Obstacle> {
+    let first = meant.first()?.addition;
+    if places.is_empty() || places.iter().any(|place| place.value != first.value) {
+        return Some(Obstacle::OutOfSight);
+    }
+    places.iter().find_map(|place| {
+        let (path, line) = (place.path.clone(), place.lines.line());
+        match meant.iter().find(|meant| std::ptr::eq(meant.lines, place.lines)) {
+            None => Some(Obstacle::Shared { path, line }),
+            Some(meant) if meant.addition.text != first.text => Some(Obstacle::Torn { path, line }),
+            Some(_) => None,
+        }
+    })
+}
+
+/// Where the text of a scalar that reads `value` ends: before its closing quote, else behind its last letter.
+fn end(text: &str, start: usize, value: &str) -> Option<usize> {
+    let rest = text.get(start..)?;
+    match rest.bytes().next()? {
+        b'"' => {
+            let mut escaped = false;
+            let end = rest.bytes().skip(1).position(|byte| {
+                let closes = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                closes
+            })?;
+            Some(start + 1 + end)
+        }
+        // An image name holds no quote, so none is doubled.
+        b'\'' => Some(start + 1 + rest.get(1..)?.find('\'')?),
+        // A plain one, or the content of a block.
+        _ => {
+            let before = rest.len() - rest.trim_start().len();
+            rest.trim_start().starts_with(value).then_some(start + before + value.len())
+        }
+    }
+}
+
+fn insert(text: &str, insertions: &BTreeMap<usize, &str>) -> String {
+    let more: usize = insertions.values().map(|text| text.len()).sum();
+    let mut out = String::with_capacity(text.len() + more);
+    let mut from = 0;
+    for (at, insertion) in insertions {
+        out.push_str(text.get(from..*at).unwrap_or_default());
+        out.push_str(insertion);
+        from = *at;
+    }
+    out.push_str(text.get(from..).unwrap_or_default());
+    out
+}
+
+/// Reads `text` and holds it against what was there before.
+fn prove(before: &Parsed, text: &str, additions: &BTreeMap<(usize, usize), &str>) -> Result<(), Mismatch> {
+    let after = documents(text);
+    if let Some(error) = after.errors.first() {
+        return Err(Mismatch { line: error.line });
+    }
+    if after.documents.len() != before.documents.len() {
+        return Err(Mismatch { line: 1 });
+    }
+    for (at, (before, after)) in before.documents.iter().zip(&after.documents).enumerate() {
+        let mut expected = before.value.clone();
+        add(&mut expected, &before.lines, &|start| additions.get(&(at, start)).copied());
+        if expected != after.value {
+            return Err(Mismatch { line: before.line });
+        }
+    }
+    Ok(())
+}
+
+/// Puts the additions into a value.
+fn add<'a>(value: &mut Value, lines: &Lines, addition: &impl Fn(usize) -> Option<&'a str>) {
+    match (value, &lines.below) {
+        (Value::String(text), Below::Nothing) => {
+            if let Some(more) = lines.start().and_then(addition) {
+                text.push_str(more);
+            }
+        }
+        (Value::Array(items), Below::List(below)) => {
+            for (item, lines) in items.iter_mut().zip(below) {
+                add(item, lines, addition);
+            }
+        }
+        (Value::Object(fields), Below::Map(below)) => {
+            for (key, lines) in below {
+                if let Some(value) = fields.get_mut(key) {
+                    add(value, lines, addition);
+                }
+            }
+        }
+        (_, Below::Nothing | Below::List(_) | Below::Map(_)) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
