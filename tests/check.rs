@@ -306,6 +306,19 @@ fn a_mere_text_is_no_manifest() {
 }
 
 #[test]
+fn a_part_of_standard_input_does_not_pass_for_all() {
+    // What is read ends before the object.
+    let long = "# a line that says nothing\n".repeat(1_300_000);
+    let output = check(&["-f", "-"], &[], &format!("{long}{POD}"));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        complaint.contains("standard input: more than the 33554432 bytes that are read"),
+        "{complaint}"
+    );
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn names_of_files_are_escaped() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a\u{1b}[31m\n::error::b.yaml"), "a: [\n").unwrap();

@@ -14,7 +14,7 @@ use crate::report::diff::unified;
 use crate::report::text::Colour;
 use crate::verdict::answer::{Answer, Judged};
 use crate::verdict::message::{explain, object_of, shown, user_of};
-use crate::verdict::{Finding, Judgement};
+use crate::verdict::{Cause, Finding, Judgement};
 use crate::workload::ImageUse;
 use crate::yaml::{self, Addition};
 use anyhow::bail;
@@ -276,7 +276,7 @@ impl Report {
                 Outcome::Failed => {
                     self.count.failed += 1;
                     let mut note = note("is not pinned");
-                    findings(&mut note, found, |_| true);
+                    findings(&mut note, found, |finding| finding.cause != Cause::DigestRequired);
                     self.notes.push(note);
                 }
             }

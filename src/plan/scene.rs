@@ -14,7 +14,7 @@ use crate::verdict::answer::Remark;
 use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::platforms::{Audience, Origin, Use};
 use crate::verdict::size::Limit;
-use crate::verdict::soften::{Context, Owner, Presence};
+use crate::verdict::soften::{Context, CriO, Owner, Presence};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
 use std::cell::RefCell;
@@ -255,8 +255,11 @@ impl<'a> Scene<'a> {
             node_credentials,
             node_unanswered: unanswered,
             runs,
-            crio: personalities.contains(&Personality::CriO),
-            short_name: personalities.contains(&Personality::CriO) && !rewritten && is_short(&image.image),
+            crio: match personalities.contains(&Personality::CriO) {
+                true if !rewritten && is_short(&image.image) => CriO::ByAliases,
+                true => CriO::Somewhere,
+                false => CriO::Nowhere,
+            },
             presence,
             secret_may_come: self.purse.may_come,
             hidden,

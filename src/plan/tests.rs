@@ -85,6 +85,7 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         request: None,
         suggestions: Vec::new(),
         retry_after: None,
+        digest: None,
     }
 }
 

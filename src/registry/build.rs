@@ -12,7 +12,7 @@ use super::choice::choose;
 use super::hosts::Route;
 use super::manifest::{self, Config, Parsed};
 use super::parts::{Found, Part, PartKey, What};
-use super::probe::{MANIFEST, too_long};
+use super::probe::MANIFEST;
 use super::walk::{Walk, Wanted};
 use super::{Check, Depth};
 use crate::credentials::Credential;
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
     /// A part, from what is kept or from the registry. `None`: nothing is said of it.
     async fn part(&self, want: Want<'_>) -> Option<Found> {
         if let Some(fault) = want.broken() {
-            return Some(Err(self.plain(Evidence::ContentInvalid(fault))));
+            return Some(Err(self.plain(Evidence::ContentInvalid(fault)).about(want.digest())));
         }
         if let Want::Blob(blob) = want
             && let Some(host) = &blob.elsewhere
@@ -388,9 +388,15 @@ impl<'a> Reader<'a> {
             read
         } else {
             let (session, answer) = walk.fetch(&wanted).await?;
-            let broken = |evidence| vec![session.failure_without_body(&answer, evidence)];
-            if answer.truncated {
-                return Err(broken(too_long(&answer)));
+            let broken = |evidence| vec![session.failure_without_body(&answer, evidence).about(&digest)];
+            if answer.truncated && usize::try_from(entry.size).is_ok_and(|size| size > MANIFEST) {
+                // The limit of runtimes is about what a reference names, not about this; we read no more all the same.
+                let mut failure = session.failure_without_body(&answer, Evidence::ServerError { token_server: false });
+                failure.detail = Some(format!(
+                    "a child manifest of {} bytes, of which {MANIFEST} are read here",
+                    entry.size
+                ));
+                return Err(vec![failure]);
             }
             if u64::try_from(answer.body.len()).ok() != Some(entry.size) {
                 return Err(broken(other_size("child manifest", "index", answer.body.len(), entry.size)));

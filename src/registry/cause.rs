@@ -75,6 +75,7 @@ pub(super) fn plain(evidence: Evidence, host: String) -> Failure {
         request: None,
         suggestions: Vec::new(),
         retry_after: None,
+        digest: None,
     }
 }
 

@@ -293,13 +293,14 @@ fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
     let config_blob = blob("config", &config);
     let size = size(blobs.iter().chain([&config_blob]));
     let elsewhere = config_blob.elsewhere.clone();
+    let named = config_blob.digest.clone();
     let config_type = config.media_type.unwrap_or_default();
     newer(&odd)?;
     if !of_image {
-        let named = document
+        let says = document
             .artifact_type
             .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-        let kind = named.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
+        let kind = says.as_deref().filter(|kind| !kind.is_empty()).unwrap_or(&config_type);
         blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
@@ -309,7 +310,11 @@ fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
                 (0, Some(_)) => Unpack::Foreign,
                 (1.., _) => Unpack::Partly,
             },
-            body: Body { size, blobs },
+            body: Body {
+                size,
+                config: named,
+                blobs,
+            },
         });
     }
     // What stands beside layers of an image is passed over by all.
@@ -319,7 +324,11 @@ fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
         return Ok(Parsed::Artifact {
             kind: clipped(&media_type),
             unpack: Unpack::Partly,
-            body: Body { size, blobs },
+            body: Body {
+                size,
+                config: named,
+                blobs,
+            },
         });
     }
     let digest = config.digest.unwrap_or_default();
@@ -340,7 +349,11 @@ fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
             elsewhere,
             claims: Arc::new(claims),
         },
-        body: Body { size, blobs },
+        body: Body {
+            size,
+            config: named,
+            blobs,
+        },
     })
 }
 
@@ -525,6 +538,9 @@ impl ReadConfig {
         if let Some(media_type) = packed {
             return Err(ContentFault::Packed(media_type.clone()));
         }
+        if let Some(odd) = self.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
+            return Err(ContentFault::DiffId(clipped(odd)));
+        }
         let own = self.platform.normalized();
         match claims.platforms.iter().find(|said| said.normalized() != own) {
             Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
@@ -544,10 +560,7 @@ pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
         .unwrap_or_default();
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
     if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
-        return Err(ContentFault::Structure(format!(
-            "the config names a layer by {}, which is no digest",
-            clipped(odd)
-        )));
+        return Err(ContentFault::DiffId(clipped(odd)));
     }
     let platform = Platform::from(WrittenPlatform {
         os: written.os,

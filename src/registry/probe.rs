@@ -71,8 +71,17 @@ impl Session<'_> {
         let as_it_is = answer
             .header(header::CONTENT_ENCODING)
             .is_none_or(|coding| matches!(coding, "" | "identity"));
+        let announced = answer.header(DIGEST_HEADER).filter(|text| !text.is_empty());
+        let named = match (&self.key.target, announced) {
+            (Target::Digest(digest), _) => Some(digest.to_string()),
+            (Target::Tag(_), announced) => announced.map(str::to_owned),
+        };
+        let about = |failure: Failure| Failure {
+            digest: named.clone(),
+            ..failure
+        };
         match length {
-            Some(0) => return Err(Stopped::Final(self.failure(&answer, invalid(ContentFault::Empty)))),
+            Some(0) => return Err(Stopped::Final(about(self.failure(&answer, invalid(ContentFault::Empty))))),
             Some(bytes) if bytes > LONGEST => {
                 let failure = self.failure(&answer, Evidence::TooLong { bytes });
                 // Of a tag, a runtime keeps the digest that is too long, and asks the other hosts for that.
@@ -91,9 +100,8 @@ impl Session<'_> {
         if form == Form::Other {
             let shown = words::line(&media_type, &[]).unwrap_or_default();
             let failure = self.failure_without_body(&answer, invalid(ContentFault::MediaType(shown)));
-            return Err(Stopped::Final(failure));
+            return Err(Stopped::Final(about(failure)));
         }
-        let announced = answer.header(DIGEST_HEADER).filter(|text| !text.is_empty());
         let digest = match (&self.key.target, announced, length) {
             // What is asked for by digest is that digest, whatever the header says: the content will show.
             (Target::Digest(asked), _, Some(_)) => asked.clone(),

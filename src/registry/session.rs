@@ -40,9 +40,9 @@ enum Stage {
     /// A token. A kept one may have been revoked in the meantime.
     Token(Age, Bearer),
     /// User name and password, at once.
-    Basic,
+    Basic(Age),
     /// User name and password, after a fresh token was not enough (Harbor).
-    BasicAfterToken,
+    BasicAfterToken(Age),
 }
 
 /// Whether the scheme of a host is known.
@@ -130,6 +130,7 @@ impl<'a> Session<'a> {
     /// One request, and the authentication that it asks for; any status but 401.
     pub(super) async fn ask(&mut self, method: Method, rest: &str, accept: &str, cap: usize) -> Result<Answer, Failure> {
         self.recall().await;
+        self.grow_old();
         let mut answer = match self.send(method.clone(), rest, accept, cap).await {
             Err(failure) if self.may_be_plain(&failure) => {
                 self.scheme = Scheme::Http;
@@ -164,6 +165,15 @@ impl<'a> Session<'a> {
             return Err(self.withheld(&answer));
         }
         Ok(answer)
+    }
+
+    /// What an earlier request was granted is not fresh to this one: a 401 to it may pass, and runtimes ask again.
+    fn grow_old(&mut self) {
+        for grant in &mut self.grants {
+            match &mut grant.stage {
+                Stage::Token(age, _) | Stage::Basic(age) | Stage::BasicAfterToken(age) => *age = Age::Kept,
+            }
+        }
     }
 
     /// Whether a node would have handed what was granted to the host that a redirect led to.
@@ -234,7 +244,7 @@ impl<'a> Session<'a> {
             .map(|grant| grant.stage.clone());
         match (stage, challenge::choose(&answer.headers)) {
             (None, Challenge::Bearer(bearer)) => self.token(answer, bearer).await,
-            (None, Challenge::Basic) => self.basic(answer, Stage::Basic),
+            (None, Challenge::Basic) => self.basic(answer, Stage::Basic(Age::Fresh)),
             (None, Challenge::Unusable) => {
                 // Harbor says here that there is no such project.
                 let words = self.words(answer, rest).await;
@@ -248,13 +258,15 @@ impl<'a> Session<'a> {
                     Challenge::Bearer(_) | Challenge::Basic | Challenge::Unusable => self.token(answer, kept).await,
                 }
             }
-            (Some(Stage::Token(Age::Fresh, _)), Challenge::Basic) => self.basic(answer, Stage::BasicAfterToken),
+            (Some(Stage::Token(Age::Fresh, _)), Challenge::Basic) => self.basic(answer, Stage::BasicAfterToken(Age::Fresh)),
             (Some(Stage::Token(Age::Fresh, _)), Challenge::Bearer(_) | Challenge::Unusable) => {
                 Err(self.token_refused(answer, rest).await)
             }
-            (Some(Stage::Basic), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
+            (Some(Stage::Basic(Age::Kept)), _) => self.basic(answer, Stage::Basic(Age::Fresh)),
+            (Some(Stage::BasicAfterToken(Age::Kept)), _) => self.basic(answer, Stage::BasicAfterToken(Age::Fresh)),
+            (Some(Stage::Basic(Age::Fresh)), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
             // The credential was good enough for a token.
-            (Some(Stage::BasicAfterToken), _) => Err(self.failure(
+            (Some(Stage::BasicAfterToken(Age::Fresh)), _) => Err(self.failure(
                 answer,
                 Evidence::InsufficientScope {
                     with_credential: true,

@@ -224,15 +224,19 @@ impl<'a> Walk<'a> {
         let has = answer.body.len();
         if let Some(says) = resolved.length.filter(|says| u64::try_from(has).ok() != Some(*says)) {
             let fault = ContentFault::OtherSize {
-                part: "manifest",
+                part: if resolved.form == Form::Index { "index" } else { "manifest" },
                 by: "answer to HEAD",
                 has: i64::try_from(has).unwrap_or(i64::MAX),
                 says: i64::try_from(says).unwrap_or(i64::MAX),
             };
-            return Err(vec![session.failure_without_body(&answer, invalid(fault))]);
+            return Err(vec![
+                session.failure_without_body(&answer, invalid(fault)).about(&resolved.digest),
+            ]);
         }
-        let parsed = manifest::read(&resolved.media_type, &answer.body)
-            .map_err(|fault| vec![session.failure_without_body(&answer, invalid(fault))])?;
+        let parsed = manifest::read(&resolved.media_type, &answer.body).map_err(|fault| {
+            let failure = session.failure_without_body(&answer, invalid(fault));
+            vec![failure.about(&resolved.digest)]
+        })?;
         let content = match parsed {
             Parsed::Index(entries) => Content::Index(entries),
             Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
@@ -269,7 +273,10 @@ impl<'a> Walk<'a> {
         if answer.truncated {
             return Ok(None);
         }
-        let invalid = |fault| vec![session.failure_without_body(&answer, Evidence::ContentInvalid(fault))];
+        let invalid = |fault| {
+            let failure = session.failure_without_body(&answer, Evidence::ContentInvalid(fault));
+            vec![failure.about(&config.digest)]
+        };
         let has = i64::try_from(answer.body.len()).unwrap_or(i64::MAX);
         if has != config.size {
             return Err(invalid(ContentFault::OtherSize {

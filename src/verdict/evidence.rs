@@ -43,6 +43,8 @@ pub struct Build {
 pub struct Body {
     /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
     pub size: Option<u64>,
+    /// The digest of the config, by which runtimes call the image; as written.
+    pub config: String,
     /// The blobs that nobody reads: layers, and the config of what is no image.
     pub blobs: Vec<BlobRef>,
 }
@@ -187,6 +189,19 @@ pub struct Failure {
     pub suggestions: Vec<String>,
     /// Until when not to ask again.
     pub retry_after: Option<Duration>,
+    /// The digest of the content that it is about, for the kubelet's text; where the evidence does not name it.
+    pub digest: Option<String>,
+}
+
+impl Failure {
+    /// The same, about the content of this digest.
+    #[must_use]
+    pub fn about(self, digest: impl ToString) -> Self {
+        Self {
+            digest: Some(digest.to_string()),
+            ..self
+        }
+    }
 }
 
 /// The request that an answer belongs to, for the kubelet's text.
@@ -452,6 +467,8 @@ pub enum ContentFault {
     NeedsPlugin(String),
     /// A layer of this type, which containerd takes for plain tar, is not what the config says it holds: it is packed after all.
     Packed(String),
+    /// A `diff_id` in the config is none by sha256, by which containerd counts what it unpacks.
+    DiffId(String),
     /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.
     PartOfOthers(String),
     /// Newer runtimes cannot read it, older ones know nothing of what is wrong.

@@ -19,7 +19,11 @@ pub(super) enum Fate<'a> {
     /// No entry is for it.
     NoMatch,
     /// It takes an entry without a platform, and then misses this one when it measures the image.
-    Unmeasured(&'a IndexEntry),
+    Unmeasured {
+        missing: &'a IndexEntry,
+        /// The digest of the config of what it pulled, where that is known.
+        image: Option<&'a str>,
+    },
     /// It takes an entry that is broken in this way.
     Trouble(&'a Failure),
     /// It pulls an image whose config names a platform that it does not run.
@@ -36,7 +40,7 @@ impl Fate<'_> {
     /// Whether the pull fails for certain.
     pub(super) fn fails(self) -> bool {
         match self {
-            Self::NoMatch | Self::Unmeasured(_) => true,
+            Self::NoMatch | Self::Unmeasured { .. } => true,
             Self::Trouble(failure) => certain(failure),
             Self::Artifact { fails, .. } => fails,
             Self::Pulls | Self::Foreign(_) => false,
@@ -92,7 +96,7 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     let beside = all.into_iter().flatten().filter(|at| !fetched.image.contains(at));
     let troubles: Vec<&Failure> = beside
         .filter_map(|at| known.find(entries.get(*at)?))
-        .filter_map(trouble)
+        .flat_map(|build| beside_the_image(known, build, puller, levels.saturating_sub(1)))
         // What is no manifest is fetched as a blob, which may well be there; and of an index without images nothing is fetched.
         .filter(|failure| {
             !matches!(
@@ -126,12 +130,32 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let pulled = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
-        for way in ways.iter_mut().filter(|way| pulled(way.fate)) {
-            way.fate = Fate::Unmeasured(missing);
+        let goes_well = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        let taken = fetched.image.first().and_then(|at| known.find(entries.get(*at)?));
+        let config = taken.and_then(|build| body(build.content.as_ref().ok()?));
+        let image = config.map(|body| body.config.as_str());
+        for way in ways.iter_mut().filter(|way| goes_well(way.fate)) {
+            way.fate = Fate::Unmeasured { missing, image };
         }
     }
     ways
+}
+
+/// What is wrong with an entry that is fetched and is not the image: of an index in it, with what would be fetched of that.
+fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, levels: usize) -> Vec<&'a Failure> {
+    match &build.content {
+        Ok(Content::Index(children)) if levels > 0 => {
+            let ways = within(known, children, puller, levels);
+            let failure = |way: Fared<'a>| match way.fate {
+                Fate::Trouble(failure) => Some(failure),
+                Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Foreign(_) | Fate::Artifact { .. } => None,
+            };
+            ways.into_iter().filter_map(failure).collect()
+        }
+        Ok(Content::Index(_) | Content::Image { .. } | Content::Artifact { .. } | Content::Schema1) | Err(_) => {
+            trouble(build).into_iter().collect()
+        }
+    }
 }
 
 fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Fared<'a>> {

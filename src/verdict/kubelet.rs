@@ -1,7 +1,7 @@
 //! What a kubelet would show for a failed pull, in containerd's own words (pull-semantics 6.2). People search for these texts.
 
 use super::evidence::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told,
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
 };
 use super::finding::Kubelet;
 use super::words::resting_on;
@@ -30,7 +30,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         |request| (request.method, escape_long(&request.url), request.purpose),
     );
     // What HEAD found is fetched by its digest, and fails in other words.
-    let fetching = purpose == Purpose::Content && method == "GET" && (url.contains("/blobs/") || url.contains("/manifests/sha"));
+    // So is what a redirect leads to.
+    let fetching =
+        purpose == Purpose::Content && method == "GET" && (!url.contains("/manifests/") || url.contains("/manifests/sha"));
     let stage = if fetching {
         format!("{pull}failed to copy: httpReadSeeker: failed open: ")
     } else {
@@ -58,6 +60,14 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
     };
     let status = failure.status.unwrap_or(0);
+    let about = failure.digest.as_deref().map(escape_long).unwrap_or_default();
+    let with_digest = |text: &str| {
+        if about.is_empty() {
+            text.to_owned()
+        } else {
+            format!("{about} {text}")
+        }
+    };
     let message = match &failure.evidence {
         Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => return predict(&resting_on(failure, fails), reference),
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
@@ -82,14 +92,31 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         Evidence::InsufficientScope {
             told: Told::InsufficientScope,
             ..
+        } if fetching => format!("{stage}server message: insufficient_scope: authorization failed"),
+        Evidence::InsufficientScope {
+            told: Told::InsufficientScope,
+            ..
         } => {
             format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
         }
         Evidence::Forbidden { .. } => answered(or_status(status, 403)),
         Evidence::Rejected(rejection) => match rejection {
             Rejection::Status => answered(or_status(status, 400)),
-            Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain => answered(or_status(status, 401)),
+            Rejection::NoUsableChallenge => answered(or_status(status, 401)),
+            // The error that registries name here.
+            Rejection::UnauthorizedAgain => {
+                let before = if fetching {
+                    stage.clone()
+                } else {
+                    format!("{resolve}{denied}")
+                };
+                format!("{before}server message: invalid_token: authorization failed")
+            }
             Rejection::TokenStatus => token(or_status(status, 400), whose),
+            Rejection::NoToken if failure.detail.as_deref() == Some(WEB_PAGE) => {
+                let stage = at_token(whose);
+                format!("{stage}unable to decode token response: invalid character '<' looking for beginning of value")
+            }
             Rejection::NoToken => format!(
                 "{resolve}failed to authorize: failed to fetch {whose} token: authorization server did not include a token in the response"
             ),
@@ -118,31 +145,49 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         }),
         Evidence::ContentInvalid(fault) => match fault {
             ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(format!(
-                "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor ({}) from remote: not found",
-                escape(media_type)
+                "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} from remote: not found",
+                with_digest(&format!("({})", escape(media_type)))
             )),
+            ContentFault::NotJson if !about.is_empty() => format!("{pull}children: invalid desc {about}: invalid character"),
             ContentFault::NotJson | ContentFault::BodyMismatch | ContentFault::Newer(_) | ContentFault::Structure(_) => {
                 format!("{pull}failed to read the manifest: invalid content")
             }
-            ContentFault::Empty => format!(
-                "rpc error: code = InvalidArgument desc = {pull}unable to fetch descriptor which reports content size of zero: invalid argument"
+            ContentFault::Empty | ContentFault::OtherSize { says: 0, .. } => format!(
+                "rpc error: code = InvalidArgument desc = {pull}unable to fetch descriptor {}reports content size of zero: invalid argument",
+                if about.is_empty() {
+                    "which ".to_owned()
+                } else {
+                    format!("({about}) which ")
+                }
             ),
             ContentFault::DigestMalformed(value) => {
-                format!("{resolve}\"{}\" in header not a valid digest", escape(value))
+                format!(
+                    "{resolve}\"{}\" in header not a valid digest: {}",
+                    escape(value).replace('"', "\\\""),
+                    why_no_digest(value)
+                )
             }
             ContentFault::DigestWrong => not_found(format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::LayerCount { layers: 0, .. } => {
+                format!("{pull}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers")
+            }
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
             ContentFault::OtherSize { has, says, .. } if has < says => {
                 format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF")
             }
-            ContentFault::OtherSize { has, says, .. } => format!(
-                "rpc error: code = FailedPrecondition desc = {pull}failed size validation: {has} != {says}: failed precondition"
-            ),
+            ContentFault::OtherSize { part, has, says, .. } => {
+                let kept = format!("{}-{about}", part.trim_start_matches("child "));
+                let commit = format!("failed commit on ref \"{kept}\": \"{kept}\" ");
+                format!(
+                    "rpc error: code = FailedPrecondition desc = {pull}{}failed size validation: {has} != {says}: failed precondition",
+                    if about.is_empty() { "" } else { &commit }
+                )
+            }
             ContentFault::NoImage => not_found(format!("{pull}no match for platform in manifest: not found")),
             ContentFault::NeedsPlugin(media_type) => format!(
                 "{pull}failed to unpack image on snapshotter overlayfs: failed to get stream processor for {}: no processor for media-type: unknown",
@@ -151,10 +196,19 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             ContentFault::Packed(_) => {
                 format!("{pull}failed to extract layer: mount callback failed: archive/tar: invalid tar header: unknown")
             }
+            ContentFault::DiffId(id) => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
             ContentFault::PartOfOthers(_) => not_found(format!(
-                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest not found"
+                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest {about}: not found"
             )),
-            ContentFault::DigestIsBlob => not_found(format!("{pull}unexpected media type application/octet-stream: not found")),
+            ContentFault::DigestIsBlob => {
+                let digest = match reference.target() {
+                    Target::Digest(digest) => format!(" for {digest}"),
+                    Target::Tag(_) => String::new(),
+                };
+                not_found(format!(
+                    "{pull}failed to unpack image on snapshotter overlayfs: unexpected media type application/octet-stream{digest}: not found"
+                ))
+            }
         },
         Evidence::ContentMissing {
             part: "child manifest", ..
@@ -179,6 +233,28 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
         reason: "ErrImagePull".to_owned(),
         message,
     })
+}
+
+/// What Go's digest package says of a text that is no digest.
+fn why_no_digest(text: &str) -> &'static str {
+    let Some((algorithm, hex)) = text
+        .split_once(':')
+        .filter(|(algorithm, hex)| !algorithm.is_empty() && !hex.is_empty())
+    else {
+        return "invalid checksum digest format";
+    };
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ if algorithm.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) => return "unsupported digest algorithm",
+        _ => return "invalid checksum digest format",
+    };
+    if hex.len() == length {
+        "invalid checksum digest format"
+    } else {
+        "invalid checksum digest length"
+    }
 }
 
 fn or_status(status: u16, otherwise: u16) -> u16 {

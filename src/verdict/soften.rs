@@ -21,6 +21,18 @@ pub enum Presence {
     ById,
 }
 
+/// Whether some candidate runs CRI-O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CriO {
+    /// None does.
+    #[default]
+    Nowhere,
+    /// One does, and reads the image's name as others do.
+    Somewhere,
+    /// One does, and resolves the image's short name by its own aliases.
+    ByAliases,
+}
+
 /// Who made the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owner {
@@ -40,10 +52,8 @@ pub struct Context {
     pub node_unanswered: Option<String>,
     /// An image of the same repository that pods of the object run, though no credential of theirs matches it.
     pub runs: Option<String>,
-    /// Some candidate resolves short names by its own aliases (CRI-O), and the image is one.
-    pub short_name: bool,
-    /// Some candidate runs CRI-O.
-    pub crio: bool,
+    /// What CRI-O has to do with it.
+    pub crio: CriO,
     /// What the nodes hold.
     pub presence: Presence,
     /// Who owns the object.
@@ -127,7 +137,7 @@ fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context)
 fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
     // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7), and the packing of layers.
-    (context.short_name && failure.is_some()).then(|| {
+    (context.crio == CriO::ByAliases && failure.is_some()).then(|| {
         (
             Outlook::Unknown,
             "CRI-O nodes resolve this short name by their own registries.conf".to_owned(),
@@ -136,11 +146,16 @@ fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -
 }
 
 fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    let packed = |failure: &Failure| matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Packed(_)));
-    (context.crio && failure.is_some_and(packed)).then(|| {
+    let packed = |failure: &Failure| {
+        matches!(
+            failure.evidence,
+            Evidence::ContentInvalid(ContentFault::Packed(_) | ContentFault::DiffId(_))
+        )
+    };
+    (context.crio != CriO::Nowhere && failure.is_some_and(packed)).then(|| {
         (
             Outlook::MayFail,
-            "CRI-O nodes find out by themselves how a layer is packed".to_owned(),
+            "CRI-O nodes find out by themselves what is in a layer".to_owned(),
         )
     })
 }

@@ -4,7 +4,7 @@ use super::answer::{Judged, Look};
 use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
-use super::soften::{Context, Owner, Presence, soften};
+use super::soften::{Context, CriO, Owner, Presence, soften};
 use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
@@ -24,6 +24,7 @@ fn failure(evidence: Evidence) -> Failure {
         }),
         suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
         retry_after: None,
+        digest: None,
     }
 }
 
@@ -172,8 +173,7 @@ fn nothing_hardens_an_outlook() {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
-                    short_name: bits & 2 > 0,
-                    crio: bits & 2 > 0,
+                    crio: if bits & 2 > 0 { CriO::ByAliases } else { CriO::Nowhere },
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
                     exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),

@@ -296,6 +296,10 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             "containerd unpacks a layer of type \"{}\" as plain tar, and it is none: its digest is not the diff_id in the config",
             escape(media_type)
         ),
+        ContentFault::DiffId(id) => format!(
+            "the config names a layer by \"{}\"; containerd counts what it unpacks by sha256, and compares",
+            escape(id)
+        ),
         ContentFault::PartOfOthers(platform) => format!(
             "a descriptor in the manifest says that its part is for {}, which the config does not; other runtimes pass over that part",
             escape(platform)

@@ -3,7 +3,6 @@
 
 use super::located::{Below, Lines};
 use super::{Document, Parsed, documents};
-use crate::image::escape;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -61,20 +60,18 @@ impl Obstacle {
     }
 }
 
-/// A clause.
+/// A clause; keys of the document in it are as they are.
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfSight => f.write_str("where its text stands in the file cannot be told"),
             Self::Shared { path, line } => write!(
                 f,
-                "by an anchor the same text is {} (line {line}) too, which must stay as it is",
-                escape(path)
+                "by an anchor the same text is {path} (line {line}) too, which must stay as it is"
             ),
             Self::Torn { path, line } => write!(
                 f,
-                "by an anchor the same text is {} (line {line}) too, which would need another text",
-                escape(path)
+                "by an anchor the same text is {path} (line {line}) too, which would need another text"
             ),
         }
     }

@@ -84,6 +84,9 @@ impl Shelf {
                 let stored = shelf.manifests.get(&digest).or_else(|| shelf.blobs.get(&digest));
                 let size = stored.map_or(0, |stored| stored.bytes.len());
                 shelf.names.insert(format!("{kind}-{tag}-size"), size.to_string());
+                // As many digits as tools show of an ID.
+                let short: String = digest.chars().take("sha256:".len() + 12).collect();
+                shelf.names.insert(format!("{kind}-{tag}-short"), short);
                 shelf.names.insert(format!("{kind}-{tag}"), digest);
             }
             values.extend(shelf.names.clone());

@@ -25,7 +25,7 @@ def get(*arguments):
 
 
 # More seconds than a busy machine needs for what otherwise takes a few.
-LONG = 180
+LONG = 300
 
 
 def wait(what, ask):

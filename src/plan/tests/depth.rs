@@ -28,7 +28,7 @@ fn image(arch: &str, size: u64) -> Content {
         platform: Some(platform(arch)),
         body: Body {
             size: Some(size),
-            blobs: Vec::new(),
+            ..Body::default()
         },
     }
 }
@@ -369,6 +369,7 @@ fn blobs_count_for_nothing_but_size() {
     let body = Body {
         size: Some(1),
         blobs: vec![blob],
+        ..Body::default()
     };
     let content = Content::Image {
         platform: Some(platform("amd64")),

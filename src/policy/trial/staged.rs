@@ -190,7 +190,7 @@ fn facts(content: Content, children: &[Platform], size: Option<u64>) -> ImageFac
         media_type: MANIFEST.to_owned(),
         content: Ok(Content::Image {
             platform: Some(platform.clone()),
-            body: Body { size, blobs: Vec::new() },
+            body: Body { size, ..Body::default() },
         }),
         troubles: Vec::new(),
     };
@@ -215,5 +215,6 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         request: None,
         suggestions: Vec::new(),
         retry_after: None,
+        digest: None,
     }
 }

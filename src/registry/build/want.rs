@@ -20,6 +20,15 @@ pub(super) enum Want<'a> {
 }
 
 impl Want<'_> {
+    /// Its digest, as written.
+    pub(super) fn digest(&self) -> &str {
+        match self {
+            Want::Manifest(entry) => &entry.digest,
+            Want::Config(config) => config.digest.as_str(),
+            Want::Blob(blob) => &blob.digest,
+        }
+    }
+
     /// What is wrong with the descriptor: nobody gets a part by it.
     pub(super) fn broken(&self) -> Option<ContentFault> {
         let (part, digest, size) = match self {
@@ -83,7 +92,8 @@ pub(super) async fn there(walk: &mut Walk<'_>, blob: &BlobRef) -> Result<(), Vec
 }
 
 fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &BlobRef, length: i64) -> Failure {
-    session.failure_without_body(answer, other_size(blob.part, "manifest", length, blob.size))
+    let failure = session.failure_without_body(answer, other_size(blob.part, "manifest", length, blob.size));
+    failure.about(&blob.digest)
 }
 
 fn as_get(mut failure: Failure) -> Failure {

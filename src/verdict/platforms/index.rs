@@ -176,11 +176,11 @@ fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audi
 
 /// An entry without a platform that is pulled, and then not measured.
 fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Finding> {
-    let missing = fortunes.fates().find_map(|fate| match fate {
-        Fate::Unmeasured(entry) => Some(entry),
+    let (missing, image) = fortunes.fates().find_map(|fate| match fate {
+        Fate::Unmeasured { missing, image } => Some((missing, image)),
         Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) | Fate::Artifact { .. } => None,
     })?;
-    let hit = fortunes.tally(|fate| matches!(fate, Fate::Unmeasured(_)));
+    let hit = fortunes.tally(|fate| matches!(fate, Fate::Unmeasured { .. }));
     let outlook = hit.outlook()?;
     let other = missing.platform.as_ref().map(|platform| platform.normalized().to_string());
     let missed = hit.missed.join(", ");
@@ -198,7 +198,7 @@ fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Fi
             message: format!(
                 "rpc error: code = NotFound desc = failed to update image store \"{}\": get image info from containerd: \
                  get image compressed resource size: content digest {}: not found",
-                containerd_reference(reference),
+                image.map_or_else(|| containerd_reference(reference), escape),
                 escape(&missing.digest)
             ),
         }),
@@ -211,7 +211,7 @@ fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Fi
 fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
     let platform = fortunes.fates().find_map(|fate| match fate {
         Fate::Foreign(platform) => Some(platform),
-        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured(_) | Fate::Trouble(_) | Fate::Artifact { .. } => None,
+        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Trouble(_) | Fate::Artifact { .. } => None,
     })?;
     let hit = fortunes.tally(|fate| matches!(fate, Fate::Foreign(_)));
     let outlook = match hit.outlook()? {
@@ -230,7 +230,7 @@ fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
 fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &Reference) -> Option<Finding> {
     let kind = fortunes.fates().find_map(|fate| match fate {
         Fate::Artifact { kind, .. } => Some(kind),
-        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured(_) | Fate::Trouble(_) | Fate::Foreign(_) => None,
+        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Trouble(_) | Fate::Foreign(_) => None,
     })?;
     let hit = fortunes.tally(|fate| matches!(fate, Fate::Artifact { .. })).outlook()?;
     let fail = fortunes
