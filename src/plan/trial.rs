@@ -72,7 +72,13 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
     kind.clone_into(&mut workload.object.kind);
     let jury = jury(&workload, &facts, policies, &requester);
-    let plan = plan_with(&workload, &facts, &Settings::bare(Admission::HasRun), &NodeCredentials::default(), &jury);
+    let plan = plan_with(
+        &workload,
+        &facts,
+        &Settings::bare(Admission::HasRun),
+        &NodeCredentials::default(),
+        &jury,
+    );
     let outcomes: Vec<Outcome> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
     let asked = !plan.checks.is_empty();
     let judgement = decide(&plan, &outcomes).into_iter().next();
@@ -157,7 +163,6 @@ fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
     };
     facts.secrets.insert(SECRET.to_owned(), Visible::Seen(Some(secret)));
 }
-
 
 #[cfg(test)]
 mod tests {
