@@ -1,0 +1,86 @@
+use super::*;
+use crate::cluster::Cluster;
+use crate::config::{Face, Live, Settings, Shelf};
+use crate::gate::Engine;
+use crate::plan::{self, Admission};
+use crate::providers::Providers;
+use crate::registry::Registry;
+use serde_json::json;
+
+#[test]
+fn no_text_of_a_request_makes_a_line_long_or_breaks_it() {
+    assert_eq!(brief("api"), "api");
+    assert_eq!(brief(&"é".repeat(300)).chars().count(), 254);
+    assert!(!brief("a\nb").contains('\n'));
+}
+
+#[test]
+fn what_reviews_are_counted_in_is_there_from_the_start() {
+    let metrics = Metrics::new();
+    begin(&metrics);
+    let text = metrics.encode();
+    for line in [
+        r#"pullgate_reviews_total{verdict="Deny"} 0"#,
+        r#"pullgate_images_total{outlook="Pulls"} 0"#,
+        r#"pullgate_findings_total{cause="Timeout",outlook="Unknown"} 0"#,
+        r#"pullgate_findings_total{cause="TagNotAllowed",outlook="NotAllowed"} 0"#,
+        r#"pullgate_skipped_total{reason="Unchanged"} 0"#,
+        r#"pullgate_skipped_total{reason="namespace_label"} 0"#,
+        "pullgate_review_deadlines_hit_total 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(
+        !text.contains(r#"cause="TagNotFound",outlook="NotAllowed""#),
+        "only policies refuse names"
+    );
+}
+
+#[test]
+fn the_deadline_leaves_room_for_the_answer() {
+    let limit = Duration::from_secs(8);
+    let ms = Duration::from_millis;
+    for (timeout, expected) in [
+        (None, ms(8000)),
+        (Some(ms(30_000)), ms(8000)),
+        (Some(ms(5000)), ms(4500)),
+        (Some(ms(1000)), ms(700)),
+        (Some(ms(100)), ms(0)),
+    ] {
+        assert_eq!(deadline(timeout, limit), expected, "{timeout:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let metrics = Metrics::new();
+    let engine = Engine {
+        registry: Registry::new(Settings::default().registry(Face::Serve), metrics.clone()).unwrap(),
+        settings: plan::Settings::bare(Admission::HasRun),
+        providers: Providers::default(),
+    };
+    let desk = Desk {
+        gate: Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent),
+        metrics,
+        events: Events::default(),
+        large: Arc::new(Semaphore::new(1)),
+        reading: Semaphore::new(1),
+        images: Semaphore::new(CROWD),
+    };
+    let containers: Vec<_> = (0..=CROWD)
+        .map(|n| json!({"name": format!("c{n}"), "image": "Bad/Name"}))
+        .collect();
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u-1", "operation": "CREATE", "namespace": "ns", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}}});
+    let time = Time {
+        began: Instant::now(),
+        patience: Duration::from_secs(5),
+    };
+    let reply = desk.review(review.to_string().into(), time);
+    let reply = tokio::time::timeout(Duration::from_secs(6), reply).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["response"]["allowed"], false);
+}
