@@ -1,6 +1,12 @@
-//! Manifest and config bytes, read as tolerantly as containerd reads them and no more (pull-semantics 5.2, 5.6). Pure.
+//! Manifest bytes, and in [`config`] those of configs, read as tolerantly as containerd reads them and no more (pull-semantics 5.2, 5.6). Pure.
 
-use super::gojson::{self, Go, Pointer, loose};
+mod config;
+mod layer;
+
+pub(super) use config::config;
+use layer::{Layer, layer};
+
+use super::gojson::{self, Pointer, loose};
 use super::host::authority;
 use crate::image::{Digest, Platform};
 use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry, Unpack};
@@ -9,7 +15,7 @@ use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -54,18 +60,6 @@ pub(super) fn form(media_type: &str) -> Form {
         | "application/vnd.docker.distribution.manifest.v1+json"
         | "text/plain" => Form::Schema1,
         _ => Form::Other,
-    }
-}
-
-/// A date in text; anything else is an error where it stands, whatever follows.
-#[derive(Debug, Default)]
-struct Date;
-
-impl<'de> Go<'de> for Date {
-    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let sensible = gojson::is_date(&text).then_some(Self);
-        sensible.ok_or_else(|| serde::de::Error::custom("no date"))
     }
 }
 
@@ -405,175 +399,9 @@ fn fault(error: &serde_json::Error, what: &str) -> ContentFault {
     }
 }
 
-/// What a layer's media type is to containerd (`images.IsLayerType`, `images.DiffCompression`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layer {
-    /// An image layer that is unpacked by what its first bytes say; foreign ones included.
-    Packed,
-    /// An image layer that is taken for plain tar: one that says so, and one whose packing no runtime knows.
-    AsItIs,
-    /// An image layer by its name, of a kind that a runtime unpacks by a plugin or not at all.
-    NeedsPlugin,
-    /// Not a layer of an image.
-    Foreign,
-}
-
-fn layer(media_type: &str) -> Layer {
-    let mut parts = media_type.split('+');
-    let base = parts.next().unwrap_or_default();
-    let packings: Vec<&str> = parts.collect();
-    let oci = match base.strip_prefix("application/vnd.oci.image.layer.") {
-        Some("v1.tar" | "nondistributable.v1.tar") => true,
-        // Of the family by name; what it holds is not known.
-        Some(_) => return Layer::NeedsPlugin,
-        None => false,
-    };
-    let docker = matches!(
-        base,
-        "application/vnd.docker.image.rootfs.diff.tar"
-            | "application/vnd.docker.image.rootfs.diff.tar.gzip"
-            | "application/vnd.docker.image.rootfs.diff.tar.zstd"
-            | "application/vnd.docker.image.rootfs.foreign.diff.tar"
-            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
-    );
-    if !oci && !docker {
-        return Layer::Foreign;
-    }
-    if packings.contains(&"encrypted") {
-        return Layer::NeedsPlugin;
-    }
-    // Of several, containerd goes by the last one of the alphabet.
-    match packings.iter().max() {
-        None if docker => Layer::Packed,
-        Some(&("gzip" | "zstd")) if oci => Layer::Packed,
-        Some(_) | None => Layer::AsItIs,
-    }
-}
-
 /// Names from a registry that end up in messages.
 fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(140).collect()
-}
-
-/// What an image's config says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ReadConfig {
-    /// Without an architecture where it names none.
-    pub(super) platform: Platform,
-    /// `rootfs.diff_ids`, as written.
-    pub(super) diff_ids: Vec<String>,
-}
-
-loose! {
-    struct WrittenConfig<'a> {
-        "created" => _created: Pointer<Date>,
-        "author" => _author: String,
-        "config" => _run: WrittenRun<'a>,
-        "rootfs" => rootfs: RootFs<'a>,
-        "history" => _history: Vec<Option<History<'a>>>,
-        "os" => os: String,
-        "architecture" => architecture: String,
-        "variant" => variant: String,
-        "os.version" => os_version: String,
-        "os.features" => os_features: Vec<Option<String>>,
-    }
-}
-
-/// Any object.
-type Anything<'a> = HashMap<String, &'a RawValue>;
-
-loose! {
-    /// How the container is run; read for its types only.
-    struct WrittenRun<'a> {
-        "user" => _user: String,
-        "exposedports" => _ports: HashMap<String, Option<Anything<'a>>>,
-        "env" => _env: Vec<Option<String>>,
-        "entrypoint" => _entrypoint: Vec<Option<String>>,
-        "cmd" => _cmd: Vec<Option<String>>,
-        "volumes" => _volumes: HashMap<String, Option<Anything<'a>>>,
-        "workingdir" => _working_dir: String,
-        "labels" => _labels: HashMap<String, Option<String>>,
-        "stopsignal" => _stop_signal: String,
-        "argsescaped" => _args_escaped: bool,
-    }
-}
-
-loose! {
-    struct RootFs<'a> {
-        "type" => _type: String,
-        "diff_ids" => diff_ids: Vec<Option<String>>,
-    }
-}
-
-loose! {
-    struct History<'a> {
-        "created" => _created: Pointer<Date>,
-        "created_by" => _by: String,
-        "author" => _author: String,
-        "comment" => _comment: String,
-        "empty_layer" => _empty: bool,
-    }
-}
-
-impl ReadConfig {
-    /// What does not go with the manifest.
-    pub(super) fn against(&self, claims: &Claims) -> Result<(), ContentFault> {
-        if self.diff_ids.len() != claims.layers.len() {
-            return Err(ContentFault::LayerCount {
-                layers: claims.layers.len(),
-                diff_ids: self.diff_ids.len(),
-            });
-        }
-        let packed = self
-            .diff_ids
-            .iter()
-            .zip(&claims.layers)
-            .find_map(|(diff_id, layer)| match layer {
-                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
-                Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
-                    Some(media_type)
-                }
-                Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
-            });
-        if let Some(media_type) = packed {
-            return Err(ContentFault::Packed(media_type.clone()));
-        }
-        if let Some(odd) = self.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
-            return Err(ContentFault::DiffId(clipped(odd)));
-        }
-        let own = self.platform.normalized();
-        match claims.platforms.iter().find(|said| said.normalized() != own) {
-            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
-pub(super) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
-    let text = gojson::text(body);
-    if gojson::is_too_deep(&text) {
-        return Err(ContentFault::ConfigNotJson);
-    }
-    let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
-        .map_err(|_| ContentFault::ConfigNotJson)?
-        .unwrap_or_default();
-    let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
-    if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
-        return Err(ContentFault::DiffId(clipped(odd)));
-    }
-    let platform = Platform::from(WrittenPlatform {
-        os: written.os,
-        architecture: written.architecture,
-        variant: written.variant,
-        os_version: written.os_version,
-        os_features: written.os_features,
-        ..WrittenPlatform::default()
-    });
-    Ok(ReadConfig {
-        platform,
-        diff_ids: diff_ids.into_iter().map(Option::unwrap_or_default).collect(),
-    })
 }
 
 #[cfg(test)]

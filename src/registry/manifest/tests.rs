@@ -1,3 +1,4 @@
+use super::config::ReadConfig;
 use super::*;
 
 const INDEX: &str = OCI_IMAGE_INDEX_MEDIA_TYPE;

@@ -1,0 +1,142 @@
+//! An image's config.
+
+use super::{Claims, Unpacked, WrittenPlatform, clipped};
+use crate::image::{Digest, Platform};
+use crate::registry::gojson::{self, Go, Pointer, loose};
+use crate::verdict::evidence::ContentFault;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::collections::HashMap;
+
+/// What an image's config says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::registry) struct ReadConfig {
+    /// Without an architecture where it names none.
+    pub(in crate::registry) platform: Platform,
+    /// `rootfs.diff_ids`, as written.
+    pub(in crate::registry) diff_ids: Vec<String>,
+}
+
+/// A date in text; anything else is an error where it stands, whatever follows.
+#[derive(Debug, Default)]
+struct Date;
+
+impl<'de> Go<'de> for Date {
+    fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let sensible = gojson::is_date(&text).then_some(Self);
+        sensible.ok_or_else(|| serde::de::Error::custom("no date"))
+    }
+}
+
+loose! {
+    struct WrittenConfig<'a> {
+        "created" => _created: Pointer<Date>,
+        "author" => _author: String,
+        "config" => _run: WrittenRun<'a>,
+        "rootfs" => rootfs: RootFs<'a>,
+        "history" => _history: Vec<Option<History<'a>>>,
+        "os" => os: String,
+        "architecture" => architecture: String,
+        "variant" => variant: String,
+        "os.version" => os_version: String,
+        "os.features" => os_features: Vec<Option<String>>,
+    }
+}
+
+/// Any object.
+type Anything<'a> = HashMap<String, &'a RawValue>;
+
+loose! {
+    /// How the container is run; read for its types only.
+    struct WrittenRun<'a> {
+        "user" => _user: String,
+        "exposedports" => _ports: HashMap<String, Option<Anything<'a>>>,
+        "env" => _env: Vec<Option<String>>,
+        "entrypoint" => _entrypoint: Vec<Option<String>>,
+        "cmd" => _cmd: Vec<Option<String>>,
+        "volumes" => _volumes: HashMap<String, Option<Anything<'a>>>,
+        "workingdir" => _working_dir: String,
+        "labels" => _labels: HashMap<String, Option<String>>,
+        "stopsignal" => _stop_signal: String,
+        "argsescaped" => _args_escaped: bool,
+    }
+}
+
+loose! {
+    struct RootFs<'a> {
+        "type" => _type: String,
+        "diff_ids" => diff_ids: Vec<Option<String>>,
+    }
+}
+
+loose! {
+    struct History<'a> {
+        "created" => _created: Pointer<Date>,
+        "created_by" => _by: String,
+        "author" => _author: String,
+        "comment" => _comment: String,
+        "empty_layer" => _empty: bool,
+    }
+}
+
+impl ReadConfig {
+    /// What does not go with the manifest.
+    pub(in crate::registry) fn against(&self, claims: &Claims) -> Result<(), ContentFault> {
+        if self.diff_ids.len() != claims.layers.len() {
+            return Err(ContentFault::LayerCount {
+                layers: claims.layers.len(),
+                diff_ids: self.diff_ids.len(),
+            });
+        }
+        let packed = self
+            .diff_ids
+            .iter()
+            .zip(&claims.layers)
+            .find_map(|(diff_id, layer)| match layer {
+                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
+                Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
+                    Some(media_type)
+                }
+                Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
+            });
+        if let Some(media_type) = packed {
+            return Err(ContentFault::Packed(media_type.clone()));
+        }
+        if let Some(odd) = self.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
+            return Err(ContentFault::DiffId(clipped(odd)));
+        }
+        let own = self.platform.normalized();
+        match claims.platforms.iter().find(|said| said.normalized() != own) {
+            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
+pub(in crate::registry) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
+    let text = gojson::text(body);
+    if gojson::is_too_deep(&text) {
+        return Err(ContentFault::ConfigNotJson);
+    }
+    let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
+        .map_err(|_| ContentFault::ConfigNotJson)?
+        .unwrap_or_default();
+    let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
+    if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
+        return Err(ContentFault::DiffId(clipped(odd)));
+    }
+    let platform = Platform::from(WrittenPlatform {
+        os: written.os,
+        architecture: written.architecture,
+        variant: written.variant,
+        os_version: written.os_version,
+        os_features: written.os_features,
+        ..WrittenPlatform::default()
+    });
+    Ok(ReadConfig {
+        platform,
+        diff_ids: diff_ids.into_iter().map(Option::unwrap_or_default).collect(),
+    })
+}
