@@ -1,6 +1,6 @@
 //! The metric families, their labels and their help texts.
 
-use super::{closed, process};
+use super::{closed, log, process};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -131,6 +131,7 @@ pub(super) struct Families {
     pub(super) connections: Gauge,
     pub(super) connection_ends: Family<ReasonLabels, Counter>,
     pub(super) responses: Family<CodeLabels, Counter>,
+    pub(super) log_lines_lost: Counter,
 }
 
 impl Families {
@@ -171,6 +172,7 @@ impl Families {
             connections: Gauge::default(),
             connection_ends: Family::default(),
             responses: Family::default(),
+            log_lines_lost: log::lost(),
             registry: Registry::default(),
         };
         registry.register("build_info", "What runs, by version; always 1", families.build.clone());
@@ -307,6 +309,11 @@ impl Families {
             "responses",
             "HTTP answers on the webhook port, by status code",
             families.responses.clone(),
+        );
+        registry.register(
+            "log_lines_lost",
+            "Log lines that were thrown away because nobody read the log fast enough",
+            families.log_lines_lost.clone(),
         );
         families.registry = root;
         families.begin();

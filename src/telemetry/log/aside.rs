@@ -1,9 +1,9 @@
 //! Log lines on their way out, on a thread of their own: whoever reads our log (a full disk, a stuck collector) must not hold up reviews.
 
+use prometheus_client::metrics::counter::Counter;
 use std::io::{self, Write};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -11,14 +11,14 @@ use tracing_subscriber::fmt::MakeWriter;
 const WAITING: usize = 2048;
 
 /// Lines that nobody could be given.
-static LOST: AtomicU64 = AtomicU64::new(0);
+static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Where the process's own lines go.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// How many lines were lost so far.
-pub(in crate::telemetry) fn lost() -> u64 {
-    LOST.load(Ordering::Relaxed)
+/// Counts the lines that were lost.
+pub(in crate::telemetry) fn lost() -> Counter {
+    LOST.clone()
 }
 
 /// Waits until the lines so far are written, at most for `patience`. Where nothing is written aside, there is nothing to wait for.
@@ -80,7 +80,7 @@ impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.0.try_send(Post::Line(line.to_vec())) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => _ = LOST.fetch_add(1, Ordering::Relaxed),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => _ = LOST.inc(),
         }
         Ok(line.len())
     }
@@ -130,11 +130,11 @@ mod tests {
             written: Arc::clone(&written),
         })
         .unwrap();
-        let before = lost();
+        let before = lost().get();
         for number in 0..WAITING * 2 {
             lines.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
-        let missed = usize::try_from(lost() - before).unwrap();
+        let missed = usize::try_from(lost().get() - before).unwrap();
         // One is in the thread's hands, perhaps.
         assert!((WAITING - 1..=WAITING).contains(&missed), "{missed}");
         // From here on everything is written.
