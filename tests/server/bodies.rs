@@ -1,6 +1,6 @@
 //! Requests, right and wrong.
 
-use crate::support::{Answer, Running, head, limits, post};
+use crate::support::{Answer, Running, head, limits, post, say};
 use pullgate::server::{Limits, Readiness};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -102,15 +102,12 @@ async fn seven_mebibytes_are_read_and_nine_are_refused_with_a_sentence() {
     assert_eq!(announced.body, "the body is larger than the 8388608 bytes that are read\n");
 
     let mut stream = server.tls().await;
-    stream
-        .write_all(&head("/validate", "Transfer-Encoding: chunked\r\n"))
-        .await
-        .unwrap();
+    say(&mut stream, &head("/validate", "Transfer-Encoding: chunked\r\n")).await;
     let chunk = "x".repeat(MIB);
     for _ in 0..9 {
-        stream.write_all(format!("{MIB:x}\r\n{chunk}\r\n").as_bytes()).await.unwrap();
+        say(&mut stream, format!("{MIB:x}\r\n{chunk}\r\n").as_bytes()).await;
     }
-    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    say(&mut stream, b"0\r\n\r\n").await;
     let chunked = Answer::read(&mut stream).await;
     assert_eq!((chunked.status, chunked.body), (413, announced.body));
 

@@ -252,8 +252,14 @@ pub(crate) fn head(target: &str, rest: &str) -> Vec<u8> {
 pub(crate) async fn post<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, target: &str, body: &str) -> Answer {
     let mut bytes = head(target, &format!("Content-Length: {}\r\n", body.len()));
     bytes.extend_from_slice(body.as_bytes());
-    stream.write_all(&bytes).await.unwrap();
+    say(stream, &bytes).await;
     Answer::read(stream).await
+}
+
+/// Sends all of it. What TLS has encrypted stays with it while the socket is full, and reading does not send it.
+pub(crate) async fn say<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
 }
 
 /// An HTTP answer.
