@@ -21,7 +21,7 @@ import yaml
 
 import chart
 import image
-from kube import get, kubectl, takes_pods, version, wait
+from kube import get, kubectl, takes_pods, wait
 from rendering import expect, same
 
 CLUSTER = Path(os.environ.get("PULLGATE_TEST_CLUSTER_DIR", "/tmp/pullgate-cluster"))
@@ -210,7 +210,7 @@ def really_runs(name):
 
 
 def plain_install():
-    kubectl("apply", "-f", "-", given=chart.plain(version(), VALUES))
+    kubectl("apply", "-f", "-", given=chart.plain(VALUES))
 
 
 def apply(file):
@@ -219,7 +219,7 @@ def apply(file):
     reference = f"{REGISTRY}/pullgate:{asked['name']}"
     image.push_pullgate(reference, BINARY)
     values = chart.merged(asked["values"], {"image": {"repository": f"{REGISTRY}/pullgate", "tag": asked["name"]}})
-    kubectl("apply", "-f", "-", given=chart.objects(version(), values, name=asked["name"], namespace=asked["namespace"]))
+    kubectl("apply", "-f", "-", given=chart.objects(values, name=asked["name"], namespace=asked["namespace"]))
     return 0
 
 
@@ -234,9 +234,6 @@ def test_the_image_is_pushed_and_runs():
     registry("registry-private", PRIVATE, CLUSTER / "registry-private", f"auth: {{htpasswd: {{realm: x, path: {CLUSTER}/htpasswd}}}}\n")
     subprocess.run([str(image.PUSH), "--user", "ci:secret", f"{PRIVATE}/shop/private:v1"], check=True, stdout=subprocess.DEVNULL)
     kubectl("create", "namespace", TENANT)
-    # This API server does not write the label yet.
-    for namespace in ("kube-system", TENANT):
-        kubectl("label", "namespace", namespace, f"kubernetes.io/metadata.name={namespace}", "--overwrite")
     for namespace in ("kube-system", TENANT):
         takes_pods(namespace)
 
@@ -488,7 +485,7 @@ def test_the_namespace_is_deleted_and_pullgate_installed_again():
 
 
 def test_the_plain_manifest_is_removed_again():
-    text = chart.plain(version(), VALUES)
+    text = chart.plain(VALUES)
     # What lies in the namespace may have gone with it before its own turn comes.
     kubectl("delete", "-f", "-", "--ignore-not-found", "--request-timeout=300s", given=text)
     left = [f"{kind}/{o['metadata']['name']}" for kind in ("clusterrole", "clusterrolebinding", "validatingwebhookconfiguration", "priorityclass",
@@ -519,7 +516,6 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
 
     values = chart.merged(VALUES, {"namespace": {"create": False}})
     kubectl("create", "namespace", "pullgate")
-    kubectl("label", "namespace", "pullgate", "kubernetes.io/metadata.name=pullgate")
     with helm_python.Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace="pullgate") as helm:
         helm.install(chart.CHART, "pullgate", values)
         ready()

@@ -49,16 +49,11 @@ def wait(what, ask):
 
 
 def takes_pods(namespace):
-    """Waits until pods can be created in a namespace that is new: admission refuses them for want of its default service account, and
-    then of that account's token, until controllers have made both."""
+    """Waits until pods can be created in a namespace that is new: admission refuses them until a controller has made its default service
+    account."""
     first = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "first"}, "spec": {"containers": [{"name": "app", "image": "127.0.0.1:1/none"}]}}
     wait(f"pods can be created in {namespace}",
          lambda: "dry run" in kubectl("-n", namespace, "create", "--dry-run=server", "-f", "-", given=first))
-
-
-def version():
-    """Of the API server, as Helm has it."""
-    return json.loads(kubectl("get", "--raw", "/version"))["gitVersion"].lstrip("v").split("+")[0]
 
 
 def ours():

@@ -252,7 +252,7 @@ pub(crate) fn configuration(name: &str, listen: SocketAddr, authority: &str) -> 
             "rules": [
                 rule("", &["v1"], &["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"]),
                 rule("apps", &["v1"], &["deployments", "replicasets", "statefulsets", "daemonsets"]),
-                rule("batch", &["v1", "v1beta1"], &["jobs", "cronjobs"]),
+                rule("batch", &["v1"], &["jobs", "cronjobs"]),
             ],
         }],
     })
