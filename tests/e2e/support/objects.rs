@@ -1,7 +1,9 @@
 //! The objects that the tests apply.
 
+use super::kubectl::kubectl;
 use base64::Engine as _;
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// A pod spec; the pairs are container names and images. No token: it comes a moment after its service account.
 pub(crate) fn pod_spec(containers: &[(&str, &str)]) -> Value {
@@ -46,9 +48,17 @@ pub(crate) fn job(name: &str, mut spec: Value) -> Value {
     job
 }
 
-/// A cron job that is due once a year.
+/// A cron job that is due once a year, in the newest version that the cluster serves.
 pub(crate) fn cron_job(name: &str, spec: Value) -> Value {
-    let mut cron_job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
+    static VERSION: LazyLock<&str> = LazyLock::new(|| {
+        let known = kubectl(&["get", "--raw", "/apis/batch/v1"], "").done().stdout;
+        if known.contains("\"cronjobs\"") {
+            "batch/v1"
+        } else {
+            "batch/v1beta1"
+        }
+    });
+    let mut cron_job = json!({"apiVersion": *VERSION, "kind": "CronJob", "metadata": {"name": name},
                               "spec": {"schedule": "0 0 1 1 *"}});
     cron_job["spec"]["jobTemplate"]["spec"] = job(name, spec)["spec"].take();
     cron_job
