@@ -79,7 +79,9 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
         }
         let name = format!("pullgate-{}{suffix}", policy.name);
         if name.len() > LONGEST_NAME {
-            left_out.push(format!("its name is too long: {name} would have over {LONGEST_NAME} characters"));
+            left_out.push(format!(
+                "its name is too long: {name} would have over {LONGEST_NAME} characters"
+            ));
             continue;
         }
         manifests.push(admission_policy(policy, &name, &kinds, &here, excluded));

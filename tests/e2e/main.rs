@@ -22,6 +22,7 @@ mod clients;
 mod comparison;
 mod credentials;
 mod events;
+mod exported;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
 mod live;
