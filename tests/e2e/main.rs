@@ -16,6 +16,7 @@
     reason = "a failed expectation is how a test reports"
 )]
 
+mod apiserver;
 mod apply;
 mod certificates;
 mod clients;
