@@ -21,11 +21,8 @@ pub(crate) fn install() -> Installed {
         "",
     )
     .done();
-    kubectl(
-        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        &crd().to_string(),
-    )
-    .done();
+    let crd = crd().to_string();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &crd).done();
     let wait = [
         "wait",
         "--for=condition=established",
