@@ -83,12 +83,33 @@ fn one_that_no_container_mounts_keeps_no_pod_from_running() {
 #[test]
 fn an_artifact_may_be_mounted_and_a_single_manifest_of_another_platform_too() {
     let mounted = with_volume("reg.example/model:1", "containers");
-    let artifact = found(Content::Artifact {
-        kind: "application/x".to_owned(),
-        unpack: Unpack::Partly,
-        body: Body::default(),
-    });
-    assert_eq!(volume(&mounted, &artifact).outlook, Outlook::Pulls);
+    for (unpack, outlook) in [
+        (Unpack::Nothing, Outlook::Pulls),
+        (Unpack::Foreign, Outlook::Pulls),
+        (Unpack::Partly, Outlook::MayFail),
+    ] {
+        let artifact = found(Content::Artifact {
+            kind: "application/x".to_owned(),
+            unpack,
+            body: Body::default(),
+        });
+        let judgement = volume(&mounted, &artifact);
+        assert_eq!((judgement.outlook, causes(&judgement)), (outlook, vec![Cause::NotAnImage]));
+        let crio = Facts {
+            nodes: Arc::new(vec![Node {
+                runtime: "cri-o://1.36.3".to_owned(),
+                ..node("n1", "amd64")
+            }]),
+            ..facts()
+        };
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+            "containers": [{"name": "c", "image": "", "volumeMounts": [{"name": "v"}]}],
+            "volumes": [{"name": "v", "image": {"reference": "reg.example/model:1"}}]}});
+        let on_crio = judge_with(&object, &crio, &settings(), &artifact).pop().unwrap();
+        assert!(on_crio.findings.is_empty(), "{on_crio:?}");
+    }
+    let schema1 = volume(&mounted, &found(Content::Schema1));
+    assert_eq!(causes(&schema1), [Cause::NotAnImage], "containerd does not pull it for a volume either");
     let arm = found(Content::Image {
         platform: Some(platform("arm64")),
         body: Body::default(),
