@@ -179,7 +179,7 @@ pub struct Known {
 }
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
-/// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
+/// that every namespace has by itself always is (`kubernetes.io/metadata.name`).
 pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {

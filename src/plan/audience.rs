@@ -119,7 +119,6 @@ fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group
     Some(group)
 }
 
-
 /// What the nodes that the pods of a template will land on hold, as far as is known.
 pub(super) struct Holders<'a> {
     nodes: Vec<&'a Node>,
@@ -136,9 +135,10 @@ impl<'a> Holders<'a> {
     pub(super) fn new(candidates: Candidates<'a>, images: usize) -> Self {
         /// As many as a node lists: looking each up costs as much as reading all lists once.
         const MANY: usize = 50;
-        let nodes = match candidates.tolerated.is_empty() {
-            true => candidates.tainted,
-            false => candidates.tolerated,
+        let nodes = if candidates.tolerated.is_empty() {
+            candidates.tainted
+        } else {
+            candidates.tolerated
         };
         let index = (images > MANY).then(|| {
             let mut index = HashMap::new();
@@ -155,12 +155,10 @@ impl<'a> Holders<'a> {
         });
         Self {
             every_list_is_complete: nodes.iter().all(|node| node.images_complete()),
-            verification: match nodes
-                .iter()
-                .all(|node| minor(&node.kubelet).is_some_and(|minor| minor < FIRST_TO_VERIFY))
-            {
-                true => Verification::Never,
-                false => Verification::Possible,
+            verification: if nodes.iter().all(|node| lets_everybody(&node.kubelet)) {
+                Verification::Never
+            } else {
+                Verification::Possible
             },
             opaque: candidates.opaque,
             nodes,
@@ -193,6 +191,11 @@ impl<'a> Holders<'a> {
             Presence::All(self.verification)
         }
     }
+}
+
+/// Whether a kubelet surely lets every pod have what it holds.
+fn lets_everybody(kubelet: &str) -> bool {
+    minor(kubelet).is_some_and(|minor| minor < FIRST_TO_VERIFY)
 }
 
 /// The minor version of `v1.34.2`; `None` for one that cannot be read, or whose rules are not known here: it may do anything.

@@ -212,7 +212,8 @@ impl<'a> Scene<'a> {
             },
         };
         // What nodes hold and may not be told counts once the registry has shown that the namespace may read the image.
-        let ask_first = self.settings.presence_rule == PresenceRule::Hide && matches!(presence, Presence::Some(_) | Presence::All(_));
+        let ask_first =
+            self.settings.presence_rule == PresenceRule::Hide && matches!(presence, Presence::Some(_) | Presence::All(_));
         let known_presence = if ask_first { Presence::Nowhere } else { presence };
         let poison = self.purse.malformed.as_ref().map(|(secret, error)| {
             let context = Context {

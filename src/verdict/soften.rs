@@ -60,7 +60,9 @@ impl Presence {
         let why = match verification {
             Verification::Never => why.to_owned(),
             Verification::Possible => {
-                format!("{why}; a kubelet from 1.35 on starts it only if no kubelet pulled it with other credentials than the pod's")
+                format!(
+                    "{why}; a kubelet from 1.35 on starts it only if no kubelet pulled it with other credentials than the pod's"
+                )
             }
         };
         Some((outlook, why))

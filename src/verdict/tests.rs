@@ -181,7 +181,11 @@ fn nothing_hardens_an_outlook() {
                     runs: (bits & 64 > 0).then(|| "reg.example/a:1".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
-                    presence_rule: if bits & 4 > 0 { PresenceRule::Hide } else { PresenceRule::Soften },
+                    presence_rule: if bits & 4 > 0 {
+                        PresenceRule::Hide
+                    } else {
+                        PresenceRule::Soften
+                    },
                     unmounted: bits & 66 == 66,
                     owner,
                 };

@@ -255,9 +255,10 @@ fn read_volume(volume: &Value, mounted: &HashSet<&str>, path: &FieldPath) -> Opt
     let source = volume.get("image")?;
     let image = json::non_empty(source, "reference")?;
     let name = json::string(volume, "name");
-    let role = match mounted.contains(name.as_str()) {
-        true => Role::Volume,
-        false => Role::UnmountedVolume,
+    let role = if mounted.contains(name.as_str()) {
+        Role::Volume
+    } else {
+        Role::UnmountedVolume
     };
     Some(ImageUse {
         path: path.field("image.reference"),

@@ -167,7 +167,10 @@ pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     let mut providers = Vec::new();
     for (place, written) in file.providers.into_iter().enumerate() {
         if written.token_attributes.is_some() && file.api_version != VERSIONS[0] {
-            wrong.push(format!("providers[{place}].tokenAttributes needs a file of apiVersion {}", VERSIONS[0]));
+            wrong.push(format!(
+                "providers[{place}].tokenAttributes needs a file of apiVersion {}",
+                VERSIONS[0]
+            ));
         }
         if !names.insert(written.name.clone()) {
             wrong.push(format!("providers[{place}].name \"{}\" stands twice", escape(&written.name)));

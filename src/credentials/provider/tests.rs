@@ -82,15 +82,43 @@ fn plugins_that_want_service_account_tokens() {
     let good = text.replace("requireServiceAccount: true", &keys("Example.com/Role, a", "b_c.d"));
     assert!(parse_provider_config(&good).is_ok());
     for (from, to, expect) in [
-        ("serviceAccountTokenAudience: sts", "serviceAccountTokenAudience: \"\"", "serviceAccountTokenAudience is missing"),
-        ("serviceAccountTokenAudience: sts, ", "", "serviceAccountTokenAudience is missing"),
+        (
+            "serviceAccountTokenAudience: sts",
+            "serviceAccountTokenAudience: \"\"",
+            "serviceAccountTokenAudience is missing",
+        ),
+        (
+            "serviceAccountTokenAudience: sts, ",
+            "",
+            "serviceAccountTokenAudience is missing",
+        ),
         ("cacheType: ServiceAccount, ", "", "cacheType is missing"),
-        ("cacheType: ServiceAccount", "cacheType: Pod", "cacheType \"Pod\" is neither ServiceAccount nor Token"),
+        (
+            "cacheType: ServiceAccount",
+            "cacheType: Pod",
+            "cacheType \"Pod\" is neither ServiceAccount nor Token",
+        ),
         (", requireServiceAccount: true", "", "requireServiceAccount is missing"),
-        ("requireServiceAccount: true", &keys("a", "b").replace("true", "false"), "requireServiceAccount is false beside requiredServiceAccountAnnotationKeys"),
-        ("requireServiceAccount: true", &keys("a", "a"), "annotation key \"a\" stands twice"),
-        ("requireServiceAccount: true", &keys("a", "b/"), "\"b/\" is not the key of an annotation"),
-        ("requireServiceAccount: true", &keys("-a.io/b", "c"), "\"-a.io/b\" is not the key of an annotation"),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "b").replace("true", "false"),
+            "requireServiceAccount is false beside requiredServiceAccountAnnotationKeys",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "a"),
+            "annotation key \"a\" stands twice",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "b/"),
+            "\"b/\" is not the key of an annotation",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("-a.io/b", "c"),
+            "\"-a.io/b\" is not the key of an annotation",
+        ),
     ] {
         let wrong = text.replacen(from, to, 1);
         assert_ne!(wrong, text, "{from}");

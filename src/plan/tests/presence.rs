@@ -64,7 +64,11 @@ fn presence_softens_whatever_the_registry_says_as_far_as_the_kubelets_go() {
             assert_eq!(judgement.outlook, outlook, "{:?}", facts.nodes);
             let finding = &judgement.findings[0];
             assert_eq!(finding.message.contains(VERIFIES), verifies, "{}", finding.message);
-            assert!(facts.nodes.iter().all(|node| !finding.message.contains(&node.name)), "{}", finding.message);
+            assert!(
+                facts.nodes.iter().all(|node| !finding.message.contains(&node.name)),
+                "{}",
+                finding.message
+            );
         }
     }
 }
@@ -93,7 +97,11 @@ fn never_asks_no_registry() {
     let mut many = holder("v1.37.2", &[]);
     many.image_entries = 50;
     for (nodes, outlook, message) in [
-        (vec![holder("v1.37.2", &[])], Outlook::MayFail, "no node that the pods could land on holds the image"),
+        (
+            vec![holder("v1.37.2", &[])],
+            Outlook::MayFail,
+            "no node that the pods could land on holds the image",
+        ),
         (vec![holder("v1.37.2", IMAGE)], Outlook::MayFail, VERIFIES),
         (
             vec![holder("v1.34.2", IMAGE), holder("v1.34.2", &[])],
@@ -107,7 +115,10 @@ fn never_asks_no_registry() {
         assert_eq!(judgement.outlook, outlook, "{message}");
         assert_eq!(causes(&judgement), [Cause::NeverPulled]);
         let said = &judgement.findings[0].message;
-        assert!(said.starts_with("imagePullPolicy is Never; ") && said.ends_with(message), "{said}");
+        assert!(
+            said.starts_with("imagePullPolicy is Never; ") && said.ends_with(message),
+            "{said}"
+        );
     }
     let held = judge(&object, &cluster(vec![holder("v1.34.2", IMAGE)]), &needs_login());
     assert_eq!((held.outlook, held.findings.len()), (Outlook::Pulls, 0));
@@ -122,7 +133,10 @@ fn a_malformed_secret_stops_no_kubelet_that_starts_what_it_holds() {
         let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
         assert!(plan(&workload, &facts, &settings()).checks.is_empty());
         let judgement = judge(&object, &facts, &found(index(&["amd64"])));
-        assert_eq!((judgement.outlook, causes(&judgement)), (outlook, vec![Cause::PullSecretMalformed]));
+        assert_eq!(
+            (judgement.outlook, causes(&judgement)),
+            (outlook, vec![Cause::PullSecretMalformed])
+        );
         // To be hidden, it counts only once the registry has shown that the namespace may read the image.
         let judged = |answer| judge_with(&object, &facts, &hide(), &answer).remove(0).outlook;
         assert_eq!(judged(found(index(&["amd64"]))), outlook);

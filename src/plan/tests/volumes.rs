@@ -4,10 +4,7 @@ use super::*;
 
 /// A pod with an image volume `v`, which the containers of `field` mount (`""`: none).
 fn with_volume(reference: &str, field: &str) -> Value {
-    let mounts = |own: &str| match own == field {
-        true => json!([{"name": "v", "mountPath": "/v"}]),
-        false => json!([{"name": "other", "mountPath": "/v"}]),
-    };
+    let mounts = |own: &str| json!([{"name": if own == field { "v" } else { "other" }, "mountPath": "/v"}]);
     let container = |name: &str, field: &str| json!({"name": name, "image": "reg.example/app:1", "volumeMounts": mounts(field)});
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
         "initContainers": [container("i", "initContainers")], "containers": [container("c", "containers")],
@@ -50,7 +47,11 @@ fn one_that_a_container_mounts_fails_as_the_containers_own_image_would() {
             ("NOT A NAME", gone(), Cause::InvalidImageName),
         ] {
             let judgement = volume(&with_volume(reference, field), &answer);
-            assert_eq!((judgement.outlook, causes(&judgement)), (Outlook::WillFail, vec![cause]), "{field}");
+            assert_eq!(
+                (judgement.outlook, causes(&judgement)),
+                (Outlook::WillFail, vec![cause]),
+                "{field}"
+            );
             assert_eq!(judgement.verdict, Verdict::Deny);
         }
     }
@@ -109,7 +110,11 @@ fn an_artifact_may_be_mounted_and_a_single_manifest_of_another_platform_too() {
         assert!(on_crio.findings.is_empty(), "{on_crio:?}");
     }
     let schema1 = volume(&mounted, &found(Content::Schema1));
-    assert_eq!(causes(&schema1), [Cause::NotAnImage], "containerd does not pull it for a volume either");
+    assert_eq!(
+        causes(&schema1),
+        [Cause::NotAnImage],
+        "containerd does not pull it for a volume either"
+    );
     let arm = found(Content::Image {
         platform: Some(platform("arm64")),
         body: Body::default(),
