@@ -186,7 +186,7 @@ fn nothing_hardens_an_outlook() {
                     } else {
                         PresenceRule::Soften
                     },
-                    unmounted: bits & 66 == 66,
+                    unmounted: bits & 64 > 0 && bits & 2 > 0,
                     owner,
                 };
                 for one in &evidence {
