@@ -4,13 +4,14 @@ use super::{Platforms, Settings};
 use crate::image::platform::{ALL, personalities};
 use crate::image::{Platform, Reference};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
-use crate::verdict::soften::Presence;
+use crate::verdict::soften::{Presence, Verification};
 use crate::workload::Node;
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
 use std::collections::HashMap;
 
-/// The first kubelet that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`, pull-semantics 2.3).
-const REVERIFYING_MINOR: u32 = 35;
+/// The first kubelet that is supported, and the first that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`).
+const FIRST: u32 = 30;
+const FIRST_TO_VERIFY: u32 = 35;
 
 /// The audience of a template.
 pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, settings: &Settings) -> Audience {
@@ -118,29 +119,27 @@ fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group
     Some(group)
 }
 
-/// The candidates that count for what nodes hold: those whose taints are tolerated, else all.
-pub(super) fn closest(candidates: Candidates<'_>) -> Vec<&Node> {
-    if candidates.tolerated.is_empty() {
-        candidates.tainted
-    } else {
-        candidates.tolerated
-    }
-}
-
 /// What the nodes that the pods of a template will land on hold, as far as is known.
 pub(super) struct Holders<'a> {
     nodes: Vec<&'a Node>,
     /// Nodes by what they list, where many images ask: an object may have thousands, and a cluster as many nodes.
     index: Option<HashMap<&'a str, usize>>,
     every_list_is_complete: bool,
-    some_verify_again: bool,
+    verification: Verification,
+    /// Virtual nodes, of which nothing is known.
+    opaque: usize,
 }
 
 impl<'a> Holders<'a> {
-    /// For so many images.
-    pub(super) fn new(nodes: Vec<&'a Node>, images: usize) -> Self {
+    /// Of the candidates those whose taints are tolerated, else all; for so many images.
+    pub(super) fn new(candidates: Candidates<'a>, images: usize) -> Self {
         /// As many as a node lists: looking each up costs as much as reading all lists once.
         const MANY: usize = 50;
+        let nodes = if candidates.tolerated.is_empty() {
+            candidates.tainted
+        } else {
+            candidates.tolerated
+        };
         let index = (images > MANY).then(|| {
             let mut index = HashMap::new();
             for node in &nodes {
@@ -156,9 +155,12 @@ impl<'a> Holders<'a> {
         });
         Self {
             every_list_is_complete: nodes.iter().all(|node| node.images_complete()),
-            some_verify_again: nodes
-                .iter()
-                .any(|node| minor(&node.kubelet).is_none_or(|minor| minor >= REVERIFYING_MINOR)),
+            verification: if nodes.iter().all(|node| lets_everybody(&node.kubelet)) {
+                Verification::Never
+            } else {
+                Verification::Possible
+            },
+            opaque: candidates.opaque,
             nodes,
             index,
         }
@@ -175,25 +177,29 @@ impl<'a> Holders<'a> {
 
     /// Whether none of them has it, for sure.
     pub(super) fn surely_lack(&self, reference: &Reference) -> bool {
-        !self.nodes.is_empty() && self.every_list_is_complete && self.holding(reference) == 0
+        !self.nodes.is_empty() && self.opaque == 0 && self.every_list_is_complete && self.holding(reference) == 0
     }
 
     /// Whether they hold it already.
-    pub(super) fn presence(&self, reference: &Reference, with_secret: bool) -> Presence {
+    pub(super) fn presence(&self, reference: &Reference) -> Presence {
         let holding = self.holding(reference);
         if holding == 0 {
             Presence::Nowhere
-        } else if holding < self.nodes.len() {
-            Presence::Some
-        } else if with_secret && self.some_verify_again {
-            Presence::AllUnlessReverified
+        } else if holding < self.nodes.len() || self.opaque > 0 {
+            Presence::Some(self.verification)
         } else {
-            Presence::All
+            Presence::All(self.verification)
         }
     }
 }
 
-/// The minor version of `v1.34.2`.
+/// Whether a kubelet surely lets every pod have what it holds.
+fn lets_everybody(kubelet: &str) -> bool {
+    minor(kubelet).is_some_and(|minor| minor < FIRST_TO_VERIFY)
+}
+
+/// The minor version of `v1.34.2`; `None` for one that cannot be read, or whose rules are not known here: it may do anything.
 pub(super) fn minor(kubelet: &str) -> Option<u32> {
-    kubelet.trim_start_matches('v').split('.').nth(1)?.parse().ok()
+    let minor = kubelet.strip_prefix("v1.")?.split('.').next()?.parse().ok()?;
+    (minor >= FIRST).then_some(minor)
 }

@@ -96,10 +96,9 @@ pub(super) fn index<'a>(
     };
     let mut findings: Vec<Finding> = told
         .map(|told| {
-            let volume = if used_by == Use::Volume { Outlook::MayFail } else { cap };
             let words = mismatch(facts, &unmatched, told.min(cap), audience, reference);
             Finding {
-                outlook: fails(told).min(cap).min(volume),
+                outlook: fails(told).min(cap),
                 ..words
             }
         })
