@@ -13,7 +13,7 @@ mod userinfo;
 
 pub use digest::Digest;
 pub use elsewhere::elsewhere;
-pub use escape::escape;
+pub use escape::{escape, escape_as_go};
 pub use hint::Hint;
 pub use pattern::Pattern;
 pub use platform::Platform;
