@@ -20,9 +20,9 @@ const AT_ONCE: usize = 60;
 const CHUNK: usize = 20;
 /// How long a pod may take.
 const LIMIT: Duration = Duration::from_mins(5);
-/// How long a pull that should work may go on failing. A busy kubelet tries without a pull secret that it could not read within a second:
-/// the attempt after that, ten to twenty seconds later, has it.
-const DOUBT: Duration = Duration::from_secs(45);
+/// How long a pull that should work may go on failing, unless its second attempt is seen to fail too. A busy kubelet tries without a pull
+/// secret that it could not read within a second: the attempt after that, ten to twenty seconds later, has it.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// A namespace that goes when this is dropped.
 struct Namespace(String);
@@ -154,6 +154,10 @@ struct Open<'a> {
     since: Instant,
     /// What its container came to so far, and when.
     seen: Option<(Deed, Instant)>,
+    /// Whether the kubelet waits for its next attempt to pull.
+    waits: bool,
+    /// How many attempts to pull have failed.
+    failed: usize,
 }
 
 impl Open<'_> {
@@ -162,7 +166,7 @@ impl Open<'_> {
         let (deed, at) = self.seen.as_ref()?;
         // The next attempt may have another end.
         let changes = self.case.expected.outlook == "Pulls" || self.case.registry.rules.iter().any(|rule| rule.times.is_some());
-        let doubt = deed.end == End::NotPulled && changes;
+        let doubt = deed.end == End::NotPulled && changes && self.failed < 2;
         Some(if doubt { *at + DOUBT } else { *at })
     }
 
@@ -185,8 +189,14 @@ fn run(namespace: &Namespace, registries: &Registries, cases: &[Case]) -> BTreeM
             create(namespace, registries, &chunk);
             let since = Instant::now();
             open.extend(chunk.into_iter().map(|case| {
-                let seen = None;
-                (case.name.as_str(), Open { case, since, seen })
+                let open = Open {
+                    case,
+                    since,
+                    seen: None,
+                    waits: false,
+                    failed: 0,
+                };
+                (case.name.as_str(), open)
             }));
         }
         if ended.len() >= CHUNK || (open.is_empty() && !ended.is_empty()) {
@@ -256,6 +266,15 @@ fn look(open: &mut Open<'_>, pod: &Value) {
         assert!(!refused, "{}: the kubelet did not take its pod: {}", open.case.name, pod["status"]);
         return;
     };
+    let waits = deed.reason == "ImagePullBackOff";
+    open.failed += usize::from(deed.end == End::NotPulled && (open.failed == 0 || (open.waits && !waits)));
+    open.waits = waits;
+    let (reason, words) = attempt(&deed.reason, &deed.words);
+    let deed = Deed {
+        end: deed.end,
+        reason: reason.to_owned(),
+        words: words.to_owned(),
+    };
     match &open.seen {
         Some((before, _)) if before.end == deed.end => {}
         // A container that ended well is started again by a Deployment.
@@ -286,12 +305,11 @@ fn read(status: &Value, container: &str) -> Option<Deed> {
         .flat_map(|list| status[list].as_array().into_iter().flatten())
         .find(|status| status["name"] == container)?;
     let deed = |end, at: &Value| {
-        let text = |key: &str| at[key].as_str().unwrap_or_default();
-        let (reason, words) = attempt(text("reason"), text("message"));
+        let text = |key: &str| at[key].as_str().unwrap_or_default().to_owned();
         Some(Deed {
             end,
-            reason: reason.to_owned(),
-            words: words.to_owned(),
+            reason: text("reason"),
+            words: text("message"),
         })
     };
     let state = &status["state"];

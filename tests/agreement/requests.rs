@@ -32,7 +32,10 @@ impl Masks {
         ] {
             let Some(port) = port else { continue };
             all.push((format!("127.0.0.1:{port}"), host));
+            all.push((format!("127.0.0.1%3A{port}"), host));
+            all.push((format!("%3A{port}"), alone));
             all.push((format!(":{port}"), alone));
+            all.push((format!(":0{port}"), alone));
         }
         Self(all)
     }
@@ -55,7 +58,7 @@ pub(crate) struct Exchange {
     pub(crate) accept: Vec<String>,
     /// Nothing, `Basic USER`, or `Bearer`.
     pub(crate) authorization: String,
-    /// The fields of a form but for its password.
+    /// The fields of a form but for its password, in order of name.
     pub(crate) form: String,
     pub(crate) range: String,
     /// 0 where the connection was closed instead.
@@ -123,10 +126,11 @@ impl Exchange {
             .filter(|(name, _)| name == "accept")
             .flat_map(|(_, value)| value.split(','))
             .map(|one| one.trim().to_owned());
-        let form: Vec<String> = url::form_urlencoded::parse(seen.body.as_bytes())
+        let mut form: Vec<String> = url::form_urlencoded::parse(seen.body.as_bytes())
             .filter(|(name, _)| !["password", "refresh_token"].contains(&name.as_ref()))
             .map(|(name, value)| format!("{name}={value}"))
             .collect();
+        form.sort();
         let hung_up = matches!(reply.manner, Manner::Hangup);
         let mut headers: Vec<(String, String)> = reply
             .headers
@@ -241,18 +245,13 @@ impl Pull {
         let masks = registries.masks(case);
         let heard = registries.take(case);
         let mut exchanges: Vec<Exchange> = heard.iter().map(|heard| Exchange::new(heard, &masks)).collect();
-        // Blobs are asked for at the same time, in any order.
-        let begins = |exchange: &Exchange| exchange.path.contains("/manifests/") || exchange.path == "/v2/";
-        for run in exchanges.chunk_by_mut(|_, next| !begins(next)) {
-            let Some(first) = run.iter().position(|exchange| exchange.path.contains("/blobs/")) else {
-                continue;
-            };
-            let together = &mut run[first..];
-            together.sort_by(|a, b| a.path.cmp(&b.path));
-            if together.len() > 1 {
-                together.iter_mut().for_each(|exchange| exchange.together = true);
-            }
-        }
+        // Every case with an empty config has the same one: whether a node still asks for it depends on the cases before.
+        exchanges.retain(|exchange| !exchange.path.ends_with(EMPTY_JSON));
+        let begins = |exchange: &Exchange| exchange.path == "/v2/" || exchange.what(&BTreeSet::new()).ends_with("by tag");
+        let exchanges = exchanges
+            .chunk_by(|_, next| !begins(next))
+            .flat_map(|chunk| settle(chunk, pulled))
+            .collect();
         Self {
             image: masks.mask(&registries.world(case).image()),
             user,
@@ -260,6 +259,38 @@ impl Pull {
             exchanges,
         }
     }
+}
+
+/// The digest of `{}`.
+const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+/// Puts what is asked for at the same time, which comes in any order, into one that is the same every time: the blobs, and if there are
+/// several the manifests after the first. Where one of them failed, it depends on chance which others were asked for before that ended it:
+/// only those that failed are kept.
+fn settle(chunk: &[Exchange], pulled: bool) -> Vec<Exchange> {
+    let is_blob = |exchange: &Exchange| exchange.path.contains("/blobs/");
+    let is_manifest = |exchange: &Exchange| exchange.path.contains("/manifests/");
+    let root = chunk
+        .iter()
+        .position(|exchange| is_manifest(exchange) && exchange.method == "GET" && exchange.status == 200);
+    let first = root.map_or(0, |root| root + 1);
+    let paths = |which: &dyn Fn(&Exchange) -> bool| {
+        let paths = chunk[first..].iter().filter(|exchange| which(exchange));
+        paths.map(|exchange| exchange.path.as_str()).collect::<BTreeSet<_>>().len()
+    };
+    let first = match (paths(&is_manifest) > 1, chunk.iter().position(is_blob)) {
+        (true, _) => first,
+        (false, Some(blob)) => blob,
+        (false, None) => chunk.len(),
+    };
+    let (in_order, together) = chunk.split_at(first);
+    let mut together = together.to_vec();
+    together.sort_by(|a, b| (is_blob(a), &a.path).cmp(&(is_blob(b), &b.path)));
+    if together.len() > 1 {
+        together.iter_mut().for_each(|exchange| exchange.together = true);
+        together.retain(|exchange| pulled || !(200..300).contains(&exchange.status));
+    }
+    [in_order, &together].concat()
 }
 
 /// A difference between what a runtime and we asked.
