@@ -20,22 +20,22 @@ pub(crate) struct Heard {
 
 /// Replaces what differs from run to run by what it stands for.
 #[derive(Debug)]
-pub(crate) struct Masks(Vec<(String, &'static str)>);
+pub(crate) struct Masks(Vec<(String, String)>);
 
 impl Masks {
     pub(crate) fn new(own: u16, mirror: Option<u16>, named: u16) -> Self {
         let mut all = Vec::new();
         for (port, host, alone) in [
-            (Some(own), "{registry}", ":{port}"),
-            (mirror, "{mirror}", ":{mirror-port}"),
-            (Some(named), "{named}", ":{named-port}"),
+            (Some(own), "{registry}", "{port}"),
+            (mirror, "{mirror}", "{mirror-port}"),
+            (Some(named), "{named}", "{named-port}"),
         ] {
             let Some(port) = port else { continue };
-            all.push((format!("127.0.0.1:{port}"), host));
-            all.push((format!("127.0.0.1%3A{port}"), host));
-            all.push((format!("%3A{port}"), alone));
-            all.push((format!(":{port}"), alone));
-            all.push((format!(":0{port}"), alone));
+            all.push((format!("127.0.0.1:{port}"), host.to_owned()));
+            all.push((format!("127.0.0.1%3A{port}"), host.to_owned()));
+            for before in [":", "%3A", ":0"] {
+                all.push((format!("{before}{port}"), format!("{before}{alone}")));
+            }
         }
         Self(all)
     }
@@ -43,7 +43,7 @@ impl Masks {
     pub(crate) fn mask(&self, text: &str) -> String {
         self.0
             .iter()
-            .fold(text.to_owned(), |text, (from, to)| text.replace(from.as_str(), to))
+            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
 }
 
