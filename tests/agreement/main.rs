@@ -120,9 +120,6 @@ async fn runtimes_do_what_we_say() {
 #[ignore = "needs a cluster; tests/run has one"]
 async fn a_kubelet_does_what_we_say() {
     let cases = cases::all();
-    for case in cases.iter().filter(|case| case.today.is_some()) {
-        println!("{}: its key today is of no use any more", case.name);
-    }
     let run = kubelet::compare_all(cases.clone()).await;
     run::keep("kubelet", std::slice::from_ref(&run));
     report::write(&cases);
@@ -150,7 +147,12 @@ fn judge(cases: &[Case], runs: &[run::Run]) {
             let is_case = cases.iter().any(|case| case.name == *known);
             let is_wrong = run.rows.iter().any(|row| row.case == *known && row.known_wrong.is_some());
             if is_case && !is_wrong {
-                writeln!(all, "{known}: we have it right for {}: it goes from known-wrong.yaml", run.against).unwrap();
+                writeln!(
+                    all,
+                    "{known}: we have it right for {}: it goes from known-wrong.yaml",
+                    run.against
+                )
+                .unwrap();
             }
         }
         for row in run.rows.iter().filter(|row| row.is_bad()) {
