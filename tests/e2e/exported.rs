@@ -1,4 +1,4 @@
-//! `pullgate policy export --cel` at the real API server: its ValidatingAdmissionPolicies are taken without a warning of any kind, and
+//! `pullgate policy export --cel` at the real API server: its objects `ValidatingAdmissionPolicy` are taken without a warning of any kind, and
 //! decide about the same objects what our own rules decide: the samples with their tests, the examples of the manual, and
 //! `tests/data/names.json`.
 
