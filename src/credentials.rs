@@ -84,6 +84,12 @@ impl Credential {
         Fingerprint(hash.finalize().into())
     }
 
+    /// Whether it is UTF-8. Since 1.34 a kubelet fails to hand other bytes to its runtime (gRPC's messages are checked by then).
+    pub fn is_text(&self) -> bool {
+        let mut parts = [&self.username, &self.password, &self.identity_token].into_iter();
+        parts.all(|part| str::from_utf8(&part.0).is_ok())
+    }
+
     /// Nothing in it that containerd would send: it takes the user name first and then needs a password beside it, and looks at
     /// the identity token only where there is no user name (pull-semantics 4.5).
     pub fn is_anonymous(&self) -> bool {

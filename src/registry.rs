@@ -61,6 +61,20 @@ pub struct Offer {
     pub credential: Credential,
     /// Shown to people.
     pub source: Source,
+    /// Whether nodes would send it.
+    pub sent: Sent,
+}
+
+/// Whether kubelets hand a credential to their runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Sent {
+    /// They do.
+    #[default]
+    Always,
+    /// It is no text, and only the older ones of the candidate nodes do. Nothing is asked with it.
+    BySome,
+    /// It is no text, and none of them does. Nothing is asked with it.
+    Never,
 }
 
 /// How far a look-up goes.

@@ -32,6 +32,37 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// `text` as Go's `%q` prints it, without the quotes around it; as long as [`escape`] allows. So the kubelet quotes names.
+pub fn escape_as_go(text: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in text.chars().enumerate() {
+        if at == LONGEST {
+            out.push('…');
+            break;
+        }
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            _ if !is_unsafe(c) => out.push(c),
+            _ => {
+                let code = u32::from(c);
+                out.push_str(&match code {
+                    0..0x20 | 0x7f => format!("\\x{code:02x}"),
+                    0x20..0x1_0000 => format!("\\u{code:04x}"),
+                    _ => format!("\\U{code:08x}"),
+                });
+            }
+        }
+    }
+    out
+}
+
 /// Whether a character would not show as itself.
 pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control() || (c.is_whitespace() && c != ' ') || is_invisible(c)
@@ -51,6 +82,24 @@ pub(super) fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_quoted_as_in_go() {
+        // As the kubelet of 1.37.2 showed them.
+        for (text, shown) in [
+            ("\"nginx\"", r#"\"nginx\""#),
+            ("nginx\nlatest", r"nginx\nlatest"),
+            ("nginx\tx", r"nginx\tx"),
+            (r"ngi\nx", r"ngi\\nx"),
+            ("nginx:é", "nginx:é"),
+            ("nginx\u{a0}x", r"nginx\u00a0x"),
+            ("nginx\u{200b}:v1", r"nginx\u200b:v1"),
+            ("\u{1b}\u{7f}\u{f0000}", r"\x1b\x7f\U000f0000"),
+        ] {
+            assert_eq!(escape_as_go(text), shown, "{text:?}");
+        }
+        assert_eq!(escape_as_go(&"x".repeat(1000)).chars().count(), 301);
+    }
 
     #[test]
     fn what_hides_is_shown() {

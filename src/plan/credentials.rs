@@ -6,7 +6,7 @@ use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
 use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, Source, inspect};
 use crate::image::escape;
-use crate::registry::Offer;
+use crate::registry::{Offer, Sent};
 use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
@@ -225,6 +225,7 @@ fn from_helper(credential: &Credential) -> Offer {
     Offer {
         credential: credential.clone(),
         source: Source::DockerConfig,
+        sent: Sent::default(),
     }
 }
 
@@ -232,5 +233,6 @@ fn offer(entry: &Entry) -> Offer {
     Offer {
         credential: entry.credential.clone(),
         source: entry.source.clone(),
+        sent: Sent::default(),
     }
 }

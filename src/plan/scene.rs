@@ -9,7 +9,7 @@ use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
 use crate::policy::Jury;
-use crate::registry::{Check, Depth};
+use crate::registry::{Check, Depth, Sent};
 use crate::verdict::answer::Remark;
 use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::platforms::{Audience, Origin, Use};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
 /// whom.
-type Question = (Reference, Vec<(Source, Fingerprint)>, Depth, Vec<Puller>);
+type Question = (Reference, Vec<(Source, Fingerprint, Sent)>, Depth, Vec<Puller>);
 
 /// What was asked so far for one object.
 #[derive(Default)]
@@ -238,7 +238,10 @@ impl<'a> Scene<'a> {
                     stand_in: self.purse.stand_in(&name, self.settings),
                     name,
                 };
-                let offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                let mut offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                for offer in offered.offers.iter_mut().filter(|offer| !offer.credential.is_text()) {
+                    offer.sent = self.holders.send_what_is_no_text();
+                }
                 self.offered.borrow_mut().insert(wanted.name.clone(), offered.clone());
                 plan.wanted.insert(wanted);
                 offered
@@ -286,7 +289,7 @@ impl<'a> Scene<'a> {
             reference.clone(),
             credentials
                 .iter()
-                .map(|offer| (offer.source.clone(), offer.credential.fingerprint()))
+                .map(|offer| (offer.source.clone(), offer.credential.fingerprint(), offer.sent))
                 .collect(),
             depth,
             pullers.clone(),

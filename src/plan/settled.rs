@@ -4,7 +4,7 @@ use super::MOST_ASKED;
 use super::audience::{Holders, minor};
 use crate::cluster::Facts;
 use crate::credentials::ParseError;
-use crate::image::{Reference, ReferenceError, escape, mask_userinfo};
+use crate::image::{Reference, ReferenceError, escape, escape_as_go, mask_userinfo};
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
@@ -20,7 +20,7 @@ fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
 /// A name that does not parse: the kubelet has the identical parser, so this is certain whatever the policy and the nodes
 /// (pull-semantics 1.5 and 1.6).
 pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceError, context: &Context) -> Finding {
-    let name = escape(&mask_userinfo(&image.image));
+    let name = escape_as_go(&mask_userinfo(&image.image));
     let (outlook, notes) = softened(Outlook::WillFail, context);
     let padded = image.image.trim() != image.image && !image.image.trim().is_empty();
     let in_container = !matches!(image.role, Role::Volume | Role::UnmountedVolume);

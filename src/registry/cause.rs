@@ -185,6 +185,7 @@ pub(super) fn kind(evidence: &Evidence) -> Kind {
         | Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. }
         | Evidence::Forbidden { .. }
         | Evidence::Rejected(_)
         | Evidence::Refused(_)
@@ -212,7 +213,10 @@ pub(super) fn label(evidence: &Evidence) -> &'static str {
         | Evidence::DigestUnknown
         | Evidence::ContentMissing { .. }
         | Evidence::Elsewhere { .. } => "not_found",
-        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } | Evidence::CredentialRefused { .. } => {
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. } => {
             "unauthorized"
         }
         Evidence::Forbidden { .. } => "forbidden",

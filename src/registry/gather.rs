@@ -6,7 +6,7 @@ use super::cause::plain;
 use super::host::Endpoint;
 use super::token::Sending;
 use super::walk::probe;
-use super::{Attempt, Check, Depth, Inner, Offer, Outcome};
+use super::{Attempt, Check, Depth, Inner, Offer, Outcome, Sent};
 use crate::image::Reference;
 use crate::verdict::cause::base;
 use crate::verdict::evidence::{Evidence, TimeoutStage};
@@ -27,7 +27,7 @@ const AT_ONCE: usize = 64;
 /// What makes two checks the same.
 type Identity<'a> = (
     &'a Reference,
-    Vec<(&'a crate::credentials::Source, crate::credentials::Fingerprint)>,
+    Vec<(&'a crate::credentials::Source, crate::credentials::Fingerprint, Sent)>,
     Depth,
     &'a [Puller],
 );
@@ -68,7 +68,7 @@ fn identity(check: &Check) -> Identity<'_> {
     let offers = check
         .credentials
         .iter()
-        .map(|offer| (&offer.source, offer.credential.fingerprint()))
+        .map(|offer| (&offer.source, offer.credential.fingerprint(), offer.sent))
         .collect();
     (&check.reference, offers, check.depth, &check.pullers)
 }
@@ -143,6 +143,11 @@ async fn attempt(inner: &Arc<Inner>, check: &Check, offer: Option<&Offer>, deadl
     let reference = &check.reference;
     let credential = offer.map(|offer| offer.credential.clone());
     let host = shown(reference.registry());
+    match offer.map_or(Sent::Always, |offer| offer.sent) {
+        Sent::Always => {}
+        Sent::BySome => return Err(plain(Evidence::CredentialNotText { every_kubelet: false }, host)),
+        Sent::Never => return Err(plain(Evidence::CredentialNotText { every_kubelet: true }, host)),
+    }
     let route = inner.tree.route(reference.registry(), &inner.client.factory);
     let Ok(route) = tokio::time::timeout_at(deadline, route).await else {
         return Err(plain(Evidence::TimedOut(TimeoutStage::Deadline), host));

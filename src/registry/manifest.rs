@@ -179,14 +179,16 @@ pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault
     // containerd's validateMediaType.
     let members = members(&text);
     let has = |name: &str| members.contains(name);
-    let mismatch = has("fslayers")
-        || if is_index {
-            has("config") || has("layers") || says == Form::Manifest
-        } else {
-            has("manifests") || says == Form::Index
-        };
-    if mismatch {
-        return Err(ContentFault::BodyMismatch);
+    if has("fslayers") {
+        return Err(ContentFault::BodyMismatch("schema 1 not supported".to_owned()));
+    }
+    if is_index && (has("config") || has("layers") || says == Form::Manifest) {
+        let why = format!("expected index but found manifest ({media_type})");
+        return Err(ContentFault::BodyMismatch(why));
+    }
+    if !is_index && (has("manifests") || says == Form::Index) {
+        let why = format!("expected manifest but found index ({media_type})");
+        return Err(ContentFault::BodyMismatch(why));
     }
     if is_index { index(document) } else { manifest(document) }
 }
@@ -241,9 +243,7 @@ fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
 
 fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
     if misread::<Descriptor<'_>>(document.subject) {
-        return Err(ContentFault::Structure(
-            "the descriptor has a member of the wrong kind".to_owned(),
-        ));
+        return Err(ContentFault::WrongKind("descriptor"));
     }
     let Some(config) = document.config else {
         return Err(ContentFault::Structure("the manifest names no config".to_owned()));
@@ -390,9 +390,9 @@ fn decodable(descriptor: &Descriptor<'_>) -> Result<(), ContentFault> {
     }
 }
 
-fn fault(error: &serde_json::Error, what: &str) -> ContentFault {
+fn fault(error: &serde_json::Error, what: &'static str) -> ContentFault {
     match error.classify() {
-        serde_json::error::Category::Data => ContentFault::Structure(format!("the {what} has a member of the wrong kind")),
+        serde_json::error::Category::Data => ContentFault::WrongKind(what),
         serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
             ContentFault::NotJson
         }

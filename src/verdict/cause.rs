@@ -105,7 +105,10 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => {
             (Cause::NotFoundOrDenied, Outlook::WillFail)
         }
-        Evidence::CredentialRefused { .. } => (Cause::CredentialRefused, Outlook::WillFail),
+        Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { every_kubelet: true } => {
+            (Cause::CredentialRefused, Outlook::WillFail)
+        }
+        Evidence::CredentialNotText { every_kubelet: false } => (Cause::CredentialRefused, Outlook::MayFail),
         Evidence::Forbidden { address_bound: true, .. } => (Cause::Forbidden, Outlook::Unknown),
         Evidence::Forbidden {
             address_bound: false, ..
@@ -151,6 +154,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. }
         | Evidence::Rejected(
             Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain | Rejection::TokenStatus | Rejection::NoToken,
         ) => true,
@@ -194,6 +198,7 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. }
         | Evidence::Rejected(_)
         | Evidence::RateLimited
         | Evidence::NameNotResolved

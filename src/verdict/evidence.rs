@@ -258,6 +258,11 @@ pub enum Evidence {
         /// Where the refusal was.
         at: AuthStage,
     },
+    /// The credential is not UTF-8: the kubelet fails before it asks anybody.
+    CredentialNotText {
+        /// Whether every candidate node's does; those before 1.34 send it as it is.
+        every_kubelet: bool,
+    },
     /// 403, 412 or 451 on the manifest or a blob.
     Forbidden {
         /// Whether the body speaks of the caller's address (firewall, geography).
@@ -431,8 +436,10 @@ pub enum ContentFault {
     EntryType(String),
     /// Not JSON.
     NotJson,
-    /// The media type and the body disagree.
-    BodyMismatch,
+    /// The media type and the body disagree: how, in containerd's words.
+    BodyMismatch(String),
+    /// A member of the manifest, or of the descriptor in it, is of the wrong kind.
+    WrongKind(&'static str),
     /// `Content-Length: 0`.
     Empty,
     /// `Docker-Content-Digest` is malformed.

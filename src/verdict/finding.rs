@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Kubelet {
     /// `state.waiting.reason`.
     pub reason: String,
-    /// `state.waiting.message`, as containerd 1.7 words it.
+    /// `state.waiting.message`, in the words of the newest containerd among the candidate nodes.
     pub message: String,
 }
 
@@ -35,7 +35,7 @@ pub struct Finding {
     pub message: String,
     /// What to do next.
     pub fix: String,
-    /// What the kubelet would show; `None` where it would show nothing.
+    /// What the kubelet would show; `None` where it would show nothing, or where that is not known (all candidate nodes run CRI-O).
     pub kubelet: Option<Kubelet>,
     /// What proves it.
     pub evidence: Proof,

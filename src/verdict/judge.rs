@@ -239,7 +239,7 @@ fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
         note: None,
     };
     let finding = Finding {
-        kubelet: predicted(&failures, case.reference),
+        kubelet: predicted(&failures, case),
         ..troubled(case, told)
     };
     // The secret explains the refusal, so it comes first.
@@ -275,7 +275,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         outlook,
         message,
         fix: words::fix(failure, topic),
-        kubelet: kubelet::predict(failure, case.reference),
+        kubelet: kubelet::predict(failure, case.reference, kubelet::Pull::of(case.audience)),
         evidence: Proof {
             host: Some(failure.host.clone()),
             status: failure.status,
@@ -316,10 +316,10 @@ fn annotate(message: &mut String, notes: &[String]) {
 }
 
 /// Several credentials that fail differently end in `[e1, e2]`; identical texts collapse (pull-semantics 4.5).
-fn predicted(failures: &[&Failure], reference: &Reference) -> Option<Kubelet> {
+fn predicted(failures: &[&Failure], case: &Case<'_>) -> Option<Kubelet> {
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
-        let one = kubelet::predict(failure, reference)?;
+        let one = kubelet::predict(failure, case.reference, kubelet::Pull::of(case.audience))?;
         if !all.contains(&one) {
             all.push(one);
         }

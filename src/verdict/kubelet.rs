@@ -1,11 +1,48 @@
 //! What a kubelet would show for a failed pull, in containerd's own words (pull-semantics 6.2). People search for these texts.
+//!
+//! Measured with the kubelet of Kubernetes 1.37.2 and containerd 2.4.2, by its transfer service and by its client; the words of containerd
+//! 1.x by CRI, on 1.7.34. Messages of gRPC's code Unknown come bare, others keep their `rpc error: code = … desc = `. What cannot be
+//! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error, on a line of its own)
+//! or stands as `...` (names of temporary files).
 
 use super::evidence::{
     AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
 };
 use super::finding::Kubelet;
+use super::platforms::Audience;
 use super::words::resting_on;
+use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
+
+/// How nodes pull, and so in whose words they fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pull {
+    /// By containerd's client, as its versions before 2.1 do.
+    Client,
+    /// By its transfer service: the default since 2.1 (`use_local_image_pull`, which turns to the client, is not seen from outside).
+    Transfer,
+}
+
+impl Pull {
+    /// The newest way of the candidate nodes; today's where none is known. `None` where all of them run CRI-O, whose words are others.
+    pub(super) fn of(audience: &Audience) -> Option<Self> {
+        let all = |known: &[Personality]| {
+            let mut groups = audience.groups.iter().map(|group| &group.personalities);
+            !audience.groups.is_empty() && groups.all(|its| !its.is_empty() && its.iter().all(|one| known.contains(one)))
+        };
+        if all(&[Personality::CriO]) {
+            None
+        } else if all(&[
+            Personality::ContainerdOld,
+            Personality::ContainerdClient,
+            Personality::CriO,
+        ]) {
+            Some(Self::Client)
+        } else {
+            Some(Self::Transfer)
+        }
+    }
+}
 
 /// The reference as containerd prints it (`ParseDockerRef`: a tag beside a digest is dropped).
 pub(super) fn containerd_reference(reference: &Reference) -> String {
@@ -20,13 +57,97 @@ fn prefix(reference: &Reference) -> String {
     format!("failed to pull and unpack image \"{}\": ", containerd_reference(reference))
 }
 
-/// What the kubelet would show for a failed pull, in the words of containerd 1.7 (pull-semantics 6.2).
-pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubelet> {
+fn not_found(text: &str) -> String {
+    format!("rpc error: code = NotFound desc = {text}")
+}
+
+fn invalid_argument(text: &str) -> String {
+    format!("rpc error: code = InvalidArgument desc = {text}: invalid argument")
+}
+
+fn err_image_pull(message: String) -> Kubelet {
+    Kubelet {
+        reason: "ErrImagePull".to_owned(),
+        message,
+    }
+}
+
+/// Why an index does not serve a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoMatch<'a> {
+    /// No entry is for the node.
+    Entry,
+    /// An entry without a platform was fetched, and its config is not for the node.
+    Config,
+    /// The entry of this digest is for what the node is compatible with. The transfer service does not fetch it, and then looks for it.
+    NotFetched(&'a str),
+}
+
+/// The index of this digest serves no node.
+pub(super) fn no_platform(pull: Option<Pull>, why: NoMatch<'_>, index: &str, reference: &Reference) -> Option<Kubelet> {
+    let text = match (pull?, why) {
+        (Pull::Client, NoMatch::Entry | NoMatch::NotFetched(_)) => {
+            format!("{}no match for platform in manifest: not found", prefix(reference))
+        }
+        (Pull::Client, NoMatch::Config) | (Pull::Transfer, NoMatch::Entry | NoMatch::Config) => {
+            format!("get image config descriptor: no match for platform in manifest {index}: not found")
+        }
+        (Pull::Transfer, NoMatch::NotFetched(entry)) => {
+            format!("get image config descriptor: content digest {}: not found", escape(entry))
+        }
+    };
+    Some(err_image_pull(not_found(&text)))
+}
+
+/// The image of this name was pulled, and could not be measured by the entry of this digest, which was not fetched.
+pub(super) fn unmeasured(pull: Option<Pull>, name: &str, entry: &str) -> Option<Kubelet> {
+    pull?;
+    Some(err_image_pull(not_found(&format!(
+        "failed to update image store \"{name}\": get image info from containerd: get image compressed resource size: \
+         content digest {}: not found",
+        escape(entry)
+    ))))
+}
+
+/// An artifact: the client holds its layers against a config that counts none. The transfer service pulls it.
+pub(super) fn artifact(pull: Option<Pull>, reference: &Reference) -> Option<Kubelet> {
+    pull?;
+    Some(err_image_pull(format!(
+        "{}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
+        prefix(reference)
+    )))
+}
+
+/// A manifest of schema 1, which containerd refuses since 2.1.
+pub(super) fn schema1(pull: Option<Pull>, reference: &Reference) -> Option<Kubelet> {
+    pull?;
+    let text = format!("{}schema 1 image manifests are no longer supported", prefix(reference));
+    Some(err_image_pull(invalid_argument(&text)))
+}
+
+/// What the kubelet would show for a failed pull (pull-semantics 6.2). `None` where that is not known.
+pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<Pull>) -> Option<Kubelet> {
+    if let Evidence::CredentialNotText { .. } = failure.evidence {
+        // Its own, whatever the runtime.
+        let text = "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8";
+        return Some(err_image_pull(text.to_owned()));
+    }
+    let by = pull_by?;
     let name = containerd_reference(reference);
     let pull = prefix(reference);
-    let resolve = format!("{pull}failed to resolve reference \"{name}\": ");
+    let resolve = match by {
+        Pull::Client => format!("{pull}failed to resolve reference \"{name}\": "),
+        Pull::Transfer => format!("{pull}failed to resolve image: "),
+    };
     let (method, url, purpose) = failure.request.as_ref().map_or_else(
-        || ("HEAD", format!("https://{}/v2/", failure.host), Purpose::Content),
+        || {
+            let target = match reference.target() {
+                Target::Tag(tag) => tag,
+                Target::Digest(digest) => digest.to_string(),
+            };
+            let url = format!("https://{}/v2/{}/manifests/{target}", failure.host, reference.repository());
+            ("HEAD", url, Purpose::Content)
+        },
         |request| (request.method, escape_long(&request.url), request.purpose),
     );
     // What HEAD found is fetched by its digest, and fails in other words.
@@ -51,10 +172,15 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             reason_phrase(status)
         )
     };
-    let answered = |status: u16| status_of(&stage, status);
+    let answered = |status: u16| {
+        if fetching && by == Pull::Client {
+            format!("{stage}unexpected status code {url}: {status} {}", reason_phrase(status))
+        } else {
+            status_of(&stage, status)
+        }
+    };
     let token = |status: u16, whose: &str| status_of(&at_token(whose), status);
     let denied = "pull access denied, repository does not exist or may require authorization: ";
-    let not_found = |text: String| format!("rpc error: code = NotFound desc = {text}");
     let transport = |why: &str| match purpose {
         Purpose::Content => format!("{stage}failed to do request: {} \"{url}\": {why}", title(method)),
         Purpose::AnonymousToken | Purpose::OauthToken => format!("{stage}{} \"{url}\": {why}", title(method)),
@@ -68,10 +194,18 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             format!("{about} {text}")
         }
     };
+    let extracting = |media_type: &str| match by {
+        Pull::Client => format!("{pull}failed to extract layer ...: "),
+        Pull::Transfer => {
+            format!("{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ", escape(media_type))
+        }
+    };
     let message = match &failure.evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => return predict(&resting_on(failure, fails), reference),
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => {
+            return predict(&resting_on(failure, fails), reference, pull_by);
+        }
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
-            not_found(format!("{resolve}{name}: not found"))
+            not_found(&format!("{resolve}{name}: not found"))
         }
         Evidence::AuthenticationRequired { at: AuthStage::Basic } if fetching => {
             format!("{stage}authorization failed: no basic auth credentials")
@@ -122,11 +256,15 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             ),
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
-            Rejection::NoHost => not_found(format!("{resolve}no resolve hosts: not found")),
+            Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
         },
         Evidence::RateLimited => answered(or_status(status, 429)),
         Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
         Evidence::ServerError { token_server: false } => answered(or_status(status, 500)),
+        // Found out before anybody is asked.
+        Evidence::ConnectionFailed(_) if let Some(port) = impossible_port(&failure.host) => {
+            transport(&format!("dial tcp: address {port}: invalid port"))
+        }
         Evidence::NameNotResolved => transport(&format!("dial tcp: lookup {}: no such host", without_port(&failure.host))),
         Evidence::ConnectionFailed(ConnectionFault::Refused) => {
             transport(&format!("dial tcp {}: connect: connection refused", failure.host))
@@ -144,22 +282,30 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             TlsFault::Other => "tls: handshake failure",
         }),
         Evidence::ContentInvalid(fault) => match fault {
-            ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(format!(
+            ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} from remote: not found",
                 with_digest(&format!("({})", escape(media_type)))
             )),
             ContentFault::NotJson if !about.is_empty() => format!("{pull}children: invalid desc {about}: invalid character"),
-            ContentFault::NotJson | ContentFault::BodyMismatch | ContentFault::Newer(_) | ContentFault::Structure(_) => {
-                format!("{pull}failed to read the manifest: invalid content")
+            ContentFault::BodyMismatch(why) if !about.is_empty() => {
+                format!("{pull}children: invalid desc {about}: media-type: {}", escape(why))
             }
-            ContentFault::Empty | ContentFault::OtherSize { says: 0, .. } => format!(
-                "rpc error: code = InvalidArgument desc = {pull}unable to fetch descriptor {}reports content size of zero: invalid argument",
+            ContentFault::WrongKind(_) | ContentFault::Newer(_) => format!("{pull}json: cannot unmarshal"),
+            // What more there is to it differs.
+            ContentFault::NotJson | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
+                pull.trim_end_matches(": ").to_owned()
+            }
+            ContentFault::OtherSize { says, .. } if *says < 0 && by == Pull::Transfer => invalid_argument(&format!(
+                "{pull}unable to fetch descriptor ({about}) which reports negative content size ({says})"
+            )),
+            ContentFault::Empty | ContentFault::OtherSize { says: 0, .. } => invalid_argument(&format!(
+                "{pull}unable to fetch descriptor {}which reports content size of zero",
                 if about.is_empty() {
-                    "which ".to_owned()
+                    String::new()
                 } else {
-                    format!("({about}) which ")
+                    format!("({about}) ")
                 }
-            ),
+            )),
             ContentFault::DigestMalformed(value) => {
                 format!(
                     "{resolve}\"{}\" in header not a valid digest: {}",
@@ -167,7 +313,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                     why_no_digest(value)
                 )
             }
-            ContentFault::DigestWrong => not_found(format!(
+            ContentFault::DigestWrong if failure.status == Some(200) => format!(
+                "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"manifest-...\": unexpected commit digest"
+            ),
+            ContentFault::DigestWrong => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
@@ -180,6 +329,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
             ContentFault::OtherSize { has, says, .. } if has < says => {
                 format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF")
             }
+            ContentFault::OtherSize { says, .. } if by == Pull::Transfer => {
+                format!(
+                    "rpc error: code = FailedPrecondition desc = {pull}failed to copy: httpReadSeeker: read past expected size {says}: \
+                     failed precondition"
+                )
+            }
             ContentFault::OtherSize { part, has, says, .. } => {
                 let kept = format!("{}-{about}", part.trim_start_matches("child "));
                 let commit = format!("failed commit on ref \"{kept}\": \"{kept}\" ");
@@ -188,51 +343,64 @@ pub(super) fn predict(failure: &Failure, reference: &Reference) -> Option<Kubele
                     if about.is_empty() { "" } else { &commit }
                 )
             }
-            ContentFault::NoImage => not_found(format!("{pull}no match for platform in manifest: not found")),
-            ContentFault::NeedsPlugin(media_type) => format!(
-                "{pull}failed to unpack image on snapshotter overlayfs: failed to get stream processor for {}: no processor for media-type: unknown",
-                escape(media_type)
-            ),
-            ContentFault::Packed(_) => {
-                format!("{pull}failed to extract layer: mount callback failed: archive/tar: invalid tar header: unknown")
+            ContentFault::NoImage => return no_platform(pull_by, NoMatch::Entry, &about, reference),
+            ContentFault::NeedsPlugin(media_type) => {
+                let layer = extracting(media_type);
+                format!("{layer}failed to get stream processor for {}: no processor for media-type", escape(media_type))
             }
-            ContentFault::DiffId(id) => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
-            ContentFault::PartOfOthers(_) => not_found(format!(
-                "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest {about}: not found"
-            )),
+            ContentFault::Packed(media_type) => {
+                let layer = extracting(media_type);
+                format!("{layer}mount callback failed on ...: archive/tar: invalid tar header")
+            }
+            ContentFault::DiffId(id) => match by {
+                Pull::Client => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
+                Pull::Transfer => format!(
+                    "{pull}wrong diff id \"...\" calculated on extraction \"{}\"",
+                    escape_long(id)
+                ),
+            },
+            ContentFault::PartOfOthers(_) => not_found(&match by {
+                Pull::Client => format!(
+                    "{pull}failed to unpack image on snapshotter overlayfs: failed to resolve rootfs: content digest {about}: not found"
+                ),
+                Pull::Transfer => format!(
+                    "failed to update image store \"{about}\": get image info from containerd: get image diffIDs: \
+                     content digest {about}: not found"
+                ),
+            }),
             ContentFault::DigestIsBlob => {
                 let digest = match reference.target() {
                     Target::Digest(digest) => format!(" for {digest}"),
                     Target::Tag(_) => String::new(),
                 };
-                not_found(format!(
-                    "{pull}failed to unpack image on snapshotter overlayfs: unexpected media type application/octet-stream{digest}: not found"
-                ))
+                let stage = match by {
+                    Pull::Client => format!("{pull}failed to unpack image on snapshotter overlayfs"),
+                    Pull::Transfer => "get image config descriptor".to_owned(),
+                };
+                not_found(&format!("{stage}: unexpected media type application/octet-stream{digest}: not found"))
             }
         },
         Evidence::ContentMissing {
             part: "child manifest", ..
-        } => not_found(format!(
+        } => not_found(&format!(
             "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
         )),
-        Evidence::ContentMissing { digest, media_type, .. } => not_found(format!(
+        Evidence::ContentMissing { digest, media_type, .. } => not_found(&format!(
             "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
             escape(digest),
             escape(media_type)
         )),
-        Evidence::TooLong { bytes } => not_found(format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
-        // What a node would see is not known in these cases.
-        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        Evidence::TooLong { bytes } => not_found(&format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
+        // What a node would see is not known in these cases; of the first it is said above.
+        Evidence::CredentialNotText { .. }
+        |        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
         | Evidence::Refused(_)
         | Evidence::Elsewhere { .. }
         | Evidence::Internal => {
             return None;
         }
     };
-    Some(Kubelet {
-        reason: "ErrImagePull".to_owned(),
-        message,
-    })
+    Some(err_image_pull(message))
 }
 
 /// What Go's digest package says of a text that is no digest.
@@ -268,6 +436,12 @@ fn title(method: &str) -> &str {
         "POST" => "Post",
         other => other,
     }
+}
+
+/// The port of `host:port`, where it is over 65535.
+fn impossible_port(host: &str) -> Option<&str> {
+    let (_, port) = host.rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_err()).then_some(port)
 }
 
 fn without_port(host: &str) -> &str {
@@ -339,7 +513,8 @@ fn reason_phrase(status: u16) -> &'static str {
 
 /// The end of a kubelet message, past the parts that only repeat the name; what a person looks for.
 pub(super) fn tail(message: &str) -> &str {
-    message
+    let end = message
         .rfind("\": ")
-        .map_or(message, |at| message.get(at + 3..).unwrap_or(message))
+        .map_or(message, |at| message.get(at + 3..).unwrap_or(message));
+    end.strip_prefix("failed to resolve image: ").unwrap_or(end)
 }

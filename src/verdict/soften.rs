@@ -224,7 +224,11 @@ fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) 
     })
 }
 
-fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+fn present_on_nodes(outlook: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    // What does not start when it is pulled does not start when it is there.
+    if outlook == Outlook::FailsToRun {
+        return None;
+    }
     // Where it is to be hidden, an image that this namespace may not read must not be betrayed by what nodes hold; of an ID nothing is
     // known of them.
     let hidden = context.presence_rule == PresenceRule::Hide

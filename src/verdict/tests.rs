@@ -73,7 +73,7 @@ fn the_denial_of_the_design() {
         outlook: Outlook::WillFail,
         message: words::what(&failure, topic),
         fix: words::fix(&failure, topic),
-        kubelet: kubelet::predict(&failure, &reference),
+        kubelet: kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     };
@@ -96,10 +96,10 @@ fn the_denial_of_the_design() {
          \x20   the kubelet would show: ErrImagePull ... myacr.azurecr.io/api:v99: not found\n\
          \x20   fix: use a tag that exists (closest: v9, v2.1, v2), or push v99"
     );
-    let message = kubelet::predict(&failure, &reference).unwrap().message;
+    let message = kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)).unwrap().message;
     assert_eq!(
         message,
-        "rpc error: code = NotFound desc = failed to pull and unpack image \"myacr.azurecr.io/api:v99\": failed to resolve reference \"myacr.azurecr.io/api:v99\": myacr.azurecr.io/api:v99: not found"
+        "rpc error: code = NotFound desc = failed to pull and unpack image \"myacr.azurecr.io/api:v99\": failed to resolve image: myacr.azurecr.io/api:v99: not found"
     );
 }
 
@@ -228,3 +228,5 @@ fn what_fails_by_the_tree_of_some_runtimes_only() {
 }
 
 mod hints;
+
+mod kubelet_words;

@@ -55,7 +55,7 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::AuthenticationRequired { .. }
             | Evidence::InsufficientScope { .. } => true,
             Evidence::Forbidden { address_bound, .. } => !address_bound && !matches!(failure.status, Some(412 | 451)),
-            Evidence::CredentialRefused { .. }
+            Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. }
             | Evidence::Rejected(_)
             | Evidence::RateLimited
             | Evidence::NameNotResolved
@@ -148,6 +148,13 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             };
             format!(
                 "{by} {host} refused {tried}; the kubelet does not fall back to an anonymous pull, even of a public image{said}"
+            )
+        }
+        Evidence::CredentialNotText { every_kubelet } => {
+            let older = if *every_kubelet { "" } else { "; kubelets before 1.34 send it as it is" };
+            format!(
+                "a user name or password in {tried} is not UTF-8: the kubelet fails with it before anybody is asked, and does not fall \
+                 back to an anonymous pull{older}"
             )
         }
         Evidence::Forbidden { address_bound: true, .. } => {
@@ -271,7 +278,7 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             )
         }
         ContentFault::NotJson => format!("the manifest of {target} at {host} is not JSON"),
-        ContentFault::BodyMismatch => format!("the manifest of {target} at {host} is not what its media type says"),
+        ContentFault::BodyMismatch(_) => format!("the manifest of {target} at {host} is not what its media type says"),
         ContentFault::Empty => format!("{host} reports a manifest of 0 bytes for {target}"),
         ContentFault::DigestMalformed(value) => {
             format!("{host} sends a malformed Docker-Content-Digest, \"{}\"", escape(value))
@@ -308,6 +315,9 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             "containerd 2 and later cannot read the manifest of {target} at {host}: {}",
             escape(what)
         ),
+        ContentFault::WrongKind(what) => {
+            format!("the manifest of {target} at {host} is damaged: the {what} has a member of the wrong kind")
+        }
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }
 }

@@ -2,7 +2,7 @@
 
 use pullgate::credentials::{Credential, Hidden, Source};
 use pullgate::image::Reference;
-use pullgate::registry::{Check, Depth, Offer, Outcome, Reach, Registry, Settings};
+use pullgate::registry::{Check, Depth, Offer, Outcome, Reach, Registry, Sent, Settings};
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::{Evidence, Failure, ImageFacts};
 use std::time::Duration;
@@ -42,6 +42,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             .map(|(name, credential)| Offer {
                 credential: credential.clone(),
                 source: Source::Secret((*name).to_owned()),
+                sent: Sent::default(),
             })
             .collect(),
         depth: Depth::Manifest,

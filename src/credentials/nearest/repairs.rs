@@ -12,6 +12,7 @@ pub(super) const REPAIRS: &[Repair] = &[
     blanks,
     scheme,
     query,
+    brackets,
     tag,
     path_wildcard,
     api_path,
@@ -109,6 +110,20 @@ pub(super) fn query(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     Some((
         format!("{scheme}{host}{}", path.get(..at).unwrap_or_default()),
         why.to_owned(),
+    ))
+}
+
+/// A class of characters, `reg[67].example.com`, was a wildcard before Go 1.26.
+fn brackets(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
+    let (scheme, host, path) = split(key);
+    if wanted.registry.starts_with('[') {
+        return None;
+    }
+    let (before, class) = host.split_once('[')?;
+    let (_, after) = class.split_once(']')?;
+    Some((
+        format!("{scheme}{before}*{after}{path}"),
+        "brackets may hold an IPv6 address only: the kubelet cannot read it as a URL and skips it".to_owned(),
     ))
 }
 

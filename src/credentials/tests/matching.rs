@@ -64,7 +64,9 @@ const TABLE: &[(&[&str], &str, &[&str])] = &[
     ),
     // Beyond the table; each settled by Go's own net/url, net and path/filepath.
     (&["reg.example.com:"], "reg.example.com/a", &["reg.example.com:"]),
-    (&["reg[a-c].example.com"], "regb.example.com/a", &["reg[a-c].example.com"]),
+    (&["reg[a-c].example.com", "reg[b.example.com"], "regb.example.com/a", &[]),
+    (&["[::1]:5000", "[::1]"], "[::1]:5000/a", &["[::1]:5000"]),
+    (&["[::1]"], "[::1]/a", &[]),
     (&["reg.example.com/%61"], "reg.example.com/abc", &["reg.example.com/%61"]),
     (&["reg.example.com/%zz"], "reg.example.com/a", &[]),
     (&["reg.example.com#x"], "reg.example.com/a", &["reg.example.com#x"]),
@@ -84,6 +86,23 @@ fn the_table() {
     for (keys, name, expected) in TABLE {
         assert_eq!(found(&keyring(keys), name), *expected, "{keys:?} {name}");
     }
+}
+
+#[test]
+fn agrees_with_go() {
+    let lines = include_str!("../../../tests/data/keys-go.tsv").lines();
+    let mut count = 0;
+    for line in lines.filter(|line| !line.starts_with("# ")) {
+        let [key, name, verdict] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+        let served = !keyring(&[key]).lookup(name).is_empty();
+        assert_eq!(served, verdict == "serves", "{key} {name}");
+        if verdict == "skipped" {
+            let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+            assert_eq!(endpoint::parse(rest.unwrap_or(key).as_bytes()), None, "{key}");
+        }
+        count += 1;
+    }
+    assert!(count > 1500);
 }
 
 #[test]

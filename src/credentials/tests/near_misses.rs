@@ -130,6 +130,12 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
         Some("reg*.example.com"),
     ),
     (
+        "reg[67].example.com",
+        "reg7.example.com/a",
+        "brackets may hold an IPv6 address only: the kubelet cannot read it as a URL and skips it",
+        Some("reg*.example.com"),
+    ),
+    (
         "reg.example.com/*",
         "reg.example.com/a",
         "`*` is a wildcard in the host only; a path covers all that begins with it",

@@ -84,6 +84,16 @@ fn a_node_of_which_nothing_is_known_may_lack_it() {
 }
 
 #[test]
+fn what_does_not_start_does_not_start_where_it_is_held() {
+    let arm = found(Content::Image {
+        platform: Some(platform("arm64")),
+        body: Body::default(),
+    });
+    let facts = cluster(vec![holder("v1.34.2", IMAGE)]);
+    assert_eq!(judge(&pod("reg.example/a:1", &[]), &facts, &arm).outlook, Outlook::FailsToRun);
+}
+
+#[test]
 fn always_asks_the_registry_whatever_nodes_hold() {
     let facts = cluster(vec![holder("v1.34.2", IMAGE)]);
     assert_eq!(judge(&with_policy("Always"), &facts, &gone()).outlook, Outlook::WillFail);

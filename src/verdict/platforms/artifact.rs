@@ -5,7 +5,7 @@ use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
 use crate::verdict::evidence::Unpack;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
-use crate::verdict::kubelet::containerd_reference;
+use crate::verdict::kubelet::{self, Pull};
 use crate::verdict::{Cause, Outlook};
 
 /// The manifest under the image's name is an artifact's.
@@ -26,7 +26,7 @@ pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: 
         Unpack::Partly if all(&[Personality::ContainerdOld, Personality::ContainerdClient]) => Outlook::WillFail,
         Unpack::Partly => Outlook::MayFail,
     };
-    finding(kind, outlook, reference)
+    finding(kind, outlook, reference, Pull::of(audience))
 }
 
 /// The manifest of an image volume is an artifact's. CRI-O mounts its files; containerd takes it for an image, and mounts an empty folder or
@@ -61,7 +61,7 @@ pub(super) fn mounted(unpack: Unpack, audience: &Audience) -> Option<Finding> {
 }
 
 /// What nodes get, in words.
-pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference) -> Finding {
+pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference, pull: Option<Pull>) -> Finding {
     Finding {
         cause: Cause::NotAnImage,
         outlook,
@@ -71,13 +71,7 @@ pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference) -> Fi
             format!("this is no container image but an artifact ({})", escape(kind))
         },
         fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
-        kubelet: (outlook != Outlook::FailsToRun).then(|| Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "failed to pull and unpack image \"{}\": failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers",
-                containerd_reference(reference)
-            ),
-        }),
+        kubelet: kubelet::artifact(pull, reference).filter(|_| outlook != Outlook::FailsToRun),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     }
@@ -92,13 +86,7 @@ pub(super) fn schema1(audience: &Audience, reference: &Reference) -> Finding {
         outlook: if all_refuse { Outlook::WillFail } else { Outlook::MayFail },
         message: "this is a Docker schema 1 manifest; containerd 2.1 and later refuse it".to_owned(),
         fix: "push the image again with a current tool (schema 2 or OCI)".to_owned(),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = InvalidArgument desc = failed to pull and unpack image \"{}\": schema 1 image manifests are no longer supported: invalid argument",
-                containerd_reference(reference)
-            ),
-        }),
+        kubelet: kubelet::schema1(Pull::of(audience), reference),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     }

@@ -7,9 +7,9 @@ use crate::image::{Reference, escape};
 use crate::verdict::cause::base;
 use crate::verdict::evidence::{Failure, ImageFacts, IndexEntry};
 use crate::verdict::fates::{self, Fared, Fate, Known};
-use crate::verdict::fetches::of_group;
-use crate::verdict::finding::{Finding, Kubelet, Proof};
-use crate::verdict::kubelet::containerd_reference;
+use crate::verdict::fetches::{fetches, of_group};
+use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::kubelet::{self, NoMatch, Pull, containerd_reference};
 use crate::verdict::size::Size;
 use crate::verdict::{Cause, Outlook};
 
@@ -63,6 +63,7 @@ pub(super) fn index<'a>(
     used_by: Use,
 ) -> Objections<'a> {
     let known = Known::of(facts);
+    let pull = Pull::of(audience);
     let of_group = |group: &Group| -> Vec<Fared<'a>> {
         let ways = of_group(group)
             .into_iter()
@@ -96,21 +97,23 @@ pub(super) fn index<'a>(
     };
     let mut findings: Vec<Finding> = told
         .map(|told| {
-            let words = mismatch(facts, &unmatched, told.min(cap), audience, reference);
+            let words = mismatch(facts, &unmatched, told.min(cap), audience);
+            let why = why_no_match(entries, audience);
             Finding {
                 outlook: fails(told).min(cap),
+                kubelet: kubelet::no_platform(pull, why, facts.digest.as_str(), reference),
                 ..words
             }
         })
         .into_iter()
         .collect();
-    findings.extend(without_platform(&fortunes, reference).map(|finding| Finding {
+    findings.extend(without_platform(&fortunes, reference, pull).map(|finding| Finding {
         outlook: fails(finding.outlook).min(cap),
         ..finding
     }));
     if used_by == Use::Container {
         findings.extend(foreign(&fortunes));
-        findings.extend(artifacts(&fortunes, all_fail, cap, reference));
+        findings.extend(artifacts(&fortunes, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
     }
 
     let mut failures: Vec<&Failure> = Vec::new();
@@ -142,7 +145,22 @@ pub(super) fn index<'a>(
     }
 }
 
-fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audience, reference: &Reference) -> Finding {
+/// What the runtime makes of an index that does not serve a node, for its words.
+fn why_no_match<'a>(entries: &'a [IndexEntry], audience: &Audience) -> NoMatch<'a> {
+    if runnable(entries).any(|entry| entry.platform.is_none() && entry.is_manifest()) {
+        return NoMatch::Config;
+    }
+    let pullers = audience.groups.iter().flat_map(of_group);
+    let not_fetched = pullers
+        .map(|puller| fetches(entries, &puller))
+        .find_map(|fetches| fetches.image.first().copied().filter(|place| !fetches.needed().contains(place)));
+    match not_fetched.and_then(|place| entries.get(place)) {
+        Some(entry) => NoMatch::NotFetched(&entry.digest),
+        None => NoMatch::Entry,
+    }
+}
+
+fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audience) -> Finding {
     let has = {
         let served = served(facts);
         if served.is_empty() {
@@ -161,20 +179,14 @@ fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audi
         outlook,
         message: format!("the index offers {has}; {}", who(audience, tally, outlook)),
         fix: format!("push a build for {wanted}, or select nodes that it serves (nodeSelector kubernetes.io/arch)"),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = NotFound desc = failed to pull and unpack image \"{}\": no match for platform in manifest: not found",
-                containerd_reference(reference)
-            ),
-        }),
+        kubelet: None,
         evidence: Proof::default(),
         suggestions: Vec::new(),
     }
 }
 
 /// An entry without a platform that is pulled, and then not measured.
-fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Finding> {
+fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference, pull: Option<Pull>) -> Option<Finding> {
     let (missing, image) = fortunes.fates().find_map(|fate| match fate {
         Fate::Unmeasured { missing, image } => Some((missing, image)),
         Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) | Fate::Artifact { .. } => None,
@@ -192,15 +204,11 @@ fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference) -> Option<Fi
             escape(&other.unwrap_or_default())
         ),
         fix: format!("push the index again with a platform in every entry, {missed} in the one that is for it"),
-        kubelet: Some(Kubelet {
-            reason: "ErrImagePull".to_owned(),
-            message: format!(
-                "rpc error: code = NotFound desc = failed to update image store \"{}\": get image info from containerd: \
-                 get image compressed resource size: content digest {}: not found",
-                image.map_or_else(|| containerd_reference(reference), escape),
-                escape(&missing.digest)
-            ),
-        }),
+        kubelet: kubelet::unmeasured(
+            pull,
+            &image.map_or_else(|| containerd_reference(reference), escape),
+            &missing.digest,
+        ),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     })
@@ -225,8 +233,8 @@ fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
     Some(does_not_start(outlook, message, &hit))
 }
 
-/// An entry that is no image.
-fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &Reference) -> Option<Finding> {
+/// An entry that is no image: of what kind it is, and what that comes to.
+fn artifacts<'a>(fortunes: &Fortunes<'a>, all_fail: bool, cap: Outlook) -> Option<(&'a str, Outlook)> {
     let kind = fortunes.fates().find_map(|fate| match fate {
         Fate::Artifact { kind, .. } => Some(kind),
         Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Trouble(_) | Fate::Foreign(_) => None,
@@ -241,5 +249,5 @@ fn artifacts(fortunes: &Fortunes<'_>, all_fail: bool, cap: Outlook, reference: &
         (None, Outlook::WillFail) => Outlook::FailsToRun,
         (None, some) => some,
     };
-    Some(artifact::finding(kind, outlook, reference))
+    Some((kind, outlook))
 }

@@ -148,7 +148,7 @@ fn a_name_without_a_registry_is_docker_hubs() {
 #[test]
 fn token_servers_in_containerds_words() {
     let reference = Reference::parse("r.example/app:1").unwrap();
-    let resolve = "failed to pull and unpack image \"r.example/app:1\": failed to resolve reference \"r.example/app:1\": ";
+    let resolve = "failed to pull and unpack image \"r.example/app:1\": failed to resolve image: ";
     let url = "https://r.example/v2/token?service=s";
     let asked = |evidence, status, method, purpose| {
         let failure = Failure {
@@ -160,7 +160,7 @@ fn token_servers_in_containerds_words() {
             }),
             ..failure(evidence)
         };
-        kubelet::predict(&failure, &reference).unwrap().message
+        kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)).unwrap().message
     };
     let anonymous = format!("{resolve}failed to authorize: failed to fetch anonymous token: ");
     let oauth = format!("{resolve}failed to authorize: failed to fetch oauth token: ");

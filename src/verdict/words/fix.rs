@@ -101,6 +101,10 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             };
             format!("renew {tried}{own}{right}, or remove its entry for {registry} if the image is public")
         }
+        Evidence::CredentialNotText { .. } => {
+            let tried = topic.tried.unwrap_or("the credential");
+            format!("write {tried} again in UTF-8, or remove its entry for {registry} if the image is public")
+        }
         Evidence::Forbidden { address_bound: true, .. } => hint(Situation::Address).map_or_else(
             || format!("check that the nodes' addresses are admitted by {host}"),
             str::to_owned,

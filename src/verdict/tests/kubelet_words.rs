@@ -1,0 +1,154 @@
+//! The words of containerd's two ways of pulling. Where a text was measured, it stands here as it was seen: by the kubelet of 1.37.2 with
+//! containerd 2.4.2, or over CRI.
+
+use super::super::evidence::{ConnectionFault, ContentFault};
+use super::super::kubelet::{NoMatch, Pull, no_platform, predict};
+use super::super::platforms::{Audience, Group};
+use super::*;
+use crate::image::Platform;
+use crate::image::platform::personalities;
+
+const DIGEST: &str = "sha256:5d4a3a3e8e0b8c1f9a4d2c7b6e5f40312233445566778899aabbccddeeff0011";
+
+fn message(failure: &Failure, pull: Pull) -> String {
+    let reference = Reference::parse("r.example:5000/app:v1").unwrap();
+    predict(failure, &reference, Some(pull)).unwrap().message
+}
+
+fn asked(evidence: Evidence, status: u16, method: &'static str, rest: &str) -> Failure {
+    Failure {
+        host: "r.example:5000".to_owned(),
+        status: Some(status),
+        request: Some(Request {
+            method,
+            url: format!("https://r.example:5000/v2/app/{rest}"),
+            purpose: Purpose::Content,
+        }),
+        ..failure(evidence)
+    }
+}
+
+fn audience(runtimes: &[&str]) -> Audience {
+    Audience {
+        groups: runtimes
+            .iter()
+            .map(|runtime| Group {
+                platform: Platform::parse("linux/amd64").unwrap(),
+                personalities: personalities(runtime).to_vec(),
+                tolerated: 1,
+                tainted: 0,
+                names: Vec::new(),
+                storage: Vec::new(),
+            })
+            .collect(),
+        ..Audience::default()
+    }
+}
+
+#[test]
+fn the_newest_of_the_candidate_nodes_speaks() {
+    for (runtimes, pull) in [
+        (&[][..], Some(Pull::Transfer)),
+        (&["containerd://2.4.2"], Some(Pull::Transfer)),
+        (&["containerd://2.1.0"], Some(Pull::Transfer)),
+        (&["containerd://2.0.7"], Some(Pull::Client)),
+        (&["containerd://1.7.34"], Some(Pull::Client)),
+        (&["containerd://1.6.20", "containerd://1.7.34"], Some(Pull::Client)),
+        (&["containerd://1.7.34", "containerd://2.3.0"], Some(Pull::Transfer)),
+        (&["cri-o://1.36.3"], None),
+        (&["cri-o://1.36.3", "containerd://1.7.34"], Some(Pull::Client)),
+        (&["cri-o://1.36.3", "containerd://2.4.2"], Some(Pull::Transfer)),
+        (&["docker://20.10.7"], Some(Pull::Transfer)),
+    ] {
+        assert_eq!(Pull::of(&audience(runtimes)), pull, "{runtimes:?}");
+    }
+}
+
+#[test]
+fn the_words_of_crio_are_not_guessed() {
+    let reference = Reference::parse("r.example/app:v1").unwrap();
+    assert_eq!(predict(&failure(Evidence::RateLimited), &reference, None), None);
+    let own = predict(&failure(Evidence::CredentialNotText { every_kubelet: true }), &reference, None);
+    assert_eq!(
+        own.unwrap().message,
+        "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8",
+        "it is the kubelet that fails"
+    );
+}
+
+#[test]
+fn both_ways_of_pulling() {
+    let image = "failed to pull and unpack image \"r.example:5000/app:v1\": ";
+    let missing = asked(Evidence::TagUnknown { repository_exists: true }, 404, "HEAD", "manifests/v1");
+    let refused = asked(Evidence::CredentialRefused { at: AuthStage::Basic }, 401, "HEAD", "manifests/v1");
+    let throttled = asked(Evidence::RateLimited, 429, "GET", &format!("blobs/{DIGEST}"));
+    let large = Evidence::ContentInvalid(ContentFault::OtherSize {
+        part: "config",
+        by: "manifest",
+        has: 218,
+        says: 7,
+    });
+    let large = asked(large, 200, "GET", "").about(DIGEST);
+    for (failure, transfer, client) in [
+        (
+            &missing,
+            "rpc error: code = NotFound desc = IMAGEfailed to resolve image: r.example:5000/app:v1: not found".to_owned(),
+            "rpc error: code = NotFound desc = IMAGEfailed to resolve reference \"r.example:5000/app:v1\": r.example:5000/app:v1: not found"
+                .to_owned(),
+        ),
+        (
+            &refused,
+            "IMAGEfailed to resolve image: unexpected status from HEAD request to https://r.example:5000/v2/app/manifests/v1: 401 Unauthorized"
+                .to_owned(),
+            "IMAGEfailed to resolve reference \"r.example:5000/app:v1\": unexpected status from HEAD request to https://r.example:5000/v2/app/manifests/v1: 401 Unauthorized"
+                .to_owned(),
+        ),
+        (
+            &throttled,
+            format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests"),
+            format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status code https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests"),
+        ),
+        (
+            &large,
+            "rpc error: code = FailedPrecondition desc = IMAGEfailed to copy: httpReadSeeker: read past expected size 7: failed precondition"
+                .to_owned(),
+            format!("rpc error: code = FailedPrecondition desc = IMAGEfailed commit on ref \"config-{DIGEST}\": \"config-{DIGEST}\" failed size validation: 218 != 7: failed precondition"),
+        ),
+    ] {
+        assert_eq!(message(failure, Pull::Transfer), transfer.replace("IMAGE", image));
+        assert_eq!(message(failure, Pull::Client), client.replace("IMAGE", image));
+    }
+}
+
+#[test]
+fn an_index_that_serves_no_node() {
+    let reference = Reference::parse("r.example/app:v1").unwrap();
+    let child = DIGEST.replace('5', "6");
+    let message = |pull, why| no_platform(Some(pull), why, DIGEST, &reference).unwrap().message;
+    let of_index = format!("rpc error: code = NotFound desc = get image config descriptor: no match for platform in manifest {DIGEST}: not found");
+    let of_client = "rpc error: code = NotFound desc = failed to pull and unpack image \"r.example/app:v1\": no match for platform in manifest: not found";
+    assert_eq!(message(Pull::Transfer, NoMatch::Entry), of_index);
+    assert_eq!(message(Pull::Client, NoMatch::Entry), of_client);
+    assert_eq!(message(Pull::Transfer, NoMatch::Config), of_index);
+    assert_eq!(message(Pull::Client, NoMatch::Config), of_index);
+    assert_eq!(
+        message(Pull::Transfer, NoMatch::NotFetched(&child)),
+        format!("rpc error: code = NotFound desc = get image config descriptor: content digest {child}: not found")
+    );
+    assert_eq!(no_platform(None, NoMatch::Entry, DIGEST, &reference), None);
+}
+
+#[test]
+fn a_port_that_there_is_not() {
+    let unasked = Failure {
+        host: "127.0.0.1:99999".to_owned(),
+        request: None,
+        ..failure(Evidence::ConnectionFailed(ConnectionFault::Unreachable))
+    };
+    let reference = Reference::parse("127.0.0.1:99999/a:v1").unwrap();
+    assert_eq!(
+        predict(&unasked, &reference, Some(Pull::Transfer)).unwrap().message,
+        "failed to pull and unpack image \"127.0.0.1:99999/a:v1\": failed to resolve image: failed to do request: \
+         Head \"https://127.0.0.1:99999/v2/a/manifests/v1\": dial tcp: address 99999: invalid port"
+    );
+}
