@@ -200,6 +200,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             format!("{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ", escape(media_type))
         }
     };
+    let unknown = match by {
+        Pull::Client => ": unknown",
+        Pull::Transfer => "",
+    };
     let message = match &failure.evidence {
         Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => {
             return predict(&resting_on(failure, fails), reference, pull_by);
@@ -320,15 +324,36 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::ConfigWrongKind => match by {
+                Pull::Client => format!("{pull}unmarshal image config"),
+                Pull::Transfer => {
+                    format!("failed to update image store \"{about}\": get image info from containerd: get image diffIDs")
+                }
+            },
+            ContentFault::SizeOf { digest, says: 0, .. } => invalid_argument(&format!(
+                "{pull}unable to fetch descriptor ({}) which reports content size of zero",
+                escape(digest)
+            )),
+            ContentFault::SizeOf { digest, says, .. } => match by {
+                Pull::Client => format!(
+                    "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"...-{}\": failed size validation",
+                    escape(digest)
+                ),
+                Pull::Transfer => invalid_argument(&format!(
+                    "{pull}unable to fetch descriptor ({}) which reports negative content size ({says})",
+                    escape(digest)
+                )),
+            },
             ContentFault::LayerCount { layers: 0, .. } => {
                 format!("{pull}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers")
             }
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
-            ContentFault::OtherSize { has, says, .. } if has < says => {
-                format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF")
-            }
+            ContentFault::OtherSize { has, says, .. } if has < says => match by {
+                Pull::Client => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                Pull::Transfer => format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF"),
+            },
             ContentFault::OtherSize { says, .. } if by == Pull::Transfer => {
                 format!(
                     "rpc error: code = FailedPrecondition desc = {pull}failed to copy: httpReadSeeker: read past expected size {says}: \
@@ -346,11 +371,14 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ContentFault::NoImage => return no_platform(pull_by, NoMatch::Entry, &about, reference),
             ContentFault::NeedsPlugin(media_type) => {
                 let layer = extracting(media_type);
-                format!("{layer}failed to get stream processor for {}: no processor for media-type", escape(media_type))
+                format!(
+                    "{layer}failed to get stream processor for {}: no processor for media-type{unknown}",
+                    escape(media_type)
+                )
             }
             ContentFault::Packed(media_type) => {
                 let layer = extracting(media_type);
-                format!("{layer}mount callback failed on ...: archive/tar: invalid tar header")
+                format!("{layer}mount callback failed on ...: archive/tar: invalid tar header{unknown}")
             }
             ContentFault::DiffId(id) => match by {
                 Pull::Client => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
