@@ -257,9 +257,16 @@ fn a_credential_that_is_no_text_is_not_sent_by_todays_kubelets() {
             ..like.clone()
         });
         facts.nodes = Arc::new(nodes.collect());
-        assert_eq!(plan(&workload, &facts, &settings()).checks[0].credentials[0].sent, sent, "{kubelets:?}");
+        assert_eq!(
+            plan(&workload, &facts, &settings()).checks[0].credentials[0].sent,
+            sent,
+            "{kubelets:?}"
+        );
         let facts = with_secret(facts, "regcred", PULL, GOOD);
-        assert_eq!(plan(&workload, &facts, &settings()).checks[0].credentials[0].sent, Sent::Always);
+        assert_eq!(
+            plan(&workload, &facts, &settings()).checks[0].credentials[0].sent,
+            Sent::Always
+        );
     }
 }
 

@@ -151,7 +151,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             )
         }
         Evidence::CredentialNotText { every_kubelet } => {
-            let older = if *every_kubelet { "" } else { "; kubelets before 1.34 send it as it is" };
+            let older = if *every_kubelet {
+                ""
+            } else {
+                "; kubelets before 1.34 send it as it is"
+            };
             format!(
                 "a user name or password in {tried} is not UTF-8: the kubelet fails with it before anybody is asked, and does not fall \
                  back to an anonymous pull{older}"
@@ -290,7 +294,9 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::ConfigWrongKind => {
             format!("the image config of {target} at {host} is damaged: a member of it is of the wrong kind")
         }
-        ContentFault::SizeOf { part: "config", digest, .. } if digest.is_empty() => {
+        ContentFault::SizeOf {
+            part: "config", digest, ..
+        } if digest.is_empty() => {
             format!("the manifest of {target} at {host} is damaged: the manifest names no config")
         }
         ContentFault::SizeOf { part, digest, .. } if digest.is_empty() => {

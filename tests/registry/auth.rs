@@ -96,7 +96,10 @@ async fn nothing_is_asked_with_what_kubelets_do_not_send() {
     .await;
     for (sent, every_kubelet) in [(Sent::Never, true), (Sent::BySome, false)] {
         let (registry, _) = room(settings());
-        let mut check = check(&name(&server), &[("latin", credential("alice", "é")), ("good", credential("alice", PASSWORD))]);
+        let mut check = check(
+            &name(&server),
+            &[("latin", credential("alice", "é")), ("good", credential("alice", PASSWORD))],
+        );
         check.credentials[0].sent = sent;
         let alone = Check {
             credentials: check.credentials[..1].to_vec(),
