@@ -5,7 +5,7 @@
 use pullgate::cluster::{Cluster, Events};
 use pullgate::config::{Face, Live, Settings, Shelf};
 use pullgate::gate::{Engine, Gate};
-use pullgate::plan::{self, Admission, AlwaysPull, Platforms};
+use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
 use pullgate::registry::Registry;
 use pullgate::review;
@@ -193,15 +193,8 @@ fn gate() -> Reviewer {
         registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
-            platforms: Platforms::Guess,
-            assume_always_pull: AlwaysPull::AsWritten,
-            docker_config: Arc::default(),
-            stand_in: Arc::default(),
-            admission: Admission::HasRun,
-            exempt_annotations: Vec::new(),
-            kinds: Arc::default(),
             depth: settings.depth,
-            rewrites: Vec::new(),
+            ..plan::Settings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
     };

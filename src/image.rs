@@ -17,6 +17,7 @@ pub use escape::{escape, escape_as_go};
 pub use hint::Hint;
 pub use pattern::Pattern;
 pub use platform::Platform;
+pub(crate) use platform::{EVERY_FEATURE, looks_at_features};
 pub use reference::{Port, Reference, ReferenceError, ReferenceErrorKind, Target};
 pub use rewrite::{Rewrite, rewrite};
 pub use userinfo::mask_userinfo;

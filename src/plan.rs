@@ -22,7 +22,7 @@ use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::{Bytes, Limit};
-use crate::verdict::soften::{Context, Owner};
+use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
 use scene::{Asked, Named, Scene};
@@ -77,6 +77,8 @@ pub struct Settings {
     pub depth: Depth,
     /// What mutating webhooks will do to the names of images, in order; the first that matches holds.
     pub rewrites: Vec<Rewrite>,
+    /// What nodes list as present counts for.
+    pub presence_rule: PresenceRule,
 }
 
 impl Settings {
@@ -93,6 +95,7 @@ impl Settings {
             kinds: Arc::default(),
             depth: Depth::Manifest,
             rewrites: Vec::new(),
+            presence_rule: PresenceRule::default(),
         }
     }
 }
@@ -169,14 +172,14 @@ pub struct Known {
     pub audience: Arc<Audience>,
     /// What uses it.
     pub used_by: Use,
-    /// A finding that stops the pull before it starts, unless the nodes hold the image.
+    /// A finding that stops the pull before it starts, unless the nodes hold the image; here where `nodes.presence` is `hide`.
     pub poison: Option<Finding>,
     /// The largest that a policy admits.
     pub size_limit: Option<Limit>,
 }
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
-/// that every namespace has by itself always is (`kubernetes.io/metadata.name`, from Kubernetes 1.21 on).
+/// that every namespace has by itself always is (`kubernetes.io/metadata.name`).
 pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
@@ -238,7 +241,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
                 _ if judged_with_owner(image) || !may_ask(&jury, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
                 Err(error) => {
-                    let finding = settled::invalid_name(image, template.kind, error, &scene.context());
+                    let finding = settled::invalid_name(image, template.kind, error, &scene.context(image));
                     Next::Settled(vec![finding])
                 }
                 Ok(reference) => {

@@ -58,6 +58,7 @@ pub(super) fn build_around(
             kinds: Arc::new(Kinds::with(&settings.workloads)),
             depth: settings.depth,
             rewrites: settings.rewrites.clone(),
+            presence_rule: settings.presence_rule,
         },
     })
 }

@@ -1,7 +1,7 @@
 //! `pullgate schema`: JSON Schemas, for editors and validators; and the CRD.
 
 use super::say;
-use crate::policy::schema::{Cel, crd, json_schema, trial_schema};
+use crate::policy::schema::{crd, json_schema, trial_schema};
 use crate::{config, report};
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -27,8 +27,6 @@ enum What {
     Report,
     /// Not a schema: the `CustomResourceDefinition` of policies
     Crd,
-    /// The same for Kubernetes before 1.25, without CEL
-    CrdWithoutCel,
 }
 
 /// Runs it.
@@ -39,11 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         What::Config => config::schema(),
         What::Report => report::json::schema(),
         What::Crd => {
-            say(&manifest(Cel::Known)?)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        What::CrdWithoutCel => {
-            say(&manifest(Cel::Unknown)?)?;
+            say(&manifest()?)?;
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -53,8 +47,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The CRD as a manifest.
-fn manifest(cel: Cel) -> anyhow::Result<String> {
-    let text = serde_saphyr::to_string(&crd(cel)).context("the manifest cannot be written")?;
+fn manifest() -> anyhow::Result<String> {
+    let text = serde_saphyr::to_string(&crd()).context("the manifest cannot be written")?;
     Ok(format!(
         "# Generated from src/policy/model.rs; a test tells when it is stale.\n{text}"
     ))

@@ -200,7 +200,7 @@ impl Custody {
         let body = Some(("application/json-patch+json", Value::from(operations)));
         match self.ask(Method::PATCH, path, body).await?.value {
             (code, _) if code.is_success() => Ok(()),
-            // A test that fails is answered 422 by old servers and new.
+            // A test that fails is answered 422.
             (StatusCode::CONFLICT | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY, _) => Err(Trouble::Conflict),
             (code, _) => Err(self.refused(code, "patch", &self.configuration_name())),
         }

@@ -1,15 +1,11 @@
 //! Kubernetes Events: what became of a review, where people look. Written beside the reviews and never in their way: what cannot be
 //! queued or written is counted and forgotten.
-//!
-//! The newest form that the API server offers is used: `events.k8s.io/v1` (from 1.19), `v1beta1`, or the core group's own.
 
 mod board;
 mod form;
 
-use super::inventory::groups;
 use crate::telemetry::Metrics;
 use board::{Board, Draft, Taken, Update};
-use form::Form;
 use http::Method;
 use jiff::Timestamp;
 use kube::Client;
@@ -102,7 +98,6 @@ impl Events {
             client,
             metrics: metrics.clone(),
             board: Board::default(),
-            form: None,
             instance: instance(),
             mute: AtomicBool::new(false),
             wait: FIRST_WAIT,
@@ -167,8 +162,6 @@ struct Writer {
     client: Client,
     metrics: Metrics,
     board: Board,
-    /// Once it is known.
-    form: Option<Form>,
     instance: String,
     /// The last request was refused, and that was logged.
     mute: AtomicBool,
@@ -268,38 +261,17 @@ impl Writer {
         }
     }
 
-    async fn create(&mut self, draft: &Draft) -> Outcome {
-        let Some(form) = self.form().await else {
-            return Outcome::Failed;
-        };
-        let path = form.path(&draft.namespace);
-        self.send(Method::POST, &path, &form.event(draft, &self.instance)).await
+    async fn create(&self, draft: &Draft) -> Outcome {
+        let path = form::path(&draft.namespace);
+        self.send(Method::POST, &path, &form::event(draft, &self.instance)).await
     }
 
-    async fn patch(&mut self, update: &Update) -> Outcome {
-        let Some(form) = self.form().await else {
-            return Outcome::Failed;
-        };
-        let path = format!("{}/{}", form.path(&update.namespace), update.name);
-        self.send(Method::PATCH, &path, &form.repeated(update)).await
+    async fn patch(&self, update: &Update) -> Outcome {
+        let path = format!("{}/{}", form::path(&update.namespace), update.name);
+        self.send(Method::PATCH, &path, &form::repeated(update)).await
     }
 
-    /// The form that the API server knows, asked for once.
-    async fn form(&mut self) -> Option<Form> {
-        if self.form.is_none() {
-            let asked = tokio::time::timeout(PATIENCE, groups(&self.client)).await;
-            match asked {
-                Ok(Ok(groups)) => self.form = Some(Form::of(groups.get(form::GROUP).map_or(&[][..], Vec::as_slice))),
-                // Whoever may not ask what there is gets what every API server of today has.
-                Ok(Err(broken)) if matches!(broken.code(), Some(401 | 403)) => self.form = Some(Form::V1),
-                Ok(Err(broken)) => tracing::debug!(%broken, "the forms of Events are not known"),
-                Err(_) => tracing::debug!("the forms of Events are not known: no answer in time"),
-            }
-        }
-        self.form
-    }
-
-    async fn send(&mut self, method: Method, path: &str, body: &Value) -> Outcome {
+    async fn send(&self, method: Method, path: &str, body: &Value) -> Outcome {
         let kind = if method == Method::PATCH {
             "application/merge-patch+json"
         } else {
@@ -319,10 +291,6 @@ impl Writer {
             Ok(Err(kube::Error::Api(status))) => {
                 let mut causes = status.details.iter().flat_map(|details| &details.causes);
                 let ending = causes.any(|cause| cause.reason == "NamespaceTerminating");
-                if status.code == 404 && status.details.is_none() {
-                    // Neither the Event nor the namespace is missing: the API server has other forms now.
-                    self.form = None;
-                }
                 tracing::debug!(status.code, reason = status.reason, "an Event was not written");
                 match status.code {
                     403 if ending => Outcome::Ending,

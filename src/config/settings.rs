@@ -6,6 +6,7 @@ use crate::cluster::Wanted;
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::registry::{self, Cidr, Depth, Proxy, Reach};
 use crate::telemetry::log::Level;
+use crate::verdict::soften::PresenceRule;
 use crate::workload::Configured;
 use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,8 @@ pub struct Settings {
     pub exempt_annotations: Vec<String>,
     /// Judge every image as if its pull policy were `Always` (the `AlwaysPullImages` admission plugin is on; pull-semantics 2.4).
     pub assume_always_pull: bool,
+    /// What nodes list as present counts for.
+    pub presence_rule: PresenceRule,
     /// Limits of the caches.
     pub cache: Cache,
     /// What mutating webhooks will do to the names of images; the first rule that matches holds.
@@ -133,6 +136,7 @@ impl Default for Settings {
             default_platforms: None,
             exempt_annotations: Vec::new(),
             assume_always_pull: false,
+            presence_rule: PresenceRule::default(),
             cache: Cache::default(),
             rewrites: Vec::new(),
             workloads: Vec::new(),
@@ -235,6 +239,7 @@ impl Reading<'_> {
             default_platforms,
             exempt_annotations,
             assume_always_pull,
+            nodes,
             cache,
             workloads,
             log,
@@ -277,6 +282,10 @@ impl Reading<'_> {
             default_platforms: default_platforms.map(|list| self.each(list, |text| Platform::parse(&text))),
             exempt_annotations: exempt_annotations.map_or_else(Vec::new, |list| self.each(list, annotation)),
             assume_always_pull: assume_always_pull.unwrap_or(defaults.assume_always_pull),
+            presence_rule: match nodes.and_then(|nodes| nodes.presence) {
+                None | Some(written::Presence::Soften) => PresenceRule::Soften,
+                Some(written::Presence::Hide) => PresenceRule::Hide,
+            },
             cache: Cache {
                 max_bytes: max_bytes
                     .and_then(|text| self.one(text, |text| values::bytes(&text)))

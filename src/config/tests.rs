@@ -3,6 +3,7 @@ use crate::cluster::Wanted;
 use crate::image::{Pattern, Rewrite};
 use crate::registry::{Cidr, Depth, Proxy, Reach};
 use crate::telemetry::log::Level;
+use crate::verdict::soften::PresenceRule;
 use crate::workload::{Configured, Route, Scope};
 use std::path::Path;
 use std::time::Duration;
@@ -46,6 +47,7 @@ secrets: {access: cluster}
 depth: manifest
 exemptAnnotations: [example.com/skip]
 assumeAlwaysPull: true
+nodes: {presence: hide}
 cache: {maxBytes: 128MiB, maxStale: 90m}
 workloads:
   - {group: example.com, kind: App, podSpecs: [spec.template.spec, "spec.sets[*].pod"], images: [spec.tool.image]}
@@ -87,6 +89,7 @@ events: denied
             default_platforms: None,
             exempt_annotations: vec!["example.com/skip".to_owned()],
             assume_always_pull: true,
+            presence_rule: PresenceRule::Hide,
             cache: Cache {
                 max_bytes: 128 << 20,
                 max_stale: Duration::from_mins(90)
@@ -154,7 +157,7 @@ fn unknown_keys_are_errors_with_a_place_and_the_nearest_known_key() {
         "network: {}\nblue: 1\n",
         &[
             "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: registries, network, proxy, secrets, depth, \
-             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, cache, workloads, log, events",
+             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, nodes, cache, workloads, log, events",
         ],
     );
     refused(

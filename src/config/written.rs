@@ -30,6 +30,8 @@ pub(super) struct File {
     pub(super) exempt_annotations: Option<Vec<Text>>,
     /// Whether the `AlwaysPullImages` admission plugin is on.
     pub(super) assume_always_pull: Option<bool>,
+    /// What the status of nodes counts for.
+    pub(super) nodes: Option<Nodes>,
     /// What is remembered.
     pub(super) cache: Option<Cache>,
     /// Kinds that carry pods, beside those that are known.
@@ -38,6 +40,22 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     /// Which reviews Kubernetes Events tell of.
     pub(super) events: Option<Events>,
+}
+
+/// What the status of nodes counts for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct Nodes {
+    /// Whether images that candidate nodes hold already soften a denial, or only where the namespace may read them (`hide`).
+    pub(super) presence: Option<Presence>,
+}
+
+/// What images that nodes hold already count for.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Presence {
+    Soften,
+    Hide,
 }
 
 /// What is logged.

@@ -202,6 +202,16 @@ pub const ALL: &[Personality] = &[
     Personality::CriO,
 ];
 
+/// In a node's `os_features`: all that there are, since its runtime does not look at what an entry asks for.
+pub(crate) const EVERY_FEATURE: &str = "*";
+
+/// Whether a node's runtime holds the `os.features` of an entry against the node: containerd does from 2.3 on (containerd/platforms
+/// v1.0.0-rc.4; `tests/agreement` compares 1.7, 2.1 and 2.4).
+pub(crate) fn looks_at_features(container_runtime_version: &str) -> bool {
+    let containerd = container_runtime_version.strip_prefix("containerd://");
+    containerd.and_then(major_minor).is_none_or(|version| version >= (2, 3))
+}
+
 /// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
 ///
 /// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 was not compared with, so

@@ -120,12 +120,6 @@ impl Purse {
         }
     }
 
-    /// Whether any secret was read that a kubelet from 1.35 on would look at before it starts what it holds: a malformed one stops it then
-    /// as it stops a pull.
-    pub(super) fn lists_any(&self) -> bool {
-        !self.keyring.is_empty() || self.malformed.is_some()
-    }
-
     /// Whether the user's own docker config is of use for a repository: something could not be seen, and nothing else is offered.
     pub(super) fn stand_in(&self, name: &str, settings: &Settings) -> StandIn {
         let idle = self.hidden.is_none()

@@ -14,7 +14,7 @@ use crate::verdict::answer::Remark;
 use crate::verdict::fetches::{Puller, pullers};
 use crate::verdict::platforms::{Audience, Origin, Use};
 use crate::verdict::size::Limit;
-use crate::verdict::soften::{Context, CriO, Owner, Presence};
+use crate::verdict::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
 use std::cell::RefCell;
@@ -89,7 +89,7 @@ impl<'a> Scene<'a> {
         let mut scene = Self {
             audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
             asked_for: Vec::new(),
-            holders: Holders::new(audience::closest(candidates), template.uses.len()),
+            holders: Holders::new(candidates, template.uses.len()),
             offered: RefCell::default(),
             purse: Purse::of(template, facts, settings.admission),
             owner,
@@ -139,9 +139,11 @@ impl<'a> Scene<'a> {
         there.map(check).collect()
     }
 
-    /// What softens every finding about this template.
-    pub(super) fn context(&self) -> Context {
+    /// What softens every finding about an image of this template.
+    pub(super) fn context(&self, image: &ImageUse) -> Context {
         Context {
+            unmounted: image.role == Role::UnmountedVolume,
+            presence_rule: self.settings.presence_rule,
             owner: self.owner,
             other_image: self.template.nature.other_image,
             exemption_hidden: match &self.facts.namespace {
@@ -191,8 +193,8 @@ impl<'a> Scene<'a> {
         };
         if policy == PullPolicy::Never {
             let shown = if rewritten { &reference.to_string() } else { &image.image };
-            let finding = settled::never_pulled(shown, reference, &self.holders);
-            return Next::Settled(vec![finding]);
+            let finding = settled::never_pulled(shown, reference, &self.holders, &self.context(image));
+            return Next::Settled(finding.into_iter().collect());
         }
         let name = reference.name();
         let node_credentials = self
@@ -203,19 +205,25 @@ impl<'a> Scene<'a> {
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
-            PullPolicy::IfNotPresent => match self.holders.presence(reference, self.purse.lists_any()) {
-                // Where its pods run, the image is, though a node lists no more than its 50 largest.
-                Presence::Nowhere if self.ran.images.contains(reference) => Presence::Some,
+            PullPolicy::IfNotPresent => match self.holders.presence(reference) {
+                // Where its pods run, the image is, though a node lists no more than its 50 largest; and they have it by the same secrets.
+                Presence::Nowhere if self.ran.images.contains(reference) => Presence::Some(Verification::Never),
                 presence => presence,
             },
         };
-        let poison = self
-            .purse
-            .malformed
-            .as_ref()
-            .map(|(secret, error)| settled::malformed_secret(secret, error, plan.namespace, self.facts, &self.context()));
+        // What nodes hold and may not be told counts once the registry has shown that the namespace may read the image.
+        let ask_first =
+            self.settings.presence_rule == PresenceRule::Hide && matches!(presence, Presence::Some(_) | Presence::All(_));
+        let known_presence = if ask_first { Presence::Nowhere } else { presence };
+        let poison = self.purse.malformed.as_ref().map(|(secret, error)| {
+            let context = Context {
+                presence: known_presence,
+                ..self.context(image)
+            };
+            settled::malformed_secret(secret, error, plan.namespace, self.facts, &context)
+        });
         let poison = match poison {
-            Some(finding) if presence == Presence::Nowhere => return Next::Settled(vec![finding]),
+            Some(finding) if !ask_first => return Next::Settled(vec![finding]),
             other => other,
         };
         let too_many = || Next::Settled(vec![settled::one_too_many(reference)]);
@@ -266,7 +274,7 @@ impl<'a> Scene<'a> {
             presence,
             secret_may_come: self.purse.may_come,
             hidden,
-            ..self.context()
+            ..self.context(image)
         };
         let depth = match size_limit {
             Some(_) => self.settings.depth.max(Depth::Sizes),
@@ -302,7 +310,7 @@ impl<'a> Scene<'a> {
         };
         let used_by = match image.role {
             Role::Init | Role::Container | Role::Ephemeral => Use::Container,
-            Role::Volume => Use::Volume,
+            Role::Volume | Role::UnmountedVolume => Use::Volume,
         };
         let known = Known {
             context,

@@ -6,7 +6,7 @@ use crate::cluster::Facts;
 use crate::credentials::ParseError;
 use crate::image::{Reference, ReferenceError, escape, escape_as_go, mask_userinfo};
 use crate::verdict::finding::{Finding, Kubelet, Proof};
-use crate::verdict::soften::{Context, soften};
+use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
 use crate::workload::pod::PodKind;
 use crate::workload::{ImageUse, Role};
@@ -23,7 +23,7 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
     let name = escape_as_go(&mask_userinfo(&image.image));
     let (outlook, notes) = softened(Outlook::WillFail, context);
     let padded = image.image.trim() != image.image && !image.image.trim().is_empty();
-    let in_container = image.role != Role::Volume;
+    let in_container = !matches!(image.role, Role::Volume | Role::UnmountedVolume);
     let (message, kubelet) = if padded && pod == PodKind::Template && in_container {
         // The API server accepts the template and refuses every pod made from it.
         (
@@ -72,23 +72,26 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
 }
 
 /// `imagePullPolicy: Never`: no registry is asked; `image` is what the pod will say, and the nodes hold the image or they do not. Nodes do
-/// not list the IDs of images.
-pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders<'_>) -> Finding {
-    let (outlook, message) = if holders.surely_lack(reference) && !Reference::is_image_id(image) {
-        (
-            Outlook::MayFail,
-            "imagePullPolicy is Never, and no node that the pods could land on holds the image",
-        )
-    } else {
-        (
-            Outlook::Unknown,
-            "imagePullPolicy is Never; whether the nodes hold the image is not known",
-        )
+/// not list the IDs of images. `None` where it is sure that they start it.
+pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders<'_>, context: &Context) -> Option<Finding> {
+    let presence = match context.presence_rule {
+        PresenceRule::Soften if !Reference::is_image_id(image) => holders.presence(reference),
+        PresenceRule::Soften | PresenceRule::Hide => Presence::Nowhere,
     };
-    Finding {
+    let (outlook, what) = match presence.outlook() {
+        Some((Outlook::Pulls, _)) => return None,
+        Some((outlook, why)) => (outlook, why),
+        None if holders.surely_lack(reference) && !Reference::is_image_id(image) => (
+            Outlook::MayFail,
+            "no node that the pods could land on holds the image".to_owned(),
+        ),
+        None => (Outlook::Unknown, "whether the nodes hold the image is not known".to_owned()),
+    };
+    let (outlook, notes) = softened(outlook, context);
+    Some(Finding {
         cause: Cause::NeverPulled,
         outlook,
-        message: message.to_owned(),
+        message: format!("imagePullPolicy is Never; {what}{notes}"),
         fix: "load the image onto the nodes, or set imagePullPolicy to IfNotPresent".to_owned(),
         kubelet: Some(Kubelet {
             reason: "ErrImageNeverPull".to_owned(),
@@ -99,7 +102,7 @@ pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders
         }),
         evidence: Proof::default(),
         suggestions: Vec::new(),
-    }
+    })
 }
 
 /// One image more than are looked up of one object.

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 mod depth;
 mod names;
 mod policies;
+mod presence;
 mod running;
+mod volumes;
 
 const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
@@ -435,58 +437,6 @@ fn a_debug_container_in_a_pod_of_a_judged_controller_is_judged() {
 }
 
 #[test]
-fn never_asks_no_registry() {
-    let mut object = pod("reg.example/a:1", &[]);
-    object["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
-    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
-    assert!(plan(&workload, &facts(), &settings()).checks.is_empty());
-    let judgement = judge(&object, &facts(), &needs_login());
-    assert_eq!(judgement.findings[0].cause, Cause::NeverPulled);
-    assert_eq!(
-        judgement.outlook,
-        Outlook::MayFail,
-        "the one node's list is complete and lacks it"
-    );
-    let mut nowhere = facts();
-    nowhere.nodes = Arc::default();
-    assert_eq!(judge(&object, &nowhere, &needs_login()).outlook, Outlook::Unknown);
-}
-
-#[test]
-fn an_image_that_nodes_hold_softens_only_if_not_present_and_readable() {
-    let mut facts = facts();
-    let mut holder = node("n1", "amd64");
-    holder.images = vec!["reg.example/a:1".to_owned()];
-    facts.nodes = Arc::new(vec![holder.clone()]);
-    let missing = Err(failure(Evidence::TagUnknown { repository_exists: true }, 404));
-    let all = judge(&pod("reg.example/a:1", &[]), &facts, &missing);
-    assert_eq!((all.outlook, all.verdict), (Outlook::Pulls, Verdict::Allow));
-    assert_eq!(causes(&all), [Cause::TagNotFound]);
-    let hidden = judge(&pod("reg.example/a:1", &[]), &facts, &needs_login());
-    assert_eq!(hidden.outlook, Outlook::WillFail, "what nodes hold betrays no private image");
-    // Nor does it where the registry has not shown that this namespace may read the image: anyone can wear out a quota.
-    for (unproven, status) in [
-        (Evidence::RateLimited, 429),
-        (Evidence::ServerError { token_server: false }, 503),
-        (Evidence::ConnectionFailed(ConnectionFault::Refused), 0),
-    ] {
-        let unproven = Err(failure(unproven, status));
-        assert_eq!(
-            judge(&pod("reg.example/a:1", &[]), &facts, &unproven).outlook,
-            Outlook::Unknown
-        );
-    }
-    let mut always = pod("reg.example/a:1", &[]);
-    always["spec"]["containers"][0]["imagePullPolicy"] = "Always".into();
-    assert_eq!(judge(&always, &facts, &missing).outlook, Outlook::WillFail);
-    facts.nodes = Arc::new(vec![holder, node("n2", "amd64")]);
-    assert_eq!(
-        judge(&pod("reg.example/a:1", &[]), &facts, &missing).outlook,
-        Outlook::MayFail
-    );
-}
-
-#[test]
 fn platforms() {
     let mixed = |nodes: &[(&str, &str)]| {
         let mut facts = facts();
@@ -579,19 +529,6 @@ fn single_manifests_of_another_platform_pull_and_do_not_run() {
         }),
     );
     assert_eq!(fits.outlook, Outlook::Pulls);
-}
-
-#[test]
-fn volumes_may_hold_any_content() {
-    let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [],
-        "volumes": [{"name": "v", "image": {"reference": "reg.example/model:1"}}]}});
-    let artifact = found(Content::Artifact {
-        kind: "application/x".to_owned(),
-        unpack: Unpack::Partly,
-        body: Body::default(),
-    });
-    assert_eq!(judge(&object, &facts(), &artifact).outlook, Outlook::Pulls);
-    assert_eq!(judge(&object, &facts(), &found(index(&["arm64"]))).outlook, Outlook::MayFail);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 //!
 //! Names are normalised in CEL as `distribution/reference` does it; the patterns become one decision list, the most specific first, so that
 //! what decides here decides there.
+//!
+//! The API server checks the types of what is exported: the values of a list or a map have one type each, and a field that only some of the
+//! kinds have is looked for in `dyn(object)`.
 
 use super::compiled::{Origin, Policy};
 use super::model::Mode;
 use super::names::Registries;
-use super::selector::Glob;
+use super::selector::{Glob, NAME_LABEL};
 use crate::image::Pattern;
 use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::{Value, json};
@@ -27,6 +30,7 @@ pub struct Exported {
 /// The kinds that the API server can be told of: group, resource, kind.
 const KINDS: &[(&str, &str, &str)] = &[
     ("", "pods", "Pod"),
+    ("", "podtemplates", "PodTemplate"),
     ("", "replicationcontrollers", "ReplicationController"),
     ("apps", "deployments", "Deployment"),
     ("apps", "replicasets", "ReplicaSet"),
@@ -39,12 +43,18 @@ const KINDS: &[(&str, &str, &str)] = &[
 /// A name rule: which images break it, as CEL over `i`, an element of `variables.images`.
 struct Rule {
     cause: Cause,
+    /// The variable that holds the images that break it.
+    variable: &'static str,
     breaks: String,
     says: &'static str,
 }
 
-/// Exports a policy.
-pub fn export(policy: &Policy) -> Exported {
+/// The longest name of an object.
+const LONGEST_NAME: usize = 253;
+
+/// Exports a policy. It is not about objects in the `excluded` namespaces, as the webhook is not asked about those that its registration
+/// excludes (`webhook.excludedNamespaces` of the chart).
+pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
     let mut left_out = not_exportable(policy);
     let rules = rules(policy);
     let kinds: Vec<_> = KINDS
@@ -68,7 +78,13 @@ pub fn export(policy: &Policy) -> Exported {
             continue;
         }
         let name = format!("pullgate-{}{suffix}", policy.name);
-        manifests.push(admission_policy(policy, &name, &kinds, &here));
+        if name.len() > LONGEST_NAME {
+            left_out.push(format!(
+                "its name is too long: {name} would have over {LONGEST_NAME} characters"
+            ));
+            continue;
+        }
+        manifests.push(admission_policy(policy, &name, &kinds, &here, excluded));
         manifests.push(json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingAdmissionPolicyBinding",
@@ -141,6 +157,7 @@ fn rules(policy: &Policy) -> Vec<Rule> {
     if policy.registries.allow.is_some() || !policy.registries.deny.is_empty() {
         rules.push(Rule {
             cause: Cause::RegistryNotAllowed,
+            variable: "refusedRegistries",
             breaks: format!("!({})", admits(&policy.registries)),
             says: "does not allow the registry or repository of",
         });
@@ -148,6 +165,7 @@ fn rules(policy: &Policy) -> Vec<Rule> {
     if !policy.tags.deny.is_empty() {
         rules.push(Rule {
             cause: Cause::TagNotAllowed,
+            variable: "refusedTags",
             breaks: format!("i.tag != '' && i.tag.matches({})", any_glob(&policy.tags.deny)),
             says: "does not allow the tag of",
         });
@@ -155,6 +173,7 @@ fn rules(policy: &Policy) -> Vec<Rule> {
     if policy.tags.require_digest {
         rules.push(Rule {
             cause: Cause::DigestRequired,
+            variable: "withoutDigest",
             breaks: "i.digest == ''".to_owned(),
             says: "requires a digest for",
         });
@@ -232,18 +251,46 @@ fn quote(text: &str) -> String {
 /// Where the pod spec of an object is.
 fn pod_spec(object: &str) -> String {
     format!(
-        "{object}.kind == 'Pod' ? {object}.spec : {object}.kind == 'CronJob' ? {object}.spec.jobTemplate.spec.template.spec : {object}.spec.template.spec"
+        "{object}.kind == 'Pod' ? dyn({object}).spec : {object}.kind == 'PodTemplate' ? dyn({object}).template.spec : \
+         {object}.kind == 'CronJob' ? dyn({object}).spec.jobTemplate.spec.template.spec : dyn({object}).spec.template.spec"
     )
 }
 
-/// All images of a pod spec, as they are written; those that are left out are no images.
-fn written(spec: &str) -> String {
-    let of =
-        |list: &str| format!("(has({spec}.{list}) ? {spec}.{list}.filter(c, has(c.image) && c.image != '').map(c, c.image) : [])");
-    ["containers", "initContainers", "ephemeralContainers"].map(of).join(" + ")
+/// All images of a pod spec, as they are written, each with what uses it (role, name and pull policy). A container without an image is
+/// left out, and so is one of a single space, for which an OpenShift trigger fills in another; an image volume without a reference, too.
+fn uses(spec: &str) -> String {
+    let of = |list: &str| {
+        format!(
+            "(has({spec}.{list}) ? {spec}.{list}.filter(c, has(c.image) && c.image != '' && c.image != ' ').map(c, {{\
+             'use': '{list} ' + string(c.name) + ' ' + (has(c.imagePullPolicy) ? string(c.imagePullPolicy) : ''), 'image': string(c.image)}}) : [])"
+        )
+    };
+    let volumes = format!(
+        "(has({spec}.volumes) ? {spec}.volumes.filter(v, has(v.image) && has(v.image.reference) && v.image.reference != '').map(v, {{\
+         'use': 'volumes ' + string(v.name) + ' ' + (has(v.image.pullPolicy) ? string(v.image.pullPolicy) : ''), 'image': string(v.image.reference)}}) : [])"
+    );
+    let lists = ["initContainers", "containers", "ephemeralContainers"].map(of);
+    format!("{} + {volumes}", lists.join(" + "))
 }
 
-fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], rules: &[&Rule]) -> Value {
+/// Whether an update leaves alone what a pull depends on beside the image: pull secrets, service account, and what selects nodes.
+fn same_needs(new: &str, old: &str) -> String {
+    let affinity = |spec: &str| {
+        let required = "requiredDuringSchedulingIgnoredDuringExecution";
+        format!(
+            "(has({spec}.affinity) && has({spec}.affinity.nodeAffinity) && has({spec}.affinity.nodeAffinity.{required}) ? \
+             [{spec}.affinity.nodeAffinity.{required}] : [])"
+        )
+    };
+    format!(
+        "['imagePullSecrets', 'serviceAccountName', 'nodeName', 'nodeSelector', 'os'].all(f, \
+         f in {new} ? f in {old} && {new}[f] == {old}[f] : !(f in {old})) && {} == {}",
+        affinity(new),
+        affinity(old)
+    )
+}
+
+fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], rules: &[&Rule], excluded: &[String]) -> Value {
     let mut groups: Vec<&str> = kinds.iter().map(|(group, ..)| *group).collect();
     groups.dedup();
     let resource_rules: Vec<Value> = groups
@@ -259,15 +306,17 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
     let variable = |name: &str, expression: String| json!({"name": name, "expression": expression});
     let mut variables = vec![
         variable("spec", pod_spec("object")),
+        variable("oldSpec", format!("oldObject == null ? {{}} : ({})", pod_spec("oldObject"))),
+        variable("uses", uses("variables.spec")),
+        variable("old", format!("oldObject == null ? [] : {}", uses("variables.oldSpec"))),
         // What an update leaves alone is not looked at.
         variable(
-            "oldSpec",
-            format!("oldObject == null ? object.spec : ({})", pod_spec("oldObject")),
+            "alike",
+            format!("oldObject != null && {}", same_needs("variables.spec", "variables.oldSpec")),
         ),
-        variable("old", format!("oldObject == null ? [] : {}", written("variables.oldSpec"))),
         variable(
             "fresh",
-            format!("({}).filter(i, !(i in variables.old))", written("variables.spec")),
+            "variables.uses.filter(u, !variables.alike || !(u in variables.old))".to_owned(),
         ),
     ];
     variables.extend(
@@ -283,15 +332,22 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         format!("variables.held.filter(i, !i.name.matches({regex}))")
     };
     variables.push(variable("images", exempt));
+    // What breaks a rule is looked for once: the rule's expression and its message's have a limited cost each.
+    variables.extend(rules.iter().map(|rule| {
+        variable(
+            rule.variable,
+            format!("variables.images.filter(i, {}).map(i, i.image)", rule.breaks),
+        )
+    }));
     let validations: Vec<Value> = rules
         .iter()
         .map(|rule| {
-            let breaking = format!("variables.images.filter(i, {})", rule.breaks);
+            let refused = format!("variables.{}", rule.variable);
             let says = format!("policy \"{}\" {}", policy.name, rule.says);
             json!({
-                "expression": format!("!variables.images.exists(i, {})", rule.breaks),
+                "expression": format!("{refused}.size() == 0"),
                 "message": format!("{says} an image ({})", rule.cause.name()),
-                "messageExpression": format!("{} + {breaking}.map(i, i.image).join(', ') + {}", quote(&format!("{says} ")), quote(&format!(" ({})", rule.cause.name()))),
+                "messageExpression": format!("{} + {refused}.join(', ') + {}", quote(&format!("{says} ")), quote(&format!(" ({})", rule.cause.name()))),
                 "reason": "Forbidden",
             })
         })
@@ -308,7 +364,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         },
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": resource_rules, "namespaceSelector": namespace_selector(policy)},
+            "matchConstraints": {"resourceRules": resource_rules, "namespaceSelector": namespace_selector(policy, excluded)},
             "matchConditions": match_conditions(policy),
             "variables": variables,
             "validations": validations,
@@ -321,7 +377,7 @@ fn normalisation() -> Vec<(&'static str, String)> {
     vec![
         (
             "undigested",
-            "variables.fresh.map(i, {'image': i, 'digest': i.contains('@') ? i.substring(i.indexOf('@') + 1) : '', \
+            "variables.fresh.map(u, u.image).map(i, {'image': i, 'digest': i.contains('@') ? i.substring(i.indexOf('@') + 1) : '', \
              'rest': i.contains('@') ? i.substring(0, i.indexOf('@')) : i})"
                 .to_owned(),
         ),
@@ -358,9 +414,12 @@ fn normalisation() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The policy's own selector, and the label that takes a namespace out of pullgate's hands.
-fn namespace_selector(policy: &Policy) -> Value {
+/// The policy's own selector, the label that takes a namespace out of pullgate's hands, and the namespaces that it is never asked about.
+fn namespace_selector(policy: &Policy, excluded: &[String]) -> Value {
     let mut expressions = vec![json!({"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]})];
+    if !excluded.is_empty() {
+        expressions.push(json!({"key": NAME_LABEL, "operator": "NotIn", "values": excluded}));
+    }
     if let Some(selector) = &policy.selector {
         expressions.extend(
             selector
@@ -374,10 +433,15 @@ fn namespace_selector(policy: &Policy) -> Value {
 
 fn match_conditions(policy: &Policy) -> Vec<Value> {
     let condition = |name: &str, expression: String| json!({"name": name, "expression": expression});
-    let mut conditions = vec![condition(
-        "not-being-deleted",
-        "!has(object.metadata.deletionTimestamp)".to_owned(),
-    )];
+    let mut conditions = vec![
+        condition("not-being-deleted", "!has(object.metadata.deletionTimestamp)".to_owned()),
+        // It shows a static pod, which no admission can stop.
+        condition(
+            "not-a-mirror-pod",
+            "object.kind != 'Pod' || !has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
+                .to_owned(),
+        ),
+    ];
     if let Some(globs) = &policy.namespaces {
         conditions.push(condition(
             "namespaces",

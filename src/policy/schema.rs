@@ -8,24 +8,12 @@ use kube::CustomResourceExt as _;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
-/// Which servers a CRD is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cel {
-    /// Kubernetes 1.25 and later evaluate validation rules.
-    Known,
-    /// Older servers do not know the field.
-    Unknown,
-}
-
 /// The `CustomResourceDefinition`.
-pub fn crd(cel: Cel) -> Value {
+pub fn crd() -> Value {
     let mut crd = CRD.clone();
     // `status` is the server's; an empty one is refused by `kubectl apply --server-side`.
     if let Some(crd) = crd.as_object_mut() {
         crd.remove("status");
-    }
-    if cel == Cel::Unknown {
-        strip(&mut crd, "x-kubernetes-validations");
     }
     crd
 }

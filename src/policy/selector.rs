@@ -74,7 +74,7 @@ impl Glob {
     }
 }
 
-/// The label that every namespace has by itself, from Kubernetes 1.21 on: its name.
+/// The label that every namespace has by itself: its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A label selector that was checked.

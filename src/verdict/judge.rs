@@ -6,7 +6,7 @@ use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Objections, Trouble, Use};
 use super::size::{Limit, Size, over_limit, over_storage};
-use super::soften::{Context, Presence, soften};
+use super::soften::{Context, Presence, PresenceRule, soften};
 pub use super::words::Naming;
 use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
@@ -150,10 +150,12 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     }
 }
 
-/// What nodes hold counts only for an image that this namespace could read (DESIGN 7).
+/// The registry is asked only for the sake of `nodes.presence: hide`: what nodes hold counts then for an image that this namespace could
+/// read.
 fn poisoned(case: &Case<'_>, mut finding: Finding) -> Judgement {
     let readable = case.tried.last().is_some_and(|tried| tried.result.is_ok());
-    if readable || case.context.node_credentials || case.context.presence == Presence::ById {
+    let hide = case.context.presence_rule == PresenceRule::Hide;
+    if !hide || readable || case.context.node_credentials || case.context.presence == Presence::ById {
         let (outlook, notes) = soften(finding.outlook, None, case.context);
         finding.outlook = outlook;
         annotate(&mut finding.message, &notes);

@@ -26,7 +26,7 @@ pub fn user_of(image: &ImageUse) -> String {
         Role::Container => "container",
         Role::Init => "init container",
         Role::Ephemeral => "ephemeral container",
-        Role::Volume => "image volume",
+        Role::Volume | Role::UnmountedVolume => "image volume",
     };
     if image.name.is_empty() {
         format!("{what} at {}", image.path)

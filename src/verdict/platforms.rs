@@ -75,7 +75,7 @@ pub enum Use {
     /// A container: it must run.
     #[default]
     Container,
-    /// An image volume: any content will do.
+    /// An image volume: nothing of it runs.
     Volume,
 }
 
@@ -135,7 +135,7 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
             ..
         } if used_by == Use::Container && !platform.architecture.is_empty() => single(platform, audience),
         Content::Image { .. } => None,
-        Content::Artifact { .. } | Content::Schema1 if used_by == Use::Volume => None,
+        Content::Artifact { unpack, .. } if used_by == Use::Volume => artifact::mounted(*unpack, audience),
         Content::Artifact { kind, unpack, .. } => Some(artifact::whole(kind, *unpack, audience, reference)),
         Content::Schema1 => Some(artifact::schema1(audience, reference)),
     };

@@ -5,20 +5,68 @@ use super::evidence::{ContentFault, Evidence};
 use super::{Failure, Outlook};
 use crate::image::escape;
 
-/// Whether the candidate nodes hold the image already (`IfNotPresent` only).
+/// Whether the candidate nodes hold the image already (`IfNotPresent` and `Never`; docs/kubelet.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Presence {
     /// Not known to be there, or the policy asks the registry anyway.
     #[default]
     Nowhere,
     /// On some candidates.
-    Some,
+    Some(Verification),
     /// On all of them.
-    All,
-    /// On all of them, but a kubelet from 1.35 on may pull all the same (`KubeletEnsureSecretPulledImages`).
-    AllUnlessReverified,
+    All(Verification),
     /// The name is an image's ID: a node that holds the image starts it, and nodes do not list IDs.
     ById,
+}
+
+/// Whether a kubelet that holds an image asks who pulled it before it lets a pod have it (`KubeletEnsureSecretPulledImages`, on by default
+/// from 1.35).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verification {
+    /// No kubelet of theirs does.
+    Never,
+    /// Some may.
+    Possible,
+}
+
+/// What nodes list as present counts for (`nodes.presence`; docs/decisions/0005).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PresenceRule {
+    /// It softens whatever the registry says.
+    #[default]
+    Soften,
+    /// Only for images that the namespace may read: nobody learns from a verdict what nodes hold of others' images.
+    Hide,
+}
+
+impl Presence {
+    /// What it comes to, and that as a clause; `None` where it shows nothing.
+    pub fn outlook(self) -> Option<Softened> {
+        let (outlook, why, verification) = match self {
+            Self::Nowhere => return None,
+            Self::ById => {
+                let why = "runtimes take this name for an image's ID, and a node that holds that image starts it";
+                return Some((Outlook::MayFail, why.to_owned()));
+            }
+            Self::Some(verification) => (Outlook::MayFail, "some candidate nodes hold the image already", verification),
+            Self::All(verification) => {
+                let outlook = match verification {
+                    Verification::Never => Outlook::Pulls,
+                    Verification::Possible => Outlook::MayFail,
+                };
+                (outlook, "every candidate node holds the image already", verification)
+            }
+        };
+        let why = match verification {
+            Verification::Never => why.to_owned(),
+            Verification::Possible => {
+                format!(
+                    "{why}; a kubelet from 1.35 on starts it only if no kubelet pulled it with other credentials than the pod's"
+                )
+            }
+        };
+        Some((outlook, why))
+    }
 }
 
 /// Whether some candidate runs CRI-O.
@@ -57,6 +105,10 @@ pub struct Context {
     pub crio: CriO,
     /// What the nodes hold.
     pub presence: Presence,
+    /// How far that counts.
+    pub presence_rule: PresenceRule,
+    /// An image volume that no container mounts.
+    pub unmounted: bool,
     /// Who owns the object.
     pub owner: Owner,
     /// Why pods may run another image than the one that is written, as a clause (custom kinds).
@@ -91,6 +143,7 @@ type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 
 /// In the order of DESIGN 2.
 const RULES: &[Rule] = &[
+    nobody_mounts_it,
     node_credentials,
     node_unanswered,
     pulled_by_the_nodes,
@@ -106,6 +159,16 @@ const RULES: &[Rule] = &[
 
 fn credential_failure(failure: Option<&Failure>) -> bool {
     failure.is_some_and(hinges_on_credentials)
+}
+
+// The kubelet pulls it before the first container starts, writes an event if that fails, and goes on (docs/kubelet.md).
+fn nobody_mounts_it(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    context.unmounted.then(|| {
+        (
+            Outlook::Pulls,
+            "no container mounts this volume: its pods run all the same, and the kubelet writes an event".to_owned(),
+        )
+    })
 }
 
 fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
@@ -161,24 +224,18 @@ fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) 
     })
 }
 
-fn present_on_nodes(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    // An image that this namespace may not read must not be betrayed by what nodes hold (DESIGN 7); of an ID nothing is known of them.
-    if context.presence != Presence::ById && failure.is_some_and(|failure| !shows_readable(failure)) && !context.node_credentials {
+fn present_on_nodes(outlook: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    // What does not start when it is pulled does not start when it is there.
+    if outlook == Outlook::FailsToRun {
         return None;
     }
-    match context.presence {
-        Presence::Nowhere => None,
-        Presence::Some => Some((Outlook::MayFail, "some candidate nodes hold the image already".to_owned())),
-        Presence::All => Some((Outlook::Pulls, "every candidate node holds the image already".to_owned())),
-        Presence::AllUnlessReverified => Some((
-            Outlook::Unknown,
-            "every candidate node holds the image, but its kubelet (1.35 or later) may verify the pull again".to_owned(),
-        )),
-        Presence::ById => Some((
-            Outlook::MayFail,
-            "runtimes take this name for an image's ID, and a node that holds that image starts it".to_owned(),
-        )),
-    }
+    // Where it is to be hidden, an image that this namespace may not read must not be betrayed by what nodes hold; of an ID nothing is
+    // known of them.
+    let hidden = context.presence_rule == PresenceRule::Hide
+        && context.presence != Presence::ById
+        && failure.is_some_and(|failure| !shows_readable(failure))
+        && !context.node_credentials;
+    if hidden { None } else { context.presence.outlook() }
 }
 
 fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {

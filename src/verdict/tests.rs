@@ -4,7 +4,7 @@ use super::answer::{Judged, Look};
 use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
-use super::soften::{Context, CriO, Owner, Presence, soften};
+use super::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification, soften};
 use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
@@ -165,9 +165,10 @@ fn nothing_hardens_an_outlook() {
     ];
     for presence in [
         Presence::Nowhere,
-        Presence::Some,
-        Presence::All,
-        Presence::AllUnlessReverified,
+        Presence::Some(Verification::Never),
+        Presence::Some(Verification::Possible),
+        Presence::All(Verification::Never),
+        Presence::All(Verification::Possible),
         Presence::ById,
     ] {
         for owner in [Owner::Nobody, Owner::Stranger] {
@@ -182,6 +183,12 @@ fn nothing_hardens_an_outlook() {
                     runs: (bits & 64 > 0).then(|| "reg.example/a:1".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
+                    presence_rule: if bits & 4 > 0 {
+                        PresenceRule::Hide
+                    } else {
+                        PresenceRule::Soften
+                    },
+                    unmounted: bits & 64 > 0 && bits & 2 > 0,
                     owner,
                 };
                 for one in &evidence {

@@ -1,7 +1,7 @@
 //! A node, reduced to what decides about pulls.
 
 use super::json;
-use crate::image::{Platform, Reference};
+use crate::image::{EVERY_FEATURE, Platform, Reference, looks_at_features};
 use serde_json::Value;
 
 /// The facts of one node; trimmed on arrival.
@@ -129,11 +129,11 @@ fn platform(info: &Value, labels: &[(String, String)]) -> Option<Platform> {
     let windows = os.eq_ignore_ascii_case("windows");
     // `node.kubernetes.io/windows-build` is the build alone; the kernel's version has the revision too.
     let version = json::non_empty(info, "kernelVersion").or_else(|| label(labels, "node.kubernetes.io/windows-build"));
-    Some(Platform::of_node(
-        os,
-        architecture,
-        version.filter(|_| windows).unwrap_or_default(),
-    ))
+    let mut platform = Platform::of_node(os, architecture, version.filter(|_| windows).unwrap_or_default());
+    if !looks_at_features(json::non_empty(info, "containerRuntimeVersion").unwrap_or_default()) {
+        platform.os_features.push(EVERY_FEATURE.to_owned());
+    }
+    Some(platform)
 }
 
 /// A name of `status.images[*].names`, as [`listed_name`] writes it; `None` for `<none>@<none>` and the like.

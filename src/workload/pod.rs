@@ -3,6 +3,7 @@
 use super::{FieldPath, candidates::Scheduling, json, running};
 use crate::image::Reference;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Which object is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -115,8 +116,10 @@ pub enum Role {
     Container,
     /// `ephemeralContainers[*]`.
     Ephemeral,
-    /// `volumes[*].image`: may be an artifact; its platform and config are not enforced.
+    /// `volumes[*].image` that a container mounts: the container waits for it.
     Volume,
+    /// `volumes[*].image` that no container mounts: it is pulled, and nothing waits for it (docs/kubelet.md).
+    UnmountedVolume,
 }
 
 /// `imagePullPolicy`, written or defaulted (pull-semantics 2.1).
@@ -174,7 +177,7 @@ impl Role {
             Self::Init => "init container",
             Self::Container => "container",
             Self::Ephemeral => "ephemeral container",
-            Self::Volume => "volume",
+            Self::Volume | Self::UnmountedVolume => "volume",
         }
     }
 }
@@ -192,11 +195,12 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
         uses.extend(containers.filter_map(|(at, container)| read_container(kind, role, container, &path.index(at))));
     }
     let volumes = path.field("volumes");
+    let mounted = mounted(spec);
     uses.extend(
         json::list(spec, "volumes")
             .iter()
             .enumerate()
-            .filter_map(|(at, volume)| read_volume(volume, &volumes.index(at))),
+            .filter_map(|(at, volume)| read_volume(volume, &mounted, &volumes.index(at))),
     );
     let needs = PodNeeds {
         // An entry without a name counts: a list that is not empty inherits nothing (pull-semantics 4.1).
@@ -236,14 +240,30 @@ fn read_container(kind: PodKind, role: Role, container: &Value, path: &FieldPath
     })
 }
 
+/// The volumes that containers of any kind mount.
+fn mounted(spec: &Value) -> HashSet<&str> {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|field| json::list(spec, field))
+        .flat_map(|container| json::list(container, "volumeMounts"))
+        .filter_map(|mount| json::text(mount, "name"))
+        .collect()
+}
+
 /// An image volume. A template may leave its reference empty for something to fill in later (pull-semantics 1.5).
-fn read_volume(volume: &Value, path: &FieldPath) -> Option<ImageUse> {
+fn read_volume(volume: &Value, mounted: &HashSet<&str>, path: &FieldPath) -> Option<ImageUse> {
     let source = volume.get("image")?;
     let image = json::non_empty(source, "reference")?;
+    let name = json::string(volume, "name");
+    let role = if mounted.contains(name.as_str()) {
+        Role::Volume
+    } else {
+        Role::UnmountedVolume
+    };
     Some(ImageUse {
         path: path.field("image.reference"),
-        name: json::string(volume, "name"),
-        role: Role::Volume,
+        name,
+        role,
         image: image.to_owned(),
         pull_policy: PullPolicy::read(json::text(source, "pullPolicy"), image),
         unchanged: false,

@@ -23,7 +23,7 @@ pub(super) fn recall(new: &mut [Template], old: &Value, before: &[Template]) {
         PodKind::Template => Vec::new(),
     };
     // What is never pulled came by another way; a volume that no container mounts may have failed unnoticed.
-    let pulled = |image: &&&ImageUse| image.pull_policy != PullPolicy::Never && image.role != Role::Volume;
+    let pulled = |image: &&&ImageUse| image.pull_policy != PullPolicy::Never && image.role != Role::UnmountedVolume;
     let ran: Vec<ImageUse> = ran.iter().filter(pulled).map(|image| (*image).clone()).collect();
     for template in new {
         let (a, b) = (&before.needs, &template.needs);

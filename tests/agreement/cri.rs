@@ -1,10 +1,11 @@
-//! Asks a containerd to pull an image exactly as a kubelet does: CRI `runtime.v1`, `ImageService/PullImage`, over its socket.
+//! Asks a runtime to pull an image exactly as a kubelet does: CRI `runtime.v1`, `ImageService/PullImage`, over its socket.
 //!
 //! `ctr images pull` is not that: it skips CRI's platform step and its credentials.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -12,17 +13,40 @@ use tokio::net::UnixStream;
 /// User name and password, as CRI's `AuthConfig` carries them.
 pub(crate) type Login = (String, String);
 
-/// The image's id, or the status and message in containerd's own words.
-pub(crate) async fn pull(socket: &Path, image: &str, login: Option<&Login>) -> Result<String, String> {
+/// Why a pull failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// gRPC's code by name: `NotFound`.
+    code: String,
+    /// The runtime's own words.
+    message: String,
+}
+
+impl fmt::Display for Failure {
+    /// As the kubelet's client says it (cri-client `pullImageV1`): without the code where that is `Unknown`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code == "Unknown" {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "rpc error: code = {} desc = {}", self.code, self.message)
+        }
+    }
+}
+
+/// The image's id, or why there is none.
+pub(crate) async fn pull(socket: &Path, image: &str, login: Option<&Login>) -> Result<String, Failure> {
     let asked = tokio::time::timeout(Duration::from_mins(3), ask(socket, image, login));
     match asked.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => panic!("{}: {error}", socket.display()),
-        Err(_) => Err("[TIMEOUT] no answer in three minutes".to_owned()),
+        Err(_) => Err(Failure {
+            code: "DeadlineExceeded".to_owned(),
+            message: "no answer in three minutes".to_owned(),
+        }),
     }
 }
 
-async fn ask(socket: &Path, image: &str, login: Option<&Login>) -> Result<Result<String, String>, Box<dyn std::error::Error>> {
+async fn ask(socket: &Path, image: &str, login: Option<&Login>) -> Result<Result<String, Failure>, Box<dyn std::error::Error>> {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     let connection = tokio::spawn(connection);
@@ -57,7 +81,10 @@ async fn ask(socket: &Path, image: &str, login: Option<&Login>) -> Result<Result
             .next()
             .map(|(_, value)| value.into_owned().into_bytes())
             .unwrap_or_default();
-    Ok(Err(format!("[{}] {}", code(status), String::from_utf8_lossy(&said))))
+    Ok(Err(Failure {
+        code: code(status).to_owned(),
+        message: String::from_utf8_lossy(&said).into_owned(),
+    }))
 }
 
 /// A length-delimited field.

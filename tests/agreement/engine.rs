@@ -6,7 +6,7 @@ use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{Live, Shelf};
 use pullgate::gate::{Engine, Gate};
-use pullgate::plan::{Admission, AlwaysPull, Platforms, Settings};
+use pullgate::plan::{Admission, Settings};
 use pullgate::policy::Requester;
 use pullgate::registry::Depth;
 use pullgate::workload::extract;
@@ -41,15 +41,8 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
                 .iter()
                 .map(|pattern| crate::cases::fill(pattern, &world.values))
                 .collect(),
-            platforms: Platforms::Guess,
-            assume_always_pull: AlwaysPull::AsWritten,
-            docker_config: std::sync::Arc::default(),
-            stand_in: std::sync::Arc::default(),
-            admission: Admission::StillToCome,
-            exempt_annotations: Vec::new(),
-            kinds: std::sync::Arc::default(),
             depth: Depth::Layers,
-            rewrites: Vec::new(),
+            ..Settings::bare(Admission::StillToCome)
         },
         providers: pullgate::providers::Providers::default(),
     };

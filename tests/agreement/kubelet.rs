@@ -3,24 +3,26 @@
 use crate::cases::{Against, Case, fill};
 use crate::cri;
 use crate::engine;
-use crate::kubectl::{create_namespace, default_account, delete_namespace, kubectl, list};
+use crate::kubectl::{create_namespace, default_account, delete_namespace, kubectl};
 use crate::objects;
 use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Pods at a time: a node takes 110, and this one has other work too.
-const AT_ONCE: usize = 40;
-/// How long a batch may take.
-const LIMIT: Duration = Duration::from_mins(10);
-/// Looks without news after which a batch is settled.
-const QUIET: u32 = 4;
-/// The same while something was not pulled that we say pulls. A busy kubelet tries without a pull secret that it could not read within a
-/// second: the attempt after that, ten to twenty seconds later, has it.
-const QUIET_IN_DOUBT: u32 = 80;
+/// Pods at a time: a node takes 110, and those that are deleted stay for a while.
+const AT_ONCE: usize = 60;
+/// So many are created by one command, unless they are the last.
+const CHUNK: usize = 20;
+/// How long a pod may take.
+const LIMIT: Duration = Duration::from_mins(5);
+/// How long a pull that should work may go on failing, unless its second attempt is seen to fail too. A busy kubelet tries without a pull
+/// secret that it could not read within a second: the attempt after that, ten to twenty seconds later, has it.
+const DOUBT: Duration = Duration::from_secs(60);
 
 /// A namespace that goes when this is dropped.
 struct Namespace(String);
@@ -39,8 +41,36 @@ impl Namespace {
         kubectl(&["create", "--namespace", &self.0, "-f", "-"], &list).done();
     }
 
-    fn list(&self, kind: &str) -> Vec<Value> {
-        list(&self.0, kind)
+    /// Its pods, each time one changes.
+    fn watch(&self) -> Watch {
+        let mut kubectl = Command::new("kubectl")
+            .args(["get", "pods", "--namespace", &self.0, "--watch", "--output", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, pods) = channel();
+        let output = std::io::BufReader::new(kubectl.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for pod in serde_json::Deserializer::from_reader(output).into_iter::<Value>().map_while(Result::ok) {
+                if sender.send(pod).is_err() {
+                    break;
+                }
+            }
+        });
+        Watch { kubectl, pods }
+    }
+}
+
+/// A `kubectl` that tells of every change of a pod; it ends when this is dropped.
+struct Watch {
+    kubectl: Child,
+    pods: Receiver<Value>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
     }
 }
 
@@ -80,38 +110,9 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
     hold(&cases, &registries, &folder.join("containerd.sock")).await;
     registries.lose();
     let namespace = Namespace::new();
-    let mut deeds = BTreeMap::new();
-    for batch in cases.chunks(AT_ONCE) {
-        let beside: Vec<Value> = batch
-            .iter()
-            .flat_map(|case| objects::beside(case, registries.world(case)))
-            .collect();
-        if !beside.is_empty() {
-            namespace.create(&beside);
-        }
-        let pods: Vec<Value> = batch
-            .iter()
-            .map(|case| objects::object(case, registries.world(case)))
-            .collect();
-        namespace.create(&pods);
-        tokio::task::block_in_place(|| deeds.extend(watch(&namespace, batch)));
-        // The next batch needs the room.
-        for kind in ["deployments,daemonsets,statefulsets,replicasets,jobs", "pods"] {
-            kubectl(
-                &[
-                    "delete",
-                    kind,
-                    "--all",
-                    "--namespace",
-                    &namespace.0,
-                    "--wait=false",
-                    "--grace-period=0",
-                    "--force",
-                ],
-                "",
-            );
-        }
-    }
+    let from = Instant::now();
+    let deeds = tokio::task::block_in_place(|| run(&namespace, &registries, &cases));
+    println!("kubelet: {} cases in {} s", cases.len(), from.elapsed().as_secs());
     let mut rows = Vec::new();
     for case in &cases {
         let mut own = objects::nodes(case, ours.world(case));
@@ -121,7 +122,7 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
         }
         let nodes = if own.is_empty() { vec![usual.clone()] } else { own };
         let said = engine::judge(case, &ours, &nodes).await;
-        rows.push(Row::new(case, "kubelet", said, deeds[&case.name].clone()));
+        rows.push(Row::new(case, "kubelet", said, deeds[&case.name].clone(), Vec::new()));
     }
     Run {
         against: format!("kubelet {kubelet}, {}", runtime.replace("://", " ")),
@@ -147,62 +148,154 @@ async fn hold(cases: &[Case], registries: &Registries, socket: &Path) {
     }
 }
 
-/// Waits until the containers in question are settled.
-fn watch(namespace: &Namespace, cases: &[Case]) -> BTreeMap<String, Deed> {
-    let wanted: BTreeMap<&str, &Case> = cases.iter().map(|case| (case.name.as_str(), case)).collect();
-    let mut seen: BTreeMap<String, Deed> = BTreeMap::new();
-    // The pods of each case, which may be made of its name.
-    let mut pods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let doubtful = |(name, deed): (&String, &Deed)| {
-        let case = wanted[name.as_str()];
-        deed.end == End::NotPulled && case.expected.outlook == "Pulls" && case.today.is_none()
-    };
-    let end = Instant::now() + LIMIT;
-    let mut quiet = 0;
-    while seen.len() < cases.len() || quiet < QUIET || (quiet < QUIET_IN_DOUBT && seen.iter().any(doubtful)) {
-        assert!(
-            Instant::now() < end,
-            "not settled: {:?}",
-            wanted.keys().filter(|name| !seen.contains_key(**name)).collect::<Vec<_>>()
-        );
-        quiet += 1;
-        for pod in namespace.list("pods") {
-            let name = pod["metadata"]["labels"]["case"].as_str().unwrap_or_default();
-            let Some(case) = wanted.get(name) else { continue };
-            let own = pod["metadata"]["name"].as_str().unwrap_or_default();
-            pods.entry(name.to_owned()).or_default().insert(own.to_owned());
-            let Some(deed) = read(&pod["status"], &case.container) else {
-                continue;
-            };
-            match seen.get(name) {
-                // "Back-off pulling image" says less than the attempt before it did.
-                Some(before) if before.end == deed.end && deed.reason == "ImagePullBackOff" => {}
-                Some(before) if before.end == deed.end && before.reason == deed.reason => {}
-                // A container that ended well is started again by a Deployment.
-                Some(before) if before.end == End::Pulled => {}
-                _ => {
-                    seen.insert(name.to_owned(), deed);
-                    quiet = 0;
+/// A case whose object was created.
+struct Open<'a> {
+    case: &'a Case,
+    since: Instant,
+    /// What its container came to so far, and when.
+    seen: Option<(Deed, Instant)>,
+    /// Whether the kubelet waits for its next attempt to pull.
+    waits: bool,
+    /// How many attempts to pull have failed.
+    failed: usize,
+}
+
+impl Open<'_> {
+    /// When what was seen may be taken for the end.
+    fn settles(&self) -> Option<Instant> {
+        let (deed, at) = self.seen.as_ref()?;
+        // The next attempt may have another end.
+        let changes = self.case.expected.outlook == "Pulls" || self.case.registry.rules.iter().any(|rule| rule.times.is_some());
+        let doubt = deed.end == End::NotPulled && changes && self.failed < 2;
+        Some(if doubt { *at + DOUBT } else { *at })
+    }
+
+    fn object(&self) -> String {
+        format!("{}/{}", self.case.kind.to_lowercase(), self.case.name)
+    }
+}
+
+/// Creates every case's object, as many as there is room for, and waits for what becomes of each.
+fn run(namespace: &Namespace, registries: &Registries, cases: &[Case]) -> BTreeMap<String, Deed> {
+    let watch = namespace.watch();
+    let mut ahead: VecDeque<&Case> = cases.iter().collect();
+    let mut open: BTreeMap<&str, Open<'_>> = BTreeMap::new();
+    let mut ended: Vec<String> = Vec::new();
+    let mut deeds = BTreeMap::new();
+    while deeds.len() < cases.len() {
+        let chunk = CHUNK.min(ahead.len());
+        if chunk > 0 && open.len() + ended.len() + chunk <= AT_ONCE {
+            let chunk: Vec<&Case> = ahead.drain(..chunk).collect();
+            create(namespace, registries, &chunk);
+            let since = Instant::now();
+            open.extend(chunk.into_iter().map(|case| {
+                let open = Open {
+                    case,
+                    since,
+                    seen: None,
+                    waits: false,
+                    failed: 0,
+                };
+                (case.name.as_str(), open)
+            }));
+        }
+        if ended.len() >= CHUNK || (open.is_empty() && !ended.is_empty()) {
+            delete(namespace, &ended);
+            ended.clear();
+        }
+        let next = open.values().filter_map(Open::settles).min();
+        let wait = next.map_or(Duration::from_secs(1), |next| next.saturating_duration_since(Instant::now()));
+        match watch.pods.recv_timeout(wait.min(Duration::from_secs(1))) {
+            Ok(pod) => {
+                let name = pod["metadata"]["labels"]["case"].as_str().unwrap_or_default();
+                if let Some(open) = open.get_mut(name) {
+                    look(open, &pod);
                 }
             }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("kubectl get --watch ended"),
         }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    // Where only the back-off was seen, the events tell what the attempt said.
-    let events = namespace.list("events");
-    for (name, deed) in seen.iter_mut().filter(|(_, deed)| deed.reason == "ImagePullBackOff") {
-        let attempt = events.iter().find_map(|event| {
-            let message = event["message"].as_str()?;
-            let of_case = pods[name].contains(event["involvedObject"]["name"].as_str()?);
-            (of_case && message.starts_with("Failed to pull image"))
-                .then(|| message.split_once("\": ").map_or(message, |(_, said)| said))
-        });
-        if let Some(message) = attempt {
-            message.clone_into(&mut deed.words);
-            "ErrImagePull".clone_into(&mut deed.reason);
+        let now = Instant::now();
+        let late: Vec<&str> = open
+            .values()
+            .filter(|open| open.since + LIMIT < now)
+            .map(|open| open.case.name.as_str())
+            .collect();
+        assert!(late.is_empty(), "not settled: {late:?}");
+        let settled: Vec<&str> = open
+            .iter()
+            .filter(|(_, open)| open.settles().is_some_and(|at| at <= now))
+            .map(|(name, _)| *name)
+            .collect();
+        for name in settled {
+            let settled = open.remove(name).unwrap();
+            ended.push(settled.object());
+            deeds.insert(name.to_owned(), settled.seen.unwrap().0);
         }
     }
-    seen
+    deeds
+}
+
+fn create(namespace: &Namespace, registries: &Registries, cases: &[&Case]) {
+    let beside: Vec<Value> = cases
+        .iter()
+        .flat_map(|case| objects::beside(case, registries.world(case)))
+        .collect();
+    if !beside.is_empty() {
+        namespace.create(&beside);
+    }
+    let objects: Vec<Value> = cases
+        .iter()
+        .map(|case| objects::object(case, registries.world(case)))
+        .collect();
+    namespace.create(&objects);
+}
+
+/// The next ones need the room.
+fn delete(namespace: &Namespace, objects: &[String]) {
+    let mut arguments = vec!["delete", "--namespace", &namespace.0, "--wait=false", "--grace-period=0", "--force"];
+    arguments.extend(objects.iter().map(String::as_str));
+    kubectl(&arguments, "");
+}
+
+/// Takes up what became of a pod.
+fn look(open: &mut Open<'_>, pod: &Value) {
+    let container = looked_at(&pod["spec"], &open.case.container);
+    let Some(deed) = read(&pod["status"], container) else {
+        let refused = pod["status"]["phase"] == "Failed" && pod["status"]["containerStatuses"].is_null();
+        assert!(!refused, "{}: the kubelet did not take its pod: {}", open.case.name, pod["status"]);
+        return;
+    };
+    let waits = deed.reason == "ImagePullBackOff";
+    open.failed += usize::from(deed.end == End::NotPulled && (open.failed == 0 || (open.waits && !waits)));
+    open.waits = waits;
+    let (reason, words) = attempt(&deed.reason, &deed.words);
+    let deed = Deed {
+        end: deed.end,
+        reason: reason.to_owned(),
+        words: words.to_owned(),
+    };
+    match &open.seen {
+        Some((before, _)) if before.end == deed.end => {}
+        // A container that ended well is started again by a Deployment.
+        Some((before, _)) if before.end == End::Pulled => {}
+        _ => open.seen = Some((deed, Instant::now())),
+    }
+}
+
+/// The container where the image in question shows: its own; an image volume's shows at the first one that mounts it. One that nobody
+/// mounts shows nowhere but in an event: then the pod's usual container tells whether it runs.
+fn looked_at<'a>(spec: &'a Value, name: &'a str) -> &'a str {
+    let list = |key: &str| spec[key].as_array().into_iter().flatten();
+    if !list("volumes").any(|volume| volume["name"] == name && volume["image"].is_object()) {
+        return name;
+    }
+    let mounts = |container: &&Value| {
+        let mounts = container["volumeMounts"].as_array();
+        mounts.into_iter().flatten().any(|mount| mount["name"] == name)
+    };
+    let found = list("initContainers").chain(list("containers")).find(mounts);
+    found.and_then(|container| container["name"].as_str()).unwrap_or("app")
 }
 
 /// Reads a container's state; `None` while it is not settled.
@@ -243,4 +336,13 @@ fn read(status: &Value, container: &str) -> Option<Deed> {
         // ErrImagePull, ImagePullBackOff, InvalidImageName, ErrImageNeverPull, ImageInspectError, and whatever newer ones there are.
         _ => deed(End::NotPulled, waiting),
     }
+}
+
+/// What the attempt before said, where the kubelet is waiting for the next one: `Back-off pulling image "X": ErrImagePull: …`.
+fn attempt<'a>(reason: &'a str, message: &'a str) -> (&'a str, &'a str) {
+    let before = message
+        .strip_prefix("Back-off pulling image \"")
+        .and_then(|rest| rest.split_once("\": "))
+        .and_then(|(_, said)| said.split_once(": "));
+    before.filter(|_| reason == "ImagePullBackOff").unwrap_or((reason, message))
 }

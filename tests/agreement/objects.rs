@@ -129,9 +129,12 @@ fn node(at: usize, spec: &NodeSpec, world: &World) -> Value {
     json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {"taints": spec.taints},
         "status": {"images": images, "nodeInfo": {"operatingSystem": os, "architecture": architecture,
             "kernelVersion": if os == "windows" { parts.next().unwrap_or_default() } else { "6.1" },
-            "containerRuntimeVersion": spec.runtime.as_deref().unwrap_or("containerd://2.1.4"),
-            "kubeletVersion": spec.kubelet.as_deref().unwrap_or("v1.34.1")}}})
+            "containerRuntimeVersion": spec.runtime.as_deref().unwrap_or("containerd://2.4.2"),
+            "kubeletVersion": spec.kubelet.as_deref().unwrap_or(KUBELET)}}})
 }
+
+/// The kubelet that nodes run where a case names none.
+pub(crate) const KUBELET: &str = "v1.37.2";
 
 /// One linux/amd64 node.
 pub(crate) fn usual_node(name: &str, runtime: &str, kubelet: &str) -> Value {

@@ -2,8 +2,11 @@
 
 use crate::cases::Case;
 use crate::engine::Opinion;
+use crate::requests::Difference;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What a node did with a case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,11 @@ impl Kind {
             Self::OtherReason => "reason",
         }
     }
+
+    /// Whether they disagree.
+    pub(crate) fn is_wrong(self) -> bool {
+        matches!(self, Self::FalseDenial | Self::Miss | Self::OtherReason)
+    }
 }
 
 /// One case, compared.
@@ -61,38 +69,30 @@ pub(crate) struct Row {
     pub(crate) said: Opinion,
     pub(crate) deed: Deed,
     pub(crate) kind: Kind,
-    /// Why they disagree, where that is known.
+    /// Why they disagree, where that is a fact and no mistake.
     pub(crate) why: Option<String>,
+    /// What we have wrong, where it is known that we have.
+    pub(crate) known_wrong: Option<String>,
     /// Whether the node's words are those that we said the kubelet would show; `None` where there are none to compare.
     pub(crate) same_words: Option<bool>,
+    /// How what it asked and what we asked differ.
+    pub(crate) requests: Vec<Difference>,
 }
 
 impl Row {
     /// Compares.
-    pub(crate) fn new(case: &Case, run: &str, said: Opinion, deed: Deed) -> Self {
-        let of_kubelet = run.starts_with("kubelet");
-        let today = case.today.as_ref().filter(|_| of_kubelet);
-        let end = match today {
-            Some(today) if today.pulls => End::Pulled,
-            Some(_) => End::NotPulled,
-            None => deed.end,
-        };
-        let kind = compare(
-            &said,
-            &Deed {
-                end,
-                reason: if today.is_some() { String::new() } else { deed.reason.clone() },
-                ..deed.clone()
-            },
-        );
-        let same_words = match &said.kubelet {
-            Some((_, words)) if deed.end == End::NotPulled && !deed.words.is_empty() => {
-                Some(gist(&without_addresses(words)) == gist(&without_addresses(&deed.words)))
-            }
+    pub(crate) fn new(case: &Case, run: &str, said: Opinion, deed: Deed, requests: Vec<Difference>) -> Self {
+        let kind = compare(&said, &deed);
+        let words = without_addresses(&deed.words);
+        let predicted = said
+            .kubelet
+            .clone()
+            .map(|(reason, message)| (reason, without_addresses(&message)));
+        let same_words = match &predicted {
+            Some((_, predicted)) if deed.end == End::NotPulled && !words.is_empty() => Some(*predicted == words),
             Some(_) | None => None,
         };
         let why = match kind {
-            _ if today.is_some() => today.map(|today| format!("today's kubelet: {}", today.why)),
             Kind::Miss | Kind::OtherReason => case.explanation(run, kind.name()).map(str::to_owned),
             Kind::Agree | Kind::Unknown | Kind::FalseDenial => None,
         };
@@ -100,39 +100,51 @@ impl Row {
             case: case.name.clone(),
             chapter: case.chapter.clone(),
             about: case.about.clone(),
+            known_wrong: known_wrong(run).get(&case.name).cloned().filter(|_| kind.is_wrong()),
             said: Opinion {
                 message: without_addresses(&said.message),
-                kubelet: said.kubelet.map(|(reason, message)| (reason, without_addresses(&message))),
+                kubelet: predicted,
                 ..said
             },
-            deed: Deed {
-                words: without_addresses(&deed.words),
-                ..deed
-            },
+            deed: Deed { words, ..deed },
             kind,
             why,
             same_words,
+            requests,
         }
+    }
+
+    /// Whether nothing excuses that they disagree.
+    pub(crate) fn is_bad(&self) -> bool {
+        let excused = self.known_wrong.is_some() || (self.why.is_some() && self.kind != Kind::FalseDenial);
+        self.kind.is_wrong() && !excused
     }
 }
 
-/// What a message comes down to: without gRPC's wrapping, without the prefixes that differ from version to version, and without the
-/// scheme, which containerd does not get right (pull-semantics 6.2).
-fn gist(words: &str) -> String {
-    let mut rest = words.split_once(" desc = ").map_or(words, |(_, rest)| rest);
-    if let Some(text) = rest.strip_prefix('[').and_then(|text| text.split_once("] "))
-        && text.0.bytes().all(|b| b.is_ascii_alphabetic())
-    {
-        rest = text.1;
+/// What we are known to have wrong in a run, by case: `known-wrong.yaml`, which is about CRI-O alone.
+pub(crate) fn known_wrong(run: &str) -> &'static BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Group {
+        why: String,
+        cases: Vec<String>,
     }
-    for prefix in ["failed to pull and unpack image \"", "failed to resolve reference \""] {
-        if let Some(text) = rest.strip_prefix(prefix) {
-            rest = text.split_once("\": ").map_or(text, |(_, rest)| rest);
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    static KNOWN: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    if !run.starts_with("CRI-O") {
+        return &NONE;
+    }
+    KNOWN.get_or_init(|| {
+        let groups: Vec<Group> = serde_saphyr::from_str(include_str!("known-wrong.yaml")).unwrap();
+        let mut known = BTreeMap::new();
+        for group in groups {
+            for case in group.cases {
+                let twice = known.insert(case.clone(), group.why.clone());
+                assert!(twice.is_none(), "known-wrong.yaml has {case} twice");
+            }
         }
-    }
-    rest.trim_start_matches("failed to resolve image: ")
-        .replace("https://", "http://")
-        .replace("couldn't parse image reference", "couldn't parse image name")
+        known
+    })
 }
 
 /// One comparison.

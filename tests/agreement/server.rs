@@ -2,19 +2,21 @@
 //!
 //! Each case has a registry of its own, on a port of its own, once for each run: what one client did must not change what the next
 //! one sees. Hosts with names (`docker.io`, `reg.example.com`) lead to one more, which knows the cases by their repositories.
+//! What was asked and answered is kept, by case.
 
 use crate::cases::{Auth, Case, Certificates, Method, Rule, fill};
 use crate::content::{Shelf, Stored};
 use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
+use crate::requests::{Heard, Masks};
 use base64::Engine as _;
 use pullgate::image::Reference;
 use pullgate::registry::{self, Reach, Registry};
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Names that lead to a registry on this machine, with whatever is in front of them.
@@ -38,7 +40,7 @@ pub(crate) struct Registries {
     /// By case.
     own: BTreeMap<String, Faulty>,
     /// By case, of those that have one.
-    _mirrors: BTreeMap<String, Faulty>,
+    mirrors: BTreeMap<String, Faulty>,
     named: Faulty,
     /// By case.
     worlds: BTreeMap<String, Arc<World>>,
@@ -59,6 +61,8 @@ pub(crate) struct World {
     used: Vec<AtomicUsize>,
     /// What `{…}` stands for.
     pub(crate) values: BTreeMap<String, String>,
+    /// What the case's registry and its mirror were asked, and answered.
+    heard: Arc<Mutex<Vec<Heard>>>,
 }
 
 impl Registries {
@@ -67,10 +71,10 @@ impl Registries {
         // Content that names its registry needs the port before there is a server: the server looks its case up when it is asked.
         let worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
         let mirror_worlds: Arc<OnceLock<BTreeMap<String, Arc<World>>>> = Arc::default();
-        let by_case = |name: &str, worlds: &Arc<OnceLock<BTreeMap<String, Arc<World>>>>| {
+        let by_case = |name: &str, place: &'static str, worlds: &Arc<OnceLock<BTreeMap<String, Arc<World>>>>| {
             let (name, worlds) = (name.to_owned(), Arc::clone(worlds));
             move |seen: &Seen| match worlds.get().and_then(|worlds| worlds.get(&name)) {
-                Some(world) => world.answer(seen),
+                Some(world) => world.hear(place, seen),
                 None => Reply::new(503),
             }
         };
@@ -79,17 +83,17 @@ impl Registries {
         let mut own = BTreeMap::new();
         let mut mirrors = BTreeMap::new();
         for case in cases {
-            let script = by_case(&case.name, &worlds);
+            let script = by_case(&case.name, "registry", &worlds);
             own.insert(case.name.clone(), wax.start(case.registry.tls, script).await);
             if let Some(mirror) = &case.mirror {
-                let script = by_case(&case.name, &mirror_worlds);
+                let script = by_case(&case.name, "mirror", &mirror_worlds);
                 mirrors.insert(case.name.clone(), wax.start(mirror.registry.tls, script).await);
             }
         }
         let all = Arc::clone(&worlds);
         let named = Faulty::start(move |seen| {
             let found = all.get().and_then(|worlds| by_repository(worlds, &seen.path));
-            found.map_or_else(|| Reply::new(404), |world| world.answer(seen))
+            found.map_or_else(|| Reply::new(404), |world| world.hear("named", seen))
         })
         .await;
         let mut built = BTreeMap::new();
@@ -103,6 +107,7 @@ impl Registries {
                 ("port".to_owned(), own[&case.name].port().to_string()),
             ]);
             values.extend(wax.files.clone());
+            let heard = Arc::default();
             if let Some(mirror) = mirrors.get(&case.name) {
                 values.insert("mirror".to_owned(), mirror.host());
                 values.insert("mirror-port".to_owned(), mirror.port().to_string());
@@ -113,15 +118,16 @@ impl Registries {
                     registry: mirror.registry.clone(),
                     ..case.clone()
                 };
-                built_mirrors.insert(case.name.clone(), Arc::new(World::new(&case, values.clone())));
+                let world = World::new(&case, values.clone(), Arc::clone(&heard));
+                built_mirrors.insert(case.name.clone(), Arc::new(world));
             }
-            built.insert(case.name.clone(), Arc::new(World::new(case, values)));
+            built.insert(case.name.clone(), Arc::new(World::new(case, values, heard)));
         }
         let _ = worlds.set(built.clone());
         let _ = mirror_worlds.set(built_mirrors.clone());
         let registries = Self {
             own,
-            _mirrors: mirrors,
+            mirrors,
             named,
             worlds: built,
             mirror_worlds: built_mirrors,
@@ -165,6 +171,68 @@ impl Registries {
     /// What was asked of one case's registry.
     pub(crate) fn asked(&self, case: &Case) -> Vec<String> {
         self.own[&case.name].lines()
+    }
+
+    /// What one case's registries were asked and answered since somebody last wanted to know, in the order in which it came.
+    pub(crate) fn take(&self, case: &Case) -> Vec<Heard> {
+        std::mem::take(&mut *self.worlds[&case.name].heard.lock().unwrap())
+    }
+
+    /// What stands for the ports of one case's registries, which differ from run to run.
+    pub(crate) fn masks(&self, case: &Case) -> Masks {
+        let mirror = self.mirrors.get(&case.name).map(Faulty::port);
+        Masks::new(self.own[&case.name].port(), mirror, self.named.port())
+    }
+
+    /// The digests of the configs in what one case's registries hold.
+    pub(crate) fn configs(&self, case: &Case) -> BTreeSet<String> {
+        [&self.worlds, &self.mirror_worlds]
+            .iter()
+            .filter_map(|worlds| worlds.get(&case.name))
+            .flat_map(|world| world.shelf.manifests.values())
+            .filter_map(|stored| serde_json::from_slice::<Value>(&stored.bytes).ok())
+            .filter_map(|manifest| Some(manifest["config"]["digest"].as_str()?.to_owned()))
+            .collect()
+    }
+
+    /// Whether what the registries hold names their ports, and so has other digests in every run.
+    pub(crate) fn holds_ports(&self, case: &Case) -> bool {
+        let masks = self.masks(case);
+        [&self.worlds, &self.mirror_worlds]
+            .iter()
+            .filter_map(|worlds| worlds.get(&case.name))
+            .flat_map(|world| world.shelf.manifests.values().chain(world.shelf.blobs.values()))
+            .any(|stored| std::str::from_utf8(&stored.bytes).is_ok_and(|text| masks.mask(text) != text))
+    }
+
+    /// Writes CRI-O's registries.conf: hosts with a name lead to the case's own registry. Ends when CRI-O has read it, which the pull that `try_pull` begins shows.
+    pub(crate) async fn write_registries_conf(&self, folder: &Path, cases: &[Case], try_pull: impl AsyncFn(&str)) {
+        const PROBE: &str = "probe.invalid";
+        let mut text = String::from("unqualified-search-registries = [\"docker.io\"]\n");
+        let mut entry = |prefix: &str, location: &str| {
+            let lines = format!("prefix = \"{prefix}\"\nlocation = \"{location}\"\ninsecure = true\n");
+            text.push_str("[[registry]]\n");
+            text.push_str(&lines);
+        };
+        entry(PROBE, &self.named.host());
+        for case in cases {
+            let Ok(reference) = Reference::parse(&self.world(case).image()) else {
+                continue;
+            };
+            let domain = reference.domain();
+            let host = domain.split_once(':').map_or(domain, |(host, _)| host);
+            if NAMED.contains(&host) {
+                let path = reference.path();
+                entry(&reference.name(), &format!("{}/{path}", self.own[&case.name].host()));
+            }
+        }
+        std::fs::write(folder.join("agreement.conf"), text).unwrap();
+        let end = std::time::Instant::now() + Duration::from_mins(1);
+        while self.named.lines().is_empty() {
+            assert!(std::time::Instant::now() < end, "CRI-O did not take up its registries.conf within a minute");
+            try_pull(&format!("{PROBE}/image:v1")).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Writes `hosts.toml` for every host with a name, so that nothing leaves this machine, and those of the cases.
@@ -292,7 +360,7 @@ enum Caller {
 }
 
 impl World {
-    fn new(case: &Case, mut values: BTreeMap<String, String>) -> Self {
+    fn new(case: &Case, mut values: BTreeMap<String, String>, heard: Arc<Mutex<Vec<Heard>>>) -> Self {
         let usual = BTreeMap::from([("v1".to_owned(), crate::cases::Content::default())]);
         let shelf = Shelf::build(case.content.as_ref().unwrap_or(&usual), &case.name, &values);
         values.extend(shelf.names.clone());
@@ -310,12 +378,25 @@ impl World {
             shelf,
             repository,
             values,
+            heard,
         }
     }
 
     /// The image, as the pod names it.
     pub(crate) fn image(&self) -> String {
         fill(&self.case.image, &self.values)
+    }
+
+    /// Answers, and remembers it.
+    fn hear(&self, place: &'static str, seen: &Seen) -> Reply {
+        let reply = self.answer(seen);
+        let tls = self.case.registry.tls.is_some() && place != "named";
+        self.heard.lock().unwrap().push(Heard {
+            at: format!("{}://{{{place}}}", if tls { "https" } else { "http" }),
+            seen: seen.clone(),
+            reply: reply.clone(),
+        });
+        reply
     }
 
     fn answer(&self, seen: &Seen) -> Reply {
@@ -333,42 +414,28 @@ impl World {
             if let Some(reply) = self.by_rule(&format!("{} {path}", seen.method), seen, None, &values) {
                 return reply;
             }
-            return if path.starts_with("/token") {
-                self.token(seen)
-            } else {
-                Reply::new(404)
+            return match path {
+                "/v2/" => self.base(seen, &values),
+                _ if path.starts_with("/token") => self.token(seen),
+                _ => Reply::new(404),
             };
         };
         let line = format!("{} {rest}", seen.method);
         if let Some(auth) = &self.case.registry.auth
             && auth.only.as_ref().is_none_or(|only| fits(only, &line))
+            && let Some(refusal) = refusal(auth, seen, &format!(",scope=\"repository:{repository}:pull\""), &values)
         {
-            let challenge = match (caller(auth, seen), auth.by) {
-                (Caller::Reader, _) => None,
-                (Caller::Nobody | Caller::Powerless, Method::Basic) => Some(
-                    auth.challenge
-                        .clone()
-                        .unwrap_or_else(|| vec!["Basic realm=\"test\"".to_owned()]),
-                ),
-                (who, Method::Token) => {
-                    let bearer = format!("Bearer realm=\"{{realm}}\",service=\"test\",scope=\"repository:{repository}:pull\"");
-                    Some(match who {
-                        Caller::Powerless => auth
-                            .again
-                            .clone()
-                            .unwrap_or_else(|| vec![format!("{bearer},error=\"insufficient_scope\"")]),
-                        Caller::Nobody | Caller::Reader => auth.challenge.clone().unwrap_or_else(|| vec![bearer]),
-                    })
-                }
-            };
-            if let Some(challenge) = challenge {
-                return challenge.iter().fold(error(401, "UNAUTHORIZED"), |reply, value| {
-                    reply.header("WWW-Authenticate", &fill(value, &values))
-                });
-            }
+            return refusal;
         }
         let usual = self.content(repository, rest);
         self.by_rule(&line, seen, Some(usual.clone()), &values).unwrap_or(usual)
+    }
+
+    /// `/v2/`, where CRI-O begins: a registry that wants to know who asks says so there too, as registries do.
+    fn base(&self, seen: &Seen, values: &BTreeMap<String, String>) -> Reply {
+        let auth = self.case.registry.auth.as_ref().filter(|auth| auth.only.is_none());
+        auth.and_then(|auth| refusal(auth, seen, "", values))
+            .unwrap_or_else(|| Reply::new(200).json("{}"))
     }
 
     /// What the registry holds.
@@ -477,6 +544,31 @@ fn serve(stored: &Stored) -> Reply {
 fn error(status: u16, code: &str) -> Reply {
     let body = json!({"errors": [{"code": code, "message": "as the case says"}]}).to_string();
     Reply::new(status).json(&body)
+}
+
+/// The 401 for somebody who may not read; `scope` is what the usual challenge ends with.
+fn refusal(auth: &Auth, seen: &Seen, scope: &str, values: &BTreeMap<String, String>) -> Option<Reply> {
+    let challenge = match (caller(auth, seen), auth.by) {
+        (Caller::Reader, _) => return None,
+        (Caller::Nobody | Caller::Powerless, Method::Basic) => auth
+            .challenge
+            .clone()
+            .unwrap_or_else(|| vec!["Basic realm=\"test\"".to_owned()]),
+        (who, Method::Token) => {
+            let bearer = format!("Bearer realm=\"{{realm}}\",service=\"test\"{scope}");
+            match who {
+                Caller::Powerless => auth
+                    .again
+                    .clone()
+                    .unwrap_or_else(|| vec![format!("{bearer},error=\"insufficient_scope\"")]),
+                Caller::Nobody | Caller::Reader => auth.challenge.clone().unwrap_or_else(|| vec![bearer]),
+            }
+        }
+    };
+    let refused = error(401, "UNAUTHORIZED");
+    Some(challenge.iter().fold(refused, |reply, value| {
+        reply.header("WWW-Authenticate", &fill(value, values))
+    }))
 }
 
 fn caller(auth: &Auth, seen: &Seen) -> Caller {

@@ -1,4 +1,6 @@
 """The chart through Helm's own engine, and what is generated from and for it."""
+import copy
+import functools
 import json
 import re
 from pathlib import Path
@@ -12,11 +14,10 @@ CHART = ROOT / "deploy/chart/pullgate"
 PLAIN = ROOT / "deploy/pullgate.yaml"
 KINDS = CHART / "files/kinds.yaml"
 ROWS = ROOT / "src/workload/kinds/table/rows.rs"
-CRD_FILES = ("imagepolicies.yaml", "imagepolicies-without-cel.yaml")
 
-# The newest version that the pinned schemas know.
-NEWEST = "1.37.0"
-VERSIONS = ("1.20.2", "1.21.14", "1.24.17", "1.25.16", "1.27.16", "1.29.14", "1.30.14", "1.33.4", NEWEST)
+# The oldest that the chart installs on, those that we test with, and the newest that the pinned schemas know.
+VERSIONS = ("1.30.14", "1.35.4", "1.36.3", "1.37.2")
+OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
 # What every rendering needs.
 IMAGE = {"image": {"repository": "registry.example/pullgate"}}
 
@@ -28,7 +29,7 @@ ORDER = (
 )
 
 
-class Strings(yaml.SafeLoader):
+class Strings(yaml.CSafeLoader):
     """YAML as Kubernetes reads it: a date is a string, a key stands once."""
 
     def construct_mapping(self, node, deep=False):
@@ -41,7 +42,7 @@ class Strings(yaml.SafeLoader):
 
 Strings.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
 
 
@@ -58,7 +59,7 @@ def merged(*values):
     return out
 
 
-def templates(version=NEWEST, values=None, namespace="pullgate", name="pullgate", chart=CHART):
+def templates(values=None, version=NEWEST, namespace="pullgate", name="pullgate", chart=CHART):
     """Template path -> rendered text. Values go through the chart's schema first, as `helm install` has it."""
     with helm_python.Chart.load(chart) as loaded:
         values = merged(IMAGE, values)
@@ -67,26 +68,38 @@ def templates(version=NEWEST, values=None, namespace="pullgate", name="pullgate"
         return json.loads(_native.call_string("helm_render", loaded._raw(), json.dumps(values), json.dumps(options)))
 
 
-def texts(version=NEWEST, values=None, **where):
-    """The documents of the manifests as text, in Helm's order; without the hooks of `helm test`."""
-    found = []
-    for path, text in sorted(templates(version, values, **where).items()):
-        if not path.endswith(".yaml") or "/templates/tests/" in path:
+def rendered(values=None, **where):
+    """(text, object) of the manifests, in Helm's order, and the objects of the hooks of `helm test`."""
+    found, hooked = [], []
+    for path, text in sorted(templates(values, **where).items()):
+        if not path.endswith(".yaml"):
             continue
         for document in re.split(r"(?m)^---\s*$", text):
-            if documents(document):
-                found.append(document.strip("\n") + "\n")
-    kinds = [documents(text)[0]["kind"] for text in found]
-    return [text for _, _, text in sorted(zip((ORDER.index(kind) for kind in kinds), range(len(found)), found))]
+            for parsed in documents(document):
+                if "/templates/tests/" in path:
+                    hooked.append(parsed)
+                else:
+                    found.append((document.strip("\n") + "\n", parsed))
+    return sorted(found, key=lambda one: ORDER.index(one[1]["kind"])), hooked
 
 
-def objects(version=NEWEST, values=None, **where):
-    return [document for text in texts(version, values, **where) for document in documents(text)]
+@functools.cache
+def parsed(values, where):
+    """The same of the checkout's own chart, once for each set of values: most tests look at the same few."""
+    return rendered(json.loads(values), **json.loads(where))
 
 
-def hooks(version=NEWEST, values=None, **where):
-    rendered = templates(version, values, **where)
-    return [document for path, text in sorted(rendered.items()) if "/templates/tests/" in path for document in documents(text)]
+def again(values, where):
+    """What was rendered, for a caller that may change it."""
+    return rendered(values, **where) if "chart" in where else copy.deepcopy(parsed(json.dumps(values), json.dumps(where)))
+
+
+def objects(values=None, **where):
+    return [o for _, o in again(values, where)[0]]
+
+
+def hooks(values=None, **where):
+    return again(values, where)[1]
 
 
 def the(found, kind, name=None):
@@ -97,7 +110,7 @@ def the(found, kind, name=None):
 
 
 HEAD = """\
-# Written by `tests/chart/run --write` from deploy/chart/pullgate, for Kubernetes {version} and the chart's own values; do not edit.
+# Written by `tests/chart/run --write` from deploy/chart/pullgate, with the chart's own values; do not edit. Kubernetes 1.30 or later.
 # The image's registry is to be filled in:
 #
 #   sed 's|registry.example/pullgate|REGISTRY/pullgate|' deploy/pullgate.yaml | kubectl apply -f -
@@ -106,14 +119,14 @@ HEAD = """\
 """
 
 
-def plain(version=NEWEST, values=None):
+def plain(values=None):
     """deploy/pullgate.yaml."""
-    out = [HEAD.format(version=".".join(version.split(".")[:2]))]
-    for text in texts(version, merged({"namespace": {"create": True}}, values)):
+    out = [HEAD]
+    for text, parsed in rendered(merged({"namespace": {"create": True}}, values))[0]:
         # Blank lines are what the templates' own directives left.
         lines = [line.rstrip() for line in text.splitlines()]
         shorter = "".join(f"{line}\n" for line in lines if line)
-        if documents(shorter) != documents(text):
+        if documents(shorter) != [parsed]:
             raise AssertionError(f"a blank line means something here:\n{text}")
         out.append(f"---\n{shorter}")
     return "".join(out)

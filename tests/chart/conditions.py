@@ -1,4 +1,4 @@
-"""The registration's matchConditions, by a CEL evaluator: the API servers that the tests have here know none."""
+"""The registration's matchConditions, by a CEL evaluator of its own: these tests run without a cluster."""
 import copy
 
 import celpy

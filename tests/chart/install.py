@@ -21,7 +21,7 @@ import yaml
 
 import chart
 import image
-from kube import get, kubectl, takes_pods, version, wait
+from kube import get, kubectl, pod, takes_pods, wait
 from rendering import expect, same
 
 CLUSTER = Path(os.environ.get("PULLGATE_TEST_CLUSTER_DIR", "/tmp/pullgate-cluster"))
@@ -67,11 +67,6 @@ class Api:
                 self.connection.close()
             self.connection = None
             return 0, str(error)
-
-
-def pod(name, reference, **spec):
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [{"name": "app", "image": reference}], **spec}}
 
 
 GOOD, BAD = f"{REGISTRY}/shop/api:v1", f"{REGISTRY}/shop/api:no-such-tag"
@@ -131,10 +126,10 @@ class Watcher:
 
 
 def registry(name, address, folder, extra=""):
-    """A docker-registry on the node's address, in the cluster's control group, so that tests/cluster/down ends it."""
+    """A docker-registry on the node's address, where the cluster's programs run, so that tests/cluster/down ends it."""
     settings = CLUSTER / f"{name}.yml"
     settings.write_text(f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}}}}}\nhttp: {{addr: '{address}'}}\nlog: {{level: warn}}\n{extra}")
-    start(name, ["docker-registry", "serve", str(settings)], like="registry")
+    start(name, ["docker-registry", "serve", str(settings)])
     try:
         wait(f"the registry at {address}", lambda: subprocess.run(
             ["curl", "-so", "/dev/null", "--noproxy", "*", f"http://{address}/v2/"]).returncode == 0)
@@ -146,22 +141,10 @@ def end_of_log(name):
     return (CLUSTER / f"logs/{name}.log").read_text(errors="replace")[-3000:]
 
 
-def start(name, command, like, environment=None, folder=CLUSTER):
-    """Starts a program where another one of the cluster runs."""
-    groups = [line.split(":") for line in Path(f"/proc/{pid(like) if isinstance(like, str) else like}/cgroup").read_text().splitlines()]
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2].startswith("cgroup")]
-    procs = []
-    for _, controllers, path in groups:
-        for mount in mounts:
-            if mount[2] == "cgroup2" and not controllers or controllers and set(controllers.split(",")) <= set(mount[3].split(",")) | set(
-                    mount[1].rsplit("/", 1)[-1].split(",")):
-                procs.append(f"{mount[1]}{path}/cgroup.procs")
-    with open(CLUSTER / f"logs/{name}.log", "ab") as log:
-        started = subprocess.Popen(["sh", "-c", 'for at in $PROCS; do echo $$ >"$at"; done; unset PROCS; exec "$@"', name, *command],
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, start_new_session=True,
-                                   env={**(environment or os.environ), "PROCS": " ".join(p for p in procs if os.path.exists(p))})
-    (CLUSTER / f"pids/{name}").write_text(f"{started.pid}\n")
-    return started
+def start(name, command, environment=os.environ):
+    """Starts a program where the cluster's own run."""
+    subprocess.run([str(chart.ROOT / "tests/cluster/start"), name, *command], check=True,
+                   env={**environment, "PULLGATE_TEST_CLUSTER_DIR": str(CLUSTER)})
 
 
 def pid(name):
@@ -210,7 +193,7 @@ def really_runs(name):
 
 
 def plain_install():
-    kubectl("apply", "-f", "-", given=chart.plain(version(), VALUES))
+    kubectl("apply", "-f", "-", given=chart.plain(VALUES))
 
 
 def apply(file):
@@ -219,7 +202,7 @@ def apply(file):
     reference = f"{REGISTRY}/pullgate:{asked['name']}"
     image.push_pullgate(reference, BINARY)
     values = chart.merged(asked["values"], {"image": {"repository": f"{REGISTRY}/pullgate", "tag": asked["name"]}})
-    kubectl("apply", "-f", "-", given=chart.objects(version(), values, name=asked["name"], namespace=asked["namespace"]))
+    kubectl("apply", "-f", "-", given=chart.objects(values, name=asked["name"], namespace=asked["namespace"]))
     return 0
 
 
@@ -234,9 +217,6 @@ def test_the_image_is_pushed_and_runs():
     registry("registry-private", PRIVATE, CLUSTER / "registry-private", f"auth: {{htpasswd: {{realm: x, path: {CLUSTER}/htpasswd}}}}\n")
     subprocess.run([str(image.PUSH), "--user", "ci:secret", f"{PRIVATE}/shop/private:v1"], check=True, stdout=subprocess.DEVNULL)
     kubectl("create", "namespace", TENANT)
-    # This API server does not write the label yet.
-    for namespace in ("kube-system", TENANT):
-        kubectl("label", "namespace", namespace, f"kubernetes.io/metadata.name={namespace}", "--overwrite")
     for namespace in ("kube-system", TENANT):
         takes_pods(namespace)
 
@@ -254,8 +234,8 @@ def test_the_plain_manifest_installs():
         same(p["status"]["containerStatuses"][0]["restartCount"], 0)
     denied = kubectl("-n", TENANT, "create", "deployment", "typo", "--image", BAD, check=False)
     expect(denied.returncode != 0 and "TagNotFound" in denied.stderr and "closest: v1" in denied.stderr, denied.stderr)
-    wait("an Event of it", lambda: [e for e in get("events", "-n", TENANT)["items"] if "pullgate" in json.dumps(e.get("source", {})) +
-         e.get("reportingComponent", "") and e["involvedObject"]["name"] == "typo"])
+    wait("an Event of it", lambda: [e for e in get("events", "-n", TENANT)["items"]
+                                 if e["reportingComponent"] == "pullgate.dev/pullgate" and e["involvedObject"]["name"] == "typo"])
 
 
 def test_applying_again_changes_nothing_that_is_served():
@@ -413,20 +393,17 @@ def test_the_api_server_is_restarted():
     old = pid("kube-apiserver")
     command = [part.decode() for part in Path(f"/proc/{old}/cmdline").read_bytes().split(b"\0")[:-1]]
     environment = dict(part.decode().split("=", 1) for part in Path(f"/proc/{old}/environ").read_bytes().split(b"\0")[:-1])
-    folder = os.readlink(f"/proc/{old}/cwd")
     before = caches()
-    # Its own admission is not ready at once: not its service accounts, and not what waits for its caches, for ten seconds at most.
-    with Watcher("API server restarted", excused=("No API token found for service account", "not yet ready to handle request")) as watcher:
+    # Its own admission is not ready at once: it waits for its caches, ten seconds at most.
+    with Watcher("API server restarted", excused=("not yet ready to handle request",)) as watcher:
         # Without the minute that it would give its watchers.
         os.kill(old, signal.SIGKILL)
         wait("the API server ends", lambda: ended(old))
-        begin = lambda: start("kube-apiserver", command, like=pid("etcd"), environment=environment, folder=folder)
-        server = begin()
+        start("kube-apiserver", command, environment)
 
         def serves():
-            nonlocal server
-            if server.poll() is not None:  # as a static pod's container is: begun again
-                server = begin()
+            if ended(pid("kube-apiserver")):  # as a static pod's container is: begun again
+                start("kube-apiserver", command, environment)
             return kubectl("get", "--raw", "/readyz", check=False).returncode == 0
         try:
             wait("the API server", serves)
@@ -488,7 +465,7 @@ def test_the_namespace_is_deleted_and_pullgate_installed_again():
 
 
 def test_the_plain_manifest_is_removed_again():
-    text = chart.plain(version(), VALUES)
+    text = chart.plain(VALUES)
     # What lies in the namespace may have gone with it before its own turn comes.
     kubectl("delete", "-f", "-", "--ignore-not-found", "--request-timeout=300s", given=text)
     left = [f"{kind}/{o['metadata']['name']}" for kind in ("clusterrole", "clusterrolebinding", "validatingwebhookconfiguration", "priorityclass",
@@ -519,7 +496,8 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
 
     values = chart.merged(VALUES, {"namespace": {"create": False}})
     kubectl("create", "namespace", "pullgate")
-    kubectl("label", "namespace", "pullgate", "kubernetes.io/metadata.name=pullgate")
+    # As in the plain manifest: the pods of the chart, and that of `helm test`, hold by the strictest level that there is.
+    kubectl("label", "namespace", "pullgate", "pod-security.kubernetes.io/enforce=restricted")
     with helm_python.Config(kubeconfig_path=os.environ["KUBECONFIG"], namespace="pullgate") as helm:
         helm.install(chart.CHART, "pullgate", values)
         ready()

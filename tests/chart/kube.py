@@ -48,17 +48,19 @@ def wait(what, ask):
         time.sleep(0.2)
 
 
+def pod(name, reference, **spec):
+    """A pod that the Pod Security level `restricted` lets pass."""
+    app = {"name": "app", "image": reference, "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [app],
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}}, **spec}}
+
+
 def takes_pods(namespace):
-    """Waits until pods can be created in a namespace that is new: admission refuses them for want of its default service account, and
-    then of that account's token, until controllers have made both."""
-    first = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "first"}, "spec": {"containers": [{"name": "app", "image": "127.0.0.1:1/none"}]}}
+    """Waits until pods can be created in a namespace that is new: admission refuses them until a controller has made its default service
+    account."""
     wait(f"pods can be created in {namespace}",
-         lambda: "dry run" in kubectl("-n", namespace, "create", "--dry-run=server", "-f", "-", given=first))
-
-
-def version():
-    """Of the API server, as Helm has it."""
-    return json.loads(kubectl("get", "--raw", "/version"))["gitVersion"].lstrip("v").split("+")[0]
+         lambda: "dry run" in kubectl("-n", namespace, "create", "--dry-run=server", "-f", "-", given=pod("first", "127.0.0.1:1/none")))
 
 
 def ours():

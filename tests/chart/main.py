@@ -2,6 +2,7 @@
 import importlib
 import re
 import sys
+import time
 import traceback
 
 import chart
@@ -22,10 +23,11 @@ def tests_of(modules):
 def run(tests):
     passed, failed = 0, []
     for name, function in tests:
+        began = time.monotonic()
         try:
             function()
             passed += 1
-            print(f"ok      {name}", flush=True)
+            print(f"ok      {name} ({time.monotonic() - began:.1f} s)", flush=True)
         except Exception as error:  # one failed test does not hide the others
             failed.append(name)
             print(f"FAILED  {name}", flush=True)

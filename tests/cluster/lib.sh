@@ -1,4 +1,4 @@
-# Sourced by the scripts in this folder and by tests/run: what they all need.
+# Sourced by the scripts in this folder, tests/run and tests/chart/run.
 # shellcheck shell=bash disable=SC2034  # some of it only some of them need
 
 # The caller's surroundings are not the tests': some have no HOME, a strict umask, or another language.
@@ -7,6 +7,8 @@ export HOME LC_ALL=C.UTF-8
 umask 022
 
 cache=${PULLGATE_TEST_CACHE:-$HOME/.cache/pullgate}
+cluster_dir=${PULLGATE_TEST_CLUSTER_DIR:-/tmp/pullgate-cluster}
+runtimes_dir=${PULLGATE_TEST_RUNTIMES_DIR:-/tmp/pullgate-runtimes}
 
 say() { echo "${0##*/}: $*" >&2; }
 die() {
@@ -14,36 +16,21 @@ die() {
   exit 1
 }
 
+# needs_root: containers, mounts, network namespaces and apt all do
+needs_root() { ((EUID == 0)) || die "needs root"; }
+
 # without_proxies: what is started here talks to this machine alone
 without_proxies() { unset http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY; }
-
-# as_root COMMAND...: as root, through sudo for everybody else
-as_root() {
-  if ((EUID == 0)); then
-    "$@"
-  elif command -v sudo >/dev/null; then
-    sudo -- "$@"
-  else
-    die "needs root (or sudo) for: $*"
-  fi
-}
-
-# own_root SCRIPT ARGUMENTS...: begins the script again as root, with the settings that count
-own_root() {
-  ((EUID == 0)) && return
-  command -v sudo >/dev/null || die "needs root, or sudo"
-  exec sudo -- env "PULLGATE_TEST_CACHE=$cache" ${PULLGATE_TEST_CLUSTER_DIR:+"PULLGATE_TEST_CLUSTER_DIR=$PULLGATE_TEST_CLUSTER_DIR"} "$@"
-}
 
 # installed PACKAGE
 installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# apt_get ARGUMENTS...: as root. Another apt that is at work is waited for, also where apt itself does not (its lists, its archive).
+# apt_get ARGUMENTS...: another apt that is at work is waited for, also where apt itself does not (its lists, its archive).
 apt_get() {
   local said status turn
   for ((turn = 0; turn < 60; turn++)); do
     status=0
-    said=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" 2>&1 >/dev/null) || status=$?
+    said=$(DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" 2>&1 >/dev/null) || status=$?
     if ((!status)) || [[ $said != *'Could not get lock'* ]]; then break; fi
     ((turn)) || say "another apt is at work; waiting for it"
     sleep 10
@@ -52,51 +39,110 @@ apt_get() {
   return "$status"
 }
 
-# apt_update: once a run is enough
-apt_update() {
-  [[ ${apt_is_fresh:-} ]] && return
-  apt_get update -qq
-  apt_is_fresh=1
-}
-
 # install_packages PACKAGE...: those that are missing, without starting the services that some of them bring
 install_packages() {
   local missing=() p policy=/usr/sbin/policy-rc.d
   for p in "$@"; do installed "$p" || missing+=("$p"); done
   ((${#missing[@]})) || return 0
   command -v apt-get >/dev/null || die "no apt-get on this machine; install these yourself: ${missing[*]}"
+  needs_root
   say "installing ${missing[*]}"
-  apt_update
+  if [[ ! ${apt_is_fresh:-} ]]; then
+    apt_get update -qq
+    apt_is_fresh=1
+  fi
   local ours=0 status=0 mark='# of the tests of pullgate'
   # One that a killed run has left is ours too.
   if [[ ! -e $policy ]] || grep -qxF "$mark" "$policy"; then
     ours=1
-    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | as_root tee "$policy" >/dev/null
-    as_root chmod 755 "$policy"
+    printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
+    chmod 755 "$policy"
   fi
   apt_get install -y -qq --no-install-recommends "${missing[@]}" || status=$?
-  ((!ours)) || as_root rm -f "$policy"
+  ((!ours)) || rm -f "$policy"
   ((status == 0)) || die "apt-get could not install: ${missing[*]}"
 }
 
-# -- the cluster's traces on this machine, the same for `up` and `down`: there is one such cluster at a time
-cluster_dir=${PULLGATE_TEST_CLUSTER_DIR:-/tmp/pullgate-cluster}
-cluster_cgroup=pullgate-cluster
-cluster_bridge=pullgate0
+# -- Programs in namespaces of their own. A folder has one set: a pid namespace and a mount namespace, whose first process only reaps. The end of
+# -- that process is the end of every daemon, shim and container in them, and their mounts go with it.
 
-# cluster_cgroups: the folders of our control group, one for each hierarchy (the first is the one that tells what is ours)
-cluster_cgroups() {
-  if [[ $(stat -fc %T /sys/fs/cgroup 2>/dev/null) == cgroup2fs ]]; then
-    echo "/sys/fs/cgroup/$cluster_cgroup"
-  else
-    awk -v name="$cluster_cgroup" '$3 ~ /^cgroup2?$/ { at[$2] = 1 }
-      END { for (h in at) print (h ~ /\/pids$/ ? 0 : 1), h "/" name }' /proc/mounts | sort | cut -d ' ' -f 2
+# child_of PID: its first child, once it has one
+child_of() {
+  until pgrep -P "$1" | head -n 1; do
+    kill -0 "$1" 2>/dev/null || return
+    sleep 0.02
+  done
+}
+
+# open_namespaces FOLDER: makes them. Folders that some programs insist on, whatever their settings say, are theirs alone there.
+open_namespaces() {
+  local dir=$1 init
+  local own='for at in /run/containerd /var/lib/kubelet /var/log/containers; do mkdir -p "$at" && mount -t tmpfs tmpfs "$at"; done'
+  mkdir -p "$dir"/{pids,logs}
+  setsid unshare --mount --pid --fork --kill-child --mount-proc \
+    bash -c "mount --make-rshared / && $own && touch '$dir/pids/ready' && { sleep infinity & wait; }" </dev/null >"$dir/logs/init.log" 2>&1 &
+  init=$(child_of $!)
+  echo "$init" >"$dir/pids/init"
+  readlink "/proc/$init/ns/pid" >"$dir/pids/namespace"
+  until [[ -e $dir/pids/ready ]]; do
+    kill -0 "$init" 2>/dev/null || die "no namespaces: $(cat "$dir/logs/init.log")"
+    sleep 0.02
+  done
+}
+
+# start_in FOLDER NAME COMMAND...: starts a program in them; its log is FOLDER/logs/NAME.log, its process id (out here) FOLDER/pids/NAME
+start_in() {
+  local dir=$1 name=$2
+  shift 2
+  setsid nsenter --target "$(<"$dir/pids/init")" --mount --pid --wd="$dir" -- "$@" </dev/null >>"$dir/logs/$name.log" 2>&1 &
+  child_of $! >"$dir/pids/$name" || failed_in "$dir" "$name" "did not start"
+}
+
+# failed_in FOLDER NAME WHAT
+failed_in() {
+  tail -n 20 "$1/logs/$2.log" >&2
+  die "$2 $3; its log is $1/logs/$2.log"
+}
+
+# until_ok FOLDER NAME COMMAND...: waits for what was started under this name. Seconds do, unless the machine is busy.
+until_ok() {
+  local dir=$1 name=$2 from=$SECONDS
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    kill -0 "$(<"$dir/pids/$name")" 2>/dev/null || failed_in "$dir" "$name" "has ended"
+    ((SECONDS - from < 300)) || failed_in "$dir" "$name" "did not come up within 300 s: $*"
+    sleep 0.1
+  done
+}
+
+# close_namespaces FOLDER: ends all that runs in them. A process id alone could be another's by now.
+close_namespaces() {
+  local init
+  init=$(cat "$1/pids/init" 2>/dev/null) || return 0
+  if [[ $init && $(readlink "/proc/$init/ns/pid") == "$(cat "$1/pids/namespace")" ]]; then
+    kill -KILL "$init"
+    while [[ -e /proc/$init ]]; do sleep 0.05; done
   fi
 }
 
-# cluster_processes: every process that `up` started, and every container's, whatever became of their parents
-cluster_processes() {
-  local first
-  first=$(cluster_cgroups | head -n 1)
-  if [[ -d $first ]]; then find "$first" -name cgroup.procs -exec cat {} + 2>/dev/null; fi
+# -- what the cluster leaves on this machine outside of its folder and its namespaces
+bridge=pullgate0
+cgroup=pullgate-cluster
+# its control group, in every hierarchy that is mounted
+mapfile -t cgroups < <(awk -v name="/$cgroup" '$3 ~ /^cgroup2?$/ && !seen[$2]++ { print $2 name }' /proc/mounts)
+
+# containerd_settings FOLDER NAME: the lines that every containerd of version 2 begins with; its settings are FOLDER/NAME.toml, what it keeps
+# is in FOLDER/NAME, its socket FOLDER/NAME.sock
+containerd_settings() {
+  cat <<TOML
+version = 3
+root = '$1/$2/root'
+state = '$1/$2/state'
+[grpc]
+  address = '$1/$2.sock'
+[plugins.'io.containerd.internal.v1.opt']
+  path = '$1/$2/opt'
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true
+TOML
 }

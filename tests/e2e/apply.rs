@@ -1,12 +1,8 @@
 //! `kubectl apply`: what is created, denied and warned about, and how that reads.
 
 use crate::support::kubectl::{Gated, LONG, Namespace, eventually};
-use crate::support::objects::{app, cron_job, job, pod, pod_spec};
+use crate::support::objects::{app, kinds, object, pod, pod_spec};
 use crate::support::{CLOSED, gate, registries};
-use serde_json::Value;
-
-/// Makes an object of a name and a pod spec.
-type Build = fn(&str, Value) -> Value;
 
 #[test]
 #[ignore = "needs a cluster; tests/run has one"]
@@ -94,21 +90,12 @@ fn all_images_are_reported_at_once() {
 fn every_kind_with_a_pod_template_is_judged() {
     let namespace = Namespace::new(Gated::Yes);
     let open = &registries().open;
-    let kinds: [(&str, Build); 7] = [
-        ("pods", |name, spec| pod(name, spec)),
-        ("jobs", job),
-        ("cronjobs", cron_job),
-        ("deployments", |name, spec| app("Deployment", name, spec)),
-        ("replicasets", |name, spec| app("ReplicaSet", name, spec)),
-        ("statefulsets", |name, spec| app("StatefulSet", name, spec)),
-        ("daemonsets", |name, spec| app("DaemonSet", name, spec)),
-    ];
-    for (kind, build) in kinds {
+    for kind in kinds() {
         let spec = |tag: &str| pod_spec(&[("api", &open.image(&format!("shop/api:{tag}")))]);
         namespace
-            .apply(&[build("bad", spec("v9"))])
+            .apply(&[object(kind, "bad", spec("v9"))])
             .denied(&["container api: ", "TagNotFound", "fix: "]);
-        namespace.apply(&[build("good", spec("v1.0"))]).allowed();
+        namespace.apply(&[object(kind, "good", spec("v1.0"))]).allowed();
         assert!(namespace.has(kind, "good") && !namespace.has(kind, "bad"), "{kind}");
     }
 }

@@ -54,7 +54,7 @@ fn rights(namespace: &str) -> Vec<Value> {
         })
         .collect();
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "pullgate"}});
-    // Servers from 1.24 on make no token by themselves.
+    // The API server makes no token by itself.
     let token = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
         "metadata": {"name": "identity", "annotations": {"kubernetes.io/service-account.name": "pullgate"}},

@@ -1,9 +1,7 @@
 //! `--tls-client-ca` at a real API server, which shows a certificate to webhooks as docs/certificates.md tells it to
 //! (`tests/cluster/up` makes both).
 
-use crate::ports;
-use crate::support::daemon::Daemon;
-use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
+use crate::support::gate::{LABEL, Server, run, write_certificates};
 use crate::support::kubectl::{Gated, LONG, Namespace, eventually, kubectl};
 use crate::support::objects::{pod, pod_spec};
 use std::path::{Path, PathBuf};
@@ -21,35 +19,15 @@ fn authority_of_the_api_server() -> PathBuf {
 }
 
 /// A server that asks for certificates of `clients`, registered under a name of its own.
-fn gate(which: &str, clients: &Path) -> (Daemon, String) {
+fn gate(which: &str, clients: &Path) -> (Server, String) {
     let name = format!("{}-clients-{which}", run());
-    let folder = crate::support::folder(&format!("clients-{which}"));
-    let authority = write_certificates(&folder);
-    let (listen, metrics) = (ports::free(), ports::free());
-    let daemon = Daemon::start(
+    let server = Server::start(
         &format!("clients-{which}"),
         &format!("kubectl delete validatingwebhookconfiguration {name}"),
-        &[
-            env!("CARGO_BIN_EXE_pullgate"),
-            "serve",
-            "--no-cluster",
-            "--listen",
-            &listen.to_string(),
-            "--metrics-listen",
-            &metrics.to_string(),
-            "--config",
-            settings_file().to_str().unwrap(),
-            "--tls-cert",
-            folder.join("tls.crt").to_str().unwrap(),
-            "--tls-key",
-            folder.join("tls.key").to_str().unwrap(),
-            "--tls-client-ca",
-            clients.to_str().unwrap(),
-        ],
+        &["--no-cluster", "--tls-client-ca", clients.to_str().unwrap()],
     );
-    daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
-    kubectl(&["apply", "-f", "-"], &configuration(&name, listen, &authority).to_string()).done();
-    (daemon, name)
+    server.register(&name);
+    (server, name)
 }
 
 #[test]

@@ -16,12 +16,14 @@
     reason = "a failed expectation is how a test reports"
 )]
 
+mod apiserver;
 mod apply;
 mod certificates;
 mod clients;
 mod comparison;
 mod credentials;
 mod events;
+mod exported;
 #[path = "../support/kubectl.rs"]
 mod kubectl;
 mod live;

@@ -42,8 +42,8 @@ impl ArmNode {
                 "kubernetes.io/arch": "arm64", "kubernetes.io/os": "linux", "kubernetes.io/hostname": Self::NAME}},
             "status": {
                 "nodeInfo": {
-                    "architecture": "arm64", "operatingSystem": "linux", "kubeletVersion": "v1.20.2", "kubeProxyVersion": "v1.20.2",
-                    "containerRuntimeVersion": "containerd://1.6.20", "kernelVersion": "6.1.0", "osImage": "none", "bootID": "",
+                    "architecture": "arm64", "operatingSystem": "linux", "kubeletVersion": "v1.37.2",
+                    "containerRuntimeVersion": "containerd://2.4.2", "kernelVersion": "6.1.0", "osImage": "none", "bootID": "",
                     "machineID": "", "systemUUID": ""},
                 "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}]}});
         kubectl(&["apply", "-f", "-"], &node.to_string()).done();

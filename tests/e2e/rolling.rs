@@ -6,7 +6,7 @@
 
 use crate::ports;
 use crate::support::daemon::Daemon;
-use crate::support::gate::{LABEL, configuration, get, run, settings_file, write_certificates};
+use crate::support::gate::{LABEL, configuration, get, reviews, run, settings_file, write_certificates};
 use crate::support::kubectl::{Gated, Namespace, eventually, kubectl, manifest};
 use crate::support::objects::pod_spec;
 use crate::support::{folder, registries};
@@ -43,9 +43,7 @@ impl Place {
 
     /// Reviews that it has answered in this life.
     fn reviews(self) -> u64 {
-        let metrics = get(self.metrics, "/metrics").unwrap_or_default();
-        let lines = metrics.lines().filter(|line| line.starts_with("pullgate_reviews_total{"));
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+        reviews(self.metrics)
     }
 }
 

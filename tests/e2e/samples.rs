@@ -1,7 +1,7 @@
 //! Each sample of `policies/` at the real API server: applied, it denies what its own test says; edited, it lets the same pass.
 
 use crate::support::gate::redirect;
-use crate::support::kubectl::{Gated, LONG, Namespace, Output, eventually};
+use crate::support::kubectl::{Gated, LONG, Namespace, Output, documents, eventually};
 use crate::support::objects::{app, pod, pod_spec};
 use crate::support::policies::Policy;
 use crate::support::registries;
@@ -24,12 +24,6 @@ struct Sample {
     cause: String,
 }
 
-fn documents(file: &Path) -> Vec<Value> {
-    let parsed = pullgate::yaml::documents(&fs::read_to_string(file).unwrap());
-    assert!(parsed.errors.is_empty(), "{}: {:?}", file.display(), parsed.errors);
-    parsed.documents.into_iter().map(|document| document.value).collect()
-}
-
 fn samples() -> Vec<Sample> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let mut folders: Vec<PathBuf> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -40,8 +34,8 @@ fn samples() -> Vec<Sample> {
 }
 
 fn sample(folder: &Path) -> Sample {
-    let policies = documents(&folder.join("policy.yaml"));
-    let tests = documents(&folder.join("test.yaml"));
+    let read = |name: &str| documents(&fs::read_to_string(folder.join(name)).unwrap());
+    let (policies, tests) = (read("policy.yaml"), read("test.yaml"));
     let cases = tests.iter().flat_map(|test| test["spec"]["cases"].as_array().unwrap());
     let found = cases.filter_map(|case| {
         let (given, expect) = (&case["given"], &case["expect"]);

@@ -16,7 +16,6 @@ use pullgate::workload::extract;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 const USER: &str = "ci";
 const PASSWORD: &str = "correct-horse-battery";
@@ -226,15 +225,7 @@ impl<'a> Scene<'a> {
             registry: self.registry.clone(),
             settings: plan::Settings {
                 node_credentials: node_credentials.iter().map(ToString::to_string).collect(),
-                platforms: plan::Platforms::Guess,
-                assume_always_pull: plan::AlwaysPull::AsWritten,
-                docker_config: Arc::default(),
-                stand_in: Arc::default(),
-                admission: plan::Admission::HasRun,
-                exempt_annotations: Vec::new(),
-                kinds: Arc::default(),
-                depth: pullgate::registry::Depth::Manifest,
-                rewrites: Vec::new(),
+                ..plan::Settings::bare(plan::Admission::HasRun)
             },
             providers: Providers::default(),
         };

@@ -19,11 +19,9 @@ fn notice(namespace: &str, name: &str, about: u64) -> Notice {
     }
 }
 
-fn api(versions: &[&str]) -> Fake {
+fn api() -> Fake {
     let fake = Fake::new();
-    for version in versions {
-        fake.serve(&format!("{}/{version}", form::GROUP), "events", "Event", true);
-    }
+    fake.serve(form::API_VERSION, "events", "Event", true);
     fake
 }
 
@@ -70,44 +68,32 @@ impl Bench {
 }
 
 #[tokio::test]
-async fn each_form_is_written_as_its_api_has_it() {
-    for (versions, resource, version) in [
-        (&["v1beta1", "v1"][..], EVENTS, "events.k8s.io/v1"),
-        (&["v1beta1"], EVENTS, "events.k8s.io/v1beta1"),
-        (&[], "events", "v1"),
-    ] {
-        let bench = Bench::new(api(versions));
-        bench.events.post(notice("shop", "api", 1));
-        bench.counted("written", 1).await;
-        let all = bench.fake.all(resource);
-        assert_eq!(all.len(), 1, "{version}");
-        let event = &all[0];
-        assert_eq!(event["apiVersion"], version);
-        assert_eq!(
-            (&event["type"], &event["reason"]),
-            (&"Warning".into(), &"ImagesDenied".into())
-        );
-        assert_eq!(event["action"], "Deny");
-        let (regarding, note, controller) = if version == "v1" {
-            assert!(event["firstTimestamp"].is_string() && event["count"] == 1, "{event}");
-            ("involvedObject", "message", "reportingComponent")
-        } else {
-            let time: Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
-            assert!(Timestamp::now().duration_since(time).as_secs() < 60, "{event}");
-            ("regarding", "note", "reportingController")
-        };
-        let object = serde_json::json!(
-            {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "api", "uid": "u-1"});
-        assert_eq!(event[regarding], object);
-        assert_eq!(event[note], "1 of 1 image would fail to pull");
-        assert_eq!(event[controller], "pullgate.dev/pullgate");
-        assert!(!event["reportingInstance"].as_str().unwrap().is_empty());
-    }
+async fn an_event_is_written_as_the_api_has_it() {
+    let bench = Bench::new(api());
+    bench.events.post(notice("shop", "api", 1));
+    bench.counted("written", 1).await;
+    let all = bench.fake.all(EVENTS);
+    assert_eq!(all.len(), 1);
+    let event = &all[0];
+    assert_eq!(event["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(
+        (&event["type"], &event["reason"]),
+        (&"Warning".into(), &"ImagesDenied".into())
+    );
+    assert_eq!(event["action"], "Deny");
+    let time: Timestamp = event["eventTime"].as_str().unwrap().parse().unwrap();
+    assert!(Timestamp::now().duration_since(time).as_secs() < 60, "{event}");
+    let object = serde_json::json!(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "api", "uid": "u-1"});
+    assert_eq!(event["regarding"], object);
+    assert_eq!(event["note"], "1 of 1 image would fail to pull");
+    assert_eq!(event["reportingController"], "pullgate.dev/pullgate");
+    assert!(!event["reportingInstance"].as_str().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn what_has_no_namespace_is_told_of_where_the_api_wants_it() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     let mut told = notice("", "templates", 1);
     told.regarding.uid.clear();
     bench.events.post(told);
@@ -120,7 +106,7 @@ async fn what_has_no_namespace_is_told_of_where_the_api_wants_it() {
 
 #[tokio::test]
 async fn repetitions_are_counted_in_the_first_event() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     bench.events.post(notice("shop", "api", 1));
     bench.counted("written", 1).await;
     tokio::time::pause();
@@ -147,7 +133,7 @@ async fn repetitions_are_counted_in_the_first_event() {
 
 #[tokio::test]
 async fn a_missing_right_costs_one_request_a_namespace() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     bench.fake.refuse(&format!("create {EVENTS} in shop"));
     for n in 0..30 {
         bench.events.post(notice("shop", "api", n));
@@ -160,22 +146,17 @@ async fn a_missing_right_costs_one_request_a_namespace() {
 
 #[tokio::test]
 async fn namespaces_that_are_gone_or_going_are_no_missing_right() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     for (n, namespace) in ["gone", "gone", "ending", "ending"].into_iter().enumerate() {
         bench.events.post(notice(namespace, "api", n as u64));
     }
     bench.counted("gone", 4).await;
     assert_eq!((bench.count("forbidden"), bench.posts()), (0, 4));
-    let discoveries = bench.fake.asked().iter().filter(|(_, path)| path == "/apis").count();
-    assert_eq!(
-        discoveries, 1,
-        "a namespace that is not there is no reason to ask for the forms again"
-    );
 }
 
 #[tokio::test]
 async fn an_event_that_has_expired_is_written_anew() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     bench.events.post(notice("shop", "api", 1));
     bench.counted("written", 1).await;
     let name = bench.fake.all(EVENTS)[0]["metadata"]["name"].as_str().unwrap().to_owned();
@@ -198,7 +179,7 @@ async fn an_event_that_has_expired_is_written_anew() {
 
 #[tokio::test]
 async fn while_the_api_server_fails_nothing_is_asked_in_a_hurry_and_nobody_waits() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     bench.fake.instead(500, "");
     let begin = std::time::Instant::now();
     for n in 0..2_000 {
@@ -216,7 +197,7 @@ async fn while_the_api_server_fails_nothing_is_asked_in_a_hurry_and_nobody_waits
 
 #[tokio::test]
 async fn only_what_is_wanted_is_asked_for() {
-    let bench = Bench::new(api(&["v1"]));
+    let bench = Bench::new(api());
     for (wanted, denied, unknown) in [
         (Wanted::All, true, true),
         (Wanted::Denied, true, false),

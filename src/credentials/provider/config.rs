@@ -76,18 +76,70 @@ struct Variable {
     value: String,
 }
 
-/// Read so that a slip of the pen is found; what it says is for the kubelet alone.
+/// Read so that a slip of the pen is found; what it says is for the kubelet alone (KEP-4412).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "its shape is checked, its content is not used")]
 struct TokenAttributes {
-    service_account_token_audience: String,
+    service_account_token_audience: Option<String>,
     cache_type: Option<String>,
-    require_service_account: bool,
-    #[serde(default)]
-    required_service_account_annotation_keys: Vec<String>,
-    #[serde(default)]
-    optional_service_account_annotation_keys: Vec<String>,
+    require_service_account: Option<bool>,
+    required_service_account_annotation_keys: Option<Vec<String>>,
+    optional_service_account_annotation_keys: Option<Vec<String>>,
+}
+
+impl TokenAttributes {
+    /// What the kubelet finds wrong with them (`validateCredentialProviderConfig` of 1.37), as clauses.
+    fn wrong(self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.service_account_token_audience.is_none_or(|audience| audience.is_empty()) {
+            wrong.push("serviceAccountTokenAudience is missing".to_owned());
+        }
+        let required = self.required_service_account_annotation_keys.unwrap_or_default();
+        let optional = self.optional_service_account_annotation_keys.unwrap_or_default();
+        match self.require_service_account {
+            None => wrong.push("requireServiceAccount is missing".to_owned()),
+            Some(false) if !required.is_empty() => {
+                wrong.push("requireServiceAccount is false beside requiredServiceAccountAnnotationKeys".to_owned());
+            }
+            Some(_) => {}
+        }
+        match self.cache_type.as_deref() {
+            Some("ServiceAccount" | "Token") => {}
+            Some(other) if !other.is_empty() => {
+                wrong.push(format!("cacheType \"{}\" is neither ServiceAccount nor Token", escape(other)));
+            }
+            Some(_) | None => wrong.push("cacheType is missing".to_owned()),
+        }
+        let mut seen = BTreeSet::new();
+        for key in required.iter().chain(&optional) {
+            if !is_annotation_key(key) {
+                wrong.push(format!("\"{}\" is not the key of an annotation", escape(key)));
+            }
+            if !seen.insert(key) {
+                wrong.push(format!("annotation key \"{}\" stands twice", escape(key)));
+            }
+        }
+        wrong
+    }
+}
+
+/// `IsQualifiedName`, in lower case: a name of at most 63 characters, perhaps with a DNS name and a slash before it.
+fn is_annotation_key(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let ends_well = |part: &str| {
+        let is_end = |c: char| c.is_ascii_alphanumeric();
+        part.starts_with(is_end) && part.ends_with(is_end)
+    };
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key.as_str()),
+    };
+    let is_name = name.len() <= 63 && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) && ends_well(name);
+    let is_domain = |domain: &str| {
+        let is_label = |label: &str| label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && ends_well(label);
+        domain.len() <= 253 && domain.split('.').all(is_label)
+    };
+    is_name && prefix.is_none_or(is_domain)
 }
 
 /// Reads a `CredentialProviderConfig` (YAML or JSON; v1, v1beta1 or v1alpha1), providers in their order.
@@ -114,6 +166,12 @@ pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     let mut names = BTreeSet::new();
     let mut providers = Vec::new();
     for (place, written) in file.providers.into_iter().enumerate() {
+        if written.token_attributes.is_some() && file.api_version != VERSIONS[0] {
+            wrong.push(format!(
+                "providers[{place}].tokenAttributes needs a file of apiVersion {}",
+                VERSIONS[0]
+            ));
+        }
         if !names.insert(written.name.clone()) {
             wrong.push(format!("providers[{place}].name \"{}\" stands twice", escape(&written.name)));
         }
@@ -205,14 +263,16 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
     if args.iter().any(|arg| arg.contains('\0')) {
         wrong.push("args: an argument holds a NUL".to_owned());
     }
-    if let Some(attributes) = &token_attributes {
-        if attributes.service_account_token_audience.is_empty() {
-            wrong.push("tokenAttributes.serviceAccountTokenAudience is empty".to_owned());
+    let identity = match token_attributes {
+        Some(attributes) => {
+            wrong.extend(attributes.wrong().into_iter().map(|why| format!("tokenAttributes: {why}")));
+            if version.is_some_and(|version| version != ApiVersion::V1) {
+                wrong.push(format!("tokenAttributes needs apiVersion {}", ApiVersion::V1.name()));
+            }
+            Identity::ServiceAccount
         }
-        if version.is_some_and(|version| version != ApiVersion::V1) {
-            wrong.push(format!("tokenAttributes needs apiVersion {}", ApiVersion::V1.name()));
-        }
-    }
+        None => Identity::Node,
+    };
     if wrong.len() > before {
         return None;
     }
@@ -226,11 +286,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
             .into_iter()
             .map(|variable| (variable.name, Hidden::new(variable.value)))
             .collect(),
-        identity: if token_attributes.is_some() {
-            Identity::ServiceAccount
-        } else {
-            Identity::Node
-        },
+        identity,
     })
 }
 

@@ -99,8 +99,6 @@ struct Written {
     #[serde(default)]
     cache_key_type: String,
     cache_duration: Option<String>,
-    #[serde(rename = "serviceAccountTokenCacheType")]
-    _token_cache_type: Option<String>,
     auth: Option<BTreeMap<String, Option<Auth>>>,
 }
 

@@ -67,6 +67,64 @@ fn plugins_that_want_service_account_tokens() {
     );
     let text = text.replace("k8s.io/v1beta1", "k8s.io/v1");
     assert_eq!(parse_provider_config(&text).unwrap()[1].identity, Identity::ServiceAccount);
+    for version in ["v1beta1", "v1alpha1"] {
+        let old = text.replace("kubelet.config.k8s.io/v1", &format!("kubelet.config.k8s.io/{version}"));
+        assert_eq!(
+            parse_provider_config(&old).unwrap_err(),
+            ["providers[1].tokenAttributes needs a file of apiVersion kubelet.config.k8s.io/v1"]
+        );
+    }
+    let keys = |required: &str, optional: &str| {
+        format!(
+            "requireServiceAccount: true, requiredServiceAccountAnnotationKeys: [{required}], optionalServiceAccountAnnotationKeys: [{optional}]"
+        )
+    };
+    let good = text.replace("requireServiceAccount: true", &keys("Example.com/Role, a", "b_c.d"));
+    assert!(parse_provider_config(&good).is_ok());
+    for (from, to, expect) in [
+        (
+            "serviceAccountTokenAudience: sts",
+            "serviceAccountTokenAudience: \"\"",
+            "serviceAccountTokenAudience is missing",
+        ),
+        (
+            "serviceAccountTokenAudience: sts, ",
+            "",
+            "serviceAccountTokenAudience is missing",
+        ),
+        ("cacheType: ServiceAccount, ", "", "cacheType is missing"),
+        (
+            "cacheType: ServiceAccount",
+            "cacheType: Pod",
+            "cacheType \"Pod\" is neither ServiceAccount nor Token",
+        ),
+        (", requireServiceAccount: true", "", "requireServiceAccount is missing"),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "b").replace("true", "false"),
+            "requireServiceAccount is false beside requiredServiceAccountAnnotationKeys",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "a"),
+            "annotation key \"a\" stands twice",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("a", "b/"),
+            "\"b/\" is not the key of an annotation",
+        ),
+        (
+            "requireServiceAccount: true",
+            &keys("-a.io/b", "c"),
+            "\"-a.io/b\" is not the key of an annotation",
+        ),
+    ] {
+        let wrong = text.replacen(from, to, 1);
+        assert_ne!(wrong, text, "{from}");
+        let error = parse_provider_config(&wrong).expect_err(to);
+        assert_eq!(error, [format!("providers[1].tokenAttributes: {expect}")]);
+    }
 }
 
 #[test]

@@ -93,10 +93,12 @@ fn system(host: &Platform, entry: &Platform) -> bool {
 /// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a feature as
 /// any other.
 fn features(host: &Platform, entry: &Platform) -> bool {
-    entry
-        .os_features
-        .iter()
-        .all(|feature| (feature == "win32k" && host.os == "windows") || host.os_features.contains(feature))
+    let every = host.os_features.iter().any(|feature| feature == super::EVERY_FEATURE);
+    every
+        || entry
+            .os_features
+            .iter()
+            .all(|feature| (feature == "win32k" && host.os == "windows") || host.os_features.contains(feature))
 }
 
 /// The compatibility vector of containerd/platforms (`platformVector`), as a predicate.

@@ -231,6 +231,31 @@ fn os_features() {
 }
 
 #[test]
+fn which_runtimes_look_at_os_features() {
+    for (runtime, looks) in [
+        ("containerd://1.7.34", false),
+        ("containerd://2.2.5-k3s1", false),
+        ("containerd://2.3.0", true),
+        ("containerd://2.4.2", true),
+        ("containerd://Unknown", true),
+        ("cri-o://1.36.3", true),
+        ("", true),
+    ] {
+        assert_eq!(looks_at_features(runtime), looks, "{runtime}");
+    }
+    let heedless = Platform {
+        os_features: vec![EVERY_FEATURE.to_owned()],
+        ..platform("linux/amd64")
+    };
+    let entry = Platform {
+        os_features: vec!["a".to_owned()],
+        ..platform("linux/amd64")
+    };
+    assert_eq!(heedless.takes(&entry, &[Client, Transfer]), Yes);
+    assert_eq!(platform("linux/amd64").takes(&entry, &[Client, Transfer]), No);
+}
+
+#[test]
 fn runtimes() {
     for (runtime, expected) in [
         ("containerd://1.6.20", &[Old][..]),

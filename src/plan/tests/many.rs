@@ -97,6 +97,6 @@ fn what_nodes_hold_is_the_same_for_many_images() {
         (of(0, "IfNotPresent"), of(100, "IfNotPresent")),
         (expected.to_vec(), expected.to_vec())
     );
-    let never = [Outlook::Unknown, Outlook::Unknown, Outlook::MayFail];
+    let never = [Outlook::Pulls, Outlook::MayFail, Outlook::MayFail];
     assert_eq!((of(0, "Never"), of(100, "Never")), (never.to_vec(), never.to_vec()));
 }

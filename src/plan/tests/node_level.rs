@@ -4,6 +4,7 @@ use super::*;
 use crate::credentials::Source;
 use crate::credentials::node::{NodeCredentials, Provided, StandIn};
 use crate::policy::Jury;
+use crate::verdict::soften::PresenceRule;
 
 fn credential(user: &str) -> Credential {
     Credential {
@@ -40,9 +41,19 @@ fn offered(object: &Value, facts: &Facts, settings: &Settings, provided: &Provid
 }
 
 fn judged(object: &Value, facts: &Facts, provided: &Provided, answer: &Result<ImageFacts, Failure>) -> Judgement {
+    judged_with(object, facts, &settings(), provided, answer)
+}
+
+fn judged_with(
+    object: &Value,
+    facts: &Facts,
+    settings: &Settings,
+    provided: &Provided,
+    answer: &Result<ImageFacts, Failure>,
+) -> Judgement {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
-    let node = answers(object, facts, &settings(), provided);
-    let plan = plan_with(&workload, facts, &settings(), &node, &Jury::default());
+    let node = answers(object, facts, settings, provided);
+    let plan = plan_with(&workload, facts, settings, &node, &Jury::default());
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,
@@ -140,13 +151,17 @@ fn a_plugin_that_gave_no_answer_is_no_leave_to_tell_what_nodes_hold() {
         unanswered: Some("the plugin failed".to_owned()),
         ..Provided::default()
     };
-    let judgement = judged(&object, &facts, &provided, &needs_login());
+    let hide = Settings {
+        presence_rule: PresenceRule::Hide,
+        ..settings()
+    };
+    let judgement = judged_with(&object, &facts, &hide, &provided, &needs_login());
     assert_eq!(judgement.outlook, Outlook::Unknown);
     assert!(!judgement.findings[0].message.contains("hold"), "{:?}", judgement.findings);
 }
 
 #[test]
-fn what_nodes_list_of_a_registry_tells_nothing_about_images_that_cannot_be_read() {
+fn what_nodes_list_of_a_registry_tells_nothing_about_other_images_of_it() {
     // docs/decisions/0005: the same answer whether or not some node holds another image of that registry.
     let object = pod("reg.example/app:1", &[]);
     let without = judged(&object, &facts(), &Provided::default(), &needs_login());
@@ -155,7 +170,7 @@ fn what_nodes_list_of_a_registry_tells_nothing_about_images_that_cannot_be_read(
         "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64",
                                 "containerRuntimeVersion": "containerd://1.7.1", "kubeletVersion": "v1.30.1"}},
     });
-    node["status"]["images"] = json!([{"names": ["reg.example/other:1", "reg.example/app:1"]}]);
+    node["status"]["images"] = json!([{"names": ["reg.example/other:1", "reg.example/app:2"]}]);
     let mut facts = facts();
     facts.nodes = Arc::new(vec![Node::from_json(&node)]);
     assert_eq!(judged(&object, &facts, &Provided::default(), &needs_login()), without);

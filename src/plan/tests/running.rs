@@ -3,6 +3,7 @@
 use super::*;
 use crate::credentials::node::NodeCredentials;
 use crate::policy::Jury;
+use crate::verdict::soften::PresenceRule;
 
 fn running(image: &str, secrets: &[&str]) -> Value {
     let mut object = deployment(image, secrets);
@@ -157,7 +158,7 @@ fn a_rollout_that_never_had_a_pod_shows_nothing() {
 }
 
 #[test]
-fn what_nodes_list_is_not_told_for_it() {
+fn what_nodes_list_is_not_told_for_it_where_it_is_hidden() {
     let old = running("reg.example/app:1", &[]);
     let new = deployment("reg.example/app:2", &[]);
     let mut node = json!({
@@ -165,11 +166,15 @@ fn what_nodes_list_is_not_told_for_it() {
         "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64",
                                 "containerRuntimeVersion": "containerd://1.7.1", "kubeletVersion": "v1.30.1"}},
     });
-    let without = judged(&new, &old, &facts(), &needs_login());
+    let hide = Settings {
+        presence_rule: PresenceRule::Hide,
+        ..settings()
+    };
+    let without = judged_with(&new, &old, &facts(), &hide, &needs_login());
     node["status"]["images"] = json!([{"names": ["reg.example/app:2"]}]);
     let mut facts = facts();
     facts.nodes = Arc::new(vec![Node::from_json(&node)]);
-    assert_eq!(judged(&new, &old, &facts, &needs_login()), without);
+    assert_eq!(judged_with(&new, &old, &facts, &hide, &needs_login()), without);
 }
 
 #[test]

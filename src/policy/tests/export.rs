@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::policy::export::{Exported, export};
+use crate::workload::{Kinds, Skip, extract};
 use cel::{Context, Env};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ fn nobody() -> Value {
 }
 
 fn exported(spec: &Value) -> Exported {
-    export(&policy("p", spec))
+    export(&policy("p", spec), &["kube-system".to_owned()])
 }
 
 fn broken(spec: &Value, image: &str) -> BTreeSet<String> {
@@ -130,45 +131,19 @@ fn names_are_normalised_as_ours_are() {
     }
 }
 
+/// Rules on names and images to hold against them; the end-to-end tests have the API server decide the same.
+const NAMES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/names.json"));
+
 #[test]
 fn rules_decide_as_ours_do() {
-    for spec in [
-        json!({"registries": {"allow": ["reg.corp/**", "docker.io/library/*"], "deny": ["docker.io/**", "reg.corp/retired/**"]}}),
-        json!({"registries": {"deny": ["nginx", "**/evil", "reg.corp:*/**"]}}),
-        json!({"registries": {"allow": ["**"], "deny": ["docker.io/**", "*.corp/**"]}, "exempt": {"images": ["docker.io/calico/*"]}}),
-        json!({"registries": {"allow": ["reg.corp/**/app", "reg.corp/a*b/*"]}, "tags": {"deny": ["latest", "*-snap*", "1.*"], "requireDigest": true}}),
-    ] {
-        for image in IMAGES {
-            let image = image.replace("SHA", SHA);
-            assert_eq!(broken(&spec, &image), expected(&spec, &image), "{spec} {image}");
+    let names: Value = serde_json::from_str(NAMES).unwrap();
+    for spec in names["specs"].as_array().unwrap() {
+        for image in names["images"].as_array().unwrap() {
+            let image = image.as_str().unwrap().replace("SHA", SHA);
+            assert_eq!(broken(spec, &image), expected(spec, &image), "{spec} {image}");
         }
     }
 }
-
-const IMAGES: &[&str] = &[
-    "nginx",
-    "nginx:1.25",
-    "nginx:1x25",
-    "nginx@SHA",
-    "nginx:latest@SHA",
-    "team/nginx:2-snapshot",
-    "calico/node:1",
-    "calico/a/b:1",
-    "reg.corp/app",
-    "reg.corp/x/y/app:1.2",
-    "reg.corp/ab/c:1",
-    "reg.corp/axb/c@SHA",
-    "reg.corp/axb/c/d",
-    "reg.corp/retired/x:1",
-    "reg.corp/retired:1",
-    "reg.corp:5000/a:1",
-    "quay.io/x/evil:1",
-    "quay.io/evil/x:1",
-    "regxcorp/a:1",
-    "a.corp/x:1",
-    "A.Corp/x:1",
-    "REG.corp/app",
-];
 
 fn any_pattern() -> impl Strategy<Value = String> {
     let component = prop::sample::select(vec!["a", "b", "*", "**", "a*", "*b", "a-b.c", "library"]);
@@ -205,10 +180,13 @@ fn every_list_of_every_kind_is_looked_at_and_updates_leave_old_images_alone() {
     let spec = json!({"tags": {"deny": ["latest"]}, "match": {"namespaces": ["shop", "prod-*"]},
                       "exempt": {"users": ["system:serviceaccount:ci:*"], "groups": ["admins"]}});
     let manifest = exported(&spec).manifests.remove(0);
-    let pods = json!({"containers": [{"name": "a", "image": "a:1"}, {"name": "none"}], "initContainers": [{"name": "b", "image": "b"}],
-                      "ephemeralContainers": [{"name": "c", "image": "c:latest"}]});
+    let pods = json!({"containers": [{"name": "a", "image": "a:1"}, {"name": "none"}, {"name": "trigger", "image": " "}],
+                      "initContainers": [{"name": "b", "image": "b"}], "ephemeralContainers": [{"name": "c", "image": "c:latest"}],
+                      "volumes": [{"name": "d", "image": {"reference": "d", "pullPolicy": "Always"}}, {"name": "e", "image": {"reference": "e:1"}},
+                                  {"name": "later", "image": {"reference": ""}}, {"name": "tmp", "emptyDir": {}}]});
     for object in [
         json!({"kind": "Pod", "metadata": {}, "spec": pods}),
+        json!({"kind": "PodTemplate", "metadata": {}, "template": {"spec": pods}}),
         json!({"kind": "Deployment", "metadata": {}, "spec": {"template": {"spec": pods}}}),
         json!({"kind": "CronJob", "metadata": {}, "spec": {"jobTemplate": {"spec": {"template": {"spec": pods}}}}}),
     ] {
@@ -217,7 +195,7 @@ fn every_list_of_every_kind_is_looked_at_and_updates_leave_old_images_alone() {
             broken,
             [(
                 "TagNotAllowed".to_owned(),
-                "policy \"p\" does not allow the tag of b, c:latest (TagNotAllowed)".to_owned()
+                "policy \"p\" does not allow the tag of b, c:latest, d (TagNotAllowed)".to_owned()
             )]
         );
         assert_eq!(run(&manifest, &nobody(), &object, &object), Some(vec![]));
@@ -237,6 +215,80 @@ fn every_list_of_every_kind_is_looked_at_and_updates_leave_old_images_alone() {
     let mut leaving = one;
     leaving["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     assert_eq!(run(&manifest, &nobody(), &leaving, &Value::Null), None);
+    let mut mirror = pod(&["a"]);
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    assert_eq!(run(&manifest, &nobody(), &mirror, &Value::Null), None);
+    mirror["kind"] = "ReplicationController".into();
+    mirror["spec"] = json!({"template": {"spec": mirror["spec"]}});
+    assert!(run(&manifest, &nobody(), &mirror, &Value::Null).is_some());
+}
+
+#[test]
+fn an_update_is_held_against_the_rules_where_ours_looks_again() {
+    let manifest = exported(&json!({"tags": {"deny": ["latest"]}})).manifests.remove(0);
+    let before = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "template": {"spec": {
+            "containers": [{"name": "a", "image": "a", "imagePullPolicy": "Always"}, {"name": "b", "image": "b:1"}],
+            "volumes": [{"name": "v", "image": {"reference": "v:1"}}],
+            "serviceAccountName": "one", "nodeSelector": {"disk": "ssd"},
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+        }}},
+    });
+    let spec = "/spec/template/spec";
+    for (pointer, value) in [
+        ("/metadata/labels", json!({"app": "a"})),
+        ("/spec/replicas", json!(2)),
+        (&format!("{spec}/tolerations"), json!([{"operator": "Exists"}])),
+        (&format!("{spec}/containers/0/env"), json!([{"name": "A", "value": "1"}])),
+        (&format!("{spec}/containers/1/image"), json!("b:2")),
+        (&format!("{spec}/containers/1/image"), json!("b")),
+        (&format!("{spec}/containers/1/image"), json!("a")),
+        (&format!("{spec}/containers/0/name"), json!("c")),
+        (&format!("{spec}/containers/0/imagePullPolicy"), json!("Never")),
+        (&format!("{spec}/volumes/0/image/reference"), json!("v")),
+        (
+            &format!("{spec}/initContainers"),
+            json!([{"name": "a", "image": "a", "imagePullPolicy": "Always"}]),
+        ),
+        (&format!("{spec}/imagePullSecrets"), json!([{"name": "s"}])),
+        (&format!("{spec}/serviceAccountName"), json!("other")),
+        (&format!("{spec}/nodeName"), json!("n")),
+        (&format!("{spec}/nodeSelector"), json!({"disk": "hdd"})),
+        (&format!("{spec}/os"), json!({"name": "windows"})),
+        (
+            &format!("{spec}/affinity/nodeAffinity/preferredDuringSchedulingIgnoredDuringExecution"),
+            json!([]),
+        ),
+        (
+            &format!("{spec}/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution"),
+            json!({"nodeSelectorTerms": [{}]}),
+        ),
+    ] {
+        let mut after = before.clone();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        after.pointer_mut(parent).unwrap()[key] = value;
+        let broken = run(&manifest, &nobody(), &after, &before).unwrap();
+        // By our own rules: of what the update does not leave alone.
+        let ours: Vec<String> = match extract(&after, Some(&before), "shop", &Kinds::default()) {
+            Ok(workload) => {
+                let uses = workload.templates.into_iter().flat_map(|template| template.uses);
+                let fresh = uses.filter(|image_use| !image_use.unchanged);
+                fresh
+                    .map(|image_use| image_use.image)
+                    .filter(|image| !image.contains(':'))
+                    .collect()
+            }
+            Err(Skip::Unchanged) => Vec::new(),
+            Err(skip) => panic!("{pointer}: {skip:?}"),
+        };
+        let says = |images: &[String]| format!("policy \"p\" does not allow the tag of {} (TagNotAllowed)", images.join(", "));
+        let expected: Vec<_> = (!ours.is_empty())
+            .then(|| ("TagNotAllowed".to_owned(), says(&ours)))
+            .into_iter()
+            .collect();
+        assert_eq!(broken, expected, "{pointer}");
+    }
 }
 
 #[test]
@@ -292,10 +344,19 @@ fn modes_become_actions_and_what_is_left_out_is_named() {
     );
     assert_eq!(
         constraints["namespaceSelector"]["matchExpressions"],
-        json!([{"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}, {"key": "env", "operator": "In", "values": ["prod"]}])
+        json!([
+            {"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]},
+            {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system"]},
+            {"key": "env", "operator": "In", "values": ["prod"]},
+        ])
     );
     for nothing in [json!({}), json!({"match": {"kinds": ["Rollout"]}, "tags": {"deny": ["x"]}})] {
         let exported = exported(&nothing);
         assert!(exported.manifests.is_empty() && !exported.left_out.is_empty());
     }
+    let long = export(&policy(&"p".repeat(250), &json!({"tags": {"deny": ["x"]}})), &[]);
+    assert!(
+        long.manifests.is_empty() && long.left_out[0].starts_with("its name is too long"),
+        "{long:?}"
+    );
 }

@@ -4,7 +4,7 @@ use super::{Audience, Group};
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
 use crate::verdict::evidence::Unpack;
-use crate::verdict::finding::{Finding, Proof};
+use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::kubelet::{self, Pull};
 use crate::verdict::{Cause, Outlook};
 
@@ -27,6 +27,37 @@ pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: 
         Unpack::Partly => Outlook::MayFail,
     };
     finding(kind, outlook, reference, Pull::of(audience))
+}
+
+/// The manifest of an image volume is an artifact's. CRI-O mounts its files; containerd takes it for an image, and mounts an empty folder or
+/// nothing (docs/kubelet.md).
+pub(super) fn mounted(unpack: Unpack, audience: &Audience) -> Option<Finding> {
+    let all_crio = !audience.groups.is_empty() && audience.groups.iter().all(|group| group.personalities == [Personality::CriO]);
+    if all_crio {
+        return None;
+    }
+    let (outlook, what, kubelet) = match unpack {
+        Unpack::Nothing | Unpack::Foreign => (Outlook::Pulls, "containerd mounts an empty folder in its place", None),
+        Unpack::Partly => (
+            Outlook::MayFail,
+            "containerd cannot unpack it, as its config names no layers",
+            Some(Kubelet {
+                reason: "CreateContainerError".to_owned(),
+                message: "failed to mount image volume: ImageVolumeMountFailed: failed to unpack image volume: \
+                          mismatched image rootfs and manifest layers"
+                    .to_owned(),
+            }),
+        ),
+    };
+    Some(Finding {
+        cause: Cause::NotAnImage,
+        outlook,
+        message: format!("the volume's image is an artifact; {what}, and only CRI-O mounts its files"),
+        fix: "push the files as the layers of an image (FROM scratch), or mount it on nodes with CRI-O".to_owned(),
+        kubelet,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    })
 }
 
 /// What nodes get, in words.

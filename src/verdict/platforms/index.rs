@@ -97,11 +97,10 @@ pub(super) fn index<'a>(
     };
     let mut findings: Vec<Finding> = told
         .map(|told| {
-            let volume = if used_by == Use::Volume { Outlook::MayFail } else { cap };
             let words = mismatch(facts, &unmatched, told.min(cap), audience);
             let why = why_no_match(entries, audience);
             Finding {
-                outlook: fails(told).min(cap).min(volume),
+                outlook: fails(told).min(cap),
                 kubelet: kubelet::no_platform(pull, why, facts.digest.as_str(), reference),
                 ..words
             }

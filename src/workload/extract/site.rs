@@ -6,6 +6,7 @@ use crate::workload::pod::{self, Nature, Parameters, PodKind, PodNeeds, PullPoli
 use crate::workload::route::Place;
 use crate::workload::{FieldPath, ImageUse, Template, json, parameter};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 
 /// Templates that an object may have beside each other, and how much all of them may need together (secrets, selectors, tolerations):
 /// every template is held against every node. What is beyond is still read, as one template that is never surely wrong.
@@ -43,8 +44,39 @@ pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
     }
     let mut templates = reading.templates;
     templates.extend(reading.beyond);
+    find_unmounted(&mut templates, object);
     templates.retain(|template| kind.standing == Standing::BuiltIn || !template.uses.is_empty());
     templates
+}
+
+/// Image volumes that stand apart from the containers of their pods (those of an Argo Workflow): mounted where anything in the object
+/// mounts a volume of that name.
+fn find_unmounted(templates: &mut [Template], object: &Value) {
+    let mut apart = templates
+        .iter_mut()
+        .flat_map(|template| &mut template.uses)
+        .filter(|image| image.role == Role::Volume && image.path.as_str().ends_with(".image.reference"))
+        .peekable();
+    if apart.peek().is_none() {
+        return;
+    }
+    let mut mounted = HashSet::new();
+    collect_mounts(object, &mut mounted);
+    for image in apart.filter(|image| !mounted.contains(image.name.as_str())) {
+        image.role = Role::UnmountedVolume;
+    }
+}
+
+fn collect_mounts<'a>(value: &'a Value, mounted: &mut HashSet<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            let mounts = json::list(value, "volumeMounts").iter();
+            mounted.extend(mounts.filter_map(|mount| json::text(mount, "name")));
+            fields.values().for_each(|field| collect_mounts(field, mounted));
+        }
+        Value::Array(elements) => elements.iter().for_each(|element| collect_mounts(element, mounted)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 struct Reading<'a> {
@@ -191,7 +223,7 @@ fn needs(site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> PodNeeds {
         }
     }
     let single = site.secrets.iter().flat_map(|route| route.find(place));
-    let mut seen: std::collections::HashSet<&str> = std::collections::HashSet::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for secret in single.filter_map(|found| found.value.as_str()) {
         if !secret.is_empty() && seen.insert(secret) {
             needs.pull_secrets.push(secret.to_owned());

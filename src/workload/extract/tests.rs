@@ -83,9 +83,9 @@ fn every_kind_keeps_its_pod_spec_somewhere() {
 fn roles_in_the_order_of_the_fields() {
     let object = pod(&json!({
         "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "data", "image": {"reference": "quay.io/data:1", "pullPolicy": "Always"}},
-            {"name": "later", "image": {"reference": ""}}, {"name": "odd", "image": {"reference": 5}}, {"name": "none", "image": null}],
+            {"name": "idle", "image": {"reference": "quay.io/idle"}}, {"name": "later", "image": {"reference": ""}}, {"name": "odd", "image": {"reference": 5}}, {"name": "none", "image": null}],
         "ephemeralContainers": [{"name": "debug", "image": "busybox"}],
-        "containers": [{"name": "api", "image": "api:1"}, {"name": "side", "image": "side:1", "imagePullPolicy": "Never"}],
+        "containers": [{"name": "api", "image": "api:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}, {"name": "side", "image": "side:1", "imagePullPolicy": "Never"}],
         "initContainers": [{"name": "init", "image": "init:1", "restartPolicy": "Always"}],
     }));
     let expected = [
@@ -122,6 +122,13 @@ fn roles_in_the_order_of_the_fields() {
             "data",
             Role::Volume,
             "quay.io/data:1",
+            PullPolicy::Always,
+        ),
+        (
+            "spec.volumes[2].image.reference",
+            "idle",
+            Role::UnmountedVolume,
+            "quay.io/idle",
             PullPolicy::Always,
         ),
     ];

@@ -201,11 +201,11 @@ fn what_was_not_pulled_says_nothing() {
     let status = json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1});
     let mut old = object("apps/v1", "Deployment", &status);
     old["spec"]["template"]["spec"] = json!({
-        "initContainers": [{"name": "i", "image": "reg.example/init:1"}],
+        "initContainers": [{"name": "i", "image": "reg.example/init:1", "volumeMounts": [{"name": "w", "mountPath": "/w"}]}],
         "containers": [{"name": "c", "image": "reg.example/a:1", "imagePullPolicy": "Never"}],
-        "volumes": [{"name": "v", "image": {"reference": "reg.example/data:1"}}],
+        "volumes": [{"name": "v", "image": {"reference": "reg.example/data:1"}}, {"name": "w", "image": {"reference": "reg.example/w:1"}}],
     });
-    assert_eq!(ran(&updated(&old)), ["reg.example/init:1"]);
+    assert_eq!(ran(&updated(&old)), ["reg.example/init:1", "reg.example/w:1"]);
 }
 
 #[test]

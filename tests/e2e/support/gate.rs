@@ -1,7 +1,7 @@
 //! `pullgate serve`, registered as a validating webhook for the namespaces of this run.
 
 use super::daemon::Daemon;
-use super::kubectl::{LONG, kubectl};
+use super::kubectl::{LONG, documents, kubectl};
 use super::objects::{pod, pod_spec};
 use super::policies::Installed;
 use crate::ports;
@@ -122,10 +122,6 @@ impl Gate {
     }
 
     fn process() -> Self {
-        let folder = super::folder("gate");
-        let authority = write_certificates(&folder);
-        let settings = settings_file();
-        let (listen, metrics) = (ports::free(), ports::free());
         let kubeconfig = std::env::var_os("KUBECONFIG").expect("KUBECONFIG");
         // The configuration goes first: with `failurePolicy: Fail`, one that outlives its server would refuse everything.
         let mut cleanup = format!("kubectl delete validatingwebhookconfiguration {}", run());
@@ -133,31 +129,11 @@ impl Gate {
         if super::policies::install() == Installed::Now {
             cleanup.push_str("; kubectl delete --wait=false customresourcedefinition imagepolicies.pullgate.dev");
         }
-        let daemon = Daemon::start(
-            "gate",
-            &cleanup,
-            &[
-                env!("CARGO_BIN_EXE_pullgate"),
-                "serve",
-                "--listen",
-                &listen.to_string(),
-                "--metrics-listen",
-                &metrics.to_string(),
-                "--tls-cert",
-                folder.join("tls.crt").to_str().unwrap(),
-                "--tls-key",
-                folder.join("tls.key").to_str().unwrap(),
-                "--config",
-                settings.to_str().unwrap(),
-                "--kubeconfig",
-                kubeconfig.to_str().unwrap(),
-            ],
-        );
-        daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
-        kubectl(&["apply", "-f", "-"], &configuration(&run(), listen, &authority).to_string()).done();
+        let server = Server::start("gate", &cleanup, &["--kubeconfig", kubeconfig.to_str().unwrap()]);
+        server.register(&run());
         let gate = Self {
-            daemon,
-            metrics,
+            daemon: server.daemon,
+            metrics: server.metrics,
             kind: Kind::Process,
         };
         gate.wait_until_asked();
@@ -209,6 +185,70 @@ impl Gate {
     }
 }
 
+/// `pullgate serve` as a process of these tests, with a certificate of its own; it ends when this is dropped.
+pub(crate) struct Server {
+    daemon: Daemon,
+    listen: SocketAddr,
+    metrics: SocketAddr,
+    authority: String,
+}
+
+impl Server {
+    /// Starts it with these further arguments. `name` is that of its log and its folder; `cleanup` as for [`Daemon::start`].
+    pub(crate) fn start(name: &str, cleanup: &str, arguments: &[&str]) -> Self {
+        let folder = super::folder(name);
+        let authority = write_certificates(&folder);
+        let (listen, metrics) = (ports::free(), ports::free());
+        let (certificate, key, settings) = (folder.join("tls.crt"), folder.join("tls.key"), settings_file());
+        let (at, metrics_at) = (listen.to_string(), metrics.to_string());
+        let own = [
+            env!("CARGO_BIN_EXE_pullgate"),
+            "serve",
+            "--listen",
+            &at,
+            "--metrics-listen",
+            &metrics_at,
+            "--tls-cert",
+            certificate.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+            "--config",
+            settings.to_str().unwrap(),
+        ];
+        let daemon = Daemon::start(name, cleanup, &[&own, arguments].concat());
+        daemon.wait_until("/readyz", || get(metrics, "/readyz").is_some());
+        Self {
+            daemon,
+            listen,
+            metrics,
+            authority,
+        }
+    }
+
+    /// Registers it for the namespaces whose [`LABEL`] has this name, which is the registration's name too.
+    pub(crate) fn register(&self, name: &str) {
+        let configuration = configuration(name, self.listen, &self.authority);
+        kubectl(&["apply", "-f", "-"], &configuration.to_string()).done();
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        self.daemon.log()
+    }
+
+    /// Reviews that it has answered.
+    pub(crate) fn reviews(&self) -> u64 {
+        reviews(self.metrics)
+    }
+}
+
+/// Reviews that the server with this metrics port has answered; none where it does not run.
+pub(crate) fn reviews(metrics: SocketAddr) -> u64 {
+    let metrics = get(metrics, "/metrics").unwrap_or_default();
+    let lines = metrics.lines().filter(|line| line.starts_with("pullgate_reviews_total{"));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+}
+
 /// The settings file that both faces take.
 pub(crate) fn settings_file() -> PathBuf {
     let file = super::folder("gate").join("settings.yaml");
@@ -234,28 +274,25 @@ pub(crate) fn write_certificates(folder: &Path) -> String {
     certificate
 }
 
-/// The registration of the gate at this address, for the namespaces whose [`LABEL`] has its name.
+/// The registration of the gate at this address, for the namespaces whose [`LABEL`] has its name: with the rules and the conditions that
+/// `deploy/pullgate.yaml` has, which the chart makes.
 pub(crate) fn configuration(name: &str, listen: SocketAddr, authority: &str) -> Value {
-    let rule = |group: &str, versions: &[&str], resources: &[&str]| json!({"apiGroups": [group], "apiVersions": versions, "operations": ["CREATE", "UPDATE"], "resources": resources});
-    json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": name},
-        "webhooks": [{
-            "name": "images.pullgate.dev",
-            "clientConfig": {
-                "url": format!("https://{listen}/validate"),
-                "caBundle": base64::engine::general_purpose::STANDARD.encode(authority),
-            },
-            // Everywhere else it should be Ignore; here a server that does not answer must not look like one that allows.
-            "failurePolicy": "Fail", "timeoutSeconds": 10, "sideEffects": "None", "admissionReviewVersions": ["v1"],
-            "namespaceSelector": {"matchLabels": {LABEL: name}},
-            "rules": [
-                rule("", &["v1"], &["pods", "pods/ephemeralcontainers", "replicationcontrollers", "podtemplates"]),
-                rule("apps", &["v1"], &["deployments", "replicasets", "statefulsets", "daemonsets"]),
-                rule("batch", &["v1", "v1beta1"], &["jobs", "cronjobs"]),
-            ],
-        }],
-    })
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/pullgate.yaml");
+    let mut objects = documents(&fs::read_to_string(file).unwrap()).into_iter();
+    let mut configuration = objects
+        .find(|object| object["kind"] == "ValidatingWebhookConfiguration")
+        .expect("a registration in deploy/pullgate.yaml");
+    configuration["metadata"] = json!({"name": name});
+    let webhook = &mut configuration["webhooks"][0];
+    webhook["clientConfig"] = json!({
+        "url": format!("https://{listen}/validate"),
+        "caBundle": base64::engine::general_purpose::STANDARD.encode(authority),
+    });
+    // Everywhere else it should be Ignore; here a server that does not answer must not look like one that allows.
+    webhook["failurePolicy"] = "Fail".into();
+    let namespaces = webhook["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap();
+    namespaces.push(json!({"key": LABEL, "operator": "In", "values": [name]}));
+    configuration
 }
 
 /// The body of a page of the metrics port, if its status is 200.

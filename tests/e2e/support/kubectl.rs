@@ -64,6 +64,13 @@ pub(crate) fn manifest(objects: &[Value]) -> String {
     format!("---\n{}\n", documents.join("\n---\n"))
 }
 
+/// The objects of a YAML file.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    let parsed = pullgate::yaml::documents(text);
+    assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
+    parsed.documents.into_iter().map(|document| document.value).collect()
+}
+
 /// Whether the gate is asked about a namespace's objects.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gated {

@@ -1,9 +1,7 @@
 //! The objects that the tests apply.
 
-use super::kubectl::kubectl;
 use base64::Engine as _;
 use serde_json::{Value, json};
-use std::sync::LazyLock;
 
 /// A pod spec; the pairs are container names and images. No token: it comes a moment after its service account.
 pub(crate) fn pod_spec(containers: &[(&str, &str)]) -> Value {
@@ -48,20 +46,42 @@ pub(crate) fn job(name: &str, mut spec: Value) -> Value {
     job
 }
 
-/// A cron job that is due once a year, in the newest version that the cluster serves.
+/// A cron job that is due once a year.
 pub(crate) fn cron_job(name: &str, spec: Value) -> Value {
-    static VERSION: LazyLock<&str> = LazyLock::new(|| {
-        let known = kubectl(&["get", "--raw", "/apis/batch/v1"], "").done().stdout;
-        if known.contains("\"cronjobs\"") {
-            "batch/v1"
-        } else {
-            "batch/v1beta1"
-        }
-    });
-    let mut cron_job = json!({"apiVersion": *VERSION, "kind": "CronJob", "metadata": {"name": name},
+    let mut cron_job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
                               "spec": {"schedule": "0 0 1 1 *"}});
     cron_job["spec"]["jobTemplate"]["spec"] = job(name, spec)["spec"].take();
     cron_job
+}
+
+/// Kubernetes' own kinds that carry pods.
+pub(crate) fn kinds() -> [&'static str; 9] {
+    [
+        "Pod",
+        "PodTemplate",
+        "ReplicationController",
+        "Deployment",
+        "ReplicaSet",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+    ]
+}
+
+/// An object of one of [`kinds`].
+pub(crate) fn object(kind: &str, name: &str, spec: Value) -> Value {
+    let labels = json!({"app": name});
+    match kind {
+        "Pod" => pod(name, spec),
+        "Job" => job(name, spec),
+        "CronJob" => cron_job(name, spec),
+        "PodTemplate" => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name},
+                                "template": {"metadata": {"labels": labels}, "spec": spec}}),
+        "ReplicationController" => json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name},
+                                          "spec": {"selector": labels, "template": {"metadata": {"labels": labels}, "spec": spec}}}),
+        _ => app(kind, name, spec),
+    }
 }
 
 /// A secret of this type; its one value is encoded as the API wants it.

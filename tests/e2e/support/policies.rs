@@ -1,7 +1,7 @@
 //! The kind `ImagePolicy`, and policies that are about one namespace.
 
 use super::kubectl::{LONG, Namespace, Output, eventually, kubectl};
-use pullgate::policy::schema::{Cel, crd};
+use pullgate::policy::schema::crd;
 use serde_json::{Value, json};
 
 /// Whether the cluster had the kind before.
@@ -13,7 +13,7 @@ pub(crate) enum Installed {
     Now,
 }
 
-/// Installs the kind as the chart does: with validation rules from Kubernetes 1.25 on, without before.
+/// Installs the kind as the chart does.
 pub(crate) fn install() -> Installed {
     const NAME: &str = "imagepolicies.pullgate.dev";
     let known = kubectl(
@@ -21,18 +21,8 @@ pub(crate) fn install() -> Installed {
         "",
     )
     .done();
-    let version: Value = serde_json::from_str(&kubectl(&["get", "--raw", "/version"], "").done().stdout).unwrap();
-    let minor = version["minor"].as_str().unwrap().trim_end_matches('+');
-    let cel = if minor.parse::<u32>().unwrap() < 25 {
-        Cel::Unknown
-    } else {
-        Cel::Known
-    };
-    kubectl(
-        &["apply", "--server-side", "--force-conflicts", "-f", "-"],
-        &crd(cel).to_string(),
-    )
-    .done();
+    let crd = crd().to_string();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], &crd).done();
     let wait = [
         "wait",
         "--for=condition=established",

@@ -49,22 +49,6 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the cluster is at least this version: include "pullgate.from" (list . "1.30") | eq "true" */}}
-{{- define "pullgate.from" -}}
-{{- semverCompare (printf ">=%s.0-0" (index . 1)) (index . 0).Capabilities.KubeVersion.Version -}}
-{{- end -}}
-
-{{/* The CustomResourceDefinition as this cluster takes it; nothing while the chart has none. */}}
-{{- define "pullgate.crd" -}}
-{{- if .Values.policies.crd -}}
-{{- if eq (include "pullgate.from" (list . "1.25")) "true" -}}
-{{- .Files.Get "files/imagepolicies.yaml" -}}
-{{- else -}}
-{{- .Files.Get "files/imagepolicies-without-cel.yaml" -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
 {{/* The custom kinds to judge, as a JSON list of {group, kind, resource, scope} and what else was written. */}}
 {{- define "pullgate.customKinds" -}}
 {{- $known := .Files.Get "files/kinds.yaml" | fromYamlArray -}}

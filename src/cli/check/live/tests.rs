@@ -54,7 +54,7 @@ fn cluster() -> Fake {
         ("apps/v1", "deployments", "Deployment"),
         ("apps/v1", "replicasets", "ReplicaSet"),
         ("batch/v1", "jobs", "Job"),
-        ("batch/v1beta1", "cronjobs", "CronJob"),
+        ("batch/v1", "cronjobs", "CronJob"),
         ("argoproj.io/v1alpha1", "rollouts", "Rollout"),
         ("other.example/v1", "rollouts", "Rollout"),
     ] {

@@ -446,3 +446,20 @@ fn a_kind_of_the_settings_without_a_namespace_has_nobodys_secrets() {
         assert_eq!(sure(&workload.templates[0].nature), expect, "{namespace:?}");
     }
 }
+
+#[test]
+fn an_image_volume_of_a_workflow_may_be_mounted_by_any_of_its_templates() {
+    let workflow = |mounted: &str| {
+        let mounts = json!([{"name": mounted, "mountPath": "/data"}]);
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": "w"}, "spec": {
+            "volumes": [{"name": "data", "image": {"reference": "data:1"}}],
+            "templates": [{"name": "one", "container": {"image": "a:1"}},
+                          {"name": "two", "dag": {"tasks": [{"name": "t", "inline": {"script": {"image": "b:1", "volumeMounts": mounts}}}]}}]}})
+    };
+    for (mounted, role) in [("data", Role::Volume), ("other", Role::UnmountedVolume)] {
+        let templates = templates_of(&workflow(mounted));
+        let mut uses = templates.iter().flat_map(|template| &template.uses);
+        let volume = uses.find(|found| found.name == "data").expect("a volume");
+        assert_eq!(volume.role, role);
+    }
+}
