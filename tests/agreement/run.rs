@@ -2,7 +2,7 @@
 
 use crate::cases::Case;
 use crate::engine::Opinion;
-use crate::requests::Difference;
+use crate::requests::{Difference, Masks};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -80,14 +80,21 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Compares.
-    pub(crate) fn new(case: &Case, run: &str, said: Opinion, deed: Deed, requests: Vec<Difference>) -> Self {
+    /// Compares. Ports differ from run to run, and from ours to theirs: the masks are those of the registries that each asked.
+    pub(crate) fn new(
+        case: &Case,
+        run: &str,
+        (said, ours): (Opinion, &Masks),
+        (deed, theirs): (Deed, &Masks),
+        requests: Vec<Difference>,
+    ) -> Self {
         let kind = compare(&said, &deed);
-        let words = without_addresses(&deed.words);
+        let words = without_addresses(&theirs.mask(&deed.words));
+        let masked = |text: &str| without_addresses(&ours.mask(text));
         let predicted = said
             .kubelet
             .clone()
-            .map(|(reason, message)| (reason, without_addresses(&message)));
+            .map(|(reason, message)| (reason, masked(&message)));
         let same_words = match &predicted {
             Some((_, predicted)) if deed.end == End::NotPulled && !words.is_empty() => Some(*predicted == words),
             Some(_) | None => None,
@@ -102,7 +109,7 @@ impl Row {
             about: case.about.clone(),
             known_wrong: known_wrong(run).get(&case.name).cloned().filter(|_| kind.is_wrong()),
             said: Opinion {
-                message: without_addresses(&said.message),
+                message: masked(&said.message),
                 kubelet: predicted,
                 ..said
             },
@@ -210,8 +217,8 @@ pub(crate) fn kept(part: &str) -> Option<Vec<Run>> {
     Some(serde_json::from_slice(&bytes).unwrap())
 }
 
-/// Ports differ from run to run.
-pub(crate) fn without_addresses(text: &str) -> String {
+/// Without the ports of clients.
+fn without_addresses(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("127.0.0.1:") {
@@ -222,7 +229,7 @@ pub(crate) fn without_addresses(text: &str) -> String {
         if &after[..digits] == "1" {
             out.push_str("127.0.0.1:1");
         } else {
-            out.push_str("REGISTRY");
+            out.push_str("127.0.0.1:PORT");
         }
         rest = &after[digits..];
     }

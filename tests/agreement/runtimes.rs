@@ -4,7 +4,7 @@ use crate::cases::{Against, Case};
 use crate::cri::{self, Login};
 use crate::engine::{self, Opinion};
 use crate::objects;
-use crate::requests::{self, Pull};
+use crate::requests::{self, Masks, Pull};
 use crate::run::{Deed, End, Row, Run};
 use crate::server::Registries;
 use pullgate::credentials::{Contents, Hidden, Keyring, PullSecret, Source, data_key, inspect};
@@ -97,6 +97,8 @@ struct Compared {
     /// What it asked, and what we did.
     asked: Vec<Pull>,
     ours: Vec<Pull>,
+    /// Of the registries that we asked.
+    masks: Masks,
 }
 
 /// Runs every case against each runtime that it names.
@@ -126,7 +128,9 @@ pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
             .into_iter()
             .map(|(case, one)| {
                 let differences = requests::compare(&one.asked, &one.ours, &registries.configs(&case));
-                Row::new(&case, &runtime.name, one.said, one.deed, differences)
+                let said = (one.said, &one.masks);
+                let deed = (one.deed, &registries.masks(&case));
+                Row::new(&case, &runtime.name, said, deed, differences)
             })
             .collect()
     };
@@ -171,8 +175,13 @@ async fn against(runtime: &Runtime, cases: Vec<Case>) -> (Arc<Registries>, Vec<(
                 let _permit = permits.acquire().await.unwrap();
                 let said = engine::judge(&case, &ours, std::slice::from_ref(&node)).await;
                 let (deed, asked) = pull(&case, &registries, &socket).await;
-                let ours = vec![Pull::new(&case, &ours, None, said.outlook == "Pulls")];
-                let compared = Compared { said, deed, asked, ours };
+                let compared = Compared {
+                    deed,
+                    asked,
+                    ours: vec![Pull::new(&case, &ours, None, said.outlook == "Pulls")],
+                    masks: ours.masks(&case),
+                    said,
+                };
                 (case, compared)
             })
         })
