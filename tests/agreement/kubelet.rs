@@ -51,7 +51,10 @@ impl Namespace {
         let (sender, pods) = channel();
         let output = std::io::BufReader::new(kubectl.stdout.take().unwrap());
         std::thread::spawn(move || {
-            for pod in serde_json::Deserializer::from_reader(output).into_iter::<Value>().map_while(Result::ok) {
+            for pod in serde_json::Deserializer::from_reader(output)
+                .into_iter::<Value>()
+                .map_while(Result::ok)
+            {
                 if sender.send(pod).is_err() {
                     break;
                 }
@@ -255,7 +258,14 @@ fn create(namespace: &Namespace, registries: &Registries, cases: &[&Case]) {
 
 /// The next ones need the room.
 fn delete(namespace: &Namespace, objects: &[String]) {
-    let mut arguments = vec!["delete", "--namespace", &namespace.0, "--wait=false", "--grace-period=0", "--force"];
+    let mut arguments = vec![
+        "delete",
+        "--namespace",
+        &namespace.0,
+        "--wait=false",
+        "--grace-period=0",
+        "--force",
+    ];
     arguments.extend(objects.iter().map(String::as_str));
     kubectl(&arguments, "");
 }
@@ -265,7 +275,11 @@ fn look(open: &mut Open<'_>, pod: &Value) {
     let container = looked_at(&pod["spec"], &open.case.container);
     let Some(deed) = read(&pod["status"], container) else {
         let refused = pod["status"]["phase"] == "Failed" && pod["status"]["containerStatuses"].is_null();
-        assert!(!refused, "{}: the kubelet did not take its pod: {}", open.case.name, pod["status"]);
+        assert!(
+            !refused,
+            "{}: the kubelet did not take its pod: {}",
+            open.case.name, pod["status"]
+        );
         return;
     };
     let waits = deed.reason == "ImagePullBackOff";

@@ -150,7 +150,12 @@ fn judge(cases: &[Case], runs: &[run::Run]) {
             let is_case = cases.iter().any(|case| case.name == *known);
             let is_wrong = run.rows.iter().any(|row| row.case == *known && row.known_wrong.is_some());
             if is_case && !is_wrong {
-                writeln!(all, "{known}: we have it right for {}: it goes from known-wrong.yaml", run.against).unwrap();
+                writeln!(
+                    all,
+                    "{known}: we have it right for {}: it goes from known-wrong.yaml",
+                    run.against
+                )
+                .unwrap();
             }
         }
         for row in run.rows.iter().filter(|row| row.is_bad()) {

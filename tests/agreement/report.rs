@@ -90,7 +90,10 @@ fn page(cases: &[Case], runs: &[Run]) -> String {
     for run in runs {
         for row in &run.rows {
             if let Some(why) = &row.why {
-                explained.entry((&row.case, row.kind.name(), why)).or_default().push(&run.against);
+                explained
+                    .entry((&row.case, row.kind.name(), why))
+                    .or_default()
+                    .push(&run.against);
             }
         }
     }
@@ -190,14 +193,34 @@ fn page_words(out: &mut String, runs: &[Run]) {
         let predicted = |row: &Row| row.said.kubelet.as_ref().map(|(_, words)| words.clone()).unwrap_or_default();
         for row in &others {
             let words = &row.deed.words;
-            writeln!(whole, "{} on {}\n    we: {}\n    it: {words}", row.case, run.against, predicted(row)).unwrap();
+            writeln!(
+                whole,
+                "{} on {}\n    we: {}\n    it: {words}",
+                row.case,
+                run.against,
+                predicted(row)
+            )
+            .unwrap();
         }
         if others.is_empty() {
             continue;
         }
-        writeln!(out, "\n{}: {}.\n\n| case | we say | it says |\n|---|---|---|", run.against, others.len()).unwrap();
+        writeln!(
+            out,
+            "\n{}: {}.\n\n| case | we say | it says |\n|---|---|---|",
+            run.against,
+            others.len()
+        )
+        .unwrap();
         for row in others.iter().take(AT_MOST) {
-            writeln!(out, "| {} | {} | {} |", row.case, short_cell(&predicted(row)), short_cell(&row.deed.words)).unwrap();
+            writeln!(
+                out,
+                "| {} | {} | {} |",
+                row.case,
+                short_cell(&predicted(row)),
+                short_cell(&row.deed.words)
+            )
+            .unwrap();
         }
         if let Some(more) = others.len().checked_sub(AT_MOST).filter(|more| *more > 0) {
             writeln!(out, "| and {more} more | | |").unwrap();
@@ -217,9 +240,16 @@ fn page_requests(out: &mut String, runs: &[Run]) {
     for (at, run) in runs.iter().enumerate() {
         for row in &run.rows {
             for difference in &row.requests {
-                let by_run = counts.entry(&difference.kind).or_insert_with(|| vec![BTreeSet::new(); runs.len()]);
+                let by_run = counts
+                    .entry(&difference.kind)
+                    .or_insert_with(|| vec![BTreeSet::new(); runs.len()]);
                 by_run[at].insert(&row.case);
-                writeln!(whole, "{} on {}: {}: {}", row.case, run.against, difference.kind, difference.detail).unwrap();
+                writeln!(
+                    whole,
+                    "{} on {}: {}: {}",
+                    row.case, run.against, difference.kind, difference.detail
+                )
+                .unwrap();
             }
         }
     }
@@ -231,7 +261,14 @@ fn page_requests(out: &mut String, runs: &[Run]) {
     writeln!(out, "| none at all | {} | |", none.collect::<Vec<_>>().join(" | ")).unwrap();
     for (kind, by_run) in counts {
         let numbers: Vec<String> = by_run.iter().map(|cases| cases.len().to_string()).collect();
-        let such: Vec<&str> = by_run.iter().max_by_key(|cases| cases.len()).into_iter().flatten().copied().take(3).collect();
+        let such: Vec<&str> = by_run
+            .iter()
+            .max_by_key(|cases| cases.len())
+            .into_iter()
+            .flatten()
+            .copied()
+            .take(3)
+            .collect();
         writeln!(out, "| {kind} | {} | {} |", numbers.join(" | "), such.join(", ")).unwrap();
     }
     std::fs::write(folder().join("requests.txt"), whole).unwrap();

@@ -41,9 +41,7 @@ impl Masks {
     }
 
     pub(crate) fn mask(&self, text: &str) -> String {
-        self.0
-            .iter()
-            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
 }
 
@@ -191,7 +189,11 @@ impl Exchange {
         if !self.accept.is_empty() {
             line["accept"] = shared.accept(&self.accept);
         }
-        for (name, text) in [("authorization", &self.authorization), ("form", &self.form), ("range", &self.range)] {
+        for (name, text) in [
+            ("authorization", &self.authorization),
+            ("form", &self.form),
+            ("range", &self.range),
+        ] {
             if !text.is_empty() {
                 line[name] = text.as_str().into();
             }
@@ -324,7 +326,11 @@ pub(crate) fn compare(theirs: &[Pull], ours: &[Pull], configs: &BTreeSet<String>
             continue;
         };
         if asked.len() != own.len() {
-            let more = if asked.len() > own.len() { "it more often" } else { "we more often" };
+            let more = if asked.len() > own.len() {
+                "it more often"
+            } else {
+                "we more often"
+            };
             let detail = format!("{key}: it {} times, we {}", asked.len(), own.len());
             differ(format!("{more}: {what}"), detail);
         }
@@ -337,7 +343,11 @@ pub(crate) fn compare(theirs: &[Pull], ours: &[Pull], configs: &BTreeSet<String>
                 .iter()
                 .map(|exchange| {
                     let who = format!("{} {}", exchange.authorization, exchange.form);
-                    if who == " " { "nobody".to_owned() } else { who.trim().to_owned() }
+                    if who == " " {
+                        "nobody".to_owned()
+                    } else {
+                        who.trim().to_owned()
+                    }
                 })
                 .collect();
             all.dedup();

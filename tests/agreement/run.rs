@@ -91,10 +91,7 @@ impl Row {
         let kind = compare(&said, &deed);
         let words = without_addresses(&theirs.mask(&deed.words));
         let masked = |text: &str| without_addresses(&ours.mask(text));
-        let predicted = said
-            .kubelet
-            .clone()
-            .map(|(reason, message)| (reason, masked(&message)));
+        let predicted = said.kubelet.clone().map(|(reason, message)| (reason, masked(&message)));
         let same_words = match &predicted {
             Some((_, predicted)) if deed.end == End::NotPulled && !words.is_empty() => Some(*predicted == words),
             Some(_) | None => None,

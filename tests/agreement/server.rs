@@ -229,7 +229,10 @@ impl Registries {
         std::fs::write(folder.join("agreement.conf"), text).unwrap();
         let end = std::time::Instant::now() + Duration::from_mins(1);
         while self.named.lines().is_empty() {
-            assert!(std::time::Instant::now() < end, "CRI-O did not take up its registries.conf within a minute");
+            assert!(
+                std::time::Instant::now() < end,
+                "CRI-O did not take up its registries.conf within a minute"
+            );
             try_pull(&format!("{PROBE}/image:v1")).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -566,9 +569,11 @@ fn refusal(auth: &Auth, seen: &Seen, scope: &str, values: &BTreeMap<String, Stri
         }
     };
     let refused = error(401, "UNAUTHORIZED");
-    Some(challenge.iter().fold(refused, |reply, value| {
-        reply.header("WWW-Authenticate", &fill(value, values))
-    }))
+    Some(
+        challenge
+            .iter()
+            .fold(refused, |reply, value| reply.header("WWW-Authenticate", &fill(value, values))),
+    )
 }
 
 fn caller(auth: &Auth, seen: &Seen) -> Caller {
