@@ -262,7 +262,7 @@ fn questions_differ_by_depth_and_by_who_would_fetch() {
     let some = checks(&selecting, &deep()).remove(0);
     let all = checks(&pod("reg.example/a:1", &[]), &deep()).remove(0);
     assert_eq!(some.depth, Depth::Layers);
-    assert!(some.pullers.iter().all(|puller| puller.platform == platform("arm64")));
+    assert!(some.pullers.iter().all(|puller| puller.platform.architecture == "arm64"));
     assert_eq!(all.pullers.len(), 2 * some.pullers.len());
 }
 
