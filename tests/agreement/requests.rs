@@ -280,18 +280,19 @@ fn settle(chunk: &[Exchange], pulled: bool) -> Vec<Exchange> {
         let paths = chunk[first..].iter().filter(|exchange| which(exchange));
         paths.map(|exchange| exchange.path.as_str()).collect::<BTreeSet<_>>().len()
     };
-    let first = match (paths(&is_manifest) > 1, chunk.iter().position(is_blob)) {
+    let first = match (!pulled || paths(&is_manifest) > 1, chunk.iter().position(is_blob)) {
         (true, _) => first,
         (false, Some(blob)) => blob,
         (false, None) => chunk.len(),
     };
+    let failed = |exchange: &Exchange| !(200..300).contains(&exchange.status);
+    let by_chance = !pulled && paths(&|_| true) > 1 && chunk[first..].iter().any(failed);
     let (in_order, together) = chunk.split_at(first);
     let mut together = together.to_vec();
     together.sort_by(|a, b| (is_blob(a), &a.path).cmp(&(is_blob(b), &b.path)));
-    if together.len() > 1 {
-        together.iter_mut().for_each(|exchange| exchange.together = true);
-        together.retain(|exchange| pulled || !(200..300).contains(&exchange.status));
-    }
+    together.retain(|exchange| !by_chance || failed(exchange));
+    let several = !pulled || together.len() > 1;
+    together.iter_mut().for_each(|exchange| exchange.together = several);
     [in_order, &together].concat()
 }
 
