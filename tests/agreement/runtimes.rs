@@ -115,7 +115,11 @@ pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
     let runtimes = Runtimes::up();
     let taken = |runtime: &Runtime| -> Vec<Case> { cases.iter().filter(|case| runtime.takes(case)).cloned().collect() };
     // Both ways of one containerd are the same to us.
-    let nodes: BTreeMap<&str, &Runtime> = runtimes.0.iter().map(|runtime| (runtime.on_nodes.as_str(), runtime)).collect();
+    let nodes: BTreeMap<&str, &Runtime> = runtimes
+        .0
+        .iter()
+        .map(|runtime| (runtime.on_nodes.as_str(), runtime))
+        .collect();
     let judging = nodes.iter().map(|(node, runtime)| judge(node, taken(runtime)));
     let pulling = runtimes.0.iter().map(|runtime| pull_all(runtime, taken(runtime)));
     let (said, done) = futures_util::future::join(join_all(judging), join_all(pulling)).await;
