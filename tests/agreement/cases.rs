@@ -54,9 +54,6 @@ pub(crate) struct Case {
     #[serde(default = "containerd")]
     pub(crate) against: BTreeSet<Against>,
     pub(crate) expected: Expected,
-    /// Of no more use: the kubelet compared with is today's.
-    #[serde(default)]
-    pub(crate) today: Option<Value>,
     /// Disagreements that are documented facts.
     #[serde(default)]
     pub(crate) explained: Vec<Explained>,

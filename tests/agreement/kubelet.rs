@@ -14,15 +14,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Pods at a time: a node takes 110, and those that are deleted stay for a while.
-const AT_ONCE: usize = 60;
 /// So many are created by one command, unless they are the last.
 const CHUNK: usize = 20;
 /// How long a pod may take.
 const LIMIT: Duration = Duration::from_mins(5);
 /// How long a pull that should work may go on failing, unless its second attempt is seen to fail too. A busy kubelet tries without a pull
 /// secret that it could not read within a second: the attempt after that, ten to twenty seconds later, has it.
-const DOUBT: Duration = Duration::from_secs(60);
+const DOUBT: Duration = Duration::from_mins(1);
 
 /// A namespace that goes when this is dropped.
 struct Namespace(String);
@@ -109,12 +107,16 @@ pub(crate) async fn compare_all(cases: Vec<Case>) -> Run {
     let text = |key: &str| info[key].as_str().unwrap_or_default().to_owned();
     let (kubelet, runtime) = (text("kubeletVersion"), text("containerRuntimeVersion"));
     let usual = objects::usual_node("node1", &runtime, &kubelet);
+    let pods = &nodes["items"][0]["status"]["allocatable"]["pods"];
+    let pods: usize = pods.as_str().and_then(|pods| pods.parse().ok()).unwrap();
+    // Those that are deleted stay for a while, and the node has other work too.
+    let at_once = pods * 2 / 3;
 
     hold(&cases, &registries, &folder.join("containerd.sock")).await;
     registries.lose();
     let namespace = Namespace::new();
     let from = Instant::now();
-    let deeds = tokio::task::block_in_place(|| run(&namespace, &registries, &cases));
+    let deeds = tokio::task::block_in_place(|| run(&namespace, &registries, &cases, at_once));
     println!("kubelet: {} cases in {} s", cases.len(), from.elapsed().as_secs());
     let mut rows = Vec::new();
     for case in &cases {
@@ -180,8 +182,8 @@ impl Open<'_> {
     }
 }
 
-/// Creates every case's object, as many as there is room for, and waits for what becomes of each.
-fn run(namespace: &Namespace, registries: &Registries, cases: &[Case]) -> BTreeMap<String, Deed> {
+/// Creates every case's object, no more than so many at a time, and waits for what becomes of each.
+fn run(namespace: &Namespace, registries: &Registries, cases: &[Case], at_once: usize) -> BTreeMap<String, Deed> {
     let watch = namespace.watch();
     let mut ahead: VecDeque<&Case> = cases.iter().collect();
     let mut open: BTreeMap<&str, Open<'_>> = BTreeMap::new();
@@ -189,7 +191,7 @@ fn run(namespace: &Namespace, registries: &Registries, cases: &[Case]) -> BTreeM
     let mut deeds = BTreeMap::new();
     while deeds.len() < cases.len() {
         let chunk = CHUNK.min(ahead.len());
-        if chunk > 0 && open.len() + ended.len() + chunk <= AT_ONCE {
+        if chunk > 0 && open.len() + ended.len() + chunk <= at_once {
             let chunk: Vec<&Case> = ahead.drain(..chunk).collect();
             create(namespace, registries, &chunk);
             let since = Instant::now();

@@ -120,9 +120,6 @@ async fn runtimes_do_what_we_say() {
 #[ignore = "needs a cluster; tests/run has one"]
 async fn a_kubelet_does_what_we_say() {
     let cases = cases::all();
-    for case in cases.iter().filter(|case| case.today.is_some()) {
-        println!("{}: its key today is of no use any more", case.name);
-    }
     let run = kubelet::compare_all(cases.clone()).await;
     run::keep("kubelet", std::slice::from_ref(&run));
     report::write(&cases);

@@ -41,7 +41,18 @@ impl Masks {
     }
 
     pub(crate) fn mask(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        let replace = |text: String, (from, to): &(String, String)| {
+            let mut parts = text.split(from.as_str());
+            let mut out = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                // The beginning of a digest may look like a port.
+                let ends = !part.starts_with(|c: char| c.is_ascii_alphanumeric());
+                out.push_str(if ends { to } else { from });
+                out.push_str(part);
+            }
+            out
+        };
+        self.0.iter().fold(text.to_owned(), replace)
     }
 }
 
@@ -275,7 +286,9 @@ fn settle(chunk: &[Exchange], pulled: bool) -> Vec<Exchange> {
     let root = chunk
         .iter()
         .position(|exchange| is_manifest(exchange) && exchange.method == "GET" && exchange.status == 200);
-    let first = root.map_or(0, |root| root + 1);
+    let Some(first) = root.map(|root| root + 1) else {
+        return chunk.to_vec();
+    };
     let paths = |which: &dyn Fn(&Exchange) -> bool| {
         let paths = chunk[first..].iter().filter(|exchange| which(exchange));
         paths.map(|exchange| exchange.path.as_str()).collect::<BTreeSet<_>>().len()
@@ -292,7 +305,9 @@ fn settle(chunk: &[Exchange], pulled: bool) -> Vec<Exchange> {
     together.sort_by(|a, b| (is_blob(a), &a.path).cmp(&(is_blob(b), &b.path)));
     together.retain(|exchange| !by_chance || failed(exchange));
     let several = !pulled || together.len() > 1;
-    together.iter_mut().for_each(|exchange| exchange.together = several);
+    for exchange in &mut together {
+        exchange.together = several;
+    }
     [in_order, &together].concat()
 }
 
@@ -408,7 +423,8 @@ pub(crate) fn write(recorded: &[(&Case, Asked)]) {
     let mut shared = Shared::default();
     let mut keep = |name: &str, lines: &[Value]| {
         let path = folder.join(format!("{name}.jsonl"));
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut text = lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
+        text.push('\n');
         std::fs::write(&path, text).unwrap();
         stale.remove(&path);
     };
