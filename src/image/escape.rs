@@ -1,5 +1,7 @@
 //! Text that came from outside, made safe for one line of a message, a warning, a log or a terminal.
 
+use std::fmt::Write as _;
+
 /// The longest text that [`escape`] returns, in characters, the closing `…` included.
 const LONGEST: usize = 300;
 
@@ -52,11 +54,12 @@ pub fn escape_as_go(text: &str) -> String {
             _ if !is_unsafe(c) => out.push(c),
             _ => {
                 let code = u32::from(c);
-                out.push_str(&match code {
-                    0..0x20 | 0x7f => format!("\\x{code:02x}"),
-                    0x20..0x1_0000 => format!("\\u{code:04x}"),
-                    _ => format!("\\U{code:08x}"),
-                });
+                // Writing to a String does not fail.
+                let _ = match code {
+                    0..0x20 | 0x7f => write!(out, "\\x{code:02x}"),
+                    0x20..0x1_0000 => write!(out, "\\u{code:04x}"),
+                    _ => write!(out, "\\U{code:08x}"),
+                };
             }
         }
     }

@@ -186,11 +186,13 @@ impl<'a> Holders<'a> {
 
     /// What becomes of a credential that is not UTF-8. Today's kubelets stand in where no node is known.
     pub(super) fn send_what_is_no_text(&self) -> Sent {
-        let sends = |node: &&&Node| minor(&node.kubelet).is_some_and(|minor| minor < CHECKING_TEXT_MINOR);
-        match self.nodes.iter().filter(sends).count() {
-            0 => Sent::Never,
-            some if some < self.nodes.len() => Sent::BySome,
-            _ => Sent::Always,
+        let checks = |node: &&Node| minor(&node.kubelet).map(|minor| minor >= CHECKING_TEXT_MINOR);
+        if self.nodes.iter().all(|node| checks(node) == Some(true)) {
+            Sent::Never
+        } else if self.nodes.iter().all(|node| checks(node) == Some(false)) {
+            Sent::Always
+        } else {
+            Sent::BySome
         }
     }
 

@@ -239,6 +239,40 @@ fn a_malformed_secret_poisons_every_image_and_asks_no_registry() {
 }
 
 #[test]
+fn a_credential_that_is_no_text_is_not_sent_by_todays_kubelets() {
+    use crate::registry::Sent;
+    // `u:` and é in Latin-1.
+    let latin = r#"{"auths": {"reg.example": {"auth": "dTrp"}}}"#;
+    let object = pod("reg.example/a:1", &["regcred"]);
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
+    for (kubelets, sent) in [
+        (&[][..], Sent::Never),
+        (&["v1.34.0"], Sent::Never),
+        (&["v1.33.9"], Sent::Always),
+        (&["v1.33.9", "v1.37.2"], Sent::BySome),
+        (&["odd"], Sent::BySome),
+    ] {
+        let mut facts = with_secret(facts(), "regcred", PULL, latin);
+        let like = facts.nodes[0].clone();
+        let nodes = kubelets.iter().map(|kubelet| Node {
+            kubelet: (*kubelet).to_owned(),
+            ..like.clone()
+        });
+        facts.nodes = Arc::new(nodes.collect());
+        assert_eq!(
+            plan(&workload, &facts, &settings()).checks[0].credentials[0].sent,
+            sent,
+            "{kubelets:?}"
+        );
+        let facts = with_secret(facts, "regcred", PULL, GOOD);
+        assert_eq!(
+            plan(&workload, &facts, &settings()).checks[0].credentials[0].sent,
+            Sent::Always
+        );
+    }
+}
+
+#[test]
 fn service_accounts_count_for_templates_only_once_admission_has_run() {
     let mut facts = with_secret(facts(), "regcred", PULL, GOOD);
     let account = ServiceAccount {

@@ -10,8 +10,8 @@
 use super::compiled::{Origin, Policy};
 use super::model::Mode;
 use super::names::Registries;
-use super::selector::{Glob, NAME_LABEL};
-use crate::image::Pattern;
+use super::selector::{Glob, NAME_LABEL, Selector};
+use crate::image::{Pattern, escape};
 use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -49,8 +49,10 @@ struct Rule {
     says: &'static str,
 }
 
-/// The longest name of an object.
+/// The longest name of an object, in characters.
 const LONGEST_NAME: usize = 253;
+/// The longest expression that an API server reads, in characters.
+const LONGEST_EXPRESSION: usize = 100_000;
 
 /// Exports a policy. It is not about objects in the `excluded` namespaces, as the webhook is not asked about those that its registration
 /// excludes (`webhook.excludedNamespaces` of the chart).
@@ -78,13 +80,12 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
             continue;
         }
         let name = format!("pullgate-{}{suffix}", policy.name);
-        if name.len() > LONGEST_NAME {
-            left_out.push(format!(
-                "its name is too long: {name} would have over {LONGEST_NAME} characters"
-            ));
+        let exported = admission_policy(policy, &name, &kinds, &here, excluded);
+        if let Some(why) = refused(policy, &name, &exported) {
+            left_out.push(why);
             continue;
         }
-        manifests.push(admission_policy(policy, &name, &kinds, &here, excluded));
+        manifests.push(exported);
         manifests.push(json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingAdmissionPolicyBinding",
@@ -100,6 +101,52 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
         manifests,
         left_out,
     }
+}
+
+/// Why an API server would refuse what was made of a policy, as a clause.
+fn refused(policy: &Policy, name: &str, exported: &Value) -> Option<String> {
+    if name.len() > LONGEST_NAME {
+        return Some(format!(
+            "its name is too long: {name} would have over {LONGEST_NAME} characters"
+        ));
+    }
+    let requirements = policy.selector.iter().flat_map(Selector::requirements);
+    let odd = requirements.flat_map(|requirement| {
+        let key = (!is_label_key(&requirement.key)).then_some(&requirement.key);
+        let values = requirement.values.iter().flatten();
+        key.into_iter()
+            .chain(values.filter(|value| !value.is_empty() && !is_label_name(value)))
+    });
+    if let Some(text) = odd.into_iter().next() {
+        return Some(format!("its namespaceSelector: no label has \"{}\"", escape(text)));
+    }
+    let expressions = exported.pointer("/spec/variables").and_then(Value::as_array);
+    let lengths = expressions
+        .into_iter()
+        .flatten()
+        .filter_map(|variable| variable.get("expression")?.as_str())
+        .map(|expression| expression.chars().count());
+    (lengths.max() > Some(LONGEST_EXPRESSION))
+        .then(|| format!("its lists are too long for an expression of {LONGEST_EXPRESSION} characters"))
+}
+
+/// `[prefix/]name` as apimachinery's `IsQualifiedName` has it; the prefix is a DNS name.
+fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let is_prefix = |prefix: &str| {
+        let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let label = |label: &str| is_label_name(label) && label.bytes().all(lower);
+        prefix.len() <= LONGEST_NAME && prefix.split('.').all(label)
+    };
+    is_label_name(name) && prefix.is_none_or(is_prefix)
+}
+
+/// A label's value that is not empty, or a key's name.
+fn is_label_name(text: &str) -> bool {
+    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let inside = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inside)
 }
 
 /// The validation action; `None` where the policy allows what breaks its rule.

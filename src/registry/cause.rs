@@ -216,9 +216,7 @@ pub(super) fn label(evidence: &Evidence) -> &'static str {
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }
-        | Evidence::CredentialNotText { .. } => {
-            "unauthorized"
-        }
+        | Evidence::CredentialNotText { .. } => "unauthorized",
         Evidence::Forbidden { .. } => "forbidden",
         Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
         Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => label(fails),

@@ -246,7 +246,11 @@ fn manifest(document: Document<'_>) -> Result<Parsed, ContentFault> {
         return Err(ContentFault::WrongKind("descriptor"));
     }
     let Some(config) = document.config else {
-        return Err(ContentFault::Structure("the manifest names no config".to_owned()));
+        return Err(ContentFault::SizeOf {
+            part: "config",
+            digest: String::new(),
+            says: 0,
+        });
     };
     decodable(&config)?;
     let odd = [("artifactType", misread::<String>(document.artifact_type))];

@@ -163,10 +163,16 @@ pub struct IndexEntry {
 impl IndexEntry {
     /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
     pub fn is_manifest(&self) -> bool {
-        matches!(
-            self.media_type.as_str(),
-            IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
-        )
+        self.is_image()
+            || matches!(
+                self.media_type.as_str(),
+                IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
+            )
+    }
+
+    /// Whether they take it for the manifest of one image.
+    pub fn is_image(&self) -> bool {
+        matches!(self.media_type.as_str(), IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE)
     }
 }
 
@@ -448,6 +454,17 @@ pub enum ContentFault {
     DigestWrong,
     /// The config is not JSON.
     ConfigNotJson,
+    /// A member of the config is of the wrong kind.
+    ConfigWrongKind,
+    /// A descriptor by which nothing is fetched: containerd refuses sizes of zero and below.
+    SizeOf {
+        /// `child manifest`, `config` or `layer`.
+        part: &'static str,
+        /// Its digest, as written; may be empty.
+        digest: String,
+        /// Its size in bytes, as written.
+        says: i64,
+    },
     /// Layers and `diff_ids` differ in number.
     LayerCount {
         /// Layers in the manifest.

@@ -13,6 +13,7 @@ use super::platforms::Audience;
 use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
+use core::net::Ipv4Addr;
 
 /// How nodes pull, and so in whose words they fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +33,7 @@ impl Pull {
         };
         if all(&[Personality::CriO]) {
             None
-        } else if all(&[
-            Personality::ContainerdOld,
-            Personality::ContainerdClient,
-            Personality::CriO,
-        ]) {
+        } else if all(&[Personality::ContainerdOld, Personality::ContainerdClient, Personality::CriO]) {
             Some(Self::Client)
         } else {
             Some(Self::Transfer)
@@ -197,8 +194,20 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
     let extracting = |media_type: &str| match by {
         Pull::Client => format!("{pull}failed to extract layer ...: "),
         Pull::Transfer => {
-            format!("{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ", escape(media_type))
+            format!(
+                "{pull}failed to extract layer ({} ...) to overlayfs as \"extract-...\": ",
+                escape(media_type)
+            )
         }
+    };
+    let dialled = address(&failure.host, &url);
+    let wrong_name = format!(
+        "tls: failed to verify certificate: x509: certificate is valid for ..., not {}",
+        without_port(&failure.host)
+    );
+    let unknown = match by {
+        Pull::Client => ": unknown",
+        Pull::Transfer => "",
     };
     let message = match &failure.evidence {
         Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => {
@@ -265,19 +274,22 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::ConnectionFailed(_) if let Some(port) = impossible_port(&failure.host) => {
             transport(&format!("dial tcp: address {port}: invalid port"))
         }
-        Evidence::NameNotResolved => transport(&format!("dial tcp: lookup {}: no such host", without_port(&failure.host))),
+        Evidence::NameNotResolved => transport(&format!(
+            "dial tcp: lookup {} on ...:53: no such host",
+            without_port(&failure.host)
+        )),
         Evidence::ConnectionFailed(ConnectionFault::Refused) => {
-            transport(&format!("dial tcp {}: connect: connection refused", failure.host))
+            transport(&format!("dial tcp {dialled}: connect: connection refused"))
         }
         Evidence::ConnectionFailed(ConnectionFault::Interrupted) => transport("EOF"),
         Evidence::ConnectionFailed(ConnectionFault::Unreachable) => {
-            transport(&format!("dial tcp {}: connect: no route to host", failure.host))
+            transport(&format!("dial tcp {dialled}: connect: no route to host"))
         }
-        Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {}: i/o timeout", failure.host)),
+        Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {dialled}: i/o timeout")),
         Evidence::Tls(fault) => transport(match fault {
             TlsFault::UnknownIssuer => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
             TlsFault::Expired => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
-            TlsFault::WrongName => "tls: failed to verify certificate: x509: certificate is not valid for this name",
+            TlsFault::WrongName => &wrong_name,
             TlsFault::PlainHttp => "http: server gave HTTP response to HTTPS client",
             TlsFault::Other => "tls: handshake failure",
         }),
@@ -320,15 +332,36 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
+            ContentFault::ConfigWrongKind => match by {
+                Pull::Client => format!("{pull}unmarshal image config"),
+                Pull::Transfer => {
+                    format!("failed to update image store \"{about}\": get image info from containerd: get image diffIDs")
+                }
+            },
+            ContentFault::SizeOf { digest, says: 0, .. } => invalid_argument(&format!(
+                "{pull}unable to fetch descriptor ({}) which reports content size of zero",
+                escape(digest)
+            )),
+            ContentFault::SizeOf { digest, says, .. } => match by {
+                Pull::Client => format!(
+                    "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"...-{}\": failed size validation",
+                    escape(digest)
+                ),
+                Pull::Transfer => invalid_argument(&format!(
+                    "{pull}unable to fetch descriptor ({}) which reports negative content size ({says})",
+                    escape(digest)
+                )),
+            },
             ContentFault::LayerCount { layers: 0, .. } => {
                 format!("{pull}failed to unpack image on snapshotter overlayfs: mismatched image rootfs and manifest layers")
             }
             ContentFault::LayerCount { layers, diff_ids } => {
                 format!("{pull}number of layers and diffIDs don't match: {layers} != {diff_ids}")
             }
-            ContentFault::OtherSize { has, says, .. } if has < says => {
-                format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF")
-            }
+            ContentFault::OtherSize { has, says, .. } if has < says => match by {
+                Pull::Client => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                Pull::Transfer => format!("{pull}short read: expected {says} bytes but got {has}: unexpected EOF"),
+            },
             ContentFault::OtherSize { says, .. } if by == Pull::Transfer => {
                 format!(
                     "rpc error: code = FailedPrecondition desc = {pull}failed to copy: httpReadSeeker: read past expected size {says}: \
@@ -346,18 +379,18 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ContentFault::NoImage => return no_platform(pull_by, NoMatch::Entry, &about, reference),
             ContentFault::NeedsPlugin(media_type) => {
                 let layer = extracting(media_type);
-                format!("{layer}failed to get stream processor for {}: no processor for media-type", escape(media_type))
+                format!(
+                    "{layer}failed to get stream processor for {}: no processor for media-type{unknown}",
+                    escape(media_type)
+                )
             }
             ContentFault::Packed(media_type) => {
                 let layer = extracting(media_type);
-                format!("{layer}mount callback failed on ...: archive/tar: invalid tar header")
+                format!("{layer}mount callback failed on ...: archive/tar: invalid tar header{unknown}")
             }
             ContentFault::DiffId(id) => match by {
                 Pull::Client => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
-                Pull::Transfer => format!(
-                    "{pull}wrong diff id \"...\" calculated on extraction \"{}\"",
-                    escape_long(id)
-                ),
+                Pull::Transfer => format!("{pull}wrong diff id \"...\" calculated on extraction \"{}\"", escape_long(id)),
             },
             ContentFault::PartOfOthers(_) => not_found(&match by {
                 Pull::Client => format!(
@@ -377,7 +410,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                     Pull::Client => format!("{pull}failed to unpack image on snapshotter overlayfs"),
                     Pull::Transfer => "get image config descriptor".to_owned(),
                 };
-                not_found(&format!("{stage}: unexpected media type application/octet-stream{digest}: not found"))
+                not_found(&format!(
+                    "{stage}: unexpected media type application/octet-stream{digest}: not found"
+                ))
             }
         },
         Evidence::ContentMissing {
@@ -393,7 +428,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::TooLong { bytes } => not_found(&format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
         // What a node would see is not known in these cases; of the first it is said above.
         Evidence::CredentialNotText { .. }
-        |        Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
         | Evidence::Refused(_)
         | Evidence::Elsewhere { .. }
         | Evidence::Internal => {
@@ -442,6 +477,18 @@ fn title(method: &str) -> &str {
 fn impossible_port(host: &str) -> Option<&str> {
     let (_, port) = host.rsplit_once(':')?;
     (!port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_err()).then_some(port)
+}
+
+/// What a connection to `host[:port]` is made to; the address of a name is not known.
+fn address(host: &str, url: &str) -> String {
+    let name = without_port(host);
+    let port = match host.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) {
+        Some(port) => port,
+        None if url.starts_with("http://") => "80",
+        None => "443",
+    };
+    let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
+    format!("{}:{port}", if is_address { name } else { "..." })
 }
 
 fn without_port(host: &str) -> &str {

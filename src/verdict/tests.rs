@@ -96,7 +96,9 @@ fn the_denial_of_the_design() {
          \x20   the kubelet would show: ErrImagePull ... myacr.azurecr.io/api:v99: not found\n\
          \x20   fix: use a tag that exists (closest: v9, v2.1, v2), or push v99"
     );
-    let message = kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)).unwrap().message;
+    let message = kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer))
+        .unwrap()
+        .message;
     assert_eq!(
         message,
         "rpc error: code = NotFound desc = failed to pull and unpack image \"myacr.azurecr.io/api:v99\": failed to resolve image: myacr.azurecr.io/api:v99: not found"

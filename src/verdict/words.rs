@@ -151,7 +151,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             )
         }
         Evidence::CredentialNotText { every_kubelet } => {
-            let older = if *every_kubelet { "" } else { "; kubelets before 1.34 send it as it is" };
+            let older = if *every_kubelet {
+                ""
+            } else {
+                "; kubelets before 1.34 send it as it is"
+            };
             format!(
                 "a user name or password in {tried} is not UTF-8: the kubelet fails with it before anybody is asked, and does not fall \
                  back to an anonymous pull{older}"
@@ -287,6 +291,21 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             format!("the content that {host} serves for {target} does not have the digest it states{said}")
         }
         ContentFault::ConfigNotJson => format!("the image config of {target} at {host} is not JSON"),
+        ContentFault::ConfigWrongKind => {
+            format!("the image config of {target} at {host} is damaged: a member of it is of the wrong kind")
+        }
+        ContentFault::SizeOf {
+            part: "config", digest, ..
+        } if digest.is_empty() => {
+            format!("the manifest of {target} at {host} is damaged: the manifest names no config")
+        }
+        ContentFault::SizeOf { part, digest, .. } if digest.is_empty() => {
+            format!("the manifest of {target} at {host} is damaged: a {part} has no digest")
+        }
+        ContentFault::SizeOf { part, digest, says } => format!(
+            "the manifest of {target} at {host} is damaged: a {part} is said to have {says} bytes, which containerd refuses: {}",
+            escape(digest)
+        ),
         ContentFault::LayerCount { layers, diff_ids } => {
             format!("number of layers and diffIDs don't match: the manifest has {layers}, the config {diff_ids}")
         }

@@ -1,4 +1,4 @@
-"""The registration's matchConditions, by a CEL evaluator of its own: these tests run without a cluster."""
+"""The registration's matchConditions, by a CEL evaluator, so without a cluster; tests/e2e/apiserver.rs has a real API server evaluate them."""
 import copy
 
 import celpy

@@ -517,9 +517,9 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
             with Watcher(f"helm upgrade to secrets.access {access} {' '.join(listed)}".strip()) as watcher:
                 helm.upgrade(chart.CHART, "pullgate", chart.merged(values, {"secrets": {"access": access, "namespaces": listed}}))
                 rolled_out()
-                time.sleep(6)  # where only settings or rights changed no pod is new: the old ones read them again
+                # Where only rights changed no pod is new.
+                wait(f"{access} {listed}: {verdict}", lambda: came(verdict))
                 watcher.until_closed()
-            wait(f"{access} {listed}: {verdict}", lambda: came(verdict))
             same(watcher.opened, 0, f"{access}: an upgrade let bad pods in")
             same(caches(), bundle, "an upgrade must leave the caBundle")
         policy = {"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "files"}, "spec": {

@@ -183,6 +183,16 @@ fn the_registration_sends_what_may_bring_an_image_and_nothing_else() {
         assert_eq!(reviews, u64::from(operation.asked), "{}", operation.what);
     }
 
+    // The way out for a namespace.
+    namespace
+        .kubectl(&["label", "namespace", space, "pullgate.dev/ignore=true"])
+        .done();
+    eventually("the way out", LONG, || bad().is_done().then_some(()));
+    namespace
+        .kubectl(&["label", "namespace", space, "pullgate.dev/ignore-"])
+        .done();
+    eventually("the way back", LONG, || bad().is_denied().then_some(()));
+
     drop(server);
     for operation in OPERATIONS {
         let output = (operation.run)(&namespace, "fail");

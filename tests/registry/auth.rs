@@ -4,7 +4,7 @@ use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{Image, error, good, image};
 use crate::support::*;
 use pullgate::credentials::{Credential, Hidden};
-use pullgate::registry::Settings;
+use pullgate::registry::{Check, Sent, Settings};
 use pullgate::verdict::Failure;
 use pullgate::verdict::evidence::*;
 use std::sync::Arc;
@@ -81,6 +81,40 @@ async fn anonymous_token() {
         "the token serves for the manifest and the config: {:?}",
         server.lines()
     );
+}
+
+#[tokio::test]
+async fn nothing_is_asked_with_what_kubelets_do_not_send() {
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| {
+        if seen.header("authorization") == Some(BASIC) {
+            good(&app, seen)
+        } else {
+            unauthorized(&["Basic realm=\"r\""])
+        }
+    })
+    .await;
+    for (sent, every_kubelet) in [(Sent::Never, true), (Sent::BySome, false)] {
+        let (registry, _) = room(settings());
+        let mut check = check(
+            &name(&server),
+            &[("latin", credential("alice", "é")), ("good", credential("alice", PASSWORD))],
+        );
+        check.credentials[0].sent = sent;
+        let alone = Check {
+            credentials: check.credentials[..1].to_vec(),
+            ..check.clone()
+        };
+        let before = server.seen().len();
+        let attempts = outcome(&registry, alone).await.attempts;
+        let failure = attempts[0].result.as_ref().unwrap_err();
+        assert_eq!(failure.evidence, Evidence::CredentialNotText { every_kubelet });
+        assert_eq!((attempts.len(), server.seen().len()), (1, before));
+        // The next one is tried, and nobody's is not.
+        let attempts = outcome(&registry, check).await.attempts;
+        assert!(attempts[0].result.is_err() && attempts[1].result.is_ok(), "{attempts:?}");
+        assert_eq!(attempts.len(), 2);
+    }
 }
 
 #[tokio::test]

@@ -354,9 +354,41 @@ fn modes_become_actions_and_what_is_left_out_is_named() {
         let exported = exported(&nothing);
         assert!(exported.manifests.is_empty() && !exported.left_out.is_empty());
     }
-    let long = export(&policy(&"p".repeat(250), &json!({"tags": {"deny": ["x"]}})), &[]);
-    assert!(
-        long.manifests.is_empty() && long.left_out[0].starts_with("its name is too long"),
-        "{long:?}"
-    );
+    let deny = json!({"deny": ["x"]});
+    let many: Vec<String> = (0..600)
+        .map(|at| format!("registry.corp.example/{}/{at}", "t".repeat(150)))
+        .collect();
+    let labels = |labels: Value| json!({"tags": deny, "match": {"namespaceSelector": {"matchLabels": labels}}});
+    for (name, spec, why) in [
+        (&*"p".repeat(250), json!({"tags": deny}), "its name is too long: "),
+        ("p", json!({"registries": {"allow": many}}), "its lists are too long"),
+        (
+            "p",
+            labels(json!({"env": "pr od"})),
+            "its namespaceSelector: no label has \"pr od\"",
+        ),
+        (
+            "p",
+            labels(json!({"Corp.example/env": "prod"})),
+            "its namespaceSelector: no label has \"Corp.example/env\"",
+        ),
+        (
+            "p",
+            labels(json!({"a/b/c": ""})),
+            "its namespaceSelector: no label has \"a/b/c\"",
+        ),
+        (
+            "p",
+            labels(json!({"-env": "prod"})),
+            "its namespaceSelector: no label has \"-env\"",
+        ),
+    ] {
+        let exported = export(&policy(name, &spec), &[]);
+        assert!(
+            exported.manifests.is_empty() && exported.left_out[0].starts_with(why),
+            "{exported:?}"
+        );
+    }
+    let sound = labels(json!({"team.corp.example/Sand_box.1": "", "kubernetes.io/metadata.name": "a-b"}));
+    assert_eq!(export(&policy("p", &sound), &[]).manifests.len(), 2);
 }

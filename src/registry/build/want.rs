@@ -41,13 +41,15 @@ impl Want<'_> {
             Want::Config(_) => return None,
             Want::Blob(blob) => (blob.part, blob.digest.as_str(), blob.size),
         };
-        if Digest::parse(digest).is_none() {
+        if size <= 0 && (digest.is_empty() || Digest::parse(digest).is_some()) {
+            Some(ContentFault::SizeOf {
+                part,
+                digest: digest.to_owned(),
+                says: size,
+            })
+        } else if Digest::parse(digest).is_none() {
             Some(ContentFault::Structure(format!(
                 "the digest of a {part} is malformed: \"{digest}\""
-            )))
-        } else if size <= 0 {
-            Some(ContentFault::Structure(format!(
-                "a {part} is said to have {size} bytes, which containerd refuses: {digest}"
             )))
         } else {
             match self {

@@ -121,7 +121,13 @@ pub(in crate::registry) fn config(body: &[u8]) -> Result<ReadConfig, ContentFaul
         return Err(ContentFault::ConfigNotJson);
     }
     let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)
-        .map_err(|_| ContentFault::ConfigNotJson)?
+        .map_err(|error| {
+            if error.is_data() {
+                ContentFault::ConfigWrongKind
+            } else {
+                ContentFault::ConfigNotJson
+            }
+        })?
         .unwrap_or_default();
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
     if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {

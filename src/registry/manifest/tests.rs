@@ -110,18 +110,15 @@ fn what_containerd_refuses() {
         r#"{"manifests":[{"platform":{"os":"unknown","architecture":"unknown"}}]}"#,
         &ContentFault::NoImage,
     );
-    check(
-        INDEX,
-        r#"{"manifests":[7]}"#,
-        &structure("the manifest has a member of the wrong kind"),
-    );
-    check(
-        INDEX,
-        r#"{"manifests":{}}"#,
-        &structure("the manifest has a member of the wrong kind"),
-    );
-    check(INDEX, "7", &structure("the manifest has a member of the wrong kind"));
-    check(MANIFEST, "{}", &structure("the manifest names no config"));
+    for body in [r#"{"manifests":[7]}"#, r#"{"manifests":{}}"#, "7"] {
+        check(INDEX, body, &ContentFault::WrongKind("manifest"));
+    }
+    let no_config = ContentFault::SizeOf {
+        part: "config",
+        digest: String::new(),
+        says: 0,
+    };
+    check(MANIFEST, "{}", &no_config);
     check(
         MANIFEST,
         &format!(r#"{{"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"md5:0"}}}}"#),
@@ -232,9 +229,10 @@ fn configs() {
         })
     );
     assert_eq!(read(r#"{"os":"linux","rootfs":null}"#).unwrap().platform.architecture, "");
+    for bad in ["", "x", r#"{"os":"linux"} x"#] {
+        assert_eq!(read(bad), Err(ContentFault::ConfigNotJson), "{bad}");
+    }
     for bad in [
-        "",
-        "x",
         "[]",
         r#"{"architecture":7}"#,
         r#"{"rootfs":{"diff_ids":7}}"#,
@@ -248,7 +246,7 @@ fn configs() {
         r#"{"history":"none"}"#,
         r#"{"history":[{"created":"2024-05-06"}]}"#,
     ] {
-        assert_eq!(read(bad), Err(ContentFault::ConfigNotJson), "{bad}");
+        assert_eq!(read(bad), Err(ContentFault::ConfigWrongKind), "{bad}");
     }
     for good in [
         "null",

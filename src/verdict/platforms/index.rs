@@ -113,7 +113,8 @@ pub(super) fn index<'a>(
     }));
     if used_by == Use::Container {
         findings.extend(foreign(&fortunes));
-        findings.extend(artifacts(&fortunes, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
+        findings
+            .extend(artifacts(&fortunes, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
     }
 
     let mut failures: Vec<&Failure> = Vec::new();
@@ -147,15 +148,17 @@ pub(super) fn index<'a>(
 
 /// What the runtime makes of an index that does not serve a node, for its words.
 fn why_no_match<'a>(entries: &'a [IndexEntry], audience: &Audience) -> NoMatch<'a> {
-    if runnable(entries).any(|entry| entry.platform.is_none() && entry.is_manifest()) {
-        return NoMatch::Config;
-    }
     let pullers = audience.groups.iter().flat_map(of_group);
-    let not_fetched = pullers
-        .map(|puller| fetches(entries, &puller))
-        .find_map(|fetches| fetches.image.first().copied().filter(|place| !fetches.needed().contains(place)));
+    let not_fetched = pullers.map(|puller| fetches(entries, &puller)).find_map(|fetches| {
+        fetches
+            .image
+            .first()
+            .copied()
+            .filter(|place| !fetches.needed().contains(place))
+    });
     match not_fetched.and_then(|place| entries.get(place)) {
         Some(entry) => NoMatch::NotFetched(&entry.digest),
+        None if runnable(entries).any(|entry| entry.platform.is_none() && entry.is_image()) => NoMatch::Config,
         None => NoMatch::Entry,
     }
 }

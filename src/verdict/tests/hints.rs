@@ -160,7 +160,9 @@ fn token_servers_in_containerds_words() {
             }),
             ..failure(evidence)
         };
-        kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer)).unwrap().message
+        kubelet::predict(&failure, &reference, Some(kubelet::Pull::Transfer))
+            .unwrap()
+            .message
     };
     let anonymous = format!("{resolve}failed to authorize: failed to fetch anonymous token: ");
     let oauth = format!("{resolve}failed to authorize: failed to fetch oauth token: ");

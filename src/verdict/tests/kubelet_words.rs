@@ -68,7 +68,11 @@ fn the_newest_of_the_candidate_nodes_speaks() {
 fn the_words_of_crio_are_not_guessed() {
     let reference = Reference::parse("r.example/app:v1").unwrap();
     assert_eq!(predict(&failure(Evidence::RateLimited), &reference, None), None);
-    let own = predict(&failure(Evidence::CredentialNotText { every_kubelet: true }), &reference, None);
+    let own = predict(
+        &failure(Evidence::CredentialNotText { every_kubelet: true }),
+        &reference,
+        None,
+    );
     assert_eq!(
         own.unwrap().message,
         "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8",
@@ -80,7 +84,12 @@ fn the_words_of_crio_are_not_guessed() {
 fn both_ways_of_pulling() {
     let image = "failed to pull and unpack image \"r.example:5000/app:v1\": ";
     let missing = asked(Evidence::TagUnknown { repository_exists: true }, 404, "HEAD", "manifests/v1");
-    let refused = asked(Evidence::CredentialRefused { at: AuthStage::Basic }, 401, "HEAD", "manifests/v1");
+    let refused = asked(
+        Evidence::CredentialRefused { at: AuthStage::Basic },
+        401,
+        "HEAD",
+        "manifests/v1",
+    );
     let throttled = asked(Evidence::RateLimited, 429, "GET", &format!("blobs/{DIGEST}"));
     let large = Evidence::ContentInvalid(ContentFault::OtherSize {
         part: "config",
@@ -125,7 +134,9 @@ fn an_index_that_serves_no_node() {
     let reference = Reference::parse("r.example/app:v1").unwrap();
     let child = DIGEST.replace('5', "6");
     let message = |pull, why| no_platform(Some(pull), why, DIGEST, &reference).unwrap().message;
-    let of_index = format!("rpc error: code = NotFound desc = get image config descriptor: no match for platform in manifest {DIGEST}: not found");
+    let of_index = format!(
+        "rpc error: code = NotFound desc = get image config descriptor: no match for platform in manifest {DIGEST}: not found"
+    );
     let of_client = "rpc error: code = NotFound desc = failed to pull and unpack image \"r.example/app:v1\": no match for platform in manifest: not found";
     assert_eq!(message(Pull::Transfer, NoMatch::Entry), of_index);
     assert_eq!(message(Pull::Client, NoMatch::Entry), of_client);
@@ -136,6 +147,32 @@ fn an_index_that_serves_no_node() {
         format!("rpc error: code = NotFound desc = get image config descriptor: content digest {child}: not found")
     );
     assert_eq!(no_platform(None, NoMatch::Entry, DIGEST, &reference), None);
+}
+
+#[test]
+fn what_connections_are_made_to() {
+    for (host, scheme, dialled) in [
+        ("127.0.0.1:5000", "http", "127.0.0.1:5000"),
+        ("10.0.0.7", "https", "10.0.0.7:443"),
+        ("10.0.0.7", "http", "10.0.0.7:80"),
+        ("[::1]:5000", "https", "[::1]:5000"),
+        ("[::1]", "https", "[::1]:443"),
+        ("r.example", "https", "...:443"),
+        ("r.example:5000", "https", "...:5000"),
+    ] {
+        let refused = Failure {
+            host: host.to_owned(),
+            request: Some(Request {
+                method: "HEAD",
+                url: format!("{scheme}://{host}/v2/app/manifests/v1"),
+                purpose: Purpose::Content,
+            }),
+            ..failure(Evidence::ConnectionFailed(ConnectionFault::Refused))
+        };
+        let said = message(&refused, Pull::Transfer);
+        let end = format!("/app/manifests/v1\": dial tcp {dialled}: connect: connection refused");
+        assert!(said.ends_with(&end), "{said}");
+    }
 }
 
 #[test]
