@@ -240,7 +240,7 @@ impl Registries {
 
     /// Writes `hosts.toml` for every host with a name, so that nothing leaves this machine, and those of the cases.
     pub(crate) fn write_hosts(&self, tree: &Path, cases: &[Case]) {
-        // containerd 1.6 takes a file without a host in it for a broken one, and would ask the real registry.
+        // Older containerds take a file without a host in it for a broken one, and would ask the real registry.
         let at = format!("http://{}", self.named.host());
         let named = format!("server = \"{at}\"\n[host.\"{at}\"]\n");
         let mut files = BTreeMap::new();
