@@ -1,7 +1,7 @@
 //! What we say against what nodes do: a table of cases (`cases/*.yaml`), run three ways.
 //!
 //! - Against our engine alone, on every `cargo test`.
-//! - Against real containerds and CRI-O, over CRI: `cargo test --test agreement -- --ignored runtimes` (needs root or sudo).
+//! - Against real containerds and CRI-O, over CRI: `cargo test --test agreement -- --ignored runtimes` (needs root).
 //! - Against a real kubelet: `cargo test --test agreement -- --ignored kubelet` (needs `tests/cluster/up`).
 //!
 //! `tests/run` does all of it, and `docs/agreement.md` and `tests/agreement/results.json` are what came of it.

@@ -186,7 +186,7 @@ fn page_known_wrong(out: &mut String, runs: &[Run]) {
 /// Where a failure's words are others than those that we predict. The whole list is in a file beside the runs that are kept.
 fn page_words(out: &mut String, runs: &[Run]) {
     const AT_MOST: usize = 15;
-    out.push_str("\n## Other words\n\nFailures of which the kubelet shows another text than we say, to the letter but for ports. A node does not tell in which way its containerd pulls: we say the words of the default way, which is the transfer service from 2.1 on.\n");
+    out.push_str("\n## Other words\n\nFailures of which the kubelet shows another text than we say, to the letter but for ports, and for `...` where a text holds what cannot be known beforehand. A node does not tell in which way its containerd pulls: we say the words of the default way, which is the transfer service from 2.1 on.\n");
     let mut whole = String::new();
     for run in runs {
         let others: Vec<&Row> = run.rows.iter().filter(|row| row.same_words == Some(false)).collect();
