@@ -408,7 +408,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agreement/recordings")
 }
 
-/// Writes all recordings anew, as `recordings/README.md` describes them. Those of some cases only are not written.
+/// Writes all recordings, as `recordings/README.md` describes them. Those of some cases only are not written.
 pub(crate) fn write(recorded: &[(&Case, Asked)]) {
     if std::env::var_os("PULLGATE_TEST_CASE").is_some() {
         return;
