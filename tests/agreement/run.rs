@@ -219,7 +219,9 @@ fn is_as_predicted(predicted: &str, words: &str) -> bool {
     let Some((first, rest)) = predicted.split_once("...") else {
         return predicted == words;
     };
-    let Some(mut left) = words.strip_prefix(first) else { return false };
+    let Some(mut left) = words.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split("...").collect();
     let last = parts.pop().unwrap_or_default();
     for part in parts {
@@ -233,7 +235,11 @@ fn is_as_predicted(predicted: &str, words: &str) -> bool {
 fn steady(text: &str) -> String {
     let words = text.split(' ').map(|word| {
         let is_folder = word.contains("/tmpmounts/");
-        if is_folder { "FOLDER:".to_owned() } else { without_ports(word) }
+        if is_folder {
+            "FOLDER:".to_owned()
+        } else {
+            without_ports(word)
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
