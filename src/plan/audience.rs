@@ -184,8 +184,11 @@ impl<'a> Holders<'a> {
         !self.nodes.is_empty() && self.opaque == 0 && self.every_list_is_complete && self.holding(reference) == 0
     }
 
-    /// What becomes of a credential that is not UTF-8. Today's kubelets stand in where no node is known.
+    /// What becomes of a credential that is not UTF-8. Today's kubelets stand in where no node is known; of a virtual node's nothing is.
     pub(super) fn send_what_is_no_text(&self) -> Sent {
+        if self.opaque > 0 {
+            return Sent::BySome;
+        }
         let checks = |node: &&Node| minor(&node.kubelet).map(|minor| minor >= CHECKING_TEXT_MINOR);
         if self.nodes.iter().all(|node| checks(node) == Some(true)) {
             Sent::Never

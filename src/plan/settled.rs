@@ -81,10 +81,15 @@ pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders
     let (outlook, what) = match presence.outlook() {
         Some((Outlook::Pulls, _)) => return None,
         Some((outlook, why)) => (outlook, why),
-        None if holders.surely_lack(reference) && !Reference::is_image_id(image) => (
-            Outlook::MayFail,
-            "no node that the pods could land on holds the image".to_owned(),
-        ),
+        None if context.presence_rule == PresenceRule::Soften
+            && holders.surely_lack(reference)
+            && !Reference::is_image_id(image) =>
+        {
+            (
+                Outlook::MayFail,
+                "no node that the pods could land on holds the image".to_owned(),
+            )
+        }
         None => (Outlook::Unknown, "whether the nodes hold the image is not known".to_owned()),
     };
     let (outlook, notes) = softened(outlook, context);

@@ -270,6 +270,50 @@ fn a_credential_that_is_no_text_is_not_sent_by_todays_kubelets() {
             Sent::Always
         );
     }
+    let mut facts = with_secret(facts(), "regcred", PULL, latin);
+    let virtual_node = Node::from_json(&json!({"metadata": {"name": "v", "labels": {"type": "virtual-kubelet"}}}));
+    for nodes in [vec![virtual_node.clone()], vec![facts.nodes[0].clone(), virtual_node]] {
+        facts.nodes = Arc::new(nodes);
+        assert_eq!(
+            plan(&workload, &facts, &settings()).checks[0].credentials[0].sent,
+            Sent::BySome,
+            "nothing is known of a virtual node's kubelet"
+        );
+    }
+}
+
+#[test]
+fn a_credential_that_only_some_kubelets_send_might_have_worked() {
+    let mut facts = with_secret(facts(), "one", PULL, GOOD);
+    facts = with_secret(facts, "two", PULL, r#"{"auths": {"reg.example": {"auth": "dTrp"}}}"#);
+    let object = pod("reg.example/a:1", &["one", "two"]);
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
+    let plan = plan(&workload, &facts, &settings());
+    let failed = |evidence| Failure {
+        evidence,
+        ..needs_login().unwrap_err()
+    };
+    let refused = Evidence::CredentialRefused { at: AuthStage::Registry };
+    for (first, outlook) in [
+        (refused.clone(), Outlook::MayFail),
+        (Evidence::RepositoryUnknown, Outlook::MayFail),
+        (Evidence::RateLimited, Outlook::Unknown),
+    ] {
+        let attempts = [failed(first), failed(Evidence::CredentialNotText { every_kubelet: false })];
+        let sources = plan.checks[0].credentials.iter().map(|offer| Some(offer.source.clone()));
+        let attempts = sources.zip(attempts).map(|(source, failure)| Attempt {
+            source,
+            result: Err(failure),
+        });
+        let judgement = decide(
+            &plan,
+            &[Outcome {
+                attempts: attempts.collect(),
+            }],
+        )
+        .remove(0);
+        assert_eq!(judgement.outlook, outlook);
+    }
 }
 
 #[test]

@@ -8,10 +8,10 @@ use super::token::Sending;
 use super::walk::probe;
 use super::{Attempt, Check, Depth, Inner, Offer, Outcome, Sent};
 use crate::image::Reference;
-use crate::verdict::cause::base;
+use crate::verdict::cause::might_have_worked;
 use crate::verdict::evidence::{Evidence, TimeoutStage};
 use crate::verdict::fetches::Puller;
-use crate::verdict::{Failure, ImageFacts, Outlook};
+use crate::verdict::{Failure, ImageFacts};
 use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ async fn one(inner: &Arc<Inner>, check: &Check, deadline: Instant) -> Outcome {
     // What came of another credential is not known: it might have had all the parts.
     let doubt = attempts.iter().position(|attempt| match &attempt.result {
         Ok(_) => false,
-        Err(failure) => base(&failure.evidence).1 == Outlook::Unknown,
+        Err(failure) => might_have_worked(&failure.evidence),
     });
     if doubt.is_none() || attempts.is_empty() {
         attempts.extend(troubled);

@@ -141,6 +141,11 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
     }
 }
 
+/// Whether the attempt that gave this evidence may fare better where a node makes it: nothing that another attempt shows is definite then.
+pub fn might_have_worked(evidence: &Evidence) -> bool {
+    base(evidence).1 == Outlook::Unknown || matches!(evidence, Evidence::CredentialNotText { every_kubelet: false })
+}
+
 /// Whether another credential could have had another answer: an authentication or authorisation failure.
 pub fn hinges_on_credentials(failure: &Failure) -> bool {
     hinges(&failure.evidence, failure)

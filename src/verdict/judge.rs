@@ -1,6 +1,6 @@
 //! One image: what was tried and what is known, to findings and an outlook.
 
-use super::cause::{base, hinges_on_credentials};
+use super::cause::{base, hinges_on_credentials, might_have_worked};
 use super::evidence::{Evidence, Failure, ImageFacts};
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
@@ -290,7 +290,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
 fn primary<'a>(failures: &[&'a Failure]) -> Option<&'a Failure> {
     failures
         .iter()
-        .find(|failure| base(&failure.evidence).1 == Outlook::Unknown)
+        .find(|failure| might_have_worked(&failure.evidence))
         .or_else(|| failures.iter().find(|failure| !hinges_on_credentials(failure)))
         .or_else(|| {
             // Where a good credential lacks the right, that says more than another one that was refused.

@@ -28,10 +28,13 @@ pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
         let mut before = before.map(|before| by_name(&before.uses)).unwrap_or_default();
         for image_use in &mut template.uses {
             let same_name = before
-                .get_mut(&(image_use.role, image_use.name.as_str()))
+                .get_mut(&(place(image_use.role), image_use.name.as_str()))
                 .and_then(VecDeque::pop_front);
-            image_use.unchanged =
-                same_name.is_some_and(|before| before.image == image_use.image && before.pull_policy == image_use.pull_policy);
+            image_use.unchanged = same_name.is_some_and(|before| {
+                // From now on containers wait for it.
+                let is_mounted_now = before.role != image_use.role && image_use.role == Role::Volume;
+                before.image == image_use.image && before.pull_policy == image_use.pull_policy && !is_mounted_now
+            });
             if !image_use.unchanged {
                 change = Change::Something;
             }
@@ -52,10 +55,18 @@ fn same_needs(before: &PodNeeds, after: &PodNeeds) -> bool {
         && a.os_name == b.os_name
 }
 
+/// The list in which a use stands: a volume is the same one whether it is mounted or not.
+fn place(role: Role) -> Role {
+    match role {
+        Role::UnmountedVolume => Role::Volume,
+        Role::Init | Role::Container | Role::Ephemeral | Role::Volume => role,
+    }
+}
+
 fn by_name(uses: &[ImageUse]) -> HashMap<(Role, &str), VecDeque<&ImageUse>> {
     let mut map: HashMap<(Role, &str), VecDeque<&ImageUse>> = HashMap::with_capacity(uses.len());
     for image_use in uses {
-        map.entry((image_use.role, image_use.name.as_str()))
+        map.entry((place(image_use.role), image_use.name.as_str()))
             .or_default()
             .push_back(image_use);
     }

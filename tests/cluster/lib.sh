@@ -117,12 +117,20 @@ until_ok() {
 
 # close_namespaces FOLDER: ends all that runs in them. A process id alone could be another's by now.
 close_namespaces() {
-  local init
+  local init ours
   init=$(cat "$1/pids/init" 2>/dev/null) || return 0
-  if [[ $init && $(readlink "/proc/$init/ns/pid") == "$(cat "$1/pids/namespace")" ]]; then
-    kill -KILL "$init"
+  ours=$(cat "$1/pids/namespace" 2>/dev/null) || return 0
+  if [[ $init && $ours && $(readlink "/proc/$init/ns/pid") == "$ours" ]]; then
+    kill -KILL "$init" || true
     while [[ -e /proc/$init ]]; do sleep 0.05; done
   fi
+}
+
+# remove_folder FOLDER: one of ours, of what is in namespaces; no other one
+remove_folder() {
+  [[ -e $1 ]] || return 0
+  [[ -d $1/pids ]] || rmdir "$1" 2>/dev/null || die "$1 is not a folder of these scripts; it is left alone"
+  rm -rf --one-file-system "$1"
 }
 
 # -- what the cluster leaves on this machine outside of its folder and its namespaces

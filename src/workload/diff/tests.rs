@@ -53,6 +53,13 @@ fn updates_that_change_nothing_a_pull_depends_on() {
     same(|new| new["spec"]["template"]["spec"]["tolerations"] = json!([{"operator": "Exists"}]));
     same(|new| new["spec"]["template"]["spec"]["hostNetwork"] = json!(true));
     assert!(extract(&old, Some(&Value::Null), "").is_ok(), "no old object");
+    let mut mounted = old.clone();
+    mounted["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "a", "mountPath": "/a"}]);
+    assert_eq!(
+        extract(&old, Some(&mounted), ""),
+        Err(Skip::Unchanged),
+        "nobody waits for a volume that is no longer mounted"
+    );
 }
 
 #[test]
@@ -69,6 +76,10 @@ fn updates_are_judged_where_they_change_something() {
     changed(|spec| spec["containers"][1]["image"] = json!("b:2"), &["b:2"]);
     changed(|spec| spec["containers"][1]["imagePullPolicy"] = json!("Always"), &["b:1"]);
     changed(|spec| spec["containers"][1]["name"] = json!("c"), &["b:1"]);
+    changed(
+        |spec| spec["containers"][0]["volumeMounts"] = json!([{"name": "a", "mountPath": "/a"}]),
+        &["data:1"],
+    );
     changed(|spec| spec["initContainers"][0]["image"] = json!("init:2"), &["init:2"]);
     changed(|spec| spec["volumes"][0]["image"]["reference"] = json!("data:2"), &["data:2"]);
     changed(
