@@ -21,13 +21,16 @@
 //! | 8 | [`server`] | HTTPS, health, metrics endpoint |
 //! | 9 | [`cli`] | one file a command |
 
+pub mod ask;
 pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod credentials;
 pub mod gate;
+mod go;
 pub mod image;
 pub mod manifests;
+pub mod net;
 pub mod pin;
 pub mod plan;
 pub mod policy;
@@ -35,6 +38,7 @@ pub mod providers;
 pub mod registry;
 pub mod report;
 pub mod review;
+pub mod runtime;
 pub mod server;
 pub mod telemetry;
 pub mod verdict;

@@ -3,18 +3,14 @@
 mod build;
 mod cache;
 mod cause;
-mod challenge;
-mod choice;
 mod client;
 mod clients;
 mod gather;
-mod gojson;
 mod guard;
 mod host;
 mod hosts;
 mod kept;
 mod limits;
-mod manifest;
 mod missing;
 mod parts;
 mod probe;
@@ -32,8 +28,8 @@ pub use proxy::Proxy;
 
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
+use crate::runtime::containerd::platforms::Puller;
 use crate::telemetry::Metrics;
-use crate::verdict::fetches::Puller;
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -217,7 +213,7 @@ impl Registry {
     }
 
     /// Asks all `checks` at once; the answers are in their order. Returns at `deadline` at the latest: what is not known by then
-    /// is [`crate::verdict::evidence::TimeoutStage::Deadline`]. Look-ups go on in the background and fill the cache.
+    /// is [`crate::runtime::outcome::TimeoutStage::Deadline`]. Look-ups go on in the background and fill the cache.
     pub async fn gather(&self, checks: &[Check], deadline: Instant) -> Vec<Outcome> {
         gather::gather(&self.inner, checks, deadline).await
     }

@@ -3,9 +3,7 @@
 pub mod answer;
 pub mod cause;
 pub mod decision;
-pub mod evidence;
 pub mod fates;
-pub mod fetches;
 pub mod finding;
 pub mod judge;
 mod kubelet;
@@ -16,9 +14,10 @@ pub mod size;
 pub mod soften;
 mod words;
 
+pub use crate::runtime::content::{Content, IndexEntry};
+pub use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 pub use cause::Cause;
 pub use decision::{Decision, Voice};
-pub use evidence::{Content, Evidence, Failure, ImageFacts, IndexEntry};
 pub use finding::{Finding, Kubelet, Proof};
 pub use judge::Judgement;
 pub use outlook::{Outlook, Verdict};

@@ -8,19 +8,20 @@ mod want;
 use super::Inner;
 use super::cache::{ContentKey, Key};
 use super::cause::plain;
-use super::choice::choose;
 use super::hosts::Route;
-use super::manifest::{self, Config, Parsed};
 use super::parts::{Found, Part, PartKey, What};
 use super::probe::MANIFEST;
 use super::walk::{Walk, Wanted};
 use super::{Check, Depth};
 use crate::credentials::Credential;
 use crate::image::Digest;
+use crate::runtime::choice::choose;
+use crate::runtime::containerd::DEEPEST;
+use crate::runtime::containerd::manifest::{self, Config, Parsed};
+use crate::runtime::containerd::platforms::{Puller, fetches};
+use crate::runtime::content::Body;
+use crate::runtime::outcome::{Build, ContentFault, Evidence, TimeoutStage};
 use crate::verdict::cause::base;
-use crate::verdict::evidence::{Body, Build, ContentFault, Evidence, TimeoutStage};
-use crate::verdict::fates::DEEPEST;
-use crate::verdict::fetches::{Puller, fetches};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry, Outlook};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, StreamExt as _};
@@ -406,8 +407,9 @@ impl<'a> Reader<'a> {
                     "the child manifest served does not have the digest that the index names".to_owned(),
                 ))));
             }
-            let parsed =
-                manifest::read(&entry.media_type, &answer.body).map_err(|fault| broken(Evidence::ContentInvalid(fault)))?;
+            let parsed = crate::runtime::content::document(&answer.body)
+                .and_then(|document| manifest::read(&entry.media_type, &document))
+                .map_err(|fault| broken(Evidence::ContentInvalid(fault)))?;
             let read = (Arc::new(parsed), answer.body.len());
             self.inner.parts.keep(key, read.clone()).await;
             read

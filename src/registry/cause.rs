@@ -3,8 +3,8 @@
 use super::guard::Origin;
 use super::host::authority;
 use super::words::{self, Words};
+use crate::runtime::outcome::{Counted, Evidence, Purpose, Quota, RequestLine};
 use crate::verdict::Failure;
-use crate::verdict::evidence::{Counted, Evidence, Purpose, Quota, Request};
 use http::{HeaderMap, Method, StatusCode, header};
 use std::time::Duration;
 use url::Url;
@@ -25,6 +25,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The challenges of a 401.
+    pub(super) fn challenges(&self) -> Vec<crate::runtime::challenge::Challenge> {
+        let values = self.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        crate::runtime::challenge::read(values.map(http::HeaderValue::as_bytes))
+    }
+
     pub(super) fn origin(&self) -> Origin {
         Origin::of(&self.url)
     }
@@ -49,7 +55,7 @@ impl Answer {
 /// A failure without an answer.
 pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, purpose: Purpose) -> Failure {
     Failure {
-        request: Some(Request {
+        request: Some(RequestLine {
             method: if *method == Method::HEAD {
                 "HEAD"
             } else if *method == Method::POST {
@@ -100,7 +106,7 @@ fn shown(url: &Url, purpose: Purpose) -> String {
 /// What every refused request has in common: throttled, broken, forbidden, otherwise refused. 401 and 404 are for the caller,
 /// who knows what was asked and with what.
 pub(super) fn evidence(answer: &Answer, with_credential: bool) -> Evidence {
-    use crate::verdict::evidence::Rejection;
+    use crate::runtime::outcome::Rejection;
     match answer.status.as_u16() {
         429 => Evidence::RateLimited,
         403 | 412 | 451 => Evidence::Forbidden {
@@ -240,7 +246,7 @@ pub(super) fn status_label(status: StatusCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::evidence::Rejection;
+    use crate::runtime::outcome::Rejection;
 
     fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> Answer {
         Answer {
@@ -293,7 +299,7 @@ mod tests {
         assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
         assert_eq!(
             failure.request,
-            Some(Request {
+            Some(RequestLine {
                 method: "GET",
                 url: "https://r.example:5000/v2/a/manifests/x".into(),
                 purpose: Purpose::Content,

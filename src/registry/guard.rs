@@ -4,7 +4,7 @@
 //! settings admit them. Addresses that carry an IPv4 address inside an IPv6 one are judged by the inner address.
 
 use super::{Cidr, Reach};
-use crate::verdict::evidence::Refusal;
+use crate::runtime::outcome::Refusal;
 use http::HeaderValue;
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

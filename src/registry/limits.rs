@@ -3,7 +3,7 @@
 use super::cause::{self, Kind};
 use super::host::{HostKey, Scheme};
 use crate::credentials::Fingerprint;
-use crate::verdict::evidence::Evidence;
+use crate::runtime::outcome::Evidence;
 use moka::Expiry;
 use moka::future::Cache;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -290,7 +290,7 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::evidence::ConnectionFault;
+    use crate::runtime::outcome::ConnectionFault;
     use futures_util::FutureExt as _;
 
     const REFUSED: Evidence = Evidence::ConnectionFailed(ConnectionFault::Refused);

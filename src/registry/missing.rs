@@ -2,12 +2,12 @@
 
 use super::cause::Answer;
 use super::limits::Lane;
-use super::manifest;
 use super::session::{PATIENCE, Session};
 use super::tags;
 use crate::image::{Digest, Target};
+use crate::runtime::containerd::manifest;
+use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::verdict::Failure;
-use crate::verdict::evidence::{ContentFault, Evidence};
 use http::{Method, StatusCode, header};
 
 /// The longest tag list, in bytes.
@@ -88,7 +88,7 @@ impl Session<'_> {
         let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::DigestUnknown);
         let is_blob = matches!(&as_blob, Ok(Ok(blob)) if blob.status.is_success());
         let of_manifest = |blob: &Answer| {
-            let media_type = manifest::media_type(blob.header(header::CONTENT_TYPE));
+            let media_type = manifest::media_type(blob.header(header::CONTENT_TYPE).unwrap_or_default());
             manifest::form(&media_type) != manifest::Form::Other
         };
         let evidence = if matches!(&as_blob, Ok(Ok(blob)) if is_blob && of_manifest(blob)) {

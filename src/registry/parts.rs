@@ -3,9 +3,9 @@
 use super::cache::{ContentKey, body_weight, entries_weight};
 use super::hosts::RouteId;
 use super::kept::{AsLong, Given, Kept};
-use super::manifest::{Claims, Parsed};
 use crate::credentials::Fingerprint;
 use crate::image::Platform;
+use crate::runtime::containerd::manifest::{Claims, Parsed};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
 use moka::future::Cache;

@@ -1,12 +1,12 @@
 //! What one host's answers say about one image: resolved, refused, or broken (pull-semantics 5.1, 5.2, 5.6).
 
 use super::cause::{self, Answer};
-use super::manifest::{self, Form, LONGEST};
 use super::session::Session;
 use super::words;
 use crate::image::{Digest, Target};
+use crate::runtime::containerd::manifest::{self, Form, LONGEST};
+use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::verdict::Failure;
-use crate::verdict::evidence::{ContentFault, Evidence};
 use http::{Method, StatusCode, header};
 
 /// The longest manifest, as a length in memory.
@@ -95,7 +95,7 @@ impl Session<'_> {
             }
             Some(_) | None => {}
         }
-        let media_type = manifest::media_type(answer.header(header::CONTENT_TYPE));
+        let media_type = manifest::media_type(answer.header(header::CONTENT_TYPE).unwrap_or_default());
         let form = manifest::form(&media_type);
         if form == Form::Other {
             let shown = words::line(&media_type, &[]).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Warnings about registries, at most one a minute for each host and cause.
 
 use super::cause::{self, Kind};
+use crate::runtime::outcome::Evidence;
 use crate::verdict::Failure;
-use crate::verdict::evidence::Evidence;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -4,19 +4,19 @@
 use super::Inner;
 use super::cache::Key;
 use super::cause::{self, Answer, plain};
-use super::challenge::{self, Bearer, Challenge};
 use super::client::{Ask, Authorization};
 use super::guard::{self, Origin};
 use super::host::{self, Endpoint, Scheme, Schemes};
 use super::limits::Lane;
-use super::manifest;
 use super::token::{self, Age, Sending};
 use crate::credentials::Credential;
 use crate::image::Target;
-use crate::verdict::Failure;
-use crate::verdict::evidence::{
+use crate::runtime::challenge::{self, Bearer, Challenge};
+use crate::runtime::containerd::manifest;
+use crate::runtime::outcome::{
     AuthStage, ConnectionFault, Evidence, Level, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault, Told,
 };
+use crate::verdict::Failure;
 use http::{Method, StatusCode};
 use std::time::Duration;
 use url::Url;
@@ -242,10 +242,10 @@ impl<'a> Session<'a> {
             .iter()
             .find(|grant| grant.authorization.origin == origin)
             .map(|grant| grant.stage.clone());
-        match (stage, challenge::choose(&answer.headers)) {
+        match (stage, challenge::containerds(&answer.challenges()).clone()) {
             (None, Challenge::Bearer(bearer)) => self.token(answer, bearer).await,
             (None, Challenge::Basic) | (Some(Stage::Basic(Age::Kept)), _) => self.basic(answer, Stage::Basic(Age::Fresh)),
-            (None, Challenge::Unusable) => {
+            (None, Challenge::Other) => {
                 // Harbor says here that there is no such project.
                 let words = self.words(answer, rest).await;
                 let evidence = Evidence::Rejected(Rejection::NoUsableChallenge);
@@ -255,13 +255,13 @@ impl<'a> Session<'a> {
                 self.forget(&origin, &kept).await;
                 match challenge {
                     Challenge::Bearer(bearer) if bearer.realm.is_some() => self.token(answer, bearer).await,
-                    Challenge::Bearer(_) | Challenge::Basic | Challenge::Unusable => self.token(answer, kept).await,
+                    Challenge::Bearer(_) | Challenge::Basic | Challenge::Other => self.token(answer, kept).await,
                 }
             }
             (Some(Stage::Token(Age::Fresh, _)), Challenge::Basic) | (Some(Stage::BasicAfterToken(Age::Kept)), _) => {
                 self.basic(answer, Stage::BasicAfterToken(Age::Fresh))
             }
-            (Some(Stage::Token(Age::Fresh, _)), Challenge::Bearer(_) | Challenge::Unusable) => {
+            (Some(Stage::Token(Age::Fresh, _)), Challenge::Bearer(_) | Challenge::Other) => {
                 Err(self.token_refused(answer, rest).await)
             }
             (Some(Stage::Basic(Age::Fresh)), _) => Err(self.failure(answer, Evidence::CredentialRefused { at: AuthStage::Basic })),
@@ -308,7 +308,10 @@ impl<'a> Session<'a> {
             }
             failure
         })?;
-        let scopes = challenge::scopes(&self.key.repository, bearer.scope.as_deref());
+        let scopes: Vec<String> = challenge::scopes(&self.key.repository, bearer.scope.as_deref())
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let request = token::Request {
             origin: &origin,
             realm: &realm,
@@ -327,7 +330,10 @@ impl<'a> Session<'a> {
     async fn forget(&self, origin: &Origin, bearer: &Bearer) {
         let realm = bearer.realm.as_deref().and_then(|text| guard::realm(origin, text).ok());
         if let Some(realm) = realm {
-            let scopes = challenge::scopes(&self.key.repository, bearer.scope.as_deref());
+            let scopes: Vec<String> = challenge::scopes(&self.key.repository, bearer.scope.as_deref())
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             let request = token::Request {
                 origin,
                 realm: &realm,
@@ -348,9 +354,9 @@ impl<'a> Session<'a> {
     /// 401 with a fresh token.
     async fn token_refused(&self, answer: &Answer, rest: &str) -> Failure {
         let with_credential = !self.sending.is_nothing();
-        let error = match challenge::choose(&answer.headers) {
+        let error = match challenge::containerds(&answer.challenges()).clone() {
             Challenge::Bearer(bearer) => bearer.error,
-            Challenge::Basic | Challenge::Unusable => None,
+            Challenge::Basic | Challenge::Other => None,
         };
         if error.as_deref() == Some("insufficient_scope") {
             let told = Told::InsufficientScope;

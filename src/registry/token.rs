@@ -1,16 +1,16 @@
 //! Tokens, fetched as containerd fetches them and kept until they expire (pull-semantics 5.3).
 
 use super::cause::Answer;
-use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
-use super::gojson::{self, loose};
 use super::guard::Origin;
 use super::host::Endpoint;
 use super::words;
 use crate::credentials::{Credential, Fingerprint};
+use crate::go::json::{self, loose};
+use crate::runtime::challenge::Bearer;
+use crate::runtime::outcome::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
-use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
 use base64::Engine as _;
 use http::{HeaderValue, Method};
 use moka::Expiry;
@@ -383,20 +383,20 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
 }
 
 fn read(body: &[u8], field: Field) -> Option<Token> {
-    let text = gojson::text(body);
+    let text = json::text(body);
     let (token, issued_at, expires_in) = match field {
         Field::AccessOnly => {
-            let body: Posted<'_> = gojson::first(&text)?;
+            let body: Posted<'_> = json::first(&text)?;
             (body.access_token, body.issued_at, body.expires_in)
         }
         Field::Either => {
-            let body: Got<'_> = gojson::first(&text)?;
+            let body: Got<'_> = json::first(&text)?;
             let access_token = body.access_token.filter(|token| !token.is_empty());
             (access_token.or(body.token), body.issued_at, body.expires_in)
         }
     };
     // A runtime reads the date too, and stumbles.
-    if !issued_at.is_none_or(|date| gojson::is_date(&date)) {
+    if !issued_at.is_none_or(|date| json::is_date(&date)) {
         return None;
     }
     let token = token.filter(|token| !token.is_empty())?;

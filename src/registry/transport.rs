@@ -1,6 +1,6 @@
 //! From an HTTP client's error to evidence.
 
-use crate::verdict::evidence::{ConnectionFault, Evidence, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::outcome::{ConnectionFault, Evidence, Refusal, TimeoutStage, TlsFault};
 use std::error::Error;
 use std::fmt;
 use std::io;

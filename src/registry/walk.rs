@@ -4,16 +4,16 @@
 use super::Inner;
 use super::cache::{Answer as Outcome, ContentKey, Key};
 use super::cause::{self, Answer, Kind, plain};
-use super::choice::choose;
 use super::hosts::{Host, Route, Unusable};
 use super::limits::Lane;
-use super::manifest::{self, Config, Form, Parsed};
 use super::probe::{MANIFEST, Place, Resolved, Stopped, too_long};
 use super::session::Session;
 use crate::credentials::Credential;
 use crate::image::{Platform, Target};
+use crate::runtime::choice::choose;
+use crate::runtime::containerd::manifest::{self, Config, Form, Parsed};
+use crate::runtime::outcome::{ConnectionFault, ContentFault, Evidence, Rejection, TlsFault};
 use crate::verdict::cause::base;
-use crate::verdict::evidence::{ConnectionFault, ContentFault, Evidence, Rejection, TlsFault};
 use crate::verdict::{Content, Failure, ImageFacts, Outlook};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
@@ -233,10 +233,12 @@ impl<'a> Walk<'a> {
                 session.failure_without_body(&answer, invalid(fault)).about(&resolved.digest),
             ]);
         }
-        let parsed = manifest::read(&resolved.media_type, &answer.body).map_err(|fault| {
-            let failure = session.failure_without_body(&answer, invalid(fault));
-            vec![failure.about(&resolved.digest)]
-        })?;
+        let parsed = crate::runtime::content::document(&answer.body)
+            .and_then(|document| manifest::read(&resolved.media_type, &document))
+            .map_err(|fault| {
+                let failure = session.failure_without_body(&answer, invalid(fault));
+                vec![failure.about(&resolved.digest)]
+            })?;
         let content = match parsed {
             Parsed::Index(entries) => Content::Index(entries),
             Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
@@ -290,8 +292,8 @@ impl<'a> Walk<'a> {
             let fault = ContentFault::Structure("the config served does not have the digest that the manifest names".to_owned());
             return Err(invalid(fault));
         }
-        let read = manifest::config(&answer.body).map_err(invalid)?;
-        read.against(&config.claims).map_err(invalid)?;
+        let read = crate::runtime::content::config(&answer.body).map_err(invalid)?;
+        config.claims.hold(&read).map_err(invalid)?;
         Ok(Some(read.platform))
     }
 

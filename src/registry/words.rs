@@ -1,6 +1,6 @@
 //! A registry's own words, made safe to show: its error envelope, one line, bounded, without secrets. Pure.
 
-use crate::verdict::evidence::WEB_PAGE;
+use crate::runtime::outcome::WEB_PAGE;
 use serde::Deserialize;
 
 /// The longest detail, in characters.

@@ -93,8 +93,8 @@ causes! {
     DigestRequired,
 }
 
-use super::evidence::{ContentFault, Rejection};
-use super::{Evidence, Failure, Outlook};
+use super::{Evidence, Outlook};
+use crate::runtime::outcome::ContentFault;
 
 /// Evidence → cause and base outlook: the one place (DESIGN 2). Context may only soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
@@ -144,74 +144,4 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
 /// Whether the attempt that gave this evidence may fare better where a node makes it: nothing that another attempt shows is definite then.
 pub fn might_have_worked(evidence: &Evidence) -> bool {
     base(evidence).1 == Outlook::Unknown || matches!(evidence, Evidence::CredentialNotText { every_kubelet: false })
-}
-
-/// Whether another credential could have had another answer: an authentication or authorisation failure.
-pub fn hinges_on_credentials(failure: &Failure) -> bool {
-    hinges(&failure.evidence, failure)
-}
-
-fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
-    match evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => hinges(fails, failure),
-        // A scanner's block (412) and a legal one (451) hold for everyone.
-        Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
-        Evidence::AuthenticationRequired { .. }
-        | Evidence::InsufficientScope { .. }
-        | Evidence::CredentialRefused { .. }
-        | Evidence::CredentialNotText { .. }
-        | Evidence::Rejected(
-            Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain | Rejection::TokenStatus | Rejection::NoToken,
-        ) => true,
-        Evidence::RepositoryUnknown
-        | Evidence::TagUnknown { .. }
-        | Evidence::DigestUnknown
-        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost)
-        | Evidence::RateLimited
-        | Evidence::NameNotResolved
-        | Evidence::ConnectionFailed(_)
-        | Evidence::TimedOut(_)
-        | Evidence::Tls(_)
-        | Evidence::ServerError { .. }
-        | Evidence::Refused(_)
-        | Evidence::ContentInvalid(_)
-        | Evidence::ContentMissing { .. }
-        | Evidence::Elsewhere { .. }
-        | Evidence::TooLong { .. }
-        | Evidence::Internal => false,
-    }
-}
-
-/// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
-/// and errors show nothing: anyone can bring some of them about.
-pub fn shows_readable(failure: &Failure) -> bool {
-    readable(&failure.evidence, failure)
-}
-
-fn readable(evidence: &Evidence, failure: &Failure) -> bool {
-    match evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => readable(fails, failure),
-        Evidence::RepositoryUnknown
-        | Evidence::TagUnknown { .. }
-        | Evidence::DigestUnknown
-        | Evidence::ContentInvalid(_)
-        | Evidence::ContentMissing { .. }
-        | Evidence::Elsewhere { .. }
-        | Evidence::TooLong { .. } => true,
-        // A block by a rule (412, 451) is about an image that could be read otherwise.
-        Evidence::Forbidden { .. } => !hinges(evidence, failure),
-        Evidence::AuthenticationRequired { .. }
-        | Evidence::InsufficientScope { .. }
-        | Evidence::CredentialRefused { .. }
-        | Evidence::CredentialNotText { .. }
-        | Evidence::Rejected(_)
-        | Evidence::RateLimited
-        | Evidence::NameNotResolved
-        | Evidence::ConnectionFailed(_)
-        | Evidence::TimedOut(_)
-        | Evidence::Tls(_)
-        | Evidence::ServerError { .. }
-        | Evidence::Refused(_)
-        | Evidence::Internal => false,
-    }
 }

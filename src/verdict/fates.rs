@@ -2,14 +2,13 @@
 
 use super::Outlook;
 use super::cause::base;
-use super::evidence::{Body, Build, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry, Unpack};
-use super::fetches::{Puller, fetches, unmeasured};
 use crate::image::Platform;
 use crate::image::platform::Personality;
+use crate::runtime::containerd::DEEPEST;
+use crate::runtime::containerd::platforms::{Puller, fetches, unmeasured};
+use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
+use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts};
 use std::collections::{HashMap, HashSet};
-
-/// An index in an index in an index …: deeper ones are not followed.
-pub const DEEPEST: usize = 4;
 
 /// What becomes of one puller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! One image: what was tried and what is known, to findings and an outlook.
 
-use super::cause::{base, hinges_on_credentials, might_have_worked};
-use super::evidence::{Evidence, Failure, ImageFacts};
+use super::cause::{base, might_have_worked};
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Objections, Trouble, Use};
@@ -11,6 +10,8 @@ pub use super::words::Naming;
 use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
+use crate::runtime::outcome::hinges_on_credentials;
+use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 
 /// One attempt at the registry.
 #[derive(Debug, Clone, Copy)]

@@ -5,14 +5,14 @@
 //! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error, on a line of its own)
 //! or stands as `...` (names of temporary files).
 
-use super::evidence::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
-};
 use super::finding::Kubelet;
 use super::platforms::Audience;
 use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
+use crate::runtime::outcome::{
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
+};
 use core::net::Ipv4Addr;
 
 /// How nodes pull, and so in whose words they fail.

@@ -6,13 +6,15 @@ mod index;
 mod tally;
 
 use super::cause::base;
-use super::evidence::{Content, Failure, ImageFacts, IndexEntry};
 use super::fates::{self, Known};
 use super::finding::{Finding, Kubelet, Proof};
 use super::size::Size;
 use super::{Cause, Outlook};
-use crate::image::platform::Personality;
+use crate::image::platform::{ALL, Personality};
 use crate::image::{Platform, Reference, escape};
+use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::content::{Content, IndexEntry};
+use crate::runtime::outcome::{Failure, ImageFacts};
 use tally::{Tally, tally, who};
 
 /// Nodes of one kind among the candidates.
@@ -220,4 +222,28 @@ fn does_not_start(outlook: Outlook, message: String, tally: &Tally) -> Finding {
         evidence: Proof::default(),
         suggestions: Vec::new(),
     }
+}
+
+/// Everyone who may pull: each group's platform in its possible variants, with each runtime that it may have. Sorted, each once.
+pub fn pullers(audience: &Audience) -> Vec<Puller> {
+    let mut all: Vec<Puller> = audience.groups.iter().flat_map(of_group).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The pullers of one group.
+pub fn of_group(group: &Group) -> Vec<Puller> {
+    let personalities = if group.personalities.is_empty() {
+        ALL
+    } else {
+        &group.personalities
+    };
+    let with_each = |platform: Platform| {
+        personalities.iter().map(move |personality| Puller {
+            platform: platform.clone(),
+            personality: *personality,
+        })
+    };
+    group.platform.possible().into_iter().flat_map(with_each).collect()
 }

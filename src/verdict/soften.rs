@@ -1,9 +1,9 @@
 //! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
 
-use super::cause::{hinges_on_credentials, shows_readable};
-use super::evidence::{ContentFault, Evidence};
 use super::{Failure, Outlook};
 use crate::image::escape;
+use crate::runtime::outcome::{ContentFault, Evidence};
+use crate::runtime::outcome::{hinges_on_credentials, shows_readable};
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` and `Never`; docs/kubelet.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,13 +1,13 @@
 //! Words, limits and the one ordered list of softening rules.
 
 use super::answer::{Judged, Look};
-use super::evidence::{AuthStage, Evidence, Failure, Purpose, Request};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
 use super::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification, soften};
 use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
+use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, RequestLine};
 use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
 
 fn failure(evidence: Evidence) -> Failure {
@@ -17,7 +17,7 @@ fn failure(evidence: Evidence) -> Failure {
         status: Some(404),
         code: Some("MANIFEST_UNKNOWN".to_owned()),
         detail: None,
-        request: Some(Request {
+        request: Some(RequestLine {
             method: "HEAD",
             url: "https://myacr.azurecr.io/v2/api/manifests/v99".to_owned(),
             purpose: Purpose::Content,
@@ -223,8 +223,8 @@ fn what_fails_by_the_tree_of_some_runtimes_only() {
     let some = Evidence::SomeRuntimes(Box::new(fails.clone()));
     assert_eq!(super::cause::base(&some), (Cause::TagNotFound, Outlook::MayFail));
     let asks = Evidence::SomeRuntimes(Box::new(Evidence::AuthenticationRequired { at: AuthStage::Basic }));
-    assert!(super::cause::hinges_on_credentials(&failure(asks)));
-    assert!(!super::cause::hinges_on_credentials(&failure(some)));
+    assert!(crate::runtime::outcome::hinges_on_credentials(&failure(asks)));
+    assert!(!crate::runtime::outcome::hinges_on_credentials(&failure(some)));
     let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
     assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
 }

@@ -7,8 +7,10 @@ mod quota;
 pub(super) use fix::fix;
 pub(super) use quota::quota;
 
-use super::evidence::{AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault};
 use crate::image::{Reference, Target, escape};
+use crate::runtime::outcome::{
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault,
+};
 use std::fmt::Write as _;
 
 /// What the words depend on beside the failure itself.

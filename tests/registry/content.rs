@@ -5,8 +5,9 @@ use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::registry::Settings;
+use pullgate::runtime::content::*;
+use pullgate::runtime::outcome::*;
 use pullgate::verdict::Content;
-use pullgate::verdict::evidence::*;
 use std::time::Duration;
 
 /// Serves `reply` for every manifest request.

@@ -6,7 +6,7 @@ use crate::support::*;
 use pullgate::image::Platform;
 use pullgate::image::platform::Personality;
 use pullgate::registry::{Check, Depth, Registry};
-use pullgate::verdict::evidence::{AuthStage, Build, ConnectionFault, ContentFault, TimeoutStage};
+use pullgate::runtime::outcome::{AuthStage, Build, ConnectionFault, ContentFault, TimeoutStage};
 use pullgate::verdict::fetches::Puller;
 use pullgate::verdict::{Content, Evidence, Failure, ImageFacts};
 use std::sync::Arc;

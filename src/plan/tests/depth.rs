@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::policy::{Origin, Policies, Policy, Requester};
-use crate::verdict::evidence::{BlobRef, Build};
-use crate::verdict::fetches::Puller;
+use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::content::BlobRef;
+use crate::runtime::outcome::Build;
 use crate::verdict::size::Size;
 
 const MT: &str = "application/vnd.oci.image.manifest.v1+json";

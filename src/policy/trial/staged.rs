@@ -2,11 +2,11 @@
 
 use super::{Registry, Shown};
 use crate::image::{Digest, Platform, Reference};
-use crate::verdict::Cause;
-use crate::verdict::evidence::{
-    AuthStage, Body, Build, ConnectionFault, Content, ContentFault, Evidence, Failure, ImageFacts, IndexEntry, Refusal, Rejection,
-    TimeoutStage, TlsFault, Unpack,
+use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
+use crate::runtime::outcome::{
+    AuthStage, Build, ConnectionFault, ContentFault, Evidence, Failure, ImageFacts, Refusal, Rejection, TimeoutStage, TlsFault,
 };
+use crate::verdict::Cause;
 
 /// What the pod brings along that has to do with the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

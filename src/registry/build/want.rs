@@ -2,10 +2,11 @@
 
 use crate::image::Digest;
 use crate::registry::cause::Answer;
-use crate::registry::manifest::Config;
 use crate::registry::session::Session;
 use crate::registry::walk::{Walk, Wanted};
-use crate::verdict::evidence::{BlobRef, ContentFault, Evidence, Request};
+use crate::runtime::containerd::manifest::Config;
+use crate::runtime::content::BlobRef;
+use crate::runtime::outcome::{ContentFault, Evidence, RequestLine};
 use crate::verdict::{Failure, IndexEntry};
 use http::{Method, header};
 
@@ -99,7 +100,7 @@ fn of_another_size(session: &Session<'_>, answer: &Answer, blob: &BlobRef, lengt
 }
 
 fn as_get(mut failure: Failure) -> Failure {
-    failure.request = failure.request.map(|request| Request {
+    failure.request = failure.request.map(|request| RequestLine {
         method: "GET",
         ..request
     });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::verdict::evidence::{ConnectionFault, Counted, Quota, Told};
+use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Told};
 use std::sync::atomic::AtomicUsize;
 
 fn answers() -> Answers {

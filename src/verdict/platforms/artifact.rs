@@ -3,7 +3,7 @@
 use super::{Audience, Group};
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
-use crate::verdict::evidence::Unpack;
+use crate::runtime::content::Unpack;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::kubelet::{self, Pull};
 use crate::verdict::{Cause, Outlook};

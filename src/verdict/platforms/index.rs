@@ -4,12 +4,14 @@ use super::tally::{Tally, tally, who};
 use super::{Audience, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
 use crate::image::platform::Fit;
 use crate::image::{Reference, escape};
+use crate::runtime::containerd::platforms::fetches;
+use crate::runtime::content::IndexEntry;
+use crate::runtime::outcome::{Failure, ImageFacts};
 use crate::verdict::cause::base;
-use crate::verdict::evidence::{Failure, ImageFacts, IndexEntry};
 use crate::verdict::fates::{self, Fared, Fate, Known};
-use crate::verdict::fetches::{fetches, of_group};
 use crate::verdict::finding::{Finding, Proof};
 use crate::verdict::kubelet::{self, NoMatch, Pull, containerd_reference};
+use crate::verdict::platforms::of_group;
 use crate::verdict::size::Size;
 use crate::verdict::{Cause, Outlook};
 

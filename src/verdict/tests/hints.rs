@@ -1,9 +1,9 @@
 //! Hints, short names, quotas and token servers in words.
 
-use super::super::evidence::{ConnectionFault, Level, Quota, Told};
 use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
 use crate::image::Digest;
+use crate::runtime::outcome::{ConnectionFault, Level, Quota, Told};
 use std::time::Duration;
 
 fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {

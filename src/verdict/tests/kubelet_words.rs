@@ -1,12 +1,12 @@
 //! The words of containerd's two ways of pulling. Where a text was measured, it stands here as it was seen: by the kubelet of 1.37.2 with
 //! containerd 2.4.2, or over CRI.
 
-use super::super::evidence::{ConnectionFault, ContentFault};
 use super::super::kubelet::{NoMatch, Pull, no_platform, predict};
 use super::super::platforms::{Audience, Group};
 use super::*;
 use crate::image::Platform;
 use crate::image::platform::personalities;
+use crate::runtime::outcome::{ConnectionFault, ContentFault};
 
 const DIGEST: &str = "sha256:5d4a3a3e8e0b8c1f9a4d2c7b6e5f40312233445566778899aabbccddeeff0011";
 

@@ -3,7 +3,7 @@
 use super::hint::{self, Situation, hint, is_page};
 use super::{Pulled, Topic, may_mean_another, resting_on};
 use crate::image::{Reference, Target, escape};
-use crate::verdict::evidence::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
 
 /// What to do next; the most telling clause first, as warnings show the beginning.
 pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {

@@ -2,8 +2,8 @@
 //! (pull-semantics 6.3).
 
 use super::Topic;
+use crate::runtime::outcome::{Purpose, WEB_PAGE};
 use crate::verdict::Failure;
-use crate::verdict::evidence::{Purpose, WEB_PAGE};
 
 /// Registries that behave in a way of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

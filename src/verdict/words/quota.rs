@@ -2,7 +2,7 @@
 
 use super::hint::{Situation, by_host, hint};
 use crate::image::{Reference, escape};
-use crate::verdict::evidence::{Counted, Level, Quota};
+use crate::runtime::outcome::{Counted, Level, Quota};
 use std::time::Duration;
 
 /// What is said about a quota that is low or used up, and what to do; `None` where there is plenty.

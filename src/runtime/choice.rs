@@ -1,10 +1,9 @@
-//! Of the failures of several hosts, the one that speaks for all. Pure.
+//! Of the failures of several hosts, the one that speaks for all.
 
-use super::cause;
-use super::words;
-use crate::verdict::cause::{base, hinges_on_credentials};
-use crate::verdict::evidence::Evidence;
-use crate::verdict::{Failure, Outlook};
+/// The longest detail, in characters.
+const LONGEST: usize = 200;
+
+use crate::runtime::outcome::{Evidence, Failure, hinges_on_credentials};
 
 /// The failure that speaks for the image; `None` of none. `speaking` are those that a runtime could end with, `doubts` those of hosts
 /// that it passed before.
@@ -12,11 +11,11 @@ use crate::verdict::{Failure, Outlook};
 /// What is not known outweighs what is: a node may get the image where we got no answer. So does a refusal that another credential may
 /// lift. Among those that are certain, it is the one that came furthest, as containerd from 2.0 on ranks them (1.7 reports the first
 /// one; either way the pull fails): a manifest that is too long, a status, not found, everything else.
-pub(super) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Failure> {
+pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Failure> {
     let first_speaking = doubts.len();
     let mut all = doubts;
     all.extend(speaking);
-    let unknown = all.iter().position(|failure| base(&failure.evidence).1 == Outlook::Unknown);
+    let unknown = all.iter().position(|failure| failure.evidence.is_unknown());
     let hinging = || all.iter().position(hinges_on_credentials);
     let furthest = || {
         let speaking = all.iter().enumerate().skip(first_speaking);
@@ -35,9 +34,17 @@ pub(super) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
             Some(detail) => format!("{detail}; {others}"),
             None => others,
         };
-        failure.detail = words::line(&detail, &[]);
+        failure.detail = Some(bounded(&detail));
     }
     Some(failure)
+}
+
+fn bounded(detail: &str) -> String {
+    if detail.chars().count() > LONGEST {
+        detail.chars().take(LONGEST - 1).chain(['…']).collect()
+    } else {
+        detail.to_owned()
+    }
 }
 
 /// How far a runtime came. Of hosts that have not found it, the one that knows most speaks, then the last, which is the registry itself;
@@ -58,7 +65,7 @@ fn told(failure: &Failure) -> String {
     let why = match (failure.status, &failure.code) {
         (Some(status), Some(code)) if status >= 400 => format!("{status} {code}"),
         (Some(status), None) if status >= 400 => status.to_string(),
-        _ => cause::label(&failure.evidence).replace('_', " "),
+        _ => failure.evidence.label().replace('_', " "),
     };
     format!("{} ({why})", failure.host)
 }
@@ -66,13 +73,13 @@ fn told(failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::cause::plain;
-    use crate::verdict::evidence::{AuthStage, ConnectionFault, ContentFault, Rejection};
+
+    use crate::runtime::outcome::{AuthStage, ConnectionFault, ContentFault, Rejection};
 
     fn failed(host: &str, evidence: Evidence, status: Option<u16>) -> Failure {
         Failure {
             status,
-            ..plain(evidence, host.to_owned())
+            ..Failure::plain(evidence, host.to_owned())
         }
     }
 

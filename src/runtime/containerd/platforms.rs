@@ -1,9 +1,8 @@
-//! What each runtime would fetch of an index (pull-semantics 5.5). Pure; the registry room reads by it, and the verdict judges by it.
+//! Which entries of an index a runtime fetches (pull-semantics 5.5).
 
-use super::evidence::IndexEntry;
-use super::platforms::{Audience, Group};
 use crate::image::Platform;
-use crate::image::platform::{ALL, Personality};
+use crate::image::platform::Personality;
+use crate::runtime::content::IndexEntry;
 
 /// A runtime on a host: whoever would pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,30 +30,6 @@ impl Fetches {
             None => self.image.clone(),
         }
     }
-}
-
-/// Everyone who may pull: each group's platform in its possible variants, with each runtime that it may have. Sorted, each once.
-pub fn pullers(audience: &Audience) -> Vec<Puller> {
-    let mut all: Vec<Puller> = audience.groups.iter().flat_map(of_group).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
-/// The pullers of one group.
-pub fn of_group(group: &Group) -> Vec<Puller> {
-    let personalities = if group.personalities.is_empty() {
-        ALL
-    } else {
-        &group.personalities
-    };
-    let with_each = |platform: Platform| {
-        personalities.iter().map(move |personality| Puller {
-            platform: platform.clone(),
-            personality: *personality,
-        })
-    };
-    group.platform.possible().into_iter().flat_map(with_each).collect()
 }
 
 /// What `puller` fetches of an index of these entries.
@@ -92,7 +67,7 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
 ///
 /// Having pulled, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry with
 /// a platform comes before those without, whatever the platform is; and if it is a manifest of others, it was not fetched.
-pub(super) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
+pub(crate) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
     match puller.personality {
         Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer => {}
         Personality::CriO => return None,
@@ -144,4 +119,5 @@ fn best(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Ve
 }
 
 #[cfg(test)]
+#[path = "platforms_tests.rs"]
 mod tests;

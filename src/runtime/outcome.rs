@@ -1,9 +1,9 @@
-//! What a registry showed, before anyone judges it. The registry room makes these values; `verdict` reads them.
+//! What came of a pull, or of one request of it: the evidence that `verdict` judges by.
 
-use crate::image::{Digest, Platform};
-use oci_client::manifest::{
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
-};
+use crate::image::Digest;
+use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::runtime::content::Content;
+use crate::runtime::request::{Request, Want};
 use std::time::Duration;
 
 /// What was learned about an image with one credential (or none).
@@ -36,32 +36,6 @@ pub struct Build {
     pub content: Result<Content, Failure>,
     /// What is wrong with its config and layers.
     pub troubles: Vec<Failure>,
-}
-
-/// What a manifest refers to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Body {
-    /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
-    pub size: Option<u64>,
-    /// The digest of the config, by which runtimes call the image; as written.
-    pub config: String,
-    /// The blobs that nobody reads: layers, and the config of what is no image.
-    pub blobs: Vec<BlobRef>,
-}
-
-/// A blob that a manifest refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobRef {
-    /// `layer` or `config`.
-    pub part: &'static str,
-    /// Its digest, as written.
-    pub digest: String,
-    /// Its media type, as written; at most 140 characters.
-    pub media_type: String,
-    /// Its size in bytes, as written.
-    pub size: i64,
-    /// The host of its first `urls`, where runtimes look before they ask the registry.
-    pub elsewhere: Option<String>,
 }
 
 /// What is left of a pull quota, as the headers of a good answer have it (pull-semantics 6.4). Asking by HEAD uses nothing up.
@@ -111,71 +85,6 @@ impl Quota {
     }
 }
 
-/// What a manifest is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// An index or manifest list.
-    Index(Vec<IndexEntry>),
-    /// One manifest of an image, with its config's platform (`None` where the config was not read).
-    Image {
-        /// From the config.
-        platform: Option<Platform>,
-        /// Its config and layers.
-        body: Body,
-    },
-    /// A manifest whose config is not an image config (chart, WASM, ORAS artifact …).
-    Artifact {
-        /// `artifactType`, else the config's media type.
-        kind: String,
-        /// Which runtimes stumble over it.
-        unpack: Unpack,
-        /// Its config and layers.
-        body: Body,
-    },
-    /// Docker schema 1.
-    Schema1,
-}
-
-/// What runtimes make of the layers of an artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unpack {
-    /// There are none: it pulls everywhere.
-    Nothing,
-    /// None that is an image's: containerd up to 1.6 holds them against the config all the same, and fails.
-    Foreign,
-    /// Some are an image's, without a config to go with them: every client-side pull fails.
-    Partly,
-}
-
-/// An entry of an index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IndexEntry {
-    /// The child's digest, as written.
-    pub digest: String,
-    /// The child's media type, as written.
-    pub media_type: String,
-    /// `None`: the runtimes keep such an entry and look into its config.
-    pub platform: Option<Platform>,
-    /// The child's size in bytes, as written (0 where absent).
-    pub size: u64,
-}
-
-impl IndexEntry {
-    /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
-    pub fn is_manifest(&self) -> bool {
-        self.is_image()
-            || matches!(
-                self.media_type.as_str(),
-                IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
-            )
-    }
-
-    /// Whether they take it for the manifest of one image.
-    pub fn is_image(&self) -> bool {
-        matches!(self.media_type.as_str(), IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE)
-    }
-}
-
 /// A look-up that did not end in an image, with what is needed to tell a person about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -190,7 +99,7 @@ pub struct Failure {
     /// The registry's own words, or the transport's: one line, at most 200 characters, no control characters, no secret.
     pub detail: Option<String>,
     /// `HEAD https://host/v2/…` without query: for the kubelet's text.
-    pub request: Option<Request>,
+    pub request: Option<RequestLine>,
     /// Closest existing tags, best first.
     pub suggestions: Vec<String>,
     /// Until when not to ask again.
@@ -200,6 +109,108 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A failure before any request.
+    pub fn plain(evidence: Evidence, host: String) -> Self {
+        Self {
+            evidence,
+            host,
+            status: None,
+            code: None,
+            detail: None,
+            request: None,
+            suggestions: Vec::new(),
+            retry_after: None,
+            digest: None,
+        }
+    }
+
+    /// A failure at a place that was asked.
+    pub fn at(evidence: Evidence, at: &At, purpose: Purpose) -> Self {
+        Self {
+            request: Some(RequestLine {
+                method: at.method.name(),
+                url: format!("{}{}", at.origin, at.path),
+                purpose,
+            }),
+            ..Self::plain(evidence, at.origin.authority())
+        }
+    }
+
+    /// A failure that rests on an answer, in its own words.
+    pub fn of(evidence: Evidence, response: &Response, purpose: Purpose) -> Self {
+        let words = response.words();
+        Self {
+            status: Some(response.status),
+            code: words.code.as_deref().map(str::to_owned),
+            detail: words.detail.as_deref().map(str::to_owned),
+            retry_after: response.retry_after,
+            ..Self::at(evidence, &response.at, purpose)
+        }
+    }
+
+    /// A failure that rests on an answer whose body is content, not an error to be quoted.
+    pub fn unworded(evidence: Evidence, response: &Response) -> Self {
+        Self {
+            code: None,
+            detail: None,
+            ..Self::of(evidence, response, Purpose::Content)
+        }
+    }
+
+    /// What kept a request from being answered.
+    fn unanswered(request: &Request, fault: &Fault) -> Self {
+        let evidence = match fault.what {
+            FaultKind::NameNotResolved => Evidence::NameNotResolved,
+            FaultKind::Connection(fault) => Evidence::ConnectionFailed(fault),
+            FaultKind::TimedOut(stage) => Evidence::TimedOut(stage),
+            FaultKind::Tls(fault) => Evidence::Tls(fault),
+            // A runtime would unpack it.
+            FaultKind::Unreadable => Evidence::ServerError { token_server: false },
+            FaultKind::RedirectLoop => Evidence::Rejected(Rejection::RedirectLoop),
+            FaultKind::Internal => Evidence::Internal,
+        };
+        let silent = matches!(
+            evidence,
+            Evidence::NameNotResolved | Evidence::ConnectionFailed(_) | Evidence::TimedOut(_) | Evidence::Tls(_)
+        );
+        let purpose = request.purpose();
+        let elsewhere = fault.at.origin.host != request.origin.host || fault.at.origin.port != request.origin.port;
+        // No fault of the host that redirects.
+        let evidence = if silent && elsewhere && purpose == Purpose::Content {
+            Evidence::SentOn {
+                by: request.origin.authority(),
+                fails: Box::new(evidence),
+            }
+        } else {
+            evidence
+        };
+        Self {
+            detail: fault.detail.as_deref().map(str::to_owned),
+            ..Self::at(evidence, &fault.at, purpose)
+        }
+    }
+
+    /// What our own rules kept from being sent.
+    fn not_sent(request: &Request, not_sent: &NotSent) -> Self {
+        let purpose = request.purpose();
+        match &not_sent.why {
+            Withheld::Guard(refusal) => Self::at(Evidence::Refused(refusal.clone()), &not_sent.at, purpose),
+            Withheld::Throttled(left) => Self {
+                status: Some(429),
+                detail: Some("the registry asked to wait, and was not asked again".to_owned()),
+                retry_after: Some(*left),
+                ..Self::plain(Evidence::RateLimited, not_sent.at.origin.authority())
+            },
+            Withheld::Unusable(why) => Self {
+                detail: Some(why.to_string()),
+                ..Self::plain(
+                    Evidence::ConnectionFailed(ConnectionFault::Unreachable),
+                    not_sent.at.origin.authority(),
+                )
+            },
+        }
+    }
+
     /// The same, about the content of this digest.
     #[must_use]
     pub fn about(self, digest: &(impl ToString + ?Sized)) -> Self {
@@ -210,9 +221,35 @@ impl Failure {
     }
 }
 
+impl Answer {
+    /// The response, or the failure that stands for there being none.
+    pub fn response(self, request: &Request) -> Result<std::sync::Arc<Response>, Failure> {
+        match self {
+            Self::Response(response) => Ok(response),
+            Self::Fault(fault) => Err(Failure::unanswered(request, &fault)),
+            Self::NotSent(not_sent) => Err(Failure::not_sent(request, &not_sent)),
+            Self::Late => Err(Failure::plain(
+                Evidence::TimedOut(TimeoutStage::Deadline),
+                request.origin.authority(),
+            )),
+        }
+    }
+}
+
+impl Request {
+    /// What it is for.
+    pub fn purpose(&self) -> Purpose {
+        match &self.want {
+            Want::Token(token) if token.by.is_anonymous() => Purpose::AnonymousToken,
+            Want::Token(_) => Purpose::OauthToken,
+            _ => Purpose::Content,
+        }
+    }
+}
+
 /// The request that an answer belongs to, for the kubelet's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct RequestLine {
     /// `HEAD`, `GET` or `POST`.
     pub method: &'static str,
     /// Without userinfo. Query kept only for token requests (scope and service).
@@ -331,6 +368,77 @@ pub enum Evidence {
     SomeRuntimes(Box<Evidence>),
     /// A look-up task died (a bug); never a reason to deny.
     Internal,
+}
+
+impl Evidence {
+    /// Whether it shows nothing about what a node would get: it may fare better, or we asked nobody.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::SentOn { fails, .. } | Self::SomeRuntimes(fails) => fails.is_unknown(),
+            Self::Forbidden { address_bound, .. } => *address_bound,
+            Self::RateLimited
+            | Self::NameNotResolved
+            | Self::ConnectionFailed(_)
+            | Self::TimedOut(_)
+            | Self::Tls(_)
+            | Self::ServerError { .. }
+            | Self::Refused(_)
+            | Self::Internal => true,
+            Self::RepositoryUnknown
+            | Self::TagUnknown { .. }
+            | Self::DigestUnknown
+            | Self::AuthenticationRequired { .. }
+            | Self::InsufficientScope { .. }
+            | Self::CredentialRefused { .. }
+            | Self::CredentialNotText { .. }
+            | Self::Rejected(_)
+            | Self::ContentInvalid(_)
+            | Self::ContentMissing { .. }
+            | Self::Elsewhere { .. }
+            | Self::TooLong { .. } => false,
+        }
+    }
+
+    /// The label of a failure in metrics, and its cause in the log.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::NameNotResolved => "dns",
+            Self::ConnectionFailed(_) => "connect",
+            Self::TimedOut(_) => "timeout",
+            Self::Tls(_) => "tls",
+            Self::ServerError { .. } => "server_error",
+            Self::Refused(_) => "refused",
+            Self::RepositoryUnknown
+            | Self::TagUnknown { .. }
+            | Self::DigestUnknown
+            | Self::ContentMissing { .. }
+            | Self::Elsewhere { .. } => "not_found",
+            Self::AuthenticationRequired { .. }
+            | Self::InsufficientScope { .. }
+            | Self::CredentialRefused { .. }
+            | Self::CredentialNotText { .. } => "unauthorized",
+            Self::Forbidden { .. } => "forbidden",
+            Self::Rejected(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
+            Self::SomeRuntimes(fails) | Self::SentOn { fails, .. } => fails.label(),
+            Self::Internal => "internal",
+        }
+    }
+
+    /// What every refusal has in common: throttled, broken, forbidden, otherwise refused. 401 and 404 are for the runtime, which knows what it
+    /// asked for and by what right.
+    pub fn of_status(response: &Response, with_credential: bool) -> Self {
+        match response.status {
+            429 => Self::RateLimited,
+            403 | 412 | 451 => Self::Forbidden {
+                address_bound: response.words().about_address,
+                with_credential,
+            },
+            400..=407 | 409..=499 => Self::Rejected(Rejection::Status),
+            // 408, 5xx, and statuses that make no sense here (1xx, 3xx without a target).
+            _ => Self::ServerError { token_server: false },
+        }
+    }
 }
 
 /// Where an authentication ended.
@@ -499,4 +607,74 @@ pub enum ContentFault {
     Newer(String),
     /// Other structural damage.
     Structure(String),
+}
+
+/// Whether another credential could have had another answer: an authentication or authorisation failure.
+pub fn hinges_on_credentials(failure: &Failure) -> bool {
+    hinges(&failure.evidence, failure)
+}
+
+fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => hinges(fails, failure),
+        // A scanner's block (412) and a legal one (451) hold for everyone.
+        Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. }
+        | Evidence::Rejected(
+            Rejection::NoUsableChallenge | Rejection::UnauthorizedAgain | Rejection::TokenStatus | Rejection::NoToken,
+        ) => true,
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost)
+        | Evidence::RateLimited
+        | Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. }
+        | Evidence::Refused(_)
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
+        | Evidence::TooLong { .. }
+        | Evidence::Internal => false,
+    }
+}
+
+/// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
+/// and errors show nothing: anyone can bring some of them about.
+pub fn shows_readable(failure: &Failure) -> bool {
+    readable(&failure.evidence, failure)
+}
+
+fn readable(evidence: &Evidence, failure: &Failure) -> bool {
+    match evidence {
+        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => readable(fails, failure),
+        Evidence::RepositoryUnknown
+        | Evidence::TagUnknown { .. }
+        | Evidence::DigestUnknown
+        | Evidence::ContentInvalid(_)
+        | Evidence::ContentMissing { .. }
+        | Evidence::Elsewhere { .. }
+        | Evidence::TooLong { .. } => true,
+        // A block by a rule (412, 451) is about an image that could be read otherwise.
+        Evidence::Forbidden { .. } => !hinges(evidence, failure),
+        Evidence::AuthenticationRequired { .. }
+        | Evidence::InsufficientScope { .. }
+        | Evidence::CredentialRefused { .. }
+        | Evidence::CredentialNotText { .. }
+        | Evidence::Rejected(_)
+        | Evidence::RateLimited
+        | Evidence::NameNotResolved
+        | Evidence::ConnectionFailed(_)
+        | Evidence::TimedOut(_)
+        | Evidence::Tls(_)
+        | Evidence::ServerError { .. }
+        | Evidence::Refused(_)
+        | Evidence::Internal => false,
+    }
 }

@@ -1,54 +1,57 @@
-//! `WWW-Authenticate`, read as containerd reads it: all headers, of each its first challenge only, Bearer before Basic, everything
-//! else unusable (pull-semantics 5.3). Pure.
+//! `WWW-Authenticate`, as containerd and containers/image read it: all headers, of each header its first challenge only (pull-semantics
+//! 5.3).
 
-use http::{HeaderMap, header};
+use std::sync::Arc;
 
-/// What a 401 asks for.
+/// One challenge of a 401.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// A token from `realm`.
     Bearer(Bearer),
     /// User name and password.
     Basic,
-    /// None, Digest, Negotiate, or nothing that parses.
-    Unusable,
+    /// Digest, Negotiate, or nothing that parses.
+    Other,
 }
 
-/// The parameters of a Bearer challenge.
+/// The parameters of a Bearer challenge; those that are empty count as missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Bearer {
-    /// The token server. Containerd fails where it is missing, even beside a Basic challenge.
-    pub(super) realm: Option<String>,
+pub struct Bearer {
+    /// The token server. Runtimes fail where it is missing, even beside a Basic challenge.
+    pub realm: Option<String>,
     /// Passed on to the token server.
-    pub(super) service: Option<String>,
-    /// Space-separated.
-    pub(super) scope: Option<String>,
+    pub service: Option<String>,
+    /// Separated by spaces.
+    pub scope: Option<String>,
     /// `insufficient_scope`, `invalid_token` …
-    pub(super) error: Option<String>,
+    pub error: Option<String>,
 }
 
-/// The challenge that a runtime would answer.
-pub(super) fn choose(headers: &HeaderMap) -> Challenge {
-    let mut basic = false;
-    for value in headers.get_all(header::WWW_AUTHENTICATE) {
-        // What is no ASCII may stand between quotes.
-        let text = String::from_utf8_lossy(value.as_bytes());
-        let (scheme, parameters) = parse(&text);
-        if scheme.eq_ignore_ascii_case("bearer") {
-            let parameter = |name: &str| {
-                let found = parameters.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-            };
-            return Challenge::Bearer(Bearer {
-                realm: parameter("realm"),
-                service: parameter("service"),
-                scope: parameter("scope"),
-                error: parameter("error"),
-            });
-        }
-        basic |= scheme.eq_ignore_ascii_case("basic");
+/// The challenges of some header values, one each, in their order.
+pub fn read<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<Challenge> {
+    values.into_iter().map(first).collect()
+}
+
+fn first(value: &[u8]) -> Challenge {
+    // Between quotes there may be more than ASCII.
+    let text = String::from_utf8_lossy(value);
+    let (scheme, parameters) = parse(&text);
+    if scheme.eq_ignore_ascii_case("bearer") {
+        let parameter = |name: &str| {
+            let found = parameters.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
+        Challenge::Bearer(Bearer {
+            realm: parameter("realm"),
+            service: parameter("service"),
+            scope: parameter("scope"),
+            error: parameter("error"),
+        })
+    } else if scheme.eq_ignore_ascii_case("basic") {
+        Challenge::Basic
+    } else {
+        Challenge::Other
     }
-    if basic { Challenge::Basic } else { Challenge::Unusable }
 }
 
 /// Reads a header's first challenge, and its parameters up to the first that is none. What comes behind a Basic challenge in the same
@@ -102,14 +105,18 @@ fn unquote(text: &str) -> (String, &str) {
     (String::new(), "")
 }
 
+/// The one that containerd answers: the first Bearer challenge, else a Basic one (`auth.ParseAuthHeader` sorts them so).
+pub fn containerds(challenges: &[Challenge]) -> &Challenge {
+    let bearer = challenges.iter().find(|one| matches!(one, Challenge::Bearer(_)));
+    let basic = || challenges.iter().find(|one| matches!(one, Challenge::Basic));
+    bearer.or_else(basic).unwrap_or(&Challenge::Other)
+}
+
 /// The scopes of a token request: the sorted union of our own and the challenge's.
-pub(super) fn scopes(repository: &str, challenged: Option<&str>) -> Vec<String> {
-    let mut scopes: Vec<String> = challenged
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect();
-    scopes.push(format!("repository:{repository}:pull"));
+pub fn scopes(repository: &str, challenged: Option<&str>) -> Vec<Arc<str>> {
+    let challenged = challenged.unwrap_or_default().split_ascii_whitespace();
+    let mut scopes: Vec<Arc<str>> = challenged.map(Arc::from).collect();
+    scopes.push(Arc::from(format!("repository:{repository}:pull")));
     scopes.sort();
     scopes.dedup();
     scopes
@@ -118,14 +125,10 @@ pub(super) fn scopes(repository: &str, challenged: Option<&str>) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn check(values: &[&str], expected: &Challenge) {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_bytes(value.as_bytes()).unwrap());
-        }
-        assert_eq!(choose(&headers), *expected, "{values:?}");
+        let challenges = read(values.iter().map(|value| value.as_bytes()));
+        assert_eq!(containerds(&challenges), expected, "{values:?}");
     }
 
     fn bearer(realm: &str) -> Challenge {
@@ -165,18 +168,24 @@ mod tests {
         check(&["Digest realm=\"x\", nonce=\"n\"", "Basic realm=\"x\""], &Challenge::Basic);
         check(&["basic"], &Challenge::Basic);
         check(&["Basic realm=\"x\", Bearer realm=\"https://t/\""], &Challenge::Basic);
-        check(&["Negotiate, Basic realm=\"x\""], &Challenge::Unusable);
-        check(&[], &Challenge::Unusable);
-        check(&[""], &Challenge::Unusable);
-        check(&["Negotiate"], &Challenge::Unusable);
-        check(&["Digest realm=\"x\""], &Challenge::Unusable);
-        check(&["Negotiate YIIJvwYGKwYBBQUCoIIJszCC"], &Challenge::Unusable);
+        check(&["Negotiate, Basic realm=\"x\""], &Challenge::Other);
+        check(&[], &Challenge::Other);
+        check(&[""], &Challenge::Other);
+        check(&["Negotiate"], &Challenge::Other);
+        check(&["Digest realm=\"x\""], &Challenge::Other);
+        check(&["Negotiate YIIJvwYGKwYBBQUCoIIJszCC"], &Challenge::Other);
         check(&["Bearer realm=\"\""], &Challenge::Bearer(Bearer::default()));
         check(&["Bearer"], &Challenge::Bearer(Bearer::default()));
     }
 
     #[test]
     fn scopes_are_a_sorted_union() {
+        let scopes = |repository: &str, challenged| {
+            scopes(repository, challenged)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(scopes("a/b", None), ["repository:a/b:pull"]);
         assert_eq!(scopes("a/b", Some("repository:a/b:pull")), ["repository:a/b:pull"]);
         assert_eq!(

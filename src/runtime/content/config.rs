@@ -1,20 +1,20 @@
 //! An image's config.
 
-use super::{Claims, Unpacked, WrittenPlatform, clipped};
+use super::document::{WrittenPlatform, clipped};
+use crate::go::json::{self, Go, Pointer, loose};
 use crate::image::{Digest, Platform};
-use crate::registry::gojson::{self, Go, Pointer, loose};
-use crate::verdict::evidence::ContentFault;
+use crate::runtime::outcome::ContentFault;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
 /// What an image's config says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::registry) struct ReadConfig {
+pub struct ReadConfig {
     /// Without an architecture where it names none.
-    pub(in crate::registry) platform: Platform,
+    pub platform: Platform,
     /// `rootfs.diff_ids`, as written.
-    pub(in crate::registry) diff_ids: Vec<String>,
+    pub diff_ids: Vec<String>,
 }
 
 /// A date in text; anything else is an error where it stands, whatever follows.
@@ -24,7 +24,7 @@ struct Date;
 impl<'de> Go<'de> for Date {
     fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let sensible = gojson::is_date(&text).then_some(Self);
+        let sensible = json::is_date(&text).then_some(Self);
         sensible.ok_or_else(|| serde::de::Error::custom("no date"))
     }
 }
@@ -80,44 +80,10 @@ loose! {
     }
 }
 
-impl ReadConfig {
-    /// What does not go with the manifest.
-    pub(in crate::registry) fn against(&self, claims: &Claims) -> Result<(), ContentFault> {
-        if self.diff_ids.len() != claims.layers.len() {
-            return Err(ContentFault::LayerCount {
-                layers: claims.layers.len(),
-                diff_ids: self.diff_ids.len(),
-            });
-        }
-        let packed = self
-            .diff_ids
-            .iter()
-            .zip(&claims.layers)
-            .find_map(|(diff_id, layer)| match layer {
-                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
-                Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
-                    Some(media_type)
-                }
-                Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
-            });
-        if let Some(media_type) = packed {
-            return Err(ContentFault::Packed(media_type.clone()));
-        }
-        if let Some(odd) = self.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
-            return Err(ContentFault::DiffId(clipped(odd)));
-        }
-        let own = self.platform.normalized();
-        match claims.platforms.iter().find(|said| said.normalized() != own) {
-            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
-pub(in crate::registry) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
-    let text = gojson::text(body);
-    if gojson::is_too_deep(&text) {
+pub(crate) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
+    let text = json::text(body);
+    if json::is_too_deep(&text) {
         return Err(ContentFault::ConfigNotJson);
     }
     let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)

@@ -1,0 +1,68 @@
+//! How nodes pull, as values: each container runtime, and the kubelet above it, is a pure function that asks ([`crate::ask`]).
+//!
+//! A runtime is given a reference, the node's registry configuration, the kind of credential and the platform. It reads top to bottom as the
+//! runtime's own source does, and gets the answers of registries from whoever drives it. It sees no socket, no clock and no secret. Whether
+//! it asks what the real one asks is tested by replaying recorded conversations (`tests/agreement/recordings`).
+//!
+//! A new runtime is a module of its own here, and a line in [`Runtime`].
+
+pub mod answer;
+pub mod challenge;
+pub(crate) mod choice;
+pub mod containerd;
+pub mod content;
+pub mod outcome;
+pub mod redirect;
+pub mod request;
+
+use crate::image::{Platform, Reference};
+use containerd::hosts::Hosts;
+use outcome::{Failure, ImageFacts};
+use request::Who;
+use std::sync::Arc;
+
+/// One pull of one image by one node, with one credential or none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pull {
+    /// The image.
+    pub reference: Reference,
+    /// How the node is told to reach the registry.
+    pub node: NodeConfig,
+    /// Whose credential the kubelet hands over.
+    pub who: Who,
+    /// The node's platform.
+    pub platform: Platform,
+    /// How far the pull is followed.
+    pub until: Depth,
+}
+
+/// What a node's registry configuration has for one registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum NodeConfig {
+    /// Nothing: the registry itself is asked.
+    Default,
+    /// containerd's `hosts.toml`.
+    Containerd(Arc<Hosts>),
+}
+
+/// How far a look-up goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Depth {
+    /// The manifest or index of the reference, and the config of a single manifest.
+    Manifest,
+    /// And the manifests that an index has for the node: enough to know what would be fetched, in bytes.
+    Sizes,
+    /// And their configs.
+    Config,
+    /// And every layer.
+    Layers,
+}
+
+/// What came of a pull.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was pulled, or the failure that the runtime tells.
+    pub end: Result<ImageFacts, Failure>,
+    /// Failures of hosts that were asked before another one, which the runtime does not tell.
+    pub passed: Vec<Failure>,
+}

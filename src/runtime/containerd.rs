@@ -1,0 +1,195 @@
+//! containerd: 1.7 and 2.x, by its client (`local`) and by its transfer service. Read top to bottom: [`resolve`], then [`children`], which
+//! fetch by [`fetch`].
+
+pub mod authorizer;
+mod children;
+mod exchange;
+mod fetch;
+pub mod hosts;
+mod layer;
+pub(crate) mod manifest;
+pub mod platforms;
+mod resolve;
+pub mod version;
+
+pub(crate) use children::DEEPEST;
+
+use crate::ask::{Ask, Missing};
+use crate::image::platform::Personality;
+use crate::image::{Platform, Reference};
+use crate::runtime::answer::Response;
+use crate::runtime::choice::choose;
+use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
+use crate::runtime::request::Request;
+use crate::runtime::{Depth, NodeConfig, Outcome, Pull};
+use exchange::Session;
+use hosts::Host;
+use std::sync::Arc;
+use version::Version;
+
+/// How containerd 2.x pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PullPath {
+    /// By its client, as its versions before 2.1 do.
+    Local,
+    /// By its transfer service: the default since 2.1.
+    Transfer,
+}
+
+/// A containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Containerd {
+    /// Its version.
+    pub version: Version,
+    /// How it pulls.
+    pub path: PullPath,
+}
+
+/// What ends a part of a pull before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// An answer is not known yet.
+    Missing(Missing),
+    /// It failed: the failure that containerd tells first, then those that it does not tell.
+    Failed(Vec<Failure>),
+}
+
+/// A part of a pull.
+pub(crate) type Got<T> = Result<T, Stop>;
+
+impl From<Missing> for Stop {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(vec![failure])
+    }
+}
+
+/// Takes a failure for a value: what follows goes on in spite of it.
+pub(crate) fn caught<T>(got: Got<T>) -> Result<Result<T, Vec<Failure>>, Missing> {
+    match got {
+        Ok(done) => Ok(Ok(done)),
+        Err(Stop::Failed(failures)) => Ok(Err(failures)),
+        Err(Stop::Missing(missing)) => Err(missing),
+    }
+}
+
+/// One pull: its hosts, and what was learned of them.
+#[derive(Debug, Clone)]
+struct Walk<'a> {
+    version: Version,
+    path: PullPath,
+    reference: &'a Reference,
+    platform: &'a Platform,
+    accept: Arc<str>,
+    sessions: Vec<Session<'a>>,
+    /// Failures of hosts that were passed on the way to a success: they may cast a doubt on what fails later.
+    passed: Vec<Failure>,
+}
+
+impl Containerd {
+    /// Pulls an image.
+    pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+        let own: Vec<Host>;
+        let hosts = match &pull.node {
+            NodeConfig::Containerd(hosts) => hosts.of(self.version),
+            NodeConfig::Default => {
+                own = vec![Host::of_registry(pull.reference.registry())];
+                &own
+            }
+        };
+        let mut walk = Walk {
+            version: self.version,
+            path: self.path,
+            reference: &pull.reference,
+            platform: &pull.platform,
+            accept: resolve::accept(),
+            sessions: hosts
+                .iter()
+                .map(|host| Session::new(host, self.version, &pull.reference, pull.who))
+                .collect(),
+            passed: Vec::new(),
+        };
+        let end = match caught(walk.image(net, pull.until))? {
+            Ok(facts) => Ok(facts),
+            Err(failures) => {
+                let mut failures = failures.into_iter();
+                let told = failures.next();
+                walk.passed.extend(failures);
+                Err(told.unwrap_or_else(|| Failure::plain(Evidence::Internal, pull.reference.registry().to_owned())))
+            }
+        };
+        Ok(Outcome {
+            end,
+            passed: walk.passed,
+        })
+    }
+
+    /// What its choice from an index goes by.
+    fn personality(version: Version, path: PullPath) -> Personality {
+        match path {
+            PullPath::Transfer => Personality::ContainerdTransfer,
+            PullPath::Local if version < Version(1, 7, 0) => Personality::ContainerdOld,
+            PullPath::Local => Personality::ContainerdClient,
+        }
+    }
+}
+
+impl Walk<'_> {
+    fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
+        let resolved = resolve::resolve(self, net)?;
+        let content = self.root(net, &resolved)?;
+        let mut facts = ImageFacts {
+            quota: None,
+            authenticated: self.sessions.get(resolved.host).is_some_and(Session::is_authenticated),
+            digest: resolved.digest,
+            media_type: resolved.media_type,
+            content,
+            stale: false,
+            builds: Vec::new(),
+        };
+        facts.builds = children::builds(self, net, &facts, until)?;
+        let quotas = self.sessions.iter().filter_map(|session| session.quota);
+        facts.quota = quotas.min_by_key(|quota| quota.remaining);
+        Ok(facts)
+    }
+
+    /// Runs `run` for each item at the same time: none sees what another has learned.
+    fn branch<T, U>(
+        &mut self,
+        net: &mut Ask<'_, Request>,
+        items: impl IntoIterator<Item = T>,
+        mut run: impl FnMut(&mut Self, &mut Ask<'_, Request>, T) -> Got<U>,
+    ) -> Got<Vec<U>> {
+        let before = self.clone();
+        let mut learned: Vec<Self> = Vec::new();
+        let results = net.each(items, |net, item| {
+            let mut branch = before.clone();
+            let result = caught(run(&mut branch, net, item))?;
+            learned.push(branch);
+            Ok(result)
+        })?;
+        for branch in learned {
+            for (session, other) in self.sessions.iter_mut().zip(&branch.sessions) {
+                session.learn(other);
+            }
+        }
+        results.into_iter().map(|result| result.map_err(Stop::Failed)).collect()
+    }
+
+    /// The failure that speaks for a part, with what was passed on the way to it.
+    fn told(&self, failures: Vec<Failure>) -> Option<Failure> {
+        choose(self.passed.clone(), failures)
+    }
+
+    /// What an answer without success of a host proves.
+    fn refused(&self, at: usize, response: &Response) -> Evidence {
+        self.sessions
+            .get(at)
+            .map_or(Evidence::Internal, |session| session.refused(response))
+    }
+}

@@ -1,0 +1,343 @@
+//! How containerd answers challenges (pull-semantics 5.3; `core/remotes/docker/authorizer.go`, `auth/fetch.go`).
+
+use crate::ask::Ask;
+use crate::runtime::answer::{Body, Response};
+use crate::runtime::challenge::{self, Bearer, Challenge};
+use crate::runtime::containerd::{Got, Stop};
+use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, Rejection, Told, WEB_PAGE};
+use crate::runtime::redirect;
+use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, TokenRequest, TrustId, Want, Who};
+use std::sync::Arc;
+use url::form_urlencoded::Serializer;
+
+/// What containerd sends of a credential: a user name wins over an identity token, and half a pair is nothing (CRI's `ParseAuth`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// Nothing.
+    Nothing,
+    /// User name and password.
+    Password,
+    /// The identity token.
+    Refresh,
+}
+
+impl Sending {
+    /// Of what a credential has.
+    pub fn of(who: Who) -> Self {
+        match (who.user, who.password, who.identity_token) {
+            (true, true, _) => Self::Password,
+            (false, _, true) => Self::Refresh,
+            (true, false, _) | (false, _, false) => Self::Nothing,
+        }
+    }
+}
+
+/// What is known of how to be let in at one host, and where it redirects to (`dockerAuthorizer`).
+#[derive(Debug, Clone)]
+pub(super) struct Authorizer {
+    who: Who,
+    sending: Sending,
+    handlers: Vec<(Origin, Handler)>,
+    /// A token was shown, and then asked for user name and password (Harbor).
+    shown_token: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Handler {
+    Basic,
+    Bearer(Bearer),
+}
+
+impl Authorizer {
+    pub(super) fn new(who: Who) -> Self {
+        let sending = Sending::of(who);
+        Self {
+            // What is not sent makes nobody of anybody.
+            who: if sending == Sending::Nothing { Who::default() } else { who },
+            sending,
+            handlers: Vec::new(),
+            shown_token: false,
+        }
+    }
+
+    /// Who asks.
+    pub(super) fn who(&self) -> Who {
+        self.who
+    }
+
+    /// Whether a credential is sent (and was not refused since).
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.sending != Sending::Nothing && !self.handlers.is_empty()
+    }
+
+    /// Whether something would be sent at all.
+    pub(super) fn has_credential(&self) -> bool {
+        self.sending != Sending::Nothing
+    }
+
+    fn handler(&self, server: &Origin) -> Option<&Handler> {
+        let found = self.handlers.iter().find(|(origin, _)| origin.is_same_server(server));
+        found.map(|(_, handler)| handler)
+    }
+
+    fn forget(&mut self, server: &Origin) {
+        self.handlers.retain(|(origin, _)| !origin.is_same_server(server));
+    }
+
+    /// What one branch of a pull has learned that another may not have.
+    pub(super) fn learn(&mut self, other: &Self) {
+        for (origin, handler) in &other.handlers {
+            if self.handler(origin).is_none() {
+                self.handlers.push((origin.clone(), handler.clone()));
+            }
+        }
+        self.shown_token |= other.shown_token;
+    }
+
+    /// What to send to whom (`Authorize`). May ask for tokens.
+    pub(super) fn authorize(&mut self, net: &mut Ask<'_, Request>, scope: &Scope<'_>) -> Got<Vec<(Origin, Auth)>> {
+        let mut all = Vec::with_capacity(self.handlers.len());
+        for (origin, handler) in &self.handlers {
+            let auth = match handler {
+                Handler::Basic => Auth::Basic(self.who),
+                Handler::Bearer(bearer) => Auth::Bearer(self.token(net, scope, origin, bearer)?),
+            };
+            all.push((origin.clone(), auth));
+        }
+        Ok(all)
+    }
+
+    /// Takes in a 401 (`AddResponses`). `Ok(false)`: there is nothing to answer it with, and it stands. `again` says whether the request
+    /// before it was the same.
+    pub(super) fn add(&mut self, response: &Response, again: bool) -> Result<bool, Failure> {
+        let origin = &response.at.origin;
+        let fails = |evidence| Failure::of(evidence, response, Purpose::Content);
+        match challenge::containerds(&response.challenges) {
+            Challenge::Bearer(bearer) => {
+                if let Some(error) = &bearer.error {
+                    self.forget(origin);
+                    if again {
+                        return Err(fails(self.invalid(Some(error))));
+                    }
+                }
+                if self.handler(origin).is_none() {
+                    if bearer.realm.is_none() {
+                        return Err(fails(Evidence::Rejected(Rejection::NoRealm)));
+                    }
+                    self.handlers.push((origin.clone(), Handler::Bearer(bearer.clone())));
+                }
+                Ok(true)
+            }
+            Challenge::Basic => {
+                if self.sending != Sending::Password {
+                    // "no basic auth credentials"
+                    return Err(fails(Evidence::AuthenticationRequired { at: AuthStage::Basic }));
+                }
+                self.shown_token |= matches!(self.handler(origin), Some(Handler::Bearer(_)));
+                self.forget(origin);
+                self.handlers.push((origin.clone(), Handler::Basic));
+                Ok(true)
+            }
+            Challenge::Other => Ok(false),
+        }
+    }
+
+    /// What a 401 proves with which containerd gives up.
+    pub(super) fn refused(&self, response: &Response) -> Evidence {
+        match challenge::containerds(&response.challenges) {
+            Challenge::Bearer(bearer) => self.invalid(bearer.error.as_deref()),
+            // The credential was good enough for a token.
+            Challenge::Basic if self.shown_token => Evidence::InsufficientScope {
+                with_credential: true,
+                told: Told::Nothing,
+            },
+            Challenge::Basic => Evidence::CredentialRefused { at: AuthStage::Basic },
+            // Harbor says here that there is no such project.
+            Challenge::Other => Evidence::Rejected(Rejection::NoUsableChallenge),
+        }
+    }
+
+    /// What a 401 to a fresh token proves.
+    fn invalid(&self, error: Option<&str>) -> Evidence {
+        let with_credential = self.has_credential();
+        match error {
+            Some("insufficient_scope") => Evidence::InsufficientScope {
+                with_credential,
+                told: Told::InsufficientScope,
+            },
+            Some(_) | None if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
+            Some(_) => Evidence::Rejected(Rejection::UnauthorizedAgain),
+            // The token server took the credential: what is missing is the right.
+            None => Evidence::InsufficientScope {
+                with_credential,
+                told: Told::Nothing,
+            },
+        }
+    }
+
+    /// A token, by POST with a credential and by GET where the server knows no POST; by GET without one (`doBearerAuth`).
+    fn token(&self, net: &mut Ask<'_, Request>, scope: &Scope<'_>, origin: &Origin, bearer: &Bearer) -> Got<Arc<TokenRequest>> {
+        let by = |by| {
+            Arc::new(TokenRequest {
+                origin: origin.clone(),
+                realm: Arc::from(bearer.realm.as_deref().unwrap_or_default()),
+                service: bearer.service.as_deref().map(Arc::from),
+                scopes: challenge::scopes(scope.repository, bearer.scope.as_deref()),
+                who: self.who,
+                by,
+            })
+        };
+        let first = by(match self.sending {
+            Sending::Nothing => Grant::Anonymous,
+            Sending::Password => Grant::Password,
+            Sending::Refresh => Grant::Refresh,
+        });
+        let response = fetch(net, scope, &first)?;
+        let by_get = match (self.sending, response.status) {
+            (Sending::Nothing, _) => false,
+            (_, 400 | 401 | 404) | (Sending::Password, 405) => true,
+            (_, _) => false,
+        };
+        if !by_get {
+            return granted(&response, first, None);
+        }
+        let second = by(Grant::Basic);
+        let again = fetch(net, scope, &second)?;
+        granted(&again, second, Some(&response))
+    }
+}
+
+/// For what a token is asked, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) repository: &'a str,
+    pub(super) trust: TrustId,
+}
+
+/// Sends a request for a token; any status.
+fn fetch(net: &mut Ask<'_, Request>, scope: &Scope<'_>, token: &Arc<TokenRequest>) -> Got<Arc<Response>> {
+    let request = token_request(token, scope.trust).map_err(Stop::from)?;
+    let answer = net.get(request.clone())?;
+    answer.response(&request).map_err(Stop::from)
+}
+
+/// The request that gets a token. `Err` where our rules forbid to ask its realm, or nothing can be asked there.
+pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result<Request, Failure> {
+    let refused = |refusal| {
+        let mut failure = Failure::plain(Evidence::Refused(refusal), token.origin.authority());
+        failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
+        if let Some(named) = url::Url::parse(token.realm.trim()).ok().as_ref().and_then(Origin::of) {
+            failure.host = named.authority();
+        }
+        failure
+    };
+    let realm = redirect::realm(&token.origin, &token.realm).map_err(refused)?;
+    let Some(origin) = Origin::of(&realm) else {
+        return Err(refused(crate::runtime::outcome::Refusal::Realm));
+    };
+    let path = match token.by.method() {
+        Method::Post => match realm.query() {
+            Some(query) => format!("{}?{query}", realm.path()),
+            None => realm.path().to_owned(),
+        },
+        Method::Get | Method::Head => {
+            // Sorted by key, as Go encodes them; what the realm holds already stays.
+            let mut query: Vec<(String, String)> = realm.query_pairs().into_owned().collect();
+            query.extend(
+                token
+                    .service
+                    .iter()
+                    .map(|service| ("service".to_owned(), service.to_string())),
+            );
+            query.extend(token.scopes.iter().map(|scope| ("scope".to_owned(), scope.to_string())));
+            query.sort_by(|a, b| a.0.cmp(&b.0));
+            let query = Serializer::new(String::new()).extend_pairs(query).finish();
+            if query.is_empty() {
+                realm.path().to_owned()
+            } else {
+                format!("{}?{query}", realm.path())
+            }
+        }
+    };
+    let auth = match token.by {
+        Grant::Basic | Grant::BasicWithAccount => vec![(origin.clone(), Auth::Basic(token.who))],
+        Grant::Anonymous | Grant::Password | Grant::Refresh => Vec::new(),
+    };
+    Ok(Request {
+        asker: token.who,
+        method: token.by.method(),
+        origin,
+        path: Arc::from(path),
+        accept: Arc::from(""),
+        auth,
+        want: Want::Token(Arc::clone(token)),
+        trust,
+        attempt: Attempt::default(),
+    })
+}
+
+/// What the answer of a token server comes to. `posted` is the one before it, where a POST was answered by a status that makes containerd
+/// ask by GET.
+fn granted(response: &Response, token: Arc<TokenRequest>, posted: Option<&Response>) -> Got<Arc<TokenRequest>> {
+    let purpose = if token.by.is_anonymous() {
+        Purpose::AnonymousToken
+    } else {
+        Purpose::OauthToken
+    };
+    if !(200..400).contains(&response.status) {
+        let evidence = refusal(response, !token.by.is_anonymous(), posted);
+        return Err(Failure::of(evidence, response, purpose).into());
+    }
+    match &response.body {
+        Body::Granted => Ok(token),
+        Body::TooLong(bytes) => {
+            // A runtime would read on.
+            let mut failure = Failure::of(Evidence::ServerError { token_server: true }, response, purpose);
+            failure.detail = Some(format!("its answer is longer than {bytes} bytes, and was not read"));
+            Err(failure.into())
+        }
+        body => {
+            // It may be a login page, or a token that cannot be sent: nothing of it is shown.
+            let mut failure = Failure::of(Evidence::Rejected(Rejection::NoToken), response, purpose);
+            failure.code = None;
+            let said = match body {
+                Body::NoToken { page: true } => WEB_PAGE,
+                _ => "the authorization server did not include a usable token in its answer",
+            };
+            failure.detail = Some(said.to_owned());
+            Err(failure.into())
+        }
+    }
+}
+
+/// What a token server's refusal proves.
+fn refusal(response: &Response, with_credential: bool, posted: Option<&Response>) -> Evidence {
+    let refuses = |response: &Response| {
+        let code = response.words().code.map(|code| code.to_ascii_lowercase());
+        matches!(
+            code.as_deref(),
+            Some("invalid_grant" | "invalid_client" | "unauthorized_client" | "access_denied" | "unauthorized" | "denied")
+        )
+    };
+    let at = AuthStage::TokenServer;
+    match response.status {
+        429 => Evidence::RateLimited,
+        // A firewall stands before the token server too (ACR): that is about the caller, not the credential.
+        403 if response.words().about_address => Evidence::Forbidden {
+            address_bound: true,
+            with_credential,
+        },
+        401 | 403 if with_credential => Evidence::CredentialRefused { at },
+        401 | 403 => Evidence::AuthenticationRequired { at },
+        400..=407 | 409..=499 => {
+            // The last answer is that of the GET; the POST before it may have said that the credential is at fault.
+            let at_post = posted.is_some_and(|posted| posted.status == 401 || refuses(posted));
+            if with_credential && (at_post || refuses(response)) {
+                Evidence::CredentialRefused { at }
+            } else {
+                Evidence::Rejected(Rejection::TokenStatus)
+            }
+        }
+        _ => Evidence::ServerError { token_server: true },
+    }
+}

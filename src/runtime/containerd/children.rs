@@ -1,0 +1,131 @@
+//! What is fetched of an image beyond its first manifest: the entries of an index that are for the node, their configs and layers
+//! (`images.ChildrenHandler`, `images.FilterPlatforms`, `images.LimitManifests`).
+
+use crate::ask::Ask;
+use crate::runtime::Depth;
+use crate::runtime::containerd::manifest::Parsed;
+use crate::runtime::containerd::platforms::{Puller, fetches};
+use crate::runtime::containerd::{Containerd, Got, Walk, caught};
+use crate::runtime::content::{Body, Content, IndexEntry};
+use crate::runtime::outcome::{Build, Failure, ImageFacts};
+use crate::runtime::request::Request;
+use std::collections::HashSet;
+
+/// An index in an index in an index …: deeper ones are not followed.
+pub(crate) const DEEPEST: usize = 4;
+/// Children of one index that are looked for: the transfer service fetches each that has no platform, and an index is a stranger's text.
+const MOST_CHILDREN: usize = 1000;
+
+/// The parts that this node would fetch, as deep as `until` says.
+pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
+    match &facts.content {
+        Content::Index(entries) if until > Depth::Manifest => children(walk, net, entries, until, DEEPEST),
+        Content::Image { body, .. } | Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![Build {
+            digest: facts.digest.to_string(),
+            media_type: facts.media_type.clone(),
+            content: Ok(facts.content.clone()),
+            troubles: blobs(walk, net, body, until)?,
+        }]),
+        Content::Index(_) | Content::Image { .. } | Content::Artifact { .. } | Content::Schema1 => Ok(Vec::new()),
+    }
+}
+
+fn children(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    entries: &[IndexEntry],
+    until: Depth,
+    levels: usize,
+) -> Got<Vec<Build>> {
+    let puller = Puller {
+        platform: walk.platform.clone(),
+        personality: Containerd::personality(walk.version, walk.path),
+    };
+    let needed = fetches(entries, &puller).needed();
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
+    let needed: Vec<&IndexEntry> = needed
+        .into_iter()
+        .filter_map(|at| entries.get(at))
+        .filter(|entry| seen.insert((&entry.digest, &entry.media_type)))
+        .take(MOST_CHILDREN)
+        .collect();
+    let found = walk.branch(net, needed, |walk, net, entry| child(walk, net, entry, until, levels))?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, until: Depth, levels: usize) -> Got<Vec<Build>> {
+    let build = |content, troubles| Build {
+        digest: entry.digest.clone(),
+        media_type: entry.media_type.clone(),
+        content,
+        troubles,
+    };
+    let parsed = match caught(walk.child(net, entry))? {
+        Ok(parsed) => parsed,
+        Err(failures) => {
+            return Ok(walk
+                .told(failures)
+                .map(|failure| build(Err(failure), Vec::new()))
+                .into_iter()
+                .collect());
+        }
+    };
+    Ok(match parsed {
+        Parsed::Index(entries) => {
+            let inner = if levels > 1 {
+                children(walk, net, &entries, until, levels - 1)?
+            } else {
+                Vec::new()
+            };
+            std::iter::once(build(Ok(Content::Index(entries)), Vec::new()))
+                .chain(inner)
+                .collect()
+        }
+        Parsed::Artifact { kind, unpack, body } => {
+            let troubles = blobs(walk, net, &body, until)?;
+            vec![build(Ok(Content::Artifact { kind, unpack, body }), troubles)]
+        }
+        Parsed::Image { config, body } => {
+            let mut troubles = Vec::new();
+            let mut platform = None;
+            // The config and the layers are fetched at the same time.
+            let parts = walk.branch(net, [true, false], |walk, net, is_config| {
+                if !is_config {
+                    return Ok((None, blobs(walk, net, &body, until)?));
+                }
+                if until < Depth::Config {
+                    return Ok((None, Vec::new()));
+                }
+                Ok(match caught(walk.config(net, &config))? {
+                    Ok(platform) => (platform, Vec::new()),
+                    Err(failures) => (None, walk.told(failures).into_iter().collect()),
+                })
+            })?;
+            for (found, wrong) in parts {
+                platform = platform.or(found);
+                troubles.extend(wrong);
+            }
+            vec![build(Ok(Content::Image { platform, body }), troubles)]
+        }
+    })
+}
+
+/// What is wrong with the blobs.
+fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, body: &Body, until: Depth) -> Got<Vec<Failure>> {
+    if until < Depth::Layers {
+        return Ok(Vec::new());
+    }
+    let mut seen: HashSet<(&str, i64)> = HashSet::new();
+    let each = body
+        .blobs
+        .iter()
+        .filter(|blob| seen.insert((&blob.digest, blob.size)))
+        .take(MOST_CHILDREN);
+    let found = walk.branch(net, each, |walk, net, blob| {
+        Ok(match caught(walk.blob(net, blob))? {
+            Ok(()) => None,
+            Err(failures) => walk.told(failures),
+        })
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}

@@ -1,0 +1,277 @@
+//! One request to one host as containerd makes it: what it sends along, and when it sends it again (`doWithRetries`, `retryRequest` in
+//! `core/remotes/docker/resolver.go`).
+
+use crate::ask::Ask;
+use crate::image::Reference;
+use crate::runtime::answer::{Answer, FaultKind, Response};
+use crate::runtime::containerd::authorizer::{Authorizer, Scope};
+use crate::runtime::containerd::hosts::{Host, Schemes, Server};
+use crate::runtime::containerd::version::Version;
+use crate::runtime::containerd::{Got, Stop};
+use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::request::{Attempt, Method, Origin, Request, Want, Who};
+use std::sync::Arc;
+use std::time::Duration;
+use url::form_urlencoded::Serializer;
+
+/// The pause before a request is sent again that failed (`doWithTransportRetries`).
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One host in one pull, with what was learned of it.
+#[derive(Debug, Clone)]
+pub(super) struct Session<'a> {
+    host: &'a Host,
+    version: Version,
+    reference: &'a Reference,
+    pub(super) auth: Authorizer,
+    /// It does not speak TLS, and is asked without (`NewHTTPFallback`).
+    plain: bool,
+    /// What the latest good answer said of the pull quota.
+    pub(super) quota: Option<Quota>,
+}
+
+/// What is asked of a host.
+#[derive(Debug, Clone)]
+pub(super) struct HostRequest<'a> {
+    pub(super) method: Method,
+    /// `manifests/latest`, `blobs/sha256:…`
+    pub(super) rest: &'a str,
+    pub(super) accept: &'a Arc<str>,
+    pub(super) want: Want,
+    /// Whether no host is left after this one.
+    pub(super) last: bool,
+}
+
+/// Whether a request is sent again.
+enum Again {
+    No,
+    Same,
+    ByGet,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(host: &'a Host, version: Version, reference: &'a Reference, who: Who) -> Self {
+        Self {
+            host,
+            version,
+            reference,
+            auth: Authorizer::new(who),
+            plain: false,
+            quota: None,
+        }
+    }
+
+    pub(super) fn host(&self) -> &'a Host {
+        self.host
+    }
+
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.auth.is_authenticated()
+    }
+
+    /// What a branch of the pull has learned that another may not have.
+    pub(super) fn learn(&mut self, other: &Self) {
+        self.auth.learn(&other.auth);
+        self.plain |= other.plain;
+        self.quota = other.quota.or(self.quota);
+    }
+
+    /// Sends a request as often as containerd does; any status.
+    pub(super) fn exchange(&mut self, net: &mut Ask<'_, Request>, ask: HostRequest<'_>) -> Got<Arc<Response>> {
+        let Some(server) = &self.host.server else {
+            return Err(Stop::from(self.closed("no address can be made of its name and port")));
+        };
+        if let Some(why) = &self.host.unusable {
+            return Err(Stop::from(self.closed(why)));
+        }
+        let mut ask = ask;
+        let mut answers: Vec<(Method, Arc<Response>)> = Vec::new();
+        let mut sent: Vec<Request> = Vec::new();
+        loop {
+            let response = self.send(net, server, &ask, &mut sent)?;
+            self.withheld(server, &response)?;
+            answers.push((ask.method, Arc::clone(&response)));
+            let no_more = !self.version.counts_attempts() && answers.len() >= self.version.requests();
+            let again = if no_more { Again::No } else { self.again(&answers, &ask)? };
+            match again {
+                Again::No => {}
+                Again::Same if sent.len() < self.version.requests() => continue,
+                Again::ByGet if sent.len() < self.version.requests() => {
+                    ask.method = Method::Get;
+                    continue;
+                }
+                Again::Same | Again::ByGet => {}
+            }
+            if response.is_success() {
+                self.quota = response.quota.or(self.quota);
+            }
+            return Ok(response);
+        }
+    }
+
+    /// Sends it once, or until the connection holds.
+    fn send(
+        &mut self,
+        net: &mut Ask<'_, Request>,
+        server: &Server,
+        ask: &HostRequest<'_>,
+        sent: &mut Vec<Request>,
+    ) -> Got<Arc<Response>> {
+        let mut after = Duration::ZERO;
+        loop {
+            let scope = Scope {
+                repository: self.reference.repository(),
+                trust: self.host.trust,
+            };
+            let auth = self.auth.authorize(net, &scope)?;
+            let plain = match server.schemes {
+                Schemes::Https => false,
+                Schemes::Http => true,
+                Schemes::HttpsThenHttp => self.plain,
+            };
+            let mut request = Request {
+                asker: self.auth.who(),
+                method: ask.method,
+                origin: if plain { server.http.clone() } else { server.https.clone() },
+                path: self.path(server, ask.rest),
+                accept: Arc::clone(ask.accept),
+                auth,
+                want: ask.want.clone(),
+                trust: self.host.trust,
+                attempt: Attempt::default(),
+            };
+            let nth = sent.iter().filter(|before| is_repeated(before, &request)).count();
+            request.attempt = Attempt {
+                nth: u8::try_from(nth).unwrap_or(u8::MAX),
+                after,
+            };
+            let answer = net.get(request.clone())?;
+            if !plain && server.schemes == Schemes::HttpsThenHttp && speaks_no_tls(&answer, server) {
+                self.plain = true;
+                continue;
+            }
+            sent.push(request.clone());
+            let transient = matches!(&answer, Answer::Fault(fault) if is_transient(fault.what));
+            let left = self.version.requests().saturating_sub(sent.len());
+            if transient && ask.last && self.version.repeats_failed_connections() && left > 0 {
+                after = PAUSE;
+                continue;
+            }
+            return answer.response(&request).map_err(Stop::from);
+        }
+    }
+
+    /// `/v2/REPOSITORY/REST`, with `ns` for a host in another's place.
+    fn path(&self, server: &Server, rest: &str) -> Arc<str> {
+        let repository = self.reference.repository();
+        let path = format!("{}/{repository}/{rest}", server.path);
+        Arc::from(match &server.namespace {
+            Some(namespace) => {
+                let query = Serializer::new(String::new()).append_pair("ns", namespace).finish();
+                format!("{path}?{query}")
+            }
+            None => path,
+        })
+    }
+
+    /// `retryRequest`.
+    fn again(&mut self, answers: &[(Method, Arc<Response>)], ask: &HostRequest<'_>) -> Got<Again> {
+        let Some((_, last)) = answers.last() else {
+            return Ok(Again::No);
+        };
+        let before = answers
+            .len()
+            .checked_sub(2)
+            .and_then(|at| answers.get(at))
+            .map(|(_, response)| response);
+        Ok(match last.status {
+            401 => {
+                let same = before.is_some_and(|before| before.at == last.at);
+                if self.auth.add(last, same).map_err(Stop::from)? {
+                    Again::Same
+                } else {
+                    Again::No
+                }
+            }
+            405 if ask.method == Method::Head && ask.rest.starts_with("manifests/") => Again::ByGet,
+            408 | 429 => Again::Same,
+            500 | 503 | 504 if self.version.repeats_server_errors() => {
+                let same = before.is_some_and(|before| before.status == last.status);
+                if ask.last && !same { Again::Same } else { Again::No }
+            }
+            _ => Again::No,
+        })
+    }
+
+    /// Nodes hand what they send to this host on to where it redirects, within limits (Go, net/http), and name the user that a redirect
+    /// names; we do neither. A refusal that may come of that proves nothing.
+    fn withheld(&self, server: &Server, response: &Response) -> Got<()> {
+        let refused = matches!(response.status, 401 | 403 | 404);
+        let there = &response.at.origin;
+        let handed = |here: &Origin| here.hands_to(there) && self.auth.is_authenticated();
+        let elsewhere = !server.https.is_same_server(there) && !server.http.is_same_server(there);
+        let asks_for_it = response.status == 401 && elsewhere && self.auth.has_credential();
+        let as_somebody = response.as_somebody && (400..500).contains(&response.status) && response.status != 429;
+        if (refused && (handed(&server.https) || handed(&server.http))) || asks_for_it || as_somebody {
+            let failure = Failure::of(Evidence::Refused(Refusal::Withheld), response, Purpose::Content);
+            return Err(Stop::from(failure));
+        }
+        Ok(())
+    }
+
+    /// Whether this is the host itself, not one that it redirects to.
+    pub(super) fn is_at(&self, origin: &Origin) -> bool {
+        let server = self.host.server.as_ref();
+        server.is_some_and(|server| server.https.is_same_server(origin) || server.http.is_same_server(origin))
+    }
+
+    /// What an answer without success proves, 404 excepted.
+    pub(super) fn refused(&self, response: &Response) -> Evidence {
+        match response.status {
+            401 => self.auth.refused(response),
+            _ => Evidence::of_status(response, self.auth.is_authenticated()),
+        }
+    }
+
+    /// A host that cannot be asked from here.
+    fn closed(&self, why: &str) -> Failure {
+        Failure {
+            detail: Some(why.to_owned()),
+            ..Failure::plain(
+                Evidence::ConnectionFailed(ConnectionFault::Unreachable),
+                self.host.shown.to_string(),
+            )
+        }
+    }
+}
+
+/// Whether two requests differ in nothing but their number and what is sent to be let in.
+fn is_repeated(before: &Request, request: &Request) -> bool {
+    before.method == request.method && before.origin == request.origin && before.auth == request.auth && before.path == request.path
+}
+
+/// Whether a host that failed over TLS is asked without (`isTLSError`, `isPortError`).
+fn speaks_no_tls(answer: &Answer, server: &Server) -> bool {
+    let Answer::Fault(fault) = answer else {
+        return false;
+    };
+    let no_tls = matches!(
+        fault.what,
+        FaultKind::Tls(TlsFault::PlainHttp) | FaultKind::Connection(ConnectionFault::Interrupted)
+    );
+    // Where no port is written, another one listens for plain HTTP.
+    let no_port = !server.names_port
+        && matches!(
+            fault.what,
+            FaultKind::Connection(_) | FaultKind::TimedOut(TimeoutStage::Connect)
+        );
+    fault.at.origin.is_same_server(&server.https) && (no_tls || no_port)
+}
+
+/// `isTransientTransportErr`: time-outs, and connections that end early.
+fn is_transient(what: FaultKind) -> bool {
+    matches!(
+        what,
+        FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Response) | FaultKind::Connection(ConnectionFault::Interrupted)
+    )
+}

@@ -1,0 +1,337 @@
+//! Content by digest: from host to host, whatever they may be asked for, until one has it (`dockerFetcher.Fetch` in
+//! `core/remotes/docker/fetcher.go`). What the first that answers serves is final.
+
+use crate::ask::Ask;
+use crate::image::{Digest, Platform};
+use crate::runtime::answer::{Body, Response};
+use crate::runtime::containerd::exchange::HostRequest;
+use crate::runtime::containerd::manifest::{self, Claims, Config, Form, LONGEST, Parsed};
+use crate::runtime::containerd::resolve::Resolved;
+use crate::runtime::containerd::{Got, Stop, Walk, caught};
+use crate::runtime::content::{BlobRef, Content, IndexEntry};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
+use crate::runtime::request::{Method, Request, Want};
+use std::sync::Arc;
+
+/// What is asked for by digest.
+struct Wanted {
+    rest: String,
+    media_type: String,
+    want: Want,
+    /// What a 404 for it proves.
+    absent: Evidence,
+}
+
+impl Walk<'_> {
+    fn fetch(&mut self, net: &mut Ask<'_, Request>, wanted: &Wanted) -> Got<Arc<Response>> {
+        let accept: Arc<str> = Arc::from(if wanted.media_type.is_empty() {
+            "*/*".to_owned()
+        } else {
+            format!("{}, */*", wanted.media_type)
+        });
+        let mut failures: Vec<Failure> = Vec::new();
+        let hosts = self.sessions.len();
+        for (at, session) in self.sessions.iter_mut().enumerate() {
+            let ask = HostRequest {
+                method: Method::Get,
+                rest: &wanted.rest,
+                accept: &accept,
+                want: wanted.want.clone(),
+                last: at + 1 == hosts,
+            };
+            let response = match caught(session.exchange(net, ask))? {
+                Ok(response) if response.is_success() => {
+                    self.passed.extend(failures);
+                    return Ok(response);
+                }
+                Ok(response) => response,
+                Err(more) => {
+                    failures.extend(more);
+                    continue;
+                }
+            };
+            let evidence = match response.status {
+                404 => wanted.absent.clone(),
+                // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
+                403 if wanted.rest.starts_with("blobs/") && !session.is_at(&response.at.origin) => Evidence::Forbidden {
+                    address_bound: true,
+                    with_credential: session.is_authenticated(),
+                },
+                _ => session.refused(&response),
+            };
+            failures.push(Failure::of(evidence, &response, Purpose::Content));
+        }
+        Err(Stop::Failed(failures))
+    }
+
+    /// What a reference was resolved to.
+    pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Content> {
+        let digest = &resolved.digest;
+        match manifest::form(&resolved.media_type) {
+            Form::Schema1 => return Ok(Content::Schema1),
+            Form::Manifest | Form::Index => {}
+            Form::Other => return Err(self.no_manifest(net, resolved)?),
+        }
+        let wanted = Wanted {
+            rest: format!("manifests/{digest}"),
+            media_type: resolved.media_type.clone(),
+            want: Want::Manifest {
+                by: Some(digest.clone()),
+            },
+            absent: Evidence::ContentInvalid(ContentFault::DigestWrong),
+        };
+        let response = self.fetch(net, &wanted)?;
+        let part = if manifest::form(&resolved.media_type) == Form::Index {
+            "index"
+        } else {
+            "manifest"
+        };
+        let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response));
+        let about = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(digest));
+        let (document, has) = match &response.body {
+            Body::Manifest { digest: has, .. } if has != digest => return Err(broken(ContentFault::DigestWrong)),
+            Body::Manifest { document, length, .. } => (document, *length),
+            Body::TooLong(bytes) => return Err(too_long(&response, *bytes)),
+            _ => return Err(unreadable(&response)),
+        };
+        if let Some(says) = resolved.length.filter(|says| *says != has) {
+            return Err(about(ContentFault::OtherSize {
+                part,
+                by: "answer to HEAD",
+                has: signed(has),
+                says: signed(says),
+            }));
+        }
+        let parsed = document.as_ref().map_err(|fault| about(fault.clone()))?;
+        let parsed = manifest::read(&resolved.media_type, parsed).map_err(about)?;
+        Ok(match parsed {
+            Parsed::Index(entries) => Content::Index(entries),
+            Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
+            Parsed::Image { config, body } => Content::Image {
+                platform: self.config(net, &config)?,
+                body,
+            },
+        })
+    }
+
+    /// What containerd makes of a reference whose media type is none of a manifest: it takes it for a blob, and fails in either case.
+    fn no_manifest(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Stop> {
+        let fault = if resolved.is_blob {
+            ContentFault::DigestIsBlob
+        } else {
+            ContentFault::MediaType(crate::runtime::content::clipped(&resolved.media_type))
+        };
+        let wanted = Wanted {
+            rest: format!("blobs/{}", resolved.digest),
+            media_type: resolved.media_type.clone(),
+            want: Want::Blob,
+            absent: Evidence::ContentInvalid(fault.clone()),
+        };
+        Ok(match caught(self.fetch(net, &wanted))? {
+            Ok(response) => Failure::unworded(Evidence::ContentInvalid(fault), &response)
+                .about(&resolved.digest)
+                .into(),
+            Err(failures) => {
+                let mended = failures.into_iter().map(|failure| match &failure.evidence {
+                    Evidence::ContentInvalid(_) => failure.about(&resolved.digest),
+                    _ => failure,
+                });
+                Stop::Failed(mended.collect())
+            }
+        })
+    }
+
+    /// An entry of an index.
+    pub(super) fn child(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Parsed> {
+        let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
+        if !entry.is_manifest() {
+            let fault = ContentFault::EntryType(entry.media_type.clone());
+            return Err(self.broken(fault, &entry.digest));
+        }
+        let wanted = Wanted {
+            rest: format!("manifests/{digest}"),
+            media_type: entry.media_type.clone(),
+            want: Want::Manifest {
+                by: Some(digest.clone()),
+            },
+            absent: Evidence::ContentMissing {
+                part: "child manifest",
+                digest: entry.digest.clone(),
+                media_type: entry.media_type.clone(),
+            },
+        };
+        let response = self.fetch(net, &wanted)?;
+        let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&digest));
+        let (document, has) = match &response.body {
+            Body::Manifest { length, .. } if *length != entry.size => {
+                return Err(broken(ContentFault::OtherSize {
+                    part: "child manifest",
+                    by: "index",
+                    has: signed(*length),
+                    says: signed(entry.size),
+                }));
+            }
+            Body::Manifest {
+                digest: has, document, ..
+            } => (document, has),
+            Body::TooLong(_) if entry.size > LONGEST => {
+                // The limit of runtimes is about what a reference names, not about this; we read no more all the same.
+                let mut failure = Failure::unworded(Evidence::ServerError { token_server: false }, &response);
+                failure.detail = Some(format!(
+                    "a child manifest of {} bytes, of which {LONGEST} are read here",
+                    entry.size
+                ));
+                return Err(failure.into());
+            }
+            Body::TooLong(bytes) => {
+                return Err(broken(ContentFault::OtherSize {
+                    part: "child manifest",
+                    by: "index",
+                    has: signed(*bytes),
+                    says: signed(entry.size),
+                }));
+            }
+            _ => return Err(unreadable(&response)),
+        };
+        if *has != digest {
+            return Err(broken(ContentFault::Structure(
+                "the child manifest served does not have the digest that the index names".to_owned(),
+            )));
+        }
+        let document = document.as_ref().map_err(|fault| broken(fault.clone()))?;
+        manifest::read(&entry.media_type, document).map_err(broken)
+    }
+
+    /// The config of an image: its platform, if its layers go with it. `None` where it is too long to be read here.
+    pub(super) fn config(&mut self, net: &mut Ask<'_, Request>, config: &Config) -> Got<Option<Platform>> {
+        if let Some(host) = &config.elsewhere {
+            return Err(self.elsewhere("config", host, config.digest.as_str()));
+        }
+        let wanted = Wanted {
+            rest: format!("blobs/{}", config.digest),
+            media_type: config.media_type.clone(),
+            want: Want::Config {
+                by: config.digest.clone(),
+            },
+            absent: Evidence::ContentMissing {
+                part: "config",
+                digest: config.digest.to_string(),
+                media_type: config.media_type.clone(),
+            },
+        };
+        let response = self.fetch(net, &wanted)?;
+        let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&config.digest));
+        let (read, has, digest) = match &response.body {
+            Body::Config { config, length, digest } => (config, signed(*length), digest),
+            Body::TooLong(_) => return Ok(None),
+            _ => return Err(unreadable(&response)),
+        };
+        if has != config.size {
+            return Err(broken(ContentFault::OtherSize {
+                part: "config",
+                by: "manifest",
+                has,
+                says: config.size,
+            }));
+        }
+        if *digest != config.digest {
+            return Err(broken(ContentFault::Structure(
+                "the config served does not have the digest that the manifest names".to_owned(),
+            )));
+        }
+        let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
+        Claims::hold(&config.claims, read).map_err(broken)?;
+        Ok(Some(read.platform.clone()))
+    }
+
+    /// Whether a blob that nobody reads is there, as long as was said.
+    pub(super) fn blob(&mut self, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
+        let digest = self.descriptor(blob.part, &blob.digest, blob.size)?;
+        if let Some(host) = &blob.elsewhere {
+            return Err(self.elsewhere(blob.part, host, &blob.digest));
+        }
+        let wanted = Wanted {
+            rest: format!("blobs/{digest}"),
+            media_type: blob.media_type.clone(),
+            want: Want::Blob,
+            absent: Evidence::ContentMissing {
+                part: blob.part,
+                digest: blob.digest.clone(),
+                media_type: blob.media_type.clone(),
+            },
+        };
+        let response = self.fetch(net, &wanted)?;
+        match response.length.filter(|_| !response.encoded).map(signed) {
+            Some(has) if has != blob.size => {
+                let fault = ContentFault::OtherSize {
+                    part: blob.part,
+                    by: "manifest",
+                    has,
+                    says: blob.size,
+                };
+                Err(Failure::unworded(Evidence::ContentInvalid(fault), &response)
+                    .about(&digest)
+                    .into())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The digest of a descriptor by which something can be fetched.
+    fn descriptor(&self, part: &'static str, digest: &str, size: i64) -> Got<Digest> {
+        match Digest::parse(digest) {
+            Some(digest) if size > 0 => Ok(digest),
+            Some(_) => Err(self.broken(
+                ContentFault::SizeOf {
+                    part,
+                    digest: digest.to_owned(),
+                    says: size,
+                },
+                digest,
+            )),
+            None if digest.is_empty() && size <= 0 => Err(self.broken(
+                ContentFault::SizeOf {
+                    part,
+                    digest: String::new(),
+                    says: size,
+                },
+                digest,
+            )),
+            None => Err(self.broken(
+                ContentFault::Structure(format!("the digest of a {part} is malformed: \"{digest}\"")),
+                digest,
+            )),
+        }
+    }
+
+    fn broken(&self, fault: ContentFault, digest: &str) -> Stop {
+        let failure = Failure::plain(Evidence::ContentInvalid(fault), self.reference.registry().to_owned());
+        failure.about(digest).into()
+    }
+
+    /// A part whose `urls` lead elsewhere: runtimes ask there first, and we never do.
+    fn elsewhere(&self, part: &'static str, host: &str, digest: &str) -> Stop {
+        let evidence = Evidence::Elsewhere {
+            part,
+            host: host.to_owned(),
+            digest: digest.to_owned(),
+        };
+        Failure::plain(evidence, self.reference.registry().to_owned())
+            .about(digest)
+            .into()
+    }
+}
+
+fn too_long(response: &Response, read: u64) -> Stop {
+    let bytes = read.max(response.length.unwrap_or(0)).max(LONGEST + 1);
+    Failure::unworded(Evidence::TooLong { bytes }, response).into()
+}
+
+/// The wire has not read what it was asked to read.
+fn unreadable(response: &Response) -> Stop {
+    Failure::unworded(Evidence::ServerError { token_server: false }, response).into()
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

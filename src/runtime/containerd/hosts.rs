@@ -1,0 +1,176 @@
+//! Which hosts containerd asks for a registry, and how: its `RegistryHost`s, of a `hosts.toml` or by default (pull-semantics 5.4;
+//! `core/remotes/docker/config/hosts.go`, `registry.go`).
+
+use crate::runtime::containerd::version::Version;
+use crate::runtime::request::{Origin, Scheme, TrustId};
+use std::sync::Arc;
+
+/// What a node's `hosts.toml` tree has for one registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hosts {
+    /// In the order in which they are asked.
+    pub hosts: Vec<Host>,
+    /// What containerd 1.x asks instead, where it reads the file otherwise.
+    pub by_1_x: Option<Vec<Host>>,
+}
+
+/// A host that is asked for a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// Where it is; `None` where nobody can ask it.
+    pub server: Option<Server>,
+    /// As people see it.
+    pub shown: Arc<str>,
+    /// Why it cannot be asked from here, although a node may be able to; a clause.
+    pub unusable: Option<Arc<str>>,
+    /// It may be asked for content.
+    pub pull: bool,
+    /// It may be asked what a tag stands for.
+    pub resolve: bool,
+    /// Its settings for TLS, headers and addresses.
+    pub trust: TrustId,
+}
+
+/// The address of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Server {
+    /// Over TLS.
+    pub https: Origin,
+    /// Without.
+    pub http: Origin,
+    /// Which of the two.
+    pub schemes: Schemes,
+    /// Whether the address names a port.
+    pub names_port: bool,
+    /// Before the repository: `/v2`, unless a `hosts.toml` says otherwise.
+    pub path: Arc<str>,
+    /// The registry that the reference names, where this is another one in its place: sent as `ns`.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// The schemes that are tried at a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Schemes {
+    /// Every host that is not loopback, and loopback on port 443.
+    Https,
+    /// Loopback on port 80, and hosts that a `hosts.toml` names with `http://`.
+    Http,
+    /// Loopback on another port; a host that is named with `http://` and settings for TLS.
+    HttpsThenHttp,
+}
+
+impl Hosts {
+    /// The hosts that a version asks.
+    pub(super) fn of(&self, version: Version) -> &[Host] {
+        match &self.by_1_x {
+            Some(hosts) if version.reads_hosts_as_1_x() => hosts,
+            Some(_) | None => &self.hosts,
+        }
+    }
+}
+
+impl Host {
+    /// The registry itself, as containerd asks it without any settings. `registry` is what stands before the first slash of a reference.
+    pub fn of_registry(registry: &str) -> Self {
+        let contacted = contacted(registry);
+        let schemes = match (is_loopback(contacted), port(contacted)) {
+            (false, _) | (true, None | Some("443")) => Schemes::Https,
+            (true, Some("80")) => Schemes::Http,
+            (true, Some(_)) => Schemes::HttpsThenHttp,
+        };
+        Self {
+            server: Server::new(contacted, schemes, "/v2", None),
+            shown: Arc::from(registry),
+            unusable: None,
+            pull: true,
+            resolve: true,
+            trust: TrustId::default(),
+        }
+    }
+}
+
+impl Server {
+    /// At `host[:port]`; `None` when no address can be made of that.
+    pub fn new(authority: &str, schemes: Schemes, path: &str, namespace: Option<&str>) -> Option<Self> {
+        Some(Self {
+            https: Origin::new(Scheme::Https, authority)?,
+            http: Origin::new(Scheme::Http, authority)?,
+            schemes,
+            names_port: port(authority).is_some(),
+            path: Arc::from(path),
+            namespace: namespace.map(Arc::from),
+        })
+    }
+}
+
+/// The host that is contacted for a registry.
+pub fn contacted(registry: &str) -> &str {
+    if registry == "docker.io" {
+        "registry-1.docker.io"
+    } else {
+        registry
+    }
+}
+
+/// The port of `host:port`, also behind an IPv6 address in brackets.
+pub fn port(authority: &str) -> Option<&str> {
+    let behind_brackets = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
+    behind_brackets.rsplit_once(':').map(|(_, port)| port)
+}
+
+/// containerd's `MatchLocalhost`: the name `localhost`, `127.0.0.0/8` and `::1`, with or without a port.
+pub fn is_loopback(authority: &str) -> bool {
+    let name = match port(authority) {
+        Some(port) => authority
+            .strip_suffix(port)
+            .and_then(|host| host.strip_suffix(':'))
+            .unwrap_or(authority),
+        None => authority,
+    };
+    if name == "localhost" {
+        return true;
+    }
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    crate::net::is_loopback(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(registry: &str) -> Server {
+        Host::of_registry(registry).server.unwrap()
+    }
+
+    #[test]
+    fn the_registry_itself() {
+        for (registry, origin, schemes) in [
+            ("docker.io", "https://registry-1.docker.io", Schemes::Https),
+            ("ghcr.io", "https://ghcr.io", Schemes::Https),
+            ("docker.io:443", "https://docker.io", Schemes::Https),
+            ("localhost", "https://localhost", Schemes::Https),
+            ("localhost:443", "https://localhost", Schemes::Https),
+            ("127.0.0.1:80", "https://127.0.0.1:80", Schemes::Http),
+            ("127.0.0.1:5000", "https://127.0.0.1:5000", Schemes::HttpsThenHttp),
+            ("127.1.2.3:5000", "https://127.1.2.3:5000", Schemes::HttpsThenHttp),
+            ("[::1]:5000", "https://[::1]:5000", Schemes::HttpsThenHttp),
+            (
+                "[::ffff:127.0.0.1]:5000",
+                "https://[::ffff:7f00:1]:5000",
+                Schemes::HttpsThenHttp,
+            ),
+            ("localhost.example:5000", "https://localhost.example:5000", Schemes::Https),
+            ("10.0.0.1:5000", "https://10.0.0.1:5000", Schemes::Https),
+        ] {
+            let server = server(registry);
+            assert_eq!(
+                (server.https.to_string().as_str(), server.schemes),
+                (origin, schemes),
+                "{registry}"
+            );
+        }
+        assert!(Host::of_registry("ghcr.io:99999").server.is_none());
+        assert!(!server("localhost").names_port);
+        assert!(server("localhost:443").names_port);
+    }
+}

@@ -1,0 +1,332 @@
+//! What containerd makes of a manifest, an index or a config (pull-semantics 5.2, 5.6).
+
+use super::layer::{Layer, layer};
+use crate::image::{Digest, Platform};
+use crate::runtime::content::{BlobRef, Body, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
+use crate::runtime::outcome::ContentFault;
+use oci_client::manifest::{
+    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
+    OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
+pub(crate) const LONGEST: u64 = 4_393_216;
+/// `Accept` of a HEAD, in containerd's order. The reference registry wants every type by name.
+pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.oci.image.index.v1+json, */*";
+
+/// What a content type is to containerd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Docker or OCI manifest.
+    Manifest,
+    /// OCI index or Docker manifest list.
+    Index,
+    /// Docker schema 1 (`text/plain` too).
+    Schema1,
+    /// Taken for a blob, and not found as one.
+    Other,
+}
+
+/// The media type of a `Content-Type`, without parameters. Its case counts, and so does a space before the semicolon: containerd compares
+/// it letter by letter.
+pub(crate) fn media_type(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().to_owned()
+}
+
+/// What a media type stands for.
+pub(crate) fn form(media_type: &str) -> Form {
+    match media_type {
+        IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE => Form::Manifest,
+        IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE => Form::Index,
+        "application/vnd.docker.distribution.manifest.v1+prettyjws"
+        | "application/vnd.docker.distribution.manifest.v1+json"
+        | "text/plain" => Form::Schema1,
+        _ => Form::Other,
+    }
+}
+
+/// A manifest that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// Its entries, attestations among them.
+    Index(Vec<IndexEntry>),
+    /// An image; its config is still to be read.
+    Image {
+        /// The config's descriptor.
+        config: Config,
+        /// What it refers to.
+        body: Body,
+    },
+    /// Not an image to a runtime.
+    Artifact {
+        /// `artifactType`, the config's media type, or the media type of the layer that no runtime unpacks.
+        kind: String,
+        /// Which runtimes stumble over it.
+        unpack: Unpack,
+        /// What it refers to.
+        body: Body,
+    },
+}
+
+/// The config of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Config {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    /// As written; runtimes hold the config against it.
+    pub(crate) size: i64,
+    /// The host of its first `urls`, where runtimes look before they ask the registry.
+    pub(crate) elsewhere: Option<String>,
+    /// What it has to go with.
+    pub(crate) claims: Arc<Claims>,
+}
+
+/// What a manifest says that its config has to go with.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Claims {
+    /// The layers that runtimes unpack, in order.
+    pub(crate) layers: Vec<Unpacked>,
+    /// For which platforms config and layers say that they are, where they do: a runtime on another one passes over such a part.
+    pub(crate) platforms: Vec<Platform>,
+}
+
+/// How a layer is unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Unpacked {
+    /// By what its first bytes say.
+    AsFound,
+    /// Without a look, for its media type names no packing that containerd knows: its own digest must be the `diff_id`.
+    AsItIs { digest: Digest, media_type: String },
+}
+
+/// Reads a manifest that was served as `media_type` (one of those that [`form`] calls a manifest or an index).
+pub(crate) fn read(media_type: &str, document: &Document) -> Result<Parsed, ContentFault> {
+    let is_index = form(media_type) == Form::Index;
+    let says = form(&document.media_type);
+    // containerd's `validateMediaType`.
+    if document.has_fs_layers {
+        return Err(ContentFault::BodyMismatch("schema 1 not supported".to_owned()));
+    }
+    if is_index && (document.has_config || document.has_layers || says == Form::Manifest) {
+        let why = format!("expected index but found manifest ({media_type})");
+        return Err(ContentFault::BodyMismatch(why));
+    }
+    if !is_index && (document.has_manifests || says == Form::Index) {
+        let why = format!("expected manifest but found index ({media_type})");
+        return Err(ContentFault::BodyMismatch(why));
+    }
+    if is_index { index(document) } else { manifest(document) }
+}
+
+fn index(document: &Document) -> Result<Parsed, ContentFault> {
+    // Of its `artifactType` and `subject` containerd 1.x knows nothing.
+    let odd = [
+        ("artifactType", document.odd_artifact_type),
+        ("subject", document.odd_subject),
+    ];
+    let mut entries = Vec::with_capacity(document.manifests.len());
+    for entry in &document.manifests {
+        decodable(entry)?;
+        entries.push(IndexEntry {
+            digest: entry.digest.clone(),
+            media_type: entry.media_type.clone(),
+            platform: entry.platform.clone(),
+            size: entry.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+        });
+    }
+    let is_image = |entry: &IndexEntry| entry.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
+    if !entries.iter().any(is_image) {
+        return Err(ContentFault::NoImage);
+    }
+    newer(&odd)?;
+    Ok(Parsed::Index(entries))
+}
+
+/// Members that only newer runtimes know, and whether they are of the wrong kind.
+fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
+    match members.iter().find(|(_, odd)| *odd) {
+        Some((name, _)) => Err(ContentFault::Newer(format!("its {name} is of the wrong kind"))),
+        None => Ok(()),
+    }
+}
+
+fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
+    if document.odd_subject {
+        return Err(ContentFault::WrongKind("descriptor"));
+    }
+    let Some(config) = &document.config else {
+        return Err(ContentFault::SizeOf {
+            part: "config",
+            digest: String::new(),
+            says: 0,
+        });
+    };
+    decodable(config)?;
+    let odd = [("artifactType", document.odd_artifact_type)];
+    // Only the config of an image makes containerd fetch and unpack image layers; below another they are left alone.
+    let of_image = matches!(
+        config.media_type.as_str(),
+        IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE
+    );
+    let mut claims = Claims::default();
+    let mut foreign: Option<String> = None;
+    let mut blobs = Vec::new();
+    for layer_of in &document.layers {
+        decodable(layer_of)?;
+        let fetched = blob("layer", layer_of);
+        let media_type = &layer_of.media_type;
+        let kind = layer(media_type);
+        match kind {
+            Layer::Foreign => foreign = foreign.or(Some(media_type.clone())),
+            Layer::NeedsPlugin if of_image => return Err(ContentFault::NeedsPlugin(clipped(media_type))),
+            Layer::Packed | Layer::AsItIs | Layer::NeedsPlugin => {
+                let plain = Digest::parse(&fetched.digest).filter(|_| kind == Layer::AsItIs);
+                claims.layers.push(plain.map_or(Unpacked::AsFound, |digest| Unpacked::AsItIs {
+                    digest,
+                    media_type: clipped(media_type),
+                }));
+                claims.platforms.extend(layer_of.platform.clone());
+                if !of_image {
+                    continue;
+                }
+            }
+        }
+        blobs.push(fetched);
+    }
+    let unpacked = claims.layers.len();
+    let config_blob = blob("config", config);
+    let size = size(blobs.iter().chain([&config_blob]));
+    let elsewhere = config_blob.elsewhere.clone();
+    let named = config_blob.digest.clone();
+    let config_type = &config.media_type;
+    newer(&odd)?;
+    if !of_image {
+        let says = document.artifact_type.as_deref();
+        let kind = says.filter(|kind| !kind.is_empty()).unwrap_or(config_type);
+        blobs.push(config_blob);
+        return Ok(Parsed::Artifact {
+            kind: clipped(kind),
+            // Such a config has no diff_ids to go with the layers.
+            unpack: match (unpacked, foreign) {
+                (0, None) => Unpack::Nothing,
+                (0, Some(_)) => Unpack::Foreign,
+                (1.., _) => Unpack::Partly,
+            },
+            body: Body {
+                size,
+                config: named,
+                blobs,
+            },
+        });
+    }
+    // What stands beside layers of an image is passed over by all.
+    if let Some(media_type) = foreign.filter(|_| unpacked == 0) {
+        // An image config over something else: the client-side pull misses layers, the transfer service passes over it.
+        blobs.push(config_blob);
+        return Ok(Parsed::Artifact {
+            kind: clipped(&media_type),
+            unpack: Unpack::Partly,
+            body: Body {
+                size,
+                config: named,
+                blobs,
+            },
+        });
+    }
+    let Some(digest) = Digest::parse(&config.digest) else {
+        return Err(ContentFault::Structure(format!(
+            "the config's digest is malformed: {}",
+            clipped(&config.digest)
+        )));
+    };
+    claims.platforms.extend(config.platform.clone());
+    Ok(Parsed::Image {
+        config: Config {
+            digest,
+            media_type: clipped(config_type),
+            size: config.size.unwrap_or_default(),
+            elsewhere,
+            claims: Arc::new(claims),
+        },
+        body: Body {
+            size,
+            config: named,
+            blobs,
+        },
+    })
+}
+
+/// What a manifest says of a blob.
+fn blob(part: &'static str, descriptor: &Descriptor) -> BlobRef {
+    BlobRef {
+        part,
+        digest: clipped(&descriptor.digest),
+        media_type: clipped(&descriptor.media_type),
+        size: descriptor.size.unwrap_or_default(),
+        elsewhere: descriptor.elsewhere.clone(),
+    }
+}
+
+/// All of them in bytes, each digest once; `None` where one has no sensible size.
+fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
+    let mut seen = HashSet::new();
+    let mut sum = 0_u64;
+    for blob in blobs {
+        let size = u64::try_from(blob.size).ok()?;
+        if seen.insert(blob.digest.as_str()) {
+            sum = sum.saturating_add(size);
+        }
+    }
+    Some(sum)
+}
+
+/// containerd decodes what a descriptor embeds, whatever it is.
+fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
+    if descriptor.data_decodes {
+        Ok(())
+    } else {
+        Err(ContentFault::Structure("the data of a descriptor is not base64".to_owned()))
+    }
+}
+
+impl Claims {
+    /// What of a config does not go with the manifest.
+    pub(crate) fn hold(&self, config: &ReadConfig) -> Result<(), ContentFault> {
+        if config.diff_ids.len() != self.layers.len() {
+            return Err(ContentFault::LayerCount {
+                layers: self.layers.len(),
+                diff_ids: config.diff_ids.len(),
+            });
+        }
+        let packed = config
+            .diff_ids
+            .iter()
+            .zip(&self.layers)
+            .find_map(|(diff_id, layer)| match layer {
+                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
+                Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
+                    Some(media_type)
+                }
+                Unpacked::AsItIs { .. } | Unpacked::AsFound => None,
+            });
+        if let Some(media_type) = packed {
+            return Err(ContentFault::Packed(media_type.clone()));
+        }
+        if let Some(odd) = config.diff_ids.iter().find(|id| !id.starts_with("sha256:")) {
+            return Err(ContentFault::DiffId(clipped(odd)));
+        }
+        let own = config.platform.normalized();
+        match self.platforms.iter().find(|said| said.normalized() != own) {
+            Some(other) => Err(ContentFault::PartOfOthers(other.normalized().to_string())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

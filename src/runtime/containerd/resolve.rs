@@ -1,0 +1,256 @@
+//! From a reference to a digest (`dockerResolver.Resolve` in `core/remotes/docker/resolver.go`; pull-semantics 5.2).
+
+use crate::ask::Ask;
+use crate::image::{Digest, Target};
+use crate::runtime::answer::{Body, Response};
+use crate::runtime::containerd::exchange::HostRequest;
+use crate::runtime::containerd::manifest::{self, LONGEST};
+use crate::runtime::containerd::{Got, Stop, Walk, caught};
+use crate::runtime::content::clipped;
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose, Rejection};
+use crate::runtime::request::{Method, Request, Want};
+use std::sync::Arc;
+
+/// What a reference stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) digest: Digest,
+    /// Without parameters.
+    pub(super) media_type: String,
+    /// In bytes, as announced, where that is how it is sent.
+    pub(super) length: Option<u64>,
+    /// It was found among the blobs.
+    pub(super) is_blob: bool,
+    /// Which host said so.
+    pub(super) host: usize,
+}
+
+/// How far a host brought it, for the failure that is told (`firstErrPriority`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    NoAnswer = 1,
+    NotFound = 2,
+    Refused = 3,
+    TooLong = 4,
+}
+
+/// What one host came to.
+enum Tried {
+    Resolved(Resolved),
+    /// The next one is asked.
+    Failed(Progress, Failure),
+}
+
+/// Asks the hosts in order, a digest among the manifests and then among the blobs.
+pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Resolved> {
+    let target = walk.reference.target();
+    let able: Vec<usize> = (0..walk.sessions.len()).filter(|at| walk.resolves(*at, &target)).collect();
+    let Some(last) = able.last().copied() else {
+        let evidence = Evidence::Rejected(Rejection::NoHost);
+        return Err(Failure::plain(evidence, walk.reference.registry().to_owned()).into());
+    };
+    let paths: Vec<String> = match &target {
+        Target::Tag(tag) => vec![format!("manifests/{tag}")],
+        Target::Digest(digest) => vec![format!("manifests/{digest}"), format!("blobs/{digest}")],
+    };
+    let mut failures: Vec<(Progress, Failure)> = Vec::new();
+    // Of a tag, containerd keeps a digest that it has got once, also where it goes on to the next host.
+    let mut known: Option<Digest> = match target {
+        Target::Digest(digest) => Some(digest),
+        Target::Tag(_) => None,
+    };
+    for path in &paths {
+        let furthest = failures.iter().map(|(progress, _)| *progress).max();
+        if walk.version.falls_back_to_blobs_on_404_only() && furthest > Some(Progress::NotFound) {
+            break;
+        }
+        for at in &able {
+            match at_host(walk, net, *at, path, *at == last, &mut known)? {
+                Tried::Resolved(resolved) => {
+                    walk.passed.extend(failures.into_iter().map(|(_, failure)| failure));
+                    return Ok(resolved);
+                }
+                Tried::Failed(progress, failure) => failures.push((progress, failure)),
+            }
+        }
+    }
+    Err(Stop::Failed(in_order(failures, walk.version.tells_the_furthest_failure())))
+}
+
+/// The failure that is told first. Of hosts that have not found it, the last speaks, which is the registry itself; the text is the same.
+fn in_order(failures: Vec<(Progress, Failure)>, furthest: bool) -> Vec<Failure> {
+    let told = if furthest {
+        let most = failures.iter().map(|(progress, _)| *progress).max();
+        let of_these = |(at, (progress, _)): (usize, &(Progress, Failure))| (Some(*progress) == most).then_some(at);
+        let mut these = failures.iter().enumerate().filter_map(of_these);
+        match most {
+            Some(Progress::NotFound) => these.next_back(),
+            Some(_) | None => these.next(),
+        }
+    } else {
+        let first = failures.iter().position(|(progress, _)| *progress != Progress::NotFound);
+        first.or_else(|| failures.len().checked_sub(1))
+    };
+    let mut failures: Vec<Failure> = failures.into_iter().map(|(_, failure)| failure).collect();
+    if let Some(told) = told {
+        failures[..=told].rotate_right(1);
+    }
+    failures
+}
+
+fn at_host(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    at: usize,
+    path: &str,
+    last: bool,
+    known: &mut Option<Digest>,
+) -> Got<Tried> {
+    let accept = Arc::clone(&walk.accept);
+    let ask = |method, want| HostRequest {
+        method,
+        rest: path,
+        accept: &accept,
+        want,
+        last,
+    };
+    let by = known.clone();
+    let head = ask(Method::Head, Want::Nothing);
+    let (get, words) = (
+        HostRequest {
+            last: true,
+            ..ask(Method::Get, Want::Manifest { by })
+        },
+        HostRequest {
+            last: false,
+            ..ask(Method::Get, Want::Words)
+        },
+    );
+    let Some(session) = walk.sessions.get_mut(at) else {
+        return Err(Stop::Failed(Vec::new()));
+    };
+    let failed = |progress, failure| Ok(Tried::Failed(progress, failure));
+    let response = match caught(session.exchange(net, head))? {
+        Ok(response) => response,
+        Err(failures) => {
+            let failure = failures.into_iter().next();
+            let failure = failure.unwrap_or_else(|| Failure::plain(Evidence::Internal, walk.reference.registry().to_owned()));
+            return failed(Progress::NoAnswer, failure);
+        }
+    };
+    if !response.is_success() {
+        let progress = match response.status {
+            404 => Progress::NotFound,
+            _ => Progress::Refused,
+        };
+        let evidence = walk.refused_resolve(at, &response);
+        let mut failure = Failure::of(evidence, &response, Purpose::Content);
+        if response.status == 403 && response.at.method == Method::Head && walk.version.asks_why_forbidden() {
+            // Only its words count: an answer that is good does not make up for the HEAD.
+            if let Some(session) = walk.sessions.get_mut(at)
+                && let Ok(said) = caught(session.exchange(net, words))?
+                && said.status == response.status
+            {
+                failure = walk.worded(at, &response, &said);
+            }
+        }
+        if response.status < 400 {
+            // A redirect without a target ends the pull.
+            return Err(failure.into());
+        }
+        return failed(progress, failure);
+    }
+    let invalid = |fault, response: &Response| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), response));
+    let mut media_type = manifest::media_type(&response.content_type);
+    let mut length = response.length;
+    if known.is_none()
+        && let Some(text) = &response.digest
+        && length.is_some()
+    {
+        let Some(digest) = Digest::parse(text) else {
+            return Err(invalid(ContentFault::DigestMalformed(clipped(text)), &response));
+        };
+        *known = Some(digest);
+    }
+    let mut described = response;
+    if known.is_none() || length.is_none() {
+        let session = walk.sessions.get_mut(at).ok_or(Stop::Failed(Vec::new()))?;
+        let whole = session.exchange(net, get)?;
+        if !whole.is_success() {
+            let evidence = walk.refused_resolve(at, &whole);
+            return Err(Failure::of(evidence, &whole, Purpose::Content).into());
+        }
+        media_type = manifest::media_type(&whole.content_type);
+        match &whole.body {
+            Body::Manifest {
+                digest, length: read, ..
+            } => {
+                length = Some(*read);
+                if known.is_none() {
+                    *known = Some(digest.clone());
+                }
+            }
+            Body::TooLong(read) => length = Some((*read).max(whole.length.unwrap_or(0)).max(LONGEST + 1)),
+            _ => return Err(Failure::unworded(Evidence::ServerError { token_server: false }, &whole).into()),
+        }
+        described = whole;
+    }
+    let bytes = length.unwrap_or(0);
+    let about = |failure: Failure| match &known {
+        Some(digest) => failure.about(digest),
+        None => failure,
+    };
+    if bytes > LONGEST {
+        return failed(Progress::TooLong, Failure::unworded(Evidence::TooLong { bytes }, &described));
+    }
+    if bytes == 0 {
+        // A descriptor of size 0 is refused before anything is fetched.
+        let failure = Failure::unworded(Evidence::ContentInvalid(ContentFault::Empty), &described);
+        return Err(about(failure).into());
+    }
+    let Some(digest) = known.clone() else {
+        return Err(Stop::Failed(Vec::new()));
+    };
+    Ok(Tried::Resolved(Resolved {
+        digest,
+        length: length.filter(|_| !described.encoded),
+        media_type,
+        is_blob: path.starts_with("blobs/"),
+        host: at,
+    }))
+}
+
+impl Walk<'_> {
+    /// Whether a host is asked for `target` at all.
+    fn resolves(&self, at: usize, target: &Target) -> bool {
+        self.sessions.get(at).is_some_and(|session| match target {
+            Target::Tag(_) => session.host().pull && session.host().resolve,
+            Target::Digest(_) => session.host().pull,
+        })
+    }
+
+    /// What an answer without success to the target proves.
+    fn refused_resolve(&self, at: usize, response: &Response) -> Evidence {
+        match (response.status, self.reference.target()) {
+            (404, Target::Tag(_)) => Evidence::TagUnknown {
+                repository_exists: false,
+            },
+            (404, Target::Digest(_)) => Evidence::DigestUnknown,
+            (_, _) => self.refused(at, response),
+        }
+    }
+
+    /// A failure that rests on the answer to HEAD, in the words of the answer to a GET.
+    pub(super) fn worded(&self, at: usize, response: &Response, said: &Response) -> Failure {
+        let mut failure = Failure::of(self.refused(at, said), response, Purpose::Content);
+        let words = said.words();
+        failure.code = words.code.as_deref().map(str::to_owned);
+        failure.detail = words.detail.as_deref().map(str::to_owned);
+        failure
+    }
+}
+
+/// What is accepted in the place of a manifest, in containerd's order.
+pub(super) fn accept() -> Arc<str> {
+    Arc::from(manifest::ACCEPT)
+}

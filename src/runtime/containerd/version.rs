@@ -1,0 +1,90 @@
+//! In what containerd's versions differ, each difference by name.
+
+use crate::runtime::containerd::PullPath;
+
+/// A version: major, minor, patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(pub u16, pub u16, pub u16);
+
+impl Version {
+    /// Of `2.1.9`, `v2.1.9-rc.1` or `2.1`; a part that is missing or no number is 0.
+    pub fn parse(text: &str) -> Self {
+        let mut parts = text.trim_start_matches('v').split('.').map(|part| {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        });
+        let mut next = || parts.next().unwrap_or(0);
+        Self(next(), next(), next())
+    }
+
+    /// The ways in which a node of this version may pull: by the transfer service since 2.1, unless its settings turn it off
+    /// (`use_local_image_pull` and others), which cannot be seen from outside.
+    pub fn pull_paths(self) -> &'static [PullPath] {
+        if self >= Self(2, 1, 0) {
+            &[PullPath::Transfer, PullPath::Local]
+        } else {
+            &[PullPath::Local]
+        }
+    }
+
+    /// How often one request is sent in all, where it is answered by 401, 408 or 429 again and again (`doWithRetries`): 6 times, and 5
+    /// since attempts are counted before they are made.
+    pub(super) fn requests(self) -> usize {
+        if self.counts_attempts() { 5 } else { 6 }
+    }
+
+    /// Attempts are counted as they are made, so that the last answer is still looked at (`doWithRetriesInner`).
+    pub(super) fn counts_attempts(self) -> bool {
+        self.repeats_failed_connections()
+    }
+
+    /// The last host is asked again after a time-out or an end of the connection (`doWithTransportRetries`).
+    pub(super) fn repeats_failed_connections(self) -> bool {
+        self >= Self(2, 3, 2)
+    }
+
+    /// The last host is asked again after a 500, 503 or 504 (`retryRequest`).
+    pub(super) fn repeats_server_errors(self) -> bool {
+        self >= Self(2, 1, 0)
+    }
+
+    /// Of several failures the one that came furthest is told, otherwise the first that is no 404 (`firstErrPriority`).
+    pub(super) fn tells_the_furthest_failure(self) -> bool {
+        self >= Self(2, 0, 0)
+    }
+
+    /// A digest is looked for among the blobs only where no host answered worse than 404.
+    pub(super) fn falls_back_to_blobs_on_404_only(self) -> bool {
+        self >= Self(2, 2, 9)
+    }
+
+    /// After a HEAD was answered by 403, a GET fetches the registry's words (`withGETErrorBody`).
+    pub(super) fn asks_why_forbidden(self) -> bool {
+        self >= Self(2, 3, 3)
+    }
+
+    /// A `hosts.toml` without a `[host]` table or with the capability `referrers` is passed over, and `dial_timeout` is not known.
+    pub(super) fn reads_hosts_as_1_x(self) -> bool {
+        self < Self(2, 0, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for (text, expected) in [
+            ("2.1.9", Version(2, 1, 9)),
+            ("v1.7.34", Version(1, 7, 34)),
+            ("2.4.0-beta.0", Version(2, 4, 0)),
+            ("1.6.20~ds1", Version(1, 6, 20)),
+            ("2", Version(2, 0, 0)),
+            ("", Version(0, 0, 0)),
+        ] {
+            assert_eq!(Version::parse(text), expected, "{text}");
+        }
+        assert!(Version(2, 10, 0) > Version(2, 9, 9));
+    }
+}

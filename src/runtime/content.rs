@@ -1,0 +1,106 @@
+//! Manifests, indexes and configs: what their bytes say, read as tolerantly as Go reads them and no more (pull-semantics 5.2, 5.6). What a
+//! runtime makes of that is its own module's business.
+
+mod config;
+mod document;
+
+pub use config::ReadConfig;
+pub(crate) use config::config;
+pub use document::{Descriptor, Document};
+pub(crate) use document::{clipped, document};
+
+use crate::image::Platform;
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+
+/// What a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Body {
+    /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
+    pub size: Option<u64>,
+    /// The digest of the config, by which runtimes call the image; as written.
+    pub config: String,
+    /// The blobs that nobody reads: layers, and the config of what is no image.
+    pub blobs: Vec<BlobRef>,
+}
+
+/// A blob that a manifest refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRef {
+    /// `layer` or `config`.
+    pub part: &'static str,
+    /// Its digest, as written.
+    pub digest: String,
+    /// Its media type, as written; at most 140 characters.
+    pub media_type: String,
+    /// Its size in bytes, as written.
+    pub size: i64,
+    /// The host of its first `urls`, where runtimes look before they ask the registry.
+    pub elsewhere: Option<String>,
+}
+
+/// What a manifest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// An index or manifest list.
+    Index(Vec<IndexEntry>),
+    /// One manifest of an image, with its config's platform (`None` where the config was not read).
+    Image {
+        /// From the config.
+        platform: Option<Platform>,
+        /// Its config and layers.
+        body: Body,
+    },
+    /// A manifest whose config is not an image config (chart, WASM, ORAS artifact …).
+    Artifact {
+        /// `artifactType`, else the config's media type.
+        kind: String,
+        /// Which runtimes stumble over it.
+        unpack: Unpack,
+        /// Its config and layers.
+        body: Body,
+    },
+    /// Docker schema 1.
+    Schema1,
+}
+
+/// What runtimes make of the layers of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpack {
+    /// There are none: it pulls everywhere.
+    Nothing,
+    /// None that is an image's: containerd up to 1.6 holds them against the config all the same, and fails.
+    Foreign,
+    /// Some are an image's, without a config to go with them: every client-side pull fails.
+    Partly,
+}
+
+/// An entry of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// The child's digest, as written.
+    pub digest: String,
+    /// The child's media type, as written.
+    pub media_type: String,
+    /// `None`: the runtimes keep such an entry and look into its config.
+    pub platform: Option<Platform>,
+    /// The child's size in bytes, as written (0 where absent).
+    pub size: u64,
+}
+
+impl IndexEntry {
+    /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
+    pub fn is_manifest(&self) -> bool {
+        self.is_image()
+            || matches!(
+                self.media_type.as_str(),
+                IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE
+            )
+    }
+
+    /// Whether they take it for the manifest of one image.
+    pub fn is_image(&self) -> bool {
+        matches!(self.media_type.as_str(), IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE)
+    }
+}

@@ -1,0 +1,208 @@
+//! A manifest or an index as its JSON says it. Everything is read once, whatever the media type: what does not belong there is for the runtime
+//! to judge.
+
+use crate::go::json::{self, Pointer, loose};
+use crate::image::Platform;
+use crate::runtime::outcome::ContentFault;
+use base64::Engine as _;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::{HashMap, HashSet};
+use url::Url;
+
+/// More entries than any index has; an entry is hundreds of bytes in memory.
+const MOST_ENTRIES: usize = 20_000;
+
+/// What a manifest or an index says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "which members stand there")]
+pub struct Document {
+    /// `mediaType`; empty where it has none.
+    pub media_type: String,
+    /// `config`.
+    pub config: Option<Descriptor>,
+    /// `layers`.
+    pub layers: Vec<Descriptor>,
+    /// `manifests`.
+    pub manifests: Vec<Descriptor>,
+    /// `artifactType`, where it is text.
+    pub artifact_type: Option<String>,
+    /// `artifactType` is there and no text.
+    pub odd_artifact_type: bool,
+    /// `subject` is there and no descriptor.
+    pub odd_subject: bool,
+    /// There is a `config`, if only `null`.
+    pub has_config: bool,
+    /// There are `layers`, if only `null`.
+    pub has_layers: bool,
+    /// There are `manifests`, if only `null`.
+    pub has_manifests: bool,
+    /// There are `fsLayers`: a Docker schema 1 manifest has them.
+    pub has_fs_layers: bool,
+    /// There are `signatures`, as a signed Docker schema 1 manifest has them.
+    pub has_signatures: bool,
+}
+
+/// A descriptor: of a config, a layer or an entry of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Descriptor {
+    /// `mediaType`, as written.
+    pub media_type: String,
+    /// `digest`, as written.
+    pub digest: String,
+    /// `size` in bytes, as written.
+    pub size: Option<i64>,
+    /// The host of the first http(s) URL of `urls`.
+    pub elsewhere: Option<String>,
+    /// `data` is base64, or there is none.
+    pub data_decodes: bool,
+    /// `platform`.
+    pub platform: Option<Platform>,
+    /// Annotated as packed by zstd, which containers/image prefers (`io.github.containers.compression.zstd`).
+    pub zstd: bool,
+}
+
+loose! {
+    struct WrittenDocument<'a> {
+        "schemaversion" => _version: i64,
+        "mediatype" => media_type: String,
+        "artifacttype" => artifact_type: &'a RawValue,
+        "subject" => subject: &'a RawValue,
+        "config" => config: WrittenDescriptor<'a>,
+        "layers" => layers: Vec<Option<WrittenDescriptor<'a>>>,
+        "manifests" => manifests: Vec<Option<WrittenDescriptor<'a>>>,
+        "annotations" => _annotations: HashMap<String, Option<String>>,
+    }
+}
+
+loose! {
+    struct WrittenDescriptor<'a> {
+        "mediatype" => media_type: String,
+        "digest" => digest: String,
+        "size" => size: i64,
+        "urls" => urls: Vec<Option<String>>,
+        "annotations" => annotations: HashMap<String, Option<String>>,
+        "platform" => platform: Pointer<WrittenPlatform<'a>>,
+        "artifacttype" => _artifact_type: String,
+        "data" => data: String,
+    }
+}
+
+loose! {
+    pub(super) struct WrittenPlatform<'a> {
+        "os" => os: String,
+        "architecture" => architecture: String,
+        "variant" => variant: String,
+        "os.version" => os_version: String,
+        "os.features" => os_features: Vec<Option<String>>,
+    }
+}
+
+impl From<WrittenPlatform<'_>> for Platform {
+    fn from(written: WrittenPlatform<'_>) -> Self {
+        Self {
+            os: written.os.unwrap_or_default(),
+            architecture: written.architecture.unwrap_or_default(),
+            variant: written.variant.unwrap_or_default(),
+            os_version: written.os_version.unwrap_or_default(),
+            os_features: written.os_features.unwrap_or_default().into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// Reads a manifest or an index. The error is [`ContentFault::NotJson`] or a member of the wrong kind.
+pub(crate) fn document(body: &[u8]) -> Result<Document, ContentFault> {
+    let text = json::text(body);
+    if json::is_too_deep(&text) {
+        return Err(ContentFault::NotJson);
+    }
+    let written = serde_json::from_str::<Option<WrittenDocument<'_>>>(&text)
+        .map_err(|error| fault(&error, "manifest"))?
+        .unwrap_or_default();
+    let members = members(&text);
+    let has = |name: &str| members.contains(name);
+    let entries = written
+        .manifests
+        .as_ref()
+        .map_or(0, Vec::len)
+        .max(written.layers.as_ref().map_or(0, Vec::len));
+    if entries > MOST_ENTRIES {
+        return Err(ContentFault::Structure(format!("the index has {entries} entries")));
+    }
+    let all = |descriptors: Option<Vec<Option<WrittenDescriptor<'_>>>>| {
+        let descriptors = descriptors.unwrap_or_default().into_iter();
+        descriptors.map(|one| Descriptor::from(one.unwrap_or_default())).collect()
+    };
+    Ok(Document {
+        media_type: written.media_type.unwrap_or_default(),
+        config: written.config.map(Descriptor::from),
+        layers: all(written.layers),
+        manifests: all(written.manifests),
+        artifact_type: written
+            .artifact_type
+            .and_then(|raw| serde_json::from_str::<Option<String>>(raw.get()).ok()?),
+        odd_artifact_type: misread::<String>(written.artifact_type),
+        odd_subject: misread::<WrittenDescriptor<'_>>(written.subject),
+        has_config: has("config"),
+        has_layers: has("layers"),
+        has_manifests: has("manifests"),
+        has_fs_layers: has("fslayers"),
+        has_signatures: has("signatures"),
+    })
+}
+
+impl From<WrittenDescriptor<'_>> for Descriptor {
+    fn from(written: WrittenDescriptor<'_>) -> Self {
+        let url = |text: &String| Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let elsewhere = written.urls.iter().flatten().flatten().find_map(url);
+        let zstd = written
+            .annotations
+            .iter()
+            .flatten()
+            .any(|(key, value)| key == "io.github.containers.compression.zstd" && value.as_deref() == Some("true"));
+        Self {
+            elsewhere: elsewhere.map(|url| clipped(&authority(&url))),
+            data_decodes: written.data.as_ref().is_none_or(is_base64),
+            media_type: written.media_type.unwrap_or_default(),
+            digest: written.digest.unwrap_or_default(),
+            size: written.size,
+            platform: written.platform.map(|Pointer(platform)| Platform::from(platform)),
+            zstd,
+        }
+    }
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_base64(data: &String) -> bool {
+    let data: Vec<u8> = data.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
+    base64::engine::general_purpose::STANDARD.decode(data).is_ok()
+}
+
+/// Whether a member that was given is not of this kind.
+fn misread<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> bool {
+    raw.is_some_and(|raw| serde_json::from_str::<Option<T>>(raw.get()).is_err())
+}
+
+/// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
+fn members(text: &str) -> HashSet<String> {
+    let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
+    members.into_iter().flatten().map(|(name, _)| json::folded(&name)).collect()
+}
+
+fn fault(error: &serde_json::Error, what: &'static str) -> ContentFault {
+    match error.classify() {
+        serde_json::error::Category::Data => ContentFault::WrongKind(what),
+        serde_json::error::Category::Io | serde_json::error::Category::Syntax | serde_json::error::Category::Eof => {
+            ContentFault::NotJson
+        }
+    }
+}
+
+/// Names from a registry that end up in messages.
+pub(crate) fn clipped(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(140).collect()
+}

@@ -1,0 +1,275 @@
+//! Requests to registries and token servers, as a runtime makes them. A request says who asks and by what right, never with which secret.
+
+use crate::ask::Question;
+use crate::credentials::{Credential, Fingerprint};
+use crate::image::Digest;
+use crate::runtime::answer::Answer;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// How a server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Scheme {
+    /// HTTP over TLS.
+    Https,
+    /// Plain HTTP.
+    Http,
+}
+
+impl Scheme {
+    /// `https` or `http`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+        }
+    }
+
+    fn usual_port(self) -> u16 {
+        match self {
+            Self::Https => 443,
+            Self::Http => 80,
+        }
+    }
+}
+
+/// Scheme, host and port: what a request is sent to, and what a credential or a token is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// In lower case; an IPv6 address in brackets.
+    pub host: Arc<str>,
+    /// The scheme's own where none is written.
+    pub port: u16,
+}
+
+impl Origin {
+    /// Of `host[:port]`; `None` when no address can be made of that (`ghcr.io:99999`).
+    pub fn new(scheme: Scheme, authority: &str) -> Option<Self> {
+        let url = Url::parse(&format!("{}://{authority}/", scheme.name())).ok()?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        let nobody = url.username().is_empty() && url.password().is_none();
+        Self::of(&url).filter(|_| bare && nobody)
+    }
+
+    /// Of an http(s) URL with a host.
+    pub fn of(url: &Url) -> Option<Self> {
+        let scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => return None,
+        };
+        let host = url.host_str().filter(|host| !host.is_empty())?;
+        Some(Self {
+            scheme,
+            host: Arc::from(host),
+            port: url.port().unwrap_or_else(|| scheme.usual_port()),
+        })
+    }
+
+    /// `host`, with its port where that is not the scheme's own.
+    pub fn authority(&self) -> String {
+        if self.port == self.scheme.usual_port() {
+            self.host.to_string()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// The same host and port, whatever the scheme: by this Go's clients keep what a server was found to want.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+
+    /// Whether nodes take an `Authorization` along when this server redirects to `to`: another port of the same host, or a host below it
+    /// (Go, net/http `shouldCopyHeaderOnRedirect`). We take it nowhere (contract 7).
+    pub fn hands_to(&self, to: &Self) -> bool {
+        let below = || to.host.strip_suffix(&*self.host).is_some_and(|rest| rest.ends_with('.'));
+        self != to && (self.host == to.host || below())
+    }
+}
+
+/// `https://host[:port]`
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.name(), self.authority())
+    }
+}
+
+/// All that a runtime may know of a credential: which parts it has. Nobody's is the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Who {
+    /// Tells one credential from another; nothing can be learned from it.
+    pub id: Option<Fingerprint>,
+    /// It has a user name.
+    pub user: bool,
+    /// It has a password.
+    pub password: bool,
+    /// It has an identity token (an `OAuth2` refresh token).
+    pub identity_token: bool,
+}
+
+impl Who {
+    /// Whose credential this is.
+    pub fn of(credential: &Credential) -> Self {
+        Self {
+            id: Some(credential.fingerprint()),
+            user: !credential.username.is_empty(),
+            password: !credential.password.is_empty(),
+            identity_token: !credential.identity_token.is_empty(),
+        }
+    }
+}
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// HEAD.
+    Head,
+    /// GET.
+    Get,
+    /// POST, of a form.
+    Post,
+}
+
+impl Method {
+    /// `HEAD`, `GET` or `POST`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Head => "HEAD",
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// What is sent to one origin to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Auth {
+    /// User name and password (or the identity token as the password of nobody).
+    Basic(Who),
+    /// The token that this request gets.
+    Bearer(Arc<TokenRequest>),
+}
+
+/// A request for a token. It names the token as well: the token may be renewed without any key changing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TokenRequest {
+    /// The registry that asked for it: a token that one registry asked for is not shown to another.
+    pub origin: Origin,
+    /// The token server.
+    pub realm: Arc<str>,
+    /// As the challenge has it.
+    pub service: Option<Arc<str>>,
+    /// In the order in which they are sent.
+    pub scopes: Vec<Arc<str>>,
+    /// Whose token.
+    pub who: Who,
+    /// How it is asked for.
+    pub by: Grant,
+}
+
+/// How a token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Grant {
+    /// GET, without a credential.
+    Anonymous,
+    /// GET, with user name and password (`Basic`).
+    Basic,
+    /// The same, with the user name as `account` in the query too (containers/image).
+    BasicWithAccount,
+    /// POST of user name and password (containerd).
+    Password,
+    /// POST of the identity token.
+    Refresh,
+}
+
+impl Grant {
+    /// Whether no credential is sent.
+    pub fn is_anonymous(self) -> bool {
+        self == Self::Anonymous
+    }
+
+    /// POST or GET.
+    pub fn method(self) -> Method {
+        match self {
+            Self::Anonymous | Self::Basic | Self::BasicWithAccount => Method::Get,
+            Self::Password | Self::Refresh => Method::Post,
+        }
+    }
+}
+
+/// What the answer is read for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Want {
+    /// Status and headers.
+    Nothing,
+    /// A manifest or an index. Its digest is computed by the algorithm of the one that it was asked for by, else by sha256.
+    Manifest {
+        /// What it was asked for by, where that is a digest.
+        by: Option<Digest>,
+    },
+    /// The config of an image.
+    Config {
+        /// Its digest.
+        by: Digest,
+    },
+    /// A layer, or another blob that nobody reads: whether it is there, and how long it is.
+    Blob,
+    /// A token.
+    Token(Arc<TokenRequest>),
+    /// The tags of a repository, those closest to the one that is named.
+    Tags {
+        /// The tag that is not there.
+        near: Arc<str>,
+    },
+    /// The body of a refusal.
+    Words,
+}
+
+/// Settings for TLS, addresses and headers that the node's configuration has for a host; the default is none. The wire knows them by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct TrustId(pub [u8; 16]);
+
+/// Which of several equal requests this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Attempt {
+    /// 0 for the first.
+    pub nth: u8,
+    /// The pause that the runtime makes before it.
+    pub after: Duration,
+}
+
+/// A request. Redirects are followed by the wire ([`super::redirect`]).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Who asks, also where nothing of the credential is sent: no tenant learns from the timing of an answer what another has asked.
+    pub asker: Who,
+    /// Its method.
+    pub method: Method,
+    /// Where it is sent.
+    pub origin: Origin,
+    /// Path and query.
+    pub path: Arc<str>,
+    /// The `Accept` header.
+    pub accept: Arc<str>,
+    /// What is sent to which origin; nothing goes anywhere else.
+    pub auth: Vec<(Origin, Auth)>,
+    /// What the answer is read for.
+    pub want: Want,
+    /// By which settings it is sent.
+    pub trust: TrustId,
+    /// Which of several equal ones it is.
+    pub attempt: Attempt,
+}
+
+impl Question for Request {
+    type Answer = Answer;
+
+    fn late(&self) -> Answer {
+        Answer::Late
+    }
+}
