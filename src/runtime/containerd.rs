@@ -142,10 +142,13 @@ impl Containerd {
 impl Walk<'_> {
     fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
         let resolved = resolve::resolve(self, net)?;
+        let resolving = std::mem::take(&mut self.sessions);
+        // The fetcher has hosts of its own: it begins without what the resolver was granted (`dockerResolver.Fetcher`).
+        self.sessions = resolving.iter().map(Session::fresh).collect();
         let content = self.root(net, &resolved)?;
         let mut facts = ImageFacts {
             quota: None,
-            authenticated: self.sessions.get(resolved.host).is_some_and(Session::is_authenticated),
+            authenticated: resolving.get(resolved.host).is_some_and(Session::is_authenticated),
             digest: resolved.digest,
             media_type: resolved.media_type,
             content,
@@ -153,7 +156,7 @@ impl Walk<'_> {
             builds: Vec::new(),
         };
         facts.builds = children::builds(self, net, &facts, until)?;
-        let quotas = self.sessions.iter().filter_map(|session| session.quota);
+        let quotas = resolving.iter().chain(&self.sessions).filter_map(|session| session.quota);
         facts.quota = quotas.min_by_key(|quota| quota.remaining);
         Ok(facts)
     }

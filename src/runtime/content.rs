@@ -5,9 +5,10 @@ mod config;
 mod document;
 
 pub use config::ReadConfig;
-pub(crate) use config::config;
+pub use config::config;
 pub use document::{Descriptor, Document};
-pub(crate) use document::{clipped, document};
+pub(crate) use document::clipped;
+pub use document::document;
 
 use crate::image::Platform;
 use oci_client::manifest::{

@@ -61,6 +61,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The same host, of which nothing is known yet.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new(self.host, self.version, self.reference, self.auth.given())
+    }
+
     pub(super) fn host(&self) -> &'a Host {
         self.host
     }
