@@ -2,11 +2,12 @@
 
 use super::SetupError;
 use super::flights::{Flights, Landed};
-use super::run::{self, Belongs, LIMIT};
+use super::run::{self, Belongs};
 use crate::credentials::helper::Exit;
 use crate::credentials::node::{Entries, Provided};
 use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
 use crate::image::escape;
+use crate::limits;
 use crate::telemetry::Metrics;
 use futures_util::future::join_all;
 use moka::Expiry;
@@ -171,7 +172,7 @@ impl Inner {
         let Some(plugin) = self.plugins.get(at) else {
             return Err(run::Fault::Missing.clause().to_owned());
         };
-        let Ok(Ok(_place)) = timeout(LIMIT, plugin.places.acquire()).await else {
+        let Ok(Ok(_place)) = timeout(limits::PROGRAM, plugin.places.acquire()).await else {
             return Err(run::Fault::TooLong.clause().to_owned());
         };
         // The answer for another image of the registry may have come in the meantime.
@@ -240,7 +241,7 @@ impl Plugin {
                     .iter()
                     .map(|(name, value)| (name, value.expose().into_owned())),
             );
-        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), LIMIT)
+        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), limits::PROGRAM)
             .await
             .map_err(|fault| fault.clause().to_owned())?;
         match ended.exit {

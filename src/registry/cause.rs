@@ -1,8 +1,8 @@
 //! From answers to evidence: what a status, with the registry's code, proves (pull-semantics 5.2, 6.2). Pure.
 
-use super::guard::Origin;
 use super::host::authority;
 use super::words::{self, Words};
+use crate::net::Origin;
 use crate::verdict::Failure;
 use crate::verdict::evidence::{Counted, Evidence, Purpose, Quota, Request};
 use http::{HeaderMap, Method, StatusCode, header};

@@ -1,7 +1,7 @@
 //! A registry host as written in a reference or in a `hosts.toml`, and as contacted (pull-semantics 1.7 and 5.4).
 
 use super::clients::Profile;
-use super::guard::Origin;
+use crate::net::Origin;
 use http::HeaderMap;
 use std::sync::Arc;
 use url::Url;

@@ -3,11 +3,12 @@
 mod config;
 mod layer;
 
+use crate::limits;
 pub(super) use config::config;
 use layer::{Layer, layer};
 
-use super::gojson::{self, Pointer, loose};
 use super::host::authority;
+use crate::go::json::{self, Pointer, loose};
 use crate::image::{Digest, Platform};
 use crate::verdict::evidence::{BlobRef, Body, ContentFault, IndexEntry, Unpack};
 use base64::Engine as _;
@@ -20,11 +21,6 @@ use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use url::Url;
-
-/// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
-pub(super) const LONGEST: u64 = 4_393_216;
-/// More entries than any index has; an entry is hundreds of bytes in memory.
-const MOST_ENTRIES: usize = 20_000;
 
 /// `Accept` of a HEAD, in containerd's order. The reference registry wants every type by name.
 pub(super) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2+json, \
@@ -167,8 +163,8 @@ impl From<WrittenPlatform<'_>> for Platform {
 
 /// Reads a manifest that was served as `media_type` (one of the four that [`form`] calls a manifest or an index).
 pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
-    let text = gojson::text(body);
-    if gojson::is_too_deep(&text) {
+    let text = json::text(body);
+    if json::is_too_deep(&text) {
         return Err(ContentFault::NotJson);
     }
     let document = serde_json::from_str::<Option<Document<'_>>>(&text)
@@ -196,7 +192,7 @@ pub(super) fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault
 /// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
 fn members(text: &str) -> HashSet<String> {
     let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
-    members.into_iter().flatten().map(|(name, _)| gojson::folded(&name)).collect()
+    members.into_iter().flatten().map(|(name, _)| json::folded(&name)).collect()
 }
 
 fn index(document: Document<'_>) -> Result<Parsed, ContentFault> {
@@ -206,7 +202,7 @@ fn index(document: Document<'_>) -> Result<Parsed, ContentFault> {
         ("subject", misread::<Descriptor<'_>>(document.subject)),
     ];
     let written = document.manifests.unwrap_or_default();
-    if written.len() > MOST_ENTRIES {
+    if written.len() > limits::INDEX_ENTRIES {
         return Err(ContentFault::Structure(format!("the index has {} entries", written.len())));
     }
     let mut entries = Vec::with_capacity(written.len());

@@ -3,11 +3,12 @@
 use super::cause::Answer;
 use super::challenge::Bearer;
 use super::client::{Ask, Authorization, Client};
-use super::gojson::{self, loose};
-use super::guard::Origin;
 use super::host::Endpoint;
 use super::words;
 use crate::credentials::{Credential, Fingerprint};
+use crate::go::json::{self, loose};
+use crate::limits;
+use crate::net::Origin;
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
 use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
@@ -21,8 +22,6 @@ use std::time::Duration;
 use url::Url;
 use url::form_urlencoded;
 
-/// The longest answer of a token server, in bytes.
-const BODY: usize = 64 << 10;
 /// Where the server names no lifetime.
 const USUAL_LIFETIME: u64 = 60;
 /// The longest lifetime that is believed, in seconds: rights change.
@@ -279,7 +278,7 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
             accept: "*/*",
             authorizations: &authorizations,
             form: None,
-            cap: BODY,
+            cap: limits::TOKEN_ANSWER,
             purpose: request.sending.purpose(),
             endpoint: request.endpoint,
         })
@@ -317,7 +316,7 @@ fn post(request: Request<'_>) -> Ask<'_> {
         accept: "*/*",
         authorizations: &[],
         form: Some(form),
-        cap: BODY,
+        cap: limits::TOKEN_ANSWER,
         purpose: request.sending.purpose(),
         endpoint: request.endpoint,
     }
@@ -364,7 +363,10 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
         // A runtime would read on.
         let evidence = Evidence::ServerError { token_server: true };
         let mut failure = answer.failure(evidence, request.sending.purpose(), &secrets);
-        failure.detail = Some(format!("its answer is longer than {BODY} bytes, and was not read"));
+        failure.detail = Some(format!(
+            "its answer is longer than {} bytes, and was not read",
+            limits::TOKEN_ANSWER
+        ));
         return Err(failure);
     }
     read(&answer.body, field).ok_or_else(|| {
@@ -383,20 +385,20 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
 }
 
 fn read(body: &[u8], field: Field) -> Option<Token> {
-    let text = gojson::text(body);
+    let text = json::text(body);
     let (token, issued_at, expires_in) = match field {
         Field::AccessOnly => {
-            let body: Posted<'_> = gojson::first(&text)?;
+            let body: Posted<'_> = json::first(&text)?;
             (body.access_token, body.issued_at, body.expires_in)
         }
         Field::Either => {
-            let body: Got<'_> = gojson::first(&text)?;
+            let body: Got<'_> = json::first(&text)?;
             let access_token = body.access_token.filter(|token| !token.is_empty());
             (access_token.or(body.token), body.issued_at, body.expires_in)
         }
     };
     // A runtime reads the date too, and stumbles.
-    if !issued_at.is_none_or(|date| gojson::is_date(&date)) {
+    if !issued_at.is_none_or(|date| json::is_date(&date)) {
         return None;
     }
     let token = token.filter(|token| !token.is_empty())?;

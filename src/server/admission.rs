@@ -2,6 +2,7 @@
 
 use super::Limits;
 use crate::config::values;
+use crate::limits::REVIEW;
 use crate::telemetry::Metrics;
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -35,9 +36,6 @@ pub struct Reply {
 
 /// The content type of our sentences.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
-
-/// How long the API server waits when it does not say (`timeoutSeconds` defaults to 10).
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body that is too large is read on and thrown away, so that a client that writes first and reads afterwards gets to see our 413
 /// instead of a reset connection: up to so many times the limit, and for as long as a body may take.
@@ -134,7 +132,7 @@ pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
 /// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It lies
 /// behind the reviewer's own deadline (a tenth less; DESIGN 6), which makes a 503 the exception.
 fn patience(timeout: Option<Duration>) -> Duration {
-    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = timeout.unwrap_or(REVIEW);
     timeout.saturating_sub(timeout / 20)
 }
 

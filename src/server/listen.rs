@@ -7,6 +7,7 @@ mod roster;
 use self::roster::{Room, Roster, Seat};
 use super::patience::{Patient, Phase, Progress};
 use super::{Limits, Stage};
+use crate::limits;
 use crate::telemetry::Metrics;
 use axum::Router;
 use http::{HeaderValue, Request, header};
@@ -26,15 +27,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
-
-/// Heads beyond these are answered 431 by hyper. The API server's have nine lines.
-const MAX_HEADERS: usize = 64;
-
-/// Largest head, in bytes; larger ones are answered 431 by hyper. The API server's have some hundred.
-const MAX_HEAD: usize = 32 << 10;
-
-/// Largest read buffer of a connection: what one can cost us between two polls.
-const MAX_BUFFER: usize = 64 << 10;
 
 /// At the limit, and where nobody is idle or silent, the oldest connection is asked to close after this long, and then another one each
 /// time it passes.
@@ -129,9 +121,9 @@ impl Port {
         http.timer(TokioTimer::new())
             // Also the head's timer, which `Patient` makes shorter.
             .header_read_timeout(limits.idle)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD)
-            .max_buf_size(MAX_BUFFER);
+            .max_headers(limits::REQUEST_HEADERS)
+            .max_header_size(limits::REQUEST_HEAD)
+            .max_buf_size(limits::READ_BUFFER);
         Self {
             listener,
             slots: Arc::new(Semaphore::new(limits.connections)),

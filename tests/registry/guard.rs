@@ -3,7 +3,8 @@
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{error, good, image};
 use crate::support::*;
-use pullgate::registry::{Reach, Settings};
+use pullgate::net::Reach;
+use pullgate::registry::Settings;
 use pullgate::verdict::evidence::*;
 use std::net::SocketAddr;
 

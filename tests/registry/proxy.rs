@@ -3,7 +3,8 @@
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
-use pullgate::registry::{Proxy, Reach, Registry, Settings};
+use pullgate::net::Reach;
+use pullgate::registry::{Proxy, Registry, Settings};
 use pullgate::verdict::evidence::*;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

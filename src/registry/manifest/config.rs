@@ -1,8 +1,8 @@
 //! An image's config.
 
 use super::{Claims, Unpacked, WrittenPlatform, clipped};
+use crate::go::json::{self, Go, Pointer, loose};
 use crate::image::{Digest, Platform};
-use crate::registry::gojson::{self, Go, Pointer, loose};
 use crate::verdict::evidence::ContentFault;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -24,7 +24,7 @@ struct Date;
 impl<'de> Go<'de> for Date {
     fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let sensible = gojson::is_date(&text).then_some(Self);
+        let sensible = json::is_date(&text).then_some(Self);
         sensible.ok_or_else(|| serde::de::Error::custom("no date"))
     }
 }
@@ -116,8 +116,8 @@ impl ReadConfig {
 
 /// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
 pub(in crate::registry) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
-    let text = gojson::text(body);
-    if gojson::is_too_deep(&text) {
+    let text = json::text(body);
+    if json::is_too_deep(&text) {
         return Err(ContentFault::ConfigNotJson);
     }
     let written = serde_json::from_str::<Option<WrittenConfig<'_>>>(&text)

@@ -1,5 +1,7 @@
-//! JSON as Go reads it, which runtimes are written in: what it takes and others do not, and the other way round. Pure.
+//! JSON as Go's `encoding/json` (version 1) reads it into structs, where that differs from `serde_json`: names of members in any case, a
+//! member that comes twice, `null`, invalid UTF-8, text after the value.
 
+use super::MAX_JSON_DEPTH;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -7,19 +9,19 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-/// A kind of value as Go reads it: over what the same member said before. What stands first and what stands last may both count.
-pub(super) trait Go<'de>: Sized {
+/// A value as Go decodes it: onto what the same member held before. Where a member comes twice, both may count.
+pub(crate) trait Go<'de>: Sized {
     /// Reads a value that is not `null`.
     fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error>;
 
-    /// `null` changes nothing; what Go points to, it forgets.
+    /// What `null` leaves: a plain value stays as it was. Pointers, lists and maps are overridden to lose theirs.
     fn null(before: Option<Self>) -> Option<Self> {
         before
     }
 }
 
-/// Reads a member, `null` included, over what it said before.
-pub(super) struct Over<T>(pub(super) Option<T>);
+/// Reads a member, which may be `null`, onto what it held before.
+pub(crate) struct Over<T>(pub(crate) Option<T>);
 
 impl<'de, T: Go<'de>> DeserializeSeed<'de> for Over<T> {
     type Value = Option<T>;
@@ -60,7 +62,7 @@ macro_rules! replaced {
 }
 replaced!(String, i64, bool);
 
-/// As it is written; of several the last one.
+/// The text as it is written; the last one counts.
 impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
     fn over<D: Deserializer<'de>>(_: Option<Self>, from: D) -> Result<Self, D::Error> {
         Self::deserialize(from)
@@ -71,9 +73,9 @@ impl<'de: 'a, 'a> Go<'de> for &'a RawValue {
     }
 }
 
-/// What Go points to.
+/// A pointer in the Go struct: `null` makes it nil.
 #[derive(Debug, Default)]
-pub(super) struct Pointer<T>(pub(super) T);
+pub(crate) struct Pointer<T>(pub(crate) T);
 
 impl<'de, T: Go<'de>> Go<'de> for Pointer<T> {
     fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
@@ -85,7 +87,7 @@ impl<'de, T: Go<'de>> Go<'de> for Pointer<T> {
     }
 }
 
-/// A list: each element over the one that stood in its place. `None` is `null` where nothing was.
+/// A list: each element is decoded onto the one that had its index. An element is `None` where it is `null` and there was none.
 impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
     fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
         struct Elements<T>(std::vec::IntoIter<Option<T>>);
@@ -112,7 +114,7 @@ impl<'de, T: Go<'de>> Go<'de> for Vec<Option<T>> {
     }
 }
 
-/// A map: what it said before stays, and a key that comes again has its new value.
+/// A map: earlier keys stay, and a key that comes again gets its new value.
 impl<'de, V: Deserialize<'de>> Go<'de> for HashMap<String, V> {
     fn over<D: Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
         let mut map = before.unwrap_or_default();
@@ -125,8 +127,8 @@ impl<'de, V: Deserialize<'de>> Go<'de> for HashMap<String, V> {
     }
 }
 
-/// A JSON object as Go reads it into a struct: the case of its members does not count, one that comes again is read over what it said
-/// before, and a member of the wrong kind is an error.
+/// A JSON object as Go decodes it into a struct: the case of member names does not count, a member that comes again is decoded onto what
+/// it held before, unknown members are skipped, and a member of the wrong kind is an error. The keys are written folded.
 macro_rules! loose {
     ($(#[$meta:meta])* struct $name:ident<$life:lifetime> { $($key:literal => $field:ident: $kind:ty,)* }) => {
         $(#[$meta])*
@@ -136,7 +138,7 @@ macro_rules! loose {
             borrowed: std::marker::PhantomData<&$life ()>,
         }
 
-        impl<'de: $life, $life> crate::registry::gojson::Go<'de> for $name<$life> {
+        impl<'de: $life, $life> crate::go::json::Go<'de> for $name<$life> {
             fn over<D: serde::Deserializer<'de>>(before: Option<Self>, from: D) -> Result<Self, D::Error> {
                 struct Members<$life>($name<$life>);
                 impl<'de: $life, $life> serde::de::Visitor<'de> for Members<$life> {
@@ -149,9 +151,9 @@ macro_rules! loose {
                     fn visit_map<M: serde::de::MapAccess<'de>>(self, mut members: M) -> Result<Self::Value, M::Error> {
                         let Self(mut read) = self;
                         while let Some(key) = members.next_key::<String>()? {
-                            match crate::registry::gojson::folded(&key).as_str() {
+                            match crate::go::json::folded(&key).as_str() {
                                 $($key => {
-                                    let over = crate::registry::gojson::Over(read.$field.take());
+                                    let over = crate::go::json::Over(read.$field.take());
                                     read.$field = members.next_value_seed(over)?;
                                 })*
                                 _ => {
@@ -168,20 +170,26 @@ macro_rules! loose {
 
         impl<'de: $life, $life> serde::Deserialize<'de> for $name<$life> {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                crate::registry::gojson::Go::over(None, from)
+                crate::go::json::Go::over(None, from)
             }
         }
     };
 }
-pub(super) use loose;
+pub(crate) use loose;
 
-/// The name of a member, so that those are alike that Go takes for alike: it knows a long s and the sign of the kelvin, too.
-pub(super) fn folded(name: &str) -> String {
-    name.to_lowercase().replace('\u{17f}', "s")
+/// The name of a member, folded as Go folds it to find a struct's field: case does not count, and the long s and the Kelvin sign are the
+/// letters that they look like. Fields have ASCII names, so other characters stay as they are.
+pub(crate) fn folded(name: &str) -> String {
+    let fold = |c: char| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
 }
 
-/// Bytes as text: what is no UTF-8, and halves of surrogate pairs in escapes, become U+FFFD.
-pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
+/// Bytes as text: invalid UTF-8, and escapes that are half of a surrogate pair, become U+FFFD.
+pub(crate) fn text(bytes: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(bytes);
     match mended(&text) {
         Some(mended) => Cow::Owned(mended),
@@ -189,11 +197,8 @@ pub(super) fn text(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Objects and lists in one another, beyond which Go gives up.
-const DEEPEST: usize = 10_000;
-
-/// Whether Go gives up on it for its depth.
-pub(super) fn is_too_deep(text: &str) -> bool {
+/// Whether objects and lists are nested deeper than Go reads.
+pub(crate) fn is_too_deep(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     text.bytes().any(|byte| {
         match byte {
@@ -204,12 +209,12 @@ pub(super) fn is_too_deep(text: &str) -> bool {
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
-        depth > DEEPEST
+        depth > MAX_JSON_DEPTH
     })
 }
 
-/// The first value of a text, whatever stands behind it; `null` is an empty one.
-pub(super) fn first<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T> {
+/// The first value of a text, whatever follows it (`json.Decoder`); `null` is an empty struct.
+pub(crate) fn first<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Option<T>>();
     values.next()?.ok().map(Option::unwrap_or_default)
 }
@@ -252,8 +257,8 @@ fn unit(text: &str) -> Option<u16> {
         .flatten()
 }
 
-/// Whether Go reads this as a date: RFC 3339, with an hour of one digit and a comma before fractions of a second at its mercy.
-pub(super) fn is_date(text: &str) -> bool {
+/// Whether Go's `time.Time` accepts this: RFC 3339, but the hour may have one digit, and a comma may stand before fractions of a second.
+pub(crate) fn is_date(text: &str) -> bool {
     date(text).is_some()
 }
 
@@ -383,10 +388,10 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(!is_too_deep(&nested(DEEPEST)));
-        assert!(is_too_deep(&nested(DEEPEST + 1)));
-        assert!(!is_too_deep(&format!("\"\\\"{}\"", nested(DEEPEST + 1))));
-        assert!(!is_too_deep(&"[]".repeat(DEEPEST + 1)));
+        assert!(!is_too_deep(&nested(MAX_JSON_DEPTH)));
+        assert!(is_too_deep(&nested(MAX_JSON_DEPTH + 1)));
+        assert!(!is_too_deep(&format!("\"\\\"{}\"", nested(MAX_JSON_DEPTH + 1))));
+        assert!(!is_too_deep(&"[]".repeat(MAX_JSON_DEPTH + 1)));
     }
 
     #[test]
