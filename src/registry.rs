@@ -33,7 +33,7 @@ use crate::credentials::{Credential, Source};
 use crate::image::Reference;
 use crate::limits;
 use crate::net::Reach;
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, Metrics};
 use crate::verdict::fetches::Puller;
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
@@ -211,11 +211,11 @@ impl Inner {
     fn weigh(&self) {
         let [parts, manifests] = self.parts.weights();
         for (cache, weight) in [
-            ("tokens", self.tokens.weight()),
-            ("answers", self.answers.weight()),
-            ("content", self.contents.weight()),
-            ("parts", parts),
-            ("manifests", manifests),
+            (CacheName::Tokens, self.tokens.weight()),
+            (CacheName::Answers, self.answers.weight()),
+            (CacheName::Content, self.contents.weight()),
+            (CacheName::Parts, parts),
+            (CacheName::Manifests, manifests),
         ] {
             self.metrics.cache_weight(cache, weight);
         }

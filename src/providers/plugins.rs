@@ -8,7 +8,7 @@ use crate::credentials::node::{Entries, Provided};
 use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
 use crate::image::escape;
 use crate::limits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::future::join_all;
 use moka::Expiry;
 use moka::future::Cache;
@@ -140,12 +140,12 @@ impl Plugins {
 
     async fn reply(&self, at: usize, name: &str, until: Instant) -> Reply {
         if let Some(reply) = self.inner.kept(at, name).await {
-            self.inner.metrics.cache("providers", "hit");
+            self.inner.metrics.cache(CacheName::Providers, CacheResult::Hit);
             return reply;
         }
         // The kubelet's single flight: by image, since how far an answer reaches is known only when it is there.
         let flight = self.flights.join(&(at, name.to_owned()), || {
-            self.inner.metrics.cache("providers", "miss");
+            self.inner.metrics.cache(CacheName::Providers, CacheResult::Miss);
             let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
             async move { inner.load(at, &name).await }
         });

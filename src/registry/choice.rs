@@ -58,7 +58,7 @@ fn told(failure: &Failure) -> String {
     let why = match (failure.status, &failure.code) {
         (Some(status), Some(code)) if status >= 400 => format!("{status} {code}"),
         (Some(status), None) if status >= 400 => status.to_string(),
-        _ => cause::label(&failure.evidence).replace('_', " "),
+        _ => cause::label(&failure.evidence).name().replace('_', " "),
     };
     format!("{} ({why})", failure.host)
 }

@@ -15,6 +15,7 @@ use crate::credentials::Credential;
 use crate::image::Target;
 use crate::limits;
 use crate::net::Origin;
+use crate::telemetry::QuotaLevel;
 use crate::verdict::Failure;
 use crate::verdict::evidence::{
     AuthStage, ConnectionFault, Evidence, Level, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault, Told,
@@ -186,8 +187,8 @@ impl<'a> Session<'a> {
         let Some(quota) = cause::quota(&answer.headers) else { return };
         match quota.level() {
             Level::Plenty => {}
-            Level::Low => self.inner.client.metrics.pull_quota("low"),
-            Level::Exhausted => self.inner.client.metrics.pull_quota("exhausted"),
+            Level::Low => self.inner.client.metrics.pull_quota(QuotaLevel::Low),
+            Level::Exhausted => self.inner.client.metrics.pull_quota(QuotaLevel::Exhausted),
         }
         self.quota = Some(quota);
     }

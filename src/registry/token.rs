@@ -9,7 +9,7 @@ use crate::credentials::{Credential, Fingerprint};
 use crate::go::json::{self, loose};
 use crate::limits;
 use crate::net::Origin;
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use crate::verdict::Failure;
 use crate::verdict::evidence::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
 use base64::Engine as _;
@@ -207,10 +207,10 @@ impl Tokens {
             Age::Kept
         };
         self.metrics.cache(
-            "tokens",
+            CacheName::Tokens,
             match age {
-                Age::Fresh => "miss",
-                Age::Kept => "hit",
+                Age::Fresh => CacheResult::Miss,
+                Age::Kept => CacheResult::Hit,
             },
         );
         match result {

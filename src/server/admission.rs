@@ -3,7 +3,7 @@
 use super::Limits;
 use crate::config::values;
 use crate::limits::REVIEW;
-use crate::telemetry::Metrics;
+use crate::telemetry::{BadRequest, Metrics};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -104,7 +104,7 @@ async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response {
-    door.metrics.bad_request("method");
+    door.metrics.bad_request(BadRequest::Method);
     let mut response = sentence(
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("{method} is not answered here; send an AdmissionReview by POST"),
@@ -114,7 +114,7 @@ async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response
 }
 
 async fn wrong_path(State(door): State<Arc<Door>>) -> Response {
-    door.metrics.bad_request("path");
+    door.metrics.bad_request(BadRequest::Path);
     close(sentence(
         StatusCode::NOT_FOUND,
         "there is nothing here; AdmissionReviews go to POST /validate",
@@ -146,12 +146,12 @@ enum Refused {
 }
 
 impl Refused {
-    fn reason(self) -> &'static str {
+    fn reason(self) -> BadRequest {
         match self {
-            Self::TooLarge => "too_large",
-            Self::TooMany => "too_many",
-            Self::TooSlow => "body_timeout",
-            Self::Broken => "body_broken",
+            Self::TooLarge => BadRequest::TooLarge,
+            Self::TooMany => BadRequest::TooMany,
+            Self::TooSlow => BadRequest::BodyTimeout,
+            Self::Broken => BadRequest::BodyBroken,
         }
     }
 

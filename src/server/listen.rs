@@ -8,7 +8,7 @@ use self::roster::{Room, Roster, Seat};
 use super::patience::{Patient, Phase, Progress};
 use super::{Limits, Stage};
 use crate::limits;
-use crate::telemetry::Metrics;
+use crate::telemetry::{ConnectionEnd, Metrics};
 use axum::Router;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -68,7 +68,7 @@ impl Counted {
         }
     }
 
-    fn ended(&self, reason: &'static str) {
+    fn ended(&self, reason: ConnectionEnd) {
         match self {
             Self::Yes(metrics) => metrics.connection_ended(reason),
             Self::No => {}
@@ -211,7 +211,7 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePer
     loop {
         let full = slots.available_permits() == 0;
         if full && (shared.roster.make_room(silent) == Room::Made || waited && shared.roster.recycle_oldest()) {
-            shared.counted.ended("recycled");
+            shared.counted.ended(ConnectionEnd::Recycled);
         }
         if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
             return slot;
@@ -278,7 +278,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
         Ok(Ok(stream)) => exchange(stream, shared, seat).await,
         Ok(Err(error)) if is_a_stranger(&error) => {
-            shared.counted.ended("client_refused");
+            shared.counted.ended(ConnectionEnd::ClientRefused);
             if shared.strangers.may_speak() {
                 tracing::warn!(
                     %error,
@@ -287,7 +287,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
             }
         }
         Ok(Err(error)) => {
-            shared.counted.ended("handshake_failed");
+            shared.counted.ended(ConnectionEnd::HandshakeFailed);
             if distrusts_us(&error) && shared.distrust.may_speak() {
                 tracing::warn!(
                     %error,
@@ -298,7 +298,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
             }
         }
         Err(_) => {
-            shared.counted.ended("handshake_timeout");
+            shared.counted.ended(ConnectionEnd::HandshakeTimeout);
             tracing::debug!("a TLS handshake took too long");
         }
     }
@@ -373,7 +373,7 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
     };
     // hyper says nothing of an error before the first byte of a request.
     if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
-        shared.counted.ended("timeout");
+        shared.counted.ended(ConnectionEnd::Timeout);
     }
     if let Err(error) = result {
         tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection broke off");

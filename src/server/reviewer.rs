@@ -6,8 +6,8 @@ use crate::cluster::Events;
 use crate::gate::Gate;
 use crate::image::escape;
 use crate::limits;
-use crate::review::{self, Bad, Ledger, Outcome, Review, TOO_LARGE};
-use crate::telemetry::Metrics;
+use crate::review::{self, Bad, Ledger, Outcome, Review};
+use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, Skip, Workload, extract};
@@ -138,7 +138,7 @@ impl Desk {
                 "the object holds {images} images; up to {} are judged",
                 limits::IMAGES_PER_OBJECT
             );
-            return refuse(metrics, &Bad::new(TOO_LARGE, sentence));
+            return refuse(metrics, &Bad::new(BadRequest::TooLarge, sentence));
         }
         let end = time.began + time.patience;
         let _crowd = match u32::try_from(images) {
@@ -216,12 +216,12 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
 fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     metrics.bad_request(bad.reason);
     tracing::warn!(
-        reason = bad.reason,
+        reason = bad.reason.name(),
         "a request was no usable AdmissionReview: {}",
         bad.sentence
     );
     Reply {
-        status: if bad.reason == TOO_LARGE {
+        status: if bad.reason == BadRequest::TooLarge {
             http::StatusCode::PAYLOAD_TOO_LARGE
         } else {
             http::StatusCode::BAD_REQUEST

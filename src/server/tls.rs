@@ -15,7 +15,7 @@ pub use managed::{Lifetimes, Managed, Subject};
 pub use validity::Validity;
 
 use crate::config::FileSet;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwapOption;
 use clock::Clock;
 use jiff::Timestamp;
@@ -182,7 +182,7 @@ impl Certificate {
                     // What was loaded at the start, or put back.
                     Ok(loaded) if self.serves(&loaded) => {}
                     Ok(loaded) => match self.take(loaded) {
-                        Ok(()) => metrics.reload("certificate_replaced"),
+                        Ok(()) => metrics.reload(Reload::CertificateReplaced),
                         Err(error) => self.refused(&certificate, &error),
                     },
                     Err(error) => self.refused(&certificate, &error),
@@ -193,7 +193,7 @@ impl Certificate {
     }
 
     fn refused(&self, file: &Path, error: &CertificateError) {
-        self.0.metrics.reload("certificate_refused");
+        self.0.metrics.reload(Reload::CertificateRefused);
         tracing::warn!(file = %file.display(), %error, "the changed certificate cannot be served; the last good one stays");
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Files, PolicySet, read};
 use crate::config::{Live, Shelf};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PolicySource, Reload};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,9 +36,9 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
             Ok(policies) => {
                 let count = policies.len();
                 shelf.set_files(policies);
-                metrics.policies("files", count, 0);
+                metrics.policies(PolicySource::Files, count, 0);
                 note.store(None);
-                metrics.reload("policies_replaced");
+                metrics.reload(Reload::PoliciesReplaced);
                 tracing::info!(policies = count, "policy files were read again and hold from now on");
             }
             Err(faults) => {
@@ -52,9 +52,9 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
                         fault.excerpt().map(|excerpt| format!("\n{excerpt}")).unwrap_or_default()
                     );
                 }
-                metrics.reload("policies_refused");
+                metrics.reload(Reload::PoliciesRefused);
                 let at_fault: BTreeSet<&str> = faults.iter().map(|fault| fault.file.as_str()).collect();
-                metrics.policies_refused("files", at_fault.len());
+                metrics.policies_refused(PolicySource::Files, at_fault.len());
                 tracing::warn!(
                     faults = faults.len(),
                     "the changed policy files cannot be used; the last good ones hold"
