@@ -19,6 +19,16 @@ pub const POLICIES: usize = 1000;
 /// Bytes of all policy files together.
 pub const POLICY_BYTES: usize = 16 << 20;
 
+/// How often files are looked at that may change while we run.
+pub const FILE_POLL: Duration = Duration::from_secs(2);
+/// A writer that replaces several files one by one is given this long before its work is looked at.
+pub const FILE_SETTLE: Duration = Duration::from_millis(100);
+
+// Requests of ours to the API server.
+
+/// Connecting, and the answer to one request about a single object. Lists have longer, in pages.
+pub const API_SERVER: Duration = Duration::from_secs(5);
+
 // Reviews.
 
 /// How long the API server waits for an answer where it does not say (`timeoutSeconds` of a webhook is 10 by default).
@@ -67,6 +77,8 @@ pub const CONNECT: Duration = Duration::from_secs(3);
 pub const ERROR_BODY_WAIT: Duration = Duration::from_secs(1);
 /// How long the requests may take that only improve the words of a refusal.
 pub const DETAILS: Duration = Duration::from_secs(3);
+/// How long it is looked for where else an image might be, which only improves the words.
+pub const ELSEWHERE: Duration = Duration::from_millis(1500);
 /// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
 pub const RESOLVE_BEFORE_PROXY: Duration = Duration::from_secs(1);
 /// 401s that are answered before a request is given up: a kept token, a fresh one, Basic; here and behind a redirect.

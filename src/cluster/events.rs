@@ -4,6 +4,7 @@
 mod board;
 mod form;
 
+use crate::limits;
 use crate::telemetry::{EventOutcome, Metrics};
 use board::{Board, Draft, Taken, Update};
 use http::Method;
@@ -18,8 +19,6 @@ use tokio::time::Instant;
 
 /// Reviews that wait to be told of.
 const QUEUE: usize = 256;
-/// The longest wait for an answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The wait after a failure, doubled at each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -286,7 +285,7 @@ impl Writer {
                 .map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        match tokio::time::timeout(PATIENCE, ask).await {
+        match tokio::time::timeout(limits::API_SERVER, ask).await {
             Ok(Ok(_)) => Outcome::Done,
             Ok(Err(kube::Error::Api(status))) => {
                 let mut causes = status.details.iter().flat_map(|details| &details.causes);

@@ -11,6 +11,7 @@ use super::raw::Raw;
 use super::store::{FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT, jittered};
 use super::watch::WATCH_SECONDS;
 use super::{Readiness, convert};
+use crate::limits;
 use crate::policy::Policy;
 use crate::telemetry::{Metrics, PolicySource, PolicyStatus, Reload};
 use catalog::{Catalog, Change, Job, Next};
@@ -29,8 +30,6 @@ use tokio::task::AbortHandle;
 const ABSENT_WAIT: Duration = Duration::from_secs(10);
 /// Policies a page: one may have a megabyte and a half.
 const PAGE: u32 = 50;
-/// The longest wait for the answer to one status.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two statuses.
 const GAP: Duration = Duration::from_millis(100);
 /// Before a new status is written: another replica may be about to.
@@ -311,7 +310,7 @@ impl Followed {
                 .map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        let outcome = match tokio::time::timeout(PATIENCE, ask).await {
+        let outcome = match tokio::time::timeout(limits::API_SERVER, ask).await {
             Ok(Ok(_)) => PolicyStatus::Written,
             Ok(Err(kube::Error::Api(status))) => match status.code {
                 401 | 403 => PolicyStatus::Forbidden,

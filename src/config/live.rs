@@ -1,14 +1,11 @@
 //! Values that change while the process runs.
 
 use super::{Error, FileSet, Settings};
+use crate::limits;
 use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the settings file is looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// A value that is read often and replaced whole, seldom. Cheap to clone; the clones share the value.
 #[derive(Debug)]
@@ -115,7 +112,7 @@ pub async fn keep_fresh(
                 Err(why) => refused(&file, &why, &metrics),
             }
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(limits::FILE_POLL).await;
     }
 }
 

@@ -7,10 +7,6 @@ use crate::files;
 use crate::limits;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// A writer that replaces several files one by one is given this long before its work is looked at.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// What was seen: a digest of the contents (the contents themselves may be a private key), or why they could not be read.
 type Seen = Result<[u8; 32], String>;
@@ -42,7 +38,7 @@ impl FileSet {
         if self.seen.as_ref() == Some(&first) {
             return None;
         }
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(limits::FILE_SETTLE).await;
         let settled = contents(&self.paths).await;
         let second = digest(&settled);
         if first != second {

@@ -15,6 +15,7 @@ pub use managed::{Lifetimes, Managed, Subject};
 pub use validity::Validity;
 
 use crate::config::FileSet;
+use crate::limits;
 use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwapOption;
 use clock::Clock;
@@ -28,10 +29,6 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// A certificate that ends this soon, and of whose time less than a quarter is left, is worth a warning at every start and change.
 const SOON: i64 = 24 * 3600;
@@ -188,7 +185,7 @@ impl Certificate {
                     Err(error) => self.refused(&certificate, &error),
                 }
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(limits::FILE_POLL).await;
         }
     }
 

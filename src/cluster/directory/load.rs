@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How often a followed folder is read again.
-const POLL: Duration = Duration::from_secs(2);
 /// Folders below folders.
 const MAX_DEPTH: usize = 16;
 /// Problems told in one message.
@@ -156,7 +154,7 @@ impl Followed {
     /// # Errors
     /// As [`Directory::load`], for the first reading.
     pub fn watch(path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::follow(path, POLL)
+        Self::follow(path, limits::FILE_POLL)
     }
 
     pub(super) fn follow(path: &Path, every: Duration) -> Result<Arc<Self>, LoadError> {

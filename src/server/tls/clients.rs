@@ -90,7 +90,7 @@ impl Clients {
                     }
                 }
             }
-            tokio::time::sleep(super::POLL).await;
+            tokio::time::sleep(crate::limits::FILE_POLL).await;
         }
     }
 
