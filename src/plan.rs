@@ -50,10 +50,6 @@ pub enum Platforms {
     Exactly(Vec<Platform>),
 }
 
-/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
-/// each costs a look through its pull secrets.
-pub const MOST_ASKED: usize = 1000;
-
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -3,9 +3,10 @@
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
-use pullgate::registry::{Proxy, Reach, Registry, Settings};
+use pullgate::registry::{Proxy, Registry, Settings};
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
+use pullgate::net::Reach;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
