@@ -1,4 +1,4 @@
-//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (DESIGN 4; pull-semantics 5.5, 5.6).
+//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (contract 4; pull-semantics 5.5, 5.6).
 //!
 //! Everything is asked for as a node would, each part once for all images that share it, and for each credential by itself ([`super::parts`]).
 //! What is not known by the deadline is a trouble of its part, and Unknown; what the lesser depth found stands.

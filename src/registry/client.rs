@@ -1,4 +1,4 @@
-//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
+//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (contract 7).
 
 use super::cause::{self, Answer, failure};
 use super::clients::{Factory, Profile, Trust, Verification};

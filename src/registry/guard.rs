@@ -1,4 +1,4 @@
-//! What a look-up may reach (DESIGN 7): addresses, redirects and token realms. Pure.
+//! What a look-up may reach (contract 7): addresses, redirects and token realms. Pure.
 //!
 //! Link-local and metadata addresses are never reached, whatever the settings say; loopback and private ranges only where the
 //! settings admit them. Addresses that carry an IPv4 address inside an IPv6 one are judged by the inner address.
@@ -255,7 +255,7 @@ impl Origin {
     }
 
     /// Whether nodes take an `Authorization` along when this host redirects to `to`: another port of the same host, or a host below it
-    /// (Go, net/http `shouldCopyHeaderOnRedirect`). We take it nowhere (DESIGN 7).
+    /// (Go, net/http `shouldCopyHeaderOnRedirect`). We take it nowhere (contract 7).
     pub(super) fn hands_to(&self, to: &Self) -> bool {
         let below = || {
             to.host

@@ -1,4 +1,4 @@
-//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (DESIGN 6).
+//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (contract 6).
 
 use super::cause::{self, Kind};
 use super::host::{HostKey, Scheme};

@@ -119,7 +119,7 @@ fn begin(metrics: &Metrics) {
     );
 }
 
-/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (DESIGN 6).
+/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (contract 6).
 fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
     let timeout = timeout.unwrap_or(USUAL_TIMEOUT);
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)

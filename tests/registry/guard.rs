@@ -1,4 +1,4 @@
-//! Where look-ups and credentials must not go (DESIGN 7).
+//! Where look-ups and credentials must not go (contract 7).
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{error, good, image};

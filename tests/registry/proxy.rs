@@ -1,4 +1,4 @@
-//! Through a proxy (DESIGN 7): CONNECT for https, the guard before it, loopback never.
+//! Through a proxy (contract 7): CONNECT for https, the guard before it, loopback never.
 
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
