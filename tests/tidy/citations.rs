@@ -1,5 +1,5 @@
-//! What comments and documents cite must be there: "contract 6" is a section of docs/contract.md, "pull-semantics 5.4" one of
-//! docs/pull-semantics.md, "pull-semantics 11, rule 24" an item of a list there; documents are named by their path, decisions by their number,
+//! What comments and documents cite must be there. "contract 6" is a section of docs/contract.md, "pull-semantics 5.4" one of
+//! docs/pull-semantics.md, "pull-semantics 11, rule 24" an item of a list there. Documents are cited by path, decisions by number,
 //! agreement cases by name, after "Cases" and a colon or in a table's last column of that title.
 
 use super::documents::{anchors, headings};
@@ -232,7 +232,7 @@ fn what_is_cited_is_there() {
         seen += number;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(seen > 700, "only {seen} citations were seen");
+    assert!(seen > 500, "only {seen} citations were seen");
 }
 
 #[test]
