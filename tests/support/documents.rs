@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 /// The places within a document that a link may name, as they are made of its headings.
-pub fn anchors(text: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let anchor = |title: &str| {
         let kept = title
             .to_lowercase()
@@ -17,7 +17,7 @@ pub fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 /// The headings of a document, without their marks. What stands in code blocks is none.
-pub fn headings(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn headings(text: &str) -> impl Iterator<Item = &str> {
     let outside = text.split("```").step_by(2).flat_map(str::lines);
     outside.filter_map(|line| Some(line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?.trim()))
 }

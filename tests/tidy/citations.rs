@@ -70,7 +70,7 @@ impl Known {
         let path = path.trim_end_matches(['.', '-']);
         let (file, anchor) = path.split_once('#').unwrap_or((path, ""));
         let folder = self.root.join("docs");
-        let is_there = if file.ends_with(".md") {
+        let is_there = if Path::new(file).extension().is_some_and(|ending| ending == "md") {
             let document = fs::read_to_string(folder.join(file));
             document.is_ok_and(|document| anchor.is_empty() || anchors(&document).contains(anchor))
         } else {
