@@ -223,7 +223,14 @@ fn what_is_cited_is_there() {
         if !has_ending(&file, &["rs", "md", "yaml", "yml", "toml", "py", "sh"]) {
             continue;
         }
-        let (missing, number) = known.check(&fs::read_to_string(&file).unwrap());
+        let mut text = fs::read_to_string(&file).unwrap();
+        // These two cite their own sections, too.
+        for name in ["contract", "pull-semantics"] {
+            if file.ends_with(format!("docs/{name}.md")) {
+                text = text.replace("section ", &format!("{name} "));
+            }
+        }
+        let (missing, number) = known.check(&text);
         wrong.extend(
             missing
                 .into_iter()
