@@ -28,9 +28,9 @@ pub use proxy::Proxy;
 
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
-use crate::runtime::containerd::platforms::Puller;
 use crate::limits;
 use crate::net::Reach;
+use crate::runtime::containerd::platforms::Puller;
 use crate::telemetry::{CacheName, Metrics};
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;

@@ -1,6 +1,11 @@
 //! The invariants of docs/architecture.md, held against the sources.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
+#[path = "tidy/citations.rs"]
+mod citations;
+#[path = "support/documents.rs"]
+mod documents;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

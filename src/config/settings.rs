@@ -15,7 +15,7 @@ use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; DESIGN 3): the default of
+/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; contract 3): the default of
 /// `registries.nodeCredentials`.
 pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
     "*.dkr.ecr.*.amazonaws.com",

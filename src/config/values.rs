@@ -37,7 +37,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often than
-/// not), and ranges inside link-local space, which look-ups never reach whatever the settings say (DESIGN 7).
+/// not), and ranges inside link-local space, which look-ups never reach whatever the settings say (contract 7).
 pub fn cidr(text: &str) -> Result<Cidr, String> {
     let text = text.trim();
     let range: Cidr = text.parse().map_err(|error: CidrError| format!("{text:?} {error}"))?;

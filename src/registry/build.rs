@@ -1,4 +1,4 @@
-//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (DESIGN 4; pull-semantics 5.5, 5.6).
+//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (contract 4; pull-semantics 5.5, 5.6).
 //!
 //! Everything is asked for as a node would, each part once for all images that share it, and for each credential by itself ([`super::parts`]).
 //! What is not known by the deadline is a trouble of its part, and Unknown; what the lesser depth found stands.
@@ -14,13 +14,13 @@ use super::walk::{Walk, Wanted};
 use super::{Check, Depth};
 use crate::credentials::Credential;
 use crate::image::Digest;
+use crate::limits;
 use crate::runtime::choice::choose;
 use crate::runtime::containerd::DEEPEST;
 use crate::runtime::containerd::manifest::{self, Config, Parsed};
 use crate::runtime::containerd::platforms::{Puller, fetches};
 use crate::runtime::content::Body;
 use crate::runtime::outcome::{Build, ContentFault, Evidence, TimeoutStage};
-use crate::limits;
 use crate::verdict::cause::base;
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry, Outlook};
 use futures_util::future::{BoxFuture, FutureExt as _};

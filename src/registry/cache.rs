@@ -1,4 +1,4 @@
-//! What was learned, for as long as it holds (DESIGN 6): answers by target and credential, content by digest.
+//! What was learned, for as long as it holds (contract 6): answers by target and credential, content by digest.
 //!
 //! Loads are tasks of their own: a caller that goes away, or whose deadline passes, neither stops nor restarts one.
 

@@ -2,8 +2,8 @@
 
 use super::host::authority;
 use super::words::{self, Words};
-use crate::runtime::outcome::{Counted, Evidence, Purpose, Quota, RequestLine};
 use crate::net::Origin;
+use crate::runtime::outcome::{Counted, Evidence, Purpose, Quota, RequestLine};
 use crate::telemetry::RequestOutcome;
 use crate::verdict::Failure;
 use http::{HeaderMap, Method, StatusCode, header};

@@ -1,4 +1,4 @@
-//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
+//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (contract 7).
 
 use super::SetupError;
 use super::cause::{self, Answer, failure};
@@ -9,9 +9,9 @@ use super::proxy::Proxy;
 use super::throttle::{Crowded, Hosts, Lanes};
 use super::transport;
 use super::words;
-use crate::runtime::outcome::{ConnectionFault, Evidence, Purpose, Refusal, Rejection, TimeoutStage};
 use crate::limits;
 use crate::net::{Origin, Reach, Refused};
+use crate::runtime::outcome::{ConnectionFault, Evidence, Purpose, Refusal, Rejection, TimeoutStage};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};

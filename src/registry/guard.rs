@@ -1,7 +1,7 @@
-//! Where redirects and token realms may lead (DESIGN 7); which addresses may be reached is [`crate::net`]'s. Pure.
+//! Where redirects and token realms may lead (contract 7); which addresses may be reached is [`crate::net`]'s. Pure.
 
-use crate::runtime::outcome::Refusal;
 use crate::net::{Origin, Refused};
+use crate::runtime::outcome::Refusal;
 use http::HeaderValue;
 use std::fmt::Write as _;
 use url::Url;

@@ -43,7 +43,7 @@ impl Capabilities {
     };
 }
 
-/// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (DESIGN 7).
+/// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (contract 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
     /// It comes from a reference.

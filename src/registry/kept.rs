@@ -1,4 +1,4 @@
-//! An answer that is kept, and for how long: fresh for a while, and of use for longer while its registry is down (DESIGN 6).
+//! An answer that is kept, and for how long: fresh for a while, and of use for longer while its registry is down (contract 6).
 
 use super::cause::{self, Kind};
 use super::throttle::wait;

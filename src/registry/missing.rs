@@ -5,9 +5,9 @@ use super::session::Session;
 use super::tags;
 use super::throttle::Lane;
 use crate::image::{Digest, Target};
+use crate::limits;
 use crate::runtime::containerd::manifest;
 use crate::runtime::outcome::{ContentFault, Evidence};
-use crate::limits;
 use crate::verdict::Failure;
 use http::{Method, StatusCode, header};
 

@@ -4,9 +4,9 @@ use super::cause::{self, Answer};
 use super::session::Session;
 use super::words;
 use crate::image::{Digest, Target};
-use crate::runtime::containerd::manifest::{self, Form, LONGEST};
-use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::limits;
+use crate::runtime::containerd::manifest::{self, Form};
+use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::verdict::Failure;
 use http::{Method, StatusCode, header};
 

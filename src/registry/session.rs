@@ -7,17 +7,17 @@ use super::cause::{self, Answer, plain};
 use super::client::{Ask, Authorization};
 use super::guard;
 use super::host::{self, Endpoint, Scheme, Schemes};
+use super::throttle::Lane;
 use super::token::{self, Age, Sending};
 use crate::credentials::Credential;
 use crate::image::Target;
+use crate::limits;
+use crate::net::Origin;
 use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::manifest;
 use crate::runtime::outcome::{
     AuthStage, ConnectionFault, Evidence, Level, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault, Told,
 };
-use super::throttle::Lane;
-use crate::limits;
-use crate::net::Origin;
 use crate::telemetry::QuotaLevel;
 use crate::verdict::Failure;
 use http::{Method, StatusCode};

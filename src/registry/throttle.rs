@@ -1,10 +1,10 @@
-//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (DESIGN 6).
+//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (contract 6).
 
 use super::cause::{self, Kind};
 use super::host::{HostKey, Scheme};
 use crate::credentials::Fingerprint;
-use crate::runtime::outcome::Evidence;
 use crate::limits;
+use crate::runtime::outcome::Evidence;
 use moka::Expiry;
 use moka::future::Cache;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,9 +6,9 @@ mod document;
 
 pub use config::ReadConfig;
 pub use config::config;
-pub use document::{Descriptor, Document};
 pub(crate) use document::clipped;
 pub use document::document;
+pub use document::{Descriptor, Document};
 
 use crate::image::Platform;
 use oci_client::manifest::{

@@ -130,7 +130,7 @@ pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
 }
 
 /// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It lies
-/// behind the reviewer's own deadline (a tenth less; DESIGN 6), which makes a 503 the exception.
+/// behind the reviewer's own deadline (a tenth less; contract 6), which makes a 503 the exception.
 fn patience(timeout: Option<Duration>) -> Duration {
     let timeout = timeout.unwrap_or(REVIEW);
     timeout.saturating_sub(timeout / 20)

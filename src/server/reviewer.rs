@@ -111,7 +111,7 @@ fn begin(metrics: &Metrics) {
     );
 }
 
-/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (DESIGN 6).
+/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (contract 6).
 fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
     let timeout = timeout.unwrap_or(limits::REVIEW);
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)

@@ -1,4 +1,4 @@
-//! The causes: stable names, used in messages, JSON, metric labels and policy (DESIGN 3).
+//! The causes: stable names, used in messages, JSON, metric labels and policy (contract 3).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ macro_rules! causes {
         }
 
         impl Cause {
-            /// Every cause, in the order of DESIGN 3.
+            /// Every cause, in the order of contract 3.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The stable name.
@@ -96,7 +96,7 @@ causes! {
 use super::{Evidence, Outlook};
 use crate::runtime::outcome::ContentFault;
 
-/// Evidence → cause and base outlook: the one place (DESIGN 2). Context may only soften the outlook afterwards.
+/// Evidence → cause and base outlook: the one place (contract 2). Context may only soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
     match evidence {
         Evidence::RepositoryUnknown => (Cause::RepositoryNotFound, Outlook::WillFail),

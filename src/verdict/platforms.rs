@@ -1,5 +1,5 @@
-//! Does the image serve the nodes that its pods could land on? (DESIGN 3 `PlatformMismatch`, `ArchitectureMismatch`, `NotAnImage`;
-//! pull-semantics 5.5 and 7.4)
+//! Does the image serve the nodes that its pods could land on? (contract 3 `PlatformMismatch`, `ArchitectureMismatch`,
+//! `NotAnImage`; pull-semantics 5.5 and 7.4)
 
 mod artifact;
 mod index;

@@ -38,7 +38,9 @@ const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8
 const NOT_REPLAYED: &[(&str, &str)] = &[];
 
 fn fill(text: &str) -> String {
-    PLACES.iter().fold(text.to_owned(), |text, (name, place)| text.replace(name, place))
+    PLACES
+        .iter()
+        .fold(text.to_owned(), |text, (name, place)| text.replace(name, place))
 }
 
 fn folder() -> PathBuf {
@@ -96,7 +98,10 @@ impl Shared {
         let accepts = lines(&folder().join("_accepts.jsonl"));
         Self {
             bodies: bodies.iter().map(|line| (text(&line["body"]), body(line))).collect(),
-            accepts: accepts.iter().map(|line| (text(&line["accept"]), texts(&line["types"]))).collect(),
+            accepts: accepts
+                .iter()
+                .map(|line| (text(&line["accept"]), texts(&line["types"])))
+                .collect(),
         }
     }
 
@@ -249,7 +254,10 @@ impl Replay<'_> {
         }
         let expected = self.left.first().map_or_else(|| "nothing".to_owned(), shown);
         let wanted: Vec<String> = wanted.iter().map(|request| self.told(request)).collect();
-        Err(format!("it asks {expected}\n      the machine: {}", wanted.join("\n                   ")))
+        Err(format!(
+            "it asks {expected}\n      the machine: {}",
+            wanted.join("\n                   ")
+        ))
     }
 
     /// Whether an exchange is about a request.
@@ -260,7 +268,11 @@ impl Replay<'_> {
     /// A request as [`shown`] has exchanges.
     fn told(&self, request: &Request) -> String {
         let user = self.recorded.user.as_deref().unwrap_or_default();
-        let auth = request.auth.iter().find(|(origin, _)| *origin == request.origin).map(|(_, auth)| auth);
+        let auth = request
+            .auth
+            .iter()
+            .find(|(origin, _)| *origin == request.origin)
+            .map(|(_, auth)| auth);
         let authorization = match auth {
             None => String::new(),
             Some(Auth::Basic(who)) if *who == Who::default() => "Basic ".to_owned(),
@@ -288,8 +300,17 @@ impl Replay<'_> {
             _ => String::new(),
         };
         let url = Url::parse(&format!("{}{}", request.origin, request.path)).unwrap();
-        let accept: Vec<&str> = request.accept.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
-        format!("{} {url} [{}] {authorization:?} {form}", request.method.name(), accept.join(", "))
+        let accept: Vec<&str> = request
+            .accept
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .collect();
+        format!(
+            "{} {url} [{}] {authorization:?} {form}",
+            request.method.name(),
+            accept.join(", ")
+        )
     }
 
     /// The answer to a request that no registry of the test hears: `None` where one should.
@@ -438,14 +459,23 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
     let read = match &request.want {
         _ if request.method == Method::Head => Body::Unread,
         Want::Token(token) => {
-            let read: Option<Value> = serde_json::Deserializer::from_slice(body).into_iter().next().and_then(Result::ok);
+            let read: Option<Value> = serde_json::Deserializer::from_slice(body)
+                .into_iter()
+                .next()
+                .and_then(Result::ok);
             let field = |name: &str| {
                 let members = read.as_ref().and_then(Value::as_object);
                 let found = members.and_then(|members| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)));
-                found.and_then(|(_, value)| value.as_str()).is_some_and(|token| !token.is_empty())
+                found
+                    .and_then(|(_, value)| value.as_str())
+                    .is_some_and(|token| !token.is_empty())
             };
             let granted = field("access_token") || (token.by.method() == Method::Get && field("token"));
-            if granted && success { Body::Granted } else { Body::NoToken { page: false } }
+            if granted && success {
+                Body::Granted
+            } else {
+                Body::NoToken { page: false }
+            }
         }
         _ if !success => Body::Words(Words::default()),
         Want::Manifest { .. } if length > 4_393_216 => Body::TooLong(length),
@@ -470,7 +500,9 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
         content_type: Arc::from(one("content-type").unwrap_or_default()),
         length: one("content-length").and_then(|length| length.parse().ok()),
         encoded: one("content-encoding").is_some_and(|coding| !["", "identity"].contains(&coding.as_str())),
-        digest: one("docker-content-digest").filter(|digest| !digest.is_empty()).map(Arc::from),
+        digest: one("docker-content-digest")
+            .filter(|digest| !digest.is_empty())
+            .map(Arc::from),
         body: read,
         quota: None,
         retry_after: one("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
@@ -510,7 +542,9 @@ fn machines_ask_what_runtimes_ask() {
             for runtime in &recorded.runtimes {
                 let Some(machine) = machine(runtime) else { continue };
                 let reference = Reference::parse(&recorded.image).unwrap();
-                let Some(node) = node(case, reference.registry()) else { continue };
+                let Some(node) = node(case, reference.registry()) else {
+                    continue;
+                };
                 let pull = Pull {
                     reference,
                     node,
@@ -540,4 +574,3 @@ fn machines_ask_what_runtimes_ask() {
     assert!(wrong.is_empty(), "{failed} of {played} differ\n{wrong}");
     assert!(played > 1000, "only {played} conversations were played");
 }
-

@@ -1,12 +1,12 @@
-//! Where look-ups and credentials must not go (DESIGN 7).
+//! Where look-ups and credentials must not go (contract 7).
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{error, good, image};
 use crate::support::*;
+use pullgate::net::Reach;
 use pullgate::registry::Settings;
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
-use pullgate::net::Reach;
 use std::net::SocketAddr;
 
 const BASIC: &str = "Basic YWxpY2U6c2VjcmV0LXBhc3N3b3Jk";

@@ -1,12 +1,12 @@
-//! Through a proxy (DESIGN 7): CONNECT for https, the guard before it, loopback never.
+//! Through a proxy (contract 7): CONNECT for https, the guard before it, loopback never.
 
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
+use pullgate::net::Reach;
 use pullgate::registry::{Proxy, Registry, Settings};
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
-use pullgate::net::Reach;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

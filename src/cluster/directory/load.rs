@@ -178,7 +178,7 @@ impl Followed {
         self.held.load_full()
     }
 
-    /// Looks now whether the folder's content is another (read your writes: DESIGN 6). One look serves all who asked before it began.
+    /// Looks now whether the folder's content is another (read your writes: contract 6). One look serves all who asked before it began.
     pub async fn look_again(&self) {
         let Some(folder) = &self.folder else { return };
         let asked = Instant::now();
