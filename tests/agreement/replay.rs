@@ -34,8 +34,53 @@ const PLACES: &[(&str, &str)] = &[
 /// `{}`, which several cases share and recordings leave out.
 const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
-/// Recordings that a machine does not replay, and why.
-const NOT_REPLAYED: &[(&str, &str)] = &[];
+/// Recordings that a machine does not replay: the case, the beginning of the runtime's name, and why.
+const NOT_REPLAYED: &[(&str, &str, &str)] = &[
+    ("challenges-realm-userinfo", "", "we are nobody's user at a token server"),
+    (
+        "child-longer-than-the-limit",
+        "",
+        "we read no more of a manifest than runtimes read of a tag's",
+    ),
+    ("layer-not-an-archive", "", "we do not read layers"),
+    (
+        "odd-blobs-at-another-host",
+        "",
+        "we follow no redirect to plain HTTP elsewhere",
+    ),
+    ("odd-config-diff-id-wrong", "", "we do not read layers"),
+    (
+        "odd-realm-of-another-host",
+        "",
+        "we ask no token server by plain HTTP elsewhere",
+    ),
+    (
+        "odd-redirect-to-another-host",
+        "",
+        "we follow no redirect to plain HTTP elsewhere",
+    ),
+    ("odd-schema1-unsigned", "", "a schema 1 manifest is known by its media type"),
+    (
+        "parts-layer-docker-zstd",
+        "containerd-1.7",
+        "which layers are unpacked is not told by version",
+    ),
+    (
+        "parts-noplatform-config-v2",
+        "containerd-1.7",
+        "what is compared of a config's variant is not told by version",
+    ),
+    (
+        "schema1-prettyjws",
+        "containerd-1.7",
+        "a schema 1 manifest is known by its media type",
+    ),
+    (
+        "served-as-text-plain",
+        "containerd-1.7",
+        "a schema 1 manifest is known by its media type",
+    ),
+];
 
 fn fill(text: &str) -> String {
     PLACES
@@ -198,6 +243,10 @@ struct Replay<'a> {
     shared: &'a Shared,
     recorded: &'a Recorded,
     left: Vec<Exchange>,
+    /// Whether the node's settings name a host twice.
+    pull_has_a_host_twice: bool,
+    /// What was answered and may be asked again.
+    answered: Vec<String>,
 }
 
 impl Replay<'_> {
@@ -206,11 +255,17 @@ impl Replay<'_> {
         for _ in 0..500 {
             match step(&mut log, &Nothing, |net| machine(pull, net)) {
                 Step::Done(outcome) => {
-                    if let Some(left) = self.left.first() {
+                    self.left.retain(|left| !self.answered.contains(&shown(left)));
+                    // What a runtime asks beside a part that fails it is chance.
+                    let beside = !self.recorded.pulled && !outcome.is_pulled();
+                    if let Some(left) = self.left.iter().find(|left| !beside || !left.together) {
                         return Err(format!("it does not ask {}", shown(left)));
                     }
-                    if outcome.end.is_ok() != self.recorded.pulled {
-                        return Err(format!("it pulled: {}; the machine: {:?}", self.recorded.pulled, outcome.end));
+                    if outcome.is_pulled() != self.recorded.pulled {
+                        return Err(format!(
+                            "it pulled: {}; the machine: {:?}",
+                            self.recorded.pulled, outcome.ends
+                        ));
                     }
                     return Ok(outcome);
                 }
@@ -243,9 +298,19 @@ impl Replay<'_> {
         for at in 0..block {
             if let Some(request) = wanted.iter().find(|request| self.is(&self.left[at], request)) {
                 let exchange = self.left.remove(at);
+                if matches!(request.want, Want::Token(_)) || self.pull_has_a_host_twice {
+                    self.answered.push(shown(&exchange));
+                }
                 let answer = self.answer(request, exchange);
                 return Ok((request.clone(), answer));
             }
+        }
+        // The resolver and the fetcher of containerd each get a token of their own, and ask a host that stands there twice twice: to a machine
+        // that is one question.
+        let first = self.left.first().map(shown).unwrap_or_default();
+        if self.answered.contains(&first) {
+            self.left.remove(0);
+            return self.next(wanted);
         }
         // A pull that failed: what was still asked for beside that is chance, and not kept.
         if !self.recorded.pulled && self.left.iter().all(|exchange| exchange.together) {
@@ -299,7 +364,11 @@ impl Replay<'_> {
             }
             _ => String::new(),
         };
-        let url = Url::parse(&format!("{}{}", request.origin, request.path)).unwrap();
+        let mut url = Url::parse(&format!("{}{}", request.origin, request.path)).unwrap();
+        // Other names of this machine lead to the same registry.
+        if request.origin.port == 5001 {
+            url.set_host(Some("127.0.0.1")).unwrap();
+        }
         let accept: Vec<&str> = request
             .accept
             .split(',')
@@ -327,7 +396,7 @@ impl Replay<'_> {
             return Some(respond(request, 200, &[("Content-Length".to_owned(), "2".to_owned())], b"{}"));
         }
         let tls = match host.as_str() {
-            "127.0.0.1:5001" => self.case.registry.tls,
+            "127.0.0.1:5001" | "localhost:5001" | "[::ffff:7f00:1]:5001" => self.case.registry.tls,
             "127.0.0.1:5002" => self.case.mirror.as_ref().and_then(|mirror| mirror.registry.tls),
             "127.0.0.1:5003" => None,
             "127.0.0.1:1" => return fault(FaultKind::Connection(ConnectionFault::Refused)),
@@ -355,6 +424,7 @@ impl Replay<'_> {
         let key = request.path.rsplit(':').next().unwrap_or_default();
         let key: String = key.chars().take_while(char::is_ascii_hexdigit).take(12).collect();
         match self.shared.bodies.get(&key) {
+            _ if matches!(request.want, Want::Token(_)) => respond(request, 200, &[], br#"{"token":"t","access_token":"t"}"#),
             Some(body) => {
                 let length = ("Content-Length".to_owned(), body.len().to_string());
                 respond(request, 200, &[length], body)
@@ -367,7 +437,7 @@ impl Replay<'_> {
     fn answer(&mut self, request: &Request, exchange: Exchange) -> Answer {
         let mut method = request.method;
         let mut exchange = exchange;
-        for _ in 1..redirect::REQUESTS {
+        for _ in 0..redirect::REQUESTS {
             let header = |name: &str| exchange.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
             let location = header("location").map(|(_, value)| value.as_bytes());
             match redirect::next(method, &exchange.url, exchange.status, location) {
@@ -387,6 +457,9 @@ impl Replay<'_> {
                         }));
                     };
                     exchange = self.left.remove(next);
+                    if matches!(request.want, Want::Token(_)) {
+                        self.answered.push(shown(&exchange));
+                    }
                 }
             }
         }
@@ -514,7 +587,10 @@ fn who(case: &Case, user: Option<&str>) -> Who {
     let Some(user) = user else {
         return Who::default();
     };
-    let without_password = case.secrets.values().any(|secret| secret.password.as_deref() == Some(""));
+    let without_password = case.secrets.values().any(|secret| {
+        let auths = secret.auths.as_ref().map(Value::to_string).unwrap_or_default();
+        secret.password.as_deref() == Some("") || (auths.contains("username") && !auths.contains("password"))
+    });
     Who {
         id: None,
         user: !user.is_empty(),
@@ -557,9 +633,13 @@ fn machines_ask_what_runtimes_ask() {
                     shared: &shared,
                     recorded: &recorded,
                     left: recorded.exchanges.clone(),
+                    pull_has_a_host_twice: matches!(pull.node, NodeConfig::Containerd(_)),
+                    answered: Vec::new(),
                 };
                 played += 1;
-                let known = NOT_REPLAYED.iter().any(|(known, _)| *known == name);
+                let known = NOT_REPLAYED
+                    .iter()
+                    .any(|(known, on, _)| *known == name && runtime.starts_with(on));
                 match replay.run(&machine, &pull) {
                     Ok(_) if known => writeln!(wrong, "{name} on {runtime} replays: it goes from NOT_REPLAYED").unwrap(),
                     Err(why) if !known => {
