@@ -26,83 +26,17 @@ mod words;
 
 pub use proxy::Proxy;
 
-use crate::credentials::{Credential, Source};
-use crate::image::Reference;
 use crate::limits;
 use crate::net::Reach;
-use crate::runtime::containerd::platforms::Puller;
+use crate::plan::{Check, Offer};
+use crate::runtime::Depth;
+use crate::runtime::kubelet::{Attempt, Attempts as Outcome, Sent};
 use crate::telemetry::{CacheName, Metrics};
-use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A question for a registry: one image, and the credentials in the order a kubelet would try them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// The image.
-    pub reference: Reference,
-    /// Tried in order, the first success wins. Empty: anonymous (and only then).
-    pub credentials: Vec<Offer>,
-    /// How far the look-up goes.
-    pub depth: Depth,
-    /// For whom, beyond [`Depth::Manifest`]: what they would fetch is looked for. Sorted, each once.
-    pub pullers: Vec<Puller>,
-}
-
-/// A credential, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// What is sent.
-    pub credential: Credential,
-    /// Shown to people.
-    pub source: Source,
-    /// Whether nodes would send it.
-    pub sent: Sent,
-}
-
-/// Whether kubelets hand a credential to their runtime.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Sent {
-    /// They do.
-    #[default]
-    Always,
-    /// It is no text, and only the older ones of the candidate nodes do. Nothing is asked with it.
-    BySome,
-    /// It is no text, and none of them does. Nothing is asked with it.
-    Never,
-}
-
-/// How far a look-up goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Depth {
-    /// HEAD, GET of the index or manifest, and the config of a single manifest.
-    Manifest,
-    /// And the manifests that an index has for the pullers: enough to know what would be fetched, in bytes.
-    Sizes,
-    /// And their configs.
-    Config,
-    /// And HEAD of every layer.
-    Layers,
-}
-
-/// One attempt, with one credential or none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// Whose credential; `None` for the anonymous attempt.
-    pub source: Option<Source>,
-    /// What came of it.
-    pub result: Result<ImageFacts, Failure>,
-}
-
-/// The attempts made for one check, in order; never empty. Only the last may have succeeded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// In the order in which they were made.
-    pub attempts: Vec<Attempt>,
-}
 
 /// How look-ups are made.
 #[derive(Debug, Clone)]

@@ -73,17 +73,7 @@ pub(super) fn failure(evidence: Evidence, method: &Method, url: &Url, purpose: P
 
 /// A failure before any request.
 pub(super) fn plain(evidence: Evidence, host: String) -> Failure {
-    Failure {
-        evidence,
-        host,
-        status: None,
-        code: None,
-        detail: None,
-        request: None,
-        suggestions: Vec::new(),
-        retry_after: None,
-        digest: None,
-    }
+    Failure::plain(evidence, host)
 }
 
 /// A URL fit to show: no userinfo, no query but the scope and service of a token request, and the registry that a mirror is asked for.

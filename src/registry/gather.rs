@@ -9,7 +9,7 @@ use super::walk::probe;
 use super::{Attempt, Check, Depth, Inner, Offer, Outcome, Sent};
 use crate::image::Reference;
 use crate::limits;
-use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::Puller;
 use crate::runtime::outcome::{Evidence, TimeoutStage};
 use crate::verdict::cause::might_have_worked;
 use crate::verdict::{Failure, ImageFacts};
@@ -78,6 +78,7 @@ fn beyond(registry: &str) -> Outcome {
             source: None,
             result: Err(unasked),
         }],
+        ..Outcome::default()
     }
 }
 
@@ -104,7 +105,10 @@ async fn one(inner: &Arc<Inner>, check: &Check, deadline: Instant) -> Outcome {
             Ok(facts) if is_in_trouble(facts) => troubled = troubled.or(Some(attempt)),
             Ok(_) => {
                 attempts.push(attempt);
-                return Outcome { attempts };
+                return Outcome {
+                    attempts,
+                    ..Outcome::default()
+                };
             }
             Err(failure) => {
                 let ended = failure.evidence == Evidence::TimedOut(TimeoutStage::Deadline);
@@ -123,7 +127,10 @@ async fn one(inner: &Arc<Inner>, check: &Check, deadline: Instant) -> Outcome {
     if doubt.is_none() || attempts.is_empty() {
         attempts.extend(troubled);
     }
-    Outcome { attempts }
+    Outcome {
+        attempts,
+        ..Outcome::default()
+    }
 }
 
 fn is_in_trouble(facts: &ImageFacts) -> bool {

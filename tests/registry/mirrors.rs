@@ -6,8 +6,9 @@ use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::credentials::Credential;
+use pullgate::engine::LookUps;
 use pullgate::net::Reach;
-use pullgate::registry::{Registry, Settings};
+use pullgate::registry::Settings;
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::fs;
@@ -46,7 +47,7 @@ fn by(tree: &tempfile::TempDir) -> Settings {
     }
 }
 
-fn with(tree: &tempfile::TempDir) -> Registry {
+fn with(tree: &tempfile::TempDir) -> LookUps {
     room(by(tree)).0
 }
 
@@ -427,7 +428,7 @@ async fn a_changed_tree_is_picked_up() {
 #[tokio::test]
 async fn a_tree_that_cannot_be_used_is_told_at_the_start() {
     let dir = tree("r.example", "server = \"m\"\nskip_verify = 1\n");
-    let error = Registry::new(by(&dir), pullgate::telemetry::Metrics::new()).unwrap_err();
+    let error = LookUps::new(by(&dir), pullgate::telemetry::Metrics::new()).unwrap_err();
     assert!(
         error
             .to_string()

@@ -239,7 +239,7 @@ impl Walk<'_> {
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
         match Claims::hold(&config.claims, read) {
             // Where there is nothing to unpack, the transfer service does not count.
-            Err(ContentFault::LayerCount { layers: 0, .. }) if self.path == PullPath::Transfer => {}
+            Err(ContentFault::LayerCount { layers: 0, .. }) if self.by.path == PullPath::Transfer => {}
             held => held.map_err(broken)?,
         }
         Ok(Some(read.platform.clone()))

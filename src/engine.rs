@@ -1,0 +1,3 @@
+//! The loop that drives what asks, and its sources.
+
+pub use crate::registry::Registry as LookUps;
