@@ -26,6 +26,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod credentials;
+pub mod engine;
 pub mod gate;
 mod go;
 pub mod image;

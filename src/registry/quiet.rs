@@ -46,12 +46,19 @@ impl Quiet {
             Kind::Down | Kind::Throttled => true,
             Kind::Settled => matches!(failure.evidence, Evidence::Refused(_) | Evidence::Internal),
         };
-        if worth && self.may_say(&failure.host, cause) {
+        if worth {
+            self.tell(&failure.host, cause, failure.status, failure.detail.as_deref());
+        }
+    }
+
+    /// Logs that a host did not answer as it should, by the label of the cause in the metrics.
+    pub(super) fn tell(&self, host: &str, cause: &'static str, status: Option<u16>, detail: Option<&str>) {
+        if self.may_say(host, cause) {
             tracing::warn!(
-                registry.host = failure.host.escape_debug().to_string(),
+                registry.host = host.escape_debug().to_string(),
                 registry.cause = cause,
-                registry.status = failure.status,
-                registry.detail = failure.detail,
+                registry.status = status,
+                registry.detail = detail,
                 "registry look-up failed: {cause}"
             );
         }

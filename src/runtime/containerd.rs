@@ -6,6 +6,7 @@ mod children;
 mod exchange;
 mod fetch;
 pub mod hosts;
+pub(crate) mod hosts_toml;
 mod layer;
 pub(crate) mod manifest;
 pub mod platforms;

@@ -124,7 +124,7 @@ impl Walk<'_> {
         let wanted = Wanted {
             rest: format!("blobs/{}", resolved.digest),
             media_type: resolved.media_type.clone(),
-            want: Want::Blob,
+            want: Want::Blob { size: None },
             absent: Evidence::ContentInvalid(fault.clone()),
         };
         Ok(match caught(self.fetch(net, &wanted))? {
@@ -253,7 +253,7 @@ impl Walk<'_> {
         let wanted = Wanted {
             rest: format!("blobs/{digest}"),
             media_type: blob.media_type.clone(),
-            want: Want::Blob,
+            want: Want::Blob { size: Some(blob.size) },
             absent: Evidence::ContentMissing {
                 part: blob.part,
                 digest: blob.digest.clone(),
