@@ -146,8 +146,8 @@ impl Cluster {
         }
     }
 
-    /// The same, with `objects` read afresh from the API server (read your writes: DESIGN 6): one `get` each, single flight, 2 s at
-    /// most, remembered for 2 s. What cannot be read becomes hidden. A followed folder is looked at; sources that have nothing fresher
+    /// The same, with `objects` read afresh from the API server (read your writes: contract 6): one `get` each, single flight, 2 s
+    /// at most, remembered for 2 s. What cannot be read becomes hidden. A followed folder is looked at; sources that have nothing fresher
     /// return the facts unchanged.
     pub async fn reread(
         &self,

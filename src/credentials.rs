@@ -4,7 +4,6 @@ mod base64;
 mod docker_config;
 mod endpoint;
 mod glob;
-mod go_json;
 pub mod helper;
 pub mod keyring;
 mod nearest;

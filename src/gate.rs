@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::image::Reference;
+use crate::limits;
 use crate::plan::{self, Next, Settings, decide, doubts, hints, offer};
 use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
@@ -13,7 +14,6 @@ use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::{Kinds, Workload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -128,13 +128,14 @@ impl Gate {
 
 /// Looks for names without a registry in the registries of the policies' allow lists. It is for a better fix only, so it may not take long.
 async fn look_elsewhere(registry: &Registry, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
-    const PATIENCE: Duration = Duration::from_millis(1500);
     let asked = hints(plan, judgements);
     if asked.is_empty() {
         return;
     }
     let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
-    let outcomes = registry.gather(&checks, deadline.min(Instant::now() + PATIENCE)).await;
+    let outcomes = registry
+        .gather(&checks, deadline.min(Instant::now() + limits::ELSEWHERE))
+        .await;
     offer(judgements, &asked, &outcomes);
 }
 

@@ -12,6 +12,7 @@
 //! | floor | room | holds |
 //! |---|---|---|
 //! | 1 | [`image`] [`yaml`] [`telemetry`] | the words everyone speaks: reference, digest, platform; text; metrics and the log |
+//! | 1 | `go` [`net`] [`files`] [`limits`] | how Go reads text; addresses and origins; bounded reading of files; bounds |
 //! | 2 | [`workload`] [`credentials`] | image uses and candidate nodes; keyring |
 //! | 3 | [`verdict`] | outlook, cause, finding |
 //! | 4 | [`policy`] | policies as written and as meant |
@@ -27,9 +28,11 @@ pub mod cluster;
 pub mod config;
 pub mod credentials;
 pub mod engine;
+pub mod files;
 pub mod gate;
 mod go;
 pub mod image;
+pub mod limits;
 pub mod manifests;
 pub mod net;
 pub mod pin;

@@ -4,17 +4,15 @@ mod write;
 
 pub use write::replace;
 
+use crate::files::{self, ReadError};
 use crate::image::escape;
+use crate::limits;
 use crate::report::Source;
 use crate::workload::{Kinds, Workload, extract};
 use crate::yaml::{self, Document};
 use serde_json::Value;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The largest file that is read.
-const MAX_FILE: u64 = 32 << 20;
 
 /// Whether folders are walked to the bottom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +87,7 @@ impl Manifests {
         let mut manifests = Self::default();
         for place in places {
             if place == "-" {
-                let mut bytes = Vec::new();
-                let read = std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes);
-                match read.map(|_| String::from_utf8(bytes)) {
-                    // A part of it must not pass for all.
-                    Ok(Ok(text)) if text.len() as u64 > MAX_FILE => {
-                        let error = format!("standard input: more than the {MAX_FILE} bytes that are read");
-                        manifests.errors.push(error);
-                    }
+                match files::read_stream(std::io::stdin(), limits::MANIFEST_FILE).map(String::from_utf8) {
                     Ok(Ok(text)) => manifests.add("-", None, text, namespace),
                     Ok(Err(_)) => manifests.errors.push("standard input: no text in UTF-8".to_owned()),
                     Err(error) => manifests.errors.push(format!("standard input: {error}")),
@@ -105,11 +96,11 @@ impl Manifests {
             }
             let path = Path::new(place);
             if path.is_dir() {
-                let files = files(path, walk, &mut manifests.errors);
-                for file in &files {
-                    manifests.read_file(file, namespace);
+                let found = manifest_files(path, walk, &mut manifests.errors);
+                for file in &found {
+                    manifests.read_file(file, files::read(file, limits::MANIFEST_FILE), namespace);
                 }
-                if files.is_empty() {
+                if found.is_empty() {
                     manifests.errors.push(format!(
                         "{}: no .yaml, .yml or .json file in this folder{}",
                         escape(place),
@@ -121,27 +112,19 @@ impl Manifests {
                     ));
                 }
             } else {
-                manifests.read_file(path, namespace);
+                // A shell's `<(command)` is a pipe.
+                manifests.read_file(path, files::read_or_pipe(path, limits::MANIFEST_FILE), namespace);
             }
         }
         manifests
     }
 
-    fn read_file(&mut self, path: &Path, namespace: &str) {
+    fn read_file(&mut self, path: &Path, read: Result<Vec<u8>, ReadError>, namespace: &str) {
         let name = path.display().to_string();
-        let shown = escape(&name);
-        match std::fs::metadata(path) {
-            Ok(about) if about.len() > MAX_FILE => {
-                self.errors.push(format!(
-                    "{shown}: {} bytes; files over {MAX_FILE} bytes are not read",
-                    about.len()
-                ));
-            }
-            Ok(_) => match std::fs::read_to_string(path) {
-                Ok(text) => self.add(&name, Some(path), text, namespace),
-                Err(error) => self.errors.push(format!("{shown}: {error}")),
-            },
-            Err(error) => self.errors.push(format!("{shown}: {error}")),
+        match read.map(String::from_utf8) {
+            Ok(Ok(text)) => self.add(&name, Some(path), text, namespace),
+            Ok(Err(_)) => self.errors.push(format!("{}: no text in UTF-8", escape(&name))),
+            Err(error) => self.errors.push(format!("{}: {error}", escape(&name))),
         }
     }
 
@@ -250,7 +233,7 @@ fn settle(mut object: Value, namespace: &str) -> Value {
     object
 }
 
-fn files(folder: &Path, walk: Walk, errors: &mut Vec<String>) -> Vec<PathBuf> {
+fn manifest_files(folder: &Path, walk: Walk, errors: &mut Vec<String>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

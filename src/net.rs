@@ -1,8 +1,9 @@
-//! Names and numbers of the network. Pure.
+//! Addresses, ranges of them, and origins of URLs: values and rules. Nothing here opens a connection.
 
-use std::net::IpAddr;
+mod addresses;
+mod cidr;
+mod origin;
 
-/// Whether a text is a loopback address; an IPv4 address within an IPv6 one counts as that.
-pub fn is_loopback(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
+pub use addresses::{Reach, Refused, is_loopback};
+pub use cidr::{Cidr, CidrError};
+pub use origin::Origin;

@@ -50,10 +50,6 @@ pub enum Platforms {
     Exactly(Vec<Platform>),
 }
 
-/// Questions that are asked for one object. Real ones have a few dozen images; one of a few megabytes may have tens of thousands, and
-/// each costs a look through its pull secrets.
-pub const MOST_ASKED: usize = 1000;
-
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -230,7 +226,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
             let jury = name.as_ref().map_or_else(|_| jury.clone(), |name| jury.narrowed(name));
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
-            // ownerReference (DESIGN 6).
+            // ownerReference (contract 6).
             let raised = match &name {
                 Ok(name) if !image.unchanged => jury.names(name, &image.image),
                 Ok(_) | Err(_) => Vec::new(),
@@ -280,7 +276,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
     plan
 }
 
-/// Whether the registry may be asked: not where a name rule denies (DESIGN 5). Where all that is missing is a digest, the registry is
+/// Whether the registry may be asked: not where a name rule denies (contract 5). Where all that is missing is a digest, the registry is
 /// allowed, and is asked for the digest to write.
 fn may_ask(jury: &Jury, raised: &[Raised]) -> bool {
     let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;

@@ -1,4 +1,4 @@
-//! Policies: what an `ImagePolicy` says ([`model`]), what it means ([`Policy`], [`Policies`]), and how it votes (DESIGN 5). Pure: values in,
+//! Policies: what an `ImagePolicy` says ([`model`]), what it means ([`Policy`], [`Policies`]), and how it votes (contract 5). Pure: values in,
 //! values out; files and the API server are read elsewhere.
 //!
 //! In three steps: JSON (from a file or the API server) is held against the schema ([`schema`]), compiled ([`Policy::compile`]), and held

@@ -14,7 +14,6 @@ mod host;
 mod hosts;
 mod instead;
 mod kept;
-mod limits;
 mod memo;
 mod missing;
 mod nodes;
@@ -26,6 +25,7 @@ mod resolve;
 mod servers;
 mod session;
 mod tags;
+mod throttle;
 mod token;
 mod transport;
 mod trust;
@@ -39,8 +39,10 @@ pub use wire::{Stale, Wire};
 
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
+use crate::limits;
+use crate::net::Reach;
 use crate::runtime::containerd::platforms::Puller;
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, Metrics};
 use crate::verdict::{Failure, ImageFacts};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -113,24 +115,6 @@ pub struct Outcome {
     pub attempts: Vec<Attempt>,
 }
 
-/// Which addresses look-ups may reach, beside public ones. Link-local and metadata addresses are never reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    /// `serve`: public addresses, and these private or loopback ranges (CIDR).
-    Listed(Vec<Cidr>),
-    /// `check`: whatever this machine reaches.
-    Everything,
-}
-
-/// An address range, `10.0.0.0/8` or `fd00::/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Cidr {
-    /// Network address.
-    pub address: std::net::IpAddr,
-    /// Prefix length in bits.
-    pub prefix: u8,
-}
-
 /// How look-ups are made.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -160,7 +144,7 @@ impl Default for Settings {
             reach: Reach::Listed(Vec::new()),
             cache_bytes: 64 << 20,
             max_stale: Duration::from_hours(24),
-            look_up_limit: Duration::from_secs(30),
+            look_up_limit: limits::LOOK_UP,
             resolve: Vec::new(),
             roots: Vec::new(),
             hosts_dirs: Vec::new(),
@@ -184,7 +168,7 @@ struct Inner {
     answers: cache::Answers,
     contents: cache::Contents,
     parts: parts::Parts,
-    throttle: limits::Throttle,
+    throttle: throttle::Throttle,
     quiet: quiet::Quiet,
     look_up_limit: Duration,
     metrics: Metrics,
@@ -215,7 +199,7 @@ impl Registry {
                 answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
                 contents: cache::Contents::new(share(20), metrics.clone()),
                 parts: parts::Parts::new(share(20), max_stale, metrics.clone()),
-                throttle: limits::Throttle::new(),
+                throttle: throttle::Throttle::new(),
                 quiet: quiet::Quiet::default(),
                 look_up_limit,
                 metrics,
@@ -235,11 +219,11 @@ impl Inner {
     fn weigh(&self) {
         let [parts, manifests] = self.parts.weights();
         for (cache, weight) in [
-            ("tokens", self.tokens.weight()),
-            ("answers", self.answers.weight()),
-            ("content", self.contents.weight()),
-            ("parts", parts),
-            ("manifests", manifests),
+            (CacheName::Tokens, self.tokens.weight()),
+            (CacheName::Answers, self.answers.weight()),
+            (CacheName::Content, self.contents.weight()),
+            (CacheName::Parts, parts),
+            (CacheName::Manifests, manifests),
         ] {
             self.metrics.cache_weight(cache, weight);
         }

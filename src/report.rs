@@ -1,4 +1,4 @@
-//! What `check` found, for people and for machines (DESIGN 4).
+//! What `check` found, for people and for machines (contract 4).
 
 pub mod diff;
 pub mod github;

@@ -6,5 +6,5 @@ mod request;
 mod response;
 
 pub use ledger::Ledger;
-pub use request::{Bad, Operation, Review, TOO_LARGE, parse};
+pub use request::{Bad, Operation, Review, parse};
 pub use response::{Outcome, respond};

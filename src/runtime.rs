@@ -17,6 +17,7 @@ pub mod request;
 
 use crate::image::{Platform, Reference};
 use containerd::hosts::Hosts;
+use content::IndexEntry;
 use outcome::{Failure, ImageFacts};
 use request::Who;
 use std::sync::Arc;
@@ -61,8 +62,50 @@ pub enum Depth {
 /// What came of a pull.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What was pulled, or the failure that the runtime tells.
-    pub end: Result<ImageFacts, Failure>,
+    /// What the reference stands for, if that was found.
+    pub found: Option<Arc<ImageFacts>>,
+    /// How the pull ends: in more than one way where it is not known which of several entries of an index the node takes.
+    pub ends: Vec<End>,
     /// Failures of hosts that were asked before another one, which the runtime does not tell.
     pub passed: Vec<Failure>,
+}
+
+impl Outcome {
+    /// Whether the node has the image afterwards, as far as was looked.
+    pub fn is_pulled(&self) -> bool {
+        self.ends.iter().all(|end| match end {
+            End::Pulled { .. } | End::Foreign(_) | End::Artifact { fails: false, .. } => true,
+            End::NoMatch | End::Unmeasured { .. } | End::Failed(_) | End::Artifact { fails: true, .. } => false,
+        })
+    }
+}
+
+/// How a pull ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The node has the image, as far as was looked.
+    Pulled {
+        /// What it fetches in bytes, config and layers, where that is known.
+        size: Option<u64>,
+    },
+    /// No entry of the index is for the node.
+    NoMatch,
+    /// It takes an entry without a platform, and then misses this one when it measures the image.
+    Unmeasured {
+        /// The entry.
+        missing: IndexEntry,
+        /// The digest of the config of what it pulled, where that is known.
+        image: Option<String>,
+    },
+    /// It fails.
+    Failed(Failure),
+    /// It pulls an image whose config names a platform that it does not run.
+    Foreign(Platform),
+    /// It takes what is no image.
+    Artifact {
+        /// What it is.
+        kind: String,
+        /// Whether this runtime fails to unpack it; otherwise it pulls, and cannot start.
+        fails: bool,
+    },
 }

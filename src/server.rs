@@ -19,6 +19,7 @@ pub use admission::{Reply, Reviewer};
 pub use health::Readiness;
 pub use reviewer::reviewer;
 
+use crate::limits;
 use crate::telemetry::Metrics;
 use listen::Port;
 use std::net::SocketAddr;
@@ -79,9 +80,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// Scrapers and probes: a handful, never a crowd. But whoever opens connections here must not keep the kubelet's probes out.
-const PLAIN_CONNECTIONS: usize = 128;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -185,7 +183,7 @@ impl Server {
                 None,
                 health::routes(metrics, readiness, watched),
                 Limits {
-                    connections: PLAIN_CONNECTIONS,
+                    connections: limits::PLAIN_CONNECTIONS,
                     ..limits
                 },
                 listen::Counted::No,

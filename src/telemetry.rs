@@ -2,10 +2,15 @@
 //! can choose. Where the values of labels are a closed list, every series is there from the start, at 0: what comes into being at 1 has not
 //! increased, by what `increase()` and `rate()` know.
 
-mod closed;
 mod families;
+mod labels;
 pub mod log;
 mod process;
+
+pub use labels::{
+    BadRequest, CacheName, CacheResult, CertificateFailure, ConnectionEnd, EventOutcome, HostClass, PolicySource, PolicyStatus,
+    QuotaLevel, Reload, RenewalReason, RenewalStep, RequestOutcome,
+};
 
 use families::{
     CacheLabels, CodeLabels, Families, FindingLabels, LevelLabels, OutcomeLabels, OutlookLabels, PolicyLabels, ReasonLabels,
@@ -124,8 +129,8 @@ impl Metrics {
     }
 
     /// A request was no usable AdmissionReview.
-    pub fn bad_request(&self, reason: &'static str) {
-        debug_assert!(closed::BAD_REQUESTS.contains(&reason), "{reason} is not in the closed list");
+    pub fn bad_request(&self, reason: BadRequest) {
+        let reason = reason.name();
         self.0.bad_requests.get_or_create(&ReasonLabels { reason }).inc();
     }
 
@@ -134,12 +139,9 @@ impl Metrics {
         self.0.panics.inc();
     }
 
-    /// A request to a registry ended. `host_class` comes from a closed list, never from a user.
-    pub fn registry_request(&self, host_class: &'static str, outcome: &'static str, took: Duration) {
-        debug_assert!(
-            closed::HOST_CLASSES.contains(&host_class) && closed::REQUEST_OUTCOMES.contains(&outcome),
-            "{outcome} is not in the closed list"
-        );
+    /// A request to a registry ended.
+    pub fn registry_request(&self, host_class: HostClass, outcome: RequestOutcome, took: Duration) {
+        let (host_class, outcome) = (host_class.name(), outcome.name());
         self.0
             .registry_requests
             .get_or_create(&RequestLabels { host_class, outcome })
@@ -147,63 +149,59 @@ impl Metrics {
         self.0.registry_seconds.observe(took.as_secs_f64());
     }
 
-    /// A good answer said that little of the pull quota is left: `low` or `exhausted`.
-    pub fn pull_quota(&self, level: &'static str) {
-        debug_assert!(closed::QUOTA_LEVELS.contains(&level), "{level} is not in the closed list");
+    /// A good answer said that little of the pull quota is left.
+    pub fn pull_quota(&self, level: QuotaLevel) {
+        let level = level.name();
         self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
     }
 
-    /// A cache was asked: `hit`, `miss`, `joined` or `stale`.
-    pub fn cache(&self, cache: &'static str, result: &'static str) {
+    /// A cache was asked.
+    pub fn cache(&self, cache: CacheName, result: CacheResult) {
         debug_assert!(
-            closed::holds(closed::CACHE_RESULTS, cache, result),
-            "{cache} is not in the closed list"
+            labels::holds(labels::CACHE_RESULTS, &cache, &result),
+            "{cache:?} with {result:?} has no series"
         );
+        let (cache, result) = (cache.name(), result.name());
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
     }
 
     /// What a cache holds, in bytes.
-    pub fn cache_weight(&self, cache: &'static str, bytes: u64) {
-        debug_assert!(closed::CACHE_WEIGHTS.contains(&cache), "{cache} is not in the closed list");
+    pub fn cache_weight(&self, cache: CacheName, bytes: u64) {
+        let cache = cache.name();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.cache_weight.get_or_create(&WeightLabels { cache }).set(bytes);
     }
 
     /// A reload was tried.
-    pub fn reload(&self, reason: &'static str) {
-        debug_assert!(closed::RELOADS.contains(&reason), "{reason} is not in the closed list");
+    pub fn reload(&self, reason: Reload) {
+        let reason = reason.name();
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// How many policies of a source (`cluster`, `files`) hold, and how many do not in their newest version.
-    pub fn policies(&self, source: &'static str, holding: usize, refused: usize) {
-        debug_assert!(closed::POLICY_SOURCES.contains(&source), "{source} is not in the closed list");
+    /// How many policies of a source hold, and how many do not in their newest version.
+    pub fn policies(&self, source: PolicySource, holding: usize, refused: usize) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.0.policies.get_or_create(&SourceLabels { source }).set(count(holding));
+        let labels = SourceLabels { source: source.name() };
+        self.0.policies.get_or_create(&labels).set(count(holding));
         self.policies_refused(source, refused);
     }
 
     /// How many policies of a source do not hold in their newest version; what held before holds on. Of files, those at fault count.
-    pub fn policies_refused(&self, source: &'static str, refused: usize) {
+    pub fn policies_refused(&self, source: PolicySource, refused: usize) {
+        let source = source.name();
         let gauge = self.0.policies_refused.get_or_create(&SourceLabels { source });
         gauge.set(i64::try_from(refused).unwrap_or(i64::MAX));
     }
 
     /// The status of a policy was written, or not.
-    pub fn policy_status(&self, reason: &'static str) {
-        debug_assert!(
-            closed::POLICY_STATUSES.contains(&reason),
-            "{reason} is not in the closed list"
-        );
+    pub fn policy_status(&self, reason: PolicyStatus) {
+        let reason = reason.name();
         self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// What became of a Kubernetes Event; from a closed list.
-    pub fn event(&self, outcome: &'static str) {
-        debug_assert!(
-            closed::EVENT_OUTCOMES.contains(&outcome),
-            "{outcome} is not in the closed list"
-        );
+    /// What became of a Kubernetes Event.
+    pub fn event(&self, outcome: EventOutcome) {
+        let outcome = outcome.name();
         self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
@@ -218,24 +216,22 @@ impl Metrics {
         self.0.certificate_authority_expiry.set(at);
     }
 
-    /// A step of self-managed certificates was written; both from closed lists.
-    pub fn certificate_renewal(&self, step: &'static str, reason: &'static str) {
+    /// A step of self-managed certificates was written.
+    pub fn certificate_renewal(&self, step: RenewalStep, reason: RenewalReason) {
         debug_assert!(
-            closed::holds(closed::CERTIFICATE_RENEWALS, step, reason),
-            "{step} is not in the closed list"
+            labels::holds(labels::CERTIFICATE_RENEWALS, &step, &reason),
+            "{step:?} for {reason:?} has no series"
         );
+        let (step, reason) = (step.name(), reason.name());
         self.0
             .certificate_renewals
             .get_or_create(&RenewalLabels { step, reason })
             .inc();
     }
 
-    /// Self-managed certificates could not: `secret_read`, `secret_write`, `registration_read`, `registration_write`.
-    pub fn certificate_failure(&self, reason: &'static str) {
-        debug_assert!(
-            closed::CERTIFICATE_FAILURES.contains(&reason),
-            "{reason} is not in the closed list"
-        );
+    /// Self-managed certificates could not read or write.
+    pub fn certificate_failure(&self, reason: CertificateFailure) {
+        let reason = reason.name();
         self.0.certificate_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
@@ -249,18 +245,15 @@ impl Metrics {
         self.0.connections.dec();
     }
 
-    /// A connection ended for a reason of ours, from a closed list: `client_refused`, `handshake_failed`, `handshake_timeout`, `recycled`, `timeout`.
-    pub fn connection_ended(&self, reason: &'static str) {
-        debug_assert!(
-            closed::CONNECTION_ENDS.contains(&reason),
-            "{reason} is not in the closed list"
-        );
+    /// A connection ended for a reason of ours.
+    pub fn connection_ended(&self, reason: ConnectionEnd) {
+        let reason = reason.name();
         self.0.connection_ends.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// A request on the webhook port was answered. Only codes that we write ourselves occur.
     pub fn responded(&self, code: http::StatusCode) {
-        debug_assert!(closed::CODES.contains(&code.as_u16()), "{code} is not in the closed list");
+        debug_assert!(labels::CODES.contains(&code.as_u16()), "{code} is not in the closed list");
         self.0.responses.get_or_create(&CodeLabels { code: code.as_u16() }).inc();
     }
 }

@@ -3,7 +3,6 @@
 pub mod answer;
 pub mod cause;
 pub mod decision;
-pub mod fates;
 pub mod finding;
 pub mod judge;
 mod kubelet;

@@ -1,10 +1,13 @@
 //! What the manual says by the way: its links lead somewhere, its YAML can be read, and the commands it shows are the program's.
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
+#[path = "support/documents.rs"]
+mod documents;
 #[path = "support/program.rs"]
 mod program;
 
-use std::collections::{BTreeMap, BTreeSet};
+use documents::anchors;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +20,15 @@ fn documents() -> Vec<(PathBuf, String)> {
     let mut open = ["certs", "deploy", "docs", "policies", "tests"]
         .map(|folder| root().join(folder))
         .to_vec();
-    let mut found = vec![root().join("README.md")];
+    let mut found = [
+        "README.md",
+        "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .map(|file| root().join(file))
+    .to_vec();
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -42,25 +53,6 @@ fn prose(text: &str) -> String {
         .split('`')
         .enumerate()
         .map(|(at, part)| if at % 2 == 0 { part.to_owned() } else { format!("`{part}`") })
-        .collect()
-}
-
-/// The places within a document that a link may name, as they are made of its headings.
-fn anchors(text: &str) -> BTreeSet<String> {
-    let heading = |line: &str| {
-        let title = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
-        let kept = title
-            .trim()
-            .to_lowercase()
-            .chars()
-            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
-            .collect::<String>();
-        Some(kept.replace(' ', "-"))
-    };
-    text.split("```")
-        .step_by(2)
-        .flat_map(str::lines)
-        .filter_map(heading)
         .collect()
 }
 

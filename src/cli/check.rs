@@ -1,4 +1,4 @@
-//! `pullgate check`: the same engine in CI (DESIGN 4).
+//! `pullgate check`: the same engine in CI (contract 4).
 
 mod live;
 

@@ -5,8 +5,10 @@ use crate::config::{CredentialProviders, Face, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
+use crate::files;
 use crate::gate::Engine;
 use crate::image::escape;
+use crate::limits;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::providers::Providers;
 use crate::registry::Registry;
@@ -93,18 +95,8 @@ fn no_cluster(error: &ConnectError) -> anyhow::Error {
     anyhow::anyhow!("{error}")
 }
 
-/// The largest of these files that is read.
-const MAX_FILE: u64 = 1 << 20;
-
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let about = std::fs::metadata(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    anyhow::ensure!(
-        about.len() <= MAX_FILE,
-        "{}: {} bytes are more than the {MAX_FILE} that are read",
-        file.display(),
-        about.len()
-    );
-    std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
+    files::read_or_pipe(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 /// The kubelet's `CredentialProviderConfig`, and the programs that it names.

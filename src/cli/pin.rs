@@ -1,4 +1,4 @@
-//! `pullgate pin`: tags become `tag@digest`, comments and layout stay (DESIGN 4).
+//! `pullgate pin`: tags become `tag@digest`, comments and layout stay (contract 4).
 
 use super::given::{AT_ONCE, Options};
 use super::{DENIED, WRONG, say, tell};

@@ -8,7 +8,7 @@ use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
-use crate::telemetry::{Metrics, log};
+use crate::telemetry::{Metrics, PolicySource, log};
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
@@ -275,7 +275,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             tracing::warn!(folder = %folder.display(), "there are no policy files in this folder");
         }
         tracing::info!(policies = sound.len(), "policy files were read");
-        metrics.policies("files", sound.len(), 0);
+        metrics.policies(PolicySource::Files, sound.len(), 0);
         shelf.set_files(sound);
         background.spawn(keep_policies_fresh(
             places,

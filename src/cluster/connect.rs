@@ -1,13 +1,11 @@
 //! How the API server is found.
 
 use super::watch::{SecretsAccess, WATCH_SECONDS, Watched};
+use crate::limits;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// The longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Which cluster, and what may be read there.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +50,7 @@ pub(super) async fn client(options: &Options, silence: Duration) -> Result<Clien
     let mut config = config(options).await?;
     // The client's own retries wait up to 1000 s; the watches and readers have their own.
     config.default_retry = false;
-    config.connect_timeout = Some(CONNECT);
+    config.connect_timeout = Some(limits::API_SERVER);
     config.read_timeout = Some(silence);
     config.reset_reader_on_write = true;
     // A helper program of the kubeconfig is waited for: not on a thread that a signal needs.

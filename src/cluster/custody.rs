@@ -11,6 +11,7 @@ pub use objects::{Keeper, Kept, Registered, SecretData, Target, Webhook};
 
 use super::connect::{self, ConnectError, Options};
 use super::convert;
+use crate::limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request, StatusCode, header};
@@ -19,10 +20,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use std::fmt;
-use std::time::Duration;
 
-/// The longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Larger answers are none of ours: etcd holds 1.5 MiB an object.
 const MAX_ANSWER: usize = 4 << 20;
 /// Who wrote what, in `managedFields`.
@@ -94,7 +92,7 @@ impl Custody {
     /// # Errors
     /// When there are no usable settings.
     pub async fn connect(options: &Options, names: Names) -> Result<Self, ConnectError> {
-        Ok(Self::with(connect::client(options, PATIENCE).await?, names))
+        Ok(Self::with(connect::client(options, limits::API_SERVER).await?, names))
     }
 
     fn with(client: Client, names: Names) -> Self {
@@ -260,7 +258,7 @@ impl Custody {
                 date,
             })
         };
-        match tokio::time::timeout(PATIENCE, whole).await {
+        match tokio::time::timeout(limits::API_SERVER, whole).await {
             Ok(answer) => answer,
             Err(_) => Err(failed("the API server does not answer in time")),
         }

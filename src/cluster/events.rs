@@ -4,7 +4,8 @@
 mod board;
 mod form;
 
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{EventOutcome, Metrics};
 use board::{Board, Draft, Taken, Update};
 use http::Method;
 use jiff::Timestamp;
@@ -18,8 +19,6 @@ use tokio::time::Instant;
 
 /// Reviews that wait to be told of.
 const QUEUE: usize = 256;
-/// The longest wait for an answer of the API server.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The wait after a failure, doubled at each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -131,7 +130,7 @@ impl Events {
     pub fn post(&self, notice: Notice) {
         let Some(desk) = &self.0 else { return };
         if desk.queue.try_send((Timestamp::now(), notice)).is_err() {
-            desk.metrics.event("dropped");
+            desk.metrics.event(EventOutcome::Dropped);
         }
     }
 }
@@ -200,25 +199,25 @@ impl Writer {
         let draft = match self.board.take(at, notice, Instant::now()) {
             Taken::Write(draft) => draft,
             Taken::Repeated => {
-                self.metrics.event("repeated");
+                self.metrics.event(EventOutcome::Repeated);
                 return true;
             }
             Taken::Limited => {
-                self.metrics.event("limited");
+                self.metrics.event(EventOutcome::Limited);
                 return true;
             }
             Taken::Muted => {
-                self.metrics.event("forbidden");
+                self.metrics.event(EventOutcome::Forbidden);
                 return true;
             }
         };
         let outcome = self.create(&draft).await;
         let label = match outcome {
-            Outcome::Done => "written",
-            Outcome::Gone | Outcome::Ending => "gone",
-            Outcome::Forbidden => "forbidden",
-            Outcome::Refused => "refused",
-            Outcome::Failed => "failed",
+            Outcome::Done => EventOutcome::Written,
+            Outcome::Gone | Outcome::Ending => EventOutcome::Gone,
+            Outcome::Forbidden => EventOutcome::Forbidden,
+            Outcome::Refused => EventOutcome::Refused,
+            Outcome::Failed => EventOutcome::Failed,
         };
         self.metrics.event(label);
         self.settle(outcome, &draft.namespace);
@@ -235,7 +234,7 @@ impl Writer {
         };
         let outcome = self.patch(&update).await;
         match outcome {
-            Outcome::Done => self.metrics.event("updated"),
+            Outcome::Done => self.metrics.event(EventOutcome::Updated),
             // It has expired, or cannot be written to: what comes next is told anew.
             Outcome::Gone | Outcome::Ending | Outcome::Forbidden | Outcome::Refused | Outcome::Failed => {
                 self.board.forget(&update.key);
@@ -286,7 +285,7 @@ impl Writer {
                 .map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        match tokio::time::timeout(PATIENCE, ask).await {
+        match tokio::time::timeout(limits::API_SERVER, ask).await {
             Ok(Ok(_)) => Outcome::Done,
             Ok(Err(kube::Error::Api(status))) => {
                 let mut causes = status.details.iter().flat_map(|details| &details.causes);

@@ -11,8 +11,9 @@ use super::raw::Raw;
 use super::store::{FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT, jittered};
 use super::watch::WATCH_SECONDS;
 use super::{Readiness, convert};
+use crate::limits;
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PolicySource, PolicyStatus, Reload};
 use catalog::{Catalog, Change, Job, Next};
 use futures_util::{StreamExt as _, pin_mut};
 use kube::Client;
@@ -29,8 +30,6 @@ use tokio::task::AbortHandle;
 const ABSENT_WAIT: Duration = Duration::from_secs(10);
 /// Policies a page: one may have a megabyte and a half.
 const PAGE: u32 = 50;
-/// The longest wait for the answer to one status.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two statuses.
 const GAP: Duration = Duration::from_millis(100);
 /// Before a new status is written: another replica may be about to.
@@ -205,7 +204,7 @@ impl Followed {
 
     fn refused(&self, error: &watcher::Error) {
         let clause = self.explain(error);
-        self.metrics.reload("policies_forbidden");
+        self.metrics.reload(Reload::PoliciesForbidden);
         self.phase.send_replace(Phase::Refused(clause));
     }
 
@@ -238,7 +237,7 @@ impl Followed {
             let catalog = self.catalog();
             (catalog.holding(), catalog.refused())
         };
-        self.metrics.policies("cluster", holding.len(), refused);
+        self.metrics.policies(PolicySource::Cluster, holding.len(), refused);
         if !changes.is_empty() {
             take(holding);
         }
@@ -252,11 +251,11 @@ impl Followed {
     fn tell(&self, change: &Change) {
         match change {
             Change::Accepted { name, generation } => {
-                self.metrics.reload("policies_replaced");
+                self.metrics.reload(Reload::PoliciesReplaced);
                 tracing::info!(policy = name, generation, "an ImagePolicy of the cluster holds");
             }
             Change::Gone { name } => {
-                self.metrics.reload("policies_replaced");
+                self.metrics.reload(Reload::PoliciesReplaced);
                 tracing::info!(policy = name, "an ImagePolicy of the cluster is gone");
             }
             Change::Refused {
@@ -265,7 +264,7 @@ impl Followed {
                 problems,
                 held,
             } => {
-                self.metrics.reload("policies_refused");
+                self.metrics.reload(Reload::PoliciesRefused);
                 tracing::warn!(
                     policy = name,
                     generation,
@@ -290,13 +289,18 @@ impl Followed {
                 Next::Write(job) => {
                     let outcome = self.send(&job).await;
                     self.catalog().attempted(&job.name, Instant::now());
-                    tokio::time::sleep(if outcome == Outcome::Forbidden { FORBIDDEN_WAIT } else { GAP }).await;
+                    tokio::time::sleep(if outcome == PolicyStatus::Forbidden {
+                        FORBIDDEN_WAIT
+                    } else {
+                        GAP
+                    })
+                    .await;
                 }
             }
         }
     }
 
-    async fn send(&self, job: &Job) -> Outcome {
+    async fn send(&self, job: &Job) -> PolicyStatus {
         let ((group, version), plural) = (POLICIES, Kind::ImagePolicy.plural());
         let path = format!("/apis/{group}/{version}/{plural}/{}/status?fieldManager=pullgate", job.name);
         let ask = async {
@@ -306,54 +310,30 @@ impl Followed {
                 .map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        let outcome = match tokio::time::timeout(PATIENCE, ask).await {
-            Ok(Ok(_)) => Outcome::Written,
+        let outcome = match tokio::time::timeout(limits::API_SERVER, ask).await {
+            Ok(Ok(_)) => PolicyStatus::Written,
             Ok(Err(kube::Error::Api(status))) => match status.code {
-                401 | 403 => Outcome::Forbidden,
-                404 => Outcome::Gone,
-                409 => Outcome::Overtaken,
-                _ => Outcome::Failed,
+                401 | 403 => PolicyStatus::Forbidden,
+                404 => PolicyStatus::Gone,
+                409 => PolicyStatus::Overtaken,
+                _ => PolicyStatus::Failed,
             },
-            Ok(Err(_)) | Err(_) => Outcome::Failed,
+            Ok(Err(_)) | Err(_) => PolicyStatus::Failed,
         };
-        self.metrics.policy_status(outcome.name());
+        self.metrics.policy_status(outcome);
         match outcome {
-            Outcome::Written => self.mute.store(false, Ordering::Relaxed),
-            Outcome::Forbidden if !self.mute.swap(true, Ordering::Relaxed) => {
+            PolicyStatus::Written => self.mute.store(false, Ordering::Relaxed),
+            PolicyStatus::Forbidden if !self.mute.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(
                     "pullgate may not write the status of ImagePolicies (patch imagepolicies/status); they hold all the same"
                 );
             }
-            Outcome::Forbidden => {}
-            Outcome::Gone | Outcome::Overtaken | Outcome::Failed => {
+            PolicyStatus::Forbidden => {}
+            PolicyStatus::Gone | PolicyStatus::Overtaken | PolicyStatus::Failed => {
                 tracing::debug!(policy = job.name, outcome = outcome.name(), "a status was not written");
             }
         }
         outcome
-    }
-}
-
-/// What came of a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Written,
-    /// There is no such policy any more, or it has no status.
-    Gone,
-    /// It has changed since: the watch shows how.
-    Overtaken,
-    Forbidden,
-    Failed,
-}
-
-impl Outcome {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::Gone => "gone",
-            Self::Overtaken => "overtaken",
-            Self::Forbidden => "forbidden",
-            Self::Failed => "failed",
-        }
     }
 }
 

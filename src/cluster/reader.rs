@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest wait for one answer, and the age up to which any answer is as good as new (DESIGN 6).
+/// The longest wait for one answer, and the age up to which any answer is as good as new (contract 6).
 pub(super) const FRESH: Duration = Duration::from_secs(2);
 /// The age up to which an object that was there may be used without asking again.
 pub(super) const KEPT: Duration = Duration::from_secs(30);

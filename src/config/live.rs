@@ -1,14 +1,11 @@
 //! Values that change while the process runs.
 
 use super::{Error, FileSet, Settings};
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the settings file is looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// A value that is read often and replaced whole, seldom. Cheap to clone; the clones share the value.
 #[derive(Debug)]
@@ -64,7 +61,7 @@ pub async fn keep_fresh(
     let mut pending: Option<(Settings, Named)> = None;
     let put_to_use = |settings: &Settings| match apply(settings, Changed::Settings) {
         Ok(()) => {
-            metrics.reload("settings_replaced");
+            metrics.reload(Reload::SettingsReplaced);
             tracing::info!(file = %file.display(), "settings were read again and hold from now on");
             true
         }
@@ -109,13 +106,13 @@ pub async fn keep_fresh(
         for changed in named.poll().await {
             match changed.and_then(|file| apply(&held, Changed::NamedFile).map(|()| file)) {
                 Ok(changed) => {
-                    metrics.reload("settings_replaced");
+                    metrics.reload(Reload::SettingsReplaced);
                     tracing::info!(file = %changed.display(), "a file that the settings name was read again");
                 }
                 Err(why) => refused(&file, &why, &metrics),
             }
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(limits::FILE_POLL).await;
     }
 }
 
@@ -147,6 +144,6 @@ impl Named {
 }
 
 fn refused(file: &std::path::Path, why: &str, metrics: &Metrics) {
-    metrics.reload("settings_refused");
+    metrics.reload(Reload::SettingsRefused);
     tracing::warn!(file = %file.display(), why, "the changed settings cannot be used; the last good ones hold");
 }

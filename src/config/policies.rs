@@ -10,21 +10,13 @@ mod fresh;
 pub use fault::{Fault, Faults, Weight};
 pub use fresh::keep_policies_fresh;
 
+use crate::files::{self, ReadError};
+use crate::limits;
 use crate::policy::{self, Part, Policy, trial};
 use crate::yaml::{self, Document};
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The largest file that is read, in bytes: as much as a ConfigMap holds.
-const MAX_FILE: u64 = 1 << 20;
-/// What all files may hold together, in bytes: they are read at every look.
-const MAX_TOTAL: usize = 16 << 20;
-/// The most files that are read.
-const MAX_FILES: usize = 1000;
-/// The most policies that hold.
-const MAX_POLICIES: usize = 1000;
 
 /// A file, or a place without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,22 +150,25 @@ impl Files {
     }
 
     fn add(&mut self, path: &Path, total: &mut usize) {
-        if self.files.len() == MAX_FILES {
+        if self.files.len() == limits::POLICY_FILES {
             self.refuse(
                 path,
-                Fault::of_file(path, format!("more than {MAX_FILES} policy files are not read")),
+                Fault::of_file(path, format!("more than {} policy files are not read", limits::POLICY_FILES)),
             );
         }
         // Said once.
-        if self.files.len() > MAX_FILES {
+        if self.files.len() > limits::POLICY_FILES {
             return;
         }
         let text = content(path).and_then(|text| {
             *total = total.saturating_add(text.len());
-            if *total > MAX_TOTAL {
+            if *total > limits::POLICY_BYTES {
                 Err(Fault::of_file(
                     path,
-                    format!("with this file the policies are over {MAX_TOTAL} bytes, the most that is read"),
+                    format!(
+                        "with this file the policies are over {} bytes, the most that is read",
+                        limits::POLICY_BYTES
+                    ),
                 ))
             } else {
                 Ok(text)
@@ -203,22 +198,13 @@ impl Files {
 }
 
 fn content(path: &Path) -> Result<Arc<str>, Fault> {
-    let unreadable = |error: std::io::Error| Fault::unreadable(path, error.to_string());
-    let about = std::fs::metadata(path).map_err(unreadable)?;
-    if !about.is_file() {
-        // A pipe would keep us waiting.
-        return Err(Fault::unreadable(path, "it is no file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_FILE {
-        let size = about.len().max(MAX_FILE + 1);
-        return Err(Fault::of_file(
+    let bytes = files::read(path, limits::SETTINGS_FILE).map_err(|error| match error {
+        ReadError::TooLong { size, limit } => Fault::of_file(
             path,
-            format!("{size} bytes are more than the {MAX_FILE} that a policy file may have"),
-        ));
-    }
+            format!("{size} bytes are more than the {limit} that a policy file may have"),
+        ),
+        error => Fault::unreadable(path, error.to_string()),
+    })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(text.into()),
         Err(error) => {
@@ -273,9 +259,9 @@ impl PolicySet {
                         text: format!("{:?} is the name of a policy already, at {first}", policy.name),
                         part: Part::Value,
                     }],
-                    None if self.policies.len() == MAX_POLICIES => vec![policy::Problem {
+                    None if self.policies.len() == limits::POLICIES => vec![policy::Problem {
                         path: String::new(),
-                        text: format!("more than {MAX_POLICIES} policies do not hold"),
+                        text: format!("more than {} policies do not hold", limits::POLICIES),
                         part: Part::Value,
                     }],
                     None => {

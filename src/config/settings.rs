@@ -3,8 +3,11 @@
 use super::problem::{self, Error, Problem};
 use super::{values, workloads, written};
 use crate::cluster::Wanted;
+use crate::files;
 use crate::image::{Pattern, Platform, Rewrite};
-use crate::registry::{self, Cidr, Depth, Proxy, Reach};
+use crate::limits;
+use crate::net::{Cidr, Reach};
+use crate::registry::{self, Depth, Proxy};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::Configured;
@@ -12,7 +15,7 @@ use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; DESIGN 3): the default of
+/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; contract 3): the default of
 /// `registries.nodeCredentials`.
 pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
     "*.dkr.ecr.*.amazonaws.com",
@@ -23,13 +26,6 @@ pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
     "*.gcr.io",
     "*.pkg.dev",
 ];
-
-/// How long one detached look-up may run, whoever waits for it: longer than any review (the API server waits 30 s at most), so that a
-/// slow registry's answer still reaches the cache for the next review.
-const LOOK_UP_LIMIT: Duration = Duration::from_secs(30);
-
-/// The largest settings file that is read.
-const MAX_FILE: u64 = 1 << 20;
 
 /// Who asks registries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,13 +159,7 @@ impl Settings {
             file: file.to_owned(),
             problems: vec![Problem::of_file(text)],
         };
-        let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
-        if size > MAX_FILE {
-            return Err(unreadable(format!(
-                "a settings file of {size} bytes is not read; the limit is {MAX_FILE}"
-            )));
-        }
-        let bytes = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+        let bytes = files::read_or_pipe(file, limits::SETTINGS_FILE).map_err(|error| unreadable(error.to_string()))?;
         Self::from_bytes(file, &bytes)
     }
 
@@ -213,7 +203,7 @@ impl Settings {
             },
             cache_bytes: self.cache.max_bytes,
             max_stale: self.cache.max_stale,
-            look_up_limit: LOOK_UP_LIMIT,
+            look_up_limit: limits::LOOK_UP,
             hosts_dirs: self.hosts_dirs.clone(),
             proxy: self.proxy.clone(),
             ..registry::Settings::default()

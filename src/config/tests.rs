@@ -1,7 +1,8 @@
 use super::*;
 use crate::cluster::Wanted;
 use crate::image::{Pattern, Rewrite};
-use crate::registry::{Cidr, Depth, Proxy, Reach};
+use crate::net::{Cidr, Reach};
+use crate::registry::{Depth, Proxy};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::{Configured, Route, Scope};

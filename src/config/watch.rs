@@ -3,15 +3,10 @@
 //! Polled, not watched: the kubelet swaps a symbolic link above the files of a mounted Secret, which a watch on the file
 //! itself never sees.
 
+use crate::files;
+use crate::limits;
 use sha2::{Digest, Sha256};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// A writer that replaces several files one by one is given this long before its work is looked at.
-const SETTLE: Duration = Duration::from_millis(100);
-
-/// Larger files are not certificates or settings.
-const MAX_FILE: u64 = 1 << 20;
+use std::path::PathBuf;
 
 /// What was seen: a digest of the contents (the contents themselves may be a private key), or why they could not be read.
 type Seen = Result<[u8; 32], String>;
@@ -43,7 +38,7 @@ impl FileSet {
         if self.seen.as_ref() == Some(&first) {
             return None;
         }
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(limits::FILE_SETTLE).await;
         let settled = contents(&self.paths).await;
         let second = digest(&settled);
         if first != second {
@@ -58,17 +53,10 @@ impl FileSet {
 async fn contents(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
     let mut all = Vec::with_capacity(paths.len());
     for path in paths {
-        all.push(content(path).await.map_err(|why| format!("{}: {why}", path.display()))?);
+        let content = files::read_async(path, limits::SETTINGS_FILE).await;
+        all.push(content.map_err(|why| format!("{}: {why}", path.display()))?);
     }
     Ok(all)
-}
-
-async fn content(path: &Path) -> Result<Vec<u8>, String> {
-    let size = tokio::fs::metadata(path).await.map_err(|error| error.to_string())?.len();
-    if size > MAX_FILE {
-        return Err(format!("{size} bytes are more than the {MAX_FILE} that are read"));
-    }
-    tokio::fs::read(path).await.map_err(|error| error.to_string())
 }
 
 fn digest(contents: &Result<Vec<Vec<u8>>, String>) -> Seen {

@@ -1,7 +1,7 @@
 //! `.dockerconfigjson` and `.dockercfg`, parsed as the kubelet parses them (pull-semantics 4.3).
 
-use super::go_json::{self, Kind};
 use super::{Credential, Hidden, base64, endpoint};
+use crate::go::json_scanner::{self, Kind};
 use std::collections::HashMap;
 
 /// The kubelet's parser refused the document: its text, which is what a pod's status then shows.
@@ -51,7 +51,7 @@ pub fn parse_docker_config(json: &[u8]) -> Result<Vec<(String, Credential)>, Par
 /// # Errors
 /// As [`parse_docker_config`].
 pub fn parse_dockercfg(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
-    go_json::check(json).map_err(ParseError::document)?;
+    json_scanner::check(json).map_err(ParseError::document)?;
     let mut entries = Entries::default();
     entries.read(json, Shape::Map, Tokens::Ignored)?;
     Ok(entries.list)
@@ -69,17 +69,17 @@ pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, Parse
 }
 
 fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {
-    go_json::check(json).map_err(ParseError::document)?;
+    json_scanner::check(json).map_err(ParseError::document)?;
     let mut entries = Entries::default();
     // Of the wrong types: Go reads on, and says so at the end.
     let mut saved: Option<ParseError> = None;
-    match go_json::kind(json) {
+    match json_scanner::kind(json) {
         Kind::Null => {}
         Kind::Object => {
-            for (key, value) in go_json::members(json) {
-                let read = if go_json::same_field(&key, "auths") {
+            for (key, value) in json_scanner::members(json) {
+                let read = if json_scanner::same_field(&key, "auths") {
                     entries.read(value, Shape::Config, tokens)
-                } else if go_json::same_field(&key, "HttpHeaders") {
+                } else if json_scanner::same_field(&key, "HttpHeaders") {
                     headers(value)
                 } else {
                     Ok(())
@@ -107,11 +107,11 @@ struct Entries {
 
 impl Entries {
     fn read(&mut self, map: &[u8], shape: Shape, tokens: Tokens) -> Result<(), ParseError> {
-        match go_json::kind(map) {
+        match json_scanner::kind(map) {
             // In Go `null` empties a map that an earlier `auths` has filled.
             Kind::Null => *self = Self::default(),
             Kind::Object => {
-                for (key, value) in go_json::members(map) {
+                for (key, value) in json_scanner::members(map) {
                     let credential = entry(value, shape, tokens).map_err(|text| ParseError {
                         text,
                         entry: Some(endpoint::masked(&key)),
@@ -138,7 +138,7 @@ impl Entries {
 /// One entry. The error is the kubelet's text.
 fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, String> {
     const TYPE: &str = "credentialprovider.dockerConfigEntryWithAuth";
-    let kind = go_json::kind(value);
+    let kind = json_scanner::kind(value);
     match (kind, shape) {
         (Kind::Null, _) => return Ok(Credential::default()),
         (Kind::Object, _) => {}
@@ -152,15 +152,15 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
         Tokens::Ignored => 4,
         Tokens::Kept => 5,
     };
-    for (key, value) in go_json::members(value) {
+    for (key, value) in json_scanner::members(value) {
         for (name, field) in names
             .iter()
             .zip(&mut fields)
             .take(known)
-            .filter(|(name, _)| go_json::same_field(&key, name))
+            .filter(|(name, _)| json_scanner::same_field(&key, name))
         {
-            match go_json::kind(value) {
-                Kind::String => *field = go_json::string(value),
+            match json_scanner::kind(value) {
+                Kind::String => *field = json_scanner::string(value),
                 Kind::Null => {}
                 other => {
                     // Since Go 1.24 the path goes from the outermost struct to the field.
@@ -200,11 +200,11 @@ fn split_auth(auth: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
 /// `HttpHeaders` is not used, but its type still decides whether the document parses: a map of strings.
 fn headers(value: &[u8]) -> Result<(), ParseError> {
     const FIELD: &str = "DockerConfigJSON.HttpHeaders";
-    match go_json::kind(value) {
+    match json_scanner::kind(value) {
         Kind::Null => Ok(()),
-        Kind::Object => go_json::members(value)
+        Kind::Object => json_scanner::members(value)
             .into_iter()
-            .try_for_each(|(_, header)| match go_json::kind(header) {
+            .try_for_each(|(_, header)| match json_scanner::kind(header) {
                 Kind::Null | Kind::String => Ok(()),
                 other => Err(ParseError::document(into_field(other, FIELD, "string"))),
             }),

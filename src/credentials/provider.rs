@@ -5,7 +5,6 @@
 //! (pull-semantics 4.5).
 
 mod config;
-mod duration;
 mod response;
 
 pub(crate) use config::is_program;

@@ -1,13 +1,10 @@
 //! Runs a function that asks until it decides.
 
 use crate::ask::{Ask, Log, Missing, Question, Source, Step, step};
+use crate::limits::QUESTIONS;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
-
-/// The questions of one run. A pull at `depth: layers` asks a few for each layer of each platform that an index has; what goes on asking
-/// beyond this is told that it is late.
-const QUESTIONS: usize = 1000;
 
 /// Drives `run` over what `source` knows and fetches. Returns what it decided, and the answers that this rests on. Answers that are not
 /// there at `until` are late.

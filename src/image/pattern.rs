@@ -114,7 +114,7 @@ impl Pattern {
             .unwrap_or(Wildcard::None)
     }
 
-    /// How exactly the pattern says what it means: of several that match, the greatest decides (DESIGN 5).
+    /// How exactly the pattern says what it means: of several that match, the greatest decides (contract 5).
     pub fn specificity(&self) -> Specificity {
         let kinds: Vec<Kind> = self.components.iter().map(Kind::of).collect();
         Specificity {

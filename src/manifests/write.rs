@@ -1,5 +1,7 @@
 //! A file's text replaced as a whole: whoever looks sees the old one or the new one, never a part.
 
+use crate::files;
+use crate::limits;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -18,7 +20,7 @@ pub fn replace(path: &Path, before: &str, after: &str) -> Result<(), String> {
     if !about.is_file() {
         return Err("it is no regular file".to_owned());
     }
-    let now = fs::read(&path).map_err(|error| error.to_string())?;
+    let now = files::read(&path, limits::MANIFEST_FILE).map_err(|error| error.to_string())?;
     if now != before.as_bytes() {
         return Err("it was changed by somebody else meanwhile".to_owned());
     }

@@ -59,7 +59,7 @@ impl Purse {
         let account = &needs.service_account;
         let found = facts.service_accounts.get(account);
         if template.kind == PodKind::Pod && admission == Admission::HasRun {
-            // Admission gave this pod nothing. Where nothing of the cluster can be seen, not even that is sure (DESIGN 3).
+            // Admission gave this pod nothing. Where nothing of the cluster can be seen, not even that is sure (contract 3).
             if let Some(Visible::Hidden(why)) = found {
                 purse.hide(why.clone());
             }

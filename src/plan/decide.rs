@@ -117,7 +117,7 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judge
     judgement
 }
 
-/// The objects to read once more before the judgements may stand (DESIGN 6, read your writes): a webhook is asked before a watch
+/// The objects to read once more before the judgements may stand (contract 6, read your writes): a webhook is asked before a watch
 /// shows the Secret that was created just before.
 pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTreeSet<Object> {
     let mut objects = BTreeSet::new();

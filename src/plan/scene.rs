@@ -2,12 +2,13 @@
 
 use super::audience::{self, Holders};
 use super::credentials::{Offered, Purse};
-use super::{Admission, AlwaysPull, Known, MOST_ASKED, Next, Plan, Settings, is_short, settled};
+use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, is_short, settled};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
+use crate::limits;
 use crate::policy::Jury;
 use crate::registry::{Check, Depth, Sent};
 use crate::runtime::containerd::platforms::Puller;
@@ -231,7 +232,7 @@ impl<'a> Scene<'a> {
         let known = self.offered.borrow().get(&name).cloned();
         let offered = match known {
             Some(offered) => offered,
-            None if asked.repositories >= MOST_ASKED => return too_many(),
+            None if asked.repositories >= limits::LOOK_UPS_PER_OBJECT => return too_many(),
             None => {
                 asked.repositories += 1;
                 let wanted = Wanted {
@@ -297,7 +298,7 @@ impl<'a> Scene<'a> {
         );
         let check = match asked.known.get(&key) {
             Some(check) => *check,
-            None if plan.checks.len() >= MOST_ASKED => return too_many(),
+            None if plan.checks.len() >= limits::LOOK_UPS_PER_OBJECT => return too_many(),
             None => {
                 plan.checks.push(Check {
                     reference: reference.clone(),

@@ -1,10 +1,10 @@
 //! Findings that need no registry: a name that does not parse, a policy of Never, a secret that poisons the pod.
 
-use super::MOST_ASKED;
 use super::audience::{Holders, minor};
 use crate::cluster::Facts;
 use crate::credentials::ParseError;
 use crate::image::{Reference, ReferenceError, escape, escape_as_go, mask_userinfo};
+use crate::limits;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
@@ -115,7 +115,10 @@ pub(super) fn one_too_many(reference: &Reference) -> Finding {
     Finding {
         cause: Cause::Timeout,
         outlook: Outlook::Unknown,
-        message: format!("of one object, {MOST_ASKED} images are looked up, and this is one more"),
+        message: format!(
+            "of one object, {} images are looked up, and this is one more",
+            limits::LOOK_UPS_PER_OBJECT
+        ),
         fix: "take the object apart, or check its images with `pullgate check --image`".to_owned(),
         kubelet: None,
         evidence: Proof {

@@ -279,7 +279,7 @@ fn registries(policy: &Policy, reference: &Reference) -> Rule {
     }
 }
 
-/// The outlook that a cause has before anything softens it (DESIGN 3).
+/// The outlook that a cause has before anything softens it (contract 3).
 fn usual(cause: Cause) -> Outlook {
     match cause {
         Cause::InvalidImageName

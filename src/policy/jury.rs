@@ -1,4 +1,4 @@
-//! The policies that are about one object, and how they vote (DESIGN 5).
+//! The policies that are about one object, and how they vote (contract 5).
 
 use super::about::{Presence, Requester, Subject, about, doubt, exempt};
 use super::compiled::Policy;
@@ -182,7 +182,7 @@ impl Jury {
         self.count(&votes, &Decision::by_default(finding), Presence::Sure)
     }
 
-    /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (DESIGN 5).
+    /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (contract 5).
     ///
     /// A policy that only may be about the object can bring a warning, and takes nothing back; a finding of such a policy's name rule
     /// denies nothing, whoever votes (`docs/decisions/0009`).

@@ -38,7 +38,7 @@ pub(super) enum Refused {
 }
 
 impl Registries {
-    /// The most specific pattern that matches decides; on a tie, deny (DESIGN 5).
+    /// The most specific pattern that matches decides; on a tie, deny (contract 5).
     pub(super) fn judge(&self, name: &str) -> Result<Option<&Pattern>, Refused> {
         match self.weigh(name) {
             (Some(deny), Some(allow)) if allow.specificity() > deny.specificity() => Ok(Some(allow)),

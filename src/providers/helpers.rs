@@ -1,10 +1,11 @@
 //! Docker's credential helpers, for `pullgate check` alone: they are programs of its user, named by its user's own docker config.
 
 use super::flights::{Flights, Landed};
-use super::run::{self, Belongs, LIMIT};
+use super::run::{self, Belongs};
 use crate::credentials::Credential;
 use crate::credentials::helper::{Exit, HelperAnswer, HelperCall, Helpers, parse_helper_answer};
 use crate::image::escape;
+use crate::limits;
 use std::sync::Arc;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -57,9 +58,14 @@ impl Asked {
 async fn get(call: &HelperCall) -> Reply {
     let mut command = Command::new(&call.program);
     command.arg("get");
-    let ended = run::run(command, Belongs::ToUser, format!("{}\n", call.server).into_bytes(), LIMIT)
-        .await
-        .map_err(|fault| failed(call, fault.clause()))?;
+    let ended = run::run(
+        command,
+        Belongs::ToUser,
+        format!("{}\n", call.server).into_bytes(),
+        limits::PROGRAM,
+    )
+    .await
+    .map_err(|fault| failed(call, fault.clause()))?;
     match parse_helper_answer(ended.exit, &ended.printed) {
         HelperAnswer::Found(credential) => Ok(Some(credential)),
         HelperAnswer::NotFound => Ok(None),

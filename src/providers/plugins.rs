@@ -2,12 +2,13 @@
 
 use super::SetupError;
 use super::flights::{Flights, Landed};
-use super::run::{self, Belongs, LIMIT};
+use super::run::{self, Belongs};
 use crate::credentials::helper::Exit;
 use crate::credentials::node::{Entries, Provided};
 use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
 use crate::image::escape;
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::future::join_all;
 use moka::Expiry;
 use moka::future::Cache;
@@ -139,12 +140,12 @@ impl Plugins {
 
     async fn reply(&self, at: usize, name: &str, until: Instant) -> Reply {
         if let Some(reply) = self.inner.kept(at, name).await {
-            self.inner.metrics.cache("providers", "hit");
+            self.inner.metrics.cache(CacheName::Providers, CacheResult::Hit);
             return reply;
         }
         // The kubelet's single flight: by image, since how far an answer reaches is known only when it is there.
         let flight = self.flights.join(&(at, name.to_owned()), || {
-            self.inner.metrics.cache("providers", "miss");
+            self.inner.metrics.cache(CacheName::Providers, CacheResult::Miss);
             let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
             async move { inner.load(at, &name).await }
         });
@@ -171,7 +172,7 @@ impl Inner {
         let Some(plugin) = self.plugins.get(at) else {
             return Err(run::Fault::Missing.clause().to_owned());
         };
-        let Ok(Ok(_place)) = timeout(LIMIT, plugin.places.acquire()).await else {
+        let Ok(Ok(_place)) = timeout(limits::PROGRAM, plugin.places.acquire()).await else {
             return Err(run::Fault::TooLong.clause().to_owned());
         };
         // The answer for another image of the registry may have come in the meantime.
@@ -240,7 +241,7 @@ impl Plugin {
                     .iter()
                     .map(|(name, value)| (name, value.expose().into_owned())),
             );
-        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), LIMIT)
+        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), limits::PROGRAM)
             .await
             .map_err(|fault| fault.clause().to_owned())?;
         match ended.exit {

@@ -1,18 +1,13 @@
 //! One program, from start to end.
 
 use crate::credentials::helper::Exit;
+use crate::limits;
 use futures_util::future::join;
 use rustix::process::{Pid, Signal};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-
-/// The longest that a program may run. (The kubelet gives a plugin one minute; no review waits that long.)
-pub(super) const LIMIT: Duration = Duration::from_secs(10);
-
-/// The most that a program may print, in bytes. Tokens of the clouds are a few thousand.
-const MAX_OUTPUT: u64 = 256 << 10;
 
 /// Why a program gave nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,14 +107,14 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     let read = async move {
         let mut printed = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(MAX_OUTPUT + 1).read_to_end(&mut printed).await?;
+            stdout.take(limits::PROGRAM_OUTPUT + 1).read_to_end(&mut printed).await?;
         }
         Ok::<_, std::io::Error>(printed)
     };
     let all = async {
         let ((), printed) = join(write, read).await;
         let printed = printed.map_err(|_| Fault::Broken)?;
-        if printed.len() as u64 > MAX_OUTPUT {
+        if printed.len() as u64 > limits::PROGRAM_OUTPUT {
             return Err(Fault::TooMuch);
         }
         let status = child.wait().await.map_err(|_| Fault::Broken)?;

@@ -1,4 +1,4 @@
-//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (DESIGN 4; pull-semantics 5.5, 5.6).
+//! Beyond `depth: manifest`: the manifests, configs and layers that the pullers of a check would fetch (contract 4; pull-semantics 5.5, 5.6).
 //!
 //! Everything is asked for as a node would, each part once for all images that share it, and for each credential by itself ([`super::parts`]).
 //! What is not known by the deadline is a trouble of its part, and Unknown; what the lesser depth found stands.
@@ -10,11 +10,11 @@ use super::cache::{ContentKey, Key};
 use super::cause::plain;
 use super::hosts::Route;
 use super::parts::{Found, Part, PartKey, What};
-use super::probe::MANIFEST;
 use super::walk::{Walk, Wanted};
 use super::{Check, Depth};
 use crate::credentials::Credential;
 use crate::image::Digest;
+use crate::limits;
 use crate::runtime::choice::choose;
 use crate::runtime::containerd::DEEPEST;
 use crate::runtime::containerd::manifest::{self, Config, Parsed};
@@ -32,11 +32,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use want::{Want, other_size, there};
-
-/// Parts of one image that are looked for. Overlay file systems take 128 layers or a few more, and an index has one build a platform.
-const MOST: usize = 1000;
-/// Parts of one list that are asked for at a time; what a registry gets in all is bounded by its host's own limit.
-const AT_ONCE: usize = 8;
 
 /// One image with one credential, and what was found of it at `depth: manifest`.
 pub(super) struct Deep {
@@ -131,7 +126,7 @@ impl<'a> Reader<'a> {
             deep,
             source,
             first: tokio::sync::Mutex::new(Asked::NotYet),
-            left: AtomicUsize::new(MOST),
+            left: AtomicUsize::new(limits::PARTS_PER_IMAGE),
         }
     }
 
@@ -160,13 +155,13 @@ impl<'a> Reader<'a> {
                 wanted_by.push(puller);
             }
         }
-        let children: Vec<_> = needed.into_values().take(MOST).collect();
+        let children: Vec<_> = needed.into_values().take(limits::PARTS_PER_IMAGE).collect();
         let each: Vec<BoxFuture<'b, Vec<Build>>> = children
             .into_iter()
             .map(|(entry, pullers)| self.child(entry, pullers, levels).boxed())
             .collect();
         async move {
-            let found: Vec<Vec<Build>> = stream::iter(each).buffered(AT_ONCE).collect().await;
+            let found: Vec<Vec<Build>> = stream::iter(each).buffered(limits::PARTS_AT_ONCE).collect().await;
             found.into_iter().flatten().collect()
         }
         .boxed()
@@ -235,7 +230,7 @@ impl<'a> Reader<'a> {
                 each.push(self.part(Want::Blob(blob)).boxed());
             }
         }
-        let found: Vec<Option<Found>> = stream::iter(each).buffered(AT_ONCE).collect().await;
+        let found: Vec<Option<Found>> = stream::iter(each).buffered(limits::PARTS_AT_ONCE).collect().await;
         found.into_iter().flatten().filter_map(Result::err).collect()
     }
 
@@ -266,7 +261,7 @@ impl<'a> Reader<'a> {
                     .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 if enough.is_err() {
                     let mut failure = self.plain(Evidence::TimedOut(TimeoutStage::Deadline));
-                    failure.detail = Some(format!("of one image, {MOST} parts are looked for"));
+                    failure.detail = Some(format!("of one image, {} parts are looked for", limits::PARTS_PER_IMAGE));
                     return Some(Err(failure));
                 }
                 // On the heap: a cache moves what it is given through many hands.
@@ -376,7 +371,7 @@ impl<'a> Reader<'a> {
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),
             accept: format!("{}, */*", entry.media_type),
-            cap: MANIFEST,
+            cap: limits::IMAGE_MANIFEST,
             absent: &|| Evidence::ContentMissing {
                 part: "child manifest",
                 digest: entry.digest.clone(),
@@ -390,12 +385,13 @@ impl<'a> Reader<'a> {
         } else {
             let (session, answer) = walk.fetch(&wanted).await?;
             let broken = |evidence| vec![session.failure_without_body(&answer, evidence).about(&digest)];
-            if answer.truncated && usize::try_from(entry.size).is_ok_and(|size| size > MANIFEST) {
+            if answer.truncated && usize::try_from(entry.size).is_ok_and(|size| size > limits::IMAGE_MANIFEST) {
                 // The limit of runtimes is about what a reference names, not about this; we read no more all the same.
                 let mut failure = session.failure_without_body(&answer, Evidence::ServerError { token_server: false });
                 failure.detail = Some(format!(
-                    "a child manifest of {} bytes, of which {MANIFEST} are read here",
-                    entry.size
+                    "a child manifest of {} bytes, of which {} are read here",
+                    entry.size,
+                    limits::IMAGE_MANIFEST
                 ));
                 return Err(vec![failure]);
             }

@@ -1,4 +1,4 @@
-//! What was learned, for as long as it holds (DESIGN 6): answers by target and credential, content by digest.
+//! What was learned, for as long as it holds (contract 6): answers by target and credential, content by digest.
 //!
 //! Loads are tasks of their own: a caller that goes away, or whose deadline passes, neither stops nor restarts one.
 
@@ -9,7 +9,7 @@ use crate::credentials::Fingerprint;
 use crate::image::{Digest, Target};
 use crate::runtime::content::{BlobRef, Body};
 use crate::runtime::outcome::{Evidence, TimeoutStage};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use crate::verdict::{Content, Failure, ImageFacts, IndexEntry};
 use futures_util::FutureExt as _;
 use moka::future::Cache;
@@ -102,7 +102,7 @@ impl Answers {
         if let Some(stored) = &old
             && !stored.is_old()
         {
-            return self.give(stored, "hit");
+            return self.give(stored, CacheResult::Hit);
         }
         let loaded = Arc::new(AtomicBool::new(false));
         let answer = if Instant::now() < deadline {
@@ -113,12 +113,19 @@ impl Answers {
             None
         };
         match answer {
-            Some(Ok(stored)) => self.give(&stored, if loaded.load(Ordering::Relaxed) { "miss" } else { "joined" }),
+            Some(Ok(stored)) => self.give(
+                &stored,
+                if loaded.load(Ordering::Relaxed) {
+                    CacheResult::Miss
+                } else {
+                    CacheResult::Joined
+                },
+            ),
             // The runtime is shutting down; panics are caught within.
             Some(Err(_)) => Err(plain(Evidence::Internal, host.to_owned())),
             None => match old.as_ref().and_then(|stored| stored.still_good(self.max_stale)) {
                 Some(good) => {
-                    self.metrics.cache("answers", "stale");
+                    self.metrics.cache(CacheName::Answers, CacheResult::Stale);
                     Ok(stale(good))
                 }
                 None => Err(plain(Evidence::TimedOut(TimeoutStage::Deadline), host.to_owned())),
@@ -150,10 +157,10 @@ impl Answers {
         self.cache.entry(key).or_insert_with_if(init, Kept::is_old).await.into_value()
     }
 
-    fn give(&self, stored: &Stored, result: &'static str) -> Answer {
+    fn give(&self, stored: &Stored, result: CacheResult) -> Answer {
         match stored.give(self.max_stale) {
             Given::Latest(facts) => {
-                self.metrics.cache("answers", result);
+                self.metrics.cache(CacheName::Answers, result);
                 let is_news = stored.good.as_ref().is_some_and(|(_, at)| at.elapsed() < QUOTA);
                 let quota = facts.quota.filter(|_| is_news);
                 Ok(ImageFacts {
@@ -162,11 +169,11 @@ impl Answers {
                 })
             }
             Given::Stale(facts) => {
-                self.metrics.cache("answers", "stale");
+                self.metrics.cache(CacheName::Answers, CacheResult::Stale);
                 Ok(stale(facts))
             }
             Given::Failed(failure) => {
-                self.metrics.cache("answers", result);
+                self.metrics.cache(CacheName::Answers, result);
                 let mut failure = failure.clone();
                 if failure.evidence == Evidence::RateLimited {
                     failure.retry_after = Some(stored.fresh_until.saturating_duration_since(Instant::now()));
@@ -245,7 +252,14 @@ impl Contents {
 
     pub(super) async fn get(&self, key: &ContentKey) -> Option<Content> {
         let found = self.cache.get(key).await;
-        self.metrics.cache("content", if found.is_some() { "hit" } else { "miss" });
+        self.metrics.cache(
+            CacheName::Content,
+            if found.is_some() {
+                CacheResult::Hit
+            } else {
+                CacheResult::Miss
+            },
+        );
         found.map(|content| Content::clone(&content))
     }
 

@@ -1,10 +1,11 @@
 //! From answers to evidence: what a status, with the registry's code, proves (pull-semantics 5.2, 6.2). Pure.
 
-use super::guard::Origin;
 pub(super) use super::headers::{quota, retry_after};
 use super::host::authority;
 use super::words::{self, Words};
+use crate::net::Origin;
 use crate::runtime::outcome::{Evidence, Purpose, RequestLine};
+use crate::telemetry::RequestOutcome;
 use crate::verdict::Failure;
 use http::{HeaderMap, Method, StatusCode, header};
 use url::Url;
@@ -160,41 +161,41 @@ pub(super) fn kind(evidence: &Evidence) -> Kind {
 }
 
 /// The label of an outcome in metrics, and the cause in the log.
-pub(super) fn label(evidence: &Evidence) -> &'static str {
+pub(super) fn label(evidence: &Evidence) -> RequestOutcome {
     match evidence {
-        Evidence::RateLimited => "rate_limited",
-        Evidence::NameNotResolved => "dns",
-        Evidence::ConnectionFailed(_) => "connect",
-        Evidence::TimedOut(_) => "timeout",
-        Evidence::Tls(_) => "tls",
-        Evidence::ServerError { .. } => "server_error",
-        Evidence::Refused(_) => "refused",
+        Evidence::RateLimited => RequestOutcome::RateLimited,
+        Evidence::NameNotResolved => RequestOutcome::Dns,
+        Evidence::ConnectionFailed(_) => RequestOutcome::Connect,
+        Evidence::TimedOut(_) => RequestOutcome::Timeout,
+        Evidence::Tls(_) => RequestOutcome::Tls,
+        Evidence::ServerError { .. } => RequestOutcome::ServerError,
+        Evidence::Refused(_) => RequestOutcome::Refused,
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::DigestUnknown
         | Evidence::ContentMissing { .. }
-        | Evidence::Elsewhere { .. } => "not_found",
+        | Evidence::Elsewhere { .. } => RequestOutcome::NotFound,
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
         | Evidence::CredentialRefused { .. }
-        | Evidence::CredentialNotText { .. } => "unauthorized",
-        Evidence::Forbidden { .. } => "forbidden",
-        Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => "client_error",
+        | Evidence::CredentialNotText { .. } => RequestOutcome::Unauthorized,
+        Evidence::Forbidden { .. } => RequestOutcome::Forbidden,
+        Evidence::Rejected(_) | Evidence::ContentInvalid(_) | Evidence::TooLong { .. } => RequestOutcome::ClientError,
         Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => label(fails),
-        Evidence::Internal => "internal",
+        Evidence::Internal => RequestOutcome::Internal,
     }
 }
 
 /// The metrics label of an answer by its status.
-pub(super) fn status_label(status: StatusCode) -> &'static str {
+pub(super) fn status_label(status: StatusCode) -> RequestOutcome {
     match status.as_u16() {
-        200..=399 => "ok",
-        401 => "unauthorized",
-        403 | 412 | 451 => "forbidden",
-        404 => "not_found",
-        429 => "rate_limited",
-        400..=499 if status != StatusCode::REQUEST_TIMEOUT => "client_error",
-        _ => "server_error",
+        200..=399 => RequestOutcome::Ok,
+        401 => RequestOutcome::Unauthorized,
+        403 | 412 | 451 => RequestOutcome::Forbidden,
+        404 => RequestOutcome::NotFound,
+        429 => RequestOutcome::RateLimited,
+        400..=499 if status != StatusCode::REQUEST_TIMEOUT => RequestOutcome::ClientError,
+        _ => RequestOutcome::ServerError,
     }
 }
 

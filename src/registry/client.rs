@@ -1,14 +1,16 @@
-//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (DESIGN 7).
+//! One request to a registry or a token server: guarded, capped, counted; redirects by hand (contract 7).
 
+use super::SetupError;
 use super::cause::{self, Answer, failure};
 use super::clients::{Factory, Profile, Trust, Verification};
-use super::guard::{self, Origin};
+use super::guard;
 use super::host::{self, Endpoint, Schemes, Standing};
-use super::limits::{Crowded, Hosts, Lanes};
 use super::proxy::Proxy;
+use super::throttle::{Crowded, Hosts, Lanes};
 use super::transport;
 use super::words;
-use super::{Reach, SetupError};
+use crate::limits;
+use crate::net::{Origin, Reach, Refused};
 use crate::runtime::outcome::{ConnectionFault, Evidence, Purpose, Refusal, Rejection, TimeoutStage};
 use crate::telemetry::Metrics;
 use crate::verdict::Failure;
@@ -22,18 +24,9 @@ use url::Url;
 
 /// Requests of one chain: containerd stops at the tenth redirect, before it asks an eleventh time.
 const REQUESTS: usize = 10;
-/// The body of an error is read for its words only.
-const ERROR_BODY: usize = 64 << 10;
-/// How long the words of an error are waited for.
-const ERROR_WORDS: Duration = Duration::from_secs(1);
 /// Why a request was not sent.
 const CROWDED: &str = "too many requests wait for registries that do not answer";
-/// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
-const VETTING: Duration = Duration::from_secs(1);
 const VETTED_FOR: Duration = Duration::from_secs(30);
-const VETTED: u64 = 4096;
-/// One request with its body, from the moment it may start.
-const REQUEST: Duration = Duration::from_secs(6);
 
 /// An `Authorization` for one origin; it is sent nowhere else.
 #[derive(Debug, Clone)]
@@ -93,7 +86,7 @@ impl Client {
         metrics: Metrics,
     ) -> Result<Self, SetupError> {
         let reach = Arc::new(reach);
-        let request_limit = REQUEST.min(look_up_limit / 2);
+        let request_limit = limits::REQUEST.min(look_up_limit / 2);
         let factory = Arc::new(Factory::new(&reach, entries, bundles, proxy.as_ref(), request_limit)?);
         let profile = |trust: &Trust| {
             factory
@@ -109,7 +102,10 @@ impl Client {
             factory,
             reach,
             proxy,
-            vetted: Cache::builder().max_capacity(VETTED).time_to_live(VETTED_FOR).build(),
+            vetted: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(VETTED_FOR)
+                .build(),
             hosts: Hosts::new(),
             lanes: Lanes::new(),
             request_limit,
@@ -258,7 +254,12 @@ impl Client {
     async fn way<'a>(&'a self, ask: &Ask<'a>) -> Result<Way<'a>, (Evidence, String)> {
         let named = ask.endpoint.standing_at(&ask.url) == Standing::Named;
         let reach = if named { &Reach::Everything } else { &*self.reach };
-        let refused = |refusal| (Evidence::Refused(refusal), "the address is not admitted".to_owned());
+        let refused = |refusal| {
+            (
+                Evidence::Refused(Refused::into(refusal)),
+                "the address is not admitted".to_owned(),
+            )
+        };
         reach.admits_literal(&ask.url).map_err(refused)?;
         // containerd has one client for a host, which goes with its redirects and to its token server.
         let profile = match &ask.endpoint.profile {
@@ -289,7 +290,7 @@ impl Client {
             return Arc::default();
         };
         let look_up = async {
-            let found = tokio::time::timeout(VETTING, self.factory.addresses(name)).await;
+            let found = tokio::time::timeout(limits::RESOLVE_BEFORE_PROXY, self.factory.addresses(name)).await;
             Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
         };
         self.vetted.get_with(name.to_owned(), look_up).await
@@ -375,8 +376,8 @@ async fn read(mut response: reqwest::Response, ask: &Ask<'_>) -> Result<Answer, 
     }
     if !status.is_success() {
         // The status says enough; the words may be missing or slow.
-        let cap = ask.cap.min(ERROR_BODY);
-        let _ = tokio::time::timeout(ERROR_WORDS, fill(&mut response, &mut answer, cap)).await;
+        let cap = ask.cap.min(limits::ERROR_BODY);
+        let _ = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill(&mut response, &mut answer, cap)).await;
         return Ok(answer);
     }
     fill(&mut response, &mut answer, ask.cap)

@@ -2,9 +2,11 @@
 
 mod tls;
 
+use super::SetupError;
 use super::proxy::Proxy;
 use super::resolve::{Guarded, Threads};
-use super::{Reach, SetupError};
+use crate::limits;
+use crate::net::Reach;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest as _, Sha256};
@@ -12,9 +14,6 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-
-/// Connecting, name resolution and TLS included.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// Who asks. Some registries and the proxies before them answer nobody but the clients they know: what is wanted is their answer to a
 /// node, and so this begins as a node's does, and goes on to say who it is (docs/decisions/0014).
@@ -109,7 +108,7 @@ impl Factory {
             open: Guarded::new(Arc::new(Reach::Everything), entries, threads),
             roots,
             proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?.flatten(),
-            connect: CONNECT.min(limit),
+            connect: limits::CONNECT.min(limit),
             profiles: Mutex::default(),
         })
     }

@@ -1,7 +1,6 @@
 //! One request to a registry or a token server, one answer: guarded, bounded, counted; redirects by the rule of
 //! [`crate::runtime::redirect`] (contract 7).
 
-use super::Reach;
 use super::fold::Fold;
 use super::headers;
 use super::proxy::Proxy;
@@ -11,12 +10,14 @@ use super::transport::{self, Failed};
 use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
 use super::words;
+use crate::limits;
+use crate::net::{Reach, Refused};
 use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::challenge;
 use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
 use crate::runtime::redirect::{self, Next};
 use crate::runtime::request::{Method, Origin, Request, Want};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
 use http::{HeaderMap, HeaderValue, header};
 use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
@@ -26,20 +27,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
-/// How long the words of an error are waited for.
-const ERROR_WORDS: Duration = Duration::from_secs(1);
 /// Why a request was not sent.
 const CROWDED: &str = "too many requests wait for registries that do not answer";
 const NOT_ADMITTED: &str = "the address is not admitted";
 const COMPRESSED: &str = "the answer is compressed, although identity was asked for";
-/// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
-const VETTING: Duration = Duration::from_secs(1);
 const VETTED_FOR: Duration = Duration::from_secs(30);
-const VETTED: u64 = 4096;
-/// One request with its body, from the moment it may start.
-pub(super) const REQUEST: Duration = Duration::from_secs(6);
-/// All bodies that are read at the same time, in bytes.
-const BODIES: usize = 64 << 20;
 const DIGEST: &str = "docker-content-digest";
 
 /// What is secret of a request.
@@ -106,9 +98,12 @@ impl Exchange {
             trusts,
             reach,
             proxy,
-            vetted: Cache::builder().max_capacity(VETTED).time_to_live(VETTED_FOR).build(),
+            vetted: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(VETTED_FOR)
+                .build(),
             servers: Servers::new(),
-            bodies: Semaphore::new(BODIES),
+            bodies: Semaphore::new(limits::ANSWERS_AT_ONCE),
             limit,
             quiet: Quiet::default(),
             metrics,
@@ -262,7 +257,7 @@ impl Exchange {
     async fn way<'a>(&'a self, hop: &Hop<'a>) -> Result<Way<'a>, (Failed, String)> {
         let named = hop.trust.names(&hop.origin);
         let reach = if named { &Reach::Everything } else { &*self.reach };
-        let refused = |refusal| (Failed::Refused(refusal), NOT_ADMITTED.to_owned());
+        let refused = |refused: Refused| (Failed::Refused(refused.into()), NOT_ADMITTED.to_owned());
         reach.admits_literal(&hop.url).map_err(refused)?;
         let profile = self.trusts.profile(hop.trust, &hop.origin);
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.covers(&hop.url));
@@ -288,7 +283,7 @@ impl Exchange {
             return Arc::default();
         };
         let look_up = async {
-            let found = tokio::time::timeout(VETTING, self.trusts.factory.addresses(name)).await;
+            let found = tokio::time::timeout(limits::RESOLVE_BEFORE_PROXY, self.trusts.factory.addresses(name)).await;
             Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
         };
         self.vetted.get_with(name.to_owned(), look_up).await
@@ -356,7 +351,7 @@ impl Exchange {
         let masks = hop.secrets.masks.list();
         if is_optional {
             // The status says enough; the words may be missing or slow.
-            let share = tokio::time::timeout(ERROR_WORDS, fill).await;
+            let share = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill).await;
             let read = fold.finish(&masks).await;
             drop(share);
             return Ok((read.body, None));
@@ -369,21 +364,21 @@ impl Exchange {
 
     fn count_quota(&self, response: &Response) {
         match response.quota.as_ref().map(Quota::level) {
-            Some(Level::Low) => self.metrics.pull_quota("low"),
-            Some(Level::Exhausted) => self.metrics.pull_quota("exhausted"),
+            Some(Level::Low) => self.metrics.pull_quota(QuotaLevel::Low),
+            Some(Level::Exhausted) => self.metrics.pull_quota(QuotaLevel::Exhausted),
             Some(Level::Plenty) | None => {}
         }
     }
 
     /// Logs what an operator may want to know of; what the registry merely refuses is the user's business.
     fn tell(&self, answer: &Answer, trust: &Trust) {
-        let tell = |at: &At, cause, status, detail: Option<&str>| {
-            self.quiet.tell(&at.origin.authority(), cause, status, detail);
+        let tell = |at: &At, cause: RequestOutcome, status, detail: Option<&str>| {
+            self.quiet.tell(&at.origin.authority(), cause.name(), status, detail);
         };
         match answer {
             Answer::Response(response) => {
                 let label = status_label(response.status);
-                if matches!(label, "rate_limited" | "server_error") {
+                if matches!(label, RequestOutcome::RateLimited | RequestOutcome::ServerError) {
                     tell(&response.at, label, Some(response.status), response.words().detail.as_deref());
                 }
             }
@@ -395,7 +390,7 @@ impl Exchange {
             }
             Answer::NotSent(not_sent) => {
                 if let Withheld::Guard(_) = &not_sent.why {
-                    tell(&not_sent.at, "refused", None, None);
+                    tell(&not_sent.at, RequestOutcome::Refused, None, None);
                 }
             }
             Answer::Late => {}
@@ -522,34 +517,34 @@ pub(super) fn shown(path: &str, want: &Want) -> Arc<str> {
 }
 
 /// The metrics label of an answer by its status.
-fn status_label(status: u16) -> &'static str {
+fn status_label(status: u16) -> RequestOutcome {
     match status {
-        200..=399 => "ok",
-        401 => "unauthorized",
-        403 | 412 | 451 => "forbidden",
-        404 => "not_found",
-        429 => "rate_limited",
-        400..=407 | 409..=499 => "client_error",
-        _ => "server_error",
+        200..=399 => RequestOutcome::Ok,
+        401 => RequestOutcome::Unauthorized,
+        403 | 412 | 451 => RequestOutcome::Forbidden,
+        404 => RequestOutcome::NotFound,
+        429 => RequestOutcome::RateLimited,
+        400..=407 | 409..=499 => RequestOutcome::ClientError,
+        _ => RequestOutcome::ServerError,
     }
 }
 
-fn failure_label(failed: &Failed) -> &'static str {
+fn failure_label(failed: &Failed) -> RequestOutcome {
     match failed {
         Failed::Fault(kind) => fault_label(*kind),
-        Failed::Refused(_) => "refused",
+        Failed::Refused(_) => RequestOutcome::Refused,
     }
 }
 
 /// The label of a fault in metrics, and its cause in the log.
-fn fault_label(kind: FaultKind) -> &'static str {
+fn fault_label(kind: FaultKind) -> RequestOutcome {
     match kind {
-        FaultKind::NameNotResolved => "dns",
-        FaultKind::Connection(_) => "connect",
-        FaultKind::TimedOut(_) => "timeout",
-        FaultKind::Tls(_) => "tls",
-        FaultKind::Unreadable => "server_error",
-        FaultKind::RedirectLoop => "client_error",
-        FaultKind::Internal => "internal",
+        FaultKind::NameNotResolved => RequestOutcome::Dns,
+        FaultKind::Connection(_) => RequestOutcome::Connect,
+        FaultKind::TimedOut(_) => RequestOutcome::Timeout,
+        FaultKind::Tls(_) => RequestOutcome::Tls,
+        FaultKind::Unreadable => RequestOutcome::ServerError,
+        FaultKind::RedirectLoop => RequestOutcome::ClientError,
+        FaultKind::Internal => RequestOutcome::Internal,
     }
 }

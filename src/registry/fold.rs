@@ -5,23 +5,12 @@ use super::vault::FreshToken;
 use super::words;
 use crate::go::json::{self, loose};
 use crate::image::Hasher;
+use crate::limits::{ERROR_BODY, IMAGE_CONFIG, IMAGE_MANIFEST, TAG_LIST, TOKEN_ANSWER};
 use crate::runtime::answer::{Body, Tags, Words};
-use crate::runtime::containerd::manifest::LONGEST;
 use crate::runtime::content;
 use crate::runtime::request::{Grant, Want};
 use std::sync::Arc;
 
-/// What runtimes read of a manifest.
-#[allow(clippy::cast_possible_truncation, reason = "a small constant")]
-const MANIFEST: usize = LONGEST as usize;
-/// The longest config that is read here. Runtimes have no limit; what is longer is not judged.
-const CONFIG: usize = 8 << 20;
-/// The longest answer of a token server.
-const TOKEN: usize = 64 << 10;
-/// The longest tag list: a page of 1000 tags of 128 characters fits many times over.
-const TAGS: usize = 1 << 20;
-/// The body of an error is read for its words only.
-const WORDS: usize = 64 << 10;
 /// Longer bodies are not read on the threads of the async runtime.
 const LONG: usize = 128 << 10;
 
@@ -60,11 +49,11 @@ impl Fold {
             _ => (200..300).contains(&status),
         };
         let (reader, limit) = match want {
-            _ if !good => (Reader::Words, WORDS),
-            Want::Manifest { by } => (Reader::Manifest(Hasher::like(by.as_ref())), MANIFEST),
-            Want::Config { by } => (Reader::Config(Hasher::like(Some(by))), CONFIG),
-            Want::Token(token) => (Reader::Token(token.by), TOKEN),
-            Want::Tags { near } => (Reader::Tags(Arc::clone(near)), TAGS),
+            _ if !good => (Reader::Words, ERROR_BODY),
+            Want::Manifest { by } => (Reader::Manifest(Hasher::like(by.as_ref())), IMAGE_MANIFEST),
+            Want::Config { by } => (Reader::Config(Hasher::like(Some(by))), IMAGE_CONFIG),
+            Want::Token(token) => (Reader::Token(token.by), TOKEN_ANSWER),
+            Want::Tags { near } => (Reader::Tags(Arc::clone(near)), TAG_LIST),
             Want::Nothing | Want::Blob { .. } | Want::Words => return None,
         };
         Some(Self {
@@ -254,17 +243,17 @@ mod tests {
 
     #[test]
     fn what_is_longer_is_not_read() {
-        let long = vec![b' '; MANIFEST];
+        let long = vec![b' '; IMAGE_MANIFEST];
         let whole = read(&Want::Manifest { by: None }, 200, &[&long]);
-        assert!(matches!(whole, Some(Body::Manifest { length, .. }) if length == LONGEST));
+        assert!(matches!(whole, Some(Body::Manifest { length, .. }) if length == IMAGE_MANIFEST as u64));
         let mut fold = Fold::of(&Want::Manifest { by: None }, 200).unwrap();
         assert_eq!(fold.push(&long), Ok(()));
         assert_eq!(fold.push(b" "), Err(Full));
-        assert_eq!(fold.read(&[]).body, Body::TooLong(LONGEST));
+        assert_eq!(fold.read(&[]).body, Body::TooLong(IMAGE_MANIFEST as u64));
         let fold = |want: &Want, status| Fold::of(want, status).unwrap();
-        assert_eq!(fold(&Want::Manifest { by: None }, 200).share(None), MANIFEST);
+        assert_eq!(fold(&Want::Manifest { by: None }, 200).share(None), IMAGE_MANIFEST);
         assert_eq!(fold(&Want::Manifest { by: None }, 200).share(Some(9)), 9);
-        assert_eq!(fold(&Want::Nothing, 404).share(Some(u64::MAX)), WORDS);
+        assert_eq!(fold(&Want::Nothing, 404).share(Some(u64::MAX)), ERROR_BODY);
         assert!(Fold::of(&Want::Blob { size: None }, 206).is_none());
     }
 

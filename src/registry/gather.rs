@@ -8,6 +8,7 @@ use super::token::Sending;
 use super::walk::probe;
 use super::{Attempt, Check, Depth, Inner, Offer, Outcome, Sent};
 use crate::image::Reference;
+use crate::limits;
 use crate::runtime::containerd::platforms::Puller;
 use crate::runtime::outcome::{Evidence, TimeoutStage};
 use crate::verdict::cause::might_have_worked;
@@ -16,13 +17,6 @@ use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// Look-ups for one object. Real ones have a few dozen images; without a bound, one object of a megabyte would keep the queues of
-/// its registries full for everybody.
-const MOST: usize = 1000;
-
-/// Look-ups of one object at once: those that are begun go on when its review has ended.
-const AT_ONCE: usize = 64;
 
 /// What makes two checks the same.
 type Identity<'a> = (
@@ -47,10 +41,10 @@ pub(super) async fn gather(inner: &Arc<Inner>, checks: &[Check], deadline: Insta
         .collect();
     // A loop, since the compiler takes no closure over borrowed checks for one that may be sent.
     let mut look_ups = Vec::new();
-    for (at, check) in distinct.into_iter().take(MOST).enumerate() {
+    for (at, check) in distinct.into_iter().take(limits::LOOK_UPS_PER_OBJECT).enumerate() {
         look_ups.push(async move { (at, one(inner, check, deadline).await) });
     }
-    let begun = futures_util::stream::iter(look_ups).buffer_unordered(AT_ONCE);
+    let begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
     let mut outcomes: Vec<(usize, Outcome)> = begun.collect().await;
     outcomes.sort_unstable_by_key(|(at, _)| *at);
     inner.weigh();
@@ -76,7 +70,7 @@ fn identity(check: &Check) -> Identity<'_> {
 /// An image that is not asked for.
 fn beyond(registry: &str) -> Outcome {
     let unasked = Failure {
-        detail: Some(format!("of one object, {MOST} images are looked up")),
+        detail: Some(format!("of one object, {} images are looked up", limits::LOOK_UPS_PER_OBJECT)),
         ..plain(Evidence::TimedOut(TimeoutStage::Deadline), shown(registry))
     };
     Outcome {

@@ -1,7 +1,8 @@
 //! A registry host as written in a reference or in a `hosts.toml`, and as contacted (pull-semantics 1.7 and 5.4).
 
 use super::clients::Profile;
-use super::guard::Origin;
+use crate::net::Origin;
+use crate::telemetry::HostClass;
 use http::HeaderMap;
 use std::sync::Arc;
 use url::Url;
@@ -42,7 +43,7 @@ impl Capabilities {
     };
 }
 
-/// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (DESIGN 7).
+/// Whether the admin named this host in a `hosts.toml`: such a host may live at a private or loopback address (contract 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Standing {
     /// It comes from a reference.
@@ -318,23 +319,23 @@ pub(super) fn is_unverified(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback_name)
 }
 
-/// The label of a host in metrics: a closed list, so that nobody's host names become label values.
-pub(super) fn class(url: &Url) -> &'static str {
+/// The label of a host in metrics.
+pub(super) fn class(url: &Url) -> HostClass {
     let host = url.host_str().unwrap_or_default();
     let under = |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     let is_ecr = host.contains(".dkr.ecr.") && (under("amazonaws.com") || under("amazonaws.com.cn"));
     match host {
-        _ if is_unverified(url) => "loopback",
-        _ if under("docker.io") => "docker.io",
-        _ if under("ghcr.io") => "ghcr.io",
-        _ if under("quay.io") => "quay.io",
-        _ if under("gcr.io") => "gcr",
-        _ if under("pkg.dev") => "gar",
-        _ if is_ecr || under("public.ecr.aws") => "ecr",
-        _ if under("azurecr.io") || under("azurecr.cn") => "acr",
-        _ if under("registry.k8s.io") => "k8s",
-        _ if under("mcr.microsoft.com") => "mcr",
-        _ => "other",
+        _ if is_unverified(url) => HostClass::Loopback,
+        _ if under("docker.io") => HostClass::DockerIo,
+        _ if under("ghcr.io") => HostClass::GhcrIo,
+        _ if under("quay.io") => HostClass::QuayIo,
+        _ if under("gcr.io") => HostClass::Gcr,
+        _ if under("pkg.dev") => HostClass::Gar,
+        _ if is_ecr || under("public.ecr.aws") => HostClass::Ecr,
+        _ if under("azurecr.io") || under("azurecr.cn") => HostClass::Acr,
+        _ if under("registry.k8s.io") => HostClass::K8s,
+        _ if under("mcr.microsoft.com") => HostClass::Mcr,
+        _ => HostClass::Other,
     }
 }
 

@@ -1,7 +1,8 @@
-//! An answer that is kept, and for how long: fresh for a while, and of use for longer while its registry is down (DESIGN 6).
+//! An answer that is kept, and for how long: fresh for a while, and of use for longer while its registry is down (contract 6).
 
 use super::cause::{self, Kind};
-use super::limits::{USUAL_WAIT, wait};
+use super::throttle::wait;
+use crate::limits;
 use crate::verdict::Failure;
 use moka::Expiry;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl<T: Clone> Kept<T> {
             Ok(good) => (Ok(good.clone()), fresh, Some((good, now))),
             Err(failure) => {
                 let (fresh, good) = match cause::kind(&failure.evidence) {
-                    Kind::Down => (USUAL_WAIT, before),
+                    Kind::Down => (limits::USUAL_RETRY_AFTER, before),
                     Kind::Throttled => (wait(failure.retry_after), before),
                     Kind::Settled => (SETTLED, None),
                 };

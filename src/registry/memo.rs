@@ -7,6 +7,7 @@ use super::instead::{Known, asks_who};
 use super::servers::is_silence;
 use crate::credentials::Fingerprint;
 use crate::image::Digest;
+use crate::limits;
 use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::TlsFault;
@@ -32,20 +33,14 @@ const SETTLED: Duration = Duration::from_secs(2);
 const DOWN: Duration = Duration::from_secs(5);
 /// That a loopback host speaks no TLS.
 const PLAIN_HTTP: Duration = Duration::from_mins(10);
-/// The longest that a `Retry-After` is believed.
-const LONGEST_WAIT: Duration = Duration::from_mins(15);
-/// The shortest.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// Where a 429 names no time.
-const USUAL_WAIT: Duration = Duration::from_secs(5);
-/// How many hosts are remembered that are not to be asked; their names come from users.
-const HOSTS: u64 = 10_000;
 /// How many proofs are remembered.
 const PROOFS: u64 = 100_000;
 
 /// How long not to ask again after a 429.
 fn wait(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or(USUAL_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+    retry_after
+        .unwrap_or(limits::USUAL_RETRY_AFTER)
+        .clamp(limits::SHORTEST_RETRY_AFTER, limits::LONGEST_RETRY_AFTER)
 }
 
 /// How old an answer may be.
@@ -137,7 +132,7 @@ impl Memo {
             })
             .time_to_live(CONTENT.max(max_stale))
             .build();
-        let hosts = |lives| Cache::builder().max_capacity(HOSTS).time_to_live(lives);
+        let hosts = |lives| Cache::builder().max_capacity(limits::REMEMBERED).time_to_live(lives);
         Self {
             answers,
             contents,
@@ -145,8 +140,11 @@ impl Memo {
                 .max_capacity(PROOFS)
                 .time_to_live(DIGEST.max(max_stale))
                 .build(),
-            throttled: hosts(LONGEST_WAIT).build(),
-            silent: Cache::builder().max_capacity(HOSTS).time_to_live(PLAIN_HTTP).build(),
+            throttled: hosts(limits::LONGEST_RETRY_AFTER).build(),
+            silent: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(PLAIN_HTTP)
+                .build(),
             max_stale,
         }
     }

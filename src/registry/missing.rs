@@ -1,17 +1,16 @@
 //! After a 404: whose fault it is, and what was probably meant (pull-semantics 5.2, 6.3).
 
 use super::cause::Answer;
-use super::limits::Lane;
-use super::session::{PATIENCE, Session};
+use super::session::Session;
 use super::tags;
+use super::throttle::Lane;
 use crate::image::{Digest, Target};
+use crate::limits;
 use crate::runtime::containerd::manifest;
 use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::verdict::Failure;
 use http::{Method, StatusCode, header};
 
-/// The longest tag list, in bytes.
-const TAGS: usize = 1 << 20;
 /// The registry's code for a repository that it does not know.
 const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
 
@@ -76,14 +75,14 @@ impl Session<'_> {
         if self.left(Lane::Content).await.is_some() {
             return None;
         }
-        let asked = self.send(Method::GET, "tags/list?n=1000", "application/json", TAGS);
-        tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+        let asked = self.send(Method::GET, "tags/list?n=1000", "application/json", limits::TAG_LIST);
+        tokio::time::timeout(limits::DETAILS, asked).await.ok()?.ok()
     }
 
     async fn missing_digest(&self, answer: &Answer, digest: &Digest) -> Failure {
         let target = self.target();
         let blob = format!("blobs/{digest}");
-        let as_blob = tokio::time::timeout(PATIENCE, self.send(Method::HEAD, &blob, manifest::ACCEPT, 0));
+        let as_blob = tokio::time::timeout(limits::DETAILS, self.send(Method::HEAD, &blob, manifest::ACCEPT, 0));
         let (words, as_blob) = tokio::join!(self.words(answer, &target), as_blob);
         let failure = self.failure_in_words_of(answer, words.as_ref(), Evidence::DigestUnknown);
         let is_blob = matches!(&as_blob, Ok(Ok(blob)) if blob.status.is_success());

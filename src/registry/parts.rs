@@ -6,7 +6,7 @@ use super::kept::{AsLong, Given, Kept};
 use crate::credentials::Fingerprint;
 use crate::image::Platform;
 use crate::runtime::containerd::manifest::{Claims, Parsed};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use crate::verdict::Failure;
 use moka::future::Cache;
 use std::future::Future;
@@ -124,7 +124,14 @@ impl Parts {
         let before = self.cache.get(&key).await.and_then(|stored| stored.good);
         let load = async { Stored::new(load.await, THERE, before, self.max_stale) };
         let entry = self.cache.entry(key).or_insert_with_if(load, Kept::is_old).await;
-        self.metrics.cache("parts", if entry.is_fresh() { "miss" } else { "hit" });
+        self.metrics.cache(
+            CacheName::Parts,
+            if entry.is_fresh() {
+                CacheResult::Miss
+            } else {
+                CacheResult::Hit
+            },
+        );
         self.give(&entry.into_value())
     }
 

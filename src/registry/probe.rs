@@ -4,13 +4,14 @@ use super::cause::{self, Answer};
 use super::session::Session;
 use super::words;
 use crate::image::{Digest, Target};
-use crate::runtime::containerd::manifest::{self, Form, LONGEST};
+use crate::limits;
+use crate::runtime::containerd::manifest::{self, Form};
 use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::verdict::Failure;
 use http::{Method, StatusCode, header};
 
-/// The longest manifest, as a length in memory.
-pub(super) const MANIFEST: usize = 4_393_216;
+/// [`limits::IMAGE_MANIFEST`] as a length that a server names.
+const LONGEST_MANIFEST: u64 = limits::IMAGE_MANIFEST as u64;
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// What the first request told.
@@ -56,7 +57,7 @@ impl Session<'_> {
         let target = self.target();
         let answer = self.ask(Method::HEAD, &target, manifest::ACCEPT, 0).await?;
         match (answer.status.as_u16(), place) {
-            (405, _) => self.ask(Method::GET, &target, manifest::ACCEPT, MANIFEST).await,
+            (405, _) => self.ask(Method::GET, &target, manifest::ACCEPT, limits::IMAGE_MANIFEST).await,
             (500 | 503 | 504, Place::Last) => self.ask(Method::HEAD, &target, manifest::ACCEPT, 0).await,
             _ => Ok(answer),
         }
@@ -82,7 +83,7 @@ impl Session<'_> {
         };
         match length {
             Some(0) => return Err(Stopped::Final(about(self.failure(&answer, invalid(ContentFault::Empty))))),
-            Some(bytes) if bytes > LONGEST => {
+            Some(bytes) if bytes > LONGEST_MANIFEST => {
                 let failure = self.failure(&answer, Evidence::TooLong { bytes });
                 // Of a tag, a runtime keeps the digest that is too long, and asks the other hosts for that.
                 let keeps = matches!(self.key.target, Target::Tag(_))
@@ -142,7 +143,9 @@ impl Session<'_> {
     /// GET of what HEAD did not describe.
     async fn whole(&mut self) -> Result<Answer, Failure> {
         let target = self.target();
-        let answer = self.ask(Method::GET, &target, manifest::ACCEPT, MANIFEST).await?;
+        let answer = self
+            .ask(Method::GET, &target, manifest::ACCEPT, limits::IMAGE_MANIFEST)
+            .await?;
         if answer.status.is_success() {
             Ok(answer)
         } else {
@@ -202,6 +205,6 @@ pub(super) fn too_long(answer: &Answer) -> Evidence {
         .header(header::CONTENT_LENGTH)
         .and_then(|text| text.parse::<u64>().ok());
     Evidence::TooLong {
-        bytes: announced.unwrap_or(LONGEST + 1).max(LONGEST + 1),
+        bytes: announced.unwrap_or(LONGEST_MANIFEST + 1).max(LONGEST_MANIFEST + 1),
     }
 }

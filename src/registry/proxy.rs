@@ -1,6 +1,6 @@
 //! The proxy, and which hosts are reached without it: Go's rules for `HTTPS_PROXY` and `NO_PROXY`, which containerd follows. Pure.
 
-use super::Cidr;
+use crate::net::Cidr;
 use crate::runtime::request::Origin;
 use std::fmt;
 use std::net::IpAddr;

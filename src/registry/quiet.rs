@@ -41,7 +41,7 @@ impl Quiet {
 
     /// Logs a failure that an operator may want to know of; what the registry merely refuses is the user's business.
     pub(super) fn say(&self, failure: &Failure) {
-        let cause = cause::label(&failure.evidence);
+        let cause = cause::label(&failure.evidence).name();
         let worth = match cause::kind(&failure.evidence) {
             Kind::Down | Kind::Throttled => true,
             Kind::Settled => matches!(failure.evidence, Evidence::Refused(_) | Evidence::Internal),

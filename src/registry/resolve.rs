@@ -1,7 +1,8 @@
 //! Name resolution that hands out admitted addresses only, so that a connection goes to what was vetted.
 
-use super::Reach;
 use super::transport::ResolveError;
+use crate::limits;
+use crate::net::Reach;
 use moka::future::Cache;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
@@ -10,15 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Names that are resolved at once, of those that did resolve before.
-const KNOWN: usize = 32;
-/// Names that are resolved at once, of all others. The system's resolver keeps a thread for as long as it waits for a name server, whoever
-/// has stopped to wait for it; names come from users, and so may the name servers.
-const OTHERS: usize = 64;
 /// How long a name that did resolve is remembered.
 const REMEMBERED: Duration = Duration::from_mins(30);
-/// How many of them.
-const NAMES: u64 = 10_000;
 
 /// Who may keep a thread of the resolver.
 #[derive(Debug, Clone)]
@@ -31,9 +25,12 @@ pub(super) struct Threads {
 impl Threads {
     pub(super) fn new() -> Self {
         Self {
-            resolved: Cache::builder().max_capacity(NAMES).time_to_idle(REMEMBERED).build(),
-            known: Arc::new(Semaphore::new(KNOWN)),
-            others: Arc::new(Semaphore::new(OTHERS)),
+            resolved: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_idle(REMEMBERED)
+                .build(),
+            known: Arc::new(Semaphore::new(limits::RESOLVING_KNOWN)),
+            others: Arc::new(Semaphore::new(limits::RESOLVING_OTHERS)),
         }
     }
 
@@ -93,7 +90,7 @@ impl Guarded {
         let admitted = self
             .reach
             .choose(found, |address: &SocketAddr| address.ip())
-            .map_err(ResolveError::Refused)?;
+            .map_err(|refused| ResolveError::Refused(refused.into()))?;
         if admitted.is_empty() {
             return Err(ResolveError::NoSuchHost(None));
         }
@@ -120,7 +117,7 @@ mod tests {
     async fn names_that_resolved_before_need_not_wait_for_those_that_never_do() {
         let threads = Threads::new();
         threads.resolve("localhost").await.unwrap();
-        let places = u32::try_from(OTHERS).unwrap();
+        let places = u32::try_from(limits::RESOLVING_OTHERS).unwrap();
         let _stuck = threads.others.acquire_many(places).await.unwrap();
         assert!(threads.resolve("stuck.invalid").now_or_never().is_none());
         let found = tokio::time::timeout(Duration::from_mins(1), threads.resolve("localhost")).await;

@@ -1,8 +1,10 @@
 //! What keeps one server from harming the others, or itself: requests in flight, and a breaker (contract 6).
 
+use crate::limits;
 use crate::runtime::answer::FaultKind;
 use crate::runtime::containerd::hosts::is_loopback;
 use crate::runtime::request::Origin;
+use crate::telemetry::HostClass;
 use moka::sync::Cache;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,25 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// Requests in flight to one server.
-const PER_SERVER: usize = 16;
-/// Requests that wait for one server; a burst of reviews is a few thousand.
-const WAITING_FOR_SERVER: usize = 4096;
-/// Requests in flight to all servers that answer. Together with [`STRANGERS`] it guards our file descriptors.
-const ACQUAINTED: usize = 384;
-/// Requests in flight to servers that have not answered recently. Somebody who names many that never answer keeps others from new
-/// registries at most, never from those that answer.
-const STRANGERS: usize = 128;
-/// Requests that wait in either queue: this bounds what they hold in memory, too.
-const WAITING: usize = 1024;
-/// How long an answer makes a server one that answers.
-const ACQUAINTED_FOR: Duration = Duration::from_mins(10);
-/// Consecutive transport failures that open the breaker.
-const TRIPS: u32 = 3;
-/// How long the breaker stays open.
-const OPEN_FOR: Duration = Duration::from_secs(5);
-/// How many servers are remembered; their names come from users.
-const SERVERS: u64 = 10_000;
+/// How long a server is remembered that nobody asks.
 const REMEMBERED_FOR: Duration = Duration::from_mins(30);
 
 /// So many at once, and so many that wait for it, in their order.
@@ -106,9 +90,12 @@ pub(super) struct Places<'a> {
 impl Servers {
     pub(super) fn new() -> Self {
         Self {
-            all: Cache::builder().max_capacity(SERVERS).time_to_idle(REMEMBERED_FOR).build(),
-            acquainted: Queue::new(ACQUAINTED, WAITING),
-            strangers: Queue::new(STRANGERS, WAITING),
+            all: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_idle(REMEMBERED_FOR)
+                .build(),
+            acquainted: Queue::new(limits::REQUESTS_TO_ANSWERING, limits::WAITING_IN_ALL),
+            strangers: Queue::new(limits::REQUESTS_TO_OTHERS, limits::WAITING_IN_ALL),
         }
     }
 
@@ -136,7 +123,7 @@ impl Servers {
 impl Server {
     fn new() -> Self {
         Self {
-            queue: Queue::new(PER_SERVER, WAITING_FOR_SERVER),
+            queue: Queue::new(limits::REQUESTS_PER_HOST, limits::WAITING_PER_HOST),
             state: Mutex::new(State::default()),
         }
     }
@@ -164,7 +151,7 @@ impl Server {
     /// Whether it answered recently, and has not just ceased to.
     fn is_acquainted(&self) -> bool {
         let state = self.state();
-        state.consecutive < TRIPS && state.answered.is_some_and(|at| at.elapsed() < ACQUAINTED_FOR)
+        state.consecutive < limits::BREAKER_FAILURES && state.answered.is_some_and(|at| at.elapsed() < limits::ANSWERING)
     }
 
     /// It did not answer. After a pause, the first failure opens the breaker again.
@@ -174,8 +161,8 @@ impl Server {
         }
         let mut state = self.state();
         state.consecutive = state.consecutive.saturating_add(1);
-        if state.consecutive >= TRIPS {
-            state.open = Some((Instant::now() + OPEN_FOR, kind, words.to_owned()));
+        if state.consecutive >= limits::BREAKER_FAILURES {
+            state.open = Some((Instant::now() + limits::BREAKER_OPEN, kind, words.to_owned()));
         }
     }
 }
@@ -188,23 +175,23 @@ pub(super) fn is_silence(kind: FaultKind) -> bool {
     }
 }
 
-/// The label of a host in metrics: a closed list, so that nobody's host names become label values.
-pub(super) fn class(origin: &Origin) -> &'static str {
+/// The label of a host in metrics.
+pub(super) fn class(origin: &Origin) -> HostClass {
     let host = &*origin.host;
     let under = |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
     let is_ecr = host.contains(".dkr.ecr.") && (under("amazonaws.com") || under("amazonaws.com.cn"));
     match host {
-        _ if is_loopback(host) => "loopback",
-        _ if under("docker.io") => "docker.io",
-        _ if under("ghcr.io") => "ghcr.io",
-        _ if under("quay.io") => "quay.io",
-        _ if under("gcr.io") => "gcr",
-        _ if under("pkg.dev") => "gar",
-        _ if is_ecr || under("public.ecr.aws") => "ecr",
-        _ if under("azurecr.io") || under("azurecr.cn") => "acr",
-        _ if under("registry.k8s.io") => "k8s",
-        _ if under("mcr.microsoft.com") => "mcr",
-        _ => "other",
+        _ if is_loopback(host) => HostClass::Loopback,
+        _ if under("docker.io") => HostClass::DockerIo,
+        _ if under("ghcr.io") => HostClass::GhcrIo,
+        _ if under("quay.io") => HostClass::QuayIo,
+        _ if under("gcr.io") => HostClass::Gcr,
+        _ if under("pkg.dev") => HostClass::Gar,
+        _ if is_ecr || under("public.ecr.aws") => HostClass::Ecr,
+        _ if under("azurecr.io") || under("azurecr.cn") => HostClass::Acr,
+        _ if under("registry.k8s.io") => HostClass::K8s,
+        _ if under("mcr.microsoft.com") => HostClass::Mcr,
+        _ => HostClass::Other,
     }
 }
 
@@ -229,7 +216,7 @@ mod tests {
         assert_eq!(server.broken(), None);
         server.failed(REFUSED, "refused again");
         assert_eq!(server.broken(), Some((REFUSED, "refused again".to_owned())));
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(limits::BREAKER_OPEN).await;
         assert_eq!(server.broken(), None);
         server.failed(REFUSED, "still");
         assert!(server.broken().is_some(), "one failure after the pause opens it again");
@@ -245,16 +232,19 @@ mod tests {
     #[tokio::test]
     async fn servers_that_never_answer_take_no_place_from_those_that_do() {
         let servers = Servers::new();
-        let silent: Vec<Server> = (0..=STRANGERS).map(|_| Server::new()).collect();
+        let silent: Vec<Server> = (0..=limits::REQUESTS_TO_OTHERS).map(|_| Server::new()).collect();
         let mut held = Vec::new();
-        for server in &silent[..STRANGERS] {
+        for server in &silent[..limits::REQUESTS_TO_OTHERS] {
             held.push(servers.enter(server).await.unwrap());
         }
-        assert!(servers.enter(&silent[STRANGERS]).now_or_never().is_none(), "one more waits");
+        assert!(
+            servers.enter(&silent[limits::REQUESTS_TO_OTHERS]).now_or_never().is_none(),
+            "one more waits"
+        );
         let good = Server::new();
         good.answered();
         assert!(servers.enter(&good).now_or_never().unwrap().is_ok());
-        for _ in 0..TRIPS {
+        for _ in 0..limits::BREAKER_FAILURES {
             good.failed(REFUSED, "refused");
         }
         assert!(servers.enter(&good).now_or_never().is_none(), "it has ceased to answer");
@@ -297,7 +287,7 @@ mod tests {
             ("10.0.0.1", "other"),
         ] {
             let origin = Origin::new(Scheme::Https, host).unwrap();
-            assert_eq!(class(&origin), label, "{host}");
+            assert_eq!(class(&origin).name(), label, "{host}");
         }
     }
 }

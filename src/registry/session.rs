@@ -5,28 +5,24 @@ use super::Inner;
 use super::cache::Key;
 use super::cause::{self, Answer, plain};
 use super::client::{Ask, Authorization};
-use super::guard::{self, Origin};
+use super::guard;
 use super::host::{self, Endpoint, Scheme, Schemes};
-use super::limits::Lane;
+use super::throttle::Lane;
 use super::token::{self, Age, Sending};
 use crate::credentials::Credential;
 use crate::image::Target;
+use crate::limits;
+use crate::net::Origin;
 use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::manifest;
 use crate::runtime::outcome::{
     AuthStage, ConnectionFault, Evidence, Level, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault, Told,
 };
+use crate::telemetry::QuotaLevel;
 use crate::verdict::Failure;
 use http::{Method, StatusCode};
 use std::time::Duration;
 use url::Url;
-
-/// The longest body that is read for its words only, in bytes.
-const WORDS: usize = 64 << 10;
-/// How long the words of a refused HEAD are waited for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
-/// 401s that are answered before a request is given up: a kept token, a fresh one, Basic; here and behind a redirect.
-const ROUNDS: usize = 6;
 
 /// What is sent to one origin, and how it came about.
 #[derive(Debug, Clone)]
@@ -148,7 +144,7 @@ impl<'a> Session<'a> {
             answer => answer?,
         };
         self.settled = Settled::Yes;
-        for _ in 0..ROUNDS {
+        for _ in 0..limits::AUTHENTICATION_ROUNDS {
             if answer.status != StatusCode::UNAUTHORIZED {
                 break;
             }
@@ -191,8 +187,8 @@ impl<'a> Session<'a> {
         let Some(quota) = cause::quota(&answer.headers) else { return };
         match quota.level() {
             Level::Plenty => {}
-            Level::Low => self.inner.client.metrics.pull_quota("low"),
-            Level::Exhausted => self.inner.client.metrics.pull_quota("exhausted"),
+            Level::Low => self.inner.client.metrics.pull_quota(QuotaLevel::Low),
+            Level::Exhausted => self.inner.client.metrics.pull_quota(QuotaLevel::Exhausted),
         }
         self.quota = Some(quota);
     }
@@ -383,8 +379,8 @@ impl<'a> Session<'a> {
         if answer.method != Method::HEAD || self.left(Lane::Content).await.is_some() {
             return None;
         }
-        let asked = self.send(Method::GET, rest, manifest::ACCEPT, WORDS);
-        let said = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+        let asked = self.send(Method::GET, rest, manifest::ACCEPT, limits::ERROR_BODY);
+        let said = tokio::time::timeout(limits::DETAILS, asked).await.ok()?.ok()?;
         (said.status == answer.status).then_some(said)
     }
 

@@ -2,14 +2,15 @@
 
 use super::cause::Answer;
 use super::client::{Ask, Authorization, Client};
-use super::guard::Origin;
 use super::host::Endpoint;
 use super::words;
 use crate::credentials::{Credential, Fingerprint};
 use crate::go::json::{self, loose};
+use crate::limits;
+use crate::net::Origin;
 use crate::runtime::challenge::Bearer;
 use crate::runtime::outcome::{AuthStage, Evidence, Purpose, Rejection, WEB_PAGE};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use crate::verdict::Failure;
 use base64::Engine as _;
 use http::{HeaderValue, Method};
@@ -21,8 +22,6 @@ use std::time::Duration;
 use url::Url;
 use url::form_urlencoded;
 
-/// The longest answer of a token server, in bytes.
-const BODY: usize = 64 << 10;
 /// Where the server names no lifetime.
 const USUAL_LIFETIME: u64 = 60;
 /// The longest lifetime that is believed, in seconds: rights change.
@@ -208,10 +207,10 @@ impl Tokens {
             Age::Kept
         };
         self.metrics.cache(
-            "tokens",
+            CacheName::Tokens,
             match age {
-                Age::Fresh => "miss",
-                Age::Kept => "hit",
+                Age::Fresh => CacheResult::Miss,
+                Age::Kept => CacheResult::Hit,
             },
         );
         match result {
@@ -279,7 +278,7 @@ async fn fetch(client: &Client, request: Request<'_>) -> Result<Token, Failure> 
             accept: "*/*",
             authorizations: &authorizations,
             form: None,
-            cap: BODY,
+            cap: limits::TOKEN_ANSWER,
             purpose: request.sending.purpose(),
             endpoint: request.endpoint,
         })
@@ -317,7 +316,7 @@ fn post(request: Request<'_>) -> Ask<'_> {
         accept: "*/*",
         authorizations: &[],
         form: Some(form),
-        cap: BODY,
+        cap: limits::TOKEN_ANSWER,
         purpose: request.sending.purpose(),
         endpoint: request.endpoint,
     }
@@ -364,7 +363,10 @@ fn token(answer: &Answer, request: Request<'_>, posted: Option<&Answer>, field: 
         // A runtime would read on.
         let evidence = Evidence::ServerError { token_server: true };
         let mut failure = answer.failure(evidence, request.sending.purpose(), &secrets);
-        failure.detail = Some(format!("its answer is longer than {BODY} bytes, and was not read"));
+        failure.detail = Some(format!(
+            "its answer is longer than {} bytes, and was not read",
+            limits::TOKEN_ANSWER
+        ));
         return Err(failure);
     }
     read(&answer.body, field).ok_or_else(|| {

@@ -1,5 +1,6 @@
 //! From an HTTP client's error to what it proves.
 
+use crate::net::Refused;
 use crate::runtime::answer::FaultKind;
 use crate::runtime::outcome::{ConnectionFault, Evidence, Refusal, TimeoutStage, TlsFault};
 use std::error::Error;
@@ -26,6 +27,19 @@ impl fmt::Display for ResolveError {
 }
 
 impl Error for ResolveError {}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Range(range) => Self::Address {
+                range: range.to_string(),
+            },
+            Refused::Never(address) => Self::NeverAdmitted {
+                address: address.to_string(),
+            },
+        }
+    }
+}
 
 /// The first `T` in the chain. `io::Error` hides its payload from `source`, so that is looked into as well.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

@@ -4,6 +4,7 @@
 use super::SetupError;
 use super::clients::{Factory, Profile, Trust as Tls, Verification};
 use crate::credentials::keyed_hash;
+use crate::limits;
 use crate::runtime::containerd::hosts::{Schemes, Server, is_loopback};
 use crate::runtime::request::{Origin, Scheme, TrustId};
 use http::{HeaderMap, header};
@@ -11,8 +12,7 @@ use moka::sync::Cache;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many settings are remembered: one for each registry and folder; the names of registries come from users.
-const REMEMBERED: u64 = 10_000;
+/// How long settings are remembered that nobody uses: there are some for each registry and folder, and users name registries.
 const REMEMBERED_FOR: Duration = Duration::from_hours(1);
 
 /// The settings for one host. What is sent on its behalf to others (its token server, where it redirects) goes by its TLS settings, as
@@ -110,7 +110,10 @@ impl Trusts {
             unverified: profile(Verification::None)?,
             factory,
             itself: Arc::new(itself),
-            known: Cache::builder().max_capacity(REMEMBERED).time_to_idle(REMEMBERED_FOR).build(),
+            known: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_idle(REMEMBERED_FOR)
+                .build(),
         })
     }
 
@@ -184,7 +187,7 @@ impl Trusts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Reach;
+    use crate::net::Reach;
     use crate::runtime::containerd::hosts::Host;
 
     fn trusts() -> Trusts {

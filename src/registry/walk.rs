@@ -5,11 +5,12 @@ use super::Inner;
 use super::cache::{Answer as Outcome, ContentKey, Key};
 use super::cause::{self, Answer, Kind, plain};
 use super::hosts::{Host, Route, Unusable};
-use super::limits::Lane;
-use super::probe::{MANIFEST, Place, Resolved, Stopped, too_long};
+use super::probe::{Place, Resolved, Stopped, too_long};
 use super::session::Session;
+use super::throttle::Lane;
 use crate::credentials::Credential;
 use crate::image::{Platform, Target};
+use crate::limits;
 use crate::runtime::choice::choose;
 use crate::runtime::containerd::manifest::{self, Config, Form, Parsed};
 use crate::runtime::outcome::{ConnectionFault, ContentFault, Evidence, Rejection, TlsFault};
@@ -17,9 +18,6 @@ use crate::verdict::cause::base;
 use crate::verdict::{Content, Failure, ImageFacts, Outlook};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
-
-/// The longest config, in bytes. A longer one tells no platform, and is not held against the image.
-const CONFIG: usize = 8 << 20;
 
 /// Asks for one image with one credential or none.
 pub(super) async fn probe(inner: &Inner, key: &Key, credential: Option<&Credential>, route: &Route) -> Outcome {
@@ -209,7 +207,7 @@ impl<'a> Walk<'a> {
         let wanted = Wanted {
             rest: format!("manifests/{}", resolved.digest),
             accept: format!("{}, */*", resolved.media_type),
-            cap: MANIFEST,
+            cap: limits::IMAGE_MANIFEST,
             absent: &|| invalid(ContentFault::DigestWrong),
         };
         let (session, answer) = self.fetch(&wanted).await?;
@@ -264,7 +262,7 @@ impl<'a> Walk<'a> {
         let wanted = Wanted {
             rest: format!("blobs/{}", config.digest),
             accept: format!("{}, */*", config.media_type),
-            cap: CONFIG,
+            cap: limits::IMAGE_CONFIG,
             absent: &|| Evidence::ContentMissing {
                 part: "config",
                 digest: config.digest.to_string(),

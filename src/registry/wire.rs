@@ -4,7 +4,7 @@
 //! [`instead`]: super::instead
 
 use super::clients::Factory;
-use super::exchange::{Exchange, Exchanged, REQUEST, Secrets, internal};
+use super::exchange::{Exchange, Exchanged, Secrets, internal};
 use super::instead::{Instead, instead};
 use super::memo::{Age, Looked, Memo, asked};
 use super::nodes::Nodes;
@@ -13,12 +13,13 @@ use super::vault::{self, Token, Vault};
 use super::{Settings, SetupError};
 use crate::ask::{Recall, Source};
 use crate::credentials::Credential;
+use crate::limits;
 use crate::runtime::NodeConfig;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -71,7 +72,7 @@ impl Wire {
             proxy,
         } = settings;
         let reach = Arc::new(reach);
-        let request_limit = REQUEST.min(limit / 2);
+        let request_limit = limits::REQUEST.min(limit / 2);
         let factory = Factory::new(&reach, &resolve, &roots, proxy.as_ref(), request_limit)?;
         let trusts = Arc::new(Trusts::new(factory)?);
         let tokens = cache_bytes / 5;
@@ -105,7 +106,7 @@ impl Wire {
 impl Recall<Request> for Wire {
     fn recall(&self, request: &Request) -> Option<Answer> {
         let answer = self.0.known(request, Age::Fresh)?;
-        self.0.counts(request, "hit");
+        self.0.counts(request, CacheResult::Hit);
         Some(answer)
     }
 }
@@ -164,12 +165,12 @@ impl Inner {
                 let mut flights = self.flights();
                 // Looked at while no flight can end: what one brought is there.
                 if let Some(answer) = self.known(request, Age::Fresh) {
-                    self.counts(request, "hit");
+                    self.counts(request, CacheResult::Hit);
                     return answer;
                 }
                 match flights.get(request) {
-                    Some(flight) => (flight.clone(), "joined"),
-                    None => (self.take_off(request, &mut flights), "miss"),
+                    Some(flight) => (flight.clone(), CacheResult::Joined),
+                    None => (self.take_off(request, &mut flights), CacheResult::Miss),
                 }
             };
             self.counts(request, result);
@@ -337,15 +338,17 @@ impl Inner {
     }
 
     /// Tells the metrics how memory answered.
-    fn counts(&self, request: &Request, result: &'static str) {
-        let (cache, result) = match (&request.want, result) {
-            (Want::Token(_), "joined") => ("tokens", "hit"),
-            (Want::Token(_), result) => ("tokens", result),
-            (Want::Manifest { by: Some(_) } | Want::Config { .. }, "joined") => ("content", "hit"),
-            (Want::Manifest { by: Some(_) } | Want::Config { .. }, result) => ("content", result),
-            (Want::Blob { .. }, "joined") => ("parts", "hit"),
-            (Want::Blob { .. }, result) => ("parts", result),
-            (_, result) => ("answers", result),
+    fn counts(&self, request: &Request, result: CacheResult) {
+        let cache = match &request.want {
+            Want::Token(_) => CacheName::Tokens,
+            Want::Manifest { by: Some(_) } | Want::Config { .. } => CacheName::Content,
+            Want::Blob { .. } => CacheName::Parts,
+            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => CacheName::Answers,
+        };
+        let result = match (cache, result) {
+            (CacheName::Answers, result) => result,
+            (_, CacheResult::Joined) => CacheResult::Hit,
+            (_, result) => result,
         };
         self.metrics.cache(cache, result);
     }
@@ -353,7 +356,11 @@ impl Inner {
     /// Tells the metrics what memory weighs.
     fn weigh(&self) {
         let [answers, content] = self.memo.weights();
-        for (cache, weight) in [("tokens", self.vault.weight()), ("answers", answers), ("content", content)] {
+        for (cache, weight) in [
+            (CacheName::Tokens, self.vault.weight()),
+            (CacheName::Answers, answers),
+            (CacheName::Content, content),
+        ] {
             self.metrics.cache_weight(cache, weight);
         }
     }

@@ -1,17 +1,12 @@
 //! JSON of any depth and any number of values, read to a bounded one.
 
+use crate::limits;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// Levels of a body that are kept; `serde_json` itself gives up at 128. No pod spec lies half as deep.
-const LEVELS: usize = 100;
-
-/// Memory that the values of a body may take, in bytes, roughly. A byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any user can
-/// put into an object, would take the memory of all. Some seventy thousand objects and lists fit, the largest real ones have a few thousand.
-const MEMORY: usize = 48 << 20;
 /// A map with one member, without its texts.
 const MAP: usize = 640;
 /// Another member, or an item of a list.
@@ -35,8 +30,8 @@ impl<'de> Deserialize<'de> for Lean {
 
 fn read<'de, D: Deserializer<'de>>(deserializer: D, without: &[&str]) -> Result<Value, D::Error> {
     let all = Level {
-        left: LEVELS,
-        memory: &Cell::new(MEMORY),
+        left: limits::BODY_LEVELS,
+        memory: &Cell::new(limits::BODY_MEMORY),
         without,
     };
     all.deserialize(deserializer)
@@ -195,7 +190,7 @@ mod tests {
             while let Some(next) = at.get(0) {
                 (at, levels) = (next, levels + 1);
             }
-            assert_eq!(levels, depth.min(LEVELS - 1), "{depth}");
+            assert_eq!(levels, depth.min(limits::BODY_LEVELS - 1), "{depth}");
         }
         assert!(serde_json::from_str::<Bounded>(&"[".repeat(200)).is_err());
     }

@@ -2,6 +2,7 @@
 
 use super::bounded::{Bounded, Lean, TOO_MUCH};
 use crate::policy::Requester;
+use crate::telemetry::BadRequest;
 use crate::workload::Skip;
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,21 +57,19 @@ pub struct Review {
     pub requester: Requester,
 }
 
-/// [`Bad::reason`] of a review that would take more memory than one may have: whoever sent it may be told so (413).
-pub const TOO_LARGE: &str = "too_large";
-
 /// A request that is no usable AdmissionReview: HTTP 400 and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
-    /// For the metric; from a closed list.
-    pub reason: &'static str,
+    /// For the metric. [`BadRequest::TooLarge`] is a review that would take more memory than one may have: whoever sent it may be told so
+    /// (413).
+    pub reason: BadRequest,
     /// What is wrong, and what was expected.
     pub sentence: String,
 }
 
 impl Bad {
-    /// Of a reason from the closed list, with what is wrong.
-    pub fn new(reason: &'static str, sentence: impl Into<String>) -> Self {
+    /// Of a reason, with what is wrong.
+    pub fn new(reason: BadRequest, sentence: impl Into<String>) -> Self {
         Self {
             reason,
             sentence: sentence.into(),
@@ -120,25 +119,25 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
         let (line, column) = (error.line(), error.column());
         if error.to_string().starts_with(TOO_MUCH) {
             return Bad::new(
-                TOO_LARGE,
+                BadRequest::TooLarge,
                 format!("the AdmissionReview holds {TOO_MUCH} (line {line}, column {column})"),
             );
         }
         Bad::new(
-            "not_json",
+            BadRequest::NotJson,
             format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
         )
     })?;
     let (Bounded(kind), Bounded(api_version)) = (&envelope.kind, &envelope.api_version);
     if kind.as_str() != Some("AdmissionReview") {
         return Err(Bad::new(
-            "wrong_kind",
+            BadRequest::WrongKind,
             format!("expected kind AdmissionReview, got {}", brief(kind)),
         ));
     }
     if api_version.as_str() != Some("admission.k8s.io/v1") {
         return Err(Bad::new(
-            "wrong_version",
+            BadRequest::WrongVersion,
             format!(
                 "expected apiVersion admission.k8s.io/v1, got {}; set admissionReviewVersions: [v1]",
                 brief(api_version)
@@ -146,12 +145,12 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
         ));
     }
     let Some(Value::Object(mut request)) = envelope.request else {
-        return Err(Bad::new("no_request", "the AdmissionReview holds no request"));
+        return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview holds no request"));
     };
     let uid = text(request.get("uid"));
     if uid.is_empty() {
         return Err(Bad::new(
-            "no_uid",
+            BadRequest::NoUid,
             "the request holds no uid, so no answer could be matched to it",
         ));
     }
@@ -162,7 +161,7 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
         "CONNECT" => Operation::Connect,
         other => {
             return Err(Bad::new(
-                "wrong_operation",
+                BadRequest::WrongOperation,
                 format!(
                     "expected operation CREATE, UPDATE, DELETE or CONNECT, got {}",
                     brief(&Value::String(other.to_owned()))
@@ -252,7 +251,7 @@ mod tests {
     use super::*;
 
     fn reason(body: &str) -> &'static str {
-        parse(body.as_bytes()).unwrap_err().reason
+        parse(body.as_bytes()).unwrap_err().reason.name()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The answer as an AdmissionReview v1 (DESIGN 2 and 3).
+//! The answer as an AdmissionReview v1 (contract 2 and 3).
 
 use super::ledger::Ledger;
 use crate::verdict::Verdict;

@@ -3,6 +3,7 @@
 
 pub mod authorizer;
 mod children;
+pub(crate) mod ends;
 mod exchange;
 mod fetch;
 pub mod hosts;
@@ -16,15 +17,17 @@ pub mod version;
 pub(crate) use children::DEEPEST;
 
 use crate::ask::{Ask, Missing};
-use crate::image::platform::Personality;
+use crate::image::platform::{EVERY_FEATURE, Personality};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Response;
 use crate::runtime::choice::choose;
+use crate::runtime::content::Content;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 use crate::runtime::request::Request;
-use crate::runtime::{Depth, NodeConfig, Outcome, Pull};
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
 use exchange::Session;
 use hosts::Host;
+use platforms::Puller;
 use std::sync::Arc;
 use version::Version;
 
@@ -115,27 +118,67 @@ impl Containerd {
                 .collect(),
             passed: Vec::new(),
         };
-        let end = match caught(walk.image(net, pull.until))? {
-            Ok(facts) => Ok(facts),
+        let (found, ends) = match caught(walk.image(net, pull.until))? {
+            Ok(facts) => {
+                let ends = self.ends(&facts, &pull.platform);
+                (Some(Arc::new(facts)), ends)
+            }
             Err(failures) => {
                 let mut failures = failures.into_iter();
                 let told = failures.next();
                 walk.passed.extend(failures);
-                Err(told.unwrap_or_else(|| Failure::plain(Evidence::Internal, pull.reference.registry().to_owned())))
+                let told = told.unwrap_or_else(|| Failure::plain(Evidence::Internal, pull.reference.registry().to_owned()));
+                (None, vec![End::Failed(told)])
             }
         };
         Ok(Outcome {
-            end,
+            found,
+            ends,
             passed: walk.passed,
         })
     }
 
+    /// How the pull of what was found ends on a node of this platform.
+    fn ends(&self, facts: &ImageFacts, platform: &Platform) -> Vec<End> {
+        let puller = Self::puller(self.version, self.path, platform);
+        let own = |end| vec![end];
+        let troubles = || {
+            let builds = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
+            ends::worst(&builds.flat_map(|build| &build.troubles).collect::<Vec<_>>()).cloned()
+        };
+        match &facts.content {
+            Content::Index(entries) => {
+                let ways = ends::of_index(&ends::Known::of(facts), entries, &puller);
+                ways.into_iter().map(|way| way.end.to_owned(way.size)).collect()
+            }
+            Content::Image { body, .. } => own(troubles().map_or(End::Pulled { size: body.size }, End::Failed)),
+            Content::Artifact { kind, unpack, .. } => own(troubles().map_or_else(
+                || End::Artifact {
+                    kind: kind.clone(),
+                    fails: ends::fails_to_unpack(*unpack, puller.personality),
+                },
+                End::Failed,
+            )),
+            Content::Schema1 => own(End::Artifact {
+                kind: "Docker schema 1".to_owned(),
+                fails: self.version.refuses_schema1(),
+            }),
+        }
+    }
+
     /// What its choice from an index goes by.
-    fn personality(version: Version, path: PullPath) -> Personality {
-        match path {
-            PullPath::Transfer => Personality::ContainerdTransfer,
-            PullPath::Local if version < Version(1, 7, 0) => Personality::ContainerdOld,
-            PullPath::Local => Personality::ContainerdClient,
+    fn puller(version: Version, path: PullPath, platform: &Platform) -> Puller {
+        let mut platform = platform.clone();
+        if !version.looks_at_os_features() {
+            platform.os_features = vec![EVERY_FEATURE.to_owned()];
+        }
+        Puller {
+            platform,
+            personality: match path {
+                PullPath::Transfer => Personality::ContainerdTransfer,
+                PullPath::Local if version < Version(1, 7, 0) => Personality::ContainerdOld,
+                PullPath::Local => Personality::ContainerdClient,
+            },
         }
     }
 }
@@ -143,18 +186,31 @@ impl Containerd {
 impl Walk<'_> {
     fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
         let resolved = resolve::resolve(self, net)?;
-        let content = self.root(net, &resolved)?;
+        let resolving = std::mem::take(&mut self.sessions);
+        // The fetcher has hosts of its own: it begins without what the resolver was granted (`dockerResolver.Fetcher`).
+        self.sessions = resolving.iter().map(Session::fresh).collect();
+        let (content, config) = self.root(net, &resolved)?;
         let mut facts = ImageFacts {
             quota: None,
-            authenticated: self.sessions.get(resolved.host).is_some_and(Session::is_authenticated),
+            authenticated: resolving.get(resolved.host).is_some_and(Session::is_authenticated),
             digest: resolved.digest,
             media_type: resolved.media_type,
             content,
             stale: false,
             builds: Vec::new(),
         };
-        facts.builds = children::builds(self, net, &facts, until)?;
-        let quotas = self.sessions.iter().filter_map(|session| session.quota);
+        if let (Content::Image { body, .. }, Some(config)) = (&facts.content, &config) {
+            let body = body.clone();
+            let (platform, troubles) = children::image(self, net, Some(config), &body, until)?;
+            let platform = platform.map_err(Stop::Failed)?;
+            facts.content = Content::Image { platform, body };
+            if until >= Depth::Layers {
+                facts.builds = vec![children::own(&facts, troubles)];
+            }
+        } else {
+            facts.builds = children::builds(self, net, &facts, until)?;
+        }
+        let quotas = resolving.iter().chain(&self.sessions).filter_map(|session| session.quota);
         facts.quota = quotas.min_by_key(|quota| quota.remaining);
         Ok(facts)
     }

@@ -5,9 +5,10 @@ mod config;
 mod document;
 
 pub use config::ReadConfig;
-pub(crate) use config::config;
+pub use config::config;
+pub(crate) use document::clipped;
+pub use document::document;
 pub use document::{Descriptor, Document};
-pub(crate) use document::{clipped, document};
 
 use crate::image::Platform;
 use oci_client::manifest::{

@@ -371,31 +371,48 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// Whether it shows nothing about what a node would get: it may fare better, or we asked nobody.
+    /// Whether it shows nothing about what a node would get.
     pub fn is_unknown(&self) -> bool {
+        self.shows() == Shows::Nothing
+    }
+
+    /// What it shows about a node's pull.
+    pub fn shows(&self) -> Shows {
         match self {
-            Self::SentOn { fails, .. } | Self::SomeRuntimes(fails) => fails.is_unknown(),
-            Self::Forbidden { address_bound, .. } => *address_bound,
-            Self::RateLimited
+            Self::SentOn { fails, .. } => fails.shows(),
+            Self::SomeRuntimes(fails) => fails.shows().min(Shows::FailureOfSome),
+            Self::Forbidden { address_bound: true, .. }
+            | Self::RateLimited
             | Self::NameNotResolved
             | Self::ConnectionFailed(_)
             | Self::TimedOut(_)
             | Self::Tls(_)
             | Self::ServerError { .. }
             | Self::Refused(_)
-            | Self::Internal => true,
+            | Self::Internal => Shows::Nothing,
+            // Where there is nothing to unpack, containerd's transfer service does not count.
+            Self::CredentialNotText { every_kubelet: false }
+            | Self::Elsewhere { .. }
+            | Self::ContentInvalid(
+                ContentFault::NeedsPlugin(_)
+                | ContentFault::LayerCount { layers: 0, .. }
+                | ContentFault::PartOfOthers(_)
+                | ContentFault::Newer(_),
+            ) => Shows::FailureOfSome,
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
             | Self::DigestUnknown
             | Self::AuthenticationRequired { .. }
             | Self::InsufficientScope { .. }
             | Self::CredentialRefused { .. }
-            | Self::CredentialNotText { .. }
+            | Self::CredentialNotText { every_kubelet: true }
+            | Self::Forbidden {
+                address_bound: false, ..
+            }
             | Self::Rejected(_)
             | Self::ContentInvalid(_)
             | Self::ContentMissing { .. }
-            | Self::Elsewhere { .. }
-            | Self::TooLong { .. } => false,
+            | Self::TooLong { .. } => Shows::Failure,
         }
     }
 
@@ -439,6 +456,17 @@ impl Evidence {
             _ => Self::ServerError { token_server: false },
         }
     }
+}
+
+/// What a piece of evidence shows about a node's pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shows {
+    /// Nothing: a node may fare better, or we asked nobody.
+    Nothing,
+    /// Some nodes fail: it depends on their runtime, or on what we do not ask.
+    FailureOfSome,
+    /// Every node fails.
+    Failure,
 }
 
 /// Where an authentication ended.

@@ -2,7 +2,8 @@
 
 use super::Limits;
 use crate::config::values;
-use crate::telemetry::Metrics;
+use crate::limits::REVIEW;
+use crate::telemetry::{BadRequest, Metrics};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -35,9 +36,6 @@ pub struct Reply {
 
 /// The content type of our sentences.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
-
-/// How long the API server waits when it does not say (`timeoutSeconds` defaults to 10).
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A body that is too large is read on and thrown away, so that a client that writes first and reads afterwards gets to see our 413
 /// instead of a reset connection: up to so many times the limit, and for as long as a body may take.
@@ -106,7 +104,7 @@ async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
 }
 
 async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response {
-    door.metrics.bad_request("method");
+    door.metrics.bad_request(BadRequest::Method);
     let mut response = sentence(
         StatusCode::METHOD_NOT_ALLOWED,
         &format!("{method} is not answered here; send an AdmissionReview by POST"),
@@ -116,7 +114,7 @@ async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response
 }
 
 async fn wrong_path(State(door): State<Arc<Door>>) -> Response {
-    door.metrics.bad_request("path");
+    door.metrics.bad_request(BadRequest::Path);
     close(sentence(
         StatusCode::NOT_FOUND,
         "there is nothing here; AdmissionReviews go to POST /validate",
@@ -132,9 +130,9 @@ pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
 }
 
 /// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It lies
-/// behind the reviewer's own deadline (a tenth less; DESIGN 6), which makes a 503 the exception.
+/// behind the reviewer's own deadline (a tenth less; contract 6), which makes a 503 the exception.
 fn patience(timeout: Option<Duration>) -> Duration {
-    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = timeout.unwrap_or(REVIEW);
     timeout.saturating_sub(timeout / 20)
 }
 
@@ -148,12 +146,12 @@ enum Refused {
 }
 
 impl Refused {
-    fn reason(self) -> &'static str {
+    fn reason(self) -> BadRequest {
         match self {
-            Self::TooLarge => "too_large",
-            Self::TooMany => "too_many",
-            Self::TooSlow => "body_timeout",
-            Self::Broken => "body_broken",
+            Self::TooLarge => BadRequest::TooLarge,
+            Self::TooMany => BadRequest::TooMany,
+            Self::TooSlow => BadRequest::BodyTimeout,
+            Self::Broken => BadRequest::BodyBroken,
         }
     }
 

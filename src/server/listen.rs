@@ -7,7 +7,8 @@ mod roster;
 use self::roster::{Room, Roster, Seat};
 use super::patience::{Patient, Phase, Progress};
 use super::{Limits, Stage};
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{ConnectionEnd, Metrics};
 use axum::Router;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -26,15 +27,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
-
-/// Heads beyond these are answered 431 by hyper. The API server's have nine lines.
-const MAX_HEADERS: usize = 64;
-
-/// Largest head, in bytes; larger ones are answered 431 by hyper. The API server's have some hundred.
-const MAX_HEAD: usize = 32 << 10;
-
-/// Largest read buffer of a connection: what one can cost us between two polls.
-const MAX_BUFFER: usize = 64 << 10;
 
 /// At the limit, and where nobody is idle or silent, the oldest connection is asked to close after this long, and then another one each
 /// time it passes.
@@ -76,7 +68,7 @@ impl Counted {
         }
     }
 
-    fn ended(&self, reason: &'static str) {
+    fn ended(&self, reason: ConnectionEnd) {
         match self {
             Self::Yes(metrics) => metrics.connection_ended(reason),
             Self::No => {}
@@ -129,9 +121,9 @@ impl Port {
         http.timer(TokioTimer::new())
             // Also the head's timer, which `Patient` makes shorter.
             .header_read_timeout(limits.idle)
-            .max_headers(MAX_HEADERS)
-            .max_header_size(MAX_HEAD)
-            .max_buf_size(MAX_BUFFER);
+            .max_headers(limits::REQUEST_HEADERS)
+            .max_header_size(limits::REQUEST_HEAD)
+            .max_buf_size(limits::READ_BUFFER);
         Self {
             listener,
             slots: Arc::new(Semaphore::new(limits.connections)),
@@ -219,7 +211,7 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePer
     loop {
         let full = slots.available_permits() == 0;
         if full && (shared.roster.make_room(silent) == Room::Made || waited && shared.roster.recycle_oldest()) {
-            shared.counted.ended("recycled");
+            shared.counted.ended(ConnectionEnd::Recycled);
         }
         if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
             return slot;
@@ -286,7 +278,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
         Ok(Ok(stream)) => exchange(stream, shared, seat).await,
         Ok(Err(error)) if is_a_stranger(&error) => {
-            shared.counted.ended("client_refused");
+            shared.counted.ended(ConnectionEnd::ClientRefused);
             if shared.strangers.may_speak() {
                 tracing::warn!(
                     %error,
@@ -295,7 +287,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
             }
         }
         Ok(Err(error)) => {
-            shared.counted.ended("handshake_failed");
+            shared.counted.ended(ConnectionEnd::HandshakeFailed);
             if distrusts_us(&error) && shared.distrust.may_speak() {
                 tracing::warn!(
                     %error,
@@ -306,7 +298,7 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
             }
         }
         Err(_) => {
-            shared.counted.ended("handshake_timeout");
+            shared.counted.ended(ConnectionEnd::HandshakeTimeout);
             tracing::debug!("a TLS handshake took too long");
         }
     }
@@ -381,7 +373,7 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
     };
     // hyper says nothing of an error before the first byte of a request.
     if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
-        shared.counted.ended("timeout");
+        shared.counted.ended(ConnectionEnd::Timeout);
     }
     if let Err(error) = result {
         tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection broke off");

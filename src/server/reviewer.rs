@@ -5,8 +5,9 @@ use super::notice;
 use crate::cluster::Events;
 use crate::gate::Gate;
 use crate::image::escape;
-use crate::review::{self, Bad, Ledger, Outcome, Review, TOO_LARGE};
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::review::{self, Bad, Ledger, Outcome, Review};
+use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, Skip, Workload, extract};
@@ -16,19 +17,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// What the API server waits when it does not say (`timeoutSeconds` is 10 by default).
-const USUAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least of the caller's time that is kept for the way back.
 const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
-/// A body of this size is worked on beside the runtime's own threads: reading and judging what it may hold takes long enough to keep
-/// others waiting, probes among them. In bytes; real objects have a tenth of it.
-const LARGE: usize = 128 << 10;
-/// Large bodies that are worked on at once. The others wait, each until its own deadline.
-const LARGE_AT_ONCE: usize = 32;
-/// Images of one object. What is kept of each until the answer takes some kilobytes, and no node has room for a hundredth of them.
-const MOST_IMAGES: usize = 25_000;
-/// Objects with more images than this share [`MOST_IMAGES`].
+/// Objects with more images than this share [`limits::IMAGES_PER_OBJECT`].
 const CROWD: usize = 100;
 
 /// Builds the reviewer. `limit` is `--deadline`; `events` takes what the cluster's users may want to see of it.
@@ -38,9 +30,9 @@ pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -
         gate,
         metrics,
         events,
-        large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        large: Arc::new(Semaphore::new(limits::LARGE_BODIES_AT_ONCE)),
         reading: Semaphore::new(1),
-        images: Semaphore::new(MOST_IMAGES),
+        images: Semaphore::new(limits::IMAGES_PER_OBJECT),
     });
     Arc::new(move |body, timeout| {
         let desk = Arc::clone(&desk);
@@ -48,7 +40,7 @@ pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -
             began: Instant::now(),
             patience: deadline(timeout, limit),
         };
-        if body.len() < LARGE {
+        if body.len() < limits::LARGE_BODY {
             Box::pin(async move { desk.review(body, time).await })
         } else {
             Box::pin(aside(desk, body, time))
@@ -119,9 +111,9 @@ fn begin(metrics: &Metrics) {
     );
 }
 
-/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (DESIGN 6).
+/// The caller's timeout less a tenth (at least 300 ms), never over `limit` (contract 6).
 fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
-    let timeout = timeout.unwrap_or(USUAL_TIMEOUT);
+    let timeout = timeout.unwrap_or(limits::REVIEW);
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)
 }
 
@@ -141,9 +133,12 @@ impl Desk {
         };
         review.forget_objects();
         let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
-        if images > MOST_IMAGES {
-            let sentence = format!("the object holds {images} images; up to {MOST_IMAGES} are judged");
-            return refuse(metrics, &Bad::new(TOO_LARGE, sentence));
+        if images > limits::IMAGES_PER_OBJECT {
+            let sentence = format!(
+                "the object holds {images} images; up to {} are judged",
+                limits::IMAGES_PER_OBJECT
+            );
+            return refuse(metrics, &Bad::new(BadRequest::TooLarge, sentence));
         }
         let end = time.began + time.patience;
         let _crowd = match u32::try_from(images) {
@@ -167,9 +162,9 @@ impl Desk {
     /// What is asked, and of what. The body is let go of: a review may wait for a registry, and others come meanwhile.
     async fn read(&self, body: Bytes) -> Result<(Review, Result<Workload, Skip>), Bad> {
         let _alone = match body.len() {
-            ..LARGE => None,
+            ..limits::LARGE_BODY => None,
             // Never closed.
-            LARGE.. => self.reading.acquire().await.ok(),
+            limits::LARGE_BODY.. => self.reading.acquire().await.ok(),
         };
         let review = review::parse(&body)?;
         let subject = subject(&review, &self.gate.kinds());
@@ -221,12 +216,12 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
 fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     metrics.bad_request(bad.reason);
     tracing::warn!(
-        reason = bad.reason,
+        reason = bad.reason.name(),
         "a request was no usable AdmissionReview: {}",
         bad.sentence
     );
     Reply {
-        status: if bad.reason == TOO_LARGE {
+        status: if bad.reason == BadRequest::TooLarge {
             http::StatusCode::PAYLOAD_TOO_LARGE
         } else {
             http::StatusCode::BAD_REQUEST

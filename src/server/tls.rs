@@ -15,7 +15,8 @@ pub use managed::{Lifetimes, Managed, Subject};
 pub use validity::Validity;
 
 use crate::config::FileSet;
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwapOption;
 use clock::Clock;
 use jiff::Timestamp;
@@ -28,10 +29,6 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_secs(2);
 
 /// A certificate that ends this soon, and of whose time less than a quarter is left, is worth a warning at every start and change.
 const SOON: i64 = 24 * 3600;
@@ -182,18 +179,18 @@ impl Certificate {
                     // What was loaded at the start, or put back.
                     Ok(loaded) if self.serves(&loaded) => {}
                     Ok(loaded) => match self.take(loaded) {
-                        Ok(()) => metrics.reload("certificate_replaced"),
+                        Ok(()) => metrics.reload(Reload::CertificateReplaced),
                         Err(error) => self.refused(&certificate, &error),
                     },
                     Err(error) => self.refused(&certificate, &error),
                 }
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(limits::FILE_POLL).await;
         }
     }
 
     fn refused(&self, file: &Path, error: &CertificateError) {
-        self.0.metrics.reload("certificate_refused");
+        self.0.metrics.reload(Reload::CertificateRefused);
         tracing::warn!(file = %file.display(), %error, "the changed certificate cannot be served; the last good one stays");
     }
 

@@ -1,6 +1,10 @@
 //! The metric families, their labels and their help texts.
 
-use super::{closed, log, process};
+use super::labels::{
+    self, BadRequest, CertificateFailure, ConnectionEnd, EventOutcome, HostClass, PolicySource, PolicyStatus, QuotaLevel, Reload,
+    RequestOutcome,
+};
+use super::{log, process};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -325,47 +329,64 @@ impl Families {
         let all = self;
         let version = env!("CARGO_PKG_VERSION");
         all.build.get_or_create(&BuildLabels { version }).set(1);
-        let by_reason = [
-            (&all.bad_requests, closed::BAD_REQUESTS),
-            (&all.reloads, closed::RELOADS),
-            (&all.policy_statuses, closed::POLICY_STATUSES),
-            (&all.certificate_failures, closed::CERTIFICATE_FAILURES),
-            (&all.connection_ends, closed::CONNECTION_ENDS),
-        ];
-        for (family, reasons) in by_reason {
-            for reason in reasons {
-                zero(family, &ReasonLabels { reason });
-            }
-        }
-        for host_class in closed::HOST_CLASSES {
-            for outcome in closed::REQUEST_OUTCOMES {
+        let reasons = |family: &Family<ReasonLabels, Counter>, reasons: &mut dyn Iterator<Item = &'static str>| {
+            reasons.for_each(|reason| zero(family, &ReasonLabels { reason }));
+        };
+        reasons(&all.bad_requests, &mut BadRequest::ALL.iter().map(|reason| reason.name()));
+        reasons(&all.reloads, &mut Reload::ALL.iter().map(|reason| reason.name()));
+        reasons(
+            &all.policy_statuses,
+            &mut PolicyStatus::ALL.iter().map(|reason| reason.name()),
+        );
+        reasons(
+            &all.certificate_failures,
+            &mut CertificateFailure::ALL.iter().map(|reason| reason.name()),
+        );
+        reasons(
+            &all.connection_ends,
+            &mut ConnectionEnd::ALL.iter().map(|reason| reason.name()),
+        );
+        for host_class in HostClass::ALL.iter().map(|class| class.name()) {
+            for outcome in RequestOutcome::ALL.iter().map(|outcome| outcome.name()) {
                 zero(&all.registry_requests, &RequestLabels { host_class, outcome });
             }
         }
-        for level in closed::QUOTA_LEVELS {
+        for level in QuotaLevel::ALL.iter().map(|level| level.name()) {
             zero(&all.pull_quota, &LevelLabels { level });
         }
-        for (cache, results) in closed::CACHE_RESULTS {
-            for result in *results {
-                zero(&all.cache, &CacheLabels { cache, result });
+        for (cache, results) in labels::CACHE_RESULTS {
+            for result in results.iter().map(|result| result.name()) {
+                zero(
+                    &all.cache,
+                    &CacheLabels {
+                        cache: cache.name(),
+                        result,
+                    },
+                );
             }
         }
-        for cache in closed::CACHE_WEIGHTS {
+        for cache in labels::CACHE_WEIGHTS.iter().map(|cache| cache.name()) {
             zero(&all.cache_weight, &WeightLabels { cache });
         }
-        for source in closed::POLICY_SOURCES {
+        for source in PolicySource::ALL.iter().map(|source| source.name()) {
             zero(&all.policies, &SourceLabels { source });
             zero(&all.policies_refused, &SourceLabels { source });
         }
-        for outcome in closed::EVENT_OUTCOMES {
+        for outcome in EventOutcome::ALL.iter().map(|outcome| outcome.name()) {
             zero(&all.events, &OutcomeLabels { outcome });
         }
-        for (step, reasons) in closed::CERTIFICATE_RENEWALS {
-            for reason in *reasons {
-                zero(&all.certificate_renewals, &RenewalLabels { step, reason });
+        for (step, reasons) in labels::CERTIFICATE_RENEWALS {
+            for reason in reasons.iter().map(|reason| reason.name()) {
+                zero(
+                    &all.certificate_renewals,
+                    &RenewalLabels {
+                        step: step.name(),
+                        reason,
+                    },
+                );
             }
         }
-        for code in closed::CODES {
+        for code in labels::CODES {
             zero(&all.responses, &CodeLabels { code: *code });
         }
     }

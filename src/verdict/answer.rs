@@ -107,7 +107,7 @@ impl Answer {
         }
     }
 
-    /// The object's verdict: its worst image's (DESIGN 2).
+    /// The object's verdict: its worst image's (contract 2).
     pub fn verdict(&self) -> Verdict {
         self.images
             .iter()

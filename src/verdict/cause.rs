@@ -1,4 +1,4 @@
-//! The causes: stable names, used in messages, JSON, metric labels and policy (DESIGN 3).
+//! The causes: stable names, used in messages, JSON, metric labels and policy (contract 3).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ macro_rules! causes {
         }
 
         impl Cause {
-            /// Every cause, in the order of DESIGN 3.
+            /// Every cause, in the order of contract 3.
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The stable name.
@@ -94,50 +94,39 @@ causes! {
 }
 
 use super::{Evidence, Outlook};
-use crate::runtime::outcome::ContentFault;
+use crate::runtime::outcome::Shows;
 
-/// Evidence → cause and base outlook: the one place (DESIGN 2). Context may only soften the outlook afterwards.
+/// Evidence → cause and base outlook. Context may only soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
+    let outlook = match evidence.shows() {
+        Shows::Nothing => Outlook::Unknown,
+        Shows::FailureOfSome => Outlook::MayFail,
+        Shows::Failure => Outlook::WillFail,
+    };
+    (cause(evidence), outlook)
+}
+
+fn cause(evidence: &Evidence) -> Cause {
     match evidence {
-        Evidence::RepositoryUnknown => (Cause::RepositoryNotFound, Outlook::WillFail),
-        Evidence::TagUnknown { .. } => (Cause::TagNotFound, Outlook::WillFail),
-        Evidence::DigestUnknown => (Cause::DigestNotFound, Outlook::WillFail),
-        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => {
-            (Cause::NotFoundOrDenied, Outlook::WillFail)
-        }
-        Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { every_kubelet: true } => {
-            (Cause::CredentialRefused, Outlook::WillFail)
-        }
-        Evidence::CredentialNotText { every_kubelet: false } => (Cause::CredentialRefused, Outlook::MayFail),
-        Evidence::Forbidden { address_bound: true, .. } => (Cause::Forbidden, Outlook::Unknown),
-        Evidence::Forbidden {
-            address_bound: false, ..
-        } => (Cause::Forbidden, Outlook::WillFail),
-        Evidence::Rejected(_) => (Cause::RegistryRejected, Outlook::WillFail),
-        Evidence::RateLimited => (Cause::RateLimited, Outlook::Unknown),
-        Evidence::NameNotResolved => (Cause::DnsFailure, Outlook::Unknown),
-        Evidence::ConnectionFailed(_) => (Cause::ConnectionFailed, Outlook::Unknown),
-        Evidence::TimedOut(_) => (Cause::Timeout, Outlook::Unknown),
-        Evidence::Tls(_) => (Cause::TlsFailure, Outlook::Unknown),
+        Evidence::RepositoryUnknown => Cause::RepositoryNotFound,
+        Evidence::TagUnknown { .. } => Cause::TagNotFound,
+        Evidence::DigestUnknown => Cause::DigestNotFound,
+        Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => Cause::NotFoundOrDenied,
+        Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. } => Cause::CredentialRefused,
+        Evidence::Forbidden { .. } => Cause::Forbidden,
+        Evidence::Rejected(_) => Cause::RegistryRejected,
+        Evidence::RateLimited => Cause::RateLimited,
+        Evidence::NameNotResolved => Cause::DnsFailure,
+        Evidence::ConnectionFailed(_) => Cause::ConnectionFailed,
+        Evidence::TimedOut(_) => Cause::Timeout,
+        Evidence::Tls(_) => Cause::TlsFailure,
         // A look-up that died is our own fault; the registry is only where it happened.
-        Evidence::ServerError { .. } | Evidence::Internal => (Cause::RegistryError, Outlook::Unknown),
-        Evidence::Refused(_) => (Cause::LookupRefused, Outlook::Unknown),
-        // Where there is nothing to unpack, containerd's transfer service does not count.
-        Evidence::ContentInvalid(
-            ContentFault::NeedsPlugin(_)
-            | ContentFault::LayerCount { layers: 0, .. }
-            | ContentFault::PartOfOthers(_)
-            | ContentFault::Newer(_),
-        ) => (Cause::ContentInvalid, Outlook::MayFail),
-        Evidence::ContentInvalid(_) => (Cause::ContentInvalid, Outlook::WillFail),
-        Evidence::ContentMissing { .. } => (Cause::ContentMissing, Outlook::WillFail),
-        Evidence::Elsewhere { .. } => (Cause::ContentMissing, Outlook::MayFail),
-        Evidence::TooLong { .. } => (Cause::NotAnImage, Outlook::WillFail),
-        Evidence::SentOn { fails, .. } => base(fails),
-        Evidence::SomeRuntimes(fails) => {
-            let (cause, outlook) = base(fails);
-            (cause, outlook.min(Outlook::MayFail))
-        }
+        Evidence::ServerError { .. } | Evidence::Internal => Cause::RegistryError,
+        Evidence::Refused(_) => Cause::LookupRefused,
+        Evidence::ContentInvalid(_) => Cause::ContentInvalid,
+        Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
+        Evidence::TooLong { .. } => Cause::NotAnImage,
+        Evidence::SentOn { fails, .. } | Evidence::SomeRuntimes(fails) => cause(fails),
     }
 }
 

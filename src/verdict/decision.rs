@@ -10,7 +10,7 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Whether the user is told.
     pub voice: Voice,
-    /// The policy whose vote it was; `None`: the default of DESIGN 2.
+    /// The policy whose vote it was; `None`: the default of contract 2.
     pub policy: Option<Arc<str>>,
     /// What would be done if every policy were enforced: what `mode: Warn` and `mode: Audit` keep back.
     pub enforced: Verdict,

@@ -103,7 +103,7 @@ impl Judgement {
         Self::from_findings(Vec::new())
     }
 
-    /// The judgement that findings alone amount to, by the default verdicts (DESIGN 2).
+    /// The judgement that findings alone amount to, by the default verdicts (contract 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
         let mut judgement = Self {
             outlook: Outlook::Pulls,

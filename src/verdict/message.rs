@@ -1,4 +1,4 @@
-//! Findings as people read them: the denial, and the one-line warnings (DESIGN 2 and 3).
+//! Findings as people read them: the denial, and the one-line warnings (contract 2 and 3).
 
 use super::answer::{Judged, Remark};
 use super::kubelet::tail;

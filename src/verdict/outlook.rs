@@ -1,4 +1,4 @@
-//! What would happen (outlook), and what we do about it (verdict): DESIGN 2.
+//! What would happen (outlook), and what we do about it (verdict): contract 2.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,7 +42,7 @@ impl Outlook {
         Self::NotAllowed,
     ];
 
-    /// The default verdict (DESIGN 2).
+    /// The default verdict (contract 2).
     pub fn default_verdict(self) -> Verdict {
         match self {
             Self::Pulls => Verdict::Allow,

@@ -1,17 +1,17 @@
-//! Does the image serve the nodes that its pods could land on? (DESIGN 3 `PlatformMismatch`, `ArchitectureMismatch`, `NotAnImage`;
-//! pull-semantics 5.5 and 7.4)
+//! Does the image serve the nodes that its pods could land on? (contract 3 `PlatformMismatch`, `ArchitectureMismatch`,
+//! `NotAnImage`; pull-semantics 5.5 and 7.4)
 
 mod artifact;
 mod index;
 mod tally;
 
 use super::cause::base;
-use super::fates::{self, Known};
 use super::finding::{Finding, Kubelet, Proof};
 use super::size::Size;
 use super::{Cause, Outlook};
 use crate::image::platform::{ALL, Personality};
 use crate::image::{Platform, Reference, escape};
+use crate::runtime::containerd::ends::{self, Known};
 use crate::runtime::containerd::platforms::Puller;
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::outcome::{Failure, ImageFacts};
@@ -84,7 +84,7 @@ pub enum Use {
 /// The platforms that an image serves, for the report: as its entries say, and where one says nothing as far as its config was read.
 pub fn served(facts: &ImageFacts) -> Vec<String> {
     let mut all: Vec<String> = match &facts.content {
-        Content::Index(entries) => fates::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
+        Content::Index(entries) => ends::platforms(&Known::of(facts), entries).into_iter().map(name).collect(),
         Content::Image { platform, .. } => {
             let named = platform.iter().filter(|platform| !platform.architecture.is_empty());
             named.map(name).collect()
@@ -152,7 +152,7 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
 
 /// The worst of what is wrong with the image that everybody fetches.
 fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
-    let failure = fates::worst(troubles)?;
+    let failure = ends::worst(troubles)?;
     let others = troubles.len() - 1;
     Some(Trouble {
         failure,
@@ -163,7 +163,7 @@ fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
 
 /// The same for every node.
 fn whole_size(facts: &ImageFacts, audience: &Audience) -> Vec<Size> {
-    let Some(bytes) = fates::body(&facts.content).and_then(|body| body.size) else {
+    let Some(bytes) = ends::body(&facts.content).and_then(|body| body.size) else {
         return Vec::new();
     };
     let mut platforms: Vec<String> = audience.groups.iter().map(|group| group.platform.to_string()).collect();

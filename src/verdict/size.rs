@@ -1,4 +1,4 @@
-//! How much a node would fetch, and whether that is too much (DESIGN 3 `ImageTooLarge`).
+//! How much a node would fetch, and whether that is too much (contract 3 `ImageTooLarge`).
 
 use super::platforms::Audience;
 use super::{Cause, Finding, Outlook, Proof};

@@ -1,4 +1,4 @@
-//! What context may do to a base outlook: soften it, by one ordered list kept here (DESIGN 2). Nothing hardens it.
+//! What context may do to a base outlook: soften it, by one ordered list kept here (contract 2). Nothing hardens it.
 
 use super::{Failure, Outlook};
 use crate::image::escape;
@@ -141,7 +141,7 @@ pub fn soften(base: Outlook, failure: Option<&Failure>, context: &Context) -> (O
 
 type Rule = fn(Outlook, Option<&Failure>, &Context) -> Option<Softened>;
 
-/// In the order of DESIGN 2.
+/// In the order of contract 2.
 const RULES: &[Rule] = &[
     nobody_mounts_it,
     node_credentials,

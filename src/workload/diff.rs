@@ -1,4 +1,4 @@
-//! What an UPDATE changed that matters to a pull (DESIGN 6, UPDATE).
+//! What an UPDATE changed that matters to a pull (contract 6, UPDATE).
 
 use super::{ImageUse, PodNeeds, Role, Template};
 use std::collections::{HashMap, VecDeque};

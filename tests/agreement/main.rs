@@ -24,6 +24,7 @@ mod faulty;
 mod kubectl;
 mod kubelet;
 mod objects;
+mod replay;
 mod report;
 mod requests;
 mod run;

@@ -1,9 +1,10 @@
-//! Where look-ups and credentials must not go (DESIGN 7).
+//! Where look-ups and credentials must not go (contract 7).
 
 use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{error, good, image};
 use crate::support::*;
-use pullgate::registry::{Reach, Settings};
+use pullgate::net::Reach;
+use pullgate::registry::Settings;
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;

@@ -1,9 +1,10 @@
-//! Through a proxy (DESIGN 7): CONNECT for https, the guard before it, loopback never.
+//! Through a proxy (contract 7): CONNECT for https, the guard before it, loopback never.
 
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
-use pullgate::registry::{Proxy, Reach, Registry, Settings};
+use pullgate::net::Reach;
+use pullgate::registry::{Proxy, Registry, Settings};
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;

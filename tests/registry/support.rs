@@ -2,7 +2,8 @@
 
 use pullgate::credentials::{Credential, Hidden, Source};
 use pullgate::image::Reference;
-use pullgate::registry::{Check, Depth, Offer, Outcome, Reach, Registry, Sent, Settings};
+use pullgate::net::Reach;
+use pullgate::registry::{Check, Depth, Offer, Outcome, Registry, Sent, Settings};
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::{Evidence, Failure, ImageFacts};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! A folder of manifests, read once or followed.
 
 use super::{Completeness, Directory};
+use crate::files;
+use crate::limits;
 use crate::yaml;
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -12,10 +14,6 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How often a followed folder is read again.
-const POLL: Duration = Duration::from_secs(2);
-/// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 << 20;
 /// Folders below folders.
 const MAX_DEPTH: usize = 16;
 /// Problems told in one message.
@@ -156,7 +154,7 @@ impl Followed {
     /// # Errors
     /// As [`Directory::load`], for the first reading.
     pub fn watch(path: &Path) -> Result<Arc<Self>, LoadError> {
-        Self::follow(path, POLL)
+        Self::follow(path, limits::FILE_POLL)
     }
 
     pub(super) fn follow(path: &Path, every: Duration) -> Result<Arc<Self>, LoadError> {
@@ -180,7 +178,7 @@ impl Followed {
         self.held.load_full()
     }
 
-    /// Looks now whether the folder's content is another (read your writes: DESIGN 6). One look serves all who asked before it began.
+    /// Looks now whether the folder's content is another (read your writes: contract 6). One look serves all who asked before it began.
     pub async fn look_again(&self) {
         let Some(folder) = &self.folder else { return };
         let asked = Instant::now();
@@ -260,11 +258,9 @@ fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
                 Err(error) => problems.push(problem(format!("cannot be read: {error}"))),
             }
         } else if depth == 0 || is_manifest(&path) {
-            if metadata.len() > MAX_FILE {
-                problems.push(problem(format!("is larger than {} MiB", MAX_FILE >> 20)));
-                continue;
-            }
-            match std::fs::read(&path).map(String::from_utf8) {
+            // The place itself may be a shell's `<(command)`.
+            let read = if depth == 0 { files::read_or_pipe } else { files::read };
+            match read(&path, limits::MANIFEST_FILE).map(String::from_utf8) {
                 Ok(Ok(text)) => files.push(File { path, text }),
                 Ok(Err(_)) => problems.push(problem("is not UTF-8 text".to_owned())),
                 Err(error) => problems.push(problem(format!("cannot be read: {error}"))),

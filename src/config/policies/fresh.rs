@@ -2,16 +2,12 @@
 
 use super::{Files, PolicySet, read};
 use crate::config::{Live, Shelf};
-use crate::telemetry::Metrics;
+use crate::limits;
+use crate::telemetry::{Metrics, PolicySource, Reload};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// How often the files are looked at.
-const POLL: Duration = Duration::from_secs(2);
-/// A writer that replaces several files one by one is given this long before its work is looked at.
-const SETTLE: Duration = Duration::from_millis(100);
 /// Faults that are logged one by one.
 const LOGGED: usize = 20;
 
@@ -22,7 +18,7 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
     let places = Arc::new(places);
     let mut seen = now;
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(limits::FILE_POLL).await;
         let Some(files) = changed(&places, &seen).await else {
             continue;
         };
@@ -36,9 +32,9 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
             Ok(policies) => {
                 let count = policies.len();
                 shelf.set_files(policies);
-                metrics.policies("files", count, 0);
+                metrics.policies(PolicySource::Files, count, 0);
                 note.store(None);
-                metrics.reload("policies_replaced");
+                metrics.reload(Reload::PoliciesReplaced);
                 tracing::info!(policies = count, "policy files were read again and hold from now on");
             }
             Err(faults) => {
@@ -52,9 +48,9 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
                         fault.excerpt().map(|excerpt| format!("\n{excerpt}")).unwrap_or_default()
                     );
                 }
-                metrics.reload("policies_refused");
+                metrics.reload(Reload::PoliciesRefused);
                 let at_fault: BTreeSet<&str> = faults.iter().map(|fault| fault.file.as_str()).collect();
-                metrics.policies_refused("files", at_fault.len());
+                metrics.policies_refused(PolicySource::Files, at_fault.len());
                 tracing::warn!(
                     faults = faults.len(),
                     "the changed policy files cannot be used; the last good ones hold"
@@ -79,7 +75,7 @@ async fn changed(places: &Arc<Vec<PathBuf>>, seen: &Files) -> Option<Files> {
     if first == *seen {
         return None;
     }
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(limits::FILE_SETTLE).await;
     // Still being written: the next poll looks again.
     look(places).await.filter(|second| *second == first)
 }

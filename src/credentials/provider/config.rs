@@ -2,7 +2,8 @@
 
 use super::super::Hidden;
 use super::super::keyring::is_pattern;
-use super::{ApiVersion, duration};
+use super::ApiVersion;
+use crate::go::duration;
 use crate::image::escape;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -232,7 +233,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
             None
         }
         Some(text) => {
-            let parsed = duration::parse(text).filter(|_| !text.starts_with('-'));
+            let parsed = duration::not_negative(text);
             if parsed.is_none() {
                 wrong.push(format!(
                     "defaultCacheDuration \"{}\" is not a duration, as 12h or 0s",

@@ -1,7 +1,8 @@
 //! `CredentialProviderResponse`: what a plugin prints.
 
 use super::super::{Credential, Hidden};
-use super::{ApiVersion, duration};
+use super::ApiVersion;
+use crate::go::duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,7 +131,7 @@ pub fn parse_response(printed: &[u8], asked: ApiVersion) -> Result<Response, Res
     };
     let lifetime = match written.cache_duration.as_deref() {
         None => None,
-        Some(text) => Some(duration::parse(text).ok_or(ResponseFault::Unreadable)?),
+        Some(text) => Some(duration::at_least_zero(text).ok_or(ResponseFault::Unreadable)?),
     };
     let entries = written
         .auth

@@ -1,7 +1,7 @@
 //! Objects with more images than anybody has.
 
 use super::*;
-use crate::plan::MOST_ASKED;
+use crate::limits::LOOK_UPS_PER_OBJECT;
 
 fn many(images: impl Iterator<Item = String>, policy: &str, secrets: &[&str]) -> Workload {
     let containers: Vec<Value> = images
@@ -26,35 +26,42 @@ fn answered(plan: &Plan<'_>, result: &Result<ImageFacts, Failure>) -> Vec<Judgem
 #[test]
 fn so_many_are_asked_for_and_the_rest_is_unknown() {
     let over = 20;
-    let images = (0..MOST_ASKED + over).map(|at| format!("reg.example/app{at}:1"));
+    let images = (0..LOOK_UPS_PER_OBJECT + over).map(|at| format!("reg.example/app{at}:1"));
     let facts = with_secret(facts(), "s", PULL, GOOD);
     let workload = many(images, "Always", &["s"]);
     let settings = settings();
     let plan = plan(&workload, &facts, &settings);
-    assert_eq!((plan.checks.len(), plan.wanted.len()), (MOST_ASKED, MOST_ASKED));
+    assert_eq!(
+        (plan.checks.len(), plan.wanted.len()),
+        (LOOK_UPS_PER_OBJECT, LOOK_UPS_PER_OBJECT)
+    );
     let judgements = answered(&plan, &refused());
     let denied = judgements
         .iter()
         .filter(|judgement| judgement.verdict == Verdict::Deny)
         .count();
-    assert_eq!(denied, MOST_ASKED);
-    for judgement in judgements.iter().skip(MOST_ASKED) {
+    assert_eq!(denied, LOOK_UPS_PER_OBJECT);
+    for judgement in judgements.iter().skip(LOOK_UPS_PER_OBJECT) {
         assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
         assert!(
             judgement.findings[0].message.contains("1000 images are looked up"),
             "{judgement:?}"
         );
     }
-    assert_eq!(judgements.len(), MOST_ASKED + over);
+    assert_eq!(judgements.len(), LOOK_UPS_PER_OBJECT + over);
 }
 
 #[test]
 fn many_tags_of_one_repository_and_one_image_many_times() {
     let facts = facts();
     let settings = settings();
-    let tags = many((0..MOST_ASKED + 5).map(|at| format!("reg.example/app:{at}")), "Always", &[]);
+    let tags = many(
+        (0..LOOK_UPS_PER_OBJECT + 5).map(|at| format!("reg.example/app:{at}")),
+        "Always",
+        &[],
+    );
     let tags = plan(&tags, &facts, &settings);
-    assert_eq!((tags.checks.len(), tags.wanted.len()), (MOST_ASKED, 1));
+    assert_eq!((tags.checks.len(), tags.wanted.len()), (LOOK_UPS_PER_OBJECT, 1));
     let same = many(std::iter::repeat_n("reg.example/app:1".to_owned(), 5000), "Always", &[]);
     let same = plan(&same, &facts, &settings);
     assert_eq!((same.checks.len(), same.images.len()), (1, 5000));

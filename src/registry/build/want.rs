@@ -1,6 +1,7 @@
 //! One part of an image: what can be wrong with its descriptor, and whether a blob is there.
 
 use crate::image::Digest;
+use crate::limits;
 use crate::registry::cause::Answer;
 use crate::registry::session::Session;
 use crate::registry::walk::{Walk, Wanted};
@@ -9,9 +10,6 @@ use crate::runtime::content::BlobRef;
 use crate::runtime::outcome::{ContentFault, Evidence, RequestLine};
 use crate::verdict::{Failure, IndexEntry};
 use http::{Method, header};
-
-/// The longest body of a GET that only shows whether a blob is there: what it says when it is not.
-const WORDS: usize = 64 << 10;
 
 /// What is asked for.
 pub(super) enum Want<'a> {
@@ -75,7 +73,7 @@ pub(super) async fn there(walk: &mut Walk<'_>, blob: &BlobRef) -> Result<(), Vec
     let wanted = Wanted {
         rest: format!("blobs/{}", blob.digest),
         accept: format!("{}, */*", blob.media_type),
-        cap: WORDS,
+        cap: limits::ERROR_BODY,
         absent: &|| Evidence::ContentMissing {
             part: blob.part,
             digest: blob.digest.clone(),

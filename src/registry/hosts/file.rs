@@ -1,5 +1,6 @@
 //! `hosts.toml` as containerd reads it (pull-semantics 5.4). Pure.
 
+use crate::go::duration;
 use crate::registry::host::{Capabilities, Written};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::{Cell, RefCell};
@@ -317,7 +318,7 @@ impl Reading<'_> {
         let value = value?;
         let read = match value.get_ref().as_str() {
             Some("") => return None,
-            Some(text) => duration(text),
+            Some(text) => duration::not_negative(text),
             None => None,
         };
         if read.is_none() {
@@ -326,32 +327,6 @@ impl Reading<'_> {
         }
         read
     }
-}
-
-/// A duration as Go writes them: `1m30s`, `500ms`, `0`.
-fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-        total = total.checked_add(part)?;
-        rest = after;
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]

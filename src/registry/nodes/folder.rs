@@ -1,13 +1,13 @@
 //! The folder of a registry in the tree, read at once with everything that it names.
 
+use crate::files::{self, ReadError};
+use crate::limits;
 use crate::runtime::containerd::hosts_toml::{self, File, Files, Readers};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read.
-const MAX_FILE: u64 = 1 << 20;
 const HOSTS: &str = "hosts.toml";
 /// The folder of all registries that have none of their own.
 const DEFAULT: &str = "_default";
@@ -58,7 +58,7 @@ impl Folder {
                 let path = root.join(name);
                 match std::fs::metadata(&path) {
                     Ok(_) => return Some(Self::read(path)),
-                    Err(error) if is_absent(&error) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => {
                         let why = format!("{}: {error}", path.display());
                         return Some(Self::unreadable(path, why));
@@ -82,7 +82,7 @@ impl Folder {
         let named = path.join(HOSTS);
         let text = match content(&named) {
             Ok(text) => text,
-            Err(error) if is_absent(&error) => Vec::new(),
+            Err(error) if error.is_not_found() => Vec::new(),
             Err(error) => {
                 let why = format!("{}: {error}", named.display());
                 return Self::unreadable(path, why);
@@ -176,18 +176,8 @@ fn names(registry: &str) -> impl Iterator<Item = String> {
     underlined.into_iter().chain([registry.to_owned(), DEFAULT.to_owned()])
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-}
-
-fn content(path: &Path) -> io::Result<Vec<u8>> {
-    let size = std::fs::metadata(path)?.len();
-    if size > MAX_FILE {
-        return Err(io::Error::other(format!(
-            "{size} bytes are more than the {MAX_FILE} that are read"
-        )));
-    }
-    std::fs::read(path)
+fn content(path: &Path) -> Result<Vec<u8>, ReadError> {
+    files::read(path, limits::SETTINGS_FILE)
 }
 
 fn parse(text: &[u8]) -> Result<File, String> {

@@ -2,7 +2,7 @@
 
 use super::folder::{Folder, Meaning, problems};
 use super::*;
-use crate::registry::Reach;
+use crate::net::Reach;
 use crate::registry::clients::Factory;
 use crate::runtime::containerd::hosts::Server;
 use std::fs;

@@ -35,6 +35,8 @@ impl Sending {
 /// What is known of how to be let in at one host, and where it redirects to (`dockerAuthorizer`).
 #[derive(Debug, Clone)]
 pub(super) struct Authorizer {
+    given: Who,
+    /// The same, where something of it is sent.
     who: Who,
     sending: Sending,
     handlers: Vec<(Origin, Handler)>,
@@ -52,12 +54,18 @@ impl Authorizer {
     pub(super) fn new(who: Who) -> Self {
         let sending = Sending::of(who);
         Self {
+            given: who,
             // What is not sent makes nobody of anybody.
             who: if sending == Sending::Nothing { Who::default() } else { who },
             sending,
             handlers: Vec::new(),
             shown_token: false,
         }
+    }
+
+    /// Whose credential there is, sent or not.
+    pub(super) fn given(&self) -> Who {
+        self.given
     }
 
     /// Who asks.

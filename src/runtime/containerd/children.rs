@@ -2,9 +2,10 @@
 //! (`images.ChildrenHandler`, `images.FilterPlatforms`, `images.LimitManifests`).
 
 use crate::ask::Ask;
+use crate::image::Platform;
 use crate::runtime::Depth;
-use crate::runtime::containerd::manifest::Parsed;
-use crate::runtime::containerd::platforms::{Puller, fetches};
+use crate::runtime::containerd::manifest::{Config, Parsed};
+use crate::runtime::containerd::platforms::fetches;
 use crate::runtime::containerd::{Containerd, Got, Walk, caught};
 use crate::runtime::content::{Body, Content, IndexEntry};
 use crate::runtime::outcome::{Build, Failure, ImageFacts};
@@ -20,13 +21,18 @@ const MOST_CHILDREN: usize = 1000;
 pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
     match &facts.content {
         Content::Index(entries) if until > Depth::Manifest => children(walk, net, entries, until, DEEPEST),
-        Content::Image { body, .. } | Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![Build {
-            digest: facts.digest.to_string(),
-            media_type: facts.media_type.clone(),
-            content: Ok(facts.content.clone()),
-            troubles: blobs(walk, net, body, until)?,
-        }]),
+        Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![own(facts, blobs(walk, net, body, until)?)]),
         Content::Index(_) | Content::Image { .. } | Content::Artifact { .. } | Content::Schema1 => Ok(Vec::new()),
+    }
+}
+
+/// What is wrong with the parts of an image that everybody fetches.
+pub(super) fn own(facts: &ImageFacts, troubles: Vec<Failure>) -> Build {
+    Build {
+        digest: facts.digest.to_string(),
+        media_type: facts.media_type.clone(),
+        content: Ok(facts.content.clone()),
+        troubles,
     }
 }
 
@@ -37,10 +43,7 @@ fn children(
     until: Depth,
     levels: usize,
 ) -> Got<Vec<Build>> {
-    let puller = Puller {
-        platform: walk.platform.clone(),
-        personality: Containerd::personality(walk.version, walk.path),
-    };
+    let puller = Containerd::puller(walk.version, walk.path, walk.platform);
     let needed = fetches(entries, &puller).needed();
     let mut seen: HashSet<(&str, &str)> = HashSet::new();
     let needed: Vec<&IndexEntry> = needed
@@ -86,28 +89,30 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
             vec![build(Ok(Content::Artifact { kind, unpack, body }), troubles)]
         }
         Parsed::Image { config, body } => {
-            let mut troubles = Vec::new();
-            let mut platform = None;
-            // The config and the layers are fetched at the same time.
-            let parts = walk.branch(net, [true, false], |walk, net, is_config| {
-                if !is_config {
-                    return Ok((None, blobs(walk, net, &body, until)?));
-                }
-                if until < Depth::Config {
-                    return Ok((None, Vec::new()));
-                }
-                Ok(match caught(walk.config(net, &config))? {
-                    Ok(platform) => (platform, Vec::new()),
-                    Err(failures) => (None, walk.told(failures).into_iter().collect()),
-                })
-            })?;
-            for (found, wrong) in parts {
-                platform = platform.or(found);
-                troubles.extend(wrong);
-            }
+            let config = (until >= Depth::Config).then_some(&config);
+            let (platform, mut troubles) = image(walk, net, config, &body, until)?;
+            let platform = platform.unwrap_or_else(|failures| {
+                troubles.splice(0..0, walk.told(failures));
+                None
+            });
             vec![build(Ok(Content::Image { platform, body }), troubles)]
         }
     })
+}
+
+/// The platform of an image by its config, and what is wrong with its blobs, which are fetched after it (`unpacker.unpack`).
+pub(super) fn image(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    config: Option<&Config>,
+    body: &Body,
+    until: Depth,
+) -> Got<(Result<Option<Platform>, Vec<Failure>>, Vec<Failure>)> {
+    let platform = match config {
+        Some(config) => caught(walk.config(net, config))?,
+        None => Ok(None),
+    };
+    Ok((platform, blobs(walk, net, body, until)?))
 }
 
 /// What is wrong with the blobs.

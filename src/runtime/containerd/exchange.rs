@@ -61,6 +61,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The same host, of which nothing is known yet.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new(self.host, self.version, self.reference, self.auth.given())
+    }
+
     pub(super) fn host(&self) -> &'a Host {
         self.host
     }
@@ -124,11 +129,7 @@ impl<'a> Session<'a> {
                 trust: self.host.trust,
             };
             let auth = self.auth.authorize(net, &scope)?;
-            let plain = match server.schemes {
-                Schemes::Https => false,
-                Schemes::Http => true,
-                Schemes::HttpsThenHttp => self.plain,
-            };
+            let plain = self.is_plain(server);
             let mut request = Request {
                 asker: self.auth.who(),
                 method: ask.method,
@@ -158,6 +159,15 @@ impl<'a> Session<'a> {
                 continue;
             }
             return answer.response(&request).map_err(Stop::from);
+        }
+    }
+
+    /// Whether it is asked without TLS, as far as is known.
+    fn is_plain(&self, server: &Server) -> bool {
+        match server.schemes {
+            Schemes::Https => false,
+            Schemes::Http => true,
+            Schemes::HttpsThenHttp => self.plain,
         }
     }
 
@@ -208,11 +218,12 @@ impl<'a> Session<'a> {
     fn withheld(&self, server: &Server, response: &Response) -> Got<()> {
         let refused = matches!(response.status, 401 | 403 | 404);
         let there = &response.at.origin;
-        let handed = |here: &Origin| here.hands_to(there) && self.auth.is_authenticated();
+        let here = if self.is_plain(server) { &server.http } else { &server.https };
+        let handed = here.hands_to(there) && self.auth.is_authenticated();
         let elsewhere = !server.https.is_same_server(there) && !server.http.is_same_server(there);
         let asks_for_it = response.status == 401 && elsewhere && self.auth.has_credential();
         let as_somebody = response.as_somebody && (400..500).contains(&response.status) && response.status != 429;
-        if (refused && (handed(&server.https) || handed(&server.http))) || asks_for_it || as_somebody {
+        if (refused && handed) || asks_for_it || as_somebody {
             let failure = Failure::of(Evidence::Refused(Refusal::Withheld), response, Purpose::Content);
             return Err(Stop::from(failure));
         }

@@ -7,7 +7,7 @@ use crate::runtime::answer::{Body, Response};
 use crate::runtime::containerd::exchange::HostRequest;
 use crate::runtime::containerd::manifest::{self, Claims, Config, Form, LONGEST, Parsed};
 use crate::runtime::containerd::resolve::Resolved;
-use crate::runtime::containerd::{Got, Stop, Walk, caught};
+use crate::runtime::containerd::{Got, PullPath, Stop, Walk, caught};
 use crate::runtime::content::{BlobRef, Content, IndexEntry};
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
 use crate::runtime::request::{Method, Request, Want};
@@ -64,11 +64,11 @@ impl Walk<'_> {
         Err(Stop::Failed(failures))
     }
 
-    /// What a reference was resolved to.
-    pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Content> {
+    /// What a reference was resolved to, and the config of an image, which is still to be read.
+    pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
-            Form::Schema1 => return Ok(Content::Schema1),
+            Form::Schema1 => return Ok((Content::Schema1, None)),
             Form::Manifest | Form::Index => {}
             Form::Other => return Err(self.no_manifest(net, resolved)?),
         }
@@ -105,12 +105,9 @@ impl Walk<'_> {
         let parsed = document.as_ref().map_err(|fault| about(fault.clone()))?;
         let parsed = manifest::read(&resolved.media_type, parsed).map_err(about)?;
         Ok(match parsed {
-            Parsed::Index(entries) => Content::Index(entries),
-            Parsed::Artifact { kind, unpack, body } => Content::Artifact { kind, unpack, body },
-            Parsed::Image { config, body } => Content::Image {
-                platform: self.config(net, &config)?,
-                body,
-            },
+            Parsed::Index(entries) => (Content::Index(entries), None),
+            Parsed::Artifact { kind, unpack, body } => (Content::Artifact { kind, unpack, body }, None),
+            Parsed::Image { config, body } => (Content::Image { platform: None, body }, Some(config)),
         })
     }
 
@@ -240,7 +237,11 @@ impl Walk<'_> {
             )));
         }
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
-        Claims::hold(&config.claims, read).map_err(broken)?;
+        match Claims::hold(&config.claims, read) {
+            // Where there is nothing to unpack, the transfer service does not count.
+            Err(ContentFault::LayerCount { layers: 0, .. }) if self.path == PullPath::Transfer => {}
+            held => held.map_err(broken)?,
+        }
         Ok(Some(read.platform.clone()))
     }
 

@@ -1,5 +1,6 @@
 use super::config::ReadConfig;
 use super::*;
+use crate::limits;
 
 const INDEX: &str = OCI_IMAGE_INDEX_MEDIA_TYPE;
 const MANIFEST: &str = OCI_IMAGE_MEDIA_TYPE;
@@ -124,7 +125,7 @@ fn what_containerd_refuses() {
         &format!(r#"{{"config":{{"mediaType":"{IMAGE_CONFIG_MEDIA_TYPE}","digest":"md5:0"}}}}"#),
         &structure("the config's digest is malformed: md5:0"),
     );
-    let many = format!(r#"{{"manifests":[{}]}}"#, vec!["{}"; MOST_ENTRIES + 1].join(","));
+    let many = format!(r#"{{"manifests":[{}]}}"#, vec!["{}"; limits::INDEX_ENTRIES + 1].join(","));
     check(INDEX, &many, &structure("the index has 20001 entries"));
 }
 

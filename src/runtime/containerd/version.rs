@@ -63,6 +63,16 @@ impl Version {
         self >= Self(2, 3, 3)
     }
 
+    /// The `os.features` of an entry are held against the node (containerd/platforms v1.0.0-rc.4).
+    pub(super) fn looks_at_os_features(self) -> bool {
+        self >= Self(2, 3, 0)
+    }
+
+    /// Docker schema 1 manifests are refused; 2.0 converts them where its environment says so.
+    pub(super) fn refuses_schema1(self) -> bool {
+        self >= Self(2, 1, 0)
+    }
+
     /// A `hosts.toml` without a `[host]` table or with the capability `referrers` is passed over, and `dial_timeout` is not known.
     pub(super) fn reads_hosts_as_1_x(self) -> bool {
         self < Self(2, 0, 0)

@@ -81,7 +81,7 @@ loose! {
 }
 
 /// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
-pub(crate) fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
+pub fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = json::text(body);
     if json::is_too_deep(&text) {
         return Err(ContentFault::ConfigNotJson);

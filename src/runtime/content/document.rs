@@ -111,7 +111,7 @@ impl From<WrittenPlatform<'_>> for Platform {
 }
 
 /// Reads a manifest or an index. The error is [`ContentFault::NotJson`] or a member of the wrong kind.
-pub(crate) fn document(body: &[u8]) -> Result<Document, ContentFault> {
+pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
     let text = json::text(body);
     if json::is_too_deep(&text) {
         return Err(ContentFault::NotJson);

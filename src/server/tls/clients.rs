@@ -5,7 +5,7 @@
 
 use super::CertificateError;
 use crate::config::FileSet;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::pem::PemObject;
@@ -82,15 +82,15 @@ impl Clients {
                     Ok(trusted) => {
                         tracing::info!(authorities = trusted.authorities.len(), "the clients' CAs have changed");
                         self.0.current.store(Arc::new(trusted));
-                        metrics.reload("client_ca_replaced");
+                        metrics.reload(Reload::ClientCaReplaced);
                     }
                     Err(error) => {
-                        metrics.reload("client_ca_refused");
+                        metrics.reload(Reload::ClientCaRefused);
                         tracing::warn!(file = %file.display(), %error, "the changed file cannot be used; the last good clients' CAs stay");
                     }
                 }
             }
-            tokio::time::sleep(super::POLL).await;
+            tokio::time::sleep(crate::limits::FILE_POLL).await;
         }
     }
 

@@ -20,7 +20,7 @@ pub use subject::Subject;
 use super::Certificate;
 use super::clock::Clock;
 use crate::cluster::{Custody, Kept, Registered, SecretData, Target, Trouble, Webhook};
-use crate::telemetry::Metrics;
+use crate::telemetry::{CertificateFailure, Metrics, RenewalReason, RenewalStep};
 use contents::Stored;
 use decide::{Entry, Scene, Serve, Step};
 use judgement::Judgement;
@@ -153,7 +153,7 @@ impl Managed {
         }
         let kept = match secret {
             Ok(answer) => answer.value,
-            Err(trouble) => return self.troubled("secret_read", &trouble),
+            Err(trouble) => return self.troubled(CertificateFailure::SecretRead, &trouble),
         };
         let registered = match &registration {
             Ok(answer) => answer.value.as_ref(),
@@ -190,18 +190,19 @@ impl Managed {
         let known = entries.iter().flat_map(|entry| entry.bundle.certificates());
         let known: Vec<_> = self.trusted.iter().chain(known).cloned().collect();
         let wrote = self.write(&step, &scene, kept.as_ref(), known).await;
-        if let Some(round) = self.outcome(wrote, "secret_write") {
+        if let Some(round) = self.outcome(wrote, CertificateFailure::SecretWrite) {
             return round;
         }
         let registered = match registration {
             Ok(answer) => answer.value,
-            Err(trouble) => return self.troubled("registration_read", &trouble),
+            Err(trouble) => return self.troubled(CertificateFailure::RegistrationRead, &trouble),
         };
         let wrote = match &registered {
             Some(registered) => self.register(registered, &decide::bundles(&scene, &entries)).await,
             None => Ok(Round::Rested),
         };
-        self.outcome(wrote, "registration_write").unwrap_or(Round::Rested)
+        self.outcome(wrote, CertificateFailure::RegistrationWrite)
+            .unwrap_or(Round::Rested)
     }
 
     /// The webhooks that call us.
@@ -350,7 +351,8 @@ impl Managed {
         }
         self.custody.register(registered, bundles).await?;
         self.registration_writes.spend();
-        self.metrics.certificate_renewal("registration", "differs");
+        self.metrics
+            .certificate_renewal(RenewalStep::Registration, RenewalReason::Differs);
         tracing::info!(webhooks = bundles.len(), "the caBundle of the {name} is written");
         Ok(Round::Wrote)
     }
@@ -358,11 +360,11 @@ impl Managed {
     fn announce(&self, step: &Step) {
         let (what, why, said) = step.told();
         self.metrics.certificate_renewal(what, why);
-        tracing::info!(step = what, why, "{}: {said}", self.custody.secret_name());
+        tracing::info!(step = what.name(), why = why.name(), "{}: {said}", self.custody.secret_name());
     }
 
     /// What the round comes to, if it ends here.
-    fn outcome(&mut self, wrote: Result<Round, Trouble>, what: &'static str) -> Option<Round> {
+    fn outcome(&mut self, wrote: Result<Round, Trouble>, what: CertificateFailure) -> Option<Round> {
         match wrote {
             Ok(Round::Rested) => None,
             Ok(round) => Some(round),
@@ -375,7 +377,7 @@ impl Managed {
     }
 
     /// Counts it, logs it now and then, and keeps it for `/readyz`.
-    fn troubled(&mut self, what: &'static str, trouble: &Trouble) -> Round {
+    fn troubled(&mut self, what: CertificateFailure, trouble: &Trouble) -> Round {
         self.metrics.certificate_failure(what);
         let said = trouble.to_string();
         if self
@@ -383,7 +385,7 @@ impl Managed {
             .as_ref()
             .is_none_or(|(last, at)| *last != said || at.elapsed() >= LOG_EVERY)
         {
-            tracing::warn!(what, "certificates: {said}");
+            tracing::warn!(what = what.name(), "certificates: {said}");
             self.logged = Some((said.clone(), Instant::now()));
         }
         self.trouble.get_or_insert(said);

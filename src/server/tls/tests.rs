@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 
 const DAY: Duration = Duration::from_hours(24);
 

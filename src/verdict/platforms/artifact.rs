@@ -1,4 +1,4 @@
-//! What is no image (DESIGN 3 `NotAnImage`; pull-semantics 5.6).
+//! What is no image (contract 3 `NotAnImage`; pull-semantics 5.6).
 
 use super::{Audience, Group};
 use crate::image::platform::Personality;

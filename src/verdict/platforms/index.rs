@@ -4,29 +4,29 @@ use super::tally::{Tally, tally, who};
 use super::{Audience, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
 use crate::image::platform::Fit;
 use crate::image::{Reference, escape};
+use crate::runtime::containerd::ends::{self, End, Known, Way};
 use crate::runtime::containerd::platforms::fetches;
 use crate::runtime::content::IndexEntry;
 use crate::runtime::outcome::{Failure, ImageFacts};
 use crate::verdict::cause::base;
-use crate::verdict::fates::{self, Fared, Fate, Known};
 use crate::verdict::finding::{Finding, Proof};
 use crate::verdict::kubelet::{self, NoMatch, Pull, containerd_reference};
 use crate::verdict::platforms::of_group;
 use crate::verdict::size::Size;
 use crate::verdict::{Cause, Outlook};
 
-/// How each group fares with an index.
-struct Fortunes<'a> {
+/// How each group ends with an index.
+struct Ways<'a> {
     audience: &'a Audience,
     /// In the order of the groups.
-    groups: Vec<Vec<Fared<'a>>>,
+    groups: Vec<Vec<Way<'a>>>,
 }
 
-impl<'a> Fortunes<'a> {
+impl<'a> Ways<'a> {
     /// How many are hit by what `is`.
-    fn tally(&self, is: impl Fn(Fate<'a>) -> bool) -> Tally {
-        let fit = |ways: &Vec<Fared<'a>>| {
-            let hit = ways.iter().filter(|way| is(way.fate)).count();
+    fn tally(&self, is: impl Fn(End<'a>) -> bool) -> Tally {
+        let fit = |ways: &Vec<Way<'a>>| {
+            let hit = ways.iter().filter(|way| is(way.end)).count();
             match hit {
                 0 => Fit::Yes,
                 hit if hit == ways.len() => Fit::No,
@@ -36,8 +36,8 @@ impl<'a> Fortunes<'a> {
         tally(self.audience, self.groups.iter().map(fit))
     }
 
-    fn fates(&self) -> impl Iterator<Item = Fate<'a>> {
-        self.groups.iter().flatten().map(|way| way.fate)
+    fn ends(&self) -> impl Iterator<Item = End<'a>> {
+        self.groups.iter().flatten().map(|way| way.end)
     }
 
     /// The largest that is fetched, by platform.
@@ -66,19 +66,19 @@ pub(super) fn index<'a>(
 ) -> Objections<'a> {
     let known = Known::of(facts);
     let pull = Pull::of(audience);
-    let of_group = |group: &Group| -> Vec<Fared<'a>> {
+    let of_group = |group: &Group| -> Vec<Way<'a>> {
         let ways = of_group(group)
             .into_iter()
-            .flat_map(|puller| fates::of_index(&known, entries, &puller));
+            .flat_map(|puller| ends::of_index(&known, entries, &puller));
         ways.collect()
     };
-    let fortunes = Fortunes {
+    let ways = Ways {
         audience,
         groups: audience.groups.iter().map(of_group).collect(),
     };
     let nothing = runnable(entries).next().is_none();
     // Whether every pull fails, in whatever way.
-    let all_fail = nothing || fortunes.tally(Fate::fails).outlook() == Some(Outlook::WillFail);
+    let all_fail = nothing || ways.tally(End::fails).outlook() == Some(Outlook::WillFail);
     let cap = match audience.origin {
         Origin::Assumed => Outlook::MayFail,
         Origin::Nodes | Origin::Selectors | Origin::Configured => Outlook::WillFail,
@@ -91,7 +91,7 @@ pub(super) fn index<'a>(
         }
     };
 
-    let unmatched = fortunes.tally(|fate| fate == Fate::NoMatch);
+    let unmatched = ways.tally(|end| end == End::NoMatch);
     let told = if nothing {
         Some(Outlook::WillFail)
     } else {
@@ -109,26 +109,25 @@ pub(super) fn index<'a>(
         })
         .into_iter()
         .collect();
-    findings.extend(without_platform(&fortunes, reference, pull).map(|finding| Finding {
+    findings.extend(without_platform(&ways, reference, pull).map(|finding| Finding {
         outlook: fails(finding.outlook).min(cap),
         ..finding
     }));
     if used_by == Use::Container {
-        findings.extend(foreign(&fortunes));
-        findings
-            .extend(artifacts(&fortunes, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
+        findings.extend(foreign(&ways));
+        findings.extend(artifacts(&ways, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
     }
 
     let mut failures: Vec<&Failure> = Vec::new();
-    for fate in fortunes.fates() {
-        if let Fate::Trouble(failure) = fate
+    for end in ways.ends() {
+        if let End::Trouble(failure) = end
             && !failures.contains(&failure)
         {
             failures.push(failure);
         }
     }
     let troubles = failures.into_iter().filter_map(|failure| {
-        let hit = fortunes.tally(|fate| fate == Fate::Trouble(failure));
+        let hit = ways.tally(|end| end == End::Trouble(failure));
         let told = hit.outlook()?;
         let outlook = match base(&failure.evidence).1 {
             Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
@@ -144,7 +143,7 @@ pub(super) fn index<'a>(
     Objections {
         findings,
         troubles: troubles.collect(),
-        sizes: fortunes.sizes(),
+        sizes: ways.sizes(),
     }
 }
 
@@ -191,12 +190,12 @@ fn mismatch(facts: &ImageFacts, tally: &Tally, outlook: Outlook, audience: &Audi
 }
 
 /// An entry without a platform that is pulled, and then not measured.
-fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference, pull: Option<Pull>) -> Option<Finding> {
-    let (missing, image) = fortunes.fates().find_map(|fate| match fate {
-        Fate::Unmeasured { missing, image } => Some((missing, image)),
-        Fate::Pulls | Fate::NoMatch | Fate::Trouble(_) | Fate::Foreign(_) | Fate::Artifact { .. } => None,
+fn without_platform(ways: &Ways<'_>, reference: &Reference, pull: Option<Pull>) -> Option<Finding> {
+    let (missing, image) = ways.ends().find_map(|end| match end {
+        End::Unmeasured { missing, image } => Some((missing, image)),
+        End::Pulls | End::NoMatch | End::Trouble(_) | End::Foreign(_) | End::Artifact { .. } => None,
     })?;
-    let hit = fortunes.tally(|fate| matches!(fate, Fate::Unmeasured { .. }));
+    let hit = ways.tally(|end| matches!(end, End::Unmeasured { .. }));
     let outlook = hit.outlook()?;
     let other = missing.platform.as_ref().map(|platform| platform.normalized().to_string());
     let missed = hit.missed.join(", ");
@@ -220,12 +219,12 @@ fn without_platform(fortunes: &Fortunes<'_>, reference: &Reference, pull: Option
 }
 
 /// An entry says what its config does not: it is pulled, and does not start.
-fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
-    let platform = fortunes.fates().find_map(|fate| match fate {
-        Fate::Foreign(platform) => Some(platform),
-        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Trouble(_) | Fate::Artifact { .. } => None,
+fn foreign(ways: &Ways<'_>) -> Option<Finding> {
+    let platform = ways.ends().find_map(|end| match end {
+        End::Foreign(platform) => Some(platform),
+        End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Trouble(_) | End::Artifact { .. } => None,
     })?;
-    let hit = fortunes.tally(|fate| matches!(fate, Fate::Foreign(_)));
+    let hit = ways.tally(|end| matches!(end, End::Foreign(_)));
     let outlook = match hit.outlook()? {
         Outlook::WillFail => Outlook::FailsToRun,
         other => other,
@@ -239,15 +238,13 @@ fn foreign(fortunes: &Fortunes<'_>) -> Option<Finding> {
 }
 
 /// An entry that is no image: of what kind it is, and what that comes to.
-fn artifacts<'a>(fortunes: &Fortunes<'a>, all_fail: bool, cap: Outlook) -> Option<(&'a str, Outlook)> {
-    let kind = fortunes.fates().find_map(|fate| match fate {
-        Fate::Artifact { kind, .. } => Some(kind),
-        Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Trouble(_) | Fate::Foreign(_) => None,
+fn artifacts<'a>(ways: &Ways<'a>, all_fail: bool, cap: Outlook) -> Option<(&'a str, Outlook)> {
+    let kind = ways.ends().find_map(|end| match end {
+        End::Artifact { kind, .. } => Some(kind),
+        End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Trouble(_) | End::Foreign(_) => None,
     })?;
-    let hit = fortunes.tally(|fate| matches!(fate, Fate::Artifact { .. })).outlook()?;
-    let fail = fortunes
-        .tally(|fate| matches!(fate, Fate::Artifact { fails: true, .. }))
-        .outlook();
+    let hit = ways.tally(|end| matches!(end, End::Artifact { .. })).outlook()?;
+    let fail = ways.tally(|end| matches!(end, End::Artifact { fails: true, .. })).outlook();
     let outlook = match (fail, hit) {
         (Some(_), _) if all_fail => Outlook::WillFail.min(cap),
         (Some(_), _) => Outlook::MayFail,

@@ -159,16 +159,6 @@ fn hosts_that_nobody_can_ask_break_no_file() {
     }
 }
 
-#[test]
-fn durations() {
-    assert_eq!(duration("0"), Some(Duration::ZERO));
-    assert_eq!(duration("1h2m3s"), Some(Duration::from_secs(3723)));
-    assert_eq!(duration("250ms"), Some(Duration::from_millis(250)));
-    for wrong in ["", "5", "s", "1d", "-1s", "1..s", "9e9s", "99999999999999999999999h"] {
-        assert_eq!(duration(wrong), None, "{wrong}");
-    }
-}
-
 proptest::proptest! {
     #[test]
     fn any_text_is_answered(text in "(\\[host\\.\"[a-z:/]{0,9}\"\\]\n)?[a-z_]{0,8} ?=? ?[\"\\[\\]a-zß0-9.,]{0,12}\n?") {

@@ -10,6 +10,7 @@
 use super::contents::{Contents, Pair, Stored};
 use super::trust::{Bundle, chains, holds_for, verify};
 use crate::server::tls::Validity;
+use crate::telemetry::{RenewalReason, RenewalStep};
 use rustls::pki_types::CertificateDer;
 use std::fmt;
 use std::time::Duration;
@@ -67,16 +68,16 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// For metrics: a closed list.
-    pub(super) fn label(&self) -> &'static str {
+    /// For metrics.
+    pub(super) fn label(&self) -> RenewalReason {
         match self {
-            Self::Absent => "absent",
-            Self::Unusable(_) => "unusable",
-            Self::Ended => "ended",
-            Self::NotYet => "not_yet",
-            Self::OtherName(_) => "other_name",
-            Self::Unchained => "unchained",
-            Self::Due => "due",
+            Self::Absent => RenewalReason::Absent,
+            Self::Unusable(_) => RenewalReason::Unusable,
+            Self::Ended => RenewalReason::Ended,
+            Self::NotYet => RenewalReason::NotYet,
+            Self::OtherName(_) => RenewalReason::OtherName,
+            Self::Unchained => RenewalReason::Unchained,
+            Self::Due => RenewalReason::Due,
         }
     }
 }
@@ -115,20 +116,36 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// What it is and why, for metrics (closed lists), and a sentence for the log.
-    pub(super) fn told(&self) -> (&'static str, &'static str, String) {
+    /// What it is and why, for metrics, and a sentence for the log.
+    pub(super) fn told(&self) -> (RenewalStep, RenewalReason, String) {
         match self {
-            Self::Keep => ("keep", "sound", "nothing is to be done".to_owned()),
-            Self::Anew(why) => ("anew", why.label(), format!("a new CA and a new certificate are made: {why}")),
-            Self::Leaf(why) => ("leaf", why.label(), format!("a new certificate is made: {why}")),
+            Self::Keep => (RenewalStep::Keep, RenewalReason::Sound, "nothing is to be done".to_owned()),
+            Self::Anew(why) => (
+                RenewalStep::Anew,
+                why.label(),
+                format!("a new CA and a new certificate are made: {why}"),
+            ),
+            Self::Leaf(why) => (RenewalStep::Leaf, why.label(), format!("a new certificate is made: {why}")),
             Self::Follow(why) => (
-                "follow",
+                RenewalStep::Follow,
                 why.label(),
                 format!("a CA is made that will follow the present one: {why}"),
             ),
-            Self::Switch => ("switch", "settled", "the new CA signs from now on".to_owned()),
-            Self::Retire => ("retire", "ended", "the old CA is trusted no more".to_owned()),
-            Self::Tend => ("tend", "unusable", "its parts are put in order".to_owned()),
+            Self::Switch => (
+                RenewalStep::Switch,
+                RenewalReason::Settled,
+                "the new CA signs from now on".to_owned(),
+            ),
+            Self::Retire => (
+                RenewalStep::Retire,
+                RenewalReason::Ended,
+                "the old CA is trusted no more".to_owned(),
+            ),
+            Self::Tend => (
+                RenewalStep::Tend,
+                RenewalReason::Unusable,
+                "its parts are put in order".to_owned(),
+            ),
         }
     }
 }

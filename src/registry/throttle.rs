@@ -1,8 +1,9 @@
-//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (DESIGN 6).
+//! What keeps one registry from harming the others, or itself: requests in flight, a breaker and the memory of 429s (contract 6).
 
 use super::cause::{self, Kind};
 use super::host::{HostKey, Scheme};
 use crate::credentials::Fingerprint;
+use crate::limits;
 use crate::runtime::outcome::Evidence;
 use moka::Expiry;
 use moka::future::Cache;
@@ -12,39 +13,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// Requests in flight to one host.
-const PER_HOST: usize = 16;
-/// Requests that wait for one host; a burst of reviews is a few thousand.
-const WAITING_FOR_HOST: usize = 4096;
-/// Requests in flight to all hosts that answer. Together with [`STRANGERS`] it guards our file descriptors.
-const ACQUAINTED: usize = 384;
-/// Requests in flight to hosts that have not answered of late. Who names many that never do keeps others from new registries at most,
-/// never from those that answer.
-const STRANGERS: usize = 128;
-/// Requests that wait in either lane: what they hold in memory is bounded with it.
-const WAITING_IN_LANE: usize = 1024;
-/// How long an answer makes a host one that answers.
-const ACQUAINTED_FOR: Duration = Duration::from_mins(10);
-/// Consecutive transport failures that open the breaker.
-const TRIPS: u32 = 3;
-/// How long the breaker stays open.
-const OPEN_FOR: Duration = Duration::from_secs(5);
 /// How long the scheme of a loopback host is remembered.
 const SCHEME_FOR: Duration = Duration::from_mins(10);
-/// How many hosts are remembered; host names come from users.
-const HOSTS: u64 = 10_000;
-/// How many throttled pairs of host and credential are remembered.
-const THROTTLED: u64 = 10_000;
-/// The longest that a `Retry-After` is believed.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(15);
-/// The shortest.
-pub(super) const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// Where a 429 names no time.
-pub(super) const USUAL_WAIT: Duration = Duration::from_secs(5);
 
 /// How long not to ask again after a 429.
 pub(super) fn wait(retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or(USUAL_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+    retry_after
+        .unwrap_or(limits::USUAL_RETRY_AFTER)
+        .clamp(limits::SHORTEST_RETRY_AFTER, limits::LONGEST_RETRY_AFTER)
 }
 
 /// So many at once, and so many that wait for it, in their order.
@@ -107,8 +83,8 @@ pub(super) struct Places<'a> {
 impl Lanes {
     pub(super) fn new() -> Self {
         Self {
-            acquainted: Queue::new(ACQUAINTED, WAITING_IN_LANE),
-            strangers: Queue::new(STRANGERS, WAITING_IN_LANE),
+            acquainted: Queue::new(limits::REQUESTS_TO_ANSWERING, limits::WAITING_IN_ALL),
+            strangers: Queue::new(limits::REQUESTS_TO_OTHERS, limits::WAITING_IN_ALL),
         }
     }
 
@@ -146,7 +122,7 @@ struct State {
 impl Host {
     fn new() -> Self {
         Self {
-            queue: Queue::new(PER_HOST, WAITING_FOR_HOST),
+            queue: Queue::new(limits::REQUESTS_PER_HOST, limits::WAITING_PER_HOST),
             state: Mutex::new(State::default()),
         }
     }
@@ -174,7 +150,7 @@ impl Host {
     /// Whether it answered of late, and not just ceased to.
     fn is_acquainted(&self) -> bool {
         let state = self.state();
-        state.consecutive < TRIPS && state.answered.is_some_and(|at| at.elapsed() < ACQUAINTED_FOR)
+        state.consecutive < limits::BREAKER_FAILURES && state.answered.is_some_and(|at| at.elapsed() < limits::ANSWERING)
     }
 
     /// The host did not answer. After a pause, the first failure opens the breaker again.
@@ -185,8 +161,8 @@ impl Host {
         }
         let mut state = self.state();
         state.consecutive = state.consecutive.saturating_add(1);
-        if state.consecutive >= TRIPS {
-            state.open = Some((Instant::now() + OPEN_FOR, evidence.clone(), words.to_owned()));
+        if state.consecutive >= limits::BREAKER_FAILURES {
+            state.open = Some((Instant::now() + limits::BREAKER_OPEN, evidence.clone(), words.to_owned()));
         }
     }
 
@@ -211,7 +187,7 @@ impl Hosts {
     pub(super) fn new() -> Self {
         Self(
             Cache::builder()
-                .max_capacity(HOSTS)
+                .max_capacity(limits::REMEMBERED)
                 .time_to_idle(Duration::from_mins(30))
                 .build(),
         )
@@ -262,7 +238,7 @@ pub(super) struct Throttle(Cache<Throttled, Instant>);
 
 impl Throttle {
     pub(super) fn new() -> Self {
-        Self(Cache::builder().max_capacity(THROTTLED).expire_after(Until).build())
+        Self(Cache::builder().max_capacity(limits::REMEMBERED).expire_after(Until).build())
     }
 
     /// Remembers a 429.
@@ -307,7 +283,7 @@ mod tests {
         assert_eq!(host.broken(), None);
         host.failed(&REFUSED, "refused again");
         assert_eq!(host.broken(), Some((REFUSED, "refused again".to_owned())));
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(limits::BREAKER_OPEN).await;
         assert_eq!(host.broken(), None);
         host.failed(&REFUSED, "still");
         assert!(host.broken().is_some(), "one failure after the pause opens it again");
@@ -318,16 +294,19 @@ mod tests {
     #[tokio::test]
     async fn hosts_that_never_answer_take_no_place_from_those_that_do() {
         let lanes = Lanes::new();
-        let silent: Vec<Host> = (0..=STRANGERS).map(|_| Host::new()).collect();
+        let silent: Vec<Host> = (0..=limits::REQUESTS_TO_OTHERS).map(|_| Host::new()).collect();
         let mut held = Vec::new();
-        for host in &silent[..STRANGERS] {
+        for host in &silent[..limits::REQUESTS_TO_OTHERS] {
             held.push(lanes.enter(host).await.unwrap());
         }
-        assert!(lanes.enter(&silent[STRANGERS]).now_or_never().is_none(), "one more waits");
+        assert!(
+            lanes.enter(&silent[limits::REQUESTS_TO_OTHERS]).now_or_never().is_none(),
+            "one more waits"
+        );
         let good = Host::new();
         good.answered();
         assert!(lanes.enter(&good).now_or_never().unwrap().is_ok());
-        for _ in 0..TRIPS {
+        for _ in 0..limits::BREAKER_FAILURES {
             good.failed(&REFUSED, "refused");
         }
         assert!(lanes.enter(&good).now_or_never().is_none(), "it has ceased to answer");
@@ -362,9 +341,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waits_are_bounded_and_kept_apart() {
-        assert_eq!(wait(None), USUAL_WAIT);
-        assert_eq!(wait(Some(Duration::ZERO)), SHORTEST_WAIT);
-        assert_eq!(wait(Some(Duration::from_hours(5))), LONGEST_WAIT);
+        assert_eq!(wait(None), limits::USUAL_RETRY_AFTER);
+        assert_eq!(wait(Some(Duration::ZERO)), limits::SHORTEST_RETRY_AFTER);
+        assert_eq!(wait(Some(Duration::from_hours(5))), limits::LONGEST_RETRY_AFTER);
 
         let throttle = Throttle::new();
         throttle

@@ -1,18 +1,16 @@
-//! How each puller fares with an index: which entry it takes, and what was found of that.
+//! How a pull ends: which entry of an index the node takes, and what was found of that.
 
-use super::Outlook;
-use super::cause::base;
 use crate::image::Platform;
 use crate::image::platform::Personality;
 use crate::runtime::containerd::DEEPEST;
 use crate::runtime::containerd::platforms::{Puller, fetches, unmeasured};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
-use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts};
+use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts, Shows};
 use std::collections::{HashMap, HashSet};
 
-/// What becomes of one puller.
+/// How the pull of one node ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate<'a> {
+pub(crate) enum End<'a> {
     /// It pulls, as far as was looked.
     Pulls,
     /// No entry is for it.
@@ -35,9 +33,28 @@ pub(super) enum Fate<'a> {
     },
 }
 
-impl Fate<'_> {
+impl End<'_> {
+    /// The same, for whoever keeps it.
+    pub(crate) fn to_owned(self, size: Option<u64>) -> crate::runtime::End {
+        use crate::runtime::End as Owned;
+        match self {
+            Self::Pulls => Owned::Pulled { size },
+            Self::NoMatch => Owned::NoMatch,
+            Self::Unmeasured { missing, image } => Owned::Unmeasured {
+                missing: missing.clone(),
+                image: image.map(str::to_owned),
+            },
+            Self::Trouble(failure) => Owned::Failed(failure.clone()),
+            Self::Foreign(platform) => Owned::Foreign(platform.clone()),
+            Self::Artifact { kind, fails } => Owned::Artifact {
+                kind: kind.to_owned(),
+                fails,
+            },
+        }
+    }
+
     /// Whether the pull fails for certain.
-    pub(super) fn fails(self) -> bool {
+    pub(crate) fn fails(self) -> bool {
         match self {
             Self::NoMatch | Self::Unmeasured { .. } => true,
             Self::Trouble(failure) => certain(failure),
@@ -48,28 +65,25 @@ impl Fate<'_> {
 }
 
 fn certain(failure: &Failure) -> bool {
-    match base(&failure.evidence).1 {
-        Outlook::WillFail | Outlook::NotAllowed => true,
-        Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail => false,
-    }
+    failure.evidence.shows() == Shows::Failure
 }
 
-/// One of the ways in which a puller may fare.
+/// One of the ways in which a pull may end.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fared<'a> {
-    pub(super) fate: Fate<'a>,
+pub(crate) struct Way<'a> {
+    pub(crate) end: End<'a>,
     /// What it fetches in bytes, config and layers.
-    pub(super) size: Option<u64>,
+    pub(crate) size: Option<u64>,
 }
 
 /// Choices of one puller in one index that are followed: an index is a stranger's text, and may list one index in another without end.
 const MOST_CHOICES: usize = 6;
 
 /// What was found of the parts of an image, by digest and media type.
-pub(super) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
+pub(crate) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
 
 impl<'a> Known<'a> {
-    pub(super) fn of(facts: &'a ImageFacts) -> Self {
+    pub(crate) fn of(facts: &'a ImageFacts) -> Self {
         let key = |build: &'a Build| ((build.digest.as_str(), build.media_type.as_str()), build);
         Self(facts.builds.iter().map(key).collect())
     }
@@ -79,16 +93,16 @@ impl<'a> Known<'a> {
     }
 }
 
-/// How `puller` may fare with an index of these entries: more than one way where versions of its runtime choose differently.
-pub(super) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Fared<'a>> {
+/// How the pull of `puller` may end with an index of these entries: more than one way where versions of its runtime choose differently.
+pub(crate) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Way<'a>> {
     within(known, entries, puller, DEEPEST)
 }
 
-fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
-    let only = |fate| vec![Fared { fate, size: None }];
+fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, levels: usize) -> Vec<Way<'a>> {
+    let only = |end| vec![Way { end, size: None }];
     let fetched = fetches(entries, puller);
     if fetched.image.is_empty() {
-        return only(Fate::NoMatch);
+        return only(End::NoMatch);
     }
     let all = fetched.all.as_deref();
     // What is fetched beside the image must be there as well.
@@ -106,35 +120,35 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         .collect();
     let trouble = troubles.iter().find(|failure| certain(failure)).or(troubles.first());
     if let Some(failure) = trouble.filter(|failure| certain(failure)) {
-        return only(Fate::Trouble(failure));
+        return only(End::Trouble(failure));
     }
-    let of_entry = |at: &usize| -> Vec<Fared<'a>> {
+    let of_entry = |at: &usize| -> Vec<Way<'a>> {
         if all.is_some_and(|all| !all.contains(at)) {
             // Found by what it is compatible with, and not fetched.
-            return only(Fate::NoMatch);
+            return only(End::NoMatch);
         }
         entries.get(*at).map_or_else(
-            || only(Fate::NoMatch),
+            || only(End::NoMatch),
             |entry| entry_of(known, entry, puller, levels.saturating_sub(1)),
         )
     };
-    let mut ways: Vec<Fared<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
+    let mut ways: Vec<Way<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
     if fetched.image.len() > MOST_CHOICES {
         // One of the others may do.
-        ways.extend(only(Fate::Pulls));
+        ways.extend(only(End::Pulls));
     }
     if let Some(failure) = trouble {
-        for way in ways.iter_mut().filter(|way| !way.fate.fails()) {
-            way.fate = Fate::Trouble(failure);
+        for way in ways.iter_mut().filter(|way| !way.end.fails()) {
+            way.end = End::Trouble(failure);
         }
     }
     if let Some(missing) = unmeasured(entries, &fetched, puller) {
-        let arrives = |fate: Fate<'_>| !fate.fails() && !matches!(fate, Fate::Trouble(_));
+        let arrives = |end: End<'_>| !end.fails() && !matches!(end, End::Trouble(_));
         let taken = fetched.image.first().and_then(|at| known.find(entries.get(*at)?));
         let config = taken.and_then(|build| body(build.content.as_ref().ok()?));
         let image = config.map(|body| body.config.as_str());
-        for way in ways.iter_mut().filter(|way| arrives(way.fate)) {
-            way.fate = Fate::Unmeasured { missing, image };
+        for way in ways.iter_mut().filter(|way| arrives(way.end)) {
+            way.end = End::Unmeasured { missing, image };
         }
     }
     ways
@@ -145,9 +159,9 @@ fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, le
     match &build.content {
         Ok(Content::Index(children)) if levels > 0 => {
             let ways = within(known, children, puller, levels);
-            let failure = |way: Fared<'a>| match way.fate {
-                Fate::Trouble(failure) => Some(failure),
-                Fate::Pulls | Fate::NoMatch | Fate::Unmeasured { .. } | Fate::Foreign(_) | Fate::Artifact { .. } => None,
+            let failure = |way: Way<'a>| match way.end {
+                End::Trouble(failure) => Some(failure),
+                End::Pulls | End::NoMatch | End::Unmeasured { .. } | End::Foreign(_) | End::Artifact { .. } => None,
             };
             ways.into_iter().filter_map(failure).collect()
         }
@@ -157,46 +171,51 @@ fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, le
     }
 }
 
-fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Fared<'a>> {
+fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, levels: usize) -> Vec<Way<'a>> {
     let Some(build) = known.find(entry) else {
-        return vec![Fared {
-            fate: Fate::Pulls,
+        return vec![Way {
+            end: End::Pulls,
             size: None,
         }];
     };
-    let (fate, size) = match &build.content {
-        Err(failure) => (Fate::Trouble(failure), None),
-        Ok(Content::Index(_)) if levels == 0 => (Fate::Pulls, None),
+    let (end, size) = match &build.content {
+        Err(failure) => (End::Trouble(failure), None),
+        Ok(Content::Index(_)) if levels == 0 => (End::Pulls, None),
         Ok(Content::Index(children)) => return within(known, children, puller, levels),
         Ok(Content::Image { platform, body }) => (of_image(entry, build, platform.as_ref(), puller), body.size),
         Ok(Content::Artifact { kind, unpack, body }) => (
             trouble(build).map_or(
-                Fate::Artifact {
+                End::Artifact {
                     kind,
-                    fails: match puller.personality {
-                        Personality::ContainerdOld => *unpack != Unpack::Nothing,
-                        Personality::ContainerdClient => *unpack == Unpack::Partly,
-                        Personality::ContainerdTransfer | Personality::CriO => false,
-                    },
+                    fails: fails_to_unpack(*unpack, puller.personality),
                 },
-                Fate::Trouble,
+                End::Trouble,
             ),
             body.size,
         ),
         Ok(Content::Schema1) => (
-            Fate::Artifact {
+            End::Artifact {
                 kind: "Docker schema 1",
                 fails: false,
             },
             None,
         ),
     };
-    vec![Fared { fate, size }]
+    vec![Way { end, size }]
 }
 
-fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platform>, puller: &Puller) -> Fate<'a> {
+/// Whether a runtime fails to unpack what is no image.
+pub(crate) fn fails_to_unpack(unpack: Unpack, personality: Personality) -> bool {
+    match personality {
+        Personality::ContainerdOld => unpack != Unpack::Nothing,
+        Personality::ContainerdClient => unpack == Unpack::Partly,
+        Personality::ContainerdTransfer | Personality::CriO => false,
+    }
+}
+
+fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platform>, puller: &Puller) -> End<'a> {
     if let Some(failure) = trouble(build) {
-        return Fate::Trouble(failure);
+        return End::Trouble(failure);
     }
     let by_variant = match (puller.personality, &entry.platform) {
         // Here they compare the whole of it; 1.6 leaves the variant out, and where an entry has a platform nobody compares.
@@ -211,15 +230,15 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
         (Personality::ContainerdOld | Personality::CriO, None) | (_, Some(_)) => false,
     };
     let Some(platform) = platform.filter(|platform| by_variant || !runs(puller, platform)) else {
-        return Fate::Pulls;
+        return End::Pulls;
     };
     if entry.platform.is_some() && platform.architecture.is_empty() {
-        return Fate::Pulls;
+        return End::Pulls;
     }
     match (puller.personality, &entry.platform) {
         // The config decides where the entry does not.
-        (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => Fate::NoMatch,
-        (Personality::CriO, None) | (_, Some(_)) => Fate::Foreign(platform),
+        (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => End::NoMatch,
+        (Personality::CriO, None) | (_, Some(_)) => End::Foreign(platform),
     }
 }
 
@@ -248,13 +267,13 @@ fn trouble(build: &Build) -> Option<&Failure> {
 }
 
 /// What is certain before what is not known.
-pub(super) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
+pub(crate) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
     // The first of those that are worst: `max_by_key` would give the last.
-    troubles.iter().rev().max_by_key(|failure| base(&failure.evidence).1).copied()
+    troubles.iter().rev().max_by_key(|failure| failure.evidence.shows()).copied()
 }
 
 /// What entries are for: what they say, else what their configs or the entries of their indexes say, as far as they were read.
-pub(super) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
+pub(crate) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
     let mut platforms = Vec::new();
     let mut followed: HashSet<&str> = HashSet::new();
     let mut open = vec![entries];
@@ -279,7 +298,7 @@ pub(super) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec
 }
 
 /// What a manifest refers to, where it is one.
-pub(super) fn body(content: &Content) -> Option<&Body> {
+pub(crate) fn body(content: &Content) -> Option<&Body> {
     match content {
         Content::Image { body, .. } | Content::Artifact { body, .. } => Some(body),
         Content::Index(_) | Content::Schema1 => None,

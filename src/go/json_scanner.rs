@@ -3,12 +3,12 @@
 //! The syntax is checked by a state machine with a stack of its own: no recursion, so no depth of nesting can hurt. What reads
 //! values afterwards relies on that check and only walks over bytes.
 
-/// The nesting that `encoding/json` admits.
-const MAX_DEPTH: usize = 10_000;
+use super::MAX_JSON_DEPTH;
+use super::json::folded;
 
 /// What stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Bool,
     Number,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// The word that `json: cannot unmarshal … into Go …` uses.
-    pub(super) fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool => "bool",
@@ -66,7 +66,7 @@ enum Open {
 }
 
 /// Checks a whole document. The error is Go's text.
-pub(super) fn check(document: &[u8]) -> Result<(), String> {
+pub(crate) fn check(document: &[u8]) -> Result<(), String> {
     let mut scanner = Scanner {
         step: Step::Value,
         open: Vec::new(),
@@ -161,7 +161,7 @@ impl Scanner {
 
     fn push(&mut self, open: Open, then: Step, byte: u8) -> Result<Step, String> {
         self.open.push(open);
-        if self.open.len() > MAX_DEPTH {
+        if self.open.len() > MAX_JSON_DEPTH {
             Err(invalid(byte, "exceeded max depth"))
         } else {
             Ok(then)
@@ -231,7 +231,7 @@ fn skip_space(text: &[u8], mut at: usize) -> usize {
 }
 
 /// The kind of a value that has passed [`check`].
-pub(super) fn kind(value: &[u8]) -> Kind {
+pub(crate) fn kind(value: &[u8]) -> Kind {
     match value.get(skip_space(value, 0)) {
         Some(b'{') => Kind::Object,
         Some(b'[') => Kind::Array,
@@ -243,7 +243,7 @@ pub(super) fn kind(value: &[u8]) -> Kind {
 }
 
 /// The members of an object that has passed [`check`], in document order, duplicates kept; empty for anything else.
-pub(super) fn members(object: &[u8]) -> Vec<(String, &[u8])> {
+pub(crate) fn members(object: &[u8]) -> Vec<(String, &[u8])> {
     let mut out = Vec::new();
     let mut at = skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
@@ -311,7 +311,7 @@ fn end_of_string(text: &[u8], start: usize) -> usize {
 }
 
 /// The text of a string that has passed [`check`]. Like Go, half a surrogate pair and bytes that are no UTF-8 become U+FFFD.
-pub(super) fn string(quoted: &[u8]) -> String {
+pub(crate) fn string(quoted: &[u8]) -> String {
     let inner = quoted.strip_prefix(b"\"").unwrap_or(quoted);
     let inner = inner.strip_suffix(b"\"").unwrap_or(inner);
     let mut out: Vec<u8> = Vec::with_capacity(inner.len());
@@ -360,14 +360,9 @@ fn hex4(text: &[u8], at: usize) -> u32 {
         .fold(0, |number, &digit| number << 4 | char::from(digit).to_digit(16).unwrap_or(0))
 }
 
-/// Whether two keys name the same struct field for Go: equal but for case, where `ſ` counts as s and the Kelvin sign as k.
-pub(super) fn same_field(key: &str, field: &str) -> bool {
-    let fold = |c: char| match c {
-        'ſ' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    };
-    key.chars().map(fold).eq(field.chars().map(fold))
+/// Whether Go takes `key` for the struct's field `field`.
+pub(crate) fn same_field(key: &str, field: &str) -> bool {
+    folded(key) == folded(field)
 }
 
 #[cfg(test)]

@@ -1,0 +1,150 @@
+//! The bounds that protect this program, the API server and registries from whoever can create an object. Each stands here once, with its
+//! reason. Pure.
+//!
+//! What the settings or the command line can change is not here, nor how long answers hold (the caches have that), nor what a protocol
+//! or a runtime lays down.
+
+use std::time::Duration;
+
+// Files.
+
+/// Bytes of one file of settings, policies, certificates or credentials. The largest of these are bundles of authorities, some 200 KiB.
+pub const SETTINGS_FILE: u64 = 1 << 20;
+/// Bytes of one file of manifests, or of standard input. Rendered charts with their CRDs have a few MiB.
+pub const MANIFEST_FILE: u64 = 32 << 20;
+/// Policy files that are read.
+pub const POLICY_FILES: usize = 1000;
+/// Policies in those files.
+pub const POLICIES: usize = 1000;
+/// Bytes of all policy files together.
+pub const POLICY_BYTES: usize = 16 << 20;
+
+/// How often files are looked at that may change while we run.
+pub const FILE_POLL: Duration = Duration::from_secs(2);
+/// A writer that replaces several files one by one is given this long before its work is looked at.
+pub const FILE_SETTLE: Duration = Duration::from_millis(100);
+
+// Requests of ours to the API server.
+
+/// Connecting, and the answer to one request about a single object. Lists have longer, in pages.
+pub const API_SERVER: Duration = Duration::from_secs(5);
+
+// Reviews.
+
+/// How long the API server waits for an answer where it does not say (`timeoutSeconds` of a webhook is 10 by default).
+pub const REVIEW: Duration = Duration::from_secs(10);
+/// Images of one object. What is kept of each until the answer takes some kilobytes, and no node has room for a hundredth of them.
+pub const IMAGES_PER_OBJECT: usize = 25_000;
+/// Images of one object that registries are asked about. Real objects have a few dozen; one of a few megabytes may have tens of thousands,
+/// each costs a look through its pull secrets, and together they would keep the queues of their registries full for everybody.
+pub const LOOK_UPS_PER_OBJECT: usize = 1000;
+/// Look-ups of one object at once: those that have begun go on when its review has ended.
+pub const LOOK_UPS_AT_ONCE: usize = 64;
+/// Nesting of a request's body that is kept; `serde_json` itself gives up at 128. No pod spec lies half as deep.
+pub const BODY_LEVELS: usize = 100;
+/// Memory that the values of a request's body may take, in bytes, roughly. A byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any
+/// user can put into an object, would take the memory of all. Some seventy thousand objects and lists fit; the largest real ones have a
+/// few thousand.
+pub const BODY_MEMORY: usize = 48 << 20;
+/// A body of this size, in bytes, is worked on beside the runtime's own threads: reading and judging what it may hold takes long enough to
+/// keep others waiting, probes among them. Real objects have a tenth of it.
+pub const LARGE_BODY: usize = 128 << 10;
+/// Large bodies that are worked on at once. The others wait, each until its own deadline.
+pub const LARGE_BODIES_AT_ONCE: usize = 32;
+
+// Connections to us. What may be configured is in `server::Limits`.
+
+/// Connections to the port of metrics and health. Scrapers and probes are a handful, but whoever opens connections there must not keep the
+/// kubelet's probes out.
+pub const PLAIN_CONNECTIONS: usize = 128;
+/// Header lines of a request; hyper answers 431 to more. The API server sends nine.
+pub const REQUEST_HEADERS: usize = 64;
+/// Bytes of a request's head; hyper answers 431 to more. The API server's have some hundred.
+pub const REQUEST_HEAD: usize = 32 << 10;
+/// Bytes of a connection's read buffer: what one can cost us between two polls.
+pub const READ_BUFFER: usize = 64 << 10;
+
+// Look-ups.
+
+/// How long one look-up may run, whoever waits for it: as long as the API server waits at most (`timeoutSeconds` is 30 at most), so that a
+/// slow registry's answer still reaches the cache for the next review.
+pub const LOOK_UP: Duration = Duration::from_secs(30);
+/// One request with its body, from the moment it may start.
+pub const REQUEST: Duration = Duration::from_secs(6);
+/// Connecting to a registry, name resolution and TLS included.
+pub const CONNECT: Duration = Duration::from_secs(3);
+/// How long the body of an error is waited for, which only gives the words.
+pub const ERROR_BODY_WAIT: Duration = Duration::from_secs(1);
+/// How long the requests may take that only improve the words of a refusal.
+pub const DETAILS: Duration = Duration::from_secs(3);
+/// How long it is looked for where else an image might be, which only improves the words.
+pub const ELSEWHERE: Duration = Duration::from_millis(1500);
+/// How long a name's resolution is waited for before it is asked of the proxy: many machines behind one resolve nothing.
+pub const RESOLVE_BEFORE_PROXY: Duration = Duration::from_secs(1);
+/// 401s that are answered before a request is given up: a kept token, a fresh one, Basic; here and behind a redirect.
+pub const AUTHENTICATION_ROUNDS: usize = 6;
+/// Parts of one image (manifests, configs, layers) that are looked for. Overlay file systems take 128 layers or a few more, and an index has
+/// one build a platform.
+pub const PARTS_PER_IMAGE: usize = 1000;
+/// Parts of one list that are asked for at once; what a registry gets in all is bounded by [`REQUESTS_PER_HOST`].
+pub const PARTS_AT_ONCE: usize = 8;
+
+/// Questions of one run of what asks: a pull at `depth: layers` asks a few for each layer of each platform of an index.
+pub const QUESTIONS: usize = 1000;
+
+// What registries answer.
+
+/// Bytes of a manifest or an index: what containerd reads, 4·1048·1048 (sic; core/remotes/docker `MaxManifestSize`).
+pub const IMAGE_MANIFEST: usize = 4_393_216;
+/// Entries of an index. An entry is hundreds of bytes in memory, and no index has as many.
+pub const INDEX_ENTRIES: usize = 20_000;
+/// Bytes of an image's config. A longer one tells no platform, and is not held against the image.
+pub const IMAGE_CONFIG: usize = 8 << 20;
+/// Bytes of a list of tags.
+pub const TAG_LIST: usize = 1 << 20;
+/// Bytes of a token server's answer.
+pub const TOKEN_ANSWER: usize = 64 << 10;
+/// Bytes of a body that is read for its words only.
+pub const ERROR_BODY: usize = 64 << 10;
+/// Bytes of all bodies that are read at the same time; others wait. A dozen of the longest manifests, or a thousand usual ones.
+pub const ANSWERS_AT_ONCE: usize = 64 << 20;
+
+// Many look-ups.
+
+/// Requests in flight to one host.
+pub const REQUESTS_PER_HOST: usize = 16;
+/// Requests that wait for one host; a burst of reviews is a few thousand.
+pub const WAITING_PER_HOST: usize = 4096;
+/// Requests in flight to all hosts that answer. Together with [`REQUESTS_TO_OTHERS`] it guards our file descriptors.
+pub const REQUESTS_TO_ANSWERING: usize = 384;
+/// Requests in flight to hosts that have not answered of late. Who names many that never do keeps others from new registries at most, never
+/// from those that answer.
+pub const REQUESTS_TO_OTHERS: usize = 128;
+/// Requests that wait for either of these two: what they hold in memory is bounded with it.
+pub const WAITING_IN_ALL: usize = 1024;
+/// How long an answer makes a host one that answers.
+pub const ANSWERING: Duration = Duration::from_mins(10);
+/// Consecutive transport failures after which a host is not asked for [`BREAKER_OPEN`].
+pub const BREAKER_FAILURES: u32 = 3;
+/// How long such a host is not asked.
+pub const BREAKER_OPEN: Duration = Duration::from_secs(5);
+/// The longest that a `Retry-After` is believed.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(15);
+/// The shortest.
+pub const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Where a 429 names no time.
+pub const USUAL_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Names that are resolved at once, of those that did resolve before.
+pub const RESOLVING_KNOWN: usize = 32;
+/// Names that are resolved at once, of all others. The system's resolver keeps a thread for as long as it waits for a name server, whoever
+/// has stopped waiting for it; names come from users, and so may the name servers.
+pub const RESOLVING_OTHERS: usize = 64;
+/// Entries of a memory of small things whose keys users choose: hosts, names, credentials at hosts.
+pub const REMEMBERED: u64 = 10_000;
+
+// Programs.
+
+/// How long a credential plugin or helper may run. (The kubelet gives a plugin one minute; no review waits that long.)
+pub const PROGRAM: Duration = Duration::from_secs(10);
+/// Bytes that it may print. Tokens of the clouds have a few thousand.
+pub const PROGRAM_OUTPUT: u64 = 256 << 10;

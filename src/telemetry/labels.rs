@@ -1,0 +1,231 @@
+//! The values of labels, where they are a closed list: each name stands here, and nowhere else.
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$more:meta])* $value:ident => $text:literal,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+            pub enum $name {
+                $(#[doc = concat!("`", $text, "`.")] $(#[$more])* $value,)*
+            }
+
+            impl $name {
+                /// Every value.
+                pub const ALL: &'static [Self] = &[$(Self::$value),*];
+
+                /// As metrics and the log have it.
+                pub fn name(self) -> &'static str {
+                    match self {
+                        $(Self::$value => $text,)*
+                    }
+                }
+            }
+        )*
+    };
+}
+
+labels! {
+    /// Why a request was not a usable AdmissionReview: of its HTTP (`server::admission`), of its content (`review::request`).
+    BadRequest {
+        TooLarge => "too_large",
+        TooMany => "too_many",
+        BodyTimeout => "body_timeout",
+        BodyBroken => "body_broken",
+        Method => "method",
+        Path => "path",
+        NotJson => "not_json",
+        WrongKind => "wrong_kind",
+        WrongVersion => "wrong_version",
+        NoRequest => "no_request",
+        NoUid => "no_uid",
+        WrongOperation => "wrong_operation",
+    }
+
+    /// What came of a changed file or policy.
+    Reload {
+        CertificateReplaced => "certificate_replaced",
+        CertificateRefused => "certificate_refused",
+        SettingsReplaced => "settings_replaced",
+        SettingsRefused => "settings_refused",
+        ClientCaReplaced => "client_ca_replaced",
+        ClientCaRefused => "client_ca_refused",
+        PoliciesReplaced => "policies_replaced",
+        PoliciesRefused => "policies_refused",
+        PoliciesForbidden => "policies_forbidden",
+    }
+
+    /// What came of writing a policy's status.
+    PolicyStatus {
+        Written => "written",
+        /// There is no such policy any more, or it has no status.
+        Gone => "gone",
+        /// It has changed since, and the watch shows how.
+        Overtaken => "overtaken",
+        Forbidden => "forbidden",
+        Failed => "failed",
+    }
+
+    /// What self-managed certificates could not do.
+    CertificateFailure {
+        SecretRead => "secret_read",
+        SecretWrite => "secret_write",
+        RegistrationRead => "registration_read",
+        RegistrationWrite => "registration_write",
+    }
+
+    /// Why a connection on the webhook port ended by our doing.
+    ConnectionEnd {
+        ClientRefused => "client_refused",
+        HandshakeFailed => "handshake_failed",
+        HandshakeTimeout => "handshake_timeout",
+        Recycled => "recycled",
+        Timeout => "timeout",
+    }
+
+    /// Registries, as `registry::host` sorts them: a closed list, so that nobody's host names become label values.
+    HostClass {
+        Loopback => "loopback",
+        DockerIo => "docker.io",
+        GhcrIo => "ghcr.io",
+        QuayIo => "quay.io",
+        Gcr => "gcr",
+        Gar => "gar",
+        Ecr => "ecr",
+        Acr => "acr",
+        K8s => "k8s",
+        Mcr => "mcr",
+        Other => "other",
+    }
+
+    /// How a request to a registry ended, as `registry::cause` sorts it.
+    RequestOutcome {
+        Ok => "ok",
+        NotFound => "not_found",
+        Unauthorized => "unauthorized",
+        Forbidden => "forbidden",
+        ClientError => "client_error",
+        RateLimited => "rate_limited",
+        ServerError => "server_error",
+        Dns => "dns",
+        Connect => "connect",
+        Timeout => "timeout",
+        Tls => "tls",
+        Refused => "refused",
+        Internal => "internal",
+    }
+
+    /// What a registry says of its pull quota.
+    QuotaLevel {
+        Low => "low",
+        Exhausted => "exhausted",
+    }
+
+    /// A cache.
+    CacheName {
+        Answers => "answers",
+        Content => "content",
+        Parts => "parts",
+        Manifests => "manifests",
+        Tokens => "tokens",
+        Providers => "providers",
+    }
+
+    /// How a cache answered.
+    CacheResult {
+        Hit => "hit",
+        Miss => "miss",
+        Joined => "joined",
+        Stale => "stale",
+    }
+
+    /// Where policies come from.
+    PolicySource {
+        Cluster => "cluster",
+        Files => "files",
+    }
+
+    /// What came of a Kubernetes Event.
+    EventOutcome {
+        Written => "written",
+        Updated => "updated",
+        Repeated => "repeated",
+        Limited => "limited",
+        Dropped => "dropped",
+        Forbidden => "forbidden",
+        Gone => "gone",
+        Refused => "refused",
+        Failed => "failed",
+    }
+
+    /// A step of self-managed certificates.
+    RenewalStep {
+        Keep => "keep",
+        Anew => "anew",
+        Leaf => "leaf",
+        Follow => "follow",
+        Switch => "switch",
+        Retire => "retire",
+        Tend => "tend",
+        Registration => "registration",
+    }
+
+    /// Why such a step is taken.
+    RenewalReason {
+        Sound => "sound",
+        Absent => "absent",
+        Unusable => "unusable",
+        Ended => "ended",
+        NotYet => "not_yet",
+        OtherName => "other_name",
+        Unchained => "unchained",
+        Due => "due",
+        Settled => "settled",
+        Differs => "differs",
+    }
+}
+
+/// Caches, and how each can answer.
+pub(super) const CACHE_RESULTS: &[(CacheName, &[CacheResult])] = {
+    use CacheResult::{Hit, Joined, Miss, Stale};
+    &[
+        (CacheName::Answers, &[Hit, Miss, Joined, Stale]),
+        (CacheName::Content, &[Hit, Miss]),
+        (CacheName::Parts, &[Hit, Miss]),
+        (CacheName::Tokens, &[Hit, Miss]),
+        (CacheName::Providers, &[Hit, Miss]),
+    ]
+};
+
+/// Caches that are weighed.
+pub(super) const CACHE_WEIGHTS: &[CacheName] = &[
+    CacheName::Tokens,
+    CacheName::Answers,
+    CacheName::Content,
+    CacheName::Parts,
+    CacheName::Manifests,
+];
+
+/// What may be wrong with a certificate.
+const FAULTS: &[RenewalReason] = {
+    use RenewalReason::{Absent, Due, Ended, NotYet, OtherName, Unchained, Unusable};
+    &[Absent, Unusable, Ended, NotYet, OtherName, Unchained, Due]
+};
+
+/// The steps of self-managed certificates that write, and their reasons.
+pub(super) const CERTIFICATE_RENEWALS: &[(RenewalStep, &[RenewalReason])] = &[
+    (RenewalStep::Anew, FAULTS),
+    (RenewalStep::Leaf, FAULTS),
+    (RenewalStep::Follow, FAULTS),
+    (RenewalStep::Switch, &[RenewalReason::Settled]),
+    (RenewalStep::Retire, &[RenewalReason::Ended]),
+    (RenewalStep::Tend, &[RenewalReason::Unusable]),
+    (RenewalStep::Registration, &[RenewalReason::Differs]),
+];
+
+/// The status codes that we write ourselves.
+pub(super) const CODES: &[u16] = &[200, 400, 404, 405, 408, 413, 500, 503];
+
+/// Whether a list holds such a pair.
+pub(super) fn holds<A: PartialEq, B: PartialEq>(list: &[(A, &[B])], first: &A, second: &B) -> bool {
+    list.iter().any(|(name, others)| name == first && others.contains(second))
+}

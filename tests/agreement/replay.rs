@@ -1,0 +1,656 @@
+//! Recorded conversations of real runtimes, played to our machines: at each point the request that was recorded must be among those that the
+//! machine asks, and at the end nothing may be missing or left over.
+
+use crate::cases::{self, Case, Certificates};
+use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
+use pullgate::image::{Digest, Platform, Reference};
+use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, Response, Words};
+use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
+use pullgate::runtime::containerd::version::Version;
+use pullgate::runtime::containerd::{Containerd, PullPath};
+use pullgate::runtime::outcome::{ConnectionFault, TlsFault};
+use pullgate::runtime::redirect::{self, Next};
+use pullgate::runtime::request::{Auth, Grant, Method, Origin, Request, TrustId, Want, Who};
+use pullgate::runtime::{Depth, NodeConfig, Outcome, Pull, challenge, content};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use url::Url;
+
+/// What the placeholders of a recording stand for here.
+const PLACES: &[(&str, &str)] = &[
+    ("{registry}", "127.0.0.1:5001"),
+    ("{mirror}", "127.0.0.1:5002"),
+    ("{named}", "127.0.0.1:5003"),
+    ("{port}", "5001"),
+    ("{mirror-port}", "5002"),
+    ("{named-port}", "5003"),
+    ("{closed}", "127.0.0.1:1"),
+];
+
+/// `{}`, which several cases share and recordings leave out.
+const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+/// Recordings that a machine does not replay: the case, the beginning of the runtime's name, and why.
+const NOT_REPLAYED: &[(&str, &str, &str)] = &[
+    ("challenges-realm-userinfo", "", "we are nobody's user at a token server"),
+    (
+        "child-longer-than-the-limit",
+        "",
+        "we read no more of a manifest than runtimes read of a tag's",
+    ),
+    ("layer-not-an-archive", "", "we do not read layers"),
+    (
+        "odd-blobs-at-another-host",
+        "",
+        "we follow no redirect to plain HTTP elsewhere",
+    ),
+    ("odd-config-diff-id-wrong", "", "we do not read layers"),
+    (
+        "odd-realm-of-another-host",
+        "",
+        "we ask no token server by plain HTTP elsewhere",
+    ),
+    (
+        "odd-redirect-to-another-host",
+        "",
+        "we follow no redirect to plain HTTP elsewhere",
+    ),
+    ("odd-schema1-unsigned", "", "a schema 1 manifest is known by its media type"),
+    (
+        "parts-layer-docker-zstd",
+        "containerd-1.7",
+        "which layers are unpacked is not told by version",
+    ),
+    (
+        "parts-noplatform-config-v2",
+        "containerd-1.7",
+        "what is compared of a config's variant is not told by version",
+    ),
+    (
+        "schema1-prettyjws",
+        "containerd-1.7",
+        "a schema 1 manifest is known by its media type",
+    ),
+    (
+        "served-as-text-plain",
+        "containerd-1.7",
+        "a schema 1 manifest is known by its media type",
+    ),
+];
+
+fn fill(text: &str) -> String {
+    PLACES
+        .iter()
+        .fold(text.to_owned(), |text, (name, place)| text.replace(name, place))
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agreement/recordings")
+}
+
+/// One exchange of a recording.
+#[derive(Debug, Clone)]
+struct Exchange {
+    url: Url,
+    method: String,
+    accept: Vec<String>,
+    authorization: String,
+    form: String,
+    together: bool,
+    closed: bool,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// One pull of a recording.
+#[derive(Debug, Clone)]
+struct Recorded {
+    runtimes: Vec<String>,
+    image: String,
+    user: Option<String>,
+    pulled: bool,
+    exchanges: Vec<Exchange>,
+}
+
+/// What the recordings have in common.
+struct Shared {
+    bodies: HashMap<String, Vec<u8>>,
+    accepts: HashMap<String, Vec<String>>,
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+impl Shared {
+    fn read() -> Self {
+        let body = |line: &Value| -> Vec<u8> {
+            let Some(text) = line["text"].as_str() else {
+                return vec![0; usize::try_from(line["bytes"].as_u64().unwrap()).unwrap()];
+            };
+            let mut bytes = fill(text).into_bytes();
+            let spaces = line["spaces"].as_u64().unwrap_or(0);
+            bytes.resize(bytes.len() + usize::try_from(spaces).unwrap(), b' ');
+            bytes
+        };
+        let bodies = lines(&folder().join("_bodies.jsonl"));
+        let accepts = lines(&folder().join("_accepts.jsonl"));
+        Self {
+            bodies: bodies.iter().map(|line| (text(&line["body"]), body(line))).collect(),
+            accepts: accepts
+                .iter()
+                .map(|line| (text(&line["accept"]), texts(&line["types"])))
+                .collect(),
+        }
+    }
+
+    fn recording(&self, name: &str) -> Vec<Recorded> {
+        let mut pulls: Vec<Recorded> = Vec::new();
+        for line in lines(&folder().join(format!("{name}.jsonl"))) {
+            if line["runtimes"].is_array() {
+                pulls.push(Recorded {
+                    runtimes: texts(&line["runtimes"]),
+                    image: fill(&text(&line["image"])),
+                    user: line["user"].as_str().map(str::to_owned),
+                    pulled: line["pulled"].as_bool().unwrap(),
+                    exchanges: Vec::new(),
+                });
+                continue;
+            }
+            let accept = match &line["accept"] {
+                Value::String(name) => self.accepts[name].clone(),
+                types => texts(types),
+            };
+            let headers = line["headers"].as_array().into_iter().flatten();
+            let exchange = Exchange {
+                url: Url::parse(&fill(&format!("{}{}", text(&line["at"]), text(&line["path"])))).unwrap(),
+                method: text(&line["method"]),
+                accept,
+                authorization: text(&line["authorization"]),
+                form: fill(&text(&line["form"])),
+                together: line["together"].as_bool().unwrap_or(false),
+                closed: line["closed"].as_bool().unwrap_or(false),
+                status: u16::try_from(line["status"].as_u64().unwrap_or(0)).unwrap(),
+                headers: headers.map(|pair| (text(&pair[0]), fill(&text(&pair[1])))).collect(),
+                body: line["body"].as_str().map_or_else(Vec::new, |key| self.bodies[key].clone()),
+            };
+            pulls.last_mut().unwrap().exchanges.push(exchange);
+        }
+        pulls
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(text).collect()
+}
+
+/// A machine that plays a recorded pull.
+type Machine = Box<dyn Fn(&Pull, &mut Ask<'_, Request>) -> Result<Outcome, Missing>>;
+
+/// The machine for a name of `tests/cluster/runtimes`.
+fn machine(runtime: &str) -> Option<Machine> {
+    let (version, path) = match runtime {
+        "containerd-1.7" => (Version(1, 7, 34), PullPath::Local),
+        "containerd-2.1-transfer" => (Version(2, 1, 9), PullPath::Transfer),
+        "containerd-2.1-local" => (Version(2, 1, 9), PullPath::Local),
+        "containerd-2.4-transfer" => (Version(2, 4, 2), PullPath::Transfer),
+        "containerd-2.4-local" => (Version(2, 4, 2), PullPath::Local),
+        _ => return None,
+    };
+    let containerd = Containerd { version, path };
+    Some(Box::new(move |pull, net| containerd.pull(pull, net)))
+}
+
+/// What the test's `hosts.toml` tree has for a registry.
+fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
+    if !case.hosts.is_empty() || !case.files.is_empty() {
+        return None;
+    }
+    let name = registry.split(':').next().unwrap();
+    let port = registry.split_once(':').map(|(_, port)| port);
+    let is_named = crate::server::NAMED.contains(&name) && port.is_none_or(|port| ["5003", "443"].contains(&port));
+    if !is_named {
+        return Some(NodeConfig::Default);
+    }
+    // The one host stands there twice: as the server and before it.
+    let host = Host {
+        server: Server::new("127.0.0.1:5003", Schemes::Http, "/v2", Some(registry)),
+        shown: Arc::from("127.0.0.1:5003"),
+        unusable: None,
+        pull: true,
+        resolve: true,
+        trust: TrustId([1; 16]),
+    };
+    Some(NodeConfig::Containerd(Arc::new(Hosts {
+        hosts: vec![host.clone(), host],
+        by_1_x: None,
+    })))
+}
+
+/// A recorded pull being played.
+struct Replay<'a> {
+    case: &'a Case,
+    shared: &'a Shared,
+    recorded: &'a Recorded,
+    left: Vec<Exchange>,
+    /// Whether the node's settings name a host twice.
+    pull_has_a_host_twice: bool,
+    /// What was answered and may be asked again.
+    answered: Vec<String>,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, machine: &Machine, pull: &Pull) -> Result<Outcome, String> {
+        let mut log = Log::default();
+        for _ in 0..500 {
+            match step(&mut log, &Nothing, |net| machine(pull, net)) {
+                Step::Done(outcome) => {
+                    self.left.retain(|left| !self.answered.contains(&shown(left)));
+                    // What a runtime asks beside a part that fails it is chance.
+                    let beside = !self.recorded.pulled && !outcome.is_pulled();
+                    if let Some(left) = self.left.iter().find(|left| !beside || !left.together) {
+                        return Err(format!("it does not ask {}", shown(left)));
+                    }
+                    if outcome.is_pulled() != self.recorded.pulled {
+                        return Err(format!(
+                            "it pulled: {}; the machine: {:?}",
+                            self.recorded.pulled, outcome.ends
+                        ));
+                    }
+                    return Ok(outcome);
+                }
+                Step::Ask(wanted) => {
+                    let unheard: Vec<(Request, Answer)> = wanted
+                        .iter()
+                        .filter_map(|request| Some((request.clone(), self.unheard(request)?)))
+                        .collect();
+                    if !unheard.is_empty() {
+                        for (request, answer) in unheard {
+                            log.insert(request, answer);
+                        }
+                        continue;
+                    }
+                    let (request, answer) = self.next(&wanted)?;
+                    log.insert(request, answer);
+                }
+            }
+        }
+        Err("it does not end".to_owned())
+    }
+
+    /// The next exchange of the recording, and to which of the wanted requests it belongs.
+    fn next(&mut self, wanted: &[Request]) -> Result<(Request, Answer), String> {
+        let block = if self.left.first().is_some_and(|first| first.together) {
+            self.left.iter().take_while(|exchange| exchange.together).count()
+        } else {
+            usize::from(!self.left.is_empty())
+        };
+        for at in 0..block {
+            if let Some(request) = wanted.iter().find(|request| self.is(&self.left[at], request)) {
+                let exchange = self.left.remove(at);
+                if matches!(request.want, Want::Token(_)) || self.pull_has_a_host_twice {
+                    self.answered.push(shown(&exchange));
+                }
+                let answer = self.answer(request, exchange);
+                return Ok((request.clone(), answer));
+            }
+        }
+        // The resolver and the fetcher of containerd each get a token of their own, and ask a host that stands there twice twice: to a machine
+        // that is one question.
+        let first = self.left.first().map(shown).unwrap_or_default();
+        if self.answered.contains(&first) {
+            self.left.remove(0);
+            return self.next(wanted);
+        }
+        // A pull that failed: what was still asked for beside that is chance, and not kept.
+        if !self.recorded.pulled && self.left.iter().all(|exchange| exchange.together) {
+            let request = &wanted[0];
+            return Ok((request.clone(), self.beside(request)));
+        }
+        let expected = self.left.first().map_or_else(|| "nothing".to_owned(), shown);
+        let wanted: Vec<String> = wanted.iter().map(|request| self.told(request)).collect();
+        Err(format!(
+            "it asks {expected}\n      the machine: {}",
+            wanted.join("\n                   ")
+        ))
+    }
+
+    /// Whether an exchange is about a request.
+    fn is(&self, exchange: &Exchange, request: &Request) -> bool {
+        shown(exchange) == self.told(request)
+    }
+
+    /// A request as [`shown`] has exchanges.
+    fn told(&self, request: &Request) -> String {
+        let user = self.recorded.user.as_deref().unwrap_or_default();
+        let auth = request
+            .auth
+            .iter()
+            .find(|(origin, _)| *origin == request.origin)
+            .map(|(_, auth)| auth);
+        let authorization = match auth {
+            None => String::new(),
+            Some(Auth::Basic(who)) if *who == Who::default() => "Basic ".to_owned(),
+            Some(Auth::Basic(who)) if !who.user => "Basic ".to_owned(),
+            Some(Auth::Basic(_)) => format!("Basic {user}"),
+            Some(Auth::Bearer(_)) => "Bearer".to_owned(),
+        };
+        let form = match &request.want {
+            Want::Token(token) if token.by.method() == Method::Post => {
+                let mut form = vec![
+                    "client_id=containerd-client".to_owned(),
+                    format!("scope={}", token.scopes.join(" ")),
+                    format!("service={}", token.service.as_deref().unwrap_or_default()),
+                ];
+                form.push(match token.by {
+                    Grant::Refresh => "grant_type=refresh_token".to_owned(),
+                    _ => "grant_type=password".to_owned(),
+                });
+                if token.by == Grant::Password {
+                    form.push(format!("username={user}"));
+                }
+                form.sort();
+                form.join("&")
+            }
+            _ => String::new(),
+        };
+        let mut url = Url::parse(&format!("{}{}", request.origin, request.path)).unwrap();
+        // Other names of this machine lead to the same registry.
+        if request.origin.port == 5001 {
+            url.set_host(Some("127.0.0.1")).unwrap();
+        }
+        let accept: Vec<&str> = request
+            .accept
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .collect();
+        format!(
+            "{} {url} [{}] {authorization:?} {form}",
+            request.method.name(),
+            accept.join(", ")
+        )
+    }
+
+    /// The answer to a request that no registry of the test hears: `None` where one should.
+    fn unheard(&self, request: &Request) -> Option<Answer> {
+        let host = format!("{}:{}", request.origin.host, request.origin.port);
+        let fault = |what| {
+            Some(Answer::Fault(Arc::new(Fault {
+                at: at(request.method, &request.origin, &request.path),
+                what,
+                detail: None,
+            })))
+        };
+        if request.path.contains(EMPTY_JSON) {
+            return Some(respond(request, 200, &[("Content-Length".to_owned(), "2".to_owned())], b"{}"));
+        }
+        let tls = match host.as_str() {
+            "127.0.0.1:5001" | "localhost:5001" | "[::ffff:7f00:1]:5001" => self.case.registry.tls,
+            "127.0.0.1:5002" => self.case.mirror.as_ref().and_then(|mirror| mirror.registry.tls),
+            "127.0.0.1:5003" => None,
+            "127.0.0.1:1" => return fault(FaultKind::Connection(ConnectionFault::Refused)),
+            _ if request.origin.host.starts_with("127.") || &*request.origin.host == "localhost" => {
+                return fault(FaultKind::Connection(ConnectionFault::Refused));
+            }
+            _ => return fault(FaultKind::NameNotResolved),
+        };
+        let https = request.origin.scheme.name() == "https";
+        match tls {
+            None if https => fault(FaultKind::Tls(TlsFault::PlainHttp)),
+            Some(Certificates::Expired) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::Expired)),
+            Some(Certificates::OtherName) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::WrongName)),
+            _ => None,
+        }
+    }
+
+    /// Loopback hosts are not verified, unless a `hosts.toml` names them.
+    fn verifies(&self, request: &Request) -> bool {
+        request.trust != TrustId::default()
+    }
+
+    /// The answer to what a failed pull may have asked beside the request that failed.
+    fn beside(&self, request: &Request) -> Answer {
+        let key = request.path.rsplit(':').next().unwrap_or_default();
+        let key: String = key.chars().take_while(char::is_ascii_hexdigit).take(12).collect();
+        match self.shared.bodies.get(&key) {
+            _ if matches!(request.want, Want::Token(_)) => respond(request, 200, &[], br#"{"token":"t","access_token":"t"}"#),
+            Some(body) => {
+                let length = ("Content-Length".to_owned(), body.len().to_string());
+                respond(request, 200, &[length], body)
+            }
+            None => respond(request, 200, &[], b""),
+        }
+    }
+
+    /// The answer that a recording has, redirects followed.
+    fn answer(&mut self, request: &Request, exchange: Exchange) -> Answer {
+        let mut method = request.method;
+        let mut exchange = exchange;
+        for _ in 0..redirect::REQUESTS {
+            let header = |name: &str| exchange.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+            let location = header("location").map(|(_, value)| value.as_bytes());
+            match redirect::next(method, &exchange.url, exchange.status, location) {
+                Next::Stay => return answer_at(request, method, &exchange),
+                Next::Refuse(..) => return answer_at(request, method, &exchange),
+                Next::Follow { method: by, url, .. } => {
+                    method = by;
+                    let Some(next) = self.left.iter().position(|next| next.url == url) else {
+                        return Answer::Fault(Arc::new(Fault {
+                            at: At {
+                                method,
+                                origin: Origin::of(&url).unwrap(),
+                                path: Arc::from(url.path()),
+                            },
+                            what: FaultKind::NameNotResolved,
+                            detail: None,
+                        }));
+                    };
+                    exchange = self.left.remove(next);
+                    if matches!(request.want, Want::Token(_)) {
+                        self.answered.push(shown(&exchange));
+                    }
+                }
+            }
+        }
+        Answer::Fault(Arc::new(Fault {
+            at: at(request.method, &request.origin, &request.path),
+            what: FaultKind::RedirectLoop,
+            detail: None,
+        }))
+    }
+}
+
+fn at(method: Method, origin: &Origin, path: &str) -> At {
+    At {
+        method,
+        origin: origin.clone(),
+        path: Arc::from(path),
+    }
+}
+
+/// `GET http://127.0.0.1:5001/v2/x/manifests/v1 [types] "Basic ci" form`
+fn shown(exchange: &Exchange) -> String {
+    format!(
+        "{} {} [{}] {:?} {}",
+        exchange.method,
+        exchange.url,
+        exchange.accept.join(", "),
+        exchange.authorization,
+        exchange.form
+    )
+}
+
+fn answer_at(request: &Request, method: Method, exchange: &Exchange) -> Answer {
+    if exchange.closed {
+        return Answer::Fault(Arc::new(Fault {
+            at: At {
+                method,
+                origin: Origin::of(&exchange.url).unwrap(),
+                path: Arc::from(exchange.url.path()),
+            },
+            what: FaultKind::Connection(ConnectionFault::Interrupted),
+            detail: None,
+        }));
+    }
+    let Answer::Response(response) = respond(request, exchange.status, &exchange.headers, &exchange.body) else {
+        unreachable!()
+    };
+    let mut response = Arc::unwrap_or_clone(response);
+    let query = exchange.url.query().map_or_else(String::new, |query| format!("?{query}"));
+    response.at = At {
+        method,
+        origin: Origin::of(&exchange.url).unwrap(),
+        path: Arc::from(format!("{}{query}", exchange.url.path())),
+    };
+    Answer::Response(Arc::new(response))
+}
+
+/// What the wire makes of an answer.
+fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &[u8]) -> Answer {
+    let all = |name: &str| -> Vec<&str> {
+        let these = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        these.map(|(_, value)| value.as_str()).collect()
+    };
+    let one = |name: &str| all(name).first().map(|value| value.trim().to_owned());
+    let success = (200..300).contains(&status);
+    let digest_of = |by: Option<&Digest>| match by {
+        Some(by) if by.matches(body) => by.clone(),
+        _ => Digest::sha256(body),
+    };
+    let length = body.len() as u64;
+    let read = match &request.want {
+        _ if request.method == Method::Head => Body::Unread,
+        Want::Token(token) => {
+            let read: Option<Value> = serde_json::Deserializer::from_slice(body)
+                .into_iter()
+                .next()
+                .and_then(Result::ok);
+            let field = |name: &str| {
+                let members = read.as_ref().and_then(Value::as_object);
+                let found = members.and_then(|members| members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)));
+                found
+                    .and_then(|(_, value)| value.as_str())
+                    .is_some_and(|token| !token.is_empty())
+            };
+            let granted = field("access_token") || (token.by.method() == Method::Get && field("token"));
+            if granted && success {
+                Body::Granted
+            } else {
+                Body::NoToken { page: false }
+            }
+        }
+        _ if !success => Body::Words(Words::default()),
+        Want::Manifest { .. } if length > 4_393_216 => Body::TooLong(length),
+        Want::Manifest { by } => Body::Manifest {
+            document: content::document(body).map(Arc::new),
+            digest: digest_of(by.as_ref()),
+            length,
+        },
+        Want::Config { by } => Body::Config {
+            config: content::config(body).map(Arc::new),
+            digest: digest_of(Some(by)),
+            length,
+        },
+        Want::Nothing | Want::Blob | Want::Tags { .. } | Want::Words => Body::Unread,
+    };
+    let challenges = all("www-authenticate");
+    Answer::Response(Arc::new(Response {
+        at: at(request.method, &request.origin, &request.path),
+        status,
+        as_somebody: false,
+        challenges: challenge::read(challenges.iter().map(|value| value.as_bytes())),
+        content_type: Arc::from(one("content-type").unwrap_or_default()),
+        length: one("content-length").and_then(|length| length.parse().ok()),
+        encoded: one("content-encoding").is_some_and(|coding| !["", "identity"].contains(&coding.as_str())),
+        digest: one("docker-content-digest")
+            .filter(|digest| !digest.is_empty())
+            .map(Arc::from),
+        body: read,
+        quota: None,
+        retry_after: one("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+    }))
+}
+
+/// Whose credential a recorded pull had. What it is does not matter, only what it has.
+fn who(case: &Case, user: Option<&str>) -> Who {
+    let Some(user) = user else {
+        return Who::default();
+    };
+    let without_password = case.secrets.values().any(|secret| {
+        let auths = secret.auths.as_ref().map(Value::to_string).unwrap_or_default();
+        secret.password.as_deref() == Some("") || (auths.contains("username") && !auths.contains("password"))
+    });
+    Who {
+        id: None,
+        user: !user.is_empty(),
+        password: !without_password,
+        identity_token: false,
+    }
+}
+
+#[test]
+fn machines_ask_what_runtimes_ask() {
+    let shared = Shared::read();
+    let cases: BTreeMap<String, Case> = cases::all().into_iter().map(|case| (case.name.clone(), case)).collect();
+    let mut wrong = String::new();
+    let (mut played, mut failed) = (0, 0);
+    let mut names: Vec<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| name.strip_suffix(".jsonl").map(str::to_owned))
+        .filter(|name| !name.starts_with('_'))
+        .collect();
+    names.sort();
+    for name in names {
+        let Some(case) = cases.get(&name) else { continue };
+        for recorded in shared.recording(&name) {
+            for runtime in &recorded.runtimes {
+                let Some(machine) = machine(runtime) else { continue };
+                let reference = Reference::parse(&recorded.image).unwrap();
+                let Some(node) = node(case, reference.registry()) else {
+                    continue;
+                };
+                let pull = Pull {
+                    reference,
+                    node,
+                    who: who(case, recorded.user.as_deref()),
+                    platform: Platform::parse("linux/amd64").unwrap(),
+                    until: Depth::Layers,
+                };
+                let mut replay = Replay {
+                    case,
+                    shared: &shared,
+                    recorded: &recorded,
+                    left: recorded.exchanges.clone(),
+                    pull_has_a_host_twice: matches!(pull.node, NodeConfig::Containerd(_)),
+                    answered: Vec::new(),
+                };
+                played += 1;
+                let known = NOT_REPLAYED
+                    .iter()
+                    .any(|(known, on, _)| *known == name && runtime.starts_with(on));
+                match replay.run(&machine, &pull) {
+                    Ok(_) if known => writeln!(wrong, "{name} on {runtime} replays: it goes from NOT_REPLAYED").unwrap(),
+                    Err(why) if !known => {
+                        failed += 1;
+                        writeln!(wrong, "{name} on {runtime}: {why}").unwrap();
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{failed} of {played} differ\n{wrong}");
+    assert!(played > 1000, "only {played} conversations were played");
+}
