@@ -19,6 +19,8 @@ pub use secret::{Contents, DOCKERCFG, DOCKERCONFIGJSON, PullSecret, data_key, in
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 
 /// Text that must not be seen: its `Debug` says nothing. Bytes, since a password in an `auth` may be in any encoding, and a node sends it
 /// as it stands there.
@@ -61,7 +63,7 @@ pub struct Credential {
     pub identity_token: Hidden,
 }
 
-/// An identity of a credential for cache keys: a digest that tells nothing about it.
+/// Tells one credential from another, within this process: a digest that tells nothing about it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -72,15 +74,10 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl Credential {
-    /// The fingerprint (sha256 over the length-prefixed parts).
+    /// The fingerprint.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = Sha256::new();
-        for part in [&self.username, &self.password, &self.identity_token] {
-            // The lengths keep ("ab", "c") apart from ("a", "bc").
-            hash.update((part.0.len() as u64).to_be_bytes());
-            hash.update(&part.0);
-        }
-        Fingerprint(hash.finalize().into())
+        let parts = [&self.username, &self.password, &self.identity_token];
+        Fingerprint(keyed_hash(parts.map(Hidden::bytes)))
     }
 
     /// Whether it is UTF-8. Since 1.34 a kubelet fails to hand other bytes to its runtime (gRPC's messages are checked by then).
@@ -98,6 +95,22 @@ impl Credential {
             self.password.is_empty()
         }
     }
+}
+
+/// A sha256 of parts that may be secret, with a key of this process before them: a password cannot be guessed from it.
+pub(crate) fn keyed_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+    // Each of these is keyed by the system's random numbers.
+    static KEY: LazyLock<[u64; 4]> = LazyLock::new(|| std::array::from_fn(|at| RandomState::new().hash_one(at)));
+    let mut hash = Sha256::new();
+    for word in *KEY {
+        hash.update(word.to_be_bytes());
+    }
+    for part in parts {
+        // The lengths keep ("ab", "c") apart from ("a", "bc").
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
 }
 
 #[cfg(test)]

@@ -1,3 +1,7 @@
-//! The loop that drives what asks, and its sources.
+//! What asks is driven here: the one loop ([`drive`]), and pulls over the wire ([`LookUps`]).
 
-pub use crate::registry::Registry as LookUps;
+mod drive;
+mod look_up;
+
+pub use drive::drive;
+pub use look_up::LookUps;

@@ -11,7 +11,7 @@ mod reference;
 mod rewrite;
 mod userinfo;
 
-pub use digest::Digest;
+pub use digest::{Digest, Hasher};
 pub use elsewhere::elsewhere;
 pub use escape::{escape, escape_as_go};
 pub use hint::Hint;

@@ -89,6 +89,9 @@ pub const PARTS_PER_IMAGE: usize = 1000;
 /// Parts of one list that are asked for at once; what a registry gets in all is bounded by [`REQUESTS_PER_HOST`].
 pub const PARTS_AT_ONCE: usize = 8;
 
+/// Questions of one run of what asks: a pull at `depth: layers` asks a few for each layer of each platform of an index.
+pub const QUESTIONS: usize = 1000;
+
 // What registries answer.
 
 /// Bytes of a manifest or an index: what containerd reads, 4·1048·1048 (sic; core/remotes/docker `MaxManifestSize`).
@@ -103,6 +106,8 @@ pub const TAG_LIST: usize = 1 << 20;
 pub const TOKEN_ANSWER: usize = 64 << 10;
 /// Bytes of a body that is read for its words only.
 pub const ERROR_BODY: usize = 64 << 10;
+/// Bytes of all bodies that are read at the same time; others wait. A dozen of the longest manifests, or a thousand usual ones.
+pub const ANSWERS_AT_ONCE: usize = 64 << 20;
 
 // Many look-ups.
 

@@ -1,42 +1,32 @@
-//! The only room that opens a socket to a registry: gather facts, cached, single-flight, guarded, within a deadline.
+//! The wire: the only room that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
-mod build;
-mod cache;
-mod cause;
-mod client;
 mod clients;
-mod gather;
-mod guard;
-mod host;
-mod hosts;
-mod kept;
-mod missing;
-mod parts;
-mod probe;
+mod exchange;
+mod fold;
+mod headers;
+mod instead;
+mod memo;
+mod nodes;
 mod proxy;
 mod quiet;
 mod resolve;
-mod session;
+mod servers;
 mod tags;
-mod throttle;
-mod token;
 mod transport;
-mod walk;
+mod trust;
+mod vault;
+mod wire;
 mod words;
 
 pub use proxy::Proxy;
+pub use wire::{Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;
-use crate::plan::{Check, Offer};
-use crate::runtime::Depth;
-use crate::runtime::kubelet::{Attempt, Attempts as Outcome, Sent};
-use crate::telemetry::{CacheName, Metrics};
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How look-ups are made.
 #[derive(Debug, Clone)]
@@ -72,83 +62,6 @@ impl Default for Settings {
             roots: Vec::new(),
             hosts_dirs: Vec::new(),
             proxy: None,
-        }
-    }
-}
-
-/// The door to all registries. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Registry {
-    inner: Arc<Inner>,
-}
-
-/// What all look-ups share.
-#[derive(Debug)]
-struct Inner {
-    client: client::Client,
-    tree: hosts::Tree,
-    tokens: token::Tokens,
-    answers: cache::Answers,
-    contents: cache::Contents,
-    parts: parts::Parts,
-    throttle: throttle::Throttle,
-    quiet: quiet::Quiet,
-    look_up_limit: Duration,
-    metrics: Metrics,
-}
-
-impl Registry {
-    /// Builds the HTTP clients and reads the `hosts.toml` tree once. Fails with a sentence when no trust roots can be loaded, and with a
-    /// line for each `hosts.toml` that cannot be used, which names file, line and column.
-    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
-        let Settings {
-            reach,
-            cache_bytes,
-            max_stale,
-            look_up_limit,
-            resolve,
-            roots,
-            hosts_dirs,
-            proxy,
-        } = settings;
-        let tree = hosts::Tree::new(hosts_dirs)?;
-        let client = client::Client::new(reach, &resolve, &roots, proxy, look_up_limit, metrics.clone())?;
-        let share = |percent: u64| cache_bytes / 100 * percent;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                client,
-                tree,
-                tokens: token::Tokens::new(share(20), metrics.clone()),
-                answers: cache::Answers::new(share(40), max_stale, look_up_limit, metrics.clone()),
-                contents: cache::Contents::new(share(20), metrics.clone()),
-                parts: parts::Parts::new(share(20), max_stale, metrics.clone()),
-                throttle: throttle::Throttle::new(),
-                quiet: quiet::Quiet::default(),
-                look_up_limit,
-                metrics,
-            }),
-        })
-    }
-
-    /// Asks all `checks` at once; the answers are in their order. Returns at `deadline` at the latest: what is not known by then
-    /// is [`crate::runtime::outcome::TimeoutStage::Deadline`]. Look-ups go on in the background and fill the cache.
-    pub async fn gather(&self, checks: &[Check], deadline: Instant) -> Vec<Outcome> {
-        gather::gather(&self.inner, checks, deadline).await
-    }
-}
-
-impl Inner {
-    /// Tells the metrics what the caches weigh.
-    fn weigh(&self) {
-        let [parts, manifests] = self.parts.weights();
-        for (cache, weight) in [
-            (CacheName::Tokens, self.tokens.weight()),
-            (CacheName::Answers, self.answers.weight()),
-            (CacheName::Content, self.contents.weight()),
-            (CacheName::Parts, parts),
-            (CacheName::Manifests, manifests),
-        ] {
-            self.metrics.cache_weight(cache, weight);
         }
     }
 }

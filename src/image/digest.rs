@@ -75,6 +75,46 @@ impl Digest {
     }
 }
 
+/// Computes a digest while bytes arrive.
+#[derive(Debug, Clone)]
+pub struct Hasher(State);
+
+#[derive(Debug, Clone)]
+enum State {
+    Sha256(sha2::Sha256),
+    Sha384(sha2::Sha384),
+    Sha512(sha2::Sha512),
+}
+
+impl Hasher {
+    /// By the algorithm of `digest`, else by sha256.
+    pub fn like(digest: Option<&Digest>) -> Self {
+        Self(match digest.map(Digest::algorithm) {
+            Some("sha384") => State::Sha384(sha2::Sha384::new()),
+            Some("sha512") => State::Sha512(sha2::Sha512::new()),
+            _ => State::Sha256(sha2::Sha256::new()),
+        })
+    }
+
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            State::Sha256(hash) => hash.update(bytes),
+            State::Sha384(hash) => hash.update(bytes),
+            State::Sha512(hash) => hash.update(bytes),
+        }
+    }
+
+    /// The digest of all bytes.
+    pub fn finish(self) -> Digest {
+        Digest(match self.0 {
+            State::Sha256(hash) => hex_of("sha256", &hash.finalize()),
+            State::Sha384(hash) => hex_of("sha384", &hash.finalize()),
+            State::Sha512(hash) => hex_of("sha512", &hash.finalize()),
+        })
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -130,6 +170,13 @@ mod tests {
         assert!(Digest::parse(sha384).unwrap().matches(b""));
         let sha512 = "sha512:cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
         assert!(Digest::parse(sha512).unwrap().matches(b""));
+        for digest in [empty, sha384, sha512].map(|text| Digest::parse(text).unwrap()) {
+            assert_eq!(Hasher::like(Some(&digest)).finish(), digest);
+        }
+        let mut hasher = Hasher::like(None);
+        hasher.update(b"a");
+        hasher.update(b"bc");
+        assert_eq!(hasher.finish(), Digest::sha256(b"abc"));
         assert_eq!(Digest::parse(sha512).unwrap().algorithm(), "sha512");
     }
 

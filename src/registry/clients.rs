@@ -57,7 +57,8 @@ enum Way {
 }
 
 impl Trust {
-    fn fingerprint(&self) -> [u8; 32] {
+    /// Of everything that it is made of.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_be_bytes());

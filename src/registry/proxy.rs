@@ -1,6 +1,7 @@
 //! The proxy, and which hosts are reached without it: Go's rules for `HTTPS_PROXY` and `NO_PROXY`, which containerd follows. Pure.
 
 use crate::net::Cidr;
+use crate::runtime::request::Origin;
 use std::fmt;
 use std::net::IpAddr;
 use url::{Host, Url};
@@ -84,7 +85,7 @@ impl Proxy {
     /// `proxy:3128`
     pub(super) fn shown(&self) -> String {
         match &self.at {
-            At::Url(url) => super::host::authority(url),
+            At::Url(url) => Origin::of(url).map(|origin| origin.authority()).unwrap_or_default(),
             At::Nowhere(_) => "nowhere".to_owned(),
         }
     }

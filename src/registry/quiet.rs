@@ -1,8 +1,5 @@
 //! Warnings about registries, at most one a minute for each host and cause.
 
-use super::cause::{self, Kind};
-use crate::runtime::outcome::Evidence;
-use crate::verdict::Failure;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -39,19 +36,14 @@ impl Quiet {
         }
     }
 
-    /// Logs a failure that an operator may want to know of; what the registry merely refuses is the user's business.
-    pub(super) fn say(&self, failure: &Failure) {
-        let cause = cause::label(&failure.evidence).name();
-        let worth = match cause::kind(&failure.evidence) {
-            Kind::Down | Kind::Throttled => true,
-            Kind::Settled => matches!(failure.evidence, Evidence::Refused(_) | Evidence::Internal),
-        };
-        if worth && self.may_say(&failure.host, cause) {
+    /// Logs that a host did not answer as it should, by the label of the cause in the metrics.
+    pub(super) fn tell(&self, host: &str, cause: &'static str, status: Option<u16>, detail: Option<&str>) {
+        if self.may_say(host, cause) {
             tracing::warn!(
-                registry.host = failure.host.escape_debug().to_string(),
+                registry.host = host.escape_debug().to_string(),
                 registry.cause = cause,
-                registry.status = failure.status,
-                registry.detail = failure.detail,
+                registry.status = status,
+                registry.detail = detail,
                 "registry look-up failed: {cause}"
             );
         }

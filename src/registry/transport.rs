@@ -1,6 +1,8 @@
-//! From an HTTP client's error to evidence.
+//! From an HTTP client's error to what it proves.
 
-use crate::runtime::outcome::{ConnectionFault, Evidence, Refusal, TimeoutStage, TlsFault};
+use crate::net::Refused;
+use crate::runtime::answer::FaultKind;
+use crate::runtime::outcome::{ConnectionFault, Refusal, TimeoutStage, TlsFault};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -26,6 +28,19 @@ impl fmt::Display for ResolveError {
 
 impl Error for ResolveError {}
 
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Range(range) => Self::Address {
+                range: range.to_string(),
+            },
+            Refused::Never(address) => Self::NeverAdmitted {
+                address: address.to_string(),
+            },
+        }
+    }
+}
+
 /// The first `T` in the chain. `io::Error` hides its payload from `source`, so that is looked into as well.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     if let Some(found) = error.downcast_ref::<T>() {
@@ -45,16 +60,30 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     Some(within.unwrap_or(found))
 }
 
-/// What a failed request proves, and the transport's own words.
-pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// By the network, or the other end.
+    Fault(FaultKind),
+    /// By our guard: nothing was sent.
+    Refused(Refusal),
+}
+
+/// Why a request failed, and the transport's own words.
+pub(super) fn failed(error: &reqwest::Error) -> (Failed, String) {
     if let Some(failed) = find::<ResolveError>(error) {
         return match failed {
-            ResolveError::NoSuchHost(_) => (Evidence::NameNotResolved, failed.to_string()),
-            ResolveError::Refused(refusal) => (Evidence::Refused(refusal.clone()), failed.to_string()),
+            ResolveError::NoSuchHost(_) => (Failed::Fault(FaultKind::NameNotResolved), failed.to_string()),
+            ResolveError::Refused(refusal) => (Failed::Refused(refusal.clone()), failed.to_string()),
         };
     }
+    let (kind, words) = fault(error);
+    (Failed::Fault(kind), words)
+}
+
+fn fault(error: &reqwest::Error) -> (FaultKind, String) {
     if let Some(failed) = find::<rustls::Error>(error) {
-        return (Evidence::Tls(tls(failed)), failed.to_string());
+        return (FaultKind::Tls(tls(failed)), failed.to_string());
     }
     if error.is_timeout() {
         let stage = if error.is_connect() {
@@ -62,40 +91,42 @@ pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
         } else {
             TimeoutStage::Response
         };
-        return (Evidence::TimedOut(stage), "no answer in time".to_owned());
+        return (FaultKind::TimedOut(stage), "no answer in time".to_owned());
     }
     let Some(failed) = innermost(error) else {
-        // A closed or broken connection, or an answer that is no HTTP.
+        // A closed or broken connection, or an answer that is not HTTP.
         let words = find::<hyper::Error>(error).map_or_else(|| "the connection failed".to_owned(), ToString::to_string);
-        return (Evidence::ConnectionFailed(ConnectionFault::Interrupted), words);
+        return (FaultKind::Connection(ConnectionFault::Interrupted), words);
     };
-    let evidence = match failed.kind() {
-        io::ErrorKind::ConnectionRefused => Evidence::ConnectionFailed(ConnectionFault::Refused),
-        io::ErrorKind::TimedOut => Evidence::TimedOut(TimeoutStage::Connect),
+    let kind = match failed.kind() {
+        io::ErrorKind::ConnectionRefused => FaultKind::Connection(ConnectionFault::Refused),
+        io::ErrorKind::TimedOut => FaultKind::TimedOut(TimeoutStage::Connect),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => Evidence::ConnectionFailed(ConnectionFault::Interrupted),
-        _ if error.is_connect() => Evidence::ConnectionFailed(ConnectionFault::Unreachable),
-        _ => Evidence::ConnectionFailed(ConnectionFault::Interrupted),
+        | io::ErrorKind::UnexpectedEof => FaultKind::Connection(ConnectionFault::Interrupted),
+        _ if error.is_connect() => FaultKind::Connection(ConnectionFault::Unreachable),
+        _ => FaultKind::Connection(ConnectionFault::Interrupted),
     };
-    (evidence, failed.to_string())
+    (kind, failed.to_string())
 }
 
 /// The same of a request through the proxy `at`: what kept the connection from coming about is its doing, or its name's.
-pub(super) fn evidence_through(error: &reqwest::Error, at: &str) -> (Evidence, String) {
-    let (found, words) = evidence(error);
-    let evidence = match found {
-        Evidence::Tls(_) | Evidence::TimedOut(_) => return (found, words),
-        _ if !error.is_connect() => return (found, words),
-        // The words of a refused tunnel are at the bottom of the chain.
-        _ => Evidence::ConnectionFailed(ConnectionFault::Unreachable),
-    };
+pub(super) fn failed_through(error: &reqwest::Error, at: &str) -> (Failed, String) {
+    let (found, words) = failed(error);
+    let own = matches!(found, Failed::Fault(FaultKind::Tls(_) | FaultKind::TimedOut(_)));
+    if own || !error.is_connect() {
+        return (found, words);
+    }
+    // The words of a refused tunnel are at the bottom of the chain.
     let mut bottom: &dyn Error = error;
     while let Some(next) = bottom.source() {
         bottom = next;
     }
-    (evidence, format!("the proxy {at} does not connect: {bottom}"))
+    (
+        Failed::Fault(FaultKind::Connection(ConnectionFault::Unreachable)),
+        format!("the proxy {at} does not connect: {bottom}"),
+    )
 }
 
 fn tls(error: &rustls::Error) -> TlsFault {

@@ -7,6 +7,7 @@ pub(crate) mod ends;
 mod exchange;
 mod fetch;
 pub mod hosts;
+pub(crate) mod hosts_toml;
 mod layer;
 pub(crate) mod manifest;
 pub mod platforms;

@@ -130,6 +130,9 @@ fn merge(attempts: &mut [Attempt], others: Vec<Attempt>) {
                 facts.builds.push(build);
             }
         }
+        facts
+            .builds
+            .sort_by(|one, other| (&one.digest, &one.media_type).cmp(&(&other.digest, &other.media_type)));
     }
 }
 

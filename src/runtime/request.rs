@@ -218,7 +218,10 @@ pub enum Want {
         by: Digest,
     },
     /// A layer, or another blob that nobody reads: whether it is there, and how long it is.
-    Blob,
+    Blob {
+        /// How long it is said to be, in bytes, where that matters.
+        size: Option<i64>,
+    },
     /// A token.
     Token(Arc<TokenRequest>),
     /// The tags of a repository, those closest to the one that is named.

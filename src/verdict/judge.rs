@@ -209,9 +209,12 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
         Some(Err(last)) => Some(Err(primary(&failures(tried)).unwrap_or(last))),
         None => None,
     };
+    // The registry has it: that it failed another version of the same runtime just then shows nothing.
+    let passing = |result: &Result<&ImageFacts, &Failure>| matches!(result, Err(failure) if failure.evidence.is_unknown());
     let mut others: Vec<(Runtime, Result<&ImageFacts, &Failure>)> = apart
         .iter()
         .filter_map(|(runtime, tried)| Some((*runtime, result(tried)?)))
+        .filter(|(_, result)| !passing(result))
         .collect();
     if let Some(Err(failure)) = result(tried) {
         let usual = case.audience.runtimes().into_iter();

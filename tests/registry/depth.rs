@@ -140,7 +140,7 @@ async fn each_depth_asks_for_what_it_says_and_nothing_twice() {
             .encode()
             .lines()
             .any(|line| line.starts_with("pullgate_cache_requests") && line.contains(r#"cache="parts""#) && !line.ends_with(" 0"));
-        assert_eq!(counted, depth > Depth::Manifest);
+        assert_eq!(counted, depth > Depth::Sizes);
     }
 }
 

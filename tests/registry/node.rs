@@ -82,7 +82,7 @@ impl Scene {
     fn answer(&self, password: &str) -> String {
         format!(
             "cat > /dev/null\necho '{{\"kind\": \"CredentialProviderResponse\", \
-             \"apiVersion\": \"credentialprovider.kubelet.k8s.io/v1\", \"cacheKeyType\": \"LookUps\", \
+             \"apiVersion\": \"credentialprovider.kubelet.k8s.io/v1\", \"cacheKeyType\": \"Registry\", \
              \"auth\": {{\"127.0.0.1:{}\": {{\"username\": \"alice\", \"password\": \"{password}\"}}}}}}'",
             self.debian.port
         )

@@ -69,8 +69,15 @@ impl Walk<'_> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
             Form::Schema1 => return Ok((Content::Schema1, None)),
-            Form::Manifest | Form::Index => {}
             Form::Other => return Err(self.no_manifest(net, resolved)?),
+            // A registry that knows a manifest as a blob only is in trouble, whatever its GET may say.
+            Form::Manifest | Form::Index if resolved.is_blob => {
+                let evidence = Evidence::ServerError { token_server: false };
+                return Err(Failure::plain(evidence, self.reference.registry().to_owned())
+                    .about(digest)
+                    .into());
+            }
+            Form::Manifest | Form::Index => {}
         }
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),
@@ -121,7 +128,7 @@ impl Walk<'_> {
         let wanted = Wanted {
             rest: format!("blobs/{}", resolved.digest),
             media_type: resolved.media_type.clone(),
-            want: Want::Blob,
+            want: Want::Blob { size: None },
             absent: Evidence::ContentInvalid(fault.clone()),
         };
         Ok(match caught(self.fetch(net, &wanted))? {
@@ -254,7 +261,7 @@ impl Walk<'_> {
         let wanted = Wanted {
             rest: format!("blobs/{digest}"),
             media_type: blob.media_type.clone(),
-            want: Want::Blob,
+            want: Want::Blob { size: Some(blob.size) },
             absent: Evidence::ContentMissing {
                 part: blob.part,
                 digest: blob.digest.clone(),

@@ -1,7 +1,7 @@
 use super::*;
 
 fn read(text: &str) -> Result<File, String> {
-    parse(text, Path::new("/certs.d/r.example")).map_err(|problem| problem.to_string())
+    parse(text).map_err(|problem| problem.to_string())
 }
 
 #[test]
@@ -39,27 +39,21 @@ x-list = ["1", "2"]
         panic!("two hosts")
     };
     assert_eq!(first.written.as_ref().unwrap().path, "/proxy/v2");
-    assert!(first.capabilities.pull && first.capabilities.resolve);
+    assert!(first.pull && first.resolve);
+    assert_eq!(first.tls.ca, Some(vec!["a.pem".into(), "/abs/b.pem".into()]));
     assert_eq!(
-        first.trust.ca,
-        Some(vec!["/certs.d/r.example/a.pem".into(), "/abs/b.pem".into()])
+        first.tls.client,
+        Some(vec![("c.cert".into(), Some("c.key".into())), ("both.pem".into(), None)])
     );
-    assert_eq!(
-        first.trust.client,
-        Some(vec![
-            ("/certs.d/r.example/c.cert".into(), Some("/certs.d/r.example/c.key".into())),
-            ("/certs.d/r.example/both.pem".into(), None)
-        ])
-    );
-    assert_eq!(first.trust.skip_verify, Some(true));
+    assert_eq!(first.tls.skip_verify, Some(true));
     assert_eq!(first.dial_timeout, Some(Duration::from_millis(90_500)));
     assert_eq!(first.headers.get("x-token").unwrap(), "abc");
     assert_eq!(first.headers.get_all("x-list").iter().count(), 2);
     assert!(!format!("{first:?}").contains("abc"), "headers may be secrets");
     assert_eq!(second.written.as_ref().unwrap().path, "");
-    assert!(second.capabilities.pull && !second.capabilities.resolve);
+    assert!(second.pull && !second.resolve);
     assert_eq!(file.server.written.as_ref().unwrap().authority, "registry.example");
-    assert_eq!(file.server.trust.ca, Some(vec!["/certs.d/r.example/root.pem".into()]));
+    assert_eq!(file.server.tls.ca, Some(vec!["root.pem".into()]));
 }
 
 #[test]
@@ -85,12 +79,12 @@ fn nearly_nothing() {
     for text in ["", "# only a comment\n", "server = \"\"\n", "capabilities = []\n"] {
         let file = read(text).unwrap();
         assert!(file.hosts.is_empty() && file.server.written.is_none(), "{text:?}");
-        assert_eq!(file.server.capabilities, Capabilities::ALL, "{text:?}");
-        assert!(!file.server.trust.is_explicit());
+        assert!(file.server.pull && file.server.resolve, "{text:?}");
+        assert!(!file.server.tls.is_explicit());
     }
     // A host that says nothing about itself is good for everything.
     let file = read("[host.\"mirror\"]\n").unwrap();
-    assert_eq!(file.hosts[0].capabilities, Capabilities::ALL);
+    assert!(file.hosts[0].pull && file.hosts[0].resolve);
     assert_eq!(file.hosts[0].written.as_ref().unwrap().path, "/v2");
 }
 
@@ -156,6 +150,48 @@ fn hosts_that_nobody_can_ask_break_no_file() {
     for header in ["\"a b\" = \"c\"", "a = \"c\\nd\""] {
         let file = read(&format!("server = \"m\"\n[header]\n{header}\n[host.\"http://good\"]\n")).unwrap();
         assert_eq!(file.server.written.unwrap().authority, "", "{header}");
+    }
+}
+
+#[test]
+fn where_hosts_are_asked() {
+    let server = |registry: &str, text: &str, tls| {
+        let written = Written::parse(text).unwrap().with_api_path();
+        written.server(registry, tls).unwrap()
+    };
+    for (registry, text, https, path, namespace) in [
+        (
+            "docker.io",
+            "registry-1.docker.io",
+            "https://registry-1.docker.io",
+            "/v2",
+            None,
+        ),
+        (
+            "docker.io",
+            "https://m.example/",
+            "https://m.example",
+            "/v2",
+            Some("docker.io"),
+        ),
+        ("r:5000", "https://m//v2/", "https://m", "/v2", Some("r:5000")),
+        ("r:5000", "http://r:5000", "https://r:5000", "/v2", None),
+        ("r", "http://m:443/x/../p", "https://m", "/p/v2", Some("r")),
+        ("r", "https://r:443", "https://r", "/v2", Some("r")),
+        ("r", "https://u:p@r", "https://r", "/v2", None),
+    ] {
+        let server = server(registry, text, false);
+        assert_eq!(server.https.to_string(), https, "{text}");
+        assert_eq!((&*server.path, server.namespace.as_deref()), (path, namespace), "{text}");
+    }
+    let schemes = |text: &str, tls| server("r", text, tls).schemes;
+    assert_eq!(schemes("m:5000", true), Schemes::Https);
+    assert_eq!(schemes("https://localhost:5000", false), Schemes::Https);
+    assert_eq!(schemes("http://m:5000", false), Schemes::Http);
+    assert_eq!(schemes("http://m:5000", true), Schemes::HttpsThenHttp);
+    assert_eq!(schemes("http://m:80", true), Schemes::Http);
+    for nowhere in ["https://", "http://m:99999", "httpx://m"] {
+        assert!(Written::parse(nowhere).unwrap().server("r", false).is_none(), "{nowhere}");
     }
 }
 

@@ -1,30 +1,31 @@
-//! `hosts.toml` as containerd reads it (pull-semantics 5.4). Pure.
+//! `hosts.toml` as containerd reads it (pull-semantics 5.4; `core/remotes/docker/config/hosts.go`).
 
 use crate::go::duration;
-use crate::registry::host::{Capabilities, Written};
+use crate::runtime::containerd::hosts::{Schemes, Server, port};
+use crate::runtime::request::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
+use url::Url;
 
 type Value<'i> = toml::Spanned<DeValue<'i>>;
 
 /// What a `hosts.toml` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct File {
+pub(crate) struct File {
     /// The `[host."…"]` tables, in the order of the file.
-    pub(super) hosts: Vec<Host>,
+    pub(crate) hosts: Vec<Line>,
     /// The root: `server`, and the settings that hold for it, or for the upstream default where there is no `server`.
-    pub(super) server: Host,
-    pub(super) readers: Readers,
+    pub(crate) server: Line,
+    pub(crate) readers: Readers,
 }
 
 /// Which versions of containerd can read a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Readers {
+pub(crate) enum Readers {
     All,
     /// Newer ones take it for broken: a `dial_timeout` that is none, of which older ones know nothing.
     Older(Problem),
@@ -35,35 +36,38 @@ pub(super) enum Readers {
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Host {
+pub(crate) struct Line {
     /// Where it is; `None` only for a root without `server`.
-    pub(super) written: Option<Written>,
-    pub(super) capabilities: Capabilities,
-    pub(super) trust: Files,
+    pub(crate) written: Option<Written>,
+    /// It may be asked for content.
+    pub(crate) pull: bool,
+    /// It may be asked what a tag stands for.
+    pub(crate) resolve: bool,
+    pub(crate) tls: Files,
     /// Sent with every request to it.
-    pub(super) headers: HeaderMap,
-    pub(super) dial_timeout: Option<Duration>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) dial_timeout: Option<Duration>,
 }
 
 /// A certificate and its key; `None`: the key is in the certificate's file.
-type Pair = (PathBuf, Option<PathBuf>);
+type Pair = (String, Option<String>);
 
-/// What TLS is to be made with, as paths.
+/// What TLS is to be made with: the names of files, as written; relative ones are taken from the folder of the `hosts.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Files {
-    pub(super) ca: Option<Vec<PathBuf>>,
-    pub(super) client: Option<Vec<Pair>>,
-    pub(super) skip_verify: Option<bool>,
+pub(crate) struct Files {
+    pub(crate) ca: Option<Vec<String>>,
+    pub(crate) client: Option<Vec<Pair>>,
+    pub(crate) skip_verify: Option<bool>,
 }
 
 impl Files {
     /// Whether anything is said about TLS: such a host that is written with `http://` is tried by https first.
-    pub(super) fn is_explicit(&self) -> bool {
+    pub(crate) fn is_explicit(&self) -> bool {
         self.ca.is_some() || self.client.is_some() || self.skip_verify.is_some()
     }
 
     /// All files that are named.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
         let ca = self.ca.iter().flatten();
         let client = self
             .client
@@ -76,7 +80,7 @@ impl Files {
 
 /// Why a `hosts.toml` cannot be used, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// From 1.
     line: usize,
     /// From 1, in characters.
@@ -90,17 +94,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads `text`; relative paths are taken from `folder`. Unknown keys are passed over, as containerd does.
-pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
+/// Reads `text`. Unknown keys are passed over, as containerd does.
+pub(crate) fn parse(text: &str) -> Result<File, Problem> {
     let reading = Reading {
         text,
-        folder,
         referrers: Cell::new(false),
         unread: RefCell::default(),
     };
     let root = DeTable::parse(text).map_err(|error| reading.problem(error.span(), error.message()))?;
     let root = root.get_ref();
-    let mut hosts: Vec<(usize, Host)> = Vec::new();
+    let mut hosts: Vec<(usize, Line)> = Vec::new();
     if let Some(tables) = root.get("host") {
         let tables = reading.table(tables, "host")?;
         for (name, value) in tables {
@@ -136,7 +139,6 @@ pub(super) fn parse(text: &str, folder: &Path) -> Result<File, Problem> {
 
 struct Reading<'a> {
     text: &'a str,
-    folder: &'a Path,
     /// Whether it has the capability `referrers`, which older versions do not read.
     referrers: Cell<bool>,
     /// Why newer versions do not read it.
@@ -190,11 +192,7 @@ impl Reading<'_> {
         Written::parse(text).map_err(|why| self.problem(Some(span), why))
     }
 
-    fn path(&self, text: &str) -> PathBuf {
-        self.folder.join(text)
-    }
-
-    fn host(&self, written: Option<Written>, table: &DeTable<'_>) -> Result<Host, Problem> {
+    fn host(&self, written: Option<Written>, table: &DeTable<'_>) -> Result<Line, Problem> {
         let override_path = match table.get("override_path") {
             Some(value) => self.boolean(value, "override_path")?,
             None => false,
@@ -210,10 +208,12 @@ impl Reading<'_> {
         } else {
             written
         };
-        Ok(Host {
+        let (pull, resolve) = self.capabilities(table.get("capabilities"))?;
+        Ok(Line {
             written: written.map(|written| if override_path { written } else { written.with_api_path() }),
-            capabilities: self.capabilities(table.get("capabilities"))?,
-            trust: Files {
+            pull,
+            resolve,
+            tls: Files {
                 ca: self.ca(table.get("ca"))?,
                 client: self.client(table.get("client"))?,
                 skip_verify,
@@ -223,19 +223,20 @@ impl Reading<'_> {
         })
     }
 
-    fn capabilities(&self, value: Option<&Value<'_>>) -> Result<Capabilities, Problem> {
-        let Some(value) = value else {
-            return Ok(Capabilities::ALL);
+    /// `pull` and `resolve`.
+    fn capabilities(&self, value: Option<&Value<'_>>) -> Result<(bool, bool), Problem> {
+        let list = match value {
+            Some(value) => self.array(value, "capabilities")?,
+            None => &[],
         };
-        let list = self.array(value, "capabilities")?;
         if list.is_empty() {
-            return Ok(Capabilities::ALL);
+            return Ok((true, true));
         }
-        let mut capabilities = Capabilities::NONE;
+        let (mut pull, mut resolve) = (false, false);
         for value in list {
             match self.string(value, "a capability")?.to_ascii_lowercase().as_str() {
-                "pull" => capabilities.pull = true,
-                "resolve" => capabilities.resolve = true,
+                "pull" => pull = true,
+                "resolve" => resolve = true,
                 "push" => {}
                 "referrers" => self.referrers.set(true),
                 other => {
@@ -246,16 +247,16 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok(capabilities)
+        Ok((pull, resolve))
     }
 
-    fn ca(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<PathBuf>>, Problem> {
+    fn ca(&self, value: Option<&Value<'_>>) -> Result<Option<Vec<String>>, Problem> {
         let Some(value) = value else { return Ok(None) };
         match value.get_ref() {
-            DeValue::String(text) => Ok(Some(vec![self.path(text)])),
+            DeValue::String(text) => Ok(Some(vec![text.clone().into_owned()])),
             DeValue::Array(list) => list
                 .iter()
-                .map(|value| Ok(self.path(self.string(value, "a file of ca")?)))
+                .map(|value| Ok(self.string(value, "a file of ca")?.to_owned()))
                 .collect::<Result<_, _>>()
                 .map(Some),
             DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Table(_) => {
@@ -268,7 +269,7 @@ impl Reading<'_> {
         let Some(value) = value else { return Ok(None) };
         let shape = "client must be a file, a list of files, or a list of pairs [certificate, key]";
         if let Some(text) = value.get_ref().as_str() {
-            return Ok(Some(vec![(self.path(text), None)]));
+            return Ok(Some(vec![(text.to_owned(), None)]));
         }
         let Some(list) = value.get_ref().as_array() else {
             return self.wrong(value, shape);
@@ -276,13 +277,13 @@ impl Reading<'_> {
         let mut pairs = Vec::new();
         for value in list {
             if let Some(text) = value.get_ref().as_str() {
-                pairs.push((self.path(text), None));
+                pairs.push((text.to_owned(), None));
                 continue;
             }
             match value.get_ref().as_array().map(|pair| &**pair) {
                 Some([cert, key]) => {
-                    let cert = self.path(self.string(cert, "a certificate of client")?);
-                    let key = self.path(self.string(key, "a key of client")?);
+                    let cert = self.string(cert, "a certificate of client")?.to_owned();
+                    let key = self.string(key, "a key of client")?.to_owned();
                     pairs.push((cert, Some(key)));
                 }
                 Some(_) | None => return self.wrong(value, shape),
@@ -329,5 +330,113 @@ impl Reading<'_> {
     }
 }
 
+/// A host as written in a `hosts.toml`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) scheme: Scheme,
+    /// Host and port, letter by letter: what decides about `?ns=`.
+    pub(crate) authority: String,
+    /// Without a slash at its end; empty for the root.
+    pub(crate) path: String,
+}
+
+impl Written {
+    /// `https://host:port/path`, `http://…`, or without a scheme, which means https. The error is a clause for the reader.
+    ///
+    /// Only what Go's `url.Parse` refuses is an error, for it breaks the whole file. What it reads and nobody can ask (another scheme, no
+    /// host, a port beyond 65535) is passed over by containerd when its turn comes: here its authority is empty.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let full = if text.starts_with("http") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        // The text is not repeated: somebody may have written a password into it.
+        let wrong = || "this is not the URL of a host; write it as https://mirror.example:5000".to_owned();
+        let nowhere = Self::nowhere();
+        if full.chars().any(|c| c.is_ascii_control()) {
+            return Err(wrong());
+        }
+        let Some((scheme, rest)) = full.split_once("://") else {
+            return Ok(nowhere);
+        };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        if !go_reads(authority) {
+            return Err(wrong());
+        }
+        let scheme = match scheme {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => return Ok(nowhere),
+        };
+        let reachable = Server::new(authority, Schemes::Https, "", None).is_some();
+        match Url::parse(&full) {
+            Ok(url) if reachable => Ok(Self {
+                scheme,
+                authority: authority.to_owned(),
+                path: clean(url.path()),
+            }),
+            Ok(_) | Err(_) => Ok(nowhere),
+        }
+    }
+
+    /// Where it is asked for `registry`; `tls` says whether there are settings for TLS. `None` where nobody can ask it.
+    pub(crate) fn server(&self, registry: &str, tls: bool) -> Option<Server> {
+        let schemes = match (self.scheme, tls, port(&self.authority)) {
+            (Scheme::Https, _, _) => Schemes::Https,
+            (Scheme::Http, false, _) | (Scheme::Http, true, Some("80")) => Schemes::Http,
+            (Scheme::Http, true, _) => Schemes::HttpsThenHttp,
+        };
+        let own = self.authority == registry || (registry == "docker.io" && self.authority == "registry-1.docker.io");
+        Server::new(&self.authority, schemes, &self.path, (!own).then_some(registry))
+    }
+
+    /// What nobody can ask: containerd goes on to the next host.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            scheme: Scheme::Https,
+            authority: String::new(),
+            path: String::new(),
+        }
+    }
+
+    /// With `/v2` at the end of the path, unless it is there: what `override_path` prevents.
+    pub(crate) fn with_api_path(mut self) -> Self {
+        if !self.path.ends_with("/v2") {
+            self.path.push_str("/v2");
+        }
+        self
+    }
+}
+
+/// Whether Go's `url.Parse` takes this for a host and perhaps a port.
+fn go_reads(authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(']') {
+        Some((_, port)) if authority.starts_with('[') => ("", port),
+        _ => match authority.rfind(':') {
+            Some(at) => authority.split_at(at),
+            None => (authority, ""),
+        },
+    };
+    let plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:<>\"".contains(c);
+    let digits = port
+        .strip_prefix(':')
+        .map_or(port.is_empty(), |port| port.bytes().all(|b| b.is_ascii_digit()));
+    host.chars().all(plain) && digits
+}
+
+/// Without empty segments. What is empty then is the root.
+fn clean(path: &str) -> String {
+    path.split('/')
+        .filter(|part| !part.is_empty())
+        .fold(String::new(), |mut clean, part| {
+            clean.push('/');
+            clean.push_str(part);
+            clean
+        })
+}
+
 #[cfg(test)]
+#[path = "hosts_toml_tests.rs"]
 mod tests;

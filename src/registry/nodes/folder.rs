@@ -1,10 +1,10 @@
 //! The folder of a registry in the tree, read at once with everything that it names.
 
-use super::file::{self, File, Files, Readers};
 use crate::files::{self, ReadError};
 use crate::limits;
+use crate::runtime::containerd::hosts_toml::{self, File, Files, Readers};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub(super) struct Folder {
     pub(super) path: PathBuf,
     pub(super) meaning: Meaning,
     /// What the meaning names, or why it could not be read.
-    pub(super) files: BTreeMap<PathBuf, Result<Vec<u8>, String>>,
+    pub(super) files: BTreeMap<String, Result<Vec<u8>, String>>,
     /// `hosts.toml`, as it was.
     text: Vec<u8>,
 }
@@ -88,7 +88,7 @@ impl Folder {
                 return Self::unreadable(path, why);
             }
         };
-        let parsed = if text.is_empty() { None } else { parse(&text, &path).ok() };
+        let parsed = if text.is_empty() { None } else { parse(&text).ok() };
         let beside = certificates(&path);
         let meaning = match (parsed, beside) {
             (Some(file), beside) => match &file.readers {
@@ -109,26 +109,17 @@ impl Folder {
             (None, Ok(files)) => Meaning::Certificates(files),
             (None, Err(error)) => Meaning::Unreadable(format!("{}: {error}", path.display())),
         };
-        let files = match &meaning {
-            Meaning::File { file, beside } => {
-                let trusts = file.hosts.iter().chain([&file.server]).map(|host| &host.trust);
-                trusts
-                    .chain(beside)
-                    .flat_map(Files::paths)
-                    .map(|path| read_named(path))
-                    .collect()
-            }
-            Meaning::Older { file, beside, .. } => {
-                let trusts = file.hosts.iter().chain([&file.server]).map(|host| &host.trust);
-                trusts
-                    .chain([beside])
-                    .flat_map(Files::paths)
-                    .map(|path| read_named(path))
-                    .collect()
-            }
-            Meaning::Certificates(files) => files.paths().map(|path| read_named(path)).collect(),
-            Meaning::Unreadable(_) => BTreeMap::new(),
+        let (file, beside) = match &meaning {
+            Meaning::File { file, beside } => (Some(file), beside.as_ref()),
+            Meaning::Older { file, beside, .. } => (Some(file), Some(beside)),
+            Meaning::Certificates(files) => (None, Some(files)),
+            Meaning::Unreadable(_) => (None, None),
         };
+        let lines = file.iter().flat_map(|file| file.hosts.iter().chain([&file.server]));
+        let all = lines.map(|line| &line.tls).chain(beside);
+        let names: BTreeSet<&String> = all.flat_map(Files::names).collect();
+        let read = |name: &String| content(&path.join(name)).map_err(|error| error.to_string());
+        let files = names.into_iter().map(|name| (name.clone(), read(name))).collect();
         Self {
             path,
             meaning,
@@ -151,8 +142,8 @@ impl Folder {
             Meaning::Certificates(_) => part(b"certificates"),
             Meaning::Unreadable(why) => part(why.as_bytes()),
         }
-        for (path, content) in &self.files {
-            part(path.as_os_str().as_encoded_bytes());
+        for (name, content) in &self.files {
+            part(name.as_bytes());
             match content {
                 Ok(bytes) => part(bytes),
                 Err(why) => part(why.as_bytes()),
@@ -169,7 +160,7 @@ impl Folder {
             Meaning::Unreadable(why) => Some(why.clone()),
             Meaning::Certificates(_) if self.text.is_empty() => None,
             Meaning::Certificates(_) => {
-                let why = parse(&self.text, &self.path).err()?;
+                let why = parse(&self.text).err()?;
                 Some(format!("{}:{why}", self.path.join(HOSTS).display()))
             }
         }
@@ -189,30 +180,27 @@ fn content(path: &Path) -> Result<Vec<u8>, ReadError> {
     files::read(path, limits::SETTINGS_FILE)
 }
 
-fn read_named(path: &Path) -> (PathBuf, Result<Vec<u8>, String>) {
-    (path.to_owned(), content(path).map_err(|error| error.to_string()))
-}
-
-fn parse(text: &[u8], folder: &Path) -> Result<File, String> {
+fn parse(text: &[u8]) -> Result<File, String> {
     let text = std::str::from_utf8(text).map_err(|_| "1:1: the file is not UTF-8 text".to_owned())?;
-    file::parse(text, folder).map_err(|problem| problem.to_string())
+    hosts_toml::parse(text).map_err(|problem| problem.to_string())
 }
 
 /// `*.crt` are authorities, `*.cert` with `*.key` beside it are client certificates.
 fn certificates(folder: &Path) -> io::Result<Files> {
     let (mut ca, mut client) = (Vec::new(), Vec::new());
-    let mut paths = Vec::new();
+    let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        paths.push(entry?.path());
+        // A name that is not text is nobody's certificate.
+        names.extend(entry?.file_name().into_string().ok());
     }
-    paths.sort();
-    for path in paths.into_iter().filter(|path| !path.is_dir()) {
-        match path.extension().and_then(std::ffi::OsStr::to_str) {
-            Some("crt") => ca.push(path),
-            Some("cert") => {
-                let key = path.with_extension("key");
-                let key = key.exists().then_some(key);
-                client.push((path, key));
+    names.sort();
+    for name in names.into_iter().filter(|name| !folder.join(name).is_dir()) {
+        match name.rsplit_once('.') {
+            Some((_, "crt")) => ca.push(name),
+            Some((stem, "cert")) => {
+                let key = format!("{stem}.key");
+                let key = folder.join(&key).exists().then_some(key);
+                client.push((name, key));
             }
             Some(_) | None => {}
         }

@@ -3,16 +3,19 @@
 use super::folder::{Folder, Meaning, problems};
 use super::*;
 use crate::net::Reach;
+use crate::registry::clients::Factory;
+use crate::runtime::containerd::hosts::Server;
 use std::fs;
 use std::path::Path;
 
-fn factory() -> Arc<Factory> {
+fn trusts() -> Arc<Trusts> {
     let reach = Arc::new(Reach::Everything);
-    Arc::new(Factory::new(&reach, &[], &[], None, Duration::from_secs(5)).unwrap())
+    let factory = Factory::new(&reach, &[], &[], None, Duration::from_secs(5)).unwrap();
+    Arc::new(Trusts::new(factory).unwrap())
 }
 
-fn tree(root: &Path) -> Tree {
-    Tree::new(vec![root.to_owned()]).unwrap()
+fn nodes(root: &Path) -> Nodes {
+    Nodes::new(vec![root.to_owned()], trusts()).unwrap()
 }
 
 /// Makes `folder/hosts.toml`.
@@ -22,19 +25,27 @@ fn write(root: &Path, folder: &str, text: &str) {
     fs::write(folder.join("hosts.toml"), text).unwrap();
 }
 
-fn names(route: &Route) -> Vec<String> {
-    route
-        .hosts
+/// Those that cannot be asked with a `!`.
+fn names(hosts: &[Host]) -> Vec<String> {
+    let shown = |server: &Server| server.https.authority();
+    hosts
         .iter()
-        .map(|host| match host {
-            Host::Usable(endpoint) => endpoint.shown(),
-            Host::Unusable(unusable) => format!("!{}", unusable.shown),
+        .map(|host| match (&host.server, &host.unusable) {
+            (Some(server), None) => shown(server),
+            _ => format!("!{}", host.shown),
         })
         .collect()
 }
 
-async fn route(tree: &Tree, registry: &str) -> Vec<String> {
-    names(&*tree.route(registry, &factory()).await)
+async fn hosts(nodes: &Nodes, registry: &str) -> Arc<Hosts> {
+    match nodes.config(registry).await {
+        NodeConfig::Containerd(hosts) => hosts,
+        NodeConfig::Default => panic!("hosts of {registry}"),
+    }
+}
+
+async fn found(nodes: &Nodes, registry: &str) -> Vec<String> {
+    names(&hosts(nodes, registry).await.hosts)
 }
 
 fn ca() -> String {
@@ -49,12 +60,13 @@ fn ca() -> String {
 #[tokio::test]
 async fn folders_in_the_order_of_containerd() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let tree = Tree::new(vec![first.path().to_owned(), second.path().to_owned()]).unwrap();
+    let nodes = Nodes::new(vec![first.path().to_owned(), second.path().to_owned()], trusts()).unwrap();
     let found = |registry: &str| {
         let roots = [first.path().to_owned(), second.path().to_owned()];
         Folder::find(&roots, registry).map(|folder| folder.path.file_name().unwrap().to_str().unwrap().to_owned())
     };
     assert_eq!(found("r:5000"), None);
+    assert_eq!(nodes.config("docker.io").await, NodeConfig::Default);
     write(second.path(), "_default", "");
     assert_eq!(found("r:5000").as_deref(), Some("_default"));
     fs::create_dir(second.path().join("r:5000")).unwrap();
@@ -68,7 +80,7 @@ async fn folders_in_the_order_of_containerd() {
     for outside in ["", ".", "..", "../x", "a/b", "a\0b"] {
         assert_eq!(found(outside), None, "{outside:?}");
     }
-    assert_eq!(route(&tree, "docker.io").await, ["registry-1.docker.io"]);
+    assert_eq!(self::found(&nodes, "quay.io").await, ["quay.io"]);
 }
 
 #[tokio::test]
@@ -77,20 +89,18 @@ async fn the_server_is_the_last_host() {
     write(dir.path(), "docker.io", "[host.\"https://m2\"]\n[host.\"http://m1:5000\"]\n");
     write(dir.path(), "ghcr.io", "server = \"https://proxy\"\n[host.\"m\"]\n");
     write(dir.path(), "_default", "[host.\"m\"]\ncapabilities = [\"pull\"]\n");
-    let tree = tree(dir.path());
-    assert_eq!(route(&tree, "docker.io").await, ["m2", "m1:5000", "registry-1.docker.io"]);
-    assert_eq!(route(&tree, "ghcr.io").await, ["m", "proxy"]);
-    let default = tree.route("quay.io", &factory()).await;
-    assert_eq!(names(&default), ["m", "quay.io"]);
-    let Some(Host::Usable(mirror)) = default.hosts.first() else {
-        panic!("a host")
+    let nodes = nodes(dir.path());
+    assert_eq!(found(&nodes, "docker.io").await, ["m2", "m1:5000", "registry-1.docker.io"]);
+    assert_eq!(found(&nodes, "ghcr.io").await, ["m", "proxy"]);
+    let default = hosts(&nodes, "quay.io").await;
+    assert_eq!(names(&default.hosts), ["m", "quay.io"]);
+    let [mirror, upstream] = default.hosts.as_slice() else {
+        panic!("two hosts")
     };
-    assert_eq!(mirror.standing, Standing::Named);
-    assert!(mirror.capabilities.pull && !mirror.capabilities.resolve);
-    let Some(Host::Usable(upstream)) = default.hosts.last() else {
-        panic!("a host")
-    };
-    assert_eq!(upstream.standing, Standing::Stranger, "a folder for all names nobody");
+    assert!(mirror.pull && !mirror.resolve && upstream.pull && upstream.resolve);
+    let trust = nodes.trusts.get(mirror.trust).unwrap();
+    assert!(trust.names(&mirror.server.as_ref().unwrap().https));
+    assert_eq!(upstream.trust, TrustId::default(), "a folder for all names nobody");
 }
 
 #[tokio::test]
@@ -103,14 +113,19 @@ async fn the_root_holds_for_the_default_host_too() {
         "capabilities = [\"push\"]\nca = \"ca.pem\"\n[header]\nx-a = \"b\"\n",
     );
     fs::write(dir.path().join("r/ca.pem"), ca()).unwrap();
-    let route = tree(dir.path()).route("r", &factory()).await;
-    let [Host::Usable(host)] = route.hosts.as_slice() else {
-        panic!("one host: {route:?}")
+    let nodes = nodes(dir.path());
+    let hosts = hosts(&nodes, "r").await;
+    let [host] = hosts.hosts.as_slice() else {
+        panic!("one host: {hosts:?}")
     };
-    assert_eq!(host.capabilities, Capabilities::ALL);
-    assert_eq!(host.headers.len(), 1);
-    assert!(host.profile.is_some());
-    assert_eq!(host.standing, Standing::Stranger);
+    assert!(host.pull && host.resolve);
+    let trust = nodes.trusts.get(host.trust).unwrap();
+    let own = &host.server.as_ref().unwrap().https;
+    assert_eq!(trust.headers(own).count(), 1);
+    assert!(!trust.names(own));
+    let itself = nodes.trusts.get(TrustId::default()).unwrap();
+    let profile = |trust| std::ptr::from_ref(nodes.trusts.profile(trust, own));
+    assert_ne!(profile(&*trust), profile(&*itself), "clients of its own");
 }
 
 #[tokio::test]
@@ -132,11 +147,8 @@ async fn certificates_as_docker_lays_them_out() {
     let Meaning::Certificates(files) = found().meaning else {
         panic!("certificates")
     };
-    assert_eq!(files.ca, Some(vec![folder.join("a.crt"), folder.join("b.crt")]));
-    let clients = vec![
-        (folder.join("c.cert"), Some(folder.join("c.key"))),
-        (folder.join("d.cert"), None),
-    ];
+    assert_eq!(files.ca, Some(vec!["a.crt".to_owned(), "b.crt".to_owned()]));
+    let clients = vec![("c.cert".to_owned(), Some("c.key".to_owned())), ("d.cert".to_owned(), None)];
     assert_eq!(files.client, Some(clients));
     // The same where there is a hosts.toml that cannot be used.
     write(dir.path(), "r_5000_", "[host.\"m\"]\ncapabilities = [\"fly\"]\n");
@@ -155,7 +167,7 @@ async fn problems_of_a_whole_tree() {
     assert!(problems(dir.path()).is_empty());
     write(dir.path(), "b.example", "server = \"m\"\nskip_verify = 1\n");
     write(dir.path(), "a.example", "server =\n");
-    let error = Tree::new(vec![dir.path().to_owned()]).unwrap_err().to_string();
+    let error = Nodes::new(vec![dir.path().to_owned()], trusts()).err().unwrap().to_string();
     let lines: Vec<&str> = error.lines().collect();
     let at = |folder: &str, place: &str| format!("{}/{folder}/hosts.toml:{place}: ", dir.path().display());
     assert_eq!(lines.len(), 2, "{error}");
@@ -165,7 +177,7 @@ async fn problems_of_a_whole_tree() {
         format!("{}skip_verify must be true or false", at("b.example", "2:15"))
     );
     let absent = dir.path().join("absent");
-    let error = Tree::new(vec![absent.clone()]).unwrap_err().to_string();
+    let error = Nodes::new(vec![absent.clone()], trusts()).err().unwrap().to_string();
     assert!(
         error.starts_with(&format!("registries.hostsDir: {}: ", absent.display())),
         "{error}"
@@ -177,32 +189,30 @@ async fn read_again_when_it_changes() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "r", "[host.\"m\"]\nca = \"ca.pem\"\n");
     fs::write(dir.path().join("r/ca.pem"), ca()).unwrap();
-    let (tree, factory) = (tree(dir.path()), factory());
-    let first = tree.route("r", &factory).await;
-    assert_eq!(names(&first), ["m", "r"]);
+    let nodes = nodes(dir.path());
+    let first = hosts(&nodes, "r").await;
+    assert_eq!(names(&first.hosts), ["m", "r"]);
     tokio::time::advance(RECHECK).await;
-    let same = tree.route("r", &factory).await;
-    assert!(Arc::ptr_eq(&first, &same), "unchanged files are the same route");
+    let same = hosts(&nodes, "r").await;
+    assert!(Arc::ptr_eq(&first, &same), "unchanged files are the same configuration");
 
     // A file that is only named counts as well.
     fs::write(dir.path().join("r/ca.pem"), ca()).unwrap();
-    let still = tree.route("r", &factory).await;
+    let still = hosts(&nodes, "r").await;
     assert!(Arc::ptr_eq(&first, &still), "not looked at within a second");
     tokio::time::advance(RECHECK).await;
-    let second = tree.route("r", &factory).await;
-    assert_ne!(first.id, second.id);
+    assert_ne!(first, hosts(&nodes, "r").await, "other authorities are another configuration");
 
     write(dir.path(), "r", "[host.\"n\"]\n");
     tokio::time::advance(RECHECK).await;
-    assert_eq!(names(&*tree.route("r", &factory).await), ["n", "r"]);
+    assert_eq!(found(&nodes, "r").await, ["n", "r"]);
     // A file that breaks degrades as on a node; one that goes away leaves the registry itself.
     write(dir.path(), "r", "[host.\"n\"\n");
     tokio::time::advance(RECHECK).await;
-    assert_eq!(names(&*tree.route("r", &factory).await), ["r"]);
+    assert_eq!(found(&nodes, "r").await, ["r"]);
     fs::remove_dir_all(dir.path().join("r")).unwrap();
     tokio::time::advance(RECHECK).await;
-    let plain = tree.route("r", &factory).await;
-    assert_eq!((names(&plain), plain.id), (vec!["r".to_owned()], RouteId::default()));
+    assert_eq!(nodes.config("r").await, NodeConfig::Default);
 }
 
 #[tokio::test]
@@ -214,18 +224,18 @@ async fn what_cannot_be_used_here() {
         "[host.\"m\"]\nca = \"absent.pem\"\n[host.\"n\"]\nclient = \"bad.pem\"\n",
     );
     fs::write(dir.path().join("r/bad.pem"), "not a certificate").unwrap();
-    let route = tree(dir.path()).route("r", &factory()).await;
-    assert_eq!(names(&route), ["!m", "!n", "r"]);
+    assert_eq!(found(&nodes(dir.path()), "r").await, ["!m", "!n", "r"]);
     // A folder whose hosts.toml cannot be read: nodes may know mirrors that we do not.
     fs::create_dir_all(dir.path().join("s/hosts.toml")).unwrap();
-    let route = tree_at_run_time(dir.path()).route("s", &factory()).await;
-    assert_eq!(names(&route), ["!s", "s"]);
+    let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
+    running.roots = Arc::new(vec![dir.path().to_owned()]);
+    assert_eq!(found(&running, "s").await, ["!s", "s"]);
 }
 
 #[tokio::test]
 async fn what_older_runtimes_ask_instead() {
     let dir = tempfile::tempdir().unwrap();
-    let tree = tree(dir.path());
+    let nodes = nodes(dir.path());
     for (folder, text, older) in [
         ("a", "server = \"m\"\n", Some("a")),
         ("b", "skip_verify = true\n", None),
@@ -237,31 +247,25 @@ async fn what_older_runtimes_ask_instead() {
         ),
     ] {
         write(dir.path(), folder, text);
-        let route = tree.route(folder, &factory()).await;
-        let found = route.older.as_ref().map(|hosts| match hosts.as_slice() {
-            [Host::Usable(endpoint)] => endpoint.shown(),
-            other => panic!("one host: {other:?}"),
-        });
-        assert_eq!(found.as_deref(), older, "{text:?}");
+        let hosts = hosts(&nodes, folder).await;
+        let found = hosts.by_1_x.as_deref().map(names);
+        assert_eq!(found, older.map(|older| vec![older.to_owned()]), "{text:?}");
     }
-}
-
-/// Without the check of the start.
-fn tree_at_run_time(root: &Path) -> Tree {
-    let mut tree = Tree::new(Vec::new()).unwrap();
-    tree.roots = Arc::new(vec![root.to_owned()]);
-    tree
+    write(dir.path(), "e", "[host.\"m\"]\ndial_timeout = 3\n");
+    // Newer ones take it for broken, and find no certificates beside it.
+    let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
+    running.roots = Arc::new(vec![dir.path().to_owned()]);
+    let hosts = hosts(&running, "e").await;
+    assert_eq!(names(&hosts.hosts), ["e"]);
+    assert_eq!(hosts.by_1_x.as_deref().map(names), Some(vec!["m".to_owned(), "e".to_owned()]));
 }
 
 #[tokio::test]
-async fn equal_trust_shares_its_clients() {
+async fn equal_settings_share_their_clients_and_their_name() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "_default", "[host.\"m\"]\nskip_verify = true\n");
-    let (tree, factory) = (tree(dir.path()), factory());
-    let profile = |route: &Route| match route.hosts.first() {
-        Some(Host::Usable(endpoint)) => Arc::clone(endpoint.profile.as_ref().unwrap()),
-        _ => panic!("a host"),
-    };
-    let (a, b) = (tree.route("a", &factory).await, tree.route("b", &factory).await);
-    assert!(Arc::ptr_eq(&profile(&a), &profile(&b)));
+    let nodes = nodes(dir.path());
+    let (a, b) = (hosts(&nodes, "a").await, hosts(&nodes, "b").await);
+    assert_eq!(a.hosts[0].trust, b.hosts[0].trust);
+    assert_ne!(a.hosts[0], b.hosts[0], "each stands in for another registry");
 }

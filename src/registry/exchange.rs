@@ -1,0 +1,550 @@
+//! One request to a registry or a token server, one answer: guarded, bounded, counted; redirects by the rule of
+//! [`crate::runtime::redirect`] (contract 7).
+
+use super::fold::Fold;
+use super::headers;
+use super::proxy::Proxy;
+use super::quiet::Quiet;
+use super::servers::{self, Crowded, Servers};
+use super::transport::{self, Failed};
+use super::trust::{Trust, Trusts};
+use super::vault::{FreshToken, Masks};
+use super::words;
+use crate::limits;
+use crate::net::{Reach, Refused};
+use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::runtime::challenge;
+use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
+use crate::runtime::redirect::{self, Next};
+use crate::runtime::request::{Method, Origin, Request, Want};
+use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
+use http::{HeaderMap, HeaderValue, header};
+use moka::future::Cache;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use url::Url;
+
+/// Why a request was not sent.
+const CROWDED: &str = "too many requests wait for registries that do not answer";
+const NOT_ADMITTED: &str = "the address is not admitted";
+const COMPRESSED: &str = "the answer is compressed, although identity was asked for";
+const VETTED_FOR: Duration = Duration::from_secs(30);
+const DIGEST: &str = "docker-content-digest";
+
+/// What is secret of a request.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// An `Authorization` for one origin each; it is sent nowhere else. Marked sensitive.
+    pub(super) authorizations: Vec<(Origin, HeaderValue)>,
+    /// Of a POST.
+    pub(super) form: Option<String>,
+    pub(super) masks: Masks,
+}
+
+/// What came back.
+pub(super) struct Exchanged {
+    pub(super) answer: Answer,
+    /// Where a token was granted.
+    pub(super) token: Option<FreshToken>,
+}
+
+/// The way to all servers.
+pub(super) struct Exchange {
+    pub(super) trusts: Arc<Trusts>,
+    reach: Arc<Reach>,
+    proxy: Option<Proxy>,
+    /// What names resolve to here, for those that are reached through the proxy.
+    vetted: Cache<String, Arc<Vec<IpAddr>>>,
+    servers: Servers,
+    bodies: Semaphore,
+    limit: Duration,
+    quiet: Quiet,
+    metrics: Metrics,
+}
+
+/// A request on its way: what a redirect changes, and what it does not.
+struct Hop<'a> {
+    request: &'a Request,
+    secrets: &'a Secrets,
+    trust: &'a Trust,
+    method: Method,
+    url: Url,
+    origin: Origin,
+    form: Option<&'a str>,
+}
+
+/// An answer to one hop.
+struct Got {
+    status: u16,
+    headers: HeaderMap,
+    next: Next,
+    body: Body,
+    token: Option<FreshToken>,
+}
+
+/// Which client a request is given to.
+enum Way<'a> {
+    Direct(&'a reqwest::Client),
+    Proxied(&'a reqwest::Client, &'a Proxy),
+}
+
+impl Exchange {
+    /// `limit` is what one request may take.
+    pub(super) fn new(trusts: Arc<Trusts>, reach: Arc<Reach>, proxy: Option<Proxy>, limit: Duration, metrics: Metrics) -> Self {
+        Self {
+            trusts,
+            reach,
+            proxy,
+            vetted: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(VETTED_FOR)
+                .build(),
+            servers: Servers::new(),
+            bodies: Semaphore::new(limits::ANSWERS_AT_ONCE),
+            limit,
+            quiet: Quiet::default(),
+            metrics,
+        }
+    }
+
+    /// Sends a request and follows its redirects; any status is an answer.
+    pub(super) async fn send(&self, request: &Request, secrets: &Secrets) -> Exchanged {
+        let Some(trust) = self.trusts.get(request.trust) else {
+            return Exchanged::from(Answer::NotSent(Arc::new(NotSent {
+                at: super::memo::asked(request),
+                why: Withheld::Unusable(Arc::from("the settings of this host have been replaced meanwhile")),
+            })));
+        };
+        let exchanged = self.follow(request, secrets, &trust).await;
+        self.tell(&exchanged.answer, &trust);
+        exchanged
+    }
+
+    async fn follow(&self, request: &Request, secrets: &Secrets, trust: &Trust) -> Exchanged {
+        let Ok(url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
+            return Exchanged::from(internal(request, "no URL can be made of it"));
+        };
+        let mut hop = Hop {
+            request,
+            secrets,
+            trust,
+            method: request.method,
+            url,
+            origin: request.origin.clone(),
+            form: secrets.form.as_deref(),
+        };
+        let mut as_somebody = false;
+        for _ in 0..redirect::REQUESTS {
+            // A hop's future is large.
+            let got = match Box::pin(self.counted(&hop)).await {
+                Ok(got) => got,
+                Err((failed, words)) => return Exchanged::from(hop.failed(failed, &words)),
+            };
+            match got.next {
+                Next::Stay => {
+                    let Got {
+                        status,
+                        headers,
+                        body,
+                        token,
+                        ..
+                    } = got;
+                    let response = hop.response(status, &headers, body, as_somebody);
+                    self.count_quota(&response);
+                    let answer = Answer::Response(Arc::new(response));
+                    return Exchanged { answer, token };
+                }
+                Next::Refuse(refusal, to) => {
+                    if let Some(origin) = Origin::of(&to) {
+                        (hop.origin, hop.url) = (origin, to);
+                    }
+                    return Exchanged::from(hop.failed(Failed::Refused(refusal), ""));
+                }
+                Next::Follow {
+                    method,
+                    url,
+                    as_somebody: named,
+                } => {
+                    as_somebody |= named;
+                    let Some(origin) = Origin::of(&url) else {
+                        return Exchanged::from(hop.failed(Failed::Refused(Refusal::Redirect), ""));
+                    };
+                    if method != Method::Post {
+                        hop.form = None;
+                    }
+                    (hop.method, hop.url, hop.origin) = (method, url, origin);
+                }
+            }
+        }
+        Exchanged::from(hop.failed(Failed::Fault(FaultKind::RedirectLoop), ""))
+    }
+
+    /// One hop, counted.
+    async fn counted(&self, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
+        let server = self.servers.get(&hop.origin, hop.trust.names(&hop.origin));
+        let places = self.servers.enter(&server).await;
+        let broken = match &places {
+            Ok(_) => server.broken(),
+            Err(Crowded) => Some((FaultKind::TimedOut(TimeoutStage::Deadline), CROWDED.to_owned())),
+        };
+        if let Some((kind, words)) = broken {
+            return Err((Failed::Fault(kind), words));
+        }
+        let started = Instant::now();
+        let result = match self.hop(hop).await {
+            // A kept connection that the server closed in the meantime; whatever it was, asking again does no harm.
+            Err((Failed::Fault(FaultKind::Connection(ConnectionFault::Interrupted)), _)) if hop.method != Method::Post => {
+                self.hop(hop).await
+            }
+            result => result,
+        };
+        let class = servers::class(&hop.origin);
+        match &result {
+            Ok(got) => {
+                server.answered();
+                self.metrics
+                    .registry_request(class, status_label(got.status), started.elapsed());
+            }
+            Err((failed, words)) => {
+                self.metrics.registry_request(class, failure_label(failed), started.elapsed());
+                if let Failed::Fault(kind) = failed
+                    && !hop.goes_on_over_http(*kind)
+                {
+                    server.failed(*kind, words);
+                }
+            }
+        }
+        result
+    }
+
+    /// One hop.
+    async fn hop(&self, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
+        let way = self.way(hop).await?;
+        let client = match &way {
+            Way::Direct(client) | Way::Proxied(client, _) => *client,
+        };
+        let method = match hop.method {
+            Method::Head => http::Method::HEAD,
+            Method::Get => http::Method::GET,
+            Method::Post => http::Method::POST,
+        };
+        let mut request = client.request(method, hop.url.clone()).headers(hop.headers());
+        if let Some(form) = hop.form {
+            request = request
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.to_owned());
+        }
+        let exchange = async {
+            let response = request.send().await.map_err(|error| match &way {
+                Way::Direct(_) => transport::failed(&error),
+                Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
+            })?;
+            self.read(response, hop).await
+        };
+        let late = || {
+            (
+                Failed::Fault(FaultKind::TimedOut(TimeoutStage::Response)),
+                "no answer in time".to_owned(),
+            )
+        };
+        tokio::time::timeout(self.limit, exchange).await.map_err(|_| late())?
+    }
+
+    /// The client for this hop, if the guard admits the host.
+    async fn way<'a>(&'a self, hop: &Hop<'a>) -> Result<Way<'a>, (Failed, String)> {
+        let named = hop.trust.names(&hop.origin);
+        let reach = if named { &Reach::Everything } else { &*self.reach };
+        let refused = |refused: Refused| (Failed::Refused(refused.into()), NOT_ADMITTED.to_owned());
+        reach.admits_literal(&hop.url).map_err(refused)?;
+        let profile = self.trusts.profile(hop.trust, &hop.origin);
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.covers(&hop.url));
+        if let Some(why) = proxy.and_then(Proxy::fault) {
+            let unreachable = FaultKind::Connection(ConnectionFault::Unreachable);
+            return Err((Failed::Fault(unreachable), why.to_owned()));
+        }
+        if let Some(proxy) = proxy
+            && let Some(client) = &profile.proxied
+        {
+            // The proxy resolves the name, and reaches what we would not: what this machine knows of the name must do.
+            for ip in self.vetted(&hop.url).await.iter() {
+                reach.admits(*ip).map_err(refused)?;
+            }
+            return Ok(Way::Proxied(client, proxy));
+        }
+        Ok(Way::Direct(if named { &profile.open } else { &profile.strict }))
+    }
+
+    /// The addresses of a host that is reached through the proxy, as far as they are known here.
+    async fn vetted(&self, url: &Url) -> Arc<Vec<IpAddr>> {
+        let Some(url::Host::Domain(name)) = url.host() else {
+            return Arc::default();
+        };
+        let look_up = async {
+            let found = tokio::time::timeout(limits::RESOLVE_BEFORE_PROXY, self.trusts.factory.addresses(name)).await;
+            Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
+        };
+        self.vetted.get_with(name.to_owned(), look_up).await
+    }
+
+    async fn read(&self, response: reqwest::Response, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let location = headers.get(header::LOCATION).map(HeaderValue::as_bytes);
+        let next = redirect::next(hop.method, &hop.url, status, location);
+        let (body, token) = if next == Next::Stay {
+            self.body(response, &headers, hop).await?
+        } else {
+            (Body::Unread, None)
+        };
+        Ok(Got {
+            status,
+            headers,
+            next,
+            body,
+            token,
+        })
+    }
+
+    async fn body(
+        &self,
+        mut response: reqwest::Response,
+        headers: &HeaderMap,
+        hop: &Hop<'_>,
+    ) -> Result<(Body, Option<FreshToken>), (Failed, String)> {
+        let nothing = Ok((Body::Unread, None));
+        if hop.method == Method::Head {
+            return match headers::odd_length(headers) {
+                Some(odd) => {
+                    let broken = FaultKind::Connection(ConnectionFault::Interrupted);
+                    Err((Failed::Fault(broken), format!("bad Content-Length \"{odd}\"")))
+                }
+                None => nothing,
+            };
+        }
+        let Some(mut fold) = Fold::of(&hop.request.want, response.status().as_u16()) else {
+            return nothing;
+        };
+        if headers::is_encoded(headers) {
+            // A runtime would decode it; we asked for it plain, and cannot tell what it says.
+            return if fold.is_optional() {
+                nothing
+            } else {
+                Err((Failed::Fault(FaultKind::Unreadable), COMPRESSED.to_owned()))
+            };
+        }
+        let is_optional = fold.is_optional();
+        let share = fold.share(response.content_length());
+        let fill = async {
+            // Never closed. Held until the bytes are gone.
+            let share = self.bodies.acquire_many(u32::try_from(share).unwrap_or(u32::MAX)).await;
+            while let Some(chunk) = response.chunk().await.map_err(|error| transport::failed(&error))? {
+                if fold.push(&chunk).is_err() {
+                    break;
+                }
+            }
+            drop(response);
+            Ok::<_, (Failed, String)>(share)
+        };
+        let masks = hop.secrets.masks.list();
+        if is_optional {
+            // The status says enough; the words may be missing or slow.
+            let share = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill).await;
+            let read = fold.finish(&masks).await;
+            drop(share);
+            return Ok((read.body, None));
+        }
+        let share = fill.await?;
+        let read = fold.finish(&masks).await;
+        drop(share);
+        Ok((read.body, read.token))
+    }
+
+    fn count_quota(&self, response: &Response) {
+        match response.quota.as_ref().map(Quota::level) {
+            Some(Level::Low) => self.metrics.pull_quota(QuotaLevel::Low),
+            Some(Level::Exhausted) => self.metrics.pull_quota(QuotaLevel::Exhausted),
+            Some(Level::Plenty) | None => {}
+        }
+    }
+
+    /// Logs what an operator may want to know of; what the registry merely refuses is the user's business.
+    fn tell(&self, answer: &Answer, trust: &Trust) {
+        let tell = |at: &At, cause: RequestOutcome, status, detail: Option<&str>| {
+            self.quiet.tell(&at.origin.authority(), cause.name(), status, detail);
+        };
+        match answer {
+            Answer::Response(response) => {
+                let label = status_label(response.status);
+                if matches!(label, RequestOutcome::RateLimited | RequestOutcome::ServerError) {
+                    tell(&response.at, label, Some(response.status), response.words().detail.as_deref());
+                }
+            }
+            Answer::Fault(fault) => {
+                let goes_on = trust.falls_back(&fault.at.origin) && speaks_no_tls(fault.what);
+                if fault.what != FaultKind::RedirectLoop && !goes_on {
+                    tell(&fault.at, fault_label(fault.what), None, fault.detail.as_deref());
+                }
+            }
+            Answer::NotSent(not_sent) => {
+                if let Withheld::Guard(_) = &not_sent.why {
+                    tell(&not_sent.at, RequestOutcome::Refused, None, None);
+                }
+            }
+            Answer::Late => {}
+        }
+    }
+}
+
+impl From<Answer> for Exchanged {
+    fn from(answer: Answer) -> Self {
+        Self { answer, token: None }
+    }
+}
+
+impl Hop<'_> {
+    fn at(&self) -> At {
+        let path = match self.url.query() {
+            Some(query) => shown(&format!("{}?{query}", self.url.path()), &self.request.want),
+            None => Arc::from(self.url.path()),
+        };
+        At {
+            method: self.method,
+            origin: self.origin.clone(),
+            path,
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let accept = if self.request.accept.is_empty() {
+            "*/*"
+        } else {
+            &*self.request.accept
+        };
+        if let Ok(accept) = HeaderValue::from_str(accept) {
+            headers.insert(header::ACCEPT, accept);
+        }
+        if self.method != Method::Head {
+            // Nodes, too, ask by HEAD without a word about it.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
+        for (name, value) in self.trust.headers(&self.origin) {
+            headers.append(name.clone(), value.clone());
+        }
+        let own = self.secrets.authorizations.iter().find(|(origin, _)| *origin == self.origin);
+        if let Some((_, value)) = own {
+            headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        headers
+    }
+
+    fn response(&self, status: u16, headers: &HeaderMap, body: Body, as_somebody: bool) -> Response {
+        let text = |name| headers::text(headers, name).unwrap_or_default();
+        let digest = headers::text(headers, DIGEST).filter(|text| !text.is_empty());
+        let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
+        let good = (200..300).contains(&status);
+        Response {
+            at: self.at(),
+            status,
+            as_somebody,
+            challenges: challenge::read(values.map(HeaderValue::as_bytes)),
+            content_type: Arc::from(text(header::CONTENT_TYPE)),
+            length: text(header::CONTENT_LENGTH).parse().ok(),
+            encoded: headers::is_encoded(headers),
+            digest: digest.map(Arc::from),
+            body,
+            quota: good.then(|| headers::quota(headers)).flatten(),
+            retry_after: headers::retry_after(headers),
+        }
+    }
+
+    fn failed(&self, failed: Failed, words: &str) -> Answer {
+        let at = self.at();
+        match failed {
+            Failed::Refused(refusal) => Answer::NotSent(Arc::new(NotSent {
+                at,
+                why: Withheld::Guard(refusal),
+            })),
+            Failed::Fault(what) => Answer::Fault(Arc::new(Fault {
+                at,
+                what,
+                detail: words::line(words, &self.secrets.masks.list()).map(Arc::from),
+            })),
+        }
+    }
+
+    /// Whether a host that failed over TLS is asked over http next: that is not a failure yet.
+    fn goes_on_over_http(&self, kind: FaultKind) -> bool {
+        self.trust.falls_back(&self.origin) && speaks_no_tls(kind)
+    }
+}
+
+fn speaks_no_tls(kind: FaultKind) -> bool {
+    matches!(kind, FaultKind::Tls(_) | FaultKind::Connection(ConnectionFault::Interrupted))
+}
+
+/// A bug, or something that was forgotten: nothing is concluded from it.
+pub(super) fn internal(request: &Request, why: &str) -> Answer {
+    Answer::Fault(Arc::new(Fault {
+        at: super::memo::asked(request),
+        what: FaultKind::Internal,
+        detail: Some(Arc::from(why)),
+    }))
+}
+
+/// Path and query fit to show: of a query only the registry that a mirror is asked for, and the scope and service of a token request.
+pub(super) fn shown(path: &str, want: &Want) -> Arc<str> {
+    let Some((bare, query)) = path.split_once('?') else {
+        return Arc::from(path);
+    };
+    let is_kept = |key: &str| match want {
+        Want::Token(_) => matches!(key, "scope" | "service"),
+        _ => key == "ns",
+    };
+    let kept: Vec<_> = url::form_urlencoded::parse(query.as_bytes())
+        .filter(|(key, _)| is_kept(key))
+        .collect();
+    if kept.is_empty() {
+        return Arc::from(bare);
+    }
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(kept)
+        .finish();
+    Arc::from(format!("{bare}?{query}"))
+}
+
+/// The metrics label of an answer by its status.
+fn status_label(status: u16) -> RequestOutcome {
+    match status {
+        200..=399 => RequestOutcome::Ok,
+        401 => RequestOutcome::Unauthorized,
+        403 | 412 | 451 => RequestOutcome::Forbidden,
+        404 => RequestOutcome::NotFound,
+        429 => RequestOutcome::RateLimited,
+        400..=407 | 409..=499 => RequestOutcome::ClientError,
+        _ => RequestOutcome::ServerError,
+    }
+}
+
+fn failure_label(failed: &Failed) -> RequestOutcome {
+    match failed {
+        Failed::Fault(kind) => fault_label(*kind),
+        Failed::Refused(_) => RequestOutcome::Refused,
+    }
+}
+
+/// The label of a fault in metrics, and its cause in the log.
+fn fault_label(kind: FaultKind) -> RequestOutcome {
+    match kind {
+        FaultKind::NameNotResolved => RequestOutcome::Dns,
+        FaultKind::Connection(_) => RequestOutcome::Connect,
+        FaultKind::TimedOut(_) => RequestOutcome::Timeout,
+        FaultKind::Tls(_) => RequestOutcome::Tls,
+        FaultKind::Unreadable => RequestOutcome::ServerError,
+        FaultKind::RedirectLoop => RequestOutcome::ClientError,
+        FaultKind::Internal => RequestOutcome::Internal,
+    }
+}

@@ -1,0 +1,154 @@
+//! What we send instead of what a runtime would send. Machines ask exactly as runtimes do; sparing the registry is our rule, and it stands
+//! here only. Pure.
+//!
+//! Invariant: with it a verdict is the same as without, or unknown. A refusal is believed only of the request that a runtime sends; of a
+//! HEAD in its place only success is, and what says nothing either way (429, no answer).
+//!
+//! - A layer: HEAD; where that is not answered well, or tells another length, GET decides. Its body is not read.
+//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes; else HEAD, as the proof
+//!   that this asker may read it.
+//! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
+//!   fresh token or by user name and password: the wire sees to it, and a third time would end the same.)
+//!
+//! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
+//! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
+
+use crate::runtime::answer::{Answer, At, Body, Fault, NotSent, Response};
+use crate::runtime::challenge::Challenge;
+use crate::runtime::request::{Attempt, Method, Request, Want};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the wire knows.
+pub(super) trait Known {
+    /// The answer to a request, if it holds.
+    fn answer(&self, request: &Request) -> Option<Answer>;
+    /// The answer that brought the content of this digest, whoever asked.
+    fn content(&self, request: &Request) -> Option<Arc<Response>>;
+    /// Whether this asker has shown that it reads what it asks for, or was told its digest by somebody who should know.
+    fn is_shown(&self, request: &Request) -> bool;
+}
+
+/// What to do about a request.
+#[derive(Debug, Clone)]
+pub(super) enum Instead {
+    /// Nothing is sent: this is the answer.
+    Answer(Answer),
+    /// This one is sent first.
+    First(Box<Request>),
+    /// It is sent.
+    Send,
+}
+
+/// Decides about `request`; `first` is the answer to what was sent first.
+pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answer>) -> Instead {
+    if let Some(answer) = before(request).find_map(|before| known.answer(&before))
+        && ends_the_same(&answer)
+    {
+        return Instead::Answer(answer);
+    }
+    if request.method != Method::Get {
+        return Instead::Send;
+    }
+    let stored = match &request.want {
+        Want::Blob { .. } => None,
+        Want::Manifest { by: Some(_) } | Want::Config { .. } => match known.content(request) {
+            Some(stored) if known.is_shown(request) => return Instead::Answer(Answer::Response(stored)),
+            Some(stored) => Some(stored),
+            None => return Instead::Send,
+        },
+        Want::Nothing | Want::Manifest { by: None } | Want::Token(_) | Want::Tags { .. } | Want::Words => return Instead::Send,
+    };
+    let Some(answer) = first else {
+        return Instead::First(Box::new(Request {
+            method: Method::Head,
+            want: Want::Nothing,
+            ..request.clone()
+        }));
+    };
+    match answer {
+        Answer::Response(head) if head.is_success() => match stored {
+            Some(stored) if is_of(head, &stored) => Instead::Answer(Answer::Response(stored)),
+            None if is_as_long(head, &request.want) => Instead::Answer(as_get(answer)),
+            Some(_) | None => Instead::Send,
+        },
+        Answer::Response(head) if head.status == 429 || asks_who(request, head) => Instead::Answer(as_get(answer)),
+        Answer::Response(_) => Instead::Send,
+        Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => Instead::Answer(as_get(answer)),
+    }
+}
+
+/// The same request, as it was sent before, the latest first.
+fn before(request: &Request) -> impl Iterator<Item = Request> {
+    (0..request.attempt.nth).rev().map(|nth| Request {
+        attempt: Attempt {
+            nth,
+            after: Duration::ZERO,
+        },
+        ..request.clone()
+    })
+}
+
+/// Whether asking again soon would be answered the same, or prove nothing.
+fn ends_the_same(answer: &Answer) -> bool {
+    match answer {
+        Answer::Response(response) => matches!(response.status, 401 | 408 | 429),
+        Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => true,
+    }
+}
+
+/// Whether a 401 is but a question: what it asks for was not sent.
+pub(super) fn asks_who(request: &Request, response: &Response) -> bool {
+    let usable = |challenge: &Challenge| match challenge {
+        Challenge::Bearer(bearer) => bearer.realm.is_some(),
+        Challenge::Basic => true,
+        Challenge::Other => false,
+    };
+    let sent = request.auth.iter().any(|(origin, _)| *origin == response.at.origin);
+    response.status == 401 && !sent && response.challenges.iter().any(usable)
+}
+
+/// Whether a HEAD tells of the content that is stored.
+fn is_of(head: &Response, stored: &Response) -> bool {
+    let (digest, length) = match &stored.body {
+        Body::Manifest { digest, length, .. } | Body::Config { digest, length, .. } => (digest, *length),
+        _ => return false,
+    };
+    let same_length = head.encoded || head.length.is_none_or(|says| says == length);
+    let same_digest = head.digest.as_deref().is_none_or(|says| says == digest.as_str());
+    same_length && same_digest
+}
+
+/// Whether a HEAD finds a blob as long as it should be. Only GET proves another length.
+fn is_as_long(head: &Response, want: &Want) -> bool {
+    let Want::Blob { size: Some(size) } = want else {
+        return true;
+    };
+    head.encoded || head.length.is_none_or(|says| i64::try_from(says) == Ok(*size))
+}
+
+/// The answer to a HEAD as one to GET: that is what a node would have sent.
+fn as_get(answer: &Answer) -> Answer {
+    let at = |at: &At| At {
+        method: Method::Get,
+        ..at.clone()
+    };
+    match answer {
+        Answer::Response(response) => Answer::Response(Arc::new(Response {
+            at: at(&response.at),
+            ..Response::clone(response)
+        })),
+        Answer::Fault(fault) => Answer::Fault(Arc::new(Fault {
+            at: at(&fault.at),
+            ..Fault::clone(fault)
+        })),
+        Answer::NotSent(not_sent) => Answer::NotSent(Arc::new(NotSent {
+            at: at(&not_sent.at),
+            ..NotSent::clone(not_sent)
+        })),
+        Answer::Late => Answer::Late,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! containerd's `hosts.toml` trees, as they are on the nodes: which hosts are asked for a registry, and by which settings (pull-semantics
+//! 5.4).
+//!
+//! A tree is read again when somebody asks and a second has passed. What was read decides about identity: as long as the bytes are the
+//! same, so are the configuration, its connections, and what was remembered by it.
+
+mod folder;
+
+use super::SetupError;
+use super::clients::{Trust as Tls, Verification};
+use super::trust::{Trust, Trusts, Written};
+use crate::runtime::NodeConfig;
+use crate::runtime::containerd::hosts::{Host, Hosts};
+use crate::runtime::containerd::hosts_toml::{Files, Line};
+use crate::runtime::request::TrustId;
+use folder::{Folder, Meaning};
+use moka::future::Cache;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long what was read is believed.
+const RECHECK: Duration = Duration::from_secs(1);
+/// How many registries are remembered; their names come from users.
+const REGISTRIES: u64 = 4096;
+const REMEMBERED_FOR: Duration = Duration::from_mins(10);
+
+/// What was read for one registry.
+#[derive(Clone)]
+struct Known {
+    /// Of everything that was read; `None` where there is nothing.
+    id: Option<[u8; 32]>,
+    config: NodeConfig,
+    /// The settings that it names.
+    trusts: Vec<(TrustId, Arc<Trust>)>,
+}
+
+/// What is known of a registry, and when that was last looked at.
+type Slot = Arc<Mutex<Option<(Instant, Known)>>>;
+
+/// The trees, or none.
+pub(super) struct Nodes {
+    roots: Arc<Vec<PathBuf>>,
+    known: Cache<String, Slot>,
+    trusts: Arc<Trusts>,
+    told: Arc<Told>,
+}
+
+/// What the log has been told of each folder: once for each content, however many registries use it.
+#[derive(Default)]
+struct Told(std::sync::Mutex<HashMap<PathBuf, [u8; 32]>>);
+
+impl Told {
+    fn tell(&self, folder: &Folder, hosts: &[Host]) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(folder.path.clone(), folder.fingerprint()) == Some(folder.fingerprint()) {
+            return;
+        }
+        if let Some(why) = folder.problem() {
+            tracing::warn!(
+                folder = %folder.path.display(),
+                why,
+                "hosts.toml cannot be used; certificates beside it, if any, hold instead, as on a node"
+            );
+        }
+        if matches!(&folder.meaning, Meaning::File { beside: Some(_), .. }) {
+            tracing::warn!(
+                folder = %folder.path.display(),
+                "containerd 1.x passes over this hosts.toml: it has no [host] table, or the capability \"referrers\""
+            );
+        }
+        for host in hosts {
+            let nowhere = host.server.is_none().then_some("no address can be made of its name and port");
+            if let Some(why) = host.unusable.as_deref().or(nowhere) {
+                tracing::warn!(
+                    folder = %folder.path.display(),
+                    registry.host = host.shown.escape_debug().to_string(),
+                    why,
+                    "a host of the hosts.toml tree cannot be asked from here"
+                );
+            }
+        }
+    }
+}
+
+impl Nodes {
+    /// Trees below `roots`, the first that has a folder for a registry wins. Everything in them is read once: the error names file and
+    /// line.
+    pub(super) fn new(roots: Vec<PathBuf>, trusts: Arc<Trusts>) -> Result<Self, SetupError> {
+        let problems: Vec<String> = roots.iter().flat_map(|root| folder::problems(root)).collect();
+        if !problems.is_empty() {
+            return Err(SetupError(problems.join("\n")));
+        }
+        Ok(Self {
+            roots: Arc::new(roots),
+            known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
+            trusts,
+            told: Arc::default(),
+        })
+    }
+
+    /// What the trees have for `registry` at this moment.
+    pub(super) async fn config(&self, registry: &str) -> NodeConfig {
+        if self.roots.is_empty() {
+            return NodeConfig::Default;
+        }
+        let slot = self.known.get_with(registry.to_owned(), async { Slot::default() }).await;
+        let mut slot = slot.lock().await;
+        let old = match &*slot {
+            Some((at, known)) if at.elapsed() < RECHECK => {
+                self.keep(known);
+                return known.config.clone();
+            }
+            Some((_, known)) => Some(known.clone()),
+            None => None,
+        };
+        let (name, roots, trusts) = (registry.to_owned(), Arc::clone(&self.roots), Arc::clone(&self.trusts));
+        let told = Arc::clone(&self.told);
+        // Files are read, and clients are built.
+        let read = tokio::task::spawn_blocking(move || {
+            let folder = Folder::find(&roots, &name);
+            let id = folder.as_ref().map(Folder::fingerprint);
+            match (old, folder) {
+                (Some(old), _) if old.id == id => old,
+                (_, None) => Known {
+                    id,
+                    config: NodeConfig::Default,
+                    trusts: Vec::new(),
+                },
+                (_, Some(folder)) => {
+                    let mut reading = Reading {
+                        registry: &name,
+                        folder: &folder,
+                        all: &trusts,
+                        trusts: Vec::new(),
+                    };
+                    let hosts = reading.hosts();
+                    told.tell(&folder, &hosts.hosts);
+                    Known {
+                        id,
+                        config: NodeConfig::Containerd(Arc::new(hosts)),
+                        trusts: reading.trusts,
+                    }
+                }
+            }
+        });
+        let known = read.await.unwrap_or_else(|_| {
+            // The async runtime is shutting down, or a bug: nothing may be concluded.
+            let unknown = unknown(registry, "the hosts.toml tree could not be read");
+            Known {
+                id: Some([0xff; 32]),
+                config: NodeConfig::Containerd(Arc::new(Hosts {
+                    hosts: vec![unknown],
+                    by_1_x: None,
+                })),
+                trusts: Vec::new(),
+            }
+        });
+        self.keep(&known);
+        let config = known.config.clone();
+        *slot = Some((Instant::now(), known));
+        config
+    }
+
+    /// Settings that are in use are not forgotten.
+    fn keep(&self, known: &Known) {
+        for (id, trust) in &known.trusts {
+            self.trusts.keep(*id, trust);
+        }
+    }
+}
+
+/// A host of which nothing is known: a node may read what we cannot.
+fn unknown(registry: &str, why: &str) -> Host {
+    Host {
+        server: None,
+        unusable: Some(Arc::from(why)),
+        ..Host::of_registry(registry)
+    }
+}
+
+/// From a folder to hosts.
+struct Reading<'a> {
+    registry: &'a str,
+    folder: &'a Folder,
+    all: &'a Trusts,
+    trusts: Vec<(TrustId, Arc<Trust>)>,
+}
+
+impl Reading<'_> {
+    /// The hosts that the folder stands for, the server last.
+    fn hosts(&mut self) -> Hosts {
+        let (hosts, by_1_x) = match &self.folder.meaning {
+            Meaning::File { file, beside } => {
+                let hosts = file.hosts.iter().chain([&file.server]).map(|line| self.host(line)).collect();
+                // Without a server, the registry itself is asked anyhow.
+                let replaced = file.server.written.is_some();
+                let beside = beside.as_ref().filter(|_| replaced);
+                (hosts, beside.map(|files| vec![self.by_certificates(files)]))
+            }
+            Meaning::Older { file, beside, .. } => {
+                let hosts = file.hosts.iter().chain([&file.server]).map(|line| self.host(line)).collect();
+                (vec![self.by_certificates(beside)], Some(hosts))
+            }
+            Meaning::Certificates(files) => (vec![self.by_certificates(files)], None),
+            // Mirrors that we know nothing of.
+            Meaning::Unreadable(why) => (vec![unknown(self.registry, why), Host::of_registry(self.registry)], None),
+        };
+        Hosts { hosts, by_1_x }
+    }
+
+    /// The registry itself, with the certificates of the folder.
+    fn by_certificates(&mut self, files: &Files) -> Host {
+        self.host(&Line {
+            written: None,
+            pull: true,
+            resolve: true,
+            tls: files.clone(),
+            headers: http::HeaderMap::new(),
+            dial_timeout: None,
+        })
+    }
+
+    fn host(&mut self, line: &Line) -> Host {
+        let explicit = line.tls.is_explicit();
+        let mut host = match &line.written {
+            Some(written) => Host {
+                server: written.server(self.registry, explicit),
+                shown: Arc::from(if written.authority.is_empty() {
+                    self.registry
+                } else {
+                    written.authority.as_str()
+                }),
+                unusable: None,
+                pull: line.pull,
+                resolve: line.resolve,
+                trust: TrustId::default(),
+            },
+            // containerd gives the default host every capability, whatever the root says.
+            None => Host::of_registry(self.registry),
+        };
+        let named = line.written.is_some();
+        let Some(server) = host.server.as_ref() else {
+            return host;
+        };
+        let special = explicit || line.dial_timeout.is_some();
+        if !named && !special && line.headers.is_empty() {
+            return host;
+        }
+        let registered = special.then(|| self.tls(line)).transpose().and_then(|tls| {
+            self.all.register(Written {
+                server,
+                named,
+                headers: line.headers.clone(),
+                tls,
+            })
+        });
+        match registered {
+            Ok((id, trust)) => {
+                host.trust = id;
+                self.trusts.push((id, trust));
+            }
+            Err(why) => host.unusable = Some(Arc::from(why)),
+        }
+        host
+    }
+
+    /// The files' contents. The error names the file that cannot be read here.
+    fn tls(&self, line: &Line) -> Result<Tls, String> {
+        let files = &line.tls;
+        let content = |name: &String| {
+            let path = self.folder.path.join(name);
+            match self.folder.files.get(name) {
+                Some(Ok(bytes)) => Ok(bytes.clone()),
+                Some(Err(why)) => Err(format!("{}: {why}", path.display())),
+                None => Err(format!("{}: it was not read", path.display())),
+            }
+        };
+        let roots = files.ca.iter().flatten().map(&content).collect::<Result<_, _>>()?;
+        let identity = match files.client.iter().flatten().next() {
+            Some((cert, key)) => {
+                let mut pem = content(cert)?;
+                if let Some(key) = key {
+                    pem.push(b'\n');
+                    pem.extend(content(key)?);
+                }
+                Some(pem)
+            }
+            None => None,
+        };
+        Ok(Tls {
+            verification: match files.skip_verify {
+                Some(true) => Verification::None,
+                Some(false) | None => Verification::Full,
+            },
+            roots,
+            identity,
+            connect: line.dial_timeout,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,399 @@
+//! The wire: one request, one answer. What to ask is for the runtimes to say ([`crate::runtime`]), what to send instead for [`instead`];
+//! here requests are sent, each once at a time, and their answers remembered.
+//!
+//! [`instead`]: super::instead
+
+use super::clients::Factory;
+use super::exchange::{Exchange, Exchanged, Secrets, internal};
+use super::instead::{Instead, instead};
+use super::memo::{Age, Looked, Memo, asked};
+use super::nodes::Nodes;
+use super::trust::Trusts;
+use super::vault::{self, Token, Vault};
+use super::{Settings, SetupError};
+use crate::ask::{Recall, Source};
+use crate::credentials::Credential;
+use crate::limits;
+use crate::runtime::NodeConfig;
+use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
+use crate::runtime::containerd::authorizer::token_request;
+use crate::runtime::outcome::{Refusal, TimeoutStage};
+use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
+use crate::telemetry::{CacheName, CacheResult, Metrics};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The way to all registries. Cheap to clone.
+#[derive(Clone)]
+pub struct Wire(Arc<Inner>);
+
+/// There are secrets within.
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wire")
+    }
+}
+
+/// A request that is on its way, for all who wait for it.
+type Flight = watch::Receiver<Option<Answer>>;
+
+struct Inner {
+    exchange: Exchange,
+    vault: Vault,
+    memo: Memo,
+    nodes: Nodes,
+    flights: Mutex<HashMap<Request, Flight>>,
+    limit: Duration,
+    metrics: Metrics,
+}
+
+/// What was remembered, with old good answers where a registry is down: to replay a pull that failed for that.
+#[derive(Debug, Clone, Copy)]
+pub struct Stale<'a>(&'a Wire);
+
+impl Wire {
+    /// Builds the HTTP clients and reads the `hosts.toml` tree once. Fails with a sentence when no trust roots can be loaded, and with a
+    /// line for each `hosts.toml` that cannot be used, which names file, line and column.
+    pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
+        let Settings {
+            reach,
+            cache_bytes,
+            max_stale,
+            look_up_limit: limit,
+            resolve,
+            roots,
+            hosts_dirs,
+            proxy,
+        } = settings;
+        let reach = Arc::new(reach);
+        let request_limit = limits::REQUEST.min(limit / 2);
+        let factory = Factory::new(&reach, &resolve, &roots, proxy.as_ref(), request_limit)?;
+        let trusts = Arc::new(Trusts::new(factory)?);
+        let tokens = cache_bytes / 5;
+        Ok(Self(Arc::new(Inner {
+            nodes: Nodes::new(hosts_dirs, Arc::clone(&trusts))?,
+            exchange: Exchange::new(trusts, reach, proxy, request_limit, metrics.clone()),
+            vault: Vault::new(tokens),
+            memo: Memo::new(cache_bytes - tokens, max_stale),
+            flights: Mutex::default(),
+            limit,
+            metrics,
+        })))
+    }
+
+    /// Remembers a credential while it is in use, which is an hour since its last. By what comes back a runtime asks with it.
+    pub fn knows(&self, credential: &Credential) -> Who {
+        self.0.vault.knows(credential)
+    }
+
+    /// What the `hosts.toml` trees have for a registry.
+    pub async fn node_config(&self, registry: &str) -> NodeConfig {
+        self.0.nodes.config(registry).await
+    }
+
+    /// Memory with old good answers.
+    pub fn stale(&self) -> Stale<'_> {
+        Stale(self)
+    }
+}
+
+impl Recall<Request> for Wire {
+    fn recall(&self, request: &Request) -> Option<Answer> {
+        let answer = self.0.known(request, Age::Fresh)?;
+        self.0.counts(request, CacheResult::Hit);
+        Some(answer)
+    }
+}
+
+impl Recall<Request> for Stale<'_> {
+    fn recall(&self, request: &Request) -> Option<Answer> {
+        let inner = &self.0.0;
+        inner.known(request, Age::Stale)
+    }
+}
+
+impl Source<Request> for Wire {
+    async fn fetch(&self, request: Request) -> (Request, Answer) {
+        let answer = self.0.answer(&request).await;
+        (request, answer)
+    }
+}
+
+impl Inner {
+    fn flights(&self) -> MutexGuard<'_, HashMap<Request, Flight>> {
+        // Whole at every step.
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a request as far as it is known without sending anything.
+    fn known(&self, request: &Request, age: Age) -> Option<Answer> {
+        if let Want::Token(token) = &request.want
+            && let Some(granted) = self.vault.granted(token)
+        {
+            return Some(Answer::Response(granted));
+        }
+        if let Some(answer) = self.memo.recall(request, age) {
+            return Some(answer);
+        }
+        let looked = Looked { memo: &self.memo, age };
+        let answer = match instead(request, &looked, None) {
+            Instead::Answer(answer) => Some(answer),
+            Instead::First(first) => self.known(&first, age).and_then(|first| {
+                let Instead::Answer(answer) = instead(request, &looked, Some(&first)) else {
+                    return None;
+                };
+                Some(answer)
+            }),
+            Instead::Send => None,
+        };
+        if let Some(answer) = &answer {
+            self.memo.prove_config(request, answer);
+        }
+        answer.or_else(|| self.memo.withheld(request))
+    }
+
+    /// The answer to a request: known, or got by a task of its own, one for all who wait for it. Who goes away does not end it.
+    fn answer<'a>(self: &'a Arc<Self>, request: &'a Request) -> BoxFuture<'a, Answer> {
+        let waiting = async move {
+            let (mut flight, result) = {
+                let mut flights = self.flights();
+                // Looked at while no flight can end: what one brought is there.
+                if let Some(answer) = self.known(request, Age::Fresh) {
+                    self.counts(request, CacheResult::Hit);
+                    return answer;
+                }
+                match flights.get(request) {
+                    Some(flight) => (flight.clone(), CacheResult::Joined),
+                    None => (self.take_off(request, &mut flights), CacheResult::Miss),
+                }
+            };
+            self.counts(request, result);
+            let landed = flight.wait_for(Option::is_some).await;
+            // It ends without an answer when the async runtime does.
+            let answer = landed.ok().and_then(|answer| answer.clone());
+            answer.unwrap_or_else(|| internal(request, "the look-up was given up"))
+        };
+        // A request may take another one first, and that one a token.
+        Box::pin(waiting)
+    }
+
+    fn take_off(self: &Arc<Self>, request: &Request, flights: &mut HashMap<Request, Flight>) -> Flight {
+        let (landing, flight) = watch::channel(None);
+        flights.insert(request.clone(), flight.clone());
+        let (inner, request) = (Arc::clone(self), request.clone());
+        tokio::spawn(async move {
+            let bounded = tokio::time::timeout(inner.limit, AssertUnwindSafe(inner.get(&request)).catch_unwind());
+            let answer = match bounded.await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_panic)) => {
+                    inner.metrics.panicked();
+                    tracing::error!("a registry look-up panicked; its image is judged as unknown");
+                    internal(&request, "the look-up panicked")
+                }
+                Err(_) => {
+                    let late = Answer::Fault(Arc::new(Fault {
+                        at: asked(&request),
+                        what: FaultKind::TimedOut(TimeoutStage::Deadline),
+                        detail: None,
+                    }));
+                    inner.memo.keep(&request, &late);
+                    late
+                }
+            };
+            inner.flights().remove(&request);
+            landing.send_replace(Some(answer));
+            inner.weigh();
+        });
+        flight
+    }
+
+    /// Gets an answer that is not known.
+    async fn get(self: &Arc<Self>, request: &Request) -> Answer {
+        let looked = Looked {
+            memo: &self.memo,
+            age: Age::Fresh,
+        };
+        let mut first = None;
+        loop {
+            match instead(request, &looked, first.as_ref()) {
+                Instead::Answer(answer) => {
+                    self.memo.prove_config(request, &answer);
+                    return answer;
+                }
+                Instead::First(other) if first.is_none() => first = Some(self.answer(&other).await),
+                Instead::First(_) | Instead::Send => break,
+            }
+        }
+        if let Some(withheld) = self.memo.withheld(request) {
+            return withheld;
+        }
+        let answer = self.exchange(request).await;
+        self.memo.keep(request, &answer);
+        answer
+    }
+
+    /// Sends a request; once more, where a token that was remembered is no longer taken.
+    async fn exchange(self: &Arc<Self>, request: &Request) -> Answer {
+        let mut refused: Option<Answer> = None;
+        loop {
+            let (secrets, tokens) = match self.secrets(request).await {
+                Ok(secrets) => secrets,
+                // Refused by a token server, as the runtime would be now: so is what the registry said.
+                Err(answer) => {
+                    return refused
+                        .filter(|_| is_refusal(&answer))
+                        .unwrap_or_else(|| ungranted(request, answer));
+                }
+            };
+            let used: Vec<_> = tokens
+                .into_iter()
+                .map(|(origin, key, token)| (origin, key, token.is_used(), token))
+                .collect();
+            let Exchanged { answer, token } = self.exchange.send(request, &secrets).await;
+            if let (Answer::Response(response), Want::Token(key), Some(fresh)) = (&answer, &request.want, token) {
+                let good_for = self.vault.keep(key, fresh, response);
+                self.keep_detour(key, request.trust, good_for);
+            }
+            let Answer::Response(response) = &answer else {
+                return answer;
+            };
+            let revoked = used
+                .iter()
+                .find(|(origin, _, used, _)| *used && *origin == response.at.origin);
+            match revoked {
+                Some((_, key, _, token)) if response.status == 401 && refused.is_none() => {
+                    self.vault.forget(key, token);
+                    refused = Some(answer);
+                }
+                Some(_) | None => return answer,
+            }
+        }
+    }
+
+    /// What is secret of a request, and the tokens among it. Those that are not there (any longer) are fetched.
+    async fn secrets(self: &Arc<Self>, request: &Request) -> Result<(Secrets, Vec<Sent>), Answer> {
+        let lost = || internal(request, "the credential has been forgotten meanwhile");
+        let mut secrets = Secrets::default();
+        let mut tokens = Vec::new();
+        if let Some(credential) = self.vault.credential(request.asker) {
+            secrets.masks.add(&credential);
+        }
+        for (origin, auth) in &request.auth {
+            let value = match auth {
+                Auth::Basic(who) => {
+                    let credential = self.vault.credential(*who).ok_or_else(lost)?;
+                    secrets.masks.add(&credential);
+                    vault::basic(&credential).ok_or_else(lost)?
+                }
+                Auth::Bearer(key) => {
+                    let token = self.token(key, request.trust).await?;
+                    secrets.masks.add_token(&token);
+                    let value = token.header.clone();
+                    tokens.push((origin.clone(), Arc::clone(key), token));
+                    value
+                }
+            };
+            secrets.authorizations.push((origin.clone(), value));
+        }
+        if let Want::Token(token) = &request.want
+            && matches!(token.by, Grant::Password | Grant::Refresh)
+        {
+            let credential = self.vault.credential(token.who).ok_or_else(lost)?;
+            secrets.form = Some(vault::form(token, &credential));
+            secrets.masks.add(&credential);
+        }
+        Ok((secrets, tokens))
+    }
+
+    async fn token(self: &Arc<Self>, key: &Arc<TokenRequest>, trust: TrustId) -> Result<Arc<Token>, Answer> {
+        if let Some(token) = self.vault.token(key) {
+            return Ok(token);
+        }
+        // The rule for token servers was held when it was first asked for.
+        let request = token_request(key, trust).map_err(|_| forbidden(key))?;
+        let answer = self.answer(&request).await;
+        self.vault.token(key).ok_or(answer)
+    }
+
+    /// A server that knows no POST refuses one before each GET: that is remembered as long as the token that the GET brought.
+    fn keep_detour(&self, key: &Arc<TokenRequest>, trust: TrustId, good_for: Duration) {
+        if key.by != Grant::Basic {
+            return;
+        }
+        for by in [Grant::Password, Grant::Refresh] {
+            let posted = Arc::new(TokenRequest {
+                by,
+                ..TokenRequest::clone(key)
+            });
+            if let Ok(request) = token_request(&posted, trust) {
+                self.memo.keep_as_good(&request, good_for);
+            }
+        }
+    }
+
+    /// Tells the metrics how memory answered.
+    fn counts(&self, request: &Request, result: CacheResult) {
+        let cache = match &request.want {
+            Want::Token(_) => CacheName::Tokens,
+            Want::Manifest { by: Some(_) } => CacheName::Content,
+            Want::Config { .. } | Want::Blob { .. } => CacheName::Parts,
+            // Whole pulls are counted by who asks for them.
+            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => return,
+        };
+        let result = match result {
+            CacheResult::Joined => CacheResult::Hit,
+            result => result,
+        };
+        self.metrics.cache(cache, result);
+    }
+
+    /// Tells the metrics what memory weighs.
+    fn weigh(&self) {
+        let [answers, content] = self.memo.weights();
+        for (cache, weight) in [
+            (CacheName::Tokens, self.vault.weight()),
+            (CacheName::Answers, answers),
+            (CacheName::Content, content),
+        ] {
+            self.metrics.cache_weight(cache, weight);
+        }
+    }
+}
+
+/// A token that goes to an origin.
+type Sent = (Origin, Arc<TokenRequest>, Arc<Token>);
+
+/// Whether a token server refuses for good, rather than for now.
+fn is_refusal(answer: &Answer) -> bool {
+    match answer {
+        Answer::Response(response) => {
+            matches!(response.status, 400..=407 | 409..=428 | 430..=499) && !response.words().about_address
+        }
+        Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => false,
+    }
+}
+
+/// The answer to a request whose token cannot be had any longer: nothing is concluded from it.
+fn ungranted(request: &Request, answer: Answer) -> Answer {
+    match answer {
+        Answer::Response(_) => internal(request, "its token has expired, and the token server grants no other"),
+        answer => answer,
+    }
+}
+
+fn forbidden(key: &TokenRequest) -> Answer {
+    Answer::NotSent(Arc::new(NotSent {
+        at: At {
+            method: key.by.method(),
+            origin: key.origin.clone(),
+            path: Arc::from("/"),
+        },
+        why: Withheld::Guard(Refusal::Realm),
+    }))
+}
