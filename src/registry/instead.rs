@@ -5,8 +5,8 @@
 //! HEAD in its place only success is, and what says nothing either way (429, no answer).
 //!
 //! - A layer: HEAD; where that is not answered well, or tells another length, GET decides. Its body is not read.
-//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes; else HEAD, as the proof
-//!   that this asker may read it.
+//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes, by the same right; else
+//!   HEAD, as the proof that it may be read.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
 //!   fresh token or by user name and password: the wire sees to it, and a third time would end the same.)
 //!
@@ -25,7 +25,7 @@ pub(super) trait Known {
     fn answer(&self, request: &Request) -> Option<Answer>;
     /// The answer that brought the content of this digest, whoever asked.
     fn content(&self, request: &Request) -> Option<Arc<Response>>;
-    /// Whether this asker has shown that it reads what it asks for, or was told its digest by somebody who should know.
+    /// Whether this asker, by the right that it asks by, has just been given what it asks for, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
 }
 

@@ -28,7 +28,11 @@ fn asks(server: &Faulty, token: &Arc<TokenRequest>) -> Request {
     };
     let want = Want::Token(Arc::clone(token));
     let asked = request(token.by.method(), &at(server), path, want);
-    let asked = asked_by(token.who, &asked);
+    let asked = Request {
+        // As the runtimes ask.
+        accept: Arc::from(""),
+        ..asked_by(token.who, &asked)
+    };
     match token.by {
         Grant::Basic => with(Auth::Basic(token.who), &asked),
         _ => asked,

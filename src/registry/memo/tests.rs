@@ -329,6 +329,11 @@ async fn content_is_found_by_all_and_shown_to_each() {
     };
     memo.keep(&tag, &answer(told));
     assert!(memo.shown(&mine, Age::Fresh).is_some());
+    let by_another_right = Request {
+        auth: vec![(mine.origin.clone(), Auth::Basic(mine.asker))],
+        ..mine.clone()
+    };
+    assert!(memo.shown(&by_another_right, Age::Fresh).is_none());
     // And the manifest shows its config.
     let config = Request {
         path: Arc::from(format!("/v2/a/blobs/{}", Digest::sha256(b"config"))),
