@@ -168,13 +168,12 @@ impl Inner {
                     self.counts(request, CacheResult::Hit);
                     return answer;
                 }
-                match flights.get(request) {
-                    Some(flight) => (flight.clone(), CacheResult::Joined),
-                    None => {
-                        let (inner, asked) = (Arc::clone(self), request.clone());
-                        let work = async move { inner.get(&asked).await };
-                        (self.take_off(request, &mut flights, work), CacheResult::Miss)
-                    }
+                if let Some(flight) = flights.get(request) {
+                    (flight.clone(), CacheResult::Joined)
+                } else {
+                    let (inner, asked) = (Arc::clone(self), request.clone());
+                    let work = async move { inner.get(&asked).await };
+                    (self.take_off(request, &mut flights, work), CacheResult::Miss)
                 }
             };
             self.counts(request, result);
