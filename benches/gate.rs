@@ -4,10 +4,10 @@
 
 use pullgate::cluster::{Cluster, Events};
 use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
-use pullgate::registry::Registry;
 use pullgate::review;
 use pullgate::server::tls::{Certificate, generate};
 use pullgate::server::{Limits, Options, Readiness, Reply, Reviewer, Server, reviewer};
@@ -190,7 +190,7 @@ fn gate() -> Reviewer {
     std::fs::write(&file, "network: {allow: [127.0.0.0/8]}\n").unwrap();
     let settings = Settings::read(&file).unwrap();
     let engine = Engine {
-        registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             depth: settings.depth,

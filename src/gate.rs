@@ -3,12 +3,13 @@
 use crate::cluster::{Cluster, Facts, Object, Visible};
 use crate::config::{Live, Shelf};
 use crate::credentials::node::{NodeCredentials, Provided};
+use crate::engine::LookUps;
 use crate::image::Reference;
 use crate::limits;
+use crate::plan::Check;
 use crate::plan::{self, Next, Settings, decide, doubts, hints, offer};
 use crate::policy::{Jury, Requester};
 use crate::providers::Providers;
-use crate::registry::{Check, Registry};
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::{Kinds, Workload};
@@ -23,7 +24,7 @@ pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
 #[derive(Debug)]
 pub struct Engine {
     /// The door to the registries, with its caches.
-    pub registry: Registry,
+    pub registry: LookUps,
     /// What the plan needs to know.
     pub settings: Settings,
     /// Who gets the credentials that only a node has.
@@ -127,7 +128,7 @@ impl Gate {
 }
 
 /// Looks for names without a registry in the registries of the policies' allow lists. It is for a better fix only, so it may not take long.
-async fn look_elsewhere(registry: &Registry, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
+async fn look_elsewhere(registry: &LookUps, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
     let asked = hints(plan, judgements);
     if asked.is_empty() {
         return;

@@ -27,6 +27,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod credentials;
+pub mod diagnosis;
 pub mod engine;
 pub mod files;
 pub mod gate;

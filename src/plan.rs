@@ -2,6 +2,7 @@
 //! de-duplicated checks, and afterwards outcomes → judgements.
 
 mod audience;
+mod check;
 mod credentials;
 mod decide;
 mod hints;
@@ -9,6 +10,7 @@ mod scene;
 mod settled;
 pub mod trial;
 
+pub use check::{Check, Offer};
 pub use decide::{decide, doubts};
 pub use hints::{hints, offer};
 
@@ -17,7 +19,7 @@ use crate::credentials::Credential;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::policy::{Jury, NAME_LABEL, Policies, Raised, Requester, Subject};
-use crate::registry::{Check, Depth};
+use crate::runtime::Depth;
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};

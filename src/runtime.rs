@@ -11,15 +11,20 @@ pub mod challenge;
 pub(crate) mod choice;
 pub mod containerd;
 pub mod content;
+pub mod kubelet;
 pub mod outcome;
 pub mod redirect;
 pub mod request;
 
+use crate::ask::{Ask, Missing};
+use crate::image::platform::Personality;
 use crate::image::{Platform, Reference};
+use containerd::Containerd;
+use containerd::ends::Way;
 use containerd::hosts::Hosts;
 use content::IndexEntry;
 use outcome::{Failure, ImageFacts};
-use request::Who;
+use request::{Request, Who};
 use std::sync::Arc;
 
 /// One pull of one image by one node, with one credential or none.
@@ -35,6 +40,70 @@ pub struct Pull {
     pub platform: Platform,
     /// How far the pull is followed.
     pub until: Depth,
+}
+
+/// A container runtime, as it pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Runtime {
+    /// containerd.
+    Containerd(Containerd),
+    /// CRI-O.
+    Crio,
+}
+
+/// A runtime on a node of a platform: whoever would pull.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Puller {
+    /// The node's, normalised and with its variant.
+    pub platform: Platform,
+    /// The node's.
+    pub runtime: Runtime,
+}
+
+impl Runtime {
+    /// The runtimes that a node may have, by `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`): where it can pull in more
+    /// than one way, each of them.
+    pub fn of_node(container_runtime_version: &str) -> Vec<Self> {
+        match container_runtime_version.split_once("://") {
+            Some(("containerd", version)) => Containerd::of_node(version).map(Self::Containerd).collect(),
+            Some(("cri-o", _)) => vec![Self::Crio],
+            Some(_) | None => Self::unknown(),
+        }
+    }
+
+    /// What may run on a node of which nothing is known.
+    pub fn unknown() -> Vec<Self> {
+        Containerd::unknown().map(Self::Containerd).collect()
+    }
+
+    /// The one that stands for all where they do not differ.
+    pub fn today() -> Self {
+        Self::Containerd(Containerd::today())
+    }
+
+    /// Pulls an image.
+    pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+        match self {
+            Self::Containerd(containerd) => containerd.pull(pull, net),
+            Self::Crio => Containerd::local().pull(pull, net),
+        }
+    }
+
+    /// In how many ways the pull of what was found may end on a node of this platform, and how.
+    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
+        match self {
+            Self::Containerd(containerd) => containerd.ways(facts, platform),
+            Self::Crio => Containerd::local().ways(facts, platform),
+        }
+    }
+
+    /// What its choice from an index goes by.
+    pub fn personality(self) -> Personality {
+        match self {
+            Self::Containerd(containerd) => containerd.personality(),
+            Self::Crio => Personality::CriO,
+        }
+    }
 }
 
 /// What a node's registry configuration has for one registry.

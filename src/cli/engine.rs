@@ -5,13 +5,13 @@ use crate::config::{CredentialProviders, Face, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
+use crate::engine::LookUps;
 use crate::files;
 use crate::gate::Engine;
 use crate::image::escape;
 use crate::limits;
 use crate::plan::{self, Admission, AlwaysPull, Platforms};
 use crate::providers::Providers;
-use crate::registry::Registry;
 use crate::telemetry::Metrics;
 use crate::workload::Kinds;
 use anyhow::Context as _;
@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 /// Builds the registry door, the providers and the plan's settings.
 pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metrics: &Metrics) -> anyhow::Result<Engine> {
-    let registry = Registry::new(settings.registry(face), metrics.clone())?;
+    let registry = LookUps::new(settings.registry(face), metrics.clone())?;
     build_around(registry, settings, admission, metrics)
 }
 
 /// The same around a registry door that is there already, with all that it remembers.
 pub(super) fn build_around(
-    registry: Registry,
+    registry: LookUps,
     settings: &Settings,
     admission: Admission,
     metrics: &Metrics,

@@ -1,9 +1,9 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
 use super::{Platforms, Settings};
-use crate::image::platform::{ALL, personalities};
 use crate::image::{Platform, Reference};
-use crate::registry::Sent;
+use crate::runtime::Runtime;
+use crate::runtime::kubelet::Sent;
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::{Presence, Verification};
 use crate::workload::Node;
@@ -78,7 +78,7 @@ fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: N
     let groups = platforms
         .map(|platform| Group {
             platform,
-            personalities: ALL.to_vec(),
+            runtimes: Runtime::unknown(),
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
@@ -99,15 +99,15 @@ fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group
         audience.unknown += 1;
         return None;
     };
-    let personalities = personalities(&node.runtime);
+    let runtimes = Runtime::of_node(&node.runtime);
     let at = audience
         .groups
         .iter()
-        .position(|group| group.platform == *platform && group.personalities == personalities);
+        .position(|group| group.platform == *platform && group.runtimes == runtimes);
     let at = at.unwrap_or_else(|| {
         audience.groups.push(Group {
             platform: platform.clone(),
-            personalities: personalities.to_vec(),
+            runtimes,
             tolerated: 0,
             tainted: 0,
             names: Vec::new(),

@@ -1,12 +1,13 @@
 //! The pod's credentials: which secrets count, what is wrong with them, and what is offered to a repository
 //! (pull-semantics 4.1, 4.2 and 4.5).
 
+use super::Offer;
 use super::{Admission, Settings};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
 use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, Source, inspect};
 use crate::image::escape;
-use crate::registry::{Offer, Sent};
+use crate::runtime::kubelet::Sent;
 use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;

@@ -5,7 +5,8 @@ use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
 use crate::policy::{Demand, Own, offer_digest};
-use crate::registry::Outcome;
+use crate::runtime::Runtime;
+use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
-pub fn decide(plan: &Plan<'_>, outcomes: &[Outcome]) -> Vec<Judgement> {
+pub fn decide(plan: &Plan<'_>, outcomes: &[Attempts]) -> Vec<Judgement> {
     plan.images
         .iter()
         .map(|planned| {
@@ -34,7 +35,7 @@ struct Instead {
 }
 
 /// What would be found if only one policy's demands held, where several have some.
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], judgement: &Judgement) -> Own {
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement: &Judgement) -> Own {
     if judgement.findings.is_empty() {
         return Own::default();
     }
@@ -55,18 +56,24 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], judgement: 
 }
 
 /// What the registry and the facts say of an image.
-fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], instead: &Instead) -> Judgement {
+fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
         (Next::Ask { check, case }, Some(reference)) => {
-            let attempts = outcomes.get(*check).map_or(&[][..], |outcome| &outcome.attempts);
-            let labels: Vec<Option<String>> = attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect();
-            let tried: Vec<Tried<'_>> = attempts
+            let none = Attempts::default();
+            let outcome = outcomes.get(*check).unwrap_or(&none);
+            let labels = |attempts: &[Attempt]| -> Vec<Option<String>> {
+                attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect()
+            };
+            let (usual, others): (_, Vec<_>) = (
+                labels(&outcome.attempts),
+                outcome.others.iter().map(|(_, attempts)| labels(attempts)).collect(),
+            );
+            let tried = tried(&outcome.attempts, &usual);
+            let others: Vec<(Runtime, Vec<Tried<'_>>)> = outcome
+                .others
                 .iter()
-                .zip(&labels)
-                .map(|(attempt, label)| Tried {
-                    with: label.as_deref(),
-                    result: &attempt.result,
-                })
+                .zip(&others)
+                .map(|((runtime, attempts), labels)| (*runtime, self::tried(attempts, labels)))
                 .collect();
             judge(&Case {
                 reference,
@@ -77,6 +84,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], instead:
                 context: &case.context,
                 secrets: &case.secrets,
                 tried: &tried,
+                others: &others,
                 poison: case.poison.as_ref(),
                 size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
             })
@@ -84,6 +92,15 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], instead:
         (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
         (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
     }
+}
+
+fn tried<'a>(attempts: &'a [Attempt], labels: &'a [Option<String>]) -> Vec<Tried<'a>> {
+    let with = attempts.iter().zip(labels);
+    with.map(|(attempt, label)| Tried {
+        with: label.as_deref(),
+        result: &attempt.result,
+    })
+    .collect()
 }
 
 /// Whether the image names its registry; a rewrite gave it one.

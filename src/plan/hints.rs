@@ -1,8 +1,9 @@
 //! A name without a registry that is not on Docker Hub: does it live in a registry of the policies' allow lists?
 
+use super::Check;
 use super::{Next, Plan};
 use crate::image::Reference;
-use crate::registry::{Check, Outcome};
+use crate::runtime::kubelet::Attempts;
 use crate::verdict::{Cause, Judgement, Verdict};
 
 /// The questions that are worth asking once images were not found, each with the place of its image in the plan.
@@ -18,7 +19,7 @@ pub fn hints(plan: &Plan<'_>, judgements: &[Judgement]) -> Vec<(usize, Check)> {
 }
 
 /// Names in the fix of an image the first place where it was found; `outcomes` are in the order of `asked`.
-pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &[Outcome]) {
+pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &[Attempts]) {
     let mut offered = Vec::new();
     for ((at, check), outcome) in asked.iter().zip(outcomes) {
         let found = outcome.attempts.last().is_some_and(|attempt| attempt.result.is_ok());

@@ -1,5 +1,6 @@
 //! What the images of one template share, and what is made of each of them: a question to a registry, or an answer without one.
 
+use super::Check;
 use super::audience::{self, Holders};
 use super::credentials::{Offered, Purse};
 use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, is_short, settled};
@@ -10,11 +11,12 @@ use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
 use crate::limits;
 use crate::policy::Jury;
-use crate::registry::{Check, Depth, Sent};
-use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::Depth;
+use crate::runtime::Puller;
+use crate::runtime::kubelet::Sent;
 use crate::verdict::answer::Remark;
 use crate::verdict::platforms::pullers;
-use crate::verdict::platforms::{Audience, Origin, Use};
+use crate::verdict::platforms::{Audience, Group, Origin, Use};
 use crate::verdict::size::Limit;
 use crate::verdict::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
@@ -282,11 +284,12 @@ impl<'a> Scene<'a> {
             Some(_) => self.settings.depth.max(Depth::Sizes),
             None => self.settings.depth,
         };
-        let pullers = if depth > Depth::Manifest {
-            pullers(&audience)
-        } else {
-            Vec::new()
-        };
+        let mut pullers = pullers(&audience);
+        if depth == Depth::Manifest {
+            // What is found then does not depend on the platform.
+            pullers.sort_by_key(|puller| puller.runtime);
+            pullers.dedup_by_key(|puller| puller.runtime);
+        }
         let key = (
             reference.clone(),
             credentials
@@ -331,11 +334,7 @@ impl<'a> Scene<'a> {
 
 fn personalities(audience: &Audience) -> Vec<Personality> {
     let mut all: Vec<Personality> = match audience.origin {
-        Origin::Nodes => audience
-            .groups
-            .iter()
-            .flat_map(|group| group.personalities.iter().copied())
-            .collect(),
+        Origin::Nodes => audience.groups.iter().flat_map(Group::personalities).collect(),
         Origin::Selectors | Origin::Configured | Origin::Assumed => Vec::new(),
     };
     all.sort_unstable();

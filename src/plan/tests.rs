@@ -4,8 +4,8 @@ use super::*;
 use crate::cluster::{Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::Digest;
-use crate::registry::{Attempt, Outcome};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
+use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::runtime::outcome::{AuthStage, ConnectionFault, Evidence, Failure, ImageFacts};
 use crate::verdict::{Cause, Judgement, Outlook, Verdict};
 use crate::workload::{Kinds, Node, extract};
@@ -89,6 +89,7 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         suggestions: Vec::new(),
         retry_after: None,
         digest: None,
+        asked: None,
     }
 }
 
@@ -123,7 +124,7 @@ fn index(archs: &[&str]) -> Content {
 fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
     let workload = extract(object, None, "ns", &Kinds::default()).expect("an object with images");
     let plan = plan(&workload, facts, settings);
-    let outcomes: Vec<Outcome> = plan
+    let outcomes: Vec<Attempts> = plan
         .checks
         .iter()
         .map(|check| {
@@ -131,7 +132,7 @@ fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Resul
             if sources.is_empty() {
                 sources.push(None);
             }
-            Outcome {
+            Attempts {
                 attempts: sources
                     .into_iter()
                     .map(|source| Attempt {
@@ -139,6 +140,7 @@ fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Resul
                         result: answer.clone(),
                     })
                     .collect(),
+                ..Attempts::default()
             }
         })
         .collect();
@@ -241,7 +243,7 @@ fn a_malformed_secret_poisons_every_image_and_asks_no_registry() {
 
 #[test]
 fn a_credential_that_is_no_text_is_not_sent_by_todays_kubelets() {
-    use crate::registry::Sent;
+    use crate::runtime::kubelet::Sent;
     // `u:` and é in Latin-1.
     let latin = r#"{"auths": {"reg.example": {"auth": "dTrp"}}}"#;
     let object = pod("reg.example/a:1", &["regcred"]);
@@ -308,8 +310,9 @@ fn a_credential_that_only_some_kubelets_send_might_have_worked() {
         });
         let judgement = decide(
             &plan,
-            &[Outcome {
+            &[Attempts {
                 attempts: attempts.collect(),
+                ..Attempts::default()
             }],
         )
         .remove(0);
@@ -434,8 +437,9 @@ fn what_is_not_known_outweighs_a_refusal() {
         source: Some(plan.checks[0].credentials[at].source.clone()),
         result,
     };
-    let outcome = Outcome {
+    let outcome = Attempts {
         attempts: vec![attempt(0, refused()), attempt(1, Err(failure(Evidence::RateLimited, 429)))],
+        ..Attempts::default()
     };
     let judgement = decide(&plan, &[outcome]).remove(0);
     assert_eq!(causes(&judgement), [Cause::RateLimited]);
@@ -590,8 +594,9 @@ fn doubts_name_what_a_finding_rests_on() {
     let object = pod("reg.example/a:1", &["used", "gone"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts, &settings());
-    let outcome = |result| Outcome {
+    let outcome = |result| Attempts {
         attempts: vec![Attempt { source: None, result }],
+        ..Attempts::default()
     };
     let doubted = doubts(&plan, &decide(&plan, &[outcome(refused())]), &facts);
     let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();

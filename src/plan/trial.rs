@@ -7,7 +7,7 @@ use crate::credentials::{Hidden, PullSecret};
 use crate::image::{Platform, Reference};
 use crate::policy::trial::{Case, Never, Secret, Shown, Stage, stage};
 use crate::policy::{Policies, Requester};
-use crate::registry::{Attempt, Outcome};
+use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
 use crate::workload::{Kinds, Node, extract};
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
         &NodeCredentials::default(),
         &jury,
     );
-    let outcomes: Vec<Outcome> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
+    let outcomes: Vec<Attempts> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
     let asked = !plan.checks.is_empty();
     let judgement = decide(&plan, &outcomes).into_iter().next();
     Ran {
@@ -89,7 +89,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
 }
 
 /// The same answer for every credential that is tried, or once without any.
-fn answered(check: &crate::registry::Check, stage: Option<&Stage>) -> Outcome {
+fn answered(check: &super::Check, stage: Option<&Stage>) -> Attempts {
     let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
     if sources.is_empty() {
         sources.push(None);
@@ -100,8 +100,9 @@ fn answered(check: &crate::registry::Check, stage: Option<&Stage>) -> Outcome {
             result: stage?.answer.clone(),
         })
     };
-    Outcome {
+    Attempts {
         attempts: sources.into_iter().filter_map(attempt).collect(),
+        ..Attempts::default()
     }
 }
 

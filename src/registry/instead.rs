@@ -42,7 +42,7 @@ pub(super) enum Instead {
 
 /// Decides about `request`; `first` is the answer to what was sent first.
 pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answer>) -> Instead {
-    if let Some(answer) = before(request).and_then(|before| known.answer(&before))
+    if let Some(answer) = before(request).find_map(|before| known.answer(&before))
         && ends_the_same(&answer)
     {
         return Instead::Answer(answer);
@@ -78,10 +78,9 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
     }
 }
 
-/// The same request, as it was sent the time before.
-fn before(request: &Request) -> Option<Request> {
-    let nth = request.attempt.nth.checked_sub(1)?;
-    Some(Request {
+/// The same request, as it was sent before, the latest first.
+fn before(request: &Request) -> impl Iterator<Item = Request> {
+    (0..request.attempt.nth).rev().map(|nth| Request {
         attempt: Attempt {
             nth,
             after: Duration::ZERO,

@@ -1,8 +1,5 @@
 //! Warnings about registries, at most one a minute for each host and cause.
 
-use super::cause::{self, Kind};
-use crate::runtime::outcome::Evidence;
-use crate::verdict::Failure;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -36,18 +33,6 @@ impl Quiet {
                 said.insert((host.to_owned(), cause), now);
                 true
             }
-        }
-    }
-
-    /// Logs a failure that an operator may want to know of; what the registry merely refuses is the user's business.
-    pub(super) fn say(&self, failure: &Failure) {
-        let cause = cause::label(&failure.evidence).name();
-        let worth = match cause::kind(&failure.evidence) {
-            Kind::Down | Kind::Throttled => true,
-            Kind::Settled => matches!(failure.evidence, Evidence::Refused(_) | Evidence::Internal),
-        };
-        if worth {
-            self.tell(&failure.host, cause, failure.status, failure.detail.as_deref());
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::net::Refused;
 use crate::runtime::answer::FaultKind;
-use crate::runtime::outcome::{ConnectionFault, Evidence, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::outcome::{ConnectionFault, Refusal, TimeoutStage, TlsFault};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -127,29 +127,6 @@ pub(super) fn failed_through(error: &reqwest::Error, at: &str) -> (Failed, Strin
         Failed::Fault(FaultKind::Connection(ConnectionFault::Unreachable)),
         format!("the proxy {at} does not connect: {bottom}"),
     )
-}
-
-/// As evidence.
-pub(super) fn evidence(error: &reqwest::Error) -> (Evidence, String) {
-    let (found, words) = failed(error);
-    (as_evidence(found), words)
-}
-
-/// As evidence, through the proxy `at`.
-pub(super) fn evidence_through(error: &reqwest::Error, at: &str) -> (Evidence, String) {
-    let (found, words) = failed_through(error, at);
-    (as_evidence(found), words)
-}
-
-fn as_evidence(failed: Failed) -> Evidence {
-    match failed {
-        Failed::Refused(refusal) => Evidence::Refused(refusal),
-        Failed::Fault(FaultKind::NameNotResolved) => Evidence::NameNotResolved,
-        Failed::Fault(FaultKind::Connection(fault)) => Evidence::ConnectionFailed(fault),
-        Failed::Fault(FaultKind::TimedOut(stage)) => Evidence::TimedOut(stage),
-        Failed::Fault(FaultKind::Tls(fault)) => Evidence::Tls(fault),
-        Failed::Fault(FaultKind::Unreadable | FaultKind::RedirectLoop | FaultKind::Internal) => Evidence::Internal,
-    }
 }
 
 fn tls(error: &rustls::Error) -> TlsFault {

@@ -350,14 +350,14 @@ impl Inner {
     fn counts(&self, request: &Request, result: CacheResult) {
         let cache = match &request.want {
             Want::Token(_) => CacheName::Tokens,
-            Want::Manifest { by: Some(_) } | Want::Config { .. } => CacheName::Content,
-            Want::Blob { .. } => CacheName::Parts,
-            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => CacheName::Answers,
+            Want::Manifest { by: Some(_) } => CacheName::Content,
+            Want::Config { .. } | Want::Blob { .. } => CacheName::Parts,
+            // Whole pulls are counted by who asks for them.
+            Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => return,
         };
-        let result = match (cache, result) {
-            (CacheName::Answers, result) => result,
-            (_, CacheResult::Joined) => CacheResult::Hit,
-            (_, result) => result,
+        let result = match result {
+            CacheResult::Joined => CacheResult::Hit,
+            result => result,
         };
         self.metrics.cache(cache, result);
     }

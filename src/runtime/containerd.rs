@@ -24,10 +24,10 @@ use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 use crate::runtime::request::Request;
-use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull, Puller, Runtime};
+use ends::Way;
 use exchange::Session;
 use hosts::Host;
-use platforms::Puller;
 use std::sync::Arc;
 use version::Version;
 
@@ -85,8 +85,7 @@ pub(crate) fn caught<T>(got: Got<T>) -> Result<Result<T, Vec<Failure>>, Missing>
 /// One pull: its hosts, and what was learned of them.
 #[derive(Debug, Clone)]
 struct Walk<'a> {
-    version: Version,
-    path: PullPath,
+    by: Containerd,
     reference: &'a Reference,
     platform: &'a Platform,
     accept: Arc<str>,
@@ -97,7 +96,7 @@ struct Walk<'a> {
 
 impl Containerd {
     /// Pulls an image.
-    pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+    pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         let own: Vec<Host>;
         let hosts = match &pull.node {
             NodeConfig::Containerd(hosts) => hosts.of(self.version),
@@ -107,8 +106,7 @@ impl Containerd {
             }
         };
         let mut walk = Walk {
-            version: self.version,
-            path: self.path,
+            by: self,
             reference: &pull.reference,
             platform: &pull.platform,
             accept: resolve::accept(),
@@ -120,7 +118,8 @@ impl Containerd {
         };
         let (found, ends) = match caught(walk.image(net, pull.until))? {
             Ok(facts) => {
-                let ends = self.ends(&facts, &pull.platform);
+                let ways = self.ways(&facts, &pull.platform);
+                let ends = ways.into_iter().map(|way| way.end.to_owned(way.size)).collect();
                 (Some(Arc::new(facts)), ends)
             }
             Err(failures) => {
@@ -138,50 +137,90 @@ impl Containerd {
         })
     }
 
-    /// How the pull of what was found ends on a node of this platform.
-    fn ends(&self, facts: &ImageFacts, platform: &Platform) -> Vec<End> {
-        let puller = Self::puller(self.version, self.path, platform);
-        let own = |end| vec![end];
-        let troubles = || {
-            let builds = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
-            ends::worst(&builds.flat_map(|build| &build.troubles).collect::<Vec<_>>()).cloned()
-        };
-        match &facts.content {
-            Content::Index(entries) => {
-                let ways = ends::of_index(&ends::Known::of(facts), entries, &puller);
-                ways.into_iter().map(|way| way.end.to_owned(way.size)).collect()
-            }
-            Content::Image { body, .. } => own(troubles().map_or(End::Pulled { size: body.size }, End::Failed)),
-            Content::Artifact { kind, unpack, .. } => own(troubles().map_or_else(
-                || End::Artifact {
-                    kind: kind.clone(),
-                    fails: ends::fails_to_unpack(*unpack, puller.personality),
-                },
-                End::Failed,
-            )),
-            Content::Schema1 => own(End::Artifact {
-                kind: "Docker schema 1".to_owned(),
-                fails: self.version.refuses_schema1(),
-            }),
+    /// The ways in which a node of this version may pull.
+    pub fn of_node(version: &str) -> impl Iterator<Item = Self> {
+        let version = Version::parse(version);
+        // 1.7 was not told apart from its neighbours in all that it does.
+        let older = (version >= Version(1, 7, 0) && version < Version(2, 0, 0)).then_some(OLD);
+        let ways = version.pull_paths().iter().map(move |path| Self {
+            version: version.as_it_pulls(),
+            path: *path,
+        });
+        older.into_iter().chain(ways)
+    }
+
+    /// What may run on a node of which nothing is known: every way to pull, old and new.
+    pub fn unknown() -> impl Iterator<Item = Self> {
+        [OLD, Self::local(), Self::today()].into_iter()
+    }
+
+    /// Today's, where its settings turn the transfer service off.
+    pub fn local() -> Self {
+        Self {
+            path: PullPath::Local,
+            ..Self::today()
+        }
+    }
+
+    /// Today's, as it pulls by default.
+    pub fn today() -> Self {
+        Self {
+            version: Version(2, 4, 0).as_it_pulls(),
+            path: PullPath::Transfer,
         }
     }
 
     /// What its choice from an index goes by.
-    fn puller(version: Version, path: PullPath, platform: &Platform) -> Puller {
+    pub fn personality(self) -> Personality {
+        match self.path {
+            PullPath::Transfer => Personality::ContainerdTransfer,
+            PullPath::Local if self.version < Version(1, 7, 0) => Personality::ContainerdOld,
+            PullPath::Local => Personality::ContainerdClient,
+        }
+    }
+
+    /// Itself on a node of this platform.
+    fn puller(self, platform: &Platform) -> Puller {
         let mut platform = platform.clone();
-        if !version.looks_at_os_features() {
+        if !self.version.looks_at_os_features() {
             platform.os_features = vec![EVERY_FEATURE.to_owned()];
         }
         Puller {
             platform,
-            personality: match path {
-                PullPath::Transfer => Personality::ContainerdTransfer,
-                PullPath::Local if version < Version(1, 7, 0) => Personality::ContainerdOld,
-                PullPath::Local => Personality::ContainerdClient,
-            },
+            runtime: Runtime::Containerd(self),
+        }
+    }
+
+    /// How the pull of what was found may end on a node of this platform.
+    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
+        let own = |end, size| vec![Way { end, size }];
+        let trouble = || {
+            let builds = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
+            ends::worst(&builds.flat_map(|build| &build.troubles).collect::<Vec<_>>()).map(ends::End::Trouble)
+        };
+        match &facts.content {
+            Content::Index(entries) => ends::of_index(&ends::Known::of(facts), entries, &self.puller(platform)),
+            Content::Image { body, .. } => own(trouble().unwrap_or(ends::End::Pulls), body.size),
+            Content::Artifact { kind, unpack, body } => {
+                let fails = ends::fails_to_unpack(*unpack, self.personality());
+                own(trouble().unwrap_or(ends::End::Artifact { kind, fails }), body.size)
+            }
+            Content::Schema1 => own(
+                ends::End::Artifact {
+                    kind: "Docker schema 1",
+                    fails: self.version.refuses_schema1(),
+                },
+                None,
+            ),
         }
     }
 }
+
+/// Up to 1.6: it knows nothing of `os.features`, and holds every layer against the config, of whatever type.
+const OLD: Containerd = Containerd {
+    version: Version(1, 6, 0),
+    path: PullPath::Local,
+};
 
 impl Walk<'_> {
     fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {

@@ -106,6 +106,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The digest of the content that it is about, for the kubelet's text; where the evidence does not name it.
     pub digest: Option<String>,
+    /// The request that was refused, where its words are still to be asked for.
+    pub asked: Option<Box<Request>>,
 }
 
 impl Failure {
@@ -121,6 +123,7 @@ impl Failure {
             suggestions: Vec::new(),
             retry_after: None,
             digest: None,
+            asked: None,
         }
     }
 

@@ -3,13 +3,14 @@
 use super::cause::{base, might_have_worked};
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
-use super::platforms::{self, Audience, Objections, Trouble, Use};
+use super::platforms::{self, Audience, Found, Objections, Trouble, Use};
 use super::size::{Limit, Size, over_limit, over_storage};
 use super::soften::{Context, Presence, PresenceRule, soften};
 pub use super::words::Naming;
 use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
+use crate::runtime::Runtime;
 use crate::runtime::outcome::hinges_on_credentials;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 
@@ -68,8 +69,10 @@ pub struct Case<'a> {
     pub context: &'a Context,
     /// About the pull secrets.
     pub secrets: &'a [SecretNote],
-    /// What was tried, in order.
+    /// What was tried, in order, with most runtimes.
     pub tried: &'a [Tried<'a>],
+    /// What was tried with the runtimes that fare otherwise.
+    pub others: &'a [(Runtime, Vec<Tried<'a>>)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub poison: Option<&'a Finding>,
     /// The largest that a policy admits.
@@ -144,11 +147,43 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     if let Some(poison) = case.poison {
         return poisoned(case, poison.clone());
     }
-    match case.tried.last().map(|tried| tried.result) {
-        Some(Ok(facts)) => found(case, facts),
-        Some(Err(last)) => failed(case, last),
-        None => Judgement::allowed(),
+    let runtimes = case.audience.runtimes();
+    let apart: Vec<(Runtime, &[Tried<'_>])> = case
+        .others
+        .iter()
+        .filter(|(runtime, _)| runtimes.is_empty() || runtimes.contains(runtime))
+        .map(|(runtime, tried)| (*runtime, tried.as_slice()))
+        .collect();
+    // Where no node has one of the usual runtimes, another speaks.
+    let usual = runtimes.is_empty() || runtimes.iter().any(|runtime| apart.iter().all(|(other, _)| other != runtime));
+    let (tried, apart) = match apart.split_first() {
+        Some(((_, tried), rest)) if !usual => (*tried, rest),
+        Some(_) | None => (case.tried, apart.as_slice()),
+    };
+    let ends = |tried: &'_ [Tried<'_>]| tried.last().is_some_and(|tried| tried.result.is_ok());
+    // What some runtimes find is not missing.
+    let finds = std::iter::once(tried)
+        .chain(apart.iter().map(|(_, tried)| *tried))
+        .find(|tried| ends(tried));
+    match (finds, tried.last()) {
+        (Some(finds), _) => found(case, finds, tried, apart),
+        (None, Some(_)) => {
+            // What is not known of one runtime outweighs what is known of the others.
+            let unknown =
+                |tried: &&[Tried<'_>]| primary(&failures(tried)).is_some_and(|failure| might_have_worked(&failure.evidence));
+            let speaks = apart
+                .iter()
+                .map(|(_, tried)| *tried)
+                .find(unknown)
+                .filter(|_| !unknown(&tried));
+            failed(case, speaks.unwrap_or(tried))
+        }
+        (None, None) => Judgement::allowed(),
     }
+}
+
+fn failures<'a>(tried: &[Tried<'a>]) -> Vec<&'a Failure> {
+    tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect()
 }
 
 /// The registry is asked only for the sake of `nodes.presence: hide`: what nodes hold counts then for an image that this namespace could
@@ -164,12 +199,36 @@ fn poisoned(case: &Case<'_>, mut finding: Finding) -> Judgement {
     Judgement::from_findings(vec![finding])
 }
 
-fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
+/// Some runtimes have found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
+fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &[(Runtime, &[Tried<'a>])]) -> Judgement {
+    let Some(Ok(facts)) = finds.last().map(|tried| tried.result) else {
+        return Judgement::allowed();
+    };
+    let result = |tried: &[Tried<'a>]| match tried.last().map(|tried| tried.result) {
+        Some(Ok(facts)) => Some(Ok(facts)),
+        Some(Err(last)) => Some(Err(primary(&failures(tried)).unwrap_or(last))),
+        None => None,
+    };
+    // The registry has it: that it failed another version of the same runtime just then shows nothing.
+    let passing = |result: &Result<&ImageFacts, &Failure>| matches!(result, Err(failure) if failure.evidence.is_unknown());
+    let mut others: Vec<(Runtime, Result<&ImageFacts, &Failure>)> = apart
+        .iter()
+        .filter_map(|(runtime, tried)| Some((*runtime, result(tried)?)))
+        .filter(|(_, result)| !passing(result))
+        .collect();
+    if let Some(Err(failure)) = result(tried) {
+        let usual = case.audience.runtimes().into_iter();
+        let usual: Vec<Runtime> = usual
+            .filter(|runtime| others.iter().all(|(other, _)| other != runtime))
+            .collect();
+        others.extend(usual.into_iter().map(|runtime| (runtime, Err(failure))));
+    }
+    let view = Found { facts, others };
     let Objections {
         findings: about_content,
         troubles,
         sizes,
-    } = platforms::judge(facts, case.reference, case.audience, case.used_by);
+    } = platforms::judge(&view, case.reference, case.audience, case.used_by);
     let too_large = over_storage(&sizes, case.audience);
     let softened = about_content.into_iter().chain(too_large).map(|mut finding| {
         let (outlook, notes) = soften(finding.outlook, None, case.context);
@@ -231,9 +290,11 @@ fn found(case: &Case<'_>, facts: &ImageFacts) -> Judgement {
     judgement
 }
 
-fn failed(case: &Case<'_>, last: &Failure) -> Judgement {
-    let failures: Vec<&Failure> = case.tried.iter().filter_map(|tried| tried.result.as_ref().err()).collect();
-    let primary = primary(&failures).unwrap_or(last);
+fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
+    let failures = failures(tried);
+    let Some(primary) = primary(&failures) else {
+        return Judgement::allowed();
+    };
     let told = Trouble {
         failure: primary,
         outlook: base(&primary.evidence).1,

@@ -6,7 +6,7 @@
 //! or stands as `...` (names of temporary files).
 
 use super::finding::Kubelet;
-use super::platforms::Audience;
+use super::platforms::{Audience, Group};
 use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
@@ -28,7 +28,7 @@ impl Pull {
     /// The newest way of the candidate nodes; today's where none is known. `None` where all of them run CRI-O, whose words are others.
     pub(super) fn of(audience: &Audience) -> Option<Self> {
         let all = |known: &[Personality]| {
-            let mut groups = audience.groups.iter().map(|group| &group.personalities);
+            let mut groups = audience.groups.iter().map(Group::personalities);
             !audience.groups.is_empty() && groups.all(|its| !its.is_empty() && its.iter().all(|one| known.contains(one)))
         };
         if all(&[Personality::CriO]) {

@@ -9,12 +9,12 @@ use super::cause::base;
 use super::finding::{Finding, Kubelet, Proof};
 use super::size::Size;
 use super::{Cause, Outlook};
-use crate::image::platform::{ALL, Personality};
+use crate::image::platform::Personality;
 use crate::image::{Platform, Reference, escape};
-use crate::runtime::containerd::ends::{self, Known};
-use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::containerd::ends::{self, Known, Way};
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::outcome::{Failure, ImageFacts};
+use crate::runtime::{Puller, Runtime};
 use tally::{Tally, tally, who};
 
 /// Nodes of one kind among the candidates.
@@ -22,8 +22,8 @@ use tally::{Tally, tally, who};
 pub struct Group {
     /// Their platform.
     pub platform: Platform,
-    /// How their runtimes choose from an index.
-    pub personalities: Vec<Personality>,
+    /// Their runtimes; where those can pull in more than one way, each of them.
+    pub runtimes: Vec<Runtime>,
     /// How many admit the pod.
     pub tolerated: usize,
     /// How many would, but for a taint.
@@ -59,6 +59,16 @@ pub struct Audience {
     pub unknown: usize,
     /// Whether a DaemonSet puts a pod on each of them.
     pub every: Need,
+}
+
+impl Audience {
+    /// The runtimes of all of them, each once.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        let mut all: Vec<Runtime> = self.groups.iter().flat_map(|group| group.runtimes.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 /// How many of the candidates must be served.
@@ -128,10 +138,41 @@ pub struct Trouble<'a> {
     pub note: Option<String>,
 }
 
+/// What was found of an image, by the runtimes that found it.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// With most runtimes.
+    pub facts: &'a ImageFacts,
+    /// With the runtimes that fare otherwise.
+    pub others: Vec<(Runtime, Result<&'a ImageFacts, &'a Failure>)>,
+}
+
+impl<'a> Found<'a> {
+    /// What every runtime has found.
+    pub fn by_all(facts: &'a ImageFacts) -> Self {
+        Self {
+            facts,
+            others: Vec::new(),
+        }
+    }
+
+    fn ways(&self, puller: &Puller) -> Vec<Way<'a>> {
+        let other = self.others.iter().find(|(runtime, _)| *runtime == puller.runtime);
+        match other.map_or(Ok(self.facts), |(_, result)| *result) {
+            Ok(facts) => puller.runtime.ways(facts, &puller.platform),
+            Err(failure) => vec![Way {
+                end: ends::End::Trouble(failure),
+                size: None,
+            }],
+        }
+    }
+}
+
 /// Judges what was found for the audience.
-pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
+pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
+    let facts = found.facts;
     let finding = match &facts.content {
-        Content::Index(entries) => return index::index(facts, entries, reference, audience, used_by),
+        Content::Index(entries) => return index::index(found, entries, reference, audience, used_by),
         Content::Image {
             platform: Some(platform),
             ..
@@ -141,11 +182,25 @@ pub fn judge<'a>(facts: &'a ImageFacts, reference: &Reference, audience: &'a Aud
         Content::Artifact { kind, unpack, .. } => Some(artifact::whole(kind, *unpack, audience, reference)),
         Content::Schema1 => Some(artifact::schema1(audience, reference)),
     };
-    let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
-    let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
+    let troubles = if found.others.is_empty() {
+        let own = facts.builds.iter().filter(|build| build.digest == facts.digest.as_str());
+        let troubles: Vec<&Failure> = own.flat_map(|build| &build.troubles).collect();
+        whole(&troubles).into_iter().collect()
+    } else {
+        let ways = index::Ways::of(found, audience);
+        let all_fail = ways.tally(ends::End::fails).outlook() == Some(Outlook::WillFail);
+        let fails = |some: Outlook| {
+            if all_fail {
+                Outlook::WillFail
+            } else {
+                some.min(Outlook::MayFail)
+            }
+        };
+        ways.troubles(fails, Outlook::WillFail)
+    };
     Objections {
         findings: finding.into_iter().collect(),
-        troubles: whole(&troubles).into_iter().collect(),
+        troubles,
         sizes: whole_size(facts, audience),
     }
 }
@@ -190,7 +245,7 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
     let fits = audience
         .groups
         .iter()
-        .map(|group| group.platform.takes(&named, &group.personalities));
+        .map(|group| group.platform.takes(&named, &group.personalities()));
     let tally = tally(audience, fits);
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {
@@ -234,16 +289,64 @@ pub fn pullers(audience: &Audience) -> Vec<Puller> {
 
 /// The pullers of one group.
 pub fn of_group(group: &Group) -> Vec<Puller> {
-    let personalities = if group.personalities.is_empty() {
-        ALL
-    } else {
-        &group.personalities
-    };
     let with_each = |platform: Platform| {
-        personalities.iter().map(move |personality| Puller {
+        group.runtimes.iter().map(move |runtime| Puller {
             platform: platform.clone(),
-            personality: *personality,
+            runtime: *runtime,
         })
     };
     group.platform.possible().into_iter().flat_map(with_each).collect()
+}
+
+impl Group {
+    /// How their runtimes choose from an index; each once.
+    pub fn personalities(&self) -> Vec<Personality> {
+        let mut all: Vec<Personality> = self.runtimes.iter().map(|runtime| runtime.personality()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::containerd::Containerd;
+
+    #[test]
+    fn everyone_who_may_pull() {
+        let (local, transfer) = (Runtime::Containerd(Containerd::local()), Runtime::today());
+        let group = |platform: Platform, runtimes: &[Runtime]| Group {
+            platform,
+            runtimes: runtimes.to_vec(),
+            tolerated: 1,
+            tainted: 0,
+            names: Vec::new(),
+            storage: Vec::new(),
+        };
+        let audience = Audience {
+            groups: vec![
+                group(Platform::of_node("linux", "arm", ""), &[local]),
+                group(Platform::of_node("linux", "amd64", ""), &[transfer, local]),
+                group(Platform::of_node("linux", "amd64", ""), &[local]),
+            ],
+            every: Need::Any,
+            ..Audience::default()
+        };
+        let all: Vec<String> = pullers(&audience)
+            .iter()
+            .map(|puller| format!("{} {:?}", puller.platform, puller.runtime.personality()))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "linux/amd64 ContainerdClient",
+                "linux/amd64 ContainerdTransfer",
+                "linux/arm/v5 ContainerdClient",
+                "linux/arm/v6 ContainerdClient",
+                "linux/arm/v7 ContainerdClient",
+                "linux/arm/v8 ContainerdClient"
+            ]
+        );
+    }
 }

@@ -8,7 +8,7 @@ use pullgate::config::{Live, Shelf};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{Admission, Settings};
 use pullgate::policy::Requester;
-use pullgate::registry::Depth;
+use pullgate::runtime::Depth;
 use pullgate::workload::extract;
 use serde_json::Value;
 use std::time::Duration;

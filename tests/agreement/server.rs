@@ -9,9 +9,10 @@ use crate::content::{Shelf, Stored};
 use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
 use crate::requests::{Heard, Masks};
 use base64::Engine as _;
+use pullgate::engine::LookUps;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
-use pullgate::registry::{self, Registry};
+use pullgate::registry;
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,7 +49,7 @@ pub(crate) struct Registries {
     mirror_worlds: BTreeMap<String, Arc<World>>,
     /// `hosts.toml` by folder, and our own door to all of them.
     tree: tempfile::TempDir,
-    door: OnceLock<Registry>,
+    door: OnceLock<LookUps>,
 }
 
 /// One case's registry.
@@ -144,7 +145,7 @@ impl Registries {
     }
 
     /// Our own way to them, by the same settings that the nodes have.
-    pub(crate) fn door(&self) -> Registry {
+    pub(crate) fn door(&self) -> LookUps {
         let made = self.door.get_or_init(|| {
             let settings = registry::Settings {
                 reach: Reach::Everything,
@@ -152,7 +153,7 @@ impl Registries {
                 hosts_dirs: vec![self.tree.path().join("certs.d")],
                 ..registry::Settings::default()
             };
-            Registry::new(settings, Metrics::new()).unwrap()
+            LookUps::new(settings, Metrics::new()).unwrap()
         });
         made.clone()
     }

@@ -4,10 +4,10 @@
 use proptest::prelude::*;
 use pullgate::cluster::{Cluster, Events};
 use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
-use pullgate::registry::Registry;
 use pullgate::server::{Reply, Reviewer, reviewer};
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ fn handler() -> (Reviewer, Metrics) {
     let metrics = Metrics::new();
     let settings = Settings::default();
     let engine = Engine {
-        registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             ..plan::Settings::bare(Admission::HasRun)

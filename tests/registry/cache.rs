@@ -169,7 +169,7 @@ async fn one_object_does_not_fill_the_queues() {
     let (registry, _) = room(settings());
     let checks: Vec<_> = (0..3000).map(|n| check(&format!("169.254.0.1/app:{n}"), &[])).collect();
     let outcomes = registry.gather(&checks, soon()).await;
-    let asked = |outcome: &pullgate::registry::Outcome| {
+    let asked = |outcome: &pullgate::runtime::kubelet::Attempts| {
         let failure = outcome.attempts[0].result.as_ref().unwrap_err();
         matches!(failure.evidence, Evidence::Refused(_))
     };

@@ -3,20 +3,22 @@
 use crate::faulty::{Faulty, Manner, Reply, Seen};
 use crate::sample::*;
 use crate::support::*;
+use pullgate::engine::LookUps;
 use pullgate::image::Platform;
-use pullgate::image::platform::Personality;
-use pullgate::registry::{Check, Depth, Registry};
+use pullgate::plan::Check;
+use pullgate::runtime::Depth;
+use pullgate::runtime::containerd::Containerd;
 use pullgate::runtime::outcome::{AuthStage, Build, ConnectionFault, ContentFault, TimeoutStage};
-use pullgate::verdict::fetches::Puller;
+use pullgate::runtime::{Puller, Runtime};
 use pullgate::verdict::{Content, Evidence, Failure, ImageFacts};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-fn puller(platform: &str, personality: Personality) -> Puller {
+fn puller(platform: &str, runtime: Runtime) -> Puller {
     Puller {
         platform: Platform::parse(platform).unwrap(),
-        personality,
+        runtime,
     }
 }
 
@@ -24,12 +26,12 @@ fn puller(platform: &str, personality: Personality) -> Puller {
 fn deep(name: &str, depth: Depth) -> Check {
     Check {
         depth,
-        pullers: vec![puller("linux/amd64", Personality::ContainerdClient)],
+        pullers: vec![puller("linux/amd64", Runtime::Containerd(Containerd::local()))],
         ..check(name, &[])
     }
 }
 
-async fn facts(registry: &Registry, check: Check) -> ImageFacts {
+async fn facts(registry: &LookUps, check: Check) -> ImageFacts {
     outcome(registry, check).await.attempts.pop().unwrap().result.unwrap()
 }
 
@@ -138,7 +140,7 @@ async fn each_depth_asks_for_what_it_says_and_nothing_twice() {
             .encode()
             .lines()
             .any(|line| line.starts_with("pullgate_cache_requests") && line.contains(r#"cache="parts""#) && !line.ends_with(" 0"));
-        assert_eq!(counted, depth > Depth::Manifest);
+        assert_eq!(counted, depth > Depth::Sizes);
     }
 }
 
@@ -155,7 +157,7 @@ async fn many_at_once_ask_once() {
     assert_eq!(server.lines().len(), 5, "{:?}", server.lines());
 }
 
-async fn facts_owned(registry: Registry, check: Check) -> ImageFacts {
+async fn facts_owned(registry: LookUps, check: Check) -> ImageFacts {
     facts(&registry, check).await
 }
 
@@ -170,10 +172,7 @@ async fn only_what_somebody_would_fetch_is_asked_for() {
     let (registry, _) = room(settings());
     let name = format!("{}/team/app:1", server.host());
     let for_platforms = |platforms: &[&str]| Check {
-        pullers: platforms
-            .iter()
-            .map(|platform| puller(platform, Personality::ContainerdTransfer))
-            .collect(),
+        pullers: platforms.iter().map(|platform| puller(platform, Runtime::today())).collect(),
         ..deep(&name, Depth::Sizes)
     };
     let digests = |found: ImageFacts| found.builds.into_iter().map(|build| build.digest).collect::<Vec<_>>();

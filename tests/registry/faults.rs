@@ -390,7 +390,7 @@ async fn a_ca_bundle_without_a_certificate_is_refused() {
             ..settings()
         };
         assert!(
-            pullgate::registry::Registry::new(settings, pullgate::telemetry::Metrics::new()).is_err(),
+            pullgate::engine::LookUps::new(settings, pullgate::telemetry::Metrics::new()).is_err(),
             "{bundle}"
         );
     }

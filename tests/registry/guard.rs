@@ -5,7 +5,6 @@ use crate::sample::{error, good, image};
 use crate::support::*;
 use pullgate::net::Reach;
 use pullgate::registry::Settings;
-use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 

@@ -6,11 +6,12 @@ use crate::sample::{Image, image, served};
 use crate::support::{room, settings, soon};
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, Shelf};
+use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan;
 use pullgate::policy::Requester;
 use pullgate::providers::Providers;
-use pullgate::registry::{Registry, Settings};
+use pullgate::registry::Settings;
 use pullgate::verdict::Judgement;
 use pullgate::workload::extract;
 use serde::Deserialize;
@@ -188,7 +189,7 @@ fn answer(row: &Row, challenge: Option<&str>, app: &Image, seen: &Seen) -> Reply
 struct Scene<'a> {
     registrar: &'a Registrar,
     row: &'a Row,
-    registry: Registry,
+    registry: LookUps,
     _server: Faulty,
 }
 

@@ -6,10 +6,14 @@ use crate::ports::Nobody;
 use crate::sample::*;
 use crate::support::*;
 use pullgate::credentials::Credential;
+use pullgate::engine::LookUps;
+use pullgate::image::Platform;
 use pullgate::net::Reach;
-use pullgate::registry::{Registry, Settings};
+use pullgate::plan::Check;
+use pullgate::registry::Settings;
 use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
+use pullgate::runtime::{Puller, Runtime};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -46,7 +50,7 @@ fn by(tree: &tempfile::TempDir) -> Settings {
     }
 }
 
-fn with(tree: &tempfile::TempDir) -> Registry {
+fn with(tree: &tempfile::TempDir) -> LookUps {
     room(by(tree)).0
 }
 
@@ -117,12 +121,6 @@ async fn a_broken_mirror_is_passed() {
         refusing(500, "UNKNOWN").await,
         refusing(429, "TOOMANYREQUESTS").await,
         Faulty::start(|_| Reply::new(200).manner(Manner::Hangup)).await,
-        Faulty::start(|_| {
-            Reply::new(200)
-                .header("Content-Length", "5000000")
-                .header("Content-Type", OCI_MANIFEST)
-        })
-        .await,
     ] {
         let upstream = serving(&app).await;
         let dir = tree(
@@ -427,7 +425,7 @@ async fn a_changed_tree_is_picked_up() {
 #[tokio::test]
 async fn a_tree_that_cannot_be_used_is_told_at_the_start() {
     let dir = tree("r.example", "server = \"m\"\nskip_verify = 1\n");
-    let error = Registry::new(by(&dir), pullgate::telemetry::Metrics::new()).unwrap_err();
+    let error = LookUps::new(by(&dir), pullgate::telemetry::Metrics::new()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -567,12 +565,30 @@ async fn a_tree_that_older_runtimes_pass_over() {
         hosts_dirs: vec![dir.path().to_owned()],
         ..settings()
     });
-    let failure = ask(&registry, &reference, None).await.unwrap_err();
     let gone = Evidence::TagUnknown {
         repository_exists: false,
     };
-    assert_eq!(failure.evidence, Evidence::SomeRuntimes(Box::new(gone.clone())));
+    let nodes = |runtime| Puller {
+        platform: Platform::parse("linux/amd64").unwrap(),
+        runtime,
+    };
+    let check = Check {
+        pullers: ["containerd://1.7.34", "containerd://2.4.2"]
+            .iter()
+            .flat_map(|runtime| Runtime::of_node(runtime))
+            .map(nodes)
+            .collect(),
+        ..check(&reference, &[])
+    };
+    let outcome = registry.gather(std::slice::from_ref(&check), soon()).await.remove(0);
+    let failure = outcome.attempts[0].result.clone().unwrap_err();
+    assert_eq!(failure.evidence, gone);
     assert_eq!(failure.host, server.host());
+    // Both of the ways in which 1.7 may pull, as its neighbours do.
+    assert_eq!(outcome.others.len(), 2);
+    for (_, attempts) in &outcome.others {
+        assert_eq!(attempts[0].result.as_ref().unwrap().digest.to_string(), app.manifest.digest);
+    }
     // Certain only where both agree; nothing is, where the registry itself cannot be asked from here.
     let missing = format!("{}/team/app:2", itself.host());
     assert_eq!(ask(&registry, &missing, None).await.unwrap_err().evidence, gone);
@@ -590,12 +606,17 @@ async fn a_tree_that_older_runtimes_pass_over() {
     let known = Evidence::TagUnknown { repository_exists: true };
     assert_eq!(failure.evidence, known, "such a node fails by TLS");
     let (strict, _) = room(by(&dir));
-    let failure = ask(&strict, &reference, None).await.unwrap_err();
-    assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
+    let outcome = strict.gather(std::slice::from_ref(&check), soon()).await.remove(0);
+    for (_, attempts) in &outcome.others {
+        let failure = attempts[0].result.as_ref().unwrap_err();
+        assert!(matches!(failure.evidence, Evidence::Refused(_)), "{failure:?}");
+    }
     // With a table, all agree.
     write(dir.path(), &folder, &format!("{text}[host.\"http://{}\"]\n", server.host()));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(ask(&registry, &reference, None).await.unwrap_err().evidence, gone);
+    let outcome = registry.gather(&[check], soon()).await.remove(0);
+    assert_eq!(outcome.attempts[0].result.as_ref().unwrap_err().evidence, gone);
+    assert!(outcome.others.is_empty(), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use crate::faulty::{Faulty, Tls, Validity};
 use crate::sample::*;
 use crate::support::*;
+use pullgate::engine::LookUps;
 use pullgate::net::Reach;
-use pullgate::registry::{Proxy, Registry, Settings};
-use pullgate::runtime::content::*;
+use pullgate::registry::Proxy;
+use pullgate::registry::Settings;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -74,7 +75,7 @@ async fn tunnel(mut stream: TcpStream, to: Option<SocketAddr>, log: Arc<Mutex<Ve
 }
 
 /// No private address is admitted; the proxy's own is all the same.
-fn through(url: &str, exceptions: &[&str], tls: &Tls, resolve: &[(&str, &str)]) -> Registry {
+fn through(url: &str, exceptions: &[&str], tls: &Tls, resolve: &[(&str, &str)]) -> LookUps {
     // Public as far as is known here; nothing is ever sent there.
     let public = [("registry.example", "192.0.43.8:443")];
     let resolve = public

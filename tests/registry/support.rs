@@ -1,9 +1,15 @@
 //! Asking, and what to expect.
 
 use pullgate::credentials::{Credential, Hidden, Source};
+use pullgate::engine::LookUps;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
-use pullgate::registry::{Check, Depth, Offer, Outcome, Registry, Sent, Settings};
+use pullgate::plan::Check;
+use pullgate::plan::Offer;
+use pullgate::registry::Settings;
+use pullgate::runtime::Depth;
+use pullgate::runtime::kubelet::Attempts;
+use pullgate::runtime::kubelet::Sent;
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::{Evidence, Failure, ImageFacts};
 use std::time::Duration;
@@ -22,9 +28,9 @@ pub fn settings() -> Settings {
 }
 
 /// A registry room of our own, with its metrics.
-pub fn room(settings: Settings) -> (Registry, Metrics) {
+pub fn room(settings: Settings) -> (LookUps, Metrics) {
     let metrics = Metrics::new();
-    (Registry::new(settings, metrics.clone()).unwrap(), metrics)
+    (LookUps::new(settings, metrics.clone()).unwrap(), metrics)
 }
 
 pub fn credential(user: &str, password: &str) -> Credential {
@@ -56,14 +62,14 @@ pub fn soon() -> Instant {
 }
 
 /// One check, all its attempts.
-pub async fn outcome(registry: &Registry, check: Check) -> Outcome {
+pub async fn outcome(registry: &LookUps, check: Check) -> Attempts {
     let mut outcomes = registry.gather(&[check], soon()).await;
     assert_eq!(outcomes.len(), 1);
     outcomes.remove(0)
 }
 
 /// The last attempt with one credential or none.
-pub async fn ask(registry: &Registry, reference: &str, credential: Option<Credential>) -> Result<ImageFacts, Failure> {
+pub async fn ask(registry: &LookUps, reference: &str, credential: Option<Credential>) -> Result<ImageFacts, Failure> {
     let credentials: Vec<(&str, Credential)> = credential.into_iter().map(|c| ("pull", c)).collect();
     let mut outcome = outcome(registry, check(reference, &credentials)).await;
     outcome.attempts.pop().unwrap().result

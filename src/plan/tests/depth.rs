@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::policy::{Origin, Policies, Policy, Requester};
-use crate::runtime::containerd::platforms::Puller;
+use crate::runtime::Puller;
 use crate::runtime::content::BlobRef;
 use crate::runtime::outcome::Build;
 use crate::verdict::size::Size;
@@ -260,7 +260,7 @@ fn questions_differ_by_depth_and_by_who_would_fetch() {
         plan(&workload, &nodes(&["amd64", "arm64"]), settings).checks
     };
     let shallow = checks(&selecting, &settings()).remove(0);
-    assert_eq!((shallow.depth, shallow.pullers.len()), (Depth::Manifest, 0));
+    assert_eq!((shallow.depth, shallow.pullers.len()), (Depth::Manifest, 2));
     let some = checks(&selecting, &deep()).remove(0);
     let all = checks(&pod("reg.example/a:1", &[]), &deep()).remove(0);
     assert_eq!(some.depth, Depth::Layers);
@@ -340,8 +340,9 @@ fn too_large_for_a_policy() {
         assert_eq!(plan.checks[0].depth, Depth::Sizes, "a limit makes the sizes be looked for");
         assert!(!plan.checks[0].pullers.is_empty());
         let result = facts_of(&["amd64"], vec![build("amd64", Ok(image("amd64", bytes)))]);
-        let outcome = Outcome {
+        let outcome = Attempts {
             attempts: vec![Attempt { source: None, result }],
+            ..Attempts::default()
         };
         decide(&plan, &[outcome]).remove(0)
     };

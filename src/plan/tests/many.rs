@@ -14,11 +14,12 @@ fn many(images: impl Iterator<Item = String>, policy: &str, secrets: &[&str]) ->
 }
 
 fn answered(plan: &Plan<'_>, result: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
-    let outcome = Outcome {
+    let outcome = Attempts {
         attempts: vec![Attempt {
             source: None,
             result: result.clone(),
         }],
+        ..Attempts::default()
     };
     decide(plan, &vec![outcome; plan.checks.len()])
 }

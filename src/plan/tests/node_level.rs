@@ -59,7 +59,14 @@ fn judged_with(
         source,
         result: answer.clone(),
     }];
-    decide(&plan, &[Outcome { attempts }]).remove(0)
+    decide(
+        &plan,
+        &[Attempts {
+            attempts,
+            ..Attempts::default()
+        }],
+    )
+    .remove(0)
 }
 
 #[test]

@@ -27,13 +27,14 @@ fn ask_as(
     let policies = Policies::new(policies.to_vec());
     let jury = jury(&workload, facts, &policies, requester);
     let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &jury);
-    let outcome = || Outcome {
+    let outcome = || Attempts {
         attempts: vec![Attempt {
             source: None,
             result: answer.clone(),
         }],
+        ..Attempts::default()
     };
-    let outcomes: Vec<Outcome> = plan.checks.iter().map(|_| outcome()).collect();
+    let outcomes: Vec<Attempts> = plan.checks.iter().map(|_| outcome()).collect();
     Asked {
         judgements: decide(&plan, &outcomes),
         checks: plan.checks.len(),
@@ -310,8 +311,9 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
     let jury = jury(&workload, &facts, &policies, &Requester::default());
     let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &jury);
-    let outcome = |result: Result<ImageFacts, Failure>| Outcome {
+    let outcome = |result: Result<ImageFacts, Failure>| Attempts {
         attempts: vec![Attempt { source: None, result }],
+        ..Attempts::default()
     };
     // Of an image that is there nothing more is asked.
     assert_eq!(hints(&plan, &decide(&plan, &[outcome(good())])), []);

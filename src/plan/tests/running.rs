@@ -20,7 +20,14 @@ fn judged_with(new: &Value, old: &Value, facts: &Facts, settings: &Settings, ans
         source,
         result: answer.clone(),
     }];
-    decide(&plan, &[Outcome { attempts }]).remove(0)
+    decide(
+        &plan,
+        &[Attempts {
+            attempts,
+            ..Attempts::default()
+        }],
+    )
+    .remove(0)
 }
 
 fn judged(new: &Value, old: &Value, facts: &Facts, answer: &Result<ImageFacts, Failure>) -> Judgement {
@@ -108,7 +115,13 @@ fn another_container_of_the_repository_counts() {
         source: None,
         result: needs_login(),
     }];
-    let judgements = decide(&plan, &[Outcome { attempts }]);
+    let judgements = decide(
+        &plan,
+        &[Attempts {
+            attempts,
+            ..Attempts::default()
+        }],
+    );
     assert_eq!(judgements[0].outlook, Outlook::Pulls, "unchanged");
     assert_eq!(judgements[1].outlook, Outlook::Unknown);
 }

@@ -22,11 +22,12 @@ fn volume(object: &Value, answer: &Result<ImageFacts, Failure>) -> Judgement {
             "app" => found(index(&["amd64"])),
             _ => answer.clone(),
         };
-        Outcome {
+        Attempts {
             attempts: vec![Attempt { source: None, result }],
+            ..Attempts::default()
         }
     };
-    let outcomes: Vec<Outcome> = plan.checks.iter().map(outcome).collect();
+    let outcomes: Vec<Attempts> = plan.checks.iter().map(outcome).collect();
     let mut judgements = decide(&plan, &outcomes);
     let volume = judgements.pop().unwrap();
     assert!(judgements.iter().all(|judgement| judgement.findings.is_empty()));

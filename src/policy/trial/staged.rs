@@ -216,5 +216,6 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         suggestions: Vec::new(),
         retry_after: None,
         digest: None,
+        asked: None,
     }
 }

@@ -234,8 +234,9 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result
     let refused = |refusal| {
         let mut failure = Failure::plain(Evidence::Refused(refusal), token.origin.authority());
         failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
-        if let Some(named) = url::Url::parse(token.realm.trim()).ok().as_ref().and_then(Origin::of) {
-            failure.host = named.authority();
+        if let Some(named) = url::Url::parse(token.realm.trim()).ok().filter(url::Url::has_host) {
+            let host = named.host_str().unwrap_or_default();
+            failure.host = named.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         }
         failure
     };

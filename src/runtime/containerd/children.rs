@@ -6,7 +6,7 @@ use crate::image::Platform;
 use crate::runtime::Depth;
 use crate::runtime::containerd::manifest::{Config, Parsed};
 use crate::runtime::containerd::platforms::fetches;
-use crate::runtime::containerd::{Containerd, Got, Walk, caught};
+use crate::runtime::containerd::{Got, Walk, caught};
 use crate::runtime::content::{Body, Content, IndexEntry};
 use crate::runtime::outcome::{Build, Failure, ImageFacts};
 use crate::runtime::request::Request;
@@ -43,7 +43,7 @@ fn children(
     until: Depth,
     levels: usize,
 ) -> Got<Vec<Build>> {
-    let puller = Containerd::puller(walk.version, walk.path, walk.platform);
+    let puller = walk.by.puller(walk.platform);
     let needed = fetches(entries, &puller).needed();
     let mut seen: HashSet<(&str, &str)> = HashSet::new();
     let needed: Vec<&IndexEntry> = needed

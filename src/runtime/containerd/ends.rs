@@ -2,8 +2,9 @@
 
 use crate::image::Platform;
 use crate::image::platform::Personality;
+use crate::runtime::Puller;
 use crate::runtime::containerd::DEEPEST;
-use crate::runtime::containerd::platforms::{Puller, fetches, unmeasured};
+use crate::runtime::containerd::platforms::{fetches, unmeasured};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
 use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts, Shows};
 use std::collections::{HashMap, HashSet};
@@ -187,7 +188,7 @@ fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, level
             trouble(build).map_or(
                 End::Artifact {
                     kind,
-                    fails: fails_to_unpack(*unpack, puller.personality),
+                    fails: fails_to_unpack(*unpack, puller.runtime.personality()),
                 },
                 End::Trouble,
             ),
@@ -217,7 +218,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     if let Some(failure) = trouble(build) {
         return End::Trouble(failure);
     }
-    let by_variant = match (puller.personality, &entry.platform) {
+    let by_variant = match (puller.runtime.personality(), &entry.platform) {
         // Here they compare the whole of it; 1.6 leaves the variant out, and where an entry has a platform nobody compares.
         (Personality::ContainerdClient | Personality::ContainerdTransfer, None) => platform.is_some_and(|platform| {
             let named = Platform {
@@ -235,7 +236,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     if entry.platform.is_some() && platform.architecture.is_empty() {
         return End::Pulls;
     }
-    match (puller.personality, &entry.platform) {
+    match (puller.runtime.personality(), &entry.platform) {
         // The config decides where the entry does not.
         (Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer, None) => End::NoMatch,
         (Personality::CriO, None) | (_, Some(_)) => End::Foreign(platform),

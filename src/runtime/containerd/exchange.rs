@@ -28,6 +28,8 @@ pub(super) struct Session<'a> {
     plain: bool,
     /// What the latest good answer said of the pull quota.
     pub(super) quota: Option<Quota>,
+    /// What was sent last.
+    pub(super) latest: Option<Box<Request>>,
 }
 
 /// What is asked of a host.
@@ -58,6 +60,7 @@ impl<'a> Session<'a> {
             auth: Authorizer::new(who),
             plain: false,
             quota: None,
+            latest: None,
         }
     }
 
@@ -152,6 +155,7 @@ impl<'a> Session<'a> {
                 continue;
             }
             sent.push(request.clone());
+            self.latest = Some(Box::new(request.clone()));
             let transient = matches!(&answer, Answer::Fault(fault) if is_transient(fault.what));
             let left = self.version.requests().saturating_sub(sent.len());
             if transient && ask.last && self.version.repeats_failed_connections() && left > 0 {

@@ -69,8 +69,15 @@ impl Walk<'_> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
             Form::Schema1 => return Ok((Content::Schema1, None)),
-            Form::Manifest | Form::Index => {}
             Form::Other => return Err(self.no_manifest(net, resolved)?),
+            // A registry that knows a manifest as a blob only is in trouble, whatever its GET may say.
+            Form::Manifest | Form::Index if resolved.is_blob => {
+                let evidence = Evidence::ServerError { token_server: false };
+                return Err(Failure::plain(evidence, self.reference.registry().to_owned())
+                    .about(digest)
+                    .into());
+            }
+            Form::Manifest | Form::Index => {}
         }
         let wanted = Wanted {
             rest: format!("manifests/{digest}"),
@@ -239,7 +246,7 @@ impl Walk<'_> {
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
         match Claims::hold(&config.claims, read) {
             // Where there is nothing to unpack, the transfer service does not count.
-            Err(ContentFault::LayerCount { layers: 0, .. }) if self.path == PullPath::Transfer => {}
+            Err(ContentFault::LayerCount { layers: 0, .. }) if self.by.path == PullPath::Transfer => {}
             held => held.map_err(broken)?,
         }
         Ok(Some(read.platform.clone()))

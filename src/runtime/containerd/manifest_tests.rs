@@ -1,6 +1,11 @@
-use super::config::ReadConfig;
 use super::*;
 use crate::limits;
+use crate::runtime::content::{ReadConfig, config, document};
+
+/// Reads the bytes of a manifest.
+fn read(media_type: &str, body: &[u8]) -> Result<Parsed, ContentFault> {
+    super::read(media_type, &document(body)?)
+}
 
 const INDEX: &str = OCI_IMAGE_INDEX_MEDIA_TYPE;
 const MANIFEST: &str = OCI_IMAGE_MEDIA_TYPE;
@@ -24,8 +29,8 @@ fn image(config_type: &str, layers: &[&str]) -> String {
 
 #[test]
 fn content_types() {
-    assert_eq!(media_type(Some("Text/HTML; charset=utf-8")), "Text/HTML");
-    assert_eq!(media_type(None), "");
+    assert_eq!(media_type("Text/HTML; charset=utf-8"), "Text/HTML");
+    assert_eq!(media_type(""), "");
     for (mt, expected) in [
         ("application/vnd.docker.distribution.manifest.v2+json", Form::Manifest),
         ("application/vnd.docker.distribution.manifest.list.v2+json", Form::Index),
@@ -312,7 +317,7 @@ fn what_is_taken_for_plain_tar_must_be_what_the_config_says() {
             panic!("{manifest}");
         };
         let written = format!(r#"{{"rootfs":{{"diff_ids":["{diff_id}"]}}}}"#);
-        config(written.as_bytes()).unwrap().against(&named.claims)
+        named.claims.hold(&config(written.as_bytes()).unwrap())
     };
     let other = Digest::sha256(b"what it unpacks to").to_string();
     let oci = "application/vnd.oci.image.layer.v1.tar";
@@ -350,9 +355,9 @@ fn parts_that_are_said_to_be_for_others() {
         let Ok(Parsed::Image { config: named, .. }) = read(MANIFEST, manifest.as_bytes()) else {
             panic!("{manifest}");
         };
-        config(br#"{"os":"linux","architecture":"amd64"}"#)
-            .unwrap()
-            .against(&named.claims)
+        named
+            .claims
+            .hold(&config(br#"{"os":"linux","architecture":"amd64"}"#).unwrap())
     };
     assert_eq!(with("x86_64"), Ok(()));
     assert_eq!(with("arm64"), Err(ContentFault::PartOfOthers("linux/arm64".to_owned())));

@@ -1,17 +1,8 @@
 //! Which entries of an index a runtime fetches (pull-semantics 5.5).
 
-use crate::image::Platform;
 use crate::image::platform::Personality;
+use crate::runtime::Puller;
 use crate::runtime::content::IndexEntry;
-
-/// A runtime on a host: whoever would pull.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Puller {
-    /// The host's, normalised and with its variant.
-    pub platform: Platform,
-    /// The runtime's.
-    pub personality: Personality,
-}
 
 /// What a puller takes from an index, as places among its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,9 +29,9 @@ impl Fetches {
 /// with, then those without) and takes the first. The transfer service fetches every entry of its very platform and every one without,
 /// and then looks for its image as the others do, among all entries: what it is compatible with only, it finds and has not fetched.
 pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
-    match puller.personality {
+    match puller.runtime.personality() {
         Personality::ContainerdOld | Personality::ContainerdClient => Fetches {
-            image: first(entries, puller, puller.personality),
+            image: first(entries, puller, puller.runtime.personality()),
             all: None,
         },
         Personality::ContainerdTransfer => {
@@ -68,7 +59,7 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
 /// Having pulled, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry with
 /// a platform comes before those without, whatever the platform is; and if it is a manifest of others, it was not fetched.
 pub(crate) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
-    match puller.personality {
+    match puller.runtime.personality() {
         Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer => {}
         Personality::CriO => return None,
     }

@@ -1,5 +1,7 @@
-use super::super::platforms::Need;
 use super::*;
+use crate::image::Platform;
+use crate::runtime::Runtime;
+use crate::runtime::containerd::Containerd;
 use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
 
 /// `none` is an entry without a platform.
@@ -30,8 +32,17 @@ fn entries(declared: &[&str]) -> Vec<IndexEntry> {
 fn puller(host: &str, personality: Personality) -> Puller {
     Puller {
         platform: Platform::parse(host).unwrap(),
-        personality,
+        runtime: match personality {
+            Old => old(),
+            Client => Runtime::Containerd(Containerd::local()),
+            Transfer => Runtime::today(),
+            CriO => Runtime::Crio,
+        },
     }
+}
+
+fn old() -> Runtime {
+    Runtime::of_node("containerd://1.6.20")[0]
 }
 
 #[track_caller]
@@ -114,44 +125,6 @@ fn needed_is_what_may_be_fetched() {
     let needed = |declared: &[&str], personality| fetches(&entries(declared), &puller("linux/amd64", personality)).needed();
     assert_eq!(needed(&["linux/386", "none"], Transfer), [1]);
     assert_eq!(needed(&["linux/386", "none"], Client), [0]);
-}
-
-#[test]
-fn everyone_who_may_pull() {
-    let group = |platform: Platform, personalities: &[Personality]| Group {
-        platform,
-        personalities: personalities.to_vec(),
-        tolerated: 1,
-        tainted: 0,
-        names: Vec::new(),
-        storage: Vec::new(),
-    };
-    let audience = Audience {
-        groups: vec![
-            group(Platform::of_node("linux", "arm", ""), &[Client]),
-            group(Platform::of_node("linux", "amd64", ""), &[Transfer, Client]),
-            group(Platform::of_node("linux", "amd64", ""), &[Client]),
-        ],
-        every: Need::Any,
-        ..Audience::default()
-    };
-    let all: Vec<String> = pullers(&audience)
-        .iter()
-        .map(|puller| format!("{} {:?}", puller.platform, puller.personality))
-        .collect();
-    assert_eq!(
-        all,
-        [
-            "linux/amd64 ContainerdClient",
-            "linux/amd64 ContainerdTransfer",
-            "linux/arm/v5 ContainerdClient",
-            "linux/arm/v6 ContainerdClient",
-            "linux/arm/v7 ContainerdClient",
-            "linux/arm/v8 ContainerdClient"
-        ]
-    );
-    let unknown = group(Platform::of_node("linux", "amd64", ""), &[]);
-    assert_eq!(of_group(&unknown).len(), ALL.len());
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
     };
     for path in &paths {
         let furthest = failures.iter().map(|(progress, _)| *progress).max();
-        if walk.version.falls_back_to_blobs_on_404_only() && furthest > Some(Progress::NotFound) {
+        if walk.by.version.falls_back_to_blobs_on_404_only() && furthest > Some(Progress::NotFound) {
             break;
         }
         for at in &able {
@@ -74,7 +74,7 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
             }
         }
     }
-    Err(Stop::Failed(in_order(failures, walk.version.tells_the_furthest_failure())))
+    Err(Stop::Failed(in_order(failures, walk.by.version.tells_the_furthest_failure())))
 }
 
 /// The failure that is told first. Of hosts that have not found it, the last speaks, which is the registry itself; the text is the same.
@@ -144,8 +144,11 @@ fn at_host(
             _ => Progress::Refused,
         };
         let evidence = walk.refused_resolve(at, &response);
-        let mut failure = Failure::of(evidence, &response, Purpose::Content);
-        if response.status == 403 && response.at.method == Method::Head && walk.version.asks_why_forbidden() {
+        let mut failure = Failure {
+            asked: walk.sessions.get(at).and_then(|session| session.latest.clone()),
+            ..Failure::of(evidence, &response, Purpose::Content)
+        };
+        if response.status == 403 && response.at.method == Method::Head && walk.by.version.asks_why_forbidden() {
             // Only its words count: an answer that is good does not make up for the HEAD.
             if let Some(session) = walk.sessions.get_mut(at)
                 && let Ok(said) = caught(session.exchange(net, words))?

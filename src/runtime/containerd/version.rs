@@ -27,6 +27,20 @@ impl Version {
         }
     }
 
+    /// The first version that pulls as this one does: what is named here is all in which they differ.
+    pub fn as_it_pulls(self) -> Self {
+        const DIFFER: &[Version] = &[
+            Version(2, 3, 3),
+            Version(2, 3, 2),
+            Version(2, 3, 0),
+            Version(2, 2, 9),
+            Version(2, 1, 0),
+            Version(2, 0, 0),
+            Version(1, 7, 0),
+        ];
+        DIFFER.iter().copied().find(|first| self >= *first).unwrap_or(Self(1, 6, 0))
+    }
+
     /// How often one request is sent in all, where it is answered by 401, 408 or 429 again and again (`doWithRetries`): 6 times, and 5
     /// since attempts are counted before they are made.
     pub(super) fn requests(self) -> usize {

@@ -1,10 +1,10 @@
 use super::*;
 use crate::cluster::Cluster;
 use crate::config::{Face, Live, Settings, Shelf};
+use crate::engine::LookUps;
 use crate::gate::Engine;
 use crate::plan::{self, Admission};
 use crate::providers::Providers;
-use crate::registry::Registry;
 use serde_json::json;
 
 #[test]
@@ -56,7 +56,7 @@ async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = Metrics::new();
     let engine = Engine {
-        registry: Registry::new(Settings::default().registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(Settings::default().registry(Face::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings::bare(Admission::HasRun),
         providers: Providers::default(),
     };

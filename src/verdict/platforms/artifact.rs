@@ -12,13 +12,13 @@ use crate::verdict::{Cause, Outlook};
 pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: &Reference) -> Finding {
     // containerd up to 1.6 fails on every artifact with layers, later ones by their client on those that unpack in part (pull-semantics 5.6).
     let all = |known: &[Personality]| {
-        let within = |group: &Group| group.personalities.iter().all(|one| known.contains(one));
+        let within = |group: &Group| group.personalities().iter().all(|one| known.contains(one));
         audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(within)
     };
     let some_old = audience
         .groups
         .iter()
-        .any(|group| group.personalities == [Personality::ContainerdOld]);
+        .any(|group| group.personalities() == [Personality::ContainerdOld]);
     let outlook = match unpack {
         Unpack::Foreign if all(&[Personality::ContainerdOld]) => Outlook::WillFail,
         Unpack::Foreign if some_old => Outlook::MayFail,
@@ -32,7 +32,11 @@ pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: 
 /// The manifest of an image volume is an artifact's. CRI-O mounts its files; containerd takes it for an image, and mounts an empty folder or
 /// nothing (docs/kubelet.md).
 pub(super) fn mounted(unpack: Unpack, audience: &Audience) -> Option<Finding> {
-    let all_crio = !audience.groups.is_empty() && audience.groups.iter().all(|group| group.personalities == [Personality::CriO]);
+    let all_crio = !audience.groups.is_empty()
+        && audience
+            .groups
+            .iter()
+            .all(|group| group.personalities() == [Personality::CriO]);
     if all_crio {
         return None;
     }
@@ -79,7 +83,7 @@ pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference, pull:
 
 pub(super) fn schema1(audience: &Audience, reference: &Reference) -> Finding {
     // Only containerd from 2.1 on has the transfer service as one of its ways to pull, and refuses schema 1 by either of them.
-    let refuses = |group: &Group| group.personalities == [Personality::ContainerdClient, Personality::ContainerdTransfer];
+    let refuses = |group: &Group| group.personalities() == [Personality::ContainerdClient, Personality::ContainerdTransfer];
     let all_refuse = audience.unknown == 0 && !audience.groups.is_empty() && audience.groups.iter().all(refuses);
     Finding {
         cause: Cause::NotAnImage,

@@ -1,10 +1,10 @@
 //! An index: what it comes to for an audience whose members take different entries of it.
 
 use super::tally::{Tally, tally, who};
-use super::{Audience, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
+use super::{Audience, Found, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
 use crate::image::platform::Fit;
 use crate::image::{Reference, escape};
-use crate::runtime::containerd::ends::{self, End, Known, Way};
+use crate::runtime::containerd::ends::{End, Way};
 use crate::runtime::containerd::platforms::fetches;
 use crate::runtime::content::IndexEntry;
 use crate::runtime::outcome::{Failure, ImageFacts};
@@ -16,7 +16,7 @@ use crate::verdict::size::Size;
 use crate::verdict::{Cause, Outlook};
 
 /// How each group ends with an index.
-struct Ways<'a> {
+pub(super) struct Ways<'a> {
     audience: &'a Audience,
     /// In the order of the groups.
     groups: Vec<Vec<Way<'a>>>,
@@ -24,7 +24,7 @@ struct Ways<'a> {
 
 impl<'a> Ways<'a> {
     /// How many are hit by what `is`.
-    fn tally(&self, is: impl Fn(End<'a>) -> bool) -> Tally {
+    pub(super) fn tally(&self, is: impl Fn(End<'a>) -> bool) -> Tally {
         let fit = |ways: &Vec<Way<'a>>| {
             let hit = ways.iter().filter(|way| is(way.end)).count();
             match hit {
@@ -36,8 +36,45 @@ impl<'a> Ways<'a> {
         tally(self.audience, self.groups.iter().map(fit))
     }
 
-    fn ends(&self) -> impl Iterator<Item = End<'a>> {
+    pub(super) fn ends(&self) -> impl Iterator<Item = End<'a>> {
         self.groups.iter().flatten().map(|way| way.end)
+    }
+
+    /// How each group fares with what was found.
+    pub(super) fn of(found: &Found<'a>, audience: &'a Audience) -> Self {
+        let of_group = |group: &Group| of_group(group).iter().flat_map(|puller| found.ways(puller)).collect();
+        Self {
+            audience,
+            groups: audience.groups.iter().map(of_group).collect(),
+        }
+    }
+
+    /// What is wrong with parts of the image, and whom it concerns. `fails` makes of an outlook what it comes to where that part fails the
+    /// pull for certain; `cap` is the worst that may be said.
+    pub(super) fn troubles(&self, fails: impl Fn(Outlook) -> Outlook, cap: Outlook) -> Vec<Trouble<'a>> {
+        let mut failures: Vec<&Failure> = Vec::new();
+        for end in self.ends() {
+            if let End::Trouble(failure) = end
+                && !failures.contains(&failure)
+            {
+                failures.push(failure);
+            }
+        }
+        let troubles = failures.into_iter().filter_map(|failure| {
+            let hit = self.tally(|end| end == End::Trouble(failure));
+            let told = hit.outlook()?;
+            let outlook = match base(&failure.evidence).1 {
+                Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
+                soft @ (Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail) => soft,
+            };
+            let whom = format!("it concerns the build for {}", hit.missed.join(", "));
+            Some(Trouble {
+                failure,
+                outlook,
+                note: (!hit.missed.is_empty()).then_some(whom),
+            })
+        });
+        troubles.collect()
     }
 
     /// The largest that is fetched, by platform.
@@ -58,24 +95,15 @@ impl<'a> Ways<'a> {
 }
 
 pub(super) fn index<'a>(
-    facts: &'a ImageFacts,
+    found: &Found<'a>,
     entries: &'a [IndexEntry],
     reference: &Reference,
     audience: &'a Audience,
     used_by: Use,
 ) -> Objections<'a> {
-    let known = Known::of(facts);
+    let facts = found.facts;
     let pull = Pull::of(audience);
-    let of_group = |group: &Group| -> Vec<Way<'a>> {
-        let ways = of_group(group)
-            .into_iter()
-            .flat_map(|puller| ends::of_index(&known, entries, &puller));
-        ways.collect()
-    };
-    let ways = Ways {
-        audience,
-        groups: audience.groups.iter().map(of_group).collect(),
-    };
+    let ways = Ways::of(found, audience);
     let nothing = runnable(entries).next().is_none();
     // Whether every pull fails, in whatever way.
     let all_fail = nothing || ways.tally(End::fails).outlook() == Some(Outlook::WillFail);
@@ -118,31 +146,9 @@ pub(super) fn index<'a>(
         findings.extend(artifacts(&ways, all_fail, cap).map(|(kind, outlook)| artifact::finding(kind, outlook, reference, pull)));
     }
 
-    let mut failures: Vec<&Failure> = Vec::new();
-    for end in ways.ends() {
-        if let End::Trouble(failure) = end
-            && !failures.contains(&failure)
-        {
-            failures.push(failure);
-        }
-    }
-    let troubles = failures.into_iter().filter_map(|failure| {
-        let hit = ways.tally(|end| end == End::Trouble(failure));
-        let told = hit.outlook()?;
-        let outlook = match base(&failure.evidence).1 {
-            Outlook::WillFail | Outlook::NotAllowed => fails(told).min(cap),
-            soft @ (Outlook::Pulls | Outlook::Unknown | Outlook::FailsToRun | Outlook::MayFail) => soft,
-        };
-        let whom = format!("it concerns the build for {}", hit.missed.join(", "));
-        Some(Trouble {
-            failure,
-            outlook,
-            note: (!hit.missed.is_empty()).then_some(whom),
-        })
-    });
     Objections {
         findings,
-        troubles: troubles.collect(),
+        troubles: ways.troubles(fails, cap),
         sizes: ways.sizes(),
     }
 }

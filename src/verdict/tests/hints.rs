@@ -3,7 +3,9 @@
 use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
 use crate::image::Digest;
-use crate::runtime::outcome::{ConnectionFault, Level, Quota, Told};
+use crate::runtime::Runtime;
+use crate::runtime::outcome::{ConnectionFault, Counted, Level, Quota, Told};
+use crate::verdict::platforms::Found;
 use std::time::Duration;
 
 fn topic(reference: &Reference, naming: Naming) -> Topic<'_> {
@@ -153,7 +155,7 @@ fn token_servers_in_containerds_words() {
     let asked = |evidence, status, method, purpose| {
         let failure = Failure {
             status,
-            request: Some(Request {
+            request: Some(RequestLine {
                 method,
                 url: url.to_owned(),
                 purpose,
@@ -206,7 +208,7 @@ fn quotas_in_words() {
         remaining,
         limit: Some(100),
         window,
-        counted: evidence::Counted::NotSaid,
+        counted: Counted::NotSaid,
     };
     let six_hours = Some(Duration::from_hours(6));
     let said = |one| words::quota(one, &reference).map(|(message, _)| message);
@@ -231,12 +233,12 @@ fn quotas_in_words() {
 #[test]
 fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
     use super::super::platforms::{Audience, Group, Need, Origin, Use, judge};
-    use crate::image::platform::{Platform, personalities};
+    use crate::image::Platform;
     let reference = Reference::parse("r.example/app:1").unwrap();
     let outlook = |runtimes: &[&str], unknown| {
         let group = |runtime: &&str| Group {
             platform: Platform::of_node("linux", "amd64", ""),
-            personalities: personalities(runtime).to_vec(),
+            runtimes: Runtime::of_node(runtime),
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
@@ -257,7 +259,7 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
             stale: false,
             builds: Vec::new(),
         };
-        judge(&facts, &reference, &audience, Use::Container).findings[0].outlook
+        judge(&Found::by_all(&facts), &reference, &audience, Use::Container).findings[0].outlook
     };
     let new = "containerd://2.1.4";
     assert_eq!(outlook(&[new, "containerd://2.3.0"], 0), Outlook::WillFail);

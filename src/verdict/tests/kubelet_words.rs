@@ -5,7 +5,7 @@ use super::super::kubelet::{NoMatch, Pull, no_platform, predict};
 use super::super::platforms::{Audience, Group};
 use super::*;
 use crate::image::Platform;
-use crate::image::platform::personalities;
+use crate::runtime::Runtime;
 use crate::runtime::outcome::{ConnectionFault, ContentFault};
 
 const DIGEST: &str = "sha256:5d4a3a3e8e0b8c1f9a4d2c7b6e5f40312233445566778899aabbccddeeff0011";
@@ -19,7 +19,7 @@ fn asked(evidence: Evidence, status: u16, method: &'static str, rest: &str) -> F
     Failure {
         host: "r.example:5000".to_owned(),
         status: Some(status),
-        request: Some(Request {
+        request: Some(RequestLine {
             method,
             url: format!("https://r.example:5000/v2/app/{rest}"),
             purpose: Purpose::Content,
@@ -34,7 +34,7 @@ fn audience(runtimes: &[&str]) -> Audience {
             .iter()
             .map(|runtime| Group {
                 platform: Platform::parse("linux/amd64").unwrap(),
-                personalities: personalities(runtime).to_vec(),
+                runtimes: Runtime::of_node(runtime),
                 tolerated: 1,
                 tainted: 0,
                 names: Vec::new(),
@@ -162,7 +162,7 @@ fn what_connections_are_made_to() {
     ] {
         let refused = Failure {
             host: host.to_owned(),
-            request: Some(Request {
+            request: Some(RequestLine {
                 method: "HEAD",
                 url: format!("{scheme}://{host}/v2/app/manifests/v1"),
                 purpose: Purpose::Content,

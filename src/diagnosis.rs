@@ -1,0 +1,98 @@
+//! What is asked once a pull has failed, to tell a person more: the registry's own words, whether the repository exists, which tags are close.
+//! It can better the words of a failure, and soften what it shows; never more.
+
+use crate::ask::{Ask, Missing};
+use crate::image::{Reference, Target};
+use crate::runtime::answer::{Answer, Body, Response};
+use crate::runtime::outcome::{Evidence, Failure};
+use crate::runtime::request::{Attempt, Method, Request, Want};
+use std::sync::Arc;
+
+/// The registry's code for a repository that it does not know.
+const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
+
+/// A failure to find an image, with all that can be told of it.
+pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Request>) -> Result<Failure, Missing> {
+    let (Some(asked), Some(status)) = (&failure.asked, failure.status) else {
+        return Ok(failure.clone());
+    };
+    let refused = (400..500).contains(&status) && !matches!(status, 408 | 429);
+    if asked.method != Method::Head || !refused {
+        return Ok(failure.clone());
+    }
+    let tag = match reference.target() {
+        Target::Tag(tag) if status == 404 => Some(tag),
+        Target::Tag(_) | Target::Digest(_) => None,
+    };
+    let questions = std::iter::once(words(asked)).chain(tag.as_deref().and_then(|tag| tags(asked, tag)));
+    let answers = net.each(questions, |net, question| net.get(question))?;
+    let answers: Vec<Option<Arc<Response>>> = answers
+        .into_iter()
+        .map(|answer| match answer {
+            Answer::Response(response) => Some(response),
+            Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => None,
+        })
+        .collect();
+    let said = answers.first().cloned().flatten().filter(|said| said.status == status);
+    let list = answers.get(1).cloned().flatten();
+    Ok(told(failure, said.as_deref(), list.as_deref()))
+}
+
+/// A refused HEAD, and the same question by GET: its body says why.
+fn words(asked: &Request) -> Request {
+    Request {
+        method: Method::Get,
+        want: Want::Words,
+        attempt: Attempt::default(),
+        ..asked.clone()
+    }
+}
+
+/// The tags of the repository.
+fn tags(asked: &Request, tag: &str) -> Option<Request> {
+    let (path, query) = match asked.path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (&*asked.path, None),
+    };
+    let repository = path.strip_suffix(&format!("/manifests/{tag}"))?;
+    let query = query.map_or_else(String::new, |query| format!("&{query}"));
+    Some(Request {
+        method: Method::Get,
+        path: Arc::from(format!("{repository}/tags/list?n=1000{query}")),
+        accept: Arc::from("application/json"),
+        want: Want::Tags { near: Arc::from(tag) },
+        attempt: Attempt::default(),
+        ..asked.clone()
+    })
+}
+
+fn told(failure: &Failure, said: Option<&Response>, list: Option<&Response>) -> Failure {
+    let mut told = failure.clone();
+    if let Some(words) = said.map(Response::words) {
+        told.code = told.code.or(words.code.as_deref().map(str::to_owned));
+        told.detail = told.detail.or(words.detail.as_deref().map(str::to_owned));
+        if let Evidence::Forbidden { address_bound, .. } = &mut told.evidence {
+            *address_bound |= words.about_address;
+        }
+    }
+    if !matches!(told.evidence, Evidence::TagUnknown { .. } | Evidence::DigestUnknown) {
+        return told;
+    }
+    if told.code.as_deref() == Some(NAME_UNKNOWN) {
+        told.evidence = Evidence::RepositoryUnknown;
+        return told;
+    }
+    let Some(list) = list else { return told };
+    let words = list.words();
+    if list.status == 404 && words.code.as_deref() == Some(NAME_UNKNOWN) {
+        told.evidence = Evidence::RepositoryUnknown;
+        told.code = words.code.as_deref().map(str::to_owned);
+        told.detail = words.detail.as_deref().map(str::to_owned).or(told.detail);
+    } else if let Body::Tags(tags) = &list.body {
+        told.evidence = Evidence::TagUnknown {
+            repository_exists: tags.any,
+        };
+        told.suggestions.clone_from(&tags.closest);
+    }
+    told
+}

@@ -1,0 +1,31 @@
+//! What is asked of registries for one object.
+
+use crate::credentials::{Credential, Source};
+use crate::image::Reference;
+use crate::runtime::Depth;
+use crate::runtime::Puller;
+use crate::runtime::kubelet::Sent;
+
+/// A question: one image, and the credentials in the order in which a kubelet would try them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The image.
+    pub reference: Reference,
+    /// Tried in order, the first success wins. Empty: anonymous (and only then).
+    pub credentials: Vec<Offer>,
+    /// How far the look-up goes.
+    pub depth: Depth,
+    /// For whom; at [`Depth::Manifest`] one of each runtime. Sorted, each once.
+    pub pullers: Vec<Puller>,
+}
+
+/// A credential, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// What is sent.
+    pub credential: Credential,
+    /// Shown to people.
+    pub source: Source,
+    /// Whether nodes would send it.
+    pub sent: Sent,
+}

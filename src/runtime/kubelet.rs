@@ -1,0 +1,247 @@
+//! The kubelet above the runtimes: each credential of the pod in order, nobody's only where there is none, and the first success ends it
+//! (pull-semantics 4.5; `pkg/kubelet/kuberuntime/kuberuntime_image.go`, `PullImage`).
+
+use crate::ask::{Ask, Missing};
+use crate::credentials::Source;
+use crate::image::{Platform, Reference};
+use crate::runtime::choice::choose;
+use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage};
+use crate::runtime::request::{Request, Who};
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull, Puller, Runtime};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// An image as the nodes of a cluster would pull it for a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PodPull {
+    /// The image.
+    pub reference: Reference,
+    /// The credentials in the order in which a kubelet tries them. None: nobody's, and only then.
+    pub offers: Vec<Offered>,
+    /// On which nodes; at [`Depth::Manifest`] one of each runtime. Sorted, each once. None: as today's containerd.
+    pub pullers: Vec<Puller>,
+    /// What the nodes' registry configuration has for the registry.
+    pub node: NodeConfig,
+    /// How far the pull is followed.
+    pub until: Depth,
+}
+
+/// A credential, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Offered {
+    /// What a runtime may know of it.
+    pub who: Who,
+    /// Shown to people.
+    pub source: Source,
+    /// Whether nodes would send it.
+    pub sent: Sent,
+}
+
+/// Whether kubelets hand a credential to their runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Sent {
+    /// They do.
+    #[default]
+    Always,
+    /// It is not UTF-8, and only the older ones of the candidate nodes do. Nothing is asked with it.
+    BySome,
+    /// It is not UTF-8, and none of them does. Nothing is asked with it.
+    Never,
+}
+
+/// One attempt, with one credential or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Whose credential; `None` for the anonymous attempt.
+    pub source: Option<Source>,
+    /// What came of it.
+    pub result: Result<ImageFacts, Failure>,
+}
+
+/// What came of the pulls of one image by the nodes of a cluster: the attempts in their order, of which only the last may have succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attempts {
+    /// With most runtimes; never empty.
+    pub attempts: Vec<Attempt>,
+    /// With the runtimes that fare otherwise.
+    pub others: Vec<(Runtime, Vec<Attempt>)>,
+}
+
+impl Attempts {
+    /// With one runtime.
+    pub fn of(&self, runtime: Runtime) -> &[Attempt] {
+        let other = self.others.iter().find(|(other, _)| *other == runtime);
+        other.map_or(&self.attempts, |(_, attempts)| attempts)
+    }
+}
+
+/// Pulls an image as each of the runtimes would.
+pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
+    let mut by_runtime: BTreeMap<Runtime, Vec<&Platform>> = BTreeMap::new();
+    for puller in &pod.pullers {
+        by_runtime.entry(puller.runtime).or_default().push(&puller.platform);
+    }
+    if by_runtime.is_empty() {
+        by_runtime.insert(Runtime::today(), Vec::new());
+    }
+    let mut all = net.each(&by_runtime, |net, (runtime, platforms)| {
+        Ok((*runtime, by(*runtime, platforms, pod, net)?))
+    })?;
+    // The newest containerd speaks for all that fare as it does.
+    let usual = all
+        .iter()
+        .rposition(|(runtime, _)| matches!(runtime, Runtime::Containerd(_)))
+        .unwrap_or(0);
+    let mut attempts = all.swap_remove(usual).1;
+    let mut others = Vec::new();
+    for (runtime, own) in all {
+        if is_alike(&attempts, &own) {
+            merge(&mut attempts, own);
+        } else {
+            others.push((runtime, own));
+        }
+    }
+    Ok(Attempts { attempts, others })
+}
+
+/// Whether two runtimes come to the same; which parts they fetched may differ.
+fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
+    let alike = |one: &Attempt, other: &Attempt| match (&one.result, &other.result) {
+        (Ok(one), Ok(other)) => (&one.digest, &one.media_type, &one.content) == (&other.digest, &other.media_type, &other.content),
+        (Err(one), Err(other)) => one.evidence == other.evidence && one.host == other.host,
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    };
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(one, other)| one.source == other.source && alike(one, other))
+}
+
+/// Adds the parts that another runtime fetched.
+fn merge(attempts: &mut [Attempt], others: Vec<Attempt>) {
+    for (attempt, other) in attempts.iter_mut().zip(others) {
+        let (Ok(facts), Ok(other)) = (&mut attempt.result, other.result) else {
+            continue;
+        };
+        for build in other.builds {
+            let known = |known: &Build| (&known.digest, &known.media_type) == (&build.digest, &build.media_type);
+            if !facts.builds.iter().any(known) {
+                facts.builds.push(build);
+            }
+        }
+        facts
+            .builds
+            .sort_by(|one, other| (&one.digest, &one.media_type).cmp(&(&other.digest, &other.media_type)));
+    }
+}
+
+/// One runtime's attempts, on nodes of these platforms.
+fn by(runtime: Runtime, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
+    let offers: Vec<Option<&Offered>> = if pod.offers.is_empty() {
+        vec![None]
+    } else {
+        pod.offers.iter().map(Some).collect()
+    };
+    let mut attempts: Vec<Attempt> = Vec::with_capacity(offers.len());
+    // Some of its parts are in trouble: a kubelet would go on to the next credential.
+    let mut troubled: Option<Attempt> = None;
+    for offer in offers {
+        let attempt = Attempt {
+            source: offer.map(|offer| offer.source.clone()),
+            result: attempt(runtime, platforms, pod, offer, net)?,
+        };
+        match &attempt.result {
+            Ok(facts) if is_in_trouble(facts) => troubled = troubled.or(Some(attempt)),
+            Ok(_) => {
+                attempts.push(attempt);
+                return Ok(attempts);
+            }
+            Err(failure) => {
+                let ended = failure.evidence == Evidence::TimedOut(TimeoutStage::Deadline);
+                attempts.push(attempt);
+                if ended {
+                    break;
+                }
+            }
+        }
+    }
+    // What came of another credential is not known: it might have had all the parts.
+    let doubt = attempts.iter().any(|attempt| match &attempt.result {
+        Ok(_) => false,
+        Err(failure) => might_have_worked(&failure.evidence),
+    });
+    if !doubt || attempts.is_empty() {
+        attempts.extend(troubled);
+    }
+    Ok(attempts)
+}
+
+fn is_in_trouble(facts: &ImageFacts) -> bool {
+    facts
+        .builds
+        .iter()
+        .any(|build| build.content.is_err() || !build.troubles.is_empty())
+}
+
+/// Whether the attempt that gave this evidence may fare better where a node makes it: nothing that another attempt shows is definite then.
+pub fn might_have_worked(evidence: &Evidence) -> bool {
+    evidence.is_unknown() || matches!(evidence, Evidence::CredentialNotText { every_kubelet: false })
+}
+
+fn attempt(
+    runtime: Runtime,
+    platforms: &[&Platform],
+    pod: &PodPull,
+    offer: Option<&Offered>,
+    net: &mut Ask<'_, Request>,
+) -> Result<Result<ImageFacts, Failure>, Missing> {
+    let not_text = |every_kubelet| {
+        let evidence = Evidence::CredentialNotText { every_kubelet };
+        Ok(Err(Failure::plain(evidence, pod.reference.registry().to_owned())))
+    };
+    match offer.map_or(Sent::Always, |offer| offer.sent) {
+        Sent::Always => {}
+        Sent::BySome => return not_text(false),
+        Sent::Never => return not_text(true),
+    }
+    let on = |platform: &Platform, until| Pull {
+        reference: pod.reference.clone(),
+        node: pod.node.clone(),
+        who: offer.map(|offer| offer.who).unwrap_or_default(),
+        platform: platform.clone(),
+        until,
+    };
+    // What is found at first does not depend on the platform.
+    let usual = Platform {
+        os: "linux".to_owned(),
+        architecture: "amd64".to_owned(),
+        ..Platform::default()
+    };
+    let first = platforms.first().copied().unwrap_or(&usual);
+    if pod.until == Depth::Manifest || platforms.len() < 2 {
+        return Ok(ended(runtime.pull(&on(first, pod.until), net)?, pod));
+    }
+    let each = net.each(platforms, |net, platform| runtime.pull(&on(platform, pod.until), net))?;
+    let mut each = each.into_iter().map(|outcome| ended(outcome, pod));
+    let mut found = each
+        .next()
+        .unwrap_or_else(|| Err(Failure::plain(Evidence::Internal, String::new())));
+    for other in each {
+        let attempt = |result| Attempt { source: None, result };
+        let mut both = [attempt(found)];
+        merge(&mut both, vec![attempt(other)]);
+        let [Attempt { result, .. }] = both;
+        found = result;
+    }
+    Ok(found)
+}
+
+/// What was found, or the failure that speaks for all.
+fn ended(outcome: Outcome, pod: &PodPull) -> Result<ImageFacts, Failure> {
+    match (outcome.found, outcome.ends.into_iter().next()) {
+        (Some(facts), _) => Ok(Arc::unwrap_or_clone(facts)),
+        (None, Some(End::Failed(failure))) => Err(choose(outcome.passed, vec![failure.clone()]).unwrap_or(failure)),
+        (None, _) => Err(Failure::plain(Evidence::Internal, pod.reference.registry().to_owned())),
+    }
+}
