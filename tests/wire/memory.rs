@@ -121,6 +121,10 @@ async fn answers_hold_for_their_time_and_their_asker() {
     assert_eq!(server.lines().len(), 1);
     let alice = wire.knows(&credential("alice", "p"));
     assert!(wire.recall(&asked_by(alice, &asked)).is_none());
+    let blob = layer(&server, "/v2/a/blobs/x", 0);
+    response(&wire, &blob).await;
+    response(&wire, &blob).await;
+    assert_eq!(server.lines().len(), 2);
     later(Duration::from_mins(1)).await;
     status.store(404, Ordering::Relaxed);
     assert_eq!(response(&wire, &asked).await.status, 404);
@@ -128,9 +132,9 @@ async fn answers_hold_for_their_time_and_their_asker() {
     assert!(wire.recall(&asked).is_none());
     let text = metrics.encode();
     for line in [
-        r#"pullgate_cache_requests_total{cache="answers",result="miss"} 2"#,
-        r#"pullgate_cache_requests_total{cache="answers",result="hit"} 1"#,
-        r#"pullgate_registry_requests_total{host_class="loopback",outcome="ok"} 1"#,
+        r#"pullgate_cache_requests_total{cache="parts",result="miss"} 1"#,
+        r#"pullgate_cache_requests_total{cache="parts",result="hit"} 1"#,
+        r#"pullgate_registry_requests_total{host_class="loopback",outcome="ok"} 2"#,
         r#"pullgate_registry_requests_total{host_class="loopback",outcome="not_found"} 1"#,
     ] {
         assert!(text.contains(line), "{line} in {text}");
