@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, as docs/architecture.md draws them.
 const FLOORS: &[&[&str]] = &[
-    &["image", "yaml", "telemetry", "go", "net", "files", "limits"],
+    &["image", "yaml", "telemetry", "go", "net", "files", "limits", "ask"],
     &["workload", "credentials"],
-    &["verdict"],
+    &["runtime"],
+    &["verdict", "diagnosis"],
     &["policy"],
     &["registry", "cluster", "providers", "review", "report"],
     &["plan", "manifests", "config", "pin"],
+    &["engine"],
     &["gate"],
     &["server"],
     &["cli"],
@@ -29,6 +31,9 @@ const PURE: &[&str] = &[
     "go",
     "net",
     "limits",
+    "ask",
+    "runtime",
+    "diagnosis",
     "workload",
     "credentials",
     "verdict",

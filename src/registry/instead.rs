@@ -6,8 +6,8 @@
 //!
 //! - Content that is asked for without authorisation, by whom the repository has just asked for some: nothing; it would ask again.
 //! - A layer: HEAD; where that is not answered well, or tells another length, GET decides. Its body is not read.
-//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes; else HEAD, as the proof
-//!   that this asker may read it.
+//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes, by the same right; else
+//!   HEAD, as the proof that it may be read.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
 //!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: who was let in by HEAD may be let in again.)
 //!
@@ -28,7 +28,7 @@ pub(super) trait Known {
     fn content(&self, request: &Request) -> Option<Arc<Response>>;
     /// What the repository of a request asked of this asker when it came without authorisation.
     fn challenge(&self, request: &Request) -> Option<Answer>;
-    /// Whether this asker has shown that it reads what it asks for, or was told its digest by somebody who should know.
+    /// Whether this asker, by the right that it asks by, has just been given what it asks for, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
 }
 

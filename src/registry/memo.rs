@@ -11,7 +11,7 @@ use crate::limits;
 use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::TlsFault;
-use crate::runtime::request::{Attempt, Method, Origin, Request, TrustId, Want, Who};
+use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, Want, Who};
 use moka::Expiry;
 use moka::sync::Cache;
 use std::mem::size_of;
@@ -86,8 +86,16 @@ struct ContentKey {
     trust: TrustId,
 }
 
-/// Who was shown what: a path that ends in a digest, without its query.
-type Proof = (Who, Origin, Arc<str>, TrustId);
+/// Who was shown what, and by what right.
+#[derive(PartialEq, Eq, Hash)]
+struct Proof {
+    asker: Who,
+    origin: Origin,
+    /// It ends in a digest, without a query.
+    path: Arc<str>,
+    trust: TrustId,
+    auth: Vec<(Origin, Auth)>,
+}
 
 /// The memory.
 pub(super) struct Memo {
@@ -188,11 +196,9 @@ impl Memo {
         (at.elapsed() < longest).then_some(response)
     }
 
-    /// When this asker was shown what it asks for.
+    /// When this asker was shown what it asks for, by the right that it asks by.
     pub(super) fn shown(&self, request: &Request, age: Age) -> Option<Instant> {
-        let path = bare(&request.path);
-        let key = (request.asker, request.origin.clone(), Arc::from(path), request.trust);
-        let at = self.proofs.get(&key)?;
+        let at = self.proofs.get(&Proof::of(request, bare(&request.path)))?;
         let longest = match age {
             Age::Fresh => DIGEST,
             Age::Stale => DIGEST.max(self.max_stale),
@@ -352,9 +358,9 @@ impl Memo {
     }
 
     fn note(&self, request: &Request, path: &str, at: Instant) {
-        let key = (request.asker, request.origin.clone(), Arc::from(path), request.trust);
-        if self.proofs.get(&key).is_none_or(|before| before < at) {
-            self.proofs.insert(key, at);
+        let proof = Proof::of(request, path);
+        if self.proofs.get(&proof).is_none_or(|before| before < at) {
+            self.proofs.insert(proof, at);
         }
     }
 }
@@ -369,6 +375,18 @@ impl Kept {
             })),
             answer if now.duration_since(self.given) >= QUOTA => without_quota(answer),
             answer => answer.clone(),
+        }
+    }
+}
+
+impl Proof {
+    fn of(request: &Request, path: &str) -> Self {
+        Self {
+            asker: request.asker,
+            origin: request.origin.clone(),
+            path: Arc::from(path),
+            trust: request.trust,
+            auth: request.auth.clone(),
         }
     }
 }

@@ -168,9 +168,12 @@ impl Inner {
                     self.counts(request, CacheResult::Hit);
                     return answer;
                 }
-                match flights.get(request) {
-                    Some(flight) => (flight.clone(), CacheResult::Joined),
-                    None => (self.take_off(request, &mut flights), CacheResult::Miss),
+                if let Some(flight) = flights.get(request) {
+                    (flight.clone(), CacheResult::Joined)
+                } else {
+                    let (inner, asked) = (Arc::clone(self), request.clone());
+                    let work = async move { inner.get(&asked).await };
+                    (self.take_off(request, &mut flights, work), CacheResult::Miss)
                 }
             };
             self.counts(request, result);
@@ -183,12 +186,18 @@ impl Inner {
         Box::pin(waiting)
     }
 
-    fn take_off(self: &Arc<Self>, request: &Request, flights: &mut HashMap<Request, Flight>) -> Flight {
+    /// Begins a task that gets an answer.
+    fn take_off(
+        self: &Arc<Self>,
+        request: &Request,
+        flights: &mut HashMap<Request, Flight>,
+        work: impl Future<Output = Answer> + Send + 'static,
+    ) -> Flight {
         let (landing, flight) = watch::channel(None);
         flights.insert(request.clone(), flight.clone());
         let (inner, request) = (Arc::clone(self), request.clone());
         tokio::spawn(async move {
-            let bounded = tokio::time::timeout(inner.limit, AssertUnwindSafe(inner.get(&request)).catch_unwind());
+            let bounded = tokio::time::timeout(inner.limit, AssertUnwindSafe(work).catch_unwind());
             let answer = match bounded.await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(_panic)) => {
@@ -396,4 +405,54 @@ fn forbidden(key: &TokenRequest) -> Answer {
         },
         why: Withheld::Guard(Refusal::Realm),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Reach;
+    use crate::runtime::request::{Attempt, Method, Scheme};
+
+    fn wire(metrics: &Metrics) -> Wire {
+        let settings = Settings {
+            reach: Reach::Everything,
+            ..Settings::default()
+        };
+        Wire::new(settings, metrics.clone()).unwrap()
+    }
+
+    fn request() -> Request {
+        Request {
+            asker: Who::default(),
+            method: Method::Head,
+            origin: Origin::new(Scheme::Https, "r.example").unwrap(),
+            path: Arc::from("/v2/a/manifests/1"),
+            accept: Arc::from("*/*"),
+            auth: Vec::new(),
+            want: Want::Nothing,
+            trust: TrustId::default(),
+            attempt: Attempt::default(),
+        }
+    }
+
+    async fn fly(wire: &Wire, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
+        let mut flight = wire.0.take_off(&request(), &mut wire.0.flights(), work);
+        let answer = flight.wait_for(Option::is_some).await.unwrap().clone();
+        assert!(wire.0.flights().is_empty());
+        answer.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_or_a_look_up_without_end_is_a_fault() {
+        let metrics = Metrics::new();
+        let wire = wire(&metrics);
+        let answer = fly(&wire, async { panic!("on purpose") }).await;
+        assert!(matches!(answer, Answer::Fault(fault) if fault.what == FaultKind::Internal));
+        assert!(metrics.encode().contains("pullgate_panics_total 1"), "{}", metrics.encode());
+        let answer = fly(&wire, std::future::pending()).await;
+        let deadline = FaultKind::TimedOut(TimeoutStage::Deadline);
+        assert!(matches!(answer, Answer::Fault(fault) if fault.what == deadline));
+        assert!(wire.recall(&request()).is_some(), "that is remembered for a moment");
+        assert_eq!(format!("{wire:?} {:?}", wire.stale()), "Wire Stale(Wire)");
+    }
 }

@@ -329,6 +329,11 @@ async fn content_is_found_by_all_and_shown_to_each() {
     };
     memo.keep(&tag, &answer(told));
     assert!(memo.shown(&mine, Age::Fresh).is_some());
+    let by_another_right = Request {
+        auth: vec![(mine.origin.clone(), Auth::Basic(mine.asker))],
+        ..mine.clone()
+    };
+    assert!(memo.shown(&by_another_right, Age::Fresh).is_none());
     // And the manifest shows its config.
     let config = Request {
         path: Arc::from(format!("/v2/a/blobs/{}", Digest::sha256(b"config"))),
@@ -377,7 +382,9 @@ async fn old_good_answers_serve_while_a_registry_is_down() {
         assert_eq!(ask(Age::Stale), Some(200), "{down:?}");
     }
     memo.keep(&tag, &answer(response(429)));
-    assert_eq!((ask(Age::Fresh), ask(Age::Stale)), (Some(429), Some(200)));
+    assert_eq!((ask(Age::Fresh), ask(Age::Stale)), (Some(429), Some(429)), "it is not down");
+    memo.keep(&tag, &fault(REFUSED));
+    assert_eq!(ask(Age::Stale), Some(200));
     advance(STALE).await;
     assert_eq!(ask(Age::Stale), None, "too old");
     // One that the registry takes back is forgotten.

@@ -117,9 +117,9 @@ impl Folder {
         };
         let lines = file.iter().flat_map(|file| file.hosts.iter().chain([&file.server]));
         let all = lines.map(|line| &line.tls).chain(beside);
-        let names: BTreeSet<&String> = all.flat_map(Files::names).collect();
+        let wanted: BTreeSet<&String> = all.flat_map(Files::names).collect();
         let read = |name: &String| content(&path.join(name)).map_err(|error| error.to_string());
-        let files = names.into_iter().map(|name| (name.clone(), read(name))).collect();
+        let files = wanted.into_iter().map(|name| (name.clone(), read(name))).collect();
         Self {
             path,
             meaning,
