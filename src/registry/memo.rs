@@ -431,7 +431,7 @@ impl Known for Looked<'_> {
 fn repository(request: &Request) -> Option<Proof> {
     let path = bare(&request.path);
     let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
-    Some((request.asker, request.origin.clone(), Arc::from(path.get(..end)?), request.trust))
+    Some(Proof::of(request, path.get(..end)?))
 }
 
 /// Where a request goes.
