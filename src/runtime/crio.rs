@@ -19,11 +19,12 @@ pub mod words;
 use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, ImageFacts, Quota, Unresolved};
+use crate::runtime::outcome::{Evidence, Failure, Quota, Unresolved};
 use crate::runtime::request::{Attempt, Request, Who};
-use crate::runtime::{Depth, NodeConfig, Outcome, Pull};
-use image::Fate;
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
+use image::Found;
 use registries_conf::RegistriesConf;
+use std::sync::Arc;
 use std::time::Duration;
 use version::{Artifacts, Version};
 
@@ -63,13 +64,19 @@ impl From<Missing> for Stop {
     }
 }
 
-impl From<Failure> for Stop {
+impl From<Failure> for Failed {
     fn from(told: Failure) -> Self {
-        Self::Failed(Box::new(Failed {
+        Self {
             told,
             before: Vec::new(),
             by_network: false,
-        }))
+        }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(told: Failure) -> Self {
+        Self::Failed(Box::new(Failed::from(told)))
     }
 }
 
@@ -77,9 +84,8 @@ impl Stop {
     /// It failed, and nobody has answered.
     fn unanswered(told: Failure) -> Self {
         Self::Failed(Box::new(Failed {
-            told,
-            before: Vec::new(),
             by_network: true,
+            ..Failed::from(told)
         }))
     }
 }
@@ -124,16 +130,10 @@ impl Crio {
         };
         let names = match names {
             Ok(names) => names,
-            Err(why) => {
-                return Ok(Outcome {
-                    end: Err(unresolved(why, &pull.reference)),
-                    passed: Vec::new(),
-                });
-            }
+            Err(why) => return Ok(failed(unresolved(why, &pull.reference), Vec::new())),
         };
-        let mut passed = Vec::new();
-        let mut end = Err(Failure::plain(Evidence::Internal, pull.reference.registry().to_owned()));
-        for name in &names {
+        let mut outcome = failed(unresolved(Unresolved::Name, &pull.reference), Vec::new());
+        for (at, name) in names.iter().enumerate() {
             let mut walk = Walk {
                 version: self.version,
                 conf,
@@ -146,51 +146,59 @@ impl Crio {
                 quota: None,
                 passed: Vec::new(),
             };
-            // Of several names, the failure of the last one is told.
-            passed.extend(
-                std::mem::replace(&mut end, walk.pull(net)?)
-                    .err()
-                    .filter(|told| told.evidence != Evidence::Internal),
-            );
-            passed.extend(walk.passed);
-            if end.is_ok() {
+            if at > 0 {
+                // Of several names, the failure of the last one is told.
+                let told = outcome.ends.into_iter().filter_map(|end| match end {
+                    End::Failed(failure) => Some(failure),
+                    _ => None,
+                });
+                walk.passed = outcome.passed.into_iter().chain(told).collect();
+            }
+            outcome = match walk.pull(net)? {
+                Ok(Found { facts, end, .. }) => Outcome {
+                    found: Some(Arc::new(facts)),
+                    ends: vec![end],
+                    passed: walk.passed,
+                },
+                Err(told) => failed(told, walk.passed),
+            };
+            if outcome.is_pulled() {
                 break;
             }
         }
-        Ok(Outcome { end, passed })
+        Ok(outcome)
     }
 }
 
 impl Walk<'_> {
     /// As an image, as an artifact, or as either (`pullImageImplementation`).
-    fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<ImageFacts, Failure>, Missing> {
-        let first = self.version.artifacts() == Artifacts::First;
-        if first {
+    fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
+        if self.version.artifacts() == Artifacts::First {
             match caught(artifact::pull(self, net))? {
-                Ok(Some(facts)) => return Ok(Ok(facts)),
+                Ok(Some(found)) => return Ok(Ok(found)),
                 Ok(None) => {}
                 Err(failed) => return Ok(Err(self.tell(failed))),
             }
         }
         let image = caught(image::pull(self, net))?;
-        let again = match &image {
-            Ok((_, Fate::Pulled)) => false,
-            Ok((_, Fate::Failed { by_network })) => self.is_tried_again(*by_network),
-            Err(failed) => self.is_tried_again(failed.by_network),
+        let (again, is_artifact) = match &image {
+            Ok(found) => match &found.end {
+                End::Pulled { .. } | End::Foreign(_) => (false, false),
+                End::Artifact { .. } => (self.is_tried_again(false), true),
+                End::NoMatch | End::Unmeasured { .. } | End::Failed(_) => (self.is_tried_again(found.by_network), false),
+            },
+            Err(failed) => (self.is_tried_again(failed.by_network), false),
         };
         if again {
             match caught(artifact::pull(self, net))? {
-                Ok(Some(facts)) => return Ok(Ok(facts)),
+                Ok(Some(found)) => return Ok(Ok(found)),
                 // What is an artifact fails as an image for that reason alone.
-                Err(failed) if is_of_an_artifact(&image) => return Ok(Err(self.tell(failed))),
+                Err(failed) if is_artifact => return Ok(Err(self.tell(failed))),
                 // It is told behind the failure of the image, which says what is wrong.
                 Ok(None) | Err(_) => {}
             }
         }
-        Ok(match image {
-            Ok((facts, _)) => Ok(facts),
-            Err(failed) => Err(self.tell(failed)),
-        })
+        image.map_or_else(|failed| Ok(Err(self.tell(failed))), |found| Ok(Ok(found)))
     }
 
     /// Whether an image that failed is tried as an artifact (`shouldTryArtifact`).
@@ -260,13 +268,13 @@ impl Walk<'_> {
     }
 }
 
-/// Whether an image failed because it is an artifact.
-fn is_of_an_artifact(image: &Result<(ImageFacts, Fate), Failed>) -> bool {
-    let failure = match image {
-        Ok((facts, _)) => facts.builds.iter().find_map(|build| build.content.as_ref().err()),
-        Err(failed) => Some(&failed.told),
-    };
-    failure.is_some_and(|failure| matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Artifact(_))))
+/// Nothing was found.
+fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
+    Outcome {
+        found: None,
+        ends: vec![End::Failed(told)],
+        passed,
+    }
 }
 
 /// The settings lead nowhere.

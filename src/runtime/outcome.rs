@@ -653,8 +653,6 @@ pub enum ContentFault {
     DiffId(String),
     /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.
     PartOfOthers(String),
-    /// It is an artifact, of this type: nothing that the runtime pulls.
-    Artifact(String),
     /// Newer runtimes cannot read it, older ones know nothing of what is wrong.
     Newer(String),
     /// Other structural damage.

@@ -94,7 +94,7 @@ causes! {
 }
 
 use super::{Evidence, Outlook};
-use crate::runtime::outcome::{ContentFault, Shows};
+use crate::runtime::outcome::Shows;
 
 /// Evidence → cause and base outlook. Context may only soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
@@ -123,9 +123,9 @@ fn cause(evidence: &Evidence) -> Cause {
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::Internal => Cause::RegistryError,
         Evidence::Refused(_) => Cause::LookupRefused,
-        Evidence::ContentInvalid(ContentFault::Artifact(_)) | Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
+        Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::SentOn { fails, .. } | Evidence::SomeRuntimes(fails) => cause(fails),
     }
 }

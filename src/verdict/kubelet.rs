@@ -294,7 +294,6 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             TlsFault::Other => "tls: handshake failure",
         }),
         Evidence::ContentInvalid(fault) => match fault {
-            ContentFault::Artifact(_) => return None,
             ContentFault::MediaType(media_type) | ContentFault::EntryType(media_type) => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} from remote: not found",
                 with_digest(&format!("({})", escape(media_type)))

@@ -353,7 +353,6 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             "a descriptor in the manifest says that its part is for {}, which the config does not; other runtimes pass over that part",
             escape(platform)
         ),
-        ContentFault::Artifact(kind) => format!("{target} at {host} is no container image but an artifact ({})", escape(kind)),
         ContentFault::Newer(what) => format!(
             "containerd 2 and later cannot read the manifest of {target} at {host}: {}",
             escape(what)

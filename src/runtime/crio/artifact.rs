@@ -2,20 +2,21 @@
 
 use crate::ask::Ask;
 use crate::image::{Digest, Reference};
-use crate::runtime::Depth;
-use crate::runtime::content::{BlobRef, Content, IndexEntry};
+use crate::runtime::containerd::ends::worst;
+use crate::runtime::content::{BlobRef, Content};
 use crate::runtime::crio::choose::choose;
-use crate::runtime::crio::image::{child, facts};
+use crate::runtime::crio::image::{Found, child};
 use crate::runtime::crio::manifest::{self, Form, Manifest};
 use crate::runtime::crio::source::{Served, Source};
 use crate::runtime::crio::version::Look;
 use crate::runtime::crio::{Got, Stop, Walk};
-use crate::runtime::outcome::{Build, ContentFault, Failure, ImageFacts};
+use crate::runtime::outcome::{Build, ContentFault, Failure};
 use crate::runtime::request::Request;
+use crate::runtime::{Depth, End};
 use std::collections::HashSet;
 
 /// Pulls it as an artifact; `None` where it is an image.
-pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<ImageFacts>> {
+pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Found>> {
     let reference = match walk.version.looks_for_artifacts() {
         Look::None => Some(walk.reference.clone()),
         Look::ByReference => look_by_reference(walk, net)?,
@@ -75,7 +76,7 @@ fn read(walk: &Walk<'_>, served: &Served) -> Got<Manifest> {
 }
 
 /// `copy.Image` into a store of artifacts: its layers, then its config. Layers with `urls` stay where they are.
-fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<ImageFacts> {
+fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Found> {
     let mut source = Source::open(walk, net, reference)?;
     let root = source.manifest.clone();
     let broken = |fault| Stop::from(root.broken(fault));
@@ -97,33 +98,27 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
         Depth::Layers => blobs(walk, net, &source, &manifest)?,
         Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
     };
-    let content = Content::Artifact {
-        kind: manifest.kind(),
-        unpack: manifest.unpack(),
-        body: manifest.artifact_body(),
+    let end = match troubles.first() {
+        Some(first) => End::Failed(worst(&troubles.iter().collect::<Vec<_>>()).unwrap_or(first).clone()),
+        None => End::Artifact {
+            kind: manifest.kind(),
+            fails: false,
+        },
     };
-    let build = |digest: String, media_type: String| Build {
+    let content = manifest.artifact();
+    let (digest, media_type, least) = match &index {
+        Some((entry, _)) => (entry.digest.clone(), entry.media_type.clone(), Depth::Sizes),
+        None => (root.digest.to_string(), root.media_type.clone(), Depth::Layers),
+    };
+    let build = Build {
         digest,
         media_type,
         content: Ok(content.clone()),
-        troubles: troubles.clone(),
+        troubles,
     };
-    Ok(match index {
-        Some((IndexEntry { digest, media_type, .. }, entries)) => {
-            let builds = match walk.until {
-                Depth::Manifest => Vec::new(),
-                Depth::Sizes | Depth::Config | Depth::Layers => vec![build(digest, media_type)],
-            };
-            facts(walk, &source, Content::Index(entries), builds)
-        }
-        None => {
-            let builds = match walk.until {
-                Depth::Layers => vec![build(root.digest.to_string(), root.media_type.clone())],
-                Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
-            };
-            facts(walk, &source, content, builds)
-        }
-    })
+    let builds = if walk.until >= least { vec![build] } else { Vec::new() };
+    let content = index.map_or(content, |(_, entries)| Content::Index(entries));
+    Ok(Found::new(walk, &source, content, builds, end, false))
 }
 
 /// What is wrong with its blobs.

@@ -1,120 +1,155 @@
 //! The pull of an image (`copy.Image` of containers/image, into its storage): manifest, entry of an index, config, layers.
 
 use crate::ask::Ask;
-use crate::image::Target;
-use crate::runtime::Depth;
-use crate::runtime::content::{BlobRef, Content, Document};
+use crate::image::{Platform, Target};
+use crate::runtime::containerd::ends::{runs, worst};
+use crate::runtime::content::{BlobRef, Content, Descriptor, Document, clipped};
 use crate::runtime::crio::choose::choose;
-use crate::runtime::crio::manifest::{self, Form, Manifest};
+use crate::runtime::crio::manifest::{self, Form};
 use crate::runtime::crio::source::{Served, Source};
 use crate::runtime::crio::{Failed, Got, Stop, Walk, caught};
 use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts};
 use crate::runtime::request::Request;
+use crate::runtime::{Depth, End};
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Layers of one image that are looked for: a manifest is a stranger's text.
 const MOST_LAYERS: usize = 1000;
 
-/// What became of a pull that got so far that there are facts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// As far as was looked.
-    Pulled,
-    /// The facts tell why.
-    Failed {
-        /// Nobody answered for a part.
-        by_network: bool,
-    },
+/// What was found, and how the pull ends with it.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) facts: ImageFacts,
+    pub(super) end: End,
+    /// Nobody answered for the part that fails it.
+    pub(super) by_network: bool,
 }
 
 /// What a manifest of one image comes to.
 struct Single {
     content: Content,
-    /// What is wrong with its parts, the first of which is told.
-    troubles: Vec<Failure>,
-    fate: Fate,
+    /// What is wrong with its parts, in the order in which it is found.
+    troubles: Vec<Failed>,
 }
 
 /// Pulls it as an image.
-pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<(ImageFacts, Fate)> {
+pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found> {
     let reference = walk.reference;
     let mut source = Source::open(walk, net, reference)?;
     let served = source.manifest.clone();
     let broken = |fault| Stop::from(served.broken(fault));
     served.is_what_was_asked_for(reference.target()).map_err(broken)?;
-    let (content, builds, fate) = if served.form.is_list() {
+    if served.form.is_list() {
         let document = served.document().map_err(broken)?;
         let entries = manifest::index(served.form, &document).map_err(broken)?;
-        let (builds, fate) = match walk.until {
-            Depth::Manifest => (Vec::new(), Fate::Pulled),
-            Depth::Sizes | Depth::Config | Depth::Layers => entry(walk, net, &mut source, served.form, &document)?,
+        let Some(entry) = choose(&document, served.form, walk.platform) else {
+            return Ok(Found::new(
+                walk,
+                &source,
+                Content::Index(entries),
+                Vec::new(),
+                End::NoMatch,
+                false,
+            ));
         };
-        (Content::Index(entries), builds, fate)
-    } else {
-        let single = single(walk, net, &mut source, &served, Depth::Config.max(walk.until))?;
-        let builds = match walk.until {
-            Depth::Layers => vec![Build {
-                digest: served.digest.to_string(),
-                media_type: served.media_type.clone(),
-                content: Ok(single.content.clone()),
-                troubles: single.troubles,
-            }],
-            Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+        let (builds, end, by_network) = match walk.until {
+            Depth::Manifest => (Vec::new(), End::Pulled { size: None }, false),
+            Depth::Sizes | Depth::Config | Depth::Layers => {
+                let (build, end, by_network) = of_entry(walk, net, &mut source, entry)?;
+                (vec![build], end, by_network)
+            }
         };
-        (single.content, builds, single.fate)
+        return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
+    }
+    let until = Depth::Config.max(walk.until);
+    let single = single(walk, net, &mut source, &served, until)?;
+    let (end, by_network) = single.end(None, walk.platform);
+    let builds = match walk.until {
+        Depth::Layers => vec![single.build(served.digest.to_string(), served.media_type.clone())],
+        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
     };
-    let facts = facts(walk, &source, content, builds);
-    Ok((facts, fate))
+    Ok(Found::new(walk, &source, single.content, builds, end, by_network))
 }
 
-/// What is told of an image that was found at a source.
-pub(super) fn facts(walk: &Walk<'_>, source: &Source, content: Content, builds: Vec<Build>) -> ImageFacts {
-    ImageFacts {
-        digest: source.manifest.digest.clone(),
-        media_type: source.manifest.media_type.clone(),
-        content,
-        quota: walk.quota,
-        authenticated: source.session.is_authenticated(),
-        stale: false,
-        builds,
+impl Found {
+    pub(super) fn new(walk: &Walk<'_>, source: &Source, content: Content, builds: Vec<Build>, end: End, by_network: bool) -> Self {
+        Self {
+            facts: ImageFacts {
+                digest: source.manifest.digest.clone(),
+                media_type: source.manifest.media_type.clone(),
+                content,
+                quota: walk.quota,
+                authenticated: source.session.is_authenticated(),
+                stale: false,
+                builds,
+            },
+            end,
+            by_network,
+        }
     }
 }
 
-/// The entry of an index that is for the node, if one is.
-fn entry(
-    walk: &mut Walk<'_>,
-    net: &mut Ask<'_, Request>,
-    source: &mut Source,
-    form: Form,
-    index: &Document,
-) -> Got<(Vec<Build>, Fate)> {
-    let Some(entry) = choose(index, form, walk.platform) else {
-        return Ok((Vec::new(), Fate::Failed { by_network: false }));
-    };
+impl Single {
+    fn build(&self, digest: String, media_type: String) -> Build {
+        Build {
+            digest,
+            media_type,
+            content: Ok(self.content.clone()),
+            troubles: self.troubles.iter().map(|failed| failed.told.clone()).collect(),
+        }
+    }
+
+    /// How the pull ends, and whether for want of an answer: the first trouble is told, and what is certain speaks before what is not known.
+    fn end(&self, entry: Option<&Descriptor>, host: &Platform) -> (End, bool) {
+        if let Some(first) = self.troubles.first() {
+            let all: Vec<&Failure> = self.troubles.iter().map(|failed| &failed.told).collect();
+            let worst = worst(&all).unwrap_or(&first.told);
+            return (End::Failed(worst.clone()), first.by_network);
+        }
+        let end = match &self.content {
+            Content::Artifact { kind, .. } => End::Artifact {
+                kind: kind.clone(),
+                fails: true,
+            },
+            // An index says for what its entries are, and nobody compares it with their configs.
+            Content::Image {
+                platform: Some(platform),
+                ..
+            } if entry.is_some() && !platform.architecture.is_empty() && !runs(host, platform) => End::Foreign(platform.clone()),
+            Content::Image { body, .. } => End::Pulled { size: body.size },
+            Content::Index(_) | Content::Schema1 => End::Pulled { size: None },
+        };
+        (end, false)
+    }
+}
+
+/// The entry of an index that is for the node.
+fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<(Build, End, bool)> {
     let until = walk.until;
-    let found = caught(child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until)))?;
-    let (content, troubles, fate) = match found {
-        Ok(single) => (Ok(single.content), single.troubles, single.fate),
-        Err(failed) => {
-            let Failed {
-                mut told, by_network, ..
-            } = failed;
+    let found = child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until));
+    Ok(match caught(found)? {
+        Ok(single) => {
+            let (end, by_network) = single.end(Some(entry), walk.platform);
+            (single.build(entry.digest.clone(), entry.media_type.clone()), end, by_network)
+        }
+        Err(Failed {
+            mut told, by_network, ..
+        }) => {
             if let Evidence::ContentMissing { media_type, .. } = &mut told.evidence
                 && media_type.is_empty()
             {
-                media_type.clone_from(&entry.media_type);
+                *media_type = clipped(&entry.media_type);
             }
-            (Err(told), Vec::new(), Fate::Failed { by_network })
+            let build = Build {
+                digest: entry.digest.clone(),
+                media_type: entry.media_type.clone(),
+                content: Err(told.clone()),
+                troubles: Vec::new(),
+            };
+            (build, End::Failed(told), by_network)
         }
-    };
-    let build = Build {
-        digest: entry.digest.clone(),
-        media_type: entry.media_type.clone(),
-        content,
-        troubles,
-    };
-    Ok((vec![build], fate))
+    })
 }
 
 /// The manifest that an index names.
@@ -136,43 +171,31 @@ fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, 
     let broken = |fault| Stop::from(served.broken(fault));
     let document = served.document().map_err(broken)?;
     let manifest = manifest::manifest(walk.version, served.form, &served.media_type, &document).map_err(broken)?;
-    if let Some(fault) = manifest.no_image() {
-        return Err(broken(fault));
+    if !manifest.is_image().map_err(broken)? {
+        return Ok(Single {
+            content: manifest.artifact(),
+            troubles: Vec::new(),
+        });
     }
-    let mut config = None;
-    if let Some(blob) = &manifest.config
-        && until >= Depth::Config
-    {
-        config = source.config(walk, net, blob)?;
-    }
-    let mut troubles = Vec::new();
-    let mut fate = Fate::Pulled;
-    if until >= Depth::Layers {
-        for failed in layers(walk, net, source, &manifest)? {
-            // That of the lowest layer is told.
-            if troubles.is_empty() {
-                fate = Fate::Failed {
-                    by_network: failed.by_network,
-                };
-            }
-            troubles.push(failed.told);
+    let config = match &manifest.config {
+        Some(config) if until >= Depth::Config => source.config(walk, net, config)?,
+        Some(_) | None => None,
+    };
+    let mut troubles = match until {
+        Depth::Layers => {
+            let counted = manifest.counted(config.as_ref().map(|(config, _)| &**config));
+            layers(walk, net, source, manifest.layers.iter().take(counted))?
         }
-    }
+        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+    };
     let read = config.as_ref().map(|(config, length)| (&**config, *length));
     if let Err(fault) = manifest.commits(walk.version, &document, read) {
         let about = manifest
             .config
             .as_ref()
-            .map(|config| config.digest.clone())
+            .map(|config| config.digest.as_str())
             .unwrap_or_default();
-        let failure = served.broken(fault).about(&about);
-        if troubles.is_empty() && served.is_root(source) {
-            return Err(failure.into());
-        }
-        if troubles.is_empty() {
-            fate = Fate::Failed { by_network: false };
-        }
-        troubles.push(failure);
+        troubles.push(Failed::from(served.broken(fault).about(about)));
     }
     let content = match manifest.form {
         Form::Schema1 => Content::Schema1,
@@ -181,15 +204,18 @@ fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, 
             body: manifest.body(),
         },
     };
-    Ok(Single { content, troubles, fate })
+    Ok(Single { content, troubles })
 }
 
 /// What is wrong with the layers, in their order. All are asked for at the same time, whatever becomes of the others.
-fn layers(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manifest: &Manifest) -> Got<Vec<Failed>> {
+fn layers<'a>(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    source: &Source,
+    layers: impl Iterator<Item = &'a BlobRef>,
+) -> Got<Vec<Failed>> {
     let mut seen = HashSet::new();
-    let each: Vec<&BlobRef> = manifest
-        .layers
-        .iter()
+    let each: Vec<&BlobRef> = layers
         .filter(|layer| seen.insert(layer.digest.as_str()))
         .take(MOST_LAYERS)
         .collect();
@@ -202,7 +228,7 @@ impl Served {
     pub(super) fn document(&self) -> Result<Arc<Document>, ContentFault> {
         self.document.clone().map_err(|fault| match self.form {
             // Read as what it is not.
-            Form::Schema1 => ContentFault::MediaType(crate::runtime::content::clipped(&self.response.content_type)),
+            Form::Schema1 => ContentFault::MediaType(clipped(&self.response.content_type)),
             Form::Oci | Form::Docker | Form::OciIndex | Form::DockerList => fault,
         })
     }
@@ -210,10 +236,6 @@ impl Served {
     /// A failure that rests on its content.
     pub(super) fn broken(&self, fault: ContentFault) -> Failure {
         Failure::unworded(Evidence::ContentInvalid(fault), &self.response).about(&self.digest)
-    }
-
-    fn is_root(&self, source: &Source) -> bool {
-        Arc::ptr_eq(&self.response, &source.manifest.response)
     }
 
     /// Whether it has the digest that it was asked for by, which must be one by sha256 (`MatchesDigest`).

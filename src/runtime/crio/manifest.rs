@@ -1,7 +1,7 @@
 //! What CRI-O makes of a manifest or an index (`manifest`, `internal/manifest` and `internal/image` of containers/image).
 
 use crate::image::Digest;
-use crate::runtime::content::{BlobRef, Body, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
+use crate::runtime::content::{BlobRef, Body, Content, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
 use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::ContentFault;
 use oci_client::manifest::{
@@ -233,16 +233,14 @@ impl Manifest {
         clipped(kind.unwrap_or(self.config_type()))
     }
 
-    /// Why no image is made of it (`OCIConfig` in `internal/image/oci.go`). Of Docker's own manifests the config's type does not matter.
-    pub(super) fn no_image(&self) -> Option<ContentFault> {
+    /// Whether an image can be made of it (`OCIConfig` in `internal/image/oci.go`). Of Docker's own manifests the config's type does not
+    /// matter.
+    pub(super) fn is_image(&self) -> Result<bool, ContentFault> {
         match (self.form, self.config_type()) {
-            (Form::Oci, IMAGE_CONFIG_MEDIA_TYPE) => None,
-            (Form::Oci, IMAGE_DOCKER_CONFIG_MEDIA_TYPE) => {
-                let text = format!("invalid mixed OCI image with Docker v2s2 config (\"{IMAGE_DOCKER_CONFIG_MEDIA_TYPE}\")");
-                Some(ContentFault::BodyMismatch(text))
-            }
-            (Form::Oci, _) => Some(ContentFault::Artifact(self.kind())),
-            (_, _) => None,
+            (Form::Oci, IMAGE_DOCKER_CONFIG_MEDIA_TYPE) => Err(ContentFault::BodyMismatch(format!(
+                "invalid mixed OCI image with Docker v2s2 config (\"{IMAGE_DOCKER_CONFIG_MEDIA_TYPE}\")"
+            ))),
+            (form, config_type) => Ok(form != Form::Oci || config_type == IMAGE_CONFIG_MEDIA_TYPE),
         }
     }
 
@@ -261,19 +259,18 @@ impl Manifest {
         }
     }
 
-    /// The same of an artifact, whose config nobody reads either.
-    pub(super) fn artifact_body(&self) -> Body {
+    /// The same of an artifact, whose config nobody reads either. CRI-O unpacks nothing of it.
+    pub(super) fn artifact(&self) -> Content {
         let mut body = self.body();
         body.blobs.extend(self.config.clone());
-        body
-    }
-
-    /// CRI-O unpacks nothing of an artifact.
-    pub(super) fn unpack(&self) -> Unpack {
-        if self.layers.is_empty() {
-            Unpack::Nothing
-        } else {
-            Unpack::Foreign
+        Content::Artifact {
+            kind: self.kind(),
+            unpack: if self.layers.is_empty() {
+                Unpack::Nothing
+            } else {
+                Unpack::Foreign
+            },
+            body,
         }
     }
 
@@ -317,6 +314,14 @@ impl Manifest {
                 Err(ContentFault::BodyMismatch(text))
             }
         }
+    }
+
+    /// How many of its layers are asked for: none for which a config that counts layers has no `diff_id` (`PutBlobPartial`).
+    pub(super) fn counted(&self, config: Option<&ReadConfig>) -> usize {
+        let ids = config
+            .map(|config| &config.diff_ids)
+            .filter(|ids| !ids.iter().all(String::is_empty));
+        ids.map_or(self.layers.len(), Vec::len)
     }
 
     /// None at all is fine, and so are more than layers; each must be its layer's (`untrustedLayerDiffID`).

@@ -172,9 +172,6 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             format!("try the pull on a node; pullgate cannot do all that {registry} asks of a client")
         }
         Evidence::Refused(_) => format!("check the registry {registry}: where it points is not followed"),
-        Evidence::ContentInvalid(ContentFault::Artifact(_)) => {
-            "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned()
-        }
         Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
         Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type.starts_with("text/html") => format!(
             "{}check the name and the port, or repair what {host} serves",
