@@ -281,3 +281,6 @@ fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
 fn unresolved(why: Unresolved, reference: &Reference) -> Failure {
     Failure::plain(Evidence::Unresolved(why), reference.registry().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

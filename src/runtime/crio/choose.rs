@@ -6,7 +6,7 @@ use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::crio::manifest::Form;
 
 /// The variants that a host runs, best first (`WantedPlatforms`). Only an arm tells its own.
-fn variants(host: &Platform) -> Vec<&str> {
+pub(super) fn variants(host: &Platform) -> Vec<&str> {
     const ARM: [&str; 4] = ["v8", "v7", "v6", "v5"];
     let own = match (host.architecture.as_str(), host.variant.as_str()) {
         ("arm64", "") => "v8",

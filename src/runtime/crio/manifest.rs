@@ -404,3 +404,7 @@ fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
         Err(ContentFault::Structure("the data of a descriptor is not base64".to_owned()))
     }
 }
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -73,11 +73,6 @@ impl Version {
             _ => Look::Twice,
         }
     }
-
-    /// What a reference is called that failed as an image and as an artifact.
-    pub(super) fn words_for_both(self) -> bool {
-        self >= Self(1, 33, 4)
-    }
 }
 
 #[cfg(test)]
