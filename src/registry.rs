@@ -23,9 +23,11 @@ pub use wire::{Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;
+use crate::runtime::crio::registries_conf::RegistriesConf;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How look-ups are made.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub roots: Vec<Vec<u8>>,
     /// containerd's `hosts.toml` trees, the first that has a folder for a registry wins. Empty: every registry is asked itself.
     pub hosts_dirs: Vec<PathBuf>,
+    /// The `registries.conf` of nodes with CRI-O, where it is known.
+    pub registries_conf: Option<Arc<RegistriesConf>>,
     /// The way to https hosts that are not loopback. `None`: directly.
     pub proxy: Option<Proxy>,
 }
@@ -61,6 +65,7 @@ impl Default for Settings {
             resolve: Vec::new(),
             roots: Vec::new(),
             hosts_dirs: Vec::new(),
+            registries_conf: None,
             proxy: None,
         }
     }

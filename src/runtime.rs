@@ -24,6 +24,7 @@ use containerd::Containerd;
 use containerd::ends::Way;
 use containerd::hosts::Hosts;
 use content::IndexEntry;
+use crio::Crio;
 use crio::registries_conf::RegistriesConf;
 use outcome::{Failure, ImageFacts};
 use request::{Request, Who};
@@ -53,7 +54,7 @@ pub enum Runtime {
     /// containerd.
     Containerd(Containerd),
     /// CRI-O.
-    Crio,
+    Crio(Crio),
 }
 
 /// A runtime on a node of a platform: whoever would pull.
@@ -71,7 +72,7 @@ impl Runtime {
     pub fn of_node(container_runtime_version: &str) -> Vec<Self> {
         match container_runtime_version.split_once("://") {
             Some(("containerd", version)) => Containerd::of_node(version).map(Self::Containerd).collect(),
-            Some(("cri-o", _)) => vec![Self::Crio],
+            Some(("cri-o", version)) => vec![Self::Crio(Crio::of_node(version))],
             Some(_) | None => Self::unknown(),
         }
     }
@@ -90,7 +91,7 @@ impl Runtime {
     pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         match self {
             Self::Containerd(containerd) => containerd.pull(pull, net),
-            Self::Crio => Containerd::local().pull(pull, net),
+            Self::Crio(crio) => crio.pull(pull, net),
         }
     }
 
@@ -98,7 +99,7 @@ impl Runtime {
     pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
         match self {
             Self::Containerd(containerd) => containerd.ways(facts, platform),
-            Self::Crio => Containerd::local().ways(facts, platform),
+            Self::Crio(crio) => crio.ways(facts, platform),
         }
     }
 
@@ -106,7 +107,7 @@ impl Runtime {
     pub fn personality(self) -> Personality {
         match self {
             Self::Containerd(containerd) => containerd.personality(),
-            Self::Crio => Personality::CriO,
+            Self::Crio(_) => Personality::CriO,
         }
     }
 }

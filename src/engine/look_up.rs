@@ -8,6 +8,7 @@ use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{Settings, SetupError, Wire};
 use crate::runtime::NodeConfig;
+use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::Request;
@@ -31,6 +32,7 @@ type Flight = Shared<BoxFuture<'static, Arc<Attempts>>>;
 pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, Flight>>>,
+    registries_conf: Option<Arc<RegistriesConf>>,
     limit: Duration,
     metrics: Metrics,
 }
@@ -46,6 +48,7 @@ impl LookUps {
     pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
         let limit = settings.look_up_limit;
         Ok(Self {
+            registries_conf: settings.registries_conf.clone(),
             wire: Wire::new(settings, metrics.clone())?,
             flights: Arc::default(),
             limit,
@@ -104,8 +107,10 @@ impl LookUps {
         Some(PodPull {
             reference: check.reference.clone(),
             offers: check.credentials.iter().map(offered).collect(),
+            short: check.short.clone(),
             pullers: check.pullers.clone(),
             node,
+            registries_conf: self.registries_conf.clone(),
             until: check.depth,
         })
     }

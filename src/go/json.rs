@@ -219,6 +219,11 @@ pub(crate) fn first<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T
     values.next()?.ok().map(Option::unwrap_or_default)
 }
 
+/// The only value of a text (`json.Unmarshal`); `null` is an empty struct.
+pub(crate) fn only<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T> {
+    serde_json::from_str::<Option<T>>(text).ok().map(Option::unwrap_or_default)
+}
+
 /// `text` with U+FFFD for every escape that is half of a pair; `None` where there is none.
 fn mended(text: &str) -> Option<String> {
     let mut mended = String::new();

@@ -5,12 +5,16 @@ use crate::image::Reference;
 use crate::runtime::Depth;
 use crate::runtime::Puller;
 use crate::runtime::kubelet::Sent;
+use std::sync::Arc;
 
 /// A question: one image, and the credentials in the order in which a kubelet would try them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// The image.
     pub reference: Reference,
+    /// The repository as the pod writes it, where nodes with CRI-O are asked about and take it for a short name
+    /// ([`crate::runtime::Pull::short`]).
+    pub short: Option<Arc<str>>,
     /// Tried in order, the first success wins. Empty: anonymous (and only then).
     pub credentials: Vec<Offer>,
     /// How far the look-up goes.

@@ -3,22 +3,23 @@
 use super::Check;
 use super::audience::{self, Holders};
 use super::credentials::{Offered, Purse};
-use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, is_short, settled};
+use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, settled};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
-use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
+use crate::image::{Platform, Reference, ReferenceError, elsewhere, rewrite};
 use crate::limits;
 use crate::policy::Jury;
 use crate::runtime::Depth;
-use crate::runtime::Puller;
+use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
+use crate::runtime::{Puller, Runtime};
 use crate::verdict::answer::Remark;
 use crate::verdict::platforms::pullers;
-use crate::verdict::platforms::{Audience, Group, Origin, Use};
+use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::Limit;
-use crate::verdict::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification};
+use crate::verdict::soften::{Context, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
 use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
 use std::cell::RefCell;
@@ -27,7 +28,13 @@ use std::sync::Arc;
 
 /// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
 /// whom.
-type Question = (Reference, Vec<(Source, Fingerprint, Sent)>, Depth, Vec<Puller>);
+type Question = (
+    Reference,
+    Option<Arc<str>>,
+    Vec<(Source, Fingerprint, Sent)>,
+    Depth,
+    Vec<Puller>,
+);
 
 /// What was asked so far for one object.
 #[derive(Default)]
@@ -137,6 +144,7 @@ impl<'a> Scene<'a> {
         let check = |there: Reference| Check {
             credentials: self.purse.own(&there.name()),
             reference: there,
+            short: None,
             depth: Depth::Manifest,
             pullers: Vec::new(),
         };
@@ -257,7 +265,6 @@ impl<'a> Scene<'a> {
             hidden,
             unanswered,
         } = offered;
-        let personalities = personalities(&audience);
         // With a credential that matches, the runtime does not turn to what it holds itself (pull-semantics 4.5).
         let alone = credentials.is_empty() && hidden.is_none();
         let runs = self
@@ -270,11 +277,6 @@ impl<'a> Scene<'a> {
             node_credentials,
             node_unanswered: unanswered,
             runs,
-            crio: match personalities.contains(&Personality::CriO) {
-                true if !rewritten && is_short(&image.image) => CriO::ByAliases,
-                true => CriO::Somewhere,
-                false => CriO::Nowhere,
-            },
             presence,
             secret_may_come: self.purse.may_come,
             hidden,
@@ -290,8 +292,12 @@ impl<'a> Scene<'a> {
             pullers.sort_by_key(|puller| puller.runtime);
             pullers.dedup_by_key(|puller| puller.runtime);
         }
+        let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
+        let written = || short_names::written(&image.image).map(Arc::from);
+        let short = if for_crio && !rewritten { written() } else { None };
         let key = (
             reference.clone(),
+            short.clone(),
             credentials
                 .iter()
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint(), offer.sent))
@@ -305,6 +311,7 @@ impl<'a> Scene<'a> {
             None => {
                 plan.checks.push(Check {
                     reference: reference.clone(),
+                    short,
                     credentials,
                     depth,
                     pullers,
@@ -330,14 +337,4 @@ impl<'a> Scene<'a> {
             case: Box::new(known),
         }
     }
-}
-
-fn personalities(audience: &Audience) -> Vec<Personality> {
-    let mut all: Vec<Personality> = match audience.origin {
-        Origin::Nodes => audience.groups.iter().flat_map(Group::personalities).collect(),
-        Origin::Selectors | Origin::Configured | Origin::Assumed => Vec::new(),
-    };
-    all.sort_unstable();
-    all.dedup();
-    all
 }

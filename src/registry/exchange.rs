@@ -41,6 +41,8 @@ pub(super) struct Secrets {
     pub(super) authorizations: Vec<(Origin, HeaderValue)>,
     /// Of a POST.
     pub(super) form: Option<String>,
+    /// Stands as `account` in the query, in the order of names ([`crate::runtime::request::Grant::Account`]).
+    pub(super) account: Option<String>,
     pub(super) masks: Masks,
 }
 
@@ -124,9 +126,15 @@ impl Exchange {
     }
 
     async fn follow(&self, request: &Request, secrets: &Secrets, trust: &Trust) -> Exchanged {
-        let Ok(url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
+        let Ok(mut url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
             return Exchanged::from(internal(request, "no URL can be made of it"));
         };
+        if let Some(account) = &secrets.account {
+            let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+            query.push(("account".to_owned(), account.clone()));
+            query.sort_by(|one, other| one.0.cmp(&other.0));
+            url.query_pairs_mut().clear().extend_pairs(query);
+        }
         let mut hop = Hop {
             request,
             secrets,

@@ -178,6 +178,27 @@ loose! {
     }
 }
 
+loose! {
+    /// An answer by GET, as containers/image reads it.
+    struct Strict<'a> {
+        "token" => token: String,
+        "access_token" => access_token: String,
+        "expires_in" => expires_in: i64,
+        "issued_at" => issued_at: String,
+    }
+}
+
+/// The token in an answer, as containers/image reads it (`docker/bearer_token.go`): one JSON value of the very types; where there is no
+/// token, an empty one is sent.
+fn account_token(text: &str) -> Option<FreshToken> {
+    let got: Strict<'_> = json::only(text)?;
+    if !got.issued_at.is_none_or(|date| json::is_date(&date)) {
+        return None;
+    }
+    let token = got.token.filter(|token| !token.is_empty()).or(got.access_token);
+    FreshToken::new(&token.unwrap_or_default(), got.expires_in)
+}
+
 /// The token in an answer, as containerd reads it (`auth/fetch.go`).
 fn token(bytes: &[u8], by: Grant) -> Option<FreshToken> {
     let text = json::text(bytes);
@@ -186,7 +207,8 @@ fn token(bytes: &[u8], by: Grant) -> Option<FreshToken> {
             let posted: Posted<'_> = json::first(&text)?;
             (posted.access_token, posted.issued_at, posted.expires_in)
         }
-        Grant::Anonymous | Grant::Basic | Grant::BasicWithAccount => {
+        Grant::Account => return account_token(&text),
+        Grant::Anonymous | Grant::Basic => {
             let got: Got<'_> = json::first(&text)?;
             let access_token = got.access_token.filter(|token| !token.is_empty());
             (access_token.or(got.token), got.issued_at, got.expires_in)
@@ -305,6 +327,24 @@ mod tests {
             "[]",
         ] {
             assert!(none(bad), "{bad}");
+        }
+        for good in [
+            r#"{"token":"a","refresh_token":7}"#,
+            r#"{"access_token":"a"}"#,
+            "{}",
+            "null",
+            r#"{"token":"a"} "#,
+        ] {
+            assert!(token(good.as_bytes(), Grant::Account).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            r#"{"token":"a"}{}"#,
+            r#"{"token":"a","expires_in":"300"}"#,
+            r#"{"token":"a","issued_at":"today"}"#,
+            r#"{"token":"a\nb"}"#,
+        ] {
+            assert!(token(bad.as_bytes(), Grant::Account).is_none(), "{bad}");
         }
         assert!(token(br#"{"token":"a"}"#, Grant::Password).is_none());
         assert!(token(br#"{"access_token":"a"}"#, Grant::Refresh).is_some());

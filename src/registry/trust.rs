@@ -84,6 +84,8 @@ pub(super) struct Trusts {
     /// For loopback names of references, as containerd does (pull-semantics 5.4).
     unverified: Arc<Profile>,
     itself: Arc<Trust>,
+    /// The same, but certificates are not checked ([`TrustId::UNVERIFIED`]).
+    unchecked: Arc<Trust>,
     known: Cache<TrustId, Arc<Trust>>,
 }
 
@@ -98,18 +100,22 @@ impl Trusts {
                 .profile(&tls)
                 .map_err(|why| SetupError(format!("{why}; install the system's CA certificates or name a CA bundle")))
         };
-        let itself = Trust {
-            profile: None,
-            headers: HeaderMap::new(),
-            own: None,
-            named: false,
-            falls_back: false,
+        let unverified = profile(Verification::None)?;
+        let usual = |profile| {
+            Arc::new(Trust {
+                profile,
+                headers: HeaderMap::new(),
+                own: None,
+                named: false,
+                falls_back: false,
+            })
         };
         Ok(Self {
             verified: profile(Verification::Full)?,
-            unverified: profile(Verification::None)?,
+            itself: usual(None),
+            unchecked: usual(Some(Arc::clone(&unverified))),
+            unverified,
             factory,
-            itself: Arc::new(itself),
             known: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_idle(REMEMBERED_FOR)
@@ -121,6 +127,9 @@ impl Trusts {
     pub(super) fn get(&self, id: TrustId) -> Option<Arc<Trust>> {
         if id == TrustId::default() {
             return Some(Arc::clone(&self.itself));
+        }
+        if id == TrustId::UNVERIFIED {
+            return Some(Arc::clone(&self.unchecked));
         }
         self.known.get(&id)
     }

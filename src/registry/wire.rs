@@ -69,6 +69,7 @@ impl Wire {
             resolve,
             roots,
             hosts_dirs,
+            registries_conf: _,
             proxy,
         } = settings;
         let reach = Arc::new(reach);
@@ -296,7 +297,11 @@ impl Inner {
         for (origin, auth) in &request.auth {
             let value = match auth {
                 Auth::Basic(who) => {
-                    let credential = self.vault.credential(*who).ok_or_else(lost)?;
+                    let credential = match who.id {
+                        Some(_) => self.vault.credential(*who).ok_or_else(lost)?,
+                        // CRI-O answers `Basic` so where it has nothing to answer with.
+                        None => Arc::default(),
+                    };
                     secrets.masks.add(&credential);
                     vault::basic(&credential).ok_or_else(lost)?
                 }
@@ -316,6 +321,13 @@ impl Inner {
             let credential = self.vault.credential(token.who).ok_or_else(lost)?;
             secrets.form = Some(vault::form(token, &credential));
             secrets.masks.add(&credential);
+        }
+        if let Want::Token(token) = &request.want
+            && token.by == Grant::Account
+            && token.who.user
+        {
+            let credential = self.vault.credential(token.who).ok_or_else(lost)?;
+            secrets.account = Some(credential.username.expose().into_owned());
         }
         Ok((secrets, tokens))
     }

@@ -6,6 +6,7 @@
 
 mod artifact;
 mod choose;
+mod ends;
 mod image;
 mod manifest;
 mod places;
@@ -116,6 +117,13 @@ struct Walk<'a> {
 }
 
 impl Crio {
+    /// That of a node which says so (`cri-o://1.36.3`).
+    pub fn of_node(version: &str) -> Self {
+        Self {
+            version: Version::parse(version),
+        }
+    }
+
     /// Pulls an image.
     pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         let nothing = RegistriesConf::default();

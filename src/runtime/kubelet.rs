@@ -5,6 +5,7 @@ use crate::ask::{Ask, Missing};
 use crate::credentials::Source;
 use crate::image::{Platform, Reference};
 use crate::runtime::choice::choose;
+use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage};
 use crate::runtime::request::{Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull, Puller, Runtime};
@@ -18,10 +19,14 @@ pub struct PodPull {
     pub reference: Reference,
     /// The credentials in the order in which a kubelet tries them. None: nobody's, and only then.
     pub offers: Vec<Offered>,
+    /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
+    pub short: Option<Arc<str>>,
     /// On which nodes; at [`Depth::Manifest`] one of each runtime. Sorted, each once. None: as today's containerd.
     pub pullers: Vec<Puller>,
-    /// What the nodes' registry configuration has for the registry.
+    /// What the `hosts.toml` trees of nodes with containerd have for the registry.
     pub node: NodeConfig,
+    /// The `registries.conf` of nodes with CRI-O, where it is known.
+    pub registries_conf: Option<Arc<RegistriesConf>>,
     /// How far the pull is followed.
     pub until: Depth,
 }
@@ -107,7 +112,10 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
 /// Whether two runtimes come to the same; which parts they fetched may differ.
 fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
     let alike = |one: &Attempt, other: &Attempt| match (&one.result, &other.result) {
-        (Ok(one), Ok(other)) => (&one.digest, &one.media_type, &one.content) == (&other.digest, &other.media_type, &other.content),
+        (Ok(one), Ok(other)) => {
+            let same = (&one.digest, &one.media_type, &one.content) == (&other.digest, &other.media_type, &other.content);
+            same && agree(&one.builds, &other.builds)
+        }
         (Err(one), Err(other)) => one.evidence == other.evidence && one.host == other.host,
         (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
     };
@@ -116,6 +124,14 @@ fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
             .iter()
             .zip(other)
             .all(|(one, other)| one.source == other.source && alike(one, other))
+}
+
+/// Whether two runtimes came to the same with the parts that both have fetched.
+fn agree(ones: &[Build], others: &[Build]) -> bool {
+    ones.iter().all(|one| {
+        let is_it = |other: &&Build| (&one.digest, &one.media_type) == (&other.digest, &other.media_type);
+        others.iter().find(is_it).is_none_or(|other| one == other)
+    })
 }
 
 /// Adds the parts that another runtime fetched.
@@ -207,7 +223,12 @@ fn attempt(
     }
     let on = |platform: &Platform, until| Pull {
         reference: pod.reference.clone(),
-        node: pod.node.clone(),
+        short: pod.short.clone(),
+        node: match (runtime, &pod.registries_conf) {
+            (Runtime::Containerd(_), _) => pod.node.clone(),
+            (Runtime::Crio(_), Some(conf)) => NodeConfig::Crio(Arc::clone(conf)),
+            (Runtime::Crio(_), None) => NodeConfig::Default,
+        },
         who: offer.map(|offer| offer.who).unwrap_or_default(),
         platform: platform.clone(),
         until,

@@ -2,7 +2,6 @@
 
 use super::{Failure, Outlook};
 use crate::image::escape;
-use crate::runtime::outcome::{ContentFault, Evidence};
 use crate::runtime::outcome::{hinges_on_credentials, shows_readable};
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` and `Never`; docs/kubelet.md).
@@ -69,18 +68,6 @@ impl Presence {
     }
 }
 
-/// Whether some candidate runs CRI-O.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CriO {
-    /// None does.
-    #[default]
-    Nowhere,
-    /// One does, and reads the image's name as others do.
-    Somewhere,
-    /// One does, and resolves the image's short name by its own aliases.
-    ByAliases,
-}
-
 /// Who made the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owner {
@@ -101,8 +88,6 @@ pub struct Context {
     pub node_unanswered: Option<String>,
     /// An image of the same repository that pods of the object run, though no credential of theirs matches it.
     pub runs: Option<String>,
-    /// What CRI-O has to do with it.
-    pub crio: CriO,
     /// What the nodes hold.
     pub presence: Presence,
     /// How far that counts.
@@ -147,8 +132,6 @@ const RULES: &[Rule] = &[
     node_credentials,
     node_unanswered,
     pulled_by_the_nodes,
-    runtimes_disagree,
-    unpackers_disagree,
     present_on_nodes,
     owned_by_a_controller,
     another_image_may_run,
@@ -195,32 +178,6 @@ fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context)
             escape(image)
         );
         (Outlook::Unknown, why)
-    })
-}
-
-fn runtimes_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    // Platforms and artifacts get their outlook from the candidates' personalities to begin with; what is left is the short name,
-    // which CRI-O looks up in its own aliases and search registries (pull-semantics 1.7), and the packing of layers.
-    (context.crio == CriO::ByAliases && failure.is_some()).then(|| {
-        (
-            Outlook::Unknown,
-            "CRI-O nodes resolve this short name by their own registries.conf".to_owned(),
-        )
-    })
-}
-
-fn unpackers_disagree(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    let packed = |failure: &Failure| {
-        matches!(
-            failure.evidence,
-            Evidence::ContentInvalid(ContentFault::Packed(_) | ContentFault::DiffId(_))
-        )
-    };
-    (context.crio != CriO::Nowhere && failure.is_some_and(packed)).then(|| {
-        (
-            Outlook::MayFail,
-            "CRI-O nodes find out by themselves what is in a layer".to_owned(),
-        )
     })
 }
 

@@ -3,7 +3,7 @@
 use super::answer::{Judged, Look};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
-use super::soften::{Context, CriO, Owner, Presence, PresenceRule, Verification, soften};
+use super::soften::{Context, Owner, Presence, PresenceRule, Verification, soften};
 use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
@@ -177,7 +177,6 @@ fn nothing_hardens_an_outlook() {
                 let context = Context {
                     node_credentials: bits & 1 > 0,
                     node_unanswered: (bits & 16 > 0).then(|| "unanswered".to_owned()),
-                    crio: if bits & 2 > 0 { CriO::ByAliases } else { CriO::Nowhere },
                     secret_may_come: bits & 4 > 0,
                     hidden: (bits & 8 > 0).then(|| "hidden".to_owned()),
                     exemption_hidden: (bits & 32 > 0).then(|| "unread".to_owned()),
@@ -214,20 +213,6 @@ fn every_cause_has_a_section() {
             cause.name()
         );
     }
-}
-
-#[test]
-fn what_fails_by_the_tree_of_some_runtimes_only() {
-    let fails = Evidence::TagUnknown {
-        repository_exists: false,
-    };
-    let some = Evidence::SomeRuntimes(Box::new(fails.clone()));
-    assert_eq!(super::cause::base(&some), (Cause::TagNotFound, Outlook::MayFail));
-    let asks = Evidence::SomeRuntimes(Box::new(Evidence::AuthenticationRequired { at: AuthStage::Basic }));
-    assert!(crate::runtime::outcome::hinges_on_credentials(&failure(asks)));
-    assert!(!crate::runtime::outcome::hinges_on_credentials(&failure(some)));
-    let down = Evidence::SomeRuntimes(Box::new(Evidence::RateLimited));
-    assert_eq!(super::cause::base(&down).1, Outlook::Unknown, "nothing hardens it");
 }
 
 mod hints;

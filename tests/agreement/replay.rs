@@ -265,7 +265,6 @@ fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
 
 /// The test's `registries.conf` (`tests/cluster/runtimes`, and `write_registries_conf` in `server.rs`).
 fn crios_node(reference: &Reference) -> NodeConfig {
-    let main = "[[registry]]\nlocation = \"127.0.0.1\"\ninsecure = true\n[[registry]]\nlocation = \"localhost\"\ninsecure = true\n";
     let mut drop_in = "unqualified-search-registries = [\"docker.io\"]\n".to_owned();
     let (domain, path) = (reference.domain(), reference.path());
     if crate::server::NAMED.contains(&domain.split(':').next().unwrap()) {
@@ -276,7 +275,7 @@ fn crios_node(reference: &Reference) -> NodeConfig {
         )
         .unwrap();
     }
-    NodeConfig::Crio(Arc::new(RegistriesConf::parse(main, &[&drop_in]).unwrap()))
+    NodeConfig::Crio(Arc::new(RegistriesConf::parse(crate::server::OWN_CONF, &[&drop_in]).unwrap()))
 }
 
 /// A recorded pull being played.

@@ -13,6 +13,7 @@ use pullgate::engine::LookUps;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
 use pullgate::registry;
+use pullgate::runtime::crio::registries_conf::RegistriesConf;
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+
+/// The `registries.conf` that CRI-O has here (`tests/cluster/runtimes`).
+pub(crate) const OWN_CONF: &str =
+    "[[registry]]\nlocation = \"127.0.0.1\"\ninsecure = true\n[[registry]]\nlocation = \"localhost\"\ninsecure = true\n";
+/// What CRI-O is asked for to see whether it has read what was written.
+const PROBE: &str = "probe.invalid";
 
 /// Names that lead to a registry on this machine, with whatever is in front of them.
 pub(crate) const NAMED: &[&str] = &[
@@ -139,23 +146,26 @@ impl Registries {
         // A tree with a broken file in it is refused at the start; one that breaks later is read as nodes read it.
         let certs = registries.tree.path().join("certs.d");
         std::fs::create_dir(&certs).unwrap();
-        registries.door();
+        registries.open_door(cases);
         registries.write_hosts(&certs, cases);
         registries
     }
 
     /// Our own way to them, by the same settings that the nodes have.
     pub(crate) fn door(&self) -> LookUps {
-        let made = self.door.get_or_init(|| {
-            let settings = registry::Settings {
-                reach: Reach::Everything,
-                look_up_limit: Duration::from_secs(20),
-                hosts_dirs: vec![self.tree.path().join("certs.d")],
-                ..registry::Settings::default()
-            };
-            LookUps::new(settings, Metrics::new()).unwrap()
-        });
-        made.clone()
+        self.door.get().unwrap().clone()
+    }
+
+    fn open_door(&self, cases: &[Case]) {
+        let conf = RegistriesConf::parse(OWN_CONF, &[&self.registries_conf(cases)]).unwrap();
+        let settings = registry::Settings {
+            reach: Reach::Everything,
+            look_up_limit: Duration::from_secs(20),
+            hosts_dirs: vec![self.tree.path().join("certs.d")],
+            registries_conf: Some(Arc::new(conf)),
+            ..registry::Settings::default()
+        };
+        let _ = self.door.set(LookUps::new(settings, Metrics::new()).unwrap());
     }
 
     /// The registries that are to lose everything lose it.
@@ -209,7 +219,20 @@ impl Registries {
 
     /// Writes CRI-O's registries.conf: hosts with a name lead to the case's own registry. Ends when CRI-O has read it, which the pull that `try_pull` begins shows.
     pub(crate) async fn write_registries_conf(&self, folder: &Path, cases: &[Case], try_pull: impl AsyncFn(&str)) {
-        const PROBE: &str = "probe.invalid";
+        std::fs::write(folder.join("agreement.conf"), self.registries_conf(cases)).unwrap();
+        let end = std::time::Instant::now() + Duration::from_mins(1);
+        while self.named.lines().is_empty() {
+            assert!(
+                std::time::Instant::now() < end,
+                "CRI-O did not take up its registries.conf within a minute"
+            );
+            try_pull(&format!("{PROBE}/image:v1")).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// CRI-O's registries.conf for the cases.
+    fn registries_conf(&self, cases: &[Case]) -> String {
         let mut text = String::from("unqualified-search-registries = [\"docker.io\"]\n");
         let mut entry = |prefix: &str, location: &str| {
             let lines = format!("prefix = \"{prefix}\"\nlocation = \"{location}\"\ninsecure = true\n");
@@ -228,16 +251,7 @@ impl Registries {
                 entry(&reference.name(), &format!("{}/{path}", self.own[&case.name].host()));
             }
         }
-        std::fs::write(folder.join("agreement.conf"), text).unwrap();
-        let end = std::time::Instant::now() + Duration::from_mins(1);
-        while self.named.lines().is_empty() {
-            assert!(
-                std::time::Instant::now() < end,
-                "CRI-O did not take up its registries.conf within a minute"
-            );
-            try_pull(&format!("{PROBE}/image:v1")).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        text
     }
 
     /// Writes `hosts.toml` for every host with a name, so that nothing leaves this machine, and those of the cases.

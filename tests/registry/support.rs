@@ -43,6 +43,7 @@ pub fn credential(user: &str, password: &str) -> Credential {
 
 pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
     Check {
+        short: None,
         reference: Reference::parse(reference).unwrap(),
         credentials: credentials
             .iter()

@@ -260,7 +260,7 @@ pub(crate) fn runs(host: &Platform, platform: &Platform) -> bool {
 }
 
 /// What is wrong with a build: what is certain before what is not known.
-fn trouble(build: &Build) -> Option<&Failure> {
+pub(crate) fn trouble(build: &Build) -> Option<&Failure> {
     match &build.content {
         Err(failure) => Some(failure),
         Ok(_) => worst(&build.troubles.iter().collect::<Vec<_>>()),

@@ -2,7 +2,7 @@ use super::*;
 use crate::image::Platform;
 use crate::runtime::Runtime;
 use crate::runtime::containerd::Containerd;
-use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer, CriO};
+use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer};
 
 /// `none` is an entry without a platform.
 fn entries(declared: &[&str]) -> Vec<IndexEntry> {
@@ -35,8 +35,7 @@ fn puller(host: &str, personality: Personality) -> Puller {
         runtime: match personality {
             Old => old(),
             Client => Runtime::Containerd(Containerd::local()),
-            Transfer => Runtime::today(),
-            CriO => Runtime::Crio,
+            Transfer | Personality::CriO => Runtime::today(),
         },
     }
 }
@@ -78,8 +77,6 @@ fn entries_without_a_platform_come_last() {
         takes("linux/amd64", personality, &["none", "linux/386"], &[1], None);
         takes("linux/amd64", personality, &["linux/arm64", "none", "none"], &[1], None);
     }
-    takes("linux/amd64", CriO, &["none", "linux/amd64", "linux/arm64"], &[1], None);
-    takes("linux/amd64", CriO, &["linux/arm64", "none"], &[1], None);
 }
 
 #[test]
@@ -108,16 +105,6 @@ fn where_versions_differ_every_choice_is_named() {
     ];
     takes("windows(10.0.20348.9)/amd64", Client, &builds, &[0, 1], None);
     takes("windows(10.0.20348.9)/amd64", Transfer, &builds, &[0, 1], Some(&[0, 1]));
-    // Newer versions prefer zstd among those of a platform.
-    takes("linux/amd64", CriO, &["linux/amd64", "linux/amd64"], &[0, 1], None);
-    takes(
-        "linux/arm/v7",
-        CriO,
-        &["linux/arm", "linux/arm/v6", "linux/arm/v5"],
-        &[1],
-        None,
-    );
-    takes("linux/arm64", CriO, &["linux/arm64", "linux/arm64/v8"], &[1], None);
 }
 
 #[test]
@@ -149,5 +136,4 @@ fn what_has_no_platform_is_measured_by_what_has_one() {
         assert_eq!(missing(personality, &["none", "none"]), None);
         assert_eq!(missing(personality, &["none", "linux/arm64", "linux/amd64"]), None);
     }
-    assert_eq!(missing(CriO, &["none", "linux/arm64"]), None);
 }

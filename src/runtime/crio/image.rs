@@ -65,9 +65,10 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
     let until = Depth::Config.max(walk.until);
     let single = single(walk, net, &mut source, &served, until)?;
     let (end, by_network) = single.end(None, walk.platform);
-    let builds = match walk.until {
-        Depth::Layers => vec![single.build(served.digest.to_string(), served.media_type.clone())],
-        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+    let builds = if walk.until == Depth::Layers || !single.troubles.is_empty() {
+        vec![single.build(served.digest.to_string(), served.media_type.clone())]
+    } else {
+        Vec::new()
     };
     Ok(Found::new(walk, &source, single.content, builds, end, by_network))
 }

@@ -1,0 +1,76 @@
+//! How the pull of what was found ends on a node with CRI-O.
+
+use crate::image::Platform;
+use crate::runtime::containerd::ends::{End, Way, runs, trouble};
+use crate::runtime::content::{Content, IndexEntry};
+use crate::runtime::crio::Crio;
+use crate::runtime::crio::choose::variants;
+use crate::runtime::crio::version::Artifacts;
+use crate::runtime::outcome::{Build, ImageFacts};
+use oci_client::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE;
+
+impl Crio {
+    /// How the pull of what was found ends on a node of this platform.
+    pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, host: &Platform) -> Vec<Way<'a>> {
+        let own = || facts.builds.iter().find(|build| build.digest == facts.digest.as_str());
+        let (end, size) = match &facts.content {
+            Content::Index(entries) => match chosen(facts, entries, host) {
+                None => (End::NoMatch, None),
+                Some(entry) => build_of(facts, entry).map_or((End::Pulls, None), |build| self.of_entry(build, host)),
+            },
+            content => match own().and_then(trouble) {
+                Some(failure) => (End::Trouble(failure), None),
+                None => self.of_content(content),
+            },
+        };
+        vec![Way { end, size }]
+    }
+
+    fn of_entry<'a>(self, build: &'a Build, host: &Platform) -> (End<'a>, Option<u64>) {
+        if let Some(failure) = trouble(build) {
+            return (End::Trouble(failure), None);
+        }
+        match &build.content {
+            // An index says for what its entries are, and nobody compares it with their configs.
+            Ok(Content::Image {
+                platform: Some(platform),
+                body,
+            }) if !platform.architecture.is_empty() && !runs(host, platform) => (End::Foreign(platform), body.size),
+            Ok(content) => self.of_content(content),
+            Err(failure) => (End::Trouble(failure), None),
+        }
+    }
+
+    fn of_content(self, content: &Content) -> (End<'_>, Option<u64>) {
+        match content {
+            Content::Image { body, .. } => (End::Pulls, body.size),
+            Content::Artifact { kind, body, .. } => {
+                let fails = self.version.artifacts() == Artifacts::Never;
+                (End::Artifact { kind, fails }, body.size)
+            }
+            Content::Schema1 | Content::Index(_) => (End::Pulls, None),
+        }
+    }
+}
+
+/// The entry of an index that is for a node. Of equals it is the one that was fetched: newer ones prefer what is packed by zstd
+/// ([`super::choose`]).
+fn chosen<'a>(facts: &ImageFacts, entries: &'a [IndexEntry], host: &Platform) -> Option<&'a IndexEntry> {
+    let variants = variants(host);
+    let rank = |entry: &IndexEntry| match &entry.platform {
+        Some(platform) if platform.os == host.os && platform.architecture == host.architecture => {
+            variants.iter().position(|variant| *variant == platform.variant)
+        }
+        Some(_) => None,
+        // The last resort, but a Docker list has none such.
+        None => (facts.media_type != IMAGE_MANIFEST_LIST_MEDIA_TYPE).then_some(usize::MAX),
+    };
+    let ranked = entries.iter().filter_map(|entry| Some((rank(entry)?, entry)));
+    let best = ranked.min_by_key(|(rank, entry)| (*rank, build_of(facts, entry).is_none()));
+    best.map(|(_, entry)| entry)
+}
+
+fn build_of<'a>(facts: &'a ImageFacts, entry: &IndexEntry) -> Option<&'a Build> {
+    let is_it = |build: &&Build| (&build.digest, &build.media_type) == (&entry.digest, &entry.media_type);
+    facts.builds.iter().find(is_it)
+}
