@@ -168,8 +168,7 @@ impl LookUps {
     /// Where the registry is in trouble, what was remembered of it, if that is not too old.
     fn or_stale(&self, pod: &PodPull, attempts: Attempts) -> Attempts {
         let down = |attempt: &Attempt| matches!(&attempt.result, Err(failure) if is_down(&failure.evidence));
-        let others = attempts.others.iter().flat_map(|(_, attempts)| attempts);
-        if !attempts.attempts.iter().chain(others).any(down) {
+        if !attempts.attempts.iter().any(down) {
             return attempts;
         }
         let mut old = at_once(&self.wire.stale(), pod);

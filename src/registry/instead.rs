@@ -4,11 +4,12 @@
 //! Invariant: with it a verdict is the same as without, or unknown. A refusal is believed only of the request that a runtime sends; of a
 //! HEAD in its place only success is, and what says nothing either way (429, no answer).
 //!
+//! - Content that is asked for without authorisation, by whom the repository has just asked for some: nothing; it would ask again.
 //! - A layer: HEAD; where that is not answered well, or tells another length, GET decides. Its body is not read.
 //! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes, by the same right; else
 //!   HEAD, as the proof that it may be read.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
-//!   fresh token or by user name and password: the wire sees to it, and a third time would end the same.)
+//!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: who was let in by HEAD may be let in again.)
 //!
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
@@ -25,6 +26,8 @@ pub(super) trait Known {
     fn answer(&self, request: &Request) -> Option<Answer>;
     /// The answer that brought the content of this digest, whoever asked.
     fn content(&self, request: &Request) -> Option<Arc<Response>>;
+    /// What the repository of a request asked of this asker when it came without authorisation.
+    fn challenge(&self, request: &Request) -> Option<Answer>;
     /// Whether this asker, by the right that it asks by, has just been given what it asks for, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
 }
@@ -43,12 +46,18 @@ pub(super) enum Instead {
 /// Decides about `request`; `first` is the answer to what was sent first.
 pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answer>) -> Instead {
     if let Some(answer) = before(request).find_map(|before| known.answer(&before))
-        && ends_the_same(&answer)
+        && ends_the_same(request, &answer)
     {
         return Instead::Answer(answer);
     }
     if request.method != Method::Get {
         return Instead::Send;
+    }
+    if request.auth.is_empty()
+        && request.attempt.nth == 0
+        && let Some(challenge) = known.challenge(request)
+    {
+        return Instead::Answer(challenge);
     }
     let stored = match &request.want {
         Want::Blob { .. } => None,
@@ -90,9 +99,12 @@ fn before(request: &Request) -> impl Iterator<Item = Request> {
 }
 
 /// Whether asking again soon would be answered the same, or prove nothing.
-fn ends_the_same(answer: &Answer) -> bool {
+fn ends_the_same(request: &Request, answer: &Answer) -> bool {
+    // Who was let in to find the image may well be let in to fetch it, if asked once more.
+    let fetches_again = request.method == Method::Get && request.attempt.nth == 1;
     match answer {
-        Answer::Response(response) => matches!(response.status, 401 | 408 | 429),
+        Answer::Response(response) if response.status == 401 => !fetches_again,
+        Answer::Response(response) => matches!(response.status, 408 | 429),
         Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => true,
     }
 }

@@ -104,6 +104,8 @@ pub(super) struct Memo {
     proofs: Cache<Proof, Instant>,
     throttled: Cache<Throttled, Instant>,
     silent: Cache<(Who, Origin, TrustId), (Arc<Fault>, Instant)>,
+    /// What a repository asked of an asker without authorisation, and until when that holds.
+    challenges: Cache<Proof, (Arc<Response>, Instant)>,
     max_stale: Duration,
 }
 
@@ -153,6 +155,10 @@ impl Memo {
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(PLAIN_HTTP)
                 .build(),
+            challenges: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(DIGEST.max(max_stale))
+                .build(),
             max_stale,
         }
     }
@@ -200,6 +206,16 @@ impl Memo {
         (at.elapsed() < longest).then_some(at)
     }
 
+    /// What the repository of a request asked of this asker when it came without authorisation.
+    pub(super) fn challenge(&self, request: &Request, age: Age) -> Option<Answer> {
+        let (response, until) = self.challenges.get(&repository(request)?)?;
+        let holds = match age {
+            Age::Fresh => Instant::now() < until,
+            Age::Stale => true,
+        };
+        holds.then_some(Answer::Response(response))
+    }
+
     /// Why a request is not to be sent now: this asker was told to wait, or has just waited for this host in vain.
     pub(super) fn withheld(&self, request: &Request) -> Option<Answer> {
         let lanes: &[Lane] = match lane(request) {
@@ -233,6 +249,13 @@ impl Memo {
                 if response.status == 429 {
                     let until = Instant::now() + wait(response.retry_after);
                     self.throttled.insert(throttled(request, lane(request)), until);
+                }
+                if request.auth.is_empty()
+                    && asks_who(request, response)
+                    && let Some(key) = repository(request)
+                {
+                    let until = Instant::now() + lives(request, answer);
+                    self.challenges.insert(key, (Arc::clone(response), until));
                 }
                 if response.is_success() {
                     self.prove(request, response);
@@ -398,6 +421,21 @@ impl Known for Looked<'_> {
     fn is_shown(&self, request: &Request) -> bool {
         self.memo.shown(request, self.age).is_some()
     }
+
+    fn challenge(&self, request: &Request) -> Option<Answer> {
+        self.memo.challenge(request, self.age)
+    }
+}
+
+/// A repository at a host, asked by somebody: `/v2/team/app`.
+fn repository(request: &Request) -> Option<Proof> {
+    let path = bare(&request.path);
+    let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
+    // It is asked without any.
+    Some(Proof {
+        auth: Vec::new(),
+        ..Proof::of(request, path.get(..end)?)
+    })
 }
 
 /// Where a request goes.

@@ -13,6 +13,7 @@ struct Told {
     answers: HashMap<Request, Answer>,
     content: Option<Arc<Response>>,
     shown: bool,
+    challenge: Option<Answer>,
 }
 
 impl Known for Told {
@@ -26,6 +27,10 @@ impl Known for Told {
 
     fn is_shown(&self, _: &Request) -> bool {
         self.shown
+    }
+
+    fn challenge(&self, _: &Request) -> Option<Answer> {
+        self.challenge.clone()
     }
 }
 
@@ -305,4 +310,23 @@ fn what_a_runtime_repeats_is_answered_once() {
             "by the latest before"
         );
     }
+}
+
+#[test]
+fn who_was_just_asked_for_authorisation_is_not_asked_again() {
+    let known = Told {
+        challenge: Some(Answer::Late),
+        ..Told::default()
+    };
+    assert!(matches!(instead(&manifest(), &known, None), Instead::Answer(Answer::Late)));
+    let head = Request {
+        method: Method::Head,
+        ..manifest()
+    };
+    assert!(matches!(instead(&head, &known, None), Instead::Send));
+    let with = Request {
+        auth: vec![(origin(), Auth::Basic(Who::default()))],
+        ..manifest()
+    };
+    assert!(matches!(instead(&with, &known, None), Instead::Send));
 }
