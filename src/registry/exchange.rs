@@ -389,8 +389,14 @@ impl Exchange {
                 }
             }
             Answer::NotSent(not_sent) => {
-                if let Withheld::Guard(_) = &not_sent.why {
-                    tell(&not_sent.at, RequestOutcome::Refused, None, None);
+                if let Withheld::Guard(refusal) = &not_sent.why {
+                    let is_address = matches!(refusal, Refusal::Address { .. } | Refusal::NeverAdmitted { .. });
+                    tell(
+                        &not_sent.at,
+                        RequestOutcome::Refused,
+                        None,
+                        is_address.then_some(NOT_ADMITTED),
+                    );
                 }
             }
             Answer::Late => {}
