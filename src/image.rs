@@ -14,6 +14,7 @@ mod userinfo;
 pub use digest::{Digest, Hasher};
 pub use elsewhere::elsewhere;
 pub use escape::{escape, escape_as_go};
+pub(crate) use grammar::is_domain;
 pub use hint::Hint;
 pub use pattern::Pattern;
 pub use platform::Platform;

@@ -11,6 +11,7 @@ pub mod challenge;
 pub(crate) mod choice;
 pub mod containerd;
 pub mod content;
+pub mod crio;
 pub mod kubelet;
 pub mod outcome;
 pub mod redirect;
@@ -23,6 +24,7 @@ use containerd::Containerd;
 use containerd::ends::Way;
 use containerd::hosts::Hosts;
 use content::IndexEntry;
+use crio::registries_conf::RegistriesConf;
 use outcome::{Failure, ImageFacts};
 use request::{Request, Who};
 use std::sync::Arc;
@@ -32,6 +34,9 @@ use std::sync::Arc;
 pub struct Pull {
     /// The image.
     pub reference: Reference,
+    /// The repository as the pod writes it, where CRI-O takes that for a short name ([`crio::short_names::written`]) and completes it by its
+    /// own settings. `None` for every other runtime: there such a name is Docker Hub's.
+    pub short: Option<Arc<str>>,
     /// How the node is told to reach the registry.
     pub node: NodeConfig,
     /// Whose credential the kubelet hands over.
@@ -106,13 +111,15 @@ impl Runtime {
     }
 }
 
-/// What a node's registry configuration has for one registry.
+/// What a node's registry configuration has for one registry, or CRI-O's for all.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NodeConfig {
     /// Nothing: the registry itself is asked.
     Default,
     /// containerd's `hosts.toml`.
     Containerd(Arc<Hosts>),
+    /// CRI-O's `registries.conf`.
+    Crio(Arc<RegistriesConf>),
 }
 
 /// How far a look-up goes.

@@ -158,7 +158,7 @@ fn shape(whole: &str) -> Option<Shape<'_>> {
 }
 
 /// `host[:port]`; the port is any number of digits.
-pub(super) fn is_domain(text: &str) -> bool {
+pub(crate) fn is_domain(text: &str) -> bool {
     let (host, rest) = match text.strip_prefix('[') {
         Some(inner) => match inner.split_once(']') {
             Some((address, rest)) if !address.is_empty() && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') => {

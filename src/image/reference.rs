@@ -54,6 +54,15 @@ impl Reference {
         })
     }
 
+    /// The same name with this digest in the place of tag and digest.
+    pub(crate) fn at_digest(&self, digest: Digest) -> Self {
+        Self {
+            tag: None,
+            digest: Some(digest),
+            ..self.clone()
+        }
+    }
+
     /// The domain as distribution/reference has it; empty for names such as `exa_mple.com/foo`.
     pub fn domain(&self) -> &str {
         &self.domain

@@ -434,11 +434,7 @@ impl Known for Looked<'_> {
 fn repository(request: &Request) -> Option<Proof> {
     let path = bare(&request.path);
     let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
-    // It is asked without any.
-    Some(Proof {
-        auth: Vec::new(),
-        ..Proof::of(request, path.get(..end)?)
-    })
+    Some(Proof::of(request, path.get(..end)?))
 }
 
 /// Where a request goes.

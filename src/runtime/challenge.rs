@@ -25,6 +25,32 @@ pub struct Bearer {
     pub scope: Option<String>,
     /// `insufficient_scope`, `invalid_token` …
     pub error: Option<String>,
+    /// What stands before the first parameter that is empty, where one is: containers/image reads no further.
+    pub up_to_empty: Option<Box<Bearer>>,
+}
+
+impl Bearer {
+    fn of(parameters: &[(&str, String)]) -> Self {
+        let parameter = |name: &str| {
+            let found = parameters.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
+        let empty = parameters.iter().position(|(_, value)| value.is_empty());
+        Self {
+            realm: parameter("realm"),
+            service: parameter("service"),
+            scope: parameter("scope"),
+            error: parameter("error"),
+            up_to_empty: empty
+                .and_then(|at| parameters.get(..at))
+                .map(|before| Box::new(Self::of(before))),
+        }
+    }
+
+    /// As containers/image reads it.
+    pub fn cut(&self) -> &Self {
+        self.up_to_empty.as_deref().unwrap_or(self)
+    }
 }
 
 /// The challenges of some header values, one each, in their order.
@@ -37,16 +63,7 @@ fn first(value: &[u8]) -> Challenge {
     let text = String::from_utf8_lossy(value);
     let (scheme, parameters) = parse(&text);
     if scheme.eq_ignore_ascii_case("bearer") {
-        let parameter = |name: &str| {
-            let found = parameters.iter().rev().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-        };
-        Challenge::Bearer(Bearer {
-            realm: parameter("realm"),
-            service: parameter("service"),
-            scope: parameter("scope"),
-            error: parameter("error"),
-        })
+        Challenge::Bearer(Bearer::of(&parameters))
     } else if scheme.eq_ignore_ascii_case("basic") {
         Challenge::Basic
     } else {
@@ -112,6 +129,12 @@ pub fn containerds(challenges: &[Challenge]) -> &Challenge {
     bearer.or_else(basic).unwrap_or(&Challenge::Other)
 }
 
+/// The one that containers/image answers: the first that is Bearer or Basic (`setupRequestAuth` in `docker/docker_client.go`).
+pub fn crios(challenges: &[Challenge]) -> &Challenge {
+    let answered = challenges.iter().find(|one| !matches!(one, Challenge::Other));
+    answered.unwrap_or(&Challenge::Other)
+}
+
 /// The scopes of a token request: the sorted union of our own and the challenge's.
 pub fn scopes(repository: &str, challenged: Option<&str>) -> Vec<Arc<str>> {
     let challenged = challenged.unwrap_or_default().split_ascii_whitespace();
@@ -138,6 +161,14 @@ mod tests {
         })
     }
 
+    /// A Bearer challenge whose first parameter is empty.
+    fn empty() -> Challenge {
+        Challenge::Bearer(Bearer {
+            up_to_empty: Some(Box::default()),
+            ..Bearer::default()
+        })
+    }
+
     #[test]
     fn bearer_wins_wherever_it_stands() {
         check(&["Basic realm=\"x\"", "Bearer realm=\"https://t/\""], &bearer("https://t/"));
@@ -147,9 +178,14 @@ mod tests {
         check(&["Bearer  realm=\"https://t/\" ,  x=\"a\\\"b\"  "], &bearer("https://t/"));
         check(&["Bearer realm=\"https://t/\" service=\"s\""], &bearer("https://t/"));
         // What is empty is read like everything else (measured on 1.6 and 2.1).
-        check(&["Bearer service=\"\",realm=\"https://t/\""], &bearer("https://t/"));
+        let with_empty = Challenge::Bearer(Bearer {
+            realm: Some("https://t/".into()),
+            up_to_empty: Some(Box::default()),
+            ..Bearer::default()
+        });
+        check(&["Bearer service=\"\",realm=\"https://t/\""], &with_empty);
         check(&["Bearer foo=\"é\",realm=\"https://t/\""], &bearer("https://t/"));
-        check(&["Bearer realm=\"https://t/"], &Challenge::Bearer(Bearer::default()));
+        check(&["Bearer realm=\"https://t/"], &empty());
         check(
             &[
                 "Bearer realm=\"https://t/\",service=\"s\",scope=\"repository:a:pull repository:b:pull\",error=\"insufficient_scope\"",
@@ -159,8 +195,24 @@ mod tests {
                 service: Some("s".into()),
                 scope: Some("repository:a:pull repository:b:pull".into()),
                 error: Some("insufficient_scope".into()),
+                up_to_empty: None,
             }),
         );
+    }
+
+    #[test]
+    fn containers_image_takes_the_first_and_stops_at_what_is_empty() {
+        let read = |values: &[&str]| read(values.iter().map(|value| value.as_bytes()));
+        let both = read(&["Negotiate", "Basic realm=\"x\"", "Bearer realm=\"https://t/\""]);
+        assert_eq!(crios(&both), &Challenge::Basic);
+        assert_eq!(crios(&read(&["Digest realm=\"x\""])), &Challenge::Other);
+        let cut = |value: &str| match crios(&read(&[value])) {
+            Challenge::Bearer(bearer) => bearer.cut().clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cut("Bearer service=\"\",realm=\"https://t/\"").realm, None);
+        let before = cut("Bearer realm=\"https://t/\",service=\"\",scope=\"repository:a:pull\"");
+        assert_eq!((before.realm.as_deref(), before.scope), (Some("https://t/"), None));
     }
 
     #[test]
@@ -174,7 +226,7 @@ mod tests {
         check(&["Negotiate"], &Challenge::Other);
         check(&["Digest realm=\"x\""], &Challenge::Other);
         check(&["Negotiate YIIJvwYGKwYBBQUCoIIJszCC"], &Challenge::Other);
-        check(&["Bearer realm=\"\""], &Challenge::Bearer(Bearer::default()));
+        check(&["Bearer realm=\"\""], &empty());
         check(&["Bearer"], &Challenge::Bearer(Bearer::default()));
     }
 

@@ -100,7 +100,7 @@ impl Containerd {
         let own: Vec<Host>;
         let hosts = match &pull.node {
             NodeConfig::Containerd(hosts) => hosts.of(self.version),
-            NodeConfig::Default => {
+            NodeConfig::Default | NodeConfig::Crio(_) => {
                 own = vec![Host::of_registry(pull.reference.registry())];
                 &own
             }

@@ -3,17 +3,19 @@
 
 mod config;
 mod document;
+mod schema1;
 
 pub use config::ReadConfig;
 pub use config::config;
 pub(crate) use document::clipped;
 pub use document::document;
-pub use document::{Descriptor, Document};
+pub use document::{Descriptor, Document, Members};
 
 use crate::image::Platform;
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
+use std::collections::HashSet;
 
 /// What a manifest refers to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,6 +41,32 @@ pub struct BlobRef {
     pub size: i64,
     /// The host of its first `urls`, where runtimes look before they ask the registry.
     pub elsewhere: Option<String>,
+}
+
+impl BlobRef {
+    /// What a manifest says of a blob.
+    pub(crate) fn of(part: &'static str, descriptor: &Descriptor) -> Self {
+        Self {
+            part,
+            digest: clipped(&descriptor.digest),
+            media_type: clipped(&descriptor.media_type),
+            size: descriptor.size.unwrap_or_default(),
+            elsewhere: descriptor.elsewhere.clone(),
+        }
+    }
+
+    /// All of them in bytes, each digest once; `None` where one has no sensible size.
+    pub(crate) fn bytes<'a>(blobs: impl Iterator<Item = &'a Self>) -> Option<u64> {
+        let mut seen = HashSet::new();
+        let mut sum = 0_u64;
+        for blob in blobs {
+            let size = u64::try_from(blob.size).ok()?;
+            if seen.insert(blob.digest.as_str()) {
+                sum = sum.saturating_add(size);
+            }
+        }
+        Some(sum)
+    }
 }
 
 /// What a manifest is.
@@ -91,6 +119,16 @@ pub struct IndexEntry {
 }
 
 impl IndexEntry {
+    /// What an index says of a manifest.
+    pub(crate) fn of(descriptor: &Descriptor) -> Self {
+        Self {
+            digest: descriptor.digest.clone(),
+            media_type: descriptor.media_type.clone(),
+            platform: descriptor.platform.clone(),
+            size: descriptor.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+        }
+    }
+
     /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
     pub fn is_manifest(&self) -> bool {
         self.is_image()

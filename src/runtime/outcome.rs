@@ -243,7 +243,7 @@ impl Request {
     /// What it is for.
     pub fn purpose(&self) -> Purpose {
         match &self.want {
-            Want::Token(token) if token.by.is_anonymous() => Purpose::AnonymousToken,
+            Want::Token(token) if token.is_anonymous() => Purpose::AnonymousToken,
             Want::Token(_) => Purpose::OauthToken,
             _ => Purpose::Content,
         }
@@ -351,6 +351,8 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
+    /// The node's own settings lead to no registry that may be asked; nothing was sent.
+    Unresolved(Unresolved),
     /// A layer or config whose `urls` lead to another host. Runtimes ask there first, and we never do.
     Elsewhere {
         /// `layer` or `config`.
@@ -392,6 +394,7 @@ impl Evidence {
             | Self::Tls(_)
             | Self::ServerError { .. }
             | Self::Refused(_)
+            | Self::Unresolved(Unresolved::ShortName)
             | Self::Internal => Shows::Nothing,
             // Where there is nothing to unpack, containerd's transfer service does not count.
             Self::CredentialNotText { every_kubelet: false }
@@ -413,6 +416,7 @@ impl Evidence {
                 address_bound: false, ..
             }
             | Self::Rejected(_)
+            | Self::Unresolved(_)
             | Self::ContentInvalid(_)
             | Self::ContentMissing { .. }
             | Self::TooLong { .. } => Shows::Failure,
@@ -439,7 +443,7 @@ impl Evidence {
             | Self::CredentialRefused { .. }
             | Self::CredentialNotText { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
-            Self::Rejected(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
+            Self::Rejected(_) | Self::Unresolved(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
             Self::SomeRuntimes(fails) | Self::SentOn { fails, .. } => fails.label(),
             Self::Internal => "internal",
         }
@@ -511,6 +515,21 @@ pub enum Rejection {
     NoRealm,
     /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
     NoHost,
+}
+
+/// Why the settings of a node lead to no registry (`registries.conf`, which CRI-O reads).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unresolved {
+    /// The name says no registry, and by which aliases and search registries the nodes complete it is not known.
+    ShortName,
+    /// The name says no registry, and there is neither an alias for it nor a search registry.
+    NoSearchRegistry,
+    /// The name says no registry, and there are several search registries, of which none is taken.
+    Ambiguous,
+    /// The registry is blocked.
+    Blocked,
+    /// What the settings make of the name is none.
+    Name,
 }
 
 /// How a connection failed.
@@ -668,6 +687,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::Tls(_)
         | Evidence::ServerError { .. }
         | Evidence::Refused(_)
+        | Evidence::Unresolved(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
         | Evidence::Elsewhere { .. }
@@ -706,6 +726,7 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::Tls(_)
         | Evidence::ServerError { .. }
         | Evidence::Refused(_)
+        | Evidence::Unresolved(_)
         | Evidence::Internal => false,
     }
 }

@@ -172,6 +172,17 @@ pub struct TokenRequest {
     pub by: Grant,
 }
 
+impl TokenRequest {
+    /// Whether no credential is sent.
+    pub fn is_anonymous(&self) -> bool {
+        match self.by {
+            Grant::Anonymous => true,
+            Grant::Account => !(self.who.user && self.who.password),
+            Grant::Basic | Grant::Password | Grant::Refresh => false,
+        }
+    }
+}
+
 /// How a token is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grant {
@@ -179,8 +190,11 @@ pub enum Grant {
     Anonymous,
     /// GET, with user name and password (`Basic`).
     Basic,
-    /// The same, with the user name as `account` in the query too (containers/image).
-    BasicWithAccount,
+    /// GET as containers/image does it: where there is a user name, it stands as `account` in the query (the wire puts it there, in the order
+    /// of names), and where there is a password too, both are sent (`Basic`). It reads what comes back more strictly than containerd: one
+    /// JSON value, in which `expires_in` is an integer and `issued_at` a time (RFC 3339); `token` counts before `access_token`, and where
+    /// there is neither, an empty token is sent.
+    Account,
     /// POST of user name and password (containerd).
     Password,
     /// POST of the identity token.
@@ -188,15 +202,10 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// Whether no credential is sent.
-    pub fn is_anonymous(self) -> bool {
-        self == Self::Anonymous
-    }
-
     /// POST or GET.
     pub fn method(self) -> Method {
         match self {
-            Self::Anonymous | Self::Basic | Self::BasicWithAccount => Method::Get,
+            Self::Anonymous | Self::Basic | Self::Account => Method::Get,
             Self::Password | Self::Refresh => Method::Post,
         }
     }
@@ -236,6 +245,11 @@ pub enum Want {
 /// Settings for TLS, addresses and headers that the node's configuration has for a host; the default is none. The wire knows them by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrustId(pub [u8; 16]);
+
+impl TrustId {
+    /// No settings, but certificates are not checked.
+    pub const UNVERIFIED: Self = Self([0xff; 16]);
+}
 
 /// Which of several equal requests this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

@@ -114,7 +114,7 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => Cause::NotFoundOrDenied,
         Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. } => Cause::CredentialRefused,
         Evidence::Forbidden { .. } => Cause::Forbidden,
-        Evidence::Rejected(_) => Cause::RegistryRejected,
+        Evidence::Rejected(_) | Evidence::Unresolved(_) => Cause::RegistryRejected,
         Evidence::RateLimited => Cause::RateLimited,
         Evidence::NameNotResolved => Cause::DnsFailure,
         Evidence::ConnectionFailed(_) => Cause::ConnectionFailed,

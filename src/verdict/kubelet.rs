@@ -430,6 +430,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::CredentialNotText { .. }
         | Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
         | Evidence::Refused(_)
+        | Evidence::Unresolved(_)
         | Evidence::Elsewhere { .. }
         | Evidence::Internal => {
             return None;

@@ -9,7 +9,7 @@ pub(super) use quota::quota;
 
 use crate::image::{Reference, Target, escape};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault,
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault, Unresolved,
 };
 use std::fmt::Write as _;
 
@@ -66,6 +66,7 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::Tls(_)
             | Evidence::ServerError { .. }
             | Evidence::Refused(_)
+            | Evidence::Unresolved(_)
             | Evidence::ContentInvalid(_)
             | Evidence::ContentMissing { .. }
             | Evidence::Elsewhere { .. }
@@ -186,6 +187,23 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             };
             format!("{why}{said}")
         }
+        Evidence::Unresolved(unresolved) => {
+            let name = escape(&topic.reference.name());
+            let nodes = "the nodes' registries.conf";
+            match unresolved {
+                Unresolved::ShortName => {
+                    "the name says no registry, and CRI-O nodes resolve it by their own registries.conf".to_owned()
+                }
+                Unresolved::NoSearchRegistry => {
+                    format!("the name says no registry, and {nodes} has neither an alias for it nor a search registry")
+                }
+                Unresolved::Ambiguous => {
+                    format!("the name says no registry, and {nodes} has several search registries, of which CRI-O takes none")
+                }
+                Unresolved::Blocked => format!("{nodes} blocks \"{name}\""),
+                Unresolved::Name => format!("{nodes} makes no valid name of \"{name}\""),
+            }
+        }
         Evidence::RateLimited => {
             let until = failure.retry_after.map_or_else(String::new, |after| {
                 format!("; it asks to wait {} s", after.as_millis().div_ceil(1000))
@@ -255,6 +273,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             escape(by),
             what(&resting_on(failure, fails), topic)
         ),
+        Evidence::TooLong { bytes } if *bytes <= 4_393_216 => {
+            format!("the manifest has {bytes} bytes; CRI-O rejects one over 4194304")
+        }
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }

@@ -4,10 +4,12 @@
 use crate::cases::{self, Case, Certificates};
 use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, Response, Words};
+use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
 use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
 use pullgate::runtime::containerd::version::Version;
 use pullgate::runtime::containerd::{Containerd, PullPath};
+use pullgate::runtime::crio::registries_conf::RegistriesConf;
+use pullgate::runtime::crio::{self, Crio, short_names};
 use pullgate::runtime::outcome::{ConnectionFault, TlsFault};
 use pullgate::runtime::redirect::{self, Next};
 use pullgate::runtime::request::{Auth, Grant, Method, Origin, Request, TrustId, Want, Who};
@@ -44,10 +46,14 @@ const NOT_REPLAYED: &[(&str, &str, &str)] = &[
     ("challenges-realm-userinfo", "", "we are nobody's user at a token server"),
     (
         "child-longer-than-the-limit",
-        "",
+        "containerd",
         "we read no more of a manifest than runtimes read of a tag's",
     ),
     ("layer-not-an-archive", "", "we do not read layers"),
+    ("layer-of-unknown-type", "crio", "we do not read layers"),
+    ("packing-bzip2-of-text", "crio", "we do not read layers"),
+    ("parts-layer-intoto-beside", "crio", "we do not read layers"),
+    ("redirects-layer-to-html", "crio", "we do not read layers"),
     (
         "odd-blobs-at-another-host",
         "",
@@ -64,7 +70,12 @@ const NOT_REPLAYED: &[(&str, &str, &str)] = &[
         "",
         "we follow no redirect to plain HTTP elsewhere",
     ),
-    ("odd-schema1-unsigned", "", "a schema 1 manifest is known by its media type"),
+    (
+        "odd-schema1-unsigned",
+        "containerd",
+        "a schema 1 manifest is known by its media type",
+    ),
+    ("tokens-issued-good", "crio", "how long a token holds is for the wire to know"),
     (
         "parts-layer-docker-zstd",
         "containerd-1.7",
@@ -125,6 +136,8 @@ struct Recorded {
 /// What the recordings have in common.
 struct Shared {
     bodies: HashMap<String, Vec<u8>>,
+    /// How long configs are, by their digests, as manifests say.
+    configs: HashMap<String, u64>,
     accepts: HashMap<String, Vec<String>>,
 }
 
@@ -146,8 +159,12 @@ impl Shared {
         };
         let bodies = lines(&folder().join("_bodies.jsonl"));
         let accepts = lines(&folder().join("_accepts.jsonl"));
+        let bodies: HashMap<String, Vec<u8>> = bodies.iter().map(|line| (text(&line["body"]), body(line))).collect();
+        let manifests = bodies.values().filter_map(|body| serde_json::from_slice::<Value>(body).ok());
+        let config = |manifest: Value| Some((text(&manifest["config"]["digest"]), manifest["config"]["size"].as_u64()?));
         Self {
-            bodies: bodies.iter().map(|line| (text(&line["body"]), body(line))).collect(),
+            configs: manifests.filter_map(config).collect(),
+            bodies,
             accepts: accepts
                 .iter()
                 .map(|line| (text(&line["accept"]), texts(&line["types"])))
@@ -210,6 +227,10 @@ fn machine(runtime: &str) -> Option<Machine> {
         "containerd-2.1-local" => (Version(2, 1, 9), PullPath::Local),
         "containerd-2.4-transfer" => (Version(2, 4, 2), PullPath::Transfer),
         "containerd-2.4-local" => (Version(2, 4, 2), PullPath::Local),
+        "crio" => {
+            let version = crio::version::Version(1, 36, 3);
+            return Some(Box::new(move |pull, net| Crio { version }.pull(pull, net)));
+        }
         _ => return None,
     };
     let containerd = Containerd { version, path };
@@ -242,14 +263,34 @@ fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
     })))
 }
 
+/// The test's `registries.conf` (`tests/cluster/runtimes`, and `write_registries_conf` in `server.rs`).
+fn crios_node(reference: &Reference) -> NodeConfig {
+    let main = "[[registry]]\nlocation = \"127.0.0.1\"\ninsecure = true\n[[registry]]\nlocation = \"localhost\"\ninsecure = true\n";
+    let mut drop_in = "unqualified-search-registries = [\"docker.io\"]\n".to_owned();
+    let (domain, path) = (reference.domain(), reference.path());
+    if crate::server::NAMED.contains(&domain.split(':').next().unwrap()) {
+        let name = reference.name();
+        writeln!(
+            drop_in,
+            "[[registry]]\nprefix = \"{name}\"\nlocation = \"127.0.0.1:5001/{path}\"\ninsecure = true"
+        )
+        .unwrap();
+    }
+    NodeConfig::Crio(Arc::new(RegistriesConf::parse(main, &[&drop_in]).unwrap()))
+}
+
 /// A recorded pull being played.
 struct Replay<'a> {
     case: &'a Case,
     shared: &'a Shared,
     recorded: &'a Recorded,
     left: Vec<Exchange>,
+    /// It has a resolver and a fetcher, each of which gets a token of its own.
+    resolves_first: bool,
     /// Whether the node's settings name a host twice.
     pull_has_a_host_twice: bool,
+    /// What failed last was asked for together with others, of which only those are kept that failed too.
+    beside_a_failure: bool,
     /// What was answered and may be asked again.
     answered: Vec<String>,
 }
@@ -303,7 +344,8 @@ impl Replay<'_> {
         for at in 0..block {
             if let Some(request) = wanted.iter().find(|request| self.is(&self.left[at], request)) {
                 let exchange = self.left.remove(at);
-                if matches!(request.want, Want::Token(_)) || self.pull_has_a_host_twice {
+                self.beside_a_failure = is_failed_beside_others(&exchange);
+                if (matches!(request.want, Want::Token(_)) && self.resolves_first) || self.pull_has_a_host_twice {
                     self.answered.push(shown(&exchange));
                 }
                 let answer = self.answer(request, exchange);
@@ -318,9 +360,17 @@ impl Replay<'_> {
             return self.next(wanted);
         }
         // A pull that failed: what was still asked for beside that is chance, and not kept.
-        if !self.recorded.pulled && self.left.iter().all(|exchange| exchange.together) {
-            let request = &wanted[0];
-            return Ok((request.clone(), self.beside(request)));
+        if !self.recorded.pulled {
+            let at_the_end = self.resolves_first && self.left.iter().all(|exchange| exchange.together);
+            let goes_on = block > 0 && self.left[..block].iter().all(is_failed_beside_others);
+            let is_part = |request: &&Request| request.path.contains("/blobs/") || request.path.contains("/manifests/sha256:");
+            let beside = match at_the_end {
+                true => wanted.first(),
+                false => wanted.iter().filter(|_| goes_on || self.beside_a_failure).find(is_part),
+            };
+            if let Some(request) = beside {
+                return Ok((request.clone(), self.beside(request)));
+            }
         }
         let expected = self.left.first().map_or_else(|| "nothing".to_owned(), shown);
         let wanted: Vec<String> = wanted.iter().map(|request| self.told(request)).collect();
@@ -370,6 +420,15 @@ impl Replay<'_> {
             _ => String::new(),
         };
         let mut url = Url::parse(&format!("{}{}", request.origin, request.path)).unwrap();
+        if let Want::Token(token) = &request.want
+            && token.by == Grant::Account
+            && token.who.user
+        {
+            let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+            query.push(("account".to_owned(), user.to_owned()));
+            query.sort_by(|a, b| a.0.cmp(&b.0));
+            url.query_pairs_mut().clear().extend_pairs(query);
+        }
         // Other names of this machine lead to the same registry.
         if request.origin.port == 5001 {
             url.set_host(Some("127.0.0.1")).unwrap();
@@ -421,7 +480,7 @@ impl Replay<'_> {
 
     /// Loopback hosts are not verified, unless a `hosts.toml` names them.
     fn verifies(&self, request: &Request) -> bool {
-        request.trust != TrustId::default()
+        ![TrustId::default(), TrustId::UNVERIFIED].contains(&request.trust)
     }
 
     /// The answer to what a failed pull may have asked beside the request that failed.
@@ -432,10 +491,29 @@ impl Replay<'_> {
             _ if matches!(request.want, Want::Token(_)) => respond(request, 200, &[], br#"{"token":"t","access_token":"t"}"#),
             Some(body) => {
                 let length = ("Content-Length".to_owned(), body.len().to_string());
-                respond(request, 200, &[length], body)
+                let says: Option<Value> = serde_json::from_slice(body).ok();
+                let says = says.and_then(|says| says["mediaType"].as_str().map(str::to_owned));
+                let media_type = says.unwrap_or_else(|| "application/vnd.oci.image.manifest.v1+json".to_owned());
+                respond(request, 200, &[length, ("Content-Type".to_owned(), media_type)], body)
             }
-            None => respond(request, 200, &[], b""),
+            None => self.config_beside(request).unwrap_or_else(|| respond(request, 200, &[], b"")),
         }
+    }
+
+    /// The answer to what was asked for a config that no recording has: one that fits.
+    fn config_beside(&self, request: &Request) -> Option<Answer> {
+        let Want::Config { by } = &request.want else { return None };
+        let length = *self.shared.configs.get(by.as_str())?;
+        let Answer::Response(response) = respond(request, 200, &[], b"{}") else {
+            return None;
+        };
+        let mut response = Arc::unwrap_or_clone(response);
+        response.body = Body::Config {
+            config: content::config(b"{}").map(Arc::new),
+            digest: by.clone(),
+            length,
+        };
+        Some(Answer::Response(Arc::new(response)))
     }
 
     /// The answer that a recording has, redirects followed.
@@ -447,10 +525,23 @@ impl Replay<'_> {
             let location = header("location").map(|(_, value)| value.as_bytes());
             match redirect::next(method, &exchange.url, exchange.status, location) {
                 Next::Stay => return answer_at(request, method, &exchange),
-                Next::Refuse(..) => return answer_at(request, method, &exchange),
+                Next::Refuse(refusal, url) => {
+                    return Answer::NotSent(Arc::new(NotSent {
+                        at: at(
+                            method,
+                            &Origin::of(&url).unwrap_or_else(|| request.origin.clone()),
+                            url.path(),
+                        ),
+                        why: Withheld::Guard(refusal),
+                    }));
+                }
                 Next::Follow { method: by, url, .. } => {
                     method = by;
                     let Some(next) = self.left.iter().position(|next| next.url == url) else {
+                        if self.beside_a_failure && url.port().is_some_and(|port| (5001..=5003).contains(&port)) {
+                            // It was good, and is not kept.
+                            return respond(request, 200, &[], b"");
+                        }
                         return Answer::Fault(Arc::new(Fault {
                             at: At {
                                 method,
@@ -462,7 +553,7 @@ impl Replay<'_> {
                         }));
                     };
                     exchange = self.left.remove(next);
-                    if matches!(request.want, Want::Token(_)) {
+                    if matches!(request.want, Want::Token(_)) && self.resolves_first {
                         self.answered.push(shown(&exchange));
                     }
                 }
@@ -474,6 +565,11 @@ impl Replay<'_> {
             detail: None,
         }))
     }
+}
+
+/// Whether it failed where several were asked at the same time.
+fn is_failed_beside_others(exchange: &Exchange) -> bool {
+    exchange.together && !(200..300).contains(&exchange.status)
 }
 
 fn at(method: Method, origin: &Origin, path: &str) -> At {
@@ -548,7 +644,11 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
                     .and_then(|(_, value)| value.as_str())
                     .is_some_and(|token| !token.is_empty())
             };
-            let granted = field("access_token") || (token.by.method() == Method::Get && field("token"));
+            let granted = if token.by == Grant::Account {
+                is_strict_token(body)
+            } else {
+                field("access_token") || (token.by.method() == Method::Get && field("token"))
+            };
             if granted && success {
                 Body::Granted
             } else {
@@ -587,6 +687,20 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
     }))
 }
 
+/// Whether containers/image reads it: one JSON value, an integer and a time where these stand.
+fn is_strict_token(body: &[u8]) -> bool {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+        return false;
+    };
+    members.iter().all(|(name, value)| match name.to_ascii_lowercase().as_str() {
+        _ if value.is_null() => true,
+        "token" | "access_token" => value.is_string(),
+        "expires_in" => value.is_i64(),
+        "issued_at" => value.as_str().is_some_and(|text| text.contains('T')),
+        _ => true,
+    })
+}
+
 /// Whose credential a recorded pull had. What it is does not matter, only what it has.
 fn who(case: &Case, user: Option<&str>) -> Who {
     let Some(user) = user else {
@@ -623,11 +737,16 @@ fn machines_ask_what_runtimes_ask() {
             for runtime in &recorded.runtimes {
                 let Some(machine) = machine(runtime) else { continue };
                 let reference = Reference::parse(&recorded.image).unwrap();
-                let Some(node) = node(case, reference.registry()) else {
-                    continue;
+                let (node, short) = if runtime == "crio" {
+                    let short = short_names::written(&recorded.image).map(Arc::from);
+                    (Some(crios_node(&reference)), short)
+                } else {
+                    (node(case, reference.registry()), None)
                 };
+                let Some(node) = node else { continue };
                 let pull = Pull {
                     reference,
+                    short,
                     node,
                     who: who(case, recorded.user.as_deref()),
                     platform: Platform::parse("linux/amd64").unwrap(),
@@ -638,6 +757,8 @@ fn machines_ask_what_runtimes_ask() {
                     shared: &shared,
                     recorded: &recorded,
                     left: recorded.exchanges.clone(),
+                    beside_a_failure: false,
+                    resolves_first: runtime != "crio",
                     pull_has_a_host_twice: matches!(pull.node, NodeConfig::Containerd(_)),
                     answered: Vec::new(),
                 };

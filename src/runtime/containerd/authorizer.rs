@@ -269,8 +269,9 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result
         }
     };
     let auth = match token.by {
-        Grant::Basic | Grant::BasicWithAccount => vec![(origin.clone(), Auth::Basic(token.who))],
-        Grant::Anonymous | Grant::Password | Grant::Refresh => Vec::new(),
+        Grant::Basic => vec![(origin.clone(), Auth::Basic(token.who))],
+        Grant::Account if !token.is_anonymous() => vec![(origin.clone(), Auth::Basic(token.who))],
+        Grant::Anonymous | Grant::Account | Grant::Password | Grant::Refresh => Vec::new(),
     };
     Ok(Request {
         asker: token.who,
@@ -288,13 +289,13 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result
 /// What the answer of a token server comes to. `posted` is the one before it, where a POST was answered by a status that makes containerd
 /// ask by GET.
 fn granted(response: &Response, token: Arc<TokenRequest>, posted: Option<&Response>) -> Got<Arc<TokenRequest>> {
-    let purpose = if token.by.is_anonymous() {
+    let purpose = if token.is_anonymous() {
         Purpose::AnonymousToken
     } else {
         Purpose::OauthToken
     };
     if !(200..400).contains(&response.status) {
-        let evidence = refusal(response, !token.by.is_anonymous(), posted);
+        let evidence = refusal(response, !token.is_anonymous(), posted);
         return Err(Failure::of(evidence, response, purpose).into());
     }
     match &response.body {
@@ -320,7 +321,7 @@ fn granted(response: &Response, token: Arc<TokenRequest>, posted: Option<&Respon
 }
 
 /// What a token server's refusal proves.
-fn refusal(response: &Response, with_credential: bool, posted: Option<&Response>) -> Evidence {
+pub(crate) fn refusal(response: &Response, with_credential: bool, posted: Option<&Response>) -> Evidence {
     let refuses = |response: &Response| {
         let code = response.words().code.map(|code| code.to_ascii_lowercase());
         matches!(

@@ -230,7 +230,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
         }),
         (Personality::ContainerdOld | Personality::CriO, None) | (_, Some(_)) => false,
     };
-    let Some(platform) = platform.filter(|platform| by_variant || !runs(puller, platform)) else {
+    let Some(platform) = platform.filter(|platform| by_variant || !runs(&puller.platform, platform)) else {
         return End::Pulls;
     };
     if entry.platform.is_some() && platform.architecture.is_empty() {
@@ -244,7 +244,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
 }
 
 /// Whether the host runs what a config names. Of the variants only arm's are looked at: the others are not told apart by runtimes here.
-fn runs(puller: &Puller, platform: &Platform) -> bool {
+pub(crate) fn runs(host: &Platform, platform: &Platform) -> bool {
     let named = platform.normalized();
     let named = Platform {
         variant: if named.architecture == "arm" {
@@ -256,7 +256,7 @@ fn runs(puller: &Puller, platform: &Platform) -> bool {
         os_features: Vec::new(),
         ..named
     };
-    puller.platform.ranks(&named, Personality::ContainerdClient).is_some()
+    host.ranks(&named, Personality::ContainerdClient).is_some()
 }
 
 /// What is wrong with a build: what is certain before what is not known.

@@ -8,7 +8,6 @@ use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The longest manifest that containerd reads: 4·1048·1048 bytes (sic).
@@ -131,12 +130,7 @@ fn index(document: &Document) -> Result<Parsed, ContentFault> {
     let mut entries = Vec::with_capacity(document.manifests.len());
     for entry in &document.manifests {
         decodable(entry)?;
-        entries.push(IndexEntry {
-            digest: entry.digest.clone(),
-            media_type: entry.media_type.clone(),
-            platform: entry.platform.clone(),
-            size: entry.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-        });
+        entries.push(IndexEntry::of(entry));
     }
     let is_image = |entry: &IndexEntry| entry.platform.as_ref().is_none_or(|platform| !platform.is_unknown());
     if !entries.iter().any(is_image) {
@@ -177,7 +171,7 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
     let mut blobs = Vec::new();
     for layer_of in &document.layers {
         decodable(layer_of)?;
-        let fetched = blob("layer", layer_of);
+        let fetched = BlobRef::of("layer", layer_of);
         let media_type = &layer_of.media_type;
         let kind = layer(media_type);
         match kind {
@@ -198,8 +192,8 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
         blobs.push(fetched);
     }
     let unpacked = claims.layers.len();
-    let config_blob = blob("config", config);
-    let size = size(blobs.iter().chain([&config_blob]));
+    let config_blob = BlobRef::of("config", config);
+    let size = BlobRef::bytes(blobs.iter().chain([&config_blob]));
     let elsewhere = config_blob.elsewhere.clone();
     let named = config_blob.digest.clone();
     let config_type = &config.media_type;
@@ -260,30 +254,6 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
     })
 }
 
-/// What a manifest says of a blob.
-fn blob(part: &'static str, descriptor: &Descriptor) -> BlobRef {
-    BlobRef {
-        part,
-        digest: clipped(&descriptor.digest),
-        media_type: clipped(&descriptor.media_type),
-        size: descriptor.size.unwrap_or_default(),
-        elsewhere: descriptor.elsewhere.clone(),
-    }
-}
-
-/// All of them in bytes, each digest once; `None` where one has no sensible size.
-fn size<'a>(blobs: impl Iterator<Item = &'a BlobRef>) -> Option<u64> {
-    let mut seen = HashSet::new();
-    let mut sum = 0_u64;
-    for blob in blobs {
-        let size = u64::try_from(blob.size).ok()?;
-        if seen.insert(blob.digest.as_str()) {
-            sum = sum.saturating_add(size);
-        }
-    }
-    Some(sum)
-}
-
 /// containerd decodes what a descriptor embeds, whatever it is.
 fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
     if descriptor.data_decodes {
@@ -296,6 +266,13 @@ fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
 impl Claims {
     /// What of a config does not go with the manifest.
     pub(crate) fn hold(&self, config: &ReadConfig) -> Result<(), ContentFault> {
+        if let Some(odd) = config
+            .diff_ids
+            .iter()
+            .find(|id| !id.is_empty() && Digest::parse(id).is_none())
+        {
+            return Err(ContentFault::DiffId(clipped(odd)));
+        }
         if config.diff_ids.len() != self.layers.len() {
             return Err(ContentFault::LayerCount {
                 layers: self.layers.len(),

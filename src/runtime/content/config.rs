@@ -1,8 +1,8 @@
 //! An image's config.
 
-use super::document::{WrittenPlatform, clipped};
+use super::document::WrittenPlatform;
 use crate::go::json::{self, Go, Pointer, loose};
-use crate::image::{Digest, Platform};
+use crate::image::Platform;
 use crate::runtime::outcome::ContentFault;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -96,9 +96,6 @@ pub fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
         })?
         .unwrap_or_default();
     let diff_ids = written.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
-    if let Some(odd) = diff_ids.iter().flatten().find(|id| Digest::parse(id).is_none()) {
-        return Err(ContentFault::DiffId(clipped(odd)));
-    }
     let platform = Platform::from(WrittenPlatform {
         os: written.os,
         architecture: written.architecture,

@@ -1,13 +1,14 @@
 //! A manifest or an index as its JSON says it. Everything is read once, whatever the media type: what does not belong there is for the runtime
 //! to judge.
 
+use super::schema1::layers as schema1_layers;
 use crate::go::json::{self, Pointer, loose};
 use crate::image::Platform;
 use crate::runtime::outcome::ContentFault;
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use url::Url;
 
 /// More entries than any index has; an entry is hundreds of bytes in memory.
@@ -41,6 +42,28 @@ pub struct Document {
     pub has_fs_layers: bool,
     /// There are `signatures`, as a signed Docker schema 1 manifest has them.
     pub has_signatures: bool,
+    /// `schemaVersion`; 0 where it has none.
+    pub schema_version: i64,
+    /// Which members are there and not `null`, of those that tell one kind of manifest from another.
+    pub members: Members,
+    /// Of a Docker schema 1 manifest, the digests of its layers, the lowest first, or what is wrong with it; `None` of every other one.
+    pub schema1: Option<Result<Vec<String>, String>>,
+}
+
+/// Members that tell one kind of manifest from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "which members stand there")]
+pub struct Members {
+    /// `config`.
+    pub config: bool,
+    /// `fsLayers`.
+    pub fs_layers: bool,
+    /// `history`.
+    pub history: bool,
+    /// `layers`.
+    pub layers: bool,
+    /// `manifests`.
+    pub manifests: bool,
 }
 
 /// A descriptor: of a config, a layer or an entry of an index.
@@ -64,7 +87,7 @@ pub struct Descriptor {
 
 loose! {
     struct WrittenDocument<'a> {
-        "schemaversion" => _version: i64,
+        "schemaversion" => version: i64,
         "mediatype" => media_type: String,
         "artifacttype" => artifact_type: &'a RawValue,
         "subject" => subject: &'a RawValue,
@@ -120,7 +143,9 @@ pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
         .map_err(|error| fault(&error, "manifest"))?
         .unwrap_or_default();
     let members = members(&text);
-    let has = |name: &str| members.contains(name);
+    let has = |name: &str| members.contains_key(name);
+    let is_set = |name: &str| members.get(name).is_some_and(|raw| raw.get() != "null");
+    let version = written.version.unwrap_or_default();
     let entries = written
         .manifests
         .as_ref()
@@ -148,6 +173,18 @@ pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
         has_manifests: has("manifests"),
         has_fs_layers: has("fslayers"),
         has_signatures: has("signatures"),
+        schema_version: version,
+        members: Members {
+            config: is_set("config"),
+            fs_layers: is_set("fslayers"),
+            history: is_set("history"),
+            layers: is_set("layers"),
+            manifests: is_set("manifests"),
+        },
+        schema1: (version == 1).then(|| {
+            let text = |name: &str| members.get(name).map_or("null", |raw| raw.get());
+            schema1_layers(text("fslayers"), text("history"))
+        }),
     })
 }
 
@@ -187,10 +224,14 @@ fn misread<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> bool {
     raw.is_some_and(|raw| serde_json::from_str::<Option<T>>(raw.get()).is_err())
 }
 
-/// The members of an object in lower case, whatever they hold: `null` and `[]` are something as well.
-fn members(text: &str) -> HashSet<String> {
-    let members: Option<HashMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
-    members.into_iter().flatten().map(|(name, _)| json::folded(&name)).collect()
+/// The members of an object by their names in lower case, whatever they hold: `null` and `[]` are something as well.
+fn members(text: &str) -> BTreeMap<String, &RawValue> {
+    let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
+    members
+        .into_iter()
+        .flatten()
+        .map(|(name, raw)| (json::folded(&name), raw))
+        .collect()
 }
 
 fn fault(error: &serde_json::Error, what: &'static str) -> ContentFault {

@@ -3,7 +3,7 @@
 use super::hint::{self, Situation, hint, is_page};
 use super::{Pulled, Topic, may_mean_another, resting_on};
 use crate::image::{Reference, Target, escape};
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault, Unresolved};
 
 /// What to do next; the most telling clause first, as warnings show the beginning.
 pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
@@ -145,6 +145,13 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
         }
+        Evidence::Unresolved(Unresolved::ShortName | Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
+            "write the registry in front of the name".to_owned()
+        }
+        Evidence::Unresolved(Unresolved::Blocked) => {
+            format!("use a registry that the nodes may ask, or unblock {registry} in their registries.conf")
+        }
+        Evidence::Unresolved(Unresolved::Name) => format!("repair the entry for {registry} in the nodes' registries.conf"),
         Evidence::RateLimited => format!(
             "{}wait, or pull with a credential or through a mirror; nothing is wrong with {repository}",
             before(Situation::Throttled)

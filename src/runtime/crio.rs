@@ -1,0 +1,286 @@
+//! CRI-O from 1.32 on, with the containers/image that it is built with (`crio-semantics`; `internal/storage/image.go`). Read top to bottom:
+//! [`short_names`], then for each name [`image`] and [`artifact`], which ask [`places`] in turn by [`source`] and [`session`].
+//!
+//! Not followed: partial pulls of zstd:chunked layers (range requests in the place of one GET, with the same end), signatures that OpenShift's
+//! own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and what lies in a layer.
+
+mod artifact;
+mod choose;
+mod image;
+mod manifest;
+mod places;
+pub mod registries_conf;
+mod session;
+pub mod short_names;
+mod source;
+pub mod version;
+pub mod words;
+
+use crate::ask::{Ask, Missing};
+use crate::image::{Platform, Reference};
+use crate::runtime::answer::Answer;
+use crate::runtime::outcome::{Evidence, Failure, Quota, Unresolved};
+use crate::runtime::request::{Attempt, Request, Who};
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
+use image::Found;
+use registries_conf::RegistriesConf;
+use std::sync::Arc;
+use std::time::Duration;
+use version::{Artifacts, Version};
+
+/// A CRI-O.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Crio {
+    /// Its version.
+    pub version: Version,
+}
+
+/// What ends a part of a pull before its end.
+#[derive(Debug)]
+enum Stop {
+    /// An answer is not known yet.
+    Missing(Missing),
+    /// It failed.
+    Failed(Box<Failed>),
+}
+
+/// How a part of a pull failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failed {
+    /// What is told.
+    told: Failure,
+    /// What is not: of the places that were asked before.
+    before: Vec<Failure>,
+    /// Nobody answered (Go's `net.Error`).
+    by_network: bool,
+}
+
+/// A part of a pull.
+type Got<T> = Result<T, Stop>;
+
+impl From<Missing> for Stop {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(told: Failure) -> Self {
+        Self {
+            told,
+            before: Vec::new(),
+            by_network: false,
+        }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(told: Failure) -> Self {
+        Self::Failed(Box::new(Failed::from(told)))
+    }
+}
+
+impl Stop {
+    /// It failed, and nobody has answered.
+    fn unanswered(told: Failure) -> Self {
+        Self::Failed(Box::new(Failed {
+            by_network: true,
+            ..Failed::from(told)
+        }))
+    }
+}
+
+/// Takes a failure for a value: what follows goes on in spite of it.
+fn caught<T>(got: Got<T>) -> Result<Result<T, Failed>, Missing> {
+    match got {
+        Ok(done) => Ok(Ok(done)),
+        Err(Stop::Failed(failed)) => Ok(Err(*failed)),
+        Err(Stop::Missing(missing)) => Err(missing),
+    }
+}
+
+/// The pull of one name, and what was asked for it.
+#[derive(Debug, Clone)]
+struct Walk<'a> {
+    version: Version,
+    conf: &'a RegistriesConf,
+    reference: &'a Reference,
+    who: Who,
+    platform: &'a Platform,
+    until: Depth,
+    /// In order, to number what is asked again.
+    sent: Vec<Request>,
+    quota: Option<Quota>,
+    /// Failures of places on the way to a success.
+    passed: Vec<Failure>,
+}
+
+impl Crio {
+    /// Pulls an image.
+    pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+        let nothing = RegistriesConf::default();
+        let (conf, known) = match &pull.node {
+            NodeConfig::Crio(conf) => (&**conf, true),
+            NodeConfig::Default | NodeConfig::Containerd(_) => (&nothing, false),
+        };
+        let names = match &pull.short {
+            None => Ok(vec![pull.reference.clone()]),
+            Some(_) if !known => Err(Unresolved::ShortName),
+            Some(short) => short_names::candidates(conf, self.version, short, &pull.reference),
+        };
+        let names = match names {
+            Ok(names) => names,
+            Err(why) => return Ok(failed(unresolved(why, &pull.reference), Vec::new())),
+        };
+        let mut outcome = failed(unresolved(Unresolved::Name, &pull.reference), Vec::new());
+        for (at, name) in names.iter().enumerate() {
+            let mut walk = Walk {
+                version: self.version,
+                conf,
+                reference: name,
+                // An empty user name is no credential, and an identity token is not looked at (`PullImage` in `server/image_pull.go`).
+                who: if pull.who.user { pull.who } else { Who::default() },
+                platform: &pull.platform,
+                until: pull.until,
+                sent: Vec::new(),
+                quota: None,
+                passed: Vec::new(),
+            };
+            if at > 0 {
+                // Of several names, the failure of the last one is told.
+                let told = outcome.ends.into_iter().filter_map(|end| match end {
+                    End::Failed(failure) => Some(failure),
+                    _ => None,
+                });
+                walk.passed = outcome.passed.into_iter().chain(told).collect();
+            }
+            outcome = match walk.pull(net)? {
+                Ok(Found { facts, end, .. }) => Outcome {
+                    found: Some(Arc::new(facts)),
+                    ends: vec![end],
+                    passed: walk.passed,
+                },
+                Err(told) => failed(told, walk.passed),
+            };
+            if outcome.is_pulled() {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+impl Walk<'_> {
+    /// As an image, as an artifact, or as either (`pullImageImplementation`).
+    fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
+        if self.version.artifacts() == Artifacts::First {
+            match caught(artifact::pull(self, net))? {
+                Ok(Some(found)) => return Ok(Ok(found)),
+                Ok(None) => {}
+                Err(failed) => return Ok(Err(self.tell(failed))),
+            }
+        }
+        let image = caught(image::pull(self, net))?;
+        let (again, is_artifact) = match &image {
+            Ok(found) => match &found.end {
+                End::Pulled { .. } | End::Foreign(_) => (false, false),
+                End::Artifact { .. } => (self.is_tried_again(false), true),
+                End::NoMatch | End::Unmeasured { .. } | End::Failed(_) => (self.is_tried_again(found.by_network), false),
+            },
+            Err(failed) => (self.is_tried_again(failed.by_network), false),
+        };
+        if again {
+            match caught(artifact::pull(self, net))? {
+                Ok(Some(found)) => return Ok(Ok(found)),
+                // What is an artifact fails as an image for that reason alone.
+                Err(failed) if is_artifact => return Ok(Err(self.tell(failed))),
+                // It is told behind the failure of the image, which says what is wrong.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        image.map_or_else(|failed| Ok(Err(self.tell(failed))), |found| Ok(Ok(found)))
+    }
+
+    /// Whether an image that failed is tried as an artifact (`shouldTryArtifact`).
+    fn is_tried_again(&self, by_network: bool) -> bool {
+        match self.version.artifacts() {
+            Artifacts::Never | Artifacts::First => false,
+            Artifacts::AfterAnyFailure => true,
+            Artifacts::AfterAnswers => !by_network,
+        }
+    }
+
+    /// The failure that is told.
+    fn tell(&mut self, failed: Failed) -> Failure {
+        self.pass(failed.before);
+        failed.told
+    }
+
+    fn pass(&mut self, failures: Vec<Failure>) {
+        for failure in failures {
+            if !self.passed.contains(&failure) {
+                self.passed.push(failure);
+            }
+        }
+    }
+
+    /// Asks, as another question each time.
+    fn ask(&mut self, net: &mut Ask<'_, Request>, request: Request, after: Duration) -> Result<(Request, Answer), Missing> {
+        let before = self.sent.iter().filter(|before| **before == request).count();
+        self.sent.push(request.clone());
+        let request = Request {
+            attempt: Attempt {
+                nth: u8::try_from(before).unwrap_or(u8::MAX),
+                after,
+            },
+            ..request
+        };
+        let answer = net.get(request.clone())?;
+        if let Answer::Response(response) = &answer
+            && response.is_success()
+        {
+            let quotas = self.quota.into_iter().chain(response.quota);
+            self.quota = quotas.min_by_key(|quota| quota.remaining);
+        }
+        Ok((request, answer))
+    }
+
+    /// Runs `run` for each item at the same time: none sees what another has learned.
+    fn branch<T, U>(
+        &mut self,
+        net: &mut Ask<'_, Request>,
+        items: impl IntoIterator<Item = T>,
+        mut run: impl FnMut(&mut Self, &mut Ask<'_, Request>, T) -> Got<U>,
+    ) -> Result<Vec<Result<U, Failed>>, Missing> {
+        let before = self.clone();
+        let results = net.each(items, |net, item| {
+            let mut branch = before.clone();
+            let result = caught(run(&mut branch, net, item))?;
+            Ok((result, branch))
+        })?;
+        let mut all = Vec::with_capacity(results.len());
+        for (result, branch) in results {
+            self.sent.extend(branch.sent.into_iter().skip(before.sent.len()));
+            self.quota = self.quota.into_iter().chain(branch.quota).min_by_key(|quota| quota.remaining);
+            all.push(result);
+        }
+        Ok(all)
+    }
+}
+
+/// Nothing was found.
+fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
+    Outcome {
+        found: None,
+        ends: vec![End::Failed(told)],
+        passed,
+    }
+}
+
+/// The settings lead nowhere.
+fn unresolved(why: Unresolved, reference: &Reference) -> Failure {
+    Failure::plain(Evidence::Unresolved(why), reference.registry().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

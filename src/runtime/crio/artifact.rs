@@ -1,0 +1,141 @@
+//! The pull of an artifact (`internal/ociartifact`). No container can be made of one.
+
+use crate::ask::Ask;
+use crate::image::{Digest, Reference};
+use crate::runtime::containerd::ends::worst;
+use crate::runtime::content::{BlobRef, Content};
+use crate::runtime::crio::choose::choose;
+use crate::runtime::crio::image::{Found, child};
+use crate::runtime::crio::manifest::{self, Form, Manifest};
+use crate::runtime::crio::source::{Served, Source};
+use crate::runtime::crio::version::Look;
+use crate::runtime::crio::{Got, Stop, Walk};
+use crate::runtime::outcome::{Build, ContentFault, Failure};
+use crate::runtime::request::Request;
+use crate::runtime::{Depth, End};
+use std::collections::HashSet;
+
+/// Pulls it as an artifact; `None` where it is an image.
+pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Found>> {
+    let reference = match walk.version.looks_for_artifacts() {
+        Look::None => Some(walk.reference.clone()),
+        Look::ByReference => look_by_reference(walk, net)?,
+        Look::Twice => look_twice(walk, net)?,
+    };
+    match reference {
+        Some(reference) => copy(walk, net, &reference).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// `PullManifest` up to 1.34: the reference of what is an artifact.
+fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Reference>> {
+    let mut reference = walk.reference.clone();
+    let mut source = Source::open(walk, net, &reference)?;
+    match source.manifest.form {
+        Form::DockerList => return Ok(None),
+        Form::OciIndex => {
+            let entry = chosen(walk, &source.manifest)?;
+            let by_digest = Digest::parse(&entry).map(|digest| reference.at_digest(digest));
+            let malformed = || ContentFault::Structure("the digest of a child manifest is malformed".to_owned());
+            reference = by_digest.ok_or_else(|| source.manifest.broken(malformed()))?;
+            source = Source::open(walk, net, &reference)?;
+        }
+        Form::Oci | Form::Docker | Form::Schema1 => {}
+    }
+    Ok(read(walk, &source.manifest)?.is_artifact().then_some(reference))
+}
+
+/// `EnsureNotContainerImage`, since 1.35.2.
+fn look_twice(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Reference>> {
+    let reference = walk.reference;
+    let mut source = Source::open(walk, net, reference)?;
+    let mut served = source.manifest.clone();
+    if served.form.is_list() {
+        let entry = chosen(walk, &served)?;
+        source = Source::open(walk, net, reference)?;
+        served = source.child(walk, net, &entry)?;
+    }
+    Ok(read(walk, &served)?.is_artifact().then(|| reference.clone()))
+}
+
+/// The digest of the entry of an index that is for the node.
+fn chosen(walk: &Walk<'_>, index: &Served) -> Got<String> {
+    let document = index.document().map_err(|fault| index.broken(fault))?;
+    manifest::index(index.form, &document).map_err(|fault| index.broken(fault))?;
+    match choose(&document, index.form, walk.platform) {
+        Some(entry) => Ok(entry.digest.clone()),
+        None => Err(index.broken(ContentFault::NoImage).into()),
+    }
+}
+
+fn read(walk: &Walk<'_>, served: &Served) -> Got<Manifest> {
+    let document = served.document().map_err(|fault| served.broken(fault))?;
+    let manifest = manifest::manifest(walk.version, served.form, &served.media_type, &document);
+    manifest.map_err(|fault| Stop::from(served.broken(fault)))
+}
+
+/// `copy.Image` into a store of artifacts: its layers, then its config. Layers with `urls` stay where they are.
+fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Found> {
+    let mut source = Source::open(walk, net, reference)?;
+    let root = source.manifest.clone();
+    let broken = |fault| Stop::from(root.broken(fault));
+    root.is_what_was_asked_for(reference.target()).map_err(broken)?;
+    let (served, index) = if root.form.is_list() {
+        let entry = chosen(walk, &root)?;
+        let document = root.document().map_err(broken)?;
+        let entries = manifest::index(root.form, &document).map_err(broken)?;
+        let by_digest = entries.iter().find(|one| one.digest == entry).cloned();
+        (
+            child(walk, net, &mut source, &entry)?,
+            by_digest.map(|entry| (entry, entries)),
+        )
+    } else {
+        (root.clone(), None)
+    };
+    let manifest = read(walk, &served)?;
+    let troubles = match walk.until {
+        Depth::Layers => blobs(walk, net, &source, &manifest)?,
+        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+    };
+    let end = match troubles.first() {
+        Some(first) => End::Failed(worst(&troubles.iter().collect::<Vec<_>>()).unwrap_or(first).clone()),
+        None => End::Artifact {
+            kind: manifest.kind(),
+            fails: false,
+        },
+    };
+    let content = manifest.artifact();
+    let (digest, media_type, least) = match &index {
+        Some((entry, _)) => (entry.digest.clone(), entry.media_type.clone(), Depth::Sizes),
+        None => (root.digest.to_string(), root.media_type.clone(), Depth::Layers),
+    };
+    let build = Build {
+        digest,
+        media_type,
+        content: Ok(content.clone()),
+        troubles,
+    };
+    let builds = if walk.until >= least { vec![build] } else { Vec::new() };
+    let content = index.map_or(content, |(_, entries)| Content::Index(entries));
+    Ok(Found::new(walk, &source, content, builds, end, false))
+}
+
+/// What is wrong with its blobs.
+fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manifest: &Manifest) -> Got<Vec<Failure>> {
+    const MOST: usize = 1000;
+    let mut seen = HashSet::new();
+    let here = |blob: &&BlobRef| blob.elsewhere.is_none();
+    let layers = manifest.layers.iter().filter(here);
+    let config = manifest.config.iter().filter(|config| !config.digest.is_empty());
+    let all: Vec<&BlobRef> = layers
+        .chain(config)
+        .filter(|blob| seen.insert(blob.digest.as_str()))
+        .take(MOST)
+        .collect();
+    let found = walk.branch(net, all, |walk, net, blob| source.clone().blob(walk, net, blob))?;
+    Ok(found
+        .into_iter()
+        .filter_map(|one| one.err().map(|failed| failed.told))
+        .collect())
+}

@@ -1,0 +1,255 @@
+//! The pull of an image (`copy.Image` of containers/image, into its storage): manifest, entry of an index, config, layers.
+
+use crate::ask::Ask;
+use crate::image::{Platform, Target};
+use crate::runtime::containerd::ends::{runs, worst};
+use crate::runtime::content::{BlobRef, Content, Descriptor, Document, clipped};
+use crate::runtime::crio::choose::choose;
+use crate::runtime::crio::manifest::{self, Form};
+use crate::runtime::crio::source::{Served, Source};
+use crate::runtime::crio::{Failed, Got, Stop, Walk, caught};
+use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure, ImageFacts};
+use crate::runtime::request::Request;
+use crate::runtime::{Depth, End};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Layers of one image that are looked for: a manifest is a stranger's text.
+const MOST_LAYERS: usize = 1000;
+
+/// What was found, and how the pull ends with it.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) facts: ImageFacts,
+    pub(super) end: End,
+    /// Nobody answered for the part that fails it.
+    pub(super) by_network: bool,
+}
+
+/// What a manifest of one image comes to.
+struct Single {
+    content: Content,
+    /// What is wrong with its parts, in the order in which it is found.
+    troubles: Vec<Failed>,
+}
+
+/// Pulls it as an image.
+pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found> {
+    let reference = walk.reference;
+    let mut source = Source::open(walk, net, reference)?;
+    let served = source.manifest.clone();
+    let broken = |fault| Stop::from(served.broken(fault));
+    served.is_what_was_asked_for(reference.target()).map_err(broken)?;
+    if served.form.is_list() {
+        let document = served.document().map_err(broken)?;
+        let entries = manifest::index(served.form, &document).map_err(broken)?;
+        let Some(entry) = choose(&document, served.form, walk.platform) else {
+            return Ok(Found::new(
+                walk,
+                &source,
+                Content::Index(entries),
+                Vec::new(),
+                End::NoMatch,
+                false,
+            ));
+        };
+        let (builds, end, by_network) = match walk.until {
+            Depth::Manifest => (Vec::new(), End::Pulled { size: None }, false),
+            Depth::Sizes | Depth::Config | Depth::Layers => {
+                let (build, end, by_network) = of_entry(walk, net, &mut source, entry)?;
+                (vec![build], end, by_network)
+            }
+        };
+        return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
+    }
+    let until = Depth::Config.max(walk.until);
+    let single = single(walk, net, &mut source, &served, until)?;
+    let (end, by_network) = single.end(None, walk.platform);
+    let builds = match walk.until {
+        Depth::Layers => vec![single.build(served.digest.to_string(), served.media_type.clone())],
+        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+    };
+    Ok(Found::new(walk, &source, single.content, builds, end, by_network))
+}
+
+impl Found {
+    pub(super) fn new(walk: &Walk<'_>, source: &Source, content: Content, builds: Vec<Build>, end: End, by_network: bool) -> Self {
+        Self {
+            facts: ImageFacts {
+                digest: source.manifest.digest.clone(),
+                media_type: source.manifest.media_type.clone(),
+                content,
+                quota: walk.quota,
+                authenticated: source.session.is_authenticated(),
+                stale: false,
+                builds,
+            },
+            end,
+            by_network,
+        }
+    }
+}
+
+impl Single {
+    fn build(&self, digest: String, media_type: String) -> Build {
+        Build {
+            digest,
+            media_type,
+            content: Ok(self.content.clone()),
+            troubles: self.troubles.iter().map(|failed| failed.told.clone()).collect(),
+        }
+    }
+
+    /// How the pull ends, and whether for want of an answer: the first trouble is told, and what is certain speaks before what is not known.
+    fn end(&self, entry: Option<&Descriptor>, host: &Platform) -> (End, bool) {
+        if let Some(first) = self.troubles.first() {
+            let all: Vec<&Failure> = self.troubles.iter().map(|failed| &failed.told).collect();
+            let worst = worst(&all).unwrap_or(&first.told);
+            return (End::Failed(worst.clone()), first.by_network);
+        }
+        let end = match &self.content {
+            Content::Artifact { kind, .. } => End::Artifact {
+                kind: kind.clone(),
+                fails: true,
+            },
+            // An index says for what its entries are, and nobody compares it with their configs.
+            Content::Image {
+                platform: Some(platform),
+                ..
+            } if entry.is_some() && !platform.architecture.is_empty() && !runs(host, platform) => End::Foreign(platform.clone()),
+            Content::Image { body, .. } => End::Pulled { size: body.size },
+            Content::Index(_) | Content::Schema1 => End::Pulled { size: None },
+        };
+        (end, false)
+    }
+}
+
+/// The entry of an index that is for the node.
+fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<(Build, End, bool)> {
+    let until = walk.until;
+    let found = child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until));
+    Ok(match caught(found)? {
+        Ok(single) => {
+            let (end, by_network) = single.end(Some(entry), walk.platform);
+            (single.build(entry.digest.clone(), entry.media_type.clone()), end, by_network)
+        }
+        Err(Failed {
+            mut told, by_network, ..
+        }) => {
+            if let Evidence::ContentMissing { media_type, .. } = &mut told.evidence
+                && media_type.is_empty()
+            {
+                *media_type = clipped(&entry.media_type);
+            }
+            let build = Build {
+                digest: entry.digest.clone(),
+                media_type: entry.media_type.clone(),
+                content: Err(told.clone()),
+                troubles: Vec::new(),
+            };
+            (build, End::Failed(told), by_network)
+        }
+    })
+}
+
+/// The manifest that an index names.
+pub(super) fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, digest: &str) -> Got<Served> {
+    let served = source.child(walk, net, digest)?;
+    if served.digest.as_str() != digest || !digest.starts_with("sha256:") {
+        let text = "the child manifest served does not have the digest that the index names";
+        return Err(served.broken(ContentFault::Structure(text.to_owned())).into());
+    }
+    if served.form.is_list() {
+        let text = "an entry of the index leads to another index, which CRI-O does not follow";
+        return Err(served.broken(ContentFault::Structure(text.to_owned())).into());
+    }
+    Ok(served)
+}
+
+/// A manifest of one image, as deep as `until` says (`copySingleImage`).
+fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, served: &Served, until: Depth) -> Got<Single> {
+    let broken = |fault| Stop::from(served.broken(fault));
+    let document = served.document().map_err(broken)?;
+    let manifest = manifest::manifest(walk.version, served.form, &served.media_type, &document).map_err(broken)?;
+    if !manifest.is_image().map_err(broken)? {
+        return Ok(Single {
+            content: manifest.artifact(),
+            troubles: Vec::new(),
+        });
+    }
+    let config = match &manifest.config {
+        Some(config) if until >= Depth::Config => source.config(walk, net, config)?,
+        Some(_) | None => None,
+    };
+    let mut troubles = match until {
+        Depth::Layers => {
+            let counted = manifest.counted(config.as_ref().map(|(config, _)| &**config));
+            layers(walk, net, source, manifest.layers.iter().take(counted))?
+        }
+        Depth::Manifest | Depth::Sizes | Depth::Config => Vec::new(),
+    };
+    let read = config.as_ref().map(|(config, length)| (&**config, *length));
+    if let Err(fault) = manifest.commits(walk.version, &document, read) {
+        let about = manifest
+            .config
+            .as_ref()
+            .map(|config| config.digest.as_str())
+            .unwrap_or_default();
+        troubles.push(Failed::from(served.broken(fault).about(about)));
+    }
+    let content = match manifest.form {
+        Form::Schema1 => Content::Schema1,
+        Form::Oci | Form::Docker | Form::OciIndex | Form::DockerList => Content::Image {
+            platform: config.map(|(config, _)| config.platform.clone()),
+            body: manifest.body(),
+        },
+    };
+    Ok(Single { content, troubles })
+}
+
+/// What is wrong with the layers, in their order. All are asked for at the same time, whatever becomes of the others.
+fn layers<'a>(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    source: &Source,
+    layers: impl Iterator<Item = &'a BlobRef>,
+) -> Got<Vec<Failed>> {
+    let mut seen = HashSet::new();
+    let each: Vec<&BlobRef> = layers
+        .filter(|layer| seen.insert(layer.digest.as_str()))
+        .take(MOST_LAYERS)
+        .collect();
+    let found = walk.branch(net, each, |walk, net, layer| source.clone().blob(walk, net, layer))?;
+    Ok(found.into_iter().filter_map(Result::err).collect())
+}
+
+impl Served {
+    /// Its document, or why it cannot be read.
+    pub(super) fn document(&self) -> Result<Arc<Document>, ContentFault> {
+        self.document.clone().map_err(|fault| match self.form {
+            // Read as what it is not.
+            Form::Schema1 => ContentFault::MediaType(clipped(&self.response.content_type)),
+            Form::Oci | Form::Docker | Form::OciIndex | Form::DockerList => fault,
+        })
+    }
+
+    /// A failure that rests on its content.
+    pub(super) fn broken(&self, fault: ContentFault) -> Failure {
+        Failure::unworded(Evidence::ContentInvalid(fault), &self.response).about(&self.digest)
+    }
+
+    /// Whether it has the digest that it was asked for by, which must be one by sha256 (`MatchesDigest`).
+    pub(super) fn is_what_was_asked_for(&self, target: Target) -> Result<(), ContentFault> {
+        let Target::Digest(digest) = target else {
+            return Ok(());
+        };
+        // The signatures of schema 1 do not count, and nobody here can tell what is left without them.
+        let signed = |document: &Arc<Document>| document.has_signatures && document.schema_version == 1;
+        let is_same = self.digest == digest || self.document.as_ref().is_ok_and(signed);
+        if is_same && digest.algorithm() == "sha256" {
+            Ok(())
+        } else {
+            Err(ContentFault::DigestWrong)
+        }
+    }
+}

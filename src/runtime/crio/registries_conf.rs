@@ -1,0 +1,425 @@
+//! `registries.conf`, version 2, as CRI-O reads it (`pkg/sysregistriesv2` of containers/image): a value, and a pure reader of its texts.
+
+use crate::image::{Reference, escape, is_domain};
+use crate::runtime::crio::short_names;
+use std::collections::BTreeMap;
+use std::fmt;
+use toml::{Table, Value};
+
+/// What a node's `registries.conf` and its drop-ins come to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct RegistriesConf {
+    /// `[[registry]]`, in the order of their prefixes, each of which stands there once.
+    pub registries: Vec<Registry>,
+    /// `unqualified-search-registries`: `host[:port]`, put before names that say no registry.
+    pub search: Vec<String>,
+    /// `[aliases]`: the full name of a repository by its short one.
+    pub aliases: BTreeMap<String, String>,
+    /// crio.conf says `short_name_mode = "disabled"`: of several search registries all are tried.
+    pub tries_all: bool,
+}
+
+/// A `[[registry]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Registry {
+    /// Of which names it is: `host[:port][/path]`, or `*.domain`.
+    pub prefix: String,
+    /// What stands in the prefix's place; empty where the name stays as it is (`*.domain` only).
+    pub location: String,
+    /// It may be asked without TLS, and its certificates are not checked.
+    pub insecure: bool,
+    /// It must not be asked.
+    pub blocked: bool,
+    /// Its mirrors are asked for digests only.
+    pub mirror_by_digest_only: bool,
+    /// Asked before it, in order.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A mirror of a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mirror {
+    /// What stands in the prefix's place.
+    pub location: String,
+    /// It may be asked without TLS, and its certificates are not checked.
+    pub insecure: bool,
+    /// `pull-from-mirror`: for what it is asked.
+    pub asked_for: AskedFor,
+}
+
+/// For what a mirror is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AskedFor {
+    /// Tags and digests.
+    All,
+    /// `digest-only`
+    Digests,
+    /// `tag-only`
+    Tags,
+}
+
+/// Why CRI-O does not start with these files, or goes on with those of before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Which drop-in; `None`: the main file.
+    pub drop_in: Option<usize>,
+    /// One line.
+    pub why: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// One file.
+#[derive(Debug, Default)]
+struct File {
+    registries: Vec<Registry>,
+    search: Option<Vec<String>>,
+    /// An empty value takes an earlier alias back.
+    aliases: BTreeMap<String, String>,
+}
+
+impl RegistriesConf {
+    /// Reads the main file (empty where there is none) and the drop-ins (`registries.conf.d/*.conf`, in the order of their names): a later
+    /// entry takes the place of an earlier one of the same prefix, later search registries that of earlier ones.
+    pub fn parse(main: &str, drop_ins: &[&str]) -> Result<Self, Invalid> {
+        let mut merged: BTreeMap<String, Registry> = BTreeMap::new();
+        let mut conf = Self::default();
+        let files = std::iter::once((None, main)).chain(drop_ins.iter().enumerate().map(|(at, text)| (Some(at), *text)));
+        for (drop_in, text) in files {
+            let file = File::read(text, drop_in.is_none()).map_err(|why| Invalid { drop_in, why })?;
+            merged.extend(
+                file.registries
+                    .into_iter()
+                    .map(|registry| (registry.prefix.clone(), registry)),
+            );
+            conf.search = file.search.unwrap_or(conf.search);
+            for (name, full) in file.aliases {
+                if full.is_empty() {
+                    conf.aliases.remove(&name);
+                } else {
+                    conf.aliases.insert(name, full);
+                }
+            }
+        }
+        conf.registries = merged.into_values().collect();
+        Ok(conf)
+    }
+
+    /// The entry for a repository (`docker.io/library/app`): the one with the longest prefix (`FindRegistry`).
+    pub(super) fn find(&self, name: &str) -> Option<&Registry> {
+        let matching = self.registries.iter().filter(|registry| registry.matches(name).is_some());
+        matching.reduce(|longest, next| {
+            if next.prefix.len() > longest.prefix.len() {
+                next
+            } else {
+                longest
+            }
+        })
+    }
+}
+
+impl Registry {
+    /// How much of a name its prefix stands for (`refMatchingPrefix`): up to a slash or a colon, so that `quay.test` matches
+    /// `quay.test:8443/x`.
+    pub(super) fn matches(&self, name: &str) -> Option<usize> {
+        let end = match self.prefix.strip_prefix('*') {
+            Some(domain) if domain.starts_with('.') => {
+                let at = name.find(domain)?;
+                name.get(..at).filter(|before| !before.contains('/'))?;
+                at + domain.len()
+            }
+            Some(_) | None => name.starts_with(&self.prefix).then_some(self.prefix.len())?,
+        };
+        let rest = name.get(end..)?;
+        (rest.is_empty() || rest.starts_with([':', '/', '@'])).then_some(end)
+    }
+}
+
+impl File {
+    /// Reads one file; only the main one may be of the old form (`[registries.search]`).
+    fn read(text: &str, main: bool) -> Result<Self, String> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error
+                .span()
+                .map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+            format!("{line}{}", escape(error.message()))
+        })?;
+        if let Some(old) = Old::read(&table)? {
+            if !main {
+                return Err("registry must be in v2 format but is in v1".to_owned());
+            }
+            let new = [
+                "registry",
+                "unqualified-search-registries",
+                "credential-helpers",
+                "short-name-mode",
+                "additional-layer-store-auth-helper",
+                "aliases",
+            ];
+            if new.iter().any(|key| get(&table, key).is_some()) {
+                return Err("mixing sysregistry v1/v2 is not supported".to_owned());
+            }
+            return old.file();
+        }
+        let mut registries = Vec::new();
+        for entry in tables(&table, "registry")? {
+            registries.push(Registry::read(entry)?);
+        }
+        let search = texts(&table, "unqualified-search-registries")?;
+        texts(&table, "credential-helpers")?;
+        text_of(&table, "additional-layer-store-auth-helper")?;
+        // Not used by CRI-O, and looked at all the same.
+        let mode = text_of(&table, "short-name-mode")?;
+        if !["", "disabled", "enforcing", "permissive"].contains(&mode) {
+            return Err(format!("invalid short-name mode: \"{}\"", escape(mode)));
+        }
+        let mut aliases = BTreeMap::new();
+        if let Some(written) = get(&table, "aliases") {
+            let written = written.as_table().ok_or("aliases must be a table")?;
+            for (name, full) in written {
+                let full = full.as_str().ok_or("an alias must be text")?;
+                aliases.insert(name.clone(), alias(name, full)?);
+            }
+        }
+        Self {
+            registries,
+            search,
+            aliases,
+        }
+        .checked()
+    }
+
+    /// What holds of all entries of one file (`postProcessRegistries`). Of two of one prefix the first counts.
+    fn checked(mut self) -> Result<Self, String> {
+        for (at, one) in self.registries.iter().enumerate() {
+            let place = |registry: &Registry| {
+                if registry.location.is_empty() {
+                    registry.prefix.clone()
+                } else {
+                    registry.location.clone()
+                }
+            };
+            for other in self.registries.iter().skip(at + 1).filter(|other| place(other) == place(one)) {
+                let conflict = [
+                    ("insecure", one.insecure, other.insecure),
+                    ("blocked", one.blocked, other.blocked),
+                ];
+                if let Some((setting, _, _)) = conflict.iter().find(|(_, one, other)| one != other) {
+                    let location = escape(&one.location);
+                    return Err(format!(
+                        "registry '{location}' is defined multiple times with conflicting '{setting}' setting"
+                    ));
+                }
+            }
+        }
+        let mut seen = BTreeMap::new();
+        for registry in std::mem::take(&mut self.registries) {
+            seen.entry(registry.prefix.clone()).or_insert(registry);
+        }
+        self.registries = seen.into_values().collect();
+        for registry in self.search.iter_mut().flatten() {
+            *registry = location(registry)?;
+            if !is_domain(registry) || registry.starts_with('[') {
+                return Err(format!(
+                    "invalid unqualified-search-registries entry \"{}\"",
+                    escape(registry)
+                ));
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Registry {
+    fn read(table: &Table) -> Result<Self, String> {
+        let mut registry = Self {
+            prefix: location(text_of(table, "prefix")?)?,
+            location: location(text_of(table, "location")?)?,
+            insecure: truth(table, "insecure")?,
+            blocked: truth(table, "blocked")?,
+            mirror_by_digest_only: truth(table, "mirror-by-digest-only")?,
+            mirrors: Vec::new(),
+        };
+        if registry.prefix.is_empty() {
+            registry.prefix.clone_from(&registry.location);
+        }
+        if registry.prefix.is_empty() {
+            return Err("invalid condition: both location and prefix are unset".to_owned());
+        }
+        let prefix = escape(&registry.prefix);
+        if registry.prefix.starts_with("*.") {
+            if registry.prefix.contains(['/', '@', ':']) {
+                return Err(format!(
+                    "a prefix with a wildcard should be in the format *.example.com, and \"{prefix}\" is not"
+                ));
+            }
+        } else if registry.location.is_empty() {
+            return Err("invalid condition: location is unset and prefix is not in the format: *.example.com".to_owned());
+        }
+        if !text_of(table, "pull-from-mirror")?.is_empty() {
+            return Err(format!(
+                "pull-from-mirror must not be set for a non-mirror registry \"{prefix}\""
+            ));
+        }
+        for mirror in tables(table, "mirror")? {
+            let at = location(text_of(mirror, "location")?)?;
+            if at.is_empty() {
+                return Err("invalid condition: mirror location is unset".to_owned());
+            }
+            let asked_for = text_of(mirror, "pull-from-mirror")?;
+            if registry.mirror_by_digest_only && !asked_for.is_empty() {
+                return Err(format!(
+                    "cannot set mirror usage mirror-by-digest-only for the registry (\"{prefix}\") and pull-from-mirror for per-mirror \
+                     (\"{}\") at the same time",
+                    escape(&at)
+                ));
+            }
+            registry.mirrors.push(Mirror {
+                asked_for: match asked_for {
+                    "" | "all" => AskedFor::All,
+                    "digest-only" => AskedFor::Digests,
+                    "tag-only" => AskedFor::Tags,
+                    other => {
+                        let (other, at) = (escape(other), escape(&at));
+                        return Err(format!("unsupported pull-from-mirror value \"{other}\" for mirror \"{at}\""));
+                    }
+                },
+                location: at,
+                insecure: truth(mirror, "insecure")?,
+            });
+        }
+        Ok(registry)
+    }
+}
+
+/// The form of version 1: lists of hosts.
+struct Old {
+    search: Option<Vec<String>>,
+    insecure: Option<Vec<String>>,
+    block: Option<Vec<String>>,
+}
+
+impl Old {
+    fn read(table: &Table) -> Result<Option<Self>, String> {
+        let Some(all) = get(table, "registries") else {
+            return Ok(None);
+        };
+        let all = all.as_table().ok_or("registries must be a table")?;
+        let list = |name: &str| match get(all, name) {
+            None => Ok(None),
+            Some(list) => texts(
+                list.as_table().ok_or_else(|| format!("registries.{name} must be a table"))?,
+                "registries",
+            ),
+        };
+        let old = Self {
+            search: list("search")?,
+            insecure: list("insecure")?,
+            block: list("block")?,
+        };
+        let is_set = old.search.is_some() || old.insecure.is_some() || old.block.is_some();
+        Ok(is_set.then_some(old))
+    }
+
+    fn file(self) -> Result<File, String> {
+        let mut registries: BTreeMap<String, Registry> = BTreeMap::new();
+        let lists = [(self.block, true), (self.insecure, false)];
+        for (host, blocks) in lists
+            .into_iter()
+            .flat_map(|(list, blocks)| list.into_iter().flatten().map(move |host| (host, blocks)))
+        {
+            let host = location(&host)?;
+            let registry = registries.entry(host.clone()).or_insert_with(|| Registry {
+                prefix: host.clone(),
+                location: host,
+                ..Registry::default()
+            });
+            registry.blocked |= blocks;
+            registry.insecure |= !blocks;
+        }
+        let file = File {
+            registries: registries.into_values().collect(),
+            search: self.search,
+            aliases: BTreeMap::new(),
+        };
+        file.checked()
+    }
+}
+
+/// `parseLocation`: without slashes behind it, and without a scheme before it.
+fn location(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_end_matches('/');
+    if trimmed.starts_with("http://") || trimmed.starts_with("https://") {
+        return Err(format!("invalid location '{}': URI schemes are not supported", escape(text)));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// The full name that an alias stands for; empty where it takes one back.
+fn alias(name: &str, full: &str) -> Result<String, String> {
+    let path = name
+        .split_once('/')
+        .filter(|(first, _)| is_domain(first))
+        .map_or(name, |(_, path)| path);
+    let is_path = Reference::parse(&format!("registry.example/{path}")).is_ok_and(|one| one.path() == path);
+    if short_names::written(name) != Some(name) || !is_path {
+        return Err(format!("invalid short name \"{}\"", escape(name)));
+    }
+    if full.is_empty() {
+        return Ok(String::new());
+    }
+    let bare = |one: &Reference| one.tag().is_none() && one.digest().is_none();
+    let reference = Reference::parse(full)
+        .ok()
+        .filter(|one| bare(one) && short_names::written(full).is_none());
+    let reference = reference.ok_or_else(|| format!("invalid alias \"{}\": must contain registry and repository", escape(full)))?;
+    Ok(reference.name())
+}
+
+/// A value by its key, whose case does not count where nothing has it letter by letter (as in BurntSushi's decoder).
+fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    table.get(key).or_else(|| {
+        let similar = table.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));
+        similar.map(|(_, value)| value)
+    })
+}
+
+fn text_of<'a>(table: &'a Table, key: &str) -> Result<&'a str, String> {
+    get(table, key).map_or(Ok(""), |value| value.as_str().ok_or_else(|| format!("{key} must be text")))
+}
+
+fn truth(table: &Table, key: &str) -> Result<bool, String> {
+    get(table, key).map_or(Ok(false), |value| {
+        value.as_bool().ok_or_else(|| format!("{key} must be true or false"))
+    })
+}
+
+fn texts(table: &Table, key: &str) -> Result<Option<Vec<String>>, String> {
+    let wrong = || format!("{key} must be a list of texts");
+    let Some(value) = get(table, key) else {
+        return Ok(None);
+    };
+    let list = value.as_array().ok_or_else(wrong)?;
+    let texts = list.iter().map(|one| one.as_str().map(str::to_owned).ok_or_else(wrong));
+    texts.collect::<Result<_, _>>().map(Some)
+}
+
+fn tables<'a>(table: &'a Table, key: &str) -> Result<Vec<&'a Table>, String> {
+    let wrong = || format!("{key} must be a list of tables");
+    let Some(value) = get(table, key) else {
+        return Ok(Vec::new());
+    };
+    let list = value.as_array().ok_or_else(wrong)?;
+    list.iter().map(|one| one.as_table().ok_or_else(wrong)).collect()
+}
+
+#[cfg(test)]
+#[path = "registries_conf_tests.rs"]
+mod tests;

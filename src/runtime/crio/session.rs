@@ -1,0 +1,303 @@
+//! One registry: how it is reached, and how it lets in (`docker/docker_client.go` of containers/image).
+
+use crate::ask::Ask;
+use crate::runtime::answer::{Body, Response};
+use crate::runtime::challenge::{self, Bearer, Challenge};
+use crate::runtime::containerd::authorizer::{refusal, token_request};
+use crate::runtime::crio::places::Place;
+use crate::runtime::crio::{Got, Stop, Walk, caught};
+use crate::runtime::outcome::{
+    AuthStage, ConnectionFault, Evidence, Failure, Purpose, Refusal, Rejection, Told, Unresolved, WEB_PAGE,
+};
+use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, Want, Who};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often one request is sent in all, where it is throttled (`backoffNumIterations`).
+const TRIES: usize = 5;
+/// The first pause, where the registry names none; each following one is twice as long (`backoffInitialDelay`).
+const PAUSE: Duration = Duration::from_secs(2);
+/// No pause is longer (`backoffMaxDelay`).
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A registry that has answered.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    place: Place,
+    origin: Origin,
+    who: Who,
+    way: Way,
+    /// The scopes beside its own for which there is a token; the empty one is none.
+    granted: Vec<Arc<str>>,
+}
+
+/// How it lets in, which its answer to `/v2/` alone tells.
+#[derive(Debug, Clone)]
+enum Way {
+    /// It has not asked for anything that CRI-O can answer.
+    Nobody,
+    Basic,
+    Bearer(Bearer),
+}
+
+/// What is asked of a registry.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// Below the host: `/v2/…`
+    pub(super) path: Arc<str>,
+    pub(super) accept: Arc<str>,
+    pub(super) want: Want,
+}
+
+impl Session {
+    /// Asks a place for its `/v2/`, over TLS, and without where it may be asked so (`detectProperties`).
+    pub(super) fn connect(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place) -> Got<Self> {
+        if place.blocked {
+            let evidence = Evidence::Unresolved(Unresolved::Blocked);
+            return Err(Failure::plain(evidence, place.reference.domain().to_owned()).into());
+        }
+        let over_tls = Self::ping(walk, net, place, Scheme::Https);
+        match caught(over_tls)? {
+            Ok(session) => Ok(session),
+            Err(_) if place.insecure => Self::ping(walk, net, place, Scheme::Http),
+            Err(failed) => Err(Stop::Failed(Box::new(failed))),
+        }
+    }
+
+    fn ping(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place, scheme: Scheme) -> Got<Self> {
+        let Some(origin) = place.origin(scheme) else {
+            return Err(Stop::unanswered(Failure {
+                detail: Some("no address can be made of its name and port".to_owned()),
+                ..Failure::plain(
+                    Evidence::ConnectionFailed(ConnectionFault::Unreachable),
+                    place.reference.domain().to_owned(),
+                )
+            }));
+        };
+        let mut session = Self {
+            place: place.clone(),
+            origin,
+            // A mirror does not see the credential that is for the registry (`newImageSourceAttempt`).
+            who: if place.own { walk.who } else { Who::default() },
+            way: Way::Nobody,
+            granted: Vec::new(),
+        };
+        let ping = Asked {
+            path: Arc::from("/v2/"),
+            accept: Arc::from(""),
+            want: Want::Nothing,
+        };
+        let mut pause = PAUSE;
+        let mut after = Duration::ZERO;
+        for left in (0..TRIES).rev() {
+            let response = session.once(walk, net, &ping, None, after)?;
+            match response.status {
+                200 | 401 => {
+                    session.way = match challenge::crios(&response.challenges) {
+                        Challenge::Basic => Way::Basic,
+                        Challenge::Bearer(bearer) => Way::Bearer(bearer.cut().clone()),
+                        Challenge::Other => Way::Nobody,
+                    };
+                    return Ok(session);
+                }
+                429 if left > 0 => after = next_pause(&response, &mut pause),
+                _ => return Err(Failure::of(status(&response, false), &response, Purpose::Content).into()),
+            }
+        }
+        Err(Failure::plain(Evidence::Internal, session.origin.authority()).into())
+    }
+
+    /// Sends a request as often as CRI-O does (`makeRequestToResolvedURL`); any status.
+    pub(super) fn request(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, asked: &Asked) -> Got<Arc<Response>> {
+        let mut response = self.once(walk, net, asked, None, Duration::ZERO)?;
+        // Once, for a registry that finds its scope too narrow.
+        let wider = wider_scope(&response);
+        if let Some(scope) = &wider {
+            response = self.once(walk, net, asked, Some(scope), Duration::ZERO)?;
+        }
+        let mut pause = PAUSE;
+        for _ in 1..TRIES {
+            if response.status != 429 {
+                break;
+            }
+            let after = next_pause(&response, &mut pause);
+            response = self.once(walk, net, asked, wider.as_ref(), after)?;
+        }
+        match self.withheld(&response) {
+            Some(failure) => Err(Stop::unanswered(failure)),
+            None => Ok(response),
+        }
+    }
+
+    fn once(
+        &mut self,
+        walk: &mut Walk<'_>,
+        net: &mut Ask<'_, Request>,
+        asked: &Asked,
+        scope: Option<&Arc<str>>,
+        after: Duration,
+    ) -> Got<Arc<Response>> {
+        let auth = match self.way.clone() {
+            Way::Nobody => Vec::new(),
+            // Also where there is no credential: the user and the password are empty then.
+            Way::Basic => vec![(self.origin.clone(), Auth::Basic(self.who))],
+            Way::Bearer(bearer) => vec![(self.origin.clone(), Auth::Bearer(self.token(walk, net, &bearer, scope)?))],
+        };
+        let request = Request {
+            asker: self.who,
+            method: Method::Get,
+            origin: self.origin.clone(),
+            path: Arc::clone(&asked.path),
+            accept: Arc::clone(&asked.accept),
+            auth,
+            want: asked.want.clone(),
+            trust: self.place.trust(),
+            attempt: Attempt::default(),
+        };
+        let (request, answer) = walk.ask(net, request, after)?;
+        answer.response(&request).map_err(Stop::unanswered)
+    }
+
+    /// A token, which holds for as long as the registry is asked (`getBearerToken`). Nothing is tried where it is refused.
+    fn token(
+        &mut self,
+        walk: &mut Walk<'_>,
+        net: &mut Ask<'_, Request>,
+        bearer: &Bearer,
+        scope: Option<&Arc<str>>,
+    ) -> Got<Arc<TokenRequest>> {
+        let failed = |evidence| Failure::plain(evidence, self.origin.authority());
+        let Some(realm) = bearer.realm.as_deref() else {
+            return Err(failed(Evidence::Rejected(Rejection::NoRealm)).into());
+        };
+        let own: Arc<str> = Arc::from(format!("repository:{}:pull", self.place.reference.path()));
+        let whole = |scope: &&Arc<str>| !scope.split(':').any(str::is_empty);
+        let token = Arc::new(TokenRequest {
+            origin: self.origin.clone(),
+            realm: Arc::from(realm),
+            service: bearer.service.as_deref().map(Arc::from),
+            scopes: std::iter::once(own).chain(scope.filter(whole).cloned()).collect(),
+            who: self.who,
+            by: Grant::Account,
+        });
+        let key = scope.cloned().unwrap_or_default();
+        if self.granted.contains(&key) {
+            return Ok(token);
+        }
+        let request = token_request(&token, self.place.trust()).map_err(Stop::unanswered)?;
+        let (request, answer) = walk.ask(net, request, Duration::ZERO)?;
+        let response = answer.response(&request).map_err(Stop::unanswered)?;
+        granted(&response, &token)?;
+        self.granted.push(key);
+        Ok(token)
+    }
+
+    /// Whether a credential is sent.
+    pub(super) fn is_authenticated(&self) -> bool {
+        match self.way {
+            Way::Nobody => false,
+            Way::Basic => self.who.user,
+            Way::Bearer(_) => self.who.user && self.who.password,
+        }
+    }
+
+    /// Nodes hand what they send to this registry on to where it redirects, within limits (Go, net/http), and name the user that a redirect
+    /// names; we do neither. A refusal that may come of that proves nothing.
+    fn withheld(&self, response: &Response) -> Option<Failure> {
+        let there = &response.at.origin;
+        let handed = self.origin.hands_to(there) && self.is_authenticated() && matches!(response.status, 401 | 403 | 404);
+        let as_somebody = response.as_somebody && (400..500).contains(&response.status) && response.status != 429;
+        (handed || as_somebody).then(|| Failure::of(Evidence::Refused(Refusal::Withheld), response, Purpose::Content))
+    }
+
+    /// Whether this is the registry itself, not one that it redirects to.
+    pub(super) fn is_at(&self, origin: &Origin) -> bool {
+        self.origin.is_same_server(origin)
+    }
+
+    /// What an answer other than 200 proves, 404 excepted.
+    pub(super) fn refused(&self, response: &Response) -> Evidence {
+        if response.status != 401 {
+            return status(response, self.is_authenticated());
+        }
+        let with_credential = self.is_authenticated();
+        let error = response.challenges.iter().find_map(|one| match one {
+            Challenge::Bearer(bearer) => bearer.cut().error.as_deref(),
+            Challenge::Basic | Challenge::Other => None,
+        });
+        match (&self.way, error) {
+            (Way::Nobody, _) => Evidence::Rejected(Rejection::NoUsableChallenge),
+            (Way::Basic, _) if with_credential => Evidence::CredentialRefused { at: AuthStage::Basic },
+            (Way::Basic, _) => Evidence::AuthenticationRequired { at: AuthStage::Basic },
+            (Way::Bearer(_), Some("insufficient_scope")) => Evidence::InsufficientScope {
+                with_credential,
+                told: Told::InsufficientScope,
+            },
+            (Way::Bearer(_), _) if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
+            (Way::Bearer(_), Some(_)) => Evidence::Rejected(Rejection::UnauthorizedAgain),
+            // The token server took the credential: what is missing is the right.
+            (Way::Bearer(_), None) => Evidence::InsufficientScope {
+                with_credential,
+                told: Told::Nothing,
+            },
+        }
+    }
+}
+
+/// What every answer other than 200 has in common. Nothing between 200 and 400 is an answer to CRI-O.
+fn status(response: &Response, with_credential: bool) -> Evidence {
+    match response.status {
+        200..=399 => Evidence::Rejected(Rejection::Status),
+        _ => Evidence::of_status(response, with_credential),
+    }
+}
+
+/// How long is waited before the next try; `pause` is what it would be without a word of the registry.
+fn next_pause(response: &Response, pause: &mut Duration) -> Duration {
+    let after = response.retry_after.unwrap_or(*pause).min(LONGEST_PAUSE);
+    *pause = after.saturating_mul(2);
+    after
+}
+
+/// The scope that a registry asks for beside our own (`needsRetryWithUpdatedScope`).
+fn wider_scope(response: &Response) -> Option<Arc<str>> {
+    if response.status != 401 {
+        return None;
+    }
+    response.challenges.iter().find_map(|one| {
+        let Challenge::Bearer(bearer) = one else { return None };
+        let bearer = bearer.cut();
+        let scope = bearer.scope.as_deref().filter(|scope| scope.split(':').count() == 3)?;
+        (bearer.error.as_deref() == Some("insufficient_scope")).then(|| Arc::from(scope))
+    })
+}
+
+/// What the answer of a token server comes to.
+fn granted(response: &Response, token: &TokenRequest) -> Result<(), Failure> {
+    let anonymous = token.is_anonymous();
+    let purpose = if anonymous {
+        Purpose::AnonymousToken
+    } else {
+        Purpose::OauthToken
+    };
+    let failed = |evidence| Failure::of(evidence, response, purpose);
+    match (response.status, &response.body) {
+        (200, Body::Granted) => Ok(()),
+        (200, Body::TooLong(bytes)) => Err(Failure {
+            // It may be shorter than a runtime reads.
+            detail: Some(format!("its answer is longer than {bytes} bytes, and was not read")),
+            ..failed(Evidence::ServerError { token_server: true })
+        }),
+        (200, body) => Err(Failure {
+            // It may be a login page, or a token that cannot be sent: nothing of it is shown.
+            code: None,
+            detail: Some(match body {
+                Body::NoToken { page: true } => WEB_PAGE.to_owned(),
+                _ => "the answer of the token server cannot be read".to_owned(),
+            }),
+            ..failed(Evidence::Rejected(Rejection::NoToken))
+        }),
+        (201..=399, _) => Err(failed(Evidence::Rejected(Rejection::TokenStatus))),
+        (_, _) => Err(failed(refusal(response, !anonymous, None))),
+    }
+}

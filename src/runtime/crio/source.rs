@@ -1,0 +1,231 @@
+//! An image at the first of its places that has its manifest (`docker/docker_image_src.go` of containers/image).
+
+use crate::ask::Ask;
+use crate::image::{Digest, Reference, Target};
+use crate::runtime::answer::{Body, Response};
+use crate::runtime::content::{BlobRef, Document, ReadConfig};
+use crate::runtime::crio::manifest::{ACCEPT, Form, LONGEST};
+use crate::runtime::crio::places::places;
+use crate::runtime::crio::session::{Asked, Session};
+use crate::runtime::crio::{Failed, Got, Stop, Walk, caught, unresolved};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
+use crate::runtime::request::{Request, Want};
+use std::sync::Arc;
+
+/// The place that is asked for everything else.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) session: Session,
+    /// The reference under its name there.
+    reference: Reference,
+    /// What the reference leads to.
+    pub(super) manifest: Served,
+}
+
+/// A manifest or an index as it is served.
+#[derive(Debug, Clone)]
+pub(super) struct Served {
+    pub(super) response: Arc<Response>,
+    pub(super) form: Form,
+    /// As sent, without parameters.
+    pub(super) media_type: String,
+    pub(super) document: Result<Arc<Document>, ContentFault>,
+    pub(super) digest: Digest,
+}
+
+impl Source {
+    /// Asks the places of a reference in turn. Whatever fails before there is a manifest leads to the next (`newImageSource`).
+    pub(super) fn open(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Self> {
+        let places = places(walk.conf, walk.version, reference).map_err(|why| unresolved(why, reference))?;
+        let mut failures: Vec<Failed> = Vec::new();
+        for place in &places {
+            let there = Session::connect(walk, net, place).and_then(|mut session| {
+                let target = place.reference.target();
+                let manifest = fetch(walk, net, &mut session, &place.reference, &target)?;
+                Ok(Self {
+                    session,
+                    reference: place.reference.clone(),
+                    manifest,
+                })
+            });
+            match caught(there)? {
+                Ok(source) => {
+                    walk.pass(failures.into_iter().map(|failed| failed.told).collect());
+                    return Ok(source);
+                }
+                Err(failed) => failures.push(failed),
+            }
+        }
+        // That of the registry itself is told first, the others in brackets behind it.
+        let Some(last) = failures.pop() else {
+            return Err(Failure::plain(Evidence::Internal, reference.registry().to_owned()).into());
+        };
+        Err(Stop::Failed(Box::new(Failed {
+            before: failures.into_iter().map(|failed| failed.told).collect(),
+            ..last
+        })))
+    }
+
+    /// A manifest that an index names.
+    pub(super) fn child(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, digest: &str) -> Got<Served> {
+        let digest = self.digest("child manifest", digest)?;
+        fetch(walk, net, &mut self.session, &self.reference, &Target::Digest(digest))
+    }
+
+    /// The config of an image, as long as its descriptor says or not. `None` where it is too long to be read here.
+    pub(super) fn config(
+        &mut self,
+        walk: &mut Walk<'_>,
+        net: &mut Ask<'_, Request>,
+        config: &BlobRef,
+    ) -> Got<Option<(Arc<ReadConfig>, u64)>> {
+        self.elsewhere(config)?;
+        let digest = self.digest("config", &config.digest)?;
+        let response = self.fetch_blob(walk, net, config, Want::Config { by: digest.clone() })?;
+        let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(&digest));
+        let (read, has, length) = match &response.body {
+            Body::Config { config, digest, length } => (config, digest, *length),
+            Body::TooLong(read) if response.length.unwrap_or(*read).max(*read) <= LONGEST => return Ok(None),
+            Body::TooLong(_) => return Err(broken(too_long())),
+            _ => return Err(unreadable(&response)),
+        };
+        if length > LONGEST {
+            return Err(broken(too_long()));
+        }
+        // It is counted by sha256, whatever names it.
+        if *has != digest || digest.algorithm() != "sha256" {
+            let text = "the config served does not have the digest that the manifest names";
+            return Err(broken(ContentFault::Structure(text.to_owned())));
+        }
+        let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
+        Ok(Some((Arc::clone(read), length)))
+    }
+
+    /// Whether a blob that nobody reads is there.
+    pub(super) fn blob(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
+        let digest = self.digest(blob.part, &blob.digest)?;
+        self.elsewhere(blob)?;
+        let response = self.fetch_blob(walk, net, blob, Want::Blob)?;
+        if digest.algorithm() == "sha256" {
+            return Ok(());
+        }
+        let fault = ContentFault::Structure(format!(
+            "a {} is named by a digest other than sha256: \"{digest}\"",
+            blob.part
+        ));
+        Err(Failure::unworded(Evidence::ContentInvalid(fault), &response)
+            .about(&digest)
+            .into())
+    }
+
+    fn fetch_blob(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, blob: &BlobRef, want: Want) -> Got<Arc<Response>> {
+        let asked = Asked {
+            path: Arc::from(format!("/v2/{}/blobs/{}", self.reference.path(), blob.digest)),
+            accept: Arc::from(""),
+            want,
+        };
+        let response = self.session.request(walk, net, &asked)?;
+        let evidence = match response.status {
+            200 => return Ok(response),
+            404 => Evidence::ContentMissing {
+                part: blob.part,
+                digest: blob.digest.clone(),
+                media_type: blob.media_type.clone(),
+            },
+            // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
+            403 if !self.session.is_at(&response.at.origin) => Evidence::Forbidden {
+                address_bound: true,
+                with_credential: self.session.is_authenticated(),
+            },
+            _ => self.session.refused(&response),
+        };
+        Err(Failure::of(evidence, &response, Purpose::Content).into())
+    }
+
+    /// The first of its `urls` that answers decides, and we never ask there.
+    fn elsewhere(&self, blob: &BlobRef) -> Got<()> {
+        let Some(host) = &blob.elsewhere else {
+            return Ok(());
+        };
+        let evidence = Evidence::Elsewhere {
+            part: blob.part,
+            host: host.clone(),
+            digest: blob.digest.clone(),
+        };
+        let failure = Failure::plain(evidence, self.reference.domain().to_owned()).about(&blob.digest);
+        Err(Stop::unanswered(failure))
+    }
+
+    /// The digest of a descriptor by which something can be fetched.
+    fn digest(&self, part: &'static str, digest: &str) -> Got<Digest> {
+        Digest::parse(digest).ok_or_else(|| {
+            let fault = ContentFault::Structure(format!("the digest of a {part} is malformed: \"{digest}\""));
+            let failure = Failure::plain(Evidence::ContentInvalid(fault), self.reference.domain().to_owned());
+            failure.about(digest).into()
+        })
+    }
+}
+
+/// Asks a registry for a manifest (`fetchManifest`). Whether it is the one that was asked for, is for the caller to judge.
+fn fetch(
+    walk: &mut Walk<'_>,
+    net: &mut Ask<'_, Request>,
+    session: &mut Session,
+    reference: &Reference,
+    target: &Target,
+) -> Got<Served> {
+    let (text, by) = match target {
+        Target::Tag(tag) => (tag.clone(), None),
+        Target::Digest(digest) => (digest.to_string(), Some(digest.clone())),
+    };
+    let is_child = reference.target() != *target;
+    let asked = Asked {
+        path: Arc::from(format!("/v2/{}/manifests/{text}", reference.path())),
+        accept: Arc::from(ACCEPT),
+        want: Want::Manifest { by },
+    };
+    let response = session.request(walk, net, &asked)?;
+    if response.status != 200 {
+        let evidence = match (response.status, target) {
+            (404, Target::Digest(digest)) if is_child => Evidence::ContentMissing {
+                part: "child manifest",
+                digest: digest.to_string(),
+                media_type: String::new(),
+            },
+            (404, Target::Digest(_)) => Evidence::DigestUnknown,
+            (404, Target::Tag(_)) => Evidence::TagUnknown {
+                repository_exists: false,
+            },
+            (_, _) => session.refused(&response),
+        };
+        return Err(Failure::of(evidence, &response, Purpose::Content).into());
+    }
+    let bytes = match &response.body {
+        Body::Manifest { length, .. } => *length,
+        Body::TooLong(read) => response.length.unwrap_or(*read).max(*read).max(LONGEST + 1),
+        _ => return Err(unreadable(&response)),
+    };
+    if bytes > LONGEST {
+        return Err(Failure::unworded(Evidence::TooLong { bytes }, &response).into());
+    }
+    match &response.body {
+        // Go asks for gzip, and unpacks it; we have asked for what it is.
+        Body::Manifest { document, digest, .. } if !response.encoded => Ok(Served {
+            form: Form::of(&response.content_type),
+            media_type: Form::media_type(&response.content_type),
+            document: document.clone(),
+            digest: digest.clone(),
+            response: Arc::clone(&response),
+        }),
+        _ => Err(unreadable(&response)),
+    }
+}
+
+fn too_long() -> ContentFault {
+    ContentFault::Structure(format!("its config has more than {LONGEST} bytes, and CRI-O reads no more"))
+}
+
+/// The wire has not read what it was asked to read, and a runtime may.
+fn unreadable(response: &Response) -> Stop {
+    Failure::unworded(Evidence::ServerError { token_server: false }, response).into()
+}

@@ -1,0 +1,399 @@
+//! What CRI-O says of a failed pull, in its own words; people search for them. It is what the kubelet shows, but for `RegistryUnavailable`, from
+//! which the kubelet makes a sentence of its own. Read from the sources, not measured.
+//!
+//! What cannot be foreseen stands as `...` (addresses, names of files), or leaves the whole unsaid: what a JSON parser stumbled over, the body
+//! of an error that is no registry's, the failures of several mirrors.
+
+use crate::image::{Reference, Target};
+use crate::runtime::crio::choose::variants;
+use crate::runtime::crio::places::places;
+use crate::runtime::crio::registries_conf::RegistriesConf;
+use crate::runtime::crio::version::{Artifacts, Look};
+use crate::runtime::crio::{Crio, Failure, short_names};
+use crate::runtime::outcome::{
+    AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault, Unresolved,
+};
+use crate::runtime::{End, NodeConfig, Outcome, Pull};
+use core::net::Ipv4Addr;
+use oci_client::manifest::{IMAGE_MANIFEST_LIST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE};
+use url::Url;
+
+/// An error, and where CRI-O meets it.
+enum Met {
+    /// Before any place has given a manifest (`newImageSource`).
+    Source(String),
+    /// With the manifest at hand, and what comes of the look for an artifact.
+    Image(String, Looked),
+}
+
+/// What the look for an artifact comes to.
+enum Looked {
+    /// It is an image.
+    Image,
+    /// An index has nothing for the node.
+    NoEntry(String),
+    /// The manifest that an index names is not to be had.
+    NoChild(String),
+}
+
+impl Crio {
+    /// The text of the gRPC error (code Unknown) with which a pull ends; `None` where it does not fail or the text is not known.
+    pub fn text(&self, pull: &Pull, outcome: &Outcome) -> Option<String> {
+        let nothing = RegistriesConf::default();
+        let conf = match &pull.node {
+            NodeConfig::Crio(conf) => &**conf,
+            NodeConfig::Default | NodeConfig::Containerd(_) => &nothing,
+        };
+        let end = outcome.ends.first()?;
+        let written = written(pull);
+        if let End::Failed(failure) = end
+            && let Evidence::Unresolved(why) = &failure.evidence
+        {
+            match why {
+                Unresolved::ShortName | Unresolved::Name => return None,
+                Unresolved::NoSearchRegistry => {
+                    return Some(format!(
+                        "short-name \"{written}\" did not resolve to an alias and no unqualified-search registries are defined in \"...\""
+                    ));
+                }
+                Unresolved::Ambiguous => {
+                    let text = "short name mode is enforcing, but image name";
+                    return Some(format!("{text} {written} returns ambiguous list"));
+                }
+                Unresolved::Blocked => {}
+            }
+        }
+        let names = match &pull.short {
+            Some(short) => short_names::candidates(conf, self.version, short, &pull.reference).ok()?,
+            None => vec![pull.reference.clone()],
+        };
+        let reference = names.last()?;
+        let places = places(conf, self.version, reference).ok()?;
+        let [place] = &places[..] else { return None };
+        let words = Words {
+            named: format!("docker://{}", familiar(reference)),
+            there: place.reference.name(),
+            target: target(reference),
+            found: outcome.found.as_deref(),
+        };
+        let (met, by_network) = match end {
+            End::Failed(failure) => match &failure.evidence {
+                Evidence::Unresolved(_) => {
+                    let prefix = &conf.find(&place.reference.name())?.prefix;
+                    (Met::Source(format!("registry {prefix} is blocked in ... or ...")), false)
+                }
+                _ => (words.of(failure)?, failure.status.is_none() && failure.request.is_some()),
+            },
+            End::NoMatch => (words.no_match(pull)?, false),
+            End::Pulled { .. } | End::Unmeasured { .. } | End::Foreign(_) | End::Artifact { .. } => return None,
+        };
+        let text = self.framed(&words, &met, by_network)?;
+        let refused =
+            matches!(end, End::Failed(failure) if failure.evidence == Evidence::ConnectionFailed(ConnectionFault::Refused));
+        Some(if refused {
+            format!("RegistryUnavailable: {text}")
+        } else {
+            text
+        })
+    }
+
+    /// What is said of both the image and the artifact (`pullImageImplementation`).
+    fn framed(&self, words: &Words<'_>, met: &Met, by_network: bool) -> Option<String> {
+        let image = match met {
+            Met::Source(error) => format!("initializing source {}: {error}", words.named),
+            Met::Image(error, _) => error.clone(),
+        };
+        let of_list = words
+            .found
+            .is_some_and(|found| found.media_type == IMAGE_MANIFEST_LIST_MEDIA_TYPE);
+        let artifact = || {
+            Some(match (self.version.looks_for_artifacts(), met) {
+                (Look::None, _) => return None,
+                (Look::ByReference, Met::Image(_, Looked::NoEntry(error))) if !of_list => format!("choose instance: {error}"),
+                (Look::ByReference, Met::Image(_, Looked::NoChild(error)) | Met::Source(error)) if !of_list => {
+                    format!("get manifest: build image source: {error}")
+                }
+                (Look::ByReference, _) => "provided artifact is a container image".to_owned(),
+                (Look::Twice, Met::Source(error)) => {
+                    format!("image reference: get manifest from ref: create image source: {error}")
+                }
+                (Look::Twice, Met::Image(_, Looked::NoEntry(error))) => {
+                    format!("image reference: choose manifest instance: {error}")
+                }
+                (Look::Twice, Met::Image(_, Looked::NoChild(error))) => format!("image reference: get instance manifest: {error}"),
+                (Look::Twice, Met::Image(_, Looked::Image)) => {
+                    "image reference: reference is a container image, not an OCI artifact".to_owned()
+                }
+            })
+        };
+        Some(match (self.version.artifacts(), met) {
+            (Artifacts::Never, _) | (Artifacts::First, Met::Image(..)) => image,
+            (Artifacts::First, Met::Source(_)) => format!("unable to try pulling possible OCI artifact: {}", artifact()?),
+            (Artifacts::AfterAnswers, _) if by_network => format!("unable to pull image: {image}"),
+            (Artifacts::AfterAnyFailure | Artifacts::AfterAnswers, _) => {
+                format!(
+                    "unable to pull image or OCI artifact: pull image err: {image}; artifact err: {}",
+                    artifact()?
+                )
+            }
+        })
+    }
+}
+
+/// What the words depend on.
+struct Words<'a> {
+    /// `docker://app:v1`
+    named: String,
+    /// The name at the place that was asked.
+    there: String,
+    /// The tag, or the digest.
+    target: String,
+    found: Option<&'a ImageFacts>,
+}
+
+impl Words<'_> {
+    fn of(&self, failure: &Failure) -> Option<Met> {
+        let url = failure.request.as_ref().map_or("", |request| &request.url);
+        let purpose = failure.request.as_ref().map(|request| request.purpose);
+        if let Some(why) = unanswered(failure) {
+            let error = format!("Get \"{url}\": {why}");
+            return Some(match purpose? {
+                _ if url.ends_with("/v2/") => Met::Source(format!("pinging container registry {}: {error}", authority(url)?)),
+                Purpose::Content if url.contains("/blobs/") => Met::Image(self.of_blob(failure, &error)?, Looked::Image),
+                Purpose::Content | Purpose::AnonymousToken | Purpose::OauthToken => Met::Source(error),
+            });
+        }
+        match (&failure.evidence, purpose) {
+            (Evidence::Rejected(Rejection::NoRealm), _) => Some(Met::Source("missing realm in bearer auth challenge".to_owned())),
+            (Evidence::Rejected(Rejection::NoToken), _) => None,
+            (
+                Evidence::RateLimited
+                | Evidence::AuthenticationRequired {
+                    at: AuthStage::TokenServer,
+                }
+                | Evidence::CredentialRefused {
+                    at: AuthStage::TokenServer,
+                }
+                | Evidence::Forbidden { .. }
+                | Evidence::Rejected(_)
+                | Evidence::ServerError { .. },
+                Some(Purpose::AnonymousToken | Purpose::OauthToken),
+            ) => token_refused(failure).map(Met::Source),
+            (Evidence::TooLong { .. }, _) => Some(Met::Source("exceeded maximum allowed size of 4194304 bytes".to_owned())),
+            (Evidence::ContentInvalid(fault), _) => Some(Met::Image(self.of_content(fault)?, Looked::Image)),
+            (Evidence::ContentMissing { part, digest, .. }, _) => {
+                let refused = refused(failure)?;
+                Some(if *part == "child manifest" {
+                    let error = format!("reading manifest {digest} in {}: {refused}", self.there);
+                    let image = format!("determining manifest MIME type for {}: {error}", self.named);
+                    Met::Image(self.within_an_index(&image), Looked::NoChild(error))
+                } else {
+                    Met::Image(self.of_blob(failure, &format!("fetching blob: {refused}"))?, Looked::Image)
+                })
+            }
+            _ if url.ends_with("/v2/") => {
+                let error = format!("pinging container registry {}: {}", authority(url)?, refused(failure)?);
+                Some(Met::Source(error))
+            }
+            _ if url.contains("/blobs/") => {
+                let error = format!("fetching blob: {}", refused(failure)?);
+                Some(Met::Image(self.of_blob(failure, &error)?, Looked::Image))
+            }
+            _ if url.ends_with(&format!("/manifests/{}", self.target)) => {
+                let (target, there) = (&self.target, &self.there);
+                Some(Met::Source(format!(
+                    "reading manifest {target} in {there}: {}",
+                    refused(failure)?
+                )))
+            }
+            _ => None,
+        }
+    }
+
+    /// What is behind a name, once its manifest is there.
+    fn of_content(&self, fault: &ContentFault) -> Option<String> {
+        match fault {
+            ContentFault::DigestWrong => Some(format!(
+                "determining manifest MIME type for {}: Manifest does not match provided manifest digest {}",
+                self.named, self.target
+            )),
+            ContentFault::OtherSize { part: "config", .. } => Some(self.within_an_index("writing blob: blob size mismatch")),
+            _ => None,
+        }
+    }
+
+    /// A blob that is not to be had; the config is read first.
+    fn of_blob(&self, failure: &Failure, error: &str) -> Option<String> {
+        let digest = match &failure.evidence {
+            Evidence::ContentMissing { part: "config", .. } => None,
+            Evidence::ContentMissing { digest, .. } => Some(digest.clone()),
+            _ => {
+                let url = &failure.request.as_ref()?.url;
+                let digest = url.rsplit_once("/blobs/").map(|(_, digest)| digest.to_owned())?;
+                // The config of what has one was read before a layer is asked for.
+                self.layers()?.contains(&digest.as_str()).then_some(digest)
+            }
+        };
+        Some(self.within_an_index(&match digest {
+            Some(digest) => format!("reading blob {digest}: {error}"),
+            None => format!("parsing image configuration: {error}"),
+        }))
+    }
+
+    /// The digests of the layers, where a manifest was read.
+    fn layers(&self) -> Option<Vec<&str>> {
+        use crate::runtime::content::Content;
+        let found = self.found?;
+        let content = found
+            .builds
+            .first()
+            .map_or(Some(&found.content), |build| build.content.as_ref().ok())?;
+        match content {
+            Content::Image { body, .. } => Some(body.blobs.iter().map(|blob| blob.digest.as_str()).collect()),
+            Content::Index(_) | Content::Artifact { .. } | Content::Schema1 => None,
+        }
+    }
+
+    fn within_an_index(&self, error: &str) -> String {
+        if self.found.is_some_and(|found| is_list(&found.media_type)) {
+            format!("copying system image from manifest list: {error}")
+        } else {
+            error.to_owned()
+        }
+    }
+
+    /// An index has nothing for the node.
+    fn no_match(&self, pull: &Pull) -> Option<Met> {
+        let what = match self.found?.media_type.as_str() {
+            OCI_IMAGE_INDEX_MEDIA_TYPE => "image index",
+            _ => "manifest list",
+        };
+        let (os, architecture) = (&pull.platform.os, &pull.platform.architecture);
+        let variant = variants(&pull.platform).first().copied().unwrap_or_default();
+        let none = format!("no image found in {what} for architecture \"{architecture}\", variant \"{variant}\", OS \"{os}\"");
+        let image = format!("choosing an image from manifest list {}: {none}", self.named);
+        Some(Met::Image(image, Looked::NoEntry(none)))
+    }
+}
+
+fn is_list(media_type: &str) -> bool {
+    super::manifest::Form::of(media_type).is_list()
+}
+
+/// Why there was no answer, in Go's words.
+fn unanswered(failure: &Failure) -> Option<String> {
+    let dialled = || {
+        let url = Url::parse(&failure.request.as_ref()?.url).ok()?;
+        let host = url.host_str()?;
+        let address = if host.parse::<Ipv4Addr>().is_ok() { host } else { "..." };
+        Some(format!("{address}:{}", url.port_or_known_default()?))
+    };
+    let host = failure.host.split(':').next().unwrap_or_default();
+    let verify = "tls: failed to verify certificate: x509: certificate";
+    Some(match &failure.evidence {
+        Evidence::NameNotResolved => format!("dial tcp: lookup {host} on ...:53: no such host"),
+        Evidence::ConnectionFailed(ConnectionFault::Refused) => format!("dial tcp {}: connect: connection refused", dialled()?),
+        Evidence::ConnectionFailed(ConnectionFault::Interrupted) => "EOF".to_owned(),
+        Evidence::ConnectionFailed(ConnectionFault::Unreachable) => format!("dial tcp {}: connect: no route to host", dialled()?),
+        Evidence::TimedOut(TimeoutStage::Connect) => format!("dial tcp {}: i/o timeout", dialled()?),
+        Evidence::Tls(TlsFault::UnknownIssuer) => format!("{verify} signed by unknown authority"),
+        Evidence::Tls(TlsFault::Expired) => format!("{verify} has expired or is not yet valid"),
+        Evidence::Tls(TlsFault::WrongName) => format!("{verify} is valid for ..., not {host}"),
+        Evidence::Tls(TlsFault::PlainHttp) => "http: server gave HTTP response to HTTPS client".to_owned(),
+        Evidence::Rejected(Rejection::RedirectLoop) => "stopped after 10 redirects".to_owned(),
+        _ => return None,
+    })
+}
+
+/// An answer other than 200 (`registryHTTPResponseToError`).
+fn refused(failure: &Failure) -> Option<String> {
+    let status = failure.status?;
+    if !(400..500).contains(&status) {
+        return Some(unexpected(status));
+    }
+    let code = failure.code.as_deref()?;
+    let said = failure.detail.as_deref().unwrap_or_default();
+    let (known, usual) = match code {
+        "UNAUTHORIZED" => ("unauthorized", "authentication required"),
+        "DENIED" => ("denied", "requested access to the resource is denied"),
+        "TOOMANYREQUESTS" => ("toomanyrequests", "too many requests"),
+        "MANIFEST_UNKNOWN" => ("manifest unknown", "manifest unknown"),
+        "NAME_UNKNOWN" => ("name unknown", "repository name not known to registry"),
+        "NAME_INVALID" => ("name invalid", "invalid repository name"),
+        "BLOB_UNKNOWN" => ("blob unknown", "blob unknown to registry"),
+        // Every other is unknown to CRI-O.
+        _ => ("unknown", "unknown error"),
+    };
+    match said {
+        _ if said == usual && known == usual => Some(usual.to_owned()),
+        "" if known == usual => Some(usual.to_owned()),
+        // Which of the two it is depends on a member that we do not keep.
+        "" => None,
+        _ if said == usual => None,
+        _ => Some(format!("{known}: {said}")),
+    }
+}
+
+fn token_refused(failure: &Failure) -> Option<String> {
+    Some(match failure.status? {
+        429 => "too many requests to registry".to_owned(),
+        401 => format!(
+            "unable to retrieve auth token: invalid username/password: {}",
+            refused(failure)?
+        ),
+        status => format!("Requesting bearer token: {}", unexpected(status)),
+    })
+}
+
+fn unexpected(status: u16) -> String {
+    let known = http::StatusCode::from_u16(status).ok();
+    let phrase = known.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    format!("received unexpected HTTP status: {status} {phrase}")
+}
+
+/// `host[:port]` of a URL.
+fn authority(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    rest.split('/').next().map(str::to_owned)
+}
+
+/// The image as the kubelet hands it over.
+fn written(pull: &Pull) -> String {
+    let name = pull.short.as_deref().map_or_else(|| pull.reference.name(), str::to_owned);
+    let (tag, digest) = (pull.reference.tag(), pull.reference.digest());
+    match (tag, digest) {
+        (None, None) => format!("{name}:latest"),
+        (tag, digest) => {
+            let tag = tag.map_or_else(String::new, |tag| format!(":{tag}"));
+            let digest = digest.map_or_else(String::new, |digest| format!("@{digest}"));
+            format!("{name}{tag}{digest}")
+        }
+    }
+}
+
+fn target(reference: &Reference) -> String {
+    match reference.target() {
+        Target::Tag(tag) => tag,
+        Target::Digest(digest) => digest.to_string(),
+    }
+}
+
+/// The short form of a reference (`FamiliarString`); a tag beside a digest was dropped.
+fn familiar(reference: &Reference) -> String {
+    let name = reference.name();
+    let hub = name.strip_prefix("docker.io/");
+    let short = hub.map(|path| {
+        path.strip_prefix("library/")
+            .filter(|rest| !rest.contains('/'))
+            .unwrap_or(path)
+    });
+    let name = short.unwrap_or(&name);
+    match reference.target() {
+        Target::Tag(tag) => format!("{name}:{tag}"),
+        Target::Digest(digest) => format!("{name}@{digest}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "words_tests.rs"]
+mod tests;
