@@ -169,6 +169,19 @@ async fn one_of_no_life_is_shown_once_all_the_same() {
 }
 
 #[tokio::test]
+async fn an_account_stands_in_the_query_and_is_not_shown() {
+    let server = Faulty::start(|_| Reply::new(200).json(r#"{"token":"t"}"#)).await;
+    let wire = wire();
+    let who = wire.knows(&credential("robot$a b", "secret-password"));
+    let asked = with(Auth::Basic(who), &asks(&server, &token(&server, who, Grant::Account)));
+    let answer = response(&wire, &asked).await;
+    assert_eq!(answer.body, Body::Granted);
+    assert_eq!(&*answer.at.path, "/token?scope=repository%3Aa%3Apull");
+    assert_eq!(server.lines(), ["GET /token?account=robot%24a+b&scope=repository%3Aa%3Apull"]);
+    assert!(server.seen()[0].header("authorization").unwrap().starts_with("Basic "));
+}
+
+#[tokio::test]
 async fn a_server_that_knows_no_post_is_remembered_with_its_token() {
     let server = Faulty::start(|seen| match seen.method.as_str() {
         "POST" => Reply::new(404),
