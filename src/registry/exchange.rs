@@ -41,7 +41,7 @@ pub(super) struct Secrets {
     pub(super) authorizations: Vec<(Origin, HeaderValue)>,
     /// Of a POST.
     pub(super) form: Option<String>,
-    /// Stands as `account` in the query, in the order of names ([`crate::runtime::request::Grant::Account`]).
+    /// The user name that a token server is told in the query, encoded.
     pub(super) account: Option<String>,
     pub(super) masks: Masks,
 }
@@ -126,15 +126,13 @@ impl Exchange {
     }
 
     async fn follow(&self, request: &Request, secrets: &Secrets, trust: &Trust) -> Exchanged {
-        let Ok(mut url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
+        let path = match &secrets.account {
+            Some(account) => with_account(&request.path, account),
+            None => request.path.to_string(),
+        };
+        let Ok(url) = Url::parse(&format!("{}{path}", request.origin)) else {
             return Exchanged::from(internal(request, "no URL can be made of it"));
         };
-        if let Some(account) = &secrets.account {
-            let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-            query.push(("account".to_owned(), account.clone()));
-            query.sort_by(|one, other| one.0.cmp(&other.0));
-            url.query_pairs_mut().clear().extend_pairs(query);
-        }
         let mut hop = Hop {
             request,
             secrets,
@@ -397,8 +395,14 @@ impl Exchange {
                 }
             }
             Answer::NotSent(not_sent) => {
-                if let Withheld::Guard(_) = &not_sent.why {
-                    tell(&not_sent.at, RequestOutcome::Refused, None, None);
+                if let Withheld::Guard(refusal) = &not_sent.why {
+                    let is_address = matches!(refusal, Refusal::Address { .. } | Refusal::NeverAdmitted { .. });
+                    tell(
+                        &not_sent.at,
+                        RequestOutcome::Refused,
+                        None,
+                        is_address.then_some(NOT_ADMITTED),
+                    );
                 }
             }
             Answer::Late => {}
@@ -503,6 +507,17 @@ pub(super) fn internal(request: &Request, why: &str) -> Answer {
     }))
 }
 
+/// The path with `account` in its query, in the order of names (Go, net/url `Values.Encode`).
+fn with_account(path: &str, account: &str) -> String {
+    let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+    let own = format!("account={account}");
+    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    let behind = |pair: &&str| pair.split('=').next() > Some("account");
+    let at = pairs.iter().position(behind).unwrap_or(pairs.len());
+    pairs.insert(at, &own);
+    format!("{bare}?{}", pairs.join("&"))
+}
+
 /// Path and query fit to show: of a query only the registry that a mirror is asked for, and the scope and service of a token request.
 pub(super) fn shown(path: &str, want: &Want) -> Arc<str> {
     let Some((bare, query)) = path.split_once('?') else {
@@ -554,5 +569,30 @@ fn fault_label(kind: FaultKind) -> RequestOutcome {
         FaultKind::Unreadable => RequestOutcome::ServerError,
         FaultKind::RedirectLoop => RequestOutcome::ClientError,
         FaultKind::Internal => RequestOutcome::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_stand_in_the_order_of_names() {
+        for (path, expected) in [
+            ("/token", "/token?account=me"),
+            ("/token?scope=a&service=s", "/token?account=me&scope=a&service=s"),
+            ("/token?a=1&service=s", "/token?a=1&account=me&service=s"),
+            ("/token?Z=1", "/token?Z=1&account=me"),
+        ] {
+            assert_eq!(with_account(path, "me"), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_query() {
+        let words = |path: &str| shown(path, &Want::Words).to_string();
+        assert_eq!(words("/v2/a/tags/list?n=1000&ns=docker.io"), "/v2/a/tags/list?ns=docker.io");
+        assert_eq!(words("/x?X-Amz-Signature=abc"), "/x");
+        assert_eq!(words("/x"), "/x");
     }
 }

@@ -33,8 +33,6 @@ const SETTLED: Duration = Duration::from_secs(2);
 const DOWN: Duration = Duration::from_secs(5);
 /// That a loopback host speaks no TLS.
 const PLAIN_HTTP: Duration = Duration::from_mins(10);
-/// How many proofs are remembered.
-const PROOFS: u64 = 100_000;
 
 /// How long not to ask again after a 429.
 fn wait(retry_after: Option<Duration>) -> Duration {
@@ -122,10 +120,11 @@ impl Expiry<Request, Kept> for AsLong {
 }
 
 impl Memo {
-    /// `bytes` bounds the weight of answers and content together; `max_stale` how long a good answer may serve while its registry is down.
+    /// `bytes` bounds the weight of answers, content and proofs together; `max_stale` how long a good answer may serve while its registry is down.
     pub(super) fn new(bytes: u64, max_stale: Duration) -> Self {
+        let share = |percent| bytes / 100 * percent;
         let answers = Cache::builder()
-            .max_capacity(bytes / 2)
+            .max_capacity(share(45))
             .weigher(|request: &Request, kept: &Kept| {
                 let good = match &kept.good {
                     Some((good, _)) if !is_same(good, &kept.latest) => weight(good),
@@ -136,20 +135,24 @@ impl Memo {
             .expire_after(AsLong)
             .build();
         let contents = Cache::builder()
-            .max_capacity(bytes / 2)
+            .max_capacity(share(45))
             .weigher(|key: &ContentKey, (response, _): &(Arc<Response>, Instant)| {
                 clamped(size_of::<ContentKey>() + key.path.len() + key.accept.len() + weight_of_response(response))
             })
             .time_to_live(CONTENT.max(max_stale))
             .build();
+        let proofs = Cache::builder()
+            .max_capacity(share(10))
+            .weigher(|proof: &Proof, _| {
+                clamped(size_of::<(Proof, Instant)>() + proof.path.len() + proof.auth.len() * size_of::<(Origin, Auth)>())
+            })
+            .time_to_live(DIGEST.max(max_stale))
+            .build();
         let hosts = |lives| Cache::builder().max_capacity(limits::REMEMBERED).time_to_live(lives);
         Self {
             answers,
             contents,
-            proofs: Cache::builder()
-                .max_capacity(PROOFS)
-                .time_to_live(DIGEST.max(max_stale))
-                .build(),
+            proofs,
             throttled: hosts(limits::LONGEST_RETRY_AFTER).build(),
             silent: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
@@ -567,7 +570,7 @@ fn clamped(bytes: usize) -> u32 {
 
 fn weight_of_request(request: &Request) -> usize {
     // Paths are shared with nothing else once a pull is over.
-    size_of::<Request>() + request.path.len() + request.origin.host.len() + request.auth.len() * size_of::<(Origin, Request)>()
+    size_of::<Request>() + request.path.len() + request.origin.host.len() + request.auth.len() * size_of::<(Origin, Auth)>()
 }
 
 /// An answer, in bytes of memory, roughly.

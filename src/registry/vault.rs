@@ -178,6 +178,11 @@ pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
     sensitive(&format!("Basic {}", pair(credential)))
 }
 
+/// The user name as it stands in a query. It need not be text.
+pub(super) fn account(credential: &Credential) -> String {
+    form_urlencoded::byte_serialize(credential.username.bytes()).collect()
+}
+
 fn pair(credential: &Credential) -> String {
     let (user, password) = if credential.username.is_empty() {
         (&b""[..], credential.identity_token.bytes())

@@ -315,19 +315,17 @@ impl Inner {
             };
             secrets.authorizations.push((origin.clone(), value));
         }
-        if let Want::Token(token) = &request.want
-            && matches!(token.by, Grant::Password | Grant::Refresh)
-        {
-            let credential = self.vault.credential(token.who).ok_or_else(lost)?;
-            secrets.form = Some(vault::form(token, &credential));
-            secrets.masks.add(&credential);
-        }
-        if let Want::Token(token) = &request.want
-            && token.by == Grant::Account
-            && token.who.user
-        {
-            let credential = self.vault.credential(token.who).ok_or_else(lost)?;
-            secrets.account = Some(credential.username.expose().into_owned());
+        if let Want::Token(token) = &request.want {
+            let credential = || self.vault.credential(token.who).ok_or_else(lost);
+            match token.by {
+                Grant::Password | Grant::Refresh => {
+                    let credential = credential()?;
+                    secrets.form = Some(vault::form(token, &credential));
+                    secrets.masks.add(&credential);
+                }
+                Grant::Account if token.who.user => secrets.account = Some(vault::account(&*credential()?)),
+                Grant::Anonymous | Grant::Basic | Grant::Account => {}
+            }
         }
         Ok((secrets, tokens))
     }

@@ -306,8 +306,8 @@ fn what_a_runtime_repeats_is_answered_once() {
         assert_eq!(says(&again(0, Duration::ZERO), &known, None), "Send");
         assert_eq!(
             says(&again(2, Duration::ZERO), &known, None),
-            "Send",
-            "by the one just before"
+            expected,
+            "by the latest before"
         );
     }
 }

@@ -263,8 +263,9 @@ fn configs() {
     ] {
         assert!(read(good).is_ok(), "{good}");
     }
-    let malformed = read(r#"{"rootfs":{"diff_ids":["rubbish"]}}"#);
-    assert_eq!(malformed, Err(ContentFault::DiffId("rubbish".to_owned())));
+    let malformed = read(r#"{"rootfs":{"diff_ids":["rubbish"]}}"#).unwrap();
+    let fault = Claims::default().hold(&malformed);
+    assert_eq!(fault, Err(ContentFault::DiffId("rubbish".to_owned())));
 }
 
 #[test]
