@@ -41,6 +41,8 @@ pub(super) struct Secrets {
     pub(super) authorizations: Vec<(Origin, HeaderValue)>,
     /// Of a POST.
     pub(super) form: Option<String>,
+    /// In the place of the query.
+    pub(super) query: Option<String>,
     pub(super) masks: Masks,
 }
 
@@ -124,9 +126,12 @@ impl Exchange {
     }
 
     async fn follow(&self, request: &Request, secrets: &Secrets, trust: &Trust) -> Exchanged {
-        let Ok(url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
+        let Ok(mut url) = Url::parse(&format!("{}{}", request.origin, request.path)) else {
             return Exchanged::from(internal(request, "no URL can be made of it"));
         };
+        if secrets.query.is_some() {
+            url.set_query(secrets.query.as_deref());
+        }
         let mut hop = Hop {
             request,
             secrets,

@@ -178,25 +178,30 @@ loose! {
     }
 }
 
-/// The token in an answer, as containerd reads it (`auth/fetch.go`).
+/// The token in an answer, as containerd reads it (`auth/fetch.go`), or containers/image ([`Grant::Account`]).
 fn token(bytes: &[u8], by: Grant) -> Option<FreshToken> {
     let text = json::text(bytes);
+    let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
     let (token, issued_at, expires_in) = match by {
         Grant::Password | Grant::Refresh => {
             let posted: Posted<'_> = json::first(&text)?;
             (posted.access_token, posted.issued_at, posted.expires_in)
         }
-        Grant::Anonymous | Grant::Basic | Grant::BasicWithAccount => {
+        Grant::Anonymous | Grant::Basic => {
             let got: Got<'_> = json::first(&text)?;
-            let access_token = got.access_token.filter(|token| !token.is_empty());
-            (access_token.or(got.token), got.issued_at, got.expires_in)
+            (filled(got.access_token).or(got.token), got.issued_at, got.expires_in)
+        }
+        Grant::Account => {
+            let got = serde_json::from_str::<Option<Got<'_>>>(&text).ok()?.unwrap_or_default();
+            let token = filled(got.token).or(got.access_token);
+            (Some(token.unwrap_or_default()), got.issued_at, got.expires_in)
         }
     };
     // A runtime reads the date too, and stumbles.
     if !issued_at.is_none_or(|date| json::is_date(&date)) {
         return None;
     }
-    FreshToken::new(&token.filter(|token| !token.is_empty())?, expires_in)
+    FreshToken::new(&token.filter(|token| by == Grant::Account || !token.is_empty())?, expires_in)
 }
 
 #[cfg(test)]
@@ -305,6 +310,19 @@ mod tests {
             "[]",
         ] {
             assert!(none(bad), "{bad}");
+        }
+        // containers/image sends an empty one, and nothing of what is not JSON to its end.
+        for good in ["{}", "null", r#"{"token":"a"}"#, r#"{"token":"","access_token":"a"}"#] {
+            assert!(token(good.as_bytes(), Grant::Account).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "<html>",
+            r#"{"token":"a"} x"#,
+            r#"{"token":"a","expires_in":1.5}"#,
+            r#"{"token":"a","issued_at":"now"}"#,
+        ] {
+            assert!(token(bad.as_bytes(), Grant::Account).is_none(), "{bad}");
         }
         assert!(token(br#"{"token":"a"}"#, Grant::Password).is_none());
         assert!(token(br#"{"access_token":"a"}"#, Grant::Refresh).is_some());

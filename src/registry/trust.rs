@@ -84,6 +84,9 @@ pub(super) struct Trusts {
     /// For loopback names of references, as containerd does (pull-semantics 5.4).
     unverified: Arc<Profile>,
     itself: Arc<Trust>,
+    /// Certificates are checked, or not, whatever the name.
+    checked: Arc<Trust>,
+    unchecked: Arc<Trust>,
     known: Cache<TrustId, Arc<Trust>>,
 }
 
@@ -98,18 +101,23 @@ impl Trusts {
                 .profile(&tls)
                 .map_err(|why| SetupError(format!("{why}; install the system's CA certificates or name a CA bundle")))
         };
-        let itself = Trust {
-            profile: None,
-            headers: HeaderMap::new(),
-            own: None,
-            named: false,
-            falls_back: false,
+        let plain = |profile: Option<&Arc<Profile>>| {
+            Arc::new(Trust {
+                profile: profile.cloned(),
+                headers: HeaderMap::new(),
+                own: None,
+                named: false,
+                falls_back: false,
+            })
         };
+        let (verified, unverified) = (profile(Verification::Full)?, profile(Verification::None)?);
         Ok(Self {
-            verified: profile(Verification::Full)?,
-            unverified: profile(Verification::None)?,
+            itself: plain(None),
+            checked: plain(Some(&verified)),
+            unchecked: plain(Some(&unverified)),
+            verified,
+            unverified,
             factory,
-            itself: Arc::new(itself),
             known: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_idle(REMEMBERED_FOR)
@@ -119,10 +127,12 @@ impl Trusts {
 
     /// The settings of this name; `None` when they were not used for an hour and are forgotten.
     pub(super) fn get(&self, id: TrustId) -> Option<Arc<Trust>> {
-        if id == TrustId::default() {
-            return Some(Arc::clone(&self.itself));
+        match id {
+            TrustId::VERIFIED => Some(Arc::clone(&self.checked)),
+            TrustId::UNVERIFIED => Some(Arc::clone(&self.unchecked)),
+            id if id == TrustId::default() => Some(Arc::clone(&self.itself)),
+            id => self.known.get(&id),
         }
-        self.known.get(&id)
     }
 
     /// The clients for a request to `origin`.

@@ -178,6 +178,23 @@ pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
     sensitive(&format!("Basic {}", pair(credential)))
 }
 
+/// The same of nobody, as containers/image sends it: empty user, empty password.
+pub(super) fn basic_of_nobody() -> HeaderValue {
+    HeaderValue::from_static("Basic Og==")
+}
+
+/// The query of a token request by GET with the user name as `account` in it, in the order of names, as Go writes it.
+pub(super) fn with_account(query: &str, credential: &Credential) -> String {
+    let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+    let account: String = form_urlencoded::byte_serialize(credential.username.bytes()).collect();
+    let account = format!("account={account}");
+    let behind = pairs
+        .iter()
+        .position(|pair| pair.split('=').next().unwrap_or_default() > "account");
+    pairs.insert(behind.unwrap_or(pairs.len()), &account);
+    pairs.join("&")
+}
+
 fn pair(credential: &Credential) -> String {
     let (user, password) = if credential.username.is_empty() {
         (&b""[..], credential.identity_token.bytes())
@@ -311,6 +328,10 @@ mod tests {
             identity_token: Hidden::default(),
         };
         assert!(form(&request(Grant::Password), &odd).contains("&password=%E4&"));
+        let account = |query| with_account(query, &credential("a b", "p", ""));
+        assert_eq!(account("scope=x&service=y"), "account=a+b&scope=x&service=y");
+        assert_eq!(account("a=1&z=2"), "a=1&account=a+b&z=2");
+        assert_eq!(account(""), "account=a+b");
         let mut masks = Masks::default();
         masks.add(&odd);
         assert_eq!(masks.list(), ["\u{fffd}", "ä", "dTrk"]);

@@ -295,6 +295,7 @@ impl Inner {
         }
         for (origin, auth) in &request.auth {
             let value = match auth {
+                Auth::Basic(who) if *who == Who::default() => vault::basic_of_nobody(),
                 Auth::Basic(who) => {
                     let credential = self.vault.credential(*who).ok_or_else(lost)?;
                     secrets.masks.add(&credential);
@@ -309,6 +310,14 @@ impl Inner {
                 }
             };
             secrets.authorizations.push((origin.clone(), value));
+        }
+        if let Want::Token(token) = &request.want
+            && token.by == Grant::Account
+            && token.who.user
+        {
+            let credential = self.vault.credential(token.who).ok_or_else(lost)?;
+            let query = request.path.split_once('?').map_or("", |(_, query)| query);
+            secrets.query = Some(vault::with_account(query, &credential));
         }
         if let Want::Token(token) = &request.want
             && matches!(token.by, Grant::Password | Grant::Refresh)

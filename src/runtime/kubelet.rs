@@ -207,6 +207,7 @@ fn attempt(
     }
     let on = |platform: &Platform, until| Pull {
         reference: pod.reference.clone(),
+        short: None,
         node: pod.node.clone(),
         who: offer.map(|offer| offer.who).unwrap_or_default(),
         platform: platform.clone(),

@@ -105,7 +105,7 @@ impl Source {
     pub(super) fn blob(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
         let digest = self.digest(blob.part, &blob.digest)?;
         self.elsewhere(blob)?;
-        let response = self.fetch_blob(walk, net, blob, Want::Blob)?;
+        let response = self.fetch_blob(walk, net, blob, Want::Blob { size: None })?;
         if digest.algorithm() == "sha256" {
             return Ok(());
         }
