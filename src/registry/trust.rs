@@ -84,7 +84,8 @@ pub(super) struct Trusts {
     /// For loopback names of references, as containerd does (pull-semantics 5.4).
     unverified: Arc<Profile>,
     itself: Arc<Trust>,
-    /// The same, but certificates are not checked ([`TrustId::UNVERIFIED`]).
+    /// Certificates are checked, or not, whatever the name.
+    checked: Arc<Trust>,
     unchecked: Arc<Trust>,
     known: Cache<TrustId, Arc<Trust>>,
 }
@@ -100,20 +101,21 @@ impl Trusts {
                 .profile(&tls)
                 .map_err(|why| SetupError(format!("{why}; install the system's CA certificates or name a CA bundle")))
         };
-        let unverified = profile(Verification::None)?;
-        let usual = |profile| {
+        let plain = |profile: Option<&Arc<Profile>>| {
             Arc::new(Trust {
-                profile,
+                profile: profile.cloned(),
                 headers: HeaderMap::new(),
                 own: None,
                 named: false,
                 falls_back: false,
             })
         };
+        let (verified, unverified) = (profile(Verification::Full)?, profile(Verification::None)?);
         Ok(Self {
-            verified: profile(Verification::Full)?,
-            itself: usual(None),
-            unchecked: usual(Some(Arc::clone(&unverified))),
+            itself: plain(None),
+            checked: plain(Some(&verified)),
+            unchecked: plain(Some(&unverified)),
+            verified,
             unverified,
             factory,
             known: Cache::builder()
@@ -125,13 +127,12 @@ impl Trusts {
 
     /// The settings of this name; `None` when they were not used for an hour and are forgotten.
     pub(super) fn get(&self, id: TrustId) -> Option<Arc<Trust>> {
-        if id == TrustId::default() {
-            return Some(Arc::clone(&self.itself));
+        match id {
+            TrustId::VERIFIED => Some(Arc::clone(&self.checked)),
+            TrustId::UNVERIFIED => Some(Arc::clone(&self.unchecked)),
+            id if id == TrustId::default() => Some(Arc::clone(&self.itself)),
+            id => self.known.get(&id),
         }
-        if id == TrustId::UNVERIFIED {
-            return Some(Arc::clone(&self.unchecked));
-        }
-        self.known.get(&id)
     }
 
     /// The clients for a request to `origin`.

@@ -249,6 +249,8 @@ pub struct TrustId(pub [u8; 16]);
 impl TrustId {
     /// No settings, but certificates are not checked.
     pub const UNVERIFIED: Self = Self([0xff; 16]);
+    /// No settings, but certificates are checked of loopback names too.
+    pub const VERIFIED: Self = Self([0xfe; 16]);
 }
 
 /// Which of several equal requests this is.

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 fn pull(server: &Faulty, who: Who, until: Depth) -> Pull {
     Pull {
         reference: Reference::parse(&format!("{}/team/app:1", server.host())).unwrap(),
+        short: None,
         node: NodeConfig::Default,
         who,
         platform: Platform {

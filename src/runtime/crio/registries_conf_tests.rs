@@ -14,7 +14,7 @@ fn what_an_entry_may_say() {
             short-name-mode = "enforcing"
             credential-helpers = ["containers-auth.json"]
             unknown = 5
-            [[Registry]]
+            [[registry]]
             prefix = "a.example/team/"
             Location = "b.example:5000/x"
             insecure = true
