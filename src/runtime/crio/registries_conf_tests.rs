@@ -20,7 +20,7 @@ fn what_an_entry_may_say() {
             insecure = true
             blocked = true
             mirror-by-digest-only = true
-            [[Registry.mirror]]
+            [[registry.mirror]]
             location = "m.test"
             insecure = true
             [aliases]
@@ -55,7 +55,7 @@ fn what_an_entry_may_say() {
 #[test]
 fn later_files_win() {
     let main = "unqualified-search-registries = ['a.example']\n[aliases]\nx = 'a.example/x'\ny = 'a.example/y'\n\
-                [[registry]]\nlocation = 'a.example'\ninsecure = true\n[[Registry.mirror]]\nlocation = 'm.test'\n\
+                [[registry]]\nlocation = 'a.example'\ninsecure = true\n[[registry.mirror]]\nlocation = 'm.test'\n\
                 [[registry]]\nlocation = 'a.example'\nblocked = false\ninsecure = true\n";
     let first = "[[registry]]\nlocation = 'a.example'\n[aliases]\nx = ''\ny = 'b.example/y'\n";
     let second = "unqualified-search-registries = []\n[[registry]]\nlocation = 'b.example'\nblocked = true\n";
@@ -108,7 +108,7 @@ fn the_old_form() {
 #[test]
 fn what_keeps_crio_from_starting() {
     let entry = |text: &str| format!("[[registry]]\n{text}\n");
-    let mirror = |text: &str| entry(&format!("location = 'a.example'\n[[Registry.mirror]]\n{text}"));
+    let mirror = |text: &str| entry(&format!("location = 'a.example'\n[[registry.mirror]]\n{text}"));
     for (text, why) in [
         ("x = [".to_owned(), "line 1: unclosed array, expected `]`"),
         (entry("insecure = 'yes'"), "insecure must be true or false"),
@@ -142,7 +142,7 @@ fn what_keeps_crio_from_starting() {
         ),
         (
             entry(
-                "location = 'a.example'\nmirror-by-digest-only = true\n[[Registry.mirror]]\nlocation = 'm.test'\npull-from-mirror = 'all'",
+                "location = 'a.example'\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = 'm.test'\npull-from-mirror = 'all'",
             ),
             "cannot set mirror usage mirror-by-digest-only for the registry (\"a.example\") and pull-from-mirror for per-mirror \
              (\"m.test\") at the same time",
