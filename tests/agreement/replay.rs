@@ -40,7 +40,7 @@ const EMPTY_JSON: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8
 const NOT_REPLAYED: &[(&str, &str, &str)] = &[
     (
         "answers-digest-blobs-manifest-type",
-        "",
+        "containerd",
         "a registry that knows a manifest as a blob only is in trouble",
     ),
     ("challenges-realm-userinfo", "", "we are nobody's user at a token server"),
