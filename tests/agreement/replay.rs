@@ -363,9 +363,10 @@ impl Replay<'_> {
             let at_the_end = self.resolves_first && self.left.iter().all(|exchange| exchange.together);
             let goes_on = block > 0 && self.left[..block].iter().all(is_failed_beside_others);
             let is_part = |request: &&Request| request.path.contains("/blobs/") || request.path.contains("/manifests/sha256:");
-            let beside = match at_the_end {
-                true => wanted.first(),
-                false => wanted.iter().filter(|_| goes_on || self.beside_a_failure).find(is_part),
+            let beside = if at_the_end {
+                wanted.first()
+            } else {
+                wanted.iter().filter(|_| goes_on || self.beside_a_failure).find(is_part)
             };
             if let Some(request) = beside {
                 return Ok((request.clone(), self.beside(request)));

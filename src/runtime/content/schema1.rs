@@ -57,7 +57,7 @@ pub(super) fn layers(layers: &str, history: &str) -> Result<Vec<String>, String>
     for (at, (layer, image)) in layers.into_iter().zip(&images).enumerate() {
         match images.get(at + 1) {
             // Of one image that comes twice in a row, the lower layer counts.
-            Some(below) if below.id == image.id => continue,
+            Some(below) if below.id == image.id => {}
             Some(below) if below.id != image.parent => return Err("an image in its history does not follow its parent".to_owned()),
             Some(_) | None => digests.push(layer.digest),
         }

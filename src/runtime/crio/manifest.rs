@@ -162,9 +162,12 @@ pub(super) fn manifest(version: Version, form: Form, media_type: &str, document:
         }
         Form::Schema1 => {
             let is_schema_1 = [SCHEMA_1, SCHEMA_1_SIGNED].contains(&media_type);
-            let fault = |why: String| match is_schema_1 {
-                true => ContentFault::BodyMismatch(why),
-                false => ContentFault::MediaType(clipped(media_type)),
+            let fault = |why: String| {
+                if is_schema_1 {
+                    ContentFault::BodyMismatch(why)
+                } else {
+                    ContentFault::MediaType(clipped(media_type))
+                }
             };
             if document.schema_version != 1 {
                 return Err(fault(format!("unsupported schema version {}", document.schema_version)));

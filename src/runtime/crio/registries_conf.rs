@@ -383,7 +383,7 @@ fn alias(name: &str, full: &str) -> Result<String, String> {
     Ok(reference.name())
 }
 
-/// A value by its key, whose case does not count where nothing has it letter by letter (as in BurntSushi's decoder).
+/// A value by its key, whose case does not count where nothing has it letter by letter (as in `BurntSushi/toml`).
 fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     table.get(key).or_else(|| {
         let similar = table.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));

@@ -18,7 +18,7 @@ const TRIES: usize = 5;
 /// The first pause, where the registry names none; each following one is twice as long (`backoffInitialDelay`).
 const PAUSE: Duration = Duration::from_secs(2);
 /// No pause is longer (`backoffMaxDelay`).
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A registry that has answered.
 #[derive(Debug, Clone)]

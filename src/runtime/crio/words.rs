@@ -98,7 +98,7 @@ impl Crio {
     }
 
     /// What is said of both the image and the artifact (`pullImageImplementation`).
-    fn framed(&self, words: &Words<'_>, met: &Met, by_network: bool) -> Option<String> {
+    fn framed(self, words: &Words<'_>, met: &Met, by_network: bool) -> Option<String> {
         let image = match met {
             Met::Source(error) => format!("initializing source {}: {error}", words.named),
             Met::Image(error, _) => error.clone(),

@@ -115,8 +115,8 @@ fn nobody_answers() {
     );
 }
 
-fn found(media_type: &str, builds: Vec<Build>) -> Option<Arc<ImageFacts>> {
-    Some(Arc::new(ImageFacts {
+fn found(media_type: &str, builds: Vec<Build>) -> Arc<ImageFacts> {
+    Arc::new(ImageFacts {
         digest: crate::image::Digest::parse(DIGEST).unwrap(),
         media_type: media_type.to_owned(),
         content: Content::Index(Vec::new()),
@@ -124,13 +124,13 @@ fn found(media_type: &str, builds: Vec<Build>) -> Option<Arc<ImageFacts>> {
         authenticated: false,
         stale: false,
         builds,
-    }))
+    })
 }
 
 #[test]
 fn an_index_without_an_entry() {
     let outcome = Outcome {
-        found: found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new()),
+        found: Some(found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new())),
         ends: vec![End::NoMatch],
         passed: Vec::new(),
     };
@@ -164,7 +164,7 @@ fn parts_that_are_missing() {
         troubles: vec![layer.clone()],
     };
     let outcome = Outcome {
-        found: found(OCI_IMAGE_INDEX_MEDIA_TYPE, vec![build]),
+        found: Some(found(OCI_IMAGE_INDEX_MEDIA_TYPE, vec![build])),
         ..failed(layer)
     };
     assert_eq!(
@@ -182,7 +182,7 @@ fn parts_that_are_missing() {
         Some(("MANIFEST_UNKNOWN", "")),
     );
     let outcome = Outcome {
-        found: found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new()),
+        found: Some(found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new())),
         ..failed(child)
     };
     let error = format!("reading manifest {OTHER} in a.example/x: manifest unknown");
