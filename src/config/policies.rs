@@ -1,65 +1,65 @@
-//! Policy files (`--policies DIR`): read, checked as a whole, and kept fresh.
+//! Policy files (`--policies DIR`): read, checked as a whole, and reloaded.
 //!
-//! A place is a folder, whose own `.yaml`, `.yml` and `.json` files are read, or a single file. Names that begin with a dot are passed
-//! over: a mounted ConfigMap keeps its content in a folder `..2026_…`, to which `..data` and the visible names are symbolic links.
-//! [`read`] touches the disk and nothing else does; [`Files::compile`] finds everything that is wrong at once.
+//! A place is a single file, or a folder whose `.yaml`, `.yml` and `.json` files are read. Names that begin with a dot are skipped:
+//! a mounted ConfigMap keeps its content in a folder `..2026_…`, to which `..data` and the visible names are symbolic links. Only
+//! [`read`] touches the disk; [`Files::compile`] finds all problems at once.
 
 mod fault;
-mod fresh;
+mod reload;
 
-pub use fault::{Fault, Faults, Weight};
-pub use fresh::keep_policies_fresh;
+pub use fault::{Fault, FaultKind, Faults};
+pub use reload::watch_policy_files;
 
-use crate::policy::{self, Part, Policy, trial};
+use crate::policy::{self, Part, Policy, cases};
 use crate::yaml::{self, Document};
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The largest file that is read, in bytes: as much as a ConfigMap holds.
+/// The largest file that is read, in bytes: as much as a ConfigMap can hold.
 const MAX_FILE: u64 = 1 << 20;
-/// What all files may hold together, in bytes: they are read at every look.
+/// The total size of all files, in bytes: all of them are read at every poll.
 const MAX_TOTAL: usize = 16 << 20;
 /// The most files that are read.
 const MAX_FILES: usize = 1000;
-/// The most policies that hold.
+/// The most policies that are accepted.
 const MAX_POLICIES: usize = 1000;
 
-/// A file, or a place without one.
+/// A file, or a place that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct File {
     /// As shown to people.
     name: String,
-    /// Its text, or what is wrong with the whole of it.
+    /// Its text, or the reason it cannot be used at all.
     text: Result<Arc<str>, Fault>,
 }
 
-/// Policy files as they were at one moment.
+/// Policy files at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     files: Vec<File>,
     empty: Vec<PathBuf>,
 }
 
-/// What the files say.
+/// The content of the files.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    /// The policies that are sound, in the order of the files.
+    /// The valid policies, in the order of the files.
     pub policies: Vec<Arc<Policy>>,
-    /// The tests beside them.
-    pub trials: Vec<Beside>,
-    /// Everything that is wrong with files and policies (tests are not looked into).
+    /// The tests in the same files.
+    pub tests: Vec<TestDocument>,
+    /// All problems of files and policies (tests are not checked).
     pub faults: Faults,
-    /// What is sound and need not be meant.
+    /// Things that are valid but may be mistakes.
     pub remarks: Faults,
     /// How many files there were.
     pub files: usize,
 }
 
-/// A document of a test.
+/// A document with policy tests.
 #[derive(Debug, Clone)]
-pub struct Beside {
+pub struct TestDocument {
     /// The file, as shown to people.
     pub file: String,
     /// The document.
@@ -67,8 +67,8 @@ pub struct Beside {
     text: Arc<str>,
 }
 
-impl Beside {
-    /// What is wrong with it, with its place.
+impl TestDocument {
+    /// A problem of it, with its position.
     pub fn fault(&self, problem: &policy::Problem) -> Fault {
         at(&self.file, &self.text, &self.document, problem)
     }
@@ -98,7 +98,7 @@ pub fn read(places: &[PathBuf]) -> Files {
     files
 }
 
-/// The files of a folder that may hold policies, in the order of their names.
+/// The files of a folder that may hold policies, sorted by name.
 fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|error| error.to_string())? {
@@ -113,9 +113,9 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// The folders below `place` that hold files for us, where it is a folder that holds none itself: each is a set of its own.
+/// If `place` is a folder without files of its own, its subfolders that have some: each is a separate set.
 pub fn folders(place: &Path) -> Vec<PathBuf> {
-    /// Folders within folders that are looked into.
+    /// How deep folders are searched.
     const DEEPEST: usize = 8;
     if !place.is_dir() || folder(place).is_ok_and(|files| !files.is_empty()) {
         return Vec::new();
@@ -145,7 +145,7 @@ pub fn folders(place: &Path) -> Vec<PathBuf> {
 }
 
 impl Files {
-    /// Folders without a file for us.
+    /// Folders without policy files.
     pub fn empty(&self) -> &[PathBuf] {
         &self.empty
     }
@@ -161,10 +161,10 @@ impl Files {
         if self.files.len() == MAX_FILES {
             self.refuse(
                 path,
-                Fault::of_file(path, format!("more than {MAX_FILES} policy files are not read")),
+                Fault::of_file(path, format!("more than {MAX_FILES} policy files: the rest is not read")),
             );
         }
-        // Said once.
+        // Reported once.
         if self.files.len() > MAX_FILES {
             return;
         }
@@ -173,7 +173,7 @@ impl Files {
             if *total > MAX_TOTAL {
                 Err(Fault::of_file(
                     path,
-                    format!("with this file the policies are over {MAX_TOTAL} bytes, the most that is read"),
+                    format!("with this file the policies exceed {MAX_TOTAL} bytes, the limit"),
                 ))
             } else {
                 Ok(text)
@@ -185,7 +185,7 @@ impl Files {
         });
     }
 
-    /// What the files say. A file that is broken takes nothing from the others.
+    /// Parses and compiles the files. A broken file does not affect the others.
     pub fn compile(&self) -> PolicySet {
         let mut set = PolicySet {
             files: self.files.len(),
@@ -206,8 +206,8 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
     let unreadable = |error: std::io::Error| Fault::unreadable(path, error.to_string());
     let about = std::fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {
-        // A pipe would keep us waiting.
-        return Err(Fault::unreadable(path, "it is no file".to_owned()));
+        // Reading a pipe would block.
+        return Err(Fault::unreadable(path, "it is not a file".to_owned()));
     }
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -216,7 +216,7 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
         let size = about.len().max(MAX_FILE + 1);
         return Err(Fault::of_file(
             path,
-            format!("{size} bytes are more than the {MAX_FILE} that a policy file may have"),
+            format!("it has {size} bytes; the limit for a policy file is {MAX_FILE}"),
         ));
     }
     match String::from_utf8(bytes) {
@@ -234,7 +234,7 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
 }
 
 impl PolicySet {
-    /// The policies, if nothing at all is wrong.
+    /// The policies, if there are no problems at all.
     pub fn sound(self) -> Result<Vec<Arc<Policy>>, Faults> {
         if self.faults.is_empty() {
             Ok(self.policies)
@@ -252,12 +252,12 @@ impl PolicySet {
             path: String::new(),
             text: error.message,
             source: fault::line_of(text, error.line),
-            weight: Weight::Problem,
+            kind: FaultKind::Problem,
         });
         let mut faults: Vec<Fault> = broken.collect();
         for document in parsed.documents {
-            if trial::is_one(&document.value) {
-                self.trials.push(Beside {
+            if cases::is_one(&document.value) {
+                self.tests.push(TestDocument {
                     file: file.to_owned(),
                     document,
                     text: Arc::clone(text),
@@ -270,12 +270,12 @@ impl PolicySet {
                 Ok(policy) => match names.get(&policy.name) {
                     Some(first) => vec![policy::Problem {
                         path: "metadata.name".to_owned(),
-                        text: format!("{:?} is the name of a policy already, at {first}", policy.name),
+                        text: format!("another policy, at {first}, already has the name {:?}", policy.name),
                         part: Part::Value,
                     }],
                     None if self.policies.len() == MAX_POLICIES => vec![policy::Problem {
                         path: String::new(),
-                        text: format!("more than {MAX_POLICIES} policies do not hold"),
+                        text: format!("there are more than {MAX_POLICIES} policies; this one is ignored"),
                         part: Part::Value,
                     }],
                     None => {
@@ -298,7 +298,7 @@ impl PolicySet {
     }
 }
 
-/// A problem of a document, with its place in the text.
+/// A document's problem, with its position in the text.
 fn at(file: &str, text: &str, document: &Document, problem: &policy::Problem) -> Fault {
     let (line, column) = match problem.part {
         Part::Key => document.place_of(&problem.path),
@@ -311,7 +311,7 @@ fn at(file: &str, text: &str, document: &Document, problem: &policy::Problem) ->
         path: problem.path.clone(),
         text: problem.text.clone(),
         source: fault::line_of(text, line),
-        weight: Weight::Problem,
+        kind: FaultKind::Problem,
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::Wanted;
+use crate::cluster::EventFilter;
 use crate::image::{Pattern, Rewrite};
 use crate::registry::{Cidr, Depth, Proxy, Reach};
 use crate::telemetry::log::Level;
@@ -28,7 +28,7 @@ fn nothing_given_is_the_defaults() {
     assert_eq!(defaults.cache.max_bytes, 67_108_864);
     assert_eq!(defaults.cache.max_stale, Duration::from_hours(24));
     assert_eq!(defaults.default_platforms, None);
-    assert_eq!((defaults.log_level, defaults.events), (None, Wanted::All));
+    assert_eq!((defaults.log_level, defaults.events), (None, EventFilter::All));
 }
 
 #[test]
@@ -109,16 +109,16 @@ events: denied
                 workload("example.com", "Fleet", &["spec.pod"], &[]),
             ],
             log_level: Some(Level::Debug),
-            events: Wanted::Denied,
+            events: EventFilter::Denied,
         }
     );
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let serve = settings.registry(Face::Serve);
+    let serve = settings.registry(Frontend::Serve);
     assert_eq!((&serve.hosts_dirs, &serve.proxy), (&settings.hosts_dirs, &settings.proxy));
     assert_eq!(serve.reach, Reach::Listed(allow));
     assert_eq!(serve.cache_bytes, 128 << 20);
     assert_eq!(serve.max_stale, Duration::from_mins(90));
-    assert_eq!(settings.registry(Face::Check).reach, Reach::Everything);
+    assert_eq!(settings.registry(Frontend::Check).reach, Reach::Everything);
 }
 
 #[test]
@@ -460,8 +460,14 @@ mod files {
         assert_eq!(set.poll().await, None, "the same failure is reported once");
     }
 
+    /// Long enough for a look at the files and the wait for them to settle. The clock is paused: it moves on only when every task
+    /// waits, reads of files included.
+    async fn looked() {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+
     /// The kubelet's way: `config.yaml` points into `..data`, which is swapped.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_changed_file_is_applied_and_a_broken_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         for (version, text) in [
@@ -484,7 +490,7 @@ mod files {
         let live = Live::new(Settings::read(&file).unwrap());
         let metrics = Metrics::new();
         let target = live.clone();
-        let task = tokio::spawn(keep_fresh(
+        let task = tokio::spawn(watch_settings(
             file,
             live.load().as_ref().clone(),
             metrics.clone(),
@@ -500,27 +506,19 @@ mod files {
                 .lines()
                 .find_map(|l| l.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok()))
         };
-        let until = async |reason: &str| {
-            for _ in 0..600 {
-                if count(reason).is_some_and(|times| times > 0) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            panic!("no {reason} in a minute");
-        };
+        looked().await;
         swap("2");
-        until("settings_replaced").await;
+        looked().await;
         assert!(live.load().assume_always_pull);
         swap("3");
-        until("settings_refused").await;
+        looked().await;
         assert!(live.load().assume_always_pull, "the last good settings hold");
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        looked().await;
         assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
         task.abort();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn named_files_are_watched_and_settings_that_wait_for_one_are_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("settings.yaml");
@@ -529,7 +527,7 @@ mod files {
         std::fs::write(&file, "registries: {dockerConfig: here.json}").unwrap();
         let now = Settings::read(&file).unwrap();
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let task = tokio::spawn(keep_fresh(file.clone(), now, Metrics::new(), move |settings, changed| {
+        let task = tokio::spawn(watch_settings(file.clone(), now, Metrics::new(), move |settings, changed| {
             let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
             said.send((changed, read.clone().ok())).unwrap();
             read.map(drop)
@@ -541,19 +539,13 @@ mod files {
             std::fs::rename(new, to).unwrap();
         };
         // The task looks at the files as they are when it starts: until it has, nothing is a change.
-        let mut text = "two".to_owned();
-        let mut first = None;
-        while first.is_none() && text.len() < 10 {
-            write(&here, &text);
-            first = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.ok();
-            text.push('o');
-        }
-        let (changed, read) = first.expect("a call").unwrap();
-        assert!(changed == Changed::NamedFile && read.unwrap().starts_with("two"));
+        looked().await;
         let mut next = async || {
             let waited = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await;
             waited.expect("a call in a minute").unwrap()
         };
+        write(&here, "two");
+        assert_eq!(next().await, (Changed::NamedFile, Some("two".to_owned())));
         write(&file, "registries: {dockerConfig: to-come.json}");
         assert_eq!(next().await, (Changed::Settings, None));
         write(&here, "three");

@@ -4,8 +4,8 @@ use crate::registry::Cidr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// A size in bytes: `64MiB`, `2Gi`, `500MB`, `1048576`. Binary units (`Ki`, `KiB`) are powers of 1024, decimal ones (`k`, `KB`) of 1000,
-/// as Kubernetes quantities have it.
+/// A size in bytes: `64MiB`, `2Gi`, `500MB`, `1048576`. Binary units (`Ki`, `KiB`) are powers of 1024, decimal ones (`k`, `KB`) of
+/// 1000, as Kubernetes quantities have it.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -80,8 +80,8 @@ fn scaled(number: &str, nanos: u64) -> Option<Duration> {
     Some(Duration::from_nanos(whole.checked_mul(nanos)?.checked_add(part)?))
 }
 
-/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often than
-/// not), and ranges inside link-local space, which look-ups never reach whatever the settings say (DESIGN 7).
+/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often
+/// than not), and ranges inside link-local space, which look-ups never reach whatever the settings say (DESIGN 7).
 pub fn cidr(text: &str) -> Result<Cidr, String> {
     let text = text.trim();
     let wrong = || format!("{text:?} is not an address range; write it as 10.0.0.0/8 or fd00::/8");

@@ -4,7 +4,7 @@ use super::audience::of_policy;
 use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
-use crate::policy::{Demand, Own, offer_digest};
+use crate::policy::{Demand, FindingsByPolicy, offer_digest};
 use crate::registry::Outcome;
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::platforms::Audience;
@@ -34,9 +34,9 @@ struct Instead {
 }
 
 /// What would be found if only one policy's demands held, where several have some.
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], judgement: &Judgement) -> Own {
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Outcome], judgement: &Judgement) -> FindingsByPolicy {
     if judgement.findings.is_empty() {
-        return Own::default();
+        return FindingsByPolicy::default();
     }
     let scheduling = &planned.template.needs.scheduling;
     let by_itself = |demand: Demand| {
@@ -96,7 +96,7 @@ fn naming(planned: &Planned<'_>) -> Naming {
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
-fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judgement {
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPolicy) -> Judgement {
     let mut raised = planned.raised.clone();
     if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
         let missing = raised
@@ -111,7 +111,7 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judge
         let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
         match raised_by {
             Some(_) => planned.jury.decide(finding, raised_by),
-            None => planned.jury.decide_by_own(finding, by_own),
+            None => planned.jury.decide_by_policy(finding, by_own),
         }
     });
     judgement

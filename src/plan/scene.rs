@@ -8,7 +8,7 @@ use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, platform::Personality, rewrite};
-use crate::policy::Jury;
+use crate::policy::Matching;
 use crate::registry::{Check, Depth, Sent};
 use crate::verdict::answer::Remark;
 use crate::verdict::fetches::{Puller, pullers};
@@ -109,7 +109,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
-    pub(super) fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+    pub(super) fn audience_of(&mut self, jury: &Matching) -> Arc<Audience> {
         let Some(platforms) = jury.platforms() else {
             return Arc::clone(&self.audience);
         };
@@ -122,7 +122,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
-    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Matching, asked: &mut Asked) -> Vec<Check> {
         let places = jury.places();
         if places.is_empty() || asked.short >= MOST_SHORT {
             return Vec::new();

@@ -19,8 +19,8 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Puts a script there. Another process makes the copy: a program that this one has open for writing, even in the moment between
-    /// fork and exec of another test's child, cannot be executed.
+    /// Puts a script there. Another process makes the copy: a program that this one has open for writing, even in the moment
+    /// between fork and exec of another test's child, cannot be executed.
     fn script(&self, name: &str, body: &str) {
         let draft = self.path(&format!("{name}.txt"));
         std::fs::write(&draft, format!("#!/bin/sh\ncd '{}'\n{body}\n", self.0.path().display())).unwrap();

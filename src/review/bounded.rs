@@ -1,4 +1,4 @@
-//! JSON of any depth and any number of values, read to a bounded one.
+//! JSON of any depth and any number of values, parsed within bounds.
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -6,24 +6,25 @@ use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// Levels of a body that are kept; `serde_json` itself gives up at 128. No pod spec lies half as deep.
+/// Levels that are kept; `serde_json` itself fails at 128. No pod spec nests half as deep.
 const LEVELS: usize = 100;
 
-/// Memory that the values of a body may take, in bytes, roughly. A byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any user can
-/// put into an object, would take the memory of all. Some seventy thousand objects and lists fit, the largest real ones have a few thousand.
+/// The memory that the values of a body may take, in bytes, roughly. One byte of JSON can take ninety: 3 MiB of `{"":{}}`, which
+/// any user can put into an object, would use up all memory. Some seventy thousand objects and lists fit; the largest real ones
+/// have a few thousand.
 const MEMORY: usize = 48 << 20;
 /// A map with one member, without its texts.
 const MAP: usize = 640;
 /// Another member, or an item of a list.
 const PLACE: usize = 64;
 
-/// What the error says of a body whose values take more.
-pub(super) const TOO_MUCH: &str = "more values than are read";
+/// The error message for a body whose values take more.
+pub(super) const TOO_MUCH: &str = "too many values";
 
-/// Members that hold no image, and of which a real object may have very many.
+/// Members without images, of which a real object may have very many.
 const LEAN: &[&str] = &["managedFields", "env", "args", "command"];
 
-/// The same, without what is of no interest here: for a body that is [`TOO_MUCH`] otherwise.
+/// The same, without those members: for a body that is otherwise [`TOO_MUCH`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Lean(pub(super) Value);
 
@@ -42,8 +43,8 @@ fn read<'de, D: Deserializer<'de>>(deserializer: D, without: &[&str]) -> Result<
     all.deserialize(deserializer)
 }
 
-/// A value whose parts below the 100th level are `null`. A user can make some part of an object nest as deep as the API server
-/// admits (`metadata.managedFields`, a custom kind); the review must be answered, and the images be judged, all the same.
+/// A value whose parts below the 100th level are `null`. Users can nest parts of an object as deeply as the API server allows
+/// (`metadata.managedFields`, custom kinds); its images must be judged anyway.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Bounded(pub(super) Value);
 
@@ -53,13 +54,13 @@ impl<'de> Deserialize<'de> for Bounded {
     }
 }
 
-/// What is read with so many levels left.
+/// What is read with this many levels left.
 #[derive(Clone, Copy)]
 struct Level<'a> {
     left: usize,
     /// For all levels together.
     memory: &'a Cell<usize>,
-    /// Members that are passed over.
+    /// Members to skip.
     without: &'a [&'a str],
 }
 
@@ -71,7 +72,7 @@ impl Level<'_> {
         }
     }
 
-    /// Takes so many bytes of what is left.
+    /// Takes this many bytes from the budget.
     fn take<E: Error>(self, bytes: usize) -> Result<(), E> {
         let left = self.memory.get().checked_sub(bytes).ok_or_else(|| E::custom(TOO_MUCH))?;
         self.memory.set(left);
@@ -84,7 +85,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         if self.left == 0 {
-            // Passed over without recursion, whatever it holds.
+            // Skipped without recursion, whatever it contains.
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|IgnoredAny| Value::Null);
         }
         deserializer.deserialize_any(self)

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use proptest::prelude::*;
-use pullgate::cluster::{Cluster, Events};
-use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::cluster::{Cluster, EventRecorder};
+use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
@@ -22,16 +22,16 @@ fn handler() -> (Reviewer, Metrics) {
     let metrics = Metrics::new();
     let settings = Settings::default();
     let engine = Engine {
-        registry: Registry::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: Registry::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             ..plan::Settings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
+    let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent);
     (
-        reviewer(gate, metrics.clone(), Events::default(), Duration::from_secs(8)),
+        reviewer(gate, metrics.clone(), EventRecorder::default(), Duration::from_secs(8)),
         metrics,
     )
 }

@@ -1,6 +1,6 @@
 //! Requests, right and wrong.
 
-use crate::support::{Answer, Running, head, limits, post, say};
+use crate::support::{Answer, Running, head, limits, post, say, until};
 use pullgate::server::{Limits, Readiness};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -291,7 +291,7 @@ async fn an_ended_certificate_is_not_ready() {
     let certificate =
         pullgate::server::tls::Certificate::from_pem(ended.certificate.as_bytes(), ended.key.as_bytes(), metrics.clone()).unwrap();
     let server = Running::with(limits(), certificate, metrics, ended.ca, Readiness::default()).await;
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    until("it has ended", async || server.get("/readyz").await.status != 200).await;
     let answer = server.get("/readyz").await;
     assert_eq!(answer.status, 503);
     assert!(

@@ -55,7 +55,7 @@ fn self_managed_certificates_by_default_and_by_flags() {
         let others = others.iter().map(|&name| name.to_owned()).collect();
         Subject::new(service.to_owned(), others, Lifetimes { leaf, authority }).unwrap()
     };
-    let names = |namespace: Option<&str>, secret: &str, configuration: &str| Names {
+    let names = |namespace: Option<&str>, secret: &str, configuration: &str| ObjectNames {
         namespace: namespace.map(str::to_owned),
         secret: secret.to_owned(),
         configuration: configuration.to_owned(),

@@ -1,3 +1,4 @@
+use super::{FORBIDDEN_WAIT, Outcome};
 use crate::cluster::fake::Fake;
 use crate::cluster::{Cluster, SecretsAccess, Watched};
 use crate::policy::Policy;
@@ -65,6 +66,15 @@ impl Replica {
         let ready = self.cluster.ready();
         let watch = ready.into_iter().find(|watch| watch.what == "imagepolicies").unwrap();
         watch.note
+    }
+
+    /// Waits until no status is left to write.
+    async fn settles(&self) {
+        let Cluster::Watched(watched) = &self.cluster else {
+            panic!("not watched")
+        };
+        let policies = watched.policy_watch().unwrap();
+        eventually("no status is left to write", || policies.is_settled()).await;
     }
 
     fn counts(&self, line: &str) -> bool {
@@ -148,7 +158,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
     fake.put(POLICIES, policy("a", "r.io/again/**"));
     eventually("the repair", || replica.holds() == ["a: r.io/again", "c: r.io/c"]).await;
     eventually("its status", || says(&fake, "a", "True", "")).await;
-    // Deleted and made anew, broken: it is another object, and nothing of the old one holds.
+    // Deleted and recreated, broken: it is another object, and nothing of the old one holds.
     fake.delete(POLICIES, "", "a");
     fake.put(POLICIES, policy("a", "r.io/[x"));
     eventually("its end", || replica.holds() == ["c: r.io/c"]).await;
@@ -162,8 +172,9 @@ async fn two_replicas_write_each_status_once() {
     eventually("the status", || says(&fake, "a", "True", "")).await;
     fake.put(POLICIES, policy("a", "r.io/[x"));
     eventually("the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
-    // Longer than the wait after a first attempt.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    for replica in &replicas {
+        replica.settles().await;
+    }
     assert_eq!(fake.written("a"), 2, "{:?}", fake.asked());
     // One that starts later knows of no version that holds. It says so, once, and the others leave it at that.
     let late = Replica::synced(&fake).await;
@@ -171,7 +182,9 @@ async fn two_replicas_write_each_status_once() {
         says(&fake, "a", "False", "nothing of it holds where pullgate started after")
     })
     .await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    for replica in replicas.iter().chain([&late]) {
+        replica.settles().await;
+    }
     assert_eq!(fake.written("a"), 3, "{:?}", fake.asked());
     assert!(replicas.iter().all(|replica| replica.holds() == ["a: r.io/a"]));
     assert_eq!(late.times_handed(), 1);
@@ -223,9 +236,9 @@ async fn where_the_status_may_not_be_written_policies_hold_all_the_same() {
     })
     .await;
     assert_eq!(replica.holds().len(), 2);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(
-        replica.counts("pullgate_policy_status_writes_total{reason=\"forbidden\"} 1"),
+    assert_eq!(
+        Outcome::Forbidden.pause(),
+        FORBIDDEN_WAIT,
         "one refusal is enough for a while"
     );
 }
@@ -321,7 +334,6 @@ async fn policies_are_listed_once_in_pages_for_those_who_do_not_follow() {
         listed.problems
     );
     assert!(cluster.ready().iter().all(|watch| watch.what != "imagepolicies"));
-    tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(
         fake.asked().iter().all(|(method, _)| method == "GET"),
         "reading writes nothing"
@@ -341,20 +353,24 @@ fn what_is_said_of_many_problems_is_bounded() {
 
 #[test]
 fn of_what_still_holds_the_worse_word_stays() {
-    use super::status::{Held, agrees, write};
+    use super::status::{InForce, agrees, write};
     use crate::policy::Problem;
     let problems = [Problem::at("spec.mode", "no")];
     // From the best to the worst.
     let all = [
-        Held::Generation(3),
-        Held::Generation(2),
-        Held::NothingSinceStart,
-        Held::Nothing,
+        InForce::Generation(3),
+        InForce::Generation(2),
+        InForce::NothingSinceStart,
+        InForce::Nothing,
     ];
     for (at, said) in all.into_iter().enumerate() {
         let status = write(&Value::Null, Some(4), &problems, said);
-        for (own, held) in all.into_iter().enumerate() {
-            assert_eq!(agrees(&status, Some(4), &problems, held), at >= own, "{said:?} and {held:?}");
+        for (own, in_force) in all.into_iter().enumerate() {
+            assert_eq!(
+                agrees(&status, Some(4), &problems, in_force),
+                at >= own,
+                "{said:?} and {in_force:?}"
+            );
         }
         assert!(!agrees(&status, Some(5), &problems, said), "another generation");
         assert!(!agrees(&status, Some(4), &[], said), "it is accepted");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Live, Shelf};
+use crate::config::{Live, PolicyStore};
 use crate::telemetry::Metrics;
 use std::fmt::Write as _;
 use std::fs;
@@ -179,15 +179,15 @@ fn what_lies_about_in_a_folder() {
     fs::write(folder.path().join("folder.yaml/c.yaml"), policy("c", "")).unwrap();
     let set = look(&folder);
     assert_eq!(
-        (names(&set.policies), faults(&set), set.trials.len()),
+        (names(&set.policies), faults(&set), set.tests.len()),
         (vec!["a", "b"], vec![], 1)
     );
 
     std::os::unix::fs::symlink("nowhere", folder.path().join("dangling.yaml")).unwrap();
     let set = look(&folder);
     assert_eq!(
-        set.faults.iter().map(|fault| fault.weight).collect::<Vec<_>>(),
-        [Weight::Unreadable]
+        set.faults.iter().map(|fault| fault.kind).collect::<Vec<_>>(),
+        [FaultKind::Unreadable]
     );
 
     let files = read(&[folder.path().join("a.yaml"), folder.path().join("missing")]);
@@ -325,18 +325,10 @@ impl Mounted {
     }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
-    // The clock is paused, and the reading itself is done by other threads: look often, for long.
-    for _ in 0..20_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_micros(200)))
-            .await
-            .unwrap();
-    }
-    panic!("{what} did not come");
+/// Long enough for a look at the files and the wait for them to settle. The clock is paused: it moves on only when every task
+/// waits, reads of files included.
+async fn looked() {
+    tokio::time::sleep(Duration::from_secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,18 +336,18 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     let mounted = Mounted::new();
     mounted.publish("1", &[("a.yaml", &policy("first", "")), ("b.yaml", &policy("second", ""))]);
     let places = vec![mounted.0.path().to_owned()];
-    let (shelf, metrics, note) = (Shelf::default(), Metrics::new(), Live::new(None));
+    let (store, metrics, note) = (PolicyStore::default(), Metrics::new(), Live::new(None));
     let files = read(&places);
-    shelf.set_files(files.compile().sound().unwrap());
-    let task = tokio::spawn(keep_policies_fresh(
+    store.set_files(files.compile().sound().unwrap());
+    let task = tokio::spawn(watch_policy_files(
         places,
         files,
-        shelf.clone(),
+        store.clone(),
         metrics.clone(),
         note.clone(),
     ));
     let held = || {
-        shelf
+        store
             .load()
             .iter()
             .map(|policy| policy.name.to_string())
@@ -365,7 +357,8 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     assert_eq!(held(), "first,second");
 
     mounted.publish("2", &[("a.yaml", &policy("third", ""))]);
-    until("the new set", || held() == "third").await;
+    looked().await;
+    assert_eq!(held(), "third");
     assert!(
         metrics.encode().contains("reason=\"policies_replaced\"} 1"),
         "{}",
@@ -376,7 +369,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
         "3",
         &[("a.yaml", &policy("fourth", "mode: Loud")), ("c.yaml", &policy("fifth", ""))],
     );
-    until("the note", || note.load().is_some()).await;
+    looked().await;
     assert_eq!(held(), "third", "all or nothing");
     let said = note.load().as_ref().clone().unwrap();
     assert!(said.contains("a.yaml:4:14: spec.mode: unknown value \"Loud\""), "{said}");
@@ -389,17 +382,18 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     }
 
     mounted.publish("4", &[("a.yaml", &policy("sixth", "mode: Warn"))]);
-    until("the repaired set", || held() == "sixth").await;
-    until("the note's end", || note.load().is_none()).await;
+    looked().await;
+    assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
     assert!(metrics.encode().contains("pullgate_policies_refused{source=\"files\"} 0"));
 
     fs::rename(mounted.0.path(), mounted.0.path().with_extension("away")).unwrap();
-    until("the note of the folder that went", || note.load().is_some()).await;
+    looked().await;
     assert_eq!(held(), "sixth");
     let said = note.load().as_ref().clone().unwrap();
     let folder = mounted.0.path().display().to_string();
     assert!(said.contains(&format!("{folder}: No such file")), "no line is meant: {said}");
     fs::rename(mounted.0.path().with_extension("away"), mounted.0.path()).unwrap();
-    until("its return", || note.load().is_none()).await;
+    looked().await;
+    assert_eq!(note.load().as_ref(), &None);
     task.abort();
 }

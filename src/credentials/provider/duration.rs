@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// A duration as Go writes them (`12h`, `1h30m`, `500ms`, `-1s`). `None` where Go's parser refuses it; negative ones are zero, since
-/// nothing is kept for less than no time.
+/// A duration as Go writes them (`12h`, `1h30m`, `500ms`, `-1s`). `None` where Go's parser refuses it; negative ones are zero,
+/// since nothing is kept for less than no time.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     let (negative, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

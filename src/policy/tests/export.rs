@@ -71,8 +71,8 @@ fn broken(spec: &Value, image: &str) -> BTreeSet<String> {
 
 /// The same by our own rules.
 fn expected(spec: &Value, image: &str) -> BTreeSet<String> {
-    let jury = jury(&[policy("p", spec)]).narrowed(&reference(image));
-    causes(&jury, image).into_iter().map(str::to_owned).collect()
+    let matching = matching(&[policy("p", spec)]).narrowed(&reference(image));
+    causes(&matching, image).into_iter().map(str::to_owned).collect()
 }
 
 const SHA: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";

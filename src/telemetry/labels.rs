@@ -1,7 +1,7 @@
-//! The values of labels, where they are a closed list. Those who count write them as texts; a build with debug assertions (the tests)
-//! stops at one that is not listed here.
+//! Label values that are a closed list. Code that counts writes them as texts; builds with debug assertions (the tests) fail on
+//! values that are not listed here.
 
-/// Why a request was no usable AdmissionReview: of its HTTP (`server::admission`), of its content (`review::request`).
+/// Why a request was not a valid AdmissionReview: because of its HTTP (`server::admission`) or its content (`review::request`).
 pub(super) const BAD_REQUESTS: &[&str] = &[
     "too_large",
     "too_many",
@@ -17,7 +17,7 @@ pub(super) const BAD_REQUESTS: &[&str] = &[
     "wrong_operation",
 ];
 
-/// What came of a changed file or policy.
+/// The outcome of a changed file or policy.
 pub(super) const RELOADS: &[&str] = &[
     "certificate_replaced",
     "certificate_refused",
@@ -30,13 +30,13 @@ pub(super) const RELOADS: &[&str] = &[
     "policies_forbidden",
 ];
 
-/// What came of a policy's status.
+/// The outcome of writing a policy's status.
 pub(super) const POLICY_STATUSES: &[&str] = &["written", "gone", "overtaken", "forbidden", "failed"];
 
-/// What self-managed certificates could not do.
+/// What self-managed certificates failed to do.
 pub(super) const CERTIFICATE_FAILURES: &[&str] = &["secret_read", "secret_write", "registration_read", "registration_write"];
 
-/// Why a connection on the webhook port ended by our doing.
+/// Why pullgate ended a connection on the webhook port.
 pub(super) const CONNECTION_ENDS: &[&str] = &[
     "client_refused",
     "handshake_failed",
@@ -45,7 +45,7 @@ pub(super) const CONNECTION_ENDS: &[&str] = &[
     "timeout",
 ];
 
-/// Registries, as `registry::host` sorts them.
+/// Classes of registries, from `registry::host`.
 pub(super) const HOST_CLASSES: &[&str] = &[
     "loopback",
     "docker.io",
@@ -60,7 +60,7 @@ pub(super) const HOST_CLASSES: &[&str] = &[
     "other",
 ];
 
-/// How a request to a registry ended, as `registry::cause` sorts it.
+/// Outcomes of a registry request, from `registry::cause`.
 pub(super) const REQUEST_OUTCOMES: &[&str] = &[
     "ok",
     "not_found",
@@ -77,7 +77,7 @@ pub(super) const REQUEST_OUTCOMES: &[&str] = &[
     "internal",
 ];
 
-/// What a registry says of its quota.
+/// What a registry reports about its quota.
 pub(super) const QUOTA_LEVELS: &[&str] = &["low", "exhausted"];
 
 /// Caches, and how each can answer.
@@ -89,13 +89,13 @@ pub(super) const CACHE_RESULTS: &[(&str, &[&str])] = &[
     ("providers", &["hit", "miss"]),
 ];
 
-/// Caches that are weighed.
+/// Caches with a size.
 pub(super) const CACHE_WEIGHTS: &[&str] = &["tokens", "answers", "content", "parts", "manifests"];
 
-/// Where policies come from.
+/// Sources of policies.
 pub(super) const POLICY_SOURCES: &[&str] = &["cluster", "files"];
 
-/// What came of an Event.
+/// The outcome of an Event.
 pub(super) const EVENT_OUTCOMES: &[&str] = &[
     "written",
     "updated",
@@ -112,19 +112,19 @@ const FAULTS: &[&str] = &["absent", "unusable", "ended", "not_yet", "other_name"
 
 /// Steps of self-managed certificates, and their reasons.
 pub(super) const CERTIFICATE_RENEWALS: &[(&str, &[&str])] = &[
-    ("anew", FAULTS),
+    ("create", FAULTS),
     ("leaf", FAULTS),
     ("follow", FAULTS),
     ("switch", &["settled"]),
     ("retire", &["ended"]),
-    ("tend", &["unusable"]),
+    ("repair", &["unusable"]),
     ("registration", &["differs"]),
 ];
 
-/// The status codes that we write ourselves.
+/// Status codes that we write ourselves.
 pub(super) const CODES: &[u16] = &[200, 400, 404, 405, 408, 413, 500, 503];
 
-/// Whether a list holds such a pair.
+/// Whether a list contains this pair.
 pub(super) fn holds(list: &[(&str, &[&str])], first: &str, second: &str) -> bool {
     list.iter().any(|(name, others)| *name == first && others.contains(&second))
 }
