@@ -363,7 +363,7 @@ impl Reading<'_> {
             if text.contains("://") {
                 Proxy::new(&text, &direct)
             } else {
-                Err("a proxy's URL begins with http:// or https:// and has a host".to_owned())
+                Err("a proxy's URL begins with http:// or https:// and names a host".to_owned())
             }
         })
     }

@@ -191,17 +191,17 @@ fn everything_wrong_is_reported_at_once_and_in_order() {
     refused(
         "exemptAnnotations: [a=b c, \"\", \"a b\", \"=x\"]\n",
         &[
-            "/etc/pullgate/config.yaml:1:28: \"\" is neither the name of an annotation nor name=value",
-            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither the name of an annotation nor name=value",
-            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:28: \"\" is neither an annotation's name nor name=value",
+            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither an annotation's name nor name=value",
+            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither an annotation's name nor name=value",
         ],
     );
     refused(
         "registries:\n  nodeCredentials: [\"https://gcr.io\", \"\", \"a b\"]\n",
         &[
             "/etc/pullgate/config.yaml:2:21: \"https://gcr.io\" has a scheme; write the host alone",
-            "/etc/pullgate/config.yaml:2:39: an empty text has no meaning here",
-            "/etc/pullgate/config.yaml:2:43: \"a b\" holds white space",
+            "/etc/pullgate/config.yaml:2:39: must not be empty",
+            "/etc/pullgate/config.yaml:2:43: \"a b\" contains white space",
         ],
     );
 }
@@ -244,7 +244,7 @@ fn proxies() {
     refused(
         "proxy: {https: \"http://proxy\", noProxy: [\"\", \"http://a\"]}\n",
         &[
-            "/etc/pullgate/config.yaml:1:42: an empty text has no meaning here",
+            "/etc/pullgate/config.yaml:1:42: must not be empty",
             "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
         ],
     );
@@ -252,7 +252,7 @@ fn proxies() {
         refused(
             &format!("proxy: {{https: \"http://proxy\", noProxy: [\"{entry}\"]}}\n"),
             &[&format!(
-                "/etc/pullgate/config.yaml:1:42: \"{entry}\" excepts nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or \
+                "/etc/pullgate/config.yaml:1:42: \"{entry}\" matches nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or \
                  without a port"
             )],
         );
@@ -265,29 +265,29 @@ fn rewrites_and_workloads_are_checked_where_they_stand() {
         "registries:\n  rewrites:\n    - {match: \"nginx\", to: \"harbor.corp//x\"}\n    - {match: \"docker.io/**\", to: harbor.corp/x}\n",
         &[
             "/etc/pullgate/config.yaml:3:15: names are matched as a whole: write \"nginx\" as docker.io/library/nginx",
-            "/etc/pullgate/config.yaml:3:28: a pattern has no empty components: no / at its ends, and no two in a row",
-            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" does not say where ** of docker.io/** goes; write it there too",
+            "/etc/pullgate/config.yaml:3:28: a pattern cannot have empty components: no leading, trailing or double /",
+            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" lacks the ** of docker.io/**: write it there too",
         ],
     );
     refused(
         "workloads:\n  - {group: argoproj.io/v1alpha1, kind: Rollout}\n  - {kind: rollout, podSpecs: [\"spec.a[0]\", \"spec a\"]}\n  - {group: \
          Apps, kind: X}\n",
         &[
-            "/etc/pullgate/config.yaml:2:13: versions are not looked at; write the group alone: argoproj.io",
-            "/etc/pullgate/config.yaml:3:12: \"rollout\" is no kind; write it as in manifests: Rollout",
-            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": of a list every element is meant; write [*]",
+            "/etc/pullgate/config.yaml:2:13: write the group without a version: argoproj.io",
+            "/etc/pullgate/config.yaml:3:12: \"rollout\" is not a kind; write it as in manifests: Rollout",
+            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": indexes are not supported; write [*] for every element",
             "/etc/pullgate/config.yaml:3:45: \"spec a\" is not a path; write it as spec.template.spec, spec.tasks[*].template.spec or \
              spec.sets.*.spec",
-            "/etc/pullgate/config.yaml:4:13: \"Apps\" is no API group",
+            "/etc/pullgate/config.yaml:4:13: \"Apps\" is not an API group",
         ],
     );
     refused(
         "workloads:\n  - {group: apps, kind: Deployment, podSpecs: [spec]}\n  - {kind: Thing}\n  - {group: a.b, kind: C, images: [spec.i]}\n  - \
          {group: a.b, kind: C, podSpecs: [spec]}\n",
         &[
-            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is a kind of Kubernetes itself, which is judged as it is",
-            "/etc/pullgate/config.yaml:3:12: Thing is not a kind that pullgate knows; say by podSpecs or images where its images are",
-            "/etc/pullgate/config.yaml:5:24: C (a.b) is given twice",
+            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is built into Kubernetes and already checked",
+            "/etc/pullgate/config.yaml:3:12: pullgate does not know Thing: set podSpecs or images to say where its images are",
+            "/etc/pullgate/config.yaml:5:24: C (a.b) appears twice",
         ],
     );
 }
@@ -327,7 +327,7 @@ fn what_the_reader_refuses_is_said_for_people() {
             "only single YAML document expected",
         ),
         ("[]\n", "1:1", "expected `key: value`"),
-        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, as [a, b]"),
+        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, such as [a, b]"),
     ] {
         let error = read(yaml).unwrap_err();
         assert!(error.contains(place) && error.contains(text), "{yaml}: {error}");

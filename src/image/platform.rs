@@ -52,7 +52,7 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = || {
             format!(
-                "\"{}\" is no platform: write os/architecture or os/architecture/variant, such as linux/arm64",
+                "\"{}\" is not a platform: write os/architecture or os/architecture/variant, such as linux/arm64",
                 escape(text)
             )
         };

@@ -96,12 +96,12 @@ mod tests {
         let file = folder.path().join("a.yaml");
         fs::write(&file, "theirs").unwrap();
         let why = replace(&file, "old", "new").unwrap_err();
-        assert_eq!(why, "it was changed by somebody else meanwhile");
+        assert_eq!(why, "somebody else has changed it meanwhile");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["a.yaml"]);
         assert_eq!(
             replace(Path::new("/dev/null"), "", "new").unwrap_err(),
-            "it is no regular file"
+            "it is not a regular file"
         );
         assert!(replace(&folder.path().join("gone"), "", "new").is_err());
     }

@@ -145,15 +145,19 @@ mod tests {
         let noted = Arc::new(AtomicBool::new(false));
         let note = {
             let noted = Arc::clone(&noted);
-            move || noted.load(Ordering::Relaxed).then(|| "the last good ones hold".to_owned())
+            move || {
+                noted
+                    .load(Ordering::Relaxed)
+                    .then(|| "the last good ones stay in force".to_owned())
+            }
         };
         let readiness = Readiness::default().with_note("policies", note);
         assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, "ready\n".to_owned()));
         noted.store(true, Ordering::Relaxed);
-        let expected = "ready\npolicies: the last good ones hold\n".to_owned();
+        let expected = "ready\npolicies: the last good ones stay in force\n".to_owned();
         assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, expected));
         let waiting = readiness.with("cluster", || Err("waiting".to_owned()));
-        let expected = "cluster: waiting\npolicies: the last good ones hold\n".to_owned();
+        let expected = "cluster: waiting\npolicies: the last good ones stay in force\n".to_owned();
         assert_eq!(answer(waiting).await, (StatusCode::SERVICE_UNAVAILABLE, expected));
     }
 }

@@ -145,10 +145,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
     );
     eventually("its status", || says(&fake, "born-broken", "False", "; it does not hold")).await;
     assert_eq!(replica.holds(), ["a: r.io/a"]);
-    assert_eq!(
-        replica.note().as_deref(),
-        Some("2 are not accepted as they are written, their status says why")
-    );
+    assert_eq!(replica.note().as_deref(), Some("2 are not accepted: see their status"));
     assert!(replica.counts("pullgate_policies_refused{source=\"cluster\"} 2"));
     assert!(replica.counts("pullgate_reloads_total{reason=\"policies_refused\"} 2"));
     // Others change meanwhile.
@@ -249,7 +246,7 @@ async fn a_cluster_without_the_kind_has_no_policies_until_it_comes() {
     let replica = Replica::synced(&fake).await;
     assert_eq!(
         replica.note().as_deref(),
-        Some("the kind is not installed in this cluster: no policy comes from it")
+        Some("the kind is not installed in this cluster, so it has no policies")
     );
     assert!(replica.holds().is_empty());
     assert!(replica.cluster.policies().await.unwrap().policies.is_empty());
@@ -306,7 +303,7 @@ async fn while_the_api_server_is_away_the_last_set_holds() {
     };
     assert_eq!(replica.holds(), ["a: r.io/a"]);
     eventually("it says why", || {
-        late.note().as_deref() == Some("the API server could not be asked for ImagePolicies")
+        late.note().as_deref() == Some("the API server could not be reached when asked for ImagePolicies")
     })
     .await;
     fake.delete_unseen(POLICIES, "", "a");
@@ -329,7 +326,7 @@ async fn policies_are_listed_once_in_pages_for_those_who_do_not_follow() {
     assert_eq!(listed.policies.len(), 120);
     assert_eq!(listed.problems.len(), 1, "{:?}", listed.problems);
     assert!(
-        listed.problems[0].starts_with("ImagePolicy broken does not hold: spec.registries.allow[0]: "),
+        listed.problems[0].starts_with("ImagePolicy broken is ignored: spec.registries.allow[0]: "),
         "{:?}",
         listed.problems
     );

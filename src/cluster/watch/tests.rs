@@ -316,21 +316,21 @@ async fn the_last_snapshot_serves_while_the_api_server_is_away() {
     assert_eq!((tell(facts.service_accounts.get("a")), facts.nodes.len()), ("there", 1));
     assert_eq!(
         tell(facts.secrets.get("one")),
-        "the API server could not be asked for Secrets"
+        "the API server could not be reached when asked for Secrets"
     );
     let facts = cluster
         .reread(&facts, "shop", &templates, &[Object::ServiceAccount("a".to_owned())], soon())
         .await;
     assert_eq!(
         tell(facts.service_accounts.get("a")),
-        "the API server could not be asked for ServiceAccounts"
+        "the API server could not be reached when asked for ServiceAccounts"
     );
     assert!(cluster.ready().iter().all(|ready| ready.synced));
     // Another watch cannot start, and says why.
     let late = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::Get));
     assert!(!late.wait_synced(Instant::now() + Duration::from_millis(300)).await);
     eventually("it says why", async || {
-        late.ready()[0].note.as_deref() == Some("the API server could not be asked for Nodes")
+        late.ready()[0].note.as_deref() == Some("the API server could not be reached when asked for Nodes")
     })
     .await;
     // It comes back, and so do the changes.

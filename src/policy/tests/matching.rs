@@ -174,7 +174,7 @@ fn an_image_by_itself_has_no_kind_and_is_warned_of() {
         raised
             .finding
             .message
-            .ends_with("not known, since an image by itself has no kind"),
+            .ends_with("it is not known whether the policy applies, since a bare image has no kind"),
         "{raised:?}"
     );
     assert_eq!(matching.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);

@@ -173,16 +173,16 @@ fn what_is_said_names_policy_pattern_and_way_out() {
     );
     assert_eq!(
         say(json!({"tags": {"deny": ["lat*"]}}), "nginx"),
-        "policy \"prod\" does not allow it: an image without a tag is latest, and its tags.deny has \"lat*\" | name a version"
+        "policy \"prod\" does not allow it: an image without a tag is latest, and its tags.deny has \"lat*\" | set a version tag"
     );
     assert_eq!(
         say(json!({"tags": {"deny": ["lat*"]}}), "nginx:latest@SHA"),
-        "policy \"prod\" does not allow it: tag \"latest\", and its tags.deny has \"lat*\" | leave the tag out: the digest alone \
+        "policy \"prod\" does not allow it: tag \"latest\", and its tags.deny has \"lat*\" | remove the tag: the digest alone \
          decides what is pulled"
     );
     assert_eq!(
         say(json!({"tags": {"requireDigest": true}}), "nginx:1"),
-        "policy \"prod\" requires a digest, and the image names none | write nginx:1@sha256:… (the digest that it resolves to)"
+        "policy \"prod\" requires a digest, and the image has none | write nginx:1@sha256:… (the digest it resolves to)"
     );
 }
 

@@ -468,9 +468,9 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
     let leaf = contents.leaf.unwrap().certificate;
     for (name, now, expected) in [
         (NAME, NOW, Ok(())),
-        ("other.pullgate.svc", NOW, Err("does not hold for other.pullgate.svc")),
-        (NAME, NOW + 91 * DAY, Err("has ended")),
-        (NAME, NOW - DAY, Err("does not hold yet")),
+        ("other.pullgate.svc", NOW, Err("does not cover other.pullgate.svc")),
+        (NAME, NOW + 91 * DAY, Err("has expired")),
+        (NAME, NOW - DAY, Err("is not valid yet")),
     ] {
         let said = verify(&leaf, &contents.trust, name, now);
         assert_eq!(said, expected.map_err(str::to_owned), "{name} {now}");
@@ -489,7 +489,7 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
     assert_eq!(verify(&longer, &bundle, NAME, NOW + 9 * DAY), Ok(()));
     assert_eq!(
         verify(&longer, &bundle, NAME, NOW + 11 * DAY),
-        Err("was signed by no CA in it that holds now".to_owned())
+        Err("was not signed by a currently valid CA in it".to_owned())
     );
     assert!(
         verify(&contents.trust.certificates()[0], &contents.trust, NAME, NOW).is_err(),

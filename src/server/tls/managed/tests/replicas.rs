@@ -215,9 +215,9 @@ async fn a_wrong_an_emptied_and_a_repeated_bundle() {
         assert_eq!(replica.round().await, Round::Wrote);
         let said = why(&replica);
         assert!(
-            said.contains("the API server would not take the served certificate")
+            said.contains("the API server would refuse the served certificate")
                 && said.contains("the webhook a in the ValidatingWebhookConfiguration pullgate")
-                && said.contains("was signed by no CA in it"),
+                && said.contains("was not signed by a currently valid CA in it"),
             "{said}"
         );
         settle(&mut replica).await;
@@ -238,7 +238,7 @@ async fn a_registration_that_is_not_there_yet_is_waited_for() {
     settle_all(&mut replicas).await;
     assert_eq!(
         why(&replicas[0]),
-        "waiting for the ValidatingWebhookConfiguration pullgate: there is none"
+        "waiting for the ValidatingWebhookConfiguration pullgate: it does not exist"
     );
     fake.configure(&[("images.pullgate.dev", "other")]);
     settle_all(&mut replicas).await;
@@ -252,7 +252,7 @@ async fn a_registration_that_is_not_there_yet_is_waited_for() {
         replicas.iter().for_each(ready);
         fake.held().configuration = None;
         settle_all(&mut replicas).await;
-        assert!(why(&replicas[0]).contains("there is none"));
+        assert!(why(&replicas[0]).contains("it does not exist"));
     }
     assert_eq!(fake.count("POST secret 201"), 1);
 }
@@ -382,12 +382,9 @@ async fn somebody_elses_secret_is_not_written_to() {
     for (annotations, expected) in [
         (
             json!({}),
-            "holds a certificate that pullgate did not make: delete it, or name another by --tls-secret",
+            "contains a certificate that pullgate did not create: delete it, or set another with --tls-secret",
         ),
-        (
-            json!({"cert-manager.io/certificate-name": "x"}),
-            "is one that cert-manager fills",
-        ),
+        (json!({"cert-manager.io/certificate-name": "x"}), "is managed by cert-manager"),
     ] {
         marked(annotations);
         let mut replica = fake.replica();
@@ -414,7 +411,7 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
     fake.held().configuration.as_mut().unwrap()["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "a/b"});
     let mut replica = fake.replica();
     settle(&mut replica).await;
-    assert!(why(&replica).ends_with("has annotations of cert-manager, which writes its caBundle too: take them away"));
+    assert!(why(&replica).ends_with("has annotations of cert-manager, which also writes its caBundle: remove them"));
     assert_eq!(fake.count("PATCH configuration 200"), 0);
     // One that does not say so is written against ten times, and then once a minute.
     let other = Fake::new().await;
@@ -426,7 +423,7 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
     }
     assert_eq!(other.count("PATCH configuration 200"), 10);
     settle(&mut replica).await;
-    assert!(why(&replica).contains("again and again"), "{}", why(&replica));
+    assert!(why(&replica).contains("at most once a minute"), "{}", why(&replica));
 }
 
 #[tokio::test]
