@@ -69,7 +69,7 @@ impl Serving {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
             let event: serde_json::Value = serde_json::from_str(&line).expect("one JSON object a line");
-            if event["message"] == "pullgate serves" {
+            if event["message"] == "serving" {
                 let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
                 let (webhook, plain) = (address("webhook"), address("metrics"));
                 let serving = Self {
