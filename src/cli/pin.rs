@@ -199,26 +199,26 @@ struct Report {
 struct Count {
     pinned: usize,
     before: usize,
-    left: usize,
+    skipped: usize,
     failed: usize,
 }
 
 impl Count {
-    /// `4 images: 2 pinned, 1 before, 1 left, 0 could not be pinned`
+    /// `4 images: 2 pinned, 1 before, 1 skipped, 0 could not be pinned`
     fn sentence(&self, way: Way) -> String {
         let Self {
             pinned,
             before,
-            left,
+            skipped,
             failed,
         } = self;
-        let all = pinned + before + left + failed;
+        let all = pinned + before + skipped + failed;
         let noun = if all == 1 { "image" } else { "images" };
         let now = match way {
             Way::Show(_) => "to pin",
             Way::Write | Way::Through => "pinned now",
         };
-        format!("{all} {noun}: {pinned} {now}, {before} pinned before, {left} left, {failed} could not be pinned")
+        format!("{all} {noun}: {pinned} {now}, {before} pinned before, {skipped} skipped, {failed} could not be pinned")
     }
 }
 
@@ -270,7 +270,7 @@ impl Report {
                     }
                 }
                 Outcome::Left(why) => {
-                    self.count.left += 1;
+                    self.count.skipped += 1;
                     self.notes.push(note(&format!("skipped: {why}")));
                 }
                 Outcome::Failed => {

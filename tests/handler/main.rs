@@ -134,7 +134,7 @@ fn what_would_take_too_much_memory_is_turned_away() {
         (review(&padded).to_string().replace("\"MANY\"", &many), "too many values"),
         (
             review(&pod(&crowd)).to_string(),
-            "the object has 30000 images; the limit is 25000 are judged",
+            "the object has 30000 images; the limit is 25000",
         ),
     ] {
         let reply = ask(body);

@@ -380,7 +380,7 @@ fn what_is_wrong_ends_with_two_and_a_sentence() {
         (vec!["serv"], "unrecognized subcommand"),
         (
             vec!["serve", "--no-cluster"],
-            "give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev",
+            "use --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev",
         ),
         (
             vec!["serve", "--no-cluster", "--tls-dev", "--config", config],
@@ -392,7 +392,7 @@ fn what_is_wrong_ends_with_two_and_a_sentence() {
         ),
         (
             vec!["serve", "--no-cluster", "--tls-dev", "--log", "x=loud"],
-            "the log filter \"x=loud\" cannot be read",
+            "the log filter \"x=loud\" is not valid",
         ),
         (
             vec![

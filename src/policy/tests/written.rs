@@ -249,7 +249,7 @@ fn many_refusals_in_one_list_hide_nothing_beside_them() {
         "spec.registries.allow[2]: no value",
         "spec.registries.allow[3]: must not be empty",
         "spec.registries.deny[0]: expected text",
-        "spec.size.max: \"2GB\" is no size",
+        "spec.size.max: \"2GB\" is not a size",
     ] {
         let with = said.iter().filter(|problem| problem.starts_with(expected));
         assert_eq!(with.count(), 1, "{expected} in {said:#?}");
