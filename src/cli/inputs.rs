@@ -69,7 +69,7 @@ pub(super) struct Options {
     /// The kubeconfig's context [default: the current one]
     #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
-    /// The kubeconfig [default: the default one]
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
 }

@@ -413,15 +413,10 @@ impl Replay<'_> {
         let https = request.origin.scheme.name() == "https";
         match tls {
             None if https => fault(FaultKind::Tls(TlsFault::PlainHttp)),
-            Some(Certificates::Expired) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::Expired)),
-            Some(Certificates::OtherName) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::WrongName)),
+            Some(Certificates::Expired) if https && is_verified(request) => fault(FaultKind::Tls(TlsFault::Expired)),
+            Some(Certificates::OtherName) if https && is_verified(request) => fault(FaultKind::Tls(TlsFault::WrongName)),
             _ => None,
         }
-    }
-
-    /// Loopback hosts are not verified, unless a `hosts.toml` names them.
-    fn verifies(&self, request: &Request) -> bool {
-        request.trust != TrustId::default()
     }
 
     /// The answer to what a failed pull may have asked beside the request that failed.
@@ -494,6 +489,11 @@ fn shown(exchange: &Exchange) -> String {
         exchange.authorization,
         exchange.form
     )
+}
+
+/// Loopback hosts are not verified, unless a `hosts.toml` names them.
+fn is_verified(request: &Request) -> bool {
+    request.trust != TrustId::default()
 }
 
 fn answer_at(request: &Request, method: Method, exchange: &Exchange) -> Answer {

@@ -3,7 +3,6 @@
 use crate::faulty::{Faulty, Manner, Reply};
 use crate::sample::{error, good, image};
 use crate::support::*;
-use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,6 @@ use crate::ports;
 use crate::sample::{Blob, Image, image, index};
 use crate::support::*;
 use pullgate::registry::Settings;
-use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use pullgate::verdict::Content;
 use std::io::Write as _;

@@ -5,7 +5,6 @@ use crate::ports::Nobody;
 use crate::sample::{error, good, image, served};
 use crate::support::*;
 use pullgate::registry::Settings;
-use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

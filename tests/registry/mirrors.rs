@@ -11,7 +11,6 @@ use pullgate::image::Platform;
 use pullgate::net::Reach;
 use pullgate::plan::Check;
 use pullgate::registry::Settings;
-use pullgate::runtime::content::*;
 use pullgate::runtime::outcome::*;
 use pullgate::runtime::{Puller, Runtime};
 use std::fs;

@@ -70,8 +70,8 @@ async fn a_tag_shows_its_digest_and_a_manifest_its_config() {
 #[tokio::test]
 async fn content_that_is_not_of_its_digest_is_not_shared() {
     let (app, other) = (image("amd64"), image("arm64"));
-    let served = other.manifest.clone();
-    let server = Faulty::start(move |_| crate::sample::served(&served)).await;
+    let manifest = other.manifest.clone();
+    let server = Faulty::start(move |_| crate::sample::served(&manifest)).await;
     let wire = wire();
     let asked = by_digest(&server, &app.manifest.digest);
     let answer = response(&wire, &asked).await;
@@ -146,12 +146,12 @@ async fn old_answers_serve_while_a_registry_is_down() {
     let app = image("amd64");
     let down = Arc::new(AtomicBool::new(false));
     let is_down = Arc::clone(&down);
-    let served = app.clone();
+    let copy = app.clone();
     let server = Faulty::start(move |seen| {
         if is_down.load(Ordering::Relaxed) {
             Reply::new(503)
         } else {
-            good(&served, seen)
+            good(&copy, seen)
         }
     })
     .await;

@@ -42,7 +42,7 @@ fn soon() -> Instant {
 async fn a_private_image_down_to_its_layers() {
     let app = image("amd64");
     let down = Arc::new(AtomicBool::new(false));
-    let (is_down, served) = (Arc::clone(&down), app.clone());
+    let (is_down, copy) = (Arc::clone(&down), app.clone());
     let server = Faulty::start(move |seen| {
         if is_down.load(Ordering::Relaxed) {
             return Reply::new(503);
@@ -55,8 +55,8 @@ async fn a_private_image_down_to_its_layers() {
                 "WWW-Authenticate",
                 &format!("Bearer realm=\"http://{host}/token\",service=\"s\",scope=\"repository:team/app:pull\""),
             ),
-            (_, path) if path.ends_with(&served.layer.digest) => Reply::new(200).body(served.layer.bytes.clone()),
-            _ => good(&served, seen),
+            (_, path) if path.ends_with(&copy.layer.digest) => Reply::new(200).body(copy.layer.bytes.clone()),
+            _ => good(&copy, seen),
         }
     })
     .await;
@@ -104,8 +104,8 @@ async fn a_private_image_down_to_its_layers() {
 #[tokio::test]
 async fn another_asker_sends_proofs_only() {
     let app = image("amd64");
-    let served = app.clone();
-    let server = Faulty::start(move |seen| good(&served, seen)).await;
+    let copy = app.clone();
+    let server = Faulty::start(move |seen| good(&copy, seen)).await;
     let wire = wire();
     let (mine, _) = drive(&wire, soon(), |net| {
         CONTAINERD.pull(&pull(&server, Who::default(), Depth::Manifest), net)

@@ -92,8 +92,8 @@ async fn a_token_that_is_gone_is_fetched_again() {
 #[tokio::test]
 async fn a_remembered_token_that_is_revoked_is_fetched_afresh_once() {
     let good = Arc::new(AtomicUsize::new(0));
-    let taken = Arc::clone(&good);
-    let server = numbered(move |shown| shown == format!("Bearer token-{}", taken.load(Ordering::Relaxed))).await;
+    let valid = Arc::clone(&good);
+    let server = numbered(move |shown| shown == format!("Bearer token-{}", valid.load(Ordering::Relaxed))).await;
     let wire = wire();
     let token = token(&server, Who::default(), Grant::Anonymous);
     let asked = |path: &str| with(Auth::Bearer(Arc::clone(&token)), &head(&server, path));
@@ -249,7 +249,7 @@ async fn nobody_sees_a_secret() {
         let answer = ask(&wire, &asked).await;
         shown.push_str(&format!("{asked:?} {answer:?}\n"));
     }
-    let sent: String = server.seen().iter().map(|seen| format!("{seen:?}")).collect();
+    let sent = format!("{:?}", server.seen());
     for secret in ["secret-password", "YWxpY2U6c2VjcmV0LXBhc3N3b3Jk", "granted-token"] {
         assert!(sent.contains(secret), "{secret} was sent");
         assert!(!shown.contains(secret), "{secret} in {shown}");
