@@ -2,8 +2,8 @@
 //! meets both; what counts is the ratio. Nothing here passes or fails. What came out, and how to read it: docs/benchmarks.md.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program of measurements, for people")]
 
-use pullgate::cluster::{Cluster, Events};
-use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::cluster::{Cluster, EventRecorder};
+use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission};
@@ -190,7 +190,7 @@ fn gate() -> Reviewer {
     std::fs::write(&file, "network: {allow: [127.0.0.0/8]}\n").unwrap();
     let settings = Settings::read(&file).unwrap();
     let engine = Engine {
-        registry: LookUps::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             depth: settings.depth,
@@ -198,8 +198,8 @@ fn gate() -> Reviewer {
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
-    reviewer(gate, metrics, Events::default(), Duration::from_secs(8))
+    let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent);
+    reviewer(gate, metrics, EventRecorder::default(), Duration::from_secs(8))
 }
 
 /// The least that a webhook can do: read the review, and allow.

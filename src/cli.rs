@@ -1,13 +1,13 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 //!
-//! Exit codes: 0 nothing to object to, 1 something is denied, 2 the command was wrong or its input unreadable (clap's own code for
-//! usage errors, too).
+//! Exit codes: 0 no objections, 1 something is denied, 2 a wrong command or unreadable input (also clap's own code for usage
+//! errors).
 
 pub mod certs;
 pub mod check;
 pub mod demo;
 mod engine;
-mod given;
+mod inputs;
 pub mod pin;
 mod policies;
 pub mod policy;
@@ -35,13 +35,13 @@ pub struct Cli {
 /// What is logged, and how.
 #[derive(Debug, clap::Args)]
 struct LogArgs {
-    /// How log lines look.
+    /// Log format.
     #[arg(long, global = true, value_enum, default_value_t, env = "PULLGATE_LOG_FORMAT")]
     log_format: log::Format,
-    /// Which events are logged, as `info,pullgate=debug`; `-v` is ignored then.
+    /// Log filter, such as `info,pullgate=debug`; overrides `-v`.
     #[arg(long, global = true, value_name = "FILTER", env = "PULLGATE_LOG")]
     log: Option<String>,
-    /// Log more; twice for still more.
+    /// Log more; repeat for even more.
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PULLGATE_VERBOSE")]
     verbose: u8,
 }
@@ -51,21 +51,21 @@ struct LogArgs {
 enum Command {
     /// Answer admission reviews over HTTPS.
     Serve(Box<serve::Args>),
-    /// Judge manifests and images, as the webhook would.
+    /// Check manifests and images as the webhook would.
     Check(Box<check::Args>),
-    /// Write the digests of images behind their tags.
+    /// Add digests to the tags of images.
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
     Policy(policy::Args),
-    /// Print the JSON Schema of what pullgate reads or writes.
+    /// Print the JSON Schema of an input or output format.
     Schema(schema::Args),
-    /// Make certificates for development.
+    /// Generate certificates for development.
     Certs(certs::Args),
-    /// Show the gate at work: a sample registry and real reviews, in one process.
+    /// See pullgate at work: a sample registry and real reviews, in one process.
     Demo(demo::Args),
 }
 
-/// How long the end waits for whoever reads the log.
+/// How long to wait at the end for the log to be read.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The exit code when something is denied.
@@ -75,7 +75,7 @@ const DENIED: u8 = 1;
 const WRONG: u8 = 2;
 
 impl Cli {
-    /// Reads the command line and what is set by variables; a wrong one ends the process. A variable that is empty is as good as none.
+    /// Parses the command line and its environment variables; exits on errors. An empty variable counts as unset.
     pub fn read() -> Self {
         let mut command = without_empty(Self::command(), &|name| {
             std::env::var_os(name).is_some_and(|value| value.is_empty())
@@ -84,7 +84,7 @@ impl Cli {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
     }
 
-    /// Runs the command to its end.
+    /// Runs the command.
     pub async fn run(self) -> ExitCode {
         let Self { log: options, command } = self;
         let LogArgs {
@@ -100,7 +100,7 @@ impl Cli {
         };
         let filter = filter.as_deref().unwrap_or(usual);
         let delivery = match command {
-            Command::Serve(_) => log::Delivery::Aside,
+            Command::Serve(_) => log::Delivery::Background,
             Command::Check(_)
             | Command::Pin(_)
             | Command::Policy(_)
@@ -120,12 +120,12 @@ impl Cli {
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,
         };
-        log::finish(LAST_LINES);
+        log::flush_pending(LAST_LINES);
         ended.unwrap_or_else(|error| complain(&format!("{error:#}")))
     }
 }
 
-/// The command, where no argument of it or of its own commands takes the variables that are empty.
+/// The command, where no argument (of subcommands neither) reads a variable that is empty.
 fn without_empty(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_env() {
@@ -135,26 +135,26 @@ fn without_empty(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> c
         .mut_subcommands(|command| without_empty(command, is_empty))
 }
 
-/// Says on standard error what was wrong with the command or its input; the exit code for that.
+/// Reports an error on standard error; returns the exit code for it.
 pub fn complain(why: &str) -> ExitCode {
     tell(why);
     ExitCode::from(WRONG)
 }
 
-/// Says something beside the result on standard error.
+/// Prints something besides the result on standard error.
 fn tell(text: &str) {
-    // Nobody is left to tell when standard error is closed.
+    // Standard error is closed: there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "pullgate: {text}");
 }
 
 /// Prints a command's result on standard output.
 ///
 /// # Errors
-/// When it cannot be written (a full disk): what was found must not pass for nothing.
+/// If it cannot be written (a full disk): a finding must not get lost.
 fn say(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that went away (`| head`) needs no more of it.
+        // A reader that is gone (`| head`) needs no more.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::new(error).context("the result cannot be written to standard output"))
         }
@@ -171,7 +171,7 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// Every option of a command, those of its own commands too.
+    /// All options of a command and its subcommands.
     fn options(command: &clap::Command) -> Vec<&clap::Arg> {
         let own = command.get_arguments().filter(|arg| !arg.is_hide_set());
         own.chain(command.get_subcommands().flat_map(options)).collect()
@@ -181,7 +181,7 @@ mod tests {
     fn every_option_can_be_set_by_a_variable_of_its_name() {
         let cli = Cli::command();
         let mut seen = 0;
-        // `policy` is asked by hand: what is set for `check` must not turn up there.
+        // `policy` is for interactive use: a variable set for `check` must not affect it.
         for command in cli.get_subcommands().filter(|command| command.get_name() != "policy") {
             for arg in options(command).into_iter().chain(cli.get_arguments()) {
                 let Some(long) = arg.get_long().filter(|long| !matches!(*long, "help" | "version")) else {

@@ -1,9 +1,9 @@
-//! The only room that talks to the API server. It turns objects into compact facts on arrival and hands out one consistent
-//! view a review. Two real sources (a watched cluster, a folder of manifests) and none.
+//! The only room that talks to the API server. It reduces objects to compact facts on arrival and gives each review one consistent
+//! view. Facts come from a watched cluster, a folder of manifests, or nowhere.
 
+mod certificate;
 mod connect;
 mod convert;
-mod custody;
 mod directory;
 mod events;
 pub mod facts;
@@ -19,10 +19,12 @@ mod reader;
 mod store;
 mod watch;
 
+pub use certificate::{
+    CertificateClient, Dated, ManagedBy, ObjectNames, Registration, RequestError, SecretData, StoredSecret, Webhook, WebhookTarget,
+};
 pub use connect::{ConnectError, Options};
-pub use custody::{Answer, Custody, Keeper, Kept, Names, Registered, SecretData, Target, Trouble, Webhook};
-pub use directory::{Completeness, Directory, Followed, LoadError, Problem, Rejected};
-pub use events::{Events, Notice, Occasion, Regarding, Wanted};
+pub use directory::{Completeness, Directory, LoadError, Problem, Rejected, WatchedDirectory};
+pub use events::{EventFilter, EventReason, EventRecorder, Regarding, ReviewEvent};
 pub use facts::{Facts, Namespace, ServiceAccount, Visible};
 pub use inventory::Inventory;
 pub use layered::Layered;
@@ -40,54 +42,54 @@ use tokio::time::Instant;
 pub enum Cluster {
     /// No cluster: everything but the built-in defaults is hidden.
     Absent,
-    /// Manifests, which may be followed.
-    Manifests(Arc<Followed>),
+    /// Manifests, possibly of a watched folder.
+    Manifests(Arc<WatchedDirectory>),
     /// An API server.
     Watched(Watched),
     /// Manifests that are about to be applied to a cluster.
     Layered(Arc<Layered>),
 }
 
-/// An object to read again, because a finding would rest on it.
+/// An object to read again before a finding relies on it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
     /// The review's namespace.
     Namespace,
-    /// A service account of it.
+    /// A service account in it.
     ServiceAccount(String),
-    /// A Secret of it.
+    /// A Secret in it.
     Secret(String),
 }
 
-/// How far one watch is.
+/// The progress of one watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// `nodes`, `namespaces`, `serviceaccounts`, `secrets`, `imagepolicies`.
     pub what: &'static str,
-    /// Whether its first list has ended, well or refused: reviews need not wait for more.
+    /// Whether its first list is done or was refused: reviews need not wait any longer.
     pub synced: bool,
-    /// What stands in the way, or what may not be read; a clause.
+    /// What prevents it, or what may not be read; a clause.
     pub note: Option<String>,
 }
 
 impl From<Directory> for Cluster {
     fn from(directory: Directory) -> Self {
-        Self::Manifests(Arc::new(Followed::from(directory)))
+        Self::Manifests(Arc::new(WatchedDirectory::from(directory)))
     }
 }
 
 impl Cluster {
-    /// Finds the API server and starts watching. Does not wait for it: [`Self::ready`] tells how far it is.
+    /// Finds the API server and starts watching. Does not wait for it: see [`Self::ready`].
     ///
     /// # Errors
-    /// When there are no usable settings.
+    /// If there is no usable configuration.
     pub async fn connect(options: &Options) -> Result<Self, ConnectError> {
         connect::connect(options).await.map(Self::Watched)
     }
 
-    /// Watches the cluster's `ImagePolicies` from now on, and writes into their status what is thought of them. `take` gets the set that
-    /// holds at every change of it: a policy that does not compile leaves its last good version in the set. Sources without an API server
-    /// have no policies.
+    /// Starts watching the cluster's `ImagePolicies` and reports on each in its status. `take` gets the policies in force after
+    /// every change: a policy that does not compile stays in force in its last good version. Sources without an API server have no
+    /// policies.
     pub fn follow_policies(&self, metrics: &Metrics, take: impl Fn(Vec<Arc<Policy>>) + Send + Sync + 'static) {
         match self {
             Self::Absent | Self::Manifests(_) => {}
@@ -96,16 +98,16 @@ impl Cluster {
         }
     }
 
-    /// Where Kubernetes Events may be handed in from now on. Sources without an API server take none.
-    pub fn events(&self, metrics: &Metrics) -> Events {
+    /// Where to record Kubernetes Events. Sources without an API server ignore them.
+    pub fn event_recorder(&self, metrics: &Metrics) -> EventRecorder {
         match self {
-            Self::Absent | Self::Manifests(_) => Events::default(),
-            Self::Watched(watched) => Events::start(watched.client().clone(), metrics),
-            Self::Layered(layers) => layers.cluster.events(metrics),
+            Self::Absent | Self::Manifests(_) => EventRecorder::default(),
+            Self::Watched(watched) => EventRecorder::start(watched.client().clone(), metrics),
+            Self::Layered(layers) => layers.cluster.event_recorder(metrics),
         }
     }
 
-    /// Reads the cluster's `ImagePolicies` once, and writes nothing. A cluster that does not know the kind has none.
+    /// Reads the cluster's `ImagePolicies` once, without writing anything. A cluster without the kind has none.
     ///
     /// # Errors
     /// A clause: why they cannot be read.
@@ -117,8 +119,8 @@ impl Cluster {
         }
     }
 
-    /// Which lists of the cluster hold objects of these kinds: those that its API server knows. One namespace, or all and what has none.
-    /// Only asks; see [`Inventory`].
+    /// The lists of objects of these kinds, as far as the API server knows them: of one namespace, or of all namespaces and
+    /// cluster-scoped. Read-only; see [`Inventory`].
     ///
     /// # Errors
     /// A clause: why nothing can be listed.
@@ -130,13 +132,13 @@ impl Cluster {
         }
     }
 
-    /// `given` stands before `cluster`: manifests that are about to be applied there.
+    /// `given` takes precedence over `cluster`: manifests that are about to be applied there.
     pub fn layered(given: Directory, cluster: Self) -> Self {
         Self::Layered(Arc::new(Layered { given, cluster }))
     }
 
-    /// What a review of `templates` in `namespace` needs: nodes, the namespace, each template's service account (for templates
-    /// that list no pull secret) and the pull secrets that those and the templates list. What cannot be read by `deadline` is hidden.
+    /// What a review of `templates` in `namespace` needs: nodes, the namespace, each template's service account (if the template
+    /// lists no pull secret) and the pull secrets that either lists. What cannot be read by `deadline` is hidden.
     pub async fn facts(&self, namespace: &str, templates: &[Template], deadline: Instant) -> Facts {
         match self {
             Self::Absent => absent(templates),
@@ -146,9 +148,9 @@ impl Cluster {
         }
     }
 
-    /// The same, with `objects` read afresh from the API server (read your writes: contract 6): one `get` each, single flight, 2 s
-    /// at most, remembered for 2 s. What cannot be read becomes hidden. A followed folder is looked at; sources that have nothing fresher
-    /// return the facts unchanged.
+    /// The same, with `objects` read again from the API server (read your writes: contract 6): one `get` each, single flight, 2 s at
+    /// most, cached for 2 s. What cannot be read becomes hidden. A watched folder is polled; sources with nothing newer return the
+    /// facts unchanged.
     pub async fn reread(
         &self,
         facts: &Facts,
@@ -160,7 +162,7 @@ impl Cluster {
         match self {
             Self::Absent => facts.clone(),
             Self::Manifests(directory) => {
-                // Too late is as good as unchanged.
+                // Too late counts as unchanged.
                 let _ = tokio::time::timeout_at(deadline, directory.look_again()).await;
                 directory.load().facts(namespace, templates)
             }
@@ -169,7 +171,7 @@ impl Cluster {
         }
     }
 
-    /// How far each watch is; empty where nothing is watched.
+    /// The progress of each watch; empty if nothing is watched.
     pub fn ready(&self) -> Vec<Readiness> {
         match self {
             Self::Absent | Self::Manifests(_) => Vec::new(),
@@ -178,7 +180,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until every watch is synced (see [`Readiness::synced`]), at most until `deadline`. Tells whether they are.
+    /// Waits until every watch is synced (see [`Readiness::synced`]) or `deadline` passes. Returns whether they are.
     pub async fn wait_synced(&self, deadline: Instant) -> bool {
         match self {
             Self::Absent | Self::Manifests(_) => true,
@@ -188,7 +190,7 @@ impl Cluster {
     }
 }
 
-/// Facts where there is no cluster: what the templates themselves list is known by name only.
+/// Facts without a cluster: only the names that the templates list are known.
 fn absent(templates: &[Template]) -> Facts {
     let why = || "pullgate runs without a cluster".to_owned();
     let service_accounts = facts::wanted_service_accounts(templates)

@@ -22,8 +22,8 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::LazyLock;
 
-/// Text that must not be seen: its `Debug` says nothing. Bytes, since a password in an `auth` may be in any encoding, and a node sends it
-/// as it stands there.
+/// Secret text: its `Debug` shows nothing. Bytes, because a password in an `auth` may have any encoding, and a node sends it
+/// unchanged.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Hidden(Vec<u8>);
 
@@ -32,15 +32,15 @@ impl Hidden {
     pub fn new(text: impl Into<Vec<u8>>) -> Self {
         Self(text.into())
     }
-    /// The bytes themselves; only for the wire.
+    /// The bytes themselves; only for sending.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
-    /// As text, with U+FFFD where it is none; never to be shown.
+    /// As text, with U+FFFD for invalid bytes; must never be shown.
     pub fn expose(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
-    /// Whether it is the empty text.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -52,18 +52,18 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// What is offered to a registry, as CRI's `AuthConfig` carries it.
+/// A credential for a registry, like CRI's `AuthConfig`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Credential {
     /// User name; empty with an empty password counts as a credential for the kubelet and as anonymous for containerd.
     pub username: Hidden,
     /// Password.
     pub password: Hidden,
-    /// `OAuth2` refresh token, from a user's docker config only (the kubelet ignores it in Secrets).
+    /// `OAuth2` refresh token, only from a user's docker config (the kubelet ignores it in Secrets).
     pub identity_token: Hidden,
 }
 
-/// Tells one credential from another, within this process: a digest that tells nothing about it.
+/// Tells credentials apart, within this process: a keyed digest that reveals nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 32]);
 
@@ -80,14 +80,14 @@ impl Credential {
         Fingerprint(keyed_hash(parts.map(Hidden::bytes)))
     }
 
-    /// Whether it is UTF-8. Since 1.34 a kubelet fails to hand other bytes to its runtime (gRPC's messages are checked by then).
+    /// Whether it is UTF-8. Since 1.34, kubelets fail to pass other bytes to the runtime (gRPC checks them by then).
     pub fn is_text(&self) -> bool {
         let mut parts = [&self.username, &self.password, &self.identity_token].into_iter();
         parts.all(|part| str::from_utf8(&part.0).is_ok())
     }
 
-    /// Nothing in it that containerd would send: it takes the user name first and then needs a password beside it, and looks at
-    /// the identity token only where there is no user name (pull-semantics 4.5).
+    /// Whether containerd would send nothing of it: the user name comes first and then needs a password, and the identity token
+    /// only counts without a user name (pull-semantics 4.5).
     pub fn is_anonymous(&self) -> bool {
         if self.username.is_empty() {
             self.identity_token.is_empty()

@@ -25,7 +25,7 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
         Target::Tag(_) | Target::Digest(_) => None,
     };
     let questions = std::iter::once(words(asked)).chain(tag.as_deref().and_then(|tag| tags(asked, tag)));
-    let answers = net.each(questions, |net, question| net.get(question))?;
+    let answers = net.each(questions, Ask::get)?;
     let answers: Vec<Option<Arc<Response>>> = answers
         .into_iter()
         .map(|answer| match answer {

@@ -16,7 +16,7 @@ pub enum ReadError {
     #[error("it is not a regular file")]
     NotRegular,
     /// Larger than the limit.
-    #[error("{size} bytes are more than the {limit} that are read")]
+    #[error("it has {size} bytes; the limit is {limit}")]
     TooLong {
         /// Bytes of the file.
         size: u64,
@@ -24,7 +24,7 @@ pub enum ReadError {
         limit: u64,
     },
     /// A stream, whose size is not known, has more than the limit.
-    #[error("more than the {limit} bytes that are read")]
+    #[error("more than {limit} bytes, the limit")]
     StreamTooLong {
         /// Bytes that are read at most.
         limit: u64,
@@ -100,7 +100,7 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert_eq!(read(&file, 5).unwrap(), b"12345");
         assert_eq!(read(&link, 5).unwrap(), b"12345");
-        assert_eq!(said(read(&file, 4)), "5 bytes are more than the 4 that are read");
+        assert_eq!(said(read(&file, 4)), "it has 5 bytes; the limit is 4");
         assert_eq!(said(read(folder.path(), 5)), "it is not a regular file");
         assert_eq!(said(read(Path::new("/dev/zero"), 5)), "it is not a regular file");
         assert!(read(&folder.path().join("absent"), 5).unwrap_err().is_not_found());
@@ -111,7 +111,7 @@ mod tests {
     fn files_that_say_they_are_empty_are_bounded_too() {
         let file = Path::new("/proc/self/maps");
         assert_eq!(file.metadata().unwrap().len(), 0);
-        assert_eq!(said(read(file, 16)), "17 bytes are more than the 16 that are read");
+        assert_eq!(said(read(file, 16)), "it has 17 bytes; the limit is 16");
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         assert!(made.success());
         // Nobody writes: to open it would wait for ever.
         assert_eq!(said(read(&pipe, 5)), "it is not a regular file");
-        for (limit, expect) in [(5, Ok("12345")), (4, Err("more than the 4 bytes that are read"))] {
+        for (limit, expect) in [(5, Ok("12345")), (4, Err("more than 4 bytes, the limit"))] {
             let writer = std::thread::spawn({
                 let pipe = pipe.clone();
                 move || fs::write(pipe, "12345")
@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn a_part_of_a_stream_never_passes_for_the_whole() {
         assert_eq!(read_stream(&b"12345"[..], 5).unwrap(), b"12345");
-        assert_eq!(said(read_stream(&b"123456"[..], 5)), "more than the 5 bytes that are read");
-        assert_eq!(said(read_stream(io::repeat(0), 5)), "more than the 5 bytes that are read");
+        assert_eq!(said(read_stream(&b"123456"[..], 5)), "more than 5 bytes, the limit");
+        assert_eq!(said(read_stream(io::repeat(0), 5)), "more than 5 bytes, the limit");
     }
 
     #[tokio::test]
@@ -149,9 +149,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "12345").unwrap();
         assert_eq!(read_async(file.path(), 5).await.unwrap(), b"12345");
-        assert_eq!(
-            said(read_async(file.path(), 4).await),
-            "5 bytes are more than the 4 that are read"
-        );
+        assert_eq!(said(read_async(file.path(), 4).await), "it has 5 bytes; the limit is 4");
     }
 }

@@ -1,14 +1,14 @@
 //! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
 
 use crate::cluster::{Cluster, Facts, Object, Visible};
-use crate::config::{Live, Shelf};
+use crate::config::{Live, PolicyStore};
 use crate::credentials::node::{NodeCredentials, Provided};
 use crate::engine::LookUps;
 use crate::image::Reference;
 use crate::limits;
 use crate::plan::Check;
 use crate::plan::{self, Next, Settings, decide, doubts, hints, offer};
-use crate::policy::{Jury, Requester};
+use crate::policy::{Matching, Requester};
 use crate::providers::Providers;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
@@ -35,13 +35,13 @@ pub struct Engine {
 #[derive(Debug, Clone)]
 pub struct Gate {
     engine: Live<Engine>,
-    policies: Shelf,
+    policies: PolicyStore,
     cluster: Cluster,
 }
 
 impl Gate {
     /// Puts the doors together. The engine and the policies may be replaced while reviews run.
-    pub fn new(engine: Live<Engine>, policies: Shelf, cluster: Cluster) -> Self {
+    pub fn new(engine: Live<Engine>, policies: PolicyStore, cluster: Cluster) -> Self {
         Self {
             engine,
             policies,
@@ -141,11 +141,11 @@ async fn look_elsewhere(registry: &LookUps, plan: &plan::Plan<'_>, judgements: &
 }
 
 /// The policies that were about the object or one of its images, and those that an exemption has taken out.
-fn standing(jury: &Jury, plan: &plan::Plan<'_>) -> Standing {
+fn standing(jury: &Matching, plan: &plan::Plan<'_>) -> Standing {
     let exempting = plan.images.iter().flat_map(|planned| planned.jury.exempting());
     let exempting: BTreeSet<Arc<str>> = jury.exempting().iter().chain(exempting).cloned().collect();
     Standing {
-        matching: jury.members().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
+        matching: jury.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
     }
 }

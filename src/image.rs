@@ -1,4 +1,4 @@
-//! The words everyone speaks: image reference, digest, platform. Pure.
+//! Basic types: image reference, digest, platform. Pure.
 
 mod digest;
 mod elsewhere;

@@ -19,9 +19,9 @@ pub const POLICIES: usize = 1000;
 /// Bytes of all policy files together.
 pub const POLICY_BYTES: usize = 16 << 20;
 
-/// How often files are looked at that may change while we run.
+/// How often files are checked for changes.
 pub const FILE_POLL: Duration = Duration::from_secs(2);
-/// A writer that replaces several files one by one is given this long before its work is looked at.
+/// How long a writer that replaces several files one by one gets to finish.
 pub const FILE_SETTLE: Duration = Duration::from_millis(100);
 
 // Requests of ours to the API server.
@@ -31,43 +31,43 @@ pub const API_SERVER: Duration = Duration::from_secs(5);
 
 // Reviews.
 
-/// How long the API server waits for an answer where it does not say (`timeoutSeconds` of a webhook is 10 by default).
+/// How long the API server waits if it does not say (`timeoutSeconds` of a webhook defaults to 10).
 pub const REVIEW: Duration = Duration::from_secs(10);
-/// Images of one object. What is kept of each until the answer takes some kilobytes, and no node has room for a hundredth of them.
+/// Images of one object. Each takes some kilobytes until the answer, and no node can store a hundredth of them.
 pub const IMAGES_PER_OBJECT: usize = 25_000;
 /// Images of one object that registries are asked about. Real objects have a few dozen; one of a few megabytes may have tens of thousands,
 /// each costs a look through its pull secrets, and together they would keep the queues of their registries full for everybody.
 pub const LOOK_UPS_PER_OBJECT: usize = 1000;
 /// Look-ups of one object at once: those that have begun go on when its review has ended.
 pub const LOOK_UPS_AT_ONCE: usize = 64;
-/// Nesting of a request's body that is kept; `serde_json` itself gives up at 128. No pod spec lies half as deep.
+/// Nesting of a request's body; `serde_json` itself fails at 128. No pod spec nests half as deep.
 pub const BODY_LEVELS: usize = 100;
-/// Memory that the values of a request's body may take, in bytes, roughly. A byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any
-/// user can put into an object, would take the memory of all. Some seventy thousand objects and lists fit; the largest real ones have a
-/// few thousand.
+/// Memory that the values of a request's body may take, in bytes, roughly. One byte of JSON can take ninety: 3 MiB of `{"":{}}`, which any
+/// user can put into an object, would use up all memory. Some seventy thousand objects and lists fit; the largest real ones have a few
+/// thousand.
 pub const BODY_MEMORY: usize = 48 << 20;
-/// A body of this size, in bytes, is worked on beside the runtime's own threads: reading and judging what it may hold takes long enough to
-/// keep others waiting, probes among them. Real objects have a tenth of it.
+/// Bodies of this size, in bytes, are processed outside the runtime's own threads: parsing and judging them takes long enough to delay
+/// others, probes included. Real objects have a tenth of that.
 pub const LARGE_BODY: usize = 128 << 10;
-/// Large bodies that are worked on at once. The others wait, each until its own deadline.
+/// Large bodies that are processed at once. The others wait, each until its own deadline.
 pub const LARGE_BODIES_AT_ONCE: usize = 32;
 
 // Connections to us. What may be configured is in `server::Limits`.
 
-/// Connections to the port of metrics and health. Scrapers and probes are a handful, but whoever opens connections there must not keep the
-/// kubelet's probes out.
+/// Connections to the port of metrics and health. Scrapers and probes are a handful, but nobody must be able to keep the kubelet's probes
+/// out.
 pub const PLAIN_CONNECTIONS: usize = 128;
-/// Header lines of a request; hyper answers 431 to more. The API server sends nine.
+/// Headers of a request; hyper answers more with 431. The API server sends nine.
 pub const REQUEST_HEADERS: usize = 64;
-/// Bytes of a request's head; hyper answers 431 to more. The API server's have some hundred.
+/// Bytes of a request's head; hyper answers larger ones with 431. The API server's have a few hundred.
 pub const REQUEST_HEAD: usize = 32 << 10;
-/// Bytes of a connection's read buffer: what one can cost us between two polls.
+/// Bytes of a connection's read buffer: the memory that it can use between two polls.
 pub const READ_BUFFER: usize = 64 << 10;
 
 // Look-ups.
 
-/// How long one look-up may run, whoever waits for it: as long as the API server waits at most (`timeoutSeconds` is 30 at most), so that a
-/// slow registry's answer still reaches the cache for the next review.
+/// How long one look-up may run, however long its callers wait: as long as the API server waits at most (`timeoutSeconds` is 30 at most),
+/// so that a slow registry's answer is cached for the next review.
 pub const LOOK_UP: Duration = Duration::from_secs(30);
 /// One request with its body, from the moment it may start.
 pub const REQUEST: Duration = Duration::from_secs(6);
@@ -144,7 +144,7 @@ pub const REMEMBERED: u64 = 10_000;
 
 // Programs.
 
-/// How long a credential plugin or helper may run. (The kubelet gives a plugin one minute; no review waits that long.)
+/// How long a credential plugin or helper may run. (The kubelet gives a plugin one minute, but no review waits that long.)
 pub const PROGRAM: Duration = Duration::from_secs(10);
-/// Bytes that it may print. Tokens of the clouds have a few thousand.
+/// Bytes that it may print. Cloud tokens have a few thousand.
 pub const PROGRAM_OUTPUT: u64 = 256 << 10;

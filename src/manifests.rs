@@ -1,4 +1,4 @@
-//! Files and folders of manifests, and the subjects in them. Reads the disk, and writes what was edited; what it finds is judged elsewhere.
+//! Reads files and folders of manifests and finds the objects in them; writes edited files. Judging them happens elsewhere.
 
 mod write;
 
@@ -14,10 +14,10 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Whether folders are walked to the bottom.
+/// Whether folders are searched recursively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Walk {
-    /// A folder's own files only.
+    /// Only the files in the folder itself.
     Flat,
     /// `-R`.
     Recursive,
@@ -28,13 +28,13 @@ pub enum Walk {
 pub struct Manifest {
     /// Where it was read from.
     pub source: Source,
-    /// The text that holds it: an index into [`Manifests::texts`].
+    /// Its text: an index into [`Manifests::texts`].
     pub text: usize,
-    /// The document it is in, for the lines of its fields.
+    /// Its document, for the lines of its fields.
     document: Arc<Document>,
-    /// Where it stands in the document: empty, or `items[3].` in a `List`.
+    /// Its position in the document: empty, or `items[3].` in a `List`.
     prefix: String,
-    /// The object. Items of a `List` are objects of their own.
+    /// The object. Items of a `List` are separate objects.
     pub object: Value,
 }
 
@@ -50,46 +50,46 @@ impl Manifest {
     }
 }
 
-/// A text that was read.
+/// A text as read.
 #[derive(Debug, Clone)]
 pub struct Text {
-    /// The file as it was given; `-` for standard input.
+    /// The file as given; `-` for standard input.
     pub file: String,
-    /// Where the file is; `None` for standard input.
+    /// The file's path; `None` for standard input.
     pub path: Option<PathBuf>,
-    /// All of it.
+    /// The whole text.
     pub text: String,
 }
 
-/// Everything that was read, and what could not be: one bad document loses nothing else.
+/// Everything that was read, and what could not be: a bad document does not affect the others.
 #[derive(Debug, Default)]
 pub struct Manifests {
     /// The objects, in the order of the files.
     pub objects: Vec<Manifest>,
-    /// What was read, in order.
+    /// The texts, in order.
     pub texts: Vec<Text>,
-    /// Sentences that name file, and line where there is one.
+    /// Sentences with the file, and the line if known.
     pub errors: Vec<String>,
 }
 
-/// Something whose images are judged.
+/// An object whose images are judged.
 #[derive(Debug)]
 pub struct Subject<'a> {
     /// Where it was read from.
     pub manifest: &'a Manifest,
-    /// What it uses.
+    /// Its images and pod specs.
     pub workload: Workload,
 }
 
 impl Manifests {
-    /// Reads files, folders and `-` (standard input). `namespace` stands in for objects that name none.
+    /// Reads files, folders and `-` (standard input). `namespace` is for objects that name none.
     pub fn read(places: &[String], walk: Walk, namespace: &str) -> Self {
         let mut manifests = Self::default();
         for place in places {
             if place == "-" {
                 match files::read_stream(std::io::stdin(), limits::MANIFEST_FILE).map(String::from_utf8) {
                     Ok(Ok(text)) => manifests.add("-", None, text, namespace),
-                    Ok(Err(_)) => manifests.errors.push("standard input: no text in UTF-8".to_owned()),
+                    Ok(Err(_)) => manifests.errors.push("standard input: not UTF-8 text".to_owned()),
                     Err(error) => manifests.errors.push(format!("standard input: {error}")),
                 }
                 continue;
@@ -105,7 +105,7 @@ impl Manifests {
                         "{}: no .yaml, .yml or .json file in this folder{}",
                         escape(place),
                         if walk == Walk::Flat {
-                            "; -R looks into its folders too"
+                            "; use -R to search its subfolders"
                         } else {
                             ""
                         }
@@ -123,7 +123,7 @@ impl Manifests {
         let name = path.display().to_string();
         match read.map(String::from_utf8) {
             Ok(Ok(text)) => self.add(&name, Some(path), text, namespace),
-            Ok(Err(_)) => self.errors.push(format!("{}: no text in UTF-8", escape(&name))),
+            Ok(Err(_)) => self.errors.push(format!("{}: not UTF-8 text", escape(&name))),
             Err(error) => self.errors.push(format!("{}: {error}", escape(&name))),
         }
     }
@@ -140,12 +140,12 @@ impl Manifests {
         self.errors
             .extend(parsed.errors.iter().map(|error| format!("{shown}: {error}")));
         for document in parsed.documents {
-            // A page that says why there is no file, a pointer to a large one, a path instead of its content: no manifest is
-            // a mere text. A list may be a patch that lies beside manifests.
+            // An error page, a pointer to a large file, or a path: a manifest is never plain text. A list may be a patch next to
+            // manifests.
             if !(document.value.is_object() || document.value.is_array()) {
                 let line = document.line;
                 self.errors
-                    .push(format!("{shown}: line {line}: this is no manifest but a mere text"));
+                    .push(format!("{shown}: line {line}: this is plain text, not a manifest"));
                 continue;
             }
             let source = Source {
@@ -180,7 +180,7 @@ impl Manifests {
     }
 }
 
-/// The items of a `List` (with their place in the document), or the object itself.
+/// The items of a `List` (with their position in the document), or the object itself.
 fn flatten(value: Value, prefix: String) -> Vec<(String, Value)> {
     let list_of = value
         .get("kind")
@@ -201,7 +201,7 @@ fn flatten(value: Value, prefix: String) -> Vec<(String, Value)> {
     }
 }
 
-/// An item of a `PodList` may leave its type out: it is the list's.
+/// Items of a `PodList` may omit their type: it follows from the list's.
 fn typed(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
     if let (Some(map), Some(version), false) = (item.as_object_mut(), version, kind.is_empty())
         && !map.contains_key("kind")
@@ -213,10 +213,10 @@ fn typed(mut item: Value, kind: &str, version: Option<&Value>) -> Value {
     item
 }
 
-/// Kinds that have no namespace and that we look at.
+/// Cluster-scoped kinds that are of interest here.
 const CLUSTER_SCOPED: &[&str] = &["Node", "Namespace"];
 
-/// Writes the namespace that the API server would put there.
+/// Sets the namespace as the API server would.
 fn settle(mut object: Value, namespace: &str) -> Value {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     if CLUSTER_SCOPED.contains(&kind) {
@@ -246,7 +246,7 @@ fn manifest_files(folder: &Path, walk: Walk, errors: &mut Vec<String>) -> Vec<Pa
         };
         for entry in entries.flatten() {
             let path = entry.path();
-            // Links to folders are not followed: they may lead in a circle.
+            // Links to folders are not followed: they may form a loop.
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_folder && walk == Walk::Recursive {
                 folders.push(path);

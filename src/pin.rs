@@ -1,5 +1,5 @@
-//! Which images of an object `pullgate pin` pins, and by what text: `nginx:1.25` gets `@sha256:…` behind it. Pure: registries are asked by
-//! the gate, as `check` asks them; files are edited by [`crate::yaml::append`].
+//! Decides which images of an object `pullgate pin` pins, and the text to add: `nginx:1.25` gets `@sha256:…`. Pure: the gate asks
+//! the registries, as for `check`; [`crate::yaml::append`] edits the files.
 
 use crate::image::{Digest, Reference, escape};
 use crate::verdict::answer::{Exemption, Judged, Look};
@@ -7,21 +7,21 @@ use crate::verdict::{Cause, Finding, Outlook};
 use crate::workload::{ImageUse, Workload, parameter};
 use serde_json::Value;
 
-/// An image before anybody is asked about it.
+/// An image before the registry is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stand {
-    /// It has no digest, or does not parse: to be asked.
+    /// It has no digest, or cannot be parsed: ask.
     Open,
-    /// It has a tag and this digest: the tag is asked whether it has moved.
+    /// It has a tag and this digest: ask whether the tag has moved.
     Pinned(Digest),
-    /// It has a digest, and no tag that could have moved.
+    /// It has a digest, and no tag that could move.
     Fixed,
-    /// It holds this parameter of a template.
+    /// It contains this template parameter.
     Parameter(String),
 }
 
 impl Stand {
-    /// How an image stands, as it is written.
+    /// Classifies an image as written.
     pub fn of(image: &str) -> Self {
         match Reference::parse(image) {
             Ok(reference) => match (reference.digest(), reference.tag()) {
@@ -45,12 +45,12 @@ fn parameter(image: &str) -> Option<&str> {
     })
 }
 
-/// Leaves of a workload what is to be asked, and of that the tags. Returns every image that is written, with its stand, in order.
+/// Reduces a workload to the images to ask about, by tag. Returns all images as written, classified, in order.
 pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
     let mut all = Vec::new();
     for template in &mut workload.templates {
         template.uses.retain_mut(|image| {
-            // A patch that lies beside manifests names containers only.
+            // A patch next to manifests only names containers.
             if image.image.is_empty() {
                 return false;
             }
@@ -71,7 +71,7 @@ pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
     all
 }
 
-/// Whether [`reduce`] leaves an image of this stand in the workload.
+/// Whether [`reduce`] keeps such an image.
 pub fn is_asked(stand: &Stand) -> bool {
     match stand {
         Stand::Open | Stand::Pinned(_) => true,
@@ -79,20 +79,20 @@ pub fn is_asked(stand: &Stand) -> bool {
     }
 }
 
-/// What becomes of an image.
+/// The outcome for an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// This text goes behind it.
+    /// Add this text.
     Pin(String),
-    /// It has a digest, which stays; where its tag names another one now, that.
+    /// It keeps its digest; the digest that its tag resolves to now, if different.
     Pinned(Option<Digest>),
-    /// It is not for pinning: why, as a clause.
+    /// It is not to be pinned: why, as a clause.
     Left(String),
-    /// What it should be pinned to was not found out: the findings say why.
+    /// Its digest could not be determined: the findings say why.
     Failed,
 }
 
-/// Makes of an image what the gate said of it; `None` where it was not asked.
+/// Turns the gate's answer for an image into its outcome; `None` if it was not asked.
 pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt: Option<&Exemption>) -> Outcome {
     let digest = judged.and_then(|judged| judged.judgement.digest.as_ref());
     match stand {
@@ -112,9 +112,7 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
     let Some(judged) = judged else { return Outcome::Failed };
     match (digest, judged.look) {
         (Some(digest), _) => addition(&image.image, digest).map_or(Outcome::Failed, Outcome::Pin),
-        (None, Look::PassedOver) => {
-            Outcome::Left("a controller made its object; pin it in that controller's own object".to_owned())
-        }
+        (None, Look::PassedOver) => Outcome::Left("a controller created its object: pin it in the controller's object".to_owned()),
         (None, Look::Taken) => {
             let never = judged
                 .judgement
@@ -122,8 +120,8 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
                 .iter()
                 .any(|finding| finding.cause == Cause::NeverPulled);
             if never {
-                // An image that was loaded onto a node is known there by its tag.
-                Outcome::Left("imagePullPolicy is Never: no registry serves it".to_owned())
+                // Nodes know a preloaded image by its tag.
+                Outcome::Left("imagePullPolicy is Never, so it does not come from a registry".to_owned())
             } else {
                 Outcome::Failed
             }
@@ -131,8 +129,8 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
     }
 }
 
-/// What goes behind an image. A tag that is not written is `latest`, and is written now: beside a digest it says to people, and to the
-/// tools that raise digests, where the digest is from; and the default of `imagePullPolicy` hangs on it.
+/// The text to add to an image. A missing tag means `latest`, and is added too: next to a digest it tells people, and tools that
+/// update digests, where the digest is from; and the default of `imagePullPolicy` depends on it.
 fn addition(image: &str, digest: &Digest) -> Option<String> {
     let before = Reference::parse(image).ok()?;
     let addition = match before.tag() {
@@ -144,17 +142,17 @@ fn addition(image: &str, digest: &Digest) -> Option<String> {
     (after.name() == before.name() && after.tag() == Some(tag) && after.digest() == Some(digest)).then_some(addition)
 }
 
-/// Whether a finding is to be told of an image that is pinned: what will go wrong with it all the same.
+/// Whether to show a finding for an image that was pinned: what will fail anyway.
 pub fn is_reservation(finding: &Finding) -> bool {
-    // That the digest is missing is being mended.
+    // The missing digest has just been added.
     finding.outlook != Outlook::Pulls && finding.cause != Cause::DigestRequired
 }
 
-/// Places deeper than this are not searched.
+/// Deeper levels are not searched.
 const DEEPEST: usize = 60;
 
-/// Where a name and a tag are written apart, as a chart's values and some custom kinds have them, and kustomize's `images`; paths as
-/// [`crate::yaml::Document::line_of`] takes them. Nobody can pin these but who knows what is made of them.
+/// The places where a name and a tag are in separate fields, as in a chart's values, some custom kinds, and kustomize's `images`;
+/// paths for [`crate::yaml::Document::line_of`]. Only their author knows what becomes of them.
 pub fn apart(object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     search(object, "", 0, &mut found);

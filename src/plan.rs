@@ -18,7 +18,7 @@ use crate::cluster::{Facts, Visible};
 use crate::credentials::Credential;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::image::{Platform, Reference, Rewrite};
-use crate::policy::{Jury, NAME_LABEL, Policies, Raised, Requester, Subject};
+use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
 use crate::runtime::Depth;
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
@@ -133,7 +133,7 @@ pub struct Planned<'a> {
     /// What is to be said about the name.
     pub remark: Option<Remark>,
     /// The policies that are about it.
-    pub jury: Jury,
+    pub jury: Matching,
     /// What their name rules object to.
     pub raised: Vec<Raised>,
     /// What comes next.
@@ -178,7 +178,7 @@ pub struct Known {
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
 /// that every namespace has by itself always is (`kubernetes.io/metadata.name`).
-pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Jury {
+pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Matching {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
         Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
@@ -202,11 +202,17 @@ pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: 
 
 /// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
 pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default(), &Jury::default())
+    plan_with(workload, facts, settings, &NodeCredentials::default(), &Matching::default())
 }
 
 /// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `jury` are the policies that are about it.
-pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings, node: &NodeCredentials, jury: &Jury) -> Plan<'a> {
+pub fn plan_with<'a>(
+    workload: &'a Workload,
+    facts: &Facts,
+    settings: &Settings,
+    node: &NodeCredentials,
+    jury: &Matching,
+) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
         images: Vec::new(),
@@ -280,7 +286,7 @@ pub fn plan_with<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings,
 
 /// Whether the registry may be asked: not where a name rule denies (contract 5). Where all that is missing is a digest, the registry is
 /// allowed, and is asked for the digest to write.
-fn may_ask(jury: &Jury, raised: &[Raised]) -> bool {
+fn may_ask(jury: &Matching, raised: &[Raised]) -> bool {
     let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
     !raised
         .iter()

@@ -1,25 +1,25 @@
-//! Policies: what an `ImagePolicy` says ([`model`]), what it means ([`Policy`], [`Policies`]), and how it votes (contract 5). Pure: values in,
-//! values out; files and the API server are read elsewhere.
+//! `ImagePolicy`: the written form ([`model`]), the checked form ([`Policy`], [`Policies`]), and how policies vote (contract 5).
+//! Pure: values in, values out; files and the API server are read elsewhere.
 //!
-//! In three steps: JSON (from a file or the API server) is held against the schema ([`schema`]), compiled ([`Policy::compile`]), and held
-//! against one image at a time ([`Policies::matching`] → [`Jury`]).
+//! Three steps: JSON (from a file or the API server) is checked against the schema ([`schema`]), compiled ([`Policy::compile`]),
+//! and applied to one image at a time ([`Policies::matching`] → [`Matching`]).
 
-mod about;
+mod applies;
+pub mod cases;
 mod compiled;
 pub mod explain;
 pub mod export;
-mod jury;
+mod matching;
 pub mod model;
 mod names;
 mod quantity;
 mod refusals;
 pub mod schema;
 mod selector;
-pub mod trial;
 
-pub use about::{Requester, Subject};
+pub use applies::{Requester, Subject};
 pub use compiled::{Origin, Policies, Policy};
-pub use jury::{Demand, Jury, Own, Raised, Vote};
+pub use matching::{Demand, FindingsByPolicy, Matching, Raised, Vote};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
 pub use refusals::offer_digest;
 pub use selector::NAME_LABEL;
@@ -31,23 +31,23 @@ use std::fmt;
 pub struct Problem {
     /// The field, as Kubernetes writes paths: `spec.registries.allow[1]`.
     pub path: String,
-    /// What is wrong and what to write instead: a sentence without a full stop.
+    /// What is wrong and what to write instead: a sentence without its full stop.
     pub text: String,
-    /// What of the field is meant.
+    /// Which part of the field is meant.
     pub part: Part,
 }
 
-/// What of a field a problem is about, for whoever points at it.
+/// The part of a field that a problem points at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The field's name.
     Key,
-    /// What is written there.
+    /// The value.
     Value,
 }
 
 impl Problem {
-    /// About what a field holds.
+    /// About a field's value.
     pub(crate) fn at(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self {
             path: path.into(),

@@ -1,8 +1,8 @@
-//! The only room that runs programs: the kubelet's credential provider plugins, which the settings name, and docker's credential
-//! helpers, which the docker config of the user of `check` names. Nothing that a cluster's objects say is ever run.
+//! The only room that runs programs: the kubelet's credential provider plugins, named in the settings, and docker's credential
+//! helpers, named in the docker config of the user of `check`. Nothing named by an object of the cluster is ever run.
 //!
-//! A program gets what it needs on its standard input, prints to a pipe of bounded size, and has a bounded time. Its standard error is
-//! thrown away, and what it prints is never logged: both may hold secrets.
+//! A program gets its input on standard input, writes to a pipe of limited size, and has a time limit. Its standard error is
+//! discarded and its output is never logged: both may contain secrets.
 
 mod flights;
 mod helpers;
@@ -18,16 +18,16 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What the docker config whose helpers are asked stands for.
+/// Whose credentials a docker config with helpers provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandsFor {
-    /// The nodes' own keyring (`--docker-config`).
+    /// The nodes' own (`--docker-config`).
     TheNodes,
-    /// Whatever could not be seen: the user's usual docker config.
+    /// Those of anything that could not be read: the user's own docker config as a stand-in.
     TheUnseen,
 }
 
-/// All sources of node-level credentials that must be asked. Cheap to clone; the clones share their caches. The default has none.
+/// All sources of node-level credentials that must be asked. Cheap to clone; clones share their caches. The default has none.
 #[derive(Debug, Clone, Default)]
 pub struct Providers {
     plugins: Option<Arc<plugins::Plugins>>,
@@ -40,10 +40,10 @@ pub struct Providers {
 pub struct SetupError(pub String);
 
 impl Providers {
-    /// Takes the plugins of a `CredentialProviderConfig`; their programs are in `folder`.
+    /// Adds the plugins of a `CredentialProviderConfig`; their binaries are in `folder`.
     ///
     /// # Errors
-    /// A sentence where a program is not there or cannot be executed: the kubelet does not start then.
+    /// A sentence if a binary does not exist or cannot be executed: the kubelet would not start.
     pub fn with_plugins(self, providers: Vec<Provider>, folder: &Path, metrics: Metrics) -> Result<Self, SetupError> {
         let plugins = plugins::Plugins::new(providers, folder, metrics)?;
         Ok(Self {
@@ -52,7 +52,7 @@ impl Providers {
         })
     }
 
-    /// Takes the credential helpers of a docker config.
+    /// Adds the credential helpers of a docker config.
     pub fn with_helpers(self, helpers: Helpers, stands_for: StandsFor) -> Self {
         if helpers.is_empty() {
             return self;
@@ -63,8 +63,9 @@ impl Providers {
         }
     }
 
-    /// Asks for the credentials of these repositories, all at once. Takes at most half of the time that is left until `deadline`: the
-    /// registries need the rest. What is not there by then counts as unanswered; the programs go on, and their answers are kept.
+    /// Asks for the credentials of these repositories, all at once. Takes at most half of the time left until `deadline`: the
+    /// registries need the rest. What has not come by then counts as unanswered; the programs continue, and their answers are
+    /// cached.
     pub async fn ask(&self, wanted: Vec<Wanted>, deadline: Instant) -> Vec<(Wanted, Provided)> {
         let now = Instant::now();
         let until = now + deadline.saturating_duration_since(now) / 2;

@@ -1,4 +1,4 @@
-//! What `check` found, for people and for machines (contract 4).
+//! The findings of `check`, formatted for people and for machines (contract 4).
 
 pub mod diff;
 pub mod github;
@@ -17,9 +17,9 @@ use crate::workload::ObjectId;
 /// Where an object was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// The file as it was given; `-` for standard input.
+    /// The file as given; `-` for standard input.
     pub file: String,
-    /// Which document of it, from 0.
+    /// The document's index in it.
     pub document: usize,
 }
 
@@ -32,16 +32,16 @@ pub struct Entry {
     pub line: Option<usize>,
     /// The object; `None` for `--image`.
     pub object: Option<ObjectId>,
-    /// What the gate said.
+    /// The gate's answer.
     pub judged: Judged,
 }
 
-/// How many images got which verdict.
+/// The number of images by verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, schemars::JsonSchema)]
 pub struct Summary {
-    /// All of them.
+    /// All images.
     pub images: usize,
-    /// Nothing to object to.
+    /// Allowed.
     pub allow: usize,
     /// Warned.
     pub warn: usize,
@@ -66,9 +66,9 @@ pub fn summary(entries: &[Entry]) -> Summary {
 }
 
 impl Entry {
-    /// The finding that weighs most, by what is done about it and then by its outlook.
+    /// The most severe finding, by what is done about it and then by outlook.
     pub fn worst(&self) -> Option<(&Finding, &Decision)> {
-        // Of equals the first: they are in the order in which they were found.
+        // Among equals the first, in the order in which they were found.
         let ruled: Vec<_> = self.judged.judgement.ruled().collect();
         ruled
             .into_iter()
@@ -91,7 +91,7 @@ impl Summary {
     }
 }
 
-/// Whose image it is, on one line: `Deployment shop/api, container api`; without an object, the image.
+/// An image's user, on one line: `Deployment shop/api, container api`; without an object, the image.
 fn title(entry: &Entry) -> String {
     match &entry.object {
         Some(object) => format!("{}, {}", object_of(object), user_of(&entry.judged.image)),
@@ -99,7 +99,7 @@ fn title(entry: &Entry) -> String {
     }
 }
 
-/// A finding in full, over several lines, without a final newline.
+/// A complete finding, over several lines, without a final newline.
 fn paragraph(entry: &Entry, finding: &Finding, decision: &Decision) -> String {
     let mut text = match &entry.object {
         Some(_) => format!("{}: {}", user_of(&entry.judged.image), image_of(&entry.judged)),
@@ -109,7 +109,7 @@ fn paragraph(entry: &Entry, finding: &Finding, decision: &Decision) -> String {
     text
 }
 
-/// The file as tools that show it at its line want it: without `./` before it, and not standard input.
+/// The file for tools that link to its lines: without a leading `./`; `None` for standard input.
 fn relative(source: &Source) -> Option<&str> {
     let file = source.file.trim_start_matches("./");
     (file != "-").then_some(file)

@@ -1,10 +1,10 @@
-//! AdmissionReview v1, in and out. Pure: bytes to a question, an answer to bytes.
+//! AdmissionReview v1, in and out. Pure: from bytes to a request, from an answer to bytes.
 
+mod audit;
 mod bounded;
-mod ledger;
 mod request;
 mod response;
 
-pub use ledger::Ledger;
+pub use audit::Audit;
 pub use request::{Bad, Operation, Review, parse};
 pub use response::{Outcome, respond};

@@ -1,18 +1,19 @@
 //! HTTPS for the API server, and a plain port for probes and scrapers.
 //!
-//! What a caller can do wrong ends here: connections, handshakes, heads and bodies have limits of their own, a handler that panics or
-//! overruns still answers. What a review is, this room does not know: bytes go to the [`Reviewer`], its [`Reply`] goes back.
+//! Malformed or abusive requests are stopped here: connections, handshakes, heads and bodies have limits of their own, and a
+//! handler that panics or takes too long still answers. This room does not parse reviews: it passes bytes to the [`Reviewer`] and
+//! sends back its [`Reply`].
 //!
-//! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future ends. Then `/readyz` says no, connections are
-//! accepted for [`Limits::drain_delay`] more (the cluster needs that long to send new ones elsewhere; where it still sends some, it gets
-//! somewhat longer), the port closes, reviews in flight are answered, and `run` returns.
+//! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future completes. Then `/readyz` fails, connections
+//! are still accepted for [`Limits::drain_delay`] (the cluster needs that long to route new ones elsewhere; while it still sends
+//! some, somewhat longer), the port closes, reviews in flight are answered, and `run` returns.
 
 pub mod admission;
+mod event;
 pub mod health;
 mod listen;
-mod notice;
-mod patience;
 mod reviewer;
+mod timeouts;
 pub mod tls;
 
 pub use admission::{Reply, Reviewer};
@@ -29,10 +30,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
-/// What callers may use of us.
+/// Limits for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections on the webhook port. One more makes another go: a silent one, an idle one, or the oldest once it has answered.
+    /// Open connections on the webhook port. Beyond that, a new one replaces a silent one, an idle one, or the oldest after its
+    /// answer.
     pub connections: usize,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
@@ -40,20 +42,20 @@ pub struct Limits {
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
-    /// Between requests. Over the 90 s after which Go's HTTP client, and so the API server, gives up an idle connection by itself: who
-    /// closes first risks to meet a request on its way.
+    /// Between requests. Longer than the 90 s after which Go's HTTP client, and so the API server, closes an idle connection:
+    /// whoever closes first may lose a request that is on its way.
     pub idle: Duration,
     /// From the end of the head to the end of the body.
     pub body: Duration,
-    /// Size of a body, in bytes. An object is 3 MiB at most, and an update carries two.
+    /// The size of a body, in bytes. An object has at most 3 MiB, and an update contains two.
     pub body_bytes: usize,
-    /// Size of all bodies together that are here and not yet read for good, in bytes.
+    /// The size of all bodies in memory together, in bytes.
     pub bodies_bytes: usize,
-    /// From the head of a request to its answer, body included; then 503. A longer `?timeout=` does not extend it.
+    /// From a request's head to its answer, body included; then 503. A longer `?timeout=` does not extend it.
     pub answer: Duration,
     /// How long a client may leave our answer unread.
     pub write: Duration,
-    /// How long connections are still accepted once the server was told to stop, and after the last request that comes then.
+    /// How long connections are accepted after the server was told to stop, and after the last request since then.
     pub drain_delay: Duration,
     /// How much longer than [`Limits::drain_delay`] requests may keep the port open.
     pub linger: Duration,
@@ -81,44 +83,44 @@ impl Default for Limits {
     }
 }
 
-/// What a server is made of.
+/// The parts of a server.
 #[derive(Debug)]
 pub struct Options {
-    /// Address of the webhook port; port 0 takes a free one.
+    /// The address of the webhook port; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Address of the port for `/metrics`, `/healthz` and `/readyz`.
+    /// The address of the port for `/metrics`, `/healthz` and `/readyz`.
     pub metrics_listen: SocketAddr,
-    /// What is shown in the TLS handshake.
+    /// The certificate for TLS handshakes.
     pub certificate: tls::Certificate,
     /// Who may connect to the webhook port; `None` for everybody.
     pub clients: Option<tls::Clients>,
-    /// What `/readyz` asks, beside the certificate and whether we are leaving.
+    /// What `/readyz` checks, besides the certificate and whether the server is stopping.
     pub readiness: Readiness,
-    /// Where everything is counted.
+    /// The metrics to update.
     pub metrics: Metrics,
-    /// What callers may use.
+    /// The limits for clients.
     pub limits: Limits,
 }
 
-/// How far a server's life is.
+/// The stage of a server's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     /// Answering.
     Serving,
-    /// Told to stop: not ready, but still answering whoever comes.
+    /// Told to stop: not ready, but still answering.
     Leaving,
-    /// No new connection; the open ones finish their request.
+    /// Accepts no new connection; the open ones finish their request.
     Draining,
     /// Out of time: connections are dropped.
     Closed,
 }
 
-/// How a server ended.
+/// How a server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// Every connection finished by itself.
     Drained,
-    /// Some were cut off at the end of [`Limits::drain`].
+    /// Some were cut off after [`Limits::drain`].
     CutOff,
 }
 
@@ -138,7 +140,7 @@ pub enum BindError {
     Tls(#[source] rustls::Error),
 }
 
-/// A server with its ports open: connections queue up from here on, and are answered by [`Server::run`].
+/// A server with open ports: connections queue up from here on, and [`Server::run`] answers them.
 #[derive(Debug)]
 pub struct Server {
     webhook: Port,
@@ -197,18 +199,18 @@ impl Server {
         })
     }
 
-    /// Where the webhook port is.
+    /// The address of the webhook port.
     pub fn webhook_address(&self) -> SocketAddr {
         self.webhook_address
     }
 
-    /// Where the plain port is.
+    /// The address of the plain port.
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics_address
     }
 
-    /// Answers until `stop` ends, then leaves as the room's head says. The plain port closes last, so that the last look at `/readyz`
-    /// and `/metrics` is answered.
+    /// Serves until `stop` completes, then shuts down as described above. The plain port closes last, so that `/readyz` and
+    /// `/metrics` answer until the end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Ended {
         let Self {
             webhook,
@@ -219,13 +221,13 @@ impl Server {
             plain_stage,
             limits,
         } = self;
-        let visited = webhook.visited();
+        let visited = webhook.last_request();
         let mut plain = tokio::spawn(plain.run());
         let mut accepting = tokio::spawn(webhook.run());
         stop.await;
         tracing::info!(
             drain_delay_ms = u64::try_from(limits.drain_delay.as_millis()).unwrap_or(u64::MAX),
-            "told to stop: not ready from now on"
+            "told to stop: no longer ready"
         );
         stage.send_replace(Stage::Leaving);
         forgotten(&visited, limits).await;
@@ -237,7 +239,7 @@ impl Server {
         stage.send_replace(Stage::Closed);
         if ended == Ended::CutOff {
             tracing::warn!("reviews in flight were cut off: they took longer than the drain allows");
-            // Dropping a connection takes no time; a task that still does not end is not waited for.
+            // Dropping a connection takes no time; do not wait for a task that still does not end.
             let _ = tokio::time::timeout(Duration::from_secs(1), accepting).await;
         }
         plain_stage.send_replace(Stage::Draining);
@@ -248,8 +250,9 @@ impl Server {
     }
 }
 
-/// Ends when nobody has come for the drain delay: a cluster that still sends requests has not learned yet that this server leaves, and
-/// with a closed port they would be lost. Not for ever: who knows no other place would hold us.
+/// Completes when no request has come for the drain delay: a cluster that still sends requests does not know yet that this server
+/// is stopping, and would lose them at a closed port. But not forever: a client that knows no other server must not keep us
+/// running.
 async fn forgotten(visited: &watch::Receiver<Option<Instant>>, limits: Limits) {
     let mut end = Instant::now() + limits.drain_delay;
     let latest = end + limits.linger;

@@ -1,6 +1,6 @@
-//! Metric families (all begin with `pullgate_`, but for the process's own) and the log subscriber. No labels that a user of the cluster
-//! can choose. Where the values of labels are a closed list, every series is there from the start, at 0: what comes into being at 1 has not
-//! increased, by what `increase()` and `rate()` know.
+//! Metric families (named `pullgate_*`, except for the process's own) and the log subscriber. No label takes values that a user of
+//! the cluster can choose. If the values are a closed list, every series exists from the start, at 0: to `increase()` and `rate()`,
+//! a series that appears at 1 has not increased.
 
 mod families;
 mod labels;
@@ -20,7 +20,7 @@ use prometheus_client::encoding::text;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// Policies that metrics tell apart in the life of a process.
+/// How many policies metrics tell apart in the life of a process.
 const POLICY_NAMES: usize = 1_000;
 
 /// All metrics. Cheap to clone; one per process.
@@ -39,8 +39,8 @@ impl Metrics {
         Self(Arc::new(Families::register()))
     }
 
-    /// Makes every series whose labels only those know that count them, at 0: verdicts, outlooks, pairs of cause and outlook, and why
-    /// nothing is judged.
+    /// Creates, at 0, the series whose labels are known only to the code that counts them: verdicts, outlooks, pairs of cause and
+    /// outlook, and reasons for not judging.
     pub fn begin_reviews(
         &self,
         verdicts: impl IntoIterator<Item = &'static str>,
@@ -77,7 +77,7 @@ impl Metrics {
         self.0.review_seconds.observe(took.as_secs_f64());
     }
 
-    /// A review used up the time it had.
+    /// A review used up its time.
     pub fn deadline_hit(&self) {
         self.0.deadlines_hit.inc();
     }
@@ -92,13 +92,13 @@ impl Metrics {
         self.0.findings.get_or_create(&FindingLabels { cause, outlook }).inc();
     }
 
-    /// A review, or an image of it, was allowed without judging.
+    /// A review, or one of its images, was allowed without judging.
     pub fn skipped(&self, reason: &'static str) {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// The name of a policy as a label. Policies are written by the cluster's admins, so their names may be labels; but where some
-    /// program makes ever new ones, those that come late share one.
+    /// The name of a policy as a label. Admins of the cluster write policies, so their names may be labels; but in case a program
+    /// keeps creating new ones, those beyond the limit share one label.
     fn policy_label(&self, policy: &str) -> String {
         let mut names = self.0.policy_names.lock().unwrap_or_else(PoisonError::into_inner);
         if !names.contains(policy) {
@@ -122,13 +122,13 @@ impl Metrics {
         self.0.votes.get_or_create(&labels).inc();
     }
 
-    /// An exemption took a policy out of a review.
+    /// An exemption removed a policy from a review.
     pub fn exempted(&self, policy: &str) {
         let policy = self.policy_label(policy);
         self.0.exemptions.get_or_create(&PolicyLabels { policy }).inc();
     }
 
-    /// A request was no usable AdmissionReview.
+    /// A request was not a valid AdmissionReview.
     pub fn bad_request(&self, reason: BadRequest) {
         let reason = reason.name();
         self.0.bad_requests.get_or_create(&ReasonLabels { reason }).inc();
@@ -149,13 +149,13 @@ impl Metrics {
         self.0.registry_seconds.observe(took.as_secs_f64());
     }
 
-    /// A good answer said that little of the pull quota is left.
+    /// A successful answer said that little of the pull quota is left.
     pub fn pull_quota(&self, level: QuotaLevel) {
         let level = level.name();
         self.0.pull_quota.get_or_create(&LevelLabels { level }).inc();
     }
 
-    /// A cache was asked.
+    /// A cache was used.
     pub fn cache(&self, cache: CacheName, result: CacheResult) {
         debug_assert!(
             labels::holds(labels::CACHE_RESULTS, &cache, &result),
@@ -165,20 +165,20 @@ impl Metrics {
         self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
     }
 
-    /// What a cache holds, in bytes.
+    /// The size of a cache, in bytes.
     pub fn cache_weight(&self, cache: CacheName, bytes: u64) {
         let cache = cache.name();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.cache_weight.get_or_create(&WeightLabels { cache }).set(bytes);
     }
 
-    /// A reload was tried.
+    /// The outcome of a reload.
     pub fn reload(&self, reason: Reload) {
         let reason = reason.name();
         self.0.reloads.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// How many policies of a source hold, and how many do not in their newest version.
+    /// How many policies of a source are in force, and how many are invalid in their newest version.
     pub fn policies(&self, source: PolicySource, holding: usize, refused: usize) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let labels = SourceLabels { source: source.name() };
@@ -186,37 +186,38 @@ impl Metrics {
         self.policies_refused(source, refused);
     }
 
-    /// How many policies of a source do not hold in their newest version; what held before holds on. Of files, those at fault count.
+    /// How many policies of a source are invalid in their newest version; the last good one stays in force. For files, counts bad
+    /// files.
     pub fn policies_refused(&self, source: PolicySource, refused: usize) {
         let source = source.name();
         let gauge = self.0.policies_refused.get_or_create(&SourceLabels { source });
         gauge.set(i64::try_from(refused).unwrap_or(i64::MAX));
     }
 
-    /// The status of a policy was written, or not.
+    /// The outcome of writing a policy's status.
     pub fn policy_status(&self, reason: PolicyStatus) {
         let reason = reason.name();
         self.0.policy_statuses.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// What became of a Kubernetes Event.
+    /// The outcome of a Kubernetes Event.
     pub fn event(&self, outcome: EventOutcome) {
         let outcome = outcome.name();
         self.0.events.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// The served certificate's end, in Unix seconds, and how long it holds in all, in seconds.
+    /// The expiry of the served certificate, in Unix seconds, and its lifetime, in seconds.
     pub fn certificate_expiry(&self, at: i64, lifetime: i64) {
         self.0.certificate_expiry.set(at);
         self.0.certificate_lifetime.set(lifetime);
     }
 
-    /// The end of the CA of self-managed certificates, in Unix seconds; 0 for none.
+    /// The expiry of the CA of self-managed certificates, in Unix seconds; 0 for none.
     pub fn certificate_authority_expiry(&self, at: i64) {
         self.0.certificate_authority_expiry.set(at);
     }
 
-    /// A step of self-managed certificates was written.
+    /// Self-managed certificates performed a step.
     pub fn certificate_renewal(&self, step: RenewalStep, reason: RenewalReason) {
         debug_assert!(
             labels::holds(labels::CERTIFICATE_RENEWALS, &step, &reason),
@@ -229,7 +230,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Self-managed certificates could not read or write.
+    /// Self-managed certificates failed to read or write.
     pub fn certificate_failure(&self, reason: CertificateFailure) {
         let reason = reason.name();
         self.0.certificate_failures.get_or_create(&ReasonLabels { reason }).inc();
@@ -245,13 +246,13 @@ impl Metrics {
         self.0.connections.dec();
     }
 
-    /// A connection ended for a reason of ours.
+    /// pullgate ended a connection.
     pub fn connection_ended(&self, reason: ConnectionEnd) {
         let reason = reason.name();
         self.0.connection_ends.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// A request on the webhook port was answered. Only codes that we write ourselves occur.
+    /// A request on the webhook port was answered, with one of the codes that we write ourselves.
     pub fn responded(&self, code: http::StatusCode) {
         debug_assert!(labels::CODES.contains(&code.as_u16()), "{code} is not in the closed list");
         self.0.responses.get_or_create(&CodeLabels { code: code.as_u16() }).inc();
@@ -285,7 +286,7 @@ mod tests {
         }
     }
 
-    /// Only the values differ from one scrape to the next, so each is held against what it cannot be below.
+    /// Values differ between scrapes, so each is checked against its minimum.
     #[test]
     #[cfg(target_os = "linux")]
     fn the_process_is_told_of_by_the_usual_names() {

@@ -1,4 +1,5 @@
-//! Image uses of any object, what its pods need, and where they could land. Pure: it reads untyped JSON and cannot fail.
+//! The images that an object uses, what its pods need, and where they could be scheduled. Pure: it reads untyped JSON and cannot
+//! fail.
 
 pub mod candidates;
 mod diff;

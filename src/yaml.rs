@@ -1,7 +1,8 @@
-//! Manifests as text: multi-document YAML and JSON, read as kubectl reads them, with the line of every field. Text in, values out; no files.
+//! Manifests as text: multi-document YAML and JSON, parsed as kubectl does, with the line of every field. Text in, values out; no
+//! files.
 //!
-//! The text is first split at its document markers, so that one broken document does not lose the others. Nesting, aliases and size
-//! are bounded; a duplicate key is an error.
+//! The text is first split at its document markers, so that a broken document does not affect the others. Nesting, aliases and size
+//! are limited; a duplicate key is an error.
 
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
@@ -17,28 +18,28 @@ pub use nearest::unknown;
 
 use located::{Below, Lines, Located, Strict};
 
-/// Nesting that is read; deeper documents are refused.
+/// Maximum nesting; deeper documents are refused.
 const MAX_DEPTH: usize = 100;
-/// Nodes that aliases may add to a document.
+/// The most nodes that aliases may add to a document.
 const MAX_REPLAYED: usize = 100_000;
-/// Nodes of one document. (A `kubectl get -A -o yaml` of a large cluster is one document.)
+/// The most nodes in one document. (A `kubectl get -A -o yaml` of a large cluster is one document.)
 const MAX_NODES: usize = 10_000_000;
-/// Stack of the thread that reads, in bytes; several times what [`MAX_DEPTH`] needs in a debug build.
+/// The stack of the parsing thread, in bytes; several times what [`MAX_DEPTH`] needs in a debug build.
 const STACK: usize = 32 << 20;
 
-/// What was read.
+/// The result of parsing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parsed {
-    /// The documents that could be read, in order; empty ones are left out.
+    /// The valid documents, in order; empty ones are left out.
     pub documents: Vec<Document>,
-    /// What could not be read, in order.
+    /// The errors, in order.
     pub errors: Vec<YamlError>,
 }
 
 /// One document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// Its place among the documents that are not empty, broken ones counted; from 0.
+    /// Its index among the documents that are not empty, broken ones included.
     pub index: usize,
     /// The line where its content starts; from 1.
     pub line: usize,
@@ -47,16 +48,16 @@ pub struct Document {
     lines: Lines,
 }
 
-/// Why a document could not be read.
+/// Why a document could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct YamlError {
-    /// Its place among the documents that are not empty; from 0.
+    /// Its index among the documents that are not empty.
     pub document: usize,
     /// From 1.
     pub line: usize,
     /// In characters, from 1.
     pub column: usize,
-    /// What is wrong: a sentence without a full stop.
+    /// What is wrong: a sentence without its full stop.
     pub message: String,
 }
 
@@ -70,18 +71,18 @@ impl fmt::Display for YamlError {
 impl std::error::Error for YamlError {}
 
 impl Document {
-    /// The line of a field, by its path as Kubernetes writes it (`spec.containers[0].image`): where its key stands, or the list
-    /// item's first line; from 1. A path that leads nowhere gives the line of the deepest part that exists.
+    /// The line of a field, by its Kubernetes path (`spec.containers[0].image`): that of its key, or the first line of the list
+    /// item; from 1. For a path that does not exist, the line of the deepest part that does.
     pub fn line_of(&self, path: &str) -> usize {
         self.find(path).line()
     }
 
-    /// Line and column (in characters) of a field as [`Self::line_of`] finds it; both from 1.
+    /// Line and column (in characters) of a field, like [`Self::line_of`]; both from 1.
     pub fn place_of(&self, path: &str) -> (usize, usize) {
         self.find(path).of_key()
     }
 
-    /// As [`Self::place_of`], and the column is that of the field's value, where it begins on the same line.
+    /// Like [`Self::place_of`], but with the column of the field's value if that begins on the same line.
     pub fn place_of_value(&self, path: &str) -> (usize, usize) {
         self.find(path).of_value()
     }
@@ -90,7 +91,7 @@ impl Document {
         self.follow(path).0
     }
 
-    /// The deepest part of a path that exists, and what is left of the path there.
+    /// The deepest part of a path that exists, and the rest of the path.
     fn follow<'p>(&self, path: &'p str) -> (&Lines, &'p str) {
         let mut at = &self.lines;
         let mut rest = path;
@@ -108,13 +109,13 @@ impl Document {
     }
 }
 
-/// `[3]…`, and what follows.
+/// Splits `[3]…` from the rest.
 fn item<'a, 'p>(items: &'a [Lines], path: &'p str) -> Option<(&'a Lines, &'p str)> {
     let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
     Some((items.get(index.parse::<usize>().ok()?)?, rest))
 }
 
-/// `key…` or `[key]…`, and what follows. Keys may hold dots (labels do): the longest one that fits is meant.
+/// Splits `key…` or `[key]…` from the rest. Keys may contain dots (labels do): the longest match wins.
 fn field<'a, 'p>(fields: &'a [(String, Lines)], path: &'p str) -> Option<(&'a Lines, &'p str)> {
     let in_brackets = path.strip_prefix('[');
     fields
@@ -130,10 +131,10 @@ fn field<'a, 'p>(fields: &'a [(String, Lines)], path: &'p str) -> Option<(&'a Li
         .map(|(_, lines, rest)| (lines, rest))
 }
 
-/// Reads every document of `text`. Any text gets an answer: nesting is bounded (100 levels of YAML, 128 of JSON), and so is what
-/// aliases add.
+/// Parses every document of `text`. Safe for any text: nesting is limited (100 levels of YAML, 128 of JSON), and so is what aliases
+/// add.
 pub fn documents(text: &str) -> Parsed {
-    // The deserializer recurses; the stack of a worker thread would not hold what the limit admits in a debug build.
+    // The deserializer recurses; in a debug build, the stack of a worker thread would not be enough for the limit.
     let read = std::thread::scope(|scope| {
         let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
         reader
@@ -142,7 +143,7 @@ pub fn documents(text: &str) -> Parsed {
             .and_then(|reader| reader.join().ok())
     });
     read.unwrap_or_else(|| {
-        let message = "the reader failed on this text".to_owned();
+        let message = "the parser failed on this text".to_owned();
         Parsed {
             documents: Vec::new(),
             errors: vec![YamlError {
@@ -191,7 +192,7 @@ fn options() -> Options {
             flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_events: MAX_NODES * 3,
-            // The limit on replayed nodes protects; the ratio would refuse an anchor that is merely popular.
+            // The limit on replayed nodes protects us; the ratio would refuse an anchor that is merely used often.
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
@@ -227,7 +228,7 @@ fn chunk_error(chunk: &split::Chunk<'_>, error: &serde_saphyr::Error) -> YamlErr
     refused(chunk, line, column, message)
 }
 
-/// An error at a line of the chunk.
+/// An error on a line of the chunk.
 fn refused(chunk: &split::Chunk<'_>, line: usize, column: usize, mut message: String) -> YamlError {
     if chunk.text.lines().nth(line - 1).is_some_and(|line| line.contains("{{")) {
         message.push_str(" (this looks like a template that has not been rendered)");
@@ -240,7 +241,7 @@ fn refused(chunk: &split::Chunk<'_>, line: usize, column: usize, mut message: St
     }
 }
 
-/// One or more JSON documents. Text that only looks like JSON (`{a: b}`) is YAML.
+/// One or more JSON documents. Text that merely looks like JSON (`{a: b}`) is YAML.
 fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
     let mut out = Vec::new();
     let mut stream = serde_json::Deserializer::from_str(chunk.body()).into_iter::<Strict>();
@@ -252,7 +253,7 @@ fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
                 let end = skipped + stream.byte_offset();
                 let piece = chunk.piece(start, end);
                 start = end;
-                // Flow YAML and JSON differ in details only; where they do, the document's own line has to do.
+                // Flow YAML and JSON differ only in details; where they do, the document's own line is good enough.
                 let lines = match yaml(&piece) {
                     Ok(Some((_, lines))) => lines,
                     Ok(None) | Err(_) => Lines::of_line(piece.first_line),

@@ -294,7 +294,7 @@ fn a_mere_text_is_no_manifest() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         let complaint = String::from_utf8(output.stderr.clone()).unwrap();
         assert!(
-            complaint.contains("-: line 6: this is no manifest but a mere text"),
+            complaint.contains("-: line 6: this is plain text, not a manifest"),
             "{complaint}"
         );
         assert_eq!(report(&output)["summary"]["images"], 2, "what lies beside it is judged");
@@ -312,7 +312,7 @@ fn a_part_of_standard_input_does_not_pass_for_all() {
     let output = check(&["-f", "-"], &[], &format!("{long}{POD}"));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert!(
-        complaint.contains("standard input: more than the 33554432 bytes that are read"),
+        complaint.contains("standard input: more than 33554432 bytes, the limit"),
         "{complaint}"
     );
     assert_eq!(output.status.code(), Some(2));

@@ -47,7 +47,7 @@ fn policy(name: &str, spec: &str) -> String {
     format!("apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
-fn trial(cases: &str) -> String {
+fn policy_test(cases: &str) -> String {
     format!("apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicyTest\nspec:\n  cases:\n{cases}")
 }
 
@@ -78,14 +78,14 @@ fn every_sample_is_sound_and_does_what_its_tests_say() {
 }
 
 #[test]
-fn a_trial_of_a_smaller_limit_denies_nothing() {
+fn a_smaller_limit_in_audit_mode_denies_nothing() {
     let policies = policy("enforced", "{size: {max: 2Gi}, actions: {ImageTooLarge: Deny}}")
         + "---\n"
-        + &policy("trial", "{mode: Audit, size: {max: 1Gi}}");
+        + &policy("audited", "{mode: Audit, size: {max: 1Gi}}");
     let cases = [("1.5Gi", "Allow"), ("3Gi", "Deny"), ("1Gi", "Allow")].map(|(size, verdict)| {
         format!("  - name: {size}\n    given: {{image: a.b/c:1, registry: {{size: {size}}}}}\n    expect: {{verdict: {verdict}}}\n")
     });
-    let folder = folder(&[("p.yaml", &policies), ("t.yaml", &trial(&cases.concat()))]);
+    let folder = folder(&[("p.yaml", &policies), ("t.yaml", &policy_test(&cases.concat()))]);
     let tested = pullgate(&["policy", "test", folder.path().to_str().unwrap()]);
     assert_eq!(tested.status.code(), Some(0), "{}{}", out(&tested), err(&tested));
 }
@@ -113,7 +113,7 @@ fn of_a_folder_of_folders_each_is_a_set_of_its_own() {
         out(&output)
     );
     assert!(
-        out(&output).contains("1 problem in 2 files; 1 policy and 0 test cases are sound"),
+        out(&output).contains("1 problem in 2 files; valid: 1 policy and 0 test cases"),
         "{}",
         out(&output)
     );
@@ -132,7 +132,7 @@ fn validate_says_everything_with_place_line_and_caret() {
         ("c.yaml", "kind: [\n"),
         (
             "t.yaml",
-            &trial("  - name: x\n    given: {image: nginx, registry: {outcome: Puls}}\n    expect: {verdict: deny}\n"),
+            &policy_test("  - name: x\n    given: {image: nginx, registry: {outcome: Puls}}\n    expect: {verdict: deny}\n"),
         ),
     ]);
     let place = folder.path().to_str().unwrap();
@@ -144,7 +144,7 @@ fn validate_says_everything_with_place_line_and_caret() {
         "a.yaml:6:26: spec.tags.alow: unknown field \"alow\"; known here: deny, requireDigest\n  6 |   tags: {deny: [latest], alow: [x]}\n    |                          ^\n",
         "t.yaml:6:47: spec.cases[0].given.registry.outcome: unknown value \"Puls\"; did you mean \"Pulls\"?\n",
         "t.yaml:7:23: spec.cases[0].expect.verdict: unknown value \"deny\"; did you mean \"Deny\"?\n",
-        "5 problems in 4 files; 1 policy and 0 test cases are sound\n",
+        "5 problems in 4 files; valid: 1 policy and 0 test cases\n",
     ] {
         assert!(said.contains(expected), "{expected}\n--- in ---\n{said}");
     }
@@ -158,7 +158,7 @@ fn no_problem_is_left_out_of_the_count() {
     let output = pullgate(&["policy", "validate", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let said = out(&output);
-    let end = "and 200 more\n1200 problems in 1 file; 0 policies and 0 test cases are sound\n";
+    let end = "and 200 more\n1200 problems in 1 file; valid: 0 policies and 0 test cases\n";
     assert!(said.ends_with(end), "{}", said.lines().last().unwrap());
 }
 
@@ -171,10 +171,10 @@ fn what_is_written_and_left_empty_is_remarked_upon() {
     let said = out(&output).replace(&format!("{place}/"), "");
     assert_eq!(
         said,
-        "note: a.yaml:5:3: spec.registries: with neither allow nor deny in it, every name may be used
+        "note: a.yaml:5:3: spec.registries: without allow or deny, every name is allowed
   5 |   registries: {}
     |   ^
-1 policy and 0 test cases in 1 file: nothing to object to\n"
+1 policy and 0 test cases in 1 file: no problems\n"
     );
 }
 
@@ -191,7 +191,7 @@ fn what_cannot_be_read_is_another_exit_code() {
     let folder = folder(&[("a.yaml", &policy("a", "{}"))]);
     let output = pullgate(&["policy", "test", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("there are no tests there"), "{}", err(&output));
+    assert!(err(&output).contains("no tests found"), "{}", err(&output));
 }
 
 fn failing() -> TempDir {
@@ -204,7 +204,7 @@ fn failing() -> TempDir {
 ";
     folder(&[
         ("a.yaml", &policy("a", "{tags: {deny: [latest]}}")),
-        ("t.yaml", &trial(cases)),
+        ("t.yaml", &policy_test(cases)),
     ])
 }
 
@@ -217,7 +217,7 @@ fn a_case_that_fails_is_told_and_counted() {
     let said = out(&output).replace(&format!("{place}/"), "");
     for expected in [
         "t.yaml\n  ok    refused\n  FAIL  wrongly <expected>\n        t.yaml:8\n        expected Warn, got Deny\n        expected no findings, got TagNotFound\n",
-        "        expected it on the word of b, got it on that of no policy\n        the registry is asked, and that is not expected\n        Deny: TagNotFound: ",
+        "        expected it to be decided by b, but it was decided by no policy\n        unexpectedly, the registry is asked\n        Deny: TagNotFound: ",
         "2 cases: 1 passed, 1 failed\n",
     ] {
         assert!(said.contains(expected), "{expected}\n--- in ---\n{said}");
@@ -286,7 +286,7 @@ fn explain_says_which_rule_decided() {
     );
     assert_eq!(
         policies[1]["why"],
-        "it asks that the namespace's label team.corp.example/sandbox is there, and the namespace has no such label"
+        "it requires that the namespace's label team.corp.example/sandbox is there, and the namespace does not have it"
     );
     assert_eq!(
         answer["findings"][0]["done"],
@@ -314,10 +314,10 @@ fn explain_says_which_rule_decided() {
     let text = out(&ask(&["--image", "nginx", "--namespace", "prod-eu"]));
     for expected in [
         "nginx in a Deployment of namespace prod-eu\n  name docker.io/library/nginx, tag none, digest none\n",
-        "  production (Enforce, policies/production/policy.yaml:2)\n    matches\n    registries refuses it: nothing in allow matches\n",
+        "  production (Enforce, policies/production/policy.yaml:2)\n    matches\n    registries refuses it: no allow pattern matches\n",
         "    tags.deny refuses it: \"latest\" matches the tag \"latest\"\n",
         "  the registry is not asked\n",
-        "  PlatformMismatch      Deny, on the word of production\n",
+        "  PlatformMismatch      Deny, decided by production\n",
     ] {
         assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
     }

@@ -188,7 +188,7 @@ fn only_one_room_runs_programs_and_serve_asks_no_credential_helper() {
         assert!(room == "providers" || !runs, "{} runs programs", path.display());
         let helpers = code.contains("with_helpers(");
         assert!(
-            room == "providers" || path.ends_with("cli/given.rs") || !helpers,
+            room == "providers" || path.ends_with("cli/inputs.rs") || !helpers,
             "{} asks credential helpers",
             path.display()
         );

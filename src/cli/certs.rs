@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long a development certificate holds.
+/// How long a development certificate is valid.
 const LIFETIME: Duration = Duration::from_hours(365 * 24);
 
 /// Arguments of `certs`.
@@ -21,19 +21,19 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a CA and a server certificate signed by it: ca.crt, tls.crt and tls.key. The CA's own key is thrown away.
+    /// Generate a CA and a server certificate signed by it: ca.crt, tls.crt and tls.key. The CA's own key is discarded.
     Generate(GenerateArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct GenerateArgs {
-    /// A DNS name or IP address that the certificate holds for.
+    /// A DNS name or IP address for the certificate (repeatable).
     #[arg(long = "dns", value_name = "NAME", required = true, num_args = 1.., value_delimiter = ',', env = "PULLGATE_DNS")]
     names: Vec<String>,
-    /// The folder that takes the files; made if it is missing.
+    /// The folder for the files; created if missing.
     #[arg(long, value_name = "DIR", env = "PULLGATE_OUT")]
     out: PathBuf,
-    /// Write over files that are there.
+    /// Overwrite existing files.
     #[arg(long, env = "PULLGATE_FORCE", value_parser = clap::builder::FalseyValueParser::new())]
     force: bool,
 }
@@ -60,26 +60,26 @@ fn generate(args: GenerateArgs) -> anyhow::Result<ExitCode> {
         ("tls.crt", certificate, Readers::Everyone),
         ("tls.key", key, Readers::Owner),
     ];
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    // Looked at before any is written: half a set is worse than none.
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create the folder {}", out.display()))?;
+    // Checked before any file is written: half a set is worse than none.
     let present = files
         .iter()
         .map(|(name, ..)| out.join(name))
         .find(|path| path.symlink_metadata().is_ok());
     if let (Some(path), false) = (present, force) {
-        bail!("{} is there already; --force writes over it", path.display());
+        bail!("{} already exists; use --force to overwrite it", path.display());
     }
     let mut said = std::io::stdout().lock();
     for (name, content, readers) in files {
         let path = out.join(name);
         write(&path, &content, readers).with_context(|| format!("cannot write {}", path.display()))?;
-        // A closed pipe is the reader's choice; the files are written all the same.
+        // If standard output is closed, the files are written anyway.
         let _ = writeln!(said, "{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes beside and renames, so that no reader sees half a file, and an old file's wider permissions do not outlive it.
+/// Writes a temporary file and renames it, so that no reader sees half a file and an old file's wider permissions do not survive.
 fn write(path: &Path, content: &str, readers: Readers) -> std::io::Result<()> {
     let mode = match readers {
         Readers::Everyone => 0o644,
@@ -96,9 +96,9 @@ fn write(path: &Path, content: &str, readers: Readers) -> std::io::Result<()> {
     std::fs::rename(&beside, path)
 }
 
-/// Writes the CA of a certificate made for `serve --tls-dev` to `folder`, so that clients can be told to trust it.
+/// Writes the CA of `serve --tls-dev` to `folder`, so that clients can trust it.
 pub(super) fn write_ca(folder: &Path, ca: &str) -> anyhow::Result<PathBuf> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
     let path = folder.join("ca.crt");
     write(&path, ca, Readers::Everyone).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)

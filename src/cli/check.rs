@@ -2,7 +2,7 @@
 
 mod live;
 
-use super::given::{AT_ONCE, Options, take_policies};
+use super::inputs::{AT_ONCE, Options, load_cluster_policies};
 use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
 use crate::gate::Gate;
@@ -29,30 +29,30 @@ use tokio::time::Instant;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    given: Options,
+    inputs: Options,
     /// An image (repeatable)
     #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
     image: Vec<String>,
-    /// The namespace of objects that name none, and of --image [default: default]; with --live, the only one that is judged
+    /// The namespace of objects that name none, and of --image [default: default]; with --live, the only one to check
     #[arg(long, short = 'n', value_name = "NS", env = "PULLGATE_NAMESPACE")]
     namespace: Option<String>,
     /// Set: no colour
     #[arg(long, env = "NO_COLOR", hide = true)]
     no_color: Option<OsString>,
-    /// Judge what exists in the cluster, as if it were created now. Changes nothing
-    // What goes with it is checked below: to clap, a variable that says `false` is a flag that was given.
+    /// Check what exists in the cluster, as if it were created now. Changes nothing
+    // Conflicts are checked below: to clap, a variable set to `false` is a flag that was given.
     #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     live: bool,
-    /// How to print the report
+    /// Report format
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text, env = "PULLGATE_OUTPUT")]
     output: Output,
     /// When to exit with 1
     #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
-    /// How far to look: into indexes and manifests, into configs, for every layer [default: the settings file's, else manifest]
+    /// How much to check: indexes and manifests; also configs; also layers [default: the settings file's, else manifest]
     #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
     depth: Option<How>,
-    /// Time for the whole run; with --live, for each object
+    /// Time limit for the whole run; with --live, for each object
     #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
 }
@@ -63,11 +63,11 @@ enum Output {
     Text,
     /// For machines: pullgate.dev/report/v1
     Json,
-    /// SARIF 2.1.0, for code scanners' dashboards
+    /// SARIF 2.1.0, for code scanning
     Sarif,
     /// `JUnit` XML, for CI systems that list test results
     Junit,
-    /// Workflow commands, which GitHub shows at the lines of a change
+    /// GitHub workflow commands, shown at the changed lines
     Github,
 }
 
@@ -75,9 +75,9 @@ enum Output {
 enum How {
     /// The index or manifest, and the config of a single manifest
     Manifest,
-    /// And the manifests and configs that the nodes would fetch of an index
+    /// Also the manifests and configs that the nodes would fetch from an index
     Config,
-    /// And whether their layers are there
+    /// Also whether the layers exist
     Layers,
 }
 
@@ -95,13 +95,13 @@ impl From<How> for Depth {
 enum FailOn {
     /// Something is denied
     Deny,
-    /// Something is denied or warned of
+    /// Something is denied or causes a warning
     Warn,
-    /// Something is denied, or could not be found out
+    /// Something is denied, or its outcome is unknown
     Unknown,
 }
 
-/// Runs it.
+/// Runs the command.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Done { report, said, code } = check(args).await?;
     let written = say(&report);
@@ -112,12 +112,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 struct Done {
     /// For standard output.
     report: String,
-    /// For standard error, a sentence each.
+    /// For standard error, one sentence each.
     said: Vec<String>,
     /// The exit code.
     code: u8,
@@ -125,7 +125,7 @@ struct Done {
 
 async fn check(args: Args) -> anyhow::Result<Done> {
     let Args {
-        given,
+        inputs,
         image,
         namespace,
         no_color,
@@ -135,32 +135,32 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         depth,
         deadline,
     } = args;
-    if live && !given.cluster {
-        bail!("--live judges what exists in a cluster: add --cluster");
+    if live && !inputs.cluster {
+        bail!("--live checks what exists in a cluster: add --cluster");
     }
-    if live && (given.recursive || !given.files.is_empty() || !image.is_empty()) {
-        bail!("--live judges what exists in the cluster: it does not go with -f, -R and --image");
+    if live && (inputs.recursive || !inputs.files.is_empty() || !image.is_empty()) {
+        bail!("--live checks what exists in the cluster: it cannot be combined with -f, -R or --image");
     }
-    if given.files.is_empty() && image.is_empty() && !live {
-        bail!("nothing to check: name manifests by -f FILE|DIR|- or images by --image REF, or take --cluster --live");
+    if inputs.files.is_empty() && image.is_empty() && !live {
+        bail!("nothing to check: give manifests with -f FILE|DIR|-, images with --image REF, or use --cluster --live");
     }
-    if live && given.complete {
-        bail!("--complete is about given manifests: it does not go with --live");
+    if live && inputs.complete {
+        bail!("--complete is for manifests: it cannot be combined with --live");
     }
     let only = namespace.clone();
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let admission = if live { Admission::HasRun } else { Admission::StillToCome };
-    let mut given = given.take(&namespace, admission, depth.map(Depth::from))?;
-    let mut manifests = std::mem::take(&mut given.manifests);
+    let mut inputs = inputs.read(&namespace, admission, depth.map(Depth::from))?;
+    let mut manifests = std::mem::take(&mut inputs.manifests);
     let end = Instant::now() + deadline;
     let (entries, mut said) = if live {
-        let mut said = std::mem::take(&mut given.said);
-        let (engine, shelf, cluster) = given.cluster().await?;
-        // What exists is judged object by object, each in its own time.
-        let (_, remarks) = tokio::join!(cluster.wait_synced(end), take_policies(&cluster, &shelf, end));
+        let mut said = std::mem::take(&mut inputs.said);
+        let (engine, store, cluster) = inputs.cluster().await?;
+        // Existing objects are checked one by one, each with its own time limit.
+        let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &store, end));
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
-        let found = live::judge(&Gate::new(engine, shelf.clone(), cluster), inventory, &shelf, deadline).await;
+        let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, deadline).await;
         manifests.errors.extend(remarks.into_iter().chain(found.problems));
         if found.exempt > 0 {
             said.push(format!(
@@ -174,8 +174,8 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         }
         (found.entries, said)
     } else {
-        let (gate, said) = given.gate(end, deadline).await?;
-        (judge_given(&gate, &manifests, &image, &namespace, end).await, said)
+        let (gate, said) = inputs.gate(end, deadline).await?;
+        (judge_inputs(&gate, &manifests, &image, &namespace, end).await, said)
     };
     let no_colour = no_color.is_some_and(|value| !value.is_empty());
     let report = render(&entries, &manifests.errors, output, fail_on, no_colour)?;
@@ -184,7 +184,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     Ok(Done { report, said, code })
 }
 
-async fn judge_given(gate: &Gate, manifests: &Manifests, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
+async fn judge_inputs(gate: &Gate, manifests: &Manifests, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
     let mut entries = judge_manifests(gate, manifests, deadline).await;
     entries.extend(judge_images(gate, images, namespace, deadline).await);
     entries
@@ -230,7 +230,7 @@ async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline:
         .collect()
 }
 
-/// An image by itself, as a pod without secrets of its own would pull it.
+/// A bare image, as a pod without secrets of its own would pull it.
 fn lone(image: &str, namespace: &str) -> Workload {
     let needs = PodNeeds {
         pull_secrets: Vec::new(),
@@ -290,7 +290,7 @@ fn code(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> u8 {
     }
 }
 
-/// Whether an image makes the command exit with 1.
+/// Whether an image leads to exit code 1.
 fn objects(entry: &Entry, fail_on: FailOn) -> bool {
     let judgement = &entry.judged.judgement;
     judgement.verdict == Verdict::Deny

@@ -4,8 +4,8 @@ mod cases;
 mod registry;
 
 use super::{engine, say};
-use crate::cluster::{Cluster, Completeness, Directory, Events};
-use crate::config::{Face, Live, Settings, Shelf};
+use crate::cluster::{Cluster, Completeness, Directory, EventRecorder};
+use crate::config::{Frontend, Live, PolicyStore, Settings};
 use crate::gate::Gate;
 use crate::net::Cidr;
 use crate::plan::Admission;
@@ -21,32 +21,32 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
 
-/// How long one review of the demo may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The time limit of one review.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long the throwaway certificate holds.
+/// How long the throwaway certificate is valid.
 const LIFETIME: Duration = Duration::from_hours(24);
 
 /// Options of `demo`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Leave the gate and the sample registry running, and print a curl to try
+    /// Keep pullgate and the sample registry running, and print a curl command to try
     #[arg(long, env = "PULLGATE_KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { keep } = args;
     let began = Instant::now();
-    // One that throttles is left alone for a while: it gets a port of its own, so that the other goes on being asked.
+    // The gate backs off from a registry that throttles: this one gets its own port, so that the other is still asked.
     let (sample, busy) = (registry().await?, registry().await?);
     let closed = closed_port()?;
     let held = closed.local_addr()?.to_string();
     let stage = Stage::open(&sample).await?;
 
     say(&format!(
-        "A sample registry listens on {sample}, the gate on {}. Each review below went over TLS.\n\n",
+        "A sample registry listens on {sample}, pullgate on {}. Each review below went over TLS.\n\n",
         stage.address
     ))?;
     let mut rows = Vec::new();
@@ -74,7 +74,7 @@ async fn registry() -> anyhow::Result<String> {
     Ok(address.to_string())
 }
 
-/// A port of this machine that nothing listens on, for as long as this is held: it is bound.
+/// A local port that nothing listens on, as long as the socket is held: it stays bound.
 fn closed_port() -> anyhow::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -101,8 +101,8 @@ impl Stage {
         let metrics = Metrics::new();
         let objects = cases::cluster(sample);
         let directory = Directory::from_objects(objects.iter(), Completeness::Complete);
-        let engine = engine::build(&settings, Face::Serve, Admission::HasRun, &metrics)?;
-        let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
+        let engine = engine::build(&settings, Frontend::Serve, Admission::HasRun, &metrics)?;
+        let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::from(directory));
         let names = ["localhost", "127.0.0.1"].map(str::to_owned);
         let generated = tls::generate(&names, LIFETIME)?;
         let certificate = Certificate::from_pem(generated.certificate.as_bytes(), generated.key.as_bytes(), metrics.clone())?;
@@ -116,7 +116,7 @@ impl Stage {
             metrics: metrics.clone(),
             limits: Limits::default(),
         };
-        let server = Server::bind(options, reviewer(gate, metrics, Events::default(), PATIENCE)).await?;
+        let server = Server::bind(options, reviewer(gate, metrics, EventRecorder::default(), TIME_LIMIT)).await?;
         let address = server.webhook_address();
         tokio::spawn(server.run(std::future::pending()));
         let root = reqwest::Certificate::from_pem(generated.ca.as_bytes())?;
@@ -138,11 +138,11 @@ impl Stage {
             .body(review)
             .send()
             .await?;
-        let body: Value = serde_json::from_slice(&answer.bytes().await?).context("the gate's answer is not JSON")?;
+        let body: Value = serde_json::from_slice(&answer.bytes().await?).context("pullgate's answer is not JSON")?;
         Ok(body.get("response").cloned().unwrap_or(Value::Null))
     }
 
-    /// Waits for Ctrl-C, after saying how to ask.
+    /// Prints how to send a request, then waits for Ctrl-C.
     async fn keep(&self, sample: &str) -> anyhow::Result<()> {
         let folder = std::env::temp_dir().join(format!("pullgate-demo-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
@@ -156,7 +156,7 @@ impl Stage {
             std::fs::write(&body, serde_json::to_vec_pretty(&review(&case))?)?;
         }
         say(&format!(
-            "\nStill running. Try (and edit the image in the file):\n  curl --cacert {} --json @{} https://{}/validate\nCtrl-C ends it.\n",
+            "\nStill running. Try this (and edit the image in the file):\n  curl --cacert {} --json @{} https://{}/validate\nCtrl-C ends it.\n",
             authority.display(),
             body.display(),
             self.address

@@ -1,7 +1,7 @@
-//! From settings to the engine that a command needs.
+//! Builds the engine of a command from the settings.
 
-use crate::cluster::{Cluster, ConnectError, Custody, Names, Options, SecretsAccess};
-use crate::config::{CredentialProviders, Face, SecretAccess, Settings};
+use crate::cluster::{CertificateClient, Cluster, ConnectError, ObjectNames, Options, SecretsAccess};
+use crate::config::{CredentialProviders, Frontend, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
@@ -18,13 +18,13 @@ use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Builds the registry door, the providers and the plan's settings.
-pub(super) fn build(settings: &Settings, face: Face, admission: Admission, metrics: &Metrics) -> anyhow::Result<Engine> {
-    let registry = LookUps::new(settings.registry(face), metrics.clone())?;
+/// Builds the registry client, the providers and the plan's settings.
+pub(super) fn build(settings: &Settings, frontend: Frontend, admission: Admission, metrics: &Metrics) -> anyhow::Result<Engine> {
+    let registry = LookUps::new(settings.registry(frontend), metrics.clone())?;
     build_around(registry, settings, admission, metrics)
 }
 
-/// The same around a registry door that is there already, with all that it remembers.
+/// The same with an existing registry client, which keeps its caches.
 pub(super) fn build_around(
     registry: LookUps,
     settings: &Settings,
@@ -70,7 +70,7 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
     let secrets = match settings.secret_access {
         SecretAccess::Cluster => SecretsAccess::Cluster,
         SecretAccess::None => SecretsAccess::None,
-        // By name either way; where no Role allows it, the API server says so.
+        // By name either way; without a Role, the API server will refuse.
         SecretAccess::Get | SecretAccess::Namespaces => SecretsAccess::Get,
     };
     let options = Options {
@@ -81,17 +81,19 @@ pub(super) async fn connect(kubeconfig: Option<PathBuf>, context: Option<String>
     Cluster::connect(&options).await.map_err(|error| no_cluster(&error))
 }
 
-/// The door to the certificates that are kept in a cluster; does not wait for it.
-pub(super) async fn custody(kubeconfig: Option<PathBuf>, names: Names) -> anyhow::Result<Custody> {
+/// The client for certificates kept in the cluster; does not wait for the API server.
+pub(super) async fn certificate_client(kubeconfig: Option<PathBuf>, names: ObjectNames) -> anyhow::Result<CertificateClient> {
     let options = Options {
         kubeconfig,
         ..Options::default()
     };
-    Custody::connect(&options, names).await.map_err(|error| no_cluster(&error))
+    CertificateClient::connect(&options, names)
+        .await
+        .map_err(|error| no_cluster(&error))
 }
 
 fn no_cluster(error: &ConnectError) -> anyhow::Error {
-    tracing::debug!(?error, "no cluster");
+    tracing::debug!(?error, "cannot connect to a cluster");
     anyhow::anyhow!("{error}")
 }
 
@@ -99,7 +101,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     files::read_or_pipe(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))
 }
 
-/// The kubelet's `CredentialProviderConfig`, and the programs that it names.
+/// The kubelet's `CredentialProviderConfig`, with its plugins.
 fn credential_providers(settings: &CredentialProviders, metrics: &Metrics) -> anyhow::Result<Providers> {
     let CredentialProviders { config, bin_dir } = settings;
     let bytes = read(config)?;
@@ -109,7 +111,7 @@ fn credential_providers(settings: &CredentialProviders, metrics: &Metrics) -> an
     Ok(Providers::default().with_plugins(providers, bin_dir, metrics.clone())?)
 }
 
-/// A docker `config.json` that stands for a node's own: read as the kubelet reads it, without helpers and identity tokens.
+/// A docker `config.json` of a node: read as the kubelet reads it, without helpers and identity tokens.
 fn node_docker_config(file: &Path) -> anyhow::Result<Vec<(String, Credential)>> {
     parse_docker_config(&read(file)?).map_err(|error| refused(file, error))
 }
@@ -119,12 +121,12 @@ fn refused(file: &Path, ParseError { text, entry }: ParseError) -> anyhow::Error
     anyhow::anyhow!("{}: {}{entry}", file.display(), escape(&text))
 }
 
-/// A docker config of a person: its `auths`, and the helpers that hold the rest.
+/// A user's docker config: its `auths`, and the helpers for everything else.
 #[derive(Debug, Default)]
 pub(super) struct UserConfig {
     /// Credentials by key.
     pub(super) entries: Vec<(String, Credential)>,
-    /// Whom to ask for others.
+    /// The credential helpers.
     pub(super) helpers: Helpers,
 }
 
@@ -137,23 +139,23 @@ impl UserConfig {
         })
     }
 
-    /// The docker config of a folder, which may have none, as docker has it.
+    /// The docker config in a folder; like docker, accepts that there is none.
     pub(super) fn of_folder(folder: &Path) -> anyhow::Result<Self> {
         let file = folder.join("config.json");
         if file.exists() {
             return Self::read(&file);
         }
-        anyhow::ensure!(folder.is_dir(), "--docker-config: {} is no folder", folder.display());
+        anyhow::ensure!(folder.is_dir(), "--docker-config: {} is not a folder", folder.display());
         Ok(Self::default())
     }
 
-    /// The docker config that this user has, if any. One that cannot be read stands in for nothing, and is told of.
+    /// This user's docker config, if any. One that cannot be read is reported and ignored.
     pub(super) fn usual(folder: Option<PathBuf>) -> Self {
         let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
             return Self::default();
         };
         Self::read(&file).unwrap_or_else(|error| {
-            tracing::warn!("{error:#}; it is left out");
+            tracing::warn!("{error:#}; it is ignored");
             Self::default()
         })
     }

@@ -1,6 +1,6 @@
-//! `pullgate pin`: tags become `tag@digest`, comments and layout stay (contract 4).
+//! `pullgate pin`: turns tags into `tag@digest` and keeps comments and layout (contract 4).
 
-use super::given::{AT_ONCE, Options};
+use super::inputs::{AT_ONCE, Options};
 use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
 use crate::gate::Gate;
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What `--help` says at its end.
+/// The end of the `--help` text.
 const MORE: &str = "\
 Each image that has a tag gets the digest that its registry has for the tag now: nginx:1.25 becomes nginx:1.25@sha256:..., and nginx \
 becomes nginx:latest@sha256:... . Nothing else is changed, not a byte; what has a digest keeps it.
@@ -43,8 +43,8 @@ something could not be read or written.";
 #[command(after_help = MORE)]
 pub struct Args {
     #[command(flatten)]
-    given: Options,
-    /// Write the files, instead of printing what would change
+    inputs: Options,
+    /// Write the files instead of printing the changes
     #[arg(long, env = "PULLGATE_WRITE", value_parser = FalseyValueParser::new())]
     write: bool,
     /// The namespace of objects that name none [default: default]
@@ -53,40 +53,40 @@ pub struct Args {
     /// Set: no colour
     #[arg(long, env = "NO_COLOR", hide = true)]
     no_color: Option<OsString>,
-    /// Time for the whole run
+    /// Time limit for the whole run
     #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
 }
 
-/// What is done with the result.
+/// Where the result goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// What would change in files is printed.
+    /// Prints what would change in the files.
     Show(Colour),
-    /// Files are written.
+    /// Writes the files.
     Write,
-    /// Standard input goes to standard output.
+    /// From standard input to standard output.
     Through,
 }
 
-/// Runs it.
+/// Runs the command.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
-        given,
+        inputs,
         write,
         namespace,
         no_color,
         deadline,
     } = args;
-    if given.files.is_empty() {
-        bail!("nothing to pin: name manifests by -f FILE|DIR|-");
+    if inputs.files.is_empty() {
+        bail!("nothing to pin: give manifests with -f FILE|DIR|-");
     }
-    let from_input = given.files.iter().any(|file| file == "-");
-    if from_input && given.files.len() > 1 {
-        bail!("standard input goes to standard output: -f - is given alone");
+    let from_input = inputs.files.iter().any(|file| file == "-");
+    if from_input && inputs.files.len() > 1 {
+        bail!("standard input goes to standard output: use -f - alone");
     }
     if from_input && write {
-        bail!("standard input goes to standard output: --write is for files");
+        bail!("standard input goes to standard output: --write works on files only");
     }
     let plain = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
     let way = match (from_input, write) {
@@ -95,11 +95,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         (false, false) => Way::Show(if plain { Colour::None } else { Colour::Ansi }),
     };
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
-    // Whether the rest of an image is there is `check`'s to say.
-    let mut given = given.take(&namespace, Admission::StillToCome, Some(Depth::Manifest))?;
-    let manifests = std::mem::take(&mut given.manifests);
+    // Whether the other parts of an image exist is for `check` to say.
+    let mut inputs = inputs.read(&namespace, Admission::StillToCome, Some(Depth::Manifest))?;
+    let manifests = std::mem::take(&mut inputs.manifests);
     let end = Instant::now() + deadline;
-    let (gate, said) = given.gate(end, deadline).await?;
+    let (gate, said) = inputs.gate(end, deadline).await?;
     let found = ask(&gate, &manifests, end).await;
     let mut report = Report {
         errors: manifests.errors.clone(),
@@ -112,7 +112,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let written = say(&report.printed);
     for note in &report.notes {
-        // Nobody is left to tell when standard error is closed.
+        // Standard error is closed: there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{note}");
     }
     for sentence in said.iter().chain(&report.errors) {
@@ -123,24 +123,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(report.code(way)))
 }
 
-/// An image, and what becomes of it.
+/// An image, and its outcome.
 #[derive(Debug)]
 struct Found {
-    /// The text that it stands in: an index into the manifests' texts.
+    /// The index of its text in the manifests' texts.
     text: usize,
     document: usize,
-    /// In the document.
+    /// Its path in the document.
     path: String,
     line: usize,
     /// `Deployment shop/api, container api`.
     user: String,
-    /// As it is written.
+    /// As written.
     image: String,
     outcome: Outcome,
     judged: Option<Judged>,
 }
 
-/// Asks for the images of every file; of a file that was named twice, once.
+/// Asks for the images of every file; a file that was given twice counts once.
 async fn ask(gate: &Gate, manifests: &Manifests, end: Instant) -> Vec<Found> {
     let repeated = repeated(&manifests.texts);
     let mut subjects = manifests.subjects(&gate.kinds());
@@ -173,7 +173,7 @@ async fn ask(gate: &Gate, manifests: &Manifests, end: Instant) -> Vec<Found> {
     found
 }
 
-/// The texts of files that another one before is, too.
+/// Texts of files that were given before.
 fn repeated(texts: &[Text]) -> BTreeSet<usize> {
     let mut seen = HashSet::new();
     let file = |text: &Text| text.path.as_ref().and_then(|path| path.canonicalize().ok());
@@ -182,48 +182,48 @@ fn repeated(texts: &[Text]) -> BTreeSet<usize> {
     texts.filter(|(_, text)| again(text, &mut seen)).map(|(at, _)| at).collect()
 }
 
-/// What is to be printed.
+/// What to print.
 #[derive(Debug, Default)]
 struct Report {
     count: Count,
     /// For standard output.
     printed: String,
-    /// For standard error, about images; some over several lines.
+    /// For standard error, about images; some have several lines.
     notes: Vec<String>,
-    /// What could not be read or written, a sentence each.
+    /// What could not be read or written, one sentence each.
     errors: Vec<String>,
 }
 
-/// What became of the images.
+/// How many images had each outcome.
 #[derive(Debug, Default)]
 struct Count {
     pinned: usize,
     before: usize,
-    left: usize,
+    skipped: usize,
     failed: usize,
 }
 
 impl Count {
-    /// `4 images: 2 pinned, 1 before, 1 left, 0 could not be pinned`
+    /// `4 images: 2 pinned, 1 before, 1 skipped, 0 could not be pinned`
     fn sentence(&self, way: Way) -> String {
         let Self {
             pinned,
             before,
-            left,
+            skipped,
             failed,
         } = self;
-        let all = pinned + before + left + failed;
+        let all = pinned + before + skipped + failed;
         let noun = if all == 1 { "image" } else { "images" };
         let now = match way {
             Way::Show(_) => "to pin",
             Way::Write | Way::Through => "pinned now",
         };
-        format!("{all} {noun}: {pinned} {now}, {before} pinned before, {left} left, {failed} could not be pinned")
+        format!("{all} {noun}: {pinned} {now}, {before} pinned before, {skipped} skipped, {failed} could not be pinned")
     }
 }
 
 impl Report {
-    /// Notes where names and tags are written apart.
+    /// Adds notes where names and tags are in separate fields.
     fn apart(&mut self, manifests: &Manifests) {
         let repeated = repeated(&manifests.texts);
         for manifest in &manifests.objects {
@@ -233,7 +233,7 @@ impl Report {
             for path in apart(&manifest.object) {
                 let place = place(&manifest.source.file, manifest.line_of(&path));
                 let note = format!(
-                    "{place}: {} has a name and a tag apart; pin edits whole names only, write the digest there yourself",
+                    "{place}: {} has the name and the tag in separate fields; pin only edits whole names, so add the digest yourself",
                     escape(&path)
                 );
                 self.notes.push(note);
@@ -266,16 +266,16 @@ impl Report {
                 Outcome::Pinned(now) => {
                     self.count.before += 1;
                     if let Some(now) = now {
-                        self.notes.push(note(&format!("stays; its tag names {now} now")));
+                        self.notes.push(note(&format!("unchanged; its tag now resolves to {now}")));
                     }
                 }
                 Outcome::Left(why) => {
-                    self.count.left += 1;
-                    self.notes.push(note(&format!("is left: {why}")));
+                    self.count.skipped += 1;
+                    self.notes.push(note(&format!("skipped: {why}")));
                 }
                 Outcome::Failed => {
                     self.count.failed += 1;
-                    let mut note = note("is not pinned");
+                    let mut note = note("could not be pinned");
                     findings(&mut note, found, |finding| finding.cause != Cause::DigestRequired);
                     self.notes.push(note);
                 }
@@ -297,7 +297,7 @@ impl Report {
         if !parsed.errors.is_empty() {
             self.count.failed += pinned.len();
             self.notes
-                .push(format!("{file}: part of it cannot be read, so all of it is left as it is"));
+                .push(format!("{file}: not changed, because part of it cannot be read"));
             return None;
         }
         let additions: Vec<Addition> = pinned.iter().map(|(_, addition)| addition.clone()).collect();
@@ -306,7 +306,7 @@ impl Report {
             Err(mismatch) => {
                 self.count.failed += pinned.len();
                 let place = place(&text.file, mismatch.line);
-                let note = format!("{place}: with the digests this would no longer read as it does; the file is left as it is");
+                let note = format!("{place}: adding the digests would change what this document means; the file is not changed");
                 self.notes.push(note);
                 return None;
             }
@@ -317,11 +317,11 @@ impl Report {
             if let Some((_, why)) = edited.left.iter().find(|(left, _)| *left == at) {
                 self.count.failed += 1;
                 self.notes
-                    .push(format!("{head} is not pinned: {why}\n    fix: {}", why.fix()));
+                    .push(format!("{head} could not be pinned: {why}\n    fix: {}", why.fix()));
                 continue;
             }
             done.push(format!("{head} -> {}{}\n", shown(&found.image), addition.text));
-            let mut note = format!("{head} is pinned, and yet:");
+            let mut note = format!("{head} is pinned, but:");
             findings(&mut note, found, crate::pin::is_reservation);
             if note.contains('\n') {
                 self.notes.push(note);
@@ -336,7 +336,7 @@ impl Report {
             (Way::Write, Some(path)) => {
                 if let Err(why) = replace(path, &text.text, &edited.text) {
                     self.count.failed += done.len();
-                    self.errors.push(format!("{file} is not written: {why}"));
+                    self.errors.push(format!("{file} was not written: {why}"));
                     return None;
                 }
                 self.printed.push_str(&done.concat());
@@ -366,7 +366,7 @@ fn place(file: &str, line: usize) -> String {
     format!("{}:{line}", escape(file))
 }
 
-/// Puts findings below a note.
+/// Adds findings below a note.
 fn findings(note: &mut String, found: &Found, tells: impl Fn(&Finding) -> bool) {
     let judgement = found.judged.as_ref().map(|judged| &judged.judgement);
     for (finding, decision) in judgement

@@ -1,11 +1,11 @@
-//! Policy files for the commands that judge by them.
+//! Policy files, for the commands that use them.
 
 use crate::config::policies::{Files, PolicySet, folders, read};
 use crate::policy::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The policies of these places, with the files as they were read. The error is everything that is wrong with them.
+/// The policies in these places, and the files. The error lists every problem.
 pub(super) fn load(places: &[PathBuf]) -> anyhow::Result<(Files, Vec<Arc<Policy>>)> {
     let files = read(places);
     let sound = files
@@ -15,15 +15,15 @@ pub(super) fn load(places: &[PathBuf]) -> anyhow::Result<(Files, Vec<Arc<Policy>
     Ok((files, sound))
 }
 
-/// The same, where a folder without policies is a mistake.
+/// The same; a folder without policies is an error.
 pub(super) fn load_some(places: &[PathBuf]) -> anyhow::Result<Vec<Arc<Policy>>> {
     let (files, sound) = load(places)?;
     some(&files)?;
     Ok(sound)
 }
 
-/// What the places say, sound or not: together they are one set, but of a folder of folders each is one by itself (samples, teams). A
-/// folder without policies is a mistake.
+/// The policies of the places, valid or not: one set for all places, but one set per subfolder for a folder of folders (samples,
+/// teams). A folder without policies is an error.
 pub(super) fn look(places: &[PathBuf]) -> anyhow::Result<Vec<PolicySet>> {
     let (mut sets, mut together) = (Vec::new(), Vec::new());
     for place in places {
@@ -44,7 +44,7 @@ pub(super) fn look(places: &[PathBuf]) -> anyhow::Result<Vec<PolicySet>> {
 fn some(files: &Files) -> anyhow::Result<()> {
     match files.empty().first() {
         Some(folder) => anyhow::bail!(
-            "{}: no .yaml, .yml or .json file in this folder (its folders are not looked into)",
+            "{}: no .yaml, .yml or .json file in this folder (subfolders are not searched)",
             folder.display()
         ),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! `pullgate policy`: for people who write policies. Nothing here asks a registry or a cluster.
+//! `pullgate policy`: for policy authors. Nothing here contacts a registry or a cluster.
 
 mod explain;
 mod export;
@@ -17,17 +17,17 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Find everything that is wrong with policies and their tests, with file, line and column.
+    /// Report every problem of policies and their tests, with file, line and column.
     Validate(Places),
-    /// Run the tests (kind: `ImagePolicyTest`) that lie beside policies.
+    /// Run the tests (kind: `ImagePolicyTest`) of policies.
     Test(test::Args),
-    /// Say what policies make of an image, rule by rule.
+    /// Explain how policies treat an image, rule by rule.
     Explain(explain::Args),
-    /// Write the rules on names in a form that the API server holds by itself.
+    /// Export name rules in a form that the API server can enforce itself.
     Export(export::Args),
 }
 
-/// Where policies are.
+/// The policies.
 #[derive(Debug, clap::Args)]
 struct Places {
     /// A folder of policy files, or one file

@@ -1,7 +1,7 @@
-//! `pullgate schema`: JSON Schemas, for editors and validators; and the CRD.
+//! `pullgate schema`: JSON Schemas for editors and validators, and the CRD.
 
 use super::say;
-use crate::policy::schema::{crd, json_schema, trial_schema};
+use crate::policy::schema::{crd, json_schema, test_schema};
 use crate::{config, report};
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Arguments of `schema`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Of what
+    /// The format
     #[arg(value_enum)]
     what: What,
 }
@@ -19,21 +19,21 @@ pub struct Args {
 enum What {
     /// A policy file (kind: `ImagePolicy`)
     Policy,
-    /// A test of policies (kind: `ImagePolicyTest`)
+    /// A policy test (kind: `ImagePolicyTest`)
     PolicyTest,
     /// The settings file
     Config,
     /// The report of `check -o json`
     Report,
-    /// Not a schema: the `CustomResourceDefinition` of policies
+    /// Not a schema: the `CustomResourceDefinition` of `ImagePolicy`
     Crd,
 }
 
-/// Runs it.
+/// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let value = match args.what {
         What::Policy => json_schema(),
-        What::PolicyTest => trial_schema(),
+        What::PolicyTest => test_schema(),
         What::Config => config::schema(),
         What::Report => report::json::schema(),
         What::Crd => {
@@ -50,6 +50,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn manifest() -> anyhow::Result<String> {
     let text = serde_saphyr::to_string(&crd()).context("the manifest cannot be written")?;
     Ok(format!(
-        "# Generated from src/policy/model.rs; a test tells when it is stale.\n{text}"
+        "# Generated from src/policy/model.rs; a test fails when it is outdated.\n{text}"
     ))
 }

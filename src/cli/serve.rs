@@ -1,9 +1,9 @@
-//! `pullgate serve`: put the rooms together, answer reviews until told to stop.
+//! `pullgate serve`: wires the rooms together and answers reviews until told to stop.
 
 use super::{certs, engine, policies};
-use crate::cluster::{Cluster, Followed, Names};
-use crate::config::policies::keep_policies_fresh;
-use crate::config::{Changed, Face, Live, Settings, Shelf, keep_fresh, values};
+use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
+use crate::config::policies::watch_policy_files;
+use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
 use crate::gate::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the certificate of `--tls-dev` holds: it dies with the process anyway.
+/// How long the certificate of `--tls-dev` is valid: it is gone with the process anyway.
 const DEV_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 /// Arguments of `serve`.
@@ -34,13 +34,14 @@ pub struct Args {
         env = "PULLGATE_METRICS_LISTEN"
     )]
     metrics_listen: SocketAddr,
-    /// The certificate to serve, with its chain (PEM); read again when it changes.
+    /// The certificate to serve, with its chain (PEM); reloaded when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_CERT")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's key (PEM); read again when it changes.
+    /// The certificate's key (PEM); reloaded when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_KEY")]
     tls_key: Option<PathBuf>,
-    /// Make the certificate and its CA, keep them in a Secret, renew them, and keep the webhook registration's caBundle in step.
+    /// Generate the certificate and its CA, keep them in a Secret, renew them, and keep the webhook registration's caBundle up to
+    /// date.
     #[arg(long, env = "PULLGATE_TLS_SELF_MANAGED", value_parser = clap::builder::FalseyValueParser::new())]
     tls_self_managed: bool,
     /// With --tls-self-managed: the Secret [default: pullgate-tls].
@@ -55,13 +56,13 @@ pub struct Args {
     /// With --tls-self-managed: the ValidatingWebhookConfiguration [default: pullgate].
     #[arg(long, value_name = "NAME", env = "PULLGATE_TLS_WEBHOOK_CONFIGURATION")]
     tls_webhook_configuration: Option<String>,
-    /// With --tls-self-managed: more DNS names and IP addresses for the certificate; webhooks with such a host in their url count too.
+    /// With --tls-self-managed: more DNS names and IP addresses for the certificate, for webhooks registered by URL.
     #[arg(long, value_name = "NAME", value_delimiter = ',', env = "PULLGATE_TLS_DNS_NAME")]
     tls_dns_name: Vec<String>,
-    /// With --tls-self-managed: how long a certificate holds; it is renewed after two thirds [default: 90d].
+    /// With --tls-self-managed: the lifetime of a certificate, which is renewed after two thirds of it [default: 90d].
     #[arg(long, value_name = "DURATION", value_parser = values::duration, env = "PULLGATE_TLS_LIFETIME")]
     tls_lifetime: Option<Duration>,
-    /// With --tls-self-managed: how long a CA holds; another follows after two thirds [default: 730d].
+    /// With --tls-self-managed: the lifetime of a CA, which is replaced after two thirds of it [default: 730d].
     #[arg(long, value_name = "DURATION", value_parser = values::duration, env = "PULLGATE_TLS_CA_LIFETIME")]
     tls_ca_lifetime: Option<Duration>,
     /// Serve a throwaway certificate for localhost and the loopback addresses. For development.
@@ -70,29 +71,31 @@ pub struct Args {
     /// With --tls-dev: write the certificate's CA to DIR/ca.crt.
     #[arg(long, value_name = "DIR", env = "PULLGATE_TLS_DEV_OUT")]
     tls_dev_out: Option<PathBuf>,
-    /// Only clients with a certificate of these CAs (PEM) may connect to the webhook port; read again when it changes. The API server
-    /// shows one only where it is told to [default: everybody may].
+    /// Only accept clients with a certificate of these CAs (PEM) on the webhook port; reloaded when it changes. The API server
+    /// presents one only if configured to [default: accept everybody].
     #[arg(long, value_name = "FILE", env = "PULLGATE_TLS_CLIENT_CA")]
     tls_client_ca: Option<PathBuf>,
-    /// The settings file (YAML); read again when it changes.
+    /// The settings file (YAML); reloaded when it changes.
     #[arg(long, value_name = "FILE", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
-    /// A folder of policy files, or one file; read again when they change (repeatable).
+    /// A folder of policy files, or one file; reloaded when they change (repeatable).
     #[arg(long, value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
     policies: Vec<PathBuf>,
-    /// The cluster to ask for secrets, service accounts, nodes and namespaces [default: the one that this runs in].
+    /// The kubeconfig of the cluster to read secrets, service accounts, nodes and namespaces from [default: the cluster it runs
+    /// in].
     #[arg(long, value_name = "FILE", env = "PULLGATE_KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
-    /// Ask no cluster.
+    /// Run without a cluster.
     #[arg(long, env = "PULLGATE_NO_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     no_cluster: bool,
-    /// With --no-cluster: a folder of manifests (secrets, service accounts, nodes, namespaces) that stands for one.
+    /// With --no-cluster: a folder of manifests (secrets, service accounts, nodes, namespaces) to use instead.
     #[arg(long, value_name = "DIR", env = "PULLGATE_FACTS")]
     facts: Option<PathBuf>,
-    /// The longest that a review may take, whatever the API server allows.
+    /// The longest that a review may take, even if the API server would wait longer.
     #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = positive, env = "PULLGATE_DEADLINE")]
     deadline: Duration,
-    /// After SIGTERM, connections are accepted for this long, until the cluster sends reviews elsewhere; up to 6 s more while some come.
+    /// How long to accept connections after SIGTERM, until the cluster routes reviews elsewhere; up to 6 s longer while some still
+    /// arrive.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = values::duration, env = "PULLGATE_DRAIN_DELAY")]
     drain_delay: Duration,
 }
@@ -100,22 +103,22 @@ pub struct Args {
 fn positive(text: &str) -> Result<Duration, String> {
     values::duration(text).and_then(|duration| {
         if duration.is_zero() {
-            Err("a deadline of nothing leaves no time to answer".to_owned())
+            Err("the deadline must be longer than zero".to_owned())
         } else {
             Ok(duration)
         }
     })
 }
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Debug, PartialEq, Eq)]
 enum Tls {
     Files { certificate: PathBuf, key: PathBuf },
-    SelfManaged { names: Names, subject: Subject },
+    SelfManaged { names: ObjectNames, subject: Subject },
     Development { out: Option<PathBuf> },
 }
 
-/// Where facts about the cluster come from.
+/// The source of facts about the cluster.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
     InCluster,
@@ -124,7 +127,7 @@ enum Source {
     Nothing,
 }
 
-/// The arguments as meant.
+/// The checked arguments.
 #[derive(Debug)]
 struct Plan {
     listen: SocketAddr,
@@ -186,13 +189,13 @@ impl Args {
                     leaf: tls_lifetime.unwrap_or(defaults.leaf),
                     authority: tls_ca_lifetime.unwrap_or(defaults.authority),
                 };
-                let names = Names {
+                let names = ObjectNames {
                     namespace: tls_namespace,
                     secret: tls_secret.unwrap_or_else(|| "pullgate-tls".to_owned()),
                     configuration: tls_webhook_configuration.unwrap_or_else(usual),
                 };
                 if let Some(name) = names.impossible() {
-                    bail!("--tls-self-managed: no object can have the name {name:?}");
+                    bail!("--tls-self-managed: {name:?} is not a valid object name");
                 }
                 let subject = Subject::new(tls_service.unwrap_or_else(usual), tls_dns_name, lifetimes);
                 Tls::SelfManaged {
@@ -204,14 +207,16 @@ impl Args {
                 out: tls_dev_out.clone(),
             },
             (None, None, false, false) => bail!(
-                "the API server speaks to webhooks by HTTPS only: give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev for \
+                "the API server calls webhooks over HTTPS only: use --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev for \
                  a throwaway certificate"
             ),
-            (_, _, true, true) => bail!("--tls-self-managed and --tls-dev do not go together"),
+            (_, _, true, true) => bail!("--tls-self-managed and --tls-dev cannot be combined"),
             (_, _, true, false) => {
-                bail!("--tls-self-managed makes its own certificate: it does not go with --tls-cert and --tls-key")
+                bail!("--tls-self-managed generates its own certificate: it cannot be combined with --tls-cert and --tls-key")
             }
-            (_, _, false, true) => bail!("--tls-dev makes its own certificate: it does not go with --tls-cert and --tls-key"),
+            (_, _, false, true) => {
+                bail!("--tls-dev generates its own certificate: it cannot be combined with --tls-cert and --tls-key")
+            }
             (Some(_), None, false, false) => bail!("--tls-cert needs --tls-key"),
             (None, Some(_), false, false) => bail!("--tls-key needs --tls-cert"),
         };
@@ -219,14 +224,14 @@ impl Args {
             bail!("--tls-dev-out needs --tls-dev");
         }
         if tls_self_managed && no_cluster {
-            bail!("--tls-self-managed keeps its certificates in the cluster: it does not go with --no-cluster");
+            bail!("--tls-self-managed keeps its certificates in the cluster: it cannot be combined with --no-cluster");
         }
         let source = match (kubeconfig, no_cluster, facts) {
             (None, false, None) => Source::InCluster,
             (Some(file), false, None) => Source::Kubeconfig(file),
             (None, true, Some(folder)) => Source::Folder(folder),
             (None, true, None) => Source::Nothing,
-            (Some(_), true, _) => bail!("--no-cluster does not go with --kubeconfig"),
+            (Some(_), true, _) => bail!("--no-cluster and --kubeconfig cannot be combined"),
             (_, false, Some(_)) => bail!("--facts needs --no-cluster: facts come from a folder or from a cluster, not from both"),
         };
         Ok(Plan {
@@ -243,7 +248,7 @@ impl Args {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Errors are what keeps it from starting.
+/// Serves until SIGTERM or SIGINT. Errors are those that prevent the start.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Plan {
         listen,
@@ -258,7 +263,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } = args.plan()?;
     log::log_panics();
     raise_file_limit();
-    // Listened for before anything else, so that a signal during start-up is not lost.
+    // Registered first, so that a signal during start-up is not lost.
     let stop = told_to_stop()?;
     let metrics = Metrics::new();
     let mut background = tokio::task::JoinSet::new();
@@ -267,25 +272,25 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
         None => Settings::default(),
     };
-    let shelf = Shelf::default();
+    let store = PolicyStore::default();
     let note = Live::new(None);
     if !places.is_empty() {
         let (files, sound) = policies::load(&places)?;
         for folder in files.empty() {
-            tracing::warn!(folder = %folder.display(), "there are no policy files in this folder");
+            tracing::warn!(folder = %folder.display(), "no policy files in this folder");
         }
-        tracing::info!(policies = sound.len(), "policy files were read");
+        tracing::info!(policies = sound.len(), "policy files loaded");
         metrics.policies(PolicySource::Files, sound.len(), 0);
-        shelf.set_files(sound);
-        background.spawn(keep_policies_fresh(
+        store.set_files(sound);
+        background.spawn(watch_policy_files(
             places,
             files,
-            shelf.clone(),
+            store.clone(),
             metrics.clone(),
             note.clone(),
         ));
     }
-    // Signals count from here on: a kubeconfig may name a helper that takes its time.
+    // From here on, signals end the process: a kubeconfig may name a helper that takes a while.
     let mut stop = Box::pin(stop);
     let kubeconfig = match &source {
         Source::Kubeconfig(file) => Some(file.clone()),
@@ -295,11 +300,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         cluster = cluster(source, &settings) => cluster?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
-    let shelved = shelf.clone();
-    cluster.follow_policies(&metrics, move |policies| shelved.set_cluster(policies));
-    let (reviewer, apply) = wire(&settings, shelf, cluster.clone(), &metrics, deadline)?;
+    let held = store.clone();
+    cluster.follow_policies(&metrics, move |policies| held.set_cluster(policies));
+    let (reviewer, apply) = wire(&settings, store, cluster.clone(), &metrics, deadline)?;
     if let Some(file) = config {
-        background.spawn(keep_fresh(file, settings, metrics.clone(), apply));
+        background.spawn(watch_settings(file, settings, metrics.clone(), apply));
     }
     let mut readiness = readiness(cluster);
     let certificate = match tls {
@@ -311,11 +316,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             served
         }
         Tls::SelfManaged { names, subject } => {
-            let custody = tokio::select! {
-                custody = engine::custody(kubeconfig, names) => custody?,
+            let certificate_client = tokio::select! {
+                certificate_client = engine::certificate_client(kubeconfig, names) => certificate_client?,
                 () = &mut stop => return Ok(ExitCode::SUCCESS),
             };
-            let managed = Managed::new(custody, subject, metrics.clone());
+            let managed = Managed::new(certificate_client, subject, metrics.clone());
             let served = managed.certificate();
             readiness = readiness
                 .with("registration", managed.readiness())
@@ -343,7 +348,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         readiness: readiness.with_note("policies", move || note.load().as_ref().clone()),
         metrics,
         limits: Limits {
-            // Behind the reviewer's own deadline: 503 is for reviews that missed it.
+            // After the reviewer's own deadline: a 503 is for reviews that missed it.
             answer: deadline + Duration::from_secs(1),
             drain_delay,
             drain: deadline + Duration::from_secs(7),
@@ -355,15 +360,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         webhook = %server.webhook_address(),
         metrics = %server.metrics_address(),
         version = env!("CARGO_PKG_VERSION"),
-        "pullgate serves"
+        "serving"
     );
     server.run(stop).await;
     background.shutdown().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes as many file descriptors as we may have. What a process begins with is often 1,024, for the sake of programs that cannot count
-/// further; connections to registries and from the API server may be more in bad times.
+/// Raises the limit of open files as far as allowed. The default is often 1,024, for the sake of programs that cannot handle more;
+/// connections to registries and from the API server may need more at bad times.
 fn raise_file_limit() {
     const ENOUGH: u64 = 1 << 16;
     let limit = getrlimit(Resource::Nofile);
@@ -374,25 +379,25 @@ fn raise_file_limit() {
             ..limit
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "could not raise the limit of open files");
         }
     }
 }
 
-/// Puts new settings to work, or says why they cannot be.
+/// Applies new settings, or says why it cannot.
 type Apply = Box<dyn Fn(&Settings, Changed) -> Result<(), String> + Send + Sync>;
 
-/// Where facts come from.
+/// Sets up the source of facts.
 async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster> {
     match source {
         Source::Nothing => Ok(Cluster::Absent),
-        Source::Folder(folder) => Ok(Cluster::Manifests(Followed::watch(&folder)?)),
+        Source::Folder(folder) => Ok(Cluster::Manifests(WatchedDirectory::watch(&folder)?)),
         Source::InCluster => engine::connect(None, None, settings).await,
         Source::Kubeconfig(file) => engine::connect(Some(file), None, settings).await,
     }
 }
 
-/// What `/readyz` asks beside the certificate: that every watch had its first list.
+/// What `/readyz` checks besides the certificate: that every watch has had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
     let source = cluster.clone();
     let remark = move || {
@@ -421,66 +426,66 @@ fn readiness(cluster: Cluster) -> Readiness {
     })
 }
 
-/// Builds the gate: what answers a review, and what replaces the settings while serving.
+/// Builds the gate: the reviewer, and the function that replaces the settings while serving.
 fn wire(
     settings: &Settings,
-    policies: Shelf,
+    policies: PolicyStore,
     cluster: Cluster,
     metrics: &Metrics,
     deadline: Duration,
 ) -> anyhow::Result<(Reviewer, Apply)> {
-    let live = Live::new(engine::build(settings, Face::Serve, Admission::HasRun, metrics)?);
-    let events = cluster.events(metrics);
+    let live = Live::new(engine::build(settings, Frontend::Serve, Admission::HasRun, metrics)?);
+    let events = cluster.event_recorder(metrics);
     let gate = Gate::new(live.clone(), policies, cluster);
     let reviewer = server::reviewer(gate, metrics.clone(), events.clone(), deadline);
-    let aside = move |settings: &Settings| {
-        events.want(settings.events);
+    let apply_rest = move |settings: &Settings| {
+        events.set_filter(settings.events);
         log::adjust(settings.log_level)
     };
-    aside(settings).map_err(|why| anyhow::anyhow!(why))?;
+    apply_rest(settings).map_err(|why| anyhow::anyhow!(why))?;
     let (metrics, held) = (metrics.clone(), Live::new(settings.clone()));
     let apply = move |settings: &Settings, changed: Changed| {
         let before = held.load();
         if settings.secret_access != before.secret_access {
-            return Err("secrets.access takes effect at a restart only".to_owned());
+            return Err("secrets.access only takes effect after a restart".to_owned());
         }
         let same = Settings {
             log_level: settings.log_level,
             events: settings.events,
             ..before.as_ref().clone()
         };
-        // What the registries answered need not be forgotten for what has nothing to do with them.
+        // Keep the cached answers of registries if the change does not affect them.
         if changed == Changed::Settings && same == *settings {
             held.store(settings.clone());
-            return aside(settings);
+            return apply_rest(settings);
         }
         let built = match changed {
-            Changed::Settings => engine::build(settings, Face::Serve, Admission::HasRun, &metrics),
-            // What the registries answered is kept: it is filed under the credentials it was got with.
+            Changed::Settings => engine::build(settings, Frontend::Serve, Admission::HasRun, &metrics),
+            // The cached answers of registries stay: they are stored by the credentials they were obtained with.
             Changed::NamedFile => engine::build_around(live.load().registry.clone(), settings, Admission::HasRun, &metrics),
         };
         live.store(built.map_err(|error| format!("{error:#}"))?);
         held.store(settings.clone());
-        aside(settings)
+        apply_rest(settings)
     };
     Ok((reviewer, Box::new(apply)))
 }
 
-/// A throwaway certificate; its CA goes to `out`, where one is given.
+/// A throwaway certificate; writes its CA to `out`, if given.
 fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certificate> {
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let Generated { ca, certificate, key } = tls::generate(&names, DEV_LIFETIME)?;
     let served = Certificate::from_pem(certificate.as_bytes(), key.as_bytes(), metrics.clone())?;
     if let Some(folder) = out {
         let path = certs::write_ca(&folder, &ca)?;
-        tracing::warn!(ca = %path.display(), "serving a throwaway certificate; clients that shall trust it need its CA");
+        tracing::warn!(ca = %path.display(), "serving a throwaway certificate; clients need its CA to trust it");
     } else {
-        tracing::warn!("serving a throwaway certificate; --tls-dev-out writes the CA that clients need to trust it");
+        tracing::warn!("serving a throwaway certificate; use --tls-dev-out to get the CA that clients need to trust it");
     }
     Ok(served)
 }
 
-/// Ends at the first SIGTERM or SIGINT. The handlers are there as soon as this returns.
+/// Completes at the first SIGTERM or SIGINT. The handlers are installed before this returns.
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

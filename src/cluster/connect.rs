@@ -10,42 +10,42 @@ use std::time::Duration;
 /// Which cluster, and what may be read there.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// A kubeconfig file. Without it: the usual one (`KUBECONFIG`, `~/.kube/config`), else the pod's own service account.
+    /// A kubeconfig file. Without it: the default one (`KUBECONFIG`, `~/.kube/config`), else the pod's own service account.
     pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig; without it the current one.
+    /// A context of the kubeconfig; without it, the current one.
     pub context: Option<String>,
     /// How pull secrets are read.
     pub secrets: SecretsAccess,
 }
 
-/// No cluster to talk to. The Display is a sentence for the reader; the source is for the log.
+/// No cluster can be reached. The Display is a sentence for the user; the source is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be read or does not name what was asked for.
+    /// The kubeconfig cannot be read or lacks what was asked for.
     #[error("the kubeconfig{} cannot be used: {source}", .path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default())]
     Kubeconfig {
-        /// The file, where one was named.
+        /// The file, if one was named.
         path: Option<PathBuf>,
         /// Why.
         source: Box<kube::config::KubeconfigError>,
     },
-    /// Neither a kubeconfig nor a service account of a pod.
-    #[error("there is no cluster to talk to: {0}")]
+    /// Neither a kubeconfig nor a pod's service account.
+    #[error("no cluster is configured: {0}")]
     Infer(#[source] Box<kube::config::InferConfigError>),
-    /// The settings were read and no client can be made of them.
-    #[error("the cluster's settings cannot be used: {0}")]
+    /// The configuration was read, but no client can be made from it.
+    #[error("the cluster configuration cannot be used: {0}")]
     Client(#[source] Box<kube::Error>),
 }
 
-/// Reads the settings, makes a client and starts the watches. It does not wait for the API server: see
+/// Reads the configuration, makes a client and starts the watches. Does not wait for the API server: see
 /// [`super::Cluster::wait_synced`].
 pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> {
-    // A list that is never answered must not hold a watch for ever; a watch itself is renewed before that.
+    // A list that is never answered must not block a watch forever; a watch itself is renewed before that.
     let silence = Duration::from_secs(u64::from(WATCH_SECONDS) + 10);
     Ok(Watched::start(&client(options, silence).await?, options.secrets))
 }
 
-/// Reads the settings and makes a client that waits for the next byte of an answer no longer than `silence`.
+/// Reads the configuration and makes a client that waits at most `silence` for the next byte of an answer.
 pub(super) async fn client(options: &Options, silence: Duration) -> Result<Client, ConnectError> {
     let mut config = config(options).await?;
     // The client's own retries wait up to 1000 s; the watches and readers have their own.
@@ -53,7 +53,7 @@ pub(super) async fn client(options: &Options, silence: Duration) -> Result<Clien
     config.connect_timeout = Some(limits::API_SERVER);
     config.read_timeout = Some(silence);
     config.reset_reader_on_write = true;
-    // A helper program of the kubeconfig is waited for: not on a thread that a signal needs.
+    // A credential helper of the kubeconfig may block: run it on a thread that no signal handler needs.
     let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
     made.unwrap_or_else(|died| Err(kube::Error::Service(died.into())))
         .map_err(|error| ConnectError::Client(Box::new(error)))
@@ -78,7 +78,7 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
     };
     let mut config = match config {
         Ok(config) => config,
-        // In a pod there is none, and nobody asked for one.
+        // In a pod there is none, and none was asked for.
         Err(_) if options.kubeconfig.is_none() && options.context.is_none() => {
             Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?
         }
@@ -93,9 +93,8 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
 /// A host that is no proxy.
 const NO_PROXY_HOST: &str = "none.invalid";
 
-/// A kubeconfig whose clusters all say which proxy leads to them: the client's own way of reading takes the one of `HTTPS_PROXY` where a
-/// cluster says nothing, and stops at one that it cannot read. The way to registries that the surroundings name is not the way to the API
-/// server. The client could not go it, and would rather not begin.
+/// Sets the proxy of each cluster in a kubeconfig explicitly: otherwise the client takes that of `HTTPS_PROXY`, and fails if it
+/// cannot parse it. The environment's proxy leads to registries, not to the API server.
 fn without_surroundings(mut kubeconfig: Kubeconfig) -> Kubeconfig {
     let clusters = kubeconfig.clusters.iter_mut().filter_map(|named| named.cluster.as_mut());
     for cluster in clusters.filter(|cluster| cluster.proxy_url.as_ref().is_none_or(String::is_empty)) {

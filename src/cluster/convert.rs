@@ -1,10 +1,10 @@
-//! Objects of the API, as untyped JSON, reduced to facts on arrival. Everything that is not named here is dropped.
+//! API objects, as untyped JSON, reduced to facts on arrival. Everything else is dropped.
 
 use super::{Namespace, ServiceAccount};
 use crate::credentials::{Hidden, PullSecret, data_key, decode_secret_data};
 use serde_json::Value;
 
-/// The annotation by which a namespace restricts its pods to nodes (the `PodNodeSelector` admission plugin).
+/// The annotation that restricts a namespace's pods to nodes (the `PodNodeSelector` admission plugin).
 const NODE_SELECTOR: &str = "scheduler.alpha.kubernetes.io/node-selector";
 
 fn text<'a>(object: &'a Value, path: &[&str]) -> &'a str {
@@ -19,12 +19,12 @@ pub(super) fn name(object: &Value) -> &str {
     text(object, &["metadata", "name"])
 }
 
-/// `metadata.namespace`; empty where there is none.
+/// `metadata.namespace`; empty if there is none.
 pub(super) fn namespace_of(object: &Value) -> &str {
     text(object, &["metadata", "namespace"])
 }
 
-/// `metadata.uid` and `resourceVersion`: another value means another object, or a change.
+/// `metadata.uid` and `resourceVersion`: a different value means a different object, or a change.
 fn version(object: &Value) -> String {
     format!(
         "{}/{}",
@@ -64,10 +64,10 @@ pub(super) fn service_account(object: &Value) -> ServiceAccount {
     }
 }
 
-/// A Secret. Data is kept only for the types that the kubelet reads. `stringData` counts before `data`, as when it is applied.
+/// A Secret. Data is kept only for the types that the kubelet reads. `stringData` overrides `data`, as when it is applied.
 ///
 /// # Errors
-/// A clause: why the API server would refuse this object. One that it has accepted never fails.
+/// A clause: why the API server would refuse this object. Never for one that it has accepted.
 pub(super) fn secret(object: &Value) -> Result<PullSecret, String> {
     let kind = match text(object, &["type"]) {
         "" => "Opaque",
@@ -106,7 +106,7 @@ fn secret_data(object: &Value, key: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether an object of this name can exist (a DNS-1123 subdomain). Everything else is never put into a path: names come from the
+/// Whether an object of this name can exist (a DNS-1123 subdomain). Nothing else is ever put into a path: names come from the
 /// objects under review, and `../` in one would read another namespace.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()

@@ -1,4 +1,4 @@
-//! Facts from manifests: a folder that stands in for a cluster (`--facts DIR`), or the objects that `check` was given.
+//! Facts from manifests: a folder in place of a cluster (`--facts DIR`), or the objects given to `check`.
 
 use super::convert;
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 mod load;
 
-pub use load::{Followed, LoadError, Problem};
+pub use load::{LoadError, Problem, WatchedDirectory};
 
-/// Where an object without a namespace belongs.
+/// The namespace of objects that name none.
 const DEFAULT_NAMESPACE: &str = "default";
 /// The service account that every namespace has.
 const DEFAULT_ACCOUNT: &str = "default";
 
-/// Whether a set of manifests is everything there is.
+/// Whether a set of manifests is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Completeness {
     /// What is not in it does not exist (`--complete`, `--facts`).
@@ -30,9 +30,9 @@ pub enum Completeness {
 /// An object that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its place among the objects given.
+    /// Its index among the given objects.
     pub object: usize,
-    /// Why, as a sentence without a full stop: `Secret shop/regcred: its data[.dockercfg] is not base64 (at byte 0)`.
+    /// Why, as a sentence without its full stop: `Secret shop/regcred: its data[.dockercfg] is not base64 (at byte 0)`.
     pub why: String,
 }
 
@@ -48,8 +48,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes what it knows out of `objects`: kinds of the core group (`v1`), lists flattened, an object that stands twice counts as
-    /// last written. Other kinds are passed over; what the API server would refuse is left out and kept in [`Self::rejected`].
+    /// Takes the relevant objects of `objects`: kinds of the core group (`v1`), with lists flattened; of an object that appears
+    /// twice, the last one counts. Other kinds are skipped; what the API server would refuse is listed in [`Self::rejected`].
     pub fn from_objects<'a>(objects: impl IntoIterator<Item = &'a Value>, completeness: Completeness) -> Self {
         let mut directory = Self {
             completeness,
@@ -66,7 +66,7 @@ impl Directory {
     fn take(&mut self, place: usize, kind: &str, object: &Value, nodes: &mut BTreeMap<String, Node>) {
         let name = convert::name(object).to_owned();
         if name.is_empty() {
-            // A list in a template, or `generateName`: nothing can refer to it.
+            // A template, or `generateName`: nothing can refer to it.
             return;
         }
         let namespace = match convert::namespace_of(object) {
@@ -102,8 +102,8 @@ impl Directory {
         &self.rejected
     }
 
-    /// The facts for a review; see [`super::Cluster::facts`]. In a complete set every namespace has its `default` service account,
-    /// written down or not, as its controller makes one.
+    /// The facts for a review; see [`super::Cluster::facts`]. In a complete set every namespace has a `default` service account,
+    /// listed or not, because a controller creates it.
     pub fn facts(&self, namespace: &str, templates: &[Template]) -> Facts {
         let account = |name: String| {
             let found = self.service_accounts.get(&(namespace.to_owned(), name.clone())).cloned();
@@ -131,9 +131,9 @@ impl Directory {
     }
 }
 
-/// Calls `each` for every object of the core group below a list of lists.
+/// Calls `each` for every object of the core group, however deeply lists are nested.
 fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(&str, &'a Value)) {
-    // A list's items may leave their kind out: it is then the list's.
+    // A list's items may omit their kind; the list's kind then tells it.
     let mut open = vec![(object, "")];
     while let Some((object, implied)) = open.pop() {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or(implied);

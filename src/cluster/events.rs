@@ -1,12 +1,12 @@
-//! Kubernetes Events: what became of a review, where people look. Written beside the reviews and never in their way: what cannot be
-//! queued or written is counted and forgotten.
+//! Kubernetes Events about reviews. They are written in the background and never delay a review: an Event that cannot be queued or
+//! written is counted and dropped.
 
-mod board;
-mod form;
+mod correlator;
+mod object;
 
 use crate::limits;
 use crate::telemetry::{EventOutcome, Metrics};
-use board::{Board, Draft, Taken, Update};
+use correlator::{Correlated, Correlator, NewEvent, SeriesUpdate};
 use http::Method;
 use jiff::Timestamp;
 use kube::Client;
@@ -17,20 +17,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// Reviews that wait to be told of.
+/// How many reviews may wait for their Event.
 const QUEUE: usize = 256;
-/// The wait after a failure, doubled at each further one.
+/// The wait after a failure, doubled with each further one.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// How long nothing is written to a namespace that has refused: somebody has to change a role or a quota first.
+/// How long a namespace that has refused an Event gets none: first, somebody has to change a role or a quota.
 const REFUSED_WAIT: Duration = Duration::from_mins(5);
 
 /// Which reviews become Events (`events` in the settings).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
-pub enum Wanted {
-    /// Denied ones, and those that were let pass because pullgate could not find out.
+pub enum EventFilter {
+    /// Denied ones, and those allowed because pullgate could not find out.
     #[default]
     All = 0,
     /// Denied ones only.
@@ -39,119 +39,119 @@ pub enum Wanted {
     None = 2,
 }
 
-/// What became of a review.
+/// The outcome of a review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Occasion {
+pub enum EventReason {
     /// It was denied.
     Denied,
-    /// It was let pass, and whether an image can be pulled is not known.
+    /// It was allowed, without knowing whether an image can be pulled.
     Unknown,
 }
 
-/// The object that an Event is about; it need not exist.
+/// The object of an Event; it need not exist.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Regarding {
     /// `apps/v1` …
     pub api_version: String,
     /// `Deployment` …
     pub kind: String,
-    /// Empty where it has none.
+    /// Empty for cluster-scoped objects.
     pub namespace: String,
     /// May be empty.
     pub name: String,
-    /// Empty where it does not exist.
+    /// Empty if the object does not exist.
     pub uid: String,
 }
 
-/// What there is to tell of a review.
+/// What an Event reports about a review.
 #[derive(Debug, Clone)]
-pub struct Notice {
-    /// What became of it.
-    pub occasion: Occasion,
+pub struct ReviewEvent {
+    /// The outcome.
+    pub reason: EventReason,
     /// The object.
     pub regarding: Regarding,
-    /// What is the same in the names of objects that are made one after the other (`generateName`); else the name.
+    /// The common part of the names of similar objects (`generateName`); otherwise the name.
     pub stem: String,
-    /// Tells notices apart that are about the same object: a digest of causes and images.
+    /// Distinguishes events about the same object: a digest of causes and images.
     pub about: u64,
-    /// For people; at most 1,024 characters.
+    /// For users; at most 1,024 characters.
     pub note: String,
 }
 
-/// Where notices are handed in. Cheap to clone; by default nobody takes them.
+/// Records events. Cheap to clone; the default one drops them.
 #[derive(Debug, Clone, Default)]
-pub struct Events(Option<Arc<Desk>>);
+pub struct EventRecorder(Option<Arc<Shared>>);
 
 #[derive(Debug)]
-struct Desk {
+struct Shared {
     wanted: AtomicU8,
-    queue: mpsc::Sender<(Timestamp, Notice)>,
+    queue: mpsc::Sender<(Timestamp, ReviewEvent)>,
     metrics: Metrics,
 }
 
-impl Events {
-    /// Starts writing to a cluster; ends with the last clone. Must be called within a tokio runtime.
+impl EventRecorder {
+    /// Starts writing to a cluster; stops with the last clone. Must be called within a tokio runtime.
     pub(super) fn start(client: Client, metrics: &Metrics) -> Self {
-        let (queue, notices) = mpsc::channel(QUEUE);
+        let (queue, events) = mpsc::channel(QUEUE);
         let writer = Writer {
             client,
             metrics: metrics.clone(),
-            board: Board::default(),
+            correlator: Correlator::default(),
             instance: instance(),
             mute: AtomicBool::new(false),
             wait: FIRST_WAIT,
         };
-        tokio::spawn(writer.run(notices));
-        Self(Some(Arc::new(Desk {
-            wanted: AtomicU8::new(Wanted::default() as u8),
+        tokio::spawn(writer.run(events));
+        Self(Some(Arc::new(Shared {
+            wanted: AtomicU8::new(EventFilter::default() as u8),
             queue,
             metrics: metrics.clone(),
         })))
     }
 
-    /// From now on these are wanted.
-    pub fn want(&self, wanted: Wanted) {
-        if let Some(desk) = &self.0 {
-            desk.wanted.store(wanted as u8, Ordering::Relaxed);
+    /// Sets which events to write from now on.
+    pub fn set_filter(&self, wanted: EventFilter) {
+        if let Some(shared) = &self.0 {
+            shared.wanted.store(wanted as u8, Ordering::Relaxed);
         }
     }
 
-    /// Whether it is worth while to make a notice.
-    pub fn wants(&self, occasion: Occasion) -> bool {
-        let Some(desk) = &self.0 else { return false };
-        let wanted = desk.wanted.load(Ordering::Relaxed);
-        match occasion {
-            Occasion::Denied => wanted != Wanted::None as u8,
-            Occasion::Unknown => wanted == Wanted::All as u8,
+    /// Whether such an event would be written.
+    pub fn accepts(&self, reason: EventReason) -> bool {
+        let Some(shared) = &self.0 else { return false };
+        let wanted = shared.wanted.load(Ordering::Relaxed);
+        match reason {
+            EventReason::Denied => wanted != EventFilter::None as u8,
+            EventReason::Unknown => wanted == EventFilter::All as u8,
         }
     }
 
-    /// Hands a notice in. Does not wait: where too many do already, it is dropped and counted.
-    pub fn post(&self, notice: Notice) {
-        let Some(desk) = &self.0 else { return };
-        if desk.queue.try_send((Timestamp::now(), notice)).is_err() {
-            desk.metrics.event(EventOutcome::Dropped);
+    /// Queues an event. Never waits: if the queue is full, the event is dropped and counted.
+    pub fn record(&self, event: ReviewEvent) {
+        let Some(shared) = &self.0 else { return };
+        if shared.queue.try_send((Timestamp::now(), event)).is_err() {
+            shared.metrics.event(EventOutcome::Dropped);
         }
     }
 }
 
-/// Who writes: the pod, by its host name.
+/// The reporting instance: the pod, by its host name.
 fn instance() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name: String = name.chars().filter(|c| !c.is_control()).take(100).collect();
     if name.is_empty() { "pullgate".to_owned() } else { name }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// There is no such Event any more, or no such namespace.
+    /// The Event or its namespace no longer exists.
     Gone,
-    /// The namespace is about to go.
+    /// The namespace is being deleted.
     Ending,
     Forbidden,
-    /// It is no Event to the API server, and will not be one later.
+    /// The API server does not accept the Event, now or later.
     Refused,
     Failed,
 }
@@ -160,18 +160,18 @@ enum Outcome {
 struct Writer {
     client: Client,
     metrics: Metrics,
-    board: Board,
+    correlator: Correlator,
     instance: String,
-    /// The last request was refused, and that was logged.
+    /// The last request was refused, which has been logged.
     mute: AtomicBool,
-    /// After the next failure.
+    /// The wait after the next failure.
     wait: Duration,
 }
 
 impl Writer {
-    async fn run(mut self, mut notices: mpsc::Receiver<(Timestamp, Notice)>) {
+    async fn run(mut self, mut events: mpsc::Receiver<(Timestamp, ReviewEvent)>) {
         loop {
-            let due = self.board.next_due();
+            let due = self.correlator.next_due();
             let timer = async {
                 match due {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -179,8 +179,8 @@ impl Writer {
                 }
             };
             let went_well = tokio::select! {
-                notice = notices.recv() => match notice {
-                    Some((at, notice)) => self.take(at, notice).await,
+                event = events.recv() => match event {
+                    Some((at, event)) => self.take(at, event).await,
                     None => return,
                 },
                 () = timer => self.refresh().await,
@@ -194,24 +194,24 @@ impl Writer {
         }
     }
 
-    /// Says whether the API server answers.
-    async fn take(&mut self, at: Timestamp, notice: Notice) -> bool {
-        let draft = match self.board.take(at, notice, Instant::now()) {
-            Taken::Write(draft) => draft,
-            Taken::Repeated => {
+    /// Returns whether the API server is responsive.
+    async fn take(&mut self, at: Timestamp, event: ReviewEvent) -> bool {
+        let new = match self.correlator.take(at, event, Instant::now()) {
+            Correlated::Write(new) => new,
+            Correlated::Repeated => {
                 self.metrics.event(EventOutcome::Repeated);
                 return true;
             }
-            Taken::Limited => {
+            Correlated::Limited => {
                 self.metrics.event(EventOutcome::Limited);
                 return true;
             }
-            Taken::Muted => {
+            Correlated::Muted => {
                 self.metrics.event(EventOutcome::Forbidden);
                 return true;
             }
         };
-        let outcome = self.create(&draft).await;
+        let outcome = self.create(&new).await;
         let label = match outcome {
             Outcome::Done => EventOutcome::Written,
             Outcome::Gone | Outcome::Ending => EventOutcome::Gone,
@@ -220,24 +220,24 @@ impl Writer {
             Outcome::Failed => EventOutcome::Failed,
         };
         self.metrics.event(label);
-        self.settle(outcome, &draft.namespace);
+        self.settle(outcome, &new.namespace);
         if outcome != Outcome::Done {
-            self.board.forget(&draft.key);
+            self.correlator.forget(&new.key);
         }
         outcome != Outcome::Failed
     }
 
-    /// Writes how often something was repeated; says whether the API server answers.
+    /// Writes how often an event was repeated; returns whether the API server is responsive.
     async fn refresh(&mut self) -> bool {
-        let Some(update) = self.board.due(Instant::now()) else {
+        let Some(update) = self.correlator.due(Instant::now()) else {
             return true;
         };
         let outcome = self.patch(&update).await;
         match outcome {
             Outcome::Done => self.metrics.event(EventOutcome::Updated),
-            // It has expired, or cannot be written to: what comes next is told anew.
+            // Expired or not writable: the next repetition becomes a new Event.
             Outcome::Gone | Outcome::Ending | Outcome::Forbidden | Outcome::Refused | Outcome::Failed => {
-                self.board.forget(&update.key);
+                self.correlator.forget(&update.key);
             }
         }
         self.settle(outcome, &update.namespace);
@@ -248,7 +248,7 @@ impl Writer {
         match outcome {
             Outcome::Done => self.mute.store(false, Ordering::Relaxed),
             Outcome::Forbidden => {
-                self.board.mute(namespace, Instant::now() + REFUSED_WAIT);
+                self.correlator.mute(namespace, Instant::now() + REFUSED_WAIT);
                 if !self.mute.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         "pullgate may not write Events (create and patch of events in events.k8s.io, or a quota); reviews are not \
@@ -260,14 +260,14 @@ impl Writer {
         }
     }
 
-    async fn create(&self, draft: &Draft) -> Outcome {
-        let path = form::path(&draft.namespace);
-        self.send(Method::POST, &path, &form::event(draft, &self.instance)).await
+    async fn create(&self, new: &NewEvent) -> Outcome {
+        let path = object::path(&new.namespace);
+        self.send(Method::POST, &path, &object::event(new, &self.instance)).await
     }
 
-    async fn patch(&self, update: &Update) -> Outcome {
-        let path = format!("{}/{}", form::path(&update.namespace), update.name);
-        self.send(Method::PATCH, &path, &form::repeated(update)).await
+    async fn patch(&self, update: &SeriesUpdate) -> Outcome {
+        let path = format!("{}/{}", object::path(&update.namespace), update.name);
+        self.send(Method::PATCH, &path, &object::repeated(update)).await
     }
 
     async fn send(&self, method: Method, path: &str, body: &Value) -> Outcome {

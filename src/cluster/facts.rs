@@ -1,14 +1,14 @@
-//! What one review may know of the cluster. Values only; nothing here talks to anything.
+//! What a review may know about the cluster. Values only.
 
 use crate::credentials::PullSecret;
 use crate::workload::{Node, Template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Something that was looked for in the cluster.
+/// Something that was looked up in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Visible<T> {
-    /// It was read; `None` when it is not there.
+    /// It was read; `None` if it does not exist.
     Seen(Option<T>),
     /// It may not or could not be read; the reason as a clause (`pullgate may not read Secrets in this namespace`).
     Hidden(String),
@@ -19,7 +19,7 @@ pub enum Visible<T> {
 pub struct ServiceAccount {
     /// `imagePullSecrets[*].name`, in order.
     pub pull_secrets: Vec<String>,
-    /// To notice that it changed.
+    /// To detect changes.
     pub version: String,
 }
 
@@ -35,7 +35,7 @@ pub struct Namespace {
 /// One consistent view of what a review of one namespace needs.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// All nodes; empty when none is known.
+    /// All nodes; empty if none is known.
     pub nodes: Arc<Vec<Node>>,
     /// The object's namespace.
     pub namespace: Visible<Namespace>,
@@ -43,12 +43,12 @@ pub struct Facts {
     pub service_accounts: BTreeMap<String, Visible<ServiceAccount>>,
     /// Secrets that the templates (or their service accounts) list, by name.
     pub secrets: BTreeMap<String, Visible<PullSecret>>,
-    /// Whether the given set is everything there is (a cluster, `--complete`), so that what is absent is missing.
+    /// Whether these are all objects there are (a cluster, `--complete`), so that an absent one does not exist.
     pub complete: bool,
 }
 
-/// The service accounts whose pull secrets count: those of templates that list none themselves (pull-semantics 4.1). Admission
-/// replaces an empty list only, so one empty name is enough to inherit nothing.
+/// The service accounts whose pull secrets count: those of templates that list none themselves (pull-semantics 4.1). Admission only
+/// fills in an empty list, so a single empty name already prevents that.
 pub(super) fn wanted_service_accounts(templates: &[Template]) -> BTreeSet<String> {
     templates
         .iter()
@@ -60,7 +60,7 @@ pub(super) fn wanted_service_accounts(templates: &[Template]) -> BTreeSet<String
         .collect()
 }
 
-/// The pull secrets that templates list, and those of the service accounts that could be read. The kubelet skips empty names.
+/// The pull secrets of the templates and of the service accounts that could be read. The kubelet skips empty names.
 pub(super) fn wanted_secrets(
     templates: &[Template],
     service_accounts: &BTreeMap<String, Visible<ServiceAccount>>,

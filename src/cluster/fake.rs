@@ -1,5 +1,5 @@
-//! A small API server for the tests: discovery, list (in pages), watch, get, and patches of a status, over HTTP, on a runtime of its own
-//! so that it can vanish with all its connections.
+//! A small API server for the tests: discovery, list (in pages), watch, get, and patches of a status, over HTTP, on a runtime of
+//! its own so that it can vanish with all its connections.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
@@ -240,6 +240,25 @@ impl Fake {
 impl Drop for Fake {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Stops the clock of the test's runtime until it is dropped: only [`tokio::time::advance`] moves it. The fake's own clock runs on.
+pub(crate) struct StoppedClock(#[expect(dead_code, reason = "dropping it ends the blocking task")] mpsc::Sender<()>);
+
+impl StoppedClock {
+    pub(crate) fn new() -> Self {
+        let (running, ended) = mpsc::channel();
+        // A paused clock jumps to the next timer when every task waits for the network, but not while blocking work runs.
+        tokio::task::spawn_blocking(move || ended.recv());
+        tokio::time::pause();
+        Self(running)
+    }
+}
+
+impl Drop for StoppedClock {
+    fn drop(&mut self) {
+        tokio::time::resume();
     }
 }
 

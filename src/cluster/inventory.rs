@@ -1,4 +1,4 @@
-//! The objects that exist: every kind that carries pods and that the API server knows, listed a page at a time. Only asks.
+//! The existing objects: every kind with pod specs that the API server knows, listed page by page. Read-only.
 
 use super::convert;
 use super::pages::{Broken, Pages, get};
@@ -7,16 +7,16 @@ use kube::Client;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Objects a page. Most have a few kilobytes, none more than a megabyte and a half.
+/// Objects per page. Most have a few kilobytes, none more than 1.5 MiB.
 const PAGE: u32 = 100;
 
-/// All lists that are to be read, one object after the other. What owns comes before what is owned, pods come last.
+/// All lists to read, one object at a time. Owners come before what they own; pods come last.
 #[derive(Default)]
 pub struct Inventory {
     client: Option<Client>,
     lists: VecDeque<List>,
     page: VecDeque<Value>,
-    /// What could not be listed, a sentence each.
+    /// What could not be listed, one sentence each.
     problems: Vec<String>,
 }
 
@@ -26,11 +26,11 @@ struct List {
     api_version: String,
     kind: String,
     pages: Pages,
-    /// Whether all namespaces are asked for at once.
+    /// Whether it covers all namespaces at once.
     everywhere: bool,
 }
 
-/// What the API server says of a kind.
+/// The API server's description of a kind.
 #[derive(Debug)]
 struct Resource {
     api_version: String,
@@ -41,9 +41,9 @@ struct Resource {
 impl Inventory {
     pub(super) async fn of(client: &Client, kinds: &Kinds, namespace: Option<&str>) -> Result<Self, String> {
         if let Some(namespace) = namespace.filter(|namespace| !convert::is_name(namespace)) {
-            return Err(format!("{namespace:?} is no name of a namespace"));
+            return Err(format!("{namespace:?} is not a valid namespace name"));
         }
-        // A slip in the name must not read as "nothing would be denied". Where namespaces may not be read, the lists tell.
+        // A mistyped name must not look like "nothing would be denied". If namespaces may not be read, the lists will tell.
         if let Some(namespace) = namespace
             && let Err(broken) = get(client, &format!("/api/v1/namespaces/{namespace}")).await
             && broken.code() == Some(404)
@@ -95,7 +95,7 @@ impl Inventory {
                 Ok(None) => {
                     self.lists.pop_front();
                 }
-                // It was known a moment ago, and is no more.
+                // It existed a moment ago.
                 Err(broken) if broken.code() == Some(404) => {
                     self.lists.pop_front();
                 }
@@ -107,7 +107,7 @@ impl Inventory {
         }
     }
 
-    /// What could not be listed so far, a sentence each.
+    /// What could not be listed so far, one sentence each.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
@@ -122,7 +122,7 @@ impl std::fmt::Debug for Inventory {
 }
 
 impl List {
-    /// The items of a list of built-in kinds leave their type out.
+    /// In lists of built-in kinds, the items omit their type.
     fn typed(&self, mut object: Value) -> Value {
         if let Some(fields) = object.as_object_mut() {
             fields.insert("apiVersion".to_owned(), self.api_version.as_str().into());
@@ -133,18 +133,18 @@ impl List {
 
     fn unjudged(&self, broken: &Broken) -> String {
         let hint = match broken.code() {
-            Some(403) if self.everywhere => "; -n NAMESPACE asks for one namespace only",
+            Some(403) if self.everywhere => "; use -n NAMESPACE to list a single namespace",
             _ => "",
         };
         format!(
-            "not every {} ({}) could be listed and judged: {broken}{hint}",
+            "not every {} ({}) could be listed and checked: {broken}{hint}",
             self.kind, self.api_version
         )
     }
 }
 
 impl Resource {
-    /// Where its objects are listed; `None` where none of them are in the namespace.
+    /// The path of the list; `None` if none of its objects can be in the namespace.
     fn path(&self, namespace: Option<&str>) -> Option<String> {
         let root = match self.api_version.as_str() {
             "v1" => "/api/v1".to_owned(),
@@ -159,7 +159,7 @@ impl Resource {
     }
 }
 
-/// What owns others comes first.
+/// Owners come first.
 fn rank(group: &str, kind: &str) -> u8 {
     match (group, kind) {
         ("", "Pod") => 3,
@@ -169,7 +169,7 @@ fn rank(group: &str, kind: &str) -> u8 {
     }
 }
 
-/// The groups of the API, with their versions, the preferred one first.
+/// The API groups, with their versions, the preferred one first.
 pub(super) async fn groups(client: &Client) -> Result<BTreeMap<String, Vec<String>>, Broken> {
     let answer = get(client, "/apis").await?;
     let listed = answer.get("groups").and_then(Value::as_array).ok_or(Broken::NoList)?;
@@ -190,7 +190,7 @@ pub(super) async fn groups(client: &Client) -> Result<BTreeMap<String, Vec<Strin
     Ok(groups)
 }
 
-/// Where these kinds of a group are listed, and what stood in the way of finding out.
+/// The lists of these kinds in a group, and the problem that prevented finding out.
 async fn resources(
     client: &Client,
     group: &str,
@@ -205,10 +205,10 @@ async fn resources(
         let path = if group.is_empty() { "/api/" } else { "/apis/" };
         let answer = match get(client, &format!("{path}{version}")).await {
             Ok(answer) => answer,
-            // A version that is no more.
+            // The version is gone.
             Err(broken) if broken.code() == Some(404) => continue,
             Err(broken) => {
-                problem = Some(format!("what {version} has could not be listed and judged: {broken}"));
+                problem = Some(format!("the kinds of {version} could not be listed and checked: {broken}"));
                 continue;
             }
         };
@@ -230,7 +230,7 @@ async fn resources(
     (found, problem)
 }
 
-/// Whether it is a group and a version, or a plural, as they stand in a path.
+/// Whether it can be a group and version, or a plural, in a path.
 fn is_path(text: &str) -> bool {
     !text.is_empty() && text.split('/').all(convert::is_name)
 }

@@ -1,4 +1,4 @@
-//! Kinds of objects, and what is told when they cannot be read.
+//! Kinds of objects, and the words for errors in reading them.
 
 use kube::api::ApiResource;
 use kube::runtime::watcher;
@@ -7,13 +7,13 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The same trouble is logged once in this time.
+/// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// Group and version of an `ImagePolicy`.
 pub(super) const POLICIES: (&str, &str) = ("pullgate.dev", "v1alpha1");
 
-/// A kind of object that is read.
+/// A kind of object that pullgate reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Node,
@@ -45,7 +45,7 @@ impl Kind {
         }
     }
 
-    /// What cannot be read, in a clause about one review.
+    /// What cannot be read, for a clause about one review.
     pub(super) fn singular(self) -> &'static str {
         match self {
             Self::Node => "the nodes",
@@ -86,19 +86,19 @@ impl Kind {
 
 /// Why something could not be read.
 pub(super) struct Cause {
-    /// Whether the API server has refused it (401, 403): asking again soon is of no use.
+    /// Whether the API server refused (401, 403): there is no point in asking again soon.
     pub(super) refused: bool,
     /// A clause; names nothing that the review does not.
     pub(super) clause: String,
 }
 
-/// Turns errors of the client into clauses, and logs them now and then.
+/// Turns client errors into clauses, and logs them, throttled.
 #[derive(Debug, Default)]
-pub(super) struct Trouble {
+pub(super) struct ErrorLog {
     logged: Mutex<HashMap<(Kind, &'static str), Instant>>,
 }
 
-impl Trouble {
+impl ErrorLog {
     pub(super) fn explain(&self, kind: Kind, error: &kube::Error) -> Cause {
         let (class, refused, clause) = match error {
             kube::Error::Api(status) if status.code == 403 => {
@@ -113,7 +113,7 @@ impl Trouble {
                 true,
                 "the API server does not accept pullgate's identity".to_owned(),
             ),
-            // A body that is JSON and no Status leaves no code.
+            // JSON that is not a Status has no code.
             kube::Error::Api(status) if status.code == 0 => (
                 "status",
                 false,
@@ -127,7 +127,7 @@ impl Trouble {
             _ => (
                 "transport",
                 false,
-                format!("the API server could not be asked for {}", kind.many()),
+                format!("the API server could not be reached when asked for {}", kind.many()),
             ),
         };
         self.log(kind, class, error);

@@ -1,4 +1,4 @@
-//! Manifests that are about to be applied, before a cluster: what they bring stands before what is there.
+//! Manifests that are about to be applied, layered over a cluster: they take precedence over what exists.
 
 use super::{Cluster, Directory, Facts, Object, Visible};
 use crate::workload::Template;
@@ -35,7 +35,7 @@ impl Layered {
     }
 }
 
-/// What the cluster is asked for: a given service account's secrets by their names, since the cluster's own may list others.
+/// What to ask the cluster for: the secrets of a given service account by name, since the cluster's version of it may list others.
 fn below(given: &Facts, templates: &[Template]) -> Vec<Template> {
     let mut templates = templates.to_vec();
     for template in templates.iter_mut().filter(|template| template.needs.pull_secrets.is_empty()) {
@@ -55,7 +55,7 @@ fn overlay(mut facts: Facts, given: Facts) -> Facts {
     facts
 }
 
-/// What is there above covers what is below; what is not there above leaves it.
+/// What exists above replaces what is below; what does not, leaves it.
 fn put<T>(below: &mut BTreeMap<String, Visible<T>>, above: BTreeMap<String, Visible<T>>) {
     for (name, value) in above {
         let there = matches!(value, Visible::Seen(Some(_)));

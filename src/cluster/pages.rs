@@ -1,37 +1,37 @@
-//! Lists, a page at a time, so that no list of a large cluster is ever held whole.
+//! Lists, read page by page, so that no list of a large cluster is held as a whole.
 
 use kube::Client;
 use serde_json::Value;
 use std::time::Duration;
 
-/// The longest wait for a page.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout for one page.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Follows one list.
+/// Reads one list.
 #[derive(Debug)]
 pub(super) struct Pages {
     path: String,
     limit: u32,
-    /// Where the next page begins; `None` before the first.
+    /// Where the next page starts; `None` before the first.
     token: Option<String>,
     done: bool,
-    /// How often a token had expired.
+    /// How often a continue token has expired.
     expired: u32,
 }
 
-/// A list has ended too early.
+/// Why a list could not be read to its end.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The API server has answered with an error.
+    /// The API server answered with an error.
     Answer(kube::Error),
     /// It did not answer in time.
     Silence,
-    /// What it answered is no list.
+    /// The answer is not a list.
     NoList,
 }
 
 impl Broken {
-    /// The status code that was answered.
+    /// The status code of the answer.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
             Self::Answer(kube::Error::Api(status)) => Some(status.code),
@@ -49,13 +49,13 @@ impl std::fmt::Display for Broken {
             (_, Some(code)) => write!(f, "the API server answered {code}"),
             (Self::Silence, None) => f.write_str("the API server did not answer in time"),
             (Self::NoList, None) => f.write_str("the API server's answer could not be read"),
-            (Self::Answer(_), None) => f.write_str("the API server could not be asked"),
+            (Self::Answer(_), None) => f.write_str("the API server could not be reached"),
         }
     }
 }
 
 impl Pages {
-    /// The list at this path, with so many objects at a time.
+    /// The list at this path, with this many objects per page.
     pub(super) fn of(path: impl Into<String>, limit: u32) -> Self {
         Self {
             path: path.into(),
@@ -69,7 +69,7 @@ impl Pages {
     /// The next page; `None` after the last.
     ///
     /// # Errors
-    /// When the rest of the list cannot be had.
+    /// If the rest of the list cannot be read.
     pub(super) async fn next(&mut self, client: &Client) -> Result<Option<Vec<Value>>, Broken> {
         while !self.done {
             let mut query = url::form_urlencoded::Serializer::for_suffix(format!("{}?", self.path), self.path.len() + 1);
@@ -78,7 +78,7 @@ impl Pages {
                 query.append_pair("continue", token);
             }
             let answer = match get(client, &query.finish()).await {
-                // The list is older than the API server remembers: it goes on with what is there now.
+                // The list is older than the API server remembers: go on with the current state.
                 Err(Broken::Answer(kube::Error::Api(status))) if status.code == 410 && self.token.is_some() && self.expired < 3 => {
                     let go_on = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());
                     let Some(token) = go_on.filter(|token| !token.is_empty()) else {
@@ -101,7 +101,7 @@ impl Pages {
             self.done = self.token.is_none();
             return match answer.remove("items") {
                 Some(Value::Array(items)) => Ok(Some(items)),
-                // Go writes an empty list so.
+                // Go encodes an empty list as null.
                 Some(Value::Null) => Ok(Some(Vec::new())),
                 _ => Err(Broken::NoList),
             };
@@ -110,12 +110,12 @@ impl Pages {
     }
 }
 
-/// Reads one path. As text: the client logs what it cannot read.
+/// Reads one path. As text: the client logs what it cannot parse.
 pub(super) async fn get(client: &Client, path: &str) -> Result<Value, Broken> {
     let ask = async {
         let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
         client.request_text(request).await
     };
-    let text = tokio::time::timeout(PATIENCE, ask).await.map_err(|_| Broken::Silence)?;
+    let text = tokio::time::timeout(TIMEOUT, ask).await.map_err(|_| Broken::Silence)?;
     serde_json::from_str(&text.map_err(Broken::Answer)?).map_err(|_| Broken::NoList)
 }

@@ -1,11 +1,11 @@
-//! The cluster's `ImagePolicies`: watched, compiled on arrival, and handed on as the set that holds. Each change is one step: a version
-//! that does not compile leaves the last good one in force, and while the API server is away the last set holds. What is thought of a
-//! policy is written into its status, beside all this and never in its way.
+//! The cluster's `ImagePolicies`: watched, compiled on arrival, and passed on as the set in force. Each change is atomic: if a new
+//! version does not compile, the last good one stays in force, and while the API server is down the last set does. The result is
+//! reported in each policy's status, in the background.
 
 mod catalog;
 mod status;
 
-use super::kind::{Kind, POLICIES, Trouble};
+use super::kind::{ErrorLog, Kind, POLICIES};
 use super::pages::{Broken, Pages};
 use super::raw::Raw;
 use super::store::{FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT, jittered};
@@ -26,70 +26,75 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-/// How often the kind is looked for while it is not installed.
+/// How often to look for the kind while it is not installed.
 const ABSENT_WAIT: Duration = Duration::from_secs(10);
-/// Policies a page: one may have a megabyte and a half.
+/// Policies per page: one may have 1.5 MiB.
 const PAGE: u32 = 50;
-/// Between two statuses.
+/// The pause between two statuses.
 const GAP: Duration = Duration::from_millis(100);
-/// Before a new status is written: another replica may be about to.
-const COURTESY: Duration = Duration::from_millis(300);
-/// After a refusal: somebody has to change a role first.
+/// The pause before a new status: another replica may be about to write it.
+const STATUS_DELAY: Duration = Duration::from_millis(300);
+/// The pause after a refusal: somebody has to change a role first.
 const FORBIDDEN_WAIT: Duration = Duration::from_mins(5);
 
-/// Takes the policies that hold from now on.
-pub(super) type Take = Box<dyn Fn(Vec<Arc<Policy>>) + Send + Sync>;
+/// Receives the policies in force after a change.
+pub(super) type OnChange = Box<dyn Fn(Vec<Arc<Policy>>) + Send + Sync>;
 
-/// How far the watch is.
+/// The progress of the watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// The first list has not ended; the last trouble, as a clause.
+    /// The first list is not complete; the last error, as a clause.
     Starting(Option<String>),
-    /// It holds what the API server has shown.
+    /// It is up to date with the API server.
     Ready,
     /// The cluster has no such kind.
     NotInstalled,
-    /// The API server refuses; a clause. What held before goes on to hold.
+    /// The API server refuses; a clause. The last set stays in force.
     Refused(String),
 }
 
 /// The watch, its state, and the writer of statuses.
-pub(super) struct Followed {
+pub(super) struct PolicyWatch {
     client: Client,
     catalog: Mutex<Catalog>,
     phase: watch::Sender<Phase>,
-    /// Something is there that a status may have to say.
-    news: Notify,
-    /// The last status was refused, and that was logged.
+    /// A status may need to be written.
+    changed: Notify,
+    /// The last status was refused, which has been logged.
     mute: AtomicBool,
-    trouble: Arc<Trouble>,
+    errors: Arc<ErrorLog>,
     metrics: Metrics,
 }
 
 /// The cluster's policies at one moment.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// Those that hold.
+    /// The valid ones.
     pub policies: Vec<Arc<Policy>>,
-    /// What is wrong with the others, a sentence each.
+    /// What is wrong with the others, one sentence each.
     pub problems: Vec<String>,
 }
 
-impl Followed {
+impl PolicyWatch {
     /// Starts the watch and the writer. Must be called within a tokio runtime.
-    pub(super) fn start(client: &Client, trouble: &Arc<Trouble>, metrics: &Metrics, take: Take) -> (Arc<Self>, [AbortHandle; 2]) {
-        let followed = Arc::new(Self {
+    pub(super) fn start(
+        client: &Client,
+        errors: &Arc<ErrorLog>,
+        metrics: &Metrics,
+        on_change: OnChange,
+    ) -> (Arc<Self>, [AbortHandle; 2]) {
+        let watch = Arc::new(Self {
             client: client.clone(),
             catalog: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting(None)),
-            news: Notify::new(),
+            changed: Notify::new(),
             mute: AtomicBool::new(false),
-            trouble: Arc::clone(trouble),
+            errors: Arc::clone(errors),
             metrics: metrics.clone(),
         });
-        let watching = tokio::spawn(Arc::clone(&followed).watch(take)).abort_handle();
-        let writing = tokio::spawn(Arc::clone(&followed).write()).abort_handle();
-        (followed, [watching, writing])
+        let watching = tokio::spawn(Arc::clone(&watch).watch(on_change)).abort_handle();
+        let writing = tokio::spawn(Arc::clone(&watch).write()).abort_handle();
+        (watch, [watching, writing])
     }
 
     pub(super) fn readiness(&self) -> Readiness {
@@ -97,7 +102,7 @@ impl Followed {
             Phase::Ready => (true, None),
             Phase::NotInstalled => (
                 true,
-                Some("the kind is not installed in this cluster: no policy comes from it".to_owned()),
+                Some("the kind is not installed in this cluster, so it has no policies".to_owned()),
             ),
             Phase::Refused(why) => (true, Some(why)),
             Phase::Starting(Some(why)) => (false, Some(why)),
@@ -105,8 +110,8 @@ impl Followed {
         };
         let refused = match self.catalog().refused() {
             0 => None,
-            1 => Some("1 is not accepted as it is written, its status says why".to_owned()),
-            many => Some(format!("{many} are not accepted as they are written, their status says why")),
+            1 => Some("1 is not accepted: see its status".to_owned()),
+            many => Some(format!("{many} are not accepted: see their status")),
         };
         let notes: Vec<String> = note.into_iter().chain(refused).collect();
         Readiness {
@@ -116,19 +121,25 @@ impl Followed {
         }
     }
 
-    /// Waits until the first list has ended, well or refused.
+    /// Waits until the first list is complete or refused.
     pub(super) async fn synced(&self) {
         let mut phase = self.phase.subscribe();
         // The sender lives in `self`, so this cannot fail.
         let _ = phase.wait_for(|phase| !matches!(phase, Phase::Starting(_))).await;
     }
 
+    /// Whether no status is left to write until something changes.
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        self.catalog().next(Instant::now(), Duration::ZERO) == Next::Idle
+    }
+
     fn catalog(&self) -> MutexGuard<'_, Catalog> {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the policies for ever.
-    async fn watch(self: Arc<Self>, take: Take) {
+    /// Follows the policies forever.
+    async fn watch(self: Arc<Self>, on_change: OnChange) {
         let mut wait = FIRST_WAIT;
         let mut missing: u32 = 0;
         loop {
@@ -145,23 +156,23 @@ impl Followed {
                     Ok(Event::InitDone) => {
                         let changes = self.catalog().replace(&std::mem::take(&mut listed));
                         (wait, missing) = (FIRST_WAIT, 0);
-                        self.publish(&changes, &take);
+                        self.publish(&changes, &on_change);
                         self.phase.send_replace(Phase::Ready);
                     }
                     Ok(Event::Apply(object)) => {
                         let change = (!object.name().is_empty()).then(|| self.catalog().apply(&object.value));
-                        self.publish(change.flatten().as_slice(), &take);
+                        self.publish(change.flatten().as_slice(), &on_change);
                         wait = FIRST_WAIT;
                     }
                     Ok(Event::Delete(object)) => {
                         let change = self.catalog().remove(object.name());
-                        self.publish(change.as_slice(), &take);
+                        self.publish(change.as_slice(), &on_change);
                         wait = FIRST_WAIT;
                     }
                     Err(error) => match code(&error) {
                         Some(404) => {
                             missing = missing.saturating_add(1);
-                            self.absent(missing, &take);
+                            self.absent(missing, &on_change);
                             tokio::time::sleep(jittered(ABSENT_WAIT)).await;
                             break;
                         }
@@ -174,7 +185,7 @@ impl Followed {
                             self.waiting(&error);
                             tokio::time::sleep(jittered(wait)).await;
                             wait = (wait * 2).min(LONGEST_WAIT);
-                            // A watch that cannot begin where the last one ended would try that for ever.
+                            // A watch that cannot resume where the last one ended would try forever.
                             if answered.is_some() && matches!(error, watcher::Error::WatchStartFailed(_)) {
                                 break;
                             }
@@ -185,8 +196,8 @@ impl Followed {
         }
     }
 
-    /// The API server knows no such kind. One that is just starting may say so of any kind: what holds goes when it is said twice.
-    fn absent(&self, times: u32, take: &Take) {
+    /// The API server does not know the kind. While it starts it may say so of any kind: policies are dropped only the second time.
+    fn absent(&self, times: u32, on_change: &OnChange) {
         let new = self.phase.send_if_modified(|phase| {
             let sure = matches!(phase, Phase::Starting(_)) || times > 1;
             let new = sure && *phase != Phase::NotInstalled;
@@ -196,9 +207,9 @@ impl Followed {
             new
         });
         if new {
-            tracing::info!("ImagePolicies are not installed in this cluster; they are looked for now and then");
+            tracing::info!("ImagePolicies are not installed in this cluster; pullgate checks for them periodically");
             let changes = self.catalog().replace(&[]);
-            self.publish(&changes, take);
+            self.publish(&changes, on_change);
         }
     }
 
@@ -223,36 +234,36 @@ impl Followed {
         match error {
             watcher::Error::InitialListFailed(cause)
             | watcher::Error::WatchStartFailed(cause)
-            | watcher::Error::WatchFailed(cause) => self.trouble.explain(Kind::ImagePolicy, cause).clause,
+            | watcher::Error::WatchFailed(cause) => self.errors.explain(Kind::ImagePolicy, cause).clause,
             watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => {
-                self.trouble.other(Kind::ImagePolicy, error);
+                self.errors.other(Kind::ImagePolicy, error);
                 "the watch of the ImagePolicies was interrupted".to_owned()
             }
         }
     }
 
-    /// Hands on what holds now, and says what has changed.
-    fn publish(&self, changes: &[Change], take: &Take) {
-        let (holding, refused) = {
+    /// Passes on the policies in force, and logs the changes.
+    fn publish(&self, changes: &[Change], on_change: &OnChange) {
+        let (in_force, refused) = {
             let catalog = self.catalog();
-            (catalog.holding(), catalog.refused())
+            (catalog.in_force(), catalog.refused())
         };
-        self.metrics.policies(PolicySource::Cluster, holding.len(), refused);
+        self.metrics.policies(PolicySource::Cluster, in_force.len(), refused);
         if !changes.is_empty() {
-            take(holding);
+            on_change(in_force);
         }
         for change in changes {
             self.tell(change);
         }
-        // Also where only a status has changed: it may not be what we think.
-        self.news.notify_one();
+        // Also if only a status changed: it may not be what we would write.
+        self.changed.notify_one();
     }
 
     fn tell(&self, change: &Change) {
         match change {
             Change::Accepted { name, generation } => {
                 self.metrics.reload(Reload::PoliciesReplaced);
-                tracing::info!(policy = name, generation, "an ImagePolicy of the cluster holds");
+                tracing::info!(policy = name, generation, "an ImagePolicy of the cluster is in force");
             }
             Change::Gone { name } => {
                 self.metrics.reload(Reload::PoliciesReplaced);
@@ -262,39 +273,34 @@ impl Followed {
                 name,
                 generation,
                 problems,
-                held,
+                in_force,
             } => {
                 self.metrics.reload(Reload::PoliciesRefused);
                 tracing::warn!(
                     policy = name,
                     generation,
                     problems = status::tell(problems),
-                    "an ImagePolicy of the cluster is not accepted as it is written{}",
-                    held.clause()
+                    "an ImagePolicy of the cluster is not accepted{}",
+                    in_force.clause()
                 );
             }
         }
     }
 
-    /// Writes statuses for ever, one at a time.
+    /// Writes statuses forever, one at a time.
     async fn write(self: Arc<Self>) {
         loop {
-            let next = self.catalog().next(Instant::now(), jittered(COURTESY));
+            let next = self.catalog().next(Instant::now(), jittered(STATUS_DELAY));
             match next {
-                Next::Rest => self.news.notified().await,
+                Next::Idle => self.changed.notified().await,
                 Next::Wait(until) => {
                     // Whichever comes first.
-                    let _ = tokio::time::timeout_at(until.into(), self.news.notified()).await;
+                    let _ = tokio::time::timeout_at(until.into(), self.changed.notified()).await;
                 }
                 Next::Write(job) => {
                     let outcome = self.send(&job).await;
                     self.catalog().attempted(&job.name, Instant::now());
-                    tokio::time::sleep(if outcome == PolicyStatus::Forbidden {
-                        FORBIDDEN_WAIT
-                    } else {
-                        GAP
-                    })
-                    .await;
+                    tokio::time::sleep(pause(outcome)).await;
                 }
             }
         }
@@ -325,7 +331,7 @@ impl Followed {
             PolicyStatus::Written => self.mute.store(false, Ordering::Relaxed),
             PolicyStatus::Forbidden if !self.mute.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(
-                    "pullgate may not write the status of ImagePolicies (patch imagepolicies/status); they hold all the same"
+                    "pullgate may not write the status of ImagePolicies (patch imagepolicies/status); they are in force anyway"
                 );
             }
             PolicyStatus::Forbidden => {}
@@ -334,6 +340,14 @@ impl Followed {
             }
         }
         outcome
+    }
+}
+
+/// How long the writer waits before the next status.
+fn pause(outcome: PolicyStatus) -> Duration {
+    match outcome {
+        PolicyStatus::Forbidden => FORBIDDEN_WAIT,
+        PolicyStatus::Written | PolicyStatus::Gone | PolicyStatus::Overtaken | PolicyStatus::Failed => GAP,
     }
 }
 
@@ -351,7 +365,7 @@ fn code(error: &watcher::Error) -> Option<u16> {
     }
 }
 
-/// Reads the policies once. A cluster that does not know the kind has none.
+/// Reads the policies once. A cluster without the kind has none.
 ///
 /// # Errors
 /// A clause: why they cannot be read.
@@ -370,7 +384,7 @@ pub(super) async fn list(client: &Client) -> Result<Listed, String> {
             match catalog::compile(object) {
                 Ok(policy) => listed.policies.push(Arc::new(policy)),
                 Err(problems) => listed.problems.push(format!(
-                    "ImagePolicy {} does not hold: {}",
+                    "ImagePolicy {} is ignored: {}",
                     crate::image::escape(convert::name(object)),
                     status::tell(&problems)
                 )),

@@ -1,7 +1,7 @@
-//! An object as the watch client wants it: anything that is JSON.
+//! An object for the watch client: any JSON.
 //!
-//! The client logs the whole answer when it cannot be read into the type that was asked for, and an answer may be a list of Secrets.
-//! So this type takes every JSON there is. Its `Debug` shows no content.
+//! The client logs the whole answer if it cannot be parsed into the requested type, and an answer may be a list of Secrets. So this
+//! type accepts any JSON. Its `Debug` shows no content.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 
-/// An object, and the few metadata that the watch client itself looks at.
+/// An object, and the metadata that the watch client itself reads.
 #[derive(Clone)]
 pub(super) struct Raw {
     metadata: ObjectMeta,
@@ -21,12 +21,12 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// `metadata.namespace`; empty where there is none.
+    /// `metadata.namespace`; empty if there is none.
     pub(super) fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// `metadata.name`; empty where there is none.
+    /// `metadata.name`; empty if there is none.
     pub(super) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }

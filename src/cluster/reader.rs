@@ -1,21 +1,22 @@
-//! Single objects, read by `get`: single flight, two seconds at most, remembered for a while. The reading runs as a task of its own,
-//! so that a caller that goes away costs the others nothing.
+//! Single objects, read by `get`: single flight, with a timeout of two seconds, and cached. Each read runs as its own task, so that
+//! a caller that goes away does not affect the others.
 
 use super::convert;
 use super::facts::Visible;
-use super::kind::{Kind, Trouble};
+use super::kind::{ErrorLog, Kind};
 use super::store::Convert;
 use kube::Client;
 use moka::future::Cache;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// The longest wait for one answer, and the age up to which any answer is as good as new (contract 6).
+/// The timeout of one request, and the age up to which an answer counts as new (contract 6).
 pub(super) const FRESH: Duration = Duration::from_secs(2);
-/// The age up to which an object that was there may be used without asking again.
+/// The age up to which an object that existed may be used without asking again.
 pub(super) const KEPT: Duration = Duration::from_secs(30);
-/// Answers remembered, by rough size in bytes.
+/// The size of the cache, roughly, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// Reads objects of one kind.
@@ -23,20 +24,20 @@ pub(super) struct Reader<T> {
     kind: Kind,
     client: Client,
     convert: Convert<T>,
-    trouble: Arc<Trouble>,
+    errors: Arc<ErrorLog>,
     /// By namespace and name.
     answers: Cache<(String, String), Answer<T>>,
 }
 
 #[derive(Clone)]
 struct Answer<T> {
-    /// When the question was asked: what it shows may be as old as that.
+    /// When the request started: the answer may be as old as that.
     asked: Instant,
     seen: Visible<T>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Reader<T> {
-    pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, trouble: Arc<Trouble>) -> Arc<Self> {
+    pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, errors: Arc<ErrorLog>) -> Arc<Self> {
         let answers = Cache::builder()
             .max_capacity(MAX_BYTES)
             .weigher(move |(namespace, name): &(String, String), answer: &Answer<T>| {
@@ -53,20 +54,14 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             kind,
             client,
             convert,
-            trouble,
+            errors,
             answers,
         })
     }
 
-    /// The object, as it was at most `max_age` ago (what was absent or hidden: at most [`FRESH`] ago). `deadline` bounds the wait only:
-    /// the reading goes on and its answer is kept.
-    pub(super) async fn read(
-        self: &Arc<Self>,
-        namespace: &str,
-        name: &str,
-        max_age: Duration,
-        deadline: tokio::time::Instant,
-    ) -> Visible<T> {
+    /// The object, at most `max_age` old (if it was absent or hidden: at most [`FRESH`] old). `deadline` limits the wait only: the
+    /// read continues and its answer is cached.
+    pub(super) async fn read(self: &Arc<Self>, namespace: &str, name: &str, max_age: Duration, deadline: Instant) -> Visible<T> {
         let possible = match self.kind {
             Kind::Node | Kind::Namespace | Kind::ImagePolicy => namespace.is_empty(),
             Kind::ServiceAccount | Kind::Secret => convert::is_name(namespace),
@@ -113,7 +108,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             "" => format!("/api/v1/{plural}/{name}"),
             namespace => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
         };
-        // As text: the client logs what it cannot read, and this may be a Secret.
+        // As text: the client logs what it cannot parse, and this may be a Secret.
         let ask = async {
             let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
@@ -124,13 +119,13 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
                 None => Visible::Hidden(format!("{} could not be read", self.kind.singular())),
             },
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => Visible::Seen(None),
-            Ok(Err(error)) => Visible::Hidden(self.trouble.explain(self.kind, &error).clause),
-            Err(_) => Visible::Hidden(self.trouble.no_answer(self.kind)),
+            Ok(Err(error)) => Visible::Hidden(self.errors.explain(self.kind, &error).clause),
+            Err(_) => Visible::Hidden(self.errors.no_answer(self.kind)),
         };
         Answer { asked, seen }
     }
 
-    /// The object in an answer, if it is the one that was asked for.
+    /// The object in an answer, if it is the requested one.
     fn fact(&self, text: &str, name: &str) -> Option<T> {
         let object: Value = serde_json::from_str(text).ok()?;
         if convert::name(&object) == name {

@@ -1,7 +1,7 @@
-//! One kind of object, watched: a list, then its changes, reduced to facts on arrival. It never ends. While the API server is away the
-//! last snapshot stays; an object that cannot be read is left out and does not break the stream.
+//! One kind of object, watched: a list, then its changes, reduced to facts on arrival. It never ends. While the API server is down
+//! the last snapshot stays; an object that cannot be read is left out and does not break the watch.
 
-use super::kind::{Kind, Trouble};
+use super::kind::{ErrorLog, Kind};
 use super::raw::Raw;
 use futures_util::{Stream, StreamExt as _, pin_mut};
 use kube::runtime::watcher::{self, Event};
@@ -12,32 +12,32 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// The first wait after an error; doubled at each further one.
+/// The first wait after an error; doubled with each further one.
 pub(super) const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// The wait after a refusal: somebody has to change a role first.
 pub(super) const REFUSED_WAIT: Duration = Duration::from_secs(30);
-/// Snapshots of up to so many objects are built at every change.
+/// Snapshots up to this many objects are rebuilt at every change.
 const SMALL: usize = 500;
 /// Larger ones at most this often.
 const SNAPSHOT_AGE: Duration = Duration::from_secs(1);
 
-/// How far a store is.
+/// The progress of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// The first list has not ended; the last trouble, as a clause.
+    /// The first list is not complete; the last error, as a clause.
     Starting(Option<String>),
-    /// It holds what the API server has shown.
+    /// It is up to date with the API server.
     Ready,
     /// The API server refuses to list; a clause.
     Refused(String),
 }
 
-/// The objects of a namespace (or of the cluster) by name.
+/// Objects by name, by namespace (empty for cluster-scoped ones).
 type Objects<T> = HashMap<String, HashMap<String, T>>;
 
-/// Objects of one kind by namespace and name; cluster-scoped ones stand under the empty namespace.
+/// Objects of one kind by namespace and name; cluster-scoped ones are in the empty namespace.
 pub(super) struct Store<T> {
     kind: Kind,
     state: RwLock<State<T>>,
@@ -47,13 +47,13 @@ pub(super) struct Store<T> {
 struct State<T> {
     objects: Objects<T>,
     snapshot: Arc<Vec<T>>,
-    /// When the snapshot was built; `None` when nothing has been listed since.
+    /// When the snapshot was built; `None` if not since the last list.
     built: Option<Instant>,
     /// Whether objects have changed since.
     dirty: bool,
 }
 
-/// Reads an object; `None` leaves it out.
+/// Converts an object; `None` leaves it out.
 pub(super) type Convert<T> = fn(&Value) -> Option<T>;
 
 impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
@@ -79,7 +79,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
         self.phase.borrow().clone()
     }
 
-    /// Waits until the first list has ended, well or refused.
+    /// Waits until the first list is complete or refused.
     pub(super) async fn synced(&self) {
         // The sender lives in `self`, so this cannot fail.
         let _ = self
@@ -94,7 +94,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
         state.objects.get(namespace)?.get(name).cloned()
     }
 
-    /// All objects. Of a large set it may be a second old.
+    /// All objects. For a large set, up to a second old.
     pub(super) fn snapshot(&self) -> Arc<Vec<T>> {
         {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -123,12 +123,12 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
         }
     }
 
-    /// Follows a watch for ever.
+    /// Follows a watch forever.
     pub(super) async fn run(
         self: Arc<Self>,
         events: impl Stream<Item = watcher::Result<Event<Raw>>> + Send,
         convert: Convert<T>,
-        trouble: Arc<Trouble>,
+        errors: Arc<ErrorLog>,
     ) {
         let mut listed: Objects<T> = HashMap::new();
         let mut wait = FIRST_WAIT;
@@ -162,7 +162,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
                                 }
                                 objects.entry(namespace).or_default().insert(name, fact);
                             }
-                            // It was readable before and is not now: what we held is no longer true.
+                            // It could be read before and cannot now: what we have is outdated.
                             None => {
                                 if let Some(names) = objects.get_mut(&namespace) {
                                     names.remove(&name);
@@ -186,7 +186,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
                     wait = FIRST_WAIT;
                 }
                 Err(error) => {
-                    let refused = self.note(&error, &trouble);
+                    let refused = self.note(&error, &errors);
                     tokio::time::sleep(if refused { REFUSED_WAIT } else { jittered(wait) }).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
@@ -194,16 +194,16 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
         }
     }
 
-    /// Notes an error. Tells whether the API server has refused.
-    fn note(&self, error: &watcher::Error, trouble: &Trouble) -> bool {
+    /// Records an error. Returns whether the API server refused.
+    fn note(&self, error: &watcher::Error, errors: &ErrorLog) -> bool {
         let cause = match error {
             watcher::Error::InitialListFailed(cause)
             | watcher::Error::WatchStartFailed(cause)
-            | watcher::Error::WatchFailed(cause) => trouble.explain(self.kind, cause),
-            // 410: the watch was away for too long and lists again.
+            | watcher::Error::WatchFailed(cause) => errors.explain(self.kind, cause),
+            // 410: the watch was interrupted for too long and lists again.
             watcher::Error::WatchError(status) if status.code == 410 => return false,
             watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => {
-                trouble.other(self.kind, error);
+                errors.other(self.kind, error);
                 return false;
             }
         };
@@ -222,16 +222,16 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Store<T> {
     /// Namespace, name and fact of an object; `None` for one without a name.
     fn read(&self, object: &Raw, convert: Convert<T>) -> Option<(String, String, Option<T>)> {
         let (namespace, name) = (object.namespace(), object.name());
-        // The conversions cannot panic. If one does all the same, it costs this object, not the watch.
+        // The conversions cannot panic. If one does anyway, only this object is lost, not the watch.
         let fact = std::panic::catch_unwind(AssertUnwindSafe(|| convert(&object.value))).unwrap_or_else(|_| {
-            tracing::error!(kind = self.kind.plural(), %namespace, %name, "an object could not be read and is left out");
+            tracing::error!(kind = self.kind.plural(), %namespace, %name, "skipped an object that could not be read");
             None
         });
         (!name.is_empty()).then(|| (namespace.to_owned(), name.to_owned(), fact))
     }
 }
 
-/// What a change has touched.
+/// What a change affected.
 enum Changed {
     Nothing,
     Some,
@@ -245,7 +245,7 @@ impl<T> State<T> {
     }
 }
 
-/// Between half and all of a wait, so that replicas do not come back in step.
+/// Between half of a wait and all of it, so that replicas do not return in step.
 pub(super) fn jittered(wait: Duration) -> Duration {
     let nanos = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

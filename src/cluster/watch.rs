@@ -1,9 +1,9 @@
-//! A cluster behind an API server: nodes, service accounts and namespaces watched, pull secrets read by name (or watched by type), and
-//! single objects read again before a finding rests on them.
+//! A cluster behind an API server: watches nodes, service accounts and namespaces, reads pull secrets by name (or watches them by
+//! type), and reads single objects again before a finding relies on them.
 
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
-use super::kind::{Kind, Trouble};
-use super::policies::{Followed, Take};
+use super::kind::{ErrorLog, Kind};
+use super::policies::{OnChange, PolicyWatch};
 use super::raw::Raw;
 use super::reader::{FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
@@ -22,11 +22,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// Secrets read for one review; nobody lists more, and each is a request.
+/// Secrets read for one review: nobody lists more, and each costs a request.
 const MAX_SECRETS: usize = 100;
-/// Requests in flight for one review.
+/// Concurrent requests of one review.
 const AT_ONCE: usize = 8;
-/// A watch is renewed after so many seconds, so a connection that died in silence is noticed.
+/// A watch is renewed after this many seconds, so that a dead connection is noticed.
 pub(super) const WATCH_SECONDS: u32 = 120;
 
 /// How pull secrets are read (`secrets.access`).
@@ -47,19 +47,19 @@ pub struct Watched(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    trouble: Arc<Trouble>,
+    errors: Arc<ErrorLog>,
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
-    /// One store a type; empty unless [`SecretsAccess::Cluster`].
+    /// One store per type; empty unless [`SecretsAccess::Cluster`].
     secrets: Vec<Arc<Store<PullSecret>>>,
     access: SecretsAccess,
     read_namespace: Arc<Reader<Namespace>>,
     read_service_account: Arc<Reader<ServiceAccount>>,
     read_secret: Arc<Reader<PullSecret>>,
     tasks: Vec<AbortHandle>,
-    /// Once somebody wants them.
-    policies: OnceLock<(Arc<Followed>, [AbortHandle; 2])>,
+    /// Started on first use.
+    policies: OnceLock<(Arc<PolicyWatch>, [AbortHandle; 2])>,
 }
 
 impl Drop for Inner {
@@ -82,25 +82,25 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
     pub fn start(client: &Client, access: SecretsAccess) -> Self {
-        let trouble = Arc::new(Trouble::default());
+        let errors = Arc::new(ErrorLog::default());
         let mut tasks = Vec::new();
         let nodes = Store::new(Kind::Node);
         let namespaces = Store::new(Kind::Namespace);
         let service_accounts = Store::new(Kind::ServiceAccount);
-        tasks.push(follow(client, &nodes, None, |node| Some(Node::from_json(node)), &trouble));
+        tasks.push(follow(client, &nodes, None, |node| Some(Node::from_json(node)), &errors));
         tasks.push(follow(
             client,
             &namespaces,
             None,
             |object| Some(convert::namespace(object)),
-            &trouble,
+            &errors,
         ));
         tasks.push(follow(
             client,
             &service_accounts,
             None,
             |object| Some(convert::service_account(object)),
-            &trouble,
+            &errors,
         ));
         let types: &[&str] = match access {
             SecretsAccess::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
@@ -115,37 +115,37 @@ impl Watched {
                     &store,
                     Some(&format!("type={kind}")),
                     |object| convert::secret(object).ok(),
-                    &trouble,
+                    &errors,
                 ));
                 store
             })
             .collect();
-        let reader = Arc::clone(&trouble);
+        let log = Arc::clone(&errors);
         let read_namespace = Reader::new(
             Kind::Namespace,
             client.clone(),
             |object| Some(convert::namespace(object)),
             weigh_namespace,
-            reader,
+            log,
         );
-        let reader = Arc::clone(&trouble);
+        let log = Arc::clone(&errors);
         let read_service_account = Reader::new(
             Kind::ServiceAccount,
             client.clone(),
             |object| Some(convert::service_account(object)),
             weigh_account,
-            reader,
+            log,
         );
         let read_secret = Reader::new(
             Kind::Secret,
             client.clone(),
             |object| convert::secret(object).ok(),
             weigh_secret,
-            Arc::clone(&trouble),
+            Arc::clone(&errors),
         );
         Self(Arc::new(Inner {
             client: client.clone(),
-            trouble,
+            errors,
             nodes,
             namespaces,
             service_accounts,
@@ -159,17 +159,22 @@ impl Watched {
         }))
     }
 
-    /// The client, for what is read once.
+    /// The client, for one-off reads.
     pub(super) fn client(&self) -> &Client {
         &self.0.client
     }
 
     /// See [`super::Cluster::follow_policies`].
-    pub(super) fn follow_policies(&self, metrics: &Metrics, take: Take) {
+    pub(super) fn follow_policies(&self, metrics: &Metrics, on_change: OnChange) {
         let inner = &self.0;
         inner
             .policies
-            .get_or_init(|| Followed::start(&inner.client, &inner.trouble, metrics, take));
+            .get_or_init(|| PolicyWatch::start(&inner.client, &inner.errors, metrics, on_change));
+    }
+
+    #[cfg(test)]
+    pub(super) fn policy_watch(&self) -> Option<&PolicyWatch> {
+        self.0.policies.get().map(|(policies, _)| policies.as_ref())
     }
 
     /// See [`super::Cluster::ready`].
@@ -263,7 +268,7 @@ impl Watched {
             (name, seen)
         });
         facts.service_accounts.extend(read.await);
-        // An account that has just come may list secrets that nobody has looked for.
+        // A new account may list secrets that have not been looked up.
         let missing = wanted_secrets(templates, &facts.service_accounts).into_iter();
         secrets.extend(missing.filter(|name| !facts.secrets.contains_key(name)));
         facts
@@ -276,9 +281,9 @@ impl Watched {
 /// How old an answer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recency {
-    /// As the watches and the short memory have it.
+    /// As the watches and the cache have it.
     Usual,
-    /// As the API server has it now (two seconds are now).
+    /// As the API server has it now (up to two seconds old).
     Fresh,
 }
 
@@ -318,21 +323,22 @@ impl Inner {
         self.read_secret.read(namespace, name, max_age, deadline).await
     }
 
-    /// From the two watches by type. What neither has may still exist with another type, or be new: [`Watched::reread`] tells.
+    /// From the two watches by type. A secret that neither has may still exist with another type, or be new: [`Watched::reread`]
+    /// finds out.
     fn watched_secret(&self, namespace: &str, name: &str) -> Visible<PullSecret> {
         if let Some(found) = self.secrets.iter().find_map(|store| store.get(namespace, name)) {
             return Visible::Seen(Some(found));
         }
-        let trouble = self.secrets.iter().find_map(|store| match store.phase() {
+        let unread = self.secrets.iter().find_map(|store| match store.phase() {
             Phase::Ready => None,
             Phase::Starting(_) => Some("pullgate has not read the Secrets yet".to_owned()),
             Phase::Refused(why) => Some(why),
         });
-        trouble.map_or(Visible::Seen(None), Visible::Hidden)
+        unread.map_or(Visible::Seen(None), Visible::Hidden)
     }
 }
 
-/// What a watch knows of an object; `None` while it knows nothing at all, and a `get` may still tell.
+/// What a watch knows about an object; `None` if it knows nothing yet and a `get` may still tell.
 fn watched<T: Clone + PartialEq + Send + Sync + 'static>(store: &Store<T>, namespace: &str, name: &str) -> Option<Visible<T>> {
     match store.phase() {
         Phase::Ready => Some(Visible::Seen(store.get(namespace, name))),
@@ -357,7 +363,7 @@ fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
     store: &Arc<Store<T>>,
     fields: Option<&str>,
     convert: super::store::Convert<T>,
-    trouble: &Arc<Trouble>,
+    errors: &Arc<ErrorLog>,
 ) -> AbortHandle {
     let api: Api<Raw> = Api::all_with(client.clone(), &store.kind().resource());
     let config = watcher::Config::default().timeout(WATCH_SECONDS);
@@ -366,7 +372,7 @@ fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
         None => config,
     };
     let events = watcher::watcher(api, config);
-    tokio::spawn(Arc::clone(store).run(events, convert, Arc::clone(trouble))).abort_handle()
+    tokio::spawn(Arc::clone(store).run(events, convert, Arc::clone(errors))).abort_handle()
 }
 
 fn readiness<T: Clone + PartialEq + Send + Sync + 'static>(store: &Store<T>) -> Readiness {

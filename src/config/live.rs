@@ -1,4 +1,4 @@
-//! Values that change while the process runs.
+//! Values that change while the process runs, and the reloading of the settings file.
 
 use super::{Error, FileSet, Settings};
 use crate::limits;
@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A value that is read often and replaced whole, seldom. Cheap to clone; the clones share the value.
+/// A value that is read often and rarely replaced as a whole. Cheap to clone; clones share the value.
 #[derive(Debug)]
 pub struct Live<T>(Arc<ArcSwap<T>>);
 
@@ -18,17 +18,17 @@ impl<T> Clone for Live<T> {
 }
 
 impl<T> Live<T> {
-    /// Begins with `value`.
+    /// Starts with `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(value)))
     }
 
-    /// The value of this moment. Hold it for one review, so that a change does not split it.
+    /// The current value. Hold it for a whole review, so that a change does not split the review.
     pub fn load(&self) -> Arc<T> {
         self.0.load_full()
     }
 
-    /// Replaces the value; who holds the old one keeps it.
+    /// Replaces the value; readers of the old one keep it.
     pub fn store(&self, value: T) {
         self.0.store(Arc::new(value));
     }
@@ -39,16 +39,16 @@ impl<T> Live<T> {
 pub enum Changed {
     /// The settings.
     Settings,
-    /// A file that they name; the settings are as they were.
+    /// A file that the settings name; the settings themselves are the same.
     NamedFile,
 }
 
-/// Polls the settings file, and the files that the settings name, for ever. When the content of one changes and is sound, `apply` is
-/// called with the settings; when it is not, or `apply` refuses with a sentence, whatever held before goes on to hold, and log and
-/// metric (`settings_refused`) say so once a change.
+/// Polls the settings file and the files that it names, forever. When the content of one changes and is valid, `apply` is called
+/// with the settings. When it is invalid, or `apply` refuses it with a sentence, the last good settings stay in force, and log and
+/// metric (`settings_refused`) report that once per change.
 ///
-/// `now` are the settings that hold at the start.
-pub async fn keep_fresh(
+/// `now` are the settings in force at the start.
+pub async fn watch_settings(
     file: PathBuf,
     now: Settings,
     metrics: Metrics,
@@ -57,12 +57,12 @@ pub async fn keep_fresh(
     let mut files = FileSet::new(vec![file.clone()]);
     let mut held = now;
     let mut named = Named::of(&held).await;
-    // Sound settings that could not be put to use: a file that they name may still come.
+    // Valid settings that could not be applied: a file that they name may still appear.
     let mut pending: Option<(Settings, Named)> = None;
     let put_to_use = |settings: &Settings| match apply(settings, Changed::Settings) {
         Ok(()) => {
             metrics.reload(Reload::SettingsReplaced);
-            tracing::info!(file = %file.display(), "settings were read again and hold from now on");
+            tracing::info!(file = %file.display(), "settings reloaded");
             true
         }
         Err(why) => {
@@ -78,10 +78,10 @@ pub async fn keep_fresh(
             });
             pending = None;
             match read {
-                // A comment was edited, or the file is what was read at the start.
+                // Only a comment changed, or the file is as it was at the start.
                 Ok(settings) if settings == held => {}
                 Ok(settings) => {
-                    // Looked at before they are put to use: what changes in between is a change.
+                    // Read before the settings are applied, so that later changes are noticed.
                     let files = Named::of(&settings).await;
                     if put_to_use(&settings) {
                         (held, named) = (settings, files);
@@ -107,7 +107,7 @@ pub async fn keep_fresh(
             match changed.and_then(|file| apply(&held, Changed::NamedFile).map(|()| file)) {
                 Ok(changed) => {
                     metrics.reload(Reload::SettingsReplaced);
-                    tracing::info!(file = %changed.display(), "a file that the settings name was read again");
+                    tracing::info!(file = %changed.display(), "reloaded a file that the settings name");
                 }
                 Err(why) => refused(&file, &why, &metrics),
             }
@@ -116,16 +116,16 @@ pub async fn keep_fresh(
     }
 }
 
-/// The files that the settings name, each watched by itself: one that cannot be read must not hide a change of the next.
+/// The files that the settings name, each watched separately: an unreadable one must not hide a change of the next.
 struct Named(Vec<(PathBuf, FileSet)>);
 
 impl Named {
-    /// As they are now.
+    /// The current state of the files.
     async fn of(settings: &Settings) -> Self {
         let mut all = Vec::new();
         for file in settings.files() {
             let mut set = FileSet::new(vec![file.clone()]);
-            // Whoever builds from the settings says what is wrong with it.
+            // Errors are reported by the code that uses the file.
             let _ = set.read().await;
             all.push((file, set));
         }
@@ -145,5 +145,5 @@ impl Named {
 
 fn refused(file: &std::path::Path, why: &str, metrics: &Metrics) {
     metrics.reload(Reload::SettingsRefused);
-    tracing::warn!(file = %file.display(), why, "the changed settings cannot be used; the last good ones hold");
+    tracing::warn!(file = %file.display(), why, "the changed settings cannot be used; the last good ones stay in force");
 }

@@ -1,57 +1,57 @@
-//! Policy files (`--policies DIR`): read, checked as a whole, and kept fresh.
+//! Policy files (`--policies DIR`): read, checked as a whole, and reloaded.
 //!
-//! A place is a folder, whose own `.yaml`, `.yml` and `.json` files are read, or a single file. Names that begin with a dot are passed
-//! over: a mounted ConfigMap keeps its content in a folder `..2026_…`, to which `..data` and the visible names are symbolic links.
-//! [`read`] touches the disk and nothing else does; [`Files::compile`] finds everything that is wrong at once.
+//! A place is a single file, or a folder whose `.yaml`, `.yml` and `.json` files are read. Names that begin with a dot are skipped:
+//! a mounted ConfigMap keeps its content in a folder `..2026_…`, to which `..data` and the visible names are symbolic links. Only
+//! [`read`] touches the disk; [`Files::compile`] finds all problems at once.
 
 mod fault;
-mod fresh;
+mod reload;
 
-pub use fault::{Fault, Faults, Weight};
-pub use fresh::keep_policies_fresh;
+pub use fault::{Fault, FaultKind, Faults};
+pub use reload::watch_policy_files;
 
 use crate::files::{self, ReadError};
 use crate::limits;
-use crate::policy::{self, Part, Policy, trial};
+use crate::policy::{self, Part, Policy, cases};
 use crate::yaml::{self, Document};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file, or a place without one.
+/// A file, or a place that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct File {
     /// As shown to people.
     name: String,
-    /// Its text, or what is wrong with the whole of it.
+    /// Its text, or the reason it cannot be used at all.
     text: Result<Arc<str>, Fault>,
 }
 
-/// Policy files as they were at one moment.
+/// Policy files at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files {
     files: Vec<File>,
     empty: Vec<PathBuf>,
 }
 
-/// What the files say.
+/// The content of the files.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    /// The policies that are sound, in the order of the files.
+    /// The valid policies, in the order of the files.
     pub policies: Vec<Arc<Policy>>,
-    /// The tests beside them.
-    pub trials: Vec<Beside>,
-    /// Everything that is wrong with files and policies (tests are not looked into).
+    /// The tests in the same files.
+    pub tests: Vec<TestDocument>,
+    /// All problems of files and policies (tests are not checked).
     pub faults: Faults,
-    /// What is sound and need not be meant.
+    /// Things that are valid but may be mistakes.
     pub remarks: Faults,
     /// How many files there were.
     pub files: usize,
 }
 
-/// A document of a test.
+/// A document with policy tests.
 #[derive(Debug, Clone)]
-pub struct Beside {
+pub struct TestDocument {
     /// The file, as shown to people.
     pub file: String,
     /// The document.
@@ -59,8 +59,8 @@ pub struct Beside {
     text: Arc<str>,
 }
 
-impl Beside {
-    /// What is wrong with it, with its place.
+impl TestDocument {
+    /// A problem of it, with its position.
     pub fn fault(&self, problem: &policy::Problem) -> Fault {
         at(&self.file, &self.text, &self.document, problem)
     }
@@ -90,7 +90,7 @@ pub fn read(places: &[PathBuf]) -> Files {
     files
 }
 
-/// The files of a folder that may hold policies, in the order of their names.
+/// The files of a folder that may hold policies, sorted by name.
 fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|error| error.to_string())? {
@@ -105,9 +105,9 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// The folders below `place` that hold files for us, where it is a folder that holds none itself: each is a set of its own.
+/// If `place` is a folder without files of its own, its subfolders that have some: each is a separate set.
 pub fn folders(place: &Path) -> Vec<PathBuf> {
-    /// Folders within folders that are looked into.
+    /// How deep folders are searched.
     const DEEPEST: usize = 8;
     if !place.is_dir() || folder(place).is_ok_and(|files| !files.is_empty()) {
         return Vec::new();
@@ -137,7 +137,7 @@ pub fn folders(place: &Path) -> Vec<PathBuf> {
 }
 
 impl Files {
-    /// Folders without a file for us.
+    /// Folders without policy files.
     pub fn empty(&self) -> &[PathBuf] {
         &self.empty
     }
@@ -153,10 +153,13 @@ impl Files {
         if self.files.len() == limits::POLICY_FILES {
             self.refuse(
                 path,
-                Fault::of_file(path, format!("more than {} policy files are not read", limits::POLICY_FILES)),
+                Fault::of_file(
+                    path,
+                    format!("more than {} policy files: the rest is not read", limits::POLICY_FILES),
+                ),
             );
         }
-        // Said once.
+        // Reported once.
         if self.files.len() > limits::POLICY_FILES {
             return;
         }
@@ -165,10 +168,7 @@ impl Files {
             if *total > limits::POLICY_BYTES {
                 Err(Fault::of_file(
                     path,
-                    format!(
-                        "with this file the policies are over {} bytes, the most that is read",
-                        limits::POLICY_BYTES
-                    ),
+                    format!("with this file the policies exceed {} bytes, the limit", limits::POLICY_BYTES),
                 ))
             } else {
                 Ok(text)
@@ -180,7 +180,7 @@ impl Files {
         });
     }
 
-    /// What the files say. A file that is broken takes nothing from the others.
+    /// Parses and compiles the files. A broken file does not affect the others.
     pub fn compile(&self) -> PolicySet {
         let mut set = PolicySet {
             files: self.files.len(),
@@ -199,10 +199,9 @@ impl Files {
 
 fn content(path: &Path) -> Result<Arc<str>, Fault> {
     let bytes = files::read(path, limits::SETTINGS_FILE).map_err(|error| match error {
-        ReadError::TooLong { size, limit } => Fault::of_file(
-            path,
-            format!("{size} bytes are more than the {limit} that a policy file may have"),
-        ),
+        ReadError::TooLong { size, limit } => {
+            Fault::of_file(path, format!("it has {size} bytes; the limit for a policy file is {limit}"))
+        }
         error => Fault::unreadable(path, error.to_string()),
     })?;
     match String::from_utf8(bytes) {
@@ -220,7 +219,7 @@ fn content(path: &Path) -> Result<Arc<str>, Fault> {
 }
 
 impl PolicySet {
-    /// The policies, if nothing at all is wrong.
+    /// The policies, if there are no problems at all.
     pub fn sound(self) -> Result<Vec<Arc<Policy>>, Faults> {
         if self.faults.is_empty() {
             Ok(self.policies)
@@ -238,12 +237,12 @@ impl PolicySet {
             path: String::new(),
             text: error.message,
             source: fault::line_of(text, error.line),
-            weight: Weight::Problem,
+            kind: FaultKind::Problem,
         });
         let mut faults: Vec<Fault> = broken.collect();
         for document in parsed.documents {
-            if trial::is_one(&document.value) {
-                self.trials.push(Beside {
+            if cases::is_one(&document.value) {
+                self.tests.push(TestDocument {
                     file: file.to_owned(),
                     document,
                     text: Arc::clone(text),
@@ -256,12 +255,12 @@ impl PolicySet {
                 Ok(policy) => match names.get(&policy.name) {
                     Some(first) => vec![policy::Problem {
                         path: "metadata.name".to_owned(),
-                        text: format!("{:?} is the name of a policy already, at {first}", policy.name),
+                        text: format!("another policy, at {first}, already has the name {:?}", policy.name),
                         part: Part::Value,
                     }],
                     None if self.policies.len() == limits::POLICIES => vec![policy::Problem {
                         path: String::new(),
-                        text: format!("more than {} policies do not hold", limits::POLICIES),
+                        text: format!("there are more than {} policies; this one is ignored", limits::POLICIES),
                         part: Part::Value,
                     }],
                     None => {
@@ -284,7 +283,7 @@ impl PolicySet {
     }
 }
 
-/// A problem of a document, with its place in the text.
+/// A document's problem, with its position in the text.
 fn at(file: &str, text: &str, document: &Document, problem: &policy::Problem) -> Fault {
     let (line, column) = match problem.part {
         Part::Key => document.place_of(&problem.path),
@@ -297,7 +296,7 @@ fn at(file: &str, text: &str, document: &Document, problem: &policy::Problem) ->
         path: problem.path.clone(),
         text: problem.text.clone(),
         source: fault::line_of(text, line),
-        weight: Weight::Problem,
+        kind: FaultKind::Problem,
     }
 }
 

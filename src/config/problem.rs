@@ -1,4 +1,4 @@
-//! What is wrong with a settings file, and where.
+//! Problems of a settings file, with their positions.
 
 use crate::yaml::unknown;
 use serde_saphyr::{Location, UserMessageFormatter};
@@ -10,18 +10,18 @@ use std::path::PathBuf;
 pub struct Error {
     /// The file as named by the user.
     pub file: PathBuf,
-    /// Everything that was found, in the order of the file; never empty.
+    /// All problems, in the order of the file; never empty.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Line from 1; 0 when the problem has no place (the file cannot be read).
+    /// Line from 1; 0 if the problem has no position (the file cannot be read).
     pub line: u64,
-    /// Column from 1, in characters; 0 when the problem has no place.
+    /// Column from 1, in characters; 0 if the problem has no position.
     pub column: u64,
-    /// A sentence for the reader, without a full stop.
+    /// A sentence for the user, without its full stop.
     pub text: String,
 }
 
@@ -35,7 +35,7 @@ impl Problem {
         }
     }
 
-    /// A problem at a place.
+    /// A problem at a position.
     pub(super) fn at(place: Location, text: impl Into<String>) -> Self {
         Self {
             line: place.line(),
@@ -63,14 +63,14 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Turns the YAML reader's error into a problem; an unknown key or word is answered with the nearest known one.
+/// Turns the YAML parser's error into a problem; for an unknown key or value, suggests the nearest known one.
 pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     use serde_saphyr::Error as Yaml;
     let error = error.without_snippet();
     let text = match error {
         Yaml::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
         Yaml::SerdeUnknownVariant { variant, expected, .. } => unknown("value", variant, expected),
-        // Not our enum, and growing: the reader's own sentence serves for the rest.
+        // Not our enum, and growing: for the rest, the parser's own sentence will do.
         other => plain(other),
     };
     match error.location() {
@@ -79,9 +79,9 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     }
 }
 
-/// The reader's sentence without the place, which we print in front.
+/// The parser's sentence without the position, which we print in front.
 fn plain(error: &serde_saphyr::Error) -> String {
-    // For users; the other way of saying it gives advice to those who write programs.
+    // For users; the other wording gives advice to programmers.
     let text = error.render_with_formatter(&UserMessageFormatter);
     let first = text.lines().next().unwrap_or_default();
     let said = match error.location() {
@@ -91,10 +91,10 @@ fn plain(error: &serde_saphyr::Error) -> String {
         }
         None => first,
     };
-    // The reader tells which event it waited for; people write keys and lists.
+    // The parser names the event it expected; people write keys and lists.
     match said {
         "expected mapping start" => "expected `key: value`".to_owned(),
-        "expected sequence start" => "expected a list, as [a, b]".to_owned(),
+        "expected sequence start" => "expected a list, such as [a, b]".to_owned(),
         said => said.to_owned(),
     }
 }

@@ -1,8 +1,8 @@
-//! The settings as meant: typed, checked, with their defaults.
+//! The checked settings: typed, with their defaults.
 
 use super::problem::{self, Error, Problem};
-use super::{values, workloads, written};
-use crate::cluster::Wanted;
+use super::{file, values, workloads};
+use crate::cluster::EventFilter;
 use crate::files;
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::limits;
@@ -16,7 +16,7 @@ use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Registries whose credentials the nodes commonly hold by themselves (the clouds' own; contract 3): the default of
+/// Registries whose credentials nodes commonly have themselves (those of the cloud providers; contract 3): the default of
 /// `registries.nodeCredentials`.
 pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
     "*.dkr.ecr.*.amazonaws.com",
@@ -28,12 +28,12 @@ pub const DEFAULT_NODE_CREDENTIALS: [&str; 7] = [
     "*.pkg.dev",
 ];
 
-/// Who asks registries.
+/// Which command contacts the registries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Face {
+pub enum Frontend {
     /// `pullgate serve`: public addresses, and the ranges of `network.allow`.
     Serve,
-    /// `pullgate check`: what its user's machine reaches.
+    /// `pullgate check`: any address that the user's machine can reach.
     Check,
 }
 
@@ -43,7 +43,7 @@ pub enum SecretAccess {
     /// By name, one at a time; needs no right to list.
     #[default]
     Get,
-    /// Listed and watched in the whole cluster, by type.
+    /// Listed and watched across the cluster, by type.
     Cluster,
     /// By name, in the namespaces where a Role allows it.
     Namespaces,
@@ -51,12 +51,12 @@ pub enum SecretAccess {
     None,
 }
 
-/// Limits of the caches.
+/// Cache limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cache {
-    /// Weight of all caches together, in bytes.
+    /// The size of all caches together, in bytes.
     pub max_bytes: u64,
-    /// How long a good answer may serve while its registry is down.
+    /// How long a good answer may be used while its registry is down.
     pub max_stale: Duration,
 }
 
@@ -69,54 +69,55 @@ impl Default for Cache {
     }
 }
 
-/// The kubelet's credential provider plugins (`registries.credentialProviders`). Relative paths are taken from the settings file's
+/// The kubelet's credential provider plugins (`registries.credentialProviders`). Relative paths start at the settings file's
 /// folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialProviders {
     /// The `CredentialProviderConfig`.
     pub config: PathBuf,
-    /// The folder of the programs it names.
+    /// The folder with the plugins' binaries.
     pub bin_dir: PathBuf,
 }
 
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Patterns of registries whose credentials the nodes may hold, as the kubelet's `matchImages`; `*` alone is every registry.
+    /// Patterns of registries for which the nodes may have credentials, in the format of the kubelet's `matchImages`; `*` alone is
+    /// every registry.
     pub node_credentials: Vec<String>,
-    /// containerd's `hosts.toml` trees; the first that has a folder for a registry wins. Relative paths are taken from the settings
+    /// containerd's `hosts.toml` trees; the first one with a folder for a registry wins. Relative paths start at the settings
     /// file's folder.
     pub hosts_dirs: Vec<PathBuf>,
-    /// A docker config that stands for the nodes' own keyring. Relative paths are taken from the settings file's folder.
+    /// A docker config with the nodes' own credentials. A relative path starts at the settings file's folder.
     pub docker_config: Option<PathBuf>,
     /// The kubelet's credential provider plugins.
     pub credential_providers: Option<CredentialProviders>,
-    /// Private or loopback ranges where registries live.
+    /// Private or loopback ranges that contain registries.
     pub network_allow: Vec<Cidr>,
-    /// The way to https registries that are not loopback; `None`: directly.
+    /// The proxy for https registries that are not on loopback; `None`: connect directly.
     pub proxy: Option<Proxy>,
     /// How pull secrets are read.
     pub secret_access: SecretAccess,
-    /// How far a look-up goes.
+    /// How much of an image is checked.
     pub depth: Depth,
-    /// Platforms to judge by when no node is known; `None` when the file does not say.
+    /// Platforms to check when no node is known; `None` if the file does not say.
     pub default_platforms: Option<Vec<Platform>>,
-    /// Annotations (`key` or `key=value`) that take an object out of judgement.
+    /// Annotations (`key` or `key=value`) that exempt an object.
     pub exempt_annotations: Vec<String>,
-    /// Judge every image as if its pull policy were `Always` (the `AlwaysPullImages` admission plugin is on; pull-semantics 2.4).
+    /// Treat every image as if its pull policy were `Always` (the `AlwaysPullImages` admission plugin is on; pull-semantics 2.4).
     pub assume_always_pull: bool,
-    /// What nodes list as present counts for.
+    /// The effect of images that nodes already hold.
     pub presence_rule: PresenceRule,
-    /// Limits of the caches.
+    /// Cache limits.
     pub cache: Cache,
-    /// What mutating webhooks will do to the names of images; the first rule that matches holds.
+    /// How mutating webhooks will rewrite image names; the first matching rule applies.
     pub rewrites: Vec<Rewrite>,
-    /// Kinds that carry pods, beside those that are known.
+    /// Kinds with pod specs or images, besides the built-in ones.
     pub workloads: Vec<Configured>,
-    /// How much is logged; `None`: as the command line says.
+    /// The log level; `None`: as on the command line.
     pub log_level: Option<Level>,
     /// Which reviews become Kubernetes Events.
-    pub events: Wanted,
+    pub events: EventFilter,
 }
 
 impl Default for Settings {
@@ -138,7 +139,7 @@ impl Default for Settings {
             rewrites: Vec::new(),
             workloads: Vec::new(),
             log_level: None,
-            events: Wanted::default(),
+            events: EventFilter::default(),
         }
     }
 }
@@ -146,7 +147,7 @@ impl Default for Settings {
 /// The JSON Schema (2020-12) of a settings file.
 pub fn schema() -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
-    let schema = settings.into_generator().into_root_schema_for::<written::File>();
+    let schema = settings.into_generator().into_root_schema_for::<file::File>();
     let mut schema = schema.to_value();
     schema["$id"] = "https://pullgate.dev/schema/config.json".into();
     schema["title"] = "pullgate settings".into();
@@ -154,7 +155,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 impl Settings {
-    /// Reads a settings file. The error names file, line and column of everything that is wrong.
+    /// Reads a settings file. The error gives file, line and column of every problem.
     pub fn read(file: &Path) -> Result<Self, Error> {
         let unreadable = |text: String| Error {
             file: file.to_owned(),
@@ -172,8 +173,8 @@ impl Settings {
         };
         let text = std::str::from_utf8(bytes).map_err(|_| fail(vec![Problem::of_file("the file is not UTF-8 text")]))?;
         let options = serde_saphyr::options! { with_snippet: false };
-        // An empty document, or one of comments only, is a file in which every optional key is absent.
-        let written: Option<written::File> =
+        // An empty document, or one with comments only, leaves every optional key unset.
+        let written: Option<file::File> =
             serde_saphyr::from_str_with_options(text, options).map_err(|error| fail(vec![problem::from_yaml(&error)]))?;
         let folder = file.parent().unwrap_or(Path::new(""));
         let mut reading = Reading {
@@ -189,18 +190,18 @@ impl Settings {
         }
     }
 
-    /// The files that these settings name, to be read anew when they change.
+    /// The files that these settings name, to be reloaded when they change.
     pub fn files(&self) -> Vec<PathBuf> {
         let providers = self.credential_providers.iter().map(|providers| &providers.config);
         self.docker_config.iter().chain(providers).cloned().collect()
     }
 
-    /// The part that the registry room needs.
-    pub fn registry(&self, face: Face) -> registry::Settings {
+    /// The settings of the registry room.
+    pub fn registry(&self, frontend: Frontend) -> registry::Settings {
         registry::Settings {
-            reach: match face {
-                Face::Serve => Reach::Listed(self.network_allow.clone()),
-                Face::Check => Reach::Everything,
+            reach: match frontend {
+                Frontend::Serve => Reach::Listed(self.network_allow.clone()),
+                Frontend::Check => Reach::Everything,
             },
             cache_bytes: self.cache.max_bytes,
             max_stale: self.cache.max_stale,
@@ -212,16 +213,16 @@ impl Settings {
     }
 }
 
-/// From written to meant; collects what is wrong instead of stopping at the first.
+/// Checks the file and collects all problems instead of stopping at the first.
 struct Reading<'a> {
     folder: &'a Path,
     problems: Vec<Problem>,
 }
 
 impl Reading<'_> {
-    fn settings(&mut self, file: written::File) -> Settings {
-        // Destructured, so that a new key cannot be read and then forgotten.
-        let written::File {
+    fn settings(&mut self, file: file::File) -> Settings {
+        // Destructured, so that a new key cannot be forgotten.
+        let file::File {
             registries,
             network,
             proxy,
@@ -236,14 +237,14 @@ impl Reading<'_> {
             log,
             events,
         } = file;
-        let written::Registries {
+        let file::Registries {
             hosts_dir,
             node_credentials,
             credential_providers,
             docker_config,
             rewrites,
         } = registries.unwrap_or_default();
-        let written::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
+        let file::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
 
         Settings {
@@ -260,22 +261,22 @@ impl Reading<'_> {
                 .map_or_else(Vec::new, |list| self.each(list, |text| values::cidr(&text))),
             proxy: self.proxy(proxy),
             secret_access: match secrets.and_then(|secrets| secrets.access) {
-                None | Some(written::Access::Get) => SecretAccess::Get,
-                Some(written::Access::Cluster) => SecretAccess::Cluster,
-                Some(written::Access::Namespaces) => SecretAccess::Namespaces,
-                Some(written::Access::None) => SecretAccess::None,
+                None | Some(file::Access::Get) => SecretAccess::Get,
+                Some(file::Access::Cluster) => SecretAccess::Cluster,
+                Some(file::Access::Namespaces) => SecretAccess::Namespaces,
+                Some(file::Access::None) => SecretAccess::None,
             },
             depth: match depth {
-                None | Some(written::Depth::Manifest) => Depth::Manifest,
-                Some(written::Depth::Config) => Depth::Config,
-                Some(written::Depth::Layers) => Depth::Layers,
+                None | Some(file::Depth::Manifest) => Depth::Manifest,
+                Some(file::Depth::Config) => Depth::Config,
+                Some(file::Depth::Layers) => Depth::Layers,
             },
             default_platforms: default_platforms.map(|list| self.each(list, |text| Platform::parse(&text))),
             exempt_annotations: exempt_annotations.map_or_else(Vec::new, |list| self.each(list, annotation)),
             assume_always_pull: assume_always_pull.unwrap_or(defaults.assume_always_pull),
             presence_rule: match nodes.and_then(|nodes| nodes.presence) {
-                None | Some(written::Presence::Soften) => PresenceRule::Soften,
-                Some(written::Presence::Hide) => PresenceRule::Hide,
+                None | Some(file::Presence::Soften) => PresenceRule::Soften,
+                Some(file::Presence::Hide) => PresenceRule::Hide,
             },
             cache: Cache {
                 max_bytes: max_bytes
@@ -290,21 +291,21 @@ impl Reading<'_> {
             }),
             workloads: workloads.map_or_else(Vec::new, |list| workloads::read(list, &mut self.problems)),
             log_level: log.and_then(|log| log.level).map(|level| match level {
-                written::Level::Error => Level::Error,
-                written::Level::Warn => Level::Warn,
-                written::Level::Info => Level::Info,
-                written::Level::Debug => Level::Debug,
-                written::Level::Trace => Level::Trace,
+                file::Level::Error => Level::Error,
+                file::Level::Warn => Level::Warn,
+                file::Level::Info => Level::Info,
+                file::Level::Debug => Level::Debug,
+                file::Level::Trace => Level::Trace,
             }),
             events: match events {
-                None | Some(written::Events::All) => Wanted::All,
-                Some(written::Events::Denied) => Wanted::Denied,
-                Some(written::Events::None) => Wanted::None,
+                None | Some(file::Events::All) => EventFilter::All,
+                Some(file::Events::Denied) => EventFilter::Denied,
+                Some(file::Events::None) => EventFilter::None,
             },
         }
     }
 
-    /// The value of `text`, or a problem at its place.
+    /// The value of `text`, or a problem at its position.
     fn one<T>(&mut self, text: Spanned<String>, read: impl Fn(String) -> Result<T, String>) -> Option<T> {
         let place = text.referenced;
         match read(text.value) {
@@ -326,8 +327,8 @@ impl Reading<'_> {
         given.map(|path| self.folder.join(path)).collect()
     }
 
-    fn credential_providers(&mut self, providers: Option<Spanned<written::CredentialProviders>>) -> Option<CredentialProviders> {
-        let written::CredentialProviders { config, bin_dir } = providers?.value;
+    fn credential_providers(&mut self, providers: Option<Spanned<file::CredentialProviders>>) -> Option<CredentialProviders> {
+        let file::CredentialProviders { config, bin_dir } = providers?.value;
         let (config, bin_dir) = (self.one(config, non_empty), self.one(bin_dir, non_empty));
         Some(CredentialProviders {
             config: self.folder.join(config?),
@@ -335,20 +336,20 @@ impl Reading<'_> {
         })
     }
 
-    fn rewrite(&mut self, rule: written::Rewrite) -> Option<Rewrite> {
-        let written::Rewrite { pattern, to } = rule;
+    fn rewrite(&mut self, rule: file::Rewrite) -> Option<Rewrite> {
+        let file::Rewrite { pattern, to } = rule;
         let Some(pattern) = self.one(pattern, |text| Pattern::parse(&text)) else {
-            // Without a pattern there is still something to say about the name.
+            // Without a valid pattern, the name can still be checked.
             self.one(to, |to| Pattern::parse(&to));
             return None;
         };
         self.one(to, |to| Rewrite::new(pattern.clone(), &to))
     }
 
-    fn proxy(&mut self, proxy: Option<Spanned<written::Proxy>>) -> Option<Proxy> {
-        let written::Proxy { https, no_proxy } = proxy?.value;
+    fn proxy(&mut self, proxy: Option<Spanned<file::Proxy>>) -> Option<Proxy> {
+        let file::Proxy { https, no_proxy } = proxy?.value;
         let direct: Vec<String> = self.each(no_proxy.unwrap_or_default(), no_proxy_entry);
-        // The URL is not repeated in a problem: it may carry a password.
+        // The URL is not repeated in a problem: it may contain a password.
         self.one(https?, |text| {
             if text.contains("://") {
                 Proxy::new(&text, &direct)
@@ -361,32 +362,32 @@ impl Reading<'_> {
 
 fn non_empty(text: String) -> Result<String, String> {
     if text.trim().is_empty() {
-        Err("an empty text has no meaning here".to_owned())
+        Err("must not be empty".to_owned())
     } else {
         Ok(text)
     }
 }
 
-/// A pattern as the kubelet's `matchImages` takes it: a host with `*` in its labels, a port, a path; no scheme.
+/// A pattern in the format of the kubelet's `matchImages`: a host with `*` in its labels, a port, a path; no scheme.
 fn host_pattern(text: String) -> Result<String, String> {
     let text = non_empty(text)?;
     if text.contains("://") {
         return Err(format!("{text:?} has a scheme; write the host alone"));
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?} holds white space"));
+        return Err(format!("{text:?} contains white space"));
     }
     Ok(text)
 }
 
-/// An entry of `noProxy`. One that means nothing is passed over where programs read `NO_PROXY`; here it is a slip of the pen.
+/// An entry of `noProxy`. Programs that read `NO_PROXY` ignore meaningless entries; here they are errors.
 fn no_proxy_entry(text: String) -> Result<String, String> {
     let text = host_pattern(text)?;
     if Proxy::is_exception(&text) {
         Ok(text)
     } else {
         Err(format!(
-            "{text:?} excepts nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or without a port"
+            "{text:?} matches nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or without a port"
         ))
     }
 }
@@ -395,7 +396,7 @@ fn no_proxy_entry(text: String) -> Result<String, String> {
 fn annotation(text: String) -> Result<String, String> {
     let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key);
     if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?} is neither the name of an annotation nor name=value"));
+        return Err(format!("{text:?} is neither an annotation's name nor name=value"));
     }
     Ok(text)
 }

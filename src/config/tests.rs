@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::Wanted;
+use crate::cluster::EventFilter;
 use crate::image::{Pattern, Rewrite};
 use crate::net::{Cidr, Reach};
 use crate::registry::Proxy;
@@ -30,7 +30,7 @@ fn nothing_given_is_the_defaults() {
     assert_eq!(defaults.cache.max_bytes, 67_108_864);
     assert_eq!(defaults.cache.max_stale, Duration::from_hours(24));
     assert_eq!(defaults.default_platforms, None);
-    assert_eq!((defaults.log_level, defaults.events), (None, Wanted::All));
+    assert_eq!((defaults.log_level, defaults.events), (None, EventFilter::All));
 }
 
 #[test]
@@ -111,16 +111,16 @@ events: denied
                 workload("example.com", "Fleet", &["spec.pod"], &[]),
             ],
             log_level: Some(Level::Debug),
-            events: Wanted::Denied,
+            events: EventFilter::Denied,
         }
     );
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let serve = settings.registry(Face::Serve);
+    let serve = settings.registry(Frontend::Serve);
     assert_eq!((&serve.hosts_dirs, &serve.proxy), (&settings.hosts_dirs, &settings.proxy));
     assert_eq!(serve.reach, Reach::Listed(allow));
     assert_eq!(serve.cache_bytes, 128 << 20);
     assert_eq!(serve.max_stale, Duration::from_mins(90));
-    assert_eq!(settings.registry(Face::Check).reach, Reach::Everything);
+    assert_eq!(settings.registry(Frontend::Check).reach, Reach::Everything);
 }
 
 #[test]
@@ -193,17 +193,17 @@ fn everything_wrong_is_reported_at_once_and_in_order() {
     refused(
         "exemptAnnotations: [a=b c, \"\", \"a b\", \"=x\"]\n",
         &[
-            "/etc/pullgate/config.yaml:1:28: \"\" is neither the name of an annotation nor name=value",
-            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither the name of an annotation nor name=value",
-            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither the name of an annotation nor name=value",
+            "/etc/pullgate/config.yaml:1:28: \"\" is neither an annotation's name nor name=value",
+            "/etc/pullgate/config.yaml:1:32: \"a b\" is neither an annotation's name nor name=value",
+            "/etc/pullgate/config.yaml:1:39: \"=x\" is neither an annotation's name nor name=value",
         ],
     );
     refused(
         "registries:\n  nodeCredentials: [\"https://gcr.io\", \"\", \"a b\"]\n",
         &[
             "/etc/pullgate/config.yaml:2:21: \"https://gcr.io\" has a scheme; write the host alone",
-            "/etc/pullgate/config.yaml:2:39: an empty text has no meaning here",
-            "/etc/pullgate/config.yaml:2:43: \"a b\" holds white space",
+            "/etc/pullgate/config.yaml:2:39: must not be empty",
+            "/etc/pullgate/config.yaml:2:43: \"a b\" contains white space",
         ],
     );
 }
@@ -246,7 +246,7 @@ fn proxies() {
     refused(
         "proxy: {https: \"http://proxy\", noProxy: [\"\", \"http://a\"]}\n",
         &[
-            "/etc/pullgate/config.yaml:1:42: an empty text has no meaning here",
+            "/etc/pullgate/config.yaml:1:42: must not be empty",
             "/etc/pullgate/config.yaml:1:46: \"http://a\" has a scheme; write the host alone",
         ],
     );
@@ -254,7 +254,7 @@ fn proxies() {
         refused(
             &format!("proxy: {{https: \"http://proxy\", noProxy: [\"{entry}\"]}}\n"),
             &[&format!(
-                "/etc/pullgate/config.yaml:1:42: \"{entry}\" excepts nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or \
+                "/etc/pullgate/config.yaml:1:42: \"{entry}\" matches nothing; write a domain, an address, a range (10.0.0.0/8) or *, with or \
                  without a port"
             )],
         );
@@ -267,29 +267,29 @@ fn rewrites_and_workloads_are_checked_where_they_stand() {
         "registries:\n  rewrites:\n    - {match: \"nginx\", to: \"harbor.corp//x\"}\n    - {match: \"docker.io/**\", to: harbor.corp/x}\n",
         &[
             "/etc/pullgate/config.yaml:3:15: names are matched as a whole: write \"nginx\" as docker.io/library/nginx",
-            "/etc/pullgate/config.yaml:3:28: a pattern has no empty components: no / at its ends, and no two in a row",
-            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" does not say where ** of docker.io/** goes; write it there too",
+            "/etc/pullgate/config.yaml:3:28: a pattern cannot have empty components: no leading, trailing or double /",
+            "/etc/pullgate/config.yaml:4:35: \"harbor.corp/x\" lacks the ** of docker.io/**: write it there too",
         ],
     );
     refused(
         "workloads:\n  - {group: argoproj.io/v1alpha1, kind: Rollout}\n  - {kind: rollout, podSpecs: [\"spec.a[0]\", \"spec a\"]}\n  - {group: \
          Apps, kind: X}\n",
         &[
-            "/etc/pullgate/config.yaml:2:13: versions are not looked at; write the group alone: argoproj.io",
-            "/etc/pullgate/config.yaml:3:12: \"rollout\" is no kind; write it as in manifests: Rollout",
-            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": of a list every element is meant; write [*]",
+            "/etc/pullgate/config.yaml:2:13: write the group without a version: argoproj.io",
+            "/etc/pullgate/config.yaml:3:12: \"rollout\" is not a kind; write it as in manifests: Rollout",
+            "/etc/pullgate/config.yaml:3:32: \"spec.a[0]\": indexes are not supported; write [*] for every element",
             "/etc/pullgate/config.yaml:3:45: \"spec a\" is not a path; write it as spec.template.spec, spec.tasks[*].template.spec or \
              spec.sets.*.spec",
-            "/etc/pullgate/config.yaml:4:13: \"Apps\" is no API group",
+            "/etc/pullgate/config.yaml:4:13: \"Apps\" is not an API group",
         ],
     );
     refused(
         "workloads:\n  - {group: apps, kind: Deployment, podSpecs: [spec]}\n  - {kind: Thing}\n  - {group: a.b, kind: C, images: [spec.i]}\n  - \
          {group: a.b, kind: C, podSpecs: [spec]}\n",
         &[
-            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is a kind of Kubernetes itself, which is judged as it is",
-            "/etc/pullgate/config.yaml:3:12: Thing is not a kind that pullgate knows; say by podSpecs or images where its images are",
-            "/etc/pullgate/config.yaml:5:24: C (a.b) is given twice",
+            "/etc/pullgate/config.yaml:2:25: Deployment (apps) is built into Kubernetes and already checked",
+            "/etc/pullgate/config.yaml:3:12: pullgate does not know Thing: set podSpecs or images to say where its images are",
+            "/etc/pullgate/config.yaml:5:24: C (a.b) appears twice",
         ],
     );
 }
@@ -329,7 +329,7 @@ fn what_the_reader_refuses_is_said_for_people() {
             "only single YAML document expected",
         ),
         ("[]\n", "1:1", "expected `key: value`"),
-        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, as [a, b]"),
+        ("network: {allow: 10.0.0.0/8}\n", "1:18", "expected a list, such as [a, b]"),
     ] {
         let error = read(yaml).unwrap_err();
         assert!(error.contains(place) && error.contains(text), "{yaml}: {error}");
@@ -462,8 +462,14 @@ mod files {
         assert_eq!(set.poll().await, None, "the same failure is reported once");
     }
 
+    /// Long enough for a look at the files and the wait for them to settle. The clock is paused: it moves on only when every task
+    /// waits, reads of files included.
+    async fn looked() {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+
     /// The kubelet's way: `config.yaml` points into `..data`, which is swapped.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_changed_file_is_applied_and_a_broken_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         for (version, text) in [
@@ -486,7 +492,7 @@ mod files {
         let live = Live::new(Settings::read(&file).unwrap());
         let metrics = Metrics::new();
         let target = live.clone();
-        let task = tokio::spawn(keep_fresh(
+        let task = tokio::spawn(watch_settings(
             file,
             live.load().as_ref().clone(),
             metrics.clone(),
@@ -502,27 +508,19 @@ mod files {
                 .lines()
                 .find_map(|l| l.strip_prefix(&prefix).and_then(|n| n.parse::<u32>().ok()))
         };
-        let until = async |reason: &str| {
-            for _ in 0..600 {
-                if count(reason).is_some_and(|times| times > 0) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            panic!("no {reason} in a minute");
-        };
+        looked().await;
         swap("2");
-        until("settings_replaced").await;
+        looked().await;
         assert!(live.load().assume_always_pull);
         swap("3");
-        until("settings_refused").await;
+        looked().await;
         assert!(live.load().assume_always_pull, "the last good settings hold");
-        tokio::time::sleep(Duration::from_millis(2500)).await;
+        looked().await;
         assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
         task.abort();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn named_files_are_watched_and_settings_that_wait_for_one_are_tried_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("settings.yaml");
@@ -531,7 +529,7 @@ mod files {
         std::fs::write(&file, "registries: {dockerConfig: here.json}").unwrap();
         let now = Settings::read(&file).unwrap();
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let task = tokio::spawn(keep_fresh(file.clone(), now, Metrics::new(), move |settings, changed| {
+        let task = tokio::spawn(watch_settings(file.clone(), now, Metrics::new(), move |settings, changed| {
             let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
             said.send((changed, read.clone().ok())).unwrap();
             read.map(drop)
@@ -543,19 +541,13 @@ mod files {
             std::fs::rename(new, to).unwrap();
         };
         // The task looks at the files as they are when it starts: until it has, nothing is a change.
-        let mut text = "two".to_owned();
-        let mut first = None;
-        while first.is_none() && text.len() < 10 {
-            write(&here, &text);
-            first = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.ok();
-            text.push('o');
-        }
-        let (changed, read) = first.expect("a call").unwrap();
-        assert!(changed == Changed::NamedFile && read.unwrap().starts_with("two"));
+        looked().await;
         let mut next = async || {
             let waited = tokio::time::timeout(Duration::from_mins(1), heard.recv()).await;
             waited.expect("a call in a minute").unwrap()
         };
+        write(&here, "two");
+        assert_eq!(next().await, (Changed::NamedFile, Some("two".to_owned())));
         write(&file, "registries: {dockerConfig: to-come.json}");
         assert_eq!(next().await, (Changed::Settings, None));
         write(&here, "three");

@@ -5,8 +5,8 @@ use crate::net::{Cidr, CidrError};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A size in bytes: `64MiB`, `2Gi`, `500MB`, `1048576`. Binary units (`Ki`, `KiB`) are powers of 1024, decimal ones (`k`, `KB`) of 1000,
-/// as Kubernetes quantities have it.
+/// A size in bytes: `64MiB`, `2Gi`, `500MB`, `1048576`. Binary units (`Ki`, `KiB`) are powers of 1024, decimal ones (`k`, `KB`) of
+/// 1000, as Kubernetes quantities have it.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
@@ -36,8 +36,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a duration; write a number and a unit, as 500ms, 10s, 5m or 24h"))
 }
 
-/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often than
-/// not), and ranges inside link-local space, which look-ups never reach whatever the settings say (contract 7).
+/// An address range, `10.0.0.0/8`; a bare address is a range of one. Refused: bits beyond the prefix (a slip of the pen more often
+/// than not), and ranges inside link-local space, which look-ups never reach whatever the settings say (contract 7).
 pub fn cidr(text: &str) -> Result<Cidr, String> {
     let text = text.trim();
     let range: Cidr = text.parse().map_err(|error: CidrError| format!("{text:?} {error}"))?;

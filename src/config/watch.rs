@@ -1,6 +1,6 @@
-//! Whether files changed, by their content.
+//! Detects changes of files, by their content.
 //!
-//! Polled, not watched: the kubelet swaps a symbolic link above the files of a mounted Secret, which a watch on the file
+//! Polls instead of watching: the kubelet swaps a symbolic link above the files of a mounted Secret, which a watch on the file
 //! itself never sees.
 
 use crate::files;
@@ -8,10 +8,10 @@ use crate::limits;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-/// What was seen: a digest of the contents (the contents themselves may be a private key), or why they could not be read.
+/// What was seen: a digest of the contents (which may be a private key), or why they could not be read.
 type Seen = Result<[u8; 32], String>;
 
-/// Files that belong together, and what they held when they were last looked at.
+/// Files that belong together, and their last known content.
 #[derive(Debug)]
 pub struct FileSet {
     paths: Vec<PathBuf>,
@@ -19,20 +19,19 @@ pub struct FileSet {
 }
 
 impl FileSet {
-    /// Watches `paths`. Their present content counts as a change until [`FileSet::poll`] or [`FileSet::read`] has seen it.
+    /// Watches `paths`. Their current content counts as a change until [`FileSet::poll`] or [`FileSet::read`] has seen it.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self { paths, seen: None }
     }
 
-    /// The files' contents now, in their order; they count as seen. The error is a sentence that names the file.
+    /// The files' current contents, in order, which then count as seen. The error is a sentence that names the file.
     pub async fn read(&mut self) -> Result<Vec<Vec<u8>>, String> {
         let contents = contents(&self.paths).await;
         self.seen = Some(digest(&contents));
         contents
     }
 
-    /// The contents, if they differ from what was seen before and have settled; else `None`. A file that cannot be read is a change
-    /// once.
+    /// The contents, if they have changed and settled; otherwise `None`. A file that cannot be read is reported once.
     pub async fn poll(&mut self) -> Option<Result<Vec<Vec<u8>>, String>> {
         let first = digest(&contents(&self.paths).await);
         if self.seen.as_ref() == Some(&first) {
@@ -42,7 +41,7 @@ impl FileSet {
         let settled = contents(&self.paths).await;
         let second = digest(&settled);
         if first != second {
-            // Still being written; the next poll looks again.
+            // Still being written: wait for the next poll.
             return None;
         }
         self.seen = Some(second);

@@ -1,13 +1,13 @@
-//! `workloads`: kinds that carry pods, beside those that are known.
+//! `workloads`: kinds with pod specs or images, besides the built-in ones.
 
+use super::file;
 use super::problem::Problem;
-use super::written;
 use crate::workload::kinds::Standing;
 use crate::workload::{Configured, Kinds, Route, Scope};
 use serde_saphyr::Spanned;
 
-/// The kinds as meant; what is wrong goes to `problems`.
-pub(super) fn read(list: Vec<written::Workload>, problems: &mut Vec<Problem>) -> Vec<Configured> {
+/// Checks the list; problems are added to `problems`.
+pub(super) fn read(list: Vec<file::Workload>, problems: &mut Vec<Problem>) -> Vec<Configured> {
     let known = Kinds::default();
     let mut kinds: Vec<Configured> = Vec::new();
     for written in list {
@@ -18,8 +18,8 @@ pub(super) fn read(list: Vec<written::Workload>, problems: &mut Vec<Problem>) ->
     kinds
 }
 
-fn one(written: written::Workload, known: &Kinds, before: &[Configured], problems: &mut Vec<Problem>) -> Option<Configured> {
-    let written::Workload {
+fn one(written: file::Workload, known: &Kinds, before: &[Configured], problems: &mut Vec<Problem>) -> Option<Configured> {
+    let file::Workload {
         group,
         kind,
         pod_specs,
@@ -50,12 +50,12 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
         format!("{kind} ({group})")
     };
     let problem = if standing == Some(Standing::BuiltIn) {
-        Some(format!("{shown} is a kind of Kubernetes itself, which is judged as it is"))
+        Some(format!("{shown} is built into Kubernetes and already checked"))
     } else if before.iter().any(|other| (&other.group, &other.kind) == (&group, &kind)) {
-        Some(format!("{shown} is given twice"))
+        Some(format!("{shown} appears twice"))
     } else if says_nothing && standing.is_none() {
         Some(format!(
-            "{shown} is not a kind that pullgate knows; say by podSpecs or images where its images are"
+            "pullgate does not know {shown}: set podSpecs or images to say where its images are"
         ))
     } else {
         None
@@ -71,8 +71,8 @@ fn one(written: written::Workload, known: &Kinds, before: &[Configured], problem
             pod_specs,
             images,
             scope: scope.map(|scope| match scope {
-                written::Scope::Namespaced => Scope::Namespaced,
-                written::Scope::Cluster => Scope::Cluster,
+                file::Scope::Namespaced => Scope::Namespaced,
+                file::Scope::Cluster => Scope::Cluster,
             }),
         }),
     }
@@ -90,16 +90,16 @@ fn check<T>(text: &Spanned<String>, problems: &mut Vec<Problem>, read: impl Fn(&
 
 fn group(text: &str) -> Result<String, String> {
     if let Some((group, _)) = text.split_once('/') {
-        return Err(format!("versions are not looked at; write the group alone: {group}"));
+        return Err(format!("write the group without a version: {group}"));
     }
-    // The core group is written as an empty text.
+    // The core group is the empty text.
     if text
         .bytes()
         .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
     {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no API group"))
+        Err(format!("{text:?} is not an API group"))
     }
 }
 
@@ -108,6 +108,6 @@ fn kind(text: &str) -> Result<String, String> {
     if is_kind {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no kind; write it as in manifests: Rollout"))
+        Err(format!("{text:?} is not a kind; write it as in manifests: Rollout"))
     }
 }

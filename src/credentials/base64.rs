@@ -1,8 +1,8 @@
-//! Standard base64 as Go's `encoding/base64` decodes it, with its error offsets: they are part of the text that a pod's status
-//! shows (pull-semantics 4.3).
+//! Standard base64 as Go's `encoding/base64` decodes it, including its error offsets: they are part of the text in a pod's status
+//! (pull-semantics 4.3).
 
-/// Decodes `auth`. Text that ends in `=` (but for white space) must be padded, other text must not be: the kubelet chooses its
-/// decoder by that. The error is the `N` of `illegal base64 data at input byte N`.
+/// Decodes `auth`. Text that ends in `=` (ignoring white space) must be padded, other text must not be: that is how the kubelet
+/// chooses its decoder. The error is the `N` of `illegal base64 data at input byte N`.
 pub(super) fn decode_auth(field: &str) -> Result<Vec<u8>, usize> {
     let padding = if field.trim().ends_with('=') {
         Padding::Required
@@ -17,7 +17,7 @@ pub(crate) fn decode_padded(text: &str) -> Result<Vec<u8>, usize> {
     decode(text.as_bytes(), Padding::Required)
 }
 
-/// Whether the decoder wants `=`.
+/// Whether the decoder expects `=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Padding {
     Required,
@@ -49,7 +49,7 @@ fn past_newlines(input: &[u8], mut at: usize) -> usize {
 
 fn decode(input: &[u8], padding: Padding) -> Result<Vec<u8>, usize> {
     let mut out = Vec::with_capacity(input.len() / 4 * 3 + 3);
-    // The sextets of the group that is being read.
+    // The sextets of the current group.
     let mut group: Vec<u8> = Vec::with_capacity(4);
     let mut at = 0;
     while let Some(&byte) = input.get(at) {
@@ -67,7 +67,7 @@ fn decode(input: &[u8], padding: Padding) -> Result<Vec<u8>, usize> {
     }
     match (group.len(), padding) {
         (0, _) => Ok(out),
-        // Go counts back by the sextets of the unfinished group, line breaks or not.
+        // Go counts back by the sextets of the unfinished group, ignoring line breaks.
         (1, _) | (_, Padding::Required) => Err(at.saturating_sub(group.len())),
         (_, Padding::Forbidden) => {
             flush(&mut group, &mut out);
@@ -76,7 +76,7 @@ fn decode(input: &[u8], padding: Padding) -> Result<Vec<u8>, usize> {
     }
 }
 
-/// The rest of the input from the first `=` on: one or two of them, then nothing but line breaks.
+/// The rest of the input from the first `=` on: one or two of them, then only line breaks.
 fn finish_padded(input: &[u8], at: usize, mut group: Vec<u8>, mut out: Vec<u8>) -> Result<Vec<u8>, usize> {
     let mut next = at + 1;
     match group.len() {
@@ -99,7 +99,7 @@ fn finish_padded(input: &[u8], at: usize, mut group: Vec<u8>, mut out: Vec<u8>) 
     Ok(out)
 }
 
-/// Turns up to four sextets into bytes (n sextets hold n - 1 whole bytes).
+/// Turns up to four sextets into bytes (n sextets make n - 1 whole bytes).
 fn flush(group: &mut Vec<u8>, out: &mut Vec<u8>) {
     let bits = (0..4).fold(0u32, |bits, i| bits << 6 | u32::from(group.get(i).copied().unwrap_or(0)));
     let whole = group.len().saturating_sub(1);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn offsets_are_those_of_go() {
-        // Made by Go's own decoders, chosen as the kubelet chooses them.
+        // Produced by Go's own decoders, chosen as the kubelet chooses them.
         for (text, expected) in [
             ("", Ok("")),
             ("\n", Ok("")),

@@ -4,12 +4,12 @@ use super::{Credential, Hidden, base64, endpoint};
 use crate::go::json_scanner::{self, Kind};
 use std::collections::HashMap;
 
-/// The kubelet's parser refused the document: its text, which is what a pod's status then shows.
+/// The kubelet's parser refused the document, with its error text, which a pod's status then shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseError {
     /// The kubelet's text (`illegal base64 data at input byte 4`).
     pub text: String,
-    /// The key under `auths` that is at fault, where it is one entry; userinfo in it is masked.
+    /// The faulty key under `auths`, if it is a single entry; userinfo in it is masked.
     pub entry: Option<String>,
 }
 
@@ -22,13 +22,13 @@ impl ParseError {
 /// Whether `identitytoken` counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tokens {
-    /// The kubelet's Secret parser does not know it.
+    /// The kubelet's Secret parser ignores it.
     Ignored,
-    /// Docker's own file, as its user's tools read it.
+    /// For docker's own file, as its tools read it.
     Kept,
 }
 
-/// The `Struct` and `Field` that Go names in a type error.
+/// The `Struct` and `Field` in Go's type errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
     /// `{"auths": {...}}`.
@@ -37,11 +37,11 @@ enum Shape {
     Map,
 }
 
-/// Parses `{"auths": {...}}`; entries in document order (Go's own order is random). A key that stands twice holds its last value.
+/// Parses `{"auths": {...}}`; entries in document order (Go's own order is random). For a duplicate key, the last value counts.
 ///
 /// # Errors
-/// The error that `encoding/json` reports: one bad entry refuses the whole document. An entry that is at fault ends the reading; a member
-/// of the wrong type is reported at its end, the first of them.
+/// The error of `encoding/json`: one bad entry refuses the whole document. An invalid entry stops the parser; a member of the wrong
+/// type is reported at the end, the first one only.
 pub fn parse_docker_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
     config(json, Tokens::Ignored)
 }
@@ -57,8 +57,8 @@ pub fn parse_dockercfg(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseEr
     Ok(entries.list)
 }
 
-/// Parses a user's own `config.json`, as docker's tools read it: `identitytoken` counts, and an entry with nothing in it is left out
-/// (it only says that a credential store holds the credential).
+/// Parses a user's own `config.json` as docker's tools do: `identitytoken` counts, and an empty entry is ignored (it only says that
+/// a credential store has the credential).
 ///
 /// # Errors
 /// As [`parse_docker_config`].
@@ -71,7 +71,7 @@ pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, Parse
 fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {
     json_scanner::check(json).map_err(ParseError::document)?;
     let mut entries = Entries::default();
-    // Of the wrong types: Go reads on, and says so at the end.
+    // Of the wrong type: Go reads on, and reports it at the end.
     let mut saved: Option<ParseError> = None;
     match json_scanner::kind(json) {
         Kind::Null => {}
@@ -108,7 +108,7 @@ struct Entries {
 impl Entries {
     fn read(&mut self, map: &[u8], shape: Shape, tokens: Tokens) -> Result<(), ParseError> {
         match json_scanner::kind(map) {
-            // In Go `null` empties a map that an earlier `auths` has filled.
+            // In Go, `null` clears a map filled by an earlier `auths`.
             Kind::Null => *self = Self::default(),
             Kind::Object => {
                 for (key, value) in json_scanner::members(map) {
@@ -145,7 +145,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
         (_, Shape::Config) => return Err(into_field(kind, "DockerConfigJSON.auths", TYPE)),
         (_, Shape::Map) => return Err(into_value(kind, TYPE)),
     }
-    // username, password, email (only its type counts), auth, and docker's identitytoken.
+    // username, password, email (only its type matters), auth, and docker's identitytoken.
     let mut fields = [const { String::new() }; 5];
     let names = ["username", "password", "email", "auth", "identitytoken"];
     let known = match tokens {
@@ -186,7 +186,7 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     })
 }
 
-/// `base64(username:password)`, of which Go makes strings as it is: any bytes.
+/// `base64(username:password)`; Go turns it into strings whatever the bytes.
 fn split_auth(auth: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     let decoded = base64::decode_auth(auth).map_err(|at| format!("illegal base64 data at input byte {at}"))?;
     let colon = decoded
@@ -197,7 +197,7 @@ fn split_auth(auth: &str) -> Result<(Vec<u8>, Vec<u8>), String> {
     Ok((username.to_vec(), password.get(1..).unwrap_or_default().to_vec()))
 }
 
-/// `HttpHeaders` is not used, but its type still decides whether the document parses: a map of strings.
+/// `HttpHeaders` is not used, but a wrong type still makes the document invalid: it is a map of strings.
 fn headers(value: &[u8]) -> Result<(), ParseError> {
     const FIELD: &str = "DockerConfigJSON.HttpHeaders";
     match json_scanner::kind(value) {

@@ -1,31 +1,31 @@
-//! The host, port and path of a key, as `net/url` and `net.SplitHostPort` of Go 1.26 read them (pull-semantics 4.4).
+//! The host, port and path of a key, as `net/url` and `net.SplitHostPort` of Go 1.26 parse them (pull-semantics 4.4).
 //!
 //! Bytes, not text: percent escapes may decode to anything, and keys are ordered by byte.
 
 use core::net::Ipv6Addr;
 
-/// What `url.Parse("https://…")` gives, as far as the keyring looks at it.
+/// The result of `url.Parse("https://…")`, as far as the keyring uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
-    /// Host and port, userinfo dropped.
+    /// Host and port, without userinfo.
     pub(super) host: Vec<u8>,
     /// The decoded path, with its leading slash; may be empty.
     pub(super) path: Vec<u8>,
 }
 
-/// A key or a repository, ready to be compared: host labels, port, path.
+/// A key or a repository, ready for comparison: host labels, port, path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// The host, split at its dots.
     pub(super) labels: Vec<String>,
-    /// The port as written; empty when there is none.
+    /// The port as written; empty if there is none.
     pub(super) port: String,
     /// The path, with its leading slash; may be empty.
     pub(super) path: Vec<u8>,
 }
 
 impl Endpoint {
-    /// Reads text without a scheme. `None` where Go's parser refuses it.
+    /// Parses text without a scheme. `None` if Go's parser refuses it.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let location = parse(text)?;
         let (host, port) = split_port(&location.host);
@@ -47,7 +47,7 @@ impl Endpoint {
     }
 }
 
-/// Reads what follows `https://`. `None` where `url.Parse` returns an error.
+/// Parses what follows `https://`. `None` if `url.Parse` returns an error.
 pub(super) fn parse(text: &[u8]) -> Option<Location> {
     let (text, fragment) = cut(text, b'#');
     if text.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
@@ -76,7 +76,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Location> {
     })
 }
 
-/// Splits the port off, as `net.SplitHostPort` does; where that fails the whole is the host. `host` is one of [`host_of`]'s.
+/// Splits off the port, like `net.SplitHostPort`; if that fails, the whole text is the host. `host` comes from [`host_of`].
 fn split_port(host: &[u8]) -> (&[u8], &[u8]) {
     let whole = (host, &b""[..]);
     let Some(colon) = host.iter().rposition(|&byte| byte == b':') else {
@@ -87,7 +87,7 @@ fn split_port(host: &[u8]) -> (&[u8], &[u8]) {
     };
     let port = port.get(1..).unwrap_or_default();
     if let Some(address) = name.strip_prefix(b"[") {
-        // Without a port the colon is one of the address, and its brackets stay.
+        // Without a port, the colon is part of the address, and the brackets stay.
         return address.strip_suffix(b"]").map_or(whole, |address| (address, port));
     }
     if name.contains(&b']') { whole } else { (name, port) }
@@ -104,8 +104,8 @@ fn in_userinfo(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte)
 }
 
-/// Checks the port and decodes the host. Since Go 1.26 a bracket may only begin the host, and must hold an IPv6 address; the port begins at
-/// the first colon. An address with a zone (`%25eth0`), which Go takes, is none of an image's: it is refused here too.
+/// Checks the port and decodes the host. Since Go 1.26 a bracket may only start the host, and must contain an IPv6 address; the
+/// port starts at the first colon. An address with a zone (`%25eth0`), which Go accepts, cannot be an image's: it is refused.
 fn host_of(host: &[u8]) -> Option<Vec<u8>> {
     let port = if host.contains(&b'[') {
         let end = host.iter().rposition(|&byte| byte == b']')?;
@@ -139,7 +139,7 @@ fn unescape(text: &[u8], part: Part) -> Option<Vec<u8>> {
             let high = char::from(bytes.next()?).to_digit(16)?;
             let low = char::from(bytes.next()?).to_digit(16)?;
             let decoded = u8::try_from(high << 4 | low).ok()?;
-            // A host may only escape what is not ASCII, and the percent sign.
+            // In a host, only non-ASCII characters and the percent sign may be escaped.
             if part == Part::Host && decoded < 0x80 && decoded != b'%' {
                 return None;
             }
@@ -157,7 +157,7 @@ fn in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!$&'()*+,;=:[]<>\"-_.~".contains(&byte)
 }
 
-/// A key as it may be shown: whoever writes `user:password@host` there meant them to be secret.
+/// A key, safe to show: in `user:password@host`, the password is meant to be secret.
 pub(super) fn masked(key: &str) -> String {
     let start = key.find("://").map_or(0, |at| at + 3);
     let authority = key.get(start..).unwrap_or_default();

@@ -1,7 +1,8 @@
-//! One label of a host against one label of a pattern: what is left of Go's `filepath.Match` for the characters that a host may hold.
+//! Matches one label of a host against one label of a pattern: what remains of Go's `filepath.Match` for the characters that a host
+//! may have.
 //!
-//! `*` is the only wildcard: `?` begins a URL query, and Go 1.26 refuses a bracket anywhere but around an IPv6 address. Matching is linear
-//! in pattern times label: it goes back to the last `*` only.
+//! `*` is the only wildcard: `?` starts a URL query, and Go 1.26 refuses brackets except around an IPv6 address. Matching takes
+//! time proportional to pattern times label: it only backtracks to the last `*`.
 
 /// A compiled label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +15,7 @@ enum Piece {
 }
 
 impl Label {
-    /// `None` for an IPv6 address in its brackets (no port behind it): Go takes them for a class of characters, which matches no host.
+    /// `None` for an IPv6 address in brackets (without a port): Go treats them as a character class, which matches no host.
     pub(super) fn parse(pattern: &str) -> Option<Self> {
         if pattern.contains('[') {
             return None;
@@ -27,11 +28,11 @@ impl Label {
         Some(Self(pieces))
     }
 
-    /// Whether the whole of `text` matches.
+    /// Whether it matches the whole of `text`.
     pub(super) fn matches(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         let (mut at, mut piece) = (0, 0);
-        // The last star, and how much of the text it has taken.
+        // The last star, and how much of the text it has matched.
         let mut star: Option<(usize, usize)> = None;
         while let Some(&c) = text.get(at) {
             match self.0.get(piece) {

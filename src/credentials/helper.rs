@@ -1,5 +1,5 @@
-//! Docker's credential helpers: which one a user's docker config names for a registry, and what it answers. Pure; the helpers are run
-//! by [`crate::providers`], for `pullgate check` only.
+//! Docker's credential helpers: which one a user's docker config names for a registry, and how to read its answer. Pure;
+//! [`crate::providers`] runs the helpers, for `pullgate check` only.
 //!
 //! Source: docker's `cli/config/configfile` and docker-credential-helpers.
 
@@ -11,27 +11,27 @@ use serde_json::{Map, Value};
 /// The name under which docker keeps the credentials of Docker Hub.
 const HUB: &str = "https://index.docker.io/v1/";
 
-/// The helpers that a user's docker config names.
+/// The helpers in a user's docker config.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Helpers {
     /// `credHelpers`: by registry.
     by_registry: Vec<(String, String)>,
-    /// `credsStore`: for all others.
+    /// `credsStore`: for all other registries.
     store: Option<String>,
 }
 
-/// One question to a helper.
+/// A call of a helper.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HelperCall {
     /// Its program: `docker-credential-NAME`.
     pub program: String,
-    /// What it is asked for, on its standard input.
+    /// Its standard input.
     pub server: String,
 }
 
 impl Helpers {
-    /// Reads `credHelpers` and `credsStore`. What is not as docker writes it counts as absent: the document's other half says
-    /// whether it can be read.
+    /// Reads `credHelpers` and `credsStore`. Anything that docker would not write is ignored: whether the document is valid is
+    /// checked when its other half is read.
     pub fn parse(json: &[u8]) -> Self {
         let config: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -41,20 +41,20 @@ impl Helpers {
                 .and_then(Value::as_object)
                 .into_iter()
                 .flatten()
-                // An empty name keeps the registry away from `credsStore`.
+                // An empty name exempts the registry from `credsStore`.
                 .map(|(registry, name)| (registry.clone(), text(name).unwrap_or_default()))
                 .collect(),
             store: config.get("credsStore").and_then(text),
         }
     }
 
-    /// Whether none is named.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_registry.is_empty() && self.store.is_none()
     }
 
-    /// Whom to ask for a registry (`docker.io`, `ghcr.io`, `reg.example:5000`). `None` where no helper is named for it, or its name
-    /// is none of a program.
+    /// The call for a registry (`docker.io`, `ghcr.io`, `reg.example:5000`). `None` if no helper is named for it, or the name
+    /// cannot be a program's.
     pub fn call(&self, registry: &str) -> Option<HelperCall> {
         let keys: &[&str] = if registry == "docker.io" {
             &[HUB, "index.docker.io", "docker.io"]
@@ -76,12 +76,12 @@ impl Helpers {
     }
 }
 
-/// What a helper made of a question.
+/// The answer of a helper.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HelperAnswer {
-    /// It holds this.
+    /// It has this credential.
     Found(Credential),
-    /// It holds nothing for that registry.
+    /// It has none for that registry.
     NotFound,
     /// It failed, or printed something else.
     Failed,
@@ -96,7 +96,7 @@ pub enum Exit {
     Badly,
 }
 
-/// Reads what a helper printed. With a bad end, its text on standard output says whether there is just no such credential.
+/// Reads a helper's output. After a failure, the text says whether there is simply no such credential.
 pub fn parse_helper_answer(exit: Exit, printed: &[u8]) -> HelperAnswer {
     #[derive(Deserialize)]
     struct Answer {
@@ -111,7 +111,7 @@ pub fn parse_helper_answer(exit: Exit, printed: &[u8]) -> HelperAnswer {
         Exit::Well => match serde_json::from_slice::<Answer>(printed) {
             Err(_) => HelperAnswer::Failed,
             Ok(Answer { username, secret }) if username.is_empty() && secret.is_empty() => HelperAnswer::NotFound,
-            // This is how helpers say that the secret is an identity token.
+            // This is how helpers mark an identity token.
             Ok(Answer { username, secret }) if username == "<token>" => HelperAnswer::Found(Credential {
                 identity_token: Hidden::new(secret),
                 ..Credential::default()

@@ -1,4 +1,4 @@
-//! The kubelet's keyring: key normalisation, matching and order (pull-semantics 4.4).
+//! The kubelet's keyring: normalisation of keys, matching and order (pull-semantics 4.4).
 
 use super::Credential;
 use super::endpoint::{self, Endpoint};
@@ -8,12 +8,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a credential came from; shown to people, never its content.
+/// The source of a credential; shown to users, unlike its content.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
     /// A Secret of the pod's namespace, by name.
     Secret(String),
-    /// The docker config of the node (or of the user who runs `check`).
+    /// The docker config of the node (or of the user of `check`).
     DockerConfig,
     /// A credential provider plugin, by name.
     Provider(String),
@@ -33,7 +33,7 @@ impl fmt::Display for Source {
 /// A credential under its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key as written under `auths`; userinfo in it is masked, so that it may be shown.
+    /// The key as written under `auths`; userinfo is masked, so it may be shown.
     pub key: String,
     /// Where it came from.
     pub source: Source,
@@ -41,16 +41,16 @@ pub struct Entry {
     pub credential: Credential,
 }
 
-/// A key that came close to a repository, and why it does not match.
+/// A key that almost matches a repository, and why it does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearMiss {
-    /// The key as written; userinfo in it is masked.
+    /// The key as written; userinfo is masked.
     pub key: String,
-    /// Where it stands.
+    /// Its source.
     pub source: Source,
     /// Why it does not match, as a clause: `its port is 5000, the image's registry has none`.
     pub why: String,
-    /// The key that would match, where it is clear which one was meant.
+    /// The key that would match, if it is clear what was meant.
     pub suggestion: Option<String>,
 }
 
@@ -59,25 +59,25 @@ pub struct NearMiss {
 pub struct Keyring {
     /// In the order added.
     entries: Vec<Entry>,
-    /// By normalised key, last key first: the order in which the kubelet looks at them.
+    /// By normalised key, in reverse order: the order in which the kubelet tries them.
     index: BTreeMap<Reverse<Vec<u8>>, Slot>,
 }
 
 /// One normalised key.
 #[derive(Debug, Clone)]
 struct Slot {
-    /// `None` for a key that cannot be read as a host a second time: nothing matches it.
+    /// `None` for a key that cannot be parsed as a host again: it matches nothing.
     pattern: Option<Pattern>,
-    /// Places in `entries`, in the order added.
+    /// Indexes into `entries`, in the order added.
     places: Vec<usize>,
 }
 
-/// The key under which the kubelet looks for Docker Hub's credentials when nothing else matches.
+/// The key that the kubelet uses for Docker Hub if nothing else matches.
 pub(super) const HUB_KEY: &[u8] = b"index.docker.io";
 
 impl Keyring {
-    /// Adds the entries of one source, in document order. A key that the kubelet cannot parse as a URL is kept for [`Self::nearest`]
-    /// only.
+    /// Adds the entries of one source, in document order. A key that the kubelet cannot parse as a URL is only kept for
+    /// [`Self::nearest`].
     pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
         for (key, credential) in entries {
             if let Some(normal) = normalize(key) {
@@ -100,7 +100,7 @@ impl Keyring {
     }
 
     /// The credentials for a repository (normalised name, `docker.io/library/nginx`), in the order the kubelet tries them: keys in
-    /// reverse byte order, the entries of one key in the order added. Duplicates kept.
+    /// reverse byte order, the entries of one key in the order added. With duplicates.
     pub fn lookup(&self, name: &str) -> Vec<&Entry> {
         let target = Endpoint::parse(name.as_bytes());
         let mut found: Vec<usize> = self
@@ -120,7 +120,7 @@ impl Keyring {
         found.into_iter().filter_map(|place| self.entries.get(place)).collect()
     }
 
-    /// The key that comes closest to matching, when [`Self::lookup`] finds none. `None` where no key resembles the repository.
+    /// The key that comes closest, if [`Self::lookup`] finds none. `None` if no key resembles the repository.
     pub fn nearest(&self, name: &str) -> Option<NearMiss> {
         nearest::nearest(&self.entries, name)
     }
@@ -130,14 +130,14 @@ impl Keyring {
         &self.entries
     }
 
-    /// Whether there is no entry at all.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
 
-/// The key under which the kubelet files an entry: `http://` or `https://` and userinfo dropped, `/v1` and `/v2` before a further
-/// slash too, a lone slash too. `None` where it is no URL: the kubelet then skips the entry.
+/// The kubelet's normalised form of a key: without `http://` or `https://`, userinfo, `/v1` or `/v2` before another slash, or a
+/// lone slash. `None` if it is not a URL: the kubelet then skips the entry.
 fn normalize(key: &str) -> Option<Vec<u8>> {
     let rest = key
         .strip_prefix("https://")
@@ -155,7 +155,7 @@ fn normalize(key: &str) -> Option<Vec<u8>> {
     Some(normal)
 }
 
-/// Whether the kubelet takes a repository for one of Docker Hub: an unqualified name, or one on `docker.io` or `index.docker.io`.
+/// Whether the kubelet treats a repository as one of Docker Hub: an unqualified name, or one on `docker.io` or `index.docker.io`.
 pub(super) fn is_hub(name: &str) -> bool {
     match name.split_once('/') {
         Some(("docker.io" | "index.docker.io", _)) => true,
@@ -164,7 +164,7 @@ pub(super) fn is_hub(name: &str) -> bool {
     }
 }
 
-/// Whether one key, as written, would serve a repository.
+/// Whether a key, as written, would match a repository.
 pub(super) fn serves(key: &str, name: &str) -> bool {
     let (Some(normal), Some(target)) = (normalize(key), Endpoint::parse(name.as_bytes())) else {
         return false;
@@ -191,7 +191,7 @@ impl Pattern {
         })
     }
 
-    /// Ports equal, as many labels, every label matched, the path a prefix.
+    /// Equal ports, the same number of labels, every label matched, the path a prefix.
     fn covers(&self, target: &Endpoint) -> bool {
         self.port == target.port
             && self.labels.len() == target.labels.len()
@@ -204,19 +204,20 @@ impl Pattern {
     }
 }
 
-/// Whether the kubelet's `matchImages`-style pattern (`*.dkr.ecr.*.amazonaws.com`, optionally with a port and a path prefix) covers a
-/// repository; ports must be equal, absent is not 443. `*` alone covers all, which is ours. Used for `nodeCredentials`.
+/// Whether a pattern in the format of the kubelet's `matchImages` (`*.dkr.ecr.*.amazonaws.com`, with an optional port and path
+/// prefix) matches a repository; ports must be equal, none is not 443. `*` alone matches everything, which is our own extension.
+/// For `nodeCredentials`.
 pub fn pattern_covers(pattern: &str, name: &str) -> bool {
     pattern == "*" || image_matches(pattern, name)
 }
 
-/// Whether a `matchImages` pattern covers a repository, as the kubelet has it.
+/// Whether a `matchImages` pattern matches a repository, by the kubelet's rules.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let target = Endpoint::parse(name.as_bytes());
     matches!((Pattern::parse(pattern.as_bytes()), target), (Some(pattern), Some(target)) if pattern.covers(&target))
 }
 
-/// Whether the kubelet can read a `matchImages` pattern at all.
+/// Whether the kubelet can parse a `matchImages` pattern.
 pub(super) fn is_pattern(pattern: &str) -> bool {
     !pattern.is_empty() && endpoint::parse(pattern.as_bytes()).is_some()
 }

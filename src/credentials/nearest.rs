@@ -1,8 +1,8 @@
-//! Which key came closest to a repository, and why it does not match: people copy keys from `docker login`, Helm charts and browser
-//! addresses, and the kubelet passes over them in silence (the "no" rows of pull-semantics 4.4).
+//! Finds the key that comes closest to a repository, and why it does not match: people copy keys from `docker login`, Helm charts
+//! and browser addresses, and the kubelet silently ignores those (the "no" rows of pull-semantics 4.4).
 //!
-//! Each repair below undoes one known slip. Where a few of them together turn a key into one that serves the repository, those
-//! slips are the reason, and the repaired key is the suggestion. Where none do, a resembling host or path may still be worth naming.
+//! Each repair below fixes one known mistake. If a few of them together make a key match the repository, they are the reason, and
+//! the repaired key is the suggestion. Otherwise, a similar host or path may still be worth mentioning.
 
 mod repairs;
 
@@ -11,12 +11,12 @@ use super::endpoint::Endpoint;
 use super::keyring::{Entry, NearMiss, is_hub, serves};
 use std::collections::HashSet;
 
-/// Keys looked at; a Secret of a megabyte may hold tens of thousands.
+/// How many keys are checked; a Secret of a megabyte may contain tens of thousands.
 const MAX_KEYS: usize = 512;
 /// Hosts longer than a DNS name are not compared by edit distance.
 const MAX_HOST: usize = 253;
 
-/// The repository, in the forms that the repairs compare with.
+/// The repository, in the forms that repairs need.
 struct Wanted<'a> {
     name: &'a str,
     /// Host and port as written.
@@ -26,31 +26,31 @@ struct Wanted<'a> {
     endpoint: Endpoint,
 }
 
-/// How close a key came; the smaller, the closer.
+/// How close a key is; smaller is closer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Closeness {
-    /// So many repairs make it match.
+    /// It matches after this many repairs.
     Repaired(usize),
-    /// The same host; so many bytes of the path are not shared.
+    /// The same host; this many bytes of the path differ.
     OtherPath(usize),
-    /// A host that differs by so many letters.
+    /// A host that differs by this many letters.
     Misspelt(usize),
-    /// The host is in it, but it cannot be read as a URL.
+    /// It contains the host, but cannot be parsed as a URL.
     Unreadable,
-    /// A host above or below.
+    /// A parent or a subdomain.
     Parent,
     /// A host that differs in one label.
     Sibling,
 }
 
-/// A verdict on one key.
+/// The result for one key.
 struct Miss {
     closeness: Closeness,
     why: String,
     suggestion: Option<String>,
 }
 
-/// The closest of `entries`; the first added where several are as close.
+/// The closest of `entries`; among equals, the one added first.
 pub(super) fn nearest(entries: &[Entry], name: &str) -> Option<NearMiss> {
     let registry = name.split('/').next().unwrap_or_default();
     let wanted = Wanted {
@@ -78,7 +78,7 @@ fn diagnose(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     repaired(key, wanted).or_else(|| resembling(key, wanted))
 }
 
-/// Applies the repairs that apply, then leaves out those that were not needed.
+/// Applies all repairs that fit, then drops those that were not needed.
 fn repaired(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     let run = |chosen: &[Repair]| {
         let (text, why) = apply(chosen, key, wanted);
@@ -86,7 +86,7 @@ fn repaired(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     };
     let (mut text, mut why) = run(REPAIRS)?;
     let mut chosen = REPAIRS.to_vec();
-    // From the end: where two repairs would each do, the earlier one names the slip better.
+    // From the end: if either of two repairs would do, the earlier one names the mistake better.
     for place in (0..chosen.len()).rev() {
         let mut fewer = chosen.clone();
         fewer.remove(place);
@@ -95,7 +95,7 @@ fn repaired(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
             chosen = fewer;
         }
     }
-    // Without a slip to name the key serves the repository, and nobody should have asked.
+    // Without a mistake, the key matches the repository, and this is not called.
     (!why.is_empty()).then(|| Miss {
         closeness: Closeness::Repaired(why.len()),
         why: why.join(", and "),
@@ -103,7 +103,7 @@ fn repaired(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     })
 }
 
-/// A key that no repair makes match, but whose host or path is close.
+/// A key that no repair fixes, but with a similar host or path.
 fn resembling(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     let miss = |closeness, why, suggestion| {
         Some(Miss {
@@ -117,7 +117,7 @@ fn resembling(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     let registry = wanted.registry.to_ascii_lowercase();
     let (_, rest) = split_scheme(&bare);
     let unreadable = || {
-        let why = "the kubelet cannot read it as a URL and skips it".to_owned();
+        let why = "the kubelet cannot parse it as a URL and skips it".to_owned();
         miss(Closeness::Unreadable, why, Some(wanted.registry.to_owned()))
     };
     let Some(endpoint) = Endpoint::parse(rest.as_bytes()) else {
@@ -130,13 +130,13 @@ fn resembling(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     let target = wanted.endpoint.host();
     let path = endpoint.path_text();
     if host == target && path.is_empty() && slips.is_empty() {
-        // What would serve the repository does not: the userinfo, which is masked here, is at fault.
+        // It should match but does not: the userinfo, which is masked here, must be at fault.
         return unreadable();
     }
     if host == target || (is_hub(wanted.name) && host == "index.docker.io") {
         let shared = path.bytes().zip(wanted.path.bytes()).take_while(|(a, b)| a == b).count();
         slips.push(format!(
-            "it is for repositories below {path} only, the image's is {}",
+            "it is only for repositories below {path}, the image's is {}",
             wanted.path
         ));
         return miss(Closeness::OtherPath(path.len() - shared), slips.join(", and "), None);
@@ -151,7 +151,7 @@ fn resembling(key: &str, wanted: &Wanted<'_>) -> Option<Miss> {
     }
     let below = |inner: &str, outer: &str| outer.contains('.') && inner.strip_suffix(outer).is_some_and(|rest| rest.ends_with('.'));
     if below(&target, &host) {
-        let why = format!("it is for {host}, and a key does not cover hosts below its own");
+        let why = format!("it is for {host}, and a key does not match subdomains");
         return miss(Closeness::Parent, why, Some(wanted.registry.to_owned()));
     }
     if below(&host, &target) {

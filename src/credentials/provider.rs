@@ -1,5 +1,5 @@
-//! The kubelet's credential providers: their configuration, and the words spoken with a plugin. Pure; the plugins are run by
-//! [`crate::providers`].
+//! The kubelet's credential providers: their configuration, and the protocol with a plugin. Pure; [`crate::providers`] runs the
+//! plugins.
 //!
 //! Sources: Kubernetes `pkg/credentialprovider/plugin`, `kubelet.config.k8s.io` and `credentialprovider.kubelet.k8s.io`
 //! (pull-semantics 4.5).
@@ -14,8 +14,8 @@ pub use response::{CacheKey, CacheScope, Response, ResponseFault, parse_response
 use super::keyring::image_matches;
 use serde::Serialize;
 
-/// The version of the API between kubelet and plugin. A plugin is asked in the version that the configuration names, and must
-/// answer in it.
+/// The version of the API between kubelet and plugin. A plugin is called with the version in the configuration, and must answer in
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiVersion {
     /// `credentialprovider.kubelet.k8s.io/v1alpha1`.
@@ -41,13 +41,13 @@ impl ApiVersion {
 }
 
 impl Provider {
-    /// Whether the plugin is asked for a repository (normalised name, `docker.io/library/nginx`): the kubelet's matching, without
-    /// the `*` for everything that `nodeCredentials` has.
+    /// Whether the plugin is asked for a repository (normalised name, `docker.io/library/nginx`): by the kubelet's matching,
+    /// without the `*` for everything that `nodeCredentials` has.
     pub fn serves(&self, name: &str) -> bool {
         self.match_images.iter().any(|pattern| image_matches(pattern, name))
     }
 
-    /// What the plugin reads on its standard input: a `CredentialProviderRequest`, one line of JSON.
+    /// The plugin's standard input: a `CredentialProviderRequest`, one line of JSON.
     pub fn request(&self, name: &str) -> Vec<u8> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -61,7 +61,7 @@ impl Provider {
             api_version: self.api_version.name(),
             image: name,
         };
-        // Three texts always become JSON; an empty request is refused by any plugin.
+        // Three texts can always be serialised; any plugin would refuse an empty request.
         let mut line = serde_json::to_vec(&request).unwrap_or_default();
         line.push(b'\n');
         line

@@ -2,35 +2,35 @@
 
 use super::{Credential, Hidden, ParseError, parse_docker_config, parse_dockercfg};
 
-/// The type of a pull secret; its data stands under [`data_key`].
+/// The type of a pull secret; [`data_key`] is the key of its data.
 pub const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
 /// The type of a pull secret of the legacy form.
 pub const DOCKERCFG: &str = "kubernetes.io/dockercfg";
 
-/// A Secret, reduced to what a pull needs. Its data is hidden.
+/// A Secret, reduced to what a pull needs. Its data is never shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullSecret {
     /// `metadata.name`.
     pub name: String,
     /// `type`.
     pub kind: String,
-    /// The decoded value of `.dockerconfigjson` (or `.dockercfg` for that type); empty when the key is missing.
+    /// The decoded value of `.dockerconfigjson` (or `.dockercfg` for that type); empty if the key is missing.
     pub data: Hidden,
-    /// `metadata.uid` and `resourceVersion`, to notice that it changed.
+    /// `metadata.uid` and `resourceVersion`, to detect changes.
     pub version: String,
 }
 
-/// What the kubelet makes of a Secret.
+/// How the kubelet treats a Secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contents {
-    /// Entries, in document order (none is fine).
+    /// Its entries, in document order (there may be none).
     Usable(Vec<(String, Credential)>),
-    /// Not a pull secret: ignored in silence.
+    /// Not a pull secret: silently ignored.
     WrongType {
         /// Its type.
         kind: String,
     },
-    /// A pull secret whose parser error poisons the pod.
+    /// A pull secret that cannot be parsed, which fails every pull of the pod.
     Malformed(ParseError),
 }
 
@@ -43,8 +43,8 @@ pub fn data_key(kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Looks into a Secret as the kubelet does (4.2, 4.3). A pull secret whose key is missing or empty is ignored by the kubelet without
-/// a word; here it has no entries.
+/// Reads a Secret like the kubelet does (4.2, 4.3). A pull secret whose key is missing or empty is silently ignored by the kubelet;
+/// here it has no entries.
 pub fn inspect(secret: &PullSecret) -> Contents {
     let parsed = match secret.kind.as_str() {
         DOCKERCONFIGJSON | DOCKERCFG if secret.data.is_empty() => Ok(Vec::new()),

@@ -1,33 +1,33 @@
-//! Content digests (`sha256:…`), as go-digest validates them.
+//! Content digests (`sha256:…`), validated like in go-digest.
 
 use sha2::Digest as _;
 use std::fmt;
 
-/// The algorithms that kubelet and containerd register, with the number of their hexadecimal digits (pull-semantics 1.2).
+/// The algorithms that kubelet and containerd register, with their number of hexadecimal digits (pull-semantics 1.2).
 const ALGORITHMS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
 /// A validated digest: a registered algorithm (sha256, sha384, sha512) and lower-case hex of its exact length.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(String);
 
-/// Which of go-digest's rules refused a text.
+/// The go-digest rule that refused a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DigestFault {
-    /// The algorithm is well written, but not registered.
+    /// The algorithm is well-formed, but not registered.
     Algorithm,
     /// A registered algorithm with the wrong number of digits.
     Length,
-    /// Anything else: no colon, characters that are not lower-case hex.
+    /// Anything else: no colon, or characters that are not lower-case hex.
     Format,
 }
 
 impl Digest {
-    /// Parses `algorithm:hex`. `None` when go-digest would refuse it.
+    /// Parses `algorithm:hex`. `None` if go-digest would refuse it.
     pub fn parse(text: &str) -> Option<Self> {
         Self::validate(text).ok()
     }
 
-    /// Parses `algorithm:hex` and says which rule refused it, in go-digest's own order (`Digest.Validate`).
+    /// Parses `algorithm:hex`; the error is the rule that refused it, in go-digest's own order (`Digest.Validate`).
     pub(super) fn validate(text: &str) -> Result<Self, DigestFault> {
         let Some((algorithm, hex)) = text.split_once(':').filter(|(a, h)| !a.is_empty() && !h.is_empty()) else {
             return Err(DigestFault::Format);
@@ -121,7 +121,7 @@ impl fmt::Display for Digest {
     }
 }
 
-/// How many hexadecimal digits a registered algorithm has.
+/// The number of hexadecimal digits of a registered algorithm.
 pub(super) fn hex_digits(algorithm: &str) -> Option<usize> {
     ALGORITHMS
         .iter()
@@ -133,7 +133,7 @@ fn is_lower_hex(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-/// go-digest's general form, by which it tells an unknown algorithm from nonsense:
+/// go-digest's general form, which distinguishes an unknown algorithm from nonsense:
 /// `[a-z0-9]+([.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+`.
 fn unregistered_form(algorithm: &str, encoded: &str) -> bool {
     let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());

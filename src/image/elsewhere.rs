@@ -1,15 +1,15 @@
-//! Where an image that was not found might be meant to be: the same path and tag in other registries. Pure.
+//! Where an image that was not found might be: the same path and tag in other registries. Pure.
 
 use super::Reference;
 
-/// How many are worth a try.
+/// The most guesses.
 const MOST: usize = 3;
 
-/// The names under which `places` (registries, with or without a prefix: `registry.corp.example/team`) might hold the image, likeliest
-/// first, at most three. What is no name is left out, and so is the image itself.
+/// Names for the image in `places` (registries, with an optional prefix: `registry.corp.example/team`), likeliest first, at most
+/// three. Without invalid names, and without the image itself.
 ///
-/// The first guess of each place stands before the second of any: behind `/team`, `team/app` is `app` rather than `team/app` once
-/// more, and an official image of Docker Hub (`library/nginx`) has lost its `library/` rather than kept it.
+/// The first guess for each place comes before the second for any. Below `/team`, `team/app` is `app` rather than `team/app` again,
+/// and an official image of Docker Hub (`library/nginx`) has lost its `library/` rather than kept it.
 pub fn elsewhere(reference: &Reference, places: &[String]) -> Vec<Reference> {
     let guesses: Vec<Vec<Reference>> = places.iter().map(|place| at(reference, place)).collect();
     let rounds = guesses.iter().map(Vec::len).max().unwrap_or_default();
@@ -48,7 +48,7 @@ fn at(reference: &Reference, place: &str) -> Vec<Reference> {
         .collect()
 }
 
-/// What is left of `path` when its first components are the last of `place`.
+/// The rest of `path` after the components that it shares with the end of `place`.
 fn overlap<'a>(place: &str, path: &'a str) -> Option<&'a str> {
     let (_, prefix) = place.split_once('/')?;
     path.match_indices('/')

@@ -1,17 +1,17 @@
-//! Text that came from outside, made safe for one line of a message, a warning, a log or a terminal.
+//! Makes text from outside safe for one line of a message, a warning, a log or a terminal.
 
 use std::fmt::Write as _;
 
 /// The longest text that [`escape`] returns, in characters, the closing `…` included.
 const LONGEST: usize = 300;
 
-/// `text` on one line, with nothing in it that moves a cursor or hides itself: control characters (terminal escapes begin with one),
-/// line breaks, bidi overrides, invisible and private-use characters and spaces other than U+0020 become `\u{..}`.
-/// Longer than 300 characters, it is cut and ends in `…`. Escaping twice changes nothing more.
+/// `text` on one line, without anything that moves a cursor or hides: control characters (which start terminal escapes), line
+/// breaks, bidi overrides, invisible and private-use characters and spaces other than U+0020 become `\u{..}`. If longer than 300
+/// characters, it is cut and ends in `…`. Escaping twice changes nothing more.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(4 * LONGEST));
     let mut length = 0;
-    // Where to cut if the text turns out too long: the last place that leaves room for `…` and splits no escape.
+    // Where to cut if the text turns out too long: the last position that leaves room for `…` and does not split an escape.
     let mut cut = 0;
     for c in text.chars() {
         if length < LONGEST {
@@ -34,7 +34,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// `text` as Go's `%q` prints it, without the quotes around it; as long as [`escape`] allows. So the kubelet quotes names.
+/// `text` as Go's `%q` prints it, without the quotes, within the length of [`escape`]. The kubelet quotes names this way.
 pub fn escape_as_go(text: &str) -> String {
     let mut out = String::new();
     for (at, c) in text.chars().enumerate() {
@@ -54,7 +54,7 @@ pub fn escape_as_go(text: &str) -> String {
             _ if !is_unsafe(c) => out.push(c),
             _ => {
                 let code = u32::from(c);
-                // Writing to a String does not fail.
+                // Writing to a String cannot fail.
                 let _ = match code {
                     0..0x20 | 0x7f => write!(out, "\\x{code:02x}"),
                     0x20..0x1_0000 => write!(out, "\\u{code:04x}"),
@@ -66,12 +66,12 @@ pub fn escape_as_go(text: &str) -> String {
     out
 }
 
-/// Whether a character would not show as itself.
+/// Whether a character would not appear as itself.
 pub(super) fn is_unsafe(c: char) -> bool {
     c.is_control() || (c.is_whitespace() && c != ' ') || is_invisible(c)
 }
 
-/// Characters that take no space or steer others: Unicode's format characters, fillers, variation selectors, private use and
+/// Characters that take no space or affect others: Unicode's format characters, fillers, variation selectors, private use and
 /// noncharacters.
 pub(super) fn is_invisible(c: char) -> bool {
     matches!(u32::from(c),
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_as_in_go() {
-        // As the kubelet of 1.37.2 showed them.
+        // As kubelet 1.37.2 showed them.
         for (text, shown) in [
             ("\"nginx\"", r#"\"nginx\""#),
             ("nginx\nlatest", r"nginx\nlatest"),

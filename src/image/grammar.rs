@@ -1,10 +1,10 @@
-//! The grammar and the order of errors of distribution/reference v0.6.0 `ParseNormalizedNamed` (pull-semantics 1.2 and 1.3),
-//! by hand: its character classes are ASCII, and every part of a reference can be found without backtracking.
+//! The grammar of distribution/reference v0.6.0 `ParseNormalizedNamed` and the order of its errors (pull-semantics 1.2 and 1.3),
+//! written by hand: its character classes are ASCII, and every part of a reference can be found without backtracking.
 
 use super::{Digest, ReferenceErrorKind, digest::DigestFault};
 use std::borrow::Cow;
 
-/// The longest path, in bytes, `library/` counted, domain not.
+/// The longest path, in bytes, including `library/` but not the domain.
 pub(super) const LONGEST_PATH: usize = 255;
 /// The longest tag.
 pub(super) const LONGEST_TAG: usize = 128;
@@ -18,7 +18,7 @@ pub(super) struct Parts {
     pub(super) digest: Option<Digest>,
 }
 
-/// The parts of a reference by shape alone.
+/// The parts of a reference, by shape alone.
 struct Shape<'a> {
     domain: &'a str,
     path: &'a str,
@@ -26,12 +26,12 @@ struct Shape<'a> {
     digest: Option<&'a str>,
 }
 
-/// Why a text is no reference.
+/// Why a text is not a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// One of the kinds, with its usual text.
     Kind(ReferenceErrorKind),
-    /// Upper case that only shows once the whole does not match (`Foo_bar/x`): the parser has another, shorter text for it.
+    /// Upper case that is only found when the whole does not match (`Foo_bar/x`): the parser has another, shorter text for it.
     UpperCaseElsewhere,
 }
 
@@ -44,7 +44,7 @@ impl Fault {
     }
 }
 
-/// Parses and normalises `text`, or says which rule refuses it first.
+/// Parses and normalises `text`; the error is the first rule that refuses it.
 pub(super) fn parse(text: &str) -> Result<Parts, Fault> {
     use ReferenceErrorKind as Kind;
     let fail = |kind| Err(Fault::Kind(kind));
@@ -101,12 +101,12 @@ pub(super) fn split_domain(text: &str) -> (&str, Cow<'_, str>) {
     }
 }
 
-/// Whether the part before the first slash is taken for a domain.
+/// Whether the part before the first slash counts as a domain.
 pub(super) fn is_domain_like(first: &str) -> bool {
     first == "localhost" || first.contains(['.', ':']) || has_upper_case(first)
 }
 
-/// What must be lower case: the remainder up to its first colon.
+/// The part that must be lower case: the remainder up to its first colon.
 pub(super) fn remote_name(remainder: &str) -> &str {
     remainder.split(':').next().unwrap_or_default()
 }
@@ -120,13 +120,13 @@ fn lower(text: &str) -> String {
     text.chars().map(lower_char).collect()
 }
 
-/// Go maps one character to one; only U+0130 has more than one here, and its first is the one that Go takes.
+/// Go maps one character to one; only U+0130 becomes several here, and Go takes the first of those.
 fn lower_char(c: char) -> char {
     c.to_lowercase().next().unwrap_or(c)
 }
 
-/// The parts of `domain/remainder`. Tag and digest hold no slash, so the last slash ends all but the last path component; the first
-/// `@` after it starts the digest, and the first colon before that the tag.
+/// The parts of `domain/remainder`. Tag and digest contain no slash, so the last slash comes before the last path component; the
+/// first `@` after it starts the digest, and the first colon before that the tag.
 fn shape(whole: &str) -> Option<Shape<'_>> {
     let (front, last) = whole.rsplit_once('/')?;
     let (left, digest) = last
@@ -148,7 +148,7 @@ fn shape(whole: &str) -> Option<Shape<'_>> {
             digest,
         });
     }
-    // A first component that is no domain may still be a path component (`exa_mple.com`): the domain is then empty.
+    // A first component that is not a domain may still be a path component (`exa_mple.com`): the domain is then empty.
     is_path(name).then_some(Shape {
         domain: "",
         path: name,
@@ -205,7 +205,7 @@ pub(super) fn is_tag(text: &str) -> bool {
     text.len() <= LONGEST_TAG && !text.is_empty() && !text.starts_with(['.', '-']) && text.bytes().all(is_tag_byte)
 }
 
-/// What may stand in a tag.
+/// Characters allowed in a tag.
 pub(super) fn is_tag_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')
 }

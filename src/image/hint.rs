@@ -1,4 +1,4 @@
-//! What a person probably meant by a name that does not parse.
+//! What an invalid name was probably meant to be.
 
 mod placeholder;
 mod reason;
@@ -6,15 +6,15 @@ mod repair;
 
 use super::{ReferenceErrorKind, grammar, userinfo};
 
-/// Names longer than this are not looked at: no rule or habit makes an image name so long.
+/// Longer names are not examined: no rule or habit makes an image name this long.
 const LONGEST: usize = 4096;
 
-/// A suggestion that goes with a refused reference: one sentence, and the corrected name where there is just one.
+/// A suggestion for a refused reference: one sentence, and the corrected name if there is only one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// What to do, as an imperative sentence without a trailing full stop. Safe to print: escaped, and without credentials.
+    /// What to do, as an imperative sentence without its full stop. Safe to print: escaped, and without credentials.
     pub advice: String,
-    /// The name that was probably meant, if it parses.
+    /// The name that was probably meant, if it is valid.
     pub corrected: Option<String>,
 }
 
@@ -27,9 +27,9 @@ impl Hint {
     }
 }
 
-/// What was probably meant by `input`, which the parser refused for `kind`. `None` where we know no better than the parser.
+/// What was probably meant by `input`, which the parser refused with `kind`. `None` if we know no better than the parser.
 ///
-/// Never repeats credentials: they are taken out before anything else looks at the name.
+/// Never repeats credentials: they are removed before anything else looks at the name.
 pub(super) fn hint(input: &str, kind: ReferenceErrorKind) -> Option<Hint> {
     if input.len() > LONGEST {
         return Some(Hint::advice(format!(
@@ -44,7 +44,7 @@ pub(super) fn hint(input: &str, kind: ReferenceErrorKind) -> Option<Hint> {
     }
     if kind == ReferenceErrorKind::HexOnly {
         return Some(Hint::advice(
-            "name the repository too, as in NAME@sha256:DIGEST; 64 hexadecimal digits alone are an image ID, which no registry knows",
+            "add the repository, as in NAME@sha256:DIGEST; 64 hexadecimal digits alone are an image ID, which registries do not know",
         ));
     }
     let without_credentials = userinfo::remove(input);
@@ -54,7 +54,7 @@ pub(super) fn hint(input: &str, kind: ReferenceErrorKind) -> Option<Hint> {
     }
     let mut repairs = repair::Repairs::new(name);
     if without_credentials.is_some() {
-        repairs.note("take the credentials out of the name and put them into an image pull secret");
+        repairs.note("remove the credentials from the name and put them into an image pull secret");
     }
     repairs.run();
     let corrected = grammar::parse(&repairs.name).is_ok();
@@ -68,7 +68,7 @@ pub(super) fn hint(input: &str, kind: ReferenceErrorKind) -> Option<Hint> {
     })
 }
 
-/// A fragment of the name, to be shown within a sentence.
+/// A fragment of the name, for use within a sentence.
 fn show(fragment: &str) -> String {
     let short: String = fragment.chars().take(60).collect();
     let dots = if short.len() < fragment.len() { "…" } else { "" };

@@ -1,12 +1,12 @@
-//! Patterns on normalised names, as `rewrites` and policies write them: `docker.io/library/*`, `registry.corp/**`.
+//! Patterns on normalised names, for `rewrites` and policies: `docker.io/library/*`, `registry.corp/**`.
 //!
-//! A pattern is held against [`Reference::name`]: the registry and every component of the repository, without tag or digest. `*` stands
-//! for any text within a component. `**` stands for whole components: any number of them, and at the end of a pattern at least one.
+//! A pattern is matched against [`Reference::name`]: the registry and every component of the repository, without tag or digest. `*`
+//! matches any text within a component. `**` matches whole components: any number, and at the end of a pattern at least one.
 
 use super::Reference;
 use std::fmt;
 
-/// A pattern that was checked: some image could match it.
+/// A checked pattern: there are images that it can match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -21,10 +21,10 @@ enum Component {
     One(Vec<String>),
 }
 
-/// What the last wildcard of a pattern stands for.
+/// The last wildcard of a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wildcard {
-    /// The pattern has none: it names one repository.
+    /// There is none: the pattern names one repository.
     None,
     /// `*`: text within a component.
     Text,
@@ -32,15 +32,15 @@ pub enum Wildcard {
     Components,
 }
 
-/// How specific a pattern is: more literal components first; then, from the left, literal over `*` over `**`. Text beside a `*` within a
-/// component does not count.
+/// How specific a pattern is: more literal components first; then, from the left, literal before `*` before `**`. Text next to a
+/// `*` within a component does not count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Specificity {
     literals: usize,
     kinds: Vec<Kind>,
 }
 
-/// What a component is, from the vaguest.
+/// What a component is, least specific first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Many,
@@ -62,25 +62,23 @@ impl Kind {
 const LONGEST: usize = 1024;
 
 impl Pattern {
-    /// Reads a pattern. The error is a clause for the person who wrote it; patterns that no image can match are refused.
+    /// Parses a pattern. The error is a clause for its author; patterns that no image can match are refused.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
-            return Err("an empty text has no meaning here".to_owned());
+            return Err("must not be empty".to_owned());
         }
         if text.len() > LONGEST {
-            return Err(format!("a pattern of {} bytes is longer than any name", text.len()));
+            return Err(format!("the pattern has {} bytes, more than any name", text.len()));
         }
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("{text:?} holds white space"));
+            return Err(format!("{text:?} contains white space"));
         }
         if text.contains("://") {
-            return Err(format!("{text:?} has a scheme; begin with the registry's host"));
+            return Err(format!("{text:?} has a scheme; start with the registry's host"));
         }
         let last = text.rsplit('/').next().unwrap_or_default();
         if text.contains('@') || (text.contains('/') && last.contains(':')) {
-            return Err(format!(
-                "{text:?} has a tag or a digest; a pattern is held against the name before them"
-            ));
+            return Err(format!("{text:?} has a tag or a digest; a pattern matches names only"));
         }
         let components = text.split('/').map(component).collect::<Result<Vec<_>, _>>()?;
         if components
@@ -102,7 +100,7 @@ impl Pattern {
         &self.text
     }
 
-    /// The last wildcard: what it stood for can be carried over.
+    /// The last wildcard: the text that it matches can be carried over.
     pub fn wildcard(&self) -> Wildcard {
         self.components
             .iter()
@@ -114,7 +112,7 @@ impl Pattern {
             .unwrap_or(Wildcard::None)
     }
 
-    /// How exactly the pattern says what it means: of several that match, the greatest decides (contract 5).
+    /// How specific the pattern is: of several that match, the greatest decides (contract 5).
     pub fn specificity(&self) -> Specificity {
         let kinds: Vec<Kind> = self.components.iter().map(Kind::of).collect();
         Specificity {
@@ -123,13 +121,13 @@ impl Pattern {
         }
     }
 
-    /// Whether every name that `other` matches is matched by this pattern too, as far as it shows at a glance: `false` where it does
-    /// not, and for pairs of patterns too long to be looked through.
+    /// Whether this pattern matches every name that `other` matches, as far as can be told quickly: `false` if not, and for pairs
+    /// of patterns that are too long to compare.
     pub fn covers(&self, other: &Self) -> bool {
         covers::covers(&self.components, &other.components)
     }
 
-    /// The components before the first wildcard: where everything that the pattern matches lives.
+    /// The components before the first wildcard: the common prefix of everything that the pattern matches.
     pub fn prefix(&self) -> Vec<&str> {
         self.text
             .split('/')
@@ -142,9 +140,9 @@ impl Pattern {
         self.capture(name).is_some()
     }
 
-    /// What the last wildcard stands for in `name` (empty without a wildcard); `None` where the name does not match.
+    /// The text that the last wildcard matches in `name` (empty without a wildcard); `None` if the name does not match.
     ///
-    /// Wildcards before the last take as little as they can. Linear in the name for every component of the pattern.
+    /// Earlier wildcards match as little as they can. Takes time linear in the name for every component of the pattern.
     pub fn capture(&self, name: &str) -> Option<String> {
         let name: Vec<&str> = name.split('/').collect();
         let mut runs = self.components.split(|component| *component == Component::Many);
@@ -163,7 +161,7 @@ impl Pattern {
             from += at + middle.len();
         }
         let to = name.len().checked_sub(last.len())?;
-        // At the end of a pattern `**` is everything below, not the place itself.
+        // At the end of a pattern, `**` is everything below, not the place itself.
         if to < from + usize::from(last.is_empty()) {
             return None;
         }
@@ -174,7 +172,7 @@ impl Pattern {
         }
     }
 
-    /// Some name that the pattern matches must be one that normalisation leaves as it is.
+    /// Refuses patterns that no normalised name can match.
     fn check(&self) -> Result<(), String> {
         let text = &self.text;
         let could_be = |text: &str| samples(text).iter().any(|sample| is_normalised(sample));
@@ -184,26 +182,30 @@ impl Pattern {
         let of_docker_hub = |path: &str| format!("docker.io/{path}");
         Err(match text.split_once('/') {
             Some(("index.docker.io", rest)) if text.contains('*') && could_be(&of_docker_hub(rest)) => {
-                format!("{text:?} matches no image: index.docker.io is docker.io; write docker.io/{rest}")
+                format!("{text:?} matches no image: index.docker.io is normalised to docker.io; write docker.io/{rest}")
             }
             Some((host, _)) if text.contains('*') && !host.contains(['.', ':']) && could_be(&of_docker_hub(text)) => {
                 format!(
-                    "{text:?} matches no image: every name begins with a registry, which has a dot or a port or is localhost; \
+                    "{text:?} matches no image: every name starts with a registry, which has a dot or a port or is localhost; \
                      did you mean docker.io/{text}?"
                 )
             }
             None if text.contains('*') => {
-                format!("{text:?} matches no image: every name begins with a registry; ** is all of them")
+                format!("{text:?} matches no image: every name starts with a registry; for all of them, write **")
             }
-            None if text.contains(['.', ':']) => format!("{text:?} names no repository; everything in that registry is {text}/**"),
+            None if text.contains(['.', ':']) => {
+                format!("{text:?} names no repository; for everything in that registry, write {text}/**")
+            }
             Some(("docker.io", rest)) if !rest.contains('/') => {
                 format!(
-                    "{text:?} matches no image: official ones are docker.io/library/NAME; did you mean docker.io/library/{rest}?"
+                    "{text:?} matches no image: official images are docker.io/library/NAME; did you mean docker.io/library/{rest}?"
                 )
             }
             _ => match Reference::parse_plain(text) {
                 Some(reference) => format!("names are matched as a whole: write {text:?} as {}", reference.name()),
-                None => format!("{text:?} matches no image name: a registry, then lower-case components, as docker.io/library/*"),
+                None => format!(
+                    "{text:?} matches no image name: write a registry, then lower-case components, such as docker.io/library/*"
+                ),
             },
         })
     }
@@ -217,14 +219,14 @@ impl fmt::Display for Pattern {
 
 fn component(text: &str) -> Result<Component, String> {
     match text {
-        "" => Err("a pattern has no empty components: no / at its ends, and no two in a row".to_owned()),
+        "" => Err("a pattern cannot have empty components: no leading, trailing or double /".to_owned()),
         "**" => Ok(Component::Many),
-        _ if text.contains("**") => Err(format!("{text:?}: ** stands for whole components; * for text within one")),
+        _ if text.contains("**") => Err(format!("{text:?}: ** matches whole components; use * within one")),
         _ => Ok(Component::One(text.split('*').map(str::to_owned).collect())),
     }
 }
 
-/// Holds components without `**` against as many of a name; gives what the last `*` stands for.
+/// Matches components without `**` against as many of a name; returns what the last `*` matches.
 fn run(pattern: &[Component], name: &[&str]) -> Option<String> {
     let mut last = "";
     for (component, text) in pattern.iter().zip(name) {
@@ -238,7 +240,7 @@ fn run(pattern: &[Component], name: &[&str]) -> Option<String> {
     Some(last.to_owned())
 }
 
-/// Holds a component's literal parts against a text; gives what the last `*` stands for.
+/// Matches a component's literal parts against a text; returns what the last `*` matches.
 fn within<'a>(parts: &[String], text: &'a str) -> Option<&'a str> {
     let [first, between @ .., last] = parts else {
         // One part: no `*`.
@@ -252,7 +254,7 @@ fn within<'a>(parts: &[String], text: &'a str) -> Option<&'a str> {
     rest.strip_suffix(last.as_str())
 }
 
-/// Names that a pattern matches, one of which should be a possible one.
+/// Names that a pattern matches, at least one of which should be possible.
 fn samples(text: &str) -> Vec<String> {
     let (host, path) = match text.split_once('/') {
         Some((host, path)) => (host, Some(path)),

@@ -24,8 +24,8 @@ pub struct Platform {
 /// How a runtime chooses from an index; where they disagree the outlook is `MayFail`, never `WillFail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Personality {
-    /// containerd up to 1.6: as [`Self::ContainerdClient`], but it knows nothing of `os.features`, and holds every layer against the
-    /// config, of whatever type (`tests/agreement` found both).
+    /// containerd up to 1.6: as [`Self::ContainerdClient`], but it knows nothing of `os.features`, and holds every layer against
+    /// the config, of whatever type (`tests/agreement` found both).
     ContainerdOld,
     /// containerd 1.7, and 2.x by local pull: the host platform and its compatibility vector.
     ContainerdClient,
@@ -52,7 +52,7 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self, String> {
         let refuse = || {
             format!(
-                "\"{}\" is no platform: write os/architecture or os/architecture/variant, such as linux/arm64",
+                "\"{}\" is not a platform: write os/architecture or os/architecture/variant, such as linux/arm64",
                 escape(text)
             )
         };
@@ -131,8 +131,8 @@ impl Platform {
         matching::possible(self)
     }
 
-    /// How well an index entry that declares `entry` suits a runtime on a host of this platform, which is one of [`Self::possible`];
-    /// `None` if it does not take it. What ranks lower is preferred.
+    /// How well an index entry that declares `entry` suits a runtime on a host of this platform, which is one of
+    /// [`Self::possible`]; `None` if it does not take it. What ranks lower is preferred.
     pub fn ranks(&self, entry: &Platform, personality: Personality) -> Option<u32> {
         matching::rank(self, entry, personality)
     }
@@ -176,8 +176,8 @@ fn is_word(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// `os/arch[/variant]`, with `os(version)` for Windows builds, as containerd prints it. Index entries are a stranger's text, so it is
-/// escaped.
+/// `os/arch[/variant]`, with `os(version)` for Windows builds, as containerd prints it. Index entries are a stranger's text, so it
+/// is escaped.
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { escape(text) };
@@ -214,8 +214,8 @@ pub(crate) fn looks_at_features(container_runtime_version: &str) -> bool {
 
 /// The personalities a node may have, from `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`).
 ///
-/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 was not compared with, so
-/// it may be as either of its neighbours.
+/// containerd 2.1 and later may pull either way, which the API server does not show (pull-semantics 0). 1.7 was not compared with,
+/// so it may be as either of its neighbours.
 pub fn personalities(container_runtime_version: &str) -> &'static [Personality] {
     match container_runtime_version.split_once("://") {
         Some(("containerd", version)) => match major_minor(version) {

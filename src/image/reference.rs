@@ -15,35 +15,35 @@ pub struct Reference {
 /// What a node asks the registry for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
-    /// A tag (`latest` where the reference names neither tag nor digest).
+    /// A tag (`latest` if the reference has neither tag nor digest).
     Tag(String),
-    /// A digest. A tag beside it is never looked at.
+    /// A digest. A tag next to it is ignored.
     Digest(Digest),
 }
 
-/// The port that a reference writes after its host. The grammar takes any number of digits (pull-semantics 1.2).
+/// The port after a reference's host. The grammar allows any number of digits (pull-semantics 1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Port {
-    /// A port that a connection can be made to.
+    /// A usable port.
     Number(u16),
-    /// Over 65535: the name is valid, and no node can contact it.
+    /// Over 65535: the name is valid, but no node can connect to it.
     OutOfRange,
 }
 
 impl Reference {
-    /// Parses and normalises, with the error kinds in distribution/reference's own order.
+    /// Parses and normalises, with the errors in distribution/reference's own order.
     pub fn parse(input: &str) -> Result<Self, ReferenceError> {
         grammar::parse(input)
             .map(Self::from)
             .map_err(|fault| ReferenceError::new(input, fault))
     }
 
-    /// As [`Self::parse`], without the work of wording an error.
+    /// As [`Self::parse`], without the cost of wording an error.
     pub(crate) fn parse_plain(input: &str) -> Option<Self> {
         grammar::parse(input).ok().map(Self::from)
     }
 
-    /// The same tag and digest under another normalised name; `None` where `name` is not one.
+    /// The same tag and digest under another normalised name; `None` if `name` is not one.
     pub(crate) fn with_name(&self, name: &str) -> Option<Self> {
         let named =
             Self::parse_plain(name).filter(|named| named.tag.is_none() && named.digest.is_none() && named.name() == name)?;
@@ -83,7 +83,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// Domain and path, without tag or digest: `docker.io/library/nginx`. What keyrings and policies match on.
+    /// Domain and path, without tag or digest: `docker.io/library/nginx`. Keyrings and policies match on it.
     pub fn name(&self) -> String {
         if self.domain.is_empty() {
             self.path.clone()
@@ -92,7 +92,7 @@ impl Reference {
         }
     }
 
-    /// The registry host, as containerd splits it off: everything before the first `/` of [`Self::name`]
+    /// The registry host, split off as containerd does: everything before the first `/` of [`Self::name`]
     /// (`docker.io`, `localhost:5000`, `exa_mple.com`).
     pub fn registry(&self) -> &str {
         if self.domain.is_empty() {
@@ -111,8 +111,8 @@ impl Reference {
         }
     }
 
-    /// Whether `written` is what runtimes take for the ID of an image that a node holds: `sha256:` and up to 64 hexadecimal digits, as
-    /// containerd takes the beginning of an ID for the whole (`digestset`), nothing else. By the grammar it is the tag of a repository
+    /// Whether runtimes would take `written` for the ID of a local image: `sha256:` and up to 64 hexadecimal digits (containerd
+    /// accepts the beginning of an ID, `digestset`), nothing else. By the grammar, it is the tag of a repository called sha256.
     /// called sha256.
     pub fn is_image_id(written: &str) -> bool {
         written
@@ -120,16 +120,16 @@ impl Reference {
             .is_some_and(|hex| (1..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
     }
 
-    /// The port that follows the host, if one is written.
+    /// The port after the host, if there is one.
     pub fn port(&self) -> Option<Port> {
         let registry = self.registry();
         let after_host = registry.rsplit_once(']').map_or(registry, |(_, rest)| rest);
         let (_, port) = after_host.split_once(':')?;
-        // All digits by the grammar: the only other error is a number that is too large.
+        // All digits by the grammar: the only possible error is a number that is too large.
         Some(port.parse().map_or(Port::OutOfRange, Port::Number))
     }
 
-    /// What is asked of the registry: the digest, else the tag, else `latest`.
+    /// What to ask the registry for: the digest, or else the tag, or else `latest`.
     pub fn target(&self) -> Target {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => Target::Digest(digest.clone()),
@@ -157,7 +157,7 @@ impl From<grammar::Parts> for Reference {
     }
 }
 
-/// The canonical form: name, tag and digest; `:latest` where there is neither.
+/// The canonical form: name, tag and digest; `:latest` if there is neither.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.domain.is_empty() {
@@ -178,7 +178,7 @@ impl fmt::Display for Reference {
 pub enum ReferenceErrorKind {
     /// `invalid repository name (X), cannot specify 64-byte hexadecimal strings`
     HexOnly,
-    /// `invalid reference format: repository name (X) must be lowercase`; for upper case that shows only in the whole,
+    /// `invalid reference format: repository name (X) must be lowercase`; for upper case that is only found in the whole,
     /// `repository name must be lowercase`
     UpperCase,
     /// `invalid reference format`
@@ -193,12 +193,12 @@ pub enum ReferenceErrorKind {
     DigestFormat,
 }
 
-/// A refused reference: which rule, the parser's text, and what was probably meant.
+/// A refused reference: the rule, the parser's text, and what was probably meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceError {
-    /// Which rule refused it.
+    /// The rule that refused it.
     pub kind: ReferenceErrorKind,
-    /// The text of the Go parser, as it ends up in the kubelet's message; on one line, and with credentials masked.
+    /// The text of the Go parser, as in the kubelet's message; on one line, and with credentials masked.
     pub text: String,
     /// What was probably meant.
     pub hint: Option<Hint>,
@@ -214,7 +214,7 @@ impl ReferenceError {
     }
 }
 
-/// The Go parser's text. It repeats a part of the name, which is taken from the masked name: no credential gets into it.
+/// The Go parser's text. It repeats a part of the name, taken from the masked name: no credential gets into it.
 fn text(input: &str, fault: grammar::Fault) -> String {
     use ReferenceErrorKind as Kind;
     let masked = mask_userinfo(input);

@@ -1,20 +1,20 @@
-//! What a cluster's mutating webhook does to image names, as the settings tell it (`rewrites`): pods get another registry's name for
-//! the same image.
+//! How a cluster's mutating webhook rewrites image names, according to the settings (`rewrites`): pods get the same image from
+//! another registry.
 
 use super::Reference;
 use super::pattern::{Pattern, Wildcard};
 
-/// One rule: names that match get another name; tag and digest are kept.
+/// One rule: matching names are replaced; tag and digest are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewrite {
     pattern: Pattern,
-    /// The new name around the place where what the pattern's last wildcard stands for is carried over; alone, it is the whole name.
+    /// The parts of the new name around the text of the pattern's last wildcard; a single part is the whole name.
     to: (String, Option<String>),
 }
 
 impl Rewrite {
-    /// A rule from names that match `pattern` to `to`, which may hold one wildcard, of the kind of the pattern's last one. The error is
-    /// a clause about `to`.
+    /// A rule from names that match `pattern` to `to`, which may have one wildcard, like the pattern's last one. The error is a
+    /// clause about `to`.
     pub fn new(pattern: Pattern, to: &str) -> Result<Self, String> {
         let wildcard = if to.split('/').any(|component| component == "**") {
             Wildcard::Components
@@ -23,11 +23,11 @@ impl Rewrite {
         } else {
             Wildcard::None
         };
-        // The same rules hold for a name with a wildcard as for a pattern.
+        // A name with a wildcard follows the same rules as a pattern.
         Pattern::parse(to)?;
         if to.contains('*') && to.replacen(mark(wildcard), "", 1).contains('*') {
             return Err(format!(
-                "{to:?} has more than one wildcard; only what the last one of {pattern} stands for is carried over"
+                "{to:?} has more than one wildcard; only the last one of {pattern} is carried over"
             ));
         }
         match (pattern.wildcard(), wildcard) {
@@ -36,10 +36,7 @@ impl Rewrite {
                 return Err(format!("{to:?} has a wildcard, and {pattern} has none"));
             }
             (from, _) => {
-                return Err(format!(
-                    "{to:?} does not say where {} of {pattern} goes; write it there too",
-                    mark(from)
-                ));
+                return Err(format!("{to:?} lacks the {} of {pattern}: write it there too", mark(from)));
             }
         }
         let to = match wildcard {
@@ -52,13 +49,13 @@ impl Rewrite {
         Ok(Self { pattern, to })
     }
 
-    /// The image's new name; `None` where the rule does not match, or what comes out is no name.
+    /// The image's new name; `None` if the rule does not match, or the result is not a valid name.
     fn apply(&self, reference: &Reference) -> Option<Reference> {
         let carried = self.pattern.capture(&reference.name())?;
         let (before, after) = &self.to;
         let name = match after {
             None => before.clone(),
-            // `**` in the middle may stand for nothing.
+            // `**` in the middle may match nothing.
             Some(after) if carried.is_empty() => format!("{before}{}", after.strip_prefix('/').unwrap_or(after)),
             Some(after) => format!("{before}{carried}{after}"),
         };
@@ -74,7 +71,7 @@ fn mark(wildcard: Wildcard) -> &'static str {
     }
 }
 
-/// The name that a pod's image will have: by the first rule that matches. `None` where it stays as it is.
+/// The image name after rewriting, by the first rule that matches. `None` if it stays the same.
 pub fn rewrite(rules: &[Rewrite], reference: &Reference) -> Option<Reference> {
     let name = reference.name();
     let rule = rules.iter().find(|rule| rule.pattern.matches(&name))?;

@@ -1,14 +1,14 @@
-//! Credentials that people write into an image name (`user:password@host/repository`), found and masked.
+//! Finds and masks credentials in image names (`user:password@host/repository`).
 
 use std::{borrow::Cow, ops::Range};
 
-/// What stands in a message where credentials stood.
+/// Replaces credentials in messages.
 const MASK: &str = "***";
 
-/// `image` with `user:password@` masked (`***@`). Everything but the report's `image` field shows an image this way.
+/// `image` with `user:password@` masked (`***@`). Images are shown this way everywhere but in the report's `image` field.
 ///
-/// It works on any text, parsable or not, and rather masks too much than too little: what stands before an `@` that starts no
-/// digest is masked when a path follows the `@`, or when it reads `user:password` itself.
+/// Works on any text, valid or not, and rather masks too much than too little: the part before an `@` that does not start a digest
+/// is masked if a path follows the `@`, or if it looks like `user:password` itself.
 pub fn mask_userinfo(image: &str) -> Cow<'_, str> {
     match find(image).and_then(|at| Some((image.get(..at.start)?, image.get(at.end..)?))) {
         None => Cow::Borrowed(image),
@@ -19,7 +19,7 @@ pub fn mask_userinfo(image: &str) -> Cow<'_, str> {
 /// `image` without its credentials; `None` if it has none.
 pub(super) fn remove(image: &str) -> Option<String> {
     let at = find(image)?;
-    // The `@` goes with them.
+    // Together with the `@`.
     Some(format!(
         "{}{}",
         image.get(..at.start)?,
@@ -27,7 +27,7 @@ pub(super) fn remove(image: &str) -> Option<String> {
     ))
 }
 
-/// Where the credentials stand, without their `@`. Linear, however many an `@` there is.
+/// The position of the credentials, without their `@`. Linear, however many `@`s there are.
 fn find(image: &str) -> Option<Range<usize>> {
     let start = scheme_end(image);
     let authority = image.get(start..)?;
@@ -50,7 +50,7 @@ fn find(image: &str) -> Option<Range<usize>> {
         .map(|(at, _)| at)
         .rev()
         .filter(|&at| at > 0 && authority.get(..at) != Some(MASK));
-    // The last `@` before a path ends the credentials; without a path, whichever has something like them before it.
+    // The last `@` before a path ends the credentials; without a path, any `@` with something like credentials before it.
     let end = candidates
         .clone()
         .find(|&at| last_slash.is_some_and(|slash| at < slash))
@@ -58,14 +58,14 @@ fn find(image: &str) -> Option<Range<usize>> {
     Some(start..start + end)
 }
 
-/// Whether the first path component has a colon that no port follows, as in `user:pa/ss@host`.
+/// Whether the first path component has a colon without a port, as in `user:pa/ss@host`.
 fn has_odd_port(authority: &str) -> bool {
     let host = authority.split('/').next().unwrap_or_default();
     host.rsplit_once(':')
         .is_some_and(|(_, port)| !port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// `sha256:…` and its like, whole or cut short: an `@` before it belongs to the name, and hiding the name would help nobody.
+/// `sha256:…` and the like, whole or truncated: an `@` before it belongs to the name, and hiding the name would help nobody.
 fn is_digest_like(text: &str) -> bool {
     let (algorithm, rest) = text.split_once(':').unwrap_or((text, ""));
     let algorithm = algorithm.trim().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! A file's text replaced as a whole: whoever looks sees the old one or the new one, never a part.
+//! Replaces a file's text atomically: readers see the old text or the new one, never a part.
 
 use crate::files;
 use crate::limits;
@@ -7,37 +7,37 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Replaces what a file holds, if that is still `before`. A link stays a link: the file that it leads to is replaced. Mode and, where that
-/// is allowed, owner stay as they are.
+/// Replaces the text of a file, if it is still `before`. A link stays a link: the file that it leads to is replaced. The mode is
+/// kept and, if allowed, the owner.
 ///
 /// # Errors
-/// A clause that says why the file is as it was.
+/// A clause that says why the file was not changed.
 pub fn replace(path: &Path, before: &str, after: &str) -> Result<(), String> {
     let path = fs::canonicalize(path).map_err(|error| error.to_string())?;
-    // What may not be written to in place is not replaced either, though its folder would allow it.
+    // A file that may not be written is not replaced either, even if its folder would allow it.
     let old = OpenOptions::new().read(true).write(true).open(&path);
     let about = old.and_then(|file| file.metadata()).map_err(|error| error.to_string())?;
     if !about.is_file() {
-        return Err("it is no regular file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let now = files::read(&path, limits::MANIFEST_FILE).map_err(|error| error.to_string())?;
     if now != before.as_bytes() {
-        return Err("it was changed by somebody else meanwhile".to_owned());
+        return Err("somebody else has changed it meanwhile".to_owned());
     }
-    let (beside, file) = create_beside(&path).map_err(|error| format!("no file can be made beside it: {error}"))?;
+    let (beside, file) = create_beside(&path).map_err(|error| format!("no file can be created next to it: {error}"))?;
     let written = fill(&file, after, &about).and_then(|()| fs::rename(&beside, &path));
     written.map_err(|error| {
-        // What is left of the attempt is of no use to anybody.
+        // The temporary file is of no use.
         let _ = fs::remove_file(&beside);
         error.to_string()
     })
 }
 
-/// A new file in the same folder, which only its owner can read until it is done.
+/// A new file in the same folder, readable only by its owner for now.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // A name may be as long as the file system admits.
+    // A name may be as long as the file system allows.
     let name: String = name.chars().take(40).collect();
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for attempt in 0..16 {
@@ -55,7 +55,7 @@ fn fill(mut file: &File, text: &str, like: &fs::Metadata) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-        // Only root may give files away; to others the file becomes their own, as with any editor.
+        // Only root can give files away; otherwise the file gets its writer as owner, as with any editor.
         let _ = std::os::unix::fs::fchown(file, Some(like.uid()), Some(like.gid()));
     }
     file.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
@@ -98,12 +98,12 @@ mod tests {
         let file = folder.path().join("a.yaml");
         fs::write(&file, "theirs").unwrap();
         let why = replace(&file, "old", "new").unwrap_err();
-        assert_eq!(why, "it was changed by somebody else meanwhile");
+        assert_eq!(why, "somebody else has changed it meanwhile");
         assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
         assert_eq!(names(folder.path()), ["a.yaml"]);
         assert_eq!(
             replace(Path::new("/dev/null"), "", "new").unwrap_err(),
-            "it is no regular file"
+            "it is not a regular file"
         );
         assert!(replace(&folder.path().join("gone"), "", "new").is_err());
     }

@@ -4,7 +4,7 @@ use super::audience::of_policy;
 use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
-use crate::policy::{Demand, Own, offer_digest};
+use crate::policy::{Demand, FindingsByPolicy, offer_digest};
 use crate::runtime::Runtime;
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
@@ -35,9 +35,9 @@ struct Instead {
 }
 
 /// What would be found if only one policy's demands held, where several have some.
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement: &Judgement) -> Own {
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement: &Judgement) -> FindingsByPolicy {
     if judgement.findings.is_empty() {
-        return Own::default();
+        return FindingsByPolicy::default();
     }
     let scheduling = &planned.template.needs.scheduling;
     let by_itself = |demand: Demand| {
@@ -113,7 +113,7 @@ fn naming(planned: &Planned<'_>) -> Naming {
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
-fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judgement {
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPolicy) -> Judgement {
     let mut raised = planned.raised.clone();
     if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
         let missing = raised
@@ -128,7 +128,7 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &Own) -> Judge
         let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
         match raised_by {
             Some(_) => planned.jury.decide(finding, raised_by),
-            None => planned.jury.decide_by_own(finding, by_own),
+            None => planned.jury.decide_by_policy(finding, by_own),
         }
     });
     judgement

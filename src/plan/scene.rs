@@ -10,7 +10,7 @@ use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, rewrite};
 use crate::limits;
-use crate::policy::Jury;
+use crate::policy::Matching;
 use crate::runtime::Depth;
 use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
@@ -120,7 +120,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
-    pub(super) fn audience_of(&mut self, jury: &Jury) -> Arc<Audience> {
+    pub(super) fn audience_of(&mut self, jury: &Matching) -> Arc<Audience> {
         let Some(platforms) = jury.platforms() else {
             return Arc::clone(&self.audience);
         };
@@ -133,7 +133,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
-    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Jury, asked: &mut Asked) -> Vec<Check> {
+    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Matching, asked: &mut Asked) -> Vec<Check> {
         let places = jury.places();
         if places.is_empty() || asked.short >= MOST_SHORT {
             return Vec::new();

@@ -5,7 +5,7 @@ use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
 use crate::credentials::node::NodeCredentials;
 use crate::credentials::{Hidden, PullSecret};
 use crate::image::{Platform, Reference};
-use crate::policy::trial::{Case, Never, Secret, Shown, Stage, stage};
+use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
 use crate::policy::{Policies, Requester};
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
@@ -34,7 +34,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     let namespace = given.namespace.as_deref().unwrap_or("default");
     let kind = given.kind.as_deref().unwrap_or("Deployment");
     let reference = Reference::parse(&given.image);
-    let shown = given.registry.shown().unwrap_or(Shown::Pulls);
+    let shown = given.registry.parsed_outcome().unwrap_or(CaseOutcome::Pulls);
     let requester = Requester {
         user: given.user.clone().unwrap_or_default(),
         groups: given.groups.clone(),
@@ -43,7 +43,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     let mut facts = facts(labels);
 
     // First with nothing staged: which platforms the image is held against depends on the policies that are about it.
-    let bare = object(&given.image, kind, Secret::None, Never::No);
+    let bare = object(&given.image, kind, Secret::None, PullPolicy::Default);
     let platforms = extract(&bare, None, namespace, &Kinds::default()).ok().map(|mut workload| {
         kind.clone_into(&mut workload.object.kind);
         let jury = jury(&workload, &facts, policies, &requester);
@@ -52,17 +52,17 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     });
     let node: Vec<Platform> = Platform::parse(NODE).into_iter().collect();
     let platforms = platforms.flatten().unwrap_or(node);
-    let stage = match &reference {
-        Ok(reference) => Some(stage(&given.registry, shown, reference, &platforms)),
+    let simulation = match &reference {
+        Ok(reference) => Some(simulate(&given.registry, shown, reference, &platforms)),
         Err(_) => None,
     };
-    let (secret, never) = stage
-        .as_ref()
-        .map_or((Secret::None, Never::No), |stage| (stage.secret, stage.never));
+    let (secret, pull_policy) = simulation.as_ref().map_or((Secret::None, PullPolicy::Default), |simulation| {
+        (simulation.secret, simulation.pull_policy)
+    });
     if let Ok(reference) = &reference {
         add_secret(&mut facts, secret, reference);
     }
-    let object = object(&given.image, kind, secret, never);
+    let object = object(&given.image, kind, secret, pull_policy);
     let Ok(mut workload) = extract(&object, None, namespace, &Kinds::default()) else {
         return Ran {
             judgement: Judgement::allowed(),
@@ -79,7 +79,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
         &NodeCredentials::default(),
         &jury,
     );
-    let outcomes: Vec<Attempts> = plan.checks.iter().map(|check| answered(check, stage.as_ref())).collect();
+    let outcomes: Vec<Attempts> = plan.checks.iter().map(|check| answered(check, simulation.as_ref())).collect();
     let asked = !plan.checks.is_empty();
     let judgement = decide(&plan, &outcomes).into_iter().next();
     Ran {
@@ -89,7 +89,7 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
 }
 
 /// The same answer for every credential that is tried, or once without any.
-fn answered(check: &super::Check, stage: Option<&Stage>) -> Attempts {
+fn answered(check: &super::Check, simulation: Option<&Simulation>) -> Attempts {
     let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
     if sources.is_empty() {
         sources.push(None);
@@ -97,7 +97,7 @@ fn answered(check: &super::Check, stage: Option<&Stage>) -> Attempts {
     let attempt = |source| {
         Some(Attempt {
             source,
-            result: stage?.answer.clone(),
+            result: simulation?.answer.clone(),
         })
     };
     Attempts {
@@ -106,12 +106,12 @@ fn answered(check: &super::Check, stage: Option<&Stage>) -> Attempts {
     }
 }
 
-fn object(image: &str, kind: &str, secret: Secret, never: Never) -> Value {
+fn object(image: &str, kind: &str, secret: Secret, pull_policy: PullPolicy) -> Value {
     let mut spec = json!({"containers": [{"name": "c", "image": image}]});
     if secret != Secret::None {
         spec["imagePullSecrets"] = json!([{"name": SECRET}]);
     }
-    if never == Never::Pulled {
+    if pull_policy == PullPolicy::Never {
         spec["containers"][0]["imagePullPolicy"] = "Never".into();
     }
     let metadata = json!({"name": "test"});
@@ -168,13 +168,13 @@ fn add_secret(facts: &mut Facts, secret: Secret, reference: &Reference) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Origin, Policy, trial::Trial};
+    use crate::policy::{Origin, Policy, cases::PolicyTest};
     use crate::verdict::{Cause, Outlook, Verdict};
 
     fn case(given: &Value) -> Case {
         let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
             {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
-        let mut trial = Trial::read(&document).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let mut trial = PolicyTest::read(&document).unwrap_or_else(|problems| panic!("{problems:?}"));
         trial.cases.remove(0)
     }
 
@@ -192,7 +192,7 @@ mod tests {
                                "registry": {"outcome": cause.name()}});
             let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
                 {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
-            let Ok(trial) = Trial::read(&document) else { continue };
+            let Ok(trial) = PolicyTest::read(&document) else { continue };
             staged += 1;
             let ran = run(&trial.cases[0], &size);
             let causes: Vec<Cause> = ran.judgement.findings.iter().map(|finding| finding.cause).collect();

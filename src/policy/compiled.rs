@@ -1,18 +1,18 @@
-//! A policy as meant: checked, and ready to be held against images.
+//! A checked policy, ready to be applied to images.
 
 use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode, Operator};
 use super::names::{Registries, Tags, held, lower_host};
 use super::quantity;
 use super::schema;
 use super::selector::{Alphabet, Glob, Selector};
-use super::{Jury, Problem, Requester, Subject};
+use super::{Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Where a policy was read.
+/// Where a policy was read from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A file, as shown to people: `policies/production.yaml:1`.
@@ -21,12 +21,12 @@ pub enum Origin {
     Cluster,
 }
 
-/// One policy that was checked.
+/// A policy that passed every check.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// `metadata.name`.
     pub name: Arc<str>,
-    /// Where it was read.
+    /// Where it was read from.
     pub origin: Origin,
     pub(super) mode: Mode,
     pub(super) namespaces: Option<Vec<Glob>>,
@@ -74,28 +74,28 @@ impl Actions {
         }
     }
 
-    /// The action for the cause, else for the outlook, if one is written.
+    /// The action for the cause, or else for the outlook, if one is set.
     pub(super) fn of(&self, cause: Cause, outlook: Outlook) -> Option<Verdict> {
         self.causes.get(&cause).copied().or_else(|| self.of_outlook(outlook))
     }
 
-    /// The action for the outlook, if one is written.
+    /// The action for the outlook, if one is set.
     pub(super) fn of_outlook(&self, outlook: Outlook) -> Option<Verdict> {
         self.outlooks.get(&outlook).copied()
     }
 
-    /// The causes for which an action is written.
+    /// The causes with an action of their own.
     pub(super) fn causes(&self) -> impl Iterator<Item = Cause> {
         self.causes.keys().copied()
     }
 }
 
 impl Policy {
-    /// Checks and compiles a policy; the error is everything that is wrong with it.
+    /// Checks and compiles a policy; the error lists everything that is wrong with it.
     pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
         let kind = object.get("kind").and_then(Value::as_str);
         if kind.is_some_and(|kind| kind != KIND) {
-            // What else is wrong with a thing of another kind is of no interest.
+            // For another kind, no other problem matters.
             return Err(envelope(object).into_iter().take(1).collect());
         }
         if !object.is_object() {
@@ -103,7 +103,7 @@ impl Policy {
         }
         let mut problems = envelope(object);
         problems.extend(schema::check(object));
-        // What the schema refuses is left out, so that what is wrong with the rest is said along with it.
+        // Parts that the schema refuses are left out, so that problems in the rest are reported too.
         let sound = problems
             .iter()
             .fold(object.clone(), |object, problem| without(object, &problem.path));
@@ -125,12 +125,12 @@ impl Policy {
         }
     }
 
-    /// How far it goes.
+    /// Its mode.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// What its allow list names, as places where images live: registry and components before the first wildcard.
+    /// The places its allow list names: registry and path before the first wildcard.
     pub fn places(&self) -> impl Iterator<Item = String> {
         let allowed = self.registries.allow.iter().flatten();
         allowed
@@ -139,10 +139,10 @@ impl Policy {
     }
 }
 
-/// Stands in a list for an entry that the schema refuses: nobody can write it, and the places of the others stay.
+/// Replaces a list entry that the schema refuses: no user can write it, and the other entries keep their index.
 const GAP: &str = "\0";
 
-/// The object without what is at `path`. An entry of a list leaves a gap.
+/// The object without what is at `path`. A removed list entry leaves a placeholder.
 fn without(mut object: Value, path: &str) -> Value {
     let (list, entry) = path.split_once('[').map_or((path, None), |(list, entry)| (list, Some(entry)));
     let Some(entry) = entry else {
@@ -152,7 +152,7 @@ fn without(mut object: Value, path: &str) -> Value {
     let at = entry.split_once(']').and_then(|(at, _)| at.parse::<usize>().ok());
     let pointer = format!("/{}", list.replace('.', "/"));
     match at.and_then(|at| object.pointer_mut(&pointer)?.get_mut(at)) {
-        // The only list whose entries are more than texts.
+        // The only list whose entries are objects.
         Some(entry) if list.ends_with(".matchExpressions") => *entry = json!({"key": GAP, "operator": Operator::Exists}),
         Some(entry) => *entry = GAP.into(),
         None => remove(&mut object, list),
@@ -160,10 +160,10 @@ fn without(mut object: Value, path: &str) -> Value {
     object
 }
 
-/// Removes what is at `path`, if it is still there.
+/// Removes what is at `path`, if it still exists.
 fn remove(value: &mut Value, path: &str) {
     let Some(fields) = value.as_object_mut() else { return };
-    // Keys may hold dots: the longest that fits is meant.
+    // Keys may contain dots: the longest match wins.
     let fits = |key: &&String| {
         path.strip_prefix(key.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -212,27 +212,24 @@ fn envelope(object: &Value) -> Vec<Problem> {
         edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(|b| edge(Some(b)) || *b == b'-')
     };
     if name.is_empty() {
-        problems.push(Problem::at(
-            "metadata.name",
-            "a policy needs a name, by which messages call it",
-        ));
+        problems.push(Problem::at("metadata.name", "a policy needs a name: messages refer to it"));
     } else if name.len() > 253 || !name.split('.').all(is_label) {
         problems.push(Problem::at(
             "metadata.name",
-            format!("{name:?} is no name of an object: lower-case letters, digits, - and ."),
+            format!("{name:?} is not a valid object name: use lower-case letters, digits, - and ."),
         ));
     }
     problems
 }
 
-/// From written to meant; collects what is wrong.
+/// Compiles a spec and collects problems.
 struct Reading {
     problems: Vec<Problem>,
 }
 
 impl Reading {
     fn policy(mut self, name: &str, origin: Origin, spec: &ImagePolicySpec) -> Result<Policy, Vec<Problem>> {
-        // Destructured, so that a new field cannot be read and then forgotten.
+        // Destructured, so that a new field cannot be forgotten.
         let ImagePolicySpec {
             matches,
             registries,
@@ -250,7 +247,7 @@ impl Reading {
                 .map(|list| self.each(list, "spec.registries.allow", pattern)),
             deny: self.list(registries.deny.as_ref(), "spec.registries.deny", pattern),
         };
-        // Of lists with gaps the places are not known.
+        // In lists with placeholders, indexes are not reliable.
         let gap = |list: &Option<Vec<String>>| list.iter().flatten().any(|text| text == GAP);
         let whole = self.problems.is_empty() && !gap(&spec.registries.allow);
         for dead in registries.contradicted().filter(|_| whole) {
@@ -315,25 +312,25 @@ impl Reading {
     }
 }
 
-/// A pattern on normalised names. A plain name is normalised as an image's is: `nginx` is `docker.io/library/nginx`.
+/// A pattern on normalised names. A plain name is normalised like an image: `nginx` is `docker.io/library/nginx`.
 fn pattern(text: &str) -> Result<Pattern, String> {
     let lower = lower_host(text);
     Pattern::parse(&lower).or_else(|why| {
         let Some(name) = Reference::parse_plain(&lower).filter(|_| !text.contains('*')) else {
-            // In the words of whoever wrote it.
+            // As its author wrote it.
             return Err(Pattern::parse(text).err().unwrap_or(why));
         };
-        // A host alone reads as a repository of Docker Hub, which nobody means.
+        // A bare host would be a Docker Hub repository, which nobody means.
         let (host, port) = text.split_once(':').unwrap_or((text, "0"));
         let is_host = (host.contains('.') || host == "localhost") && port.bytes().all(|b| b.is_ascii_digit());
         if is_host && !text.contains('/') {
             return Err(format!(
-                "{text:?} names no repository; everything in that registry is {text}/**"
+                "{text:?} names no repository; for everything in that registry, write {text}/**"
             ));
         }
         if name.tag().is_some() || name.digest().is_some() {
             return Err(format!(
-                "{text:?} has a tag or a digest; a pattern is held against the name before them: {} (tags.deny is about tags)",
+                "{text:?} has a tag or a digest; a pattern matches names only: {} (for tags, use tags.deny)",
                 name.name()
             ));
         }
@@ -358,18 +355,18 @@ fn kind(text: &str) -> Result<String, String> {
     if is_kind {
         Ok(text.to_owned())
     } else {
-        Err(format!("{text:?} is no kind; write it as in manifests: Deployment"))
+        Err(format!("{text:?} is not a kind; write it as in manifests: Deployment"))
     }
 }
 
-/// All policies that hold, in the order of their names.
+/// All policies in force, sorted by name.
 #[derive(Debug, Clone, Default)]
 pub struct Policies(Vec<Arc<Policy>>);
 
 impl Policies {
     /// These policies.
     ///
-    /// A name is a policy's own within its source only; where a file and the cluster both have it, the cluster's is called
+    /// Names are unique within one source only. If a file and the cluster use the same name, the cluster's policy is called
     /// `NAME (in the cluster)`, so that one does not vote for the other.
     pub fn new(mut policies: Vec<Arc<Policy>>) -> Self {
         policies.sort_by(|a, b| (&a.name, &a.origin).cmp(&(&b.name, &b.origin)));
@@ -397,13 +394,13 @@ impl Policies {
         self.0.len()
     }
 
-    /// Whether there is none: then the defaults hold.
+    /// Whether there are none, so that the defaults apply.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The policies that are about an object; whoever asks for it may be exempt from some.
-    pub fn matching(&self, subject: &Subject<'_>, requester: &Requester) -> Jury {
-        Jury::call(self.iter(), subject, requester)
+    /// The policies that apply to an object, minus those that exempt the requester.
+    pub fn matching(&self, subject: &Subject<'_>, requester: &Requester) -> Matching {
+        Matching::of(self.iter(), subject, requester)
     }
 }

@@ -1,6 +1,6 @@
-//! Why an image is treated as it is: each policy, each rule, and what is done about whatever a registry may show.
+//! Why an image is treated the way it is: each policy, each rule, and what is done about anything a registry may return.
 
-use super::about::{Presence, about, doubt, exempt};
+use super::applies::{Certainty, applies, doubt, exempt};
 use super::compiled::OUTLOOKS;
 use super::names::held;
 use super::{Origin, Policies, Policy, Requester, Subject};
@@ -20,9 +20,9 @@ pub const VERSION: &str = "pullgate.dev/explain/v1";
 pub struct Explanation {
     /// [`VERSION`].
     pub version: &'static str,
-    /// As given.
+    /// The image as given.
     pub image: String,
-    /// What patterns are held against: registry and repository, the registry's host in lower case.
+    /// What patterns match: registry and repository, with the registry's host in lower case.
     pub name: String,
     /// The tag as written.
     pub tag: Option<String>,
@@ -32,13 +32,13 @@ pub struct Explanation {
     pub namespace: String,
     /// The object's kind.
     pub kind: String,
-    /// Each policy, in the order of their names.
+    /// Each policy, sorted by name.
     pub policies: Vec<Explained>,
     /// What name rules object to.
     pub findings: Vec<Objection>,
     /// Whether the registry is asked.
     pub registry_asked: bool,
-    /// What is done about what a registry may show: by outlook, then for the causes that a policy names.
+    /// What is done about anything a registry may return: by outlook, then for the causes that a policy names.
     pub verdicts: Vec<Row>,
 }
 
@@ -47,29 +47,29 @@ pub struct Explanation {
 pub struct Explained {
     /// Its name.
     pub name: String,
-    /// Where it was read.
+    /// Where it was read from.
     pub origin: String,
     /// Its mode.
     pub mode: &'static str,
-    /// Whether it is about the image.
+    /// Whether it applies to the image.
     pub about: About,
-    /// Why it is not, or not for sure; empty otherwise.
+    /// Why it does not, or may not; empty otherwise.
     pub why: String,
-    /// What its rules on names say; empty where it is not about the image.
+    /// What its name rules say; empty if it does not apply.
     pub rules: Vec<Rule>,
 }
 
-/// Whether a policy is about an image.
+/// Whether a policy applies to an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum About {
-    /// It is.
+    /// It applies.
     Yes,
-    /// It asks for labels that are not known.
+    /// It depends on labels that are not known.
     Perhaps,
-    /// It is not.
+    /// It does not apply.
     No,
-    /// It would be, but for an exemption.
+    /// It would apply, but the image or the requester is exempt.
     Exempt,
 }
 
@@ -80,7 +80,7 @@ pub struct Rule {
     pub rule: &'static str,
     /// Whether the name passes.
     pub allowed: bool,
-    /// What decided, as a clause.
+    /// The reason, as a clause.
     pub why: String,
 }
 
@@ -110,12 +110,12 @@ pub struct Row {
     pub done: Done,
 }
 
-/// What is done, and on whose word.
+/// What is done, and which policy decided it.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Done {
     /// What is done.
     pub verdict: &'static str,
-    /// The policy on whose word; null where it is the default.
+    /// The policy that decided; null for the default.
     pub policy: Option<String>,
     /// Whether the user is told.
     pub told: bool,
@@ -134,7 +134,7 @@ impl From<Decision> for Done {
     }
 }
 
-/// Explains what policies make of an image.
+/// Explains how policies treat an image.
 pub fn explain(
     policies: &Policies,
     image: &str,
@@ -142,13 +142,13 @@ pub fn explain(
     subject: &Subject<'_>,
     requester: &Requester,
 ) -> Explanation {
-    let jury = policies.matching(subject, requester).narrowed(reference);
-    let raised = jury.names(reference, image);
+    let matching = policies.matching(subject, requester).narrowed(reference);
+    let raised = matching.names(reference, image);
     let mut registry_asked = true;
     let findings = raised
         .into_iter()
         .map(|raised| {
-            let decision = jury.decide(&raised.finding, Some(&raised.policy));
+            let decision = matching.decide(&raised.finding, Some(&raised.policy));
             registry_asked &= raised.finding.cause == Cause::DigestRequired || decision.verdict != Verdict::Deny;
             Objection {
                 cause: raised.finding.cause.name(),
@@ -165,14 +165,14 @@ pub fn explain(
         .filter(|outlook| *outlook != Outlook::NotAllowed)
         .map(|outlook| Row {
             subject: outlook.name(),
-            done: jury.decide_outlook(outlook).into(),
+            done: matching.decide_outlook(outlook).into(),
         });
-    let named: BTreeSet<Cause> = jury.policies().flat_map(|policy| policy.actions.causes()).collect();
+    let named: BTreeSet<Cause> = matching.policies().flat_map(|policy| policy.actions.causes()).collect();
     let by_cause = named.into_iter().filter_map(|cause| {
         let outlook = Some(usual(cause)).filter(|outlook| *outlook != Outlook::NotAllowed)?;
         Some(Row {
             subject: cause.name(),
-            done: jury.decide(&finding(cause, outlook), None).into(),
+            done: matching.decide(&finding(cause, outlook), None).into(),
         })
     });
     Explanation {
@@ -197,14 +197,14 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
     let name = held(reference);
     let image = policy.exempt_images.iter().find(|pattern| pattern.matches(&name));
     let image = image.map(|pattern| format!("exempt.images has \"{pattern}\""));
-    let (about, why) = match about(policy, subject) {
+    let (about, why) = match applies(policy, subject) {
         Err(why) => (About::No, why),
-        Ok(presence) => match (exempt(policy, requester).or(image), presence) {
+        Ok(certainty) => match (exempt(policy, requester).or(image), certainty) {
             (Some(why), _) => (About::Exempt, why),
-            (None, Presence::Sure) => (About::Yes, String::new()),
-            (None, Presence::Perhaps) => (
+            (None, Certainty::Certain) => (About::Yes, String::new()),
+            (None, Certainty::Uncertain) => (
                 About::Perhaps,
-                format!("not known, since {}; it warns at most", doubt(policy, subject)),
+                format!("not known, since {}; it can warn, but not deny", doubt(policy, subject)),
             ),
         },
     };
@@ -224,7 +224,7 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
     }
 }
 
-/// What the rules on names say, those that are written.
+/// What its name rules say, for each rule that is set.
 fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
     let mut rules = Vec::new();
     if policy.registries.allow.is_some() || !policy.registries.deny.is_empty() {
@@ -234,9 +234,9 @@ fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
         let refused = policy.tags.refuse(reference);
         let why = match (refused, reference.tag()) {
             (Some((tag, pattern)), _) => format!("\"{}\" matches the tag \"{}\"", escape(pattern), escape(tag)),
-            (None, Some(tag)) => format!("nothing there matches the tag \"{}\"", escape(tag)),
-            (None, None) if reference.digest().is_some() => "there is a digest, and no tag".to_owned(),
-            (None, None) => "nothing there matches latest, which an image without a tag is".to_owned(),
+            (None, Some(tag)) => format!("no pattern matches the tag \"{}\"", escape(tag)),
+            (None, None) if reference.digest().is_some() => "it has a digest and no tag".to_owned(),
+            (None, None) => "no pattern matches latest, the tag of an image without one".to_owned(),
         };
         rules.push(Rule {
             rule: "tags.deny",
@@ -249,7 +249,7 @@ fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
         rules.push(Rule {
             rule: "tags.requireDigest",
             allowed: !missing,
-            why: if missing { "there is no digest" } else { "there is a digest" }.to_owned(),
+            why: if missing { "it has no digest" } else { "it has a digest" }.to_owned(),
         });
     }
     rules
@@ -269,8 +269,8 @@ fn registries(policy: &Policy, reference: &Reference) -> Rule {
         (Some(deny), Some(allow)) => format!("deny has \"{deny}\", which is more specific than \"{allow}\" in allow"),
         (Some(deny), None) => format!("deny has \"{deny}\""),
         (None, Some(allow)) => format!("allow has \"{allow}\""),
-        (None, None) if allowed => "nothing in deny matches, and there is no allow".to_owned(),
-        (None, None) => "nothing in allow matches".to_owned(),
+        (None, None) if allowed => "no deny pattern matches, and there is no allow list".to_owned(),
+        (None, None) => "no allow pattern matches".to_owned(),
     };
     Rule {
         rule: "registries",
@@ -279,7 +279,7 @@ fn registries(policy: &Policy, reference: &Reference) -> Rule {
     }
 }
 
-/// The outlook that a cause has before anything softens it (contract 3).
+/// The outlook of a cause before anything softens it (contract 3).
 fn usual(cause: Cause) -> Outlook {
     match cause {
         Cause::InvalidImageName

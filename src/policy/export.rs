@@ -1,11 +1,11 @@
-//! Name rules as objects `ValidatingAdmissionPolicy` (`admissionregistration.k8s.io/v1`, Kubernetes 1.30), for clusters that want those even when the
-//! webhook is away.
+//! Exports name rules as `ValidatingAdmissionPolicy` objects (`admissionregistration.k8s.io/v1`, Kubernetes 1.30), for clusters
+//! that want them enforced even while the webhook is down.
 //!
-//! Names are normalised in CEL as `distribution/reference` does it; the patterns become one decision list, the most specific first, so that
-//! what decides here decides there.
+//! CEL normalises names as `distribution/reference` does. The patterns become one decision list, most specific first, so that the
+//! same pattern decides here and there.
 //!
-//! The API server checks the types of what is exported: the values of a list or a map have one type each, and a field that only some of the
-//! kinds have is looked for in `dyn(object)`.
+//! The API server type-checks the exported expressions: the values of a list or a map have one type, and a field that only some
+//! kinds have is read through `dyn(object)`.
 
 use super::compiled::{Origin, Policy};
 use super::model::Mode;
@@ -16,18 +16,18 @@ use crate::verdict::{Cause, Outlook, Verdict};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// What comes of one policy.
+/// The export of one policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Exported {
     /// The policy.
     pub policy: String,
-    /// A `ValidatingAdmissionPolicy` and its binding for each way in which the rules are enforced.
+    /// A `ValidatingAdmissionPolicy` and its binding for each validation action in use.
     pub manifests: Vec<Value>,
-    /// What is not in them: a clause each.
+    /// What was left out: a clause each.
     pub left_out: Vec<String>,
 }
 
-/// The kinds that the API server can be told of: group, resource, kind.
+/// The kinds that can be exported: group, resource, kind.
 const KINDS: &[(&str, &str, &str)] = &[
     ("", "pods", "Pod"),
     ("", "podtemplates", "PodTemplate"),
@@ -40,22 +40,22 @@ const KINDS: &[(&str, &str, &str)] = &[
     ("batch", "cronjobs", "CronJob"),
 ];
 
-/// A name rule: which images break it, as CEL over `i`, an element of `variables.images`.
+/// A name rule: which images violate it, as CEL over `i`, an element of `variables.images`.
 struct Rule {
     cause: Cause,
-    /// The variable that holds the images that break it.
+    /// The variable that holds the violating images.
     variable: &'static str,
     breaks: String,
     says: &'static str,
 }
 
-/// The longest name of an object, in characters.
+/// The longest object name, in characters.
 const LONGEST_NAME: usize = 253;
-/// The longest expression that an API server reads, in characters.
+/// The longest expression that an API server accepts, in characters.
 const LONGEST_EXPRESSION: usize = 100_000;
 
-/// Exports a policy. It is not about objects in the `excluded` namespaces, as the webhook is not asked about those that its registration
-/// excludes (`webhook.excludedNamespaces` of the chart).
+/// Exports a policy. It skips objects in the `excluded` namespaces, as the webhook's registration does
+/// (`webhook.excludedNamespaces` of the chart).
 pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
     let mut left_out = not_exportable(policy);
     let rules = rules(policy);
@@ -69,9 +69,9 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
         })
         .collect();
     if rules.is_empty() {
-        left_out.push("it has no rule on names".to_owned());
+        left_out.push("it has no name rule".to_owned());
     } else if kinds.is_empty() {
-        left_out.push("none of its kinds is one of Kubernetes' own".to_owned());
+        left_out.push("none of its kinds is built into Kubernetes".to_owned());
     }
     let mut manifests = Vec::new();
     for (action, suffix) in [("Deny", ""), ("Warn", "-warn"), ("Audit", "-audit")] {
@@ -103,7 +103,7 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
     }
 }
 
-/// Why an API server would refuse what was made of a policy, as a clause.
+/// Why an API server would refuse the export of a policy, as a clause.
 fn refused(policy: &Policy, name: &str, exported: &Value) -> Option<String> {
     if name.len() > LONGEST_NAME {
         return Some(format!(
@@ -118,7 +118,10 @@ fn refused(policy: &Policy, name: &str, exported: &Value) -> Option<String> {
             .chain(values.filter(|value| !value.is_empty() && !is_label_name(value)))
     });
     if let Some(text) = odd.into_iter().next() {
-        return Some(format!("its namespaceSelector: no label has \"{}\"", escape(text)));
+        return Some(format!(
+            "its namespaceSelector: \"{}\" cannot be part of a label",
+            escape(text)
+        ));
     }
     let expressions = exported.pointer("/spec/variables").and_then(Value::as_array);
     let lengths = expressions
@@ -127,10 +130,10 @@ fn refused(policy: &Policy, name: &str, exported: &Value) -> Option<String> {
         .filter_map(|variable| variable.get("expression")?.as_str())
         .map(|expression| expression.chars().count());
     (lengths.max() > Some(LONGEST_EXPRESSION))
-        .then(|| format!("its lists are too long for an expression of {LONGEST_EXPRESSION} characters"))
+        .then(|| format!("its lists do not fit into an expression of {LONGEST_EXPRESSION} characters"))
 }
 
-/// `[prefix/]name` as apimachinery's `IsQualifiedName` has it; the prefix is a DNS name.
+/// `[prefix/]name`, as apimachinery's `IsQualifiedName` has it; the prefix is a DNS name.
 fn is_label_key(key: &str) -> bool {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let is_prefix = |prefix: &str| {
@@ -141,7 +144,7 @@ fn is_label_key(key: &str) -> bool {
     is_label_name(name) && prefix.is_none_or(is_prefix)
 }
 
-/// A label's value that is not empty, or a key's name.
+/// A non-empty label value, or the name part of a key.
 fn is_label_name(text: &str) -> bool {
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();
@@ -149,7 +152,7 @@ fn is_label_name(text: &str) -> bool {
     bytes.len() <= 63 && edge(bytes.first()) && edge(bytes.last()) && bytes.iter().all(inside)
 }
 
-/// The validation action; `None` where the policy allows what breaks its rule.
+/// The validation action; `None` if the policy allows violations of the rule.
 fn done(policy: &Policy, cause: Cause) -> Option<&'static str> {
     let action = policy.actions.of(cause, Outlook::NotAllowed).unwrap_or(Verdict::Deny);
     match (action, policy.mode()) {
@@ -228,9 +231,9 @@ fn rules(policy: &Policy) -> Vec<Rule> {
     rules
 }
 
-/// The decision list of patterns: CEL that says whether `i.name` is admitted.
+/// The patterns as a decision list: CEL that says whether `i.name` is allowed.
 fn admits(registries: &Registries) -> String {
-    // Most specific first; among equals deny first. Neighbours that decide alike are one regular expression.
+    // Most specific first; on a tie, deny first. Adjacent patterns with the same verdict become one regular expression.
     let allow = registries.allow.iter().flatten().map(|pattern| (pattern, Verdict::Allow));
     let deny = registries.deny.iter().map(|pattern| (pattern, Verdict::Deny));
     let mut all: Vec<(&Pattern, Verdict)> = allow.chain(deny).collect();
@@ -271,7 +274,7 @@ fn pattern_regex(pattern: &Pattern) -> String {
     regex
 }
 
-/// A text with `*` in it as RE2.
+/// A text with `*` wildcards as RE2.
 fn glob_regex(text: &str, wildcard: &str) -> String {
     let literal = |text: &str| {
         text.chars().fold(String::new(), |mut out, c| {
@@ -290,12 +293,12 @@ fn any_glob(globs: &[Glob]) -> String {
     quote(&format!("^({})$", regexes.join("|")))
 }
 
-/// A CEL text.
+/// A CEL string literal.
 fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Where the pod spec of an object is.
+/// The path of an object's pod spec.
 fn pod_spec(object: &str) -> String {
     format!(
         "{object}.kind == 'Pod' ? dyn({object}).spec : {object}.kind == 'PodTemplate' ? dyn({object}).template.spec : \
@@ -303,8 +306,8 @@ fn pod_spec(object: &str) -> String {
     )
 }
 
-/// All images of a pod spec, as they are written, each with what uses it (role, name and pull policy). A container without an image is
-/// left out, and so is one of a single space, for which an OpenShift trigger fills in another; an image volume without a reference, too.
+/// All images of a pod spec as written, each with what uses it (role, name and pull policy). Left out: containers without an image
+/// or with a single space, which an OpenShift trigger fills in later, and image volumes without a reference.
 fn uses(spec: &str) -> String {
     let of = |list: &str| {
         format!(
@@ -320,7 +323,7 @@ fn uses(spec: &str) -> String {
     format!("{} + {volumes}", lists.join(" + "))
 }
 
-/// Whether an update leaves alone what a pull depends on beside the image: pull secrets, service account, and what selects nodes.
+/// Whether an update leaves alone everything else a pull depends on: pull secrets, service account, and node selection.
 fn same_needs(new: &str, old: &str) -> String {
     let affinity = |spec: &str| {
         let required = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -356,7 +359,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         variable("oldSpec", format!("oldObject == null ? {{}} : ({})", pod_spec("oldObject"))),
         variable("uses", uses("variables.spec")),
         variable("old", format!("oldObject == null ? [] : {}", uses("variables.oldSpec"))),
-        // What an update leaves alone is not looked at.
+        // Images that an update leaves alone are not checked.
         variable(
             "alike",
             format!("oldObject != null && {}", same_needs("variables.spec", "variables.oldSpec")),
@@ -379,7 +382,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         format!("variables.held.filter(i, !i.name.matches({regex}))")
     };
     variables.push(variable("images", exempt));
-    // What breaks a rule is looked for once: the rule's expression and its message's have a limited cost each.
+    // Violations are computed once: the rule's expression and its message's each have a cost limit.
     variables.extend(rules.iter().map(|rule| {
         variable(
             rule.variable,
@@ -405,7 +408,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         "metadata": {
             "name": name,
             "annotations": {"pullgate.dev/exported-from": match &policy.origin {
-                Origin::File(_) => format!("the policy \"{}\" of a file", policy.name),
+                Origin::File(_) => format!("the policy \"{}\" from a file", policy.name),
                 Origin::Cluster => format!("the ImagePolicy \"{}\"", policy.name),
             }},
         },
@@ -419,7 +422,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
     })
 }
 
-/// From what is written to `{image, name, tag, digest}`, a step a variable: CEL has no `let`.
+/// From the image as written to `{image, name, tag, digest}`, one variable a step: CEL has no `let`.
 fn normalisation() -> Vec<(&'static str, String)> {
     vec![
         (
@@ -438,7 +441,7 @@ fn normalisation() -> Vec<(&'static str, String)> {
         ),
         (
             "qualified",
-            // A first component is a host if it has a dot, a colon or an upper-case letter, or is localhost.
+            // The first component is a host if it has a dot, a colon or an upper-case letter, or is localhost.
             "variables.untagged.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
              'rest': i.rest.matches('^([^/]*[.:A-Z][^/]*|localhost)/') ? i.rest : 'docker.io/' + i.rest})"
                 .to_owned(),
@@ -452,7 +455,7 @@ fn normalisation() -> Vec<(&'static str, String)> {
         ),
         (
             "held",
-            // Hosts are the same in upper case and in lower; one of a single label is a host by its upper case only.
+            // Hosts are case-insensitive; a single-label host is recognised by its upper case only.
             "variables.normal.map(i, {'image': i.image, 'digest': i.digest, 'tag': i.tag, \
              'name': i.name.matches('^([^/]*[.:][^/]*|(?i:localhost))/') ? \
              i.name.substring(0, i.name.indexOf('/')).lowerAscii() + i.name.substring(i.name.indexOf('/')) : i.name})"
@@ -461,7 +464,7 @@ fn normalisation() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The policy's own selector, the label that takes a namespace out of pullgate's hands, and the namespaces that it is never asked about.
+/// The policy's own selector, the label that makes pullgate ignore a namespace, and the excluded namespaces.
 fn namespace_selector(policy: &Policy, excluded: &[String]) -> Value {
     let mut expressions = vec![json!({"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]})];
     if !excluded.is_empty() {
@@ -482,7 +485,7 @@ fn match_conditions(policy: &Policy) -> Vec<Value> {
     let condition = |name: &str, expression: String| json!({"name": name, "expression": expression});
     let mut conditions = vec![
         condition("not-being-deleted", "!has(object.metadata.deletionTimestamp)".to_owned()),
-        // It shows a static pod, which no admission can stop.
+        // A mirror pod shows a static pod, which admission cannot stop.
         condition(
             "not-a-mirror-pod",
             "object.kind != 'Pod' || !has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"

@@ -1,5 +1,5 @@
-//! An `ImagePolicy` as it is written, in a file or in the cluster: one model, two sources. The descriptions here are those of the schema,
-//! of the CRD and of the reference in `docs/policy.md`.
+//! An `ImagePolicy` as it is written, in a file or in the cluster. The descriptions here also become those of the schema, of the
+//! CRD and of the reference in `docs/policy.md`.
 
 #![expect(unreachable_pub, reason = "the derive copies the structs into functions")]
 
@@ -16,7 +16,7 @@ pub const API_VERSION: &str = "pullgate.dev/v1alpha1";
 /// `kind` of a policy.
 pub const KIND: &str = "ImagePolicy";
 
-/// What pullgate holds images against, and what it does about what it finds.
+/// What images must comply with, and what is done about findings.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "pullgate.dev",
@@ -36,31 +36,31 @@ pub const KIND: &str = "ImagePolicy";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ImagePolicySpec {
-    /// Which objects the policy is about. All given parts must hold; without any, it is about everything.
+    /// Which objects the policy applies to. All parts that are set must match; an empty match applies to everything.
     #[serde(default, rename = "match", skip_serializing_if = "Match::is_empty")]
     pub matches: Match,
     /// Which names are allowed.
     #[serde(default, skip_serializing_if = "Registries::is_empty")]
     pub registries: Registries,
-    /// Which tags are allowed, and whether a digest is asked for.
+    /// Which tags are allowed, and whether a digest is required.
     #[serde(default, skip_serializing_if = "Tags::is_empty")]
     pub tags: Tags,
-    /// Platforms that images have to serve (`linux/amd64`, `linux/arm/v7`), instead of those of the nodes.
+    /// Platforms that images must serve (`linux/amd64`, `linux/arm/v7`), instead of those of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), inner(length(min = 1, max = 128)))]
     pub platforms: Option<Vec<String>>,
     /// How large images may be.
     #[serde(default, skip_serializing_if = "Size::is_empty")]
     pub size: Size,
-    /// What is done about a finding, by its cause or by its outlook; the cause counts before the outlook. What is not written is not
-    /// voted on.
+    /// What is done about a finding, by cause or by outlook; the cause takes precedence. A policy does not vote on findings that it
+    /// sets no action for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "actions")]
     pub actions: BTreeMap<String, Verdict>,
     /// How far the policy goes.
     #[serde(default)]
     pub mode: Mode,
-    /// What is taken out of this policy (of this one only).
+    /// What is exempt from this policy (and from this one only).
     #[serde(default, skip_serializing_if = "Exempt::is_empty")]
     pub exempt: Exempt,
 }
@@ -68,11 +68,11 @@ pub struct ImagePolicySpec {
 /// How far a policy goes.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
-    /// What it would do is logged and counted; nobody is told.
+    /// Its verdicts are logged and counted, but not applied.
     Audit,
-    /// It warns where it would deny.
+    /// It warns instead of denying.
     Warn,
-    /// Its word holds.
+    /// Its verdicts apply.
     #[default]
     Enforce,
 }
@@ -88,24 +88,24 @@ impl Mode {
     }
 }
 
-/// Which objects a policy is about.
+/// Which objects a policy applies to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
-    /// Names of namespaces; `*` stands for any text. One of them has to match.
+    /// Names of namespaces; `*` matches any text. One of them must match.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 253)))]
     pub namespaces: Option<Vec<String>>,
     /// Labels of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Kinds of the object that is stored (`Deployment`, `Pod`). A Pod that a Deployment makes is a Pod.
+    /// Kinds of the stored object (`Deployment`, `Pod`). A Pod created by a Deployment is a Pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 253)))]
     pub kinds: Option<Vec<String>>,
 }
 
-/// A label selector as Kubernetes writes it. All requirements must hold.
+/// A label selector as in Kubernetes. All requirements must hold.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct LabelSelector {
@@ -125,7 +125,7 @@ pub struct Requirement {
     /// The label's key.
     #[schemars(length(min = 1, max = 317))]
     pub key: String,
-    /// How `values` are meant.
+    /// How `values` are used.
     pub operator: Operator,
     /// For `In` and `NotIn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,29 +133,29 @@ pub struct Requirement {
     pub values: Option<Vec<String>>,
 }
 
-/// How a requirement's values are meant.
+/// How a requirement's values are used.
 #[derive(Serialize, Deserialize, schemars::JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// The label has one of the values.
     In,
-    /// The label has none of the values, or is not there.
+    /// The label has none of the values, or does not exist.
     NotIn,
-    /// The label is there.
+    /// The label exists.
     Exists,
-    /// The label is not there.
+    /// The label does not exist.
     DoesNotExist,
 }
 
-/// Patterns on normalised names (`docker.io/library/nginx` for `nginx`): `*` stands for text within a component, `**` for components.
-/// The most specific pattern that matches decides; on a tie, the image is refused.
+/// Patterns on normalised names (`docker.io/library/nginx` for `nginx`): `*` matches text within a component, `**` matches
+/// components. The most specific matching pattern decides; on a tie, deny wins.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Registries {
-    /// Names that may be used. If it is given, names that none of them matches are refused.
+    /// Names that are allowed. If set, names that match none of them are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
     #[x_kube(validation = ("self.all(p, !p.contains('://') && !p.contains('@') && !p.contains(' '))", "a pattern is a name without scheme, tag or digest: registry.corp.example/**"))]
     pub allow: Option<Vec<String>>,
-    /// Names that may not be used.
+    /// Names that are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 1024)))]
     #[x_kube(validation = ("self.all(p, !p.contains('://') && !p.contains('@') && !p.contains(' '))", "a pattern is a name without scheme, tag or digest: registry.corp.example/**"))]
@@ -166,11 +166,11 @@ pub struct Registries {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Tags {
-    /// Tags that may not be used; `*` stands for any text. An image with neither tag nor digest counts as `latest`.
+    /// Tags that are refused; `*` matches any text. An image with neither tag nor digest counts as `latest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 128)))]
     pub deny: Option<Vec<String>>,
-    /// Whether images have to name a digest.
+    /// Whether images must have a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require_digest: Option<bool>,
 }
@@ -178,13 +178,13 @@ pub struct Tags {
 /// Limits on sizes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Size {
-    /// The compressed size of what one node downloads, at most: `2Gi`, `500M`, or a number of bytes.
+    /// The most that a node may download for an image, compressed: `2Gi`, `500M`, or a number of bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "quantity")]
     pub max: Option<Quantity>,
 }
 
-/// A Kubernetes quantity, which may be written without quotes where it has no unit.
+/// A Kubernetes quantity; without a unit, quotes are optional.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(untagged)]
 pub enum Quantity {
@@ -203,7 +203,7 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// As the API server has quantities: a whole number or text, and the pattern is about the text.
+/// In the API server's terms: a whole number or text, where the pattern applies to text.
 pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     let schema = json!({
         "x-kubernetes-int-or-string": true, "minLength": 1, "maxLength": 32, "pattern": r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$",
@@ -211,31 +211,31 @@ pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     Schema::try_from(schema).unwrap_or_default()
 }
 
-/// What a policy leaves alone.
+/// What a policy does not apply to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Exempt {
-    /// Patterns on normalised names, as in `registries`.
+    /// Images, as patterns on normalised names like in `registries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub images: Option<Vec<String>>,
-    /// Users whose requests are left alone (`system:serviceaccount:ci:deployer`); `*` stands for any text.
+    /// Users whose requests are exempt (`system:serviceaccount:ci:deployer`); `*` matches any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub users: Option<Vec<String>>,
-    /// Groups whose members' requests are left alone; `*` stands for any text.
+    /// Groups whose members' requests are exempt; `*` matches any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub groups: Option<Vec<String>>,
 }
 
-/// What pullgate says of a policy in the cluster.
+/// What pullgate reports about a policy in the cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// The generation that the conditions are about.
+    /// The generation that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`: whether the policy holds as it is written.
+    /// `Accepted`: whether the policy is valid as written.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -257,7 +257,7 @@ pub struct Condition {
     /// When `status` changed, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
-    /// The generation that this is about.
+    /// The generation that this condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
@@ -265,7 +265,7 @@ pub struct Condition {
 macro_rules! is_empty {
     ($($kind:ident),*) => {$(
         impl $kind {
-            /// Whether nothing is written.
+            /// Whether nothing is set.
             fn is_empty(&self) -> bool {
                 *self == Self::default()
             }
@@ -275,26 +275,29 @@ macro_rules! is_empty {
 
 is_empty!(Match, Registries, Tags, Size, Exempt);
 
-/// The outlooks that an action may be written for, with what they mean.
+/// The outlooks that may have an action, with their meaning.
 const OUTLOOKS: [(Outlook, &str); 6] = [
-    (Outlook::WillFail, "A definite failure. Denied by default."),
+    (Outlook::WillFail, "The pull is certain to fail. Denied by default."),
     (
         Outlook::MayFail,
-        "Fails on some nodes or runtimes, or something that may still come is missing. Warned of by default.",
+        "The pull fails on some nodes or runtimes, or something is missing that may still be created. A warning by default.",
     ),
     (
         Outlook::FailsToRun,
-        "The pull works, the container cannot start. Warned of by default.",
+        "The pull succeeds, but the container cannot start. A warning by default.",
     ),
-    (Outlook::Unknown, "It could not be found out. Warned of by default."),
-    (Outlook::NotAllowed, "A name rule of a policy refuses it. Denied by default."),
+    (Outlook::Unknown, "The outcome could not be determined. A warning by default."),
+    (
+        Outlook::NotAllowed,
+        "A policy's name rule refuses the image. Denied by default.",
+    ),
     (
         Outlook::Pulls,
-        "The image pulls; what is said is a remark. Allowed by default.",
+        "The image pulls; the finding is a remark. Allowed by default.",
     ),
 ];
 
-/// Every key of `actions`, with what it stands for.
+/// Every key of `actions`, with its description.
 fn keys() -> impl Iterator<Item = (&'static str, String)> {
     let outlooks = OUTLOOKS.iter().map(|(outlook, text)| (outlook.name(), (*text).to_owned()));
     let causes = Cause::ALL
@@ -303,7 +306,7 @@ fn keys() -> impl Iterator<Item = (&'static str, String)> {
     outlooks.chain(causes)
 }
 
-/// An object with one optional property for each outlook and cause: so the API server knows the keys too.
+/// An object with one optional property for each outlook and cause, so that the API server knows the keys too.
 fn actions(_: &mut SchemaGenerator) -> Schema {
     let verdicts: Vec<&str> = [Verdict::Deny, Verdict::Warn, Verdict::Allow].map(Verdict::name).to_vec();
     let properties: Map<String, Value> = keys()

@@ -4,13 +4,13 @@ use super::selector::Glob;
 use crate::image::{Digest, Pattern, Reference};
 use std::borrow::Cow;
 
-/// The name that patterns are held against: the normalised one, its host in lower case. distribution/reference keeps a host as it is
-/// written, and DNS finds the same machine by either: `Evil.example/x` must not pass a deny list that has `evil.example/**`.
+/// The name that patterns match: normalised, with the host in lower case. distribution/reference keeps a host's case, and DNS
+/// ignores it: `Evil.example/x` must not get past a deny list with `evil.example/**`.
 pub(super) fn held(reference: &Reference) -> String {
     lower_host(&reference.name()).into_owned()
 }
 
-/// A name, or a pattern on names, with its host in lower case. A host of one label stays: only its upper case makes it one (`REG/app`).
+/// A name or pattern with its host in lower case. A single-label host keeps its case: only upper case makes it a host (`REG/app`).
 pub(super) fn lower_host(text: &str) -> Cow<'_, str> {
     match text.split_once('/') {
         Some((host, path)) if host.contains(['.', ':', '*']) || host.eq_ignore_ascii_case("localhost") => {
@@ -31,14 +31,14 @@ pub(super) struct Registries {
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// This pattern of the deny list is the most specific that matches.
+    /// This pattern of the deny list is the most specific match.
     Denied(String),
-    /// An allow list is given, and none of its patterns matches.
+    /// There is an allow list, and none of its patterns matches.
     NotListed,
 }
 
 impl Registries {
-    /// The most specific pattern that matches decides; on a tie, deny (contract 5).
+    /// The most specific matching pattern decides; on a tie, deny (contract 5).
     pub(super) fn judge(&self, name: &str) -> Result<Option<&Pattern>, Refused> {
         match self.weigh(name) {
             (Some(deny), Some(allow)) if allow.specificity() > deny.specificity() => Ok(Some(allow)),
@@ -49,7 +49,7 @@ impl Registries {
         }
     }
 
-    /// The most specific pattern that matches of the deny list, and of the allow list.
+    /// The most specific matching pattern of the deny list, and of the allow list.
     pub(super) fn weigh(&self, name: &str) -> (Option<&Pattern>, Option<&Pattern>) {
         fn best<'a>(list: &'a [Pattern], name: &str) -> Option<&'a Pattern> {
             let matching = list.iter().filter(|pattern| pattern.matches(name));
@@ -59,7 +59,7 @@ impl Registries {
         (best(&self.deny, name), best(allow, name))
     }
 
-    /// Allow patterns that no name can pass, as far as that shows: a pattern of the deny list that is as specific matches whatever
+    /// Allow patterns that can never allow a name, as far as can be told: an equally specific deny pattern covers everything that
     /// they match.
     pub(super) fn contradicted(&self) -> impl Iterator<Item = Contradicted<'_>> {
         let denies: Vec<_> = self.deny.iter().map(|deny| (deny, deny.specificity())).collect();
@@ -77,20 +77,20 @@ impl Registries {
 /// An allow pattern that allows nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Contradicted<'a> {
-    /// Its place in the list.
+    /// Its index in the list.
     pub(super) at: usize,
     pub(super) allow: &'a Pattern,
     pub(super) deny: &'a Pattern,
 }
 
 impl Contradicted<'_> {
-    /// A clause for the person who wrote it.
+    /// A clause for its author.
     pub(super) fn why(self) -> String {
         if self.allow.as_str() == self.deny.as_str() {
-            "the deny list has it too, and on a tie the image is refused".to_owned()
+            "the deny list has it too, and on a tie deny wins".to_owned()
         } else {
             format!(
-                "what it matches, the deny list's {:?} matches too, and that is as specific (text beside a * does not count)",
+                "the deny list's {:?} covers everything it matches and is as specific (text next to a * does not count)",
                 self.deny.as_str()
             )
         }
@@ -105,8 +105,8 @@ pub(super) struct Tags {
 }
 
 impl Tags {
-    /// The tag that is refused and the pattern that refuses it. A written tag counts even beside a digest; a missing one counts as
-    /// `latest` only where there is no digest.
+    /// The refused tag and the pattern that refuses it. A written tag counts even next to a digest; a missing tag counts as
+    /// `latest` only without a digest.
     pub(super) fn refuse<'a>(&'a self, reference: &'a Reference) -> Option<(&'a str, &'a str)> {
         let tag = match (reference.tag(), reference.digest()) {
             (Some(tag), _) => tag,
@@ -123,8 +123,8 @@ impl Tags {
     }
 }
 
-/// `repo:tag@sha256:…`: what to write instead of `reference` so that it stays what it is now. `latest` is left out: beside a digest it
-/// says nothing, and a rule on tags may refuse it.
+/// `repo:tag@sha256:…`: what to write instead of `reference` to pin it. `latest` is dropped: next to a digest it means nothing, and
+/// a tag rule may refuse it.
 pub(super) fn pinned(reference: &Reference, digest: &Digest) -> String {
     match reference.tag().filter(|tag| *tag != "latest") {
         Some(tag) => format!("{}:{tag}@{}", reference.name(), digest.as_str()),

@@ -2,9 +2,9 @@
 
 use crate::workload::node;
 
-/// `2Gi`, `500M`, `1048576`: a Kubernetes quantity in bytes. The error is a clause for the person who wrote it.
+/// `2Gi`, `500M`, `1048576`: a Kubernetes quantity in bytes. The error is a clause for its author.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    // What Kubernetes reads beyond this (`500m`, `1e9`) nobody means for a size; the CRD's schema takes the same.
+    // Kubernetes accepts more (`500m`, `1e9`), but nobody means those as a size; the CRD's schema accepts the same.
     let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = text.get(number.len()..).unwrap_or_default();
     let plain = match number.split_once('.') {
@@ -13,10 +13,10 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     };
     let known = plain && matches!(unit, "" | "k" | "M" | "G" | "T" | "Ki" | "Mi" | "Gi" | "Ti");
     match node::quantity(text).filter(|_| known) {
-        Some(0) => Err(format!("{text:?} lets no image pass")),
+        Some(0) => Err(format!("with {text:?} no image passes")),
         Some(bytes) => Ok(bytes),
         None => Err(format!(
-            "{text:?} is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M"
+            "{text:?} is not a size; write a Kubernetes quantity such as 2Gi or 500M"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! What the name rules object to, in words.
+//! Messages and fixes for findings of name rules.
 
 use super::compiled::Policy;
 use super::names::{Refused, pinned};
@@ -12,7 +12,7 @@ fn finding(cause: Cause, message: String, fix: String) -> Finding {
         outlook: Outlook::NotAllowed,
         message,
         fix,
-        // No node is asked.
+        // No node is involved.
         kubelet: None,
         evidence: Proof::default(),
         suggestions: Vec::new(),
@@ -53,16 +53,16 @@ pub(super) fn not_allowed(policy: &Policy, reference: &Reference, why: &Refused)
 
 pub(super) fn tag_not_allowed(policy: &Policy, reference: &Reference, tag: &str, pattern: &str) -> Finding {
     let (what, fix) = if reference.tag().is_none() {
-        ("an image without a tag is latest".to_owned(), "name a version")
+        ("an image without a tag is latest".to_owned(), "set a version tag")
     } else if reference.digest().is_some() {
         (
             format!("tag \"{}\"", escape(tag)),
-            "leave the tag out: the digest alone decides what is pulled",
+            "remove the tag: the digest alone decides what is pulled",
         )
     } else {
         (
             format!("tag \"{}\"", escape(tag)),
-            "name another tag, or a digest without a tag",
+            "use another tag, or a digest without a tag",
         )
     };
     let message = format!(
@@ -74,15 +74,12 @@ pub(super) fn tag_not_allowed(policy: &Policy, reference: &Reference, tag: &str,
 }
 
 pub(super) fn digest_required(policy: &Policy, shown: &str) -> Finding {
-    let message = format!("policy \"{}\" requires a digest, and the image names none", policy.name);
-    let fix = format!(
-        "write {}@sha256:… (the digest that it resolves to)",
-        escape(&mask_userinfo(shown))
-    );
+    let message = format!("policy \"{}\" requires a digest, and the image has none", policy.name);
+    let fix = format!("write {}@sha256:… (the digest it resolves to)", escape(&mask_userinfo(shown)));
     finding(Cause::DigestRequired, message, fix)
 }
 
-/// The finding of `requireDigest`, once the registry has said which digest it is.
+/// Puts the digest into the fix of a `requireDigest` finding, once the registry has returned it.
 pub fn offer_digest(finding: &mut Finding, reference: &Reference, digest: &Digest) {
     let pinned = pinned(reference, digest);
     finding.fix = format!("write image: {pinned}");

@@ -1,5 +1,5 @@
-//! The schema of an `ImagePolicy`, from the model: what `pullgate schema policy` prints, what the CRD holds, and what every policy is held
-//! against, wherever it was read.
+//! The schema of an `ImagePolicy`, derived from the model: `pullgate schema policy` prints it, the CRD contains it, and every
+//! policy is checked against it, wherever it comes from.
 
 use super::Problem;
 use super::model::ImagePolicy;
@@ -11,14 +11,14 @@ use std::sync::LazyLock;
 /// The `CustomResourceDefinition`.
 pub fn crd() -> Value {
     let mut crd = CRD.clone();
-    // `status` is the server's; an empty one is refused by `kubectl apply --server-side`.
+    // `status` belongs to the server; `kubectl apply --server-side` refuses an empty one.
     if let Some(crd) = crd.as_object_mut() {
         crd.remove("status");
     }
     crd
 }
 
-/// The JSON Schema (2020-12) of a policy file, for editors: unknown fields are errors there too.
+/// The JSON Schema (2020-12) of a policy file, for editors: unknown fields are errors.
 pub fn json_schema() -> Value {
     let mut schema = SCHEMA.clone();
     spell_out(&mut schema);
@@ -43,17 +43,17 @@ pub fn json_schema() -> Value {
     schema
 }
 
-/// The JSON Schema (2020-12) of a test of policies.
-pub fn trial_schema() -> Value {
+/// The JSON Schema (2020-12) of an `ImagePolicyTest`.
+pub fn test_schema() -> Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
-    let spec = settings.into_generator().into_root_schema_for::<super::trial::Trial>();
+    let spec = settings.into_generator().into_root_schema_for::<super::cases::PolicyTest>();
     let mut spec = spec.to_value();
     unwrap_lines(&mut spec);
     never_null(&mut spec);
     spell_out(&mut spec);
     let mut top = Map::new();
     if let Some(spec) = spec.as_object_mut() {
-        // Definitions are looked for at the top.
+        // Definitions belong at the top level.
         for key in ["$schema", "$defs"] {
             top.extend(spec.remove(key).map(|value| (key.to_owned(), value)));
         }
@@ -63,21 +63,21 @@ pub fn trial_schema() -> Value {
         "$id".to_owned(),
         "https://pullgate.dev/schema/v1alpha1/imagepolicytest.json".into(),
     );
-    top.insert("title".to_owned(), super::trial::KIND.into());
+    top.insert("title".to_owned(), super::cases::KIND.into());
     top.insert("type".to_owned(), "object".into());
     top.insert("required".to_owned(), json!(["apiVersion", "kind", "spec"]));
     top.insert(
         "properties".to_owned(),
-        json!({"apiVersion": constant(super::model::API_VERSION), "kind": constant(super::trial::KIND),
+        json!({"apiVersion": constant(super::model::API_VERSION), "kind": constant(super::cases::KIND),
                "metadata": {"type": "object"}, "spec": spec}),
     );
     Value::Object(top)
 }
 
-/// The API server's word for what may be a whole number or text.
+/// The API server's keyword for a whole number or text.
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 
-/// What the derive makes of the model. A field without a value is an error, not an absent one: `allow:` with nothing below it would
+/// What the derive makes of the model. A field without a value is an error, not the same as a missing one: an empty `allow:` would
 /// otherwise allow everything.
 static CRD: LazyLock<Value> = LazyLock::new(|| {
     let mut crd = serde_json::to_value(ImagePolicy::crd()).unwrap_or_default();
@@ -93,9 +93,9 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// The schema of a test's `spec`.
-static TRIAL: LazyLock<Value> = LazyLock::new(|| {
+static TEST: LazyLock<Value> = LazyLock::new(|| {
     let settings = schemars::generate::SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
-    let schema = settings.into_generator().into_root_schema_for::<super::trial::Trial>();
+    let schema = settings.into_generator().into_root_schema_for::<super::cases::PolicyTest>();
     let mut schema = schema.to_value();
     strip(&mut schema, "nullable");
     unwrap_lines(&mut schema);
@@ -107,7 +107,7 @@ pub fn spec() -> &'static Value {
     SCHEMA.pointer("/properties/spec").unwrap_or(&Value::Null)
 }
 
-/// Everything in `object` that the schema does not admit. `metadata` and `status` are the API server's business.
+/// Everything in `object` that the schema refuses. `metadata` and `status` are left to the API server.
 pub(super) fn check(object: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Some(fields) = object.as_object() else {
@@ -121,14 +121,14 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
     problems
 }
 
-/// What a sound policy writes and leaves empty: it refuses nothing, which need not be what was meant.
+/// Fields that a valid policy sets to nothing: allowed, but perhaps not what its author meant.
 pub fn remarks(object: &Value) -> Vec<Problem> {
     const SAY: [(&str, &str); 5] = [
-        ("registries", "with neither allow nor deny in it, every name may be used"),
-        ("tags", "with nothing in it, every tag may be used"),
-        ("size", "without max in it, an image may be of any size"),
-        ("actions", "with nothing in it, the policy does not vote"),
-        ("exempt", "with nothing in it, nothing is exempt"),
+        ("registries", "without allow or deny, every name is allowed"),
+        ("tags", "empty: every tag is allowed"),
+        ("size", "without max, an image may have any size"),
+        ("actions", "empty: the policy does not vote"),
+        ("exempt", "empty: nothing is exempt"),
     ];
     let empty = |field: &str| {
         let value = object.pointer(&format!("/spec/{field}")).and_then(Value::as_object);
@@ -141,19 +141,19 @@ pub fn remarks(object: &Value) -> Vec<Problem> {
 }
 
 /// The same for a test.
-pub(super) fn check_trial(document: &Value) -> Vec<Problem> {
+pub(super) fn check_test(document: &Value) -> Vec<Problem> {
     let Some(fields) = document.as_object() else {
         return vec![Problem::at("", format!("expected an object, got {}", kind(document)))];
     };
     let mut problems = envelope(fields);
     match fields.get("spec") {
-        Some(value) => walk(&TRIAL, value, "spec", &mut problems),
+        Some(value) => walk(&TEST, value, "spec", &mut problems),
         None => problems.push(Problem::at("spec", "a test needs a spec")),
     }
     problems
 }
 
-/// Fields of the object itself that nobody knows.
+/// Unknown top-level fields.
 fn envelope(fields: &Map<String, Value>) -> Vec<Problem> {
     const KNOWN: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     let unknown_keys = fields.keys().filter(|key| !KNOWN.contains(&key.as_str()));
@@ -165,7 +165,7 @@ fn envelope(fields: &Map<String, Value>) -> Vec<Problem> {
 fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) {
     let mut say = |text: String| problems.push(Problem::at(path, text));
     if value.is_null() {
-        say("nothing is written here: give it a value, or leave the field out".to_owned());
+        say("no value: set one, or remove the field".to_owned());
         return;
     }
     let wanted = schema.get("type").and_then(Value::as_str).unwrap_or_default();
@@ -209,17 +209,17 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         Value::String(text) => {
             let length = text.chars().count();
             if text.is_empty() && limit("minLength").is_some_and(|least| least > 0) {
-                say("an empty text has no meaning here".to_owned());
+                say("must not be empty".to_owned());
             } else if let Some(most) = limit("maxLength").filter(|most| length > *most) {
-                say(format!("{length} characters are too many; the limit is {most}"));
+                say(format!("{length} characters; the limit is {most}"));
             }
         }
         Value::Array(items) => {
             if items.is_empty() && limit("minItems").is_some_and(|least| least > 0) {
-                say("an empty list matches nothing; leave the field out, or write what is meant".to_owned());
+                say("an empty list matches nothing: remove the field, or add entries".to_owned());
             }
             if let Some(most) = limit("maxItems").filter(|most| items.len() > *most) {
-                say(format!("{} entries are too many; the limit is {most}", items.len()));
+                say(format!("{} entries; the limit is {most}", items.len()));
                 return;
             }
             if let Some(each) = schema.get("items") {
@@ -288,7 +288,7 @@ fn strip(value: &mut Value, keyword: &str) {
     }
 }
 
-/// Says in JSON Schema's own words what may be a whole number or text.
+/// Spells out "whole number or text" in JSON Schema's own terms.
 fn spell_out(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -302,7 +302,7 @@ fn spell_out(value: &mut Value) {
     }
 }
 
-/// Descriptions are sentences; where the source breaks its lines is of no interest.
+/// Joins the lines of descriptions, which break where the source does.
 fn unwrap_lines(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -318,7 +318,7 @@ fn unwrap_lines(value: &mut Value) {
     }
 }
 
-/// What may be left out may not be null.
+/// Optional fields may be absent, not null.
 fn never_null(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -339,7 +339,7 @@ fn never_null(value: &mut Value) {
     }
 }
 
-/// Objects of known properties take no others.
+/// Closes objects with known properties to all others.
 fn close(value: &mut Value) {
     if let Some(fields) = value.as_object_mut() {
         if fields.get("properties").is_some_and(Value::is_object) && !fields.contains_key("additionalProperties") {

@@ -1,23 +1,23 @@
-//! Which objects: globs on names and label selectors (`labels.Selector` in apimachinery).
+//! Globs on names and label selectors (`labels.Selector` in apimachinery).
 
 use super::Problem;
 use super::model::{LabelSelector, Operator, Requirement};
 use crate::image::escape;
 
-/// A glob on a whole text: `*` stands for any text, everything else for itself.
+/// A glob on a whole text: `*` matches any text, everything else itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob {
     text: String,
 }
 
-/// What a glob is held against: which characters could match at all.
+/// What a glob is matched against, and so which characters make sense in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alphabet {
     /// Names of namespaces.
     Namespaces,
     /// Tags.
     Tags,
-    /// Users and groups: anything.
+    /// Users and groups: any text.
     Names,
 }
 
@@ -32,26 +32,26 @@ impl Alphabet {
 
     fn described(self) -> &'static str {
         match self {
-            Self::Namespaces => "a namespace's name has lower-case letters, digits and - only; * stands for any text",
-            Self::Tags => "a tag has letters, digits, _, . and - only; * stands for any text",
-            Self::Names => "a name has no control characters",
+            Self::Namespaces => "namespace names consist of lower-case letters, digits and -; * matches any text",
+            Self::Tags => "tags consist of letters, digits, _, . and -; * matches any text",
+            Self::Names => "names have no control characters",
         }
     }
 }
 
 impl Glob {
-    /// Reads a glob; the error is a clause for the person who wrote it.
+    /// Parses a glob; the error is a clause for its author.
     pub(super) fn parse(text: &str, alphabet: Alphabet) -> Result<Self, String> {
         if text.trim() != text || text.is_empty() {
-            return Err(format!("{text:?} is empty or padded with white space"));
+            return Err(format!("{text:?} is empty or has leading or trailing white space"));
         }
         if text.chars().any(|c| c != '*' && !alphabet.has(c)) {
-            return Err(format!("{text:?} can match nothing: {}", alphabet.described()));
+            return Err(format!("{text:?} cannot match anything: {}", alphabet.described()));
         }
         Ok(Self { text: text.to_owned() })
     }
 
-    /// Whether the whole of `text` matches. Wildcards take as little as they can; the last part is held against the end.
+    /// Whether it matches the whole of `text`. Wildcards match as little as they can; the last part must match the end.
     pub(super) fn matches(&self, text: &str) -> bool {
         let Some((first, rest)) = self.text.split_once('*') else {
             return self.text == text;
@@ -74,15 +74,15 @@ impl Glob {
     }
 }
 
-/// The label that every namespace has by itself: its name.
+/// The label that every namespace gets automatically: its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
-/// A label selector that was checked.
+/// A checked label selector.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selector(Vec<Requirement>);
 
 impl Selector {
-    /// Reads a selector at `path`; what is wrong goes to `problems`.
+    /// Compiles a selector at `path`; problems are added to `problems`.
     pub(super) fn compile(written: &LabelSelector, path: &str, problems: &mut Vec<Problem>) -> Self {
         let labels = written.match_labels.iter().flatten();
         let mut requirements: Vec<Requirement> = labels
@@ -110,12 +110,12 @@ impl Selector {
         Self(requirements)
     }
 
-    /// All of them.
+    /// The selector's requirements, `matchLabels` included.
     pub(super) fn requirements(&self) -> &[Requirement] {
         &self.0
     }
 
-    /// The requirements that the namespace's name settles, and whether those are all.
+    /// The requirements that the namespace's name settles, and whether those are all of them.
     pub(super) fn by_name(&self) -> (Self, bool) {
         let by_name = self.0.iter().filter(|requirement| requirement.key == NAME_LABEL);
         let by_name: Vec<Requirement> = by_name.cloned().collect();
@@ -123,7 +123,7 @@ impl Selector {
         (Self(by_name), all)
     }
 
-    /// Why a namespace with these labels is not selected, as a clause. No requirement selects all.
+    /// Why a namespace with these labels is not selected, as a clause. A selector without requirements selects everything.
     pub(super) fn refuses(&self, labels: &[(String, String)]) -> Option<String> {
         self.0.iter().find_map(|requirement| {
             let label = labels.iter().find(|(key, _)| *key == requirement.key).map(|(_, value)| value);
@@ -137,18 +137,18 @@ impl Selector {
             };
             (!holds).then(|| {
                 let has = label.map_or_else(
-                    || "has no such label".to_owned(),
+                    || "does not have it".to_owned(),
                     |value| format!("has the value \"{}\"", escape(value)),
                 );
                 let wanted = match requirement.operator {
                     Operator::In => format!("is one of {}", values.join(", ")),
-                    Operator::NotIn => format!("is none of {}", values.join(", ")),
+                    Operator::NotIn => format!("is not one of {}", values.join(", ")),
                     Operator::Exists => "is there".to_owned(),
                     Operator::DoesNotExist => "is not there".to_owned(),
                 };
                 let key = escape(&requirement.key);
                 format!(
-                    "it asks that the namespace's label {key} {}, and the namespace {has}",
+                    "it requires that the namespace's label {key} {}, and the namespace {has}",
                     escape(&wanted)
                 )
             })

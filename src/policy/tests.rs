@@ -47,12 +47,12 @@ const SHOP: Subject<'static> = Subject {
     kind: "Deployment",
 };
 
-fn jury(policies: &[Arc<Policy>]) -> Jury {
+fn matching(policies: &[Arc<Policy>]) -> Matching {
     Policies::new(policies.to_vec()).matching(&SHOP, &Requester::default())
 }
 
 /// Policies that ask for labels of a namespace whose labels are not known.
-fn unsure(policies: &[Arc<Policy>]) -> Jury {
+fn unsure(policies: &[Arc<Policy>]) -> Matching {
     let subject = Subject { labels: None, ..SHOP };
     Policies::new(policies.to_vec()).matching(&subject, &Requester::default())
 }
@@ -62,7 +62,7 @@ fn reference(image: &str) -> Reference {
 }
 
 /// What the name rules object to.
-fn causes(jury: &Jury, image: &str) -> Vec<&'static str> {
-    let raised = jury.names(&reference(image), image);
+fn causes(matching: &Matching, image: &str) -> Vec<&'static str> {
+    let raised = matching.names(&reference(image), image);
     raised.iter().map(|raised| raised.finding.cause.name()).collect()
 }

@@ -1,5 +1,5 @@
-//! One question at a time: whoever asks the same meanwhile waits for the same answer. The asking is a task of its own, so that a
-//! caller that goes away, or a panic, costs the others nothing.
+//! Single flight: callers that ask for the same key share one task, which continues if a caller goes away, and whose panic only
+//! affects that key.
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use std::collections::HashMap;
@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 type Flight<V> = Shared<BoxFuture<'static, Option<V>>>;
 
-/// What becomes of a flight once it has its answer.
+/// What happens to a flight once it has its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Landed {
-    /// The next question is asked anew.
+    /// It is removed: the next caller starts a new one.
     Forgotten,
-    /// The answer holds for good.
+    /// It stays, so that its answer is used for good.
     Kept,
 }
 
-/// Questions under way (and, where they are kept, answered ones).
+/// The flights by key.
 pub(super) struct Flights<K, V> {
     flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
     landed: Landed,
@@ -30,7 +30,7 @@ impl<K, V> fmt::Debug for Flights<K, V> {
     }
 }
 
-/// Takes a flight off the list when its task ends, however it ends.
+/// Removes a flight when its task ends, however it ends.
 struct Remove<K: Hash + Eq, V> {
     flights: Arc<Mutex<HashMap<K, Flight<V>>>>,
     key: K,
@@ -57,7 +57,7 @@ where
         }
     }
 
-    /// Joins the flight of `key`, or starts it with `load`. `None` where its task died.
+    /// Joins the flight of `key`, or starts it with `load`. `None` if its task panicked.
     pub(super) fn join<F>(&self, key: &K, load: impl FnOnce() -> F) -> Flight<V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -66,7 +66,7 @@ where
         if let Some(flight) = flights.get(key) {
             return flight.clone();
         }
-        // Its removal waits for the lock that is held here, so it comes after the insertion.
+        // Its removal needs the lock held here, so it comes after the insertion.
         let remove = Remove {
             flights: Arc::clone(&self.flights),
             key: key.clone(),

@@ -1,4 +1,4 @@
-//! Docker's credential helpers, for `pullgate check` alone: they are programs of its user, named by its user's own docker config.
+//! Docker's credential helpers, for `pullgate check` only: they are the user's programs, named in the user's own docker config.
 
 use super::flights::{Flights, Landed};
 use super::run::{self, Belongs};
@@ -11,13 +11,13 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-/// A helper may ask its user for a password; one question at a time is enough.
+/// A helper may ask the user for a password, so they run one at a time.
 const AT_ONCE: usize = 1;
 
-/// What a helper holds for a registry, or why that is not known, as a clause.
+/// A helper's credentials for a registry, or why they are not known, as a clause.
 type Reply = Result<Option<Credential>, String>;
 
-/// The helpers, and what they said. A run of `check` is short: each is asked once.
+/// The helpers and their answers. A run of `check` is short: each is asked once.
 #[derive(Debug)]
 pub(super) struct Asked {
     helpers: Helpers,
@@ -34,7 +34,7 @@ impl Asked {
         }
     }
 
-    /// What the helper of a registry holds for it; nothing where none is named.
+    /// The credentials of a registry's helper; empty if no helper is named.
     pub(super) async fn ask(&self, registry: &str, until: Instant) -> Reply {
         let Some(call) = self.helpers.call(registry) else {
             return Ok(None);
@@ -72,7 +72,7 @@ async fn get(call: &HelperCall) -> Reply {
         HelperAnswer::Failed => Err(failed(
             call,
             match ended.exit {
-                Exit::Well => "what it printed is no credential",
+                Exit::Well => "its output is not a credential",
                 Exit::Badly => &ended.status,
             },
         )),

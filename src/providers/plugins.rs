@@ -1,4 +1,4 @@
-//! The kubelet's exec plugins (pull-semantics 4.5): whom to ask, once, and how long an answer holds.
+//! The kubelet's exec plugins (pull-semantics 4.5): which to run, only once at a time, and how long to cache their answers.
 
 use super::SetupError;
 use super::flights::{Flights, Landed};
@@ -21,16 +21,16 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How many processes of one plugin may run at the same time. Image names come from users, processes must not.
+/// How many processes of one plugin may run at the same time. Users choose image names, but not the number of processes.
 const AT_ONCE: usize = 4;
 
-/// How long a failure is remembered. The kubelet asks anew for every pull; reviews come faster than pulls.
+/// How long a failure is cached. The kubelet asks for every pull; but reviews are more frequent than pulls.
 const FAILED: Duration = Duration::from_secs(10);
 
-/// Answers remembered, by rough size in bytes.
+/// The size of the cache, roughly, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// How often a failing plugin is complained of.
+/// How often a failing plugin is logged.
 const COMPLAINT: Duration = Duration::from_mins(1);
 
 /// An answer, or why there is none, as a clause about `it`.
@@ -46,7 +46,7 @@ pub(super) struct Plugins {
 #[derive(Debug)]
 struct Inner {
     plugins: Vec<Plugin>,
-    /// By place in `plugins`.
+    /// By index in `plugins`.
     kept: Cache<(usize, CacheKey), Kept>,
     metrics: Metrics,
 }
@@ -109,7 +109,7 @@ impl Plugins {
         })
     }
 
-    /// Asks every plugin that serves the repository, and adds what they say.
+    /// Asks every plugin that serves the repository, and adds their answers.
     pub(super) async fn ask(&self, name: &str, until: Instant, provided: &mut Provided) {
         let serving = self
             .inner
@@ -121,7 +121,7 @@ impl Plugins {
             let reply = match plugin.provider.identity {
                 Identity::Node => self.reply(at, name, until).await,
                 Identity::ServiceAccount => {
-                    Err("it wants a token of the pod's service account, which only the kubelet has".to_owned())
+                    Err("it needs a token of the pod's service account, which only the kubelet has".to_owned())
                 }
             };
             (escape(&plugin.provider.name), reply)
@@ -143,7 +143,7 @@ impl Plugins {
             self.inner.metrics.cache(CacheName::Providers, CacheResult::Hit);
             return reply;
         }
-        // The kubelet's single flight: by image, since how far an answer reaches is known only when it is there.
+        // The kubelet's single flight is by image too, since an answer says itself how far it reaches.
         let flight = self.flights.join(&(at, name.to_owned()), || {
             self.inner.metrics.cache(CacheName::Providers, CacheResult::Miss);
             let (inner, name) = (Arc::clone(&self.inner), name.to_owned());
@@ -158,7 +158,7 @@ impl Plugins {
 }
 
 impl Inner {
-    /// What is kept for an image, in the kubelet's order: for itself, for its registry, for all.
+    /// The cached answer for an image, in the kubelet's order: for the image, for its registry, for everything.
     async fn kept(&self, at: usize, name: &str) -> Option<Reply> {
         for key in CacheKey::all(name) {
             if let Some(kept) = self.kept.get(&(at, key)).await {
@@ -175,7 +175,7 @@ impl Inner {
         let Ok(Ok(_place)) = timeout(limits::PROGRAM, plugin.places.acquire()).await else {
             return Err(run::Fault::TooLong.clause().to_owned());
         };
-        // The answer for another image of the registry may have come in the meantime.
+        // Meanwhile there may be an answer for another image of the registry.
         if let Some(reply) = self.kept(at, name).await {
             return reply;
         }
@@ -209,15 +209,15 @@ impl Plugin {
         let program = folder.join(&provider.name);
         let wrong = |why: &str| SetupError(format!("the credential provider {} {why}", program.display()));
         match provider.identity {
-            // It is never run, so it need not be here.
+            // It is never run, so it need not exist.
             Identity::ServiceAccount => tracing::warn!(
                 provider = provider.name,
-                "this credential provider wants tokens of service accounts, which only the kubelet has: authentication failures at its registries are Unknown"
+                "this credential provider needs service account tokens, which only the kubelet has: authentication failures at its registries count as Unknown"
             ),
             Identity::Node => {
                 let about = std::fs::metadata(&program).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
                 if !about.is_file() || about.permissions().mode() & 0o111 == 0 {
-                    return Err(wrong("is no executable file"));
+                    return Err(wrong("is not an executable file"));
                 }
             }
         }
@@ -250,7 +250,7 @@ impl Plugin {
         }
     }
 
-    /// In the log, once a minute; without the image, which is the business of whoever asked.
+    /// Logs it, once a minute; without the image, which is the requester's own business.
     fn complain(&self, why: &str) {
         let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
         if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {
@@ -258,14 +258,14 @@ impl Plugin {
             tracing::warn!(
                 provider = self.provider.name,
                 why,
-                "a credential provider gave no answer; run it by hand to see what it says"
+                "a credential provider failed; run it by hand to see why"
             );
         }
     }
 }
 
-/// What a plugin inherits: what programs need to run at all, and what the clouds put into a pod to tell it who it is. The kubelet hands
-/// on everything it has; our own environment is none of a plugin's business.
+/// The variables that a plugin inherits: those that programs need to run at all, and those by which clouds give a pod its identity.
+/// The kubelet passes on everything; but our own environment does not concern a plugin.
 fn is_inherited(name: &OsStr) -> bool {
     const NAMES: [&str; 8] = [
         "PATH",

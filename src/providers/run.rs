@@ -1,4 +1,4 @@
-//! One program, from start to end.
+//! Runs one program.
 
 use crate::credentials::helper::Exit;
 use crate::limits;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-/// Why a program gave nothing.
+/// Why a program returned nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// There is no such program.
+    /// The program does not exist.
     Missing,
-    /// The system did not start it, or reading from it failed.
+    /// It could not be started or read from.
     Broken,
     /// It printed too much.
     TooMuch,
@@ -43,12 +43,12 @@ pub(super) struct Ended {
     pub(super) printed: Vec<u8>,
 }
 
-/// Whom a program belongs to.
+/// Who a program belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Belongs {
-    /// The user of `check`, whose terminal it may ask for something: it stays in our process group, and Ctrl-C reaches it.
+    /// The user of `check`, whom it may ask for input: it stays in our process group, so that Ctrl-C reaches it.
     ToUser,
-    /// Us: it gets a process group of its own, and is killed with all that it started.
+    /// Us: it gets its own process group, and is killed with everything it started.
     ToUs,
 }
 
@@ -58,7 +58,7 @@ struct Group(Option<Pid>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(leader) = self.0 {
-            // The leader was not waited for, so its number is nobody else's. Where it is gone there is nothing to kill.
+            // The leader was not waited for, so its id was not reused. If it is gone there is nothing to kill.
             let _ = rustix::process::kill_process_group(leader, Signal::KILL);
         }
     }
@@ -72,13 +72,14 @@ impl Group {
         })
     }
 
-    /// It ended by itself; what it left running is its own business.
+    /// It ended by itself; whatever it left running is its own business.
     fn ended(&mut self) {
         self.0 = None;
     }
 }
 
-/// Runs a program with `input` on its standard input. It is killed when its time is up, it prints too much, or nobody waits any more.
+/// Runs a program with `input` on standard input. It is killed if it runs too long, prints too much, or nobody waits for it any
+/// more.
 pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, limit: Duration) -> Result<Ended, Fault> {
     match belongs {
         Belongs::ToUs => command.process_group(0),
@@ -87,7 +88,7 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // May hold secrets: nobody reads it.
+        // May contain secrets: nobody reads it.
         .stderr(Stdio::null())
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(|error| match error.kind() {
@@ -100,7 +101,7 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     let stdout = child.stdout.take();
     let write = async move {
         if let Some(mut stdin) = stdin {
-            // A program may answer without reading.
+            // A program may answer without reading its input.
             let _ = stdin.write_all(&input).await;
         }
     };

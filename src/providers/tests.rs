@@ -19,8 +19,8 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Puts a script there. Another process makes the copy: a program that this one has open for writing, even in the moment between
-    /// fork and exec of another test's child, cannot be executed.
+    /// Puts a script there. Another process makes the copy: a program that this one has open for writing, even in the moment
+    /// between fork and exec of another test's child, cannot be executed.
     fn script(&self, name: &str, body: &str) {
         let draft = self.path(&format!("{name}.txt"));
         std::fs::write(&draft, format!("#!/bin/sh\ncd '{}'\n{body}\n", self.0.path().display())).unwrap();
@@ -237,7 +237,7 @@ async fn whatever_a_plugin_does_wrong_is_no_answer_and_no_leak() {
         let provided = ask(&providers, "a.example/x").await;
         assert!(provided.plugins.is_empty(), "{name}");
         let why = provided.unanswered.unwrap();
-        let expect = expect.replace("it has no cacheKeyType", "its answer has no cacheKeyType");
+        let expect = expect.replace("it has no cacheKeyType", "its answer has no valid cacheKeyType");
         assert!(why.contains(&expect) && !why.contains("hunter2"), "{name}: {why}");
         let before = folder.runs();
         assert!(ask(&providers, "a.example/x").await.unanswered.is_some());
@@ -312,8 +312,8 @@ fn programs_that_are_not_there_are_found_at_the_start() {
     std::fs::create_dir(folder.path("folder")).unwrap();
     for (name, expect) in [
         ("missing", "cannot be read"),
-        ("text", "is no executable file"),
-        ("folder", "is no executable file"),
+        ("text", "is not an executable file"),
+        ("folder", "is not an executable file"),
     ] {
         let text = format!(
             "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders: [{}]",

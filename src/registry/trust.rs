@@ -245,8 +245,14 @@ mod tests {
         let local = Host::of_registry("127.0.0.1:5000").server.unwrap();
         let trusts = trusts();
         let itself = trusts.get(TrustId::default()).unwrap();
-        assert!(std::ptr::eq(trusts.profile(&itself, &local.https), &*trusts.unverified));
-        assert!(std::ptr::eq(trusts.profile(&itself, &origin("r.example")), &*trusts.verified));
+        assert!(std::ptr::eq(
+            trusts.profile(&itself, &local.https),
+            &raw const *trusts.unverified
+        ));
+        assert!(std::ptr::eq(
+            trusts.profile(&itself, &origin("r.example")),
+            &raw const *trusts.verified
+        ));
         assert!(itself.falls_back(&local.https) && !itself.falls_back(&origin("r.example:5000")));
         let register = |named, tls: Option<Tls>| {
             let headers = HeaderMap::new();
@@ -260,8 +266,14 @@ mod tests {
             trusts.register(written).unwrap().1
         };
         let named = register(true, None);
-        assert!(std::ptr::eq(trusts.profile(&named, &local.https), &*trusts.verified));
+        assert!(std::ptr::eq(
+            trusts.profile(&named, &local.https),
+            &raw const *trusts.verified
+        ));
         let root = register(false, Some(Tls::default()));
-        assert!(std::ptr::eq(trusts.profile(&root, &local.https), &*trusts.unverified));
+        assert!(std::ptr::eq(
+            trusts.profile(&root, &local.https),
+            &raw const *trusts.unverified
+        ));
     }
 }

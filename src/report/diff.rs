@@ -1,14 +1,14 @@
-//! A text before and after, as a unified diff that `git apply` and `patch -p1` take.
+//! A unified diff for `git apply` and `patch -p1`.
 
 use super::text::Colour;
 use crate::image::escape;
 use std::fmt::Write as _;
 
-/// Lines shown around a change.
+/// Context lines around a change.
 const AROUND: usize = 3;
 
-/// The diff of a file, whose lines were changed in their places: none was added, none taken away. Empty where nothing differs. In colour it
-/// is for a terminal, and what would move its cursor is escaped.
+/// The diff of a file in which lines were changed in place, none added or removed. Empty without differences. In colour, for a
+/// terminal, control characters are escaped.
 pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String {
     let old: Vec<&str> = before.split_inclusive('\n').collect();
     let new: Vec<&str> = after.split_inclusive('\n').collect();
@@ -25,7 +25,7 @@ pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String 
     put(&mut out, "1", &format!("+++ b/{name}"), colour);
     let mut rest = changed.as_slice();
     while let Some(first) = rest.first() {
-        // As long as what is shown around two changes would touch, they are shown together.
+        // Merge changes whose context would touch.
         let together = 1 + rest
             .windows(2)
             .take_while(|pair| matches!(pair, [a, b] if b - a <= 2 * AROUND))
@@ -61,7 +61,7 @@ pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String 
     out
 }
 
-/// A line of the file behind its mark.
+/// A line of the file, after its mark.
 fn put_line(out: &mut String, mark: char, code: &str, line: &str, colour: Colour) {
     let (text, is_whole) = match line.strip_suffix('\n') {
         Some(text) => (text, true),
@@ -77,7 +77,7 @@ fn put(out: &mut String, code: &str, text: &str, colour: Colour) {
     let _ = match colour {
         Colour::None => writeln!(out, "{text}"),
         Colour::Ansi => {
-            // The end of a Windows line is no news; a tab is where it belongs.
+            // Neither the end of a Windows line nor a tab needs escaping.
             let text = text.trim_end_matches('\r');
             let text: Vec<String> = text.split('\t').map(escape).collect();
             let text = text.join("\t");

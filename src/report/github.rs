@@ -1,13 +1,13 @@
-//! `-o github`: workflow commands, which a GitHub workflow shows at the lines of the change
-//! (GitHub's documentation, "Workflow commands for GitHub Actions": the form, and what is escaped how).
+//! `-o github`: workflow commands, which GitHub shows at the changed lines
+//! (GitHub's documentation, "Workflow commands for GitHub Actions", defines format and escaping).
 
 use super::{Entry, paragraph, relative, summary, title};
 use crate::image::escape;
 use crate::verdict::Verdict;
 use std::fmt::Write as _;
 
-/// A command for each finding that is denied (`error`) or warned of (`warning`) and for each thing that could not be read, then the
-/// counts in a line of text. What is allowed is counted only.
+/// A command for each finding that is denied (`error`) or a warning (`warning`) and for each unreadable input, then the counts as
+/// text. Allowed images are only counted.
 pub fn render(entries: &[Entry], errors: &[String]) -> String {
     let mut out = String::new();
     for error in errors {

@@ -51,7 +51,7 @@ struct Ruled<'a> {
     finding: &'a Finding,
     #[schemars(with = "Verdict")]
     verdict: &'static str,
-    /// The policy whose word that is; `null`: the default.
+    /// The policy that decided; `null`: the default.
     policy: Option<&'a str>,
 }
 

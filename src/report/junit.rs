@@ -1,18 +1,18 @@
-//! `-o junit`: `JUnit` XML, as CI systems list test results. An image is a case, a file a suite.
+//! `-o junit`: `JUnit` XML for CI systems. An image is a test case, a file a suite.
 
 use super::{Entry, title};
 use crate::image::escape;
 use crate::verdict::message::{explain, image_of};
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
-/// The suite of what was given by `--image`, or lives in a cluster.
+/// The suite of images from `--image` or from a cluster.
 const NO_FILE: &str = "images";
 
-/// An image that is objected to (`objects`: what makes the command exit with 1) is a failure; what else was found of an image is the
-/// output of its case. What could not be read is an error in a suite of its own.
+/// An image with objections (`objects`: those that lead to exit code 1) is a failure; other findings are the output of its case.
+/// Unreadable inputs are errors in a suite of their own.
 ///
 /// # Errors
-/// None that input could bring about: the XML writer's own.
+/// Only those of the XML writer.
 pub fn render(entries: &[Entry], errors: &[String], objects: impl Fn(&Entry) -> bool) -> Result<String, SerializeError> {
     let mut report = Report::new("pullgate check");
     let mut suites: Vec<TestSuite> = Vec::new();
@@ -66,7 +66,7 @@ fn status(entry: &Entry, objected: bool) -> TestCaseStatus {
     status
 }
 
-/// All that was found of an image.
+/// All findings of an image.
 fn everything(entry: &Entry) -> String {
     let mut text = String::new();
     for (finding, decision) in entry.judged.judgement.ruled() {
@@ -75,7 +75,7 @@ fn everything(entry: &Entry) -> String {
     text.trim_start_matches('\n').to_owned()
 }
 
-/// The image's own name, and whose it is.
+/// The image and its user.
 fn name(entry: &Entry) -> String {
     match &entry.object {
         Some(_) => format!("{}: {}", title(entry), image_of(&entry.judged)),

@@ -1,4 +1,4 @@
-//! `-o sarif`: SARIF 2.1.0 (OASIS), the subset that code scanners' dashboards read.
+//! `-o sarif`: SARIF 2.1.0 (OASIS), the subset that code scanning uses.
 
 use super::{Entry, Source, paragraph, relative, title};
 use crate::verdict::{Cause, Decision, Finding, Verdict};
@@ -23,12 +23,12 @@ struct Hit {
     properties: Value,
 }
 
-/// One run with a rule for each cause that occurs and a result for each finding: `error` where it is denied, `warning` where it is
-/// warned of, `note` where a policy allows it. What could not be read is a notification of the invocation, which then was not
-/// successful (SARIF 3.20.14 and 3.20.21).
+/// One run with a rule for each cause that occurs and a result for each finding: `error` if denied, `warning` for a warning, `note`
+/// if a policy allows it. Unreadable inputs are notifications of the invocation, which then was not successful (SARIF 3.20.14 and
+/// 3.20.21).
 ///
 /// # Errors
-/// None that input could bring about: serde's own.
+/// Only those of serde.
 pub fn render(entries: &[Entry], errors: &[String]) -> Result<String, serde_json::Error> {
     let found = || {
         entries
@@ -68,7 +68,7 @@ fn rule(cause: Cause) -> Value {
     json!({
         "id": cause.name(),
         "shortDescription": {"text": cause.sentence()},
-        "help": {"text": format!("docs/causes.md of pullgate tells under {} what proves it, what a kubelet shows, and how it is mended.", cause.name())},
+        "help": {"text": format!("See {} in docs/causes.md of pullgate for the evidence, what a kubelet shows, and how to fix it.", cause.name())},
     })
 }
 
@@ -101,7 +101,7 @@ fn location(entry: &Entry) -> Value {
         "fullyQualifiedName": title(entry), "kind": if entry.object.is_some() { "member" } else { "resource" },
     }]});
     if let Some(uri) = entry.source.as_ref().and_then(uri) {
-        // A line there is for everything that was read from a file; dashboards want one.
+        // Everything read from a file has a line, and code scanning requires one.
         location["physicalLocation"] = json!({
             "artifactLocation": {"uri": uri},
             "region": {"startLine": entry.line.unwrap_or(1)},
@@ -110,7 +110,7 @@ fn location(entry: &Entry) -> Value {
     location
 }
 
-/// The file as a URI, relative where it was given so (RFC 3986 with `/` between its parts).
+/// The file as a URI, relative if given so (RFC 3986, with `/` between its parts).
 fn uri(source: &Source) -> Option<String> {
     let file = relative(source)?;
     let mut url = Url::parse("file:///").ok()?;
@@ -125,7 +125,7 @@ fn uri(source: &Source) -> Option<String> {
     })
 }
 
-/// The same finding in two runs, wherever its line has gone meanwhile.
+/// Identifies the same finding across runs, even if its line has moved.
 fn fingerprint(entry: &Entry, cause: Cause) -> String {
     let mut hash = Sha256::new();
     let file = entry.source.as_ref().map(|source| source.file.as_str());

@@ -1,4 +1,4 @@
-//! `-o text`: what a person reads in a terminal or a CI log.
+//! `-o text`: for a terminal or a CI log.
 
 use super::{Entry, summary};
 use crate::image::escape;
@@ -8,7 +8,7 @@ use crate::verdict::message::{explain, image_of, object_of, user_of};
 use crate::verdict::size::Bytes;
 use std::fmt::Write as _;
 
-/// Whether to colour.
+/// Whether to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// On a terminal, without `NO_COLOR`.
@@ -17,7 +17,7 @@ pub enum Colour {
     None,
 }
 
-/// The report: one line for an image that pulls, a paragraph for one that does not, and a count.
+/// One line for an image that pulls, a paragraph for one that does not, and the counts.
 pub fn render(entries: &[Entry], colour: Colour) -> String {
     let mut out = String::new();
     let mut heading_before = None;

@@ -1,4 +1,4 @@
-//! JSON of any depth and any number of values, read to a bounded one.
+//! JSON of any depth and any number of values, parsed within bounds.
 
 use crate::limits;
 use serde::Deserialize;
@@ -12,13 +12,13 @@ const MAP: usize = 640;
 /// Another member, or an item of a list.
 const PLACE: usize = 64;
 
-/// What the error says of a body whose values take more.
-pub(super) const TOO_MUCH: &str = "more values than are read";
+/// The error message for a body whose values take more.
+pub(super) const TOO_MUCH: &str = "too many values";
 
-/// Members that hold no image, and of which a real object may have very many.
+/// Members without images, of which a real object may have very many.
 const LEAN: &[&str] = &["managedFields", "env", "args", "command"];
 
-/// The same, without what is of no interest here: for a body that is [`TOO_MUCH`] otherwise.
+/// The same, without those members: for a body that is otherwise [`TOO_MUCH`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Lean(pub(super) Value);
 
@@ -37,8 +37,8 @@ fn read<'de, D: Deserializer<'de>>(deserializer: D, without: &[&str]) -> Result<
     all.deserialize(deserializer)
 }
 
-/// A value whose parts below the 100th level are `null`. A user can make some part of an object nest as deep as the API server
-/// admits (`metadata.managedFields`, a custom kind); the review must be answered, and the images be judged, all the same.
+/// A value whose parts below the 100th level are `null`. Users can nest parts of an object as deeply as the API server allows
+/// (`metadata.managedFields`, custom kinds); its images must be judged anyway.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Bounded(pub(super) Value);
 
@@ -48,13 +48,13 @@ impl<'de> Deserialize<'de> for Bounded {
     }
 }
 
-/// What is read with so many levels left.
+/// What is read with this many levels left.
 #[derive(Clone, Copy)]
 struct Level<'a> {
     left: usize,
     /// For all levels together.
     memory: &'a Cell<usize>,
-    /// Members that are passed over.
+    /// Members to skip.
     without: &'a [&'a str],
 }
 
@@ -66,7 +66,7 @@ impl Level<'_> {
         }
     }
 
-    /// Takes so many bytes of what is left.
+    /// Takes this many bytes from the budget.
     fn take<E: Error>(self, bytes: usize) -> Result<(), E> {
         let left = self.memory.get().checked_sub(bytes).ok_or_else(|| E::custom(TOO_MUCH))?;
         self.memory.set(left);
@@ -79,7 +79,7 @@ impl<'de> DeserializeSeed<'de> for Level<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         if self.left == 0 {
-            // Passed over without recursion, whatever it holds.
+            // Skipped without recursion, whatever it contains.
             return deserializer.deserialize_ignored_any(IgnoredAny).map(|IgnoredAny| Value::Null);
         }
         deserializer.deserialize_any(self)

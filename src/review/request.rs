@@ -1,4 +1,4 @@
-//! An AdmissionReview, read with an envelope of our own so that an odd field elsewhere never makes it fail.
+//! An AdmissionReview, parsed with an envelope of our own so that an odd field elsewhere never makes it fail.
 
 use super::bounded::{Bounded, Lean, TOO_MUCH};
 use crate::policy::Requester;
@@ -7,7 +7,7 @@ use crate::workload::Skip;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What is done to the object.
+/// The operation on the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// CREATE.
@@ -32,7 +32,7 @@ impl Operation {
     }
 }
 
-/// A question of the API server.
+/// A request of the API server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Review {
     /// To be repeated in the answer.
@@ -47,17 +47,17 @@ pub struct Review {
     pub namespace: String,
     /// The name; may be empty.
     pub name: String,
-    /// Whether nothing will be stored.
+    /// Whether it is a dry run.
     pub dry_run: bool,
     /// The object.
     pub object: Value,
     /// The object before an UPDATE.
     pub old_object: Option<Value>,
-    /// Who asks.
+    /// The requesting user.
     pub requester: Requester,
 }
 
-/// A request that is no usable AdmissionReview: HTTP 400 and a sentence.
+/// A request that is not a valid AdmissionReview: HTTP 400 and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
     /// For the metric. [`BadRequest::TooLarge`] is a review that would take more memory than one may have: whoever sent it may be told so
@@ -68,7 +68,7 @@ pub struct Bad {
 }
 
 impl Bad {
-    /// Of a reason, with what is wrong.
+    /// With a reason, and what is wrong.
     pub fn new(reason: BadRequest, sentence: impl Into<String>) -> Self {
         Self {
             reason,
@@ -88,7 +88,7 @@ struct Envelope<Request> {
 }
 
 impl Envelope<Value> {
-    /// A body that holds too much is read once more, without what no image lies in.
+    /// A body with too many values is parsed again, without the members that contain no image.
     fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
         let whole: Result<Envelope<Bounded>, _> = serde_json::from_slice(body);
         match whole {
@@ -112,15 +112,15 @@ impl<Request> Envelope<Request> {
     }
 }
 
-/// Reads a review. What nests deeper than 100 levels is left out, and where there is too much of it `managedFields` and what containers
-/// run with; the rest is judged.
+/// Parses a review. Levels deeper than 100 are dropped; if there is still too much, so are `managedFields` and how containers are
+/// run. The rest is judged.
 pub fn parse(body: &[u8]) -> Result<Review, Bad> {
     let envelope = Envelope::read(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         if error.to_string().starts_with(TOO_MUCH) {
             return Bad::new(
                 BadRequest::TooLarge,
-                format!("the AdmissionReview holds {TOO_MUCH} (line {line}, column {column})"),
+                format!("the AdmissionReview has {TOO_MUCH} (line {line}, column {column})"),
             );
         }
         Bad::new(
@@ -145,13 +145,13 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
         ));
     }
     let Some(Value::Object(mut request)) = envelope.request else {
-        return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview holds no request"));
+        return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview has no request"));
     };
     let uid = text(request.get("uid"));
     if uid.is_empty() {
         return Err(Bad::new(
             BadRequest::NoUid,
-            "the request holds no uid, so no answer could be matched to it",
+            "the request has no uid, so an answer could not be matched to it",
         ));
     }
     let operation = match text(request.get("operation")).as_str() {
@@ -185,7 +185,7 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
 }
 
 impl Review {
-    /// Whether the operation or subresource alone says that there is nothing to judge (pull-semantics 3.3).
+    /// Whether the operation or subresource alone means that there is nothing to judge (pull-semantics 3.3).
     pub fn skip(&self) -> Option<Skip> {
         match self.operation {
             Operation::Delete | Operation::Connect => return Some(Skip::Operation),
@@ -197,7 +197,7 @@ impl Review {
         }
     }
 
-    /// Lets go of the objects but for what names the new one: a review may wait for registries, and others come meanwhile.
+    /// Drops the objects except for the new one's name: a review may wait for registries, and others arrive meanwhile.
     pub fn forget_objects(&mut self) {
         let object = std::mem::take(&mut self.object);
         self.old_object = None;
@@ -210,7 +210,7 @@ impl Review {
         self.object = serde_json::json!({"metadata": kept});
     }
 
-    /// The object before the change; only an UPDATE has one that counts.
+    /// The object before the change; it only counts for an UPDATE.
     pub fn before(&self) -> Option<&Value> {
         match self.operation {
             Operation::Update => self.old_object.as_ref(),
@@ -219,7 +219,7 @@ impl Review {
     }
 }
 
-/// `userInfo`; what is not as it should be is nobody.
+/// `userInfo`; invalid parts are left empty.
 fn requester(info: Option<&Value>) -> Requester {
     let groups = info.and_then(|info| info.get("groups")).and_then(Value::as_array);
     let groups = groups.into_iter().flatten().filter_map(Value::as_str);
@@ -233,7 +233,7 @@ fn text(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A value for a sentence: short, and without what could break a line.
+/// A value for a message: short, and on one line.
 fn brief(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() => "nothing".to_owned(),

@@ -1,28 +1,28 @@
 //! The answer as an AdmissionReview v1 (contract 2 and 3).
 
-use super::ledger::Ledger;
+use super::audit::Audit;
 use crate::verdict::Verdict;
 use crate::verdict::answer::{Answer, Judged};
 use crate::verdict::message::{LISTED, denial, spoken, warnings};
 use crate::workload::{ObjectId, Skip};
 use serde_json::{Value, json};
 
-/// What there is to answer.
+/// The outcome to report.
 #[derive(Debug, Clone, Copy)]
 pub enum Outcome<'a> {
-    /// Allowed without a look.
+    /// Allowed without judging.
     Skipped(Skip),
     /// Judged, or exempt.
     Answered {
         /// The object.
         object: &'a ObjectId,
-        /// What the gate said.
+        /// The gate's answer.
         answer: &'a Answer,
     },
 }
 
 impl Outcome<'_> {
-    /// The object's verdict: its worst image's.
+    /// The object's verdict: that of its worst image.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Skipped(_) => Verdict::Allow,
@@ -31,7 +31,7 @@ impl Outcome<'_> {
     }
 }
 
-/// Builds the answer to the review of that uid.
+/// Builds the answer to the review with that uid.
 pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
     let verdict = outcome.verdict();
     let mut response = json!({"uid": uid, "allowed": verdict != Verdict::Deny});
@@ -40,16 +40,16 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
         Outcome::Skipped(skip) => annotations["skipped"] = skip.name().into(),
         Outcome::Answered { object, answer } => {
             let images = &answer.images;
-            let ledger = Ledger::of(answer);
+            let audit = Audit::of(answer);
             let mut annotate = |key: &str, text: &str| {
                 if !text.is_empty() {
                     annotations[key] = text.into();
                 }
             };
-            annotate("exempt", &ledger.exempt);
-            annotate("policy", &ledger.policies);
-            annotate("decision", &ledger.decisions);
-            annotate("enforced", ledger.enforced.unwrap_or_default());
+            annotate("exempt", &audit.exempt);
+            annotate("policy", &audit.policies);
+            annotate("decision", &audit.decisions);
+            annotate("enforced", audit.enforced.unwrap_or_default());
             let warnings = warnings(images);
             if !warnings.is_empty() {
                 response["warnings"] = warnings.into();
@@ -72,7 +72,7 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
 }
 
-/// A 403 `Forbidden` with one entry per finding, in the order of the image fields. Not 429: client-go would retry that ten times.
+/// A 403 `Forbidden` with one cause per finding, in the order of the image fields. Not 429: client-go would retry that ten times.
 fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
     let causes: Vec<Value> = images
         .iter()

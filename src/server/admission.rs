@@ -1,4 +1,4 @@
-//! `POST /validate`: HTTP in, bytes to the reviewer, its reply out. Everything that is wrong with the HTTP is answered here.
+//! `POST /validate`: reads the HTTP request, passes its body to the reviewer, sends the reply. HTTP errors are answered here.
 
 use super::Limits;
 use crate::config::values;
@@ -19,14 +19,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// What answers a review: the request's body, and what is left of the caller's `?timeout=` (`None` where it gives none that can be
-/// read).
+/// Answers a review: takes the request's body and what is left of the caller's `?timeout=` (`None` if there is no valid one).
 pub type Reviewer = Arc<dyn Fn(Bytes, Option<Duration>) -> BoxFuture<'static, Reply> + Send + Sync>;
 
-/// An HTTP answer, as the reviewer wants it.
+/// The reviewer's HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// 200 for every review whose uid could be read; 400 for what is no review.
+    /// 200 for every review with a readable uid; 400 for anything that is not a review.
     pub status: StatusCode,
     /// `application/json` for a review, `text/plain; charset=utf-8` for a sentence.
     pub content_type: &'static str,
@@ -34,18 +33,18 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// The content type of our sentences.
+/// The content type of our own sentences.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// A body that is too large is read on and thrown away, so that a client that writes first and reads afterwards gets to see our 413
-/// instead of a reset connection: up to so many times the limit, and for as long as a body may take.
+/// A body that is too large is read on and discarded, so that a client that writes first and reads later sees our 413 instead of a
+/// connection reset: up to this many times the limit, and for as long as a body may take.
 const DISCARD_FACTOR: usize = 4;
 
-struct Door {
+struct Shared {
     reviewer: Reviewer,
     metrics: Metrics,
     limits: Limits,
-    /// Bytes of all bodies, until they are read for good.
+    /// Bytes of all bodies in memory.
     held: Held,
 }
 
@@ -53,7 +52,7 @@ struct Door {
 pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Router {
     let panics = metrics.clone();
     let responses = metrics.clone();
-    let door = Arc::new(Door {
+    let shared = Arc::new(Shared {
         reviewer,
         metrics,
         limits,
@@ -62,9 +61,9 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
     Router::new()
         .route("/validate", post(validate).fallback(wrong_method))
         .fallback(wrong_path)
-        .with_state(door)
+        .with_state(shared)
         .layer(CatchPanicLayer::custom(move |_: Box<dyn Any + Send>| {
-            // The panic itself was logged by the hook. What it said is not for the caller.
+            // The panic itself was logged by the hook. Its message is not for the caller.
             panics.panicked();
             sentence(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,19 +76,19 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
         }))
 }
 
-async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
+async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrived = Instant::now();
     let timeout = timeout(request.uri().query());
-    let body = match read(request, &door.limits, &door.held).await {
+    let body = match read(request, &shared.limits, &shared.held).await {
         Ok(body) => body,
         Err(refused) => {
-            door.metrics.bad_request(refused.reason());
-            return refused.answer(&door.limits);
+            shared.metrics.bad_request(refused.reason());
+            return refused.answer(&shared.limits);
         }
     };
-    let deadline = arrived + patience(timeout).min(door.limits.answer);
+    let deadline = arrived + answer_limit(timeout).min(shared.limits.answer);
     let left = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
-    let review = (door.reviewer)(body, left);
+    let review = (shared.reviewer)(body, left);
     match tokio::time::timeout_at(deadline, review).await {
         Ok(Reply {
             status,
@@ -103,25 +102,25 @@ async fn validate(State(door): State<Arc<Door>>, request: Request) -> Response {
     }
 }
 
-async fn wrong_method(State(door): State<Arc<Door>>, method: Method) -> Response {
-    door.metrics.bad_request(BadRequest::Method);
+async fn wrong_method(State(shared): State<Arc<Shared>>, method: Method) -> Response {
+    shared.metrics.bad_request(BadRequest::Method);
     let mut response = sentence(
         StatusCode::METHOD_NOT_ALLOWED,
-        &format!("{method} is not answered here; send an AdmissionReview by POST"),
+        &format!("{method} is not supported; send an AdmissionReview by POST"),
     );
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     close(response)
 }
 
-async fn wrong_path(State(door): State<Arc<Door>>) -> Response {
-    door.metrics.bad_request(BadRequest::Path);
+async fn wrong_path(State(shared): State<Arc<Shared>>) -> Response {
+    shared.metrics.bad_request(BadRequest::Path);
     close(sentence(
         StatusCode::NOT_FOUND,
-        "there is nothing here; AdmissionReviews go to POST /validate",
+        "not found: send AdmissionReviews to POST /validate",
     ))
 }
 
-/// The `timeout` of a query, as the API server writes it (`?timeout=10s`). What cannot be read, and zero, count as not given.
+/// The `timeout` of a query, as the API server writes it (`?timeout=10s`). Invalid values and zero count as missing.
 pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
     url::form_urlencoded::parse(query?.as_bytes())
         .find(|(key, _)| key == "timeout")
@@ -129,14 +128,14 @@ pub(super) fn timeout(query: Option<&str>) -> Option<Duration> {
         .filter(|timeout| !timeout.is_zero())
 }
 
-/// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It lies
-/// behind the reviewer's own deadline (a tenth less; contract 6), which makes a 503 the exception.
-fn patience(timeout: Option<Duration>) -> Duration {
+/// How long a review may take before we answer 503 ourselves: most of the caller's timeout, so that our sentence arrives. It is
+/// longer than the reviewer's own deadline (a tenth less; contract 6), so a 503 is the exception.
+fn answer_limit(timeout: Option<Duration>) -> Duration {
     let timeout = timeout.unwrap_or(REVIEW);
     timeout.saturating_sub(timeout / 20)
 }
 
-/// Why a body was not taken.
+/// Why a body was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
     TooLarge,
@@ -159,12 +158,12 @@ impl Refused {
         close(match self {
             Self::TooLarge => sentence(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                &format!("the body is larger than the {} bytes that are read", limits.body_bytes),
+                &format!("the body is larger than {} bytes, the limit", limits.body_bytes),
             ),
             Self::TooMany => sentence(
                 StatusCode::SERVICE_UNAVAILABLE,
                 &format!(
-                    "the bodies that are here already fill the {} bytes that there are for them",
+                    "the bodies of other requests fill the {} bytes reserved for bodies",
                     limits.bodies_bytes
                 ),
             ),
@@ -172,7 +171,7 @@ impl Refused {
                 StatusCode::REQUEST_TIMEOUT,
                 &format!("the body did not arrive within {} ms", limits.body.as_millis()),
             ),
-            Self::Broken => sentence(StatusCode::BAD_REQUEST, "the body broke off or is not well-formed HTTP"),
+            Self::Broken => sentence(StatusCode::BAD_REQUEST, "the body was cut short or is not well-formed HTTP"),
         })
     }
 }
@@ -187,7 +186,7 @@ async fn read(request: Request, limits: &Limits, held: &Held) -> Result<Bytes, R
         .and_then(|value| value.parse::<u64>().ok());
     let mut body = request.into_body();
     if announced.is_some_and(|length| length > limits.body_bytes as u64) {
-        // A client that asks first ("Expect: 100-continue") has sent nothing that must be taken off the wire.
+        // A client that asks first ("Expect: 100-continue") has not sent a body yet.
         if !waits_for_continue {
             discard(&mut body, limits).await;
         }
@@ -209,7 +208,7 @@ async fn collect(body: &mut Body, limits: &Limits, held: &Held) -> Result<Bytes,
         held: held.clone(),
     };
     while let Some(frame) = body.frame().await {
-        // Trailers are of no interest.
+        // Trailers are ignored.
         if let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() {
             if all.bytes.len().saturating_add(data.len()) > limits.body_bytes {
                 return Err(Refused::TooLarge);
@@ -224,11 +223,11 @@ async fn collect(body: &mut Body, limits: &Limits, held: &Held) -> Result<Bytes,
     Ok(Bytes::from_owner(all))
 }
 
-/// How many bytes of bodies there are.
+/// The number of bytes of all bodies.
 #[derive(Debug, Clone, Default)]
 struct Held(Arc<AtomicUsize>);
 
-/// A body, counted for as long as somebody has it.
+/// A body, counted as long as it exists.
 struct Holding {
     bytes: Vec<u8>,
     held: Held,
@@ -260,12 +259,12 @@ async fn discard(body: &mut Body, limits: &Limits) {
     let _ = tokio::time::timeout(limits.body, reading).await;
 }
 
-/// An answer of ours: a sentence in plain text.
+/// Our own answer: a sentence in plain text.
 pub(super) fn sentence(status: StatusCode, text: &str) -> Response {
     (status, [(header::CONTENT_TYPE, PLAIN)], format!("{text}\n")).into_response()
 }
 
-/// Marks an answer after which the connection cannot go on, because the rest of a body may still be on the wire.
+/// Closes the connection after this answer, because the rest of a body may still arrive on it.
 fn close(mut response: Response) -> Response {
     response
         .headers_mut()

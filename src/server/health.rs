@@ -12,17 +12,17 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// What prometheus-client writes.
+/// The format of prometheus-client.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Says what is missing, as a sentence without a full stop.
+/// Says what is missing, as a sentence without its full stop.
 type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// Says what is not as it should be though reviews are answered well, as a sentence without a full stop.
+/// Says what is wrong even though reviews are answered correctly, as a sentence without its full stop.
 type Note = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What must hold before reviews should be sent here. The probes are asked on every look at `/readyz`: they read a state, and never
-/// wait.
+/// What must hold before reviews should be sent here. The probes run on every request of `/readyz`: they only read state, and never
+/// block.
 #[derive(Clone, Default)]
 pub struct Readiness {
     probes: Vec<(&'static str, Probe)>,
@@ -42,13 +42,13 @@ impl Readiness {
         self
     }
 
-    /// Adds a note under a name: it is shown, and whoever is ready stays so.
+    /// Adds a note under a name: it is shown, but does not affect readiness.
     pub fn with_note(mut self, name: &'static str, note: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
         self.notes.push((name, Arc::new(note)));
         self
     }
 
-    /// What there is to note, `name: what` each.
+    /// The notes, `name: note` each.
     pub fn notes(&self) -> Vec<String> {
         self.notes
             .iter()
@@ -56,7 +56,7 @@ impl Readiness {
             .collect()
     }
 
-    /// What is missing, `name: why` each; empty when all is well.
+    /// What is missing, `name: why` each; empty if ready.
     pub fn missing(&self) -> Vec<String> {
         self.probes
             .iter()
@@ -65,7 +65,7 @@ impl Readiness {
     }
 }
 
-struct Desk {
+struct Shared {
     metrics: Metrics,
     readiness: Readiness,
     stage: watch::Receiver<Stage>,
@@ -73,7 +73,7 @@ struct Desk {
 
 /// The routes of the plain port.
 pub(super) fn routes(metrics: Metrics, readiness: Readiness, stage: watch::Receiver<Stage>) -> Router {
-    let desk = Arc::new(Desk {
+    let shared = Arc::new(Shared {
         metrics,
         readiness,
         stage,
@@ -83,24 +83,24 @@ pub(super) fn routes(metrics: Metrics, readiness: Readiness, stage: watch::Recei
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .fallback(wrong_path)
-        .with_state(desk)
+        .with_state(shared)
 }
 
-async fn scrape(State(desk): State<Arc<Desk>>) -> Response {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], desk.metrics.encode()).into_response()
+async fn scrape(State(shared): State<Arc<Shared>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], shared.metrics.encode()).into_response()
 }
 
-/// That this is answered is all there is to say.
+/// Answering is enough.
 async fn alive() -> Response {
     sentence(StatusCode::OK, "ok")
 }
 
-async fn ready(State(desk): State<Arc<Desk>>) -> Response {
-    let mut missing = desk.readiness.missing();
-    if *desk.stage.borrow() != Stage::Serving {
-        missing.insert(0, "stopping: reviews should go elsewhere".to_owned());
+async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+    let mut missing = shared.readiness.missing();
+    if *shared.stage.borrow() != Stage::Serving {
+        missing.insert(0, "stopping: send reviews to another replica".to_owned());
     }
-    let notes = desk.readiness.notes();
+    let notes = shared.readiness.notes();
     let (status, first) = if missing.is_empty() {
         (StatusCode::OK, "ready")
     } else {
@@ -117,7 +117,7 @@ async fn ready(State(desk): State<Arc<Desk>>) -> Response {
 async fn wrong_path() -> Response {
     sentence(
         StatusCode::NOT_FOUND,
-        "there is nothing here; this port has /metrics, /healthz and /readyz",
+        "not found: this port serves /metrics, /healthz and /readyz",
     )
 }
 
@@ -129,12 +129,12 @@ mod tests {
 
     async fn answer(readiness: Readiness) -> (StatusCode, String) {
         let (_keep, stage) = watch::channel(Stage::Serving);
-        let desk = Desk {
+        let shared = Shared {
             metrics: Metrics::new(),
             readiness,
             stage,
         };
-        let response = ready(State(Arc::new(desk))).await;
+        let response = ready(State(Arc::new(shared))).await;
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -145,15 +145,19 @@ mod tests {
         let noted = Arc::new(AtomicBool::new(false));
         let note = {
             let noted = Arc::clone(&noted);
-            move || noted.load(Ordering::Relaxed).then(|| "the last good ones hold".to_owned())
+            move || {
+                noted
+                    .load(Ordering::Relaxed)
+                    .then(|| "the last good ones stay in force".to_owned())
+            }
         };
         let readiness = Readiness::default().with_note("policies", note);
         assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, "ready\n".to_owned()));
         noted.store(true, Ordering::Relaxed);
-        let expected = "ready\npolicies: the last good ones hold\n".to_owned();
+        let expected = "ready\npolicies: the last good ones stay in force\n".to_owned();
         assert_eq!(answer(readiness.clone()).await, (StatusCode::OK, expected));
         let waiting = readiness.with("cluster", || Err("waiting".to_owned()));
-        let expected = "cluster: waiting\npolicies: the last good ones hold\n".to_owned();
+        let expected = "cluster: waiting\npolicies: the last good ones stay in force\n".to_owned();
         assert_eq!(answer(waiting).await, (StatusCode::SERVICE_UNAVAILABLE, expected));
     }
 }

@@ -1,11 +1,12 @@
 //! The accept loop: TCP, TLS and HTTP/1.1, each with its limits, until the last connection has drained.
 //!
-//! Written by hand because `axum::serve` sets no timer (so no head deadline at all), knows no TLS, and counts no connections.
+//! Written by hand because `axum::serve` sets no timer (and so has no deadline for heads), cannot do TLS, and counts no
+//! connections.
 
-mod roster;
+mod connections;
 
-use self::roster::{Room, Roster, Seat};
-use super::patience::{Patient, Phase, Progress};
+use self::connections::{Connection, Connections, Room};
+use super::timeouts::{Phase, Progress, TimedTransport};
 use super::{Limits, Stage};
 use crate::limits;
 use crate::telemetry::{ConnectionEnd, Metrics};
@@ -28,25 +29,25 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-/// At the limit, and where nobody is idle or silent, the oldest connection is asked to close after this long, and then another one each
-/// time it passes.
+/// At the limit, if no connection is idle or silent, the oldest one is asked to close after this long, and then one more each time
+/// it passes again.
 const RECYCLE: Duration = Duration::from_millis(100);
 
-/// At the limit, a connection that has sent no whole head for this long is dropped for the next: whoever has something to ask, asks at
+/// At the limit, a connection that has not sent a whole head for this long is dropped in favour of a new one: real clients send at
 /// once. A burst of handshakes takes a while.
 const SILENT_TLS: Duration = Duration::from_secs(1);
 const SILENT_PLAIN: Duration = Duration::from_millis(100);
 
-/// Once draining, a connection without a byte of a request is given this long.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// While draining, how long a connection may take to its first byte.
+const DRAIN_FIRST_BYTE: Duration = Duration::from_secs(1);
 
-/// The longest pause after failed accepts (out of file descriptors, mostly).
+/// The longest pause after failed accepts (mostly for lack of file descriptors).
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// A client that does not trust our certificate, or whose own we do not trust, is reported this often at most.
-const DISTRUST_EVERY: Duration = Duration::from_mins(1);
+/// How often a client that does not trust our certificate, or whose own we do not trust, is logged at most.
+const LOG_EVERY: Duration = Duration::from_mins(1);
 
-/// Whether a port's connections show in the metrics: the webhook's do, a scraper's own would only be noise.
+/// Whether a port's connections are counted: the webhook's are; a scraper's own would only be noise.
 #[derive(Debug, Clone)]
 pub(super) enum Counted {
     Yes(Metrics),
@@ -85,7 +86,7 @@ pub(super) struct Port {
     slots: Arc<Semaphore>,
 }
 
-/// What every connection of a port uses.
+/// What the connections of a port share.
 struct Shared {
     tls: Option<TlsAcceptor>,
     router: Router,
@@ -94,11 +95,11 @@ struct Shared {
     counted: Counted,
     stage: watch::Receiver<Stage>,
     /// When the last request came after the server was told to stop.
-    visited: watch::Sender<Option<Instant>>,
-    roster: Roster,
-    distrust: Throttle,
-    /// Of its own: strangers, whom anyone can play, must not silence what is said of our certificate.
-    strangers: Throttle,
+    last_request: watch::Sender<Option<Instant>>,
+    connections: Connections,
+    rejections: Throttle,
+    /// Separate: untrusted clients, which anyone can be, must not suppress the warning about our certificate.
+    untrusted: Throttle,
 }
 
 impl std::fmt::Debug for Shared {
@@ -119,7 +120,7 @@ impl Port {
     ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            // Also the head's timer, which `Patient` makes shorter.
+            // Also the timer for heads, which `TimedTransport` shortens.
             .header_read_timeout(limits.idle)
             .max_headers(limits::REQUEST_HEADERS)
             .max_header_size(limits::REQUEST_HEAD)
@@ -134,18 +135,18 @@ impl Port {
                 limits,
                 counted,
                 stage: stage.clone(),
-                visited: watch::Sender::new(None),
-                roster: Roster::default(),
-                distrust: Throttle::default(),
-                strangers: Throttle::default(),
+                last_request: watch::Sender::new(None),
+                connections: Connections::default(),
+                rejections: Throttle::default(),
+                untrusted: Throttle::default(),
             }),
             stage,
         }
     }
 
-    /// When the last request came since the server was told to stop; `None` for none.
-    pub(super) fn visited(&self) -> watch::Receiver<Option<Instant>> {
-        self.shared.visited.subscribe()
+    /// When the last request came since the server was told to stop.
+    pub(super) fn last_request(&self) -> watch::Receiver<Option<Instant>> {
+        self.shared.last_request.subscribe()
     }
 
     /// Accepts until [`Stage::Draining`], then returns when the last connection has ended.
@@ -157,7 +158,7 @@ impl Port {
             slots,
         } = self;
         loop {
-            // Both waits end when draining begins: a server at its limit must still hear that it shall stop.
+            // Both waits end when draining begins: a server at its limit must notice that too.
             let connection = tokio::select! {
                 biased;
                 () = reached(&mut stage, Stage::Draining) => break,
@@ -166,42 +167,42 @@ impl Port {
             let slot = tokio::select! {
                 biased;
                 () = reached(&mut stage, Stage::Draining) => {
-                    // Who was waiting is no worse off than who is in the port's queue.
+                    // A waiting connection is treated like those in the accept queue.
                     if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                        tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
+                        tokio::spawn(serve(connection, slot, Arc::clone(&shared)));
                     }
                     break;
                 }
                 slot = free_slot(&slots, &shared) => slot,
             };
-            tokio::spawn(attend(connection, slot, Arc::clone(&shared)));
+            tokio::spawn(serve(connection, slot, Arc::clone(&shared)));
         }
-        answer_the_queue(listener, &slots, &shared);
+        accept_backlog(listener, &slots, &shared);
         let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
-        // Every connection gives its slot back when it ends.
+        // Every connection returns its slot when it ends.
         let _ = slots.acquire_many(all).await;
     }
 }
 
-/// Closes the port. Who has connected and was not accepted yet would be reset with it, and is accepted first.
-fn answer_the_queue(listener: TcpListener, slots: &Arc<Semaphore>, shared: &Arc<Shared>) {
+/// Closes the port. Connections in the accept queue would be reset with it, so they are accepted first.
+fn accept_backlog(listener: TcpListener, slots: &Arc<Semaphore>, shared: &Arc<Shared>) {
     let Ok(listener) = listener.into_std() else { return };
     while let Ok(slot) = Arc::clone(slots).try_acquire_owned()
         && let Ok((tcp, _)) = listener.accept()
         && let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| TcpStream::from_std(tcp))
     {
-        tokio::spawn(attend(tcp, slot, Arc::clone(shared)));
+        tokio::spawn(serve(tcp, slot, Arc::clone(shared)));
     }
 }
 
-/// Ends when `stage` is at least `wanted`, or its server is gone.
+/// Completes when `stage` is at least `wanted`, or its server is gone.
 async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
     let _ = stage.wait_for(|stage| *stage >= wanted).await;
 }
 
-/// A slot for one more connection. At the limit, those that have nothing to ask must go, the oldest first: ones that stay silent are
-/// dropped, idle ones close; and then the others are asked one by one to finish and close, until one does. Anyone may hold connections
-/// open, and must not shut out the API server with them, or the probes.
+/// A slot for one more connection. At the limit, unused connections go first, the oldest before the others: silent ones are
+/// dropped, idle ones closed. Then busy ones are asked, one by one, to close after their answer. Anyone can hold connections open,
+/// but must not keep out the API server or the probes.
 async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
     let silent = match shared.tls {
         Some(_) => SILENT_TLS,
@@ -210,7 +211,7 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePer
     let mut waited = false;
     loop {
         let full = slots.available_permits() == 0;
-        if full && (shared.roster.make_room(silent) == Room::Made || waited && shared.roster.recycle_oldest()) {
+        if full && (shared.connections.evict(silent) == Room::Made || waited && shared.connections.close_oldest()) {
             shared.counted.ended(ConnectionEnd::Recycled);
         }
         if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
@@ -220,13 +221,13 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePer
     }
 }
 
-/// The next connection; waits a little, then longer, while the system refuses to give one.
+/// The next connection; on errors, waits a little, then longer.
 async fn accept(listener: &TcpListener) -> TcpStream {
     let mut pause = Duration::from_millis(10);
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => return tcp,
-            // The peer went away while it queued: nothing is wrong on our side.
+            // The client went away while it queued: not our error.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -242,56 +243,56 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// One connection, from TCP to its end.
-async fn attend(tcp: TcpStream, slot: OwnedSemaphorePermit, shared: Arc<Shared>) {
+async fn serve(tcp: TcpStream, slot: OwnedSemaphorePermit, shared: Arc<Shared>) {
     shared.counted.opened();
-    let _present = Present {
+    let _counting = Counting {
         counted: &shared.counted,
         _slot: slot,
     };
-    // Answers are single writes; waiting to fill a packet only delays them.
+    // Answers are single writes; waiting to fill a packet would only delay them.
     let _ = tcp.set_nodelay(true);
     let mut stage = shared.stage.clone();
-    let member = shared.roster.join();
+    let guard = shared.connections.join();
     tokio::select! {
         () = reached(&mut stage, Stage::Closed) => {}
-        () = member.seat.out.notified() => {}
-        () = converse(tcp, &shared, &member.seat) => {}
+        () = guard.connection.abort.notified() => {}
+        () = handshake_and_serve(tcp, &shared, &guard.connection) => {}
     }
 }
 
-/// Counts a connection out when it ends, however it ends.
-struct Present<'a> {
+/// Counts a connection as closed when it ends, however it ends.
+struct Counting<'a> {
     counted: &'a Counted,
     _slot: OwnedSemaphorePermit,
 }
 
-impl Drop for Present<'_> {
+impl Drop for Counting<'_> {
     fn drop(&mut self) {
         self.counted.closed();
     }
 }
 
-async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
+async fn handshake_and_serve(tcp: TcpStream, shared: &Shared, connection: &Connection) {
     let Some(tls) = &shared.tls else {
-        return exchange(tcp, shared, seat).await;
+        return serve_http(tcp, shared, connection).await;
     };
     match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
-        Ok(Ok(stream)) => exchange(stream, shared, seat).await,
-        Ok(Err(error)) if is_a_stranger(&error) => {
+        Ok(Ok(stream)) => serve_http(stream, shared, connection).await,
+        Ok(Err(error)) if lacks_trusted_certificate(&error) => {
             shared.counted.ended(ConnectionEnd::ClientRefused);
-            if shared.strangers.may_speak() {
+            if shared.untrusted.allows() {
                 tracing::warn!(
                     %error,
-                    "a client without a certificate of --tls-client-ca was refused: if it was the API server, which one does it show?"
+                    "refused a client without a certificate from --tls-client-ca; if it was the API server, check which certificate it presents"
                 );
             }
         }
         Ok(Err(error)) => {
             shared.counted.ended(ConnectionEnd::HandshakeFailed);
-            if distrusts_us(&error) && shared.distrust.may_speak() {
+            if rejects_our_certificate(&error) && shared.rejections.allows() {
                 tracing::warn!(
                     %error,
-                    "a client does not trust our certificate: does the webhook's caBundle hold the CA that signed it?"
+                    "a client does not trust our certificate: check that the webhook's caBundle contains the CA that signed it"
                 );
             } else {
                 tracing::debug!(%error, "a TLS handshake failed");
@@ -304,8 +305,8 @@ async fn converse(tcp: TcpStream, shared: &Shared, seat: &Seat) {
     }
 }
 
-/// Whether the peer ended the handshake because of our certificate.
-fn distrusts_us(error: &io::Error) -> bool {
+/// Whether the client ended the handshake because of our certificate.
+fn rejects_our_certificate(error: &io::Error) -> bool {
     use rustls::AlertDescription as Alert;
     matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
@@ -319,32 +320,32 @@ fn distrusts_us(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the peer's own certificate was missing, or not to be trusted.
-fn is_a_stranger(error: &io::Error) -> bool {
+/// Whether the client's own certificate was missing or untrusted.
+fn lacks_trusted_certificate(error: &io::Error) -> bool {
     matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
         Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
     )
 }
 
-/// Requests and answers on an open transport.
-async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shared, seat: &Seat) {
+/// Serves requests on an established transport.
+async fn serve_http<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shared, connection: &Connection) {
     let Limits {
         first_byte, head, write, ..
     } = shared.limits;
-    let progress = seat.progress.clone();
-    let transport = Patient::new(transport, progress.clone(), first_byte, head, write);
+    let progress = connection.progress.clone();
+    let transport = TimedTransport::new(transport, progress.clone(), first_byte, head, write);
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         progress.set(Phase::Serving);
         if *shared.stage.borrow() != Stage::Serving {
-            shared.visited.send_replace(Some(Instant::now()));
+            shared.last_request.send_replace(Some(Instant::now()));
         }
         let answer = shared.router.clone().oneshot(request);
         let progress = progress.clone();
         async move {
             let mut response = answer.await?;
             if *shared.stage.borrow() != Stage::Serving {
-                // So that a client that keeps its connections moves to another replica.
+                // Makes a client with kept-alive connections move to another replica.
                 response
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -354,35 +355,35 @@ async fn exchange<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Shar
         }
     });
     let mut stage = shared.stage.clone();
-    let mut connection = std::pin::pin!(shared.http.serve_connection(TokioIo::new(transport), service));
+    let mut http = std::pin::pin!(shared.http.serve_connection(TokioIo::new(transport), service));
     let finished = tokio::select! {
         biased;
-        result = connection.as_mut() => Some(result),
-        () = seat.bell.notified() => None,
-        // Told to close, hyper closes at once what has not said anything yet. Its request may be on its way.
-        () = reached(&mut stage, Stage::Draining) => tokio::time::timeout(LAST_CALL, spoken(connection.as_mut(), &progress))
+        result = http.as_mut() => Some(result),
+        () = connection.close.notified() => None,
+        // Asked to close, hyper closes a connection without any request at once, though one may be on its way.
+        () = reached(&mut stage, Stage::Draining) => tokio::time::timeout(DRAIN_FIRST_BYTE, until_first_byte(http.as_mut(), &progress))
             .await
             .unwrap_or(None),
     };
     let result = if let Some(result) = finished {
         result
     } else {
-        // Idle ones close at once, the others after their answer.
-        connection.as_mut().graceful_shutdown();
-        connection.await
+        // Idle connections close at once, others after their answer.
+        http.as_mut().graceful_shutdown();
+        http.await
     };
-    // hyper says nothing of an error before the first byte of a request.
-    if progress.get() == Phase::GivenUp || result.as_ref().is_err_and(hyper::Error::is_timeout) {
+    // hyper reports no error before the first byte of a request.
+    if progress.get() == Phase::TimedOut || result.as_ref().is_err_and(hyper::Error::is_timeout) {
         shared.counted.ended(ConnectionEnd::Timeout);
     }
     if let Err(error) = result {
-        tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection broke off");
+        tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection was interrupted");
     }
 }
 
-/// Ends with the connection, or with `None` once there is a first byte of its first request.
-async fn spoken<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) -> Option<C::Output> {
-    std::future::poll_fn(|cx| match connection.as_mut().poll(cx) {
+/// Completes with the connection, or with `None` on the first byte of its first request.
+async fn until_first_byte<C: Future>(mut http: Pin<&mut C>, progress: &Progress) -> Option<C::Output> {
+    std::future::poll_fn(|cx| match http.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending if progress.get() == Phase::Opening => Poll::Pending,
         Poll::Pending => Poll::Ready(None),
@@ -390,15 +391,15 @@ async fn spoken<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) -> 
     .await
 }
 
-/// Lets a message through once in a while.
+/// Limits how often a message is logged.
 #[derive(Debug, Default)]
 struct Throttle(Mutex<Option<Instant>>);
 
 impl Throttle {
-    fn may_speak(&self) -> bool {
+    fn allows(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let may = last.is_none_or(|last| now.duration_since(last) >= DISTRUST_EVERY);
+        let may = last.is_none_or(|last| now.duration_since(last) >= LOG_EVERY);
         if may {
             *last = Some(now);
         }

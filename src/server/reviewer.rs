@@ -1,12 +1,12 @@
-//! HTTP body → review → gate → answer: what `POST /validate` does once the bytes are here.
+//! HTTP body → review → gate → answer: what `POST /validate` does once it has the body.
 
 use super::admission::{PLAIN, Reply, Reviewer};
-use super::notice;
-use crate::cluster::Events;
+use super::event;
+use crate::cluster::EventRecorder;
 use crate::gate::Gate;
 use crate::image::escape;
 use crate::limits;
-use crate::review::{self, Bad, Ledger, Outcome, Review};
+use crate::review::{self, Audit, Bad, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
@@ -17,16 +17,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// Least of the caller's time that is kept for the way back.
+/// The least of the caller's time to reserve for the answer's way back.
 const LEAST_MARGIN: Duration = Duration::from_millis(300);
 
 /// Objects with more images than this share [`limits::IMAGES_PER_OBJECT`].
-const CROWD: usize = 100;
+const MANY_IMAGES: usize = 100;
 
-/// Builds the reviewer. `limit` is `--deadline`; `events` takes what the cluster's users may want to see of it.
-pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -> Reviewer {
+/// Builds the reviewer. `limit` is `--deadline`; `events` records what users of the cluster may want to see.
+pub fn reviewer(gate: Gate, metrics: Metrics, events: EventRecorder, limit: Duration) -> Reviewer {
     begin(&metrics);
-    let desk = Arc::new(Desk {
+    let handler = Arc::new(Handler {
         gate,
         metrics,
         events,
@@ -35,47 +35,47 @@ pub fn reviewer(gate: Gate, metrics: Metrics, events: Events, limit: Duration) -
         images: Semaphore::new(limits::IMAGES_PER_OBJECT),
     });
     Arc::new(move |body, timeout| {
-        let desk = Arc::clone(&desk);
+        let handler = Arc::clone(&handler);
         let time = Time {
             began: Instant::now(),
-            patience: deadline(timeout, limit),
+            budget: deadline(timeout, limit),
         };
         if body.len() < limits::LARGE_BODY {
-            Box::pin(async move { desk.review(body, time).await })
+            Box::pin(async move { handler.review(body, time).await })
         } else {
-            Box::pin(aside(desk, body, time))
+            Box::pin(review_large(handler, body, time))
         }
     })
 }
 
 /// What reviews share.
-struct Desk {
+struct Handler {
     gate: Gate,
     metrics: Metrics,
-    events: Events,
-    /// Large bodies.
+    events: EventRecorder,
+    /// Permits for large bodies.
     large: Arc<Semaphore>,
-    /// Of those, the one that is being read: until its images are known, an object takes many times the memory of its text.
+    /// Only one large body is parsed at a time: until its images are known, an object takes many times the memory of its text.
     reading: Semaphore,
-    /// Images of the objects that have many.
+    /// Permits for the images of objects with many.
     images: Semaphore,
 }
 
-/// When the body was there, and how long its review may take.
+/// When the body was complete, and how long its review may take.
 #[derive(Debug, Clone, Copy)]
 struct Time {
     began: Instant,
-    patience: Duration,
+    budget: Duration,
 }
 
-/// The review of a large body, on a thread of its own.
-async fn aside(desk: Arc<Desk>, body: Bytes, time: Time) -> Reply {
+/// Reviews a large body on a thread of its own.
+async fn review_large(handler: Arc<Handler>, body: Bytes, time: Time) -> Reply {
     // Never closed.
-    let place = Arc::clone(&desk.large).acquire_owned().await.ok();
+    let place = Arc::clone(&handler.large).acquire_owned().await.ok();
     let runtime = tokio::runtime::Handle::current();
     let work = tokio::task::spawn_blocking(move || {
         let _place = place;
-        runtime.block_on(desk.review(body, time))
+        runtime.block_on(handler.review(body, time))
     });
     match work.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(reply) => reply,
@@ -88,7 +88,7 @@ async fn aside(desk: Arc<Desk>, body: Bytes, time: Time) -> Reply {
     }
 }
 
-/// Every series that reviews are counted in is there from the start.
+/// Creates every series that reviews are counted in.
 fn begin(metrics: &Metrics) {
     let of_names = |cause: &Cause| {
         matches!(
@@ -96,7 +96,7 @@ fn begin(metrics: &Metrics) {
             Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired
         )
     };
-    // Name rules are never softened, and nothing else refuses a name.
+    // Name rules are never softened, and no other cause has their outlook.
     let findings = Cause::ALL.iter().flat_map(|cause| {
         let possible = Outlook::ALL
             .iter()
@@ -117,7 +117,7 @@ fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
     timeout.saturating_sub((timeout / 10).max(LEAST_MARGIN)).min(limit)
 }
 
-impl Desk {
+impl Handler {
     async fn review(&self, body: Bytes, time: Time) -> Reply {
         let metrics = &self.metrics;
         let (mut review, subject) = match self.read(body).await {
@@ -134,24 +134,21 @@ impl Desk {
         review.forget_objects();
         let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
         if images > limits::IMAGES_PER_OBJECT {
-            let sentence = format!(
-                "the object holds {images} images; up to {} are judged",
-                limits::IMAGES_PER_OBJECT
-            );
+            let sentence = format!("the object has {images} images; the limit is {}", limits::IMAGES_PER_OBJECT);
             return refuse(metrics, &Bad::new(BadRequest::TooLarge, sentence));
         }
-        let end = time.began + time.patience;
-        let _crowd = match u32::try_from(images) {
-            // Who has waited for too long is judged by names, and by what is known: nothing is looked up after the deadline.
-            Ok(many) if images > CROWD => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
+        let end = time.began + time.budget;
+        let _share = match u32::try_from(images) {
+            // After too long a wait, images are judged by name and by what is known: nothing is looked up after the deadline.
+            Ok(many) if images > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
             Ok(_) | Err(_) => None,
         };
         let verdict = self.gate.judge(&workload, &review.requester, end).await;
-        if time.began.elapsed() >= time.patience {
+        if time.began.elapsed() >= time.budget {
             metrics.deadline_hit();
         }
         self.count(&verdict);
-        notice::post(&self.events, &review, &workload, &verdict);
+        event::record(&self.events, &review, &workload, &verdict);
         let outcome = Outcome::Answered {
             object: &workload.object,
             answer: &verdict,
@@ -159,7 +156,7 @@ impl Desk {
         answer(metrics, &review, outcome, time.began)
     }
 
-    /// What is asked, and of what. The body is let go of: a review may wait for a registry, and others come meanwhile.
+    /// Parses the request. The body is dropped: a review may wait for a registry, and others arrive meanwhile.
     async fn read(&self, body: Bytes) -> Result<(Review, Result<Workload, Skip>), Bad> {
         let _alone = match body.len() {
             ..limits::LARGE_BODY => None,
@@ -204,7 +201,7 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     if workload.object.name.is_empty() {
         workload.object.name.clone_from(&review.name);
     }
-    // The request's namespace decides whose secrets count; what the object says of itself does not.
+    // The request's namespace decides whose secrets count, not the object's own.
     if review.namespace.is_empty() {
         workload.leave_namespace();
     } else {
@@ -215,11 +212,7 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
 
 fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     metrics.bad_request(bad.reason);
-    tracing::warn!(
-        reason = bad.reason.name(),
-        "a request was no usable AdmissionReview: {}",
-        bad.sentence
-    );
+    tracing::warn!(reason = bad.reason.name(), "not a valid AdmissionReview: {}", bad.sentence);
     Reply {
         status: if bad.reason == BadRequest::TooLarge {
             http::StatusCode::PAYLOAD_TOO_LARGE
@@ -231,26 +224,26 @@ fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     }
 }
 
-/// What the line about a review says of its answer.
+/// What the log line about a review says.
 #[derive(Debug, Default)]
-struct Account {
-    /// Why nothing was judged: the operation, the subresource, an update that changes nothing …
+struct LogFields {
+    /// Why nothing was judged: the operation, the subresource, an update without relevant changes …
     skipped: &'static str,
     /// The worst of the findings' outlooks.
     outlook: &'static str,
-    /// Of all findings, those too that nobody was told of.
+    /// Of all findings, including those not shown to the user.
     causes: String,
     images: usize,
-    /// Images that an update left as they were.
+    /// Images that an update did not change.
     unchanged: usize,
-    /// Images whose names hold a parameter that something fills in later.
+    /// Images whose names contain a parameter to be filled in later.
     parameters: usize,
-    /// Questions that went to the registries' caches, and from there to the registries where need be.
+    /// Look-ups made for it, whether answered by the cache or by a registry.
     checks: usize,
-    ledger: Ledger,
+    audit: Audit,
 }
 
-impl Account {
+impl LogFields {
     fn of(outcome: Outcome<'_>) -> Self {
         let answer = match outcome {
             Outcome::Skipped(skip) => {
@@ -275,17 +268,17 @@ impl Account {
             unchanged: images.iter().filter(|judged| judged.image.unchanged).count(),
             parameters: images.iter().filter(is_parameter).count(),
             checks: answer.checks,
-            ledger: Ledger::of(answer),
+            audit: Audit::of(answer),
         }
     }
 }
 
-/// One `info` line a review, at the edge (docs/operations.md); never objects, images, users, tokens or query strings.
+/// One `info` line per review (docs/operations.md); never objects, images, users, tokens or query strings.
 fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Instant) -> Reply {
     let verdict = outcome.verdict();
     let took = began.elapsed();
     metrics.review(verdict.name(), took);
-    let account = Account::of(outcome);
+    let fields = LogFields::of(outcome);
     tracing::info!(
         review.uid = %brief(&review.uid),
         review.operation = review.operation.name(),
@@ -295,17 +288,17 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         review.name = %brief(&review.name),
         review.dry_run = review.dry_run,
         verdict = verdict.name(),
-        outlook = account.outlook,
-        causes = %account.causes,
-        policies = %account.ledger.policies,
-        decisions = %account.ledger.decisions,
-        enforced = account.ledger.enforced.unwrap_or_default(),
-        exempt = %account.ledger.exempt,
-        skipped = account.skipped,
-        images = account.images,
-        unchanged = account.unchanged,
-        parameters = account.parameters,
-        checks = account.checks,
+        outlook = fields.outlook,
+        causes = %fields.causes,
+        policies = %fields.audit.policies,
+        decisions = %fields.audit.decisions,
+        enforced = fields.audit.enforced.unwrap_or_default(),
+        exempt = %fields.audit.exempt,
+        skipped = fields.skipped,
+        images = fields.images,
+        unchanged = fields.unchanged,
+        parameters = fields.parameters,
+        checks = fields.checks,
         duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         "{} {} {}/{}",
         match verdict {
@@ -325,7 +318,8 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
     }
 }
 
-/// A text of the request, for the log: escaped, and no longer than a name can be. Whoever reaches the port chooses it.
+/// A text of the request, for the log: escaped, and no longer than a name can be, because anyone who reaches the port can choose
+/// it.
 fn brief(text: &str) -> String {
     const LONGEST: usize = 253;
     match text.char_indices().nth(LONGEST) {

@@ -1,5 +1,5 @@
-//! The served certificate: loaded from files, made on the spot or kept in a Secret ([`Managed`]), replaced while serving, watched for
-//! its end.
+//! The served certificate: loaded from files, generated, or kept in a Secret ([`Managed`]); replaced while serving, and checked for
+//! expiry.
 
 mod clients;
 mod clock;
@@ -30,15 +30,16 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A certificate that ends this soon, and of whose time less than a quarter is left, is worth a warning at every start and change.
+/// A certificate that expires this soon, and has less than a quarter of its lifetime left, causes a warning at every start and
+/// change.
 const SOON: i64 = 24 * 3600;
 
-/// A certificate and key that cannot be served. The sentence never holds key material.
+/// A certificate and key that cannot be served. The sentence never contains key material.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CertificateError(String);
 
-/// A chain with its key, and how long it holds.
+/// A chain with its key and its validity.
 #[derive(Debug)]
 struct Loaded {
     key: Arc<CertifiedKey>,
@@ -46,7 +47,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// From PEM texts. The key must be that of the chain's first certificate, so a pair of which only one half was replaced is refused.
+    /// From PEM. The key must match the chain's first certificate, so a pair of which only one half was replaced is refused.
     fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let fail = |text: String| CertificateError(text);
         let chain = CertificateDer::pem_slice_iter(chain)
@@ -55,7 +56,7 @@ impl Loaded {
         let Some(leaf) = chain.first() else {
             return Err(fail("the certificate file holds no certificate".to_owned()));
         };
-        let validity = Validity::of(leaf).ok_or_else(|| fail("the certificate's period of validity cannot be read".to_owned()))?;
+        let validity = Validity::of(leaf).ok_or_else(|| fail("the certificate's validity period cannot be read".to_owned()))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| fail("the key file holds no private key in PEM".to_owned()))?;
         let key =
             CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider()).map_err(|error| match error {
@@ -79,13 +80,13 @@ impl Loaded {
     }
 }
 
-/// The certificate that handshakes show. Cheap to clone; the clones share it.
+/// The certificate for TLS handshakes. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub struct Certificate(Arc<Hot>);
 
 #[derive(Debug)]
 struct Hot {
-    /// None until there is one: handshakes fail then.
+    /// `None` until there is one: handshakes fail until then.
     current: ArcSwapOption<Loaded>,
     metrics: Metrics,
     clock: Clock,
@@ -93,13 +94,14 @@ struct Hot {
 
 impl ResolvesServerCert for Hot {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // Whatever name is asked for: the API server knows us by the Service's name only.
+        // Whatever name is requested: the API server only knows us by the Service's name.
         self.current.load().as_ref().map(|loaded| Arc::clone(&loaded.key))
     }
 }
 
 impl Certificate {
-    /// Loads a pair from files. A pair that has expired is taken at the start (`/readyz` then says so), never by [`Certificate::watch`].
+    /// Loads a pair from files. An expired pair is accepted at the start (`/readyz` then reports it), but never by
+    /// [`Certificate::watch`].
     pub async fn from_files(certificate: &Path, key: &Path, metrics: Metrics) -> Result<Self, CertificateError> {
         let contents = FileSet::new(vec![certificate.to_owned(), key.to_owned()])
             .read()
@@ -109,7 +111,7 @@ impl Certificate {
         Ok(Self::serving(loaded, metrics))
     }
 
-    /// From PEM texts.
+    /// From PEM.
     pub fn from_pem(chain: &[u8], key: &[u8], metrics: Metrics) -> Result<Self, CertificateError> {
         Loaded::from_pem(chain, key).map(|loaded| Self::serving(loaded, metrics))
     }
@@ -120,7 +122,7 @@ impl Certificate {
         certificate
     }
 
-    /// None yet; its time is told by `clock`.
+    /// None yet; `clock` will decide whether it is valid.
     fn pending(metrics: Metrics, clock: Clock) -> Self {
         Self(Arc::new(Hot {
             current: ArcSwapOption::empty(),
@@ -143,7 +145,7 @@ impl Certificate {
             .is_some_and(|loaded| loaded.key.cert == other.key.cert)
     }
 
-    /// The certificate that is served, without its chain.
+    /// The served certificate, without its chain.
     fn leaf(&self) -> Option<CertificateDer<'static>> {
         self.0
             .current
@@ -152,7 +154,7 @@ impl Certificate {
             .and_then(|loaded| loaded.key.cert.first().cloned())
     }
 
-    /// Replaces the served pair. Refused, and the old one stays, when the new one does not fit together or has ended already.
+    /// Replaces the served pair. If the new one does not match or has expired, it is refused and the old one stays.
     pub fn replace(&self, chain: &[u8], key: &[u8]) -> Result<(), CertificateError> {
         self.take(Loaded::from_pem(chain, key)?)
     }
@@ -160,23 +162,23 @@ impl Certificate {
     fn take(&self, loaded: Loaded) -> Result<(), CertificateError> {
         if self.0.clock.now() >= loaded.validity.not_after {
             return Err(CertificateError(format!(
-                "the new certificate ended at {}",
-                spoken(loaded.validity.not_after)
+                "the new certificate expired at {}",
+                timestamp(loaded.validity.not_after)
             )));
         }
         self.put(loaded);
         Ok(())
     }
 
-    /// Polls the two files for ever and serves what they hold. A pair that cannot be used is refused, logged and counted
-    /// (`certificate_refused`) once a change, and the old one stays.
+    /// Polls the two files forever and serves what they contain. An unusable pair is refused, logged and counted
+    /// (`certificate_refused`) once per change, and the old one stays.
     pub async fn watch(self, certificate: PathBuf, key: PathBuf) {
         let mut files = FileSet::new(vec![certificate.clone(), key]);
         loop {
             if let Some(contents) = files.poll().await {
                 let metrics = &self.0.metrics;
                 match contents.map_err(CertificateError).and_then(|contents| load(&contents)) {
-                    // What was loaded at the start, or put back.
+                    // As loaded at the start, or restored.
                     Ok(loaded) if self.serves(&loaded) => {}
                     Ok(loaded) => match self.take(loaded) {
                         Ok(()) => metrics.reload(Reload::CertificateReplaced),
@@ -191,10 +193,10 @@ impl Certificate {
 
     fn refused(&self, file: &Path, error: &CertificateError) {
         self.0.metrics.reload(Reload::CertificateRefused);
-        tracing::warn!(file = %file.display(), %error, "the changed certificate cannot be served; the last good one stays");
+        tracing::warn!(file = %file.display(), %error, "the changed certificate cannot be served; the last good one stays in use");
     }
 
-    /// Whether the served certificate holds at this moment; the error is a clause for `/readyz`.
+    /// Whether the served certificate is valid now; the error is a clause for `/readyz`.
     pub fn check(&self) -> Result<(), String> {
         match self.0.current.load().as_ref() {
             Some(loaded) => loaded.validity.check(self.0.clock.now()),
@@ -202,8 +204,8 @@ impl Certificate {
         }
     }
 
-    /// The settings of the webhook port: HTTP/1.1 only, which is all that the API server speaks to webhooks, and spares the floods
-    /// that HTTP/2 allows. With `clients`, nobody else gets past the handshake.
+    /// The TLS settings of the webhook port: HTTP/1.1 only, which is all that API servers use for webhooks, and rules out HTTP/2
+    /// floods. With `clients`, only those get past the handshake.
     pub fn server_config(&self, clients: Option<&Clients>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let resolver: Arc<Hot> = Arc::clone(&self.0);
         let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -213,7 +215,7 @@ impl Certificate {
                 let mut config = builder
                     .with_client_cert_verifier(clients.verifier())
                     .with_cert_resolver(resolver);
-                // A resumed session is not verified again: a CA that is taken away would still be good for one.
+                // A resumed session is not verified again: it would outlive the removal of its CA.
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
                 config
@@ -228,26 +230,26 @@ impl Certificate {
 fn load(contents: &[Vec<u8>]) -> Result<Loaded, CertificateError> {
     match contents {
         [chain, key] => Loaded::from_pem(chain, key),
-        _ => Err(CertificateError("a certificate and a key are two files".to_owned())),
+        _ => Err(CertificateError("expected two files, a certificate and a key".to_owned())),
     }
 }
 
 fn announce(loaded: &Loaded, metrics: &Metrics, now: i64) {
     let lifetime = loaded.validity.lifetime();
     metrics.certificate_expiry(loaded.validity.not_after, lifetime);
-    let (fingerprint, ends) = (loaded.fingerprint(), spoken(loaded.validity.not_after));
+    let (fingerprint, ends) = (loaded.fingerprint(), timestamp(loaded.validity.not_after));
     tracing::info!(
         certificate.sha256 = fingerprint,
         certificate.ends = ends,
         "serving a certificate"
     );
-    // What is made for a day is renewed in time, too: a new one is no cause for concern.
+    // Short-lived certificates are renewed in time: a new one is no reason for a warning.
     if loaded.validity.not_after.saturating_sub(now) < SOON.min(lifetime / 4) {
-        tracing::warn!(certificate.ends = ends, "the served certificate ends soon, or has ended");
+        tracing::warn!(certificate.ends = ends, "the served certificate expires soon, or has expired");
     }
 }
 
-/// Unix seconds as people write a time; the number itself where the calendar does not reach.
-fn spoken(second: i64) -> String {
+/// Unix seconds as a timestamp; the bare number if it is out of range.
+fn timestamp(second: i64) -> String {
     Timestamp::from_second(second).map_or_else(|_| second.to_string(), |time| time.to_string())
 }

@@ -97,7 +97,7 @@ pub(super) struct BuildLabels {
     pub(super) version: &'static str,
 }
 
-/// Makes a series, at 0.
+/// Creates a series, at 0.
 pub(super) fn zero<S: Clone + Eq + Hash, M: Default>(family: &Family<S, M>, labels: &S) {
     drop(family.get_or_create(labels));
 }
@@ -139,7 +139,7 @@ pub(super) struct Families {
 }
 
 impl Families {
-    /// Registers every family, and makes the series whose labels are known here.
+    /// Registers every family, and creates the series whose labels are known here.
     pub(super) fn register() -> Self {
         let mut root = Registry::default();
         root.register_collector(Box::new(process::Process::begin()));
@@ -176,10 +176,10 @@ impl Families {
             connections: Gauge::default(),
             connection_ends: Family::default(),
             responses: Family::default(),
-            log_lines_lost: log::lost(),
+            log_lines_lost: log::dropped(),
             registry: Registry::default(),
         };
-        registry.register("build_info", "What runs, by version; always 1", families.build.clone());
+        registry.register("build_info", "The running version; always 1", families.build.clone());
         registry.register("reviews", "Reviews answered, by verdict", families.reviews.clone());
         registry.register_with_unit(
             "review_duration",
@@ -189,12 +189,12 @@ impl Families {
         );
         registry.register(
             "review_deadlines_hit",
-            "Reviews that used up the time they had: what was not known by then is Unknown",
+            "Reviews that used up their time: anything not known by then counts as Unknown",
             families.deadlines_hit.clone(),
         );
         registry.register(
             "images",
-            "Images that were judged, by outlook; not those that an update, a controller, a parameter or an exemption took out",
+            "Images judged, by outlook; without those skipped because of an update, a controller, a parameter or an exemption",
             families.images.clone(),
         );
         registry.register("findings", "Findings, by cause and outlook", families.findings.clone());
@@ -205,22 +205,22 @@ impl Families {
         );
         registry.register(
             "policy_decisions",
-            "Findings that a policy decided on, with what was done and what would have been if every policy were enforced",
+            "Findings decided by a policy, with the verdict and the verdict if every policy were enforced",
             families.votes.clone(),
         );
         registry.register(
             "policy_exemptions",
-            "Reviews in which an exemption took a policy out, by policy",
+            "Reviews exempt from a policy, by policy",
             families.exemptions.clone(),
         );
         registry.register(
             "bad_requests",
-            "Requests that were not a usable AdmissionReview, by reason",
+            "Requests that were not a valid AdmissionReview, by reason",
             families.bad_requests.clone(),
         );
         registry.register(
             "panics",
-            "Reviews and look-ups that panicked; what they were about was answered with an error, or is Unknown",
+            "Reviews and look-ups that panicked; a review is then answered with an error, an image counts as Unknown",
             families.panics.clone(),
         );
         registry.register(
@@ -230,13 +230,13 @@ impl Families {
         );
         registry.register_with_unit(
             "registry_request_duration",
-            "Time of one registry request",
+            "Duration of a registry request",
             Unit::Seconds,
             families.registry_seconds.clone(),
         );
         registry.register(
             "registry_low_quota_answers",
-            "Good answers of registries that said that the pull quota is low (a tenth or less) or exhausted, by level",
+            "Successful registry answers reporting that the pull quota is low (a tenth or less) or exhausted, by level",
             families.pull_quota.clone(),
         );
         registry.register(
@@ -246,7 +246,7 @@ impl Families {
         );
         registry.register_with_unit(
             "cache_weight",
-            "What the caches of registries' answers hold, roughly, by cache; cache.maxBytes bounds all together",
+            "Approximate size of the caches of registry answers, by cache; cache.maxBytes limits their sum",
             Unit::Bytes,
             families.cache_weight.clone(),
         );
@@ -255,10 +255,10 @@ impl Families {
             "Reloads of certificates, settings and policies, by outcome",
             families.reloads.clone(),
         );
-        registry.register("policies", "Policies that hold, by source", families.policies.clone());
+        registry.register("policies", "Policies in force, by source", families.policies.clone());
         registry.register(
             "policies_refused",
-            "Policies whose newest version does not hold, by source",
+            "Policies whose newest version is invalid, by source",
             families.policies_refused.clone(),
         );
         registry.register(
@@ -273,30 +273,30 @@ impl Families {
         );
         registry.register_with_unit(
             "certificate_expiry_timestamp",
-            "When the served certificate ends (Unix time)",
+            "Expiry of the served certificate (Unix time)",
             Unit::Seconds,
             families.certificate_expiry.clone(),
         );
         registry.register_with_unit(
             "certificate_lifetime",
-            "How long the served certificate holds in all, from its begin to its end",
+            "Lifetime of the served certificate, from its start to its expiry",
             Unit::Seconds,
             families.certificate_lifetime.clone(),
         );
         registry.register_with_unit(
             "certificate_authority_expiry_timestamp",
-            "When the CA of a self-managed certificate ends (Unix time); 0 where none is known",
+            "Expiry of the CA of self-managed certificates (Unix time); 0 if there is none",
             Unit::Seconds,
             families.certificate_authority_expiry.clone(),
         );
         registry.register(
             "certificate_renewals",
-            "Writes to the Secret and the registration by self-managed certificates, by step and reason",
+            "Writes of self-managed certificates to the Secret and the registration, by step and reason",
             families.certificate_renewals.clone(),
         );
         registry.register(
             "certificate_failures",
-            "What self-managed certificates could not read or write, by reason",
+            "Failed reads and writes of self-managed certificates, by reason",
             families.certificate_failures.clone(),
         );
         registry.register(
@@ -306,7 +306,7 @@ impl Families {
         );
         registry.register(
             "connection_ends",
-            "Connections on the webhook port that did not end by themselves, by reason",
+            "Connections on the webhook port that pullgate ended, by reason",
             families.connection_ends.clone(),
         );
         registry.register(
@@ -316,7 +316,7 @@ impl Families {
         );
         registry.register(
             "log_lines_lost",
-            "Log lines that were thrown away because nobody read the log fast enough",
+            "Log lines dropped because the log was not read fast enough",
             families.log_lines_lost.clone(),
         );
         families.registry = root;
@@ -324,7 +324,7 @@ impl Families {
         families
     }
 
-    /// Makes every series whose labels are known here, at 0.
+    /// Creates every series whose labels are known here, at 0.
     fn begin(&self) {
         let all = self;
         let version = env!("CARGO_PKG_VERSION");

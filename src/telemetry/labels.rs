@@ -1,4 +1,4 @@
-//! The values of labels, where they are a closed list: each name stands here, and nowhere else.
+//! Label values that are a closed list. Each name is written here and nowhere else.
 
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident { $($(#[$more:meta])* $value:ident => $text:literal,)* })*) => {
@@ -13,7 +13,7 @@ macro_rules! labels {
                 /// Every value.
                 pub const ALL: &'static [Self] = &[$(Self::$value),*];
 
-                /// As metrics and the log have it.
+                /// The name in metrics and the log.
                 pub fn name(self) -> &'static str {
                     match self {
                         $(Self::$value => $text,)*
@@ -25,7 +25,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a request was not a usable AdmissionReview: of its HTTP (`server::admission`), of its content (`review::request`).
+    /// Why a request was not a valid AdmissionReview: because of its HTTP (`server::admission`) or its content (`review::request`).
     BadRequest {
         TooLarge => "too_large",
         TooMany => "too_many",
@@ -41,7 +41,7 @@ labels! {
         WrongOperation => "wrong_operation",
     }
 
-    /// What came of a changed file or policy.
+    /// The outcome of a changed file or policy.
     Reload {
         CertificateReplaced => "certificate_replaced",
         CertificateRefused => "certificate_refused",
@@ -54,18 +54,18 @@ labels! {
         PoliciesForbidden => "policies_forbidden",
     }
 
-    /// What came of writing a policy's status.
+    /// The outcome of writing a policy's status.
     PolicyStatus {
         Written => "written",
-        /// There is no such policy any more, or it has no status.
+        /// The policy no longer exists, or it has no status.
         Gone => "gone",
-        /// It has changed since, and the watch shows how.
+        /// It has changed since: the watch will show how.
         Overtaken => "overtaken",
         Forbidden => "forbidden",
         Failed => "failed",
     }
 
-    /// What self-managed certificates could not do.
+    /// What self-managed certificates failed to do.
     CertificateFailure {
         SecretRead => "secret_read",
         SecretWrite => "secret_write",
@@ -73,7 +73,7 @@ labels! {
         RegistrationWrite => "registration_write",
     }
 
-    /// Why a connection on the webhook port ended by our doing.
+    /// Why pullgate ended a connection on the webhook port.
     ConnectionEnd {
         ClientRefused => "client_refused",
         HandshakeFailed => "handshake_failed",
@@ -82,7 +82,7 @@ labels! {
         Timeout => "timeout",
     }
 
-    /// Registries, as `registry::host` sorts them: a closed list, so that nobody's host names become label values.
+    /// Classes of registries, from `registry::servers`, so that host names never become label values.
     HostClass {
         Loopback => "loopback",
         DockerIo => "docker.io",
@@ -97,7 +97,7 @@ labels! {
         Other => "other",
     }
 
-    /// How a request to a registry ended, as `registry::cause` sorts it.
+    /// The outcome of a registry request, from `registry::exchange`.
     RequestOutcome {
         Ok => "ok",
         NotFound => "not_found",
@@ -114,7 +114,7 @@ labels! {
         Internal => "internal",
     }
 
-    /// What a registry says of its pull quota.
+    /// What a registry reports about its pull quota.
     QuotaLevel {
         Low => "low",
         Exhausted => "exhausted",
@@ -138,13 +138,13 @@ labels! {
         Stale => "stale",
     }
 
-    /// Where policies come from.
+    /// Sources of policies.
     PolicySource {
         Cluster => "cluster",
         Files => "files",
     }
 
-    /// What came of a Kubernetes Event.
+    /// The outcome of a Kubernetes Event.
     EventOutcome {
         Written => "written",
         Updated => "updated",
@@ -160,16 +160,16 @@ labels! {
     /// A step of self-managed certificates.
     RenewalStep {
         Keep => "keep",
-        Anew => "anew",
+        Create => "create",
         Leaf => "leaf",
         Follow => "follow",
         Switch => "switch",
         Retire => "retire",
-        Tend => "tend",
+        Repair => "repair",
         Registration => "registration",
     }
 
-    /// Why such a step is taken.
+    /// The reason for such a step.
     RenewalReason {
         Sound => "sound",
         Absent => "absent",
@@ -196,7 +196,7 @@ pub(super) const CACHE_RESULTS: &[(CacheName, &[CacheResult])] = {
     ]
 };
 
-/// Caches that are weighed.
+/// Caches with a size.
 pub(super) const CACHE_WEIGHTS: &[CacheName] = &[
     CacheName::Tokens,
     CacheName::Answers,
@@ -211,21 +211,21 @@ const FAULTS: &[RenewalReason] = {
     &[Absent, Unusable, Ended, NotYet, OtherName, Unchained, Due]
 };
 
-/// The steps of self-managed certificates that write, and their reasons.
+/// Steps of self-managed certificates that write, and their reasons.
 pub(super) const CERTIFICATE_RENEWALS: &[(RenewalStep, &[RenewalReason])] = &[
-    (RenewalStep::Anew, FAULTS),
+    (RenewalStep::Create, FAULTS),
     (RenewalStep::Leaf, FAULTS),
     (RenewalStep::Follow, FAULTS),
     (RenewalStep::Switch, &[RenewalReason::Settled]),
     (RenewalStep::Retire, &[RenewalReason::Ended]),
-    (RenewalStep::Tend, &[RenewalReason::Unusable]),
+    (RenewalStep::Repair, &[RenewalReason::Unusable]),
     (RenewalStep::Registration, &[RenewalReason::Differs]),
 ];
 
-/// The status codes that we write ourselves.
+/// Status codes that we write ourselves.
 pub(super) const CODES: &[u16] = &[200, 400, 404, 405, 408, 413, 500, 503];
 
-/// Whether a list holds such a pair.
+/// Whether a list contains this pair.
 pub(super) fn holds<A: PartialEq, B: PartialEq>(list: &[(A, &[B])], first: &A, second: &B) -> bool {
     list.iter().any(|(name, others)| name == first && others.contains(second))
 }

@@ -1,9 +1,9 @@
-//! The log subscriber: one line an event, on standard error.
+//! The log subscriber: one line per event, on standard error.
 
-mod aside;
+mod writer;
 
-pub use aside::finish;
-pub(super) use aside::lost;
+pub(super) use writer::dropped;
+pub use writer::flush_pending;
 
 use clap::ValueEnum;
 use std::io::IsTerminal;
@@ -26,33 +26,33 @@ pub enum Format {
     Json,
 }
 
-/// Who writes a line.
+/// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Whoever has something to say, who waits until it is written.
+    /// By the caller, which waits until it is written.
     AtOnce,
-    /// A thread of its own, so that nobody waits for a reader of the log that has stalled. What is too much for it is lost and counted
-    /// (`pullgate_log_lines_lost_total`); [`finish`] writes what is left.
-    Aside,
+    /// By a background thread, so that nobody waits for a stalled log reader. Lines that do not fit into its queue are dropped and
+    /// counted (`pullgate_log_lines_lost_total`); [`flush_pending`] writes what is left.
+    Background,
 }
 
-/// How much is logged, as the settings file says it (`log.level`).
+/// How much is logged, as set in the settings file (`log.level`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// What failed.
+    /// Failures.
     Error,
-    /// And what an operator should know.
+    /// Also what an operator should know.
     Warn,
-    /// And a line a review.
+    /// Also one line per review.
     Info,
-    /// And what pullgate thinks on the way.
+    /// Also pullgate's decisions.
     Debug,
-    /// And every step.
+    /// Also every step.
     Trace,
 }
 
 impl Level {
-    /// The filter of a level. The libraries never say more than `info`: what they write at `debug` is not made for a cluster's log.
+    /// The filter of a level. Libraries are limited to `info`: their `debug` output is not made for a cluster's log.
     fn filter(self) -> &'static str {
         match self {
             Self::Error => "error,rustls_platform_verifier=off",
@@ -63,7 +63,7 @@ impl Level {
         }
     }
 
-    /// As it is written.
+    /// As it is written in the settings.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -75,18 +75,18 @@ impl Level {
     }
 }
 
-/// Which events are logged when no filter is given, from how often `-v` stands on the command line.
+/// The filter if none is given, by the number of `-v` flags.
 pub fn default_filter(verbosity: u8) -> &'static str {
     match verbosity {
-        // What the verifier says of a registry's certificate is in the finding. The API server's client logs bodies that it cannot
-        // read, and those may be Secrets: see `spills`.
+        // The finding contains what the verifier says about a registry's certificate. The API server's client logs bodies that it
+        // cannot parse, and those may be Secrets: see `may_leak`.
         0 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error",
         1 => "info,rustls_platform_verifier=off,kube_client=error,kube_runtime=error,pullgate=debug",
         _ => "debug,pullgate=trace",
     }
 }
 
-/// What the process began with, and the way to change it.
+/// The initial filter, and the handle to change it.
 struct Running {
     began: String,
     handle: reload::Handle<EnvFilter, Registry>,
@@ -96,12 +96,12 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// Starts logging for the whole process. `filter` is in the syntax of `tracing_subscriber::EnvFilter` (`info,pullgate=debug`).
 ///
-/// Fails with a sentence when the filter cannot be read, or when a subscriber is there already.
+/// Fails with a sentence if the filter cannot be parsed, or if there already is a subscriber.
 pub fn start(format: Format, filter: &str, delivery: Delivery) -> Result<(), String> {
     let (filtering, handle) = reload::Layer::new(parse(filter)?);
     let writer = match delivery {
         Delivery::AtOnce => BoxMakeWriter::new(std::io::stderr),
-        Delivery::Aside => BoxMakeWriter::new(aside::begin(std::io::stderr())?),
+        Delivery::Background => BoxMakeWriter::new(writer::begin(std::io::stderr())?),
     };
     let lines = fmt::layer().with_writer(writer);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
@@ -110,18 +110,18 @@ pub fn start(format: Format, filter: &str, delivery: Delivery) -> Result<(), Str
     };
     tracing_subscriber::registry()
         .with(filtering)
-        .with(filter_fn(|event| !spills(event)))
+        .with(filter_fn(|event| !may_leak(event)))
         .with(lines)
         .try_init()
         .map_err(|error| format!("logging could not be started: {error}"))?;
     let began = filter.to_owned();
-    // Only the one that started gets here.
+    // Only the call that started logging gets here.
     let _ = RUNNING.set(Running { began, handle });
     Ok(())
 }
 
-/// Changes what is logged from now on: to a level, or back to the filter that logging was started with. Where logging was not started
-/// by [`start`], nothing happens.
+/// Changes what is logged from now on: to a level, or back to the initial filter. Does nothing unless logging was started by
+/// [`start`].
 pub fn adjust(level: Option<Level>) -> Result<(), String> {
     let Some(running) = RUNNING.get() else { return Ok(()) };
     let filter = parse(level.map_or(running.began.as_str(), Level::filter))?;
@@ -132,12 +132,12 @@ pub fn adjust(level: Option<Level>) -> Result<(), String> {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(filter).map_err(|error| format!("the log filter {filter:?} cannot be read: {error}"))
+    EnvFilter::try_new(filter).map_err(|error| format!("the log filter {filter:?} is not valid: {error}"))
 }
 
-/// Whether an event is never logged, whatever the filter: below an error, the API server's client logs bodies that it cannot read, and
-/// those may be Secrets.
-fn spills(event: &Metadata<'_>) -> bool {
+/// Whether an event must never be logged, whatever the filter: below errors, the API server's client logs bodies that it cannot
+/// parse, and those may be Secrets.
+fn may_leak(event: &Metadata<'_>) -> bool {
     let target = event.target();
     let client = ["kube_client", "kube_runtime"].iter().any(|name| target.starts_with(name));
     client && *event.level() > tracing::Level::ERROR
@@ -145,8 +145,8 @@ fn spills(event: &Metadata<'_>) -> bool {
 
 /// Sends panics to the log instead of printing them, so that a collector sees them as events.
 ///
-/// The message is kept only when it is fixed text: a formatted one (`byte index 5 is not a char boundary; it is inside ...`) may quote
-/// what was being worked on, and that may be a secret. The place is always there.
+/// The message is kept only if it is fixed text: a formatted one (`byte index 5 is not a char boundary; it is inside ...`) may
+/// quote the data at hand, which may be a secret. The source location is always logged.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|info| {
         tracing::error!(place = %place(info), message = fixed_message(info), "a task panicked");

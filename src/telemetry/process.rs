@@ -1,5 +1,5 @@
-//! The process itself, by the names that Prometheus' client libraries have for it (`process_*`), read at every scrape. Where there is no
-//! `/proc`, what comes from it is left out.
+//! Metrics of the process itself, under the names that Prometheus' client libraries use (`process_*`), read at every scrape.
+//! Without `/proc`, those that come from it are missing.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What is told of the process.
+/// Metrics of the process.
 #[derive(Debug)]
 pub(super) struct Process {
     /// Unix time, in seconds.
@@ -19,7 +19,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Metrics are made right at the start: that is taken for the start of the process.
+    /// Metrics are created first thing: this counts as the start of the process.
     pub(super) fn begin() -> Self {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
@@ -28,7 +28,7 @@ impl Process {
     }
 }
 
-/// What `/proc/self/stat` says (`proc_pid_stat(5)`).
+/// From `/proc/self/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     /// In user and kernel mode, in clock ticks.
@@ -40,10 +40,10 @@ struct Stat {
 }
 
 impl Stat {
-    /// The fields are counted from behind the program's name, which may hold spaces and parentheses.
+    /// Fields are counted from after the program's name, which may contain spaces and parentheses.
     fn parse(text: &str) -> Option<Self> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        // The manual's numbers begin with 1, and the first one here is the third.
+        // The manual counts from 1, and the first field here is its third.
         let field = |number: usize| fields.get(number.checked_sub(3)?)?.parse::<u64>().ok();
         Some(Self {
             ticks: field(14)?.saturating_add(field(15)?),
@@ -58,7 +58,7 @@ impl Collector for Process {
         gauge(
             &mut out,
             "process_start_time",
-            "When the process began (Unix time)",
+            "Start time of the process (Unix time)",
             Some(&Unit::Seconds),
             self.began,
         )?;
@@ -87,7 +87,7 @@ impl Collector for Process {
             gauge(
                 &mut out,
                 "process_max_fds",
-                "File descriptors that may be open",
+                "Limit of open file descriptors",
                 None,
                 number(most),
             )?;
@@ -96,7 +96,7 @@ impl Collector for Process {
     }
 }
 
-/// Without the one that the look itself takes.
+/// Without the one that this look itself takes.
 fn open_files() -> Option<u64> {
     let entries = std::fs::read_dir(Path::new("/proc/self/fd")).ok()?;
     u64::try_from(entries.count()).ok().map(|count| count.saturating_sub(1))
@@ -115,7 +115,7 @@ fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, unit: Option<&
     ConstGauge::new(value).encode(metric)
 }
 
-/// As Prometheus has all numbers; exact up to 2^53.
+/// Prometheus numbers are floats; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "that is what a sample is")]
 fn number(value: u64) -> f64 {
     value as f64

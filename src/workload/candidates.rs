@@ -1,4 +1,4 @@
-//! Which nodes a pod could land on (pull-semantics 7.3).
+//! The nodes that a pod could be scheduled to (pull-semantics 7.3).
 
 use super::{
     json,
@@ -9,7 +9,7 @@ use super::{
 use crate::image::Platform;
 use serde_json::Value;
 
-/// The parts of a `PodSpec` that choose nodes.
+/// The parts of a `PodSpec` that select nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scheduling {
     /// `nodeName`.
@@ -22,13 +22,13 @@ pub struct Scheduling {
     pub tolerations: Vec<Toleration>,
     /// `os.name`.
     pub os_name: Option<String>,
-    /// Whether a DaemonSet's pods are meant: one on every node, with the controller's own tolerations.
+    /// Whether these are a DaemonSet's pods: one on every node, with the controller's own tolerations.
     pub spread: Spread,
     /// `hostNetwork` (a DaemonSet's pods then tolerate network-unavailable).
     pub host_network: bool,
 }
 
-/// How pods spread over the candidate nodes.
+/// How pods are spread over the candidate nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spread {
     /// The scheduler chooses some of the candidates.
@@ -54,30 +54,31 @@ pub struct Toleration {
 /// The nodes that a pod could land on.
 #[derive(Debug, Clone, Default)]
 pub struct Candidates<'a> {
-    /// Admitted by nodeName, nodeSelector and required affinity, and their taints are tolerated.
+    /// Nodes admitted by nodeName, nodeSelector and required affinity, with all taints tolerated.
     pub tolerated: Vec<&'a Node>,
-    /// Admitted likewise, but a taint is not tolerated (or the node is unschedulable).
+    /// Nodes admitted likewise, but with a taint that is not tolerated (or unschedulable).
     pub tainted: Vec<&'a Node>,
-    /// Virtual nodes that admit the pod, of which nothing is known: with their taints tolerated, or all where there is no other node.
+    /// Virtual nodes that admit the pod, about which nothing is known: those with tolerated taints, or all if there is no other
+    /// node.
     pub opaque: usize,
 }
 
-/// More platforms than this are never named: a selector that lists so many chooses none.
+/// A selector with more platforms than this is treated as naming none.
 const MOST_NAMED: usize = 32;
 
-/// More terms than this name no platforms.
+/// An affinity with more terms than this names no platforms.
 const MOST_TERMS: usize = 64;
 
-/// How many requirements and values of an affinity, and how many tolerations, are held against every node. Real objects have a few
-/// dozen; without a bound, an object of a megabyte would cost seconds in a cluster of thousands of nodes.
+/// How many requirements and values of an affinity, and how many tolerations, are checked against every node. Real objects have a
+/// few dozen; without a limit, an object of a megabyte would cost seconds in a cluster of thousands of nodes.
 const MOST_COMPARED: usize = 1000;
 
-/// The labels that say an architecture, and those that say an operating system.
+/// The labels for the architecture, and those for the operating system.
 const ARCH_LABELS: [&str; 2] = ["kubernetes.io/arch", "beta.kubernetes.io/arch"];
 const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
 
 impl Scheduling {
-    /// Reads the parts of a `PodSpec` that choose nodes.
+    /// Reads the parts of a `PodSpec` that select nodes.
     pub(super) fn read(spec: &Value, spread: Spread) -> Self {
         let required = json::at(spec, "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
         Self {
@@ -96,7 +97,7 @@ impl Scheduling {
         }
     }
 
-    /// Drops what a parameter names (`{{x}}`, `$(x)`): which nodes it will choose is not known.
+    /// Drops everything that contains a parameter (`{{x}}`, `$(x)`): which nodes it will select is not known.
     pub(super) fn leave_out_parameters(&mut self) {
         let known = |text: &String| parameter::find(text).is_none();
         self.node_name = self.node_name.take().filter(known);
@@ -109,7 +110,7 @@ impl Scheduling {
         self.required_affinity = self.required_affinity.take().filter(all_known);
     }
 
-    /// How much there is to hold against a node.
+    /// How much there is to check against a node.
     pub(super) fn weight(&self) -> usize {
         let terms = self.required_affinity.iter().flatten().map(Term::weight);
         self.node_selector.len() + self.tolerations.len() + terms.fold(0, usize::saturating_add)
@@ -117,8 +118,8 @@ impl Scheduling {
 
     /// The candidates among `nodes`. Virtual nodes are only counted.
     ///
-    /// An affinity of more than a thousand requirements and values is taken to admit every node: more candidates can only soften
-    /// what is found.
+    /// An affinity of more than a thousand requirements and values is assumed to admit every node: more candidates can only soften
+    /// a finding.
     pub fn candidates<'a>(&self, nodes: &'a [Node]) -> Candidates<'a> {
         let affinity = self
             .required_affinity
@@ -140,7 +141,7 @@ impl Scheduling {
         candidates
     }
 
-    /// nodeName, nodeSelector, required affinity and `os.name`: what the scheduler looks at, and the kubelet again.
+    /// nodeName, nodeSelector, required affinity and `os.name`: what the scheduler checks, and the kubelet again.
     fn admits(&self, affinity: Option<&[Term]>, node: &Node) -> bool {
         self.node_name.as_ref().is_none_or(|name| *name == node.name)
             && self.node_selector.iter().all(|(key, value)| node.label(key) == Some(value))
@@ -148,8 +149,8 @@ impl Scheduling {
             && self.admits_os(node)
     }
 
-    /// The scheduler does not look at `os.name`, but a kubelet of another operating system refuses the pod
-    /// (pull-semantics 7.3, item 5). A node that does not tell its system may be any.
+    /// The scheduler ignores `os.name`, but a kubelet of another operating system refuses the pod
+    /// (pull-semantics 7.3, item 5). A node of unknown system may be any.
     fn admits_os(&self, node: &Node) -> bool {
         match (&self.os_name, &node.platform) {
             (Some(wanted), Some(platform)) => platform.os.is_empty() || platform.os.eq_ignore_ascii_case(wanted),
@@ -157,8 +158,8 @@ impl Scheduling {
         }
     }
 
-    /// Whether every taint that would keep the pod away is tolerated. Past the scheduler (`nodeName`) only the kubelet looks, at
-    /// `NoExecute`; the DaemonSet controller looks at all of them either way.
+    /// Whether every taint that would keep the pod away is tolerated. With `nodeName`, the scheduler is bypassed and only the
+    /// kubelet checks, for `NoExecute`; the DaemonSet controller checks all taints either way.
     fn tolerates(&self, node: &Node) -> bool {
         let by_name = self.node_name.is_some() && self.spread == Spread::Some;
         let unschedulable = Taint {
@@ -197,10 +198,10 @@ impl Scheduling {
             }
     }
 
-    /// The platforms that `nodeSelector`, required affinity and `os.name` themselves name (`kubernetes.io/arch` with
-    /// `kubernetes.io/os`, or their `beta.` forms); empty when no architecture is named, or not by every term.
+    /// The platforms that `nodeSelector`, required affinity and `os.name` select themselves (`kubernetes.io/arch` with
+    /// `kubernetes.io/os`, or their `beta.` forms); empty if no architecture is selected, or not by every term.
     ///
-    /// An `arm` named so has no variant: labels do not tell it.
+    /// Such an `arm` has no variant: labels do not contain it.
     pub fn named_platforms(&self) -> Vec<Platform> {
         let any = [Term::default()];
         let terms = self.required_affinity.as_deref().map_or(&any[..], |terms| terms);
@@ -208,7 +209,7 @@ impl Scheduling {
             return Vec::new();
         }
         let mut platforms: Vec<Platform> = Vec::new();
-        // An empty term matches nothing, unless it stands for an affinity that is not there.
+        // An empty term matches nothing, unless it stands for a missing affinity.
         for term in terms
             .iter()
             .filter(|term| self.required_affinity.is_none() || !term.is_empty())
@@ -234,7 +235,7 @@ impl Scheduling {
         platforms
     }
 
-    /// The values that nodeSelector and a term's `In` admit for any of `labels`; `None` when neither names one.
+    /// The values that nodeSelector and a term's `In` admit for any of `labels`; `None` if neither mentions one.
     fn named<'a>(&'a self, term: &'a Term, labels: &[&str]) -> Option<Vec<&'a str>> {
         let selected = self
             .node_selector
@@ -262,8 +263,8 @@ impl Toleration {
         }
     }
 
-    /// Whether it tolerates a taint (`Toleration.ToleratesTaint`; `Gt` and `Lt` since Kubernetes 1.35, where the feature is on: where
-    /// it is off, the API server refuses them).
+    /// Whether it tolerates a taint (`Toleration.ToleratesTaint`; `Gt` and `Lt` since Kubernetes 1.35, if the feature is on: if it
+    /// is off, the API server refuses them).
     fn tolerates(&self, taint: &Taint) -> bool {
         let number = |text: &str| text.parse::<i64>().ok();
         (self.effect.is_empty() || self.effect == taint.effect)

@@ -1,4 +1,4 @@
-//! What an UPDATE changed that matters to a pull (contract 6, UPDATE).
+//! What an UPDATE changed that affects a pull (contract 6, UPDATE).
 
 use super::{ImageUse, PodNeeds, Role, Template};
 use std::collections::{HashMap, VecDeque};
@@ -6,15 +6,16 @@ use std::collections::{HashMap, VecDeque};
 /// Whether an UPDATE changed anything that a pull depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Every use is as it was.
+    /// All images are used as before.
     Nothing,
-    /// At least one use is new or differs.
+    /// At least one use is new or different.
     Something,
 }
 
-/// Marks the uses in `new` that are as they were in `old`: image, pull policy, pull secrets, service account and what selects nodes.
+/// Marks the uses in `new` that are unchanged from `old`: image, pull policy, pull secrets, service account and node selection.
 ///
-/// Templates are compared by key, containers by role and name (their order may change), several of one name in their order. Linear in their number.
+/// Compares templates by key, and containers by role and name (their order may change); several with one name in order. Runs in
+/// linear time.
 pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
     let mut change = Change::Nothing;
     let mut known: HashMap<&str, &Template> = HashMap::with_capacity(old.len());
@@ -31,7 +32,7 @@ pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
                 .get_mut(&(place(image_use.role), image_use.name.as_str()))
                 .and_then(VecDeque::pop_front);
             image_use.unchanged = same_name.is_some_and(|before| {
-                // From now on containers wait for it.
+                // From now on, containers wait for it.
                 let is_mounted_now = before.role != image_use.role && image_use.role == Role::Volume;
                 before.image == image_use.image && before.pull_policy == image_use.pull_policy && !is_mounted_now
             });
@@ -43,8 +44,8 @@ pub(super) fn mark_unchanged(new: &mut [Template], old: &[Template]) -> Change {
     change
 }
 
-/// Whether pull secrets, service account and what selects nodes are the same. Tolerations select none (and may be added to a Pod that
-/// runs already); no definite finding looks at them.
+/// Whether pull secrets, service account and node selection are the same. Tolerations select no nodes (and may be added to a
+/// running Pod); no definite finding depends on them.
 fn same_needs(before: &PodNeeds, after: &PodNeeds) -> bool {
     let (a, b) = (&before.scheduling, &after.scheduling);
     before.pull_secrets == after.pull_secrets
@@ -55,7 +56,7 @@ fn same_needs(before: &PodNeeds, after: &PodNeeds) -> bool {
         && a.os_name == b.os_name
 }
 
-/// The list in which a use stands: a volume is the same one whether it is mounted or not.
+/// The list that contains a use: a volume is the same whether it is mounted or not.
 fn place(role: Role) -> Role {
     match role {
         Role::UnmountedVolume => Role::Volume,

@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Why an object is allowed without being judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skip {
-    /// Not a kind that carries pods.
+    /// A kind without pod specs.
     OtherKind,
     /// `metadata.deletionTimestamp` is set.
     Deleting,
@@ -50,10 +50,10 @@ impl Skip {
         }
     }
 
-    /// Why nothing was judged, as a sentence without a full stop.
+    /// Why nothing was judged, as a sentence without its full stop.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::OtherKind => "this kind carries no pods",
+            Self::OtherKind => "this kind has no pods",
             Self::Deleting => "the object is being deleted",
             Self::MirrorPod => "a mirror pod shows a static pod, which no admission can stop",
             Self::Subresource => "this subresource cannot change images",
@@ -63,8 +63,8 @@ impl Skip {
     }
 }
 
-/// Reads the image uses of `object`, if it is of one of the `kinds`. `old` is the object before an UPDATE. `namespace` is the request's
-/// namespace and stands in where the object names none. Never fails: odd fields are left out.
+/// Reads the images of `object`, if it is of one of the `kinds`. `old` is the object before an UPDATE. `namespace` is the request's
+/// namespace, for objects that name none. Never fails: invalid fields are ignored.
 pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {
     let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
     let known = kinds.find(&api_version, &kind).ok_or(Skip::OtherKind)?;
@@ -97,7 +97,7 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
         controller: controller(metadata),
     };
     match known.scope {
-        // The settings need not say that a kind of theirs has none: the API server's requests show it.
+        // The settings need not say that their kind is cluster-scoped: the API server's requests show it.
         Scope::Namespaced if workload.object.namespace.is_empty() => workload.leave_namespace(),
         Scope::Namespaced => {}
         Scope::Cluster => workload.leave_namespace(),
@@ -105,7 +105,7 @@ pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kin
     Ok(workload)
 }
 
-/// The name; for an object that is to be given one, its beginning and `*`.
+/// The name; or for `generateName`, the prefix and `*`.
 fn name(metadata: &Value) -> String {
     match json::non_empty(metadata, "name") {
         Some(name) => name.to_owned(),
@@ -115,7 +115,7 @@ fn name(metadata: &Value) -> String {
     }
 }
 
-/// The one owner that manages the object.
+/// The owner that controls the object.
 fn controller(metadata: &Value) -> Option<(String, String)> {
     let owner = json::list(metadata, "ownerReferences")
         .iter()

@@ -1,4 +1,4 @@
-//! Reading untyped JSON: what is not there, or of another type, is left out.
+//! Access to untyped JSON: a missing field counts like one of the wrong type.
 
 use serde_json::Value;
 
@@ -7,12 +7,12 @@ pub(super) fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
     value.get(field)?.as_str()
 }
 
-/// A text field as an owned string; empty where there is none.
+/// A text field as an owned string; empty if missing.
 pub(super) fn string(value: &Value, field: &str) -> String {
     text(value, field).unwrap_or_default().to_owned()
 }
 
-/// A text field that says something.
+/// A non-empty text field.
 pub(super) fn non_empty<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
     text(value, field).filter(|text| !text.is_empty())
 }
@@ -31,7 +31,7 @@ pub(super) fn texts(value: &Value, field: &str) -> Vec<String> {
         .collect()
 }
 
-/// The pairs of texts of an object field, sorted by key.
+/// The text members of an object field, sorted by key.
 pub(super) fn pairs(value: &Value, field: &str) -> Vec<(String, String)> {
     let Some(object) = value.get(field).and_then(Value::as_object) else {
         return Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn pairs(value: &Value, field: &str) -> Vec<(String, String)> {
     pairs
 }
 
-/// What stands at a dotted path.
+/// The value at a dotted path.
 pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(value, |value, field| value.get(field))
 }

@@ -1,5 +1,5 @@
-//! Which kinds carry pods, and where (pull-semantics 3.1 and 3.5): those of Kubernetes itself, the popular custom ones, and those that
-//! the settings name. Group and kind decide; versions are not looked at.
+//! The kinds with pods, and where their pod specs are (pull-semantics 3.1 and 3.5): built-in kinds, popular custom kinds, and those
+//! of the settings. Group and kind decide; versions are ignored.
 
 mod table;
 
@@ -15,26 +15,26 @@ pub struct Configured {
     pub group: String,
     /// Kind.
     pub kind: String,
-    /// Where its `PodSpec`s are.
+    /// The paths of its `PodSpec`s.
     pub pod_specs: Vec<Route>,
-    /// Where plain image names are. Without these and `PodSpec`s, those of the table hold.
+    /// The paths of bare image names. Without any path, those of the table apply.
     pub images: Vec<Route>,
-    /// Whether its objects have a namespace; unsaid, what the table says, else they have.
+    /// Whether it is namespaced; if unset, as in the table, or else namespaced.
     pub scope: Option<Scope>,
 }
 
-/// On whose word a kind is judged.
+/// How certain it is that a kind is sent to the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// A kind of Kubernetes itself: always registered.
+    /// Built into Kubernetes: always registered.
     BuiltIn,
-    /// A custom kind of our table: judged where somebody registers it. Nobody may have.
+    /// A custom kind of our table: judged if somebody has registered it, which may not be the case.
     Listed,
-    /// A custom kind that the settings name: its registration is on their word.
+    /// A custom kind of the settings: assumed to be registered.
     Configured,
 }
 
-/// All kinds that carry pods. Immutable; made once for the settings.
+/// All kinds with pods. Immutable; built once from the settings.
 #[derive(Debug, Clone)]
 pub struct Kinds(HashMap<String, Vec<Kind>>);
 
@@ -48,42 +48,42 @@ pub(super) struct Kind {
     pub(super) sites: Vec<Site>,
 }
 
-/// Whether objects of a kind have a namespace.
+/// Whether objects of a kind belong to a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// They have.
+    /// They do.
     Namespaced,
-    /// They belong to the whole cluster.
+    /// They are cluster-scoped.
     Cluster,
 }
 
-/// Where objects of a kind describe pods; every place that `at` leads to is one of them.
+/// Where objects of a kind describe pods; `at` may match several places.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
     pub(super) at: Route,
     pub(super) shape: Shape,
-    /// Places that hold what `at` leaves unsaid: pull secrets, service account, what chooses nodes. The first that says a thing wins.
+    /// Places for fields missing in `at`: pull secrets, service account, node selection. The first place that has a field wins.
     pub(super) also: Vec<Route>,
-    /// Where this says something, `at` is not in use.
+    /// If this is set, `at` is not used.
     pub(super) unless: Option<Route>,
     pub(super) spread: Spread,
     pub(super) doubts: Vec<Doubt>,
-    /// Names of single pull secrets, below `at`; all of them are the pod's.
+    /// Single pull secret names, below `at`; the pod gets all of them.
     pub(super) secrets: Vec<Route>,
     /// The service account, below `at`.
     pub(super) account: Option<Route>,
 }
 
-/// What stands at a site.
+/// What is at a site.
 #[derive(Debug, Clone)]
 pub(super) enum Shape {
     /// A `PodSpec`.
     PodSpec,
-    /// Image names, at these routes below it.
+    /// Image names, at these routes below the site.
     Images(Vec<(Route, Role)>),
 }
 
-/// Why what a site says cannot be taken at its word.
+/// Why a site does not tell everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Doubt {
     pub(super) about: About,
@@ -105,23 +105,23 @@ pub(super) enum About {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
     Always,
-    /// Where the site, or a place of `also`, has this field.
+    /// If the site, or a place of `also`, has this field.
     Said(&'static str),
-    /// Where none of them has it.
+    /// If none of them has it.
     Unsaid(&'static str),
 }
 
-/// The settings name only where the image is.
+/// The settings only say where the image is.
 const NAMED_IN_SETTINGS: [Doubt; 2] = [
     Doubt {
         about: About::Image,
         when: When::Always,
-        why: "what makes the pods of this kind may change the image",
+        why: "the controller of this kind may change the image",
     },
     Doubt {
         about: About::Credentials,
         when: When::Always,
-        why: "which pull secrets the pods of this kind have is not known",
+        why: "it is not known which pull secrets the pods of this kind have",
     },
 ];
 
@@ -132,7 +132,7 @@ impl Default for Kinds {
 }
 
 impl Kinds {
-    /// The table, and the kinds of the settings; these replace the table's where they say paths.
+    /// The table, and the kinds of the settings; these replace the table's paths if they have their own.
     pub fn with(configured: &[Configured]) -> Self {
         let mut kinds = Self(HashMap::new());
         for row in table::ROWS {
@@ -182,7 +182,7 @@ impl Kinds {
     }
 
     pub(super) fn find(&self, api_version: &str, kind: &str) -> Option<&Kind> {
-        // The core group writes its version alone.
+        // In the core group, apiVersion is the version alone.
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         self.get(group, kind)
     }
@@ -197,13 +197,13 @@ impl Kinds {
         kinds.flat_map(|(name, groups)| groups.iter().map(|known| (known.group.as_str(), name.as_str())))
     }
 
-    /// On whose word a kind is judged; `None` where it is not.
+    /// How certain it is that a kind is sent to the webhook; `None` if it is not judged.
     pub fn standing(&self, group: &str, kind: &str) -> Option<Standing> {
         self.get(group, kind).map(|known| known.standing)
     }
 
-    /// Whether objects of this kind surely come before the gate, so that what they own need not: a kind of Kubernetes itself, or one
-    /// that the settings name (docs/decisions/0006).
+    /// Whether objects of this kind are certain to be judged, so that the objects they own need not be: built-in kinds and those of
+    /// the settings (docs/decisions/0006).
     pub fn judged_for_sure(&self, api_version: &str, kind: &str) -> bool {
         self.find(api_version, kind).is_some_and(|kind| match kind.standing {
             Standing::BuiltIn | Standing::Configured => true,

@@ -1,10 +1,10 @@
-//! A node, reduced to what decides about pulls.
+//! A node, reduced to what matters for pulls.
 
 use super::json;
 use crate::image::{EVERY_FEATURE, Platform, Reference, looks_at_features};
 use serde_json::Value;
 
-/// The facts of one node; trimmed on arrival.
+/// The facts about one node; reduced on arrival.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
     /// `metadata.name`.
@@ -15,18 +15,18 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// `spec.unschedulable`.
     pub unschedulable: bool,
-    /// From `status.nodeInfo` (operatingSystem, architecture; on Windows `kernelVersion` as os.version); falls back on the labels
-    /// `kubernetes.io/os` and `kubernetes.io/arch`. `None` when neither is there.
+    /// From `status.nodeInfo` (operatingSystem, architecture; on Windows `kernelVersion` as os.version), or else from the labels
+    /// `kubernetes.io/os` and `kubernetes.io/arch`. `None` without either.
     pub platform: Option<Platform>,
     /// `status.nodeInfo.containerRuntimeVersion`.
     pub runtime: String,
     /// `status.nodeInfo.kubeletVersion`.
     pub kubelet: String,
-    /// `status.images[*].names`, normalised and sorted: every image of a review is looked for on every node.
+    /// `status.images[*].names`, normalised and sorted: every image of a review is looked up on every node.
     pub images: Vec<String>,
-    /// Entries in `status.images`; 50 or more means the list may be cut.
+    /// The number of entries in `status.images`; with 50 or more the list may be truncated.
     pub image_entries: usize,
-    /// `status.allocatable["ephemeral-storage"]` in bytes, if it parses.
+    /// `status.allocatable["ephemeral-storage"]` in bytes, if it can be parsed.
     pub ephemeral_storage: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ pub struct Taint {
 }
 
 impl Node {
-    /// Reads a Node object (untyped JSON); odd fields are left out, never an error.
+    /// Reads a Node object (untyped JSON); invalid fields are ignored.
     pub fn from_json(node: &Value) -> Self {
         let field = |path: &str| json::at(node, path).unwrap_or(&Value::Null);
         let (metadata, spec, status) = (field("metadata"), field("spec"), field("status"));
@@ -72,7 +72,7 @@ impl Node {
     pub fn label(&self, key: &str) -> Option<&str> {
         label(&self.labels, key)
     }
-    /// A virtual node (virtual-kubelet, Fargate, ACI): opaque to us.
+    /// Whether it is a virtual node (virtual-kubelet, Fargate, ACI), about which nothing is known.
     pub fn is_virtual(&self) -> bool {
         const LABELS: [(&str, &str); 4] = [
             ("type", "virtual-kubelet"),
@@ -87,11 +87,11 @@ impl Node {
     pub fn images_complete(&self) -> bool {
         self.image_entries < 50
     }
-    /// Whether the node lists this image (normalised; by digest alone where the reference has one).
+    /// Whether the node lists this image (normalised; by digest alone if the reference has one).
     pub fn holds(&self, reference: &Reference) -> bool {
         self.lists(&Self::lists_as(reference))
     }
-    /// The name under which a node lists an image; for [`Self::lists`], where many nodes are asked.
+    /// The name under which a node lists an image; for [`Self::lists`], when asking many nodes.
     pub fn lists_as(reference: &Reference) -> String {
         listed_name(reference)
     }
@@ -115,7 +115,7 @@ fn label<'a>(labels: &'a [(String, String)], key: &str) -> Option<&'a str> {
     labels.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
 }
 
-/// From `nodeInfo`, which the kubelet writes; from the labels, which anyone may have edited, only where it says nothing.
+/// From `nodeInfo`, which the kubelet writes; from the labels, which anyone may have edited, only if that is empty.
 fn platform(info: &Value, labels: &[(String, String)]) -> Option<Platform> {
     let either = |field: &str, keys: [&str; 2]| {
         let written = json::non_empty(info, field);
@@ -127,7 +127,7 @@ fn platform(info: &Value, labels: &[(String, String)]) -> Option<Platform> {
     let os = either("operatingSystem", ["kubernetes.io/os", "beta.kubernetes.io/os"])?;
     let architecture = either("architecture", ["kubernetes.io/arch", "beta.kubernetes.io/arch"])?;
     let windows = os.eq_ignore_ascii_case("windows");
-    // `node.kubernetes.io/windows-build` is the build alone; the kernel's version has the revision too.
+    // `node.kubernetes.io/windows-build` is only the build; the kernel's version includes the revision.
     let version = json::non_empty(info, "kernelVersion").or_else(|| label(labels, "node.kubernetes.io/windows-build"));
     let mut platform = Platform::of_node(os, architecture, version.filter(|_| windows).unwrap_or_default());
     if !looks_at_features(json::non_empty(info, "containerRuntimeVersion").unwrap_or_default()) {
@@ -136,12 +136,12 @@ fn platform(info: &Value, labels: &[(String, String)]) -> Option<Platform> {
     Some(platform)
 }
 
-/// A name of `status.images[*].names`, as [`listed_name`] writes it; `None` for `<none>@<none>` and the like.
+/// A name in `status.images[*].names`, in the format of [`listed_name`]; `None` for `<none>@<none>` and the like.
 fn image_name(name: &Value) -> Option<String> {
     Some(listed_name(&Reference::parse_plain(name.as_str()?)?))
 }
 
-/// As a runtime lists an image: by digest alone where there is one, else by tag (pull-semantics 7.2).
+/// The format in which a runtime lists an image: by digest if there is one, otherwise by tag (pull-semantics 7.2).
 fn listed_name(reference: &Reference) -> String {
     match (reference.digest(), reference.tag()) {
         (Some(digest), _) => format!("{}@{digest}", reference.name()),
@@ -150,13 +150,13 @@ fn listed_name(reference: &Reference) -> String {
     }
 }
 
-/// A quantity in JSON: text, or a number.
+/// A quantity in JSON: text or a number.
 fn written_quantity(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| quantity(value.as_str()?))
 }
 
-/// A Kubernetes quantity in whole units (`18242267924Ki`, `47233297124`, `1e3`, `500m` rounded down); `None` if it is none, negative
-/// or too large.
+/// A Kubernetes quantity in whole units (`18242267924Ki`, `47233297124`, `1e3`, `500m` rounded down); `None` if it is invalid,
+/// negative or too large.
 pub(crate) fn quantity(text: &str) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -184,7 +184,7 @@ pub(crate) fn quantity(text: &str) -> Option<u64> {
         "Ei" => (2, 60),
         exponent => (10, exponent.strip_prefix(['e', 'E'])?.parse().ok()?),
     };
-    // Nine digits behind the point are all that a quantity keeps.
+    // A quantity has at most nine decimal places.
     let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let nanos = if whole.is_empty() { 0 } else { whole.parse::<u128>().ok()? }
         .checked_mul(1_000_000_000)?

@@ -1,6 +1,6 @@
-//! Parameters of templates: what Argo (`{{x}}`) and Tekton (`$(x)`) fill in before they make a pod.
+//! Parameters of templates, which Argo (`{{x}}`) and Tekton (`$(x)`) fill in before they create a pod.
 
-/// The first parameter in a text, with its marks.
+/// The first parameter in a text, with its delimiters.
 pub fn find(text: &str) -> Option<&str> {
     let first = |open: &str, close: &str| {
         let at = text.find(open)?;

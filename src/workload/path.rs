@@ -1,4 +1,4 @@
-//! JSON paths as Kubernetes writes them: `spec.template.spec.containers[0].image`.
+//! JSON paths in Kubernetes notation: `spec.template.spec.containers[0].image`.
 
 use crate::image::escape;
 use std::fmt;
@@ -24,7 +24,7 @@ impl FieldPath {
     pub fn index(&self, at: usize) -> Self {
         Self(format!("{}[{at}]", self.0))
     }
-    /// This path and a key of a map, which may hold anything: `spec.sets.worker`, `spec.sets[a.b]`; escaped, and cut off after 63
+    /// This path and a map key, which may be any text: `spec.sets.worker`, `spec.sets[a.b]`; escaped, and cut off after 63
     /// characters.
     pub fn key(&self, key: &str) -> Self {
         const SHOWN: usize = 63;

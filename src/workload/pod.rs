@@ -1,11 +1,11 @@
-//! What an object says about its pods: the images they use and what a pull of them depends on.
+//! What an object says about its pods: the images they use and what pulling those depends on.
 
 use super::{FieldPath, candidates::Scheduling, json, running};
 use crate::image::Reference;
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Which object is judged.
+/// The identity of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObjectId {
     /// `apps/v1`, `v1` …
@@ -18,47 +18,47 @@ pub struct ObjectId {
     pub name: String,
 }
 
-/// An object, reduced to what decides about its pulls.
+/// An object, reduced to what matters for pulls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Which object.
     pub object: ObjectId,
-    /// Its pod templates: one for the kinds of Kubernetes itself, any number for others. Places of an object that share everything a
-    /// pull depends on (the templates of an Argo Workflow) are one template.
+    /// Its pod templates: one for built-in kinds, any number for others. Places in an object that share everything that a pull
+    /// depends on (the templates of an Argo Workflow) form one template.
     pub templates: Vec<Template>,
-    /// `metadata.annotations` (policy exemptions look at them).
+    /// `metadata.annotations` (for exemptions).
     pub annotations: Vec<(String, String)>,
-    /// The controller that owns it, as (apiVersion, kind).
+    /// Its controller, as (apiVersion, kind).
     pub controller: Option<(String, String)>,
 }
 
 impl Workload {
-    /// The object belongs to no namespace: whose secrets its pods will have is not known, whatever it says of itself.
+    /// Marks the object as cluster-scoped: it is not known which namespace's secrets its pods will have.
     pub fn leave_namespace(&mut self) {
         self.object.namespace.clear();
         for template in &mut self.templates {
-            let why = "the object belongs to no namespace, and its pods take the pull secrets of theirs";
+            let why = "the object is cluster-scoped, and its pods use the pull secrets of their own namespace";
             template.nature.other_credentials.get_or_insert(why);
         }
     }
 
-    /// Takes `object`, from which it was read, as the one that is there: its pods run what it names.
+    /// Treats `object`, which it was read from, as existing: its pods run the images that it names.
     pub fn recall(&mut self, object: &Value) {
         let before = self.templates.clone();
         running::recall(&mut self.templates, object, &before);
     }
 }
 
-/// Whether the images belong to a pod itself or to a template of pods to come.
+/// Whether the images belong to a pod or to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodKind {
-    /// A Pod: service account, pull secrets and runtime class have been settled by admission.
+    /// A Pod: admission has already set its service account, pull secrets and runtime class.
     Pod,
     /// A template: what admission will do to its pods is emulated.
     Template,
 }
 
-/// One pod template: its images and what their pulls depend on.
+/// A pod template: its images and what pulling them depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// Pod or template.
@@ -67,16 +67,16 @@ pub struct Template {
     pub needs: PodNeeds,
     /// The images, in the order of the object's fields: init containers, containers, ephemeral containers, volumes.
     pub uses: Vec<ImageUse>,
-    /// What may still become of it.
+    /// How it may still change.
     pub nature: Nature,
-    /// What its pods ran before an UPDATE, with the same pull secrets and service account; by the word of the object's own status.
+    /// What its pods ran before an UPDATE, with the same pull secrets and service account, according to the object's own status.
     pub ran: Vec<ImageUse>,
 }
 
-/// How far what a template says can be taken at its word. The default is a template of Kubernetes' own kinds: entirely.
+/// How reliable a template is. The default is for built-in kinds: completely.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Nature {
-    /// Where it stands, by names where the elements of lists have names: the same template before and after an UPDATE.
+    /// Its position, with names instead of indexes where list elements have names: it identifies the template across an update.
     pub key: String,
     /// Whether something fills in `{{x}}` and `$(x)`.
     pub parameters: Parameters,
@@ -86,28 +86,28 @@ pub struct Nature {
     pub other_credentials: Option<&'static str>,
 }
 
-/// What becomes of `{{x}}` and `$(x)` in an image.
+/// What happens to `{{x}}` and `$(x)` in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parameters {
-    /// Nothing: the kubelet gets them as they are.
+    /// Nothing: the kubelet gets them unchanged.
     #[default]
     Literal,
-    /// The controller of a custom kind may put values in their place.
+    /// A custom kind's controller may fill them in.
     FilledIn,
 }
 
-/// What a pull depends on beside the image's name.
+/// What a pull depends on besides the image's name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PodNeeds {
-    /// Names in `imagePullSecrets`, in order, empty names included (a list of one empty name inherits nothing).
+    /// Names in `imagePullSecrets`, in order, including empty ones (a list with one empty name inherits nothing).
     pub pull_secrets: Vec<String>,
-    /// `serviceAccountName`, else `serviceAccount`, else `default`.
+    /// `serviceAccountName`, or else `serviceAccount`, or else `default`.
     pub service_account: String,
-    /// Where its pods may land.
+    /// How its nodes are selected.
     pub scheduling: Scheduling,
 }
 
-/// What kind of thing uses the image.
+/// What uses an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// `initContainers[*]` (sidecars too).
@@ -118,16 +118,16 @@ pub enum Role {
     Ephemeral,
     /// `volumes[*].image` that a container mounts: the container waits for it.
     Volume,
-    /// `volumes[*].image` that no container mounts: it is pulled, and nothing waits for it (docs/kubelet.md).
+    /// `volumes[*].image` that no container mounts: it is pulled, but nothing waits for it (docs/kubelet.md).
     UnmountedVolume,
 }
 
-/// `imagePullPolicy`, written or defaulted (pull-semantics 2.1).
+/// `imagePullPolicy`, as written or defaulted (pull-semantics 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PullPolicy {
-    /// Resolved at the registry at every start.
+    /// The registry is asked at every start.
     Always,
-    /// Pulled where the node does not hold it.
+    /// Pulled if the node does not have it.
     IfNotPresent,
     /// Never pulled.
     Never,
@@ -136,22 +136,22 @@ pub enum PullPolicy {
 /// One use of an image in an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageUse {
-    /// Where the image stands: `spec.containers[0].image`.
+    /// The path of the image: `spec.containers[0].image`.
     pub path: FieldPath,
-    /// The container's (or volume's) name; empty where the object gives none.
+    /// The name of the container (or volume); empty if it has none.
     pub name: String,
     /// What uses it.
     pub role: Role,
     /// The image, byte for byte as written.
     pub image: String,
-    /// Written, or defaulted by the table of pull-semantics 2.1.
+    /// As written, or defaulted by the table in pull-semantics 2.1.
     pub pull_policy: PullPolicy,
-    /// Whether an UPDATE left everything that decides about this pull as it was.
+    /// Whether an UPDATE left everything that this pull depends on unchanged.
     pub unchanged: bool,
 }
 
 impl PullPolicy {
-    /// The policy as written; anything else is defaulted as the API server does (pull-semantics 2.1, `SetDefaults_Container`).
+    /// The policy as written; any other value is defaulted like the API server does (pull-semantics 2.1, `SetDefaults_Container`).
     pub(super) fn read(written: Option<&str>, image: &str) -> Self {
         match written {
             Some("Always") => Self::Always,
@@ -161,8 +161,8 @@ impl PullPolicy {
         }
     }
 
-    /// `Always` for `latest` and for a name with neither tag nor digest, also beside a digest; an image that does not parse is
-    /// `IfNotPresent`.
+    /// `Always` for `latest` and for a name with neither tag nor digest, even next to a digest; `IfNotPresent` for an image that
+    /// cannot be parsed.
     pub fn default_for(image: &str) -> Self {
         let always = Reference::parse_plain(image)
             .is_some_and(|reference| reference.tag().map_or(reference.digest().is_none(), |tag| tag == "latest"));
@@ -171,7 +171,7 @@ impl PullPolicy {
 }
 
 impl Role {
-    /// The word for it in a message: `container`, `init container` …
+    /// Its name in messages: `container`, `init container` …
     pub fn word(self) -> &'static str {
         match self {
             Self::Init => "init container",
@@ -182,7 +182,7 @@ impl Role {
     }
 }
 
-/// Reads a `PodSpec` that stands at `path`.
+/// Reads the `PodSpec` at `path`.
 pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Scheduling) -> Template {
     let mut uses = Vec::new();
     for (field, role) in [
@@ -203,7 +203,7 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
             .filter_map(|(at, volume)| read_volume(volume, &mounted, &volumes.index(at))),
     );
     let needs = PodNeeds {
-        // An entry without a name counts: a list that is not empty inherits nothing (pull-semantics 4.1).
+        // An entry without a name counts: a non-empty list inherits nothing (pull-semantics 4.1).
         pull_secrets: json::list(spec, "imagePullSecrets")
             .iter()
             .map(|secret| json::string(secret, "name"))
@@ -223,10 +223,10 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
     }
 }
 
-/// A container's image. Without one, or with something that is no text, there is nothing to judge: the API server refuses it.
+/// A container's image. If it is missing or not text, there is nothing to judge: the API server refuses it.
 fn read_container(kind: PodKind, role: Role, container: &Value, path: &FieldPath) -> Option<ImageUse> {
     let image = json::text(container, "image")?;
-    // In a template a single space stands for an image that an OpenShift trigger fills in (pull-semantics 1.5).
+    // In a template, a single space is a placeholder for an OpenShift trigger (pull-semantics 1.5).
     if kind == PodKind::Template && image == " " {
         return None;
     }
@@ -250,7 +250,7 @@ fn mounted(spec: &Value) -> HashSet<&str> {
         .collect()
 }
 
-/// An image volume. A template may leave its reference empty for something to fill in later (pull-semantics 1.5).
+/// An image volume. A template may leave its reference empty, to be filled in later (pull-semantics 1.5).
 fn read_volume(volume: &Value, mounted: &HashSet<&str>, path: &FieldPath) -> Option<ImageUse> {
     let source = volume.get("image")?;
     let image = json::non_empty(source, "reference")?;

@@ -1,4 +1,4 @@
-//! Where something stands in objects of a kind: dotted fields, `[*]` for every element of a list, `*` for every value of a map
+//! Positions in objects of a kind: dotted fields, `[*]` for every element of a list, `*` for every value of a map
 //! (`spec.templates[*].template.spec`, `spec.pytorchReplicaSpecs.*.template.spec`).
 
 use super::{FieldPath, json};
@@ -19,23 +19,23 @@ enum Step {
     Values,
 }
 
-/// Steps of the longest route that is read: the deepest known is half as long.
+/// The most steps of a route: the longest known one has half as many.
 const MOST_STEPS: usize = 32;
 
-/// Names of this many characters go into paths and take the place of a container's; longer ones are no names that people gave.
-/// Without the bound, one name of a megabyte would be repeated for everything below it.
+/// The longest name that is used in paths and as a container's name; longer ones are not names that people choose. Without this
+/// limit, a name of a megabyte would be repeated for everything below it.
 const LONGEST_NAME: usize = 63;
 
 /// A place in an object.
 #[derive(Debug, Clone)]
 pub(super) struct Place<'a> {
-    /// What stands there.
+    /// Its value.
     pub(super) value: &'a Value,
     /// Its path in the object.
     pub(super) path: FieldPath,
-    /// The path with names for numbers, where the elements of a list have names: what stays when their order changes.
+    /// Its path with names instead of indexes, where list elements have names: it stays the same when their order changes.
     pub(super) key: FieldPath,
-    /// The nearest `name` at or above it, from where the search began.
+    /// The nearest `name` at or above it, from where the search started.
     pub(super) name: Option<&'a str>,
     /// The nearest pull policy, likewise.
     pub(super) policy: Option<&'a str>,
@@ -53,7 +53,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The same place, as the beginning of a search of its own.
+    /// The same place, as the start of another search.
     pub(super) fn begin(&self) -> Self {
         Self {
             name: name(self.value),
@@ -85,7 +85,7 @@ fn policy(value: &Value) -> Option<&str> {
 }
 
 impl Route {
-    /// Reads a route. The error is a clause for the person who wrote it.
+    /// Parses a route. The error is a clause for its author.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("{text:?} is not a path; write it as spec.template.spec, spec.tasks[*].template.spec or spec.sets.*.spec");
@@ -106,7 +106,7 @@ impl Route {
             while !lists.is_empty() {
                 lists = lists.strip_prefix("[*]").ok_or_else(|| {
                     if lists.starts_with('[') && lists.contains(']') {
-                        format!("{text:?}: of a list every element is meant; write [*]")
+                        format!("{text:?}: indexes are not supported; write [*] for every element")
                     } else {
                         wrong()
                     }
@@ -120,7 +120,7 @@ impl Route {
         Ok(Self(steps))
     }
 
-    /// As [`Self::parse`]; empty text leads nowhere else.
+    /// Like [`Self::parse`]; empty text means the place itself.
     pub(super) fn of(text: &str) -> Option<Self> {
         if text.is_empty() {
             Some(Self(Vec::new()))
@@ -134,7 +134,7 @@ impl Route {
         Self(self.0.iter().chain(&below.0).cloned().collect())
     }
 
-    /// Everything it leads to from a place, in the order of the object.
+    /// Every place that it matches below a place, in the object's order.
     pub(super) fn find<'a>(&self, from: &Place<'a>) -> Vec<Place<'a>> {
         let mut places = vec![from.clone()];
         for step in &self.0 {
@@ -175,7 +175,7 @@ impl Step {
     }
 }
 
-/// As it is written.
+/// As written.
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {
@@ -214,7 +214,7 @@ mod tests {
         }
         assert_eq!(
             Route::parse("spec.a[0]"),
-            Err("\"spec.a[0]\": of a list every element is meant; write [*]".to_owned())
+            Err("\"spec.a[0]\": indexes are not supported; write [*] for every element".to_owned())
         );
         assert!(Route::parse(&vec!["a"; 33].join(".")).is_err());
     }

@@ -1,17 +1,17 @@
-//! Which images the pods of an object ran before an UPDATE, by the word of the object's own status (docs/decisions/0005).
+//! Which images an object's pods ran before an UPDATE, according to the object's own status (docs/decisions/0005).
 //!
-//! It is the namespace's own knowledge: where no credential of its own could have pulled them, the nodes did it by theirs. Whoever may
-//! forge a status softens nobody's denial but their own.
+//! The namespace can know this: if none of its own credentials could have pulled an image, a node pulled it with its own. Whoever
+//! can forge a status only softens their own denials.
 
 use super::pod::PodKind;
 use super::{ImageUse, PullPolicy, Role, Template, json};
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// Notes on each of the templates `new` what its pods ran while the object was `old`, whose templates are `before`. Only where pull secrets
-/// and service account are the same, as these decide with what it was pulled.
+/// Records for each of the templates `new` what its pods ran while the object was `old`, with the templates `before`. Only if pull
+/// secrets and service account are the same, because they decide which credentials were used.
 pub(super) fn recall(new: &mut [Template], old: &Value, before: &[Template]) {
-    // Of several templates, nobody says which pods are ready.
+    // With several templates, it is not known which one's pods are ready.
     let [before] = before else { return };
     let ran: Vec<&ImageUse> = match before.kind {
         PodKind::Pod => {
@@ -22,7 +22,7 @@ pub(super) fn recall(new: &mut [Template], old: &Value, before: &[Template]) {
         PodKind::Template if one_was_ready(old) => before.uses.iter().collect(),
         PodKind::Template => Vec::new(),
     };
-    // What is never pulled came by another way; a volume that no container mounts may have failed unnoticed.
+    // An image that is never pulled got there another way; a volume that no container mounts may have failed unnoticed.
     let pulled = |image: &&&ImageUse| image.pull_policy != PullPolicy::Never && image.role != Role::UnmountedVolume;
     let ran: Vec<ImageUse> = ran.iter().filter(pulled).map(|image| (*image).clone()).collect();
     for template in new {
@@ -35,10 +35,10 @@ pub(super) fn recall(new: &mut [Template], old: &Value, before: &[Template]) {
     }
 }
 
-/// The containers of a Pod that have started from the image that the object names.
+/// The containers of a Pod that were started from the image in its spec.
 fn started(pod: &Value) -> HashSet<(Role, &str)> {
     let status = pod.get("status").unwrap_or(&Value::Null);
-    // Kubelets before 1.33 do not say of which generation they speak.
+    // Kubelets before 1.33 do not report the generation.
     if status.get("observedGeneration").is_some() && !is_about(pod, status) {
         return HashSet::new();
     }
@@ -54,7 +54,7 @@ fn started(pod: &Value) -> HashSet<(Role, &str)> {
     lists.into_iter().flat_map(of_list).collect()
 }
 
-/// A container that waits for its image has an ID of an earlier one at most; one that crashes has its image.
+/// A container that is waiting for its image can only have the ID of an earlier one; a crashing one has its image.
 fn has_started(container: &Value) -> bool {
     let Some(state) = container.get("state") else { return false };
     let is = |name: &str| state.get(name).is_some_and(Value::is_object);
@@ -62,14 +62,14 @@ fn has_started(container: &Value) -> bool {
     json::non_empty(container, "imageID").is_some() && (is("running") || is("terminated") || crashes())
 }
 
-/// Whether at least one pod of the present template has surely been ready (of a Job: has come to a good end).
+/// Whether at least one pod of the current template has certainly been ready (for a Job: has succeeded).
 fn one_was_ready(object: &Value) -> bool {
     let Some(status) = object.get("status") else { return false };
     let number = |field: &str| status.get(field).and_then(Value::as_u64).unwrap_or_default();
     let group = json::text(object, "apiVersion")
         .and_then(|version| version.split_once('/'))
         .map_or("", |(group, _)| group);
-    // Ready pods are counted whatever their template: with more than the others can make up, one of the updated pods is among them.
+    // Ready pods are counted whatever their template: if there are more than there can be old ones, an updated one is among them.
     let among_updated = |all: &str, updated: &str, ready: &str| {
         let (all, updated, ready) = (number(all), number(updated), number(ready));
         updated > 0 && ready.saturating_add(updated) > all
@@ -78,7 +78,7 @@ fn one_was_ready(object: &Value) -> bool {
         // A Job's template does not change.
         ("batch", "Job") => number("succeeded") > 0 || number("ready") > 0,
         ("batch", "CronJob") => json::non_empty(status, "lastSuccessfulTime").is_some(),
-        // Their pods stay when the template changes; nobody counts which are which.
+        // Their pods stay when the template changes, and the status does not tell them apart.
         ("apps", "ReplicaSet") | ("", "ReplicationController") => is_about(object, status) && number("readyReplicas") > 0,
         _ => {
             is_about(object, status)
@@ -88,7 +88,7 @@ fn one_was_ready(object: &Value) -> bool {
     }
 }
 
-/// Whether the status speaks of the object as it is, and not as it was before a controller saw its last change.
+/// Whether the status is up to date: not from before the controller saw the object's last change.
 fn is_about(object: &Value, status: &Value) -> bool {
     // Argo Rollouts write it as text.
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());

@@ -38,12 +38,12 @@ impl Term {
         self.expressions.iter().chain(&self.fields)
     }
 
-    /// Whether it holds no requirement at all; such a term matches nothing.
+    /// Whether it has no requirement; such a term matches nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.expressions.is_empty() && self.fields.is_empty()
     }
 
-    /// How many comparisons it costs at most.
+    /// The most comparisons that it takes.
     pub(super) fn weight(&self) -> usize {
         self.expressions
             .iter()
@@ -71,7 +71,7 @@ impl Requirement {
         }
     }
 
-    /// On a label's value (`labels.Requirement.Matches`). What the API server would refuse matches nothing.
+    /// On a label's value (`labels.Requirement.Matches`). Anything the API server would refuse matches nothing.
     fn matches_label(&self, label: Option<&str>) -> bool {
         let among = |label: &str| self.values.iter().any(|value| value == label);
         match (self.operator.as_str(), self.values.as_slice()) {
@@ -85,7 +85,7 @@ impl Requirement {
         }
     }
 
-    /// On a field: only `metadata.name`, `In` or `NotIn` a single value (`nodeSelectorRequirementsAsFieldSelector`).
+    /// On a field: only `metadata.name`, with `In` or `NotIn` and one value (`nodeSelectorRequirementsAsFieldSelector`).
     fn matches_field(&self, node: &Node) -> bool {
         match (self.key.as_str(), self.operator.as_str(), self.values.as_slice()) {
             ("metadata.name", "In", [name]) => node.name == *name,
@@ -95,7 +95,7 @@ impl Requirement {
     }
 }
 
-/// Both as integers, as `Gt` and `Lt` compare them.
+/// Both as integers, the way `Gt` and `Lt` compare.
 fn compare(label: Option<&str>, bound: &str) -> Option<(i64, i64)> {
     Some((label?.parse().ok()?, bound.parse().ok()?))
 }

@@ -1,5 +1,5 @@
-//! Text put at the end of some scalars of a stream, and not a byte changed beside it: quotes, comments, line ends and layout are as they
-//! were. What comes out is read again, and must be what went in but for just these scalars.
+//! Appends text to scalars of a stream without changing anything else: quotes, comments, line ends and layout stay. The result is
+//! parsed again and must equal the input except for these scalars.
 
 use super::located::{Below, Lines};
 use super::{Document, Parsed, documents};
@@ -7,41 +7,41 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Text for the end of a scalar.
+/// Text to append to a scalar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addition {
     /// Index into [`Parsed::documents`].
     pub document: usize,
-    /// The scalar's path, as [`Document::line_of`] takes it.
+    /// The scalar's path, as for [`Document::line_of`].
     pub path: String,
-    /// What the scalar says now.
+    /// The scalar's current value.
     pub value: String,
-    /// What to put behind that: letters, digits and `.:@_-/+`, which mean the same in every kind of scalar.
+    /// The text: letters, digits and `.:@_-/+`, which mean the same in every style of scalar.
     pub text: String,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Edited {
-    /// The stream with the additions that could be made.
+    /// The stream with all additions that were possible.
     pub text: String,
-    /// The others, by their index, and why.
+    /// The other additions, by index, and why not.
     pub left: Vec<(usize, Obstacle)>,
 }
 
-/// Why a scalar is left as it is.
+/// Why a scalar was not changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Where its text begins or ends cannot be told.
+    /// The start or end of its text is unknown.
     OutOfSight,
-    /// An alias or a merge key brings the same text to another place, which it would change too.
+    /// Through an alias or a merge key, the change would affect another place too.
     Shared {
         /// That place.
         path: String,
         /// Its line, from 1.
         line: usize,
     },
-    /// An alias or a merge key brings the same text to a place that is to get another addition.
+    /// Through an alias or a merge key, the same text is used in a place that needs a different addition.
     Torn {
         /// That place.
         path: String,
@@ -51,46 +51,46 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// What to do about it.
+    /// How to fix it.
     pub fn fix(&self) -> &'static str {
         match self {
-            Self::OutOfSight => "write it by hand, or write the value out in the usual way",
-            Self::Shared { .. } | Self::Torn { .. } => "write the value out at each place, without the anchor",
+            Self::OutOfSight => "edit it by hand, or write the value in the usual form",
+            Self::Shared { .. } | Self::Torn { .. } => "write the value in each place, without the anchor",
         }
     }
 }
 
-/// A clause; keys of the document in it are as they are.
+/// A clause; contains keys of the document as they are.
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OutOfSight => f.write_str("where its text stands in the file cannot be told"),
+            Self::OutOfSight => f.write_str("its position in the file is unknown"),
             Self::Shared { path, line } => write!(
                 f,
-                "by an anchor the same text is {path} (line {line}) too, which must stay as it is"
+                "through an anchor, the same text is also {path} (line {line}), which must not change"
             ),
             Self::Torn { path, line } => write!(
                 f,
-                "by an anchor the same text is {path} (line {line}) too, which would need another text"
+                "through an anchor, the same text is also {path} (line {line}), which needs a different text"
             ),
         }
     }
 }
 
-/// What was written does not read as it should: a fault of ours. Nothing of it may be kept.
+/// The result does not parse as expected: our own error. None of it may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Where the document begins that reads otherwise, or where it cannot be read; from 1.
+    /// The first line of the document that parses differently, or cannot be parsed; from 1.
     pub line: usize,
 }
 
-/// A scalar: the document's index, and where its text begins.
+/// A scalar: the document's index, and the start of its text.
 type Scalar = (usize, usize);
 
-/// Makes the additions to `text`, which was read as `parsed`, without errors.
+/// Applies the additions to `text`, which was parsed as `parsed`, without errors.
 ///
 /// # Errors
-/// When the result does not read as it should.
+/// If the result does not parse as expected.
 pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edited, Mismatch> {
     let mut left = Vec::new();
     let mut scalars: BTreeMap<Scalar, Vec<Meant<'_>>> = BTreeMap::new();
@@ -132,7 +132,7 @@ pub fn append(text: &str, parsed: &Parsed, additions: &[Addition]) -> Result<Edi
     Ok(Edited { text, left })
 }
 
-/// An addition, and the node that it means.
+/// An addition and its node.
 #[derive(Debug)]
 struct Meant<'a> {
     index: usize,
@@ -140,14 +140,14 @@ struct Meant<'a> {
     lines: &'a Lines,
 }
 
-/// The node at a path, and where its text begins.
+/// The node at a path, and the start of its text.
 fn find<'a>(document: &'a Document, path: &str) -> Option<(usize, &'a Lines)> {
     let (lines, rest) = document.follow(path);
     (rest.is_empty() && matches!(lines.below, Below::Nothing)).then_some(())?;
     Some((lines.start()?, lines))
 }
 
-/// A place that a scalar's text is brought to.
+/// A place where a scalar's text is used.
 #[derive(Debug)]
 struct Place<'a> {
     path: String,
@@ -155,7 +155,7 @@ struct Place<'a> {
     value: &'a str,
 }
 
-/// Every place that the text of each of these scalars is brought to.
+/// Every place where the text of each of these scalars is used.
 fn places<'a>(parsed: &'a Parsed, scalars: &BTreeMap<Scalar, Vec<Meant<'_>>>) -> BTreeMap<Scalar, Vec<Place<'a>>> {
     let mut places: BTreeMap<Scalar, Vec<Place<'a>>> = BTreeMap::new();
     let with: BTreeSet<usize> = scalars.keys().map(|(document, _)| *document).collect();
@@ -178,7 +178,7 @@ fn places<'a>(parsed: &'a Parsed, scalars: &BTreeMap<Scalar, Vec<Meant<'_>>>) ->
     places
 }
 
-/// Shows every text of a value, with its path.
+/// Visits every text of a value, with its path.
 fn walk<'a>(value: &'a Value, lines: &'a Lines, path: &mut Vec<String>, visit: &mut impl FnMut(&[String], &'a str, &'a Lines)) {
     match (value, &lines.below) {
         (Value::String(text), Below::Nothing) => visit(path, text, lines),
@@ -201,7 +201,7 @@ fn walk<'a>(value: &'a Value, lines: &'a Lines, path: &mut Vec<String>, visit: &
     }
 }
 
-/// What stands against giving a scalar what the additions `meant` say, when its text is at all these places.
+/// What prevents applying the additions `meant` to a scalar whose text is used in all these places.
 fn obstacle(meant: &[Meant<'_>], places: &[Place<'_>]) -> Option<Obstacle> {
     let first = meant.first()?.addition;
     if places.is_empty() || places.iter().any(|place| place.value != first.value) {
@@ -217,7 +217,7 @@ fn obstacle(meant: &[Meant<'_>], places: &[Place<'_>]) -> Option<Obstacle> {
     })
 }
 
-/// Where the text of a scalar that reads `value` ends: before its closing quote, else behind its last letter.
+/// The end of a scalar's text that has the value `value`: before its closing quote, or after its last letter.
 fn end(text: &str, start: usize, value: &str) -> Option<usize> {
     let rest = text.get(start..)?;
     match rest.bytes().next()? {
@@ -230,9 +230,9 @@ fn end(text: &str, start: usize, value: &str) -> Option<usize> {
             })?;
             Some(start + 1 + end)
         }
-        // An image name holds no quote, so none is doubled.
+        // An image name contains no quote, so none is doubled.
         b'\'' => Some(start + 1 + rest.get(1..)?.find('\'')?),
-        // A plain one, or the content of a block.
+        // A plain scalar, or the content of a block.
         _ => {
             let before = rest.len() - rest.trim_start().len();
             rest.trim_start().starts_with(value).then_some(start + before + value.len())
@@ -253,7 +253,7 @@ fn insert(text: &str, insertions: &BTreeMap<usize, &str>) -> String {
     out
 }
 
-/// Reads `text` and holds it against what was there before.
+/// Parses `text` and compares it with the original.
 fn prove(before: &Parsed, text: &str, additions: &BTreeMap<(usize, usize), &str>) -> Result<(), Mismatch> {
     let after = documents(text);
     if let Some(error) = after.errors.first() {
@@ -272,7 +272,7 @@ fn prove(before: &Parsed, text: &str, additions: &BTreeMap<(usize, usize), &str>
     Ok(())
 }
 
-/// Puts the additions into a value.
+/// Applies the additions to a value.
 fn add<'a>(value: &mut Value, lines: &Lines, addition: &impl Fn(usize) -> Option<&'a str>) {
     match (value, &lines.below) {
         (Value::String(text), Below::Nothing) => {

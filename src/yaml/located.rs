@@ -1,25 +1,25 @@
-//! Values with the lines of their parts, as deserializers give them.
+//! Values with the positions of their parts, produced by deserializers.
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 use std::fmt;
 
-/// The places of a document's fields. Numbers are small: there is one of these for every node of a document.
+/// The positions of a document's fields. Small numbers: every node of a document has one of these.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Lines {
-    /// Of the key, where there is one; else of the value. From 1.
+    /// Of the key, if there is one; otherwise of the value. From 1.
     line: u32,
-    /// Of the key, where there is one; else of the value. In characters, from 1.
+    /// Of the key, if there is one; otherwise of the value. In characters, from 1.
     column: u32,
-    /// Of the value, where it begins on the same line; else as `column`.
+    /// Of the value, if it begins on the same line; otherwise as `column`.
     value_column: u32,
-    /// Where the value's text begins, in bytes from the stream's start; of an alias, the text of its anchor. [`NOWHERE`]: not known.
+    /// The offset of the value's text in the stream, in bytes; for an alias, that of its anchor. [`NOWHERE`]: unknown.
     start: u32,
     pub(super) below: Below,
 }
 
-/// No place in a text.
+/// No position in a text.
 const NOWHERE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ pub(super) enum Below {
 }
 
 impl Lines {
-    /// Nothing is known but the line.
+    /// Only the line is known.
     pub(super) fn of_line(line: usize) -> Self {
         Self {
             line: narrow(line),
@@ -45,22 +45,22 @@ impl Lines {
         widen(self.line)
     }
 
-    /// Line and column of the key, where there is one.
+    /// Line and column of the key, if there is one.
     pub(super) fn of_key(&self) -> (usize, usize) {
         (widen(self.line), widen(self.column))
     }
 
-    /// Line and column of the value, where it begins on the key's line.
+    /// Line and column of the value, if it begins on the key's line.
     pub(super) fn of_value(&self) -> (usize, usize) {
         (widen(self.line), widen(self.value_column))
     }
 
-    /// Where the value's text begins, in bytes.
+    /// The offset of the value's text, in bytes.
     pub(super) fn start(&self) -> Option<usize> {
         (self.start != NOWHERE).then(|| widen(self.start))
     }
 
-    /// Moves everything down by `lines`, what stands on the first line to the right by `columns`, and the places in the text by `bytes`.
+    /// Shifts everything down by `lines`, the first line to the right by `columns`, and the offsets by `bytes`.
     pub(super) fn shift(&mut self, lines: usize, columns: usize, bytes: usize) {
         self.start = self.start.saturating_add(narrow(bytes));
         if self.line == 1 {
@@ -84,7 +84,7 @@ fn widen(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A value and the lines of its parts, as the YAML deserializer gives them.
+/// A value and the positions of its parts, from the YAML deserializer.
 pub(super) struct Located {
     line: u32,
     column: u32,
@@ -92,7 +92,7 @@ pub(super) struct Located {
     node: Node,
 }
 
-/// A value without its own line.
+/// A value without a position of its own.
 struct Node(Value, Below);
 
 impl Located {
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Node {
 
 struct NodeVisitor;
 
-/// What both visitors do with scalars.
+/// The handling of scalars that both visitors share.
 macro_rules! scalars {
     ($wrap:expr) => {
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -205,7 +205,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-/// A JSON value that holds no key twice.
+/// A JSON value without duplicate keys.
 pub(super) struct Strict(pub(super) Value);
 
 impl<'de> Deserialize<'de> for Strict {

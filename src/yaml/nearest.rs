@@ -1,6 +1,6 @@
-//! What somebody may have meant by a word that is not known.
+//! Suggestions for unknown words.
 
-/// An unknown key or word, with the nearest known one.
+/// The message about an unknown key or word, with the nearest known one.
 pub fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
@@ -14,7 +14,7 @@ pub fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     }
 }
 
-/// Edit distance without regard to case and to `-` or `_` between words (`max_bytes` is `maxBytes`).
+/// Edit distance, ignoring case and `-` or `_` between words (`max_bytes` is `maxBytes`).
 fn distance(left: &str, right: &str) -> usize {
     let fold = |text: &str| {
         text.chars()

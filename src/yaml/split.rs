@@ -1,20 +1,20 @@
-//! Where one document of a stream ends and the next begins.
+//! Splits a stream into documents.
 
-/// The text of one document, markers and all.
+/// The text of one document, markers included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chunk<'a> {
-    /// The text; may begin with directives, comments and `---`.
+    /// The text; may start with directives, comments and `---`.
     pub(super) text: &'a str,
-    /// The line of the stream on which it begins; from 1.
+    /// The line of the stream on which it starts; from 1.
     pub(super) first_line: usize,
-    /// The column on which it begins, in characters; from 1.
+    /// The column in which it starts, in characters; from 1.
     pub(super) first_column: usize,
-    /// Where it begins in the stream, in bytes.
+    /// Its offset in the stream, in bytes.
     pub(super) start: usize,
 }
 
 impl<'a> Chunk<'a> {
-    /// The text without leading comments, directives and marker, from its first character on.
+    /// The text from its first character on, without leading comments, directives and marker.
     pub(super) fn body(&self) -> &'a str {
         let mut rest = self.text;
         loop {
@@ -34,14 +34,14 @@ impl<'a> Chunk<'a> {
         self.body().starts_with(['{', '['])
     }
 
-    /// Whether it can hardly be anything but JSON: flow YAML rarely quotes its first key, templates begin with `{{`.
+    /// Whether it is almost certainly JSON: flow YAML rarely quotes its first key, and templates start with `{{`.
     pub(super) fn is_strictly_json(&self) -> bool {
         self.body()
             .strip_prefix('{')
             .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
     }
 
-    /// The part from byte `start` to `end`, blanks before it left out.
+    /// The part from byte `start` to `end`, without leading blanks.
     pub(super) fn piece(&self, start: usize, end: usize) -> Self {
         let text = self.text.get(start..end).unwrap_or_default();
         let trimmed = text.trim_start();
@@ -56,14 +56,14 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Whether `text` begins with a marker line (`---`, or `---` and a blank).
+/// Whether `text` starts with a marker line (`---`, or `---` and a blank).
 fn is_marker(text: &str, marker: &str) -> bool {
     text.strip_prefix(marker)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 /// Splits a stream before every `---` and after every `...` in the first column. Nothing inside a document can look like either.
-/// What holds only comments and directives belongs to the document that follows.
+/// Comments and directives alone belong to the document that follows.
 pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
     let mut out = Vec::new();
     let mut start = 0;
@@ -88,7 +88,7 @@ pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
             if has_content {
                 cut(&mut start, &mut first_line, at, number + 1);
             }
-            // The marker itself is content: an empty document ends here too.
+            // The marker itself is content: this ends an empty document too.
             has_content = true;
         } else if is_marker(line, "...") {
             cut(&mut start, &mut first_line, end, number + 2);

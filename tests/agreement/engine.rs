@@ -4,7 +4,7 @@ use crate::cases::Case;
 use crate::objects;
 use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
-use pullgate::config::{Live, Shelf};
+use pullgate::config::{Live, PolicyStore};
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{Admission, Settings};
 use pullgate::policy::Requester;
@@ -46,7 +46,7 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
         },
         providers: pullgate::providers::Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
+    let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::from(directory));
     let workload = extract(&objects::object(case, world), None, "default", &gate.kinds())
         .unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));
     let answer = gate

@@ -472,15 +472,10 @@ impl Replay<'_> {
         let https = request.origin.scheme.name() == "https";
         match tls {
             None if https => fault(FaultKind::Tls(TlsFault::PlainHttp)),
-            Some(Certificates::Expired) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::Expired)),
-            Some(Certificates::OtherName) if https && self.verifies(request) => fault(FaultKind::Tls(TlsFault::WrongName)),
+            Some(Certificates::Expired) if https && is_verified(request) => fault(FaultKind::Tls(TlsFault::Expired)),
+            Some(Certificates::OtherName) if https && is_verified(request) => fault(FaultKind::Tls(TlsFault::WrongName)),
             _ => None,
         }
-    }
-
-    /// Loopback hosts are not verified, unless a `hosts.toml` names them.
-    fn verifies(&self, request: &Request) -> bool {
-        ![TrustId::default(), TrustId::UNVERIFIED].contains(&request.trust)
     }
 
     /// The answer to what a failed pull may have asked beside the request that failed.
@@ -590,6 +585,11 @@ fn shown(exchange: &Exchange) -> String {
         exchange.authorization,
         exchange.form
     )
+}
+
+/// Loopback hosts are not verified, unless a `hosts.toml` names them.
+fn is_verified(request: &Request) -> bool {
+    ![TrustId::default(), TrustId::UNVERIFIED].contains(&request.trust)
 }
 
 fn answer_at(request: &Request, method: Method, exchange: &Exchange) -> Answer {

@@ -93,11 +93,16 @@ class Watcher:
                 began = time.monotonic()
                 status, said = api.call("POST", f"/api/v1/namespaces/{TENANT}/pods?dryRun=All", pod("watched", reference))
                 into.append((began, status, time.monotonic() - began, said))
-            time.sleep(0.1)
+            self.stop.wait(0.1)
 
     def closed(self):
         """Whether the last bad pods were all refused by pullgate."""
         return len(self.bad) >= 3 and all(status == 403 and "images.pullgate.dev" in said for _, status, _, said in self.bad[-3:])
+
+    def answered(self, more):
+        """Waits until so many more bad pods have been answered."""
+        seen = len(self.bad)
+        wait(f"{self.what}: {more} more answers", lambda: len(self.bad) >= seen + more)
 
     def until_closed(self):
         seen = len(self.bad)
@@ -243,7 +248,7 @@ def test_applying_again_changes_nothing_that_is_served():
     expect(before, "no caBundle")
     with Watcher("apply again") as watcher:
         plain_install()
-        time.sleep(3)
+        watcher.answered(30)
         watcher.until_closed()
     same(caches(), before, "an apply must not take the caBundle away")
     same(sorted(p["metadata"]["name"] for p in pods()), pods_before)
@@ -301,7 +306,7 @@ def test_the_tls_secret_is_deleted():
         _, took = wait("another Secret", lambda: [s for s in get("secret", "-n", "pullgate")["items"]
                                                       if s["metadata"]["name"] == "pullgate-tls" and s["metadata"]["uid"] != uid])
         print(f"        the Secret was back after {took:.1f} s")
-        time.sleep(5)
+        watcher.answered(50)
         watcher.until_closed()
     ready()
     really_runs("secret-deleted")
@@ -314,7 +319,7 @@ def test_the_tls_secret_is_corrupted():
         healthy = lambda: base64.b64decode(get("secret", "pullgate-tls", "-n", "pullgate")["data"]["tls.crt"]).startswith(b"-----BEGIN")
         _, took = wait("a sound Secret", healthy)
         print(f"        the Secret was sound after {took:.1f} s")
-        time.sleep(5)
+        watcher.answered(50)
         watcher.until_closed()
     ready()
     really_runs("secret-corrupted")
@@ -445,7 +450,9 @@ def test_the_way_out_and_back():
     with Watcher("registration deleted") as watcher:
         kubectl("delete", "validatingwebhookconfiguration", "pullgate")
         wait("the gate is open", lambda: watcher.bad and watcher.bad[-1][1] == 201)
-        time.sleep(11)  # two of its looks: nobody may put it back but an admin
+        # Every replica has noticed, and none puts it back: only an admin may.
+        ready_now = lambda p: [c["status"] for c in p["status"].get("conditions", []) if c["type"] == "Ready"]
+        wait("no replica is ready", lambda: all(ready_now(p) == ["False"] for p in pods()))
         expect(kubectl("get", "validatingwebhookconfiguration", "pullgate", check=False).returncode != 0, "it came back by itself")
         plain_install()
         watcher.until_closed()

@@ -319,7 +319,7 @@ fn certificates_take_care_of_themselves() {
         replicas.iter().all(|replica| !replica.is_ready()).then_some(())
     });
     register(&replicas);
-    passes(&namespace, &replicas, "a registration that was made anew");
+    passes(&namespace, &replicas, "a recreated registration");
 
     // A whole rotation: another CA signs, and the old one is trusted no more.
     let before = current("ca.key");

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use proptest::prelude::*;
-use pullgate::cluster::{Cluster, Events};
-use pullgate::config::{Face, Live, Settings, Shelf};
+use pullgate::cluster::{Cluster, EventRecorder};
+use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan::{self, Admission};
@@ -22,16 +22,16 @@ fn handler() -> (Reviewer, Metrics) {
     let metrics = Metrics::new();
     let settings = Settings::default();
     let engine = Engine {
-        registry: LookUps::new(settings.registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
             node_credentials: settings.node_credentials.clone(),
             ..plan::Settings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent);
+    let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent);
     (
-        reviewer(gate, metrics.clone(), Events::default(), Duration::from_secs(8)),
+        reviewer(gate, metrics.clone(), EventRecorder::default(), Duration::from_secs(8)),
         metrics,
     )
 }
@@ -131,13 +131,10 @@ fn what_would_take_too_much_memory_is_turned_away() {
     let crowd: Vec<String> = (0..30_000).map(|n| format!("Bad/Name{n}")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
     for (body, said) in [
-        (
-            review(&padded).to_string().replace("\"MANY\"", &many),
-            "more values than are read",
-        ),
+        (review(&padded).to_string().replace("\"MANY\"", &many), "too many values"),
         (
             review(&pod(&crowd)).to_string(),
-            "the object holds 30000 images; up to 25000 are judged",
+            "the object has 30000 images; the limit is 25000",
         ),
     ] {
         let reply = ask(body);

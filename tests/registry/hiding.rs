@@ -5,7 +5,7 @@ use crate::faulty::{Faulty, Reply, Seen, Tls, Validity};
 use crate::sample::{Image, image, served};
 use crate::support::{room, settings, soon};
 use pullgate::cluster::{Cluster, Completeness, Directory};
-use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, Shelf};
+use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, PolicyStore};
 use pullgate::engine::LookUps;
 use pullgate::gate::{Engine, Gate};
 use pullgate::plan;
@@ -231,7 +231,7 @@ impl<'a> Scene<'a> {
             providers: Providers::default(),
         };
         let directory = Directory::from_objects([&secret], Completeness::Complete);
-        let gate = Gate::new(Live::new(engine), Shelf::default(), Cluster::from(directory));
+        let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::from(directory));
         let workload = extract(&pod, None, "shop", &gate.kinds()).unwrap();
         gate.judge(&workload, &Requester::default(), soon())
             .await

@@ -172,7 +172,7 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
         .filter(|line| line.starts_with('-') && !line.starts_with("---"))
         .count();
     assert_eq!(removed, 7, "{}", shown.out);
-    let count = "13 images: 8 to pin, 2 pinned before, 2 left, 1 could not be pinned\n";
+    let count = "13 images: 8 to pin, 2 pinned before, 2 skipped, 1 could not be pinned\n";
     assert!(shown.err.ends_with(count), "{}", shown.err);
 
     let written = pin(folder, &["-f", ".", "-R", "--write", "-f", "a.yaml"], "");
@@ -184,22 +184,22 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
     assert_eq!(inode("values.yaml"), values_inode, "what does not change is not written");
     let has = |text: &str| assert!(written.err.contains(text), "{text}\n{}", written.err);
     has(&format!(
-        "a.yaml:19: Deployment shop/api, container old: {reg}team/app:v1@{manifest} stays; its tag names {index} now\n"
+        "a.yaml:19: Deployment shop/api, container old: {reg}team/app:v1@{manifest} unchanged; its tag now resolves to {index}\n"
     ));
     has(&format!(
-        "a.yaml:21: Deployment shop/api, container never: {reg}team/app:local is left: imagePullPolicy is Never: no registry serves it\n"
+        "a.yaml:21: Deployment shop/api, container never: {reg}team/app:local skipped: imagePullPolicy is Never, so it does not come from a registry\n"
     ));
     has(&format!(
-        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:$(TAG) is left: $(TAG) is filled in later\n"
+        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:$(TAG) skipped: $(TAG) is filled in later\n"
     ));
     has(&format!(
-        "anchors.yml:19: Pod default/two, container a: {reg}team/app:v1 is not pinned: by an anchor the same text is metadata.labels.image (line 15) too"
+        "anchors.yml:19: Pod default/two, container a: {reg}team/app:v1 could not be pinned: through an anchor, the same text is also metadata.labels.image (line 15), which"
     ));
-    has("values.yaml:1: image has a name and a tag apart");
+    has("values.yaml:1: image has the name and the tag in separate fields");
     assert!(
         written
             .err
-            .ends_with("13 images: 8 pinned now, 2 pinned before, 2 left, 1 could not be pinned\n"),
+            .ends_with("13 images: 8 pinned now, 2 pinned before, 2 skipped, 1 could not be pinned\n"),
         "{}",
         written.err
     );
@@ -243,10 +243,10 @@ async fn standard_input_goes_to_standard_output_with_digests() {
     assert_eq!(with.code, Some(0), "{}", with.err);
     assert_eq!(
         with.err,
-        "1 image: 1 pinned now, 0 pinned before, 0 left, 0 could not be pinned\n"
+        "1 image: 1 pinned now, 0 pinned before, 0 skipped, 0 could not be pinned\n"
     );
 
-    // Without the secret it is not pinned, and all of it goes through all the same.
+    // Without the secret it could not be pinned, and all of it goes through all the same.
     let without = pin(folder.path(), &["-f", "-"], &pod(&name));
     assert_eq!(without.out, pod(&name));
     assert_eq!(without.code, Some(1), "{}", without.err);
@@ -300,14 +300,14 @@ async fn what_cannot_be_pinned_is_told_with_its_cause_and_its_fix() {
     }
     let has = |text: &str| assert!(ran.err.contains(text), "{text}\n{}", ran.err);
     has(&format!(
-        "pod.yaml:9: Pod default/p, container c1: {reg}team/app:v11 is not pinned\n    TagNotFound: "
+        "pod.yaml:9: Pod default/p, container c1: {reg}team/app:v11 could not be pinned\n    TagNotFound: "
     ));
     has("fix: use a tag that exists (closest: v1");
-    has("pod.yaml:11: Pod default/p, container c2: 127.0.0.1:1/Upper/case:1 is not pinned\n    InvalidImageName: ");
-    has("pod.yaml:13: Pod default/p, container c3: 169.254.0.1/a:1 is not pinned\n    LookupRefused: ");
+    has("pod.yaml:11: Pod default/p, container c2: 127.0.0.1:1/Upper/case:1 could not be pinned\n    InvalidImageName: ");
+    has("pod.yaml:13: Pod default/p, container c3: 169.254.0.1/a:1 could not be pinned\n    LookupRefused: ");
     has("container c4: ");
-    has(" is pinned, and yet:\n    ArchitectureMismatch: ");
-    has("5 images: 2 pinned now, 0 pinned before, 0 left, 3 could not be pinned\n");
+    has(" is pinned, but:\n    ArchitectureMismatch: ");
+    has("5 images: 2 pinned now, 0 pinned before, 0 skipped, 3 could not be pinned\n");
 
     let broken = fs::read_to_string(folder.join("broken.yaml")).unwrap();
     let ran = pin(folder, &["-f", "broken.yaml", "--write"], "");
@@ -327,7 +327,7 @@ async fn what_cannot_be_pinned_is_told_with_its_cause_and_its_fix() {
         &two,
     );
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    assert!(ran.err.contains("is not pinned\n    TagNotAllowed: "), "{}", ran.err);
+    assert!(ran.err.contains("could not be pinned\n    TagNotAllowed: "), "{}", ran.err);
     assert!(
         !ran.err.contains("DigestRequired") && !ran.err.contains("and yet"),
         "{}",

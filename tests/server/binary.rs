@@ -69,7 +69,7 @@ impl Serving {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it served");
             let event: serde_json::Value = serde_json::from_str(&line).expect("one JSON object a line");
-            if event["message"] == "pullgate serves" {
+            if event["message"] == "serving" {
                 let address = |key: &str| event[key].as_str().unwrap().parse().unwrap();
                 let (webhook, plain) = (address("webhook"), address("metrics"));
                 let serving = Self {
@@ -380,7 +380,7 @@ fn what_is_wrong_ends_with_two_and_a_sentence() {
         (vec!["serv"], "unrecognized subcommand"),
         (
             vec!["serve", "--no-cluster"],
-            "give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev",
+            "use --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev",
         ),
         (
             vec!["serve", "--no-cluster", "--tls-dev", "--config", config],
@@ -392,7 +392,7 @@ fn what_is_wrong_ends_with_two_and_a_sentence() {
         ),
         (
             vec!["serve", "--no-cluster", "--tls-dev", "--log", "x=loud"],
-            "the log filter \"x=loud\" cannot be read",
+            "the log filter \"x=loud\" is not valid",
         ),
         (
             vec![

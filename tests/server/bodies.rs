@@ -1,6 +1,6 @@
 //! Requests, right and wrong.
 
-use crate::support::{Answer, Running, head, limits, post, say};
+use crate::support::{Answer, Running, head, limits, post, say, until};
 use pullgate::server::{Limits, Readiness};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -99,7 +99,7 @@ async fn seven_mebibytes_are_read_and_nine_are_refused_with_a_sentence() {
     // The client writes all of it before it reads: the answer must still reach it.
     let announced = server.post("/validate", &"x".repeat(9 * MIB)).await;
     assert_eq!(announced.status, 413);
-    assert_eq!(announced.body, "the body is larger than the 8388608 bytes that are read\n");
+    assert_eq!(announced.body, "the body is larger than 8388608 bytes, the limit\n");
 
     let mut stream = server.tls().await;
     say(&mut stream, &head("/validate", "Transfer-Encoding: chunked\r\n")).await;
@@ -291,11 +291,11 @@ async fn an_ended_certificate_is_not_ready() {
     let certificate =
         pullgate::server::tls::Certificate::from_pem(ended.certificate.as_bytes(), ended.key.as_bytes(), metrics.clone()).unwrap();
     let server = Running::with(limits(), certificate, metrics, ended.ca, Readiness::default()).await;
-    tokio::time::sleep(Duration::from_millis(2100)).await;
+    until("it has ended", async || server.get("/readyz").await.status != 200).await;
     let answer = server.get("/readyz").await;
     assert_eq!(answer.status, 503);
     assert!(
-        answer.body.starts_with("certificate: the served certificate ended at"),
+        answer.body.starts_with("certificate: the served certificate expired at"),
         "{}",
         answer.body
     );

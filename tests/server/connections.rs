@@ -1,6 +1,6 @@
 //! Connections that cost without giving.
 
-use crate::support::{Answer, Running, SOON, closes, connect, head, limits, post, until};
+use crate::support::{Answer, Running, SOON, closes, connect, head, limits, pass, post, until};
 use pullgate::server::Limits;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -107,9 +107,11 @@ async fn an_idle_connection_is_kept() {
     let mut stream = server.tls().await;
     for _ in 0..2 {
         assert_eq!(post(&mut stream, "/validate", "x").await.status, 200);
-        tokio::time::sleep(limit + limit / 4).await;
+        pass(limit + limit / 4).await;
     }
+    tokio::time::pause();
     assert_eq!(post(&mut stream, "/validate", "sleep 2500").await.status, 200);
+    tokio::time::resume();
     assert_eq!(server.count("pullgate_connections"), 1);
 }
 
@@ -214,8 +216,7 @@ async fn busy_connections_at_the_cap_are_waited_for() {
         },
         async {
             server.begun(2).await;
-            // Longer than an answer takes.
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            pass(Duration::from_secs(1)).await;
             assert!(!third.load(Ordering::Relaxed), "served only once a place is free");
             assert_eq!(server.count("pullgate_connections"), 2);
             server.go();

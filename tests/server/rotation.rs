@@ -1,11 +1,14 @@
 //! A certificate that is replaced under a running server.
 
-use crate::support::{Running, connect, limits, made, post, replace, until};
+use crate::support::{Running, connect, limits, made, pass, post, replace, until};
 use pullgate::server::Readiness;
 use pullgate::server::tls::{Certificate, Generated};
 use pullgate::telemetry::Metrics;
 use std::path::Path;
 use std::time::Duration;
+
+/// The files are looked at every two seconds.
+const TWO_LOOKS: Duration = Duration::from_secs(5);
 
 struct Watched {
     server: Running,
@@ -61,7 +64,7 @@ async fn half_a_pair_is_refused_once_and_the_whole_is_served() {
     until("the half is refused", async || watched.refused() == 1).await;
     assert!(watched.trusts(&watched.first.ca).await, "the old pair stays");
     assert!(!watched.trusts(&next.ca).await);
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    pass(TWO_LOOKS).await;
     assert_eq!(watched.refused(), 1, "said once a change, not once a look");
 
     replace(&watched.dir.path().join("tls.key"), &next.key);
@@ -83,7 +86,7 @@ async fn a_torn_file_and_a_missing_one_leave_the_old_pair() {
     assert!(watched.trusts(&watched.first.ca).await);
     // Put back as it was: all is well, and nothing was replaced.
     replace(&certificate, &watched.first.certificate);
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    pass(TWO_LOOKS).await;
     assert!(watched.trusts(&watched.first.ca).await);
     assert_eq!((watched.replaced(), watched.refused()), (0, 2));
 }

@@ -323,6 +323,13 @@ pub(crate) async fn closes<S: AsyncRead + Unpin>(stream: &mut S) {
     .expect("the server closes the connection");
 }
 
+/// Lets this much time pass on a paused clock, which moves on only when every task of the test and of its server waits.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(time).await;
+    tokio::time::resume();
+}
+
 /// Polls until `condition` holds.
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let end = Instant::now() + SOON;

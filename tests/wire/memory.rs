@@ -70,8 +70,8 @@ async fn a_tag_shows_its_digest_and_a_manifest_its_config() {
 #[tokio::test]
 async fn content_that_is_not_of_its_digest_is_not_shared() {
     let (app, other) = (image("amd64"), image("arm64"));
-    let another = other.manifest.clone();
-    let server = Faulty::start(move |_| crate::sample::served(&another)).await;
+    let manifest = other.manifest.clone();
+    let server = Faulty::start(move |_| crate::sample::served(&manifest)).await;
     let wire = wire();
     let asked = by_digest(&server, &app.manifest.digest);
     let answer = response(&wire, &asked).await;

@@ -1,8 +1,8 @@
-//! `check --cluster --live`: what the objects that exist would be told if they were created now. Nothing is changed.
+//! `check --cluster --live`: what existing objects would be told if they were created now. Changes nothing.
 
 use super::AT_ONCE;
 use crate::cluster::Inventory;
-use crate::config::Shelf;
+use crate::config::PolicyStore;
 use crate::gate::Gate;
 use crate::policy::Requester;
 use crate::report::Entry;
@@ -15,14 +15,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What was found.
+/// The findings.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// In the order of namespaces, kinds and names.
+    /// Sorted by namespace, kind and name.
     pub(super) entries: Vec<Entry>,
-    /// What could not be listed, a sentence each.
+    /// What could not be listed, one sentence each.
     pub(super) problems: Vec<String>,
-    /// Objects that a label of their namespace or an annotation exempts.
+    /// Objects exempt by a label of their namespace or an annotation.
     pub(super) exempt: usize,
 }
 
@@ -33,20 +33,20 @@ struct Subject {
     owner: Owner,
 }
 
-/// Whose an object is.
+/// An object's controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// Nobody's, or of a controller that nobody judges.
+    /// None, or a controller that is not checked.
     None,
-    /// Of a controller that is judged itself. Only policies have something to say of it by itself.
+    /// A controller that is checked itself. For the object, only policies may add something.
     Judged,
 }
 
-/// Judges what the inventory lists, each object within `patience`. Held at any time: a page of objects, those that are being judged, and
-/// what was said of the others.
-pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &Shelf, patience: Duration) -> Found {
+/// Checks what the inventory lists, each object within `time_limit`. In memory at any time: one page of objects, those being
+/// checked, and the findings for the others.
+pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &PolicyStore, time_limit: Duration) -> Found {
     let kinds = &gate.kinds();
-    // Without policies, what the owner was told is all there is to say.
+    // Without policies, the findings for the owner say everything.
     let owned_too = !policies.load().is_empty();
     let mut report = Report::default();
     {
@@ -61,7 +61,7 @@ pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &Shel
         let mut judged = std::pin::pin!(
             subjects
                 .map(|subject| async {
-                    let deadline = Instant::now() + patience;
+                    let deadline = Instant::now() + time_limit;
                     let answer = gate.judge(&subject.workload, &Requester::default(), deadline).await;
                     (subject, answer)
                 })
@@ -88,7 +88,7 @@ fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
     Some(Subject { workload, owner })
 }
 
-/// Whether it has run to its end, or is an old version that somebody keeps: it pulls no more, and its image may be gone for good reasons.
+/// Whether it has finished, or is an old revision kept for rollbacks: it pulls no more, and its image may rightly be gone.
 fn has_ended(object: &Value) -> bool {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
@@ -110,11 +110,11 @@ fn has_ended(object: &Value) -> bool {
     }
 }
 
-/// What was said so far.
+/// The findings so far.
 #[derive(Debug, Default)]
 struct Report {
     found: Found,
-    /// The worst that was said of an image in a namespace. What a controller was told need not be told of each of its pods.
+    /// The worst finding for an image in a namespace. What is said about a controller need not be repeated for each of its pods.
     said: HashMap<(String, String), Verdict>,
 }
 

@@ -1,11 +1,11 @@
-//! The demo's reviews: one for each thing that goes wrong, and the cluster around them.
+//! The demo's reviews, one for each problem, and the cluster around them.
 
 use super::registry::{PASSWORD, USER};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-/// One review of the demo.
+/// One review.
 pub(super) struct Case {
     /// What it shows.
     pub(super) title: &'static str,
@@ -15,7 +15,7 @@ pub(super) struct Case {
     pub(super) old: Option<Value>,
 }
 
-/// All cases, against a registry at `registry`, another one that throttles, and a port behind which nothing listens.
+/// All cases, with a registry at `registry`, another one that throttles, and a port that nothing listens on.
 pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
     let deployment = |name: &str, image: String| deployment(name, &image, &[]);
     let case = |title, object| Case {
@@ -38,11 +38,11 @@ pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
         ),
         case(
             "private, no secret",
-            deployment("ledger", format!("{registry}/private/ledger:v1")),
+            deployment("billing", format!("{registry}/private/billing:v1")),
         ),
         case(
             "private, good secret",
-            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["good"]),
+            self::deployment("billing", &format!("{registry}/private/billing:v1"), &["good"]),
         ),
         case(
             "public, stale secret",
@@ -50,18 +50,18 @@ pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
         ),
         case(
             "private, secret of wrong type",
-            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["opaque"]),
+            self::deployment("billing", &format!("{registry}/private/billing:v1"), &["opaque"]),
         ),
         case(
             "private, secret for another host",
-            self::deployment("ledger", &format!("{registry}/private/ledger:v1"), &["elsewhere"]),
+            self::deployment("billing", &format!("{registry}/private/billing:v1"), &["elsewhere"]),
         ),
         case(
-            "private, secret not there (a Pod)",
-            pod("ledger", &format!("{registry}/private/ledger:v1"), &["absent"]),
+            "private, secret missing (a Pod)",
+            pod("billing", &format!("{registry}/private/billing:v1"), &["absent"]),
         ),
         case(
-            "secret that does not parse",
+            "malformed secret",
             self::deployment("web", &format!("{registry}/public/web:v3"), &["garbled"]),
         ),
         case("throttled", deployment("busy", format!("{busy}/busy/app:v1"))),
@@ -82,7 +82,7 @@ pub(super) fn all(registry: &str, busy: &str, closed: &str) -> Vec<Case> {
             "template not rendered",
             deployment("raw", format!("{registry}/shop/api:${{TAG}}")),
         ),
-        case("never pulled", {
+        case("pull policy Never", {
             let mut object = deployment("local", format!("{registry}/shop/api:v2"));
             object["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "Never".into();
             object
@@ -113,7 +113,7 @@ fn pod_spec(name: &str, image: &str, secrets: &[&str]) -> Value {
     json!({"containers": [{"name": name, "image": image}], "imagePullSecrets": secrets})
 }
 
-/// The cluster of the demo: one node, a namespace, its service account and a few secrets.
+/// The demo's cluster: one node, a namespace, its service account and a few secrets.
 pub(super) fn cluster(registry: &str) -> Vec<Value> {
     let docker_config =
         |host: &str, password: &str| json!({"auths": {host: {"auth": STANDARD.encode(format!("{USER}:{password}"))}}}).to_string();

@@ -1,4 +1,4 @@
-//! The demo's sample registry: a few images, a token server, and every fault that one process can stage.
+//! The demo's sample registry: a few images, a token server, and every failure that one process can produce.
 
 use crate::image::Digest;
 use axum::Router;
@@ -12,9 +12,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The one user that the sample registry knows.
+/// The only user of the sample registry.
 pub(super) const USER: &str = "ci";
-/// And the password.
+/// Their password.
 pub(super) const PASSWORD: &str = "correct horse";
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -22,23 +22,23 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A manifest under a tag.
+/// A manifest with its media type.
 #[derive(Clone)]
 struct Stored {
     media_type: &'static str,
     bytes: Vec<u8>,
 }
 
-/// Everything that is served: manifests by (repository, tag or digest), blobs by digest.
+/// Everything it serves: manifests by (repository, tag or digest), blobs by digest.
 #[derive(Clone, Default)]
-struct Shelf {
+struct Content {
     manifests: HashMap<(String, String), Stored>,
     blobs: HashMap<String, Vec<u8>>,
     tags: HashMap<String, Vec<String>>,
     address: String,
 }
 
-impl Shelf {
+impl Content {
     fn put(&mut self, repository: &str, tag: &str, media_type: &'static str, bytes: Vec<u8>) -> String {
         let digest = Digest::sha256(&bytes).to_string();
         let stored = Stored { media_type, bytes };
@@ -57,7 +57,7 @@ impl Shelf {
         descriptor
     }
 
-    /// A runnable image of one platform; returns its descriptor.
+    /// A runnable image for one platform; returns its descriptor.
     fn image(&mut self, repository: &str, tag: &str, architecture: &str) -> Value {
         let layer_text = format!("layer of {repository} for {architecture}").into_bytes();
         let diff_id = Digest::sha256(&layer_text).to_string();
@@ -73,7 +73,7 @@ impl Shelf {
         json!({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": {"os": "linux", "architecture": architecture}})
     }
 
-    /// An index over several platforms.
+    /// An index of several platforms.
     fn index(&mut self, repository: &str, tag: &str, architectures: &[&str]) {
         let children: Vec<Value> = architectures
             .iter()
@@ -88,29 +88,29 @@ impl Shelf {
 pub(super) async fn start() -> std::io::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let mut shelf = Shelf {
+    let mut content = Content {
         address: address.to_string(),
-        ..Shelf::default()
+        ..Content::default()
     };
     for tag in ["v1.0", "v1.1", "v2", "v2.1", "v9"] {
-        shelf.index("shop/api", tag, &["amd64", "arm64"]);
+        content.index("shop/api", tag, &["amd64", "arm64"]);
     }
-    shelf.index("private/ledger", "v1", &["amd64"]);
-    shelf.index("public/web", "v3", &["amd64", "arm64"]);
-    shelf.index("shop/model", "v1", &["arm64"]);
-    shelf.image("shop/edge", "v1", "arm64");
-    let app = Router::new().fallback(answer).with_state(Arc::new(shelf));
+    content.index("private/billing", "v1", &["amd64"]);
+    content.index("public/web", "v3", &["amd64", "arm64"]);
+    content.index("shop/model", "v1", &["arm64"]);
+    content.image("shop/edge", "v1", "arm64");
+    let app = Router::new().fallback(answer).with_state(Arc::new(content));
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(address)
 }
 
-async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<Body> {
+async fn answer(State(content): State<Arc<Content>>, request: Request) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let head = request.method() == Method::HEAD;
     let response = if path == "/token" {
         token(request.method(), request.headers())
     } else {
-        serve(&shelf, &path, request.headers())
+        serve(&content, &path, request.headers())
     };
     if !head {
         return response;
@@ -119,7 +119,7 @@ async fn answer(State(shelf): State<Arc<Shelf>>, request: Request) -> Response<B
     Response::from_parts(parts, Body::empty())
 }
 
-/// The token server: anyone may have an anonymous token; a credential that is offered must be right.
+/// The token server: anonymous tokens are free; a credential must be correct.
 fn token(method: &Method, headers: &HeaderMap) -> Response<Body> {
     if method != Method::GET {
         return error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "ask by GET");
@@ -144,7 +144,7 @@ fn authorized(headers: &HeaderMap) -> bool {
     headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()) == Some(expected.as_str())
 }
 
-fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
+fn serve(content: &Content, path: &str, headers: &HeaderMap) -> Response<Body> {
     let Some(rest) = path.strip_prefix("/v2/") else {
         return error(StatusCode::NOT_FOUND, "UNSUPPORTED", "not found");
     };
@@ -160,7 +160,11 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
         return response;
     }
     if rest.starts_with("broken/") {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the storage backend is away");
+        return error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "UNAVAILABLE",
+            "the storage backend is unavailable",
+        );
     }
     if rest.starts_with("proxy/") {
         return reply(StatusCode::OK, "text/html", b"<html>please log in</html>".to_vec());
@@ -175,14 +179,14 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
     }
     if rest.starts_with("public/") && !headers.contains_key(header::AUTHORIZATION) {
         let mut response = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
-        let challenge = format!("Bearer realm=\"http://{}/token\",service=\"sample\"", shelf.address);
+        let challenge = format!("Bearer realm=\"http://{}/token\",service=\"sample\"", content.address);
         if let Ok(value) = header::HeaderValue::from_str(&challenge) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
         }
         return response;
     }
     if let Some((repository, target)) = rest.split_once("/manifests/") {
-        return match shelf.manifests.get(&(repository.to_owned(), target.to_owned())) {
+        return match content.manifests.get(&(repository.to_owned(), target.to_owned())) {
             Some(stored) => {
                 let mut response = reply(StatusCode::OK, stored.media_type, stored.bytes.clone());
                 if let Ok(value) = header::HeaderValue::from_str(Digest::sha256(&stored.bytes).as_str()) {
@@ -194,7 +198,7 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
         };
     }
     if let Some(repository) = rest.strip_suffix("/tags/list") {
-        return match shelf.tags.get(repository) {
+        return match content.tags.get(repository) {
             Some(tags) => reply(
                 StatusCode::OK,
                 "application/json",
@@ -204,7 +208,7 @@ fn serve(shelf: &Shelf, path: &str, headers: &HeaderMap) -> Response<Body> {
         };
     }
     if let Some((_, digest)) = rest.split_once("/blobs/")
-        && let Some(bytes) = shelf.blobs.get(digest)
+        && let Some(bytes) = content.blobs.get(digest)
     {
         return reply(StatusCode::OK, "application/octet-stream", bytes.clone());
     }

@@ -1,4 +1,4 @@
-//! `pullgate policy explain`: what policies make of an image, rule by rule.
+//! `pullgate policy explain`: how policies treat an image, rule by rule.
 
 use crate::cli::{policies, say};
 use crate::image::{Reference, escape, mask_userinfo};
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// Arguments of `policy explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The image, as a manifest has it
+    /// The image, as in a manifest
     #[arg(long, value_name = "REF")]
     image: String,
     /// The object's namespace
@@ -22,19 +22,19 @@ pub(super) struct Args {
     /// The object's kind
     #[arg(long, value_name = "KIND", default_value = "Deployment")]
     kind: String,
-    /// All labels of the namespace [default: they are not known]
+    /// All labels of the namespace [default: unknown]
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', num_args = 0..)]
     labels: Option<Vec<String>>,
-    /// Who asks for the object [default: nobody in particular]
+    /// The requesting user [default: nobody in particular]
     #[arg(long, value_name = "U")]
     user: Option<String>,
-    /// A group of whoever asks (repeatable)
+    /// A group of the requesting user (repeatable)
     #[arg(long = "group", value_name = "G")]
     groups: Vec<String>,
     /// A folder of policy files, or one file (repeatable)
     #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
     policies: Vec<PathBuf>,
-    /// How to print it
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -47,7 +47,7 @@ enum Output {
     Json,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
         image,
@@ -74,7 +74,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let explanation = explain(&Policies::new(sound), &image, &reference, &subject, &requester);
     say(&match output {
-        Output::Json => serde_json::to_string_pretty(&explanation).context("it cannot be written as JSON")? + "\n",
+        Output::Json => serde_json::to_string_pretty(&explanation).context("the explanation cannot be written as JSON")? + "\n",
         Output::Text => text(&explanation),
     })?;
     Ok(ExitCode::SUCCESS)
@@ -118,7 +118,7 @@ fn text(explanation: &Explanation) -> String {
     let _ = writeln!(out, "  name {}, tag {}, digest {}", escape(name), shown(tag), shown(digest));
     let _ = writeln!(out, "\npolicies");
     if policies.is_empty() {
-        let _ = writeln!(out, "  none: the defaults hold");
+        let _ = writeln!(out, "  none: the defaults apply");
     }
     for policy in policies {
         let _ = writeln!(out, "  {} ({}, {})", policy.name, policy.mode, escape(&policy.origin));
@@ -133,7 +133,7 @@ fn text(explanation: &Explanation) -> String {
             let _ = writeln!(out, "    {} {said}: {}", rule.rule, rule.why);
         }
     }
-    let _ = writeln!(out, "\nbefore any network");
+    let _ = writeln!(out, "\nname rules");
     for finding in findings {
         let _ = writeln!(out, "  {}: {}", finding.cause, finding.message);
         let _ = writeln!(out, "    done: {}", done(&finding.done));
@@ -143,12 +143,12 @@ fn text(explanation: &Explanation) -> String {
         out,
         "  {}",
         match (registry_asked, findings.is_empty()) {
-            (true, true) => "no rule on names objects; the registry is asked",
-            (true, false) => "the registry is asked all the same",
+            (true, true) => "no name rule objects; the registry is asked",
+            (true, false) => "the registry is still asked",
             (false, _) => "the registry is not asked",
         }
     );
-    let _ = writeln!(out, "\nwhat is done about what the registry shows");
+    let _ = writeln!(out, "\nwhat the registry may return");
     let width = verdicts.iter().map(|row| row.subject.len()).max().unwrap_or(0);
     for row in verdicts {
         let _ = writeln!(out, "  {:width$}  {}", row.subject, done(&row.done));
@@ -156,12 +156,12 @@ fn text(explanation: &Explanation) -> String {
     out
 }
 
-/// `Deny, on the word of production`.
+/// `Deny, decided by production`.
 fn done(done: &Done) -> String {
     let mut text = done.verdict.to_owned();
     match &done.policy {
         Some(policy) => {
-            let _ = write!(text, ", on the word of {policy}");
+            let _ = write!(text, ", decided by {policy}");
         }
         None => text.push_str(", by default"),
     }

@@ -1,4 +1,4 @@
-//! `pullgate policy test`: policies held against what their authors expect.
+//! `pullgate policy test`: compares policies with their authors' expectations.
 
 use super::{Places, count, validate};
 use crate::cli::{DENIED, WRONG, complain, policies, say};
@@ -6,7 +6,7 @@ use crate::config::policies::{Faults, PolicySet};
 use crate::image::escape;
 use crate::plan::trial::{Ran, run as run_case};
 use crate::policy::Policies;
-use crate::policy::trial::{Case, Expect, Trial};
+use crate::policy::cases::{Case, Expect, PolicyTest};
 use crate::verdict::{Cause, Verdict};
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub(super) struct Args {
     #[command(flatten)]
     places: Places,
-    /// How to print the results
+    /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -60,31 +60,31 @@ struct Outcome {
     line: usize,
     name: String,
     passed: bool,
-    /// What differs, a clause each; empty when it passed.
+    /// What differs, one clause each; empty if it passed.
     differs: Vec<String>,
     verdict: &'static str,
     causes: Vec<&'static str>,
-    /// The policies on whose word the verdict rests; empty where it is the default.
+    /// The policies that decided the verdict; empty for the default.
     policies: Vec<String>,
     asked: bool,
-    /// What is said, a line for each finding.
+    /// The messages, one line per finding.
     said: Vec<String>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sets = policies::look(&args.places.places)?;
     let mut faults = Faults::default();
     for set in &sets {
         faults.join(&set.faults);
-        let _ = validate::trials(set, &mut faults);
+        let _ = validate::tests(set, &mut faults);
     }
     if !faults.is_empty() {
         return Ok(complain(&format!("the policies or their tests cannot be used\n{faults}")));
     }
     let cases: Vec<Outcome> = sets.into_iter().flat_map(outcomes).collect();
     if cases.is_empty() {
-        let _ = complain("there are no tests there (documents of kind ImagePolicyTest beside the policies)");
+        let _ = complain("no tests found (documents of kind ImagePolicyTest in the same folders as the policies)");
         return Ok(ExitCode::from(WRONG));
     }
     let failed = cases.iter().filter(|case| !case.passed).count();
@@ -109,15 +109,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Every case of one set, held against its policies.
+/// Runs every case of one set against its policies.
 fn outcomes(set: PolicySet) -> Vec<Outcome> {
     let policies = Policies::new(set.policies);
     let mut cases = Vec::new();
-    for beside in &set.trials {
-        let trial = Trial::read(&beside.document.value).unwrap_or(Trial { cases: Vec::new() });
-        for (at, case) in trial.cases.iter().enumerate() {
-            let line = beside.document.line_of(&format!("spec.cases[{at}]"));
-            cases.push(outcome(&beside.file, line, case, &run_case(case, &policies)));
+    for document in &set.tests {
+        let test = PolicyTest::read(&document.document.value).unwrap_or(PolicyTest { cases: Vec::new() });
+        for (at, case) in test.cases.iter().enumerate() {
+            let line = document.document.line_of(&format!("spec.cases[{at}]"));
+            cases.push(outcome(&document.file, line, case, &run_case(case, &policies)));
         }
     }
     cases
@@ -192,13 +192,13 @@ fn differences(
         } else {
             of.join(", ")
         };
-        differs.push(format!("expected it on the word of {policy}, got it on that of {of}"));
+        differs.push(format!("expected it to be decided by {policy}, but it was decided by {of}"));
     }
     if let Some(wanted) = wanted_asked
         && *wanted != asked
     {
         let got = if asked { "asked" } else { "not asked" };
-        differs.push(format!("the registry is {got}, and that is not expected"));
+        differs.push(format!("unexpectedly, the registry is {got}"));
     }
     differs
 }

@@ -1,25 +1,25 @@
-//! `pullgate policy validate`: every error at once.
+//! `pullgate policy validate`: reports every problem at once.
 
 use super::count;
 use crate::cli::{DENIED, WRONG, complain, policies, say};
-use crate::config::policies::{Faults, PolicySet, Weight};
-use crate::policy::trial::Trial;
+use crate::config::policies::{FaultKind, Faults, PolicySet};
+use crate::policy::cases::PolicyTest;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Reads the tests of a set; what is wrong with them goes to `faults`.
-pub(super) fn trials(set: &PolicySet, faults: &mut Faults) -> Vec<Trial> {
+/// Parses the tests of a set; problems are added to `faults`.
+pub(super) fn tests(set: &PolicySet, faults: &mut Faults) -> Vec<PolicyTest> {
     let mut sound = Vec::new();
-    for beside in &set.trials {
-        match Trial::read(&beside.document.value) {
-            Ok(trial) => sound.push(trial),
-            Err(problems) => faults.extend(problems.iter().map(|problem| beside.fault(problem))),
+    for document in &set.tests {
+        match PolicyTest::read(&document.document.value) {
+            Ok(test) => sound.push(test),
+            Err(problems) => faults.extend(problems.iter().map(|problem| document.fault(problem))),
         }
     }
     sound
 }
 
-/// Runs it.
+/// Runs the command.
 pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let sets = policies::look(places)?;
     let (mut faults, mut remarks) = (Faults::default(), Faults::default());
@@ -27,15 +27,15 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     for set in &sets {
         faults.join(&set.faults);
         remarks.join(&set.remarks);
-        cases += trials(set, &mut faults).iter().map(|trial| trial.cases.len()).sum::<usize>();
+        cases += tests(set, &mut faults).iter().map(|test| test.cases.len()).sum::<usize>();
         sound += set.policies.len();
         files += set.files;
     }
     let mut unreadable = false;
     for fault in faults.iter() {
-        match fault.weight {
-            Weight::Problem => say(&format!("{fault}\n"))?,
-            Weight::Unreadable => {
+        match fault.kind {
+            FaultKind::Problem => say(&format!("{fault}\n"))?,
+            FaultKind::Unreadable => {
                 unreadable = true;
                 let _ = complain(&fault.to_string());
             }
@@ -44,18 +44,18 @@ pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
     if faults.more() > 0 {
         say(&format!("and {} more\n", faults.more()))?;
     }
-    // Sound, so the exit code is what it would be without them.
+    // Remarks do not affect the exit code.
     for remark in remarks.iter() {
         say(&format!("note: {remark}\n"))?;
     }
     let what = [count(sound, "policy", "policies"), count(cases, "test case", "test cases")].join(" and ");
     let files = count(files, "file", "files");
     if faults.is_empty() {
-        say(&format!("{what} in {files}: nothing to object to\n"))?;
+        say(&format!("{what} in {files}: no problems\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     say(&format!(
-        "{} in {files}; {what} are sound\n",
+        "{} in {files}; valid: {what}\n",
         count(faults.len(), "problem", "problems")
     ))?;
     Ok(ExitCode::from(if unreadable { WRONG } else { DENIED }))

@@ -55,7 +55,7 @@ fn self_managed_certificates_by_default_and_by_flags() {
         let others = others.iter().map(|&name| name.to_owned()).collect();
         Subject::new(service.to_owned(), others, Lifetimes { leaf, authority }).unwrap()
     };
-    let names = |namespace: Option<&str>, secret: &str, configuration: &str| Names {
+    let names = |namespace: Option<&str>, secret: &str, configuration: &str| ObjectNames {
         namespace: namespace.map(str::to_owned),
         secret: secret.to_owned(),
         configuration: configuration.to_owned(),
@@ -81,31 +81,37 @@ fn self_managed_certificates_by_default_and_by_flags() {
 #[test]
 fn what_does_not_go_together_is_refused_with_a_sentence() {
     for (line, expect) in [
-        ("", "give --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev"),
-        ("--tls-self-managed --tls-cert a --tls-key b", "does not go with --tls-cert"),
-        ("--tls-self-managed --tls-key b", "does not go with --tls-cert"),
-        ("--tls-self-managed --tls-dev", "do not go together"),
+        ("", "use --tls-cert and --tls-key, or --tls-self-managed, or --tls-dev"),
+        (
+            "--tls-self-managed --tls-cert a --tls-key b",
+            "cannot be combined with --tls-cert",
+        ),
+        ("--tls-self-managed --tls-key b", "cannot be combined with --tls-cert"),
+        ("--tls-self-managed --tls-dev", "cannot be combined"),
         ("--tls-self-managed --no-cluster", "keeps its certificates in the cluster"),
         ("--tls-self-managed --tls-dev-out d", "--tls-dev-out needs --tls-dev"),
         ("--tls-dev --tls-secret s", "--tls-secret needs --tls-self-managed"),
         ("--tls-dev --tls-dns-name a", "--tls-dns-name needs --tls-self-managed"),
         ("--tls-cert a --tls-key b --tls-ca-lifetime 9d", "--tls-ca-lifetime needs"),
-        ("--tls-self-managed --tls-secret ../x", "no object can have the name"),
-        ("--tls-self-managed --tls-namespace A", "no object can have the name"),
-        ("--tls-self-managed --tls-service a.b", "is no name of a Service"),
+        ("--tls-self-managed --tls-secret ../x", "is not a valid object name"),
+        ("--tls-self-managed --tls-namespace A", "is not a valid object name"),
+        ("--tls-self-managed --tls-service a.b", "is not a valid Service name"),
         ("--tls-self-managed --tls-dns-name *.example.com", "neither a DNS name"),
         ("--tls-self-managed --tls-dns-name a_b", "neither a DNS name"),
-        ("--tls-self-managed --tls-lifetime 30s", "renewed all the time"),
+        ("--tls-self-managed --tls-lifetime 30s", "valid for at least a minute"),
         ("--tls-self-managed --tls-ca-lifetime 100d", "at least twice as long"),
         ("--tls-cert a", "--tls-cert needs --tls-key"),
         ("--tls-key a", "--tls-key needs --tls-cert"),
-        ("--tls-dev --tls-cert a --tls-key b", "does not go with"),
-        ("--tls-dev --tls-key b", "does not go with"),
+        ("--tls-dev --tls-cert a --tls-key b", "cannot be combined with"),
+        ("--tls-dev --tls-key b", "cannot be combined with"),
         ("--tls-cert a --tls-key b --tls-dev-out d", "--tls-dev-out needs --tls-dev"),
         ("--tls-dev --facts d", "--facts needs --no-cluster"),
         ("--tls-dev --kubeconfig k --facts d", "--facts needs --no-cluster"),
-        ("--tls-dev --kubeconfig k --no-cluster", "does not go with --kubeconfig"),
-        ("--tls-dev --deadline 0s", "no time to answer"),
+        (
+            "--tls-dev --kubeconfig k --no-cluster",
+            "--no-cluster and --kubeconfig cannot be combined",
+        ),
+        ("--tls-dev --deadline 0s", "must be longer than zero"),
         ("--tls-dev --deadline soon", "is not a duration"),
         ("--tls-dev --listen nowhere", "invalid value 'nowhere'"),
     ] {

@@ -1,4 +1,4 @@
-//! A folder of manifests, read once or followed.
+//! A folder of manifests, read once or watched.
 
 use super::{Completeness, Directory};
 use crate::files;
@@ -14,19 +14,19 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Folders below folders.
+/// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
-/// Problems told in one message.
+/// How many problems one message lists.
 const MAX_TOLD: usize = 5;
 
-/// One thing that is wrong in a folder of manifests.
+/// One problem in a folder of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The file (or folder).
     pub file: PathBuf,
     /// The document in it, from 0, and the line, from 1.
     pub place: Option<(usize, usize)>,
-    /// A sentence without a full stop.
+    /// A sentence without its full stop.
     pub message: String,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A folder of manifests that cannot be used: everything that is wrong in it.
+/// A folder of manifests that cannot be used, with all its problems.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadError {
     /// At least one, in the order of the files.
@@ -69,11 +69,11 @@ struct File {
 }
 
 impl Directory {
-    /// Reads `*.yaml`, `*.yml` and `*.json` below a folder (or one file), hidden ones left out. The set is complete: it stands in for
-    /// a cluster.
+    /// Reads `*.yaml`, `*.yml` and `*.json` below a folder (or one file), except hidden ones. The set is complete: it takes the
+    /// place of a cluster.
     ///
     /// # Errors
-    /// Files that cannot be read, documents that do not parse, Secrets that the API server would refuse: all of them.
+    /// Every file that cannot be read, every document that cannot be parsed, every Secret that the API server would refuse.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
         let mut problems = Vec::new();
         let files = read(path, &mut problems);
@@ -114,31 +114,31 @@ impl Directory {
     }
 }
 
-/// Facts from manifests, as they were read last. A folder of them is followed.
+/// Facts from manifests, as last read. A folder of them is watched.
 #[derive(Debug)]
-pub struct Followed {
+pub struct WatchedDirectory {
     held: ArcSwap<Directory>,
     folder: Option<Folder>,
 }
 
-/// A folder that is followed.
+/// A watched folder.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
     state: Mutex<Looked>,
 }
 
-/// The latest look at a folder.
+/// The latest read of a folder.
 #[derive(Debug)]
 struct Looked {
-    /// When it began.
+    /// When it started.
     at: Instant,
-    /// The fingerprint of what was there.
+    /// The fingerprint of the content.
     seen: [u8; 32],
 }
 
-/// Manifests that come from no folder: nothing fresher can be had.
-impl From<Directory> for Followed {
+/// Manifests without a folder: they never change.
+impl From<Directory> for WatchedDirectory {
     fn from(directory: Directory) -> Self {
         Self {
             held: ArcSwap::from_pointee(directory),
@@ -147,12 +147,12 @@ impl From<Directory> for Followed {
     }
 }
 
-impl Followed {
-    /// Reads a folder and follows it: a task looks every two seconds whether its content is another, until the returned value is
-    /// dropped. What cannot be read then is logged, and the last good content stays. Must be called within a tokio runtime.
+impl WatchedDirectory {
+    /// Reads a folder and watches it: a task checks every two seconds for changes, until the returned value is dropped. Content
+    /// that cannot be read is logged, and the last good content stays. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// As [`Directory::load`], for the first reading.
+    /// As [`Directory::load`], for the first read.
     pub fn watch(path: &Path) -> Result<Arc<Self>, LoadError> {
         Self::follow(path, limits::FILE_POLL)
     }
@@ -173,12 +173,12 @@ impl Followed {
         Ok(followed)
     }
 
-    /// What was read last.
+    /// The content as last read.
     pub fn load(&self) -> Arc<Directory> {
         self.held.load_full()
     }
 
-    /// Looks now whether the folder's content is another (read your writes: contract 6). One look serves all who asked before it began.
+    /// Checks the folder for changes now (read your writes: contract 6). One check serves everybody who asked before it began.
     pub async fn look_again(&self) {
         let Some(folder) = &self.folder else { return };
         let asked = Instant::now();
@@ -199,17 +199,17 @@ impl Followed {
             None => {}
             Some(Ok(directory)) => {
                 self.held.store(Arc::new(directory));
-                tracing::info!(path = %folder.path.display(), "facts read again");
+                tracing::info!(path = %folder.path.display(), "facts reloaded");
             }
             Some(Err(error)) => {
                 let path = folder.path.display();
-                tracing::warn!(%path, %error, "facts have changed and cannot be read; the last good ones stay");
+                tracing::warn!(%path, %error, "the changed facts cannot be read; the last good ones stay in force");
             }
         }
     }
 }
 
-async fn poll(followed: Weak<Followed>, every: Duration) {
+async fn poll(followed: Weak<WatchedDirectory>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(followed) = followed.upgrade() else { return };
@@ -234,7 +234,7 @@ fn fingerprint(files: &[File], problems: &[Problem]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// Reads the manifests below `root`, in the order of their names.
+/// Reads the manifests below `root`, sorted by name.
 fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
     let mut files = Vec::new();
     let mut open = vec![(root.to_owned(), 0)];
@@ -254,7 +254,7 @@ fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
         if metadata.is_dir() {
             match children(&path) {
                 Ok(children) if depth < MAX_DEPTH => open.extend(children.into_iter().rev().map(|child| (child, depth + 1))),
-                Ok(_) => problems.push(problem(format!("lies more than {MAX_DEPTH} folders deep"))),
+                Ok(_) => problems.push(problem(format!("is more than {MAX_DEPTH} folders deep"))),
                 Err(error) => problems.push(problem(format!("cannot be read: {error}"))),
             }
         } else if depth == 0 || is_manifest(&path) {
@@ -270,7 +270,8 @@ fn read(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
     files
 }
 
-/// The entries of a folder by name. Hidden ones are left out: a mounted `ConfigMap` shows every file a second time below `..data`.
+/// The entries of a folder, sorted by name. Hidden ones are skipped: in a mounted `ConfigMap`, every file appears again below
+/// `..data`.
 fn children(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir(folder)? {

@@ -3,9 +3,9 @@ use crate::cluster::fake::Fake;
 
 const EVENTS: &str = "events.events.k8s.io";
 
-fn notice(namespace: &str, name: &str, about: u64) -> Notice {
-    Notice {
-        occasion: Occasion::Denied,
+fn event(namespace: &str, name: &str, about: u64) -> ReviewEvent {
+    ReviewEvent {
+        reason: EventReason::Denied,
         regarding: Regarding {
             api_version: "apps/v1".to_owned(),
             kind: "Deployment".to_owned(),
@@ -21,7 +21,7 @@ fn notice(namespace: &str, name: &str, about: u64) -> Notice {
 
 fn api() -> Fake {
     let fake = Fake::new();
-    fake.serve(form::API_VERSION, "events", "Event", true);
+    fake.serve(object::API_VERSION, "events", "Event", true);
     fake
 }
 
@@ -39,13 +39,13 @@ async fn eventually(condition: impl Fn() -> bool) {
 struct Bench {
     fake: Fake,
     metrics: Metrics,
-    events: Events,
+    events: EventRecorder,
 }
 
 impl Bench {
     fn new(fake: Fake) -> Self {
         let metrics = Metrics::new();
-        let events = Events::start(fake.client(), &metrics);
+        let events = EventRecorder::start(fake.client(), &metrics);
         Self { fake, metrics, events }
     }
 
@@ -70,7 +70,7 @@ impl Bench {
 #[tokio::test]
 async fn an_event_is_written_as_the_api_has_it() {
     let bench = Bench::new(api());
-    bench.events.post(notice("shop", "api", 1));
+    bench.events.record(event("shop", "api", 1));
     bench.counted("written", 1).await;
     let all = bench.fake.all(EVENTS);
     assert_eq!(all.len(), 1);
@@ -94,9 +94,9 @@ async fn an_event_is_written_as_the_api_has_it() {
 #[tokio::test]
 async fn what_has_no_namespace_is_told_of_where_the_api_wants_it() {
     let bench = Bench::new(api());
-    let mut told = notice("", "templates", 1);
+    let mut told = event("", "templates", 1);
     told.regarding.uid.clear();
-    bench.events.post(told);
+    bench.events.record(told);
     bench.counted("written", 1).await;
     let event = &bench.fake.all(EVENTS)[0];
     assert_eq!(event["metadata"]["namespace"], "default");
@@ -107,11 +107,11 @@ async fn what_has_no_namespace_is_told_of_where_the_api_wants_it() {
 #[tokio::test]
 async fn repetitions_are_counted_in_the_first_event() {
     let bench = Bench::new(api());
-    bench.events.post(notice("shop", "api", 1));
+    bench.events.record(event("shop", "api", 1));
     bench.counted("written", 1).await;
     tokio::time::pause();
     for _ in 0..4 {
-        bench.events.post(notice("shop", "api", 1));
+        bench.events.record(event("shop", "api", 1));
     }
     // The count is due half a minute later; the answer to it takes real time.
     while bench.count("repeated") < 4 {
@@ -136,11 +136,11 @@ async fn a_missing_right_costs_one_request_a_namespace() {
     let bench = Bench::new(api());
     bench.fake.refuse(&format!("create {EVENTS} in shop"));
     for n in 0..30 {
-        bench.events.post(notice("shop", "api", n));
+        bench.events.record(event("shop", "api", n));
     }
     bench.counted("forbidden", 30).await;
     assert_eq!(bench.posts(), 1);
-    bench.events.post(notice("other", "api", 1));
+    bench.events.record(event("other", "api", 1));
     bench.counted("written", 1).await;
 }
 
@@ -148,21 +148,21 @@ async fn a_missing_right_costs_one_request_a_namespace() {
 async fn namespaces_that_are_gone_or_going_are_no_missing_right() {
     let bench = Bench::new(api());
     for (n, namespace) in ["gone", "gone", "ending", "ending"].into_iter().enumerate() {
-        bench.events.post(notice(namespace, "api", n as u64));
+        bench.events.record(event(namespace, "api", n as u64));
     }
     bench.counted("gone", 4).await;
     assert_eq!((bench.count("forbidden"), bench.posts()), (0, 4));
 }
 
 #[tokio::test]
-async fn an_event_that_has_expired_is_written_anew() {
+async fn an_expired_event_is_written_again() {
     let bench = Bench::new(api());
-    bench.events.post(notice("shop", "api", 1));
+    bench.events.record(event("shop", "api", 1));
     bench.counted("written", 1).await;
     let name = bench.fake.all(EVENTS)[0]["metadata"]["name"].as_str().unwrap().to_owned();
     bench.fake.delete(EVENTS, "shop", &name);
     tokio::time::pause();
-    bench.events.post(notice("shop", "api", 1));
+    bench.events.record(event("shop", "api", 1));
     while bench.count("repeated") < 1 {
         tokio::task::yield_now().await;
     }
@@ -171,8 +171,8 @@ async fn an_event_that_has_expired_is_written_anew() {
     let patched = || bench.fake.asked().iter().any(|(method, _)| method == "PATCH");
     eventually(patched).await;
     assert!(patched());
-    // The answer to the patch comes before the next notice is looked at.
-    bench.events.post(notice("shop", "api", 1));
+    // The answer to the patch comes before the next event is looked at.
+    bench.events.record(event("shop", "api", 1));
     bench.counted("written", 2).await;
     assert_eq!(bench.count("updated"), 0);
 }
@@ -183,7 +183,7 @@ async fn while_the_api_server_fails_nothing_is_asked_in_a_hurry_and_nobody_waits
     bench.fake.instead(500, "");
     let begin = std::time::Instant::now();
     for n in 0..2_000 {
-        bench.events.post(notice("shop", "api", n));
+        bench.events.record(event("shop", "api", n));
     }
     assert!(begin.elapsed() < LONG / 2, "handing in does not wait");
     eventually(|| bench.count("failed") > 0).await;
@@ -199,16 +199,19 @@ async fn while_the_api_server_fails_nothing_is_asked_in_a_hurry_and_nobody_waits
 async fn only_what_is_wanted_is_asked_for() {
     let bench = Bench::new(api());
     for (wanted, denied, unknown) in [
-        (Wanted::All, true, true),
-        (Wanted::Denied, true, false),
-        (Wanted::None, false, false),
+        (EventFilter::All, true, true),
+        (EventFilter::Denied, true, false),
+        (EventFilter::None, false, false),
     ] {
-        bench.events.want(wanted);
-        let wants = (bench.events.wants(Occasion::Denied), bench.events.wants(Occasion::Unknown));
+        bench.events.set_filter(wanted);
+        let wants = (
+            bench.events.accepts(EventReason::Denied),
+            bench.events.accepts(EventReason::Unknown),
+        );
         assert_eq!(wants, (denied, unknown), "{wanted:?}");
     }
-    let nobody = Events::default();
-    nobody.want(Wanted::All);
-    assert!(!nobody.wants(Occasion::Denied));
-    nobody.post(notice("shop", "api", 1));
+    let nobody = EventRecorder::default();
+    nobody.set_filter(EventFilter::All);
+    assert!(!nobody.accepts(EventReason::Denied));
+    nobody.record(event("shop", "api", 1));
 }

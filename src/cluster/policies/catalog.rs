@@ -1,7 +1,7 @@
-//! The policies of a cluster as they stand: what holds of each, what is wrong with its newest version, and which status is to be
-//! written. Knows no client.
+//! The state of the cluster's policies: which version of each is in force, what is wrong with its newest version, and which status
+//! is to be written. Without any I/O.
 
-use super::status::{self, Held};
+use super::status::{self, InForce};
 use crate::cluster::convert;
 use crate::policy::{Origin, Policy, Problem};
 use serde_json::Value;
@@ -10,10 +10,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest wait between two attempts to write one status: replicas that see a policy differently (during an upgrade, say) take turns
-/// no faster than that.
+/// The longest wait between two attempts to write one status: replicas that judge a policy differently (during an upgrade, say)
+/// alternate no faster than that.
 const LONGEST: Duration = Duration::from_mins(10);
-/// The wait after the first attempt; doubled at each further one for the same generation.
+/// The wait after the first attempt; doubled with each further one for the same generation.
 const FIRST: Duration = Duration::from_secs(2);
 
 /// All policies of the cluster, by name.
@@ -25,7 +25,7 @@ pub(super) struct Catalog(BTreeMap<String, Entry>);
 struct Entry {
     uid: String,
     generation: Option<i64>,
-    /// Of the newest version that was seen, whatever changed in it.
+    /// Of the newest version, whatever changed in it.
     resource_version: String,
     /// The last version that compiled, and its generation.
     good: Option<(Arc<Policy>, Option<i64>)>,
@@ -33,29 +33,29 @@ struct Entry {
     problems: Vec<Problem>,
     /// `status`, as the API server has it.
     status: Value,
-    pen: Pen,
+    writes: StatusWrites,
 }
 
 /// How often a status was written for one generation, and when it may be written again.
 #[derive(Debug, Clone, Copy, Default)]
-struct Pen {
+struct StatusWrites {
     attempts: u32,
     not_before: Option<Instant>,
 }
 
-/// What a change of an object has done.
+/// The effect of a change of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Its newest version holds from now on.
+    /// Its newest version is in force.
     Accepted { name: String, generation: Option<i64> },
-    /// Its newest version does not hold.
+    /// Its newest version is invalid.
     Refused {
         name: String,
         generation: Option<i64>,
         problems: Vec<Problem>,
-        held: Held,
+        in_force: InForce,
     },
-    /// It is no more.
+    /// It was deleted.
     Gone { name: String },
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Change {
 pub(super) struct Job {
     /// The policy.
     pub(super) name: String,
-    /// A merge patch. It names the version that it was made from: where another replica was faster, it is refused.
+    /// A merge patch with the version it was made from: it is refused if another replica was faster.
     pub(super) patch: Value,
 }
 
@@ -75,11 +75,11 @@ pub(super) enum Next {
     /// Nothing before that.
     Wait(Instant),
     /// Nothing until something changes.
-    Rest,
+    Idle,
 }
 
 impl Catalog {
-    /// An object as it is now; `None` if what it says is what it said before.
+    /// The object was created or changed; `None` if the change does not matter.
     pub(super) fn apply(&mut self, object: &Value) -> Option<Change> {
         let name = convert::name(object).to_owned();
         let (entry, change) = Entry::read(&name, object, self.0.remove(&name));
@@ -87,13 +87,13 @@ impl Catalog {
         change
     }
 
-    /// An object is no more.
+    /// The object was deleted.
     pub(super) fn remove(&mut self, name: &str) -> Option<Change> {
         let name = name.to_owned();
         self.0.remove(&name).map(|_| Change::Gone { name })
     }
 
-    /// These are all objects there are.
+    /// These are all objects.
     pub(super) fn replace(&mut self, objects: &[Value]) -> Vec<Change> {
         let mut before = std::mem::take(&mut self.0);
         let mut changes = Vec::new();
@@ -107,25 +107,25 @@ impl Catalog {
         changes
     }
 
-    /// What holds.
-    pub(super) fn holding(&self) -> Vec<Arc<Policy>> {
+    /// The policies in force.
+    pub(super) fn in_force(&self) -> Vec<Arc<Policy>> {
         let good = self.0.values().filter_map(|entry| entry.good.as_ref());
         good.map(|(policy, _)| Arc::clone(policy)).collect()
     }
 
-    /// Policies whose newest version does not hold.
+    /// Policies whose newest version is invalid.
     pub(super) fn refused(&self) -> usize {
         self.0.values().filter(|entry| !entry.problems.is_empty()).count()
     }
 
-    /// Which status is to be written next. What is new is written after `patience`: another replica may be faster.
-    pub(super) fn next(&mut self, now: Instant, patience: Duration) -> Next {
+    /// The status to write next. A new status waits for `delay`: another replica may be faster.
+    pub(super) fn next(&mut self, now: Instant, delay: Duration) -> Next {
         let mut first: Option<(Instant, &String, &Entry)> = None;
         for (name, entry) in &mut self.0 {
             if !convert::is_name(name) || entry.agrees() {
                 continue;
             }
-            let at = *entry.pen.not_before.get_or_insert(now + patience);
+            let at = *entry.writes.not_before.get_or_insert(now + delay);
             if first.is_none_or(|(earliest, _, _)| at < earliest) {
                 first = Some((at, name, entry));
             }
@@ -136,16 +136,16 @@ impl Catalog {
                 patch: entry.patch(),
             }),
             Some((at, _, _)) => Next::Wait(at),
-            None => Next::Rest,
+            None => Next::Idle,
         }
     }
 
-    /// A status was written, or not. The watch shows what came of it; until then it is left alone.
+    /// A status was written, or not. The watch will show the result; until then it is left alone.
     pub(super) fn attempted(&mut self, name: &str, now: Instant) {
         if let Some(entry) = self.0.get_mut(name) {
-            let wait = FIRST.saturating_mul(1 << entry.pen.attempts.min(16)).min(LONGEST);
-            entry.pen = Pen {
-                attempts: entry.pen.attempts.saturating_add(1),
+            let wait = FIRST.saturating_mul(1 << entry.writes.attempts.min(16)).min(LONGEST);
+            entry.writes = StatusWrites {
+                attempts: entry.writes.attempts.saturating_add(1),
                 not_before: Some(now + wait),
             };
         }
@@ -162,16 +162,16 @@ impl Entry {
             good: None,
             problems: Vec::new(),
             status: object.get("status").cloned().unwrap_or_default(),
-            pen: Pen::default(),
+            writes: StatusWrites::default(),
         };
-        // An object that was deleted and made anew is another one: nothing of the old one holds.
+        // An object that was deleted and recreated is a different one: nothing of the old one stays in force.
         let before = before.filter(|before| before.uid == entry.uid);
         if let Some(before) = before {
             entry.good = before.good;
-            // A status was written, or a label: the spec is what it was.
+            // A status or a label changed: the spec is the same.
             if entry.generation.is_some() && entry.generation == before.generation {
                 entry.problems = before.problems;
-                entry.pen = before.pen;
+                entry.writes = before.writes;
                 return (entry, None);
             }
         }
@@ -188,33 +188,33 @@ impl Entry {
                     name,
                     generation,
                     problems,
-                    held: entry.held(),
+                    in_force: entry.effective(),
                 }
             }
         };
         (entry, Some(change))
     }
 
-    fn held(&self) -> Held {
+    fn effective(&self) -> InForce {
         match &self.good {
-            Some((_, Some(generation))) => Held::Generation(*generation),
-            Some((_, None)) => Held::Earlier,
-            None if self.generation.is_none_or(|generation| generation <= 1) => Held::Nothing,
-            None => Held::NothingSinceStart,
+            Some((_, Some(generation))) => InForce::Generation(*generation),
+            Some((_, None)) => InForce::Earlier,
+            None if self.generation.is_none_or(|generation| generation <= 1) => InForce::Nothing,
+            None => InForce::NothingSinceStart,
         }
     }
 
     fn agrees(&self) -> bool {
-        status::agrees(&self.status, self.generation, &self.problems, self.held())
+        status::agrees(&self.status, self.generation, &self.problems, self.effective())
     }
 
     fn patch(&self) -> Value {
-        let status = status::write(&self.status, self.generation, &self.problems, self.held());
+        let status = status::write(&self.status, self.generation, &self.problems, self.effective());
         serde_json::json!({"metadata": {"resourceVersion": self.resource_version}, "status": status})
     }
 }
 
-/// The items of a list may leave their type out.
+/// Items of a list may omit their type.
 pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -224,7 +224,7 @@ pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
         or(fields, "apiVersion", crate::policy::model::API_VERSION);
         or(fields, "kind", crate::policy::model::KIND);
     }
-    // Compiling cannot panic. If it does all the same, it costs this policy, not the others.
+    // Compiling cannot panic. If it does anyway, only this policy is affected.
     std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile(&object, Origin::Cluster)))
         .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
 }

@@ -1,4 +1,4 @@
-//! What a policy's status says: the condition `Accepted`. Pure but for the time of a transition.
+//! The status of a policy: the condition `Accepted`. Pure but for the time of a transition.
 
 use crate::image::escape;
 use crate::policy::Problem;
@@ -7,25 +7,25 @@ use std::fmt::Write as _;
 
 /// The condition's type.
 const ACCEPTED: &str = "Accepted";
-/// What is said of problems, in characters; the rest is counted.
+/// The length of the message about problems, in characters; the rest is counted.
 const LONGEST: usize = 2_000;
 
-/// What holds of a policy whose newest version does not. From the best to the worst: where replicas differ, because one has started
-/// later and never saw the good version, the worse word stays.
+/// Which version of a policy is in force if its newest one is invalid. From best to worst: if replicas differ, because one started
+/// later and never saw the good version, the worse one is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Held {
-    /// An earlier version, whose number the API server did not tell.
+pub(super) enum InForce {
+    /// An earlier version, whose generation the API server did not tell.
     Earlier,
     /// That generation.
     Generation(i64),
-    /// Nothing here; a replica that is older may hold an earlier version.
+    /// None here; an older replica may have an earlier version.
     NothingSinceStart,
-    /// Nothing: there was no version before.
+    /// None: there was no earlier version.
     Nothing,
 }
 
-impl Held {
-    /// How the message ends.
+impl InForce {
+    /// The end of the message.
     pub(super) fn clause(self) -> String {
         match self {
             Self::Earlier => "; an earlier version still holds".to_owned(),
@@ -44,10 +44,10 @@ impl Held {
         }
         [Self::Earlier, Self::NothingSinceStart, Self::Nothing]
             .into_iter()
-            .find(|held| held.clause() == clause)
+            .find(|in_force| in_force.clause() == clause)
     }
 
-    /// How much is lost.
+    /// How bad it is.
     fn loss(self) -> (u8, i64) {
         match self {
             Self::Earlier => (0, 0),
@@ -78,8 +78,8 @@ pub(super) fn tell(problems: &[Problem]) -> String {
     out
 }
 
-/// Whether a status that is there says what we would say. Of what still holds, it may say worse.
-pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], held: Held) -> bool {
+/// Whether an existing status says what we would write. About the version in force it may say worse.
+pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce) -> bool {
     let Some(condition) = accepted(status) else { return false };
     let about = |value: &Value| value.get("observedGeneration").and_then(Value::as_i64) == generation;
     let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -89,12 +89,12 @@ pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Proble
     problems.is_empty()
         || text("message")
             .strip_prefix(&tell(problems))
-            .and_then(Held::read)
-            .is_some_and(|said| said.loss() >= held.loss())
+            .and_then(InForce::read)
+            .is_some_and(|said| said.loss() >= in_force.loss())
 }
 
-/// The status to write. Conditions of others stay; the time of the transition is kept where the condition's status stays what it was.
-pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem], held: Held) -> Value {
+/// The status to write. Other conditions are kept, and so is the transition time if the condition's status has not changed.
+pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce) -> Value {
     let (status, reason) = words(problems);
     let since = accepted(before)
         .filter(|old| old.get("status").and_then(Value::as_str) == Some(status))
@@ -105,9 +105,9 @@ pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem
             str::to_owned,
         );
     let message = if problems.is_empty() {
-        "it holds as it is written".to_owned()
+        "the policy is valid and in force".to_owned()
     } else {
-        tell(problems) + &held.clause()
+        tell(problems) + &in_force.clause()
     };
     let mut condition = json!({
         "type": ACCEPTED, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,

@@ -1,38 +1,38 @@
-//! What is wrong with a policy file, and where.
+//! Problems of policy files, with their positions.
 
 use crate::image::escape;
 use std::fmt;
 use std::path::Path;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The file, as named by the user.
     pub file: String,
-    /// From 1; 0 where the whole file is meant.
+    /// From 1; 0 for the file as a whole.
     pub line: usize,
-    /// In characters, from 1; 0 where the whole file is meant.
+    /// In characters, from 1; 0 for the file as a whole.
     pub column: usize,
-    /// The field (`spec.mode`); empty where none is meant.
+    /// The field (`spec.mode`); empty if none is meant.
     pub path: String,
-    /// What is wrong: a sentence without a full stop.
+    /// What is wrong: a sentence without its full stop.
     pub text: String,
-    /// The line's text; empty where there is none to show.
+    /// The line's text; empty if there is none to show.
     pub source: String,
-    /// Whether it could be read at all.
-    pub weight: Weight,
+    /// Whether the file could be read at all.
+    pub kind: FaultKind,
 }
 
-/// What kind of fault it is, for the exit code.
+/// The kind of problem, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub enum FaultKind {
     /// It was read, and something in it is wrong.
     Problem,
     /// It could not be read.
     Unreadable,
 }
 
-/// Characters of a line that are shown.
+/// How many characters of a line are shown.
 const SHOWN: usize = 120;
 
 impl Fault {
@@ -45,18 +45,18 @@ impl Fault {
             path: String::new(),
             text,
             source: String::new(),
-            weight: Weight::Problem,
+            kind: FaultKind::Problem,
         }
     }
 
     pub(super) fn unreadable(path: &Path, text: String) -> Self {
         Self {
-            weight: Weight::Unreadable,
+            kind: FaultKind::Unreadable,
             ..Self::of_file(path, text)
         }
     }
 
-    /// `file:line:column`; the file alone where the whole of it is meant.
+    /// `file:line:column`, or the file alone.
     pub fn place(&self) -> String {
         let file = escape(&self.file);
         if self.line == 0 {
@@ -74,13 +74,13 @@ impl Fault {
         }
     }
 
-    /// The line, with a caret below the place; `None` where there is none to show.
+    /// The line, with a caret below the position; `None` if there is none to show.
     pub fn excerpt(&self) -> Option<String> {
         if self.line == 0 || self.source.trim().is_empty() {
             return None;
         }
         let at = self.column.max(1) - 1;
-        // A long line is cut around the place.
+        // Long lines are cut around the position.
         let from = if at > SHOWN - 20 { at - SHOWN / 2 } else { 0 };
         let shown = self.source.chars().skip(from).take(SHOWN).map(plain);
         let (head, tail) = (if from > 0 { "…" } else { "" }, self.source.chars().count() > from + SHOWN);
@@ -98,7 +98,7 @@ impl Fault {
     }
 }
 
-/// One character for one, so that the caret stays below its place.
+/// Replaces characters one for one, so that the caret stays in place.
 fn plain(c: char) -> char {
     let mut buffer = [0; 4];
     if c == '\t' {
@@ -112,7 +112,7 @@ fn plain(c: char) -> char {
 
 /// The text of a line, from 1.
 pub(super) fn line_of(text: &str, line: usize) -> String {
-    // Longer ones are generated, and are cut around the place anyway.
+    // Longer lines are generated, and are cut around the position anyway.
     const LONGEST: usize = 64 << 10;
     let line = text
         .strip_prefix('\u{feff}')
@@ -133,7 +133,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong, in the order of the files.
+/// All problems, in the order of the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     shown: Vec<Fault>,
@@ -141,7 +141,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Faults that are kept; of more only the number.
+    /// How many problems are kept; the rest is only counted.
     const KEPT: usize = 1000;
 
     pub(super) fn push(&mut self, fault: Fault) {
@@ -152,7 +152,7 @@ impl Faults {
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.shown.is_empty()
     }
@@ -162,23 +162,23 @@ impl Faults {
         self.shown.len() + self.more
     }
 
-    /// How many are not kept.
+    /// How many were not kept.
     pub fn more(&self) -> usize {
         self.more
     }
 
-    /// Adds all faults of another set.
+    /// Adds all problems of another set.
     pub fn join(&mut self, others: &Self) {
         self.extend(others.shown.iter().cloned());
         self.more += others.more;
     }
 
-    /// The faults that were kept.
+    /// The problems that were kept.
     pub fn iter(&self) -> impl Iterator<Item = &Fault> {
         self.shown.iter()
     }
 
-    /// Adds faults that were found elsewhere, each at its place.
+    /// Adds problems found elsewhere.
     pub fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
         faults.into_iter().for_each(|fault| self.push(fault));
         self.shown

@@ -1,13 +1,13 @@
-//! Known slips in keys, each with its repair: a key goes in, and where the slip is there, the mended key and a clause about it come
-//! out.
+//! Known mistakes in keys, each with a repair: it takes a key and, if it finds the mistake, returns the fixed key and a clause
+//! about it.
 
 use super::super::keyring::is_hub;
 use super::Wanted;
 
-/// A repaired key, and which slip was repaired, as a clause about the key.
+/// A repaired key, and the mistake, as a clause about the key.
 pub(super) type Repair = fn(&str, &Wanted<'_>) -> Option<(String, String)>;
 
-/// In the order applied: first what hides the host, then the host, then the path.
+/// In order: first what hides the host, then the host, then the path.
 pub(super) const REPAIRS: &[Repair] = &[
     blanks,
     scheme,
@@ -24,7 +24,7 @@ pub(super) const REPAIRS: &[Repair] = &[
     slashes,
 ];
 
-/// The key after those of the repairs that apply, and the slips they mended.
+/// The key after the repairs that fit, and the mistakes they fixed.
 pub(super) fn apply(repairs: &[Repair], key: &str, wanted: &Wanted<'_>) -> (String, Vec<String>) {
     let mut text = without_userinfo(key);
     let mut slips = Vec::new();
@@ -37,7 +37,7 @@ pub(super) fn apply(repairs: &[Repair], key: &str, wanted: &Wanted<'_>) -> (Stri
     (text, slips)
 }
 
-/// Drops what [`super::super::endpoint::masked`] has left of userinfo, so that no suggestion holds it.
+/// Drops the rest of userinfo that [`super::super::endpoint::masked`] leaves, so that no suggestion contains it.
 fn without_userinfo(key: &str) -> String {
     let (scheme, rest) = split_scheme(key);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -68,7 +68,7 @@ pub(super) fn blanks(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     let place = match (key.starts_with(char::is_whitespace), key.ends_with(char::is_whitespace)) {
         (false, false) => return None,
         (true, false) => "before it",
-        (false, true) => "behind it",
+        (false, true) => "after it",
         (true, true) => "around it",
     };
     Some((trimmed.to_owned(), format!("there is white space {place}")))
@@ -83,16 +83,11 @@ pub(super) fn scheme(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
         "http://" | "https://" => {
             let (second, rest) = rest.split_once("://")?;
             let is_scheme = second.bytes().all(|b| b.is_ascii_alphanumeric());
-            is_scheme.then(|| {
-                (
-                    rest.to_owned(),
-                    format!("a second scheme, {second}://, stands behind the first"),
-                )
-            })
+            is_scheme.then(|| (rest.to_owned(), format!("a second scheme, {second}://, follows the first")))
         }
         other => Some((
             rest.to_owned(),
-            format!("only http:// and https:// are dropped from the front, not {other}"),
+            format!("only http:// and https:// are removed from keys, not {other}"),
         )),
     }
 }
@@ -102,18 +97,18 @@ pub(super) fn query(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     if host.contains('?') {
         return Some((
             format!("{scheme}{}{path}", host.replace('?', "*")),
-            "`?` begins a URL query there and is no wildcard".to_owned(),
+            "`?` starts a URL query there and is not a wildcard".to_owned(),
         ));
     }
     let at = path.find(['?', '#'])?;
-    let why = "`?` and `#` begin the query and the fragment of a URL there";
+    let why = "`?` and `#` start the query and the fragment of a URL there";
     Some((
         format!("{scheme}{host}{}", path.get(..at).unwrap_or_default()),
         why.to_owned(),
     ))
 }
 
-/// A class of characters, `reg[67].example.com`, was a wildcard before Go 1.26.
+/// The character class `reg[67].example.com` was a wildcard before Go 1.26.
 fn brackets(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
     if wanted.registry.starts_with('[') {
@@ -123,7 +118,7 @@ fn brackets(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (_, after) = class.split_once(']')?;
     Some((
         format!("{scheme}{before}*{after}{path}"),
-        "brackets may hold an IPv6 address only: the kubelet cannot read it as a URL and skips it".to_owned(),
+        "brackets may only contain an IPv6 address: the kubelet cannot parse it as a URL and skips it".to_owned(),
     ))
 }
 
@@ -140,18 +135,18 @@ fn tag(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
 fn path_wildcard(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
     let before = path.get(..path.find('*')?)?;
-    // `team/*` is meant to be `team`, `team/app-*` may stay `team/app-`: paths are prefixes.
+    // `team/*` probably means `team`; `team/app-*` may become `team/app-`: paths are prefixes.
     let before = before.strip_suffix('/').unwrap_or(before);
     Some((
         format!("{scheme}{host}{before}"),
-        "`*` is a wildcard in the host only; a path covers all that begins with it".to_owned(),
+        "`*` is only a wildcard in the host; a path matches everything that starts with it".to_owned(),
     ))
 }
 
 fn api_path(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
     let why = match path {
-        "/v1" | "/v2" => format!("{path} is only dropped with a slash behind it"),
+        "/v1" | "/v2" => format!("{path} is only removed if a slash follows it"),
         "/api" | "/api/" | "/api/v1" | "/api/v1/" | "/api/v2" | "/api/v2/" => format!("{path} is read as the path of a repository"),
         _ => return None,
     };
@@ -183,7 +178,7 @@ pub(super) fn port(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
         ("", _) => format!("it has no port, the image's registry has {target}"),
         (_, "") if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("its port is {port}, the image's registry has none"),
         _ if port.bytes().all(|byte| byte.is_ascii_digit()) => format!("its port is {port}, the image's registry has {target}"),
-        _ => "its port is no number, and ports know no wildcard".to_owned(),
+        _ => "its port is not a number, and ports cannot have wildcards".to_owned(),
     };
     let colon = if target.is_empty() { "" } else { ":" };
     Some((format!("{scheme}{name}{colon}{target}{path}"), why))
@@ -191,7 +186,7 @@ pub(super) fn port(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
 
 pub(super) fn case(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
-    // Over a wildcard only lower-casing makes sense.
+    // With a wildcard, only lower-casing makes sense.
     let like_host = if host.eq_ignore_ascii_case(wanted.registry) {
         wanted.registry.to_owned()
     } else {
@@ -203,8 +198,8 @@ pub(super) fn case(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     };
     let why = match (like_host == host, like_path == path) {
         (true, true) => return None,
-        (false, _) => "upper and lower case count in the host",
-        (true, false) => "upper and lower case count in the path",
+        (false, _) => "the host is case-sensitive",
+        (true, false) => "the path is case-sensitive",
     };
     Some((format!("{scheme}{like_host}{like_path}"), why.to_owned()))
 }
@@ -220,7 +215,7 @@ fn hub_alias(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
         return None;
     }
     let why = match host {
-        "index.docker.io" => "index.docker.io stands for Docker Hub only without a path".to_owned(),
+        "index.docker.io" => "index.docker.io only means Docker Hub without a path".to_owned(),
         _ => format!("Docker Hub is looked up as docker.io and index.docker.io, not as {host}"),
     };
     Some((
@@ -266,7 +261,7 @@ fn label_count(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     };
     let plural = if labels.len() == 1 { "" } else { "s" };
     let why = format!(
-        "`*` never crosses a dot: its host has {} part{plural}, the image's registry has {}",
+        "`*` does not match dots: its host has {} part{plural}, the image's registry has {}",
         labels.len(),
         target.len()
     );
@@ -275,7 +270,7 @@ fn label_count(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
 
 fn slashes(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
-    // The kubelet itself drops /v1 and /v2 before a slash.
+    // The kubelet itself removes /v1 and /v2 before a slash.
     if wanted.path.starts_with(path) || path.starts_with("/v1/") || path.starts_with("/v2/") {
         return None;
     }
@@ -283,12 +278,12 @@ fn slashes(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         return Some((
             format!("{scheme}{host}/{}", parts.join("/")),
-            "its path has a doubled slash".to_owned(),
+            "its path has a double slash".to_owned(),
         ));
     }
     let fixed = path.strip_suffix('/')?;
     Some((
         format!("{scheme}{host}{fixed}"),
-        "the slash at its end covers only what is below".to_owned(),
+        "with the slash at its end it only matches what is below".to_owned(),
     ))
 }

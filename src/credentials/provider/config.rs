@@ -1,4 +1,4 @@
-//! `CredentialProviderConfig`, read and checked as the kubelet reads and checks it.
+//! `CredentialProviderConfig`, parsed and checked like the kubelet does.
 
 use super::super::Hidden;
 use super::super::keyring::is_pattern;
@@ -9,32 +9,32 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// Whose identity a plugin uses to get credentials.
+/// The identity that a plugin uses to get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {
     /// The node's, or that of whoever runs it.
     Node,
-    /// The pod's service account, by a token that the kubelet gets for that very pod (`tokenAttributes`). Before the pod exists there
-    /// is no such token, so pullgate cannot ask the plugin what a node would ask it.
+    /// The pod's service account, by a token that the kubelet requests for that pod (`tokenAttributes`). There is no such token
+    /// before the pod exists, so pullgate cannot ask the plugin what a node would ask.
     ServiceAccount,
 }
 
 /// One plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
-    /// The name of its program in the folder of plugins.
+    /// The name of its binary in the plugins' folder.
     pub name: String,
-    /// Which images it is asked for; never empty.
+    /// The images it is asked for; never empty.
     pub match_images: Vec<String>,
-    /// How long an answer is kept that does not say it itself.
+    /// How long an answer is cached that does not say so itself.
     pub default_cache: Duration,
-    /// How it is spoken to.
+    /// The API version to call it with.
     pub api_version: ApiVersion,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Its environment beside the minimal one. The values may be secrets.
+    /// Its environment in addition to the minimal one. The values may be secrets.
     pub env: Vec<(String, Hidden)>,
-    /// Whose identity it uses.
+    /// The identity it uses.
     pub identity: Identity,
 }
 
@@ -72,12 +72,12 @@ struct Written {
 #[serde(deny_unknown_fields)]
 struct Variable {
     name: String,
-    /// Empty where it is left out, as Go reads it.
+    /// Empty if omitted, as in Go.
     #[serde(default)]
     value: String,
 }
 
-/// Read so that a slip of the pen is found; what it says is for the kubelet alone (KEP-4412).
+/// Parsed to find mistakes; its meaning only matters to the kubelet (KEP-4412).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TokenAttributes {
@@ -89,7 +89,7 @@ struct TokenAttributes {
 }
 
 impl TokenAttributes {
-    /// What the kubelet finds wrong with them (`validateCredentialProviderConfig` of 1.37), as clauses.
+    /// What the kubelet would reject in them (`validateCredentialProviderConfig` of 1.37), as clauses.
     fn wrong(self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.service_account_token_audience.is_none_or(|audience| audience.is_empty()) {
@@ -100,7 +100,7 @@ impl TokenAttributes {
         match self.require_service_account {
             None => wrong.push("requireServiceAccount is missing".to_owned()),
             Some(false) if !required.is_empty() => {
-                wrong.push("requireServiceAccount is false beside requiredServiceAccountAnnotationKeys".to_owned());
+                wrong.push("requireServiceAccount is false although requiredServiceAccountAnnotationKeys is set".to_owned());
             }
             Some(_) => {}
         }
@@ -117,14 +117,14 @@ impl TokenAttributes {
                 wrong.push(format!("\"{}\" is not the key of an annotation", escape(key)));
             }
             if !seen.insert(key) {
-                wrong.push(format!("annotation key \"{}\" stands twice", escape(key)));
+                wrong.push(format!("annotation key \"{}\" appears twice", escape(key)));
             }
         }
         wrong
     }
 }
 
-/// `IsQualifiedName`, in lower case: a name of at most 63 characters, perhaps with a DNS name and a slash before it.
+/// `IsQualifiedName`, in lower case: a name of at most 63 characters, optionally after a DNS name and a slash.
 fn is_annotation_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     let ends_well = |part: &str| {
@@ -143,10 +143,10 @@ fn is_annotation_key(key: &str) -> bool {
     is_name && prefix.is_none_or(is_domain)
 }
 
-/// Reads a `CredentialProviderConfig` (YAML or JSON; v1, v1beta1 or v1alpha1), providers in their order.
+/// Parses a `CredentialProviderConfig` (YAML or JSON; v1, v1beta1 or v1alpha1), with its providers in order.
 ///
 /// # Errors
-/// Everything that the kubelet would refuse to start with, as sentences; never the value of a variable.
+/// Everything that would keep the kubelet from starting, as sentences; never the value of a variable.
 pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     let options = serde_saphyr::options! { with_snippet: false };
     let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| vec![unreadable(&error)])?;
@@ -156,7 +156,7 @@ pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     }
     if !VERSIONS.contains(&file.api_version.as_str()) {
         wrong.push(format!(
-            "apiVersion \"{}\" is none of {}",
+            "apiVersion \"{}\" is not one of {}",
             escape(&file.api_version),
             VERSIONS.join(", ")
         ));
@@ -169,12 +169,12 @@ pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     for (place, written) in file.providers.into_iter().enumerate() {
         if written.token_attributes.is_some() && file.api_version != VERSIONS[0] {
             wrong.push(format!(
-                "providers[{place}].tokenAttributes needs a file of apiVersion {}",
+                "providers[{place}].tokenAttributes requires apiVersion {} of the file",
                 VERSIONS[0]
             ));
         }
         if !names.insert(written.name.clone()) {
-            wrong.push(format!("providers[{place}].name \"{}\" stands twice", escape(&written.name)));
+            wrong.push(format!("providers[{place}].name \"{}\" appears twice", escape(&written.name)));
         }
         let mut said = Vec::new();
         let provider = provider(written, &mut said);
@@ -184,7 +184,7 @@ pub fn parse_provider_config(text: &str) -> Result<Vec<Provider>, Vec<String>> {
     if wrong.is_empty() { Ok(providers) } else { Err(wrong) }
 }
 
-/// The reader's sentence, without what stands in the file: a variable's value may be a secret.
+/// The parser's sentence, without quoting the file: a variable's value may be a secret.
 fn unreadable(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as Yaml;
     let error = error.without_snippet();
@@ -201,7 +201,7 @@ fn unreadable(error: &serde_saphyr::Error) -> String {
 }
 
 fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
-    // Destructured, so that a new key cannot be read and then forgotten.
+    // Destructured, so that a new key cannot be forgotten.
     let Written {
         name,
         match_images,
@@ -214,7 +214,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
     let before = wrong.len();
     if !is_program(&name) {
         wrong.push(format!(
-            "name \"{}\" is not the name of a program: no slash, no space, neither \".\" nor \"..\"",
+            "name \"{}\" is not a valid program name: no slash, no space, neither \".\" nor \"..\"",
             escape(&name)
         ));
     }
@@ -236,7 +236,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
             let parsed = duration::not_negative(text);
             if parsed.is_none() {
                 wrong.push(format!(
-                    "defaultCacheDuration \"{}\" is not a duration, as 12h or 0s",
+                    "defaultCacheDuration \"{}\" is not a duration such as 12h or 0s",
                     escape(text)
                 ));
             }
@@ -246,7 +246,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
     let version = ApiVersion::ALL.into_iter().find(|version| version.name() == api_version);
     if version.is_none() {
         wrong.push(format!(
-            "apiVersion \"{}\" is none of {}",
+            "apiVersion \"{}\" is not one of {}",
             escape(&api_version),
             ApiVersion::ALL.map(ApiVersion::name).join(", ")
         ));
@@ -254,21 +254,21 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
     let env = env.unwrap_or_default();
     for variable in &env {
         if variable.name.is_empty() || variable.name.contains(['=', '\0']) {
-            wrong.push(format!("env: \"{}\" is not the name of a variable", escape(&variable.name)));
+            wrong.push(format!("env: \"{}\" is not a valid variable name", escape(&variable.name)));
         }
         if variable.value.contains('\0') {
-            wrong.push(format!("env: the value of {} holds a NUL", escape(&variable.name)));
+            wrong.push(format!("env: the value of {} contains a NUL", escape(&variable.name)));
         }
     }
     let args = args.unwrap_or_default();
     if args.iter().any(|arg| arg.contains('\0')) {
-        wrong.push("args: an argument holds a NUL".to_owned());
+        wrong.push("args: an argument contains a NUL".to_owned());
     }
     let identity = match token_attributes {
         Some(attributes) => {
             wrong.extend(attributes.wrong().into_iter().map(|why| format!("tokenAttributes: {why}")));
             if version.is_some_and(|version| version != ApiVersion::V1) {
-                wrong.push(format!("tokenAttributes needs apiVersion {}", ApiVersion::V1.name()));
+                wrong.push(format!("tokenAttributes requires apiVersion {}", ApiVersion::V1.name()));
             }
             Identity::ServiceAccount
         }
@@ -291,7 +291,7 @@ fn provider(written: Written, wrong: &mut Vec<String>) -> Option<Provider> {
     })
 }
 
-/// A name that stays in the folder it is joined to.
+/// Whether a name stays in the folder it is joined to.
 pub(crate) fn is_program(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ' ', '\0'])
 }

@@ -1,4 +1,4 @@
-//! `CredentialProviderResponse`: what a plugin prints.
+//! `CredentialProviderResponse`: the output of a plugin.
 
 use super::super::{Credential, Hidden};
 use super::ApiVersion;
@@ -7,25 +7,25 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// For what a plugin's answer holds beside the image that it was asked for.
+/// Which images an answer applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheScope {
-    /// For that image only.
+    /// The requested image.
     Image,
-    /// For every image of its registry.
+    /// Every image of its registry.
     Registry,
-    /// For every image that the plugin is asked for.
+    /// Every image that the plugin is asked for.
     Global,
 }
 
-/// Under what an answer of one plugin is kept.
+/// The cache key of a plugin's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CacheKey {
     /// An image, without tag and digest.
     Image(String),
     /// A host with its port.
     Registry(String),
-    /// All of them.
+    /// Everything.
     Global,
 }
 
@@ -39,7 +39,7 @@ impl CacheKey {
         }
     }
 
-    /// The keys under which an answer for an image may be kept, in the order in which the kubelet looks.
+    /// The keys under which an answer for an image may be cached, in the order in which the kubelet looks.
     pub fn all(name: &str) -> [Self; 3] {
         [CacheScope::Image, CacheScope::Registry, CacheScope::Global].map(|scope| Self::of(scope, name))
     }
@@ -48,24 +48,24 @@ impl CacheKey {
 /// A plugin's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
-    /// For what it holds.
+    /// Which images it applies to.
     pub scope: CacheScope,
-    /// How long it is kept: zero is not at all; `None` is as long as the configuration says.
+    /// How long to cache it: zero means not at all, `None` as long as the configuration says.
     pub lifetime: Option<Duration>,
-    /// Credentials by key, as in a docker config. Empty where the plugin has none.
+    /// Credentials by key, as in a docker config. Empty if the plugin has none.
     pub entries: Vec<(String, Credential)>,
 }
 
-/// Why an answer is not used. None of them shows anything of the answer: it may hold a password.
+/// Why an answer is not used. Never quotes the answer: it may contain a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseFault {
-    /// Not the JSON of a `CredentialProviderResponse` (unknown fields count: the kubelet reads it strictly).
+    /// Not a valid `CredentialProviderResponse` in JSON (nor with unknown fields: the kubelet parses strictly).
     Unreadable,
-    /// Another kind of object.
+    /// A different kind of object.
     Kind,
-    /// Another version than it was asked in.
+    /// A different version from the request's.
     Version,
-    /// `cacheKeyType` is none of Image, Registry, Global.
+    /// `cacheKeyType` is not Image, Registry or Global.
     CacheKeyType,
 }
 
@@ -74,9 +74,9 @@ impl ResponseFault {
     pub fn clause(self) -> &'static str {
         match self {
             Self::Unreadable => "its answer is not a CredentialProviderResponse in JSON",
-            Self::Kind => "its answer is of another kind than CredentialProviderResponse",
-            Self::Version => "its answer has another apiVersion than the question",
-            Self::CacheKeyType => "its answer has no cacheKeyType that the kubelet knows",
+            Self::Kind => "its answer is not of kind CredentialProviderResponse",
+            Self::Version => "its answer has a different apiVersion from the request",
+            Self::CacheKeyType => "its answer has no valid cacheKeyType",
         }
     }
 }
@@ -110,10 +110,10 @@ struct Auth {
     password: Option<String>,
 }
 
-/// Reads what a plugin printed; `asked` is the version of the request.
+/// Parses a plugin's output; `asked` is the version of the request.
 ///
 /// # Errors
-/// Where the kubelet would not use it.
+/// If the kubelet would not use it.
 pub fn parse_response(printed: &[u8], asked: ApiVersion) -> Result<Response, ResponseFault> {
     let meta: Meta = serde_json::from_slice(printed).map_err(|_| ResponseFault::Unreadable)?;
     if meta.api_version != asked.name() {

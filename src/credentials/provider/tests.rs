@@ -63,7 +63,7 @@ fn plugins_that_want_service_account_tokens() {
     let error = parse_provider_config(&text).unwrap_err();
     assert_eq!(
         error,
-        ["providers[1].tokenAttributes needs apiVersion credentialprovider.kubelet.k8s.io/v1"]
+        ["providers[1].tokenAttributes requires apiVersion credentialprovider.kubelet.k8s.io/v1"]
     );
     let text = text.replace("k8s.io/v1beta1", "k8s.io/v1");
     assert_eq!(parse_provider_config(&text).unwrap()[1].identity, Identity::ServiceAccount);
@@ -71,7 +71,7 @@ fn plugins_that_want_service_account_tokens() {
         let old = text.replace("kubelet.config.k8s.io/v1", &format!("kubelet.config.k8s.io/{version}"));
         assert_eq!(
             parse_provider_config(&old).unwrap_err(),
-            ["providers[1].tokenAttributes needs a file of apiVersion kubelet.config.k8s.io/v1"]
+            ["providers[1].tokenAttributes requires apiVersion kubelet.config.k8s.io/v1 of the file"]
         );
     }
     let keys = |required: &str, optional: &str| {
@@ -102,12 +102,12 @@ fn plugins_that_want_service_account_tokens() {
         (
             "requireServiceAccount: true",
             &keys("a", "b").replace("true", "false"),
-            "requireServiceAccount is false beside requiredServiceAccountAnnotationKeys",
+            "requireServiceAccount is false although requiredServiceAccountAnnotationKeys is set",
         ),
         (
             "requireServiceAccount: true",
             &keys("a", "a"),
-            "annotation key \"a\" stands twice",
+            "annotation key \"a\" appears twice",
         ),
         (
             "requireServiceAccount: true",
@@ -134,12 +134,12 @@ fn what_the_kubelet_refuses_is_refused() {
         (
             "kubelet.config.k8s.io/v1",
             "kubelet.config.k8s.io/v2",
-            "apiVersion \"kubelet.config.k8s.io/v2\" is none of",
+            "apiVersion \"kubelet.config.k8s.io/v2\" is not one of",
         ),
         (
             "name: second",
             "name: ../second",
-            "providers[1].name \"../second\" is not the name of a program",
+            "providers[1].name \"../second\" is not a valid program name",
         ),
         ("name: second", "name: .", "providers[1].name \".\" is not"),
         ("name: second", "name: ..", "providers[1].name \"..\" is not"),
@@ -148,7 +148,7 @@ fn what_the_kubelet_refuses_is_refused() {
         (
             "name: second",
             "name: ecr-credential-provider",
-            "providers[1].name \"ecr-credential-provider\" stands twice",
+            "providers[1].name \"ecr-credential-provider\" appears twice",
         ),
         ("[\"reg.example:5000/team\"]", "[]", "providers[1].matchImages is empty"),
         (
@@ -170,12 +170,12 @@ fn what_the_kubelet_refuses_is_refused() {
         (
             "k8s.io/v1beta1",
             "k8s.io/v3",
-            "providers[1].apiVersion \"credentialprovider.kubelet.k8s.io/v3\" is none of",
+            "providers[1].apiVersion \"credentialprovider.kubelet.k8s.io/v3\" is not one of",
         ),
         (
             "AWS_PROFILE",
             "\"A=B\"",
-            "providers[0].env: \"A=B\" is not the name of a variable",
+            "providers[0].env: \"A=B\" is not a valid variable name",
         ),
         ("matchImages: [", "matchImage: [", "unknown key \"matchImage\""),
         ("value: hidden-profile", "valu: hidden-profile", "unknown key \"valu\""),

@@ -5,7 +5,7 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "https://index.docker.io/v1",
         "docker.io/library/nginx",
-        "/v1 is only dropped with a slash behind it",
+        "/v1 is only removed if a slash follows it",
         Some("https://index.docker.io/v1/"),
     ),
     (
@@ -29,7 +29,7 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "index.docker.io/myorg",
         "docker.io/myorg/app",
-        "index.docker.io stands for Docker Hub only without a path",
+        "index.docker.io only means Docker Hub without a path",
         Some("docker.io/myorg"),
     ),
     (
@@ -41,7 +41,7 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "https://quay.io/v2",
         "quay.io/x",
-        "/v2 is only dropped with a slash behind it",
+        "/v2 is only removed if a slash follows it",
         Some("https://quay.io"),
     ),
     (
@@ -53,38 +53,33 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "oci://quay.io",
         "quay.io/x",
-        "only http:// and https:// are dropped from the front, not oci://",
+        "only http:// and https:// are removed from keys, not oci://",
         Some("quay.io"),
     ),
     (
         "https://https://quay.io",
         "quay.io/x",
-        "a second scheme, https://, stands behind the first",
+        "a second scheme, https://, follows the first",
         Some("quay.io"),
     ),
     ("//quay.io", "quay.io/x", "it begins with slashes", Some("quay.io")),
     (
         "u^@quay.io",
         "quay.io/x",
-        "the kubelet cannot read it as a URL and skips it",
+        "the kubelet cannot parse it as a URL and skips it",
         Some("quay.io"),
     ),
     (
         "HTTPS://quay.io",
         "quay.io/x",
-        "only http:// and https:// are dropped from the front, not HTTPS://",
+        "only http:// and https:// are removed from keys, not HTTPS://",
         Some("quay.io"),
     ),
-    (
-        "QUAY.io",
-        "quay.io/x",
-        "upper and lower case count in the host",
-        Some("quay.io"),
-    ),
+    ("QUAY.io", "quay.io/x", "the host is case-sensitive", Some("quay.io")),
     (
         "quay.io/Team",
         "quay.io/team/x",
-        "upper and lower case count in the path",
+        "the path is case-sensitive",
         Some("quay.io/team"),
     ),
     (
@@ -108,37 +103,37 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "*.example.com:*",
         "reg.example.com:5000/a",
-        "its port is no number, and ports know no wildcard",
+        "its port is not a number, and ports cannot have wildcards",
         Some("*.example.com:5000"),
     ),
     (
         "*.example.com",
         "a.b.example.com/x",
-        "`*` never crosses a dot: its host has 3 parts, the image's registry has 4",
+        "`*` does not match dots: its host has 3 parts, the image's registry has 4",
         Some("*.*.example.com"),
     ),
     (
         "*",
         "reg.example.com/x",
-        "`*` never crosses a dot: its host has 1 part, the image's registry has 3",
+        "`*` does not match dots: its host has 1 part, the image's registry has 3",
         Some("reg.example.com"),
     ),
     (
         "reg?.example.com",
         "reg7.example.com/a",
-        "`?` begins a URL query there and is no wildcard",
+        "`?` starts a URL query there and is not a wildcard",
         Some("reg*.example.com"),
     ),
     (
         "reg[67].example.com",
         "reg7.example.com/a",
-        "brackets may hold an IPv6 address only: the kubelet cannot read it as a URL and skips it",
+        "brackets may only contain an IPv6 address: the kubelet cannot parse it as a URL and skips it",
         Some("reg*.example.com"),
     ),
     (
         "reg.example.com/*",
         "reg.example.com/a",
-        "`*` is a wildcard in the host only; a path covers all that begins with it",
+        "`*` is only a wildcard in the host; a path matches everything that starts with it",
         Some("reg.example.com"),
     ),
     (
@@ -156,31 +151,31 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "reg.example.com\n",
         "reg.example.com/a",
-        "there is white space behind it",
+        "there is white space after it",
         Some("reg.example.com"),
     ),
     (
         "reg.example.com/a/",
         "reg.example.com/a",
-        "the slash at its end covers only what is below",
+        "with the slash at its end it only matches what is below",
         Some("reg.example.com/a"),
     ),
     (
         "reg.example.com//a",
         "reg.example.com/a",
-        "its path has a doubled slash",
+        "its path has a double slash",
         Some("reg.example.com/a"),
     ),
     (
         "reg.example.com/team-a",
         "reg.example.com/team-b/app",
-        "it is for repositories below /team-a only, the image's is /team-b/app",
+        "it is only for repositories below /team-a, the image's is /team-b/app",
         None,
     ),
     (
         "https://REG.example.com:443/team-a",
         "reg.example.com/team-b/app",
-        "its port is 443, the image's registry has none, and upper and lower case count in the host, and it is for repositories below /team-a only, the image's is /team-b/app",
+        "its port is 443, the image's registry has none, and the host is case-sensitive, and it is only for repositories below /team-a, the image's is /team-b/app",
         None,
     ),
     (
@@ -192,7 +187,7 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "example.com",
         "reg.example.com/a",
-        "it is for example.com, and a key does not cover hosts below its own",
+        "it is for example.com, and a key does not match subdomains",
         Some("reg.example.com"),
     ),
     (
@@ -204,13 +199,13 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "OCI://QUAY.io:443",
         "quay.io/x",
-        "only http:// and https:// are dropped from the front, not OCI://, and its port is 443, the image's registry has none, and upper and lower case count in the host",
+        "only http:// and https:// are removed from keys, not OCI://, and its port is 443, the image's registry has none, and the host is case-sensitive",
         Some("quay.io"),
     ),
     (
         "reg.example.com/\u{7}%zz",
         "reg.example.com/a",
-        "the kubelet cannot read it as a URL and skips it",
+        "the kubelet cannot parse it as a URL and skips it",
         Some("reg.example.com"),
     ),
 ];

@@ -1,11 +1,11 @@
-//! Text that something should have replaced before the name came here.
+//! Text that should have been replaced before the name got here.
 
 use super::show;
 
-/// How far the end of a placeholder is looked for, in bytes.
+/// How far to search for the end of a placeholder, in bytes.
 const LONGEST: usize = 200;
 
-/// How a placeholder is written, and who should have filled it in.
+/// The syntax of a placeholder, and who should have filled it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Syntax {
     /// `{{ .Values.image }}`.
@@ -20,7 +20,7 @@ enum Syntax {
     Angle,
 }
 
-/// A placeholder found in a name.
+/// A placeholder in a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Placeholder<'a> {
     text: &'a str,
@@ -28,20 +28,22 @@ pub(super) struct Placeholder<'a> {
 }
 
 impl Placeholder<'_> {
-    /// What to do about it.
+    /// How to fix it.
     pub(super) fn advice(&self) -> String {
         let text = show(self.text);
         match self.syntax {
-            Syntax::Template => format!("render the template before it is applied; {text} was left in the name"),
+            Syntax::Template => format!("render the template before applying it; the name still contains {text}"),
             Syntax::Kubernetes => {
                 format!(
-                    "replace {text} by its value before the object is applied; Kubernetes expands no variables in an image name"
+                    "replace {text} with its value before applying the object; Kubernetes does not expand variables in image names"
                 )
             }
             Syntax::Shell => {
-                format!("replace {text} by its value before the object is applied (envsubst, for one); nothing expands it later")
+                format!(
+                    "replace {text} with its value before applying the object (with envsubst, for example); nothing expands it later"
+                )
             }
-            Syntax::Percent | Syntax::Angle => format!("replace the placeholder {text} by a value"),
+            Syntax::Percent | Syntax::Angle => format!("replace the placeholder {text} with a value"),
         }
     }
 }
@@ -75,7 +77,7 @@ pub(super) fn find(name: &str) -> Option<Placeholder<'_>> {
     })
 }
 
-/// The text from `open` to the next `close`, both included, if it begins with `open`.
+/// The text from `open` to the next `close`, both included, if it starts with `open`.
 fn closed<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let inner = text.strip_prefix(open)?;
     let end = inner.find(close)?;

@@ -1,4 +1,4 @@
-//! Repairs of a name, one after the other, each with what it did.
+//! Repairs of a name, applied one after the other, each with a note.
 
 use super::super::{
     Digest,
@@ -8,12 +8,12 @@ use super::super::{
 };
 use super::show;
 
-/// Quotation marks that end up around a name: typed twice, or smart ones from a document.
+/// Quotation marks found around names: typed twice, or smart ones from a document.
 const QUOTES: [char; 14] = ['"', '\'', '`', '´', '“', '”', '„', '‟', '‘', '’', '‚', '‛', '«', '»'];
 
 /// A name under repair.
 pub(super) struct Repairs {
-    /// The name as far as it is repaired.
+    /// The name as repaired so far.
     pub(super) name: String,
     notes: Vec<String>,
 }
@@ -26,7 +26,7 @@ impl Repairs {
         }
     }
 
-    /// Adds a piece of advice.
+    /// Adds a note.
     pub(super) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
@@ -41,7 +41,7 @@ impl Repairs {
         })
     }
 
-    /// Runs every repair that leaves no choice.
+    /// Runs every repair that is unambiguous.
     pub(super) fn run(&mut self) {
         self.invisible();
         self.wrapping();
@@ -86,7 +86,7 @@ impl Repairs {
         self.replace(bare.to_owned(), what);
     }
 
-    /// The words before the name, where a whole line was pasted.
+    /// The words before the name, if a whole line was pasted.
     fn pasted(&mut self) {
         for line in ["image:", "docker pull", "podman pull", "crictl pull", "nerdctl pull"] {
             let rest = self
@@ -108,7 +108,7 @@ impl Repairs {
         }
     }
 
-    /// White space beside a separator can only be a slip; anywhere else there is more than one way to read it.
+    /// White space next to a separator can only be a mistake; elsewhere there is more than one way to fix it.
     fn spaces(&mut self) {
         let mut name = self.name.clone();
         for separator in ['/', ':', '@'] {
@@ -117,10 +117,10 @@ impl Repairs {
                 name = parts.join(&separator.to_string());
             }
         }
-        self.replace(name, "remove the white space inside the name");
+        self.replace(name, "remove the white space from the name");
     }
 
-    /// Backslashes, doubled slashes, slashes at either end.
+    /// Backslashes, double slashes, slashes at either end.
     fn slashes(&mut self) {
         self.replace(self.name.replace('\\', "/"), "write `/` instead of `\\`");
         if self.name.contains("//") || self.name.starts_with('/') || self.name.ends_with('/') {
@@ -155,7 +155,7 @@ impl Repairs {
         } else if is_hex(&digest) && Some(digest.len()) == hex_digits("sha256") {
             self.replace(
                 format!("{name}@sha256:{digest}"),
-                "write `sha256:` before the digest's digits",
+                "write `sha256:` before the digits of the digest",
             );
         } else if grammar::is_tag(&digest) && tag_of(&name).is_none() && hex_digits(&digest).is_none() && !is_hex_long(&digest) {
             self.replace(format!("{name}:{digest}"), "write `:` before a tag (`@` is for digests)");
@@ -179,7 +179,7 @@ impl Repairs {
         }
     }
 
-    /// Doubled colons and doubled tags.
+    /// Double colons and double tags.
     fn colons(&mut self) {
         let start = self.name.rfind('/').map_or(0, |at| at + 1);
         let Some((front, last)) = self.name.split_at_checked(start) else {
@@ -193,7 +193,7 @@ impl Repairs {
         if parts.len() < 3 || left.starts_with('[') {
             return;
         }
-        // The last part stays: a colon at the end is another matter.
+        // The last part stays: a colon at the end is a different mistake.
         let last = parts.len() - 1;
         let mut at = 0;
         parts.retain(|part| {
@@ -245,14 +245,14 @@ impl Repairs {
     }
 }
 
-/// The tag of a name without digest: after the last colon, if no slash follows it.
+/// The tag of a name without digest: after the last colon, unless a slash follows it.
 pub(super) fn tag_of(name: &str) -> Option<&str> {
     name.rsplit_once(':')
         .map(|(_, tag)| tag)
         .filter(|tag| !tag.contains('/') && !tag.is_empty())
 }
 
-/// `sha256:HEX:TAG` in its two parts.
+/// `sha256:HEX:TAG`, split in two.
 fn tag_after_digest(text: &str) -> Option<(&str, &str)> {
     let (digest, tag) = text.rsplit_once(':')?;
     (Digest::parse(&digest.to_ascii_lowercase()).is_some() && grammar::is_tag(tag)).then_some((digest, tag))
@@ -262,12 +262,12 @@ fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Long enough to be meant as a digest rather than as a tag.
+/// Long enough to be a digest rather than a tag.
 fn is_hex_long(text: &str) -> bool {
     text.len() >= 32 && is_hex(text)
 }
 
-/// The first character that would not show as itself, or stands outside what any part of a name may hold.
+/// The first character that would not appear as itself, or that no part of a name may contain.
 pub(super) fn foreign(text: &str) -> Option<char> {
     text.chars()
         .find(|&c| is_unsafe(c) || !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@' | '[' | ']')))

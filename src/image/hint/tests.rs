@@ -46,9 +46,9 @@ fn case() {
 fn white_space_and_quotes() {
     check(" nginx", "white space around", Some("nginx"));
     check("nginx:1.25\n", "white space around", Some("nginx:1.25"));
-    check("nginx: 1.25", "white space inside", Some("nginx:1.25"));
-    check("ghcr.io /org / app", "white space inside", Some("ghcr.io/org/app"));
-    check("nginx latest", "white space inside", None);
+    check("nginx: 1.25", "white space from", Some("nginx:1.25"));
+    check("ghcr.io /org / app", "white space from", Some("ghcr.io/org/app"));
+    check("nginx latest", "white space from", None);
     check("image: nginx:1", "remove `image:`", Some("nginx:1"));
     check("docker pull nginx:1", "remove `docker pull`", Some("nginx:1"));
     check("nginx\u{200b}:1.25", "U+200B", Some("nginx:1.25"));
@@ -68,7 +68,7 @@ fn placeholders() {
     check("${IMG}", "replace `${IMG}`", None);
     check("ghcr.io/org/app:${TAG}", "replace `${TAG}`", None);
     check("$IMAGE", "replace `$IMAGE`", None);
-    check("$(IMG)", "Kubernetes expands no variables", None);
+    check("$(IMG)", "Kubernetes does not expand variables", None);
     check("{{ .Values.image }}", "render the template", None);
     check("ghcr.io/org/app:{{ .Chart.AppVersion }}", "`{{ .Chart.AppVersion }}`", None);
     check("{{ .Values.registry }}/App:1", "render the template", None);
@@ -102,20 +102,20 @@ fn credentials_are_never_repeated() {
 
 #[test]
 fn tags() {
-    check("nginx:", "give a tag after `:`", None);
+    check("nginx:", "add a tag after `:`", None);
     check("nginx::latest", "write one `:`", Some("nginx:latest"));
     check("nginx:latest:latest", "write the tag once", Some("nginx:latest"));
     check("nginx:1.25:latest", "this name has two, `1.25` and `latest`", None);
     check("foo:v1+build", "instead of `+`", None);
-    check("foo:.x", "begin the tag `.x`", None);
-    check("foo:-x", "begin the tag `-x`", None);
-    check("foo:é", "it holds `é`", None);
+    check("foo:.x", "start the tag `.x`", None);
+    check("foo:-x", "start the tag `-x`", None);
+    check("foo:é", "it contains `é`", None);
     check(
         &format!("foo:{}", "a".repeat(129)),
         "shorten the tag to 128 characters; it has 129",
         None,
     );
-    check(":latest", "name a repository", None);
+    check(":latest", "add a repository", None);
     check("nginx@1.25", "write `:` before a tag", Some("nginx:1.25"));
     check("nginx@latest", "write `:` before a tag", Some("nginx:latest"));
 }
@@ -164,26 +164,26 @@ fn digests() {
         "sha512 has 128 hexadecimal digits, this one has 64",
         None,
     );
-    check("nginx@sha256:xyz", "it holds `x`", None);
+    check("nginx@sha256:xyz", "it contains `x`", None);
     check("nginx@sha256", "write a digest after `@`", None);
-    check("nginx@", "give a digest after `@`", None);
+    check("nginx@", "add a digest after `@`", None);
     check("nginx:1.25@", "remove the `@`", Some("nginx:1.25"));
     check("nginx@md5:d41d8cd98f00b204e9800998ecf8427e", "use a sha256", None);
     check(HEX, "image ID", None);
-    check(&format!("@{digest}"), "name a repository", None);
+    check(&format!("@{digest}"), "add a repository", None);
 }
 
 #[test]
 fn hosts_and_paths() {
     check("example.com:port/foo", "write the port", None);
-    check("example.com:/foo", "give a port", None);
+    check("example.com:/foo", "add a port", None);
     check("::1/foo", "in brackets", Some("[::1]/foo"));
     check("[fe80::1%25eth0]/x", "without a zone", None);
-    check("foo_bar:5000/x", "`foo_bar:5000` is none", None);
+    check("foo_bar:5000/x", "`foo_bar:5000` is not one", None);
     check("foo..bar", "rename `foo..bar`", None);
     check("ghcr.io/-org/app", "rename `-org`", None);
     check("ghcr.io/org/app_:1", "rename `app_`", None);
-    check("[::1]:5000", "name a repository", None);
+    check("[::1]:5000", "add a repository", None);
     check("foo,bar", "remove `,`", None);
     check(
         &format!("docker.io/{}", "a".repeat(255)),

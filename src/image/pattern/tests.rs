@@ -47,40 +47,37 @@ fn what_matches_and_what_the_last_wildcard_stands_for() {
 #[test]
 fn patterns_that_mean_nothing_are_refused_with_what_was_meant() {
     for (text, why) in [
-        ("", "an empty text has no meaning here"),
-        ("a b/c", "\"a b/c\" holds white space"),
+        ("", "must not be empty"),
+        ("a b/c", "\"a b/c\" contains white space"),
         (
             "https://reg.corp/**",
-            "\"https://reg.corp/**\" has a scheme; begin with the registry's host",
+            "\"https://reg.corp/**\" has a scheme; start with the registry's host",
         ),
         (
             "reg.corp/app:1",
-            "\"reg.corp/app:1\" has a tag or a digest; a pattern is held against the name before them",
+            "\"reg.corp/app:1\" has a tag or a digest; a pattern matches names only",
         ),
         (
             "reg.corp/app@sha256:*",
-            "\"reg.corp/app@sha256:*\" has a tag or a digest; a pattern is held against the name before them",
+            "\"reg.corp/app@sha256:*\" has a tag or a digest; a pattern matches names only",
         ),
         (
             "reg.corp//a",
-            "a pattern has no empty components: no / at its ends, and no two in a row",
+            "a pattern cannot have empty components: no leading, trailing or double /",
         ),
         (
             "reg.corp/",
-            "a pattern has no empty components: no / at its ends, and no two in a row",
+            "a pattern cannot have empty components: no leading, trailing or double /",
         ),
-        (
-            "reg.corp/a**",
-            "\"a**\": ** stands for whole components; * for text within one",
-        ),
+        ("reg.corp/a**", "\"a**\": ** matches whole components; use * within one"),
         ("reg.corp/**/**", "\"reg.corp/**/**\" has ** twice in a row; one is enough"),
         (
             "*",
-            "\"*\" matches no image: every name begins with a registry; ** is all of them",
+            "\"*\" matches no image: every name starts with a registry; for all of them, write **",
         ),
         (
             "reg.corp",
-            "\"reg.corp\" names no repository; everything in that registry is reg.corp/**",
+            "\"reg.corp\" names no repository; for everything in that registry, write reg.corp/**",
         ),
         (
             "nginx",
@@ -96,19 +93,19 @@ fn patterns_that_mean_nothing_are_refused_with_what_was_meant() {
         ),
         (
             "docker.io/*",
-            "\"docker.io/*\" matches no image: official ones are docker.io/library/NAME; did you mean docker.io/library/*?",
+            "\"docker.io/*\" matches no image: official images are docker.io/library/NAME; did you mean docker.io/library/*?",
         ),
         (
             "index.docker.io/**",
-            "\"index.docker.io/**\" matches no image: index.docker.io is docker.io; write docker.io/**",
+            "\"index.docker.io/**\" matches no image: index.docker.io is normalised to docker.io; write docker.io/**",
         ),
         (
             "team/*",
-            "\"team/*\" matches no image: every name begins with a registry, which has a dot or a port or is localhost; did you mean docker.io/team/*?",
+            "\"team/*\" matches no image: every name starts with a registry, which has a dot or a port or is localhost; did you mean docker.io/team/*?",
         ),
         (
             "reg.corp/Team/*",
-            "\"reg.corp/Team/*\" matches no image name: a registry, then lower-case components, as docker.io/library/*",
+            "\"reg.corp/Team/*\" matches no image name: write a registry, then lower-case components, such as docker.io/library/*",
         ),
     ] {
         assert_eq!(Pattern::parse(text).expect_err(text), why);
@@ -187,17 +184,17 @@ fn rules_that_lose_or_invent_something_are_refused() {
         (
             "docker.io/**",
             "harbor.corp/x",
-            "\"harbor.corp/x\" does not say where ** of docker.io/** goes; write it there too",
+            "\"harbor.corp/x\" lacks the ** of docker.io/**: write it there too",
         ),
         (
             "docker.io/**",
             "harbor.corp/*",
-            "\"harbor.corp/*\" does not say where ** of docker.io/** goes; write it there too",
+            "\"harbor.corp/*\" lacks the ** of docker.io/**: write it there too",
         ),
         (
             "docker.io/library/*",
             "harbor.corp/**",
-            "\"harbor.corp/**\" does not say where * of docker.io/library/* goes; write it there too",
+            "\"harbor.corp/**\" lacks the * of docker.io/library/*: write it there too",
         ),
         (
             "docker.io/library/a",
@@ -207,19 +204,19 @@ fn rules_that_lose_or_invent_something_are_refused() {
         (
             "docker.io/*/*",
             "harbor.corp/*/*",
-            "\"harbor.corp/*/*\" has more than one wildcard; only what the last one of docker.io/*/* stands for is carried over",
+            "\"harbor.corp/*/*\" has more than one wildcard; only the last one of docker.io/*/* is carried over",
         ),
         (
             "docker.io/**",
             "harbor.corp/**/*",
-            "\"harbor.corp/**/*\" has more than one wildcard; only what the last one of docker.io/** stands for is carried over",
+            "\"harbor.corp/**/*\" has more than one wildcard; only the last one of docker.io/** is carried over",
         ),
         (
             "docker.io/library/a",
             "a",
             "names are matched as a whole: write \"a\" as docker.io/library/a",
         ),
-        ("docker.io/library/a", "", "an empty text has no meaning here"),
+        ("docker.io/library/a", "", "must not be empty"),
     ] {
         assert_eq!(Rewrite::new(pattern(from), to).expect_err(to), why);
     }

@@ -34,8 +34,8 @@ pub(super) fn possible(host: &Platform) -> Vec<Platform> {
     ARM_VARIANTS.iter().map(|variant| of_variant(variant).normalized()).collect()
 }
 
-/// The place of `entry` in the order in which one runtime on one normalised host would have it: its own platform, what its processor runs
-/// as well from the newest to the oldest, then other architectures.
+/// The place of `entry` in the order in which one runtime on one normalised host would have it: its own platform, what its
+/// processor runs as well from the newest to the oldest, then other architectures.
 pub(super) fn rank(host: &Platform, entry: &Platform, personality: Personality) -> Option<u32> {
     let normal = entry.normalized();
     if !takes(host, entry, &normal, personality) {
@@ -90,8 +90,8 @@ fn system(host: &Platform, entry: &Platform) -> bool {
     (entry.os.is_empty() || entry.os == host.os) && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version))
 }
 
-/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a feature as
-/// any other.
+/// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a
+/// feature as any other.
 fn features(host: &Platform, entry: &Platform) -> bool {
     let every = host.os_features.iter().any(|feature| feature == super::EVERY_FEATURE);
     every

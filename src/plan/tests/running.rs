@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::credentials::node::NodeCredentials;
-use crate::policy::Jury;
+use crate::policy::Matching;
 use crate::verdict::soften::PresenceRule;
 
 fn running(image: &str, secrets: &[&str]) -> Value {
@@ -14,7 +14,7 @@ fn running(image: &str, secrets: &[&str]) -> Value {
 
 fn judged_with(new: &Value, old: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Judgement {
     let workload = extract(new, Some(old), "ns", &Kinds::default()).unwrap();
-    let plan = plan_with(&workload, facts, settings, &NodeCredentials::default(), &Jury::default());
+    let plan = plan_with(&workload, facts, settings, &NodeCredentials::default(), &Matching::default());
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,

@@ -101,9 +101,9 @@ fn exemptions_take_out_of_their_own_policy_only() {
             user: user.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         };
-        let jury = policies.matching(&SHOP, &requester).narrowed(&reference(image));
-        assert!(jury.members().any(|(name, _)| &**name == "b"), "b exempts nobody");
-        jury.exempting().iter().map(ToString::to_string).collect()
+        let matching = policies.matching(&SHOP, &requester).narrowed(&reference(image));
+        assert!(matching.modes().any(|(name, _)| &**name == "b"), "b exempts nobody");
+        matching.exempting().iter().map(ToString::to_string).collect()
     };
     assert!(out("joe", &["system:authenticated"], "busybox").is_empty());
     assert!(out("", &[], "busybox").is_empty());
@@ -135,11 +135,11 @@ fn a_policy_of_a_file_and_one_of_the_cluster_do_not_speak_for_each_other() {
     ]);
     let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
     assert_eq!(names, ["same", "same (in the cluster)"]);
-    let jury = policies.matching(&SHOP, &Requester::default());
-    let raised = jury.names(&reference("nginx:1"), "nginx:1");
+    let matching = policies.matching(&SHOP, &Requester::default());
+    let raised = matching.names(&reference("nginx:1"), "nginx:1");
     assert_eq!(raised.len(), 1);
     assert_eq!(
-        jury.decide(&raised[0].finding, Some(&raised[0].policy)).verdict,
+        matching.decide(&raised[0].finding, Some(&raised[0].policy)).verdict,
         Verdict::Allow
     );
 }
@@ -150,11 +150,11 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
     let rule = |selector: Value| {
         let spec = json!({"match": {"namespaceSelector": selector}, "tags": {"deny": ["latest"]}});
         let subject = Subject { labels: None, ..SHOP };
-        let jury = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
-        let raised = jury.names(&reference("nginx"), "nginx");
+        let matching = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+        let raised = matching.names(&reference("nginx"), "nginx");
         raised
             .first()
-            .map(|raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict)
+            .map(|raised| matching.decide(&raised.finding, Some(&raised.policy)).verdict)
     };
     let also = |operator: &str, values: &[&str]| json!({"matchLabels": {"env": "prod"}, "matchExpressions": [{"key": name, "operator": operator, "values": values}]});
     assert_eq!(rule(json!({"matchLabels": {name: "shop"}})), Some(Verdict::Deny));
@@ -168,14 +168,14 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
 fn an_image_by_itself_has_no_kind_and_is_warned_of() {
     let spec = json!({"match": {"kinds": ["Deployment"]}, "tags": {"deny": ["latest"]}});
     let subject = Subject { kind: "", ..SHOP };
-    let jury = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
-    let raised = jury.names(&reference("nginx"), "nginx").remove(0);
+    let matching = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+    let raised = matching.names(&reference("nginx"), "nginx").remove(0);
     assert!(
         raised
             .finding
             .message
-            .ends_with("not known, since an image by itself has no kind"),
+            .ends_with("it is not known whether the policy applies, since a bare image has no kind"),
         "{raised:?}"
     );
-    assert_eq!(jury.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);
+    assert_eq!(matching.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);
 }

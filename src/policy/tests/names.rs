@@ -8,7 +8,7 @@ fn named(image: &str) -> String {
 }
 
 fn refused(spec: &Value, image: &str) -> Vec<&'static str> {
-    causes(&jury(&[policy("p", spec)]), &named(image))
+    causes(&matching(&[policy("p", spec)]), &named(image))
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn only_a_deny_list_refuses_nothing_else_and_an_allow_list_refuses_the_rest() {
 fn each_policy_must_admit_the_image() {
     let one = policy("one", &json!({"registries": {"allow": ["reg.corp/**"]}}));
     let two = policy("two", &json!({"registries": {"allow": ["docker.io/**"]}}));
-    let jury = jury(&[one, two]);
-    assert_eq!(causes(&jury, "reg.corp/a").len(), 1);
-    assert_eq!(causes(&jury, "nginx").len(), 1);
-    assert_eq!(causes(&jury, "quay.io/a/b").len(), 2);
+    let matching = matching(&[one, two]);
+    assert_eq!(causes(&matching, "reg.corp/a").len(), 1);
+    assert_eq!(causes(&matching, "nginx").len(), 1);
+    assert_eq!(causes(&matching, "quay.io/a/b").len(), 2);
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn tags_and_digests() {
 #[test]
 fn what_is_said_names_policy_pattern_and_way_out() {
     let say = |spec: Value, image: &str| {
-        let jury = jury(&[policy("prod", &spec)]);
-        let raised = jury.names(&reference(&named(image)), &named(image));
+        let matching = matching(&[policy("prod", &spec)]);
+        let raised = matching.names(&reference(&named(image)), &named(image));
         format!("{} | {}", raised[0].finding.message, raised[0].finding.fix)
     };
     assert_eq!(
@@ -173,16 +173,16 @@ fn what_is_said_names_policy_pattern_and_way_out() {
     );
     assert_eq!(
         say(json!({"tags": {"deny": ["lat*"]}}), "nginx"),
-        "policy \"prod\" does not allow it: an image without a tag is latest, and its tags.deny has \"lat*\" | name a version"
+        "policy \"prod\" does not allow it: an image without a tag is latest, and its tags.deny has \"lat*\" | set a version tag"
     );
     assert_eq!(
         say(json!({"tags": {"deny": ["lat*"]}}), "nginx:latest@SHA"),
-        "policy \"prod\" does not allow it: tag \"latest\", and its tags.deny has \"lat*\" | leave the tag out: the digest alone \
+        "policy \"prod\" does not allow it: tag \"latest\", and its tags.deny has \"lat*\" | remove the tag: the digest alone \
          decides what is pulled"
     );
     assert_eq!(
         say(json!({"tags": {"requireDigest": true}}), "nginx:1"),
-        "policy \"prod\" requires a digest, and the image names none | write nginx:1@sha256:… (the digest that it resolves to)"
+        "policy \"prod\" requires a digest, and the image has none | write nginx:1@sha256:… (the digest it resolves to)"
     );
 }
 
@@ -205,12 +205,12 @@ fn the_digest_that_is_offered_passes_the_rule_on_latest() {
 
 #[test]
 fn where_the_allow_list_says_that_images_live() {
-    let jury = jury(&[
+    let matching = matching(&[
         policy(
             "a",
             &json!({"registries": {"allow": ["reg.corp/mirror/**", "**/nginx", "*.corp/x", "quay.io/a/b*"]}}),
         ),
         policy("b", &json!({"registries": {"allow": ["reg.corp/mirror/*", "ghcr.io/**"]}})),
     ]);
-    assert_eq!(jury.places(), ["reg.corp/mirror", "quay.io/a", "ghcr.io"]);
+    assert_eq!(matching.places(), ["reg.corp/mirror", "quay.io/a", "ghcr.io"]);
 }

@@ -104,17 +104,17 @@ fn compiled(specs: &[Value]) -> Vec<Arc<Policy>> {
         .collect()
 }
 
-fn verdicts(jury: &Jury, image: &Reference) -> Vec<(Cause, Arc<str>, Decision)> {
-    let mut all: Vec<_> = jury
+fn verdicts(matching: &Matching, image: &Reference) -> Vec<(Cause, Arc<str>, Decision)> {
+    let mut all: Vec<_> = matching
         .names(image, "shown")
         .into_iter()
         .map(|raised| {
-            let decision = jury.decide(&raised.finding, Some(&raised.policy));
+            let decision = matching.decide(&raised.finding, Some(&raised.policy));
             (raised.finding.cause, raised.policy, decision)
         })
         .collect();
     let registry = finding(Cause::TagNotFound, Outlook::WillFail);
-    all.push((registry.cause, Arc::from(""), jury.decide(&registry, None)));
+    all.push((registry.cause, Arc::from(""), matching.decide(&registry, None)));
     all
 }
 
@@ -122,11 +122,11 @@ proptest! {
     #[test]
     fn no_document_panics(value in any_json(), spec in any_json()) {
         let _ = Policy::compile(&value, Origin::Cluster);
-        let _ = trial::Trial::read(&value);
+        let _ = cases::PolicyTest::read(&value);
         let policy = Policy::compile(&object("p", &spec), Origin::Cluster);
         if let Ok(policy) = policy {
-            let jury = jury(&[Arc::new(policy)]);
-            let _ = verdicts(&jury.narrowed(&reference("nginx")), &reference("nginx"));
+            let matching = matching(&[Arc::new(policy)]);
+            let _ = verdicts(&matching.narrowed(&reference("nginx")), &reference("nginx"));
         }
     }
 
@@ -161,7 +161,7 @@ proptest! {
         let spec = json!({"registries": {"allow": [allow], "deny": [deny]}});
         let patterns = (Pattern::parse(&allow), Pattern::parse(&deny));
         let ((Ok(allow), Ok(deny)), Ok(policy)) = (patterns, Policy::compile(&object("p", &spec), Origin::Cluster)) else { return Ok(()) };
-        let passes = jury(&[Arc::new(policy)]).names(&reference(&format!("{name}:1")), "x").is_empty();
+        let passes = matching(&[Arc::new(policy)]).names(&reference(&format!("{name}:1")), "x").is_empty();
         let expected = allow.matches(&name) && !(deny.matches(&name) && deny.specificity() >= allow.specificity());
         prop_assert_eq!(passes, expected);
     }
@@ -179,19 +179,19 @@ proptest! {
     fn the_order_of_policies_does_not_matter(specs in prop::collection::vec(spec(), 0..5), by in 0_usize..5, name in name(), known in any::<bool>()) {
         let mut policies = compiled(&specs);
         let image = reference(&format!("{name}:1"));
-        let jury_of = |policies: &[Arc<Policy>]| if known { jury(policies) } else { unsure(policies) };
-        let before = verdicts(&jury_of(&policies), &image);
+        let matching_of = |policies: &[Arc<Policy>]| if known { matching(policies) } else { unsure(policies) };
+        let before = verdicts(&matching_of(&policies), &image);
         policies.reverse();
         let length = policies.len().max(1);
         policies.rotate_left(by % length);
-        prop_assert_eq!(before, verdicts(&jury_of(&policies), &image));
+        prop_assert_eq!(before, verdicts(&matching_of(&policies), &image));
     }
 
     #[test]
     fn what_is_done_is_never_more_than_what_would_be_and_audit_alone_does_nothing(specs in prop::collection::vec(spec(), 0..5), name in name(), known in any::<bool>()) {
         let image = reference(&format!("{name}:1"));
-        let jury_of = |policies: &[Arc<Policy>]| if known { jury(policies) } else { unsure(policies) };
-        for (_, _, decision) in verdicts(&jury_of(&compiled(&specs)), &image) {
+        let matching_of = |policies: &[Arc<Policy>]| if known { matching(policies) } else { unsure(policies) };
+        for (_, _, decision) in verdicts(&matching_of(&compiled(&specs)), &image) {
             prop_assert!(decision.verdict <= decision.enforced);
         }
         let audit: Vec<Value> = specs.iter().cloned().map(|mut spec| {
@@ -201,7 +201,7 @@ proptest! {
         }).collect();
         let policies = compiled(&audit);
         if !policies.is_empty() {
-            for (_, _, decision) in verdicts(&jury(&policies), &image) {
+            for (_, _, decision) in verdicts(&matching(&policies), &image) {
                 prop_assert_eq!(decision.verdict, Verdict::Allow);
             }
         }

@@ -7,7 +7,7 @@ fn will_fail() -> Finding {
 }
 
 fn decide(policies: &[Arc<Policy>], finding: &Finding) -> Decision {
-    jury(policies).decide(finding, None)
+    matching(policies).decide(finding, None)
 }
 
 #[test]
@@ -121,12 +121,12 @@ fn where_none_votes_the_laxest_mode_counts() {
     assert_eq!(decide(&[audit], &remark).voice, Voice::Silent);
 }
 
-fn raised(jury: &Jury, image: &str) -> Vec<(Raised, Decision)> {
-    let raised = jury.names(&reference(image), image);
+fn raised(matching: &Matching, image: &str) -> Vec<(Raised, Decision)> {
+    let raised = matching.names(&reference(image), image);
     raised
         .into_iter()
         .map(|raised| {
-            let decision = jury.decide(&raised.finding, Some(&raised.policy));
+            let decision = matching.decide(&raised.finding, Some(&raised.policy));
             (raised, decision)
         })
         .collect()
@@ -135,19 +135,19 @@ fn raised(jury: &Jury, image: &str) -> Vec<(Raised, Decision)> {
 #[test]
 fn who_writes_a_name_rule_has_voted_on_what_breaks_it() {
     let list = |name: &str, mode: &str| policy(name, &json!({"mode": mode, "registries": {"allow": ["reg.corp/**"]}}));
-    let trial = policy("trial", &json!({"mode": "Audit"}));
+    let audit = policy("audit", &json!({"mode": "Audit"}));
     let verdicts = |policies: &[Arc<Policy>]| -> Vec<(String, Verdict)> {
-        let all = raised(&jury(policies), "nginx");
+        let all = raised(&matching(policies), "nginx");
         all.iter()
             .map(|(raised, decision)| (raised.policy.to_string(), decision.verdict))
             .collect()
     };
     let said = |name: &str, verdict| vec![(name.to_owned(), verdict)];
     assert_eq!(verdicts(&[list("list", "Enforce")]), said("list", Deny));
-    assert_eq!(verdicts(&[list("list", "Enforce"), trial.clone()]), said("list", Deny));
-    assert_eq!(verdicts(&[list("list", "Warn"), trial.clone()]), said("list", Warn));
+    assert_eq!(verdicts(&[list("list", "Enforce"), audit.clone()]), said("list", Deny));
+    assert_eq!(verdicts(&[list("list", "Warn"), audit.clone()]), said("list", Warn));
     assert_eq!(verdicts(&[list("list", "Audit")]), said("list", Allow));
-    // A list on trial denies nothing where another, enforced policy matches that says nothing of it.
+    // A list in Audit mode denies nothing where another, enforced policy matches that says nothing of it.
     assert_eq!(
         verdicts(&[list("list", "Audit"), policy("other", &json!({"tags": {"deny": ["x"]}}))]),
         said("list", Allow)
@@ -209,19 +209,19 @@ fn a_policy_that_may_be_about_it_brings_a_warning_at_most_and_takes_nothing_back
             all[0].0.finding.message
         );
     }
-    // On trial it says nothing.
-    let trial = perhaps(json!({"registries": {"allow": ["reg.corp/**"]}, "mode": "Audit"}));
-    assert_eq!(raised(&unsure(&[trial]), "nginx")[0].1.verdict, Allow);
+    // In Audit mode it says nothing.
+    let audit = perhaps(json!({"registries": {"allow": ["reg.corp/**"]}, "mode": "Audit"}));
+    assert_eq!(raised(&unsure(&[audit]), "nginx")[0].1.verdict, Allow);
     // What it asks of platforms and sizes is not asked.
     let wants = perhaps(json!({"platforms": ["linux/arm64"], "size": {"max": "1Mi"}}));
-    let jury = unsure(&[wants]);
-    assert_eq!((jury.platforms(), jury.size_max()), (None, None));
-    assert_eq!(jury.members().map(|(_, mode)| mode).collect::<Vec<_>>(), [Mode::Enforce]);
+    let matching = unsure(&[wants]);
+    assert_eq!((matching.platforms(), matching.size_max()), (None, None));
+    assert_eq!(matching.modes().map(|(_, mode)| mode).collect::<Vec<_>>(), [Mode::Enforce]);
 }
 
 #[test]
 fn platforms_add_up_and_the_smallest_size_counts() {
-    let jury = jury(&[
+    let matching = matching(&[
         policy("a", &json!({"platforms": ["linux/amd64"], "size": {"max": "2Gi"}})),
         policy(
             "b",
@@ -229,12 +229,12 @@ fn platforms_add_up_and_the_smallest_size_counts() {
         ),
         policy("c", &json!({})),
     ]);
-    let platforms: Vec<String> = jury
+    let platforms: Vec<String> = matching
         .platforms()
         .into_iter()
         .flatten()
         .map(|platform| platform.to_string())
         .collect();
     assert_eq!(platforms, ["linux/amd64", "linux/arm64"]);
-    assert_eq!(jury.size_max(), Some((500_000_000, Arc::from("b"))));
+    assert_eq!(matching.size_max(), Some((500_000_000, Arc::from("b"))));
 }

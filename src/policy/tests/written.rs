@@ -26,15 +26,15 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
     for (spec, expected) in [
         (
             json!({"registries": {"allow": []}}),
-            "spec.registries.allow: an empty list matches nothing; leave the field out, or write what is meant",
+            "spec.registries.allow: an empty list matches nothing: remove the field, or add entries",
         ),
         (
             json!({"registries": {"allow": null}}),
-            "spec.registries.allow: nothing is written here: give it a value, or leave the field out",
+            "spec.registries.allow: no value: set one, or remove the field",
         ),
         (
             json!({"registries": null}),
-            "spec.registries: nothing is written here: give it a value, or leave the field out",
+            "spec.registries: no value: set one, or remove the field",
         ),
         (
             json!({"registries": {"allow": "a/b"}}),
@@ -42,53 +42,53 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
         ),
         (
             json!({"registries": {"allow": [""]}}),
-            "spec.registries.allow[0]: an empty text has no meaning here",
+            "spec.registries.allow[0]: must not be empty",
         ),
         (
             json!({"registries": {"allow": ["a.b/**", "a.b/**"], "deny": ["a.b/**"]}}),
-            "spec.registries.allow[0]: \"a.b/**\" allows nothing: the deny list has it too, and on a tie the image is refused",
+            "spec.registries.allow[0]: \"a.b/**\" allows nothing: the deny list has it too, and on a tie deny wins",
         ),
         (
             json!({"registries": {"allow": ["localhost"]}}),
-            "spec.registries.allow[0]: \"localhost\" names no repository; everything in that registry is localhost/**",
+            "spec.registries.allow[0]: \"localhost\" names no repository; for everything in that registry, write localhost/**",
         ),
         (
             json!({"registries": {"allow": ["localhost:5000"]}}),
-            "spec.registries.allow[0]: \"localhost:5000\" names no repository; everything in that registry is localhost:5000/**",
+            "spec.registries.allow[0]: \"localhost:5000\" names no repository; for everything in that registry, write localhost:5000/**",
         ),
         (
             json!({"registries": {"allow": ["nginx:1.25"]}}),
-            "spec.registries.allow[0]: \"nginx:1.25\" has a tag or a digest; a pattern is held against the name before them: docker.io/library/nginx (tags.deny is about tags)",
+            "spec.registries.allow[0]: \"nginx:1.25\" has a tag or a digest; a pattern matches names only: docker.io/library/nginx (for tags, use tags.deny)",
         ),
         (
             json!({"registries": {"allow": ["*"]}}),
-            "spec.registries.allow[0]: \"*\" matches no image: every name begins with a registry; ** is all of them",
+            "spec.registries.allow[0]: \"*\" matches no image: every name starts with a registry; for all of them, write **",
         ),
         (
             json!({"registries": {"deny": ["docker.io/*"]}}),
-            "spec.registries.deny[0]: \"docker.io/*\" matches no image: official ones are docker.io/library/NAME; did you mean docker.io/library/*?",
+            "spec.registries.deny[0]: \"docker.io/*\" matches no image: official images are docker.io/library/NAME; did you mean docker.io/library/*?",
         ),
         (
             json!({"exempt": {"images": ["Reg.corp/A"]}}),
-            "spec.exempt.images[0]: \"Reg.corp/A\" matches no image name: a registry, then lower-case components, as docker.io/library/*",
+            "spec.exempt.images[0]: \"Reg.corp/A\" matches no image name: write a registry, then lower-case components, such as docker.io/library/*",
         ),
         (
             json!({"tags": {"deny": ["a b"]}}),
-            "spec.tags.deny[0]: \"a b\" can match nothing: a tag has letters, digits, _, . and - only; * stands for any text",
+            "spec.tags.deny[0]: \"a b\" cannot match anything: tags consist of letters, digits, _, . and -; * matches any text",
         ),
         (
             json!({"tags": {"deny": [":latest"]}}),
-            "spec.tags.deny[0]: \":latest\" can match nothing: a tag has letters, digits, _, . and - only; * stands for any text",
+            "spec.tags.deny[0]: \":latest\" cannot match anything: tags consist of letters, digits, _, . and -; * matches any text",
         ),
         (
             json!({"tags": {"deny": [" x"]}}),
-            "spec.tags.deny[0]: \" x\" is empty or padded with white space",
+            "spec.tags.deny[0]: \" x\" is empty or has leading or trailing white space",
         ),
-        (json!({"size": {"max": "0"}}), "spec.size.max: \"0\" lets no image pass"),
-        (json!({"size": {"max": 0}}), "spec.size.max: \"0\" lets no image pass"),
+        (json!({"size": {"max": "0"}}), "spec.size.max: with \"0\" no image passes"),
+        (json!({"size": {"max": 0}}), "spec.size.max: with \"0\" no image passes"),
         (
             json!({"size": {"max": -1}}),
-            "spec.size.max: \"-1\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+            "spec.size.max: \"-1\" is not a size; write a Kubernetes quantity such as 2Gi or 500M",
         ),
         (
             json!({"size": {"max": 1.5}}),
@@ -100,7 +100,7 @@ fn what_cannot_be_meant_is_refused_at_its_place() {
         ),
         (
             json!({"size": {"max": ".5Gi"}}),
-            "spec.size.max: \".5Gi\" is no size; write a number and a unit of Kubernetes quantities, as 2Gi or 500M",
+            "spec.size.max: \".5Gi\" is not a size; write a Kubernetes quantity such as 2Gi or 500M",
         ),
         (
             json!({"mode": "enforce"}),
@@ -165,7 +165,7 @@ fn the_object_itself_is_held_against_its_form() {
         [
             "kind: expected ImagePolicy",
             "apiVersion: expected pullgate.dev/v1alpha1, got \"\"",
-            "metadata.name: a policy needs a name, by which messages call it",
+            "metadata.name: a policy needs a name: messages refer to it",
             "sepc: unknown field \"sepc\"; did you mean \"spec\"?",
             "spec: a policy needs a spec",
         ]
@@ -239,17 +239,17 @@ fn many_refusals_in_one_list_hide_nothing_beside_them() {
     for expected in [
         "spec.actions.a[b: unknown field",
         "spec.match.namespaceSelector.matchExpressions[0].bad: unknown field",
-        "spec.match.namespaceSelector.matchExpressions[0].key: an empty text",
+        "spec.match.namespaceSelector.matchExpressions[0].key: must not be empty",
         "spec.match.namespaceSelector.matchExpressions[0].operator: unknown value",
         "spec.match.namespaceSelector.matchExpressions[1]: Exists and DoesNotExist take no values",
         "spec.mode: unknown value",
-        "spec.platforms[0]: \"linux\" is no platform",
+        "spec.platforms[0]: \"linux\" is not a platform",
         "spec.registries.allow[0]: expected text",
-        "spec.registries.allow[1]: \"a b\" holds white space",
-        "spec.registries.allow[2]: nothing is written here",
-        "spec.registries.allow[3]: an empty text",
+        "spec.registries.allow[1]: \"a b\" contains white space",
+        "spec.registries.allow[2]: no value",
+        "spec.registries.allow[3]: must not be empty",
         "spec.registries.deny[0]: expected text",
-        "spec.size.max: \"2GB\" is no size",
+        "spec.size.max: \"2GB\" is not a size",
     ] {
         let with = said.iter().filter(|problem| problem.starts_with(expected));
         assert_eq!(with.count(), 1, "{expected} in {said:#?}");

@@ -100,14 +100,17 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
     })
 }
 
-/// The platform of an image by its config, and what is wrong with its blobs, which are fetched after it (`unpacker.unpack`).
+/// The platform of an image by its config, or why it is not known, and what is wrong with its blobs.
+type Unpacked = (Result<Option<Platform>, Vec<Failure>>, Vec<Failure>);
+
+/// Reads an image's config, and then its blobs (`unpacker.unpack`).
 pub(super) fn image(
     walk: &mut Walk<'_>,
     net: &mut Ask<'_, Request>,
     config: Option<&Config>,
     body: &Body,
     until: Depth,
-) -> Got<(Result<Option<Platform>, Vec<Failure>>, Vec<Failure>)> {
+) -> Got<Unpacked> {
     let platform = match config {
         Some(config) => caught(walk.config(net, config))?,
         None => Ok(None),

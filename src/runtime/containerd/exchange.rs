@@ -102,13 +102,12 @@ impl<'a> Session<'a> {
             let no_more = !self.version.counts_attempts() && answers.len() >= self.version.requests();
             let again = if no_more { Again::No } else { self.again(&answers, &ask)? };
             match again {
-                Again::No => {}
                 Again::Same if sent.len() < self.version.requests() => continue,
                 Again::ByGet if sent.len() < self.version.requests() => {
                     ask.method = Method::Get;
                     continue;
                 }
-                Again::Same | Again::ByGet => {}
+                Again::No | Again::Same | Again::ByGet => {}
             }
             if response.is_success() {
                 self.quota = response.quota.or(self.quota);

@@ -199,7 +199,7 @@ impl From<WrittenDescriptor<'_>> for Descriptor {
             .any(|(key, value)| key == "io.github.containers.compression.zstd" && value.as_deref() == Some("true"));
         Self {
             elsewhere: elsewhere.map(|url| clipped(&authority(&url))),
-            data_decodes: written.data.as_ref().is_none_or(is_base64),
+            data_decodes: written.data.as_ref().is_none_or(|data| is_base64(data)),
             media_type: written.media_type.unwrap_or_default(),
             digest: written.digest.unwrap_or_default(),
             size: written.size,
@@ -214,7 +214,7 @@ fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn is_base64(data: &String) -> bool {
+fn is_base64(data: &str) -> bool {
     let data: Vec<u8> = data.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect();
     base64::engine::general_purpose::STANDARD.decode(data).is_ok()
 }

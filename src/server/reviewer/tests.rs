@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::Cluster;
-use crate::config::{Face, Live, Settings, Shelf};
+use crate::config::{Frontend, Live, PolicyStore, Settings};
 use crate::engine::LookUps;
 use crate::gate::Engine;
 use crate::plan::{self, Admission};
@@ -56,19 +56,19 @@ async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let metrics = Metrics::new();
     let engine = Engine {
-        registry: LookUps::new(Settings::default().registry(Face::Serve), metrics.clone()).unwrap(),
+        registry: LookUps::new(Settings::default().registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings::bare(Admission::HasRun),
         providers: Providers::default(),
     };
-    let desk = Desk {
-        gate: Gate::new(Live::new(engine), Shelf::default(), Cluster::Absent),
+    let handler = Handler {
+        gate: Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent),
         metrics,
-        events: Events::default(),
+        events: EventRecorder::default(),
         large: Arc::new(Semaphore::new(1)),
         reading: Semaphore::new(1),
-        images: Semaphore::new(CROWD),
+        images: Semaphore::new(MANY_IMAGES),
     };
-    let containers: Vec<_> = (0..=CROWD)
+    let containers: Vec<_> = (0..=MANY_IMAGES)
         .map(|n| json!({"name": format!("c{n}"), "image": "Bad/Name"}))
         .collect();
     let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
@@ -76,9 +76,9 @@ async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
         "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}}});
     let time = Time {
         began: Instant::now(),
-        patience: Duration::from_secs(5),
+        budget: Duration::from_secs(5),
     };
-    let reply = desk.review(review.to_string().into(), time);
+    let reply = handler.review(review.to_string().into(), time);
     let reply = tokio::time::timeout(Duration::from_secs(6), reply).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(answer["response"]["uid"], "u-1");

@@ -1,7 +1,8 @@
-//! Who may connect, where that is not everybody: clients with a certificate that one of the CAs of a file has signed.
+//! Client authentication: which clients may connect, by the CAs in a file.
 //!
-//! A review names the namespace whose secrets count, and pullgate believes it. So who may ask is who may learn what any namespace's
-//! secrets can read (docs/security.md). The API server shows a certificate only where it is told to (docs/certificates.md).
+//! A review names the namespace whose secrets are used, and pullgate trusts it. So whoever may send reviews can find out what any
+//! namespace's secrets can read (docs/security.md). The API server presents a certificate only if configured to
+//! (docs/certificates.md).
 
 use super::CertificateError;
 use crate::config::FileSet;
@@ -16,7 +17,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, Sig
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The CAs whose clients are let in. Cheap to clone; the clones share them.
+/// The CAs whose clients may connect. Cheap to clone; clones share them.
 #[derive(Debug, Clone)]
 pub struct Clients(Arc<Hot>);
 
@@ -69,24 +70,24 @@ impl Clients {
         })))
     }
 
-    /// Polls the file for ever. One that cannot be used is refused, logged and counted (`client_ca_refused`) once a change, and the
-    /// CAs before stay: nobody is let in by mistake, and nobody is shut out.
+    /// Polls the file forever. An unusable file is refused, logged and counted (`client_ca_refused`) once per change, and the
+    /// previous CAs stay in use.
     pub async fn watch(self, file: PathBuf) {
         let mut files = FileSet::new(vec![file.clone()]);
         loop {
             if let Some(contents) = files.poll().await {
                 let metrics = &self.0.metrics;
                 match contents.map_err(CertificateError).and_then(|contents| load(&contents)) {
-                    // What was loaded at the start, or put back.
+                    // As loaded at the start, or restored.
                     Ok(trusted) if self.0.current.load().authorities == trusted.authorities => {}
                     Ok(trusted) => {
-                        tracing::info!(authorities = trusted.authorities.len(), "the clients' CAs have changed");
+                        tracing::info!(authorities = trusted.authorities.len(), "reloaded the clients' CAs");
                         self.0.current.store(Arc::new(trusted));
                         metrics.reload(Reload::ClientCaReplaced);
                     }
                     Err(error) => {
                         metrics.reload(Reload::ClientCaRefused);
-                        tracing::warn!(file = %file.display(), %error, "the changed file cannot be used; the last good clients' CAs stay");
+                        tracing::warn!(file = %file.display(), %error, "the changed file cannot be used; the last good clients' CAs stay in use");
                     }
                 }
             }
@@ -105,7 +106,7 @@ fn load(contents: &[Vec<u8>]) -> Result<Trusted, CertificateError> {
 }
 
 impl ClientCertVerifier for Hot {
-    /// None: they would have to outlive what they are taken from. A client then shows the certificate that it has.
+    /// None: they would have to outlive `self.current`. Clients then present whatever certificate they have.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

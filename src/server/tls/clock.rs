@@ -1,11 +1,11 @@
-//! What time it is, for certificates.
+//! The time that certificates are judged by.
 
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
-/// The wall clock, until somebody who knows better says the time: the API server, whose clock is the one that certificates are judged
-/// by. From then on it is that time and what has passed since, which no jump of this machine's clock changes. The clones share it.
+/// The wall clock, until the API server's time is known, which is the clock that matters for certificates. From then on, that time
+/// plus what has passed since, unaffected by jumps of this machine's clock. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Clock(Arc<Mutex<Option<(i64, Instant)>>>);
 
@@ -18,7 +18,7 @@ impl Clock {
         }
     }
 
-    /// It is this second now.
+    /// Sets the current time.
     pub(super) fn set(&self, second: i64) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((second, Instant::now()));
     }

@@ -1,4 +1,4 @@
-//! Certificates made on the spot: for `--tls-dev`, `certs generate`, the demo and the tests.
+//! Generated certificates: for `--tls-dev`, `certs generate`, the demo and the tests.
 
 use super::Validity;
 use rcgen::{
@@ -8,15 +8,15 @@ use rcgen::{
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Clocks differ: the period of validity begins this long ago.
+/// Clocks differ: validity starts this long ago.
 const BACKDATED: Duration = Duration::from_mins(5);
 
-/// The end of the year 9999, the last that a certificate can name.
+/// The end of the year 9999, the last that a certificate can express.
 const LAST_SECOND: u64 = 253_402_300_799;
 
-/// A CA made for one certificate, and that certificate. The CA's key is gone: nothing else can be signed in its name.
+/// A CA generated for one certificate, and that certificate. The CA's key is discarded: it cannot sign anything else.
 pub struct Generated {
-    /// The CA's certificate, PEM: what a client must trust, and what `caBundle` takes.
+    /// The CA's certificate, PEM: for clients to trust, and for `caBundle`.
     pub ca: String,
     /// The certificate, PEM.
     pub certificate: String,
@@ -24,7 +24,7 @@ pub struct Generated {
     pub key: String,
 }
 
-/// Says nothing: there is a private key in it.
+/// Shows nothing: it contains a private key.
 impl fmt::Debug for Generated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Generated")
@@ -34,10 +34,10 @@ impl fmt::Debug for Generated {
 /// A certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
-    /// No name, no use.
+    /// No name was given.
     #[error("a certificate needs at least one name")]
     NoName,
-    /// A name that no certificate can hold.
+    /// A name that a certificate cannot contain.
     #[error("{0:?} is neither a DNS name nor an IP address")]
     BadName(String),
     /// The library's reason.
@@ -45,7 +45,7 @@ pub enum GenerateError {
     Failed(#[from] rcgen::Error),
 }
 
-/// Makes a CA and a server certificate for `names` (DNS names and IP addresses) that holds for `lifetime` from now.
+/// Generates a CA and a server certificate for `names` (DNS names and IP addresses), valid for `lifetime` from now.
 pub fn generate(names: &[String], lifetime: Duration) -> Result<Generated, GenerateError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -68,7 +68,7 @@ pub(super) struct Made {
     pub(super) key: String,
 }
 
-/// Makes a CA.
+/// Generates a CA.
 pub(super) fn authority(period: Validity) -> Result<Made, GenerateError> {
     let mut params = authority_params()?;
     hold(&mut params, period);
@@ -79,8 +79,8 @@ pub(super) fn authority(period: Validity) -> Result<Made, GenerateError> {
     })
 }
 
-/// Makes a server certificate, signed by the CA of this key. All our CAs have one name and are told apart by their keys, so the key is
-/// all that is needed.
+/// Generates a server certificate, signed with this CA's key. All our CAs have the same name and differ by their keys, so the key
+/// is enough.
 pub(super) fn leaf(names: &[String], period: Validity, authority_key: &str) -> Result<Made, GenerateError> {
     if names.is_empty() {
         return Err(GenerateError::NoName);
@@ -105,13 +105,13 @@ pub(super) fn leaf(names: &[String], period: Validity, authority_key: &str) -> R
 fn authority_params() -> Result<CertificateParams, GenerateError> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = called("pullgate CA");
-    // No intermediate CA below this one.
+    // No intermediate CAs.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }
 
-/// Sets the period, within what a certificate can say.
+/// Sets the validity, within what a certificate can express.
 fn hold(params: &mut CertificateParams, period: Validity) {
     let time =
         |second: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(second).unwrap_or_default().min(LAST_SECOND));
@@ -124,7 +124,7 @@ fn called(name: &str) -> DistinguishedName {
     full
 }
 
-/// Whether a certificate can hold for it. A wildcard may stand for the first label.
+/// Whether a certificate can contain it. The first label may be a wildcard.
 pub(super) fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -1,14 +1,14 @@
-//! `--tls-self-managed`: certificates without a helper.
+//! `--tls-self-managed`: certificates without cert-manager.
 //!
-//! Every replica does the same, without a leader: every few seconds it reads the registration and then the Secret, serves what the
-//! Secret holds, and makes at most one write, which counts only if nobody wrote in between. What is to be done is decided in
-//! [`decide`], purely; here is the reading and the writing. `docs/decisions/0010-certificate-rotation.md` argues for the protocol.
+//! All replicas do the same, without a leader: every few seconds each reads the registration and then the Secret, serves what the
+//! Secret contains, and makes at most one write, which succeeds only if nobody wrote in between. [`decide`] decides what to do, as
+//! a pure function; this module reads and writes. `docs/decisions/0010-certificate-rotation.md` explains the protocol.
 
 mod contents;
 mod decide;
-mod judgement;
-mod make;
+mod issue;
 mod pace;
+mod status;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -19,76 +19,76 @@ pub use subject::Subject;
 
 use super::Certificate;
 use super::clock::Clock;
-use crate::cluster::{Custody, Kept, Registered, SecretData, Target, Trouble, Webhook};
+use crate::cluster::{CertificateClient, Registration, RequestError, SecretData, StoredSecret, Webhook, WebhookTarget};
 use crate::telemetry::{CertificateFailure, Metrics, RenewalReason, RenewalStep};
 use contents::Stored;
-use decide::{Entry, Scene, Serve, Step};
-use judgement::Judgement;
-use make::Means;
+use decide::{Entry, Observed, Serve, Step};
+use issue::Issuer;
 use pace::{Budget, between};
 use rustls::pki_types::CertificateDer;
+use status::Status;
 use std::time::Duration;
 use tokio::time::Instant;
 use trust::{Bundle, verify};
 
-/// How long a bundle must have held a CA before something is served by it alone: API servers learn of a change by a watch, each in its
-/// own time.
+/// How long a CA must have been in every bundle before a certificate that needs it is served: API servers learn of a change through
+/// a watch, each in its own time.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// How often the two objects are looked at, more or less.
+/// How often the two objects are read, with jitter.
 const POLL: (Duration, Duration) = (Duration::from_secs(4), Duration::from_secs(6));
 
-/// Rounds in a row, as long as each has changed something.
+/// The most rounds in a row, as long as each changes something.
 const MAX_ROUNDS: usize = 8;
 
-/// The same trouble is logged once in this time.
+/// The same failure is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_mins(5);
 
-/// Keeps the certificate, the Secret and the registration in step.
+/// Keeps the certificate, the Secret and the registration in sync.
 #[derive(Debug)]
 pub struct Managed {
-    custody: Custody,
+    client: CertificateClient,
     subject: Subject,
     names: Vec<String>,
     certificate: Certificate,
     clock: Clock,
     metrics: Metrics,
-    judgement: Judgement,
-    /// How long until a bundle counts as known to all.
+    status: Status,
+    /// How long until all API servers are assumed to know a bundle.
     settled: Duration,
-    /// CAs that every bundle of ours holds, each with the time since when that has been seen.
+    /// CAs that are in every bundle of ours, each with the time it was first seen there.
     held: Vec<(CertificateDer<'static>, Instant)>,
-    /// What the Secret said to trust when it was last sound: the served certificate is of one of these.
+    /// The trust bundle of the Secret when it was last valid: one of these signed the served certificate.
     trusted: Vec<CertificateDer<'static>>,
     secret_writes: Budget,
     registration_writes: Budget,
-    /// The first of this round.
-    trouble: Option<String>,
+    /// The first failure of this round.
+    failure: Option<String>,
     logged: Option<(String, Instant)>,
 }
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
-    /// Something was written: look again.
+    /// It wrote something: run another round.
     Wrote,
-    /// Somebody else wrote first: look again.
+    /// Somebody else wrote first: run another round.
     Overtaken,
     /// Nothing is left to do.
-    Rested,
+    Done,
 }
 
 impl Managed {
-    /// Nothing is asked yet: [`Managed::run`] does that.
-    pub fn new(custody: Custody, subject: Subject, metrics: Metrics) -> Self {
+    /// Sends no request yet: [`Managed::run`] does.
+    pub fn new(client: CertificateClient, subject: Subject, metrics: Metrics) -> Self {
         let clock = Clock::default();
         Self {
-            names: subject.names(custody.namespace()),
+            names: subject.names(client.namespace()),
             certificate: Certificate::pending(metrics.clone(), clock.clone()),
-            judgement: Judgement::new(format!("the {} has not been read yet", custody.secret_name())),
-            trouble: None,
+            status: Status::new(format!("the {} has not been read yet", client.secret_name())),
+            failure: None,
             settled: SETTLED.min(subject.lifetimes.leaf / 10),
-            custody,
+            client,
             subject,
             clock,
             metrics,
@@ -100,29 +100,29 @@ impl Managed {
         }
     }
 
-    /// What to serve. There is none until the Secret has been read or made.
+    /// The certificate to serve. Empty until the Secret has been read or created.
     pub fn certificate(&self) -> Certificate {
         self.certificate.clone()
     }
 
-    /// A probe: whether the served certificate chains to what is registered. The error is a clause.
+    /// A probe: whether the served certificate chains to the registered bundle. The error is a clause.
     pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
-        let judgement = self.judgement.clone();
-        move || judgement.verdict()
+        let status = self.status.clone();
+        move || status.verdict()
     }
 
-    /// A note for whoever is ready: what could not be read or written, so that a renewal may fail one day.
+    /// A note that does not affect readiness: what could not be read or written, so that a future renewal may fail.
     pub fn note(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static {
-        let judgement = self.judgement.clone();
-        move || judgement.note()
+        let status = self.status.clone();
+        move || status.note()
     }
 
-    /// For ever.
+    /// Runs forever.
     pub async fn run(mut self) {
         loop {
             for _ in 0..MAX_ROUNDS {
                 match self.round().await {
-                    Round::Rested => break,
+                    Round::Done => break,
                     Round::Wrote => {}
                     Round::Overtaken => tokio::time::sleep(between(Duration::ZERO, Duration::from_millis(200))).await,
                 }
@@ -131,18 +131,18 @@ impl Managed {
         }
     }
 
-    /// One look, and at most one write.
+    /// One look at both objects, and at most one write.
     async fn round(&mut self) -> Round {
         let round = self.look().await;
-        self.judgement.trouble(self.trouble.take());
+        self.status.failure(self.failure.take());
         round
     }
 
     async fn look(&mut self) -> Round {
-        // The registration is read before the Secret, and written only as it was read: so a bundle is never replaced by one of an older
-        // Secret.
-        let registration = self.custody.registration().await;
-        let secret = self.custody.secret().await;
+        // The registration is read before the Secret, and written only if unchanged since: so a bundle is never replaced by one
+        // from an older Secret.
+        let registration = self.client.registration().await;
+        let secret = self.client.secret().await;
         let date = match (&secret, &registration) {
             (Ok(answer), _) => answer.date,
             (_, Ok(answer)) => answer.date,
@@ -151,9 +151,9 @@ impl Managed {
         if let Some(date) = date {
             self.clock.set(date);
         }
-        let kept = match secret {
+        let secret = match secret {
             Ok(answer) => answer.value,
-            Err(trouble) => return self.troubled(CertificateFailure::SecretRead, &trouble),
+            Err(failure) => return self.failed(CertificateFailure::SecretRead, &failure),
         };
         let registered = match &registration {
             Ok(answer) => answer.value.as_ref(),
@@ -164,7 +164,7 @@ impl Managed {
             self.watch_bundles(&entries);
         }
 
-        let stored = Stored::read(kept.as_ref(), &self.custody.secret_name());
+        let stored = Stored::read(secret.as_ref(), &self.client.secret_name());
         let settled = Bundle::of(
             self.held
                 .iter()
@@ -172,46 +172,47 @@ impl Managed {
                 .map(|(ca, _)| ca.clone()),
         );
         let names = self.names.clone();
-        let scene = Scene {
+        let observed = Observed {
             stored: &stored,
             settled: &settled,
             now: self.clock.now(),
             names: &names,
             lifetimes: self.subject.lifetimes,
         };
-        // Where the registration cannot be read, what was found last stays: what is served, and whether it is taken.
+        // If the registration cannot be read, the served certificate and its verdict stay as they were.
         if let Ok(answer) = &registration {
-            self.take_over(&scene, &entries);
-            let taken = self.judge(&scene, answer.value.as_ref(), &entries);
-            self.judgement.taken(taken);
+            self.adopt(&observed, &entries);
+            let taken = self.judge(&observed, answer.value.as_ref(), &entries);
+            self.status.accepted(taken);
         }
 
-        let step = decide::step(&scene);
+        let step = decide::step(&observed);
         let known = entries.iter().flat_map(|entry| entry.bundle.certificates());
         let known: Vec<_> = self.trusted.iter().chain(known).cloned().collect();
-        let wrote = self.write(&step, &scene, kept.as_ref(), known).await;
+        let wrote = self.write(&step, &observed, secret.as_ref(), known).await;
         if let Some(round) = self.outcome(wrote, CertificateFailure::SecretWrite) {
             return round;
         }
         let registered = match registration {
             Ok(answer) => answer.value,
-            Err(trouble) => return self.troubled(CertificateFailure::RegistrationRead, &trouble),
+            Err(failure) => return self.failed(CertificateFailure::RegistrationRead, &failure),
         };
         let wrote = match &registered {
-            Some(registered) => self.register(registered, &decide::bundles(&scene, &entries)).await,
-            None => Ok(Round::Rested),
+            Some(registered) => self.register(registered, &decide::bundles(&observed, &entries)).await,
+            None => Ok(Round::Done),
         };
         self.outcome(wrote, CertificateFailure::RegistrationWrite)
-            .unwrap_or(Round::Rested)
+            .unwrap_or(Round::Done)
     }
 
-    /// The webhooks that call us.
-    fn entries(&self, registered: &Registered) -> Vec<Entry> {
+    /// The webhooks that call this service.
+    fn entries(&self, registered: &Registration) -> Vec<Entry> {
         let of = |webhook: &Webhook| {
             let server = match webhook.target.as_ref()? {
-                Target::Service { namespace, name } => (namespace == self.custody.namespace() && *name == self.subject.service)
+                WebhookTarget::Service { namespace, name } => (namespace == self.client.namespace()
+                    && *name == self.subject.service)
                     .then(|| format!("{name}.{namespace}.svc")),
-                Target::Host(host) => self
+                WebhookTarget::Host(host) => self
                     .subject
                     .others
                     .iter()
@@ -228,7 +229,7 @@ impl Managed {
         registered.webhooks.iter().filter_map(of).collect()
     }
 
-    /// Notes since when every bundle holds which CA.
+    /// Records since when each CA has been in every bundle.
     fn watch_bundles(&mut self, entries: &[Entry]) {
         let everywhere = |ca: &CertificateDer<'static>| entries.iter().all(|entry| entry.bundle.holds(ca));
         let common = entries.first().map(|first| first.bundle.certificates()).unwrap_or_default();
@@ -241,9 +242,9 @@ impl Managed {
         }
     }
 
-    /// Serves what the Secret holds, if it is time.
-    fn take_over(&mut self, scene: &Scene<'_>, entries: &[Entry]) {
-        let Stored::Ours(contents) = scene.stored else {
+    /// Serves the Secret's certificate, if it is time.
+    fn adopt(&mut self, observed: &Observed<'_>, entries: &[Entry]) {
+        let Stored::Ours(contents) = observed.stored else {
             return;
         };
         let end = contents
@@ -252,40 +253,40 @@ impl Managed {
             .map_or(0, |authority| authority.validity.not_after);
         self.metrics.certificate_authority_expiry(end);
         let present = self.certificate.leaf();
-        if let (Serve::Stored, Ok(leaf)) = (decide::serve(scene, entries, present.as_ref()), &contents.leaf)
+        if let (Serve::Stored, Ok(leaf)) = (decide::serve(observed, entries, present.as_ref()), &contents.leaf)
             && present.as_ref() != Some(&leaf.certificate)
             && let Ok(loaded) = leaf.load()
         {
             self.certificate.put(loaded);
         }
-        if decide::leaf_fault(scene, contents).is_none() {
+        if decide::leaf_fault(observed, contents).is_none() {
             self.trusted = contents.trust.certificates().to_vec();
         }
     }
 
-    /// Whether the API server would take what is served.
-    fn judge(&self, scene: &Scene<'_>, registered: Option<&Registered>, entries: &[Entry]) -> Result<(), String> {
-        let (secret, configuration) = (self.custody.secret_name(), self.custody.configuration_name());
-        if let Stored::Foreign(why) = scene.stored {
+    /// Whether the API server would accept the served certificate.
+    fn judge(&self, observed: &Observed<'_>, registered: Option<&Registration>, entries: &[Entry]) -> Result<(), String> {
+        let (secret, configuration) = (self.client.secret_name(), self.client.configuration_name());
+        if let Stored::Foreign(why) = observed.stored {
             return Err(why.clone());
         }
         let Some(served) = self.certificate.leaf() else {
             return Err(format!("the {secret} holds no certificate that can be served yet"));
         };
         if registered.is_none() {
-            return Err(format!("waiting for the {configuration}: there is none"));
+            return Err(format!("waiting for the {configuration}: it does not exist"));
         }
         if entries.is_empty() {
             return Err(format!(
                 "no webhook of the {configuration} names the Service {}/{} or a host of --tls-dns-name",
-                self.custody.namespace(),
+                self.client.namespace(),
                 self.subject.service
             ));
         }
         entries.iter().try_for_each(|entry| {
-            verify(&served, &entry.bundle, &entry.server, scene.now).map_err(|why| {
+            verify(&served, &entry.bundle, &entry.server, observed.now).map_err(|why| {
                 format!(
-                    "the API server would not take the served certificate: held against the caBundle of the webhook {} in the \
+                    "the API server would refuse the served certificate: checked against the caBundle of the webhook {} in the \
                      {configuration}, it {why}",
                     entry.webhook
                 )
@@ -293,93 +294,93 @@ impl Managed {
         })
     }
 
-    /// Makes the step. Nothing is signed where nothing may be written.
+    /// Performs the step. Nothing is signed if nothing may be written.
     async fn write(
         &mut self,
         step: &Step,
-        scene: &Scene<'_>,
-        kept: Option<&Kept>,
+        observed: &Observed<'_>,
+        secret: Option<&StoredSecret>,
         mut known: Vec<CertificateDer<'static>>,
-    ) -> Result<Round, Trouble> {
+    ) -> Result<Round, RequestError> {
         if *step == Step::Keep {
-            return Ok(Round::Rested);
+            return Ok(Round::Done);
         }
         if !self.secret_writes.allows() {
-            return Err(Trouble::Failed(format!(
-                "the {} was changed again and again: it is written once a minute now",
-                self.custody.secret_name()
+            return Err(RequestError::Failed(format!(
+                "the {} keeps being changed: pullgate now writes it at most once a minute",
+                self.client.secret_name()
             )));
         }
-        let before = match scene.stored {
+        let before = match observed.stored {
             Stored::Ours(contents) => Some(contents.as_ref()),
             Stored::Absent | Stored::Foreign(_) => None,
         };
         known.extend(before.iter().flat_map(|contents| contents.trust.certificates().to_vec()));
-        let means = Means {
-            now: scene.now,
-            names: scene.names,
-            lifetimes: scene.lifetimes,
+        let issuer = Issuer {
+            now: observed.now,
+            names: observed.names,
+            lifetimes: observed.lifetimes,
             known: &known,
         };
-        let Some(after) = make::after(step, before, &means).map_err(Trouble::Failed)? else {
-            return Ok(Round::Rested);
+        let Some(after) = issue::after(step, before, &issuer).map_err(RequestError::Failed)? else {
+            return Ok(Round::Done);
         };
-        match kept {
-            Some(kept) => self.custody.replace(kept, &after.write(&kept.data)).await?,
-            None => self.custody.create(&after.write(&SecretData::default())).await?,
+        match secret {
+            Some(secret) => self.client.replace(secret, &after.write(&secret.data)).await?,
+            None => self.client.create(&after.write(&SecretData::default())).await?,
         }
         self.secret_writes.spend();
         self.announce(step);
         Ok(Round::Wrote)
     }
 
-    /// Writes what is to be trusted into the registration.
-    async fn register(&mut self, registered: &Registered, bundles: &[(usize, String)]) -> Result<Round, Trouble> {
+    /// Writes the trust bundle into the registration.
+    async fn register(&mut self, registered: &Registration, bundles: &[(usize, String)]) -> Result<Round, RequestError> {
         if bundles.is_empty() {
-            return Ok(Round::Rested);
+            return Ok(Round::Done);
         }
-        let name = self.custody.configuration_name();
+        let name = self.client.configuration_name();
         if registered.injected {
-            return Err(Trouble::Failed(format!(
-                "the {name} has annotations of cert-manager, which writes its caBundle too: take them away"
+            return Err(RequestError::Failed(format!(
+                "the {name} has annotations of cert-manager, which also writes its caBundle: remove them"
             )));
         }
         if !self.registration_writes.allows() {
-            return Err(Trouble::Failed(format!(
-                "somebody else writes the caBundle of the {name} again and again: it is written once a minute now"
+            return Err(RequestError::Failed(format!(
+                "something else keeps writing the caBundle of the {name}: pullgate now writes it at most once a minute"
             )));
         }
-        self.custody.register(registered, bundles).await?;
+        self.client.register(registered, bundles).await?;
         self.registration_writes.spend();
         self.metrics
             .certificate_renewal(RenewalStep::Registration, RenewalReason::Differs);
-        tracing::info!(webhooks = bundles.len(), "the caBundle of the {name} is written");
+        tracing::info!(webhooks = bundles.len(), "updated the caBundle of the {name}");
         Ok(Round::Wrote)
     }
 
     fn announce(&self, step: &Step) {
-        let (what, why, said) = step.told();
+        let (what, why, said) = step.describe();
         self.metrics.certificate_renewal(what, why);
-        tracing::info!(step = what.name(), why = why.name(), "{}: {said}", self.custody.secret_name());
+        tracing::info!(step = what.name(), why = why.name(), "{}: {said}", self.client.secret_name());
     }
 
-    /// What the round comes to, if it ends here.
-    fn outcome(&mut self, wrote: Result<Round, Trouble>, what: CertificateFailure) -> Option<Round> {
+    /// The result of the round, if it ends here.
+    fn outcome(&mut self, wrote: Result<Round, RequestError>, what: CertificateFailure) -> Option<Round> {
         match wrote {
-            Ok(Round::Rested) => None,
+            Ok(Round::Done) => None,
             Ok(round) => Some(round),
-            Err(Trouble::Conflict) => Some(Round::Overtaken),
-            Err(trouble) => {
-                self.troubled(what, &trouble);
+            Err(RequestError::Conflict) => Some(Round::Overtaken),
+            Err(failure) => {
+                self.failed(what, &failure);
                 None
             }
         }
     }
 
-    /// Counts it, logs it now and then, and keeps it for `/readyz`.
-    fn troubled(&mut self, what: CertificateFailure, trouble: &Trouble) -> Round {
+    /// Counts it, logs it (throttled), and keeps it for `/readyz`.
+    fn failed(&mut self, what: CertificateFailure, failure: &RequestError) -> Round {
         self.metrics.certificate_failure(what);
-        let said = trouble.to_string();
+        let said = failure.to_string();
         if self
             .logged
             .as_ref()
@@ -388,7 +389,7 @@ impl Managed {
             tracing::warn!(what = what.name(), "certificates: {said}");
             self.logged = Some((said.clone(), Instant::now()));
         }
-        self.trouble.get_or_insert(said);
-        Round::Rested
+        self.failure.get_or_insert(said);
+        Round::Done
     }
 }

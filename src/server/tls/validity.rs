@@ -1,16 +1,16 @@
-//! When a certificate begins and ends (RFC 5280 section 4.1). The one thing rustls does not tell of a certificate it serves; reading
-//! it takes these few lines, not an X.509 library.
+//! The validity period of a certificate (RFC 5280 section 4.1). It is the one thing that rustls does not tell about a certificate
+//! it serves, and parsing it takes only these few lines, not an X.509 library.
 
-use super::spoken;
+use super::timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-/// A period of validity, in Unix seconds.
+/// A validity period, in Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validity {
-    /// The first second in which the certificate holds.
+    /// The first valid second.
     pub not_before: i64,
-    /// The last.
+    /// The last valid second.
     pub not_after: i64,
 }
 
@@ -21,11 +21,11 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 impl Validity {
-    /// Reads it from a certificate in DER; `None` when this is none.
+    /// Reads it from a certificate in DER; `None` if it is not one.
     pub fn of(certificate: &[u8]) -> Option<Self> {
         let (certificate, _) = element(certificate, SEQUENCE)?;
         let (to_be_signed, _) = element(certificate, SEQUENCE)?;
-        // A certificate of version 1 has no version field.
+        // Version 1 certificates have no version field.
         let rest = element(to_be_signed, VERSION).map_or(to_be_signed, |(_, rest)| rest);
         let (_serial, rest) = element(rest, INTEGER)?;
         let (_algorithm, rest) = element(rest, SEQUENCE)?;
@@ -36,24 +36,27 @@ impl Validity {
         Some(Self { not_before, not_after })
     }
 
-    /// How long it holds in all, in seconds.
+    /// Its length, in seconds.
     pub(super) fn lifetime(self) -> i64 {
         self.not_after.saturating_sub(self.not_before).max(0)
     }
 
-    /// Whether it holds at `now` (Unix seconds); the error is a clause.
+    /// Whether it includes `now` (Unix seconds); the error is a clause.
     pub fn check(self, now: i64) -> Result<(), String> {
         if now > self.not_after {
-            Err(format!("the served certificate ended at {}", spoken(self.not_after)))
+            Err(format!("the served certificate expired at {}", timestamp(self.not_after)))
         } else if now < self.not_before {
-            Err(format!("the served certificate begins only at {}", spoken(self.not_before)))
+            Err(format!(
+                "the served certificate is not valid before {}",
+                timestamp(self.not_before)
+            ))
         } else {
             Ok(())
         }
     }
 }
 
-/// The content of the element at the front of `der`, if it has this tag, and what follows it.
+/// The content of the DER element at the front of `der`, if it has this tag, and the rest.
 fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (first, rest) = der.split_first()?;
     if *first != tag {
@@ -72,7 +75,7 @@ fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// A time at the front of `der` in Unix seconds, and what follows it. DER allows `YYMMDDHHMMSSZ` and `YYYYMMDDHHMMSSZ` only.
+/// The time at the front of `der`, in Unix seconds, and the rest. DER only allows `YYMMDDHHMMSSZ` and `YYYYMMDDHHMMSSZ`.
 fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     let (two_digit_year, (text, rest)) = match element(der, UTC_TIME) {
         Some(found) => (true, found),

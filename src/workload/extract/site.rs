@@ -8,12 +8,12 @@ use crate::workload::{FieldPath, ImageUse, Template, json, parameter};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 
-/// Templates that an object may have beside each other, and how much all of them may need together (secrets, selectors, tolerations):
-/// every template is held against every node. What is beyond is still read, as one template that is never surely wrong.
+/// The most templates in one object, and the most that they may need together (secrets, selectors, tolerations): every template is
+/// checked against every node. The rest is read as one template that is never certain to fail.
 const MOST: usize = 128;
 const MOST_NEEDED: usize = 10_000;
 
-/// Fields that say what a pull depends on beside the image.
+/// Fields with something that a pull depends on besides the image.
 const NEEDS: [&str; 10] = [
     "imagePullSecrets",
     "serviceAccountName",
@@ -27,7 +27,7 @@ const NEEDS: [&str; 10] = [
     "podSpecPatch",
 ];
 
-/// The templates of an object. A kind whose template is absent (a `ReplicationController`'s may be null) has none.
+/// The templates of an object. None if a kind's template is missing (a `ReplicationController`'s may be null).
 pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
     let top = Place::top(object);
     let mut reading = Reading {
@@ -49,8 +49,8 @@ pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
     templates
 }
 
-/// Image volumes that stand apart from the containers of their pods (those of an Argo Workflow): mounted where anything in the object
-/// mounts a volume of that name.
+/// Image volumes defined apart from their pods' containers (in an Argo Workflow): mounted if anything in the object mounts a volume
+/// of that name.
 fn find_unmounted(templates: &mut [Template], object: &Value) {
     let mut apart = templates
         .iter_mut()
@@ -89,7 +89,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn site(&mut self, number: usize, site: &Site, top: &Place<'_>) {
         let also: Vec<Place<'_>> = site.also.iter().flat_map(|route| route.find(top)).collect();
-        // Where its places say nothing of their own, they share one template.
+        // Places that set nothing themselves share one template.
         let mut shared: Option<usize> = None;
         for place in site.at.find(top).iter().filter(|place| place.value.is_object()) {
             let place = place.begin();
@@ -98,7 +98,7 @@ impl Reading<'_> {
                     let scheduling = Scheduling::read(place.value, site.spread);
                     let mut template = pod::read(self.kind.pod, place.value, &place.path, scheduling);
                     if self.kind.standing != Standing::BuiltIn {
-                        // What a custom kind leaves empty, its controller fills in.
+                        // The controller of a custom kind fills in what is empty.
                         template.uses.retain(|image_use| !image_use.image.is_empty());
                         template.nature = nature(format!("{number} {}", place.key), site, &place, &also);
                     }
@@ -159,7 +159,7 @@ impl Reading<'_> {
     }
 
     fn beyond(&mut self, kind: PodKind, uses: Vec<ImageUse>) {
-        let why = "the object has too many templates to look into each";
+        let why = "the object has too many templates to check each one";
         let beyond = self.beyond.get_or_insert_with(|| Template {
             kind,
             needs: PodNeeds {
@@ -179,7 +179,7 @@ impl Reading<'_> {
     }
 }
 
-/// An image name by itself. One that is empty is the controller's to choose.
+/// A bare image name. An empty one is for the controller to choose.
 fn read_image(role: Role, place: &Place<'_>, also: &[Place<'_>]) -> Option<ImageUse> {
     let image = place.value.as_str().filter(|image| !image.is_empty())?;
     let policy = place
@@ -201,7 +201,7 @@ fn says_something(site: &Site, place: &Place<'_>) -> bool {
     NEEDS.iter().any(|field| says(field)) || !site.secrets.is_empty() || site.account.is_some()
 }
 
-/// What the place says, else what the others say, field by field.
+/// The place's own fields, or else those of the other places, field by field.
 fn needs(site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> PodNeeds {
     let mut spec = Map::new();
     for field in NEEDS {
@@ -216,7 +216,7 @@ fn needs(site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> PodNeeds {
     let spec = Value::Object(spec);
     let scheduling = Scheduling::read(&spec, site.spread);
     let mut needs = pod::read(PodKind::Template, &spec, &FieldPath::root(), scheduling).needs;
-    // Spark lists names by themselves.
+    // Spark lists bare names.
     for (name, secret) in needs.pull_secrets.iter_mut().zip(json::list(&spec, "imagePullSecrets")) {
         if let Some(text) = secret.as_str() {
             text.clone_into(name);
@@ -264,7 +264,7 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
     }
 }
 
-/// Secrets, accounts and nodes that are named by a parameter are not known.
+/// Secrets, accounts and nodes named by a parameter are unknown.
 fn leave_out_parameters(template: &mut Template) {
     let needs = &mut template.needs;
     let before = needs.pull_secrets.len();
@@ -274,7 +274,7 @@ fn leave_out_parameters(template: &mut Template) {
         "default".clone_into(&mut needs.service_account);
     }
     if account || needs.pull_secrets.len() < before {
-        let why = "a parameter that is filled in later names the pull secrets or the service account";
+        let why = "the pull secrets or the service account contain a parameter that is filled in later";
         template.nature.other_credentials.get_or_insert(why);
     }
     needs.scheduling.leave_out_parameters();

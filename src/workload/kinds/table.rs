@@ -1,4 +1,4 @@
-//! How the table of kinds is written.
+//! The notation of the table of kinds.
 
 mod rows;
 
@@ -9,7 +9,7 @@ use crate::workload::candidates::Spread;
 use crate::workload::pod::{PodKind, Role};
 use crate::workload::route::Route;
 
-/// Kinds that describe their pods alike. Several rows of one kind add up.
+/// Kinds that describe their pods alike. Rows for the same kind add up.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) group: &'static str,
@@ -17,12 +17,12 @@ pub(super) struct Row {
     pub(super) standing: Standing,
     pub(super) scope: Scope,
     pub(super) pod: PodKind,
-    /// What the paths of its sites begin with.
+    /// The common prefix of its sites' paths.
     pub(super) within: &'static str,
     pub(super) sites: &'static [Written],
 }
 
-/// A [`Site`] as the table writes it. A path that begins with `/` begins at the top of the object, an empty one is `within` itself.
+/// A [`Site`] in the table's notation. A path with a leading `/` starts at the object's root; an empty path is `within` itself.
 #[derive(Clone, Copy)]
 pub(super) struct Written {
     at: &'static str,
@@ -36,7 +36,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// A site for objects whose paths begin with `within`; `None` where a path is written badly, which a test forbids.
+    /// A site for objects with the prefix `within`; `None` for an invalid path, which a test rules out.
     pub(super) fn compile(&self, within: &str) -> Option<Site> {
         let within = Route::of(within)?;
         let from_within = |path: &str| match path.strip_prefix('/') {
@@ -71,7 +71,7 @@ impl Written {
         })
     }
 
-    /// What says what the site itself leaves unsaid.
+    /// The places for fields missing in the site itself.
     const fn also(self, also: &'static [&'static str]) -> Self {
         Self { also, ..self }
     }
@@ -144,7 +144,7 @@ const fn custom(group: &'static str, kinds: &'static [&'static str], within: &'s
     }
 }
 
-/// A kind without a namespace.
+/// A cluster-scoped kind.
 const fn cluster_wide(row: Row) -> Row {
     Row {
         scope: Scope::Cluster,

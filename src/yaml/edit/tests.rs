@@ -94,15 +94,15 @@ fn anchors_are_edited_once_and_only_if_all_their_places_agree() {
     assert_eq!(edited(two, &all), format!("a: &img nginx{MORE} # one\nb: *img\n"));
     assert_eq!(
         left(two, &all[..1]),
-        ["by an anchor the same text is b (line 2) too, which must stay as it is"]
+        ["through an anchor, the same text is also b (line 2), which must not change"]
     );
     assert_eq!(
         left(two, &all[1..]),
-        ["by an anchor the same text is a (line 1) too, which must stay as it is"]
+        ["through an anchor, the same text is also a (line 1), which must not change"]
     );
     let mut torn = all.clone();
     torn[1].text = "@sha256:4567".to_owned();
-    let why = "by an anchor the same text is b (line 2) too, which would need another text";
+    let why = "through an anchor, the same text is also b (line 2), which needs a different text";
     assert_eq!(left(two, &torn), [why, why]);
 
     let merged = "- &base {image: nginx, n: a}\n- {<<: *base, n: b}\n- <<: *base\n  image: redis\n- *base\n";
@@ -110,7 +110,7 @@ fn anchors_are_edited_once_and_only_if_all_their_places_agree() {
     assert_eq!(edited(merged, &all), merged.replace("nginx", &format!("nginx{MORE}")));
     assert_eq!(
         left(merged, &all[1..]),
-        vec!["by an anchor the same text is [0].image (line 1) too, which must stay as it is"; 2]
+        vec!["through an anchor, the same text is also [0].image (line 1), which must not change"; 2]
     );
     // A key that is an alias: the document would read otherwise.
     let key = "- &img nginx\n- *img : x\n";

@@ -199,8 +199,8 @@ async fn what_could_not_be_listed_is_named_and_the_exit_code_says_so() {
     assert_eq!(
         done.said,
         [
-            "what argoproj.io/v1alpha1 has could not be listed and judged: the API server answered 503",
-            "not every Deployment (apps/v1) could be listed and judged: the API server forbids it; -n NAMESPACE asks for one namespace only",
+            "the kinds of argoproj.io/v1alpha1 could not be listed and checked: the API server answered 503",
+            "not every Deployment (apps/v1) could be listed and checked: the API server forbids it; use -n NAMESPACE to list a single namespace",
         ]
     );
     fake.admit("list deployments.apps");
@@ -210,7 +210,7 @@ async fn what_could_not_be_listed_is_named_and_the_exit_code_says_so() {
     allow(&fake, &json!({"registries": {"allow": ["r.io/[x"]}}));
     let done = live(&fake, &[]).await;
     assert_eq!(done.code, 2);
-    assert!(done.said[0].starts_with("ImagePolicy p does not hold: "), "{:?}", done.said);
+    assert!(done.said[0].starts_with("ImagePolicy p is ignored: "), "{:?}", done.said);
     fake.refuse("list imagepolicies.pullgate.dev");
     let done = live(&fake, &[]).await;
     assert_eq!(done.code, 2);
@@ -287,10 +287,10 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
 async fn what_does_not_go_together_is_refused() {
     for (flags, expect) in [
         (&["--live"][..], "--cluster"),
-        (&["--cluster", "--live", "-f", "-"][..], "does not go with"),
-        (&["--cluster", "--live", "--image", "nginx"][..], "does not go with"),
-        (&["--cluster", "--live", "--complete"][..], "does not go with --live"),
-        (&["--cluster", "--live", "-n", "../x"][..], "is no name of a namespace"),
+        (&["--cluster", "--live", "-f", "-"][..], "cannot be combined with"),
+        (&["--cluster", "--live", "--image", "nginx"][..], "cannot be combined with"),
+        (&["--cluster", "--live", "--complete"][..], "cannot be combined with --live"),
+        (&["--cluster", "--live", "-n", "../x"][..], "is not a valid namespace name"),
         (
             &["--cluster", "--live", "-n", "shpo"][..],
             "the cluster has no namespace shpo",

@@ -1,17 +1,17 @@
-//! What the Secret holds, part by part: each may be missing or spoilt by itself.
+//! The contents of the Secret, part by part: each may be missing or damaged.
 //!
-//! | key | holds |
+//! | key | content |
 //! |---|---|
-//! | `tls.crt` `tls.key` | the server certificate and its key: what is served |
-//! | `ca.crt` | every CA that clients are to trust: what `caBundle` is to be. The first is the one that signs |
-//! | `ca.key` | the key of the first |
-//! | `ca-next.crt` `ca-next.key` | the CA that is to follow, while a rotation is under way. It stands in `ca.crt` too |
-//! | `ca-old-until` | until when the CAs in `ca.crt` that are neither stay there (RFC 3339) |
+//! | `tls.crt` `tls.key` | the served certificate and its key |
+//! | `ca.crt` | all CAs to trust: the future `caBundle`. The first one signs |
+//! | `ca.key` | the key of the first CA |
+//! | `ca-next.crt` `ca-next.key` | the next CA, during a rotation. It is also in `ca.crt` |
+//! | `ca-old-until` | until when `ca.crt` keeps all other CAs (RFC 3339) |
 
 use super::trust::{Bundle, pem};
-use crate::cluster::{Keeper, Kept, SecretData};
+use crate::cluster::{ManagedBy, SecretData, StoredSecret};
 use crate::server::tls::generate::Made;
-use crate::server::tls::{Loaded, Validity, spoken};
+use crate::server::tls::{Loaded, Validity, timestamp};
 use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -42,7 +42,7 @@ impl fmt::Debug for Pair {
 }
 
 impl Pair {
-    /// The first certificate of a PEM and its key. The error is a clause.
+    /// The first certificate of a PEM, and its key. The error is a clause.
     fn parse(chain: &[u8], key: &[u8]) -> Result<Self, String> {
         let certificate = CertificateDer::from_pem_slice(chain).map_err(|_| "no certificate in PEM".to_owned())?;
         let key = std::str::from_utf8(key)
@@ -61,7 +61,7 @@ impl Pair {
         Self::parse(made.certificate.as_bytes(), made.key.as_bytes())
     }
 
-    /// The key, PEM: to sign with, and for the Secret.
+    /// The key, PEM: for signing, and for the Secret.
     pub(super) fn key(&self) -> &str {
         &self.key
     }
@@ -72,45 +72,45 @@ impl Pair {
     }
 }
 
-/// The parts, each as usable as it is; whether they hold at this time and fit together is not looked at here.
+/// The parsed parts. Whether they are valid now and match is not checked here.
 #[derive(Debug, Clone)]
 pub(super) struct Contents {
-    /// What is to be served.
+    /// The certificate to serve.
     pub(super) leaf: Result<Pair, String>,
-    /// What signs.
+    /// The CA that signs.
     pub(super) authority: Result<Pair, String>,
-    /// What is to sign next.
+    /// The CA that will sign next.
     pub(super) next: Option<Result<Pair, String>>,
-    /// What is to be registered.
+    /// The bundle to register.
     pub(super) trust: Bundle,
-    /// Until when the others in `trust` stay; `None` when nothing readable says so.
+    /// Until when the other CAs stay in `trust`; `None` if that cannot be read.
     pub(super) until: Option<i64>,
 }
 
-/// What a look at the Secret says.
+/// The Secret, classified.
 #[derive(Debug)]
 pub(super) enum Stored {
-    /// There is none.
+    /// It does not exist.
     Absent,
-    /// It is somebody else's: never written to. A sentence.
+    /// It belongs to somebody else and is never written. A sentence.
     Foreign(String),
     /// Ours, in whatever state.
     Ours(Box<Contents>),
 }
 
 impl Stored {
-    /// `name` is the Secret's, for people.
-    pub(super) fn read(kept: Option<&Kept>, name: &str) -> Self {
-        let Some(kept) = kept else { return Self::Absent };
-        let contents = Contents::read(&kept.data);
-        let somebodys = contents.leaf.is_ok() && kept.data.get(AUTHORITY_KEY).is_empty() && kept.data.get(NEXT_KEY).is_empty();
-        let way_out = "delete it, or name another by --tls-secret";
-        match kept.keeper {
-            Keeper::CertManager => Self::Foreign(format!("the {name} is one that cert-manager fills: {way_out}")),
-            Keeper::Unknown if somebodys => Self::Foreign(format!(
-                "the {name} holds a certificate that pullgate did not make: {way_out}"
+    /// `name` is the Secret's, for messages.
+    pub(super) fn read(secret: Option<&StoredSecret>, name: &str) -> Self {
+        let Some(secret) = secret else { return Self::Absent };
+        let contents = Contents::read(&secret.data);
+        let somebodys = contents.leaf.is_ok() && secret.data.get(AUTHORITY_KEY).is_empty() && secret.data.get(NEXT_KEY).is_empty();
+        let way_out = "delete it, or set another with --tls-secret";
+        match secret.managed_by {
+            ManagedBy::CertManager => Self::Foreign(format!("the {name} is managed by cert-manager: {way_out}")),
+            ManagedBy::Unknown if somebodys => Self::Foreign(format!(
+                "the {name} contains a certificate that pullgate did not create: {way_out}"
             )),
-            Keeper::Unknown | Keeper::Pullgate => Self::Ours(Box::new(contents)),
+            ManagedBy::Unknown | ManagedBy::Pullgate => Self::Ours(Box::new(contents)),
         }
     }
 }
@@ -130,26 +130,26 @@ impl Contents {
         }
     }
 
-    /// CAs in `trust` that sign nothing any more.
+    /// CAs in `trust` that no longer sign.
     pub(super) fn old(&self) -> Vec<CertificateDer<'static>> {
         let new = [self.authority.as_ref().ok(), self.next()];
         let is_new = |ca: &&CertificateDer<'static>| new.iter().flatten().any(|pair| pair.certificate == **ca);
         self.trust.certificates().iter().filter(|ca| !is_new(ca)).cloned().collect()
     }
 
-    /// The CA that is to follow, if it can be used.
+    /// The next CA, if it is usable.
     pub(super) fn next(&self) -> Option<&Pair> {
         self.next.as_ref().and_then(|next| next.as_ref().ok())
     }
 
-    /// Writes the parts that can be used over `data`; what is under other keys stays.
+    /// Writes the usable parts into `data`; other keys are kept.
     pub(super) fn write(&self, data: &SecretData) -> SecretData {
         let mut data = data.clone();
         let mut put = |key: &str, text: Option<String>| match text {
             Some(text) => _ = data.0.insert(key.to_owned(), text.into_bytes()),
             None => _ = data.0.remove(key),
         };
-        // These two are never missing: the Secret's type asks for them.
+        // These two must exist: the Secret's type requires them.
         let leaf = self.leaf.as_ref().ok();
         put(CERTIFICATE, Some(leaf.map(|pair| pem(&pair.certificate)).unwrap_or_default()));
         put(KEY, Some(leaf.map(|pair| pair.key.clone()).unwrap_or_default()));
@@ -157,7 +157,7 @@ impl Contents {
         put(AUTHORITY_KEY, self.authority.as_ref().ok().map(|pair| pair.key.clone()));
         put(NEXT, self.next().map(|pair| pem(&pair.certificate)));
         put(NEXT_KEY, self.next().map(|pair| pair.key.clone()));
-        put(UNTIL, self.until.map(spoken));
+        put(UNTIL, self.until.map(timestamp));
         data
     }
 }

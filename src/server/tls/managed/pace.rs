@@ -1,15 +1,15 @@
-//! When to look, and how often to write.
+//! How often to look, and how often to write.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Writes in a row: more than any rotation or repair takes.
+/// The most writes in a row: more than any rotation or repair needs.
 const BURST: u32 = 10;
-/// After those, one write in this time: enough to heal, too few to hurt where somebody else writes the same thing again and again.
+/// After those, one write per this time: enough to heal, too few to do harm when somebody else keeps writing the same thing.
 const REFILL: Duration = Duration::from_mins(1);
 
-/// What may still be written to one object.
+/// The remaining writes to one object.
 #[derive(Debug)]
 pub(super) struct Budget {
     left: u32,
@@ -24,7 +24,7 @@ impl Budget {
         }
     }
 
-    /// For tests that break more than a cluster does.
+    /// For tests that do more damage than a cluster.
     #[cfg(test)]
     pub(super) fn unlimited() -> Self {
         Self {
@@ -33,7 +33,7 @@ impl Budget {
         }
     }
 
-    /// Whether there is a write left.
+    /// Whether a write is left.
     pub(super) fn allows(&mut self) -> bool {
         while self.left < BURST && self.refilled.elapsed() >= REFILL {
             self.left += 1;
@@ -45,13 +45,13 @@ impl Budget {
         self.left > 0
     }
 
-    /// One was made.
+    /// Uses one write.
     pub(super) fn spend(&mut self) {
         self.left = self.left.saturating_sub(1);
     }
 }
 
-/// Somewhere between `low` and `high`, so that replicas do not walk in step.
+/// A random duration between `low` and `high`, so that replicas do not act in step.
 pub(super) fn between(low: Duration, high: Duration) -> Duration {
     let parts = u32::try_from(RandomState::new().hash_one(0_u8) % 1000).unwrap_or_default();
     low + high.saturating_sub(low) * parts / 1000
@@ -79,7 +79,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(spend_all(&mut budget), 1);
         tokio::time::advance(Duration::from_mins(125)).await;
-        assert_eq!(spend_all(&mut budget), 10, "what is not used is not saved up");
+        assert_eq!(spend_all(&mut budget), 10, "unused writes do not accumulate");
         assert_eq!(spend_all(&mut budget), 0);
     }
 

@@ -12,12 +12,12 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, Error, KeyUsage, anchor_from_
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bundle {
     certificates: Vec<CertificateDer<'static>>,
-    /// Whether the PEM could be read to its end.
+    /// Whether the whole PEM could be parsed.
     whole: bool,
 }
 
 impl Bundle {
-    /// These, each once, in their order.
+    /// These CAs, without duplicates, in order.
     pub(super) fn of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> Self {
         let mut bundle = Self {
             certificates: Vec::new(),
@@ -31,7 +31,7 @@ impl Bundle {
         bundle
     }
 
-    /// From PEM, up to where it cannot be read.
+    /// From PEM, up to the first part that cannot be parsed.
     pub(super) fn parse(pem: &[u8]) -> Self {
         let mut whole = true;
         let readable = CertificateDer::pem_slice_iter(pem).map_while(|certificate| {
@@ -58,13 +58,13 @@ impl Bundle {
         self.certificates.iter().any(|held| held.as_ref() == certificate.as_ref())
     }
 
-    /// Whether it means the same, however it is written: order, repetition and line breaks do not count.
-    pub(super) fn means(&self, other: &Self) -> bool {
+    /// Whether it contains the same CAs, however it is written: order, repetition and line breaks do not matter.
+    pub(super) fn same_as(&self, other: &Self) -> bool {
         let within = |some: &Self, all: &Self| some.certificates.iter().all(|certificate| all.holds(certificate));
         self.whole && other.whole && within(self, other) && within(other, self)
     }
 
-    /// What both trust.
+    /// What is in both.
     pub(super) fn and(&self, other: &Self) -> Self {
         Self::of(self.certificates.iter().filter(|held| other.holds(held)).cloned())
     }
@@ -88,20 +88,20 @@ pub(super) fn pem(certificate: &CertificateDer<'_>) -> String {
     pem + "-----END CERTIFICATE-----\n"
 }
 
-/// Whether the API server, trusting `bundle`, would take `leaf` for `name` at `now`. The error is a clause about the certificate.
+/// Whether the API server, trusting `bundle`, would accept `leaf` for `name` at `now`. The error is a clause about the certificate.
 pub(super) fn verify(leaf: &CertificateDer<'_>, bundle: &Bundle, name: &str, now: i64) -> Result<(), String> {
     chains(leaf, bundle, now)?;
     if holds_for(leaf, name) {
         Ok(())
     } else {
-        Err(format!("does not hold for {name}"))
+        Err(format!("does not cover {name}"))
     }
 }
 
-/// The same for whatever name.
+/// The same for any name.
 pub(super) fn chains(leaf: &CertificateDer<'_>, bundle: &Bundle, now: i64) -> Result<(), String> {
     let leaf = EndEntityCert::try_from(leaf).map_err(|_| "cannot be read as a certificate".to_owned())?;
-    // Go holds a CA to its period of validity too; the library takes anchors as they are.
+    // Go checks the validity of a CA too; the library accepts trust anchors as they are.
     let anchors: Vec<_> = bundle
         .certificates
         .iter()
@@ -112,15 +112,15 @@ pub(super) fn chains(leaf: &CertificateDer<'_>, bundle: &Bundle, now: i64) -> Re
     leaf.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &[], at, KeyUsage::server_auth(), None, None)
         .map(|_| ())
         .map_err(|error| match error {
-            // The latter where a CA of the same name is there: all of ours have one.
-            Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => "was signed by no CA in it that holds now".to_owned(),
-            Error::CertExpired { .. } => "has ended".to_owned(),
-            Error::CertNotValidYet { .. } => "does not hold yet".to_owned(),
+            // The latter if there is a CA with the same name: all of ours have one name.
+            Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => "was not signed by a currently valid CA in it".to_owned(),
+            Error::CertExpired { .. } => "has expired".to_owned(),
+            Error::CertNotValidYet { .. } => "is not valid yet".to_owned(),
             other => format!("is not accepted ({other})"),
         })
 }
 
-/// Whether a certificate holds for a name, whoever signed it.
+/// Whether a certificate covers a name, whoever signed it.
 pub(super) fn holds_for(leaf: &CertificateDer<'_>, name: &str) -> bool {
     let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(leaf), ServerName::try_from(name)) else {
         return false;
@@ -128,14 +128,14 @@ pub(super) fn holds_for(leaf: &CertificateDer<'_>, name: &str) -> bool {
     leaf.verify_is_valid_for_subject_name(&name).is_ok()
 }
 
-/// The DNS names that a certificate holds for.
+/// The DNS names that a certificate covers.
 pub(super) fn dns_names(leaf: &CertificateDer<'_>) -> Vec<String> {
     EndEntityCert::try_from(leaf)
         .map(|leaf| leaf.valid_dns_names().map(str::to_owned).collect())
         .unwrap_or_default()
 }
 
-/// Whether two CAs have one name: all of ours have.
+/// Whether two CAs have the same name, as all of ours do.
 pub(super) fn same_subject(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
     match (anchor_from_trusted_cert(one), anchor_from_trusted_cert(other)) {
         (Ok(one), Ok(other)) => one.subject == other.subject,

@@ -1,41 +1,35 @@
-//! The table of kinds (pull-semantics 3.1 and 3.5). Its paths were read from the projects' own types.
+//! The table of kinds (pull-semantics 3.1 and 3.5). The paths are from the projects' own types.
 
 use super::{Row, Written, built_in, cluster_wide, credentials_doubt, custom, image_doubt, images, pods};
 use crate::workload::kinds::{Doubt, When};
 use crate::workload::pod::{PodKind, Role};
 
-/// Rows marked "plain image strings": what an operator makes of them is its own affair.
-const OPERATOR: Doubt = image_doubt(
-    When::Always,
-    "the operator may put another registry or another image in its place",
-);
-/// An operator's own service account, which may list other secrets.
+/// For bare image names: what an operator does with them is up to the operator.
+const OPERATOR: Doubt = image_doubt(When::Always, "the operator may use another registry or another image instead");
+/// An operator's own service account, which may have other pull secrets.
 const OPERATORS_ACCOUNT: Doubt = credentials_doubt(When::Always, "the operator chooses the service account, and its pull secrets");
 const BY_ANOTHER: Doubt = credentials_doubt(When::Always, "the object that uses this one chooses the pull secrets");
-const ONLY_A_DEFAULT: Doubt = image_doubt(
-    When::Always,
-    "it is only a default, and every user of it may name another image",
-);
+const ONLY_A_DEFAULT: Doubt = image_doubt(When::Always, "it is only a default, and its users may set another image");
 const PATCHED: Doubt = image_doubt(When::Said("podSpecPatch"), "the podSpecPatch may change the image");
-/// Merged into each workflow before it runs, its list of pull secrets too.
+/// Merged into each workflow before it runs, including its list of pull secrets.
 const WORKFLOW_DEFAULTS: Doubt = credentials_doubt(
     When::Always,
     "the workflowDefaults of Argo's controller may add pull secrets or choose the service account",
 );
-/// Filled in by Tekton's own admission, which `check` runs before.
+/// Set by Tekton's own admission, which runs after `check`.
 const TEKTON_DEFAULTS: Doubt = credentials_doubt(
     When::Unsaid("serviceAccountName"),
     "Tekton's config-defaults choose the service account, and its pull secrets",
 );
 const AGONES_ACCOUNT: Doubt = credentials_doubt(
     When::Unsaid("serviceAccountName"),
-    "Agones gives its pods a service account of its own, which may have other pull secrets",
+    "Agones gives its pods their own service account, which may have other pull secrets",
 );
 
 const POD: &[Written] = &[pods("spec")];
 const TEMPLATE: &[Written] = &[pods("spec.template.spec")];
 
-/// What a template of an Argo Workflow may run.
+/// The pods of a template of an Argo Workflow.
 const ARGO_IMAGES: &[(&str, Role)] = &[
     ("initContainers[*].image", Role::Init),
     ("container.image", Role::Container),
@@ -45,7 +39,7 @@ const ARGO_IMAGES: &[(&str, Role)] = &[
     ("volumes[*].image.reference", Role::Volume),
 ];
 
-/// A `WorkflowSpec`. Pull secrets are the workflow's; a template may choose its own service account and nodes.
+/// A `WorkflowSpec`. Pull secrets belong to the workflow; a template may set its own service account and node selection.
 const ARGO: &[Written] = &[
     images("templates[*]", ARGO_IMAGES)
         .also(&[""])
@@ -62,7 +56,7 @@ const ARGO: &[Written] = &[
     images("", &[("volumes[*].image.reference", Role::Volume)]).doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
 ];
 
-/// As [`ARGO`], for definitions: another object's workflow may use their templates, with its own pull secrets.
+/// Like [`ARGO`], for definitions: other workflows may use their templates, with their own pull secrets.
 const ARGO_DEFINITION: &[Written] = &[
     images("templates[*]", ARGO_IMAGES).also(&[""]).doubts(&[PATCHED, BY_ANOTHER]),
     images("templates[*].dag.tasks[*].inline", ARGO_IMAGES)
@@ -77,8 +71,8 @@ const ARGO_DEFINITION: &[Written] = &[
     images("", &[("volumes[*].image.reference", Role::Volume)]).doubts(&[PATCHED, BY_ANOTHER]),
 ];
 
-/// A `VirtualMachineInstanceSpec`. The pod gets the secrets of all its disks, and the service account that a volume names. A disk's
-/// image is no program: its platform is not enforced.
+/// A `VirtualMachineInstanceSpec`. The pod gets the secrets of all its disks, and the service account of its volumes. A disk image
+/// is not a program: its platform does not matter.
 const VIRTUAL_MACHINE: &[(&str, Role)] = &[
     ("volumes[*].containerDisk.image", Role::Volume),
     ("domain.firmware.kernelBoot.container.image", Role::Volume),
@@ -142,7 +136,7 @@ const REPLACED_BY_TRAIN_JOB: Doubt = image_doubt(When::Always, "a TrainJob may n
 const RUNTIME: &[Written] =
     &[pods("spec.template.spec.replicatedJobs[*].template.spec.template.spec").doubts(&[REPLACED_BY_TRAIN_JOB, BY_ANOTHER])];
 
-/// A `SparkApplicationSpec`. One pull policy and one list of secrets hold for both.
+/// A `SparkApplicationSpec`. Driver and executor share one pull policy and one list of secrets.
 const SPARK: &[Written] = &[
     images("", &[("image", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
     images("driver", &[("image", Role::Container)])
@@ -170,7 +164,8 @@ const STRIMZI_IMAGES: &[(&str, Role)] = &[
     ("kafkaExporter.image", Role::Container),
 ];
 
-/// Not here, since no kubelet pulls them: Crossplane packages, Flux `OCIRepository`s, Helm charts in registries, kubewarden policies.
+/// Not here, because no kubelet pulls them: Crossplane packages, Flux `OCIRepository`s, Helm charts in registries, Kubewarden
+/// policies.
 pub(in crate::workload::kinds) const ROWS: &[Row] = &[
     Row {
         pod: PodKind::Pod,
@@ -300,10 +295,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         "apps.openshift.io",
         &["DeploymentConfig"],
         "",
-        &[pods("spec.template.spec").doubts(&[image_doubt(
-            When::Always,
-            "an image trigger may put another image in its place",
-        )])],
+        &[pods("spec.template.spec").doubts(&[image_doubt(When::Always, "an image trigger may set another image")])],
     ),
     // Agones, Actions Runner Controller.
     custom(
@@ -319,7 +311,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[pods("spec.template.spec.template.spec").doubts(&[AGONES_ACCOUNT])],
     ),
     custom("actions.github.com", &["AutoscalingRunnerSet"], "", TEMPLATE),
-    // Plain image names that an operator makes pods of.
+    // Bare image names that an operator creates pods from.
     custom(
         "monitoring.coreos.com",
         &["Prometheus", "Alertmanager", "ThanosRuler"],

@@ -1,6 +1,6 @@
 //! Years, and accidents. The order is random, and the same in every run.
 
-use super::fake::{DAY, Fake, rest};
+use super::fake::{DAY, Fake, settle};
 use crate::server::tls::Validity;
 use crate::server::tls::managed::contents::{AUTHORITY_KEY, CERTIFICATE, KEY, NEXT, NEXT_KEY, TRUST, UNTIL};
 use crate::server::tls::managed::{Managed, Round};
@@ -18,14 +18,14 @@ impl Dice {
     }
 }
 
-/// Four years, one replica's round at a time: whoever serves something that has not ended is taken, after every single write, even one
-/// that was cut off from the API server for two months.
+/// Four years, one replica's round at a time: whoever serves something that has not ended is taken, after every single write, even
+/// one that was cut off from the API server for two months.
 #[tokio::test]
 async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refused() {
     let fake = Fake::new().await;
     let mut replicas = vec![fake.replica(), fake.replica(), fake.replica()];
     for replica in &mut replicas {
-        rest(replica).await;
+        settle(replica).await;
     }
     let mut dice = Dice(7);
     let mut cut_off = [0_i64; 3];
@@ -46,7 +46,7 @@ async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refuse
             }
             let before = fake.trust();
             let fresh = replicas[at].certificate().leaf().is_none();
-            while replicas[at].round().await != Round::Rested {}
+            while replicas[at].round().await != Round::Done {}
             if fake.trust().certificates()[0] != before.certificates()[0] {
                 switches += 1;
             }
@@ -72,7 +72,7 @@ async fn heal(replicas: &mut [Managed], dice: &mut Dice) {
         let first = dice.roll(replicas.len());
         for at in 0..replicas.len() {
             let at = (first + at) % replicas.len();
-            rest(&mut replicas[at]).await;
+            settle(&mut replicas[at]).await;
         }
     }
 }
@@ -81,7 +81,7 @@ async fn heal(replicas: &mut [Managed], dice: &mut Dice) {
 async fn whatever_is_broken_heals_within_three_looks_of_each_replica() {
     let fake = Fake::new().await;
     let stranger = Fake::new().await;
-    rest(&mut stranger.replica()).await;
+    settle(&mut stranger.replica()).await;
     let mut replicas = vec![fake.replica(), fake.replica()];
     let mut dice = Dice(42);
     heal(&mut replicas, &mut dice).await;
@@ -123,7 +123,7 @@ async fn whatever_is_broken_heals_within_three_looks_of_each_replica() {
                 }
                 7 => {
                     fake.configure(&[("images.pullgate.dev", "pullgate")]);
-                    what.push("the registration is made anew".to_owned());
+                    what.push("the registration is recreated".to_owned());
                 }
                 8 => {
                     let days = i64::try_from(dice.roll(2000)).unwrap() - 1000;
@@ -139,7 +139,7 @@ async fn whatever_is_broken_heals_within_three_looks_of_each_replica() {
                 _ => {
                     let one = dice.roll(2);
                     replicas[one] = fake.replica();
-                    what.push("a replica starts anew".to_owned());
+                    what.push("a replica restarts".to_owned());
                 }
             }
         }

@@ -6,8 +6,8 @@ use crate::server::tls::generate::{authority, leaf as leaf_of};
 use crate::server::tls::managed::contents::{
     AUTHORITY_KEY, CERTIFICATE, Contents, KEY, NEXT, NEXT_KEY, Pair, Stored, TRUST, UNTIL,
 };
-use crate::server::tls::managed::decide::{Entry, Lifetimes, Scene, Serve, Step, Why, bundles, serve, step};
-use crate::server::tls::managed::make::{Means, after};
+use crate::server::tls::managed::decide::{Entry, Lifetimes, Observed, Serve, Step, Why, bundles, serve, step};
+use crate::server::tls::managed::issue::{Issuer, after};
 use crate::server::tls::managed::trust::{Bundle, verify};
 use std::time::Duration;
 
@@ -34,24 +34,24 @@ fn make_for(step: &Step, data: Option<&SecretData>, now: i64, names: &[String]) 
         .iter()
         .flat_map(|contents| contents.trust.certificates().to_vec())
         .collect();
-    let means = Means {
+    let issuer = Issuer {
         now,
         names,
         lifetimes: LIVES,
         known: &known,
     };
-    let after = after(step, before.as_ref(), &means).unwrap().unwrap();
+    let after = after(step, before.as_ref(), &issuer).unwrap().unwrap();
     after.write(data.unwrap_or(&SecretData::default()))
 }
 
 fn fresh() -> SecretData {
-    make(&Step::Anew(Why::Absent), None, NOW)
+    make(&Step::Create(Why::Absent), None, NOW)
 }
 
 fn decided(data: &SecretData, settled: &Bundle, now: i64) -> Step {
     let stored = Stored::Ours(Box::new(Contents::read(data)));
     let names = names();
-    step(&Scene {
+    step(&Observed {
         stored: &stored,
         settled,
         now,
@@ -74,7 +74,7 @@ fn with(data: &SecretData, changes: &[(&str, &[u8])]) -> SecretData {
 
 fn unusable(step: &Step) -> &'static str {
     match step {
-        Step::Anew(Why::Unusable(_)) => "anew",
+        Step::Create(Why::Unusable(_)) => "create",
         Step::Leaf(Why::Unusable(_)) => "leaf",
         Step::Follow(Why::Unusable(_)) => "follow",
         other => panic!("{other:?}"),
@@ -90,12 +90,12 @@ fn a_fresh_secret_is_kept_until_its_time() {
         (61, Step::Leaf(Why::Due)),
         (89, Step::Leaf(Why::Due)),
         (91, Step::Leaf(Why::Ended)),
-        (-1, Step::Anew(Why::NotYet)),
-        (-3000, Step::Anew(Why::NotYet)),
+        (-1, Step::Create(Why::NotYet)),
+        (-3000, Step::Create(Why::NotYet)),
         // The CA is due as well, but a certificate that has ended comes first.
         (600, Step::Leaf(Why::Ended)),
-        (800, Step::Anew(Why::Ended)),
-        (30_000, Step::Anew(Why::Ended)),
+        (800, Step::Create(Why::Ended)),
+        (30_000, Step::Create(Why::Ended)),
     ] {
         assert_eq!(decided(&data, &nothing(), NOW + days * DAY), expected, "after {days} days");
     }
@@ -105,7 +105,7 @@ fn a_fresh_secret_is_kept_until_its_time() {
 }
 
 #[test]
-fn each_part_that_is_spoilt_is_made_anew_and_no_more() {
+fn only_the_spoilt_part_is_made_again() {
     let (data, other) = (fresh(), fresh());
     let garbage: &[u8] = b"\xff\x00 not PEM";
     let of = |key: &str| other.get(key);
@@ -121,7 +121,7 @@ fn each_part_that_is_spoilt_is_made_anew_and_no_more() {
         (
             "all gone",
             &[(CERTIFICATE, b""), (KEY, b""), (TRUST, b""), (AUTHORITY_KEY, b"")],
-            "anew",
+            "create",
         ),
         (
             "all garbage",
@@ -131,20 +131,20 @@ fn each_part_that_is_spoilt_is_made_anew_and_no_more() {
                 (TRUST, garbage),
                 (AUTHORITY_KEY, garbage),
             ],
-            "anew",
+            "create",
         ),
         (
             "certificate and ca.key gone",
             &[(CERTIFICATE, b""), (AUTHORITY_KEY, b"")],
-            "anew",
+            "create",
         ),
     ] {
         assert_eq!(unusable(&decided(&with(&data, changes), &nothing(), NOW)), expected, "{what}");
     }
     for (what, changes, expected) in [
         // Without its CA a certificate is as good as none.
-        ("ca.crt gone", &[(TRUST, &b""[..])][..], Step::Anew(Why::Unchained)),
-        ("ca.crt garbage", &[(TRUST, garbage)], Step::Anew(Why::Unchained)),
+        ("ca.crt gone", &[(TRUST, &b""[..])][..], Step::Create(Why::Unchained)),
+        ("ca.crt garbage", &[(TRUST, garbage)], Step::Create(Why::Unchained)),
         (
             "another's pair",
             &[(CERTIFICATE, of(CERTIFICATE)), (KEY, of(KEY))],
@@ -158,23 +158,23 @@ fn each_part_that_is_spoilt_is_made_anew_and_no_more() {
         (
             "something behind ca.crt",
             &[(TRUST, &[data.get(TRUST), b"-----BEGIN CERTIFICATE-----\nAAAA"].concat())],
-            Step::Tend,
+            Step::Repair,
         ),
-        ("half a next CA", &[(NEXT, of(TRUST))], Step::Tend),
+        ("half a next CA", &[(NEXT, of(TRUST))], Step::Repair),
         (
             "a next CA that is not trusted",
             &[(NEXT, of(TRUST)), (NEXT_KEY, of(AUTHORITY_KEY))],
-            Step::Tend,
+            Step::Repair,
         ),
         (
             "an old CA without a date",
             &[(TRUST, &[data.get(TRUST), of(TRUST)].concat())],
-            Step::Tend,
+            Step::Repair,
         ),
         (
             "an old CA with an odd date",
             &[(TRUST, &[data.get(TRUST), of(TRUST)].concat()), (UNTIL, b"soon")],
-            Step::Tend,
+            Step::Repair,
         ),
         (
             "an old CA and its day",
@@ -199,9 +199,9 @@ fn each_part_that_is_spoilt_is_made_anew_and_no_more() {
         let spoilt = with(&data, changes);
         let step = decided(&spoilt, &nothing(), NOW);
         assert_eq!(step, expected, "{what}");
-        if step == Step::Tend {
-            let tended = make(&step, Some(&spoilt), NOW);
-            assert_eq!(decided(&tended, &nothing(), NOW), Step::Keep, "{what}, tended");
+        if step == Step::Repair {
+            let repaired = make(&step, Some(&spoilt), NOW);
+            assert_eq!(decided(&repaired, &nothing(), NOW), Step::Keep, "{what}, repaired");
         }
     }
 }
@@ -243,7 +243,7 @@ fn a_ca_rotates_in_steps_that_never_leave_a_certificate_untrusted() {
     let last = last + 1;
     assert_eq!(decided(&renewed, &nothing(), last), Step::Retire);
     let retired = make(&Step::Retire, Some(&renewed), last);
-    assert!(Contents::read(&retired).trust.means(&new));
+    assert!(Contents::read(&retired).trust.same_as(&new));
     assert!(!retired.0.contains_key(UNTIL));
     assert_eq!(decided(&retired, &nothing(), last), Step::Keep);
 }
@@ -273,7 +273,7 @@ fn a_held_up_rotation_ends_in_a_switch_and_not_in_a_flood_of_renewals() {
 #[test]
 fn other_names_are_added_and_the_next_renewal_drops_them() {
     let mine = vec!["a.example".to_owned(), "10.0.0.1".to_owned(), "::1".to_owned()];
-    let data = make_for(&Step::Anew(Why::Absent), None, NOW, &mine);
+    let data = make_for(&Step::Create(Why::Absent), None, NOW, &mine);
     let step = decided(&data, &nothing(), NOW);
     assert_eq!(step, Step::Leaf(Why::OtherName(NAME.to_owned())));
     let both = make(&step, Some(&data), NOW);
@@ -289,7 +289,7 @@ fn other_names_are_added_and_the_next_renewal_drops_them() {
     assert!(!holds(&later, "a.example") && holds(&later, NAME));
 }
 
-/// A CA that signs under another name (brought by somebody) cannot be signed for: a start anew.
+/// A CA that signs under another name (brought by somebody) cannot be signed for, so a new CA is made.
 #[test]
 fn a_certificate_never_outlives_its_ca_and_a_strange_ca_is_replaced() {
     let data = fresh();
@@ -320,21 +320,21 @@ fn a_certificate_never_outlives_its_ca_and_a_strange_ca_is_replaced() {
 }
 
 #[test]
-fn a_start_anew_trusts_what_was_trusted_for_an_hour() {
+fn a_new_ca_trusts_what_was_trusted_for_an_hour() {
     let data = fresh();
-    let anew = make(&Step::Anew(Why::Unchained), Some(&data), NOW);
-    let contents = Contents::read(&anew);
+    let new = make(&Step::Create(Why::Unchained), Some(&data), NOW);
+    let contents = Contents::read(&new);
     assert_eq!(contents.trust.certificates().len(), 2);
     assert!(contents.trust.holds(&Contents::read(&data).trust.certificates()[0]));
     assert_eq!(contents.until, Some(NOW + 3600));
-    assert_eq!(decided(&anew, &nothing(), NOW + 3600), Step::Keep);
-    assert_eq!(decided(&anew, &nothing(), NOW + 3601), Step::Retire);
+    assert_eq!(decided(&new, &nothing(), NOW + 3600), Step::Keep);
+    assert_eq!(decided(&new, &nothing(), NOW + 3601), Step::Retire);
     // What has ended is not carried along, and never more than a few are.
-    let ended = make(&Step::Anew(Why::Ended), Some(&data), NOW + 800 * DAY);
+    let ended = make(&Step::Create(Why::Ended), Some(&data), NOW + 800 * DAY);
     assert_eq!(Contents::read(&ended).trust.certificates().len(), 1);
     let mut many = data;
     for _ in 0..10 {
-        many = make(&Step::Anew(Why::Unchained), Some(&many), NOW);
+        many = make(&Step::Create(Why::Unchained), Some(&many), NOW);
     }
     assert_eq!(Contents::read(&many).trust.certificates().len(), 5);
 }
@@ -370,14 +370,14 @@ fn what_is_registered_is_what_the_secret_says_and_only_while_it_is_sound() {
     let patched = |data: &SecretData| {
         let stored = Stored::Ours(Box::new(Contents::read(data)));
         let (settled, names) = (nothing(), names());
-        let scene = Scene {
+        let observed = Observed {
             stored: &stored,
             settled: &settled,
             now: NOW,
             names: &names,
             lifetimes: LIVES,
         };
-        bundles(&scene, &entries)
+        bundles(&observed, &entries)
     };
     let written = patched(&data);
     assert_eq!(written.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [3, 4, 5, 7, 8]);
@@ -390,14 +390,14 @@ fn what_is_registered_is_what_the_secret_says_and_only_while_it_is_sound() {
 #[test]
 fn a_new_certificate_is_served_once_every_bundle_takes_it_unless_nothing_else_is_left() {
     let old = fresh();
-    let new = make(&Step::Anew(Why::Unchained), Some(&old), NOW);
+    let new = make(&Step::Create(Why::Unchained), Some(&old), NOW);
     let certificate = |data: &SecretData| Contents::read(data).leaf.unwrap().certificate;
     let (ours, theirs) = (Bundle::parse(new.get(TRUST)), Bundle::parse(old.get(TRUST)));
     let stranger = Bundle::parse(fresh().get(TRUST));
     let stored = Stored::Ours(Box::new(Contents::read(&new)));
     let chosen = |bundles: &[&Bundle], settled: &Bundle, present: Option<&SecretData>, now: i64| {
         let names = names();
-        let scene = Scene {
+        let observed = Observed {
             stored: &stored,
             settled,
             now,
@@ -414,7 +414,7 @@ fn a_new_certificate_is_served_once_every_bundle_takes_it_unless_nothing_else_is
                 bundle: (*bundle).clone(),
             })
             .collect();
-        serve(&scene, &entries, present.map(certificate).as_ref())
+        serve(&observed, &entries, present.map(certificate).as_ref())
     };
     let none = nothing();
     for (what, bundles, settled, present, now, expected) in [
@@ -468,9 +468,9 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
     let leaf = contents.leaf.unwrap().certificate;
     for (name, now, expected) in [
         (NAME, NOW, Ok(())),
-        ("other.pullgate.svc", NOW, Err("does not hold for other.pullgate.svc")),
-        (NAME, NOW + 91 * DAY, Err("has ended")),
-        (NAME, NOW - DAY, Err("does not hold yet")),
+        ("other.pullgate.svc", NOW, Err("does not cover other.pullgate.svc")),
+        (NAME, NOW + 91 * DAY, Err("has expired")),
+        (NAME, NOW - DAY, Err("is not valid yet")),
     ] {
         let said = verify(&leaf, &contents.trust, name, now);
         assert_eq!(said, expected.map_err(str::to_owned), "{name} {now}");
@@ -489,7 +489,7 @@ fn bundles_and_certificates_are_held_against_each_other_as_the_api_server_does()
     assert_eq!(verify(&longer, &bundle, NAME, NOW + 9 * DAY), Ok(()));
     assert_eq!(
         verify(&longer, &bundle, NAME, NOW + 11 * DAY),
-        Err("was signed by no CA in it that holds now".to_owned())
+        Err("was not signed by a currently valid CA in it".to_owned())
     );
     assert!(
         verify(&contents.trust.certificates()[0], &contents.trust, NAME, NOW).is_err(),

@@ -1,7 +1,7 @@
-//! A small API server: one Secret and one ValidatingWebhookConfiguration, with the checks that the real one makes of writes, a clock
-//! that the tests set, and nothing else: whoever asks for more is told that there is no such right.
+//! A small API server: one Secret and one ValidatingWebhookConfiguration, with the checks that the real one makes of writes, a
+//! clock that the tests set, and nothing else: whoever asks for more is told that there is no such right.
 
-use crate::cluster::{Custody, Names};
+use crate::cluster::{CertificateClient, ObjectNames};
 use crate::server::tls::managed::trust::{Bundle, verify};
 use crate::server::tls::managed::{Budget, Managed, Round, Subject};
 use crate::server::tls::{Lifetimes, managed::contents};
@@ -84,20 +84,20 @@ impl Fake {
     }
 
     pub(super) fn replica_for(&self, others: &[&str], lifetimes: Lifetimes) -> Managed {
-        let names = Names {
+        let names = ObjectNames {
             namespace: Some("pullgate".to_owned()),
             secret: "pullgate-tls".to_owned(),
             configuration: "pullgate".to_owned(),
         };
         let others = others.iter().map(|&name| name.to_owned()).collect();
         let subject = Subject::new("pullgate".to_owned(), others, lifetimes).unwrap();
-        let mut replica = Managed::new(Custody::at(self.address, names), subject, Metrics::new());
+        let mut replica = Managed::new(CertificateClient::at(self.address, names), subject, Metrics::new());
         replica.settled = Duration::ZERO;
         (replica.secret_writes, replica.registration_writes) = (Budget::unlimited(), Budget::unlimited());
         replica
     }
 
-    /// The registration anew, without bundles: names of webhooks, and of the services that they call.
+    /// Recreates the registration, without bundles: names of webhooks, and of the services that they call.
     pub(super) fn configure(&self, webhooks: &[(&str, &str)]) {
         let webhooks: Vec<Value> = webhooks
             .iter()
@@ -177,14 +177,21 @@ impl Fake {
     }
 }
 
+/// Moves the clock on, so that nobody waits for real.
+pub(super) async fn elapse(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 /// Rounds until there is nothing left to do.
-pub(super) async fn rest(replica: &mut Managed) -> usize {
+pub(super) async fn settle(replica: &mut Managed) -> usize {
     for rounds in 1..=12 {
-        if replica.round().await == Round::Rested {
+        if replica.round().await == Round::Done {
             return rounds;
         }
     }
-    panic!("it does not come to rest");
+    panic!("it does not settle");
 }
 
 fn status(code: u16, reason: &str) -> (u16, Value) {

@@ -1,14 +1,14 @@
 //! Replicas at an API server.
 
-use super::fake::{DAY, Fake, NOW, rest};
+use super::fake::{DAY, Fake, NOW, elapse, settle};
 use crate::server::tls::managed::contents::{AUTHORITY_KEY, CERTIFICATE, KEY, NEXT, TRUST};
 use crate::server::tls::managed::trust::Bundle;
 use crate::server::tls::managed::{Budget, Lifetimes, Managed, Round};
 use serde_json::json;
 use std::time::Duration;
 
-/// Short enough to wait for, long enough for what must be done before it is over.
-const SETTLED: Duration = Duration::from_secs(3);
+/// How long a CA must have been in every bundle before it signs; on the tests' clock.
+const SETTLED: Duration = Duration::from_secs(30);
 
 fn why(replica: &Managed) -> String {
     replica.readiness()().unwrap_err()
@@ -23,11 +23,11 @@ fn leaf(replica: &Managed) -> Vec<u8> {
     replica.certificate().leaf().unwrap().to_vec()
 }
 
-/// Rounds of all until nothing is left to do for any, in turn.
-async fn all_rest(replicas: &mut [Managed]) {
+/// Rounds by each replica in turn, until none has anything left to do.
+async fn settle_all(replicas: &mut [Managed]) {
     for _ in 0..3 {
         for replica in replicas.iter_mut() {
-            rest(replica).await;
+            settle(replica).await;
         }
     }
 }
@@ -38,7 +38,7 @@ async fn the_first_replica_makes_all_and_the_next_takes_it() {
     let mut replicas = [fake.replica(), fake.replica()];
     assert_eq!(why(&replicas[0]), "the Secret pullgate/pullgate-tls has not been read yet");
     assert_eq!(replicas[0].certificate().check(), Err("there is none yet".to_owned()));
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     replicas.iter().for_each(ready);
     assert_eq!(leaf(&replicas[0]), leaf(&replicas[1]));
     assert_eq!(
@@ -53,7 +53,7 @@ async fn the_first_replica_makes_all_and_the_next_takes_it() {
     // Weeks pass, and nothing is written.
     for _ in 0..50 {
         fake.pass(DAY);
-        all_rest(&mut replicas).await;
+        settle_all(&mut replicas).await;
     }
     assert_eq!(fake.all_writes(), 2);
     let metrics = replicas[0].metrics.encode();
@@ -62,7 +62,7 @@ async fn the_first_replica_makes_all_and_the_next_takes_it() {
         format!("pullgate_certificate_expiry_timestamp_seconds {}", NOW + 90 * DAY),
         // It begins an hour before, for clocks that are behind.
         format!("pullgate_certificate_lifetime_seconds {}", 90 * DAY + 3600),
-        r#"pullgate_certificate_renewals_total{step="anew",reason="absent"} 1"#.to_owned(),
+        r#"pullgate_certificate_renewals_total{step="create",reason="absent"} 1"#.to_owned(),
         r#"pullgate_certificate_renewals_total{step="registration",reason="differs"} 1"#.to_owned(),
     ] {
         assert!(metrics.contains(&line), "{line} is not in:\n{metrics}");
@@ -81,7 +81,7 @@ async fn replicas_that_start_at_once_agree_on_one_secret() {
     let mut rounds = [rounds.0, rounds.1, rounds.2];
     rounds.sort_by_key(|round| *round != Round::Wrote);
     assert_eq!(rounds, [Round::Wrote, Round::Overtaken, Round::Overtaken]);
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     replicas.iter().for_each(ready);
     assert!(replicas.iter().all(|replica| leaf(replica) == leaf(&replicas[0])));
     assert_eq!((fake.count("POST secret 201"), fake.count("POST secret 409")), (1, 2));
@@ -98,7 +98,7 @@ async fn replicas_that_start_at_once_agree_on_one_secret() {
         .filter(|round| **round == Round::Wrote)
         .count();
     assert_eq!(wrote, 1);
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     assert_eq!((fake.count("PUT secret 201"), fake.count("PUT secret 409")), (1, 2));
     assert!(replicas.iter().all(|replica| leaf(replica) == leaf(&replicas[0])));
     replicas.iter().for_each(ready);
@@ -109,15 +109,15 @@ async fn replicas_that_start_at_once_agree_on_one_secret() {
 async fn a_late_patch_does_not_bring_back_an_old_bundle() {
     let fake = Fake::new().await;
     let (mut early, late) = (fake.replica(), fake.replica());
-    rest(&mut early).await;
-    let seen = late.custody.registration().await.unwrap().value.unwrap();
+    settle(&mut early).await;
+    let seen = late.client.registration().await.unwrap().value.unwrap();
     let old = fake.trust().pem();
     fake.pass(490 * DAY);
-    rest(&mut early).await;
+    settle(&mut early).await;
     let both = fake.bundle(0);
     assert_eq!(both.certificates().len(), 2);
-    let refused = late.custody.register(&seen, &[(0, old)]).await;
-    assert_eq!(refused, Err(crate::cluster::Trouble::Conflict));
+    let refused = late.client.register(&seen, &[(0, old)]).await;
+    assert_eq!(refused, Err(crate::cluster::RequestError::Conflict));
     assert_eq!(fake.bundle(0), both);
 }
 
@@ -126,27 +126,27 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
     let fake = Fake::new().await;
     let mut replica = fake.replica();
     replica.settled = SETTLED;
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     fake.pass(59 * DAY);
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     let first = fake.trust();
     fake.pass(428 * DAY);
     // Its certificate has ended by now; that of the same CA is taken at once.
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     ready(&replica);
     let before = leaf(&replica);
     assert!(!fake.secret(NEXT).is_empty());
     assert_eq!(fake.bundle(0).certificates().len(), 2);
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     assert_eq!(leaf(&replica), before);
-    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
-    // A bundle that somebody spoils in between starts the wait anew.
+    elapse(SETTLED).await;
+    // A bundle that somebody spoils in between restarts the wait.
     fake.spoil_bundle(first.pem().as_bytes());
     assert_eq!(replica.round().await, Round::Wrote);
-    assert_eq!(replica.round().await, Round::Rested);
+    assert_eq!(replica.round().await, Round::Done);
     assert_eq!((leaf(&replica), fake.secret(NEXT).is_empty()), (before.clone(), false));
-    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
-    rest(&mut replica).await;
+    elapse(SETTLED).await;
+    settle(&mut replica).await;
     assert!(fake.secret(NEXT).is_empty());
     assert_ne!(leaf(&replica), before);
     ready(&replica);
@@ -156,23 +156,23 @@ async fn a_new_ca_signs_only_after_its_time_in_every_bundle() {
         "replicas that are behind are still taken"
     );
     fake.pass(91 * DAY);
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     assert_eq!(fake.bundle(0).certificates().len(), 1);
     assert!(!fake.bundle(0).holds(&first.certificates()[0]));
     ready(&replica);
 }
 
 #[tokio::test]
-async fn a_deleted_secret_is_made_anew_and_no_replica_is_left_behind() {
+async fn a_deleted_secret_is_recreated_and_no_replica_is_left_behind() {
     let fake = Fake::new().await;
     let mut replicas = [fake.replica(), fake.replica()];
     for replica in &mut replicas {
         replica.settled = SETTLED;
     }
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     let (old, before) = (fake.bundle(0), leaf(&replicas[0]));
     fake.held().secret = None;
-    rest(&mut replicas[0]).await;
+    settle(&mut replicas[0]).await;
     assert_eq!(fake.bundle(0).certificates().len(), 2);
     assert!(fake.bundle(0).holds(&old.certificates()[0]));
     // Neither has the new certificate yet, and both are still taken.
@@ -180,16 +180,16 @@ async fn a_deleted_secret_is_made_anew_and_no_replica_is_left_behind() {
         assert_eq!(leaf(replica), before);
         assert_eq!(fake.takes(replica), Ok(()));
     }
-    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
-    rest(&mut replicas[0]).await;
+    elapse(SETTLED).await;
+    settle(&mut replicas[0]).await;
     assert_ne!(leaf(&replicas[0]), before);
-    all_rest(&mut replicas).await;
-    tokio::time::sleep(SETTLED + Duration::from_millis(50)).await;
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
+    elapse(SETTLED).await;
+    settle_all(&mut replicas).await;
     assert_eq!(leaf(&replicas[0]), leaf(&replicas[1]));
     replicas.iter().for_each(ready);
     fake.pass(3601);
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     assert_eq!(fake.bundle(0).certificates().len(), 1);
     replicas.iter().for_each(ready);
 }
@@ -199,7 +199,7 @@ async fn a_wrong_an_emptied_and_a_repeated_bundle() {
     let fake = Fake::new().await;
     fake.configure(&[("a", "pullgate"), ("b", "other"), ("c", "pullgate")]);
     let mut replica = fake.replica();
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     ready(&replica);
     let right = fake.bundle(0);
     assert_eq!(
@@ -208,26 +208,26 @@ async fn a_wrong_an_emptied_and_a_repeated_bundle() {
         "only what calls us"
     );
     let stranger = Fake::new().await;
-    rest(&mut stranger.replica()).await;
+    settle(&mut stranger.replica()).await;
     for wrong in [&b""[..], b"garbage", stranger.trust().pem().as_bytes()] {
         fake.spoil_bundle(wrong);
         let before = leaf(&replica);
         assert_eq!(replica.round().await, Round::Wrote);
         let said = why(&replica);
         assert!(
-            said.contains("the API server would not take the served certificate")
+            said.contains("the API server would refuse the served certificate")
                 && said.contains("the webhook a in the ValidatingWebhookConfiguration pullgate")
-                && said.contains("was signed by no CA in it"),
+                && said.contains("was not signed by a currently valid CA in it"),
             "{said}"
         );
-        rest(&mut replica).await;
+        settle(&mut replica).await;
         ready(&replica);
         assert_eq!((fake.bundle(0), leaf(&replica)), (right.clone(), before));
     }
     let writes = fake.all_writes();
     fake.spoil_bundle([right.pem(), "a comment\n".to_owned(), right.pem()].concat().as_bytes());
-    rest(&mut replica).await;
-    assert_eq!(fake.all_writes(), writes, "it means the same");
+    settle(&mut replica).await;
+    assert_eq!(fake.all_writes(), writes, "it trusts the same CAs");
 }
 
 #[tokio::test]
@@ -235,24 +235,24 @@ async fn a_registration_that_is_not_there_yet_is_waited_for() {
     let fake = Fake::new().await;
     fake.held().configuration = None;
     let mut replicas = [fake.replica(), fake.replica()];
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     assert_eq!(
         why(&replicas[0]),
-        "waiting for the ValidatingWebhookConfiguration pullgate: there is none"
+        "waiting for the ValidatingWebhookConfiguration pullgate: it does not exist"
     );
     fake.configure(&[("images.pullgate.dev", "other")]);
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     assert_eq!(
         why(&replicas[1]),
         "no webhook of the ValidatingWebhookConfiguration pullgate names the Service pullgate/pullgate or a host of --tls-dns-name"
     );
     for _ in 0..2 {
         fake.configure(&[("images.pullgate.dev", "pullgate")]);
-        all_rest(&mut replicas).await;
+        settle_all(&mut replicas).await;
         replicas.iter().for_each(ready);
         fake.held().configuration = None;
-        all_rest(&mut replicas).await;
-        assert!(why(&replicas[0]).contains("there is none"));
+        settle_all(&mut replicas).await;
+        assert!(why(&replicas[0]).contains("it does not exist"));
     }
     assert_eq!(fake.count("POST secret 201"), 1);
 }
@@ -266,11 +266,11 @@ async fn webhooks_by_url_count_when_their_host_is_one_of_our_names() {
         {"name": "c", "clientConfig": {"url": "https://elsewhere.example/"}},
     ]);
     let mut replica = fake.replica_for(&["127.0.0.1", "hooks.example"], Lifetimes::default());
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     ready(&replica);
     let trust = fake.trust();
     assert_eq!(
-        [0, 1, 2].map(|webhook| fake.bundle(webhook).means(&trust)),
+        [0, 1, 2].map(|webhook| fake.bundle(webhook).same_as(&trust)),
         [true, true, false]
     );
 }
@@ -282,10 +282,10 @@ async fn replicas_with_other_names_do_not_fight() {
         fake.replica_for(&["old.example"], Lifetimes::default()),
         fake.replica_for(&["new.example"], Lifetimes::default()),
     ];
-    all_rest(&mut replicas).await;
+    settle_all(&mut replicas).await;
     let writes = fake.all_writes();
     for _ in 0..10 {
-        all_rest(&mut replicas).await;
+        settle_all(&mut replicas).await;
     }
     assert_eq!(fake.all_writes(), writes);
     replicas.iter().for_each(ready);
@@ -308,20 +308,20 @@ async fn a_right_that_is_missing_is_named_and_takes_nothing_that_works() {
         ),
     ] {
         refuse(what);
-        rest(&mut fresh).await;
+        settle(&mut fresh).await;
         assert_eq!(why(&fresh), expected);
     }
     refuse("PATCH configuration");
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     let said = why(&fresh);
     assert!(
         said.ends_with("; pullgate may not patch the ValidatingWebhookConfiguration pullgate (403)"),
         "{said}"
     );
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     assert_eq!(why(&fresh), said, "said once");
     refuse("nothing");
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     ready(&fresh);
     let note = fresh.note();
     for (what, noted) in [
@@ -338,14 +338,14 @@ async fn a_right_that_is_missing_is_named_and_takes_nothing_that_works() {
     ] {
         refuse(what);
         fake.pass(10);
-        rest(&mut fresh).await;
+        settle(&mut fresh).await;
         ready(&fresh);
         assert_eq!(note().as_deref(), noted);
     }
     let before = leaf(&fresh);
     refuse("PUT secret");
     fake.pass(70 * DAY);
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     ready(&fresh);
     assert_eq!(leaf(&fresh), before);
     assert!(
@@ -359,18 +359,18 @@ async fn a_right_that_is_missing_is_named_and_takes_nothing_that_works() {
     // The registration cannot be read and the Secret is another: nobody knows whether that would be taken.
     refuse("GET configuration");
     fake.held().secret = None;
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     assert_eq!(leaf(&fresh), before);
     ready(&fresh);
     refuse("nothing");
-    rest(&mut fresh).await;
+    settle(&mut fresh).await;
     ready(&fresh);
 }
 
 #[tokio::test]
 async fn somebody_elses_secret_is_not_written_to() {
     let fake = Fake::new().await;
-    rest(&mut fake.replica()).await;
+    settle(&mut fake.replica()).await;
     fake.spoil(AUTHORITY_KEY, None);
     let ours = fake.held().secret.clone().unwrap();
     let marked = |annotations: serde_json::Value| {
@@ -382,16 +382,13 @@ async fn somebody_elses_secret_is_not_written_to() {
     for (annotations, expected) in [
         (
             json!({}),
-            "holds a certificate that pullgate did not make: delete it, or name another by --tls-secret",
+            "contains a certificate that pullgate did not create: delete it, or set another with --tls-secret",
         ),
-        (
-            json!({"cert-manager.io/certificate-name": "x"}),
-            "is one that cert-manager fills",
-        ),
+        (json!({"cert-manager.io/certificate-name": "x"}), "is managed by cert-manager"),
     ] {
         marked(annotations);
         let mut replica = fake.replica();
-        rest(&mut replica).await;
+        settle(&mut replica).await;
         assert!(why(&replica).contains(expected), "{}", why(&replica));
         assert_eq!(fake.count("PUT secret 201"), writes);
     }
@@ -401,7 +398,7 @@ async fn somebody_elses_secret_is_not_written_to() {
         "metadata": {"name": "pullgate-tls", "resourceVersion": "x", "labels": {"app.kubernetes.io/managed-by": "Helm"}},
         "type": "Opaque", "data": {"note": "aGk="},
     }));
-    rest(&mut replica).await;
+    settle(&mut replica).await;
     ready(&replica);
     let secret = fake.held().secret.clone().unwrap();
     assert_eq!(secret["metadata"]["labels"]["app.kubernetes.io/managed-by"], "Helm");
@@ -413,36 +410,32 @@ async fn a_helper_that_writes_the_bundle_too_is_not_fought() {
     let fake = Fake::new().await;
     fake.held().configuration.as_mut().unwrap()["metadata"]["annotations"] = json!({"cert-manager.io/inject-ca-from": "a/b"});
     let mut replica = fake.replica();
-    rest(&mut replica).await;
-    assert!(why(&replica).ends_with("has annotations of cert-manager, which writes its caBundle too: take them away"));
+    settle(&mut replica).await;
+    assert!(why(&replica).ends_with("has annotations of cert-manager, which also writes its caBundle: remove them"));
     assert_eq!(fake.count("PATCH configuration 200"), 0);
     // One that does not say so is written against ten times, and then once a minute.
     let other = Fake::new().await;
     let mut replica = other.replica();
     replica.registration_writes = Budget::new();
     for _ in 0..20 {
-        rest(&mut replica).await;
+        settle(&mut replica).await;
         other.spoil_bundle(b"");
     }
     assert_eq!(other.count("PATCH configuration 200"), 10);
-    rest(&mut replica).await;
-    assert!(why(&replica).contains("again and again"), "{}", why(&replica));
+    settle(&mut replica).await;
+    assert!(why(&replica).contains("at most once a minute"), "{}", why(&replica));
 }
 
 #[tokio::test]
 async fn it_runs_by_itself() {
     let fake = Fake::new().await;
     let replica = fake.replica();
-    let (readiness, certificate) = (replica.readiness(), replica.certificate());
+    let (readiness, certificate, status) = (replica.readiness(), replica.certificate(), replica.status.clone());
     let running = tokio::spawn(replica.run());
-    for _ in 0..3000 {
-        if readiness().is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let ready = tokio::time::timeout(Duration::from_mins(1), status.becomes_ready()).await;
+    ready.expect("ready within a minute");
     assert_eq!((readiness(), certificate.check()), (Ok(()), Ok(())));
     running.abort();
     let trust = Bundle::parse(&fake.secret(TRUST));
-    assert!(fake.bundle(0).means(&trust));
+    assert!(fake.bundle(0).same_as(&trust));
 }

@@ -71,12 +71,12 @@ impl Case {
         }
     }
 
-    fn occasion(&self) -> Option<Occasion> {
-        occasion(&self.review, &self.workload, &self.answer)
+    fn reason(&self) -> Option<EventReason> {
+        reason(&self.review, &self.workload, &self.answer)
     }
 
-    fn notice(&self) -> Notice {
-        notice(self.occasion().unwrap(), &self.review, &self.workload, &self.answer)
+    fn event(&self) -> ReviewEvent {
+        event(self.reason().unwrap(), &self.review, &self.workload, &self.answer)
     }
 }
 
@@ -91,8 +91,8 @@ fn named(request: &Value, findings: &[Finding]) -> Case {
 
 #[test]
 fn what_was_denied_at_its_creation_is_told_of_by_name() {
-    let notice = named(&json!({}), &[missing()]).notice();
-    assert_eq!(notice.occasion, Occasion::Denied);
+    let event = named(&json!({}), &[missing()]).event();
+    assert_eq!(event.reason, EventReason::Denied);
     let expected = Regarding {
         api_version: "apps/v1".to_owned(),
         kind: "Deployment".to_owned(),
@@ -100,9 +100,9 @@ fn what_was_denied_at_its_creation_is_told_of_by_name() {
         name: "api".to_owned(),
         uid: String::new(),
     };
-    assert_eq!(notice.regarding, expected);
+    assert_eq!(event.regarding, expected);
     assert_eq!(
-        notice.note,
+        event.note,
         "1 of 1 image would fail to pull | container c0: r.example/shop/api:v9: TagNotFound: tag \"v9\" does not exist (404 \
          MANIFEST_UNKNOWN); use a tag that exists"
     );
@@ -110,25 +110,25 @@ fn what_was_denied_at_its_creation_is_told_of_by_name() {
 
 #[test]
 fn what_exists_is_told_of_by_its_uid() {
-    let notice = named(&json!({"operation": "UPDATE"}), &[missing()]).notice();
-    assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Denied, "u-1"));
-    let notice = named(&json!({}), &[unknown()]).notice();
-    assert_eq!((notice.occasion, notice.regarding.uid.as_str()), (Occasion::Unknown, "u-1"));
+    let event = named(&json!({"operation": "UPDATE"}), &[missing()]).event();
+    assert_eq!((event.reason, event.regarding.uid.as_str()), (EventReason::Denied, "u-1"));
+    let event = named(&json!({}), &[unknown()]).event();
+    assert_eq!((event.reason, event.regarding.uid.as_str()), (EventReason::Unknown, "u-1"));
     assert!(
-        notice
+        event
             .note
             .starts_with("1 of 1 image could not be looked up; let pass | container c0: "),
         "{}",
-        notice.note
+        event.note
     );
 }
 
 #[test]
 fn what_gets_its_name_is_known_by_the_beginning_of_it() {
     let metadata = json!({"name": "api-x7k2p", "generateName": "api-", "uid": "u-1"});
-    let notice = Case::new(&json!({}), &metadata, &["a:v9"], &[missing()]).notice();
-    assert_eq!((notice.regarding.name.as_str(), notice.stem.as_str()), ("api-x7k2p", "api-"));
-    let nameless = Case::new(&json!({}), &json!({"generateName": "api-"}), &["a:v9"], &[missing()]).notice();
+    let event = Case::new(&json!({}), &metadata, &["a:v9"], &[missing()]).event();
+    assert_eq!((event.regarding.name.as_str(), event.stem.as_str()), ("api-x7k2p", "api-"));
+    let nameless = Case::new(&json!({}), &json!({"generateName": "api-"}), &["a:v9"], &[missing()]).event();
     assert_eq!((nameless.regarding.name.as_str(), nameless.stem.as_str()), ("api-", "api-"));
 }
 
@@ -136,19 +136,19 @@ fn what_gets_its_name_is_known_by_the_beginning_of_it() {
 fn whoever_made_it_tells_of_the_denial_itself() {
     let owned = json!({"name": "api", "ownerReferences": [{"apiVersion": "x.example/v1", "kind": "App", "name": "a", "uid": "o",
                        "controller": true}]});
-    let case = |request: &Value, findings: &[Finding]| Case::new(request, &owned, &["a:v9"], findings).occasion();
+    let case = |request: &Value, findings: &[Finding]| Case::new(request, &owned, &["a:v9"], findings).reason();
     assert_eq!(case(&json!({}), &[missing()]), None);
-    assert_eq!(case(&json!({"operation": "UPDATE"}), &[missing()]), Some(Occasion::Denied));
-    assert_eq!(case(&json!({}), &[unknown()]), Some(Occasion::Unknown));
+    assert_eq!(case(&json!({"operation": "UPDATE"}), &[missing()]), Some(EventReason::Denied));
+    assert_eq!(case(&json!({}), &[unknown()]), Some(EventReason::Unknown));
 }
 
 #[test]
 fn not_every_review_is_worth_an_event() {
-    assert_eq!(named(&json!({"dryRun": true}), &[missing()]).occasion(), None);
-    assert_eq!(named(&json!({}), &[]).occasion(), None);
+    assert_eq!(named(&json!({"dryRun": true}), &[missing()]).reason(), None);
+    assert_eq!(named(&json!({}), &[]).reason(), None);
     let may_fail = finding(Cause::PlatformMismatch, Outlook::MayFail);
     assert_eq!(
-        named(&json!({}), &[may_fail]).occasion(),
+        named(&json!({}), &[may_fail]).reason(),
         None,
         "the user was warned, and it is known"
     );
@@ -157,16 +157,13 @@ fn not_every_review_is_worth_an_event() {
         voice: Voice::Silent,
         ..Decision::by_default(finding)
     });
-    assert_eq!(audited.occasion(), None, "Audit is for the log and the metrics");
+    assert_eq!(audited.reason(), None, "Audit is for the log and the metrics");
 }
 
 #[test]
 fn the_same_trouble_is_known_again_and_another_is_not() {
-    let about = |images: &[&str], findings: &[Finding]| {
-        Case::new(&json!({}), &json!({"name": "api"}), images, findings)
-            .notice()
-            .about
-    };
+    let about =
+        |images: &[&str], findings: &[Finding]| Case::new(&json!({}), &json!({"name": "api"}), images, findings).event().about;
     let first = about(&["a:v9"], &[missing()]);
     let mut later = missing();
     later.message = "until 12:30:05".to_owned();
@@ -185,7 +182,7 @@ fn a_note_is_one_line_within_the_limit_and_shows_no_password() {
         for count in [1, 3, 200] {
             let images: Vec<&str> = std::iter::repeat_n(image.as_str(), count).collect();
             let note = Case::new(&json!({}), &json!({"name": "api"}), &images, &[wordy.clone()])
-                .notice()
+                .event()
                 .note;
             assert!(note.len() <= NOTE_LIMIT, "{} bytes", note.len());
             assert!(note.contains("container c0: "), "{note}");

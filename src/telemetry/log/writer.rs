@@ -1,4 +1,5 @@
-//! Log lines on their way out, on a thread of their own: whoever reads our log (a full disk, a stuck collector) must not hold up reviews.
+//! Log lines on their way out, on a thread of their own: whoever reads our log (a full disk, a stuck collector) must not hold up
+//! reviews.
 
 use prometheus_client::metrics::counter::Counter;
 use std::io::{self, Write};
@@ -8,79 +9,79 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait: some megabytes, and more than a burst of reviews at the limit of connections writes.
-const WAITING: usize = 2048;
+const CAPACITY: usize = 2048;
 
-/// Lines that nobody could be given.
-static LOST: LazyLock<Counter> = LazyLock::new(Counter::default);
+/// Lines that were dropped because the queue was full.
+static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Where the process's own lines go.
-static LINES: OnceLock<Lines> = OnceLock::new();
+static WRITER: OnceLock<LineWriter> = OnceLock::new();
 
 /// Counts the lines that were lost.
-pub(in crate::telemetry) fn lost() -> Counter {
-    LOST.clone()
+pub(in crate::telemetry) fn dropped() -> Counter {
+    DROPPED.clone()
 }
 
-/// Waits until the lines so far are written, at most for `patience`. Where nothing is written aside, there is nothing to wait for.
-pub fn finish(patience: Duration) {
-    if let Some(lines) = LINES.get() {
-        lines.finish(patience);
+/// Waits until the lines so far are written, at most for `timeout`. Where nothing is written aside, there is nothing to wait for.
+pub fn flush_pending(timeout: Duration) {
+    if let Some(lines) = WRITER.get() {
+        lines.flush_pending(timeout);
     }
 }
 
 /// Begins to write to `out`. Fails with a sentence when there can be no thread.
-pub(super) fn begin(out: impl Write + Send + 'static) -> Result<Lines, String> {
-    let lines = Lines::to(out)?;
-    Ok(LINES.get_or_init(|| lines).clone())
+pub(super) fn begin(out: impl Write + Send + 'static) -> Result<LineWriter, String> {
+    let lines = LineWriter::to(out)?;
+    Ok(WRITER.get_or_init(|| lines).clone())
 }
 
 /// What the thread is given.
-enum Post {
+enum Message {
     Line(Vec<u8>),
     /// Everything before it is written when its sender is dropped.
-    Mark(SyncSender<()>),
+    Flushed(SyncSender<()>),
 }
 
 /// Takes lines; never waits.
 #[derive(Clone)]
-pub(super) struct Lines(SyncSender<Post>);
+pub(super) struct LineWriter(SyncSender<Message>);
 
-impl Lines {
+impl LineWriter {
     fn to(out: impl Write + Send + 'static) -> Result<Self, String> {
-        let (sender, receiver) = sync_channel(WAITING);
+        let (sender, receiver) = sync_channel(CAPACITY);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || deliver(&receiver, out))
+            .spawn(move || write_out(&receiver, out))
             .map_err(|error| format!("the log's thread could not be started: {error}"))?;
         Ok(Self(sender))
     }
 
-    fn finish(&self, patience: Duration) {
-        let (mark, reached) = sync_channel(1);
-        // A full queue has no place for a mark, and nobody takes anything from it.
-        if self.0.try_send(Post::Mark(mark)).is_ok() {
-            // An error is what is waited for: the mark is thrown away.
-            let _ = reached.recv_timeout(patience);
+    fn flush_pending(&self, timeout: Duration) {
+        let (flushed, reached) = sync_channel(1);
+        // A full queue has no room for the marker, and nobody takes anything from it.
+        if self.0.try_send(Message::Flushed(flushed)).is_ok() {
+            // The expected result is an error: the thread has dropped the marker.
+            let _ = reached.recv_timeout(timeout);
         }
     }
 }
 
-fn deliver(lines: &Receiver<Post>, mut out: impl Write) {
-    while let Ok(post) = lines.recv() {
-        match post {
+fn write_out(lines: &Receiver<Message>, mut out: impl Write) {
+    while let Ok(message) = lines.recv() {
+        match message {
             // Nobody is left to tell when standard error is closed.
-            Post::Line(line) => _ = out.write_all(&line).and_then(|()| out.flush()),
-            Post::Mark(mark) => drop(mark),
+            Message::Line(line) => _ = out.write_all(&line).and_then(|()| out.flush()),
+            Message::Flushed(flushed) => drop(flushed),
         }
     }
 }
 
 /// One event is one write.
-impl Write for Lines {
+impl Write for LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self.0.try_send(Post::Line(line.to_vec())) {
+        match self.0.try_send(Message::Line(line.to_vec())) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => _ = LOST.inc(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => _ = DROPPED.inc(),
         }
         Ok(line.len())
     }
@@ -90,7 +91,7 @@ impl Write for Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for LineWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -125,18 +126,18 @@ mod tests {
     fn a_stuck_reader_holds_up_nobody_and_what_it_misses_is_counted() {
         let (go, stuck) = mpsc::channel();
         let written = Arc::default();
-        let mut lines = Lines::to(Stuck {
+        let mut lines = LineWriter::to(Stuck {
             go: stuck,
             written: Arc::clone(&written),
         })
         .unwrap();
-        let before = lost().get();
-        for number in 0..WAITING * 2 {
+        let before = dropped().get();
+        for number in 0..CAPACITY * 2 {
             lines.write_all(format!("{number}\n").as_bytes()).unwrap();
         }
-        let missed = usize::try_from(lost().get() - before).unwrap();
+        let missed = usize::try_from(dropped().get() - before).unwrap();
         // One is in the thread's hands, perhaps.
-        assert!((WAITING - 1..=WAITING).contains(&missed), "{missed}");
+        assert!((CAPACITY - 1..=CAPACITY).contains(&missed), "{missed}");
         // From here on everything is written.
         drop(go);
         // The queue may have been full still.
@@ -144,9 +145,9 @@ mod tests {
             std::thread::yield_now();
         }
         lines.write_all(b"last\n").unwrap();
-        lines.finish(Duration::from_mins(1));
+        lines.flush_pending(Duration::from_mins(1));
         let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(written.starts_with("0\n1\n2\n") && written.ends_with("\nlast\n"));
-        assert_eq!(written.lines().count(), WAITING * 2 - missed + 1);
+        assert_eq!(written.lines().count(), CAPACITY * 2 - missed + 1);
     }
 }

@@ -1,51 +1,51 @@
-//! What was told of late, and how much more may be: repetitions are counted in one Event, and each namespace and all of them together
-//! have a rate. Pure but for the time, which callers give.
+//! Deduplicates and rate-limits Events: repetitions are counted in one Event, and each namespace and all of them together have a
+//! rate. Pure but for the time, which the caller passes in.
 
-use super::{Notice, Occasion, Regarding};
+use super::{EventReason, Regarding, ReviewEvent};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What comes again within this time is a repetition.
+/// The same event within this time counts as a repetition.
 const WINDOW: Duration = Duration::from_mins(10);
-/// How often the count of one Event is written at most.
+/// The most often that the count of one Event is updated.
 const REFRESH: Duration = Duration::from_secs(30);
-/// Events that may be repeated; object names come from users.
+/// Events that can be repeated; bounded because object names come from users.
 const SERIES: usize = 1_000;
-/// Namespaces whose rates are remembered; beyond, new ones have to wait.
-const SPACES: usize = 2_000;
-/// What a namespace may write at once, and the time in which one more is earned.
+/// Namespaces whose rates are remembered; beyond that, new ones have to wait.
+const NAMESPACES: usize = 2_000;
+/// How many Events a namespace may write at once, and how long until it may write one more.
 const NAMESPACE: (u32, Duration) = (20, Duration::from_secs(15));
-/// What all may write at once, and the time in which one more is earned.
+/// The same for all namespaces together.
 const ALL: (u32, Duration) = (100, Duration::from_millis(500));
-/// The namespace where Events of objects without one live: the API server accepts no other.
+/// The namespace for Events about cluster-scoped objects: the API server accepts no other.
 const NO_NAMESPACE: &str = "default";
 
-/// What makes two notices the same.
+/// Identifies repetitions of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// With the stem for its name.
+    /// With the stem as its name.
     regarding: Regarding,
-    occasion: Occasion,
+    reason: EventReason,
     about: u64,
 }
 
 /// An Event to be created.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(super) struct NewEvent {
     pub(super) key: Key,
     pub(super) namespace: String,
     /// `metadata.name`.
     pub(super) name: String,
     pub(super) at: Timestamp,
-    pub(super) notice: Notice,
+    pub(super) event: ReviewEvent,
 }
 
-/// A count to be written.
+/// A count to be updated.
 #[derive(Debug)]
-pub(super) struct Update {
+pub(super) struct SeriesUpdate {
     pub(super) key: Key,
     pub(super) namespace: String,
     /// `metadata.name`.
@@ -54,16 +54,16 @@ pub(super) struct Update {
     pub(super) last: Timestamp,
 }
 
-/// What becomes of a notice.
+/// What to do with an event.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum Correlated {
     /// It is new.
-    Write(Box<Draft>),
-    /// It was told already, and is counted.
+    Write(Box<NewEvent>),
+    /// It was written before, and is counted.
     Repeated,
-    /// There were too many of late.
+    /// There have been too many recently.
     Limited,
-    /// Its namespace refuses.
+    /// Its namespace refuses Events.
     Muted,
 }
 
@@ -75,17 +75,17 @@ struct Series {
     written: u32,
     last: Timestamp,
     seen: Instant,
-    /// When the count may be written.
+    /// When the count may be updated.
     next: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Space {
+struct NamespaceState {
     bucket: Bucket,
     muted: Option<Instant>,
 }
 
-/// A rate: full at the start.
+/// A token bucket: full at the start.
 #[derive(Debug, Default)]
 struct Bucket {
     used: u32,
@@ -114,40 +114,40 @@ impl Bucket {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct Correlator {
     series: HashMap<Key, Series>,
-    spaces: HashMap<String, Space>,
+    namespaces: HashMap<String, NamespaceState>,
     all: Bucket,
     names: RandomState,
     made: u64,
 }
 
-impl Board {
-    /// Decides about a notice.
-    pub(super) fn take(&mut self, at: Timestamp, notice: Notice, now: Instant) -> Taken {
-        let namespace = match notice.regarding.namespace.as_str() {
+impl Correlator {
+    /// Decides what to do with an event.
+    pub(super) fn take(&mut self, at: Timestamp, event: ReviewEvent, now: Instant) -> Correlated {
+        let namespace = match event.regarding.namespace.as_str() {
             "" => NO_NAMESPACE.to_owned(),
             namespace => namespace.to_owned(),
         };
         let key = Key {
             regarding: Regarding {
-                name: notice.stem.clone(),
-                ..notice.regarding.clone()
+                name: event.stem.clone(),
+                ..event.regarding.clone()
             },
-            occasion: notice.occasion,
-            about: notice.about,
+            reason: event.reason,
+            about: event.about,
         };
         if let Some(series) = self.series.get_mut(&key).filter(|series| now < series.seen + WINDOW) {
             series.count = series.count.saturating_add(1);
             (series.last, series.seen) = (at, now);
-            return Taken::Repeated;
+            return Correlated::Repeated;
         }
         match self.spend(&namespace, now) {
             Spent::Yes => {}
-            Spent::Muted => return Taken::Muted,
-            Spent::No => return Taken::Limited,
+            Spent::Muted => return Correlated::Muted,
+            Spent::No => return Correlated::Limited,
         }
-        let name = self.name(&notice.regarding.name);
+        let name = self.name(&event.regarding.name);
         self.make_room(now);
         let series = Series {
             namespace: namespace.clone(),
@@ -159,23 +159,23 @@ impl Board {
             next: now + REFRESH,
         };
         self.series.insert(key.clone(), series);
-        Taken::Write(Box::new(Draft {
+        Correlated::Write(Box::new(NewEvent {
             key,
             namespace,
             name,
             at,
-            notice,
+            event,
         }))
     }
 
-    /// When [`Self::due`] is worth asking next.
+    /// When to call [`Self::due`] next.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let waiting = self.series.values().filter(|series| series.count > series.written);
         waiting.map(|series| series.next).min()
     }
 
-    /// A count that is to be written now.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Update> {
+    /// A count to update now.
+    pub(super) fn due(&mut self, now: Instant) -> Option<SeriesUpdate> {
         let late = |series: &Series| series.count > series.written && series.next <= now;
         let (key, _) = self
             .series
@@ -190,7 +190,7 @@ impl Board {
         match spent {
             Spent::Yes => {
                 series.written = series.count;
-                Some(Update {
+                Some(SeriesUpdate {
                     namespace,
                     name: series.name.clone(),
                     count: series.count,
@@ -198,48 +198,48 @@ impl Board {
                     key,
                 })
             }
-            // Later, with what will have come until then.
+            // Later, together with what comes until then.
             Spent::No | Spent::Muted => None,
         }
     }
 
-    /// It was not written, or is no more: the next one is new.
+    /// The Event was not written, or is gone: the next one is new.
     pub(super) fn forget(&mut self, key: &Key) {
         self.series.remove(key);
     }
 
-    /// Nothing goes to this namespace until then.
+    /// Stops writing to this namespace until then.
     pub(super) fn mute(&mut self, namespace: &str, until: Instant) {
-        if let Some(space) = self.spaces.get_mut(namespace) {
-            space.muted = Some(until);
+        if let Some(state) = self.namespaces.get_mut(namespace) {
+            state.muted = Some(until);
         }
     }
 
     fn spend(&mut self, namespace: &str, now: Instant) -> Spent {
-        if !self.spaces.contains_key(namespace) {
-            if self.spaces.len() >= SPACES {
-                self.spaces.retain(|_, space| {
-                    space.bucket.refill(NAMESPACE, now);
-                    space.bucket.used > 0 || space.muted.is_some_and(|until| now < until)
+        if !self.namespaces.contains_key(namespace) {
+            if self.namespaces.len() >= NAMESPACES {
+                self.namespaces.retain(|_, state| {
+                    state.bucket.refill(NAMESPACE, now);
+                    state.bucket.used > 0 || state.muted.is_some_and(|until| now < until)
                 });
             }
-            if self.spaces.len() >= SPACES {
+            if self.namespaces.len() >= NAMESPACES {
                 return Spent::No;
             }
         }
-        let space = self.spaces.entry(namespace.to_owned()).or_default();
-        if space.muted.is_some_and(|until| now < until) {
+        let state = self.namespaces.entry(namespace.to_owned()).or_default();
+        if state.muted.is_some_and(|until| now < until) {
             return Spent::Muted;
         }
-        if !space.bucket.has_room(NAMESPACE, now) || !self.all.has_room(ALL, now) {
+        if !state.bucket.has_room(NAMESPACE, now) || !self.all.has_room(ALL, now) {
             return Spent::No;
         }
-        space.bucket.spend(now);
+        state.bucket.spend(now);
         self.all.spend(now);
         Spent::Yes
     }
 
-    /// Room for one more series: what is over goes, else what was seen longest ago.
+    /// Makes room for one more series: removes expired ones, or else the least recent one.
     fn make_room(&mut self, now: Instant) {
         if self.series.len() < SERIES {
             return;
@@ -253,9 +253,9 @@ impl Board {
         }
     }
 
-    /// As the kubelet names its Events: the object's name and a number that nobody else has.
+    /// Named like the kubelet's Events: the object's name and a unique number.
     fn name(&mut self, object: &str) -> String {
-        /// An object's name may have 253 characters, and so may an Event's.
+        /// Both an object's name and an Event's may have 253 characters.
         const LONGEST: usize = 200;
         self.made = self.made.wrapping_add(1);
         let number = self.names.hash_one(self.made);
@@ -281,9 +281,9 @@ enum Spent {
 mod tests {
     use super::*;
 
-    fn notice(namespace: &str, name: &str, about: u64) -> Notice {
-        Notice {
-            occasion: Occasion::Denied,
+    fn event(namespace: &str, name: &str, about: u64) -> ReviewEvent {
+        ReviewEvent {
+            reason: EventReason::Denied,
             regarding: Regarding {
                 api_version: "apps/v1".to_owned(),
                 kind: "Deployment".to_owned(),
@@ -297,100 +297,108 @@ mod tests {
         }
     }
 
-    fn take(board: &mut Board, notice: Notice, now: Instant) -> &'static str {
-        match board.take(Timestamp::now(), notice, now) {
-            Taken::Write(_) => "write",
-            Taken::Repeated => "repeated",
-            Taken::Limited => "limited",
-            Taken::Muted => "muted",
+    fn take(correlator: &mut Correlator, event: ReviewEvent, now: Instant) -> &'static str {
+        match correlator.take(Timestamp::now(), event, now) {
+            Correlated::Write(_) => "write",
+            Correlated::Repeated => "repeated",
+            Correlated::Limited => "limited",
+            Correlated::Muted => "muted",
         }
     }
 
     #[test]
     fn the_same_again_is_counted_and_the_count_is_written_now_and_then() {
-        let (mut board, start) = (Board::default(), Instant::now());
-        assert_eq!(take(&mut board, notice("shop", "api", 1), start), "write");
-        assert_eq!(board.next_due(), None);
+        let (mut correlator, start) = (Correlator::default(), Instant::now());
+        assert_eq!(take(&mut correlator, event("shop", "api", 1), start), "write");
+        assert_eq!(correlator.next_due(), None);
         for _ in 0..4 {
-            assert_eq!(take(&mut board, notice("shop", "api", 1), start), "repeated");
+            assert_eq!(take(&mut correlator, event("shop", "api", 1), start), "repeated");
         }
-        assert_eq!(take(&mut board, notice("shop", "api", 2), start), "write", "another cause");
-        assert_eq!(take(&mut board, notice("shop", "web", 1), start), "write", "another object");
-        assert_eq!(board.next_due(), Some(start + REFRESH));
-        assert!(board.due(start).is_none());
-        let update = board.due(start + REFRESH).unwrap();
+        assert_eq!(
+            take(&mut correlator, event("shop", "api", 2), start),
+            "write",
+            "another cause"
+        );
+        assert_eq!(
+            take(&mut correlator, event("shop", "web", 1), start),
+            "write",
+            "another object"
+        );
+        assert_eq!(correlator.next_due(), Some(start + REFRESH));
+        assert!(correlator.due(start).is_none());
+        let update = correlator.due(start + REFRESH).unwrap();
         assert_eq!(update.count, 5);
         assert!(update.name.starts_with("api."), "{}", update.name);
-        assert!(board.due(start + REFRESH).is_none());
+        assert!(correlator.due(start + REFRESH).is_none());
         assert_eq!(
-            take(&mut board, notice("shop", "api", 1), start + WINDOW - REFRESH),
+            take(&mut correlator, event("shop", "api", 1), start + WINDOW - REFRESH),
             "repeated"
         );
-        assert_eq!(board.due(start + WINDOW).unwrap().count, 6);
+        assert_eq!(correlator.due(start + WINDOW).unwrap().count, 6);
         // Long after the last one it is news again.
-        assert_eq!(take(&mut board, notice("shop", "api", 1), start + WINDOW * 2), "write");
+        assert_eq!(take(&mut correlator, event("shop", "api", 1), start + WINDOW * 2), "write");
     }
 
     #[test]
     fn objects_that_get_their_names_are_told_apart_by_their_stem() {
-        let (mut board, now) = (Board::default(), Instant::now());
+        let (mut correlator, now) = (Correlator::default(), Instant::now());
         for (name, expected) in [("job-x7k2p", "write"), ("job-9bq4z", "repeated")] {
-            let mut made = notice("shop", name, 1);
+            let mut made = event("shop", name, 1);
             made.stem = "job-".to_owned();
-            assert_eq!(take(&mut board, made, now), expected);
+            assert_eq!(take(&mut correlator, made, now), expected);
         }
     }
 
     #[test]
     fn a_namespace_cannot_use_up_what_others_need() {
-        let (mut board, start) = (Board::default(), Instant::now());
-        let written = |board: &mut Board, namespace: &str, now: Instant| {
-            let taken = (0..1000).map(|n| take(board, notice(namespace, &format!("o{n}"), u64::MAX), now));
+        let (mut correlator, start) = (Correlator::default(), Instant::now());
+        let written = |correlator: &mut Correlator, namespace: &str, now: Instant| {
+            let taken = (0..1000).map(|n| take(correlator, event(namespace, &format!("o{n}"), u64::MAX), now));
             taken.filter(|taken| *taken == "write").count()
         };
-        assert_eq!(written(&mut board, "loud", start), 20);
-        assert_eq!(take(&mut board, notice("quiet", "api", 1), start), "write");
+        assert_eq!(written(&mut correlator, "loud", start), 20);
+        assert_eq!(take(&mut correlator, event("quiet", "api", 1), start), "write");
         // A minute later it has earned four more.
-        let mut loud = |n: u64| take(&mut board, notice("loud", "more", n), start + Duration::from_mins(1));
+        let mut loud = |n: u64| take(&mut correlator, event("loud", "more", n), start + Duration::from_mins(1));
         let later: Vec<_> = (0..6).map(&mut loud).collect();
         assert_eq!(later, ["write", "write", "write", "write", "limited", "limited"]);
     }
 
     #[test]
     fn all_namespaces_together_have_a_rate_too() {
-        let (mut board, start) = (Board::default(), Instant::now());
-        let taken = (0..500).map(|n| take(&mut board, notice(&format!("ns{n}"), "api", 1), start));
+        let (mut correlator, start) = (Correlator::default(), Instant::now());
+        let taken = (0..500).map(|n| take(&mut correlator, event(&format!("ns{n}"), "api", 1), start));
         assert_eq!(taken.filter(|taken| *taken == "write").count(), 100);
         let later = start + Duration::from_secs(5);
-        let taken = (500..1000).map(|n| take(&mut board, notice(&format!("ns{n}"), "api", 1), later));
+        let taken = (500..1000).map(|n| take(&mut correlator, event(&format!("ns{n}"), "api", 1), later));
         assert_eq!(taken.filter(|taken| *taken == "write").count(), 10);
     }
 
     #[test]
     fn a_namespace_that_refuses_is_left_alone_for_a_while() {
-        let (mut board, start) = (Board::default(), Instant::now());
-        assert_eq!(take(&mut board, notice("shop", "api", 1), start), "write");
+        let (mut correlator, start) = (Correlator::default(), Instant::now());
+        assert_eq!(take(&mut correlator, event("shop", "api", 1), start), "write");
         let until = start + Duration::from_mins(5);
-        board.mute("shop", until);
-        assert_eq!(take(&mut board, notice("shop", "api", 2), start), "muted");
-        assert_eq!(take(&mut board, notice("other", "api", 2), start), "write");
-        assert_eq!(take(&mut board, notice("shop", "api", 2), until), "write");
+        correlator.mute("shop", until);
+        assert_eq!(take(&mut correlator, event("shop", "api", 2), start), "muted");
+        assert_eq!(take(&mut correlator, event("other", "api", 2), start), "write");
+        assert_eq!(take(&mut correlator, event("shop", "api", 2), until), "write");
     }
 
     #[test]
     fn nothing_grows_with_the_names_that_users_choose() {
-        let (mut board, mut now) = (Board::default(), Instant::now());
+        let (mut correlator, mut now) = (Correlator::default(), Instant::now());
         for n in 0..20_000_u64 {
             now += Duration::from_millis(600);
-            take(&mut board, notice(&format!("ns{n}"), &format!("o{n}"), n), now);
-            assert!(board.series.len() <= SERIES && board.spaces.len() <= SPACES);
+            take(&mut correlator, event(&format!("ns{n}"), &format!("o{n}"), n), now);
+            assert!(correlator.series.len() <= SERIES && correlator.namespaces.len() <= NAMESPACES);
         }
-        assert_eq!(board.series.len(), SERIES);
+        assert_eq!(correlator.series.len(), SERIES);
     }
 
     #[test]
     fn names_are_names_whatever_the_object_is_called() {
-        let mut board = Board::default();
+        let mut correlator = Correlator::default();
         for (object, begins) in [
             ("api", "api."),
             ("", "object."),
@@ -400,11 +408,11 @@ mod tests {
             ("job-", "job."),
             ("\u{1b}[31m", "31m."),
         ] {
-            let name = board.name(object);
+            let name = correlator.name(object);
             assert!(name.starts_with(begins), "{object}: {name}");
             assert!(super::super::super::convert::is_name(&name), "{name}");
         }
-        assert!(board.name(&"a".repeat(300)).len() <= 253);
-        assert_ne!(board.name("api"), board.name("api"));
+        assert!(correlator.name(&"a".repeat(300)).len() <= 253);
+        assert_ne!(correlator.name("api"), correlator.name("api"));
     }
 }

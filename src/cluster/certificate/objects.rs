@@ -1,4 +1,4 @@
-//! The two objects, as they are read.
+//! The two objects, parsed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Set on a Secret that pullgate writes.
+/// Marks a Secret that pullgate writes.
 pub(super) const MARK: &str = "pullgate.dev/certificates";
-/// The value of [`MARK`]: who sees to it.
+/// The value of [`MARK`].
 const MARKED: &str = "self-managed";
-/// Annotations of this domain on an object say that cert-manager writes it too.
+/// Annotations of this domain mean that cert-manager writes the object too.
 const CERT_MANAGER: &str = "cert-manager.io/";
 
-/// A Secret's data, decoded. Its `Debug` shows the keys only.
+/// A Secret's decoded data. Its `Debug` shows only the keys.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretData(pub BTreeMap<String, Vec<u8>>);
 
@@ -24,7 +24,7 @@ impl fmt::Debug for SecretData {
 }
 
 impl SecretData {
-    /// The bytes under a key; none is as good as empty.
+    /// The bytes of a key; empty if it does not exist.
     pub fn get(&self, key: &str) -> &[u8] {
         self.0.get(key).map(Vec::as_slice).unwrap_or_default()
     }
@@ -38,40 +38,40 @@ impl SecretData {
     }
 }
 
-/// Who has a Secret in hand.
+/// Who manages a Secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper {
+pub enum ManagedBy {
     /// pullgate wrote it.
     Pullgate,
     /// cert-manager fills it.
     CertManager,
-    /// Nobody says so.
+    /// Unknown.
     Unknown,
 }
 
-/// The Secret as it was read.
+/// The Secret as read.
 #[derive(Clone)]
-pub struct Kept {
+pub struct StoredSecret {
     /// Its data.
     pub data: SecretData,
-    /// Who writes it.
-    pub keeper: Keeper,
-    /// All of it: what is not ours goes back as it came.
+    /// Who manages it.
+    pub managed_by: ManagedBy,
+    /// The whole object: what is not ours is written back unchanged.
     object: Value,
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for StoredSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept")
+        f.debug_struct("StoredSecret")
             .field("data", &self.data)
-            .field("keeper", &self.keeper)
+            .field("managed_by", &self.managed_by)
             .finish_non_exhaustive()
     }
 }
 
-/// Whom a webhook calls.
+/// What a webhook calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum WebhookTarget {
     /// A Service.
     Service {
         /// Its namespace.
@@ -86,22 +86,22 @@ pub enum Target {
 /// One webhook of the registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// Its place in the list.
+    /// Its index in the list.
     pub index: usize,
     /// Its name.
     pub name: String,
-    /// Whom it calls; none when it says nothing that can be understood.
-    pub target: Option<Target>,
-    /// What it trusts, as it stands there (PEM, if all is well).
+    /// What it calls; `None` if that cannot be parsed.
+    pub target: Option<WebhookTarget>,
+    /// Its trust bundle as registered (normally PEM).
     pub ca_bundle: Vec<u8>,
 }
 
-/// The registration as it was read.
+/// The registration as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
+pub struct Registration {
     /// Its webhooks.
     pub webhooks: Vec<Webhook>,
-    /// Whether cert-manager writes its bundles.
+    /// Whether cert-manager injects its bundles.
     pub injected: bool,
     pub(super) version: String,
 }
@@ -119,8 +119,8 @@ pub(super) fn secret(namespace: &str, name: &str, data: &SecretData) -> Value {
     })
 }
 
-impl Kept {
-    /// The same Secret with other data, and our mark.
+impl StoredSecret {
+    /// The same Secret with other data, and with our mark.
     pub(super) fn with(&self, data: &SecretData) -> Value {
         let mut object = self.object.clone();
         object["data"] = data.encoded();
@@ -137,20 +137,20 @@ impl Kept {
             .as_object()
             .map(|all| all.iter().map(|(key, value)| (key.clone(), decode(value))).collect())
             .unwrap_or_default();
-        let keeper = match object["metadata"]["annotations"].as_object() {
-            Some(all) if all.keys().any(|key| key.starts_with(CERT_MANAGER)) => Keeper::CertManager,
-            Some(all) if all.contains_key(MARK) => Keeper::Pullgate,
-            _ => Keeper::Unknown,
+        let managed_by = match object["metadata"]["annotations"].as_object() {
+            Some(all) if all.keys().any(|key| key.starts_with(CERT_MANAGER)) => ManagedBy::CertManager,
+            Some(all) if all.contains_key(MARK) => ManagedBy::Pullgate,
+            _ => ManagedBy::Unknown,
         };
         Self {
             data: SecretData(data),
-            keeper,
+            managed_by,
             object,
         }
     }
 }
 
-impl Registered {
+impl Registration {
     pub(super) fn read(object: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let webhooks = object["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -161,12 +161,12 @@ impl Registered {
                 index,
                 name: text(&webhook["name"]),
                 target: if service.is_object() {
-                    Some(Target::Service {
+                    Some(WebhookTarget::Service {
                         namespace: text(&service["namespace"]),
                         name: text(&service["name"]),
                     })
                 } else {
-                    client["url"].as_str().and_then(host).map(Target::Host)
+                    client["url"].as_str().and_then(host).map(WebhookTarget::Host)
                 },
                 ca_bundle: STANDARD.decode(text(&client["caBundle"])).unwrap_or_default(),
             }

@@ -1,12 +1,12 @@
-//! The policies that hold now, from both sources.
+//! The policies in force, from both sources.
 
 use super::Live;
 use crate::policy::{Policies, Policy};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Policies of files and of the cluster, put together. Cheap to clone; the clones share what is on it.
+/// The policies of files and of the cluster, merged. Cheap to clone; clones share the content.
 #[derive(Debug, Clone)]
-pub struct Shelf {
+pub struct PolicyStore {
     sources: Arc<Mutex<Sources>>,
     all: Live<Policies>,
 }
@@ -17,7 +17,7 @@ struct Sources {
     cluster: Vec<Arc<Policy>>,
 }
 
-impl Default for Shelf {
+impl Default for PolicyStore {
     fn default() -> Self {
         Self {
             sources: Arc::default(),
@@ -26,18 +26,18 @@ impl Default for Shelf {
     }
 }
 
-impl Shelf {
-    /// The policies of this moment. Hold them for one review, so that a change does not split it.
+impl PolicyStore {
+    /// The current policies. Hold them for a whole review, so that a change does not split the review.
     pub fn load(&self) -> Arc<Policies> {
         self.all.load()
     }
 
-    /// Replaces the policies that came from files.
+    /// Replaces the policies from files.
     pub fn set_files(&self, policies: Vec<Arc<Policy>>) {
         self.change(|sources| sources.files = policies);
     }
 
-    /// Replaces the policies that came from the cluster.
+    /// Replaces the policies from the cluster.
     pub fn set_cluster(&self, policies: Vec<Arc<Policy>>) {
         self.change(|sources| sources.cluster = policies);
     }
@@ -45,7 +45,7 @@ impl Shelf {
     fn change(&self, change: impl FnOnce(&mut Sources)) {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut sources);
-        // Stored under the lock: of two changes at once, the later one holds both.
+        // Stored under the lock: of two concurrent changes, the later one contains both.
         let all = sources.files.iter().chain(&sources.cluster).cloned().collect();
         self.all.store(Policies::new(all));
     }

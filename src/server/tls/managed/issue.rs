@@ -1,4 +1,4 @@
-//! The steps, done: from what the Secret holds to what it shall hold.
+//! Performs the steps: from the Secret's contents to its new contents.
 
 use super::contents::{Contents, Pair};
 use super::decide::{Lifetimes, Step, Why};
@@ -8,39 +8,39 @@ use crate::server::tls::generate;
 use rustls::pki_types::CertificateDer;
 use std::time::Duration;
 
-/// Clocks differ: a period of validity begins this long ago, or a tenth of it where it is short.
+/// Clocks differ: validity starts this long ago, or a tenth of a short lifetime.
 const BACKDATED: Duration = Duration::from_hours(1);
 
-/// After a start anew, this long what was trusted before still is: every replica reads the Secret within seconds.
+/// How long the previous CAs stay trusted after a new one was created: every replica reads the Secret within seconds.
 const GRACE: Duration = Duration::from_hours(1);
 
-/// CAs carried over into a start anew.
+/// How many previous CAs a new bundle keeps.
 const MAX_CARRIED: usize = 4;
 
-/// What the steps take.
-pub(super) struct Means<'a> {
+/// What issuing depends on.
+pub(super) struct Issuer<'a> {
     /// Unix seconds.
     pub(super) now: i64,
-    /// What a server certificate must hold for.
+    /// The names that a server certificate must cover.
     pub(super) names: &'a [String],
     pub(super) lifetimes: Lifetimes,
-    /// CAs by which certificates may still be served: trusted on for a while after a start anew, those of them that are ours.
+    /// CAs of certificates that may still be served. After a new CA was created, those that are ours stay trusted for a while.
     pub(super) known: &'a [CertificateDer<'static>],
 }
 
-/// What the Secret shall hold after a step; `None` for the step that changes nothing.
-pub(super) fn after(step: &Step, before: Option<&Contents>, means: &Means<'_>) -> Result<Option<Contents>, String> {
+/// The Secret's contents after a step; `None` if the step changes nothing.
+pub(super) fn after(step: &Step, before: Option<&Contents>, issuer: &Issuer<'_>) -> Result<Option<Contents>, String> {
     let old = |contents: &Contents| contents.old();
     let done = match (step, before) {
         (Step::Keep, _) => return Ok(None),
-        (Step::Anew(_), _) | (_, None) => means.anew()?,
-        (Step::Leaf(why), Some(before)) => match means.renewed(before, why)? {
+        (Step::Create(_), _) | (_, None) => issuer.created()?,
+        (Step::Leaf(why), Some(before)) => match issuer.renewed(before, why)? {
             Some(renewed) => renewed,
-            // Its CA is not what it looks like.
-            None => means.anew()?,
+            // Its CA is not usable after all.
+            None => issuer.created()?,
         },
         (Step::Follow(_), Some(before)) => {
-            let next = means.authority()?;
+            let next = issuer.authority()?;
             let spoilt = before.next().map(|next| next.certificate.clone());
             let kept = before
                 .trust
@@ -58,9 +58,9 @@ pub(super) fn after(step: &Step, before: Option<&Contents>, means: &Means<'_>) -
             let Some(authority) = before.next() else {
                 return Ok(None);
             };
-            let leaf = means.leaf(authority, means.names)?;
-            // Whatever of the old CA is served has ended by then: certificates before this one ended before.
-            let last = before.leaf.as_ref().map_or(means.now, |leaf| leaf.validity.not_after);
+            let leaf = issuer.leaf(authority, issuer.names)?;
+            // Certificates of the old CA that are still served expire by then: earlier ones expire earlier.
+            let last = before.leaf.as_ref().map_or(issuer.now, |leaf| leaf.validity.not_after);
             Contents {
                 leaf: Ok(leaf),
                 trust: Bundle::of(
@@ -81,29 +81,29 @@ pub(super) fn after(step: &Step, before: Option<&Contents>, means: &Means<'_>) -
                 ..before.clone()
             }
         }
-        (Step::Tend, Some(before)) => {
+        (Step::Repair, Some(before)) => {
             let next = before.next().cloned();
             let told = next.iter().map(|next| next.certificate.clone());
-            let mut tended = Contents {
+            let mut repaired = Contents {
                 trust: Bundle::of(before.trust.certificates().to_vec().into_iter().chain(told)),
                 next: next.map(Ok),
                 ..before.clone()
             };
             // No certificate outlives its CA.
-            let ends = old(&tended)
+            let ends = old(&repaired)
                 .iter()
                 .filter_map(|ca| Validity::of(ca))
                 .map(|validity| validity.not_after)
                 .max();
-            tended.until = ends.map(|last| tended.until.unwrap_or(last));
-            tended
+            repaired.until = ends.map(|last| repaired.until.unwrap_or(last));
+            repaired
         }
     };
     Ok(Some(done))
 }
 
-impl Means<'_> {
-    fn anew(&self) -> Result<Contents, String> {
+impl Issuer<'_> {
+    fn created(&self) -> Result<Contents, String> {
         let authority = self.authority()?;
         let leaf = self.leaf(&authority, self.names)?;
         let carried: Vec<_> = Bundle::of(self.known.to_vec())
@@ -124,14 +124,15 @@ impl Means<'_> {
         })
     }
 
-    /// The same with a new server certificate, if the CA can still make one that is taken.
+    /// The same contents with a new server certificate, if the CA can still issue an acceptable one.
     fn renewed(&self, before: &Contents, why: &Why) -> Result<Option<Contents>, String> {
         let Ok(authority) = &before.authority else {
             return Ok(None);
         };
         let mut names = self.names.to_vec();
         if let (Why::OtherName(_), Ok(leaf)) = (why, &before.leaf) {
-            // Replicas of an older set of flags still want theirs: so both are content, and the next renewal drops them.
+            // Replicas with older flags still need their names: this certificate suits both, and the next renewal drops the old
+            // ones.
             names.extend(
                 dns_names(&leaf.certificate)
                     .into_iter()

@@ -1,6 +1,6 @@
-//! What a registry would show, as evidence: what is said of it is then said by the same rules as in a cluster.
+//! What a registry would return, as evidence: the same rules as in a cluster then judge it.
 
-use super::{Registry, Shown};
+use super::{CaseOutcome, Registry};
 use crate::image::{Digest, Platform, Reference};
 use crate::runtime::content::{Body, Content, IndexEntry, Unpack};
 use crate::runtime::outcome::{
@@ -8,24 +8,24 @@ use crate::runtime::outcome::{
 };
 use crate::verdict::Cause;
 
-/// What the pod brings along that has to do with the outcome.
+/// The pod's pull secret, as far as it affects the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secret {
-    /// It lists none.
+    /// The pod lists none.
     None,
-    /// One that is not there.
+    /// It does not exist.
     Missing,
-    /// One that the kubelet ignores.
+    /// Its type is one that the kubelet ignores.
     WrongType,
-    /// One that the kubelet cannot parse.
+    /// The kubelet cannot parse it.
     Malformed,
-    /// One for another registry.
+    /// It is for another registry.
     NoMatch,
-    /// One for this registry.
+    /// It is for this registry.
     Good,
 }
 
-/// The causes that come about by a pull secret.
+/// The causes that a pull secret brings about.
 const SECRETS: [(Cause, Secret); 5] = [
     (Cause::PullSecretMissing, Secret::Missing),
     (Cause::PullSecretWrongType, Secret::WrongType),
@@ -34,28 +34,28 @@ const SECRETS: [(Cause, Secret); 5] = [
     (Cause::CredentialRefused, Secret::Good),
 ];
 
-/// What is staged for one case.
+/// What one case simulates.
 #[derive(Debug, Clone)]
-pub struct Stage {
+pub struct Simulation {
     /// The pull secret.
     pub secret: Secret,
-    /// Whether `imagePullPolicy` is `Never`.
-    pub never: Never,
+    /// The container's pull policy.
+    pub pull_policy: PullPolicy,
     /// What the registry answers.
     pub answer: Result<ImageFacts, Failure>,
 }
 
-/// Whether the pod has the node pull at all.
+/// The container's `imagePullPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Never {
-    /// `imagePullPolicy: Never`.
-    Pulled,
-    /// It is pulled.
-    No,
+pub enum PullPolicy {
+    /// `Never`.
+    Never,
+    /// Not set.
+    Default,
 }
 
-/// Stages what a registry shows of `reference` to nodes of these platforms.
-pub fn stage(registry: &Registry, shown: Shown, reference: &Reference, platforms: &[Platform]) -> Stage {
+/// Simulates what a registry returns for `reference` to nodes with these platforms.
+pub fn simulate(registry: &Registry, shown: CaseOutcome, reference: &Reference, platforms: &[Platform]) -> Simulation {
     let served = match &registry.platforms {
         Some(written) => written.iter().filter_map(|text| Platform::parse(text).ok()).collect(),
         None => platforms.to_vec(),
@@ -65,19 +65,19 @@ pub fn stage(registry: &Registry, shown: Shown, reference: &Reference, platforms
         .as_ref()
         .and_then(|size| super::super::quantity::bytes(&size.to_string()).ok());
     let fail = |status, code: &str, evidence| Err(failure(reference, status, code, evidence));
-    let mut stage = Stage {
+    let mut simulation = Simulation {
         secret: Secret::None,
-        never: Never::No,
+        pull_policy: PullPolicy::Default,
         answer: Ok(facts(index(&served), &served, size)),
     };
-    let Shown::Leads(cause) = shown else { return stage };
+    let CaseOutcome::Fails(cause) = shown else { return simulation };
     let no_right = || Evidence::AuthenticationRequired {
         at: AuthStage::TokenServer,
     };
     let denied = || fail(401, "UNAUTHORIZED", no_right());
     let secret = SECRETS.iter().find(|(needs, _)| *needs == cause);
-    stage.secret = secret.map_or(Secret::None, |(_, secret)| *secret);
-    stage.answer = match cause {
+    simulation.secret = secret.map_or(Secret::None, |(_, secret)| *secret);
+    simulation.answer = match cause {
         Cause::RepositoryNotFound => fail(404, "NAME_UNKNOWN", Evidence::RepositoryUnknown),
         Cause::TagNotFound => fail(404, "MANIFEST_UNKNOWN", Evidence::TagUnknown { repository_exists: true }),
         Cause::DigestNotFound => fail(404, "MANIFEST_UNKNOWN", Evidence::DigestUnknown),
@@ -148,13 +148,13 @@ pub fn stage(registry: &Registry, shown: Shown, reference: &Reference, platforms
         ),
         Cause::ImageTooLarge => Ok(facts(index(&served), &served, Some(size.unwrap_or(u64::MAX >> 1)))),
         Cause::NeverPulled => {
-            stage.never = Never::Pulled;
-            stage.answer
+            simulation.pull_policy = PullPolicy::Never;
+            simulation.answer
         }
-        // Not staged: no registry shows them, and a test that writes one is refused.
-        Cause::InvalidImageName | Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired => stage.answer,
+        // Not simulated: no registry brings these about, and a test that sets one is refused.
+        Cause::InvalidImageName | Cause::RegistryNotAllowed | Cause::TagNotAllowed | Cause::DigestRequired => simulation.answer,
     };
-    stage
+    simulation
 }
 
 /// A platform that none of `platforms` can run.

@@ -1,5 +1,5 @@
-//! The settings file as written: the YAML's shape and nothing more. `Spanned` keeps the place of whatever may be refused later. The
-//! descriptions are those of `pullgate schema config`.
+//! The settings file as written: the shape of the YAML and nothing more. `Spanned` keeps the position of values that may be refused
+//! later. The descriptions are those of `pullgate schema config`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,46 +11,46 @@ type Text = Spanned<String>;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct File {
-    /// How registries are reached, and what the nodes hold for them.
+    /// How registries are reached, and which credentials the nodes have for them.
     pub(super) registries: Option<Registries>,
-    /// Where look-ups may go.
+    /// Which addresses pullgate may connect to.
     pub(super) network: Option<Network>,
     /// The proxy for https.
     #[schemars(with = "Option<Proxy>")]
     pub(super) proxy: Option<Spanned<Proxy>>,
     /// How pull secrets are read.
     pub(super) secrets: Option<Secrets>,
-    /// How far look-ups go.
+    /// How much of an image is checked.
     pub(super) depth: Option<Depth>,
-    /// Platforms (`linux/amd64`) where no node is known.
+    /// Platforms (`linux/amd64`) to check when no node is known.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) default_platforms: Option<Vec<Text>>,
-    /// Annotations (`key` or `key=value`) whose objects are not judged.
+    /// Annotations (`key` or `key=value`) whose objects are not checked.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) exempt_annotations: Option<Vec<Text>>,
     /// Whether the `AlwaysPullImages` admission plugin is on.
     pub(super) assume_always_pull: Option<bool>,
-    /// What the status of nodes counts for.
+    /// How the status of nodes is used.
     pub(super) nodes: Option<Nodes>,
-    /// What is remembered.
+    /// What is cached.
     pub(super) cache: Option<Cache>,
-    /// Kinds that carry pods, beside those that are known.
+    /// Kinds with pod specs or images, besides the built-in ones.
     pub(super) workloads: Option<Vec<Workload>>,
     /// What is logged.
     pub(super) log: Option<Log>,
-    /// Which reviews Kubernetes Events tell of.
+    /// Which reviews become Kubernetes Events.
     pub(super) events: Option<Events>,
 }
 
-/// What the status of nodes counts for.
+/// How the status of nodes is used.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Nodes {
-    /// Whether images that candidate nodes hold already soften a denial, or only where the namespace may read them (`hide`).
+    /// Whether images that candidate nodes already hold soften a denial, or only if the namespace may pull them (`hide`).
     pub(super) presence: Option<Presence>,
 }
 
-/// What images that nodes hold already count for.
+/// The effect of images that nodes already hold.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Presence {
@@ -62,11 +62,11 @@ pub(super) enum Presence {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Log {
-    /// From this level on.
+    /// This level and above.
     pub(super) level: Option<Level>,
 }
 
-/// A level of the log.
+/// A log level.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
@@ -77,8 +77,8 @@ pub(super) enum Level {
     Trace,
 }
 
-/// Which reviews Kubernetes Events tell of.
-// Not `off`: some readers of YAML take that for `false`, among them those that fill in charts.
+/// Which reviews become Kubernetes Events.
+// Not `off`: some YAML parsers read that as `false`, among them those that fill in charts.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Events {
@@ -91,19 +91,19 @@ pub(super) enum Events {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Registries {
-    /// containerd's `certs.d` tree; several folders are separated by `:`.
+    /// containerd's `certs.d` tree; separate several folders with `:`.
     #[schemars(with = "Option<String>")]
     pub(super) hosts_dir: Option<Text>,
-    /// Patterns of registries whose credentials the nodes may hold.
+    /// Patterns of registries for which the nodes may have credentials.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) node_credentials: Option<Vec<Text>>,
     /// The kubelet's credential provider plugins.
     #[schemars(with = "Option<CredentialProviders>")]
     pub(super) credential_providers: Option<Spanned<CredentialProviders>>,
-    /// A docker `config.json` that stands for the nodes' own keyring.
+    /// A docker `config.json` with the nodes' own credentials.
     #[schemars(with = "Option<String>")]
     pub(super) docker_config: Option<Text>,
-    /// What a mutating webhook does to the images of pods later; the first that matches holds.
+    /// How a mutating webhook will rewrite the images of pods; the first matching rule applies.
     pub(super) rewrites: Option<Vec<Rewrite>>,
 }
 
@@ -114,12 +114,12 @@ pub(super) struct CredentialProviders {
     /// The kubelet's `CredentialProviderConfig`.
     #[schemars(with = "String")]
     pub(super) config: Text,
-    /// The folder with the programs that it names.
+    /// The folder with the plugins' binaries.
     #[schemars(with = "String")]
     pub(super) bin_dir: Text,
 }
 
-/// One rewriting of names.
+/// One rewrite rule.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Rewrite {
@@ -127,16 +127,16 @@ pub(super) struct Rewrite {
     #[serde(rename = "match")]
     #[schemars(with = "String")]
     pub(super) pattern: Text,
-    /// The new name, with the pattern's last wildcard in it: `harbor.corp/dockerhub/**`.
+    /// The new name, with the pattern's last wildcard: `harbor.corp/dockerhub/**`.
     #[schemars(with = "String")]
     pub(super) to: Text,
 }
 
-/// Where look-ups may go.
+/// Which addresses pullgate may connect to.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Network {
-    /// Private or loopback ranges (`10.0.0.0/8`) where registries live.
+    /// Private or loopback ranges (`10.0.0.0/8`) that contain registries.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) allow: Option<Vec<Text>>,
 }
@@ -148,7 +148,7 @@ pub(super) struct Proxy {
     /// Its URL.
     #[schemars(with = "Option<String>", extend("pattern" = r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"))]
     pub(super) https: Option<Text>,
-    /// What is reached without it, as `NO_PROXY` is written: domains, addresses, ranges, ports, `*`.
+    /// What to reach without it, in the format of `NO_PROXY`: domains, addresses, ranges, ports, `*`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) no_proxy: Option<Vec<Text>>,
 }
@@ -175,31 +175,31 @@ pub(super) enum Access {
     None,
 }
 
-/// How far look-ups go.
+/// How much of an image is checked.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Depth {
     /// HEAD, and the manifest.
     Manifest,
-    /// And every config that is needed.
+    /// Also every config that is needed.
     Config,
-    /// And every layer.
+    /// Also every layer.
     Layers,
 }
 
-/// What is remembered.
+/// What is cached.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct Cache {
-    /// How much is remembered (`64MiB`, or bytes).
+    /// The size limit (`64MiB`, or bytes).
     #[schemars(with = "Option<String>", extend("type" = ["string", "integer", "null"]))]
     pub(super) max_bytes: Option<Text>,
-    /// How long an older good answer serves while a registry is down (`24h`).
+    /// How long an old answer may be used while a registry is down (`24h`).
     #[schemars(with = "Option<String>")]
     pub(super) max_stale: Option<Text>,
 }
 
-/// A kind that carries pods.
+/// A kind with pod specs or images.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Workload {
@@ -210,24 +210,24 @@ pub(super) struct Workload {
     /// The kind.
     #[schemars(with = "String", extend("pattern" = "^[A-Z][A-Za-z0-9]*$"))]
     pub(super) kind: Text,
-    /// Where its pod specs are: `spec.sets[*].template.spec`.
+    /// The paths of its pod specs: `spec.sets[*].template.spec`.
     #[serde(default)]
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) pod_specs: Option<Vec<Text>>,
-    /// Where single images are: `spec.tool.image`.
+    /// The paths of single images: `spec.tool.image`.
     #[serde(default)]
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) images: Option<Vec<Text>>,
-    /// Whether its objects have a namespace. Default: `Namespaced`.
+    /// Whether its objects belong to a namespace. Default: `Namespaced`.
     #[serde(default)]
     pub(super) scope: Option<Scope>,
 }
 
-/// Whether objects of a kind have a namespace.
+/// Whether objects of a kind belong to a namespace.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 pub(super) enum Scope {
-    /// They have.
+    /// They do.
     Namespaced,
-    /// They belong to the whole cluster.
+    /// They are cluster-scoped.
     Cluster,
 }

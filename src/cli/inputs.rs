@@ -1,8 +1,8 @@
-//! What `check` and `pin` are given: manifests, settings, policies, credentials, a cluster. From there to the gate that answers.
+//! The inputs of `check` and `pin` (manifests, settings, policies, credentials, a cluster), and the gate built from them.
 
 use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
-use crate::config::{self, Face, Live, Shelf};
+use crate::config::{self, Frontend, Live, PolicyStore};
 use crate::gate::{Engine, Gate};
 use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
@@ -18,22 +18,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Objects that are judged at the same time.
+/// How many objects are checked at the same time.
 pub(super) const AT_ONCE: usize = 32;
 
-/// The options that both commands have.
+/// The options that both commands share.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
     pub(super) files: Vec<String>,
-    /// Look into the folders of a folder too
+    /// Search the folders recursively
     #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) recursive: bool,
-    /// Judge for these platforms, whatever the nodes are (repeatable) [default: the given Nodes', else linux/amd64]
+    /// Check for these platforms, whatever the nodes are (repeatable) [default: those of the given Nodes, else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
-    /// The given Secrets and `ServiceAccounts` are all there are: what is not among them is missing
+    /// The given Secrets and `ServiceAccounts` are complete: any other is missing
     #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) complete: bool,
     /// The settings file
@@ -42,19 +42,19 @@ pub(super) struct Options {
     /// A folder of policy files, or one file (repeatable)
     #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
     policy_files: Vec<PathBuf>,
-    /// A folder with a docker config.json, as the node-level keyring [default: the usual one of this user, as a stand-in]
+    /// A folder with a docker config.json, as the nodes' own credentials [default: this user's, as a stand-in]
     #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
     /// Where docker keeps this user's config
     #[arg(long, env = "DOCKER_CONFIG", hide = true)]
     usual_docker_config: Option<PathBuf>,
-    /// The proxy for https, as programs have it from the environment; the settings file's stands before it
+    /// The proxy for https, from the environment; the settings file takes precedence
     #[arg(long, env = "HTTPS_PROXY", hide = true, hide_env_values = true)]
     https_proxy: Option<OsString>,
     /// The same in lower case
     #[arg(long, env = "https_proxy", hide = true, hide_env_values = true)]
     https_proxy_lower: Option<OsString>,
-    /// Hosts that are reached without the proxy
+    /// Hosts to reach without the proxy
     #[arg(long, env = "NO_PROXY", hide = true)]
     no_proxy: Option<OsString>,
     /// The same in lower case
@@ -63,40 +63,40 @@ pub(super) struct Options {
     /// This user's home
     #[arg(long, env = "HOME", hide = true)]
     home: Option<PathBuf>,
-    /// Take facts and policies from the cluster of the kubeconfig; the given manifests stand before its objects
+    /// Take facts and policies from the cluster of the kubeconfig; the given manifests take precedence over its objects
     #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) cluster: bool,
-    /// The kubeconfig's context [default: its current one]
+    /// The kubeconfig's context [default: the current one]
     #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
     context: Option<String>,
-    /// The kubeconfig [default: the usual one]
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
     #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
 }
 
-/// Everything, read.
-pub(super) struct Given {
-    /// What was read from files.
+/// All inputs, read.
+pub(super) struct Inputs {
+    /// The manifests.
     pub(super) manifests: Manifests,
-    /// What is to be told of the rest, a sentence each.
+    /// Remarks on the other inputs, one sentence each.
     pub(super) said: Vec<String>,
     settings: config::Settings,
-    shelf: Shelf,
+    store: PolicyStore,
     engine: Engine,
     directory: Directory,
-    /// Where to find a cluster, if one is to be asked.
-    door: Option<Door>,
+    /// How to find the cluster, if one was asked for.
+    cluster_options: Option<ClusterOptions>,
 }
 
-/// Where a cluster is found.
-struct Door {
+/// How to find a cluster.
+struct ClusterOptions {
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
 }
 
 impl Options {
-    /// Reads it all. `namespace` stands in for objects that name none; `depth` stands before the settings'.
-    pub(super) fn take(self, namespace: &str, admission: Admission, depth: Option<Depth>) -> anyhow::Result<Given> {
+    /// Reads all inputs. `namespace` is for objects that name none; `depth` overrides the settings.
+    pub(super) fn read(self, namespace: &str, admission: Admission, depth: Option<Depth>) -> anyhow::Result<Inputs> {
         let Self {
             files,
             recursive,
@@ -116,7 +116,7 @@ impl Options {
             kubeconfig,
         } = self;
         if context.is_some() && !cluster {
-            bail!("--context names a cluster of the kubeconfig: add --cluster");
+            bail!("--context selects a cluster of the kubeconfig: add --cluster");
         }
         let mut said = Vec::new();
         let mut settings = match &config {
@@ -132,8 +132,8 @@ impl Options {
             settings.proxy = proxy;
             said.extend(remark);
         }
-        let policy_shelf = Shelf::default();
-        policy_shelf.set_files(policies::load_some(&policy_files)?);
+        let store = PolicyStore::default();
+        store.set_files(policies::load_some(&policy_files)?);
         let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
         let walk = if recursive { Walk::Recursive } else { Walk::Flat };
         let mut manifests = Manifests::read(&files, walk, namespace);
@@ -144,7 +144,7 @@ impl Options {
         };
         let directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
 
-        // What the API server would refuse must not pass for a secret that is not there.
+        // A Secret that the API server would refuse must not look like a missing one.
         for rejected in directory.rejected() {
             let file = manifests
                 .objects
@@ -158,7 +158,7 @@ impl Options {
             settings.depth = depth;
         }
         let metrics = Metrics::new();
-        let mut engine = engine::build(&settings, Face::Check, admission, &metrics)?;
+        let mut engine = engine::build(&settings, Frontend::Check, admission, &metrics)?;
         if let Some(platforms) = platforms(&platform)? {
             engine.settings.platforms = Platforms::Exactly(platforms);
         } else if engine.settings.platforms == Platforms::Guess && !cluster {
@@ -175,7 +175,7 @@ impl Options {
                 engine.settings.docker_config = Arc::new(entries);
                 engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
             }
-            // A user's own login proves nothing about a cluster, or a set that is said to be everything.
+            // The user's own login says nothing about a cluster or about a complete set.
             None if complete || cluster => {}
             None => {
                 let engine::UserConfig { entries, helpers } = engine::UserConfig::usual(usual_folder);
@@ -183,68 +183,68 @@ impl Options {
                 engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheUnseen);
             }
         }
-        Ok(Given {
+        Ok(Inputs {
             manifests,
             said,
             settings,
-            shelf: policy_shelf,
+            store,
             engine,
             directory,
-            door: cluster.then_some(Door { kubeconfig, context }),
+            cluster_options: cluster.then_some(ClusterOptions { kubeconfig, context }),
         })
     }
 }
 
-impl Given {
-    /// The gate to what was given and, behind it, to the cluster; and what is to be told. A cluster that does not answer leaves the
-    /// registries half of the `patience` that ends at `end`.
-    pub(super) async fn gate(self, end: Instant, patience: Duration) -> anyhow::Result<(Gate, Vec<String>)> {
+impl Inputs {
+    /// The gate for the inputs and the cluster behind them, and remarks. If the cluster does not answer, half of the `time` that
+    /// ends at `end` is left for the registries.
+    pub(super) async fn gate(self, end: Instant, time: Duration) -> anyhow::Result<(Gate, Vec<String>)> {
         let Self {
             mut said,
             settings,
-            shelf,
+            store,
             engine,
             directory,
-            door,
+            cluster_options,
             manifests: _,
         } = self;
         let engine = Live::new(engine);
-        let Some(door) = door else {
-            return Ok((Gate::new(engine, shelf, Cluster::from(directory)), said));
+        let Some(cluster_options) = cluster_options else {
+            return Ok((Gate::new(engine, store, Cluster::from(directory)), said));
         };
-        let cluster = engine::connect(door.kubeconfig, door.context, &settings).await?;
-        let known = end - patience / 2;
-        let (_, remarks) = tokio::join!(cluster.wait_synced(known), take_policies(&cluster, &shelf, known));
-        // Not this user's to mend, and not what was asked for: a word, and no error.
+        let cluster = engine::connect(cluster_options.kubeconfig, cluster_options.context, &settings).await?;
+        let known = end - time / 2;
+        let (_, remarks) = tokio::join!(cluster.wait_synced(known), load_cluster_policies(&cluster, &store, known));
+        // The user can neither fix nor asked for this: a remark, not an error.
         said.extend(remarks);
-        Ok((Gate::new(engine, shelf, Cluster::layered(directory, cluster)), said))
+        Ok((Gate::new(engine, store, Cluster::layered(directory, cluster)), said))
     }
 
-    /// The cluster by itself, without what was given; not waited for.
-    pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, Shelf, Cluster)> {
-        let Some(Door { kubeconfig, context }) = self.door else {
-            bail!("no cluster is asked for: add --cluster");
+    /// The cluster alone, without the inputs; does not wait for it.
+    pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster)> {
+        let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
+            bail!("--cluster is missing");
         };
         let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
-        Ok((Live::new(self.engine), self.shelf, cluster))
+        Ok((Live::new(self.engine), self.store, cluster))
     }
 }
 
-/// Puts the cluster's policies on the shelf. Returns what is to be said of them.
-pub(super) async fn take_policies(cluster: &Cluster, shelf: &Shelf, deadline: Instant) -> Vec<String> {
+/// Loads the cluster's policies into the store. Returns remarks.
+pub(super) async fn load_cluster_policies(cluster: &Cluster, store: &PolicyStore, deadline: Instant) -> Vec<String> {
     let listed = tokio::time::timeout_at(deadline, cluster.policies()).await;
     let listed = listed.unwrap_or_else(|_| Err("the cluster's ImagePolicies could not be read in time".to_owned()));
     match listed {
         Ok(listed) => {
-            shelf.set_cluster(listed.policies);
+            store.set_cluster(listed.policies);
             listed.problems
         }
-        Err(why) => vec![format!("{why}; what they say is not in this report")],
+        Err(why) => vec![format!("{why}; this report does not include them")],
     }
 }
 
-/// The proxy of the environment, and what is to be said of it. One that cannot be used is no fault of the command: it is there for all
-/// programs, and may be of a kind (SOCKS) that some know. Registries that it is not for are reached.
+/// The environment's proxy, and a remark. An unusable one is not an error of the command: it is meant for all programs, and may be
+/// of a kind (SOCKS) that others support. Registries exempt from the proxy are reached.
 fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
     if url.trim().is_empty() {
         return (None, None);
@@ -254,7 +254,7 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
         Ok(proxy) => (Some(proxy), None),
         Err(why) => {
             let fault = format!("the proxy of HTTPS_PROXY cannot be used: {why}");
-            let remark = format!("{fault}; registries behind it are not asked (proxy.https of the settings file stands before it)");
+            let remark = format!("{fault}; registries behind it are not asked (proxy.https in the settings file takes precedence)");
             (Some(Proxy::unusable(&fault, &exceptions)), Some(remark))
         }
     }

@@ -1,6 +1,6 @@
-//! The policies that are about one object, and how they vote (contract 5).
+//! The policies that apply to one object, and how they vote (contract 5).
 
-use super::about::{Presence, Requester, Subject, about, doubt, exempt};
+use super::applies::{Certainty, Requester, Subject, applies, doubt, exempt};
 use super::compiled::Policy;
 use super::model::Mode;
 use super::names::held;
@@ -12,19 +12,19 @@ use crate::verdict::{Cause, Outlook, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The policies that are about an object, or about one image of it.
+/// The policies that apply to an object, or to one of its images.
 #[derive(Debug, Clone, Default)]
-pub struct Jury {
-    members: Vec<Member>,
-    /// Policies that would be about it, but for an exemption.
+pub struct Matching {
+    matched: Vec<Matched>,
+    /// Policies that would apply, but for an exemption.
     exempting: Vec<Arc<str>>,
 }
 
 #[derive(Debug, Clone)]
-struct Member {
+struct Matched {
     policy: Arc<Policy>,
-    presence: Presence,
-    /// Why it is not sure, as a clause, if it is not.
+    certainty: Certainty,
+    /// Why that is not certain, as a clause.
     doubt: &'static str,
 }
 
@@ -37,19 +37,19 @@ pub struct Raised {
     pub policy: Arc<str>,
 }
 
-/// What one policy asks of images beside the rules on names, where several do.
+/// One policy's platforms and size limit, used when several policies set some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
     /// The policy.
     pub policy: Arc<str>,
-    /// Its platforms, if it names some.
+    /// Its platforms, if it sets any.
     pub platforms: Option<Vec<Platform>>,
-    /// Its limit on the compressed size, in bytes, if it has one.
+    /// Its limit on the compressed size, in bytes, if it sets one.
     pub size_max: Option<u64>,
 }
 
-/// What would be found if only one policy's demands held, by policy.
-pub type Own = BTreeMap<Arc<str>, Vec<(Cause, Outlook)>>;
+/// By policy: the findings if only that policy's demands counted.
+pub type FindingsByPolicy = BTreeMap<Arc<str>, Vec<(Cause, Outlook)>>;
 
 /// How one policy votes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,71 +58,73 @@ pub struct Vote {
     pub policy: Arc<str>,
     /// Its mode.
     pub mode: Mode,
-    /// What it writes for the finding (or, for its own name rule, `Deny`); `None`: it does not vote.
+    /// Its action for the finding (`Deny` for its own name rule); `None`: it does not vote.
     pub action: Option<Verdict>,
 }
 
-impl Jury {
-    pub(super) fn call<'a>(policies: impl Iterator<Item = &'a Arc<Policy>>, subject: &Subject<'_>, requester: &Requester) -> Self {
-        let mut jury = Self::default();
+impl Matching {
+    pub(super) fn of<'a>(policies: impl Iterator<Item = &'a Arc<Policy>>, subject: &Subject<'_>, requester: &Requester) -> Self {
+        let mut matching = Self::default();
         for policy in policies {
-            let Ok(presence) = about(policy, subject) else { continue };
+            let Ok(certainty) = applies(policy, subject) else { continue };
             if exempt(policy, requester).is_some() {
-                jury.exempting.push(Arc::clone(&policy.name));
+                matching.exempting.push(Arc::clone(&policy.name));
             } else {
-                jury.members.push(Member {
+                matching.matched.push(Matched {
                     policy: Arc::clone(policy),
-                    presence,
+                    certainty,
                     doubt: doubt(policy, subject),
                 });
             }
         }
-        jury
+        matching
     }
 
-    /// The policies that are about one image: `exempt.images` takes it out of its policy, and of that one only.
+    /// The policies that apply to one image: `exempt.images` exempts an image from its own policy only.
     #[must_use]
     pub fn narrowed(&self, reference: &Reference) -> Self {
         let name = held(reference);
-        let mut jury = Self {
-            members: Vec::new(),
+        let mut matching = Self {
+            matched: Vec::new(),
             exempting: self.exempting.clone(),
         };
-        for member in &self.members {
-            if member.policy.exempt_images.iter().any(|pattern| pattern.matches(&name)) {
-                jury.exempting.push(Arc::clone(&member.policy.name));
+        for matched in &self.matched {
+            if matched.policy.exempt_images.iter().any(|pattern| pattern.matches(&name)) {
+                matching.exempting.push(Arc::clone(&matched.policy.name));
             } else {
-                jury.members.push(member.clone());
+                matching.matched.push(matched.clone());
             }
         }
-        jury
+        matching
     }
 
-    /// Whether no policy is about it.
+    /// Whether no policy applies.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.matched.is_empty()
     }
 
-    /// Policies that an exemption has taken out.
+    /// Policies that an exemption has removed.
     pub fn exempting(&self) -> &[Arc<str>] {
         &self.exempting
     }
 
-    /// Policies that are about it, with their modes.
-    pub fn members(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
-        self.members.iter().map(|member| (&member.policy.name, member.policy.mode()))
+    /// Policies that apply, with their modes.
+    pub fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
+        self.matched
+            .iter()
+            .map(|matched| (&matched.policy.name, matched.policy.mode()))
     }
 
-    /// What the name rules object to; `shown` is the image as written. No network is needed for any of it.
+    /// What the name rules object to; `shown` is the image as written. Needs no network.
     pub fn names(&self, reference: &Reference, shown: &str) -> Vec<Raised> {
-        self.members
+        self.matched
             .iter()
-            .flat_map(|member| {
+            .flat_map(|matched| {
                 let raise = |finding: Finding| Raised {
-                    finding: member.note(finding),
-                    policy: Arc::clone(&member.policy.name),
+                    finding: matched.note(finding),
+                    policy: Arc::clone(&matched.policy.name),
                 };
-                let policy = &member.policy;
+                let policy = &matched.policy;
                 let mut findings = Vec::new();
                 if let Err(why) = policy.registries.judge(&held(reference)) {
                     findings.push(not_allowed(policy, reference, &why));
@@ -138,26 +140,26 @@ impl Jury {
             .collect()
     }
 
-    /// How each policy votes on a finding; `raised_by` is the policy whose name rule it is.
+    /// How each policy votes on a finding; `raised_by` is the policy whose name rule raised it.
     pub fn votes(&self, finding: &Finding, raised_by: Option<&str>) -> Vec<Vote> {
-        let vote = |member: &Member| {
-            let policy = &member.policy;
+        let vote = |matched: &Matched| {
+            let policy = &matched.policy;
             let written = policy.actions.of(finding.cause, finding.outlook);
-            // Who writes a rule has voted on what breaks it.
+            // A policy that sets a rule votes against violations of it.
             let own = (raised_by == Some(&*policy.name)).then_some(Verdict::Deny);
             Vote {
                 policy: Arc::clone(&policy.name),
-                mode: member.mode(),
+                mode: matched.mode(),
                 action: written.or(own),
             }
         };
-        self.members.iter().map(vote).collect()
+        self.matched.iter().map(vote).collect()
     }
 
-    /// What each policy asks for by itself; empty where at most one asks for anything.
+    /// What each policy demands by itself; empty if at most one demands anything.
     pub fn demands(&self) -> Vec<Demand> {
         let demands: Vec<Demand> = self
-            .sure()
+            .certain()
             .filter(|policy| policy.platforms.is_some() || policy.size_max.is_some())
             .map(|policy| Demand {
                 policy: Arc::clone(&policy.name),
@@ -168,24 +170,24 @@ impl Jury {
         if demands.len() > 1 { demands } else { Vec::new() }
     }
 
-    /// As [`Self::decide`], for what a registry shows. A policy with demands of its own votes on what breaks those: another one's, which
-    /// may be on trial, do not make it object.
-    pub fn decide_by_own(&self, finding: &Finding, own: &Own) -> Decision {
+    /// Like [`Self::decide`], for what a registry returns. A policy with demands of its own votes on those alone: the demands of
+    /// another policy, which may be in Audit mode, must not make it object.
+    pub fn decide_by_policy(&self, finding: &Finding, own: &FindingsByPolicy) -> Decision {
         let mut votes = self.votes(finding, None);
-        for (vote, member) in votes.iter_mut().zip(&self.members) {
-            if let Some(found) = own.get(&member.policy.name) {
+        for (vote, matched) in votes.iter_mut().zip(&self.matched) {
+            if let Some(found) = own.get(&matched.policy.name) {
                 let outlooks = found.iter().filter(|(cause, _)| *cause == finding.cause);
                 let worst = outlooks.map(|(_, outlook)| *outlook).max();
-                vote.action = worst.and_then(|outlook| member.policy.actions.of(finding.cause, outlook));
+                vote.action = worst.and_then(|outlook| matched.policy.actions.of(finding.cause, outlook));
             }
         }
-        self.count(&votes, &Decision::by_default(finding), Presence::Sure)
+        self.count(&votes, &Decision::by_default(finding), Certainty::Certain)
     }
 
-    /// What is done about a finding: the severest vote; where none voted, the default through the laxest mode (contract 5).
+    /// What is done about a finding: the severest vote; without votes, the default, limited by the laxest mode (contract 5).
     ///
-    /// A policy that only may be about the object can bring a warning, and takes nothing back; a finding of such a policy's name rule
-    /// denies nothing, whoever votes (`docs/decisions/0009`).
+    /// A policy that only may apply can add a warning and takes nothing back; findings of its own name rules never deny, however
+    /// others vote (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
         self.count(
             &self.votes(finding, raised_by),
@@ -194,14 +196,14 @@ impl Jury {
         )
     }
 
-    /// What is done about findings of an outlook, where no policy writes an action for their cause.
+    /// What is done about findings of an outlook when no policy sets an action for their cause.
     pub(super) fn decide_outlook(&self, outlook: Outlook) -> Decision {
-        let vote = |member: &Member| Vote {
-            policy: Arc::clone(&member.policy.name),
-            mode: member.mode(),
-            action: member.policy.actions.of_outlook(outlook),
+        let vote = |matched: &Matched| Vote {
+            policy: Arc::clone(&matched.policy.name),
+            mode: matched.mode(),
+            action: matched.policy.actions.of_outlook(outlook),
         };
-        let votes: Vec<Vote> = self.members.iter().map(vote).collect();
+        let votes: Vec<Vote> = self.matched.iter().map(vote).collect();
         let verdict = outlook.default_verdict();
         let by_default = Decision {
             verdict,
@@ -209,38 +211,38 @@ impl Jury {
             policy: None,
             enforced: verdict,
         };
-        self.count(&votes, &by_default, Presence::Sure)
+        self.count(&votes, &by_default, Certainty::Certain)
     }
 
-    /// Whether a finding is one for sure: it is not where a policy raised it that may not be about the object.
-    fn doubtful(&self, raised_by: Option<&str>) -> Presence {
-        let member = self.members.iter().find(|member| raised_by == Some(&*member.policy.name));
-        member.map_or(Presence::Sure, |member| member.presence)
+    /// Whether a finding is certain: it is not if the policy that raised it may not apply.
+    fn doubtful(&self, raised_by: Option<&str>) -> Certainty {
+        let matched = self.matched.iter().find(|matched| raised_by == Some(&*matched.policy.name));
+        matched.map_or(Certainty::Certain, |matched| matched.certainty)
     }
 
-    /// Counts the votes of the members, in their order.
-    fn count(&self, votes: &[Vote], by_default: &Decision, finding: Presence) -> Decision {
+    /// Counts the votes, in the order of the policies.
+    fn count(&self, votes: &[Vote], by_default: &Decision, finding: Certainty) -> Decision {
         let cast: Vec<Cast<'_>> = self
-            .members
+            .matched
             .iter()
             .zip(votes)
-            .filter_map(|(member, vote)| {
+            .filter_map(|(matched, vote)| {
                 Some(Cast {
                     policy: &vote.policy,
                     verdict: through(vote.mode, vote.action?),
-                    enforced: through(member.ceiling(), vote.action?),
-                    presence: member.presence,
+                    enforced: through(matched.ceiling(), vote.action?),
+                    certainty: matched.certainty,
                 })
             })
             .collect();
-        let severest = |presence: Presence| {
-            let cast = cast.iter().filter(move |cast| cast.presence == presence);
+        let severest = |certainty: Certainty| {
+            let cast = cast.iter().filter(move |cast| cast.certainty == certainty);
             cast.max_by_key(|cast| (cast.verdict, cast.enforced))
         };
-        let doubtful = finding == Presence::Perhaps;
-        let mut decision = match severest(Presence::Sure) {
+        let doubtful = finding == Certainty::Uncertain;
+        let mut decision = match severest(Certainty::Certain) {
             Some(cast) => cast.decision(),
-            // It is no finding but for a policy that may not be about the object.
+            // Without the policy that may not apply, there is no finding.
             None if doubtful => Decision {
                 verdict: Verdict::Allow,
                 voice: Voice::Silent,
@@ -249,7 +251,7 @@ impl Jury {
             },
             None => self.unvoted(by_default.clone()),
         };
-        if let Some(cast) = severest(Presence::Perhaps)
+        if let Some(cast) = severest(Certainty::Uncertain)
             && cast.verdict > decision.verdict
         {
             decision = cast.decision();
@@ -263,9 +265,9 @@ impl Jury {
         decision
     }
 
-    /// The default through the laxest mode of the policies that are about it for sure.
+    /// The default, limited by the laxest mode of the policies that surely apply.
     fn unvoted(&self, by_default: Decision) -> Decision {
-        let Some(laxest) = self.sure().min_by_key(|policy| policy.mode()) else {
+        let Some(laxest) = self.certain().min_by_key(|policy| policy.mode()) else {
             return by_default;
         };
         let verdict = through(laxest.mode(), by_default.verdict);
@@ -286,10 +288,10 @@ impl Jury {
         }
     }
 
-    /// The platforms that policies ask for instead of the nodes' own; `None` where none does.
+    /// The platforms that policies demand instead of the nodes' own; `None` if none does.
     pub fn platforms(&self) -> Option<Vec<Platform>> {
         let mut all: Vec<Platform> = self
-            .sure()
+            .certain()
             .filter_map(|policy| policy.platforms.as_ref())
             .flatten()
             .cloned()
@@ -299,17 +301,17 @@ impl Jury {
         (!all.is_empty()).then_some(all)
     }
 
-    /// The smallest limit on the compressed size, in bytes, and whose it is.
+    /// The smallest limit on the compressed size, in bytes, and the policy that sets it.
     pub fn size_max(&self) -> Option<(u64, Arc<str>)> {
-        self.sure()
+        self.certain()
             .filter_map(|policy| Some((policy.size_max?, Arc::clone(&policy.name))))
             .min()
     }
 
-    /// Where the allow lists say that images live: registry and components before the first wildcard, each once, in their order.
+    /// The places that allow lists name: registry and path before the first wildcard, without duplicates, in order.
     pub fn places(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        for place in self.members.iter().flat_map(|member| member.policy.places()) {
+        for place in self.matched.iter().flat_map(|matched| matched.policy.places()) {
             if !all.contains(&place) {
                 all.push(place);
             }
@@ -317,14 +319,14 @@ impl Jury {
         all
     }
 
-    /// The policies that are about it.
+    /// The policies that apply.
     pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.members.iter().map(|member| &member.policy)
+        self.matched.iter().map(|matched| &matched.policy)
     }
 
-    fn sure(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        let sure = self.members.iter().filter(|member| member.presence == Presence::Sure);
-        sure.map(|member| &member.policy)
+    fn certain(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        let sure = self.matched.iter().filter(|matched| matched.certainty == Certainty::Certain);
+        sure.map(|matched| &matched.policy)
     }
 }
 
@@ -332,11 +334,11 @@ impl Jury {
 #[derive(Debug)]
 struct Cast<'a> {
     policy: &'a Arc<str>,
-    /// Through the policy's mode.
+    /// Limited by the policy's mode.
     verdict: Verdict,
     /// As if the policy were enforced.
     enforced: Verdict,
-    presence: Presence,
+    certainty: Certainty,
 }
 
 impl Cast<'_> {
@@ -354,31 +356,31 @@ impl Cast<'_> {
     }
 }
 
-impl Member {
+impl Matched {
     fn mode(&self) -> Mode {
         self.policy.mode().min(self.ceiling())
     }
 
-    /// How far the policy may go, whatever it says.
+    /// The strictest mode it may act in, whatever it sets.
     fn ceiling(&self) -> Mode {
-        match self.presence {
-            Presence::Sure => Mode::Enforce,
-            Presence::Perhaps => Mode::Warn,
+        match self.certainty {
+            Certainty::Certain => Mode::Enforce,
+            Certainty::Uncertain => Mode::Warn,
         }
     }
 
     fn note(&self, mut finding: Finding) -> Finding {
-        if self.presence == Presence::Perhaps {
+        if self.certainty == Certainty::Uncertain {
             finding
                 .message
-                .push_str("; whether the policy is about it is not known, since ");
+                .push_str("; it is not known whether the policy applies, since ");
             finding.message.push_str(self.doubt);
         }
         finding
     }
 }
 
-/// A vote through its policy's mode.
+/// A vote, limited by its policy's mode.
 fn through(mode: Mode, verdict: Verdict) -> Verdict {
     match mode {
         Mode::Enforce => verdict,

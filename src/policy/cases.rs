@@ -1,8 +1,8 @@
-//! Tests of policies (`kind: ImagePolicyTest`): what is given, and what is expected.
+//! Policy tests (`kind: ImagePolicyTest`): what is given, and what is expected.
 
-mod staged;
+mod simulate;
 
-pub use staged::{Never, Secret, Stage, stage};
+pub use simulate::{PullPolicy, Secret, Simulation, simulate};
 
 use super::model::{self, API_VERSION, Quantity};
 use super::{Problem, quantity, schema};
@@ -16,21 +16,21 @@ use std::collections::BTreeMap;
 /// `kind` of a test.
 pub const KIND: &str = "ImagePolicyTest";
 
-/// Whether a document is meant to be a test.
+/// Whether a document claims to be a test.
 pub fn is_one(document: &Value) -> bool {
     document.get("kind").and_then(Value::as_str) == Some(KIND)
 }
 
-/// Cases for the policies beside which they are written.
+/// Test cases for the policies in the same folder.
 #[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Trial {
-    /// The cases, in their order.
+pub struct PolicyTest {
+    /// The cases, in order.
     #[schemars(length(min = 1, max = 10_000))]
     pub cases: Vec<Case>,
 }
 
-/// One image in one place, and what is to become of it.
+/// One image in one place, and what should happen to it.
 #[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -39,7 +39,7 @@ pub struct Case {
     pub name: String,
     /// What is asked for.
     pub given: Given,
-    /// What is to come of it.
+    /// What should happen.
     pub expect: Expect,
 }
 
@@ -47,76 +47,76 @@ pub struct Case {
 #[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
-    /// The image, as a manifest has it.
+    /// The image, as in a manifest.
     pub image: String,
-    /// The object's namespace; `default` if left out.
+    /// The object's namespace; `default` if omitted.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// The namespace's labels, beside `kubernetes.io/metadata.name`; none if left out.
+    /// The namespace's labels, besides `kubernetes.io/metadata.name`; none if omitted.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// The object's kind; `Deployment` if left out.
+    /// The object's kind; `Deployment` if omitted.
     #[serde(default)]
     pub kind: Option<String>,
-    /// Who asks for it; nobody in particular if left out.
+    /// The requesting user; nobody in particular if omitted.
     #[serde(default)]
     pub user: Option<String>,
-    /// The groups of whoever asks for it.
+    /// The requesting user's groups.
     #[serde(default)]
     pub groups: Vec<String>,
-    /// What the registry would show.
+    /// What the registry would return.
     #[serde(default)]
     pub registry: Registry,
 }
 
-/// What the registry would show.
+/// What the registry would return.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Registry {
-    /// `Pulls`, or the cause that would be found; `Pulls` if left out.
+    /// `Pulls`, or the cause that would be found; `Pulls` if omitted.
     #[serde(default)]
     #[schemars(schema_with = "outcomes")]
     pub outcome: Option<String>,
-    /// The platforms that the image serves; those that it is held against if left out.
+    /// The platforms that the image serves; if omitted, those that it must serve.
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub platforms: Option<Vec<String>>,
-    /// How large it is, compressed (`2Gi`); small if left out.
+    /// Its compressed size (`2Gi`); small if omitted.
     #[serde(default)]
     #[schemars(schema_with = "model::quantity")]
     pub size: Option<Quantity>,
 }
 
-/// What is to come of it.
+/// What should happen.
 #[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// What is done.
     #[schemars(schema_with = "verdicts")]
     pub verdict: Verdict,
-    /// The causes of all findings, in any order; not looked at if left out.
+    /// The causes of all findings, in any order; not checked if omitted.
     #[serde(default)]
     #[schemars(schema_with = "causes")]
     pub causes: Option<Vec<Cause>>,
-    /// The policy on whose word the verdict rests; not looked at if left out.
+    /// The policy that decided the verdict; not checked if omitted.
     #[serde(default)]
     pub policy: Option<String>,
-    /// Whether the registry is asked at all; not looked at if left out.
+    /// Whether the registry is asked at all; not checked if omitted.
     #[serde(default)]
     pub asked: Option<bool>,
 }
 
-/// What a registry may show.
+/// What a registry may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum CaseOutcome {
     /// The image.
     Pulls,
-    /// What leads to this cause.
-    Leads(Cause),
+    /// Whatever leads to this cause.
+    Fails(Cause),
 }
 
-/// Causes that no registry shows.
-const NOT_SHOWN: &[Cause] = &[
+/// Causes that no registry can bring about.
+const NOT_SIMULATED: &[Cause] = &[
     Cause::InvalidImageName,
     Cause::RegistryNotAllowed,
     Cause::TagNotAllowed,
@@ -124,21 +124,21 @@ const NOT_SHOWN: &[Cause] = &[
 ];
 
 impl Registry {
-    /// What is staged.
-    pub fn shown(&self) -> Option<Shown> {
+    /// The outcome, parsed; `None` if it is not a known one.
+    pub fn parsed_outcome(&self) -> Option<CaseOutcome> {
         match self.outcome.as_deref() {
-            None => Some(Shown::Pulls),
-            Some(name) if name == Outlook::Pulls.name() => Some(Shown::Pulls),
+            None => Some(CaseOutcome::Pulls),
+            Some(name) if name == Outlook::Pulls.name() => Some(CaseOutcome::Pulls),
             Some(name) => Cause::ALL
                 .iter()
-                .find(|cause| cause.name() == name && !NOT_SHOWN.contains(cause))
-                .map(|cause| Shown::Leads(*cause)),
+                .find(|cause| cause.name() == name && !NOT_SIMULATED.contains(cause))
+                .map(|cause| CaseOutcome::Fails(*cause)),
         }
     }
 }
 
 fn outcomes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let causes = Cause::ALL.iter().filter(|cause| !NOT_SHOWN.contains(cause));
+    let causes = Cause::ALL.iter().filter(|cause| !NOT_SIMULATED.contains(cause));
     let names: Vec<&str> = std::iter::once(Outlook::Pulls.name())
         .chain(causes.map(|cause| cause.name()))
         .collect();
@@ -155,15 +155,15 @@ fn verdicts(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "enum": names})
 }
 
-impl Trial {
-    /// Reads a document of kind `ImagePolicyTest`; the error is everything that is wrong with it.
+impl PolicyTest {
+    /// Reads a document of kind `ImagePolicyTest`; the error lists everything that is wrong with it.
     pub fn read(document: &Value) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
         if version != API_VERSION {
             problems.push(Problem::at("apiVersion", format!("expected {API_VERSION}, got {version:?}")));
         }
-        problems.extend(schema::check_trial(document));
+        problems.extend(schema::check_test(document));
         problems.extend(meaningless(document));
         if !problems.is_empty() {
             problems.sort_by(|a, b| a.path.cmp(&b.path));
@@ -174,8 +174,8 @@ impl Trial {
     }
 }
 
-/// What the schema admits and nobody can mean. Looked for in the document as it is written, so that it is said along with what the
-/// schema refuses.
+/// Values that the schema accepts but that make no sense. Looks at the raw document, so that these are reported together with what
+/// the schema refuses.
 fn meaningless(document: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
@@ -199,7 +199,7 @@ fn meaningless(document: &Value) -> Vec<Problem> {
         };
         let first = *names.entry(name).or_insert(at);
         if first < at {
-            let text = format!("{name:?} is the name of case {} already", first + 1);
+            let text = format!("case {} already has the name {name:?}", first + 1);
             problems.push(Problem::at(format!("spec.cases[{at}].name"), text));
         }
     }
@@ -217,7 +217,7 @@ mod tests {
             {"name": "a", "given": {"image": "x", "nope": 1}, "expect": {"verdict": "deny"}},
             {"name": "a", "given": {"image": "x", "registry": {"platforms": ["linux"], "size": "2GB"}}, "expect": {"verdict": "Deny"}},
         ]}});
-        let problems = Trial::read(&document).unwrap_err();
+        let problems = PolicyTest::read(&document).unwrap_err();
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(
             paths,

@@ -1,20 +1,26 @@
-//! Policy files that change while the process runs.
+//! Reloads policy files that change while the process runs.
 
 use super::{Files, PolicySet, read};
-use crate::config::{Live, Shelf};
+use crate::config::{Live, PolicyStore};
 use crate::limits;
 use crate::telemetry::{Metrics, PolicySource, Reload};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Faults that are logged one by one.
+/// How many problems are logged one by one.
 const LOGGED: usize = 20;
 
-/// Polls the places for ever. When what they hold changes and is sound as a whole, it goes on the shelf; when it is not, the last good
-/// policies go on to hold, and log, metric (`policies_refused`) and `note` say so, the note until the files are sound again. `now` is
-/// what was read at the start and is on the shelf already.
-pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf, metrics: Metrics, note: Live<Option<String>>) {
+/// Polls the places forever. A changed and entirely valid set goes into the store. If it is not valid, the last good policies stay
+/// in force and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. `now` is what was
+/// read at the start and is already in the store.
+pub async fn watch_policy_files(
+    places: Vec<PathBuf>,
+    now: Files,
+    store: PolicyStore,
+    metrics: Metrics,
+    note: Live<Option<String>>,
+) {
     let places = Arc::new(places);
     let mut seen = now;
     loop {
@@ -26,16 +32,16 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
         let Some(set) = compiled(&seen).await else { continue };
         let folders = seen.empty();
         if !folders.is_empty() {
-            tracing::warn!(?folders, "there are no policy files in these folders");
+            tracing::warn!(?folders, "no policy files in these folders");
         }
         match set.sound() {
             Ok(policies) => {
                 let count = policies.len();
-                shelf.set_files(policies);
+                store.set_files(policies);
                 metrics.policies(PolicySource::Files, count, 0);
                 note.store(None);
                 metrics.reload(Reload::PoliciesReplaced);
-                tracing::info!(policies = count, "policy files were read again and hold from now on");
+                tracing::info!(policies = count, "policy files reloaded");
             }
             Err(faults) => {
                 for fault in faults.iter().take(LOGGED) {
@@ -53,14 +59,14 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
                 metrics.policies_refused(PolicySource::Files, at_fault.len());
                 tracing::warn!(
                     faults = faults.len(),
-                    "the changed policy files cannot be used; the last good ones hold"
+                    "the changed policy files cannot be used; the last good ones stay in force"
                 );
                 let first = faults
                     .iter()
                     .next()
                     .map(|fault| format!("{}: {}", fault.place(), fault.sentence()));
                 note.store(Some(format!(
-                    "the changed files cannot be used, the last good ones hold ({} wrong; {})",
+                    "the changed files cannot be used, the last good ones stay in force ({} problems; {})",
                     faults.len(),
                     first.unwrap_or_default()
                 )));
@@ -69,14 +75,14 @@ pub async fn keep_policies_fresh(places: Vec<PathBuf>, now: Files, shelf: Shelf,
     }
 }
 
-/// The files, if they differ from what was seen before and have settled.
+/// The files, if they have changed and settled.
 async fn changed(places: &Arc<Vec<PathBuf>>, seen: &Files) -> Option<Files> {
     let first = look(places).await?;
     if first == *seen {
         return None;
     }
     tokio::time::sleep(limits::FILE_SETTLE).await;
-    // Still being written: the next poll looks again.
+    // Still being written: wait for the next poll.
     look(places).await.filter(|second| *second == first)
 }
 

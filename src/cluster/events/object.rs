@@ -1,43 +1,43 @@
-//! An Event of `events.k8s.io/v1`: where it goes, and what stands in it.
+//! An Event of `events.k8s.io/v1`: its path and its fields.
 
-use super::board::{Draft, Update};
-use super::{Occasion, Regarding};
+use super::correlator::{NewEvent, SeriesUpdate};
+use super::{EventReason, Regarding};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// The API of Events.
 pub(super) const API_VERSION: &str = "events.k8s.io/v1";
-/// Who writes.
+/// The reporting controller.
 const CONTROLLER: &str = "pullgate.dev/pullgate";
 
-/// Where the Events of a namespace are.
+/// The path of a namespace's Events.
 pub(super) fn path(namespace: &str) -> String {
     format!("/apis/{API_VERSION}/namespaces/{namespace}/events")
 }
 
-/// An Event as it is created.
-pub(super) fn event(draft: &Draft, instance: &str) -> Value {
-    let Draft {
+/// A new Event.
+pub(super) fn event(new: &NewEvent, instance: &str) -> Value {
+    let NewEvent {
         namespace,
         name,
         at,
-        notice,
+        event,
         ..
-    } = draft;
-    let (reason, action) = match notice.occasion {
-        Occasion::Denied => ("ImagesDenied", "Deny"),
-        Occasion::Unknown => ("ImagesUnknown", "Admit"),
+    } = new;
+    let (reason, action) = match event.reason {
+        EventReason::Denied => ("ImagesDenied", "Deny"),
+        EventReason::Unknown => ("ImagesUnknown", "Admit"),
     };
     json!({
         "apiVersion": API_VERSION, "kind": "Event", "metadata": {"name": name, "namespace": namespace},
         "eventTime": micro(*at), "reportingController": CONTROLLER, "reportingInstance": instance,
-        "type": "Warning", "reason": reason, "action": action, "regarding": reference(&notice.regarding), "note": notice.note,
+        "type": "Warning", "reason": reason, "action": action, "regarding": reference(&event.regarding), "note": event.note,
     })
 }
 
-/// The change that counts repetitions.
-pub(super) fn repeated(update: &Update) -> Value {
-    let Update { count, last, .. } = update;
+/// The patch that counts repetitions.
+pub(super) fn repeated(update: &SeriesUpdate) -> Value {
+    let SeriesUpdate { count, last, .. } = update;
     json!({"series": {"count": count, "lastObservedTime": micro(*last)}})
 }
 

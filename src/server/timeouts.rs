@@ -1,8 +1,8 @@
-//! A transport that does not wait for ever.
+//! A transport with deadlines.
 //!
-//! hyper has one timer for both the idle time between requests and the time a request's head may take. The first must be long (the API
-//! server keeps connections), the second short (a head that dribbles in holds a connection and costs its sender nothing). So the
-//! short ones are kept here, by what the bytes on the transport and the calls of the service tell.
+//! hyper has a single timer for the idle time between requests and for the time that a request's head may take. The first must be
+//! long (the API server keeps connections open), the second short (a slowly sent head ties up a connection at no cost to the
+//! sender). So the short deadlines are enforced here, from the bytes on the transport and the calls of the service.
 
 use std::io;
 use std::pin::Pin;
@@ -13,20 +13,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Where a connection is in its cycle.
+/// The phase of a connection's request cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Phase {
-    /// Open, not a byte of a request yet.
+    /// Open, without a byte of a request yet.
     Opening = 0,
-    /// A request's head has begun.
+    /// Receiving a request's head.
     Head = 1,
-    /// The head is complete; the service has it, body included.
+    /// The head is complete; the service is handling the request, body included.
     Serving = 2,
-    /// Between requests: hyper's idle timer holds.
+    /// Between requests: hyper's idle timer applies.
     Waiting = 3,
-    /// A deadline of ours passed; the connection is being closed.
-    GivenUp = 4,
+    /// One of our deadlines has passed; the connection is being closed.
+    TimedOut = 4,
 }
 
 /// A connection's phase, shared by its transport and its service.
@@ -40,7 +40,7 @@ impl Progress {
             1 => Phase::Head,
             2 => Phase::Serving,
             3 => Phase::Waiting,
-            _ => Phase::GivenUp,
+            _ => Phase::TimedOut,
         }
     }
 
@@ -49,9 +49,9 @@ impl Progress {
     }
 }
 
-/// A transport with deadlines for the first byte, for a head, and for a peer that does not read.
+/// A transport with deadlines for the first byte, for a head, and for a client that does not read.
 #[derive(Debug)]
-pub(super) struct Patient<T> {
+pub(super) struct TimedTransport<T> {
     transport: T,
     progress: Progress,
     head: Duration,
@@ -61,8 +61,8 @@ pub(super) struct Patient<T> {
     writing: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Patient<T> {
-    /// `first_byte` runs from now.
+impl<T> TimedTransport<T> {
+    /// `first_byte` starts now.
     pub(super) fn new(transport: T, progress: Progress, first_byte: Duration, head: Duration, write: Duration) -> Self {
         Self {
             transport,
@@ -74,7 +74,7 @@ impl<T> Patient<T> {
         }
     }
 
-    /// What a write or flush came to, with its deadline looked after.
+    /// The result of a write or flush, checked against the write deadline.
     fn written<R>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if result.is_ready() {
             self.writing = None;
@@ -83,15 +83,15 @@ impl<T> Patient<T> {
         let write = self.write;
         let timer = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(write)));
         ready!(timer.as_mut().poll(cx));
-        self.progress.set(Phase::GivenUp);
+        self.progress.set(Phase::TimedOut);
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the peer does not read our answer",
+            "the client does not read our answer",
         )))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TimedTransport<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.transport).poll_read(cx, buf);
@@ -104,18 +104,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
             }
             (Poll::Pending, Phase::Opening | Phase::Head) => {
                 ready!(self.reading.as_mut().poll(cx));
-                self.progress.set(Phase::GivenUp);
+                self.progress.set(Phase::TimedOut);
                 Poll::Ready(Err(io::Error::new(
                     io::ErrorKind::TimedOut,
                     "the request's head took too long",
                 )))
             }
-            (Poll::Ready(_), _) | (Poll::Pending, Phase::Serving | Phase::Waiting | Phase::GivenUp) => result,
+            (Poll::Ready(_), _) | (Poll::Pending, Phase::Serving | Phase::Waiting | Phase::TimedOut) => result,
         }
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TimedTransport<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.transport).poll_write(cx, data);
         self.written(cx, result)

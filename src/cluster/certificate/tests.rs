@@ -20,10 +20,10 @@ fn a_registration_is_read_whatever_it_holds() {
             5,
         ],
     });
-    let read = Registered::read(&object);
+    let read = Registration::read(&object);
     assert!(read.injected);
     assert_eq!(read.version, "7");
-    let service = Target::Service {
+    let service = WebhookTarget::Service {
         namespace: "n".to_owned(),
         name: "s".to_owned(),
     };
@@ -36,23 +36,23 @@ fn a_registration_is_read_whatever_it_holds() {
         seen,
         [
             (0, Some(service), &b"hi"[..]),
-            (1, Some(Target::Host("::1".to_owned())), b""),
+            (1, Some(WebhookTarget::Host("::1".to_owned())), b""),
             (2, None, b""),
             (3, None, b""),
         ]
     );
-    assert_eq!(Registered::read(&Value::Null).webhooks, []);
+    assert_eq!(Registration::read(&Value::Null).webhooks, []);
 }
 
 #[test]
 fn what_is_kept_shows_no_content() {
-    let kept = Kept::read(json!({"data": {"tls.key": STANDARD.encode("PRIVATE"), "odd": 5}}));
-    assert_eq!(kept.data.get("tls.key"), b"PRIVATE");
-    assert_eq!(kept.data.get("none"), b"");
-    let said = format!("{kept:?}");
+    let stored = StoredSecret::read(json!({"data": {"tls.key": STANDARD.encode("PRIVATE"), "odd": 5}}));
+    assert_eq!(stored.data.get("tls.key"), b"PRIVATE");
+    assert_eq!(stored.data.get("none"), b"");
+    let said = format!("{stored:?}");
     assert!(!said.contains("PRIVATE") && !said.contains("UFJJVkFURQ"), "{said}");
-    assert_eq!(kept.keeper, Keeper::Unknown);
-    let annotated = |key: &str| Kept::read(json!({"metadata": {"annotations": {key: "x"}}})).keeper;
-    assert_eq!(annotated("cert-manager.io/certificate-name"), Keeper::CertManager);
-    assert_eq!(annotated(MARK), Keeper::Pullgate);
+    assert_eq!(stored.managed_by, ManagedBy::Unknown);
+    let annotated = |key: &str| StoredSecret::read(json!({"metadata": {"annotations": {key: "x"}}})).managed_by;
+    assert_eq!(annotated("cert-manager.io/certificate-name"), ManagedBy::CertManager);
+    assert_eq!(annotated(MARK), ManagedBy::Pullgate);
 }

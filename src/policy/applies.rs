@@ -1,21 +1,21 @@
-//! Whether a policy is about an object, as far as is known, and whom it exempts.
+//! Whether a policy applies to an object, as far as is known, and whom it exempts.
 
 use super::compiled::Policy;
 use super::selector::{Glob, NAME_LABEL};
 use crate::image::escape;
 
-/// What policies are matched with.
+/// What policies are matched against.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    /// The object's namespace; empty for objects of no namespace.
+    /// The object's namespace; empty for cluster-scoped objects.
     pub namespace: &'a str,
-    /// The namespace's labels; `None` where they cannot be known.
+    /// The namespace's labels; `None` if they cannot be known.
     pub labels: Option<&'a [(String, String)]>,
-    /// The object's kind; empty for an image by itself, whose kind is not known.
+    /// The object's kind; empty for a bare image, which has none.
     pub kind: &'a str,
 }
 
-/// Who asks for the object. The default is nobody in particular, as in `check`.
+/// Who makes the request. The default is nobody in particular, as in `check`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requester {
     /// The user's name.
@@ -24,16 +24,16 @@ pub struct Requester {
     pub groups: Vec<String>,
 }
 
-/// Whether a policy is about the object.
+/// Whether a policy surely applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    Sure,
-    /// It asks for what is not known ([`doubt`]). Its word warns, and does not deny.
-    Perhaps,
+pub(super) enum Certainty {
+    Certain,
+    /// It depends on something unknown ([`doubt`]). The policy can warn, but not deny.
+    Uncertain,
 }
 
-/// Whether a policy is about an object; the error is a clause that says why not.
-pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, String> {
+/// Whether a policy applies to an object; the error is a clause that says why not.
+pub(super) fn applies(policy: &Policy, subject: &Subject<'_>) -> Result<Certainty, String> {
     let written = |globs: &[Glob]| {
         let texts: Vec<String> = globs.iter().take(5).map(|glob| format!("\"{}\"", glob.as_str())).collect();
         let more = globs.len().saturating_sub(texts.len());
@@ -60,8 +60,8 @@ pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, 
         return Err(format!("kind {} is not {}", escape(subject.kind), kinds.join(", ")));
     }
     let by_kind = match &policy.kinds {
-        Some(_) if subject.kind.is_empty() => Presence::Perhaps,
-        Some(_) | None => Presence::Sure,
+        Some(_) if subject.kind.is_empty() => Certainty::Uncertain,
+        Some(_) | None => Certainty::Certain,
     };
     match (&policy.selector, subject.labels) {
         (None, _) => Ok(by_kind),
@@ -69,29 +69,29 @@ pub(super) fn about(policy: &Policy, subject: &Subject<'_>) -> Result<Presence, 
             None => Ok(by_kind),
             Some(why) => Err(why),
         },
-        (Some(_), None) if subject.namespace.is_empty() => Ok(Presence::Perhaps),
+        (Some(_), None) if subject.namespace.is_empty() => Ok(Certainty::Uncertain),
         (Some(selector), None) => {
             let (selector, whole) = selector.by_name();
             let name = (NAME_LABEL.to_owned(), subject.namespace.to_owned());
             match selector.refuses(&[name]) {
                 Some(why) => Err(why),
                 None if whole => Ok(by_kind),
-                None => Ok(Presence::Perhaps),
+                None => Ok(Certainty::Uncertain),
             }
         }
     }
 }
 
-/// Why it is not known whether a policy is about an object, as a clause, where [`about`] says so.
+/// Why it is not known whether a policy applies, as a clause.
 pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
     if policy.kinds.is_some() && subject.kind.is_empty() {
-        "an image by itself has no kind"
+        "a bare image has no kind"
     } else {
-        "its namespace's labels are not"
+        "the namespace's labels are not known"
     }
 }
 
-/// What takes a requester out of a policy, as a clause.
+/// What exempts a requester from a policy, as a clause.
 pub(super) fn exempt(policy: &Policy, requester: &Requester) -> Option<String> {
     let user = policy
         .exempt_users

@@ -1,27 +1,28 @@
-//! Whose rules held and what they decided, in the short form of the audit annotations and the log.
+//! Which policies applied and what they decided, in the short form of the audit annotations and the log.
 
 use crate::verdict::answer::{Answer, Exemption};
 use crate::verdict::{Decision, Finding, Verdict};
 use std::fmt::Write as _;
 
-/// Entries that a text lists; more are counted.
+/// How many entries a text lists; the rest is counted.
 const LISTED: usize = 20;
 
-/// What an auditor asks of an answer. Texts are empty where there is nothing to say.
+/// What an auditor needs to know about an answer. Texts are empty if there is nothing to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
-    /// The policies that were about the object, with their modes: `production=Enforce,trial=Audit`.
+pub struct Audit {
+    /// The policies that applied to the object, with their modes: `production=Enforce,baseline=Audit`.
     pub policies: String,
-    /// What was decided on a policy's word: `RegistryNotAllowed=Deny(production)`. Where a mode kept something back:
-    /// `TagNotFound=Allow(trial; enforced: Deny)`.
+    /// What policies decided: `RegistryNotAllowed=Deny(production)`. If a mode weakened it: `TagNotFound=Allow(baseline; enforced:
+    /// Deny)`.
     pub decisions: String,
-    /// The verdict that there would be if every policy were enforced, where it differs.
+    /// The verdict if every policy were enforced, where it differs.
     pub enforced: Option<&'static str>,
-    /// Why the object was not judged (`namespace_label`, `annotation`), or the policies that an exemption took out (`policy:production`).
+    /// Why the object was not judged (`namespace_label`, `annotation`), or the policies that an exemption removed
+    /// (`policy:production`).
     pub exempt: String,
 }
 
-impl Ledger {
+impl Audit {
     /// Of one answer.
     pub fn of(answer: &Answer) -> Self {
         let standing = &answer.policies;
@@ -52,7 +53,7 @@ fn entry((finding, decision): (&Finding, &Decision)) -> Option<String> {
     ))
 }
 
-/// Each entry once, in their order.
+/// The entries without duplicates, in order.
 fn list(entries: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for entry in entries {

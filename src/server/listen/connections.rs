@@ -1,0 +1,116 @@
+//! The open connections, and which to close at the limit.
+
+use crate::server::timeouts::{Phase, Progress};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The connections of a port, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    next: AtomicU64,
+    all: Mutex<BTreeMap<u64, Arc<Connection>>>,
+}
+
+/// The state of a connection, and the ways to end it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    since: Instant,
+    pub(super) progress: Progress,
+    /// Asks it to close after its current request.
+    pub(super) close: Notify,
+    /// Drops it.
+    pub(super) abort: Notify,
+}
+
+/// Removes a connection when dropped.
+pub(super) struct Guard<'a> {
+    connections: &'a Connections,
+    number: u64,
+    pub(super) connection: Arc<Connection>,
+}
+
+/// Whether a slot will be free at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Made,
+    /// All connections are busy.
+    None,
+}
+
+impl Connections {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a connection.
+    pub(super) fn join(&self) -> Guard<'_> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            since: Instant::now(),
+            progress: Progress::default(),
+            close: Notify::new(),
+            abort: Notify::new(),
+        });
+        self.all().insert(number, Arc::clone(&connection));
+        Guard {
+            connections: self,
+            number,
+            connection,
+        }
+    }
+
+    /// Drops the oldest connection that has been silent for `silent`, or else closes the oldest idle one.
+    pub(super) fn evict(&self, silent: Duration) -> Room {
+        let mut present = self.all();
+        let is_silent = |connection: &Connection| {
+            matches!(connection.progress.get(), Phase::Opening | Phase::Head) && connection.since.elapsed() >= silent
+        };
+        let is_idle = |connection: &Connection| connection.progress.get() == Phase::Waiting;
+        let first = |wanted: &dyn Fn(&Connection) -> bool| {
+            present
+                .iter()
+                .find(|(_, connection)| wanted(connection))
+                .map(|(number, _)| *number)
+        };
+        let number = match (first(&is_silent), first(&is_idle)) {
+            (Some(silent), _) => silent,
+            (None, Some(idle)) => idle,
+            (None, None) => return Room::None,
+        };
+        if let Some(connection) = present.remove(&number) {
+            if is_idle(&connection) {
+                connection.close.notify_one();
+            } else {
+                connection.abort.notify_one();
+            }
+        }
+        Room::Made
+    }
+
+    /// Asks the oldest busy connection that was not asked before to close; returns whether there was one. Silent ones cannot be
+    /// asked: see [`Connections::evict`].
+    pub(super) fn close_oldest(&self) -> bool {
+        let mut present = self.all();
+        let busy = present
+            .iter()
+            .find(|(_, connection)| connection.progress.get() == Phase::Serving);
+        let number = busy.map(|(number, _)| *number);
+        match number.and_then(|number| present.remove(&number)) {
+            Some(connection) => {
+                connection.close.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        self.connections.all().remove(&self.number);
+    }
+}
