@@ -5,7 +5,7 @@ use crate::runtime::containerd::ends::{End, Way, runs, trouble};
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::crio::Crio;
 use crate::runtime::crio::choose::variants;
-use crate::runtime::crio::version::Artifacts;
+use crate::runtime::crio::version::{Artifacts, Look};
 use crate::runtime::outcome::{Build, ImageFacts};
 use oci_client::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE;
 
@@ -41,11 +41,21 @@ impl Crio {
         }
     }
 
+    /// Whether it fails to pull an artifact of this kind. One that does not say what it is is none to it, where it looks.
+    pub(crate) fn refuses(self, kind: &str) -> bool {
+        match self.version.artifacts() {
+            Artifacts::Never => true,
+            Artifacts::First | Artifacts::AfterAnyFailure | Artifacts::AfterAnswers => {
+                kind.is_empty() && self.version.looks_for_artifacts() != Look::None
+            }
+        }
+    }
+
     fn of_content(self, content: &Content) -> (End<'_>, Option<u64>) {
         match content {
             Content::Image { body, .. } => (End::Pulls, body.size),
             Content::Artifact { kind, body, .. } => {
-                let fails = self.version.artifacts() == Artifacts::Never;
+                let fails = self.refuses(kind);
                 (End::Artifact { kind, fails }, body.size)
             }
             Content::Schema1 | Content::Index(_) => (End::Pulls, None),

@@ -3,6 +3,7 @@
 use super::{Audience, Group};
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
+use crate::runtime::Runtime;
 use crate::runtime::content::Unpack;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::kubelet::{self, Pull};
@@ -19,7 +20,11 @@ pub(super) fn whole(kind: &str, unpack: Unpack, audience: &Audience, reference: 
         .groups
         .iter()
         .any(|group| group.personalities() == [Personality::ContainerdOld]);
+    let refuses = |runtime: &Runtime| matches!(runtime, Runtime::Crio(crio) if crio.refuses(kind));
+    let mut runtimes = audience.groups.iter().flat_map(|group| &group.runtimes).peekable();
     let outlook = match unpack {
+        _ if audience.unknown == 0 && runtimes.peek().is_some() && runtimes.clone().all(refuses) => Outlook::WillFail,
+        _ if runtimes.any(refuses) => Outlook::MayFail,
         Unpack::Foreign if all(&[Personality::ContainerdOld]) => Outlook::WillFail,
         Unpack::Foreign if some_old => Outlook::MayFail,
         Unpack::Nothing | Unpack::Foreign => Outlook::FailsToRun,
