@@ -5,7 +5,7 @@
 use pullgate::cluster::{Cluster, EventRecorder};
 use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::engine::LookUps;
-use pullgate::gate::{Engine, Gate};
+use pullgate::engine::{Engine, Gate};
 use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
 use pullgate::review;

@@ -51,7 +51,7 @@ pub enum Cluster {
 }
 
 /// An object to read again before a finding relies on it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Object {
     /// The review's namespace.
     Namespace,
@@ -141,7 +141,7 @@ impl Cluster {
     /// lists no pull secret) and the pull secrets that either lists. What cannot be read by `deadline` is hidden.
     pub async fn facts(&self, namespace: &str, templates: &[Template], deadline: Instant) -> Facts {
         match self {
-            Self::Absent => absent(templates),
+            Self::Absent => Facts::hidden(templates, "pullgate runs without a cluster"),
             Self::Manifests(directory) => directory.load().facts(namespace, templates),
             Self::Watched(watched) => watched.facts(namespace, templates, deadline).await,
             Self::Layered(layers) => layers.facts(namespace, templates, deadline).await,
@@ -187,24 +187,5 @@ impl Cluster {
             Self::Watched(watched) => watched.wait_synced(deadline).await,
             Self::Layered(layers) => Box::pin(layers.cluster.wait_synced(deadline)).await,
         }
-    }
-}
-
-/// Facts without a cluster: only the names that the templates list are known.
-fn absent(templates: &[Template]) -> Facts {
-    let why = || "pullgate runs without a cluster".to_owned();
-    let service_accounts = facts::wanted_service_accounts(templates)
-        .into_iter()
-        .map(|name| (name, Visible::Hidden(why())))
-        .collect();
-    Facts {
-        nodes: Arc::default(),
-        namespace: Visible::Hidden(why()),
-        secrets: facts::wanted_secrets(templates, &service_accounts)
-            .into_iter()
-            .map(|name| (name, Visible::Hidden(why())))
-            .collect(),
-        service_accounts,
-        complete: false,
     }
 }

@@ -24,7 +24,7 @@ use std::sync::LazyLock;
 
 /// Secret text: its `Debug` shows nothing. Bytes, because a password in an `auth` may have any encoding, and a node sends it
 /// unchanged.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Hidden(Vec<u8>);
 
 impl Hidden {
@@ -53,7 +53,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// A credential for a registry, like CRI's `AuthConfig`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Credential {
     /// User name; empty with an empty password counts as a credential for the kubelet and as anonymous for containerd.
     pub username: Hidden,

@@ -1,151 +1,184 @@
-//! The one orchestrator: uses → plan → gather → decide. The only place where order, deadline and concurrency meet; both faces call it.
+//! The review of one object as a pure step that asks ([`crate::ask`]): exemptions, policies, what each image needs, pulls, verdict, and
+//! what is doubtful once more. The only place where their order stands. Whoever answers it (`crate::engine`) knows the cluster, the
+//! registries and the clock.
 
-use crate::cluster::{Cluster, Facts, Object, Visible};
-use crate::config::{Live, PolicyStore};
-use crate::credentials::node::{NodeCredentials, Provided};
-use crate::engine::LookUps;
+use crate::ask::{Ask, Missing, Question};
+use crate::cluster::{Facts, Object, Visible};
+use crate::credentials::node::{NodeCredentials, Provided, Wanted};
 use crate::image::Reference;
-use crate::limits;
-use crate::plan::Check;
-use crate::plan::{self, Next, Settings, decide, doubts, hints, offer};
-use crate::policy::{Matching, Requester};
-use crate::providers::Providers;
+use crate::plan::{self, Check, Next, Plan, Settings, decide, doubts, hints, offer};
+use crate::policy::{Matching, Policies, Requester};
+use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
-use crate::workload::{Kinds, Workload};
+use crate::workload::Workload;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
 pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
 
-/// What the settings file decides: how registries are asked, and how answers are read.
-#[derive(Debug)]
-pub struct Engine {
-    /// The door to the registries, with its caches.
-    pub registry: LookUps,
-    /// What the plan needs to know.
-    pub settings: Settings,
-    /// Who gets the credentials that only a node has.
-    pub providers: Providers,
+/// How often the cluster is read. A second look can bring one more secret to light (a service account that lists it), never more.
+const ROUNDS: usize = 3;
+
+/// What is reviewed, and by which rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The object.
+    pub workload: &'a Workload,
+    /// Who asks for it.
+    pub requester: &'a Requester,
+    /// What the settings file says.
+    pub settings: &'a Settings,
+    /// All policies.
+    pub policies: &'a Policies,
 }
 
-/// The gate. Cheap to clone.
+/// What a review asks about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum About {
+    /// The nodes, the namespace, and what the templates need of it.
+    Facts,
+    /// The same, with these objects read again, those of earlier rounds before them.
+    Again(Vec<Object>),
+    /// The credentials that only a node has, for these repositories.
+    NodeCredentials(Vec<Wanted>),
+    /// What comes of these pulls.
+    Pulls(Arc<[Check]>),
+    /// Whether these images are there; for a better fix only.
+    Elsewhere(Arc<[Check]>),
+}
+
+/// What it is answered with.
 #[derive(Debug, Clone)]
-pub struct Gate {
-    engine: Live<Engine>,
-    policies: PolicyStore,
-    cluster: Cluster,
+pub enum Fact {
+    /// To [`About::Facts`] and [`About::Again`].
+    Facts(Arc<Facts>),
+    /// To [`About::NodeCredentials`].
+    NodeCredentials(Arc<[(Wanted, Provided)]>),
+    /// To [`About::Pulls`] and [`About::Elsewhere`], in the order of the checks.
+    Pulls(Arc<[Attempts]>),
+    /// There is no answer in time.
+    Late,
 }
 
-impl Gate {
-    /// Puts the doors together. The engine and the policies may be replaced while reviews run.
-    pub fn new(engine: Live<Engine>, policies: PolicyStore, cluster: Cluster) -> Self {
-        Self {
-            engine,
-            policies,
-            cluster,
-        }
-    }
+impl Question for About {
+    type Answer = Fact;
 
-    /// The kinds that are judged, as the settings have them now.
-    pub fn kinds(&self) -> Arc<Kinds> {
-        Arc::clone(&self.engine.load().settings.kinds)
-    }
-
-    /// Judges one object that `requester` asks for. Ends at `deadline` at the latest; what is not known by then is `Unknown`.
-    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
-        let (engine, policies) = (self.engine.load(), self.policies.load());
-        let settings = &engine.settings;
-        if let Some(exempt) = annotation(workload, settings) {
-            return Answer::exempt(passed_over(workload), exempt);
-        }
-        let namespace = &workload.object.namespace;
-        let mut facts = self.cluster.facts(namespace, &workload.templates, deadline).await;
-        let mut read_again: BTreeSet<Object> = BTreeSet::new();
-        // A second look at the cluster can bring one more secret to light (a service account that lists it), never more.
-        const ROUNDS: usize = 3;
-        let mut round = 0;
-        let mut node = NodeCredentials::default();
-        loop {
-            if ignored(&facts) {
-                return Answer::exempt(passed_over(workload), Exemption::Namespace);
-            }
-            round += 1;
-            let jury = plan::jury(workload, &facts, &policies, requester);
-            let mut plan = plan::plan_with(workload, &facts, settings, &node, &jury);
-            let mut learned = false;
-            for (wanted, provided) in engine.providers.ask(node.unasked(&plan.wanted), deadline).await {
-                learned |= provided != Provided::default();
-                node.insert(wanted, provided);
-            }
-            if learned {
-                plan = plan::plan_with(workload, &facts, settings, &node, &jury);
-            }
-            let outcomes = engine.registry.gather(&plan.checks, deadline).await;
-            let mut judgements = decide(&plan, &outcomes);
-            let doubtful: Vec<Object> = doubts(&plan, &judgements, &facts)
-                .into_iter()
-                .filter(|object| read_again.insert(object.clone()))
-                .collect();
-            if !doubtful.is_empty() && round < ROUNDS {
-                let fresh = self
-                    .cluster
-                    .reread(&facts, namespace, &workload.templates, &doubtful, deadline)
-                    .await;
-                if changed(&facts, &fresh) {
-                    facts = fresh;
-                    continue;
-                }
-            }
-            look_elsewhere(&engine.registry, &plan, &mut judgements, deadline).await;
-            let checks = plan.checks.len();
-            let standing = standing(&jury, &plan);
-            let images = plan
-                .images
-                .into_iter()
-                .zip(judgements)
-                .map(|(planned, judgement)| Judged {
-                    image: planned.image.clone(),
-                    reference: planned.reference,
-                    remark: planned.remark,
-                    judgement,
-                    look: match planned.next {
-                        Next::PassedOver => Look::PassedOver,
-                        Next::Settled(_) | Next::Ask { .. } => Look::Taken,
-                    },
-                })
-                .collect();
-            return Answer {
-                images,
-                exempt: None,
-                policies: standing,
-                checks,
-            };
-        }
+    fn late(&self) -> Fact {
+        Fact::Late
     }
 }
 
-/// Looks for names without a registry in the registries of the policies' allow lists. It is for a better fix only, so it may not take long.
-async fn look_elsewhere(registry: &LookUps, plan: &plan::Plan<'_>, judgements: &mut [Judgement], deadline: Instant) {
-    let asked = hints(plan, judgements);
-    if asked.is_empty() {
-        return;
+/// Reviews one object.
+pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missing> {
+    let Case {
+        workload,
+        requester,
+        settings,
+        policies,
+    } = *case;
+    if let Some(exempt) = annotation(workload, settings) {
+        return Ok(Answer::exempt(passed_over(workload), exempt));
     }
-    let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
-    let outcomes = registry
-        .gather(&checks, deadline.min(Instant::now() + limits::ELSEWHERE))
-        .await;
-    offer(judgements, &asked, &outcomes);
+    let mut facts = facts(About::Facts, ask)?.unwrap_or_else(|| Arc::new(Facts::hidden(&workload.templates, TOO_LATE)));
+    let mut read_again: Vec<Object> = Vec::new();
+    let mut round = 0;
+    loop {
+        if ignored(&facts) {
+            return Ok(Answer::exempt(passed_over(workload), Exemption::Namespace));
+        }
+        round += 1;
+        let matching = plan::matching(workload, &facts, policies, requester);
+        let mut plan = plan::plan_with(workload, &facts, settings, &NodeCredentials::default(), &matching);
+        if let Some(node) = node_credentials(&plan, ask)? {
+            plan = plan::plan_with(workload, &facts, settings, &node, &matching);
+        }
+        let outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+        let mut judgements = decide(&plan, &outcomes);
+        let mut doubtful = doubts(&plan, &judgements, &facts);
+        doubtful.retain(|object| !read_again.contains(object));
+        if !doubtful.is_empty() && round < ROUNDS {
+            read_again.extend(doubtful);
+            let fresh = self::facts(About::Again(read_again.clone()), ask)?;
+            if let Some(fresh) = fresh.filter(|fresh| changed(&facts, fresh)) {
+                facts = fresh;
+                continue;
+            }
+        }
+        let asked = hints(&plan, &judgements);
+        let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
+        offer(&mut judgements, &asked, &pulls(&checks, About::Elsewhere, ask)?);
+        return Ok(answer(plan, judgements, &matching));
+    }
+}
+
+const TOO_LATE: &str = "it could not be read in time";
+
+fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, Missing> {
+    Ok(match ask.get(about)? {
+        Fact::Facts(facts) => Some(facts),
+        Fact::NodeCredentials(_) | Fact::Pulls(_) | Fact::Late => None,
+    })
+}
+
+/// The credentials that only a node has; `None` where there are none.
+fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, About>) -> Result<Option<NodeCredentials>, Missing> {
+    if plan.wanted.is_empty() {
+        return Ok(None);
+    }
+    let wanted = plan.wanted.iter().cloned().collect();
+    let mut node = NodeCredentials::default();
+    let mut any = false;
+    if let Fact::NodeCredentials(given) = ask.get(About::NodeCredentials(wanted))? {
+        for (wanted, provided) in given.iter() {
+            any |= *provided != Provided::default();
+            node.insert(wanted.clone(), provided.clone());
+        }
+    }
+    Ok(any.then_some(node))
+}
+
+fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, About>) -> Result<Arc<[Attempts]>, Missing> {
+    if checks.is_empty() {
+        return Ok(Arc::new([]));
+    }
+    Ok(match ask.get(about(checks.into()))? {
+        Fact::Pulls(outcomes) => outcomes,
+        Fact::Facts(_) | Fact::NodeCredentials(_) | Fact::Late => checks
+            .iter()
+            .map(|check| Attempts::late(check.reference.registry()))
+            .collect(),
+    })
+}
+
+fn answer(plan: Plan<'_>, judgements: Vec<Judgement>, matching: &Matching) -> Answer {
+    let checks = plan.checks.len();
+    let policies = standing(matching, &plan);
+    let judged = plan.images.into_iter().zip(judgements).map(|(planned, judgement)| Judged {
+        image: planned.image.clone(),
+        reference: planned.reference,
+        remark: planned.remark,
+        judgement,
+        look: match planned.next {
+            Next::PassedOver => Look::PassedOver,
+            Next::Settled(_) | Next::Ask { .. } => Look::Taken,
+        },
+    });
+    Answer {
+        images: judged.collect(),
+        exempt: None,
+        policies,
+        checks,
+    }
 }
 
 /// The policies that were about the object or one of its images, and those that an exemption has taken out.
-fn standing(jury: &Matching, plan: &plan::Plan<'_>) -> Standing {
-    let exempting = plan.images.iter().flat_map(|planned| planned.jury.exempting());
-    let exempting: BTreeSet<Arc<str>> = jury.exempting().iter().chain(exempting).cloned().collect();
+fn standing(matching: &Matching, plan: &Plan<'_>) -> Standing {
+    let exempting = plan.images.iter().flat_map(|planned| planned.policies.exempting());
+    let exempting: BTreeSet<Arc<str>> = matching.exempting().iter().chain(exempting).cloned().collect();
     Standing {
-        matching: jury.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
+        matching: matching.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
     }
 }

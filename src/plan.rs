@@ -6,9 +6,8 @@ mod check;
 mod credentials;
 mod decide;
 mod hints;
-mod scene;
+mod pod;
 mod settled;
-pub mod trial;
 
 pub use check::{Check, Offer};
 pub use decide::{decide, doubts};
@@ -27,7 +26,7 @@ use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
-use scene::{Asked, Named, Scene};
+use pod::{Asked, Named, Pod};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -133,7 +132,7 @@ pub struct Planned<'a> {
     /// What is to be said about the name.
     pub remark: Option<Remark>,
     /// The policies that are about it.
-    pub jury: Matching,
+    pub policies: Matching,
     /// What their name rules object to.
     pub raised: Vec<Raised>,
     /// What comes next.
@@ -171,14 +170,14 @@ pub struct Known {
     /// What uses it.
     pub used_by: Use,
     /// A finding that stops the pull before it starts, unless the nodes hold the image; here where `nodes.presence` is `hide`.
-    pub poison: Option<Finding>,
+    pub malformed_secret: Option<Finding>,
     /// The largest that a policy admits.
     pub size_limit: Option<Limit>,
 }
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
 /// that every namespace has by itself always is (`kubernetes.io/metadata.name`).
-pub fn jury(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Matching {
+pub fn matching(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Matching {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
         Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
@@ -205,13 +204,13 @@ pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> P
     plan_with(workload, facts, settings, &NodeCredentials::default(), &Matching::default())
 }
 
-/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `jury` are the policies that are about it.
+/// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `matching` are the policies that are about it.
 pub fn plan_with<'a>(
     workload: &'a Workload,
     facts: &Facts,
     settings: &Settings,
     node: &NodeCredentials,
-    jury: &Matching,
+    matching: &Matching,
 ) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
@@ -226,30 +225,32 @@ pub fn plan_with<'a>(
             Ownership::Other => Owner::Stranger,
             Ownership::None | Ownership::Judged => Owner::Nobody,
         };
-        let mut scene = Scene::of(template, facts, settings, node, owner);
+        let mut pod = Pod::of(template, facts, settings, node, owner);
         for image in &template.uses {
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
-            let (name, remark) = scene.name(image);
+            let (name, remark) = pod.name(image);
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
-            let jury = name.as_ref().map_or_else(|_| jury.clone(), |name| jury.narrowed(name));
+            let matching = name
+                .as_ref()
+                .map_or_else(|_| matching.clone(), |name| matching.narrowed(name));
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
             let raised = match &name {
-                Ok(name) if !image.unchanged => jury.names(name, &image.image),
+                Ok(name) if !image.unchanged => matching.names(name, &image.image),
                 Ok(_) | Err(_) => Vec::new(),
             };
             let next = match &name {
                 _ if image.unchanged => Next::PassedOver,
                 _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
-                _ if judged_with_owner(image) || !may_ask(&jury, &raised) => Next::Settled(Vec::new()),
+                _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
                 Err(error) => {
-                    let finding = settled::invalid_name(image, template.kind, error, &scene.context(image));
+                    let finding = settled::invalid_name(image, template.kind, error, &pod.context(image));
                     Next::Settled(vec![finding])
                 }
                 Ok(reference) => {
-                    let size_limit = jury.size_max().map(|(bytes, policy)| Limit {
+                    let size_limit = matching.size_max().map(|(bytes, policy)| Limit {
                         bytes: Bytes(bytes),
                         policy,
                     });
@@ -259,13 +260,13 @@ pub fn plan_with<'a>(
                         remark: remark.as_ref(),
                         size_limit: size_limit.as_ref(),
                     };
-                    let audience = scene.audience_of(&jury);
-                    scene.plan(named, audience, &mut plan, &mut asked)
+                    let audience = pod.audience_of(&matching);
+                    pod.plan(named, audience, &mut plan, &mut asked)
                 }
             };
             let elsewhere = match (&name, &next) {
                 (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
-                    scene.elsewhere(reference, &jury, &mut asked)
+                    pod.elsewhere(reference, &matching, &mut asked)
                 }
                 (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
             };
@@ -274,7 +275,7 @@ pub fn plan_with<'a>(
                 template,
                 reference: name.ok(),
                 remark,
-                jury,
+                policies: matching,
                 raised,
                 next,
                 elsewhere,
@@ -286,8 +287,8 @@ pub fn plan_with<'a>(
 
 /// Whether the registry may be asked: not where a name rule denies (contract 5). Where all that is missing is a digest, the registry is
 /// allowed, and is asked for the digest to write.
-fn may_ask(jury: &Matching, raised: &[Raised]) -> bool {
-    let denies = |raised: &Raised| jury.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
+fn may_ask(matching: &Matching, raised: &[Raised]) -> bool {
+    let denies = |raised: &Raised| matching.decide(&raised.finding, Some(&raised.policy)).verdict == Verdict::Deny;
     !raised
         .iter()
         .any(|raised| raised.finding.cause != Cause::DigestRequired && denies(raised))

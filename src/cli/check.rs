@@ -5,7 +5,7 @@ mod live;
 use super::inputs::{AT_ONCE, Options, load_cluster_policies};
 use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::manifests::Manifests;
 use crate::plan::Admission;
 use crate::policy::Requester;

@@ -6,7 +6,7 @@ mod registry;
 use super::{engine, say};
 use crate::cluster::{Cluster, Completeness, Directory, EventRecorder};
 use crate::config::{Frontend, Live, PolicyStore, Settings};
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::net::Cidr;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate};

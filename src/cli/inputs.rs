@@ -3,7 +3,7 @@
 use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::{self, Frontend, Live, PolicyStore};
-use crate::gate::{Engine, Gate};
+use crate::engine::{Engine, Gate};
 use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
 use crate::plan::{Admission, Platforms};

@@ -3,7 +3,7 @@
 use super::inputs::{AT_ONCE, Options};
 use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::image::escape;
 use crate::manifests::{Manifests, Subject, Text, replace};
 use crate::pin::{Outcome, Stand, apart, is_asked, outcome, reduce};

@@ -4,7 +4,7 @@ use super::{certs, engine, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
 use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};

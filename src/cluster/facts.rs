@@ -47,6 +47,26 @@ pub struct Facts {
     pub complete: bool,
 }
 
+impl Facts {
+    /// Nothing of it can be seen; `why` is a clause.
+    pub fn hidden(templates: &[Template], why: &str) -> Self {
+        let service_accounts = wanted_service_accounts(templates)
+            .into_iter()
+            .map(|name| (name, Visible::Hidden(why.to_owned())))
+            .collect();
+        Self {
+            nodes: Arc::default(),
+            namespace: Visible::Hidden(why.to_owned()),
+            secrets: wanted_secrets(templates, &service_accounts)
+                .into_iter()
+                .map(|name| (name, Visible::Hidden(why.to_owned())))
+                .collect(),
+            service_accounts,
+            complete: false,
+        }
+    }
+}
+
 /// The service accounts whose pull secrets count: those of templates that list none themselves (pull-semantics 4.1). Admission only
 /// fills in an empty list, so a single empty name already prevents that.
 pub(super) fn wanted_service_accounts(templates: &[Template]) -> BTreeSet<String> {

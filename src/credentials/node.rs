@@ -2,11 +2,11 @@
 //! for the repositories of one object.
 
 use super::Credential;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A repository whose node-level credentials are needed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wanted {
     /// The repository, normalised: `docker.io/library/nginx`.
     pub name: String,
@@ -17,7 +17,7 @@ pub struct Wanted {
 }
 
 /// Whether the docker config of the user of `check` helps with a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StandIn {
     /// It is not needed: everything is known.
     Idle,
@@ -53,15 +53,6 @@ impl NodeCredentials {
     /// The credentials for a repository.
     pub fn get(&self, wanted: &Wanted) -> Option<&Provided> {
         self.given.get(wanted)
-    }
-
-    /// The repositories not asked about yet.
-    pub fn unasked(&self, wanted: &BTreeSet<Wanted>) -> Vec<Wanted> {
-        wanted
-            .iter()
-            .filter(|wanted| !self.given.contains_key(wanted))
-            .cloned()
-            .collect()
     }
 
     /// Adds an answer.

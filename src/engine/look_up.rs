@@ -144,14 +144,14 @@ impl LookUps {
             pulled.unwrap_or_else(|_panic| {
                 this.metrics.panicked();
                 tracing::error!("a registry look-up panicked; its image is judged as unknown");
-                failed(Evidence::Internal, own.reference.registry())
+                Attempts::ended(Evidence::Internal, own.reference.registry())
             })
         });
         let registry = pod.reference.registry().to_owned();
         let flight = async move {
             let done = task.await;
             // The runtime is shutting down; panics are caught within.
-            Arc::new(done.unwrap_or_else(|_| failed(Evidence::Internal, &registry)))
+            Arc::new(done.unwrap_or_else(|_| Attempts::ended(Evidence::Internal, &registry)))
         };
         let flight = flight.boxed().shared();
         flights.insert(pod.clone(), flight.clone());
@@ -234,16 +234,6 @@ fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
                 }
             }
         }
-    }
-}
-
-fn failed(evidence: Evidence, registry: &str) -> Attempts {
-    Attempts {
-        attempts: vec![Attempt {
-            source: None,
-            result: Err(Failure::plain(evidence, registry.to_owned())),
-        }],
-        ..Attempts::default()
     }
 }
 

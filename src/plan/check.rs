@@ -8,7 +8,7 @@ use crate::runtime::kubelet::Sent;
 use std::sync::Arc;
 
 /// A question: one image, and the credentials in the order in which a kubelet would try them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Check {
     /// The image.
     pub reference: Reference,
@@ -24,7 +24,7 @@ pub struct Check {
 }
 
 /// A credential, and where it came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Offer {
     /// What is sent.
     pub credential: Credential,

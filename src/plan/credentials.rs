@@ -16,7 +16,7 @@ use std::collections::HashSet;
 
 /// What the pods of one template hold.
 #[derive(Debug, Default)]
-pub(super) struct Purse {
+pub(super) struct PullSecrets {
     keyring: Keyring,
     /// Missing and ignored secrets.
     notes: Vec<SecretNote>,
@@ -35,52 +35,52 @@ pub(super) struct Purse {
 /// Repositories for which the nearest key is sought, of one template: it takes a few hundred comparisons each.
 const MOST_SOUGHT: usize = 50;
 
-impl Purse {
+impl PullSecrets {
     /// Collects what the pods of `template` will hold. The service account's list counts only where the pod's own is empty, and
     /// never for a Pod that admission has already seen (pull-semantics 4.1).
     pub(super) fn of(template: &Template, facts: &Facts, admission: Admission) -> Self {
-        let mut purse = Self::written(template, facts, admission);
+        let mut secrets = Self::written(template, facts, admission);
         if let Some(why) = template.nature.other_credentials {
             // What is written is worth a try, and what is wrong with it proves nothing.
-            purse.notes.clear();
-            purse.malformed = None;
-            purse.may_come = false;
-            purse.hidden = Some(why.to_owned());
+            secrets.notes.clear();
+            secrets.malformed = None;
+            secrets.may_come = false;
+            secrets.hidden = Some(why.to_owned());
         }
-        purse
+        secrets
     }
 
     fn written(template: &Template, facts: &Facts, admission: Admission) -> Self {
-        let mut purse = Self::default();
+        let mut secrets = Self::default();
         let needs = &template.needs;
         if !needs.pull_secrets.is_empty() {
-            purse.collect(&needs.pull_secrets, template.kind, facts);
-            return purse;
+            secrets.collect(&needs.pull_secrets, template.kind, facts);
+            return secrets;
         }
         let account = &needs.service_account;
         let found = facts.service_accounts.get(account);
         if template.kind == PodKind::Pod && admission == Admission::HasRun {
             // Admission gave this pod nothing. Where nothing of the cluster can be seen, not even that is sure (contract 3).
             if let Some(Visible::Hidden(why)) = found {
-                purse.hide(why.clone());
+                secrets.hide(why.clone());
             }
-            return purse;
+            return secrets;
         }
         match found {
-            Some(Visible::Seen(Some(found))) => purse.collect(&found.pull_secrets, template.kind, facts),
+            Some(Visible::Seen(Some(found))) => secrets.collect(&found.pull_secrets, template.kind, facts),
             // Every namespace gets a `default` account, and it lists nothing until somebody says so.
             Some(Visible::Seen(None)) | None if facts.complete => {
-                purse.may_come = template.kind == PodKind::Template && account != "default";
+                secrets.may_come = template.kind == PodKind::Template && account != "default";
             }
             Some(Visible::Seen(None)) | None => {
-                purse.hide(format!(
+                secrets.hide(format!(
                     "service account \"{}\" is not among the given manifests",
                     escape(account)
                 ));
             }
-            Some(Visible::Hidden(why)) => purse.hide(why.clone()),
+            Some(Visible::Hidden(why)) => secrets.hide(why.clone()),
         }
-        purse
+        secrets
     }
 
     fn hide(&mut self, why: String) {

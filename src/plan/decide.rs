@@ -52,7 +52,7 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement:
         let found = found.iter().map(|finding| (finding.cause, finding.outlook)).collect();
         (demand.policy, found)
     };
-    planned.jury.demands().into_iter().map(by_itself).collect()
+    planned.policies.demands().into_iter().map(by_itself).collect()
 }
 
 /// What the registry and the facts say of an image.
@@ -85,7 +85,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], instead
                 secrets: &case.secrets,
                 tried: &tried,
                 others: &others,
-                poison: case.poison.as_ref(),
+                malformed_secret: case.malformed_secret.as_ref(),
                 size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
             })
         }
@@ -127,8 +127,8 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPol
     judgement.rule(|finding| {
         let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
         match raised_by {
-            Some(_) => planned.jury.decide(finding, raised_by),
-            None => planned.jury.decide_by_policy(finding, by_own),
+            Some(_) => planned.policies.decide(finding, raised_by),
+            None => planned.policies.decide_by_policy(finding, by_own),
         }
     });
     judgement

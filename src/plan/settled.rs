@@ -151,7 +151,7 @@ pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str
             escape(&error.text)
         ),
         fix: format!(
-            "make secret \"{}\" in namespace \"{}\" anew (kubectl create secret docker-registry)",
+            "make secret \"{}\" in namespace \"{}\" again (kubectl create secret docker-registry)",
             escape(secret),
             escape(namespace)
         ),

@@ -73,6 +73,22 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// A pull that `evidence` ended before the registry was asked.
+    pub fn ended(evidence: Evidence, registry: &str) -> Self {
+        Self {
+            attempts: vec![Attempt {
+                source: None,
+                result: Err(Failure::plain(evidence, registry.to_owned())),
+            }],
+            ..Self::default()
+        }
+    }
+
+    /// There is no answer in time.
+    pub fn late(registry: &str) -> Self {
+        Self::ended(Evidence::TimedOut(TimeoutStage::Deadline), registry)
+    }
+
     /// With one runtime.
     pub fn of(&self, runtime: Runtime) -> &[Attempt] {
         let other = self.others.iter().find(|(other, _)| *other == runtime);

@@ -3,7 +3,7 @@
 use super::admission::{PLAIN, Reply, Reviewer};
 use super::event;
 use crate::cluster::EventRecorder;
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::image::escape;
 use crate::limits;
 use crate::review::{self, Audit, Bad, Outcome, Review};

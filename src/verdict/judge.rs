@@ -74,7 +74,7 @@ pub struct Case<'a> {
     /// What was tried with the runtimes that fare otherwise.
     pub others: &'a [(Runtime, Vec<Tried<'a>>)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
-    pub poison: Option<&'a Finding>,
+    pub malformed_secret: Option<&'a Finding>,
     /// The largest that a policy admits.
     pub size_limit: Option<&'a Limit>,
 }
@@ -122,7 +122,7 @@ impl Judgement {
         judgement
     }
 
-    /// Decides anew what is done about each finding.
+    /// Decides again what is done about each finding.
     pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
         self.decisions = self.findings.iter().map(decide).collect();
         let outlooks = self.findings.iter().map(|finding| finding.outlook);
@@ -144,8 +144,8 @@ impl Judgement {
 
 /// Judges one image.
 pub fn judge(case: &Case<'_>) -> Judgement {
-    if let Some(poison) = case.poison {
-        return poisoned(case, poison.clone());
+    if let Some(malformed_secret) = case.malformed_secret {
+        return with_malformed_secret(case, malformed_secret.clone());
     }
     let runtimes = case.audience.runtimes();
     let apart: Vec<(Runtime, &[Tried<'_>])> = case
@@ -188,7 +188,7 @@ fn failures<'a>(tried: &[Tried<'a>]) -> Vec<&'a Failure> {
 
 /// The registry is asked only for the sake of `nodes.presence: hide`: what nodes hold counts then for an image that this namespace could
 /// read.
-fn poisoned(case: &Case<'_>, mut finding: Finding) -> Judgement {
+fn with_malformed_secret(case: &Case<'_>, mut finding: Finding) -> Judgement {
     let readable = case.tried.last().is_some_and(|tried| tried.result.is_ok());
     let hide = case.context.presence_rule == PresenceRule::Hide;
     if !hide || readable || case.context.node_credentials || case.context.presence == Presence::ById {

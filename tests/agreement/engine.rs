@@ -5,7 +5,7 @@ use crate::objects;
 use crate::server::Registries;
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{Live, PolicyStore};
-use pullgate::gate::{Engine, Gate};
+use pullgate::engine::{Engine, Gate};
 use pullgate::plan::{Admission, Settings};
 use pullgate::policy::Requester;
 use pullgate::runtime::Depth;

@@ -269,7 +269,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         labels: Some(&labels),
         kind: &workload.object.kind,
     };
-    let jury = policies.matching(&subject, &case.requester);
+    let matching = policies.matching(&subject, &case.requester);
     let facts = Facts {
         nodes: Arc::default(),
         namespace: Visible::Seen(None),
@@ -283,12 +283,12 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         &facts,
         &settings,
         &pullgate::credentials::node::NodeCredentials::default(),
-        &jury,
+        &matching,
     );
     let mut said = Said::allowed();
     for planned in &plan.images {
         for raised in &planned.raised {
-            let decision = planned.jury.decide(&raised.finding, Some(&raised.policy));
+            let decision = planned.policies.decide(&raised.finding, Some(&raised.policy));
             if decision.verdict != Verdict::Allow {
                 said.causes.insert(raised.finding.cause.name().to_owned());
             }

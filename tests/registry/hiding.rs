@@ -7,7 +7,7 @@ use crate::support::{room, settings, soon};
 use pullgate::cluster::{Cluster, Completeness, Directory};
 use pullgate::config::{DEFAULT_NODE_CREDENTIALS, Live, PolicyStore};
 use pullgate::engine::LookUps;
-use pullgate::gate::{Engine, Gate};
+use pullgate::engine::{Engine, Gate};
 use pullgate::plan;
 use pullgate::policy::Requester;
 use pullgate::providers::Providers;

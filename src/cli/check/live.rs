@@ -3,7 +3,7 @@
 use super::AT_ONCE;
 use crate::cluster::Inventory;
 use crate::config::PolicyStore;
-use crate::gate::Gate;
+use crate::engine::Gate;
 use crate::policy::Requester;
 use crate::report::Entry;
 use crate::verdict::Verdict;

@@ -3,8 +3,8 @@
 use super::{Places, count, validate};
 use crate::cli::{DENIED, WRONG, complain, policies, say};
 use crate::config::policies::{Faults, PolicySet};
+use crate::engine::scripted::{Ran, run as run_case};
 use crate::image::escape;
-use crate::plan::trial::{Ran, run as run_case};
 use crate::policy::Policies;
 use crate::policy::cases::{Case, Expect, PolicyTest};
 use crate::verdict::{Cause, Verdict};

@@ -335,8 +335,8 @@ fn too_large_for_a_policy() {
     let pod = pod("reg.example/a:1", &[]);
     let workload = extract(&pod, None, "ns", &Kinds::default()).unwrap();
     let judged = |spec: &Value, bytes: u64| {
-        let jury = jury(&workload, &facts(), &policies(spec), &Requester::default());
-        let plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &jury);
+        let matching = matching(&workload, &facts(), &policies(spec), &Requester::default());
+        let plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
         assert_eq!(plan.checks[0].depth, Depth::Sizes, "a limit makes the sizes be looked for");
         assert!(!plan.checks[0].pullers.is_empty());
         let result = facts_of(&["amd64"], vec![build("amd64", Ok(image("amd64", bytes)))]);

@@ -25,8 +25,8 @@ fn ask_as(
 ) -> Asked {
     let workload = extract(object, old, "ns", &Kinds::default()).expect("an object with images");
     let policies = Policies::new(policies.to_vec());
-    let jury = jury(&workload, facts, &policies, requester);
-    let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &jury);
+    let matching = matching(&workload, facts, &policies, requester);
+    let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = || Attempts {
         attempts: vec![Attempt {
             source: None,
@@ -309,8 +309,8 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let facts = with_secret(facts(), "regcred", PULL, GOOD);
     let object = pod("app:1", &["regcred"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
-    let jury = jury(&workload, &facts, &policies, &Requester::default());
-    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &jury);
+    let matching = matching(&workload, &facts, &policies, &Requester::default());
+    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = |result: Result<ImageFacts, Failure>| Attempts {
         attempts: vec![Attempt { source: None, result }],
         ..Attempts::default()

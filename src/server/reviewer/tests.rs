@@ -1,8 +1,8 @@
 use super::*;
 use crate::cluster::Cluster;
 use crate::config::{Frontend, Live, PolicyStore, Settings};
+use crate::engine::Engine;
 use crate::engine::LookUps;
-use crate::gate::Engine;
 use crate::plan::{self, Admission};
 use crate::providers::Providers;
 use serde_json::json;

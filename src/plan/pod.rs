@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::audience::{self, Holders};
-use super::credentials::{Offered, Purse};
+use super::credentials::{Offered, PullSecrets};
 use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, settled};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::keyring::pattern_covers;
@@ -51,7 +51,7 @@ pub(super) struct Asked {
 const MOST_SHORT: usize = 10;
 
 /// Everything that the images of one template share.
-pub(super) struct Scene<'a> {
+pub(super) struct Pod<'a> {
     template: &'a Template,
     facts: &'a Facts,
     settings: &'a Settings,
@@ -63,7 +63,7 @@ pub(super) struct Scene<'a> {
     holders: Holders<'a>,
     /// What is offered to each repository, by name: found out once, as an object may name one many times.
     offered: RefCell<HashMap<String, Offered>>,
-    purse: Purse,
+    pull_secrets: PullSecrets,
     owner: Owner,
     ran: Ran<'a>,
 }
@@ -86,7 +86,7 @@ pub(super) struct Named<'a> {
     pub(super) size_limit: Option<&'a Limit>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Pod<'a> {
     /// Found out once a template: a cluster may have thousands of nodes, and an object hundreds of images.
     pub(super) fn of(
         template: &'a Template,
@@ -97,12 +97,12 @@ impl<'a> Scene<'a> {
     ) -> Self {
         let scheduling = &template.needs.scheduling;
         let candidates = scheduling.candidates(&facts.nodes);
-        let mut scene = Self {
+        let mut pod = Self {
             audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
             asked_for: Vec::new(),
             holders: Holders::new(candidates, template.uses.len()),
             offered: RefCell::default(),
-            purse: Purse::of(template, facts, settings.admission),
+            pull_secrets: PullSecrets::of(template, facts, settings.admission),
             owner,
             template,
             facts,
@@ -111,17 +111,17 @@ impl<'a> Scene<'a> {
             ran: Ran::default(),
         };
         for image in &template.ran {
-            if let (Ok(reference), _) = scene.name(image) {
-                scene.ran.repositories.entry(reference.name()).or_insert(&image.image);
-                scene.ran.images.insert(reference);
+            if let (Ok(reference), _) = pod.name(image) {
+                pod.ran.repositories.entry(reference.name()).or_insert(&image.image);
+                pod.ran.images.insert(reference);
             }
         }
-        scene
+        pod
     }
 
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
-    pub(super) fn audience_of(&mut self, jury: &Matching) -> Arc<Audience> {
-        let Some(platforms) = jury.platforms() else {
+    pub(super) fn audience_of(&mut self, matching: &Matching) -> Arc<Audience> {
+        let Some(platforms) = matching.platforms() else {
             return Arc::clone(&self.audience);
         };
         if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
@@ -133,16 +133,16 @@ impl<'a> Scene<'a> {
     }
 
     /// The same path and tag in the registries of the policies' allow lists, with the pod's own credentials only.
-    pub(super) fn elsewhere(&self, reference: &Reference, jury: &Matching, asked: &mut Asked) -> Vec<Check> {
-        let places = jury.places();
+    pub(super) fn elsewhere(&self, reference: &Reference, matching: &Matching, asked: &mut Asked) -> Vec<Check> {
+        let places = matching.places();
         if places.is_empty() || asked.short >= MOST_SHORT {
             return Vec::new();
         }
         asked.short += 1;
-        let allowed = |there: &Reference| jury.names(there, &there.to_string()).is_empty();
+        let allowed = |there: &Reference| matching.names(there, &there.to_string()).is_empty();
         let there = elsewhere(reference, &places).into_iter().filter(allowed);
         let check = |there: Reference| Check {
-            credentials: self.purse.own(&there.name()),
+            credentials: self.pull_secrets.own(&there.name()),
             reference: there,
             short: None,
             depth: Depth::Manifest,
@@ -227,14 +227,14 @@ impl<'a> Scene<'a> {
         let ask_first =
             self.settings.presence_rule == PresenceRule::Hide && matches!(presence, Presence::Some(_) | Presence::All(_));
         let known_presence = if ask_first { Presence::Nowhere } else { presence };
-        let poison = self.purse.malformed.as_ref().map(|(secret, error)| {
+        let malformed_secret = self.pull_secrets.malformed.as_ref().map(|(secret, error)| {
             let context = Context {
                 presence: known_presence,
                 ..self.context(image)
             };
             settled::malformed_secret(secret, error, plan.namespace, self.facts, &context)
         });
-        let poison = match poison {
+        let malformed_secret = match malformed_secret {
             Some(finding) if !ask_first => return Next::Settled(vec![finding]),
             other => other,
         };
@@ -247,10 +247,10 @@ impl<'a> Scene<'a> {
                 asked.repositories += 1;
                 let wanted = Wanted {
                     registry: reference.domain().to_owned(),
-                    stand_in: self.purse.stand_in(&name, self.settings),
+                    stand_in: self.pull_secrets.stand_in(&name, self.settings),
                     name,
                 };
-                let mut offered = self.purse.offers(&wanted, self.settings, self.node.get(&wanted));
+                let mut offered = self.pull_secrets.offers(&wanted, self.settings, self.node.get(&wanted));
                 for offer in offered.offers.iter_mut().filter(|offer| !offer.credential.is_text()) {
                     offer.sent = self.holders.send_what_is_no_text();
                 }
@@ -278,7 +278,7 @@ impl<'a> Scene<'a> {
             node_unanswered: unanswered,
             runs,
             presence,
-            secret_may_come: self.purse.may_come,
+            secret_may_come: self.pull_secrets.may_come,
             hidden,
             ..self.context(image)
         };
@@ -329,7 +329,7 @@ impl<'a> Scene<'a> {
             secrets,
             audience,
             used_by,
-            poison,
+            malformed_secret,
             size_limit: size_limit.cloned(),
         };
         Next::Ask {

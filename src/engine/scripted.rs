@@ -1,10 +1,11 @@
-//! Tests of policies: a case is planned and judged as a review is, with a registry that shows what the case says.
+//! Tests of policies: the review that [`super::Gate`] makes, with a cluster and a registry that show what a case says.
 
-use super::{Admission, Settings, decide, jury, plan_with};
+use crate::ask::{Log, Recall, Step, step};
 use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
-use crate::credentials::node::NodeCredentials;
 use crate::credentials::{Hidden, PullSecret};
+use crate::gate::{self, About, Fact, review};
 use crate::image::{Platform, Reference};
+use crate::plan::{Admission, Check, Settings, matching};
 use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
 use crate::policy::{Policies, Requester};
 use crate::runtime::kubelet::{Attempt, Attempts};
@@ -46,9 +47,9 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     let bare = object(&given.image, kind, Secret::None, PullPolicy::Default);
     let platforms = extract(&bare, None, namespace, &Kinds::default()).ok().map(|mut workload| {
         kind.clone_into(&mut workload.object.kind);
-        let jury = jury(&workload, &facts, policies, &requester);
-        let jury = reference.as_ref().map(|name| jury.narrowed(name)).unwrap_or_default();
-        jury.platforms()
+        let matching = matching(&workload, &facts, policies, &requester);
+        let matching = reference.as_ref().map(|name| matching.narrowed(name)).unwrap_or_default();
+        matching.platforms()
     });
     let node: Vec<Platform> = Platform::parse(NODE).into_iter().collect();
     let platforms = platforms.flatten().unwrap_or(node);
@@ -71,25 +72,48 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     };
     // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
     kind.clone_into(&mut workload.object.kind);
-    let jury = jury(&workload, &facts, policies, &requester);
-    let plan = plan_with(
-        &workload,
-        &facts,
-        &Settings::bare(Admission::HasRun),
-        &NodeCredentials::default(),
-        &jury,
-    );
-    let outcomes: Vec<Attempts> = plan.checks.iter().map(|check| answered(check, simulation.as_ref())).collect();
-    let asked = !plan.checks.is_empty();
-    let judgement = decide(&plan, &outcomes).into_iter().next();
+    let review_of = gate::Case {
+        workload: &workload,
+        requester: &requester,
+        settings: &Settings::bare(Admission::HasRun),
+        policies,
+    };
+    let script = Script {
+        facts: Arc::new(facts),
+        simulation: simulation.as_ref(),
+    };
+    let Step::Done(answer) = step(&mut Log::default(), &script, |ask| review(&review_of, ask)) else {
+        unreachable!("a script answers everything")
+    };
     Ran {
-        judgement: judgement.unwrap_or_else(Judgement::allowed),
-        asked,
+        asked: answer.checks > 0,
+        judgement: answer
+            .images
+            .into_iter()
+            .next()
+            .map_or_else(Judgement::allowed, |image| image.judgement),
+    }
+}
+
+/// What a case says, as the answers to a review.
+struct Script<'a> {
+    facts: Arc<Facts>,
+    simulation: Option<&'a Simulation>,
+}
+
+impl Recall<About> for Script<'_> {
+    fn recall(&self, about: &About) -> Option<Fact> {
+        Some(match about {
+            About::Facts | About::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
+            About::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
+            About::Pulls(checks) => Fact::Pulls(checks.iter().map(|check| answered(check, self.simulation)).collect()),
+            About::Elsewhere(checks) => Fact::Pulls(checks.iter().map(|_| Attempts::default()).collect()),
+        })
     }
 }
 
 /// The same answer for every credential that is tried, or once without any.
-fn answered(check: &super::Check, simulation: Option<&Simulation>) -> Attempts {
+fn answered(check: &Check, simulation: Option<&Simulation>) -> Attempts {
     let mut sources: Vec<_> = check.credentials.iter().map(|offer| Some(offer.source.clone())).collect();
     if sources.is_empty() {
         sources.push(None);
@@ -174,8 +198,8 @@ mod tests {
     fn case(given: &Value) -> Case {
         let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
             {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
-        let mut trial = PolicyTest::read(&document).unwrap_or_else(|problems| panic!("{problems:?}"));
-        trial.cases.remove(0)
+        let mut test = PolicyTest::read(&document).unwrap_or_else(|problems| panic!("{problems:?}"));
+        test.cases.remove(0)
     }
 
     fn policies(spec: &Value) -> Policies {
@@ -192,9 +216,9 @@ mod tests {
                                "registry": {"outcome": cause.name()}});
             let document = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicyTest", "spec": {"cases": [
                 {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
-            let Ok(trial) = PolicyTest::read(&document) else { continue };
+            let Ok(test) = PolicyTest::read(&document) else { continue };
             staged += 1;
-            let ran = run(&trial.cases[0], &size);
+            let ran = run(&test.cases[0], &size);
             let causes: Vec<Cause> = ran.judgement.findings.iter().map(|finding| finding.cause).collect();
             assert!(causes.contains(cause), "{}: {:?}", cause.name(), ran.judgement);
         }

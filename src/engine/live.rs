@@ -1,0 +1,130 @@
+//! Reviews of `serve` and `check`: answered by the cluster, the credential programs and the registries.
+
+use crate::ask::{Recall, Source};
+use crate::cluster::{Cluster, Facts};
+use crate::config::{Live, PolicyStore};
+use crate::engine::{LookUps, drive};
+use crate::gate::{About, Case, Fact, review};
+use crate::limits;
+use crate::plan::Settings;
+use crate::policy::Requester;
+use crate::providers::Providers;
+use crate::verdict::answer::Answer;
+use crate::workload::{Kinds, Workload};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Whoever answers at the deadline needs a moment to say what is known by then.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// What the settings file decides: how registries are asked, and how answers are read.
+#[derive(Debug)]
+pub struct Engine {
+    /// The door to the registries, with its caches.
+    pub registry: LookUps,
+    /// What the plan needs to know.
+    pub settings: Settings,
+    /// Who gets the credentials that only a node has.
+    pub providers: Providers,
+}
+
+/// The gate. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    engine: Live<Engine>,
+    policies: PolicyStore,
+    cluster: Cluster,
+}
+
+/// What answers one review.
+struct Sources<'a> {
+    engine: &'a Engine,
+    cluster: &'a Cluster,
+    workload: &'a Workload,
+    deadline: Instant,
+    /// As they were read last.
+    facts: Mutex<Option<Arc<Facts>>>,
+}
+
+impl Gate {
+    /// Puts the doors together. The engine and the policies may be replaced while reviews run.
+    pub fn new(engine: Live<Engine>, policies: PolicyStore, cluster: Cluster) -> Self {
+        Self {
+            engine,
+            policies,
+            cluster,
+        }
+    }
+
+    /// The kinds that are judged, as the settings have them now.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.engine.load().settings.kinds)
+    }
+
+    /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
+    pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
+        let (engine, policies) = (self.engine.load(), self.policies.load());
+        let case = Case {
+            workload,
+            requester,
+            settings: &engine.settings,
+            policies: &policies,
+        };
+        let sources = Sources {
+            engine: &engine,
+            cluster: &self.cluster,
+            workload,
+            deadline,
+            facts: Mutex::default(),
+        };
+        let (answer, _) = drive(&sources, deadline + GRACE, |ask| review(&case, ask)).await;
+        answer
+    }
+}
+
+impl Sources<'_> {
+    async fn answer(&self, about: &About) -> Fact {
+        let (engine, deadline) = (self.engine, self.deadline);
+        let namespace = self.workload.object.namespace.as_str();
+        let templates = &self.workload.templates;
+        match about {
+            About::Facts => self.keep(self.cluster.facts(namespace, templates, deadline).await),
+            About::Again(objects) => {
+                let before = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let Some(before) = before else { return Fact::Late };
+                let fresh = self.cluster.reread(&before, namespace, templates, objects, deadline).await;
+                self.keep(fresh)
+            }
+            About::NodeCredentials(wanted) => {
+                let given = engine.providers.ask(wanted.clone(), deadline).await;
+                Fact::NodeCredentials(given.into())
+            }
+            About::Pulls(checks) => Fact::Pulls(engine.registry.gather(checks, deadline).await.into()),
+            About::Elsewhere(checks) => {
+                // It may not take long.
+                let until = deadline.min(Instant::now() + limits::ELSEWHERE);
+                Fact::Pulls(engine.registry.gather(checks, until).await.into())
+            }
+        }
+    }
+
+    fn keep(&self, facts: Facts) -> Fact {
+        let facts = Arc::new(facts);
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&facts));
+        Fact::Facts(facts)
+    }
+}
+
+impl Recall<About> for Sources<'_> {
+    fn recall(&self, _: &About) -> Option<Fact> {
+        None
+    }
+}
+
+impl Source<About> for Sources<'_> {
+    async fn fetch(&self, about: About) -> (About, Fact) {
+        let fact = self.answer(&about).await;
+        (about, fact)
+    }
+}
