@@ -58,7 +58,7 @@ fn the_api_server_shows_its_certificate_and_strangers_are_refused() {
     eventually("a line that says why", LONG, || {
         distrusting
             .log()
-            .contains("a client without a certificate of --tls-client-ca was refused")
+            .contains("refused a client without a certificate from --tls-client-ca")
             .then_some(())
     });
 }
