@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(cli.run());
-            // Whoever was told to stop does not wait for a helper program that somebody's kubeconfig has begun.
+            // A process that was told to stop does not wait for a helper program that a kubeconfig started.
             runtime.shutdown_background();
             code
         }

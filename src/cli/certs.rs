@@ -85,15 +85,15 @@ fn write(path: &Path, content: &str, readers: Readers) -> std::io::Result<()> {
         Readers::Everyone => 0o644,
         Readers::Owner => 0o600,
     };
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
+    let temporary = path.with_extension("new");
+    match std::fs::remove_file(&temporary) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)
+    std::fs::rename(&temporary, path)
 }
 
 /// Writes the CA of `serve --tls-dev` to `folder`, so that clients can trust it.

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long the certificate of `--tls-dev` is valid: it is gone with the process anyway.
+/// How long the certificate of `--tls-dev` is valid: it does not outlive the process anyway.
 const DEV_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 /// Arguments of `serve`.

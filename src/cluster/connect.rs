@@ -90,7 +90,7 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
     Ok(config)
 }
 
-/// A host that is no proxy.
+/// A host that is not a proxy.
 const NO_PROXY_HOST: &str = "none.invalid";
 
 /// Sets the proxy of each cluster in a kubeconfig explicitly: otherwise the client takes that of `HTTPS_PROXY`, and fails if it

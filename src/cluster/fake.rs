@@ -41,7 +41,7 @@ struct Held {
     instead: Option<(u16, String)>,
     /// Statuses that were written, by name.
     written: HashMap<String, usize>,
-    /// The next list that goes on is told that its token has expired.
+    /// The next list request with a continue token is told that the token has expired.
     expire_next: bool,
 }
 

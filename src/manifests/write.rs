@@ -24,26 +24,26 @@ pub fn replace(path: &Path, before: &str, after: &str) -> Result<(), String> {
     if now != before.as_bytes() {
         return Err("somebody else has changed it meanwhile".to_owned());
     }
-    let (beside, file) = create_beside(&path).map_err(|error| format!("no file can be created next to it: {error}"))?;
-    let written = fill(&file, after, &about).and_then(|()| fs::rename(&beside, &path));
+    let (temporary, file) = create_temporary(&path).map_err(|error| format!("no file can be created next to it: {error}"))?;
+    let written = fill(&file, after, &about).and_then(|()| fs::rename(&temporary, &path));
     written.map_err(|error| {
         // The temporary file is of no use.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
         error.to_string()
     })
 }
 
 /// A new file in the same folder, readable only by its owner for now.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // A name may be as long as the file system allows.
     let name: String = name.chars().take(40).collect();
     let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
     for attempt in 0..16 {
-        let beside = path.with_file_name(format!(".{name}.{}-{attempt}.pullgate", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside) {
-            Ok(file) => return Ok((beside, file)),
+        let temporary = path.with_file_name(format!(".{name}.{}-{attempt}.pullgate", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
+            Ok(file) => return Ok((temporary, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
             Err(error) => return Err(error),
         }

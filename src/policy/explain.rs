@@ -92,7 +92,7 @@ pub struct Objection {
     pub cause: &'static str,
     /// Whose rule it is.
     pub raised_by: String,
-    /// What is said.
+    /// The text.
     pub message: String,
     /// What to do.
     pub fix: String,

@@ -243,7 +243,7 @@ fn announce(loaded: &Loaded, metrics: &Metrics, now: i64) {
         certificate.ends = ends,
         "serving a certificate"
     );
-    // Short-lived certificates are renewed in time: a new one is no reason for a warning.
+    // Short-lived certificates are renewed in time: a new one does not cause a warning.
     if loaded.validity.not_after.saturating_sub(now) < SOON.min(lifetime / 4) {
         tracing::warn!(certificate.ends = ends, "the served certificate expires soon, or has expired");
     }

@@ -170,7 +170,7 @@ fn page_known_wrong(out: &mut String, runs: &[Run]) {
         let number = known_wrong(run).count();
         writeln!(
             out,
-            "\nOf {} we have {number} cases wrong, as `tests/agreement/known-wrong.yaml` lists them:\n\n| what we do not heed | number | cases |\n|---|--:|---|",
+            "\nOf {} we have {number} cases wrong, as `tests/agreement/known-wrong.yaml` lists them:\n\n| what we ignore | number | cases |\n|---|--:|---|",
             run.against
         )
         .unwrap();

@@ -110,12 +110,12 @@ def the(found, kind, name=None):
 
 
 HEAD = """\
-# Written by `tests/chart/run --write` from deploy/chart/pullgate, with the chart's own values; do not edit. Kubernetes 1.30 or later.
-# The image's registry is to be filled in:
+# Written by `tests/chart/run --write` from deploy/chart/pullgate, with the chart's default values; do not edit. Kubernetes 1.30 or later.
+# Fill in the registry of the image:
 #
 #   sed 's|registry.example/pullgate|REGISTRY/pullgate|' deploy/pullgate.yaml | kubectl apply -f -
 #
-# The way out: kubectl delete validatingwebhookconfiguration pullgate
+# To turn it off: kubectl delete validatingwebhookconfiguration pullgate
 """
 
 

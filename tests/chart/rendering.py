@@ -229,8 +229,8 @@ def test_only_certificates_of_a_client_ca_are_asked_for_when_it_is_given():
     same(asks(found), ["--tls-client-ca=/etc/pullgate/client-ca/ca.crt"])
     same(the(found, "ConfigMap", "pullgate-client-ca")["data"], {"ca.crt": CA})
     [test] = [o for o in hooks(values={"tls": {"clientCA": CA}}) if o["kind"] == "Pod"]
-    expect("turns away who shows no certificate" in test["spec"]["containers"][0]["args"][0], "helm test has no certificate either")
-    expect("turns away" not in json.dumps(hooks()), "without it, it is a denial that is looked for")
+    expect("refuses clients without a certificate" in test["spec"]["containers"][0]["args"][0], "helm test has no certificate either")
+    expect("refuses clients" not in json.dumps(hooks()), "without it, the test expects a denial")
 
 
 def test_pods_have_the_time_that_a_review_may_take():
@@ -381,21 +381,21 @@ def test_bad_values_are_refused_with_a_sentence():
         ({"webhook": {"failurePolicy": "Fail"}, "replicas": 1}, "set replicas to 2 or more"),
         ({"webhook": {"failurePolicy": "Fail", "excludedNamespaces": ["other"]}}, "kube-system must stay excluded"),
         ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"enabled": False}}, "podDisruptionBudget.enabled", "leave it on"),
-        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": 2}}, "2 of 2 replicas must not go at once"),
-        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": "51%"}}, "51% of 2 replicas must not go at once"),
-        ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels", "what the Service selects by"),
+        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": 2}}, "2 of 2 replicas must not be evicted at once"),
+        ({"webhook": {"failurePolicy": "Fail"}, "podDisruptionBudget": {"maxUnavailable": "51%"}}, "51% of 2 replicas must not be evicted at once"),
+        ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels", "the Service selects by it"),
         ({"tls": {"clientCA": "ca.crt"}}, "--set-file tls.clientCA=webhook-ca.crt"),
-        ({"tls": {"clientCA": CA + "-----BEGIN EC PRIVATE KEY-----"}}, "tls.clientCA: it holds a private key"),
-        ({"tls": {"mode": "secret", "caBundle": CA + "-----BEGIN PRIVATE KEY-----"}}, "tls.caBundle: it holds a private key"),
+        ({"tls": {"clientCA": CA + "-----BEGIN EC PRIVATE KEY-----"}}, "tls.clientCA: it contains a private key"),
+        ({"tls": {"mode": "secret", "caBundle": CA + "-----BEGIN PRIVATE KEY-----"}}, "tls.caBundle: it contains a private key"),
         ({"secrets": {"access": "namespaces"}}, "secrets.namespaces: access namespaces needs the list"),
         ({"secrets": {"namespaces": ["a"]}}, "only secrets.access namespaces uses this list"),
         ({"config": {"secrets": {"access": "get"}}}, "set secrets.access instead"),
-        ({"hosts": {"a.b": ""}, "config": {"registries": {"hostsDir": "/x"}}}, "give one of the two"),
+        ({"hosts": {"a.b": ""}, "config": {"registries": {"hostsDir": "/x"}}}, "set only one of the two"),
         ({"tls": {"mode": "secret"}}, "--set-file tls.caBundle=ca.crt"),
         ({"tls": {"caBundle": CA}}, "leave it empty or set tls.mode to secret"),
         ({"image": {"repository": "https://registry.example/pullgate"}}, "is a URL"),
         ({"ports": {"webhook": 9000, "metrics": 9000}}, "webhook and metrics cannot both be 9000"),
-        ({"webhook": {"matchConditions": [{"name": "spec-changed", "expression": "true"}]}}, '"spec-changed" is the name of a condition already'),
+        ({"webhook": {"matchConditions": [{"name": "spec-changed", "expression": "true"}]}}, '"spec-changed" is already the name of a condition'),
         ({"webhook": {"customKinds": ["argoproj"]}}, 'no group and no group/Kind', "argoproj.io"),
     ):
         refused(values, *words)
@@ -478,7 +478,7 @@ def test_values_are_all_in_the_schema_and_say_what_they_are_for():
 
 
 def test_notes_name_the_way_out():
-    for values, word in (({}, "objects are stored unjudged"), ({"webhook": {"failurePolicy": "Fail"}}, "no pod is created outside of kube-system")):
+    for values, word in (({}, "objects are stored unchecked"), ({"webhook": {"failurePolicy": "Fail"}}, "no pods are created outside of kube-system")):
         notes = chart.templates(values)["pullgate/templates/NOTES.txt"]
         expect("kubectl delete validatingwebhookconfiguration pullgate" in notes and word in notes, notes)
 

@@ -183,7 +183,7 @@ fn the_registration_sends_what_may_bring_an_image_and_nothing_else() {
         assert_eq!(reviews, u64::from(operation.asked), "{}", operation.what);
     }
 
-    // The way out for a namespace.
+    // The opt-out of a namespace.
     namespace
         .kubectl(&["label", "namespace", space, "pullgate.dev/ignore=true"])
         .done();

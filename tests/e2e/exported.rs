@@ -670,7 +670,7 @@ fn an_update_is_decided_as_by_us_and_debug_containers_are_looked_at() {
     }
     assert_eq!(verdicts, BTreeSet::from([Verdict::Allow, Verdict::Deny]));
 
-    // The way out for a namespace.
+    // The opt-out of a namespace.
     there(&["label", "namespace", &namespace, "pullgate.dev/ignore=true"], "").done();
     eventually("the way out", LONG, || (!refused()).then_some(()));
     there(&["label", "namespace", &namespace, "pullgate.dev/ignore-"], "").done();

@@ -1,4 +1,4 @@
-//! The way out.
+//! Draining: what a shutdown does to open connections and new ones.
 
 use crate::support::{Answer, Running, SOON, closes, connect, head, limits, post, secured, until};
 use pullgate::server::{Ended, Limits};

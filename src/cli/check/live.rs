@@ -88,7 +88,7 @@ fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {
     Some(Subject { workload, owner })
 }
 
-/// Whether it has finished, or is an old revision kept for rollbacks: it pulls no more, and its image may rightly be gone.
+/// Whether it has finished, or is an old revision kept for rollbacks: it does not pull any more, and its image may have been deleted on purpose.
 fn has_ended(object: &Value) -> bool {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);

@@ -203,7 +203,7 @@ impl Correlator {
         }
     }
 
-    /// The Event was not written, or is gone: the next one is new.
+    /// The Event was not written or was deleted: the next one is new.
     pub(super) fn forget(&mut self, key: &Key) {
         self.series.remove(key);
     }

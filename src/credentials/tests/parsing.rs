@@ -114,7 +114,7 @@ fn the_first_error_names_its_entry_and_no_userinfo() {
     let error = parse_docker_config(json).unwrap_err();
     assert_eq!(error.entry.as_deref(), Some("***@bad"));
     assert_eq!(error.text, "illegal base64 data at input byte 0");
-    // But a document that is no JSON is refused before any entry is looked at.
+    // But a document that is not JSON is refused before any entry is looked at.
     let error = parse_docker_config(br#"{"auths":{"bad":{"auth":"!"}},}"#).unwrap_err();
     assert_eq!(
         (error.entry, error.text.as_str()),

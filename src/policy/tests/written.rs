@@ -196,7 +196,7 @@ fn the_object_itself_is_held_against_its_form() {
     }
     let text = Policy::compile(&json!("x"), Origin::Cluster).unwrap_err();
     assert_eq!(text.len(), 1, "said once: {text:?}");
-    // What the API server adds is none of our business.
+    // Fields that the API server adds are ignored.
     let mut from_cluster = object("p", &json!({"mode": "Warn"}));
     from_cluster["metadata"]["managedFields"] = json!([{"manager": "kubectl"}]);
     from_cluster["status"] = json!({"conditions": []});

@@ -1,4 +1,4 @@
-//! Log lines on their way out, on a thread of their own: whoever reads our log (a full disk, a stuck collector) must not hold up
+//! Writes log lines on a thread of their own: a stalled reader (a full disk, a stuck collector) must not hold up
 //! reviews.
 
 use prometheus_client::metrics::counter::Counter;
@@ -17,25 +17,25 @@ static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 /// Where the process's own lines go.
 static WRITER: OnceLock<LineWriter> = OnceLock::new();
 
-/// Counts the lines that were lost.
+/// Counts the lines that were dropped.
 pub(in crate::telemetry) fn dropped() -> Counter {
     DROPPED.clone()
 }
 
-/// Waits until the lines so far are written, at most for `timeout`. Where nothing is written aside, there is nothing to wait for.
+/// Waits until the lines so far are written, at most for `timeout`. Returns at once if lines are written directly.
 pub fn flush_pending(timeout: Duration) {
     if let Some(lines) = WRITER.get() {
         lines.flush_pending(timeout);
     }
 }
 
-/// Begins to write to `out`. Fails with a sentence when there can be no thread.
+/// Starts writing to `out`. Fails if the thread cannot be started.
 pub(super) fn begin(out: impl Write + Send + 'static) -> Result<LineWriter, String> {
     let lines = LineWriter::to(out)?;
     Ok(WRITER.get_or_init(|| lines).clone())
 }
 
-/// What the thread is given.
+/// What the thread receives.
 enum Message {
     Line(Vec<u8>),
     /// Everything before it is written when its sender is dropped.

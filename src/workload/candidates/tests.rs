@@ -153,7 +153,7 @@ fn affinity_terms() {
         "arm",
         "cordoned",
     );
-    // Terms are alternatives; an empty one is none.
+    // Terms are alternatives; an empty one matches nothing.
     check(
         &affinity(
             &json!([{}, {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]},

@@ -177,7 +177,7 @@ fn container() -> impl Strategy<Value = String> {
     let block = block.prop_map(|scalar| format!("- image: {scalar}\n  name: |\n    image: NAME\n"));
     let flow = scalar.prop_map(|scalar| format!("- {{ image: {scalar} ,name: b}}\n"));
     (prop_oneof![plain, block, flow], name).prop_map(|(layout, name)| {
-        // What YAML takes for a number or a truth is no image name.
+        // What YAML reads as a number or a boolean is not an image name.
         let name = format!("r{name}x");
         layout.replace("NAME", &name)
     })

@@ -49,7 +49,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* The custom kinds to judge, as a JSON list of {group, kind, resource, scope} and what else was written. */}}
+{{/* The custom kinds to check, as a JSON list of {group, kind, resource, scope} and any other keys that were set. */}}
 {{- define "pullgate.customKinds" -}}
 {{- $known := .Files.Get "files/kinds.yaml" | fromYamlArray -}}
 {{- $found := list -}}
@@ -83,7 +83,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- join ", " ($groups | uniq | sortAlpha) -}}
 {{- end -}}
 
-{{/* The settings file: `config`, and what other values say. */}}
+{{/* The settings file: `config`, plus what other values imply. */}}
 {{- define "pullgate.settings" -}}
 {{- $settings := deepCopy (.Values.config | default dict) -}}
 {{- $_ := set $settings "secrets" (dict "access" .Values.secrets.access) -}}
@@ -115,7 +115,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{/* The folder of a registry in a hosts.toml tree, as a key that a ConfigMap takes. */}}
+{{/* The folder of a registry in a hosts.toml tree, as a valid ConfigMap key. */}}
 {{- define "pullgate.hostKey" -}}
 {{- regexReplaceAll "[^-._a-zA-Z0-9]" (regexReplaceAll ":([0-9]+)$" . "_${1}_") "_" -}}.toml
 {{- end -}}

@@ -244,7 +244,7 @@ async fn a_large_cluster_is_read_in_pages() {
     for number in 0..350 {
         fake.put("deployments.apps", workload("shop", &format!("d{number:03}"), "UPPER"));
     }
-    // The second page comes too late, and the list goes on.
+    // The second page comes too late, and the list continues.
     fake.expire_next();
     let done = live(&fake, &[]).await;
     assert_eq!(told(&done).len(), 350);

@@ -1,5 +1,5 @@
 //! A small API server: one Secret and one ValidatingWebhookConfiguration, with the checks that the real one makes of writes, a
-//! clock that the tests set, and nothing else: whoever asks for more is told that there is no such right.
+//! clock that the tests set, and nothing else: anything else is refused as a missing right.
 
 use crate::cluster::{CertificateClient, ObjectNames};
 use crate::server::tls::managed::trust::{Bundle, verify};
