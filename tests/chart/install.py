@@ -516,7 +516,7 @@ def test_helm_installs_tests_upgrades_and_uninstalls():
                 log = kubectl("-n", "pullgate", "logs", "pullgate-test", check=False)
                 raise AssertionError(f"{error}\n{log.stdout}{log.stderr}") from None
         log = kubectl("-n", "pullgate", "logs", "pullgate-test")
-        expect("pullgate answers, and denies what cannot be pulled" in log, log)
+        expect("pullgate answers, and denies an image that cannot be pulled" in log, log)
         wait("access get: allowed", lambda: judged()[0] == "allowed")
         bundle = caches()
         for access, listed, verdict in (("none", [], "warned"), ("namespaces", ["default"], "warned"), ("namespaces", ["default", TENANT], "allowed"),
