@@ -225,3 +225,6 @@ fn passed_over(workload: &Workload) -> Vec<Judged> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,26 +1,8 @@
 //! pullgate: would a node be able to pull the images of this object, and if not, why?
 //!
-//! One corridor, walked by both faces (`serve` and `check`):
-//!
-//! ```text
-//! bytes ─▶ review::request ─▶ workload ─▶ plan ─▶ registry.gather ─▶ verdict ─▶ review::response
-//!          (or manifests)                         (the only await)              (or report)
-//! ```
-//!
-//! Rooms, from the ground floor up; a room imports only from floors below (`docs/architecture.md`):
-//!
-//! | floor | room | holds |
-//! |---|---|---|
-//! | 1 | [`image`] [`yaml`] [`telemetry`] | the words everyone speaks: reference, digest, platform; text; metrics and the log |
-//! | 1 | `go` [`net`] [`files`] [`limits`] | how Go reads text; addresses and origins; bounded reading of files; bounds |
-//! | 2 | [`workload`] [`credentials`] | image uses and candidate nodes; keyring |
-//! | 3 | [`verdict`] | outlook, cause, finding |
-//! | 4 | [`policy`] | policies as written and as meant |
-//! | 5 | [`registry`] [`cluster`] [`providers`] [`review`] [`report`] | the doors to the world, and the forms of question and answer |
-//! | 6 | [`plan`] [`manifests`] [`config`] | what to settle without a network, and what to ask |
-//! | 7 | [`gate`] | the one orchestrator |
-//! | 8 | [`server`] | HTTPS, health, metrics endpoint |
-//! | 9 | [`cli`] | one file a command |
+//! [`gate::review`] is a pure function that asks ([`ask`]); [`engine`] answers it from the cluster, the credential programs and the registries.
+//! How a node pulls is [`runtime`]: kubelet, containerd and CRI-O, functions of the same form. Where things are, and which room may import
+//! which: `docs/architecture.md`.
 
 pub mod ask;
 pub mod cli;

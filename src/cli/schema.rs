@@ -1,8 +1,9 @@
 //! `pullgate schema`: JSON Schemas for editors and validators, and the CRD.
 
 use super::say;
+use crate::config;
 use crate::policy::schema::{crd, json_schema, test_schema};
-use crate::{config, report};
+use crate::report;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::process::ExitCode;

@@ -1,0 +1,163 @@
+//! The order of a review, over answers that are given.
+
+use super::*;
+use crate::ask::{Log, Nothing, Recall, Step, step};
+use crate::cluster::{Namespace, ServiceAccount};
+use crate::credentials::{Hidden, PullSecret};
+use crate::plan::Admission;
+use crate::runtime::outcome::{AuthStage, Evidence};
+use crate::verdict::{Cause, Outlook, Verdict};
+use crate::workload::{Kinds, extract};
+use serde_json::json;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// A registry that wants a password, and a cluster whose secret comes to light when it is looked for again.
+struct Cluster {
+    labels: Vec<(String, String)>,
+    comes: bool,
+    asked: RefCell<Vec<String>>,
+}
+
+impl Cluster {
+    fn new(labels: &[(&str, &str)], comes: bool) -> Self {
+        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self {
+            labels: labels.collect(),
+            comes,
+            asked: RefCell::default(),
+        }
+    }
+
+    fn facts(&self, secret: bool) -> Fact {
+        let found = secret.then(|| PullSecret {
+            name: "regcred".to_owned(),
+            kind: "kubernetes.io/dockerconfigjson".to_owned(),
+            data: Hidden::new(r#"{"auths":{"reg.example":{"auth":"dXNlcjpwYXNz"}}}"#),
+            version: "1".to_owned(),
+        });
+        Fact::Facts(Arc::new(Facts {
+            nodes: Arc::default(),
+            namespace: Visible::Seen(Some(Namespace {
+                labels: self.labels.clone(),
+                ..Namespace::default()
+            })),
+            service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
+            secrets: BTreeMap::from([("regcred".to_owned(), Visible::Seen(found))]),
+            complete: true,
+        }))
+    }
+}
+
+impl Recall<About> for Cluster {
+    fn recall(&self, about: &About) -> Option<Fact> {
+        let (name, fact) = match about {
+            About::Facts => ("facts".to_owned(), self.facts(false)),
+            About::Again(objects) => (format!("again {objects:?}"), self.facts(self.comes)),
+            About::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
+            About::Pulls(checks) => {
+                let outcome = |check: &Check| match check.credentials.len() {
+                    0 => Attempts::ended(Evidence::AuthenticationRequired { at: AuthStage::Basic }, "reg.example"),
+                    _ => Attempts::default(),
+                };
+                let with: Vec<usize> = checks.iter().map(|check| check.credentials.len()).collect();
+                (
+                    format!("pulls with {with:?}"),
+                    Fact::Pulls(checks.iter().map(outcome).collect()),
+                )
+            }
+            About::Elsewhere(_) => ("elsewhere".to_owned(), Fact::Late),
+        };
+        self.asked.borrow_mut().push(name);
+        Some(fact)
+    }
+}
+
+fn workload() -> Workload {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+        "imagePullSecrets": [{"name": "regcred"}], "containers": [{"name": "c", "image": "reg.example/app:1"}]}});
+    extract(&pod, None, "default", &Kinds::default()).unwrap()
+}
+
+fn run(memory: &dyn Recall<About>, log: &mut Log<About>) -> Step<About, Answer> {
+    let (workload, requester, policies) = (workload(), Requester::default(), Policies::default());
+    let settings = Settings::bare(Admission::HasRun);
+    let case = Case {
+        workload: &workload,
+        requester: &requester,
+        settings: &settings,
+        policies: &policies,
+    };
+    step(log, memory, |ask| review(&case, ask))
+}
+
+fn reviewed(cluster: &Cluster) -> Answer {
+    let Step::Done(answer) = run(cluster, &mut Log::default()) else {
+        panic!("everything is answered")
+    };
+    answer
+}
+
+#[test]
+fn an_ignored_namespace_asks_no_registry() {
+    let cluster = Cluster::new(&[IGNORE_LABEL], false);
+    let answer = reviewed(&cluster);
+    assert_eq!(answer.exempt, Some(Exemption::Namespace));
+    assert_eq!(*cluster.asked.borrow(), ["facts"]);
+}
+
+#[test]
+fn a_secret_that_is_missing_is_looked_for_again_before_it_denies() {
+    let cluster = Cluster::new(&[], true);
+    let answer = reviewed(&cluster);
+    assert_eq!(answer.images[0].judgement.verdict, Verdict::Allow);
+    let asked = cluster.asked.borrow();
+    let order: Vec<&str> = asked.iter().map(String::as_str).collect();
+    assert_eq!(
+        order,
+        [
+            "facts",
+            "node credentials",
+            "pulls with [0]",
+            "again [Secret(\"regcred\")]",
+            "pulls with [1]"
+        ]
+    );
+}
+
+#[test]
+fn what_stays_missing_is_looked_for_once() {
+    let cluster = Cluster::new(&[], false);
+    let answer = reviewed(&cluster);
+    let judgement = &answer.images[0].judgement;
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::WillFail, Verdict::Deny));
+    let again = cluster
+        .asked
+        .borrow()
+        .iter()
+        .filter(|asked| asked.starts_with("again"))
+        .count();
+    assert_eq!(again, 1);
+}
+
+#[test]
+fn what_is_late_denies_nothing() {
+    let mut log = Log::default();
+    let answer = loop {
+        match run(&Nothing, &mut log) {
+            Step::Done(answer) => break answer,
+            Step::Ask(questions) => {
+                for question in questions {
+                    let late = question.late();
+                    log.insert(question, late);
+                }
+            }
+        }
+    };
+    let judgement = &answer.images[0].judgement;
+    assert_eq!(judgement.outlook, Outlook::Unknown);
+    assert!(
+        judgement.findings.iter().all(|finding| finding.cause == Cause::Timeout),
+        "{judgement:?}"
+    );
+}
