@@ -95,6 +95,14 @@ impl Runtime {
         }
     }
 
+    /// What it says of a pull that failed, where its words are known here as a whole.
+    fn text(self, pull: &Pull, outcome: &Outcome) -> Option<String> {
+        match self {
+            Self::Containerd(_) => None,
+            Self::Crio(crio) => crio.text(pull, outcome),
+        }
+    }
+
     /// In how many ways the pull of what was found may end on a node of this platform, and how.
     pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
         match self {

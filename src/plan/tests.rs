@@ -89,6 +89,7 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         suggestions: Vec::new(),
         retry_after: None,
         digest: None,
+        said: None,
         asked: None,
     }
 }

@@ -249,6 +249,12 @@ fn attempt(
         platform: platform.clone(),
         until,
     };
+    let pulled = |platform: &Platform, net: &mut Ask<'_, Request>| {
+        let pull = on(platform, pod.until);
+        let outcome = runtime.pull(&pull, net)?;
+        let said = runtime.text(&pull, &outcome).map(Arc::from);
+        Ok(ended(outcome, pod).map_err(|failure| Failure { said, ..failure }))
+    };
     // What is found at first does not depend on the platform.
     let usual = Platform {
         os: "linux".to_owned(),
@@ -257,10 +263,9 @@ fn attempt(
     };
     let first = platforms.first().copied().unwrap_or(&usual);
     if pod.until == Depth::Manifest || platforms.len() < 2 {
-        return Ok(ended(runtime.pull(&on(first, pod.until), net)?, pod));
+        return pulled(first, net);
     }
-    let each = net.each(platforms, |net, platform| runtime.pull(&on(platform, pod.until), net))?;
-    let mut each = each.into_iter().map(|outcome| ended(outcome, pod));
+    let mut each = net.each(platforms, |net, platform| pulled(platform, net))?.into_iter();
     let mut found = each
         .next()
         .unwrap_or_else(|| Err(Failure::plain(Evidence::Internal, String::new())));

@@ -4,6 +4,7 @@ use crate::image::Digest;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::Content;
 use crate::runtime::request::{Request, Want};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What was learned about an image with one credential (or none).
@@ -106,6 +107,8 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The digest of the content that it is about, for the kubelet's text; where the evidence does not name it.
     pub digest: Option<String>,
+    /// What the runtime says of it, where its words are known here as a whole (CRI-O).
+    pub said: Option<Arc<str>>,
     /// The request that was refused, where its words are still to be asked for.
     pub asked: Option<Box<Request>>,
 }
@@ -123,6 +126,7 @@ impl Failure {
             suggestions: Vec::new(),
             retry_after: None,
             digest: None,
+            said: None,
             asked: None,
         }
     }
@@ -369,8 +373,6 @@ pub enum Evidence {
         /// What became of it.
         fails: Box<Evidence>,
     },
-    /// It fails so by the nodes' `hosts.toml`; containerd 1.x passes over that file, asks the registry itself, and gets the image.
-    SomeRuntimes(Box<Evidence>),
     /// A look-up task died (a bug); never a reason to deny.
     Internal,
 }
@@ -385,7 +387,6 @@ impl Evidence {
     pub fn shows(&self) -> Shows {
         match self {
             Self::SentOn { fails, .. } => fails.shows(),
-            Self::SomeRuntimes(fails) => fails.shows().min(Shows::FailureOfSome),
             Self::Forbidden { address_bound: true, .. }
             | Self::RateLimited
             | Self::NameNotResolved
@@ -444,7 +445,7 @@ impl Evidence {
             | Self::CredentialNotText { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::Rejected(_) | Self::Unresolved(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
-            Self::SomeRuntimes(fails) | Self::SentOn { fails, .. } => fails.label(),
+            Self::SentOn { fails, .. } => fails.label(),
             Self::Internal => "internal",
         }
     }
@@ -666,7 +667,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 
 fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => hinges(fails, failure),
+        Evidence::SentOn { fails, .. } => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) hold for everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
@@ -704,7 +705,7 @@ pub fn shows_readable(failure: &Failure) -> bool {
 
 fn readable(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => readable(fails, failure),
+        Evidence::SentOn { fails, .. } => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::DigestUnknown

@@ -292,3 +292,44 @@ impl Question for Request {
         Answer::Late
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(text: &str) -> Origin {
+        Origin::of(&Url::parse(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn go_hands_a_header_to_the_host_and_what_lies_below() {
+        for (from, to, carried) in [
+            ("https://reg.test", "https://reg.test:8443", true),
+            ("http://reg.test:5000", "https://reg.test", true),
+            ("https://reg.test", "https://blobs.reg.test", true),
+            ("https://reg.test", "https://reg.test", false),
+            ("https://blobs.reg.test", "https://reg.test", false),
+            ("https://reg.test", "https://evilreg.test", false),
+            ("https://reg.test", "https://cdn.test", false),
+        ] {
+            assert_eq!(origin(from).hands_to(&origin(to)), carried, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn default_ports_are_known_and_not_printed() {
+        for (url, printed) in [
+            ("https://Reg.test/v2/", "https://reg.test"),
+            ("https://user:secret@reg.test:443/v2/?a#b", "https://reg.test"),
+            ("http://reg.test:80", "http://reg.test"),
+            ("https://reg.test:80", "https://reg.test:80"),
+            ("http://[::1]:5000/", "http://[::1]:5000"),
+        ] {
+            assert_eq!(origin(url).to_string(), printed, "{url}");
+        }
+        let same = origin("https://reg.test");
+        assert_eq!(same, origin("https://reg.test:443/path"));
+        assert_eq!((same.scheme.name(), &*same.host, same.port), ("https", "reg.test", 443));
+        assert_eq!(Origin::of(&Url::parse("ftp://reg.test").unwrap()), None);
+    }
+}

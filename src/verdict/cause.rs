@@ -126,11 +126,6 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
         Evidence::TooLong { .. } => Cause::NotAnImage,
-        Evidence::SentOn { fails, .. } | Evidence::SomeRuntimes(fails) => cause(fails),
+        Evidence::SentOn { fails, .. } => cause(fails),
     }
-}
-
-/// Whether the attempt that gave this evidence may fare better where a node makes it: nothing that another attempt shows is definite then.
-pub fn might_have_worked(evidence: &Evidence) -> bool {
-    base(evidence).1 == Outlook::Unknown || matches!(evidence, Evidence::CredentialNotText { every_kubelet: false })
 }

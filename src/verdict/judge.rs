@@ -1,6 +1,6 @@
 //! One image: what was tried and what is known, to findings and an outlook.
 
-use super::cause::{base, might_have_worked};
+use super::cause::base;
 use super::finding::{Finding, Kubelet, Proof};
 use super::kubelet;
 use super::platforms::{self, Audience, Found, Objections, Trouble, Use};
@@ -11,6 +11,7 @@ use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
 use crate::runtime::Runtime;
+use crate::runtime::kubelet::might_have_worked;
 use crate::runtime::outcome::hinges_on_credentials;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 

@@ -129,6 +129,16 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         let text = "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8";
         return Some(err_image_pull(text.to_owned()));
     }
+    if pull_by.is_none() {
+        // Of a registry that refuses connections the kubelet makes a sentence of its own.
+        let said = failure
+            .said
+            .as_deref()
+            .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
+        // Word by word, since the whole may be longer than what is escaped of one name.
+        let words: Vec<String> = said.split(' ').map(escape).collect();
+        return Some(err_image_pull(words.join(" ")));
+    }
     let by = pull_by?;
     let name = containerd_reference(reference);
     let pull = prefix(reference);
@@ -210,7 +220,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Pull::Transfer => "",
     };
     let message = match &failure.evidence {
-        Evidence::SomeRuntimes(fails) | Evidence::SentOn { fails, .. } => {
+        Evidence::SentOn { fails, .. } => {
             return predict(&resting_on(failure, fails), reference, pull_by);
         }
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {

@@ -25,6 +25,7 @@ fn failure(evidence: Evidence) -> Failure {
         suggestions: vec!["v9".to_owned(), "v2.1".to_owned(), "v2".to_owned()],
         retry_after: None,
         digest: None,
+        said: None,
         asked: None,
     }
 }

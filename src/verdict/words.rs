@@ -57,7 +57,8 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::AuthenticationRequired { .. }
             | Evidence::InsufficientScope { .. } => true,
             Evidence::Forbidden { address_bound, .. } => !address_bound && !matches!(failure.status, Some(412 | 451)),
-            Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. }
+            Evidence::CredentialRefused { .. }
+            | Evidence::CredentialNotText { .. }
             | Evidence::Rejected(_)
             | Evidence::RateLimited
             | Evidence::NameNotResolved
@@ -72,8 +73,6 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::Elsewhere { .. }
             | Evidence::SentOn { .. }
             | Evidence::TooLong { .. }
-            // What it rests on has been asked already.
-            | Evidence::SomeRuntimes(_)
             | Evidence::Internal => false,
         }
 }
@@ -279,10 +278,6 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
-        Evidence::SomeRuntimes(fails) => format!(
-            "{}; other versions of containerd read the nodes' hosts.toml otherwise, ask elsewhere, and get the image",
-            what(&resting_on(failure, fails), topic)
-        ),
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
     }
 }

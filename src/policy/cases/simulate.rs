@@ -216,6 +216,7 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         suggestions: Vec::new(),
         retry_after: None,
         digest: None,
+        said: None,
         asked: None,
     }
 }

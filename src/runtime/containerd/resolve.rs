@@ -38,7 +38,7 @@ enum Progress {
 enum Tried {
     Resolved(Resolved),
     /// The next one is asked.
-    Failed(Progress, Failure),
+    Failed(Progress, Box<Failure>),
 }
 
 /// Asks the hosts in order, a digest among the manifests and then among the blobs.
@@ -70,7 +70,7 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
                     walk.passed.extend(failures.into_iter().map(|(_, failure)| failure));
                     return Ok(resolved);
                 }
-                Tried::Failed(progress, failure) => failures.push((progress, failure)),
+                Tried::Failed(progress, failure) => failures.push((progress, *failure)),
             }
         }
     }
@@ -129,7 +129,7 @@ fn at_host(
     let Some(session) = walk.sessions.get_mut(at) else {
         return Err(Stop::Failed(Vec::new()));
     };
-    let failed = |progress, failure| Ok(Tried::Failed(progress, failure));
+    let failed = |progress, failure| Ok(Tried::Failed(progress, Box::new(failure)));
     let response = match caught(session.exchange(net, head))? {
         Ok(response) => response,
         Err(failures) => {

@@ -129,8 +129,6 @@ fn a_name_without_a_registry_is_docker_hubs() {
         assert!(!words::what(failure, full).contains("no registry is named"));
         assert!(!words::fix(failure, full).contains("in front of the name"));
     }
-    let some = hub(Evidence::SomeRuntimes(Box::new(Evidence::RepositoryUnknown)), 404);
-    assert_eq!(words::what(&some, short).matches(note).count(), 1);
     for other in [
         hub(Evidence::RateLimited, 429),
         hub(Evidence::ConnectionFailed(ConnectionFault::Refused), 0),

@@ -1,7 +1,7 @@
 //! What to do about a failure.
 
 use super::hint::{self, Situation, hint, is_page};
-use super::{Pulled, Topic, may_mean_another, resting_on};
+use super::{Pulled, Topic, may_mean_another};
 use crate::image::{Reference, Target, escape};
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejection, TlsFault, Unresolved};
 
@@ -190,7 +190,6 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             data_endpoint(&host)
         ),
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
-        Evidence::SomeRuntimes(fails) => fix(&resting_on(failure, fails), topic),
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
     }
 }
