@@ -35,7 +35,7 @@ pub struct Finding {
     pub message: String,
     /// What to do next.
     pub fix: String,
-    /// What the kubelet would show; `None` where it would show nothing, or where that is not known (all candidate nodes run CRI-O).
+    /// What the kubelet would show; `None` where it would show nothing, or where that is not known.
     pub kubelet: Option<Kubelet>,
     /// What proves it.
     pub evidence: Proof,
