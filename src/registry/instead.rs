@@ -10,6 +10,7 @@
 //!   HEAD, as the proof that it may be read.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
 //!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: who was let in by HEAD may be let in again.)
+//! - One that was answered well, or by 404, and is sent again without a pause (CRI-O looks for an artifact so): nothing.
 //!
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
@@ -104,6 +105,7 @@ fn ends_the_same(request: &Request, answer: &Answer) -> bool {
     let fetches_again = request.method == Method::Get && request.attempt.nth == 1;
     match answer {
         Answer::Response(response) if response.status == 401 => !fetches_again,
+        Answer::Response(response) if response.is_success() || response.status == 404 => request.attempt.after.is_zero(),
         Answer::Response(response) => matches!(response.status, 408 | 429),
         Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => true,
     }
