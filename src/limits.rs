@@ -148,3 +148,6 @@ pub const REMEMBERED: u64 = 10_000;
 pub const PROGRAM: Duration = Duration::from_secs(10);
 /// Bytes that it may print. Cloud tokens have a few thousand.
 pub const PROGRAM_OUTPUT: u64 = 256 << 10;
+
+/// A watch is renewed after this many seconds, so that a dead connection is noticed.
+pub const WATCH_SECONDS: u32 = 120;

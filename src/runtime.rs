@@ -12,6 +12,7 @@ pub(crate) mod choice;
 pub mod containerd;
 pub mod content;
 pub mod crio;
+pub mod fault;
 pub mod kubelet;
 pub mod outcome;
 pub mod redirect;

@@ -1,6 +1,6 @@
 //! How the API server is found.
 
-use super::watch::{SecretsAccess, WATCH_SECONDS, Watched};
+use super::watch::{SecretsAccess, Watched};
 use crate::limits;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -41,7 +41,7 @@ pub enum ConnectError {
 /// [`super::Cluster::wait_synced`].
 pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> {
     // A list that is never answered must not block a watch forever; a watch itself is renewed before that.
-    let silence = Duration::from_secs(u64::from(WATCH_SECONDS) + 10);
+    let silence = Duration::from_secs(u64::from(crate::limits::WATCH_SECONDS) + 10);
     Ok(Watched::start(&client(options, silence).await?, options.secrets))
 }
 

@@ -9,7 +9,6 @@ use super::kind::{ErrorLog, Kind, POLICIES};
 use super::pages::{Broken, Pages};
 use super::raw::Raw;
 use super::store::{FIRST_WAIT, LONGEST_WAIT, REFUSED_WAIT, jittered};
-use super::watch::WATCH_SECONDS;
 use super::{Readiness, convert};
 use crate::limits;
 use crate::policy::Policy;
@@ -144,7 +143,7 @@ impl PolicyWatch {
         let mut missing: u32 = 0;
         loop {
             let api: Api<Raw> = Api::all_with(self.client.clone(), &Kind::ImagePolicy.resource());
-            let config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+            let config = watcher::Config::default().timeout(limits::WATCH_SECONDS).page_size(PAGE);
             let events = watcher::watcher(api, config);
             pin_mut!(events);
             let mut listed: Vec<Value> = Vec::new();

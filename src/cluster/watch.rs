@@ -9,6 +9,7 @@ use super::reader::{FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
 use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
+use crate::limits;
 use crate::telemetry::Metrics;
 use crate::workload::{Node, Template};
 use futures_util::StreamExt as _;
@@ -26,8 +27,6 @@ use tokio::time::Instant;
 const MAX_SECRETS: usize = 100;
 /// Concurrent requests of one review.
 const AT_ONCE: usize = 8;
-/// A watch is renewed after this many seconds, so that a dead connection is noticed.
-pub(super) const WATCH_SECONDS: u32 = 120;
 
 /// How pull secrets are read (`secrets.access`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -366,7 +365,7 @@ fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
     errors: &Arc<ErrorLog>,
 ) -> AbortHandle {
     let api: Api<Raw> = Api::all_with(client.clone(), &store.kind().resource());
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    let config = watcher::Config::default().timeout(limits::WATCH_SECONDS);
     let config = match fields {
         Some(fields) => config.fields(fields),
         None => config,

@@ -116,7 +116,7 @@ impl Exchange {
     pub(super) async fn send(&self, request: &Request, secrets: &Secrets) -> Exchanged {
         let Some(trust) = self.trusts.get(request.trust) else {
             return Exchanged::from(Answer::NotSent(Arc::new(NotSent {
-                at: super::memo::asked(request),
+                at: asked(request),
                 why: Withheld::Unusable(Arc::from("the settings of this host have been replaced meanwhile")),
             })));
         };
@@ -501,7 +501,7 @@ fn speaks_no_tls(kind: FaultKind) -> bool {
 /// A bug, or something that was forgotten: nothing is concluded from it.
 pub(super) fn internal(request: &Request, why: &str) -> Answer {
     Answer::Fault(Arc::new(Fault {
-        at: super::memo::asked(request),
+        at: asked(request),
         what: FaultKind::Internal,
         detail: Some(Arc::from(why)),
     }))
@@ -516,6 +516,15 @@ fn with_account(path: &str, account: &str) -> String {
     let at = pairs.iter().position(behind).unwrap_or(pairs.len());
     pairs.insert(at, &own);
     format!("{bare}?{}", pairs.join("&"))
+}
+
+/// Where a request goes.
+pub(super) fn asked(request: &Request) -> At {
+    At {
+        method: request.method,
+        origin: request.origin.clone(),
+        path: shown(&request.path, &request.want),
+    }
 }
 
 /// Path and query fit to show: of a query only the registry that a mirror is asked for, and the scope and service of a token request.

@@ -3,12 +3,13 @@
 //! The key of an answer is the request with its asker, so nobody learns from another's answers, nor from their timing. Content by digest
 //! is shared between askers, each after a proof of its own.
 
+use super::exchange::asked;
 use super::instead::{Known, asks_who};
 use super::servers::is_silence;
 use crate::credentials::Fingerprint;
 use crate::image::Digest;
 use crate::limits;
-use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::runtime::answer::{Answer, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::TlsFault;
 use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, Want, Who};
@@ -435,15 +436,6 @@ fn repository(request: &Request) -> Option<Proof> {
     let path = bare(&request.path);
     let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
     Some(Proof::of(request, path.get(..end)?))
-}
-
-/// Where a request goes.
-pub(super) fn asked(request: &Request) -> At {
-    At {
-        method: request.method,
-        origin: request.origin.clone(),
-        path: super::exchange::shown(&request.path, &request.want),
-    }
 }
 
 fn lane(request: &Request) -> Lane {

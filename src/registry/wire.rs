@@ -4,9 +4,9 @@
 //! [`instead`]: super::instead
 
 use super::clients::Factory;
-use super::exchange::{Exchange, Exchanged, Secrets, internal};
+use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
 use super::instead::{Instead, instead};
-use super::memo::{Age, Looked, Memo, asked};
+use super::memo::{Age, Looked, Memo};
 use super::nodes::Nodes;
 use super::trust::Trusts;
 use super::vault::{self, Token, Vault};

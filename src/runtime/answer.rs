@@ -1,10 +1,11 @@
 //! Answers to requests: what matters of them to a runtime, and to whoever words a failure.
 
+use crate::ask::Question;
 use crate::image::Digest;
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Document, ReadConfig};
-use crate::runtime::outcome::{ConnectionFault, ContentFault, Quota, Refusal, TimeoutStage, TlsFault};
-use crate::runtime::request::{Method, Origin};
+use crate::runtime::fault::{ConnectionFault, ContentFault, Quota, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::request::{Method, Origin, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,4 +181,12 @@ pub enum Withheld {
     Throttled(Duration),
     /// The settings of this host cannot be used here; a clause.
     Unusable(Arc<str>),
+}
+
+impl Question for Request {
+    type Answer = Answer;
+
+    fn late(&self) -> Answer {
+        Answer::Late
+    }
 }

@@ -5,6 +5,7 @@
 //! own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and what lies in a layer.
 
 mod artifact;
+mod candidates;
 mod choose;
 mod ends;
 mod image;
@@ -134,7 +135,7 @@ impl Crio {
         let names = match &pull.short {
             None => Ok(vec![pull.reference.clone()]),
             Some(_) if !known => Err(Unresolved::ShortName),
-            Some(short) => short_names::candidates(conf, self.version, short, &pull.reference),
+            Some(short) => candidates::candidates(conf, self.version, short, &pull.reference),
         };
         let names = match names {
             Ok(names) => names,

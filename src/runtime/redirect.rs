@@ -1,6 +1,6 @@
 //! Where a redirect leads, and whether it may be followed: Go's and containerd's rules, and ours on top of them (contract 7).
 
-use crate::runtime::outcome::Refusal;
+use crate::runtime::fault::Refusal;
 use crate::runtime::request::{Method, Origin};
 use std::fmt::Write as _;
 use url::Url;

@@ -1,9 +1,7 @@
 //! Requests to registries and token servers, as a runtime makes them. A request says who asks and by what right, never with which secret.
 
-use crate::ask::Question;
 use crate::credentials::{Credential, Fingerprint};
 use crate::image::Digest;
-use crate::runtime::answer::Answer;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,14 +281,6 @@ pub struct Request {
     pub trust: TrustId,
     /// Which of several equal ones it is.
     pub attempt: Attempt,
-}
-
-impl Question for Request {
-    type Answer = Answer;
-
-    fn late(&self) -> Answer {
-        Answer::Late
-    }
 }
 
 #[cfg(test)]

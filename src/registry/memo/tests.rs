@@ -1,5 +1,6 @@
 use super::*;
 use crate::credentials::{Credential, Hidden};
+use crate::runtime::answer::At;
 use crate::runtime::challenge::Challenge;
 use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal};
 use crate::runtime::request::{Auth, Scheme};

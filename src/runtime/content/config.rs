@@ -3,7 +3,7 @@
 use super::document::WrittenPlatform;
 use crate::go::json::{self, Go, Pointer, loose};
 use crate::image::Platform;
-use crate::runtime::outcome::ContentFault;
+use crate::runtime::fault::ContentFault;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::HashMap;

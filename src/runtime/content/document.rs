@@ -4,7 +4,7 @@
 use super::schema1::layers as schema1_layers;
 use crate::go::json::{self, Pointer, loose};
 use crate::image::Platform;
-use crate::runtime::outcome::ContentFault;
+use crate::runtime::fault::ContentFault;
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -9,7 +9,7 @@ use crate::runtime::crio::choose::variants;
 use crate::runtime::crio::places::places;
 use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::crio::version::{Artifacts, Look};
-use crate::runtime::crio::{Crio, Failure, short_names};
+use crate::runtime::crio::{Crio, Failure, candidates};
 use crate::runtime::outcome::{
     AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault, Unresolved,
 };
@@ -64,7 +64,7 @@ impl Crio {
             }
         }
         let names = match &pull.short {
-            Some(short) => short_names::candidates(conf, self.version, short, &pull.reference).ok()?,
+            Some(short) => candidates::candidates(conf, self.version, short, &pull.reference).ok()?,
             None => vec![pull.reference.clone()],
         };
         let reference = names.last()?;

@@ -15,7 +15,7 @@ const OTHER: &str = "sha256:2222222222222222222222222222222222222222222222222222
 fn pull(image: &str) -> Pull {
     Pull {
         reference: Reference::parse(image).unwrap(),
-        short: short_names::written(image).map(Arc::from),
+        short: crate::runtime::crio::short_names::written(image).map(Arc::from),
         node: NodeConfig::Default,
         who: Who::default(),
         platform: Platform::parse("linux/arm64").unwrap(),
