@@ -1,6 +1,7 @@
 //! From evidence to outlook, cause and finding; from findings to a verdict. Pure.
 
 pub mod answer;
+pub mod audience;
 pub mod cause;
 pub mod decision;
 pub mod finding;

@@ -1,8 +1,7 @@
-//! What the gate says of an object: the form in which both faces carry it on.
+//! What the gate says of an object: the form in which `serve` and `check` carry it on.
 
-use super::message::{clip, shown};
 use super::{Judgement, Verdict};
-use crate::image::{Reference, escape};
+use crate::image::{Reference, escape, mask_userinfo};
 use crate::workload::ImageUse;
 use std::sync::Arc;
 
@@ -115,4 +114,19 @@ impl Answer {
             .max()
             .unwrap_or(Verdict::Allow)
     }
+}
+
+/// The image as it may be shown: userinfo masked, control characters escaped.
+pub fn shown(image: &str) -> String {
+    escape(&mask_userinfo(image))
+}
+
+/// At most `limit` characters, the last of them `…` when something was cut.
+pub(super) fn clip(text: &str, limit: usize) -> String {
+    if text.chars().count() <= limit {
+        return text.to_owned();
+    }
+    let mut out: String = text.chars().take(limit.saturating_sub(1)).collect();
+    out.push('…');
+    out
 }

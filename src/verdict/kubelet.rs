@@ -5,8 +5,8 @@
 //! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error, on a line of its own)
 //! or stands as `...` (names of temporary files).
 
+use super::audience::{Audience, Group};
 use super::finding::Kubelet;
-use super::platforms::{Audience, Group};
 use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};

@@ -1,9 +1,10 @@
 //! Findings as people read them: the denial, and the one-line warnings (contract 2 and 3).
 
-use super::answer::{Judged, Remark};
+pub use super::answer::shown;
+use super::answer::{Judged, Remark, clip};
 use super::kubelet::tail;
 use super::{Decision, Finding, Outlook, Verdict, Voice};
-use crate::image::{escape, mask_userinfo};
+use crate::image::escape;
 use crate::workload::{ImageUse, ObjectId, Role};
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -33,11 +34,6 @@ pub fn user_of(image: &ImageUse) -> String {
     } else {
         format!("{what} {}", escape(&image.name))
     }
-}
-
-/// The image as it may be shown: userinfo masked, control characters escaped.
-pub fn shown(image: &str) -> String {
-    escape(&mask_userinfo(image))
 }
 
 /// The image as written, and as it will be where the settings rewrite it: `nginx:1.25 (rewritten to reg.corp/nginx:1.25)`.
@@ -254,16 +250,6 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
         let _ = write!(text, " | and {rest} more");
     }
     text
-}
-
-/// At most `limit` characters, the last of them `…` when something was cut.
-pub(super) fn clip(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
-        return text.to_owned();
-    }
-    let mut out: String = text.chars().take(limit.saturating_sub(1)).collect();
-    out.push('…');
-    out
 }
 
 /// The longest beginning of at most `limit` bytes.

@@ -1,6 +1,6 @@
 //! How much a node would fetch, and whether that is too much (contract 3 `ImageTooLarge`).
 
-use super::platforms::Audience;
+use super::audience::Audience;
 use super::{Cause, Finding, Outlook, Proof};
 use crate::image::escape;
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! What is no image (contract 3 `NotAnImage`; pull-semantics 5.6).
 
-use super::{Audience, Group};
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};
 use crate::runtime::Runtime;
 use crate::runtime::content::Unpack;
+use crate::verdict::audience::{Audience, Group};
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::kubelet::{self, Pull};
 use crate::verdict::{Cause, Outlook};

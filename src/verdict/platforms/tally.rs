@@ -1,9 +1,9 @@
 //! How many of the audience fare how, and that in words.
 
-use super::{Audience, Need, Origin};
 use crate::image::escape;
 use crate::image::platform::Fit;
 use crate::verdict::Outlook;
+use crate::verdict::audience::{Audience, Need, Origin};
 use std::fmt::Write as _;
 
 /// How the groups fare: nodes served for sure, by some runtimes only, and not at all.

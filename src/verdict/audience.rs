@@ -1,0 +1,151 @@
+//! Who would have to pull an image: the candidate nodes of its pods, by platform and runtime.
+
+use crate::image::Platform;
+use crate::image::platform::Personality;
+use crate::runtime::{Puller, Runtime};
+
+/// Nodes of one kind among the candidates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Their platform.
+    pub platform: Platform,
+    /// Their runtimes; where those can pull in more than one way, each of them.
+    pub runtimes: Vec<Runtime>,
+    /// How many admit the pod.
+    pub tolerated: usize,
+    /// How many would, but for a taint.
+    pub tainted: usize,
+    /// Their names; filled for DaemonSets only, whose messages name the nodes that they miss.
+    pub names: Vec<String>,
+    /// Allocatable ephemeral storage in bytes of those that admit the pod, as far as they tell it.
+    pub storage: Vec<u64>,
+}
+
+/// Where the platforms come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Real candidate nodes.
+    Nodes,
+    /// No such node is known; the selectors name the architectures.
+    Selectors,
+    /// No such node is known; somebody wrote `defaultPlatforms` or `--platform`.
+    Configured,
+    /// No such node is known and nobody said anything: a guess, which denies nothing.
+    #[default]
+    Assumed,
+}
+
+/// Everyone who may have to pull the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audience {
+    /// By platform; empty when nothing can be said.
+    pub groups: Vec<Group>,
+    /// Where they come from.
+    pub origin: Origin,
+    /// Candidate nodes whose platform is not known: they may be served.
+    pub unknown: usize,
+    /// Whether a DaemonSet puts a pod on each of them.
+    pub every: Need,
+}
+
+impl Audience {
+    /// The runtimes of all of them, each once.
+    pub fn runtimes(&self) -> Vec<Runtime> {
+        let mut all: Vec<Runtime> = self.groups.iter().flat_map(|group| group.runtimes.iter().copied()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// How many of the candidates must be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Need {
+    /// The scheduler chooses.
+    #[default]
+    Any,
+    /// A DaemonSet.
+    Every,
+}
+
+/// What uses the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Use {
+    /// A container: it must run.
+    #[default]
+    Container,
+    /// An image volume: nothing of it runs.
+    Volume,
+}
+
+/// Everyone who may pull: each group's platform in its possible variants, with each runtime that it may have. Sorted, each once.
+pub fn pullers(audience: &Audience) -> Vec<Puller> {
+    let mut all: Vec<Puller> = audience.groups.iter().flat_map(of_group).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The pullers of one group.
+pub fn of_group(group: &Group) -> Vec<Puller> {
+    let with_each = |platform: Platform| {
+        group.runtimes.iter().map(move |runtime| Puller {
+            platform: platform.clone(),
+            runtime: *runtime,
+        })
+    };
+    group.platform.possible().into_iter().flat_map(with_each).collect()
+}
+
+impl Group {
+    /// How their runtimes choose from an index; each once.
+    pub fn personalities(&self) -> Vec<Personality> {
+        let mut all: Vec<Personality> = self.runtimes.iter().map(|runtime| runtime.personality()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::containerd::Containerd;
+
+    #[test]
+    fn everyone_who_may_pull() {
+        let (local, transfer) = (Runtime::Containerd(Containerd::local()), Runtime::today());
+        let group = |platform: Platform, runtimes: &[Runtime]| Group {
+            platform,
+            runtimes: runtimes.to_vec(),
+            tolerated: 1,
+            tainted: 0,
+            names: Vec::new(),
+            storage: Vec::new(),
+        };
+        let audience = Audience {
+            groups: vec![
+                group(Platform::of_node("linux", "arm", ""), &[local]),
+                group(Platform::of_node("linux", "amd64", ""), &[transfer, local]),
+                group(Platform::of_node("linux", "amd64", ""), &[local]),
+            ],
+            every: Need::Any,
+            ..Audience::default()
+        };
+        let all: Vec<String> = pullers(&audience)
+            .iter()
+            .map(|puller| format!("{} {:?}", puller.platform, puller.runtime.personality()))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                "linux/amd64 ContainerdClient",
+                "linux/amd64 ContainerdTransfer",
+                "linux/arm/v5 ContainerdClient",
+                "linux/arm/v6 ContainerdClient",
+                "linux/arm/v7 ContainerdClient",
+                "linux/arm/v8 ContainerdClient"
+            ]
+        );
+    }
+}
