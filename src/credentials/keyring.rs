@@ -3,7 +3,6 @@
 use super::Credential;
 use super::endpoint::{self, Endpoint};
 use super::glob::Label;
-use super::nearest;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,11 +117,6 @@ impl Keyring {
             );
         }
         found.into_iter().filter_map(|place| self.entries.get(place)).collect()
-    }
-
-    /// The key that comes closest, if [`Self::lookup`] finds none. `None` if no key resembles the repository.
-    pub fn nearest(&self, name: &str) -> Option<NearMiss> {
-        nearest::nearest(&self.entries, name)
     }
 
     /// Every entry, in the order added.

@@ -8,7 +8,7 @@ mod repairs;
 
 use self::repairs::{REPAIRS, Repair, apply, blanks, case, port, query, scheme, split, split_scheme};
 use super::endpoint::Endpoint;
-use super::keyring::{Entry, NearMiss, is_hub, serves};
+use super::keyring::{Entry, Keyring, NearMiss, is_hub, serves};
 use std::collections::HashSet;
 
 /// How many keys are checked; a Secret of a megabyte may contain tens of thousands.
@@ -50,8 +50,15 @@ struct Miss {
     suggestion: Option<String>,
 }
 
+impl Keyring {
+    /// The key that comes closest, if [`Self::lookup`] finds none. `None` if no key resembles the repository.
+    pub fn nearest(&self, name: &str) -> Option<NearMiss> {
+        nearest(self.entries(), name)
+    }
+}
+
 /// The closest of `entries`; among equals, the one added first.
-pub(super) fn nearest(entries: &[Entry], name: &str) -> Option<NearMiss> {
+fn nearest(entries: &[Entry], name: &str) -> Option<NearMiss> {
     let registry = name.split('/').next().unwrap_or_default();
     let wanted = Wanted {
         name,

@@ -1,6 +1,6 @@
 //! What an object says about its pods: the images they use and what pulling those depends on.
 
-use super::{FieldPath, candidates::Scheduling, json, running};
+use super::{FieldPath, candidates::Scheduling, json};
 use crate::image::Reference;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -40,12 +40,6 @@ impl Workload {
             let why = "the object is cluster-scoped, and its pods use the pull secrets of their own namespace";
             template.nature.other_credentials.get_or_insert(why);
         }
-    }
-
-    /// Treats `object`, which it was read from, as existing: its pods run the images that it names.
-    pub fn recall(&mut self, object: &Value) {
-        let before = self.templates.clone();
-        running::recall(&mut self.templates, object, &before);
     }
 }
 

@@ -4,9 +4,17 @@
 //! can forge a status only softens their own denials.
 
 use super::pod::PodKind;
-use super::{ImageUse, PullPolicy, Role, Template, json};
+use super::{ImageUse, PullPolicy, Role, Template, Workload, json};
 use serde_json::Value;
 use std::collections::HashSet;
+
+impl Workload {
+    /// Treats `object`, which it was read from, as existing: its pods run the images that it names.
+    pub fn recall(&mut self, object: &Value) {
+        let before = self.templates.clone();
+        recall(&mut self.templates, object, &before);
+    }
+}
 
 /// Records for each of the templates `new` what its pods ran while the object was `old`, with the templates `before`. Only if pull
 /// secrets and service account are the same, because they decide which credentials were used.
