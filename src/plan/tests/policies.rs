@@ -130,13 +130,13 @@ fn the_severest_vote_wins_and_silence_is_no_vote() {
 
 #[test]
 fn with_only_audit_policies_nothing_is_denied_nor_said() {
-    let trial = policy("trial", &json!({"mode": "Audit"}));
-    let (judgement, _) = ask("reg.example/a:1", &[trial], &missing());
+    let audited = policy("audit", &json!({"mode": "Audit"}));
+    let (judgement, _) = ask("reg.example/a:1", &[audited], &missing());
     assert_eq!(judgement.verdict, Verdict::Allow);
     assert_eq!(judgement.outlook, Outlook::WillFail);
     assert_eq!(judgement.decisions[0].voice, Voice::Silent);
     assert_eq!(judgement.decisions[0].enforced, Verdict::Deny);
-    assert_eq!(judgement.decisions[0].policy.as_deref(), Some("trial"));
+    assert_eq!(judgement.decisions[0].policy.as_deref(), Some("audit"));
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn policies_vote_on_a_name_that_does_not_parse_too() {
 #[test]
 fn a_trial_does_not_switch_off_another_policys_allow_list() {
     let list = policy("list", &json!({"registries": {"allow": ["reg.example/**"]}}));
-    let trial = policy("trial", &json!({"mode": "Audit"}));
-    let (judgement, checks) = ask("nginx:1", &[list, trial], &good());
+    let audited = policy("audit", &json!({"mode": "Audit"}));
+    let (judgement, checks) = ask("nginx:1", &[list, audited], &good());
     assert_eq!((judgement.verdict, checks), (Verdict::Deny, 0));
     assert_eq!(judgement.decisions[0].policy.as_deref(), Some("list"));
 }
@@ -282,15 +282,18 @@ fn what_a_trial_asks_for_does_not_make_another_policy_object() {
         &json!({"platforms": ["linux/arm64"], "actions": {"WillFail": "Deny"}}),
     );
     let outspoken = policy("outspoken", &json!({"actions": {"PlatformMismatch": "Deny"}}));
-    let trial = |platforms: &[&str]| policy("trial", &json!({"mode": "Audit", "platforms": platforms}));
+    let audited = |platforms: &[&str]| policy("audit", &json!({"mode": "Audit", "platforms": platforms}));
     for (policies, expected) in [
         (vec![enforced.clone()], Verdict::Allow),
-        (vec![enforced.clone(), trial(&["linux/amd64", "linux/arm64"])], Verdict::Allow),
+        (
+            vec![enforced.clone(), audited(&["linux/amd64", "linux/arm64"])],
+            Verdict::Allow,
+        ),
         // It has no platforms of its own, and said what is to be done about any.
-        (vec![outspoken, trial(&["linux/amd64", "linux/arm64"])], Verdict::Deny),
-        // Nor does a trial take anything back.
+        (vec![outspoken, audited(&["linux/amd64", "linux/arm64"])], Verdict::Deny),
+        // Nor does an audited one take anything back.
         (vec![strict.clone()], Verdict::Deny),
-        (vec![strict.clone(), trial(&["linux/amd64"])], Verdict::Deny),
+        (vec![strict.clone(), audited(&["linux/amd64"])], Verdict::Deny),
         (vec![enforced, strict], Verdict::Deny),
     ] {
         let (judgement, checks) = ask("reg.example/a:1", &policies, &good());
