@@ -1,4 +1,4 @@
-//! The only room that talks to the API server. It reduces objects to compact facts on arrival and gives each review one consistent
+//! The only module that talks to the API server. It reduces objects to compact facts on arrival and gives each review one consistent
 //! view. Facts come from a watched cluster, a folder of manifests, or nowhere.
 
 mod certificate;

@@ -1,4 +1,4 @@
-//! The only room that runs programs: the kubelet's credential provider plugins, named in the settings, and docker's credential
+//! The only module that runs programs: the kubelet's credential provider plugins, named in the settings, and docker's credential
 //! helpers, named in the docker config of the user of `check`. Nothing named by an object of the cluster is ever run.
 //!
 //! A program gets its input on standard input, writes to a pipe of limited size, and has a time limit. Its standard error is

@@ -1,4 +1,4 @@
-//! The wire: the only room that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
+//! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
 mod clients;
 mod exchange;

@@ -196,7 +196,7 @@ impl Settings {
         self.docker_config.iter().chain(providers).cloned().collect()
     }
 
-    /// The settings of the registry room.
+    /// The settings of lookups.
     pub fn registry(&self, frontend: Frontend) -> registry::Settings {
         registry::Settings {
             reach: match frontend {

@@ -82,7 +82,7 @@ pub struct Answer {
     pub exempt: Option<Exemption>,
     /// Whose rules held.
     pub policies: Standing,
-    /// Questions that went to the registry room.
+    /// Questions that went to registries.
     pub checks: usize,
 }
 

@@ -17,7 +17,7 @@ fn not_found() -> Result<ImageFacts, Failure> {
     Err(failure(Evidence::TagUnknown { repository_exists: true }, 404))
 }
 
-/// What goes to both faces.
+/// What goes to `serve` and `check`.
 fn answers(object: &Value, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judged> {
     let judgements = judge_with(object, &facts(), settings, answer);
     let workload = extract(object, None, "ns", &settings.kinds).unwrap();
