@@ -154,7 +154,7 @@ fn policies_vote_on_a_name_that_does_not_parse_too() {
 }
 
 #[test]
-fn a_trial_does_not_switch_off_another_policys_allow_list() {
+fn an_audited_policy_does_not_switch_off_another_policys_allow_list() {
     let list = policy("list", &json!({"registries": {"allow": ["reg.example/**"]}}));
     let audited = policy("audit", &json!({"mode": "Audit"}));
     let (judgement, checks) = ask("nginx:1", &[list, audited], &good());
@@ -272,7 +272,7 @@ fn platforms_of_a_policy_stand_instead_of_the_nodes() {
 }
 
 #[test]
-fn what_a_trial_asks_for_does_not_make_another_policy_object() {
+fn what_an_audited_policy_asks_for_does_not_make_another_policy_object() {
     let enforced = policy(
         "enforced",
         &json!({"platforms": ["linux/amd64"], "actions": {"PlatformMismatch": "Deny"}}),
