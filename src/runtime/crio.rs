@@ -21,7 +21,7 @@ pub mod words;
 use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;
-use crate::runtime::outcome::{Evidence, Failure, Quota, Unresolved};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Quota, Unresolved};
 use crate::runtime::request::{Attempt, Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
 use image::Found;
@@ -193,6 +193,10 @@ impl Walk<'_> {
         let (again, is_artifact) = match &image {
             Ok(found) => match &found.end {
                 End::Pulled { .. } | End::Foreign(_) => (false, false),
+                // CRI-O may well have pulled it.
+                End::Failed(failure) if matches!(failure.evidence, Evidence::ContentInvalid(ContentFault::Unread(_))) => {
+                    (false, false)
+                }
                 End::Artifact { .. } => (self.is_tried_again(false), true),
                 End::NoMatch | End::Unmeasured { .. } | End::Failed(_) => (self.is_tried_again(found.by_network), false),
             },

@@ -108,6 +108,21 @@ pub enum Refusal {
     Realm,
 }
 
+/// Why CRI-O may fail with a layer that we do not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnreadLayer {
+    /// Its type, this one, names no compression, and it is not the plain tar that the config counts: CRI-O pulls it if it detects a
+    /// compression in its bytes.
+    Packing(String),
+    /// It is longer or shorter than its descriptor says. CRI-O does not compare lengths: it fails if the bytes have another digest.
+    Length {
+        /// In bytes.
+        has: u64,
+        /// In bytes.
+        says: i64,
+    },
+}
+
 /// Why a manifest is unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContentFault {
@@ -166,6 +181,8 @@ pub enum ContentFault {
     NeedsPlugin(String),
     /// A layer of this type, which containerd takes for plain tar, is not what the config says it holds: it is packed after all.
     Packed(String),
+    /// Whether CRI-O can use a layer, only reading it would show.
+    Unread(UnreadLayer),
     /// A `diff_id` in the config is none by sha256, by which containerd counts what it unpacks.
     DiffId(String),
     /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.

@@ -3,7 +3,9 @@
 use crate::image::Digest;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::Content;
-pub use crate::runtime::fault::{ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault};
+pub use crate::runtime::fault::{
+    ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault, UnreadLayer,
+};
 use crate::runtime::request::{Request, Want};
 use std::sync::Arc;
 use std::time::Duration;
@@ -356,6 +358,7 @@ impl Evidence {
             | Self::Elsewhere { .. }
             | Self::ContentInvalid(
                 ContentFault::NeedsPlugin(_)
+                | ContentFault::Unread(_)
                 | ContentFault::LayerCount { layers: 0, .. }
                 | ContentFault::PartOfOthers(_)
                 | ContentFault::Newer(_),

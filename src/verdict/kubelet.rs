@@ -398,6 +398,8 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 let layer = extracting(media_type);
                 format!("{layer}mount callback failed on ...: archive/tar: invalid tar header{unknown}")
             }
+            // Of CRI-O alone, whose words are others.
+            ContentFault::Unread(_) => pull.trim_end_matches(": ").to_owned(),
             ContentFault::DiffId(id) => match by {
                 Pull::Client => format!("{pull}wrong diff id calculated on extraction \"{}\"", escape_long(id)),
                 Pull::Transfer => format!("{pull}wrong diff id \"...\" calculated on extraction \"{}\"", escape_long(id)),

@@ -9,7 +9,8 @@ pub(super) use quota::quota;
 
 use crate::image::{Reference, Target, escape};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault, Unresolved,
+    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Refusal, Rejection, TimeoutStage, TlsFault, UnreadLayer,
+    Unresolved,
 };
 use std::fmt::Write as _;
 
@@ -339,6 +340,14 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::Packed(media_type) => format!(
             "containerd unpacks a layer of type \"{}\" as plain tar, and it is none: its digest is not the diff_id in the config",
             escape(media_type)
+        ),
+        ContentFault::Unread(UnreadLayer::Packing(media_type)) => format!(
+            "the type \"{}\" of a layer names no compression, and the layer is not the plain tar that the config counts: CRI-O pulls it only \
+             if it finds a compression that it knows",
+            escape(media_type)
+        ),
+        ContentFault::Unread(UnreadLayer::Length { has, says }) => format!(
+            "a layer of {target} at {host} has {has} bytes, the manifest says {says}: CRI-O fails if its digest differs, too"
         ),
         ContentFault::DiffId(id) => format!(
             "the config names a layer by \"{}\"; containerd counts what it unpacks by sha256, and compares",

@@ -3,7 +3,7 @@
 use crate::image::Digest;
 use crate::runtime::content::{BlobRef, Body, Content, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};
 use crate::runtime::crio::version::Version;
-use crate::runtime::outcome::ContentFault;
+use crate::runtime::outcome::{ContentFault, UnreadLayer};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
@@ -178,7 +178,7 @@ pub(super) fn manifest(version: Version, form: Form, media_type: &str, document:
                 part: "layer",
                 digest: clipped(&digest),
                 media_type: String::new(),
-                size: 0,
+                size: -1,
                 elsewhere: None,
             };
             return Ok(Manifest {
@@ -300,6 +300,7 @@ impl Manifest {
                 });
             }
             self.diff_ids(&config.diff_ids)?;
+            self.unnamed_packing(&config.diff_ids)?;
         }
         // What is kept is read again as what its body says that it is.
         let kept = guessed(document);
@@ -325,6 +326,17 @@ impl Manifest {
             .map(|config| &config.diff_ids)
             .filter(|ids| !ids.iter().all(String::is_empty));
         ids.map_or(self.layers.len(), Vec::len)
+    }
+
+    /// How a layer is packed CRI-O detects from its bytes (`DetectCompressionFormat`), which we do not read. A layer whose digest is its `diff_id`
+    /// is not packed; of another whose type names no packing either, nobody knows.
+    fn unnamed_packing(&self, ids: &[String]) -> Result<(), ContentFault> {
+        let names_packing = |media_type: &str| ["gzip", "zstd"].iter().any(|packing| media_type.ends_with(packing));
+        let mut pairs = self.layers.iter().zip(ids);
+        match pairs.find(|(layer, id)| !id.is_empty() && layer.digest != **id && !names_packing(&layer.media_type)) {
+            Some((layer, _)) => Err(ContentFault::Unread(UnreadLayer::Packing(layer.media_type.clone()))),
+            None => Ok(()),
+        }
     }
 
     /// None at all is fine, and so are more than layers; each must be its layer's (`untrustedLayerDiffID`).

@@ -148,6 +148,16 @@ fn what_fails_an_image_at_its_end() {
     assert_eq!(commit(&image, &[DIGEST], 6), Err(other));
     assert_eq!(commit(&image.replace("\"size\":5", "\"size\":-1"), &[DIGEST], 6), Ok(()));
     assert!(commit(&image.replace("\"size\":5", "\"x\":5"), &[DIGEST], 6).is_err());
+    let unpacked = format!("sha256:{}", "2".repeat(64));
+    for (media_type, good) in [
+        ("v1.tar", false),
+        ("v1.tar+bzip2", false),
+        ("v1.tar+gzip", true),
+        ("v1.tar+zstd", true),
+    ] {
+        let packed = image.replace("v1.tar", media_type);
+        assert_eq!(commit(&packed, &[&unpacked], 5).is_ok(), good, "{media_type}");
+    }
     let encrypted = image.replace("v1.tar", "v1.tar+gzip+encrypted");
     assert!(matches!(commit(&encrypted, &[DIGEST], 5), Err(ContentFault::NeedsPlugin(_))));
     for (says, good) in [

@@ -8,7 +8,7 @@ use crate::runtime::crio::manifest::{ACCEPT, Form, LONGEST};
 use crate::runtime::crio::places::places;
 use crate::runtime::crio::session::{Asked, Session};
 use crate::runtime::crio::{Failed, Got, Stop, Walk, caught, unresolved};
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose, UnreadLayer};
 use crate::runtime::request::{Request, Want};
 use std::sync::Arc;
 
@@ -106,13 +106,17 @@ impl Source {
         let digest = self.digest(blob.part, &blob.digest)?;
         self.elsewhere(blob)?;
         let response = self.fetch_blob(walk, net, blob, Want::Blob { size: None })?;
-        if digest.algorithm() == "sha256" {
-            return Ok(());
-        }
-        let fault = ContentFault::Structure(format!(
-            "a {} is named by a digest other than sha256: \"{digest}\"",
-            blob.part
-        ));
+        let length = response.length.filter(|_| !response.encoded);
+        let fault = match length {
+            _ if digest.algorithm() != "sha256" => ContentFault::Structure(format!(
+                "a {} is named by a digest other than sha256: \"{digest}\"",
+                blob.part
+            )),
+            Some(has) if blob.size >= 0 && i64::try_from(has) != Ok(blob.size) => {
+                ContentFault::Unread(UnreadLayer::Length { has, says: blob.size })
+            }
+            Some(_) | None => return Ok(()),
+        };
         Err(Failure::unworded(Evidence::ContentInvalid(fault), &response)
             .about(&digest)
             .into())

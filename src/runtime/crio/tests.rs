@@ -5,7 +5,7 @@ use crate::runtime::answer::{At, Body, Fault, FaultKind, Response};
 use crate::runtime::challenge;
 use crate::runtime::content::{self, Content};
 use crate::runtime::crio::version::Version;
-use crate::runtime::outcome::{AuthStage, ConnectionFault, ContentFault, Rejection, TlsFault};
+use crate::runtime::outcome::{AuthStage, ConnectionFault, Rejection, TlsFault, UnreadLayer};
 use crate::runtime::request::{Auth, Want};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
@@ -64,7 +64,7 @@ impl Net {
             &manifest(IMAGE_CONFIG_MEDIA_TYPE, CONFIG, &[LAYER]),
         )
         .at(&format!("{host}/v2/x/blobs/{}", digest(CONFIG)), says(200).body(CONFIG))
-        .at(&format!("{host}/v2/x/blobs/{LAYER}"), says(200))
+        .at(&format!("{host}/v2/x/blobs/{LAYER}"), says(200).body("layer"))
     }
 
     fn manifest(self, host: &str, media_type: &str, body: &str) -> Self {
@@ -748,7 +748,7 @@ fn layers_that_a_config_does_not_count_are_not_asked_for() {
             &format!("https://a.example/v2/x/blobs/{}", digest(&config)),
             says(200).body(&config),
         )
-        .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200));
+        .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200).body("layer"));
     let (outcome, asked) = play(Version(1, 32, 0), &pull("a.example/x:v1"), &net);
     assert_eq!(asked.len(), 4);
     let count = ContentFault::LayerCount { layers: 2, diff_ids: 1 };
@@ -820,7 +820,7 @@ fn artifacts_by_version() {
     let net = Net::default()
         .manifest("https://a.example", OCI_IMAGE_MEDIA_TYPE, &chart)
         .at(&config, says(200).body("{}"))
-        .at(&layer, says(200));
+        .at(&layer, says(200).body("layer"));
     let once = |nth: &str| {
         [
             format!("https://a.example/v2/{nth}"),
@@ -888,6 +888,18 @@ fn artifacts_in_an_index() {
 }
 
 #[test]
+fn a_layer_of_another_length_may_be_the_same_bytes() {
+    let net = Net::default()
+        .image("https://a.example")
+        .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200).body("<html>"));
+    let (outcome, asked) = play(NEW, &pull("a.example/x:v1"), &net);
+    let fault = ContentFault::Unread(UnreadLayer::Length { has: 6, says: 5 });
+    assert!(matches!(&outcome.ends[..], [End::Failed(failure)] if failure.evidence == Evidence::ContentInvalid(fault.clone())));
+    // It may well have been an image: nobody looks for an artifact.
+    assert_eq!(asked.iter().filter(|line| line.ends_with("/v2/")).count(), 1, "{asked:?}");
+}
+
+#[test]
 fn an_image_that_fails_is_no_artifact() {
     let net = Net::default()
         .image("https://a.example")
@@ -925,7 +937,7 @@ fn docker_schema_1_pulls() {
     ] {
         let net = Net::default()
             .manifest("https://a.example", media_type, &body)
-            .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200));
+            .at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(200).body("layer"));
         let (outcome, asked) = play(NEW, &pull("a.example/x:v1"), &net);
         assert_eq!(outcome.ends, [End::Pulled { size: None }], "{media_type}");
         assert_eq!(outcome.found.unwrap().content, Content::Schema1);
