@@ -8,6 +8,7 @@ mod file;
 mod live;
 pub mod policies;
 mod policy_store;
+mod pools;
 mod problem;
 mod settings;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod workloads;
 
 pub use live::{Changed, Live, watch_settings};
 pub use policy_store::PolicyStore;
+pub use pools::{NodePool, PoolRegistries};
 pub use problem::{Error, Problem};
 pub use settings::{Cache, CredentialProviders, DEFAULT_NODE_CREDENTIALS, Frontend, SecretAccess, Settings, schema};
 pub use watch::FileSet;

@@ -18,13 +18,14 @@ use crate::credentials::Credential;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
-use crate::runtime::Depth;
+use crate::runtime::{Depth, Runtime};
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
+use crate::workload::selector::NodeSelector;
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
 use pod::{Asked, Named, Pod};
 use std::collections::BTreeSet;
@@ -51,6 +52,27 @@ pub enum Platforms {
     Exactly(Vec<Platform>),
 }
 
+/// The runtimes to judge for where no node says it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Runtimes {
+    /// Any containerd.
+    #[default]
+    Guess,
+    /// These.
+    Default(Vec<Runtime>),
+    /// These, whatever the nodes run (`--runtime`).
+    Exactly(Vec<Runtime>),
+}
+
+/// Nodes that reach registries in a way of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePool {
+    /// For people.
+    pub name: Arc<str>,
+    /// Its nodes, as far as no pool before it has them.
+    pub selector: NodeSelector,
+}
+
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -58,6 +80,10 @@ pub struct Settings {
     pub node_credentials: Vec<String>,
     /// Platforms where no node is known.
     pub platforms: Platforms,
+    /// Runtimes where no node says it.
+    pub runtimes: Runtimes,
+    /// The pools of nodes; one belongs to the first that selects it.
+    pub pools: Arc<[NodePool]>,
     /// Whether an `AlwaysPullImages` plugin makes every pull policy `Always`.
     pub assume_always_pull: AlwaysPull,
     /// The node-level docker config: tried after the pod's secrets, as the kubelet does.
@@ -84,6 +110,8 @@ impl Settings {
         Self {
             node_credentials: Vec::new(),
             platforms: Platforms::Guess,
+            runtimes: Runtimes::default(),
+            pools: Arc::default(),
             assume_always_pull: AlwaysPull::AsWritten,
             docker_config: Arc::default(),
             stand_in: Arc::default(),

@@ -1,12 +1,14 @@
 //! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
 mod clients;
+mod crio;
 mod exchange;
 mod fold;
 mod headers;
 mod instead;
 mod memo;
 mod nodes;
+mod pools;
 mod proxy;
 mod quiet;
 mod resolve;
@@ -23,11 +25,8 @@ pub use wire::{Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;
-use crate::runtime::crio::registries_conf::RegistriesConf;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How look-ups are made.
@@ -48,10 +47,23 @@ pub struct Settings {
     pub roots: Vec<Vec<u8>>,
     /// containerd's `hosts.toml` trees, the first that has a folder for a registry wins. Empty: every registry is asked itself.
     pub hosts_dirs: Vec<PathBuf>,
-    /// The `registries.conf` of nodes with CRI-O, where it is known.
-    pub registries_conf: Option<Arc<RegistriesConf>>,
+    /// The `registries.conf` of nodes with CRI-O, or a folder laid out as they have it; where it is known.
+    pub registries_conf: Option<PathBuf>,
+    /// What the nodes of each pool have instead, in the order of the pools.
+    pub pools: Vec<PoolFiles>,
     /// The way to https hosts that are not loopback. `None`: directly.
     pub proxy: Option<Proxy>,
+}
+
+/// What the nodes of a pool have of their own; what is not here is as for nodes of no pool.
+#[derive(Debug, Clone, Default)]
+pub struct PoolFiles {
+    /// What it is called, for the log.
+    pub name: String,
+    /// containerd's `hosts.toml` trees.
+    pub hosts_dirs: Vec<PathBuf>,
+    /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
+    pub registries_conf: Option<PathBuf>,
 }
 
 /// Public addresses only, and moderate limits.
@@ -66,6 +78,7 @@ impl Default for Settings {
             roots: Vec::new(),
             hosts_dirs: Vec::new(),
             registries_conf: None,
+            pools: Vec::new(),
             proxy: None,
         }
     }

@@ -58,6 +58,19 @@ pub enum Runtime {
     Crio(Crio),
 }
 
+/// A pool of nodes, by its place in the settings' `nodePools`, from 1. The default is for nodes of no pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Pool(pub u16);
+
+/// How a node pulls: by which runtime, and by the registry settings of which pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Setup {
+    /// The node's.
+    pub runtime: Runtime,
+    /// The node's.
+    pub pool: Pool,
+}
+
 /// A runtime on a node of a platform: whoever would pull.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Puller {
@@ -65,16 +78,49 @@ pub struct Puller {
     pub platform: Platform,
     /// The node's.
     pub runtime: Runtime,
+    /// The node's.
+    pub pool: Pool,
+}
+
+impl Puller {
+    /// How it pulls.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            runtime: self.runtime,
+            pool: self.pool,
+        }
+    }
 }
 
 impl Runtime {
     /// The runtimes that a node may have, by `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`): where it can pull in more
-    /// than one way, each of them.
-    pub fn of_node(container_runtime_version: &str) -> Vec<Self> {
+    /// than one way, each of them. `None` for any that is not known here.
+    pub fn of_node(container_runtime_version: &str) -> Option<Vec<Self>> {
         match container_runtime_version.split_once("://") {
-            Some(("containerd", version)) => Containerd::of_node(version).map(Self::Containerd).collect(),
-            Some(("cri-o", version)) => vec![Self::Crio(Crio::of_node(version))],
-            Some(_) | None => Self::unknown(),
+            Some(("containerd", version)) => Some(Containerd::of_node(version).map(Self::Containerd).collect()),
+            Some(("cri-o", version)) => Some(vec![Self::Crio(Crio::of_node(version))]),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The runtimes that somebody names: `crio`, `containerd`, with or without `@VERSION`. The error is a clause.
+    pub fn named(text: &str) -> Result<Vec<Self>, String> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let is_version = |version: &str| version.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit());
+        if version.is_some_and(|version| !is_version(version)) {
+            return Err(format!("{text:?} has no version behind its @; write one as {name}@1.36.3"));
+        }
+        match (name, version) {
+            ("containerd", Some(version)) => Ok(Containerd::of_node(version).map(Self::Containerd).collect()),
+            ("containerd", None) => Ok(Self::unknown()),
+            ("crio" | "cri-o", Some(version)) => Ok(vec![Self::Crio(Crio::of_node(version))]),
+            ("crio" | "cri-o", None) => Ok(vec![Self::Crio(Crio::today())]),
+            _ => Err(format!(
+                "{text:?} is no container runtime known here; write containerd or crio, with or without @VERSION"
+            )),
         }
     }
 
@@ -121,11 +167,33 @@ impl Runtime {
     }
 }
 
+/// What the nodes of a pool are told about a registry, by runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct NodeConfigs {
+    /// containerd's `hosts.toml` trees.
+    pub containerd: NodeConfig,
+    /// CRI-O's `registries.conf`.
+    pub crio: NodeConfig,
+}
+
+impl NodeConfigs {
+    /// What a runtime is told.
+    pub fn of(&self, runtime: Runtime) -> &NodeConfig {
+        match runtime {
+            Runtime::Containerd(_) => &self.containerd,
+            Runtime::Crio(_) => &self.crio,
+        }
+    }
+}
+
 /// What a node's registry configuration has for one registry, or CRI-O's for all.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum NodeConfig {
-    /// Nothing: the registry itself is asked.
+    /// Nothing, as far as is known: the registry itself is asked.
+    #[default]
     Default,
+    /// It is there, and cannot be read: why, as a clause.
+    Unreadable(Arc<str>),
     /// containerd's `hosts.toml`.
     Containerd(Arc<Hosts>),
     /// CRI-O's `registries.conf`.

@@ -1,7 +1,7 @@
 //! Builds the engine of a command from the settings.
 
 use crate::cluster::{CertificateClient, Cluster, ConnectError, ObjectNames, Options, SecretsAccess};
-use crate::config::{CredentialProviders, Frontend, SecretAccess, Settings};
+use crate::config::{CredentialProviders, Frontend, NodePool, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
@@ -10,7 +10,7 @@ use crate::engine::LookUps;
 use crate::files;
 use crate::image::escape;
 use crate::limits;
-use crate::plan::{self, Admission, AlwaysPull, Platforms};
+use crate::plan::{self, Admission, AlwaysPull, Platforms, Runtimes};
 use crate::providers::Providers;
 use crate::telemetry::Metrics;
 use crate::workload::Kinds;
@@ -48,6 +48,11 @@ pub(super) fn build_around(
                 Some(platforms) => Platforms::Default(platforms.clone()),
                 None => Platforms::Guess,
             },
+            runtimes: match &settings.default_runtimes {
+                Some(runtimes) => Runtimes::Default(runtimes.clone()),
+                None => Runtimes::Guess,
+            },
+            pools: settings.node_pools.iter().map(pool).collect(),
             assume_always_pull: if settings.assume_always_pull {
                 AlwaysPull::Assumed
             } else {
@@ -63,6 +68,13 @@ pub(super) fn build_around(
             presence_rule: settings.presence_rule,
         },
     })
+}
+
+fn pool(pool: &NodePool) -> plan::NodePool {
+    plan::NodePool {
+        name: Arc::from(pool.name.as_str()),
+        selector: pool.selector.clone(),
+    }
 }
 
 /// Connects to a cluster; does not wait for it.

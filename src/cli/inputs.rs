@@ -6,10 +6,10 @@ use crate::config::{self, Frontend, Live, PolicyStore};
 use crate::engine::{Engine, Gate};
 use crate::image::{Platform, escape};
 use crate::manifests::{Manifests, Walk};
-use crate::plan::{Admission, Platforms};
+use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
-use crate::runtime::Depth;
+use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
 use anyhow::bail;
 use std::ffi::OsString;
@@ -33,6 +33,10 @@ pub(super) struct Options {
     /// Check for these platforms, whatever the nodes are (repeatable) [default: those of the given Nodes, else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
+    /// Check for these container runtimes, whatever the nodes run: containerd, crio, crio@1.33.2 (repeatable) [default: those of the given
+    /// Nodes, else containerd]
+    #[arg(long, value_name = "RUNTIME[@VERSION]", value_delimiter = ',', env = "PULLGATE_RUNTIME")]
+    runtime: Vec<String>,
     /// The given Secrets and `ServiceAccounts` are complete: any other is missing
     #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) complete: bool,
@@ -101,6 +105,7 @@ impl Options {
             files,
             recursive,
             platform,
+            runtime,
             complete,
             config,
             policy_files,
@@ -168,6 +173,9 @@ impl Options {
                 ..Platform::default()
             };
             engine.settings.platforms = Platforms::Default(vec![usual]);
+        }
+        if let Some(runtimes) = runtimes(&runtime)? {
+            engine.settings.runtimes = Runtimes::Exactly(runtimes);
         }
         match docker_config {
             Some(folder) => {
@@ -258,6 +266,16 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
             (Some(Proxy::unusable(&fault, &exceptions)), Some(remark))
         }
     }
+}
+
+fn runtimes(given: &[String]) -> anyhow::Result<Option<Vec<Runtime>>> {
+    if given.is_empty() {
+        return Ok(None);
+    }
+    let named: Result<Vec<Vec<Runtime>>, String> = given.iter().map(|text| Runtime::named(text)).collect();
+    named
+        .map(|named| Some(named.concat()))
+        .map_err(|why| anyhow::anyhow!("--runtime: {why}"))
 }
 
 fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {

@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+use std::collections::BTreeMap;
 
 type Text = Spanned<String>;
 
@@ -25,6 +26,12 @@ pub(super) struct File {
     /// Platforms (`linux/amd64`) to check when no node is known.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) default_platforms: Option<Vec<Text>>,
+    /// Container runtimes (`containerd`, `crio`, `crio@1.33.2`) to check for when no node says which it has.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) default_runtimes: Option<Vec<Text>>,
+    /// Nodes that reach registries in another way than `registries` has it. A node belongs to the first pool that selects it.
+    #[schemars(with = "Option<Vec<NodePool>>")]
+    pub(super) node_pools: Option<Vec<NodePool>>,
     /// Annotations (`key` or `key=value`) whose objects are not checked.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) exempt_annotations: Option<Vec<Text>>,
@@ -40,6 +47,69 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     /// Which reviews become Kubernetes Events.
     pub(super) events: Option<Events>,
+}
+
+/// Nodes that reach registries in a way of their own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NodePool {
+    /// What it is called in findings. Default: its selector.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub(super) name: Option<Text>,
+    /// Which nodes it has.
+    #[schemars(with = "Selector")]
+    pub(super) selector: Spanned<Selector>,
+    /// How they reach registries.
+    #[schemars(with = "PoolRegistries")]
+    pub(super) registries: Spanned<PoolRegistries>,
+}
+
+/// A label selector as in Kubernetes; or labels alone, as in a Service's selector.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Selector {
+    /// Labels and their values.
+    pub(super) match_labels: Option<BTreeMap<String, String>>,
+    /// Requirements on labels.
+    pub(super) match_expressions: Option<Vec<Requirement>>,
+    /// Labels and their values, in short.
+    #[serde(flatten)]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+/// A requirement on a label.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Requirement {
+    /// The label's key.
+    pub(super) key: String,
+    /// How `values` are used.
+    pub(super) operator: Operator,
+    /// For `In` and `NotIn`.
+    #[serde(default)]
+    pub(super) values: Option<Vec<String>>,
+}
+
+/// How a requirement's values are used.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(super) enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+/// How the nodes of a pool reach registries: by one of these.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct PoolRegistries {
+    /// containerd's `certs.d` tree; separate several folders with `:`.
+    #[schemars(with = "Option<String>")]
+    pub(super) hosts_dir: Option<Text>,
+    /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
+    #[schemars(with = "Option<String>")]
+    pub(super) registries_conf: Option<Text>,
 }
 
 /// How the status of nodes is used.
@@ -94,6 +164,9 @@ pub(super) struct Registries {
     /// containerd's `certs.d` tree; separate several folders with `:`.
     #[schemars(with = "Option<String>")]
     pub(super) hosts_dir: Option<Text>,
+    /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
+    #[schemars(with = "Option<String>")]
+    pub(super) registries_conf: Option<Text>,
     /// Patterns of registries for which the nodes may have credentials.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) node_credentials: Option<Vec<Text>>,

@@ -1,5 +1,6 @@
 //! The checked settings: typed, with their defaults.
 
+use super::pools::{self, NodePool};
 use super::problem::{self, Error, Problem};
 use super::{file, values, workloads};
 use crate::cluster::EventFilter;
@@ -8,7 +9,7 @@ use crate::image::{Pattern, Platform, Rewrite};
 use crate::limits;
 use crate::net::{Cidr, Reach};
 use crate::registry::{self, Proxy};
-use crate::runtime::Depth;
+use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::Configured;
@@ -118,6 +119,12 @@ pub struct Settings {
     pub log_level: Option<Level>,
     /// Which reviews become Kubernetes Events.
     pub events: EventFilter,
+    /// CRI-O's `registries.conf` of nodes that belong to no pool: the file, or a folder laid out as the nodes have it.
+    pub registries_conf: Option<PathBuf>,
+    /// Nodes that reach registries in a way of their own.
+    pub node_pools: Vec<NodePool>,
+    /// What nodes run that do not say it; `None`: any containerd.
+    pub default_runtimes: Option<Vec<Runtime>>,
 }
 
 impl Default for Settings {
@@ -140,6 +147,9 @@ impl Default for Settings {
             workloads: Vec::new(),
             log_level: None,
             events: EventFilter::default(),
+            registries_conf: None,
+            node_pools: Vec::new(),
+            default_runtimes: None,
         }
     }
 }
@@ -207,6 +217,8 @@ impl Settings {
             max_stale: self.cache.max_stale,
             look_up_limit: limits::LOOK_UP,
             hosts_dirs: self.hosts_dirs.clone(),
+            registries_conf: self.registries_conf.clone(),
+            pools: self.node_pools.iter().map(NodePool::files).collect(),
             proxy: self.proxy.clone(),
             ..registry::Settings::default()
         }
@@ -229,6 +241,8 @@ impl Reading<'_> {
             secrets,
             depth,
             default_platforms,
+            default_runtimes,
+            node_pools,
             exempt_annotations,
             assume_always_pull,
             nodes,
@@ -239,6 +253,7 @@ impl Reading<'_> {
         } = file;
         let file::Registries {
             hosts_dir,
+            registries_conf,
             node_credentials,
             credential_providers,
             docker_config,
@@ -251,7 +266,15 @@ impl Reading<'_> {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
             hosts_dirs: hosts_dir
                 .and_then(|path| self.one(path, non_empty))
-                .map_or_else(Vec::new, |paths| self.hosts_dirs(&paths)),
+                .map_or_else(Vec::new, |paths| pools::hosts_dirs(&paths, self.folder)),
+            registries_conf: registries_conf
+                .and_then(|path| self.one(path, non_empty))
+                .map(|path| self.folder.join(path)),
+            node_pools: node_pools.map_or_else(Vec::new, |list| pools::read(list, self.folder, &mut self.problems)),
+            default_runtimes: default_runtimes.map(|list| {
+                let named: Vec<Vec<Runtime>> = self.each(list, |text| Runtime::named(&text));
+                named.concat()
+            }),
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
@@ -319,12 +342,6 @@ impl Reading<'_> {
 
     fn each<T>(&mut self, list: Vec<Spanned<String>>, read: impl Fn(String) -> Result<T, String>) -> Vec<T> {
         list.into_iter().filter_map(|text| self.one(text, &read)).collect()
-    }
-
-    /// Several are separated by `:`, as in containerd's own `config_path`.
-    fn hosts_dirs(&self, paths: &str) -> Vec<PathBuf> {
-        let given = paths.split(':').map(str::trim).filter(|path| !path.is_empty());
-        given.map(|path| self.folder.join(path)).collect()
     }
 
     fn credential_providers(&mut self, providers: Option<Spanned<file::CredentialProviders>>) -> Option<CredentialProviders> {

@@ -3,9 +3,11 @@ use crate::cluster::EventFilter;
 use crate::image::{Pattern, Rewrite};
 use crate::net::{Cidr, Reach};
 use crate::registry::Proxy;
-use crate::runtime::Depth;
+use crate::runtime::crio::Crio;
+use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
+use crate::workload::selector::{NodeSelector, Requirement};
 use crate::workload::{Configured, Route, Scope};
 use std::path::Path;
 use std::time::Duration;
@@ -39,6 +41,7 @@ fn everything_supported_is_read() {
         r#"
 registries:
   hostsDir: /etc/containerd/certs.d:certs.d
+  registriesConf: containers
   nodeCredentials: ["*"]
   dockerConfig: config.json
   credentialProviders: {config: providers.yaml, binDir: /opt/providers}
@@ -57,9 +60,26 @@ workloads:
   - {group: example.com, kind: Fleet, podSpecs: [spec.pod], scope: Cluster}
 log: {level: debug}
 events: denied
+defaultRuntimes: [crio@1.33.2]
+nodePools:
+  - name: gpu
+    selector: {matchLabels: {pool: gpu}, matchExpressions: [{key: spot, operator: DoesNotExist}]}
+    registries: {registriesConf: gpu}
+  - selector: {pool: edge}
+    registries: {hostsDir: "edge:/etc/certs.d"}
 "#,
     )
     .unwrap();
+    let requirement = |key: &str, operator: &str, values: &[&str]| Requirement {
+        key: key.to_owned(),
+        operator: operator.to_owned(),
+        values: values.iter().map(|value| (*value).to_owned()).collect(),
+    };
+    let pool = |name: &str, requirements, registries| NodePool {
+        name: name.to_owned(),
+        selector: NodeSelector(requirements),
+        registries,
+    };
     let cidr = |address: &str, prefix| Cidr {
         address: address.parse().unwrap(),
         prefix,
@@ -112,6 +132,20 @@ events: denied
             ],
             log_level: Some(Level::Debug),
             events: EventFilter::Denied,
+            registries_conf: Some("/etc/pullgate/containers".into()),
+            default_runtimes: Some(vec![Runtime::Crio(Crio::of_node("1.33.2"))]),
+            node_pools: vec![
+                pool(
+                    "gpu",
+                    vec![requirement("pool", "In", &["gpu"]), requirement("spot", "DoesNotExist", &[])],
+                    PoolRegistries::RegistriesConf("/etc/pullgate/gpu".into())
+                ),
+                pool(
+                    "pool=edge",
+                    vec![requirement("pool", "In", &["edge"])],
+                    PoolRegistries::HostsDirs(vec!["/etc/pullgate/edge".into(), "/etc/certs.d".into()])
+                ),
+            ],
         }
     );
     assert!(!format!("{settings:?}").contains("hunter2"));
@@ -140,6 +174,33 @@ fn default_platforms_absent_empty_and_given() {
 }
 
 #[test]
+fn a_pool_needs_nodes_a_name_of_its_own_and_one_way() {
+    refused(
+        "nodePools:\n  - {selector: {}, registries: {hostsDir: a}}\n  - {selector: {a: b}, registries: {hostsDir: a, registriesConf: b}}\n",
+        &[
+            "/etc/pullgate/config.yaml:2:16: a pool needs a selector with at least one label; settings for every node belong in registries",
+            "/etc/pullgate/config.yaml:3:36: a pool needs one of hostsDir and registriesConf",
+        ],
+    );
+    refused(
+        "nodePools:\n  - {name: a, selector: {a: b}, registries: {hostsDir: a}}\n  - {name: a, selector: {a: c}, registries: {hostsDir: a}}\n",
+        &["/etc/pullgate/config.yaml:3:12: two pools are called \"a\""],
+    );
+    refused(
+        "nodePools:\n  - selector: {matchExpressions: [{key: a, operator: In}]}\n    registries: {hostsDir: a}\n    name: x\n",
+        &["/etc/pullgate/config.yaml:2:15: In on \"a\" needs values"],
+    );
+    refused(
+        "defaultRuntimes: [docker, crio@latest]",
+        &[
+            "/etc/pullgate/config.yaml:1:19: \"docker\" is no container runtime known here; write containerd or crio, with or without \
+             @VERSION",
+            "/etc/pullgate/config.yaml:1:27: \"crio@latest\" has no version behind its @; write one as crio@1.36.3",
+        ],
+    );
+}
+
+#[test]
 fn an_absolute_docker_config_stays() {
     let settings = read("registries: {dockerConfig: /var/lib/kubelet/config.json}").unwrap();
     assert_eq!(settings.docker_config, Some("/var/lib/kubelet/config.json".into()));
@@ -159,7 +220,7 @@ fn unknown_keys_are_errors_with_a_place_and_the_nearest_known_key() {
         "network: {}\nblue: 1\n",
         &[
             "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: registries, network, proxy, secrets, depth, \
-             defaultPlatforms, exemptAnnotations, assumeAlwaysPull, nodes, cache, workloads, log, events",
+             defaultPlatforms, defaultRuntimes, nodePools, exemptAnnotations, assumeAlwaysPull, nodes, cache, workloads, log, events",
         ],
     );
     refused(

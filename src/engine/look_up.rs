@@ -7,15 +7,15 @@ use crate::engine::drive;
 use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{Settings, SetupError, Wire};
-use crate::runtime::NodeConfig;
-use crate::runtime::crio::registries_conf::RegistriesConf;
+use crate::runtime::Pool;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::Request;
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,7 +32,6 @@ type Flight = Shared<BoxFuture<'static, Arc<Attempts>>>;
 pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, Flight>>>,
-    registries_conf: Option<Arc<RegistriesConf>>,
     limit: Duration,
     metrics: Metrics,
 }
@@ -48,7 +47,6 @@ impl LookUps {
     pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
         let limit = settings.look_up_limit;
         Ok(Self {
-            registries_conf: settings.registries_conf.clone(),
             wire: Wire::new(settings, metrics.clone())?,
             flights: Arc::default(),
             limit,
@@ -96,9 +94,14 @@ impl LookUps {
     /// The pull that a check asks about. `None`: the nodes' settings could not be read in time.
     async fn pod(&self, check: &Check, deadline: Instant) -> Option<PodPull> {
         let registry = check.reference.registry();
-        let node: NodeConfig = tokio::time::timeout_at(deadline, self.wire.node_config(registry))
-            .await
-            .ok()?;
+        let mut configs = BTreeMap::new();
+        let pools = check.pullers.iter().map(|puller| puller.pool);
+        for pool in pools.chain(check.pullers.is_empty().then(Pool::default)) {
+            if let Entry::Vacant(vacant) = configs.entry(pool) {
+                let read = self.wire.node_configs(pool, registry);
+                vacant.insert(tokio::time::timeout_at(deadline, read).await.ok()?);
+            }
+        }
         let offered = |offer: &Offer| Offered {
             who: self.wire.knows(&offer.credential),
             source: offer.source.clone(),
@@ -109,8 +112,7 @@ impl LookUps {
             offers: check.credentials.iter().map(offered).collect(),
             short: check.short.clone(),
             pullers: check.pullers.clone(),
-            node,
-            registries_conf: self.registries_conf.clone(),
+            configs,
             until: check.depth,
         })
     }

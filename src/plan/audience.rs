@@ -1,9 +1,9 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
-use super::{Platforms, Settings};
+use super::{Platforms, Runtimes, Settings};
 use crate::image::{Platform, Reference};
-use crate::runtime::Runtime;
 use crate::runtime::kubelet::Sent;
+use crate::runtime::{Pool, Runtime};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::{Presence, Verification};
 use crate::workload::Node;
@@ -24,7 +24,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
         Spread::Every => Need::Every,
     };
     if let Platforms::Exactly(platforms) = &settings.platforms {
-        return stand_ins(platforms.iter().cloned(), Origin::Configured, every);
+        return stand_ins(platforms.iter().cloned(), Origin::Configured, every, settings);
     }
     if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() || candidates.opaque > 0 {
         let mut audience = Audience {
@@ -34,13 +34,13 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
             ..Audience::default()
         };
         for node in &candidates.tolerated {
-            if let Some(group) = group_of(&mut audience, node) {
+            if let Some(group) = group_of(&mut audience, node, settings) {
                 group.tolerated += 1;
                 group.storage.extend(node.ephemeral_storage);
             }
         }
         for node in &candidates.tainted {
-            if let Some(group) = group_of(&mut audience, node) {
+            if let Some(group) = group_of(&mut audience, node, settings) {
                 group.tainted += 1;
             }
         }
@@ -48,11 +48,11 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     }
     let named = scheduling.named_platforms();
     if !named.is_empty() {
-        return stand_ins(named.into_iter(), Origin::Selectors, every);
+        return stand_ins(named.into_iter(), Origin::Selectors, every, settings);
     }
     match &settings.platforms {
         Platforms::Default(platforms) | Platforms::Exactly(platforms) => {
-            stand_ins(platforms.iter().cloned(), Origin::Configured, every)
+            stand_ins(platforms.iter().cloned(), Origin::Configured, every, settings)
         }
         Platforms::Guess => {
             let usual = Platform {
@@ -60,54 +60,97 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
                 architecture: "amd64".to_owned(),
                 ..Platform::default()
             };
-            stand_ins(std::iter::once(usual), Origin::Assumed, every)
+            stand_ins(std::iter::once(usual), Origin::Assumed, every, settings)
         }
     }
 }
 
-/// The audience that a policy asks for (`spec.platforms`), instead of the nodes.
-pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform]) -> Audience {
+/// The audience that a policy asks for (`spec.platforms`), instead of the nodes, whose setups it has.
+pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform], nodes: &Audience) -> Audience {
     let every = match scheduling.spread {
         Spread::Some => Need::Any,
         Spread::Every => Need::Every,
     };
-    stand_ins(platforms.iter().cloned(), Origin::Configured, every)
+    let mut setups: Vec<(Vec<Runtime>, Pool)> = Vec::new();
+    for group in &nodes.groups {
+        let setup = (group.runtimes.clone(), group.pool);
+        if !setups.contains(&setup) {
+            setups.push(setup);
+        }
+    }
+    if setups.is_empty() {
+        setups.push((Runtime::unknown(), Pool::default()));
+    }
+    stand_ins_with(platforms.iter().cloned(), Origin::Configured, every, &setups)
 }
 
-fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need) -> Audience {
-    let groups = platforms
-        .map(|platform| Group {
-            platform,
-            runtimes: Runtime::unknown(),
+fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need, settings: &Settings) -> Audience {
+    stand_ins_with(platforms, origin, every, &[(usual_runtimes(settings), Pool::default())])
+}
+
+fn stand_ins_with(
+    platforms: impl Iterator<Item = Platform>,
+    origin: Origin,
+    every: Need,
+    setups: &[(Vec<Runtime>, Pool)],
+) -> Audience {
+    let of = |platform: Platform| {
+        setups.iter().map(move |(runtimes, pool)| Group {
+            platform: platform.clone(),
+            runtimes: runtimes.clone(),
+            pool: *pool,
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),
             storage: Vec::new(),
         })
-        .collect();
+    };
     Audience {
-        groups,
+        groups: platforms.flat_map(of).collect(),
         origin,
         unknown: 0,
         every,
     }
 }
 
+/// What nodes run that do not say it.
+fn usual_runtimes(settings: &Settings) -> Vec<Runtime> {
+    match &settings.runtimes {
+        Runtimes::Default(runtimes) | Runtimes::Exactly(runtimes) if !runtimes.is_empty() => runtimes.clone(),
+        Runtimes::Default(_) | Runtimes::Exactly(_) | Runtimes::Guess => Runtime::unknown(),
+    }
+}
+
+/// What a node runs.
+fn runtimes_of(node: &Node, settings: &Settings) -> Vec<Runtime> {
+    match (&settings.runtimes, Runtime::of_node(&node.runtime)) {
+        (Runtimes::Guess | Runtimes::Default(_), Some(runtimes)) => runtimes,
+        (Runtimes::Exactly(_), _) | (_, None) => usual_runtimes(settings),
+    }
+}
+
+/// The pool that a node belongs to.
+fn pool_of(node: &Node, settings: &Settings) -> Pool {
+    let at = settings.pools.iter().position(|pool| pool.selector.selects(node));
+    at.and_then(|at| u16::try_from(at + 1).ok()).map_or_else(Pool::default, Pool)
+}
+
 /// The group that a node belongs to. `None`, and counted, where its platform is not known.
-fn group_of<'a>(audience: &'a mut Audience, node: &Node) -> Option<&'a mut Group> {
+fn group_of<'a>(audience: &'a mut Audience, node: &Node, settings: &Settings) -> Option<&'a mut Group> {
     let Some(platform) = &node.platform else {
         audience.unknown += 1;
         return None;
     };
-    let runtimes = Runtime::of_node(&node.runtime);
+    let (runtimes, pool) = (runtimes_of(node, settings), pool_of(node, settings));
     let at = audience
         .groups
         .iter()
-        .position(|group| group.platform == *platform && group.runtimes == runtimes);
+        .position(|group| group.platform == *platform && group.runtimes == runtimes && group.pool == pool);
     let at = at.unwrap_or_else(|| {
         audience.groups.push(Group {
             platform: platform.clone(),
             runtimes,
+            pool,
             tolerated: 0,
             tainted: 0,
             names: Vec::new(),

@@ -5,7 +5,7 @@ use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
 use crate::policy::{Demand, FindingsByPolicy, offer_digest};
-use crate::runtime::Runtime;
+use crate::runtime::Setup;
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::platforms::Audience;
@@ -40,9 +40,13 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement:
         return FindingsByPolicy::default();
     }
     let scheduling = &planned.template.needs.scheduling;
+    let nodes = match &planned.next {
+        Next::Ask { case, .. } => Arc::clone(&case.audience),
+        Next::PassedOver | Next::Settled(_) => Arc::default(),
+    };
     let by_itself = |demand: Demand| {
         let instead = Instead {
-            audience: demand.platforms.map(|platforms| of_policy(scheduling, &platforms)),
+            audience: demand.platforms.map(|platforms| of_policy(scheduling, &platforms, &nodes)),
             size_limit: demand.size_max.map(|bytes| Limit {
                 bytes: Bytes(bytes),
                 policy: Arc::clone(&demand.policy),
@@ -69,11 +73,11 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], instead
                 outcome.others.iter().map(|(_, attempts)| labels(attempts)).collect(),
             );
             let tried = tried(&outcome.attempts, &usual);
-            let others: Vec<(Runtime, Vec<Tried<'_>>)> = outcome
+            let others: Vec<(Setup, Vec<Tried<'_>>)> = outcome
                 .others
                 .iter()
                 .zip(&others)
-                .map(|((runtime, attempts), labels)| (*runtime, self::tried(attempts, labels)))
+                .map(|((setup, attempts), labels)| (*setup, self::tried(attempts, labels)))
                 .collect();
             judge(&Case {
                 reference,

@@ -127,7 +127,11 @@ impl<'a> Pod<'a> {
         if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
             return Arc::clone(audience);
         }
-        let audience = Arc::new(audience::of_policy(&self.template.needs.scheduling, &platforms));
+        let audience = Arc::new(audience::of_policy(
+            &self.template.needs.scheduling,
+            &platforms,
+            &self.audience,
+        ));
         self.asked_for.push((platforms, Arc::clone(&audience)));
         audience
     }
@@ -289,8 +293,8 @@ impl<'a> Pod<'a> {
         let mut pullers = pullers(&audience);
         if depth == Depth::Manifest {
             // What is found then does not depend on the platform.
-            pullers.sort_by_key(|puller| puller.runtime);
-            pullers.dedup_by_key(|puller| puller.runtime);
+            pullers.sort_by_key(Puller::setup);
+            pullers.dedup_by_key(|puller| puller.setup());
         }
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
         let written = || short_names::written(&image.image).map(Arc::from);

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 mod depth;
 mod names;
 mod policies;
+mod pools;
 mod presence;
 mod running;
 mod volumes;

@@ -41,12 +41,23 @@ struct Known {
 /// What is known of a registry, and when that was last looked at.
 type Slot = Arc<Mutex<Option<(Instant, Known)>>>;
 
-/// The trees, or none.
+/// The trees.
 pub(super) struct Nodes {
     roots: Arc<Vec<PathBuf>>,
+    /// What to make of a file that is broken.
+    broken: Broken,
     known: Cache<String, Slot>,
     trusts: Arc<Trusts>,
     told: Arc<Told>,
+}
+
+/// What to make of a broken file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    /// What a node makes of it.
+    AsOnANode,
+    /// Nothing: the nodes' own may be sound.
+    Unknown,
 }
 
 /// What the log has been told of each folder: once for each content, however many registries use it.
@@ -94,19 +105,33 @@ impl Nodes {
         if !problems.is_empty() {
             return Err(SetupError(problems.join("\n")));
         }
-        Ok(Self {
+        Ok(Self::with(roots, Broken::AsOnANode, trusts))
+    }
+
+    /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded where it counts.
+    pub(super) fn of_pool(name: &str, roots: Vec<PathBuf>, trusts: Arc<Trusts>) -> Self {
+        for why in roots.iter().flat_map(|root| folder::problems(root)) {
+            tracing::warn!(
+                pool = name,
+                why,
+                "a pool's hosts.toml cannot be used; whether its nodes pull is not known"
+            );
+        }
+        Self::with(roots, Broken::Unknown, trusts)
+    }
+
+    fn with(roots: Vec<PathBuf>, broken: Broken, trusts: Arc<Trusts>) -> Self {
+        Self {
             roots: Arc::new(roots),
+            broken,
             known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
             trusts,
             told: Arc::default(),
-        })
+        }
     }
 
     /// What the trees have for `registry` at this moment.
     pub(super) async fn config(&self, registry: &str) -> NodeConfig {
-        if self.roots.is_empty() {
-            return NodeConfig::Default;
-        }
         let slot = self.known.get_with(registry.to_owned(), async { Slot::default() }).await;
         let mut slot = slot.lock().await;
         let old = match &*slot {
@@ -118,7 +143,7 @@ impl Nodes {
             None => None,
         };
         let (name, roots, trusts) = (registry.to_owned(), Arc::clone(&self.roots), Arc::clone(&self.trusts));
-        let told = Arc::clone(&self.told);
+        let (told, broken) = (Arc::clone(&self.told), self.broken);
         // Files are read, and clients are built.
         let read = tokio::task::spawn_blocking(move || {
             let folder = Folder::find(&roots, &name);
@@ -128,6 +153,11 @@ impl Nodes {
                 (_, None) => Known {
                     id,
                     config: NodeConfig::Default,
+                    trusts: Vec::new(),
+                },
+                (_, Some(folder)) if broken == Broken::Unknown && folder.problem().is_some() => Known {
+                    id,
+                    config: NodeConfig::Unreadable(Arc::from(folder.problem().unwrap_or_default())),
                     trusts: Vec::new(),
                 },
                 (_, Some(folder)) => {

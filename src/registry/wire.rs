@@ -7,18 +7,18 @@ use super::clients::Factory;
 use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
 use super::instead::{Instead, instead};
 use super::memo::{Age, Looked, Memo};
-use super::nodes::Nodes;
+use super::pools::Pools;
 use super::trust::Trusts;
 use super::vault::{self, Token, Vault};
 use super::{Settings, SetupError};
 use crate::ask::{Recall, Source};
 use crate::credentials::Credential;
 use crate::limits;
-use crate::runtime::NodeConfig;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
+use crate::runtime::{NodeConfigs, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -47,7 +47,7 @@ struct Inner {
     exchange: Exchange,
     vault: Vault,
     memo: Memo,
-    nodes: Nodes,
+    pools: Pools,
     flights: Mutex<HashMap<Request, Flight>>,
     limit: Duration,
     metrics: Metrics,
@@ -69,7 +69,8 @@ impl Wire {
             resolve,
             roots,
             hosts_dirs,
-            registries_conf: _,
+            registries_conf,
+            pools,
             proxy,
         } = settings;
         let reach = Arc::new(reach);
@@ -78,7 +79,7 @@ impl Wire {
         let trusts = Arc::new(Trusts::new(factory)?);
         let tokens = cache_bytes / 5;
         Ok(Self(Arc::new(Inner {
-            nodes: Nodes::new(hosts_dirs, Arc::clone(&trusts))?,
+            pools: Pools::new(hosts_dirs, registries_conf, pools, &trusts)?,
             exchange: Exchange::new(trusts, reach, proxy, request_limit, metrics.clone()),
             vault: Vault::new(tokens),
             memo: Memo::new(cache_bytes - tokens, max_stale),
@@ -93,9 +94,9 @@ impl Wire {
         self.0.vault.knows(credential)
     }
 
-    /// What the `hosts.toml` trees have for a registry.
-    pub async fn node_config(&self, registry: &str) -> NodeConfig {
-        self.0.nodes.config(registry).await
+    /// What the nodes of a pool are told about a registry.
+    pub async fn node_configs(&self, pool: Pool, registry: &str) -> NodeConfigs {
+        self.0.pools.configs(pool, registry).await
     }
 
     /// Memory with old good answers.

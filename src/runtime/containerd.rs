@@ -24,7 +24,7 @@ use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 use crate::runtime::request::Request;
-use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull, Puller, Runtime};
+use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtime};
 use ends::Way;
 use exchange::Session;
 use hosts::Host;
@@ -100,7 +100,7 @@ impl Containerd {
         let own: Vec<Host>;
         let hosts = match &pull.node {
             NodeConfig::Containerd(hosts) => hosts.of(self.version),
-            NodeConfig::Default | NodeConfig::Crio(_) => {
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_) => {
                 own = vec![Host::of_registry(pull.reference.registry())];
                 &own
             }
@@ -188,6 +188,7 @@ impl Containerd {
         Puller {
             platform,
             runtime: Runtime::Containerd(self),
+            pool: Pool::default(),
         }
     }
 

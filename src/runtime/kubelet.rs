@@ -5,10 +5,9 @@ use crate::ask::{Ask, Missing};
 use crate::credentials::Source;
 use crate::image::{Platform, Reference};
 use crate::runtime::choice::choose;
-use crate::runtime::crio::registries_conf::RegistriesConf;
-use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage};
+use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage, Unresolved};
 use crate::runtime::request::{Request, Who};
-use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull, Puller, Runtime};
+use crate::runtime::{Depth, End, NodeConfig, NodeConfigs, Outcome, Pool, Pull, Puller, Runtime, Setup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,12 +20,10 @@ pub struct PodPull {
     pub offers: Vec<Offered>,
     /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
     pub short: Option<Arc<str>>,
-    /// On which nodes; at [`Depth::Manifest`] one of each runtime. Sorted, each once. None: as today's containerd.
+    /// On which nodes; at [`Depth::Manifest`] one of each setup. Sorted, each once. None: as today's containerd.
     pub pullers: Vec<Puller>,
-    /// What the `hosts.toml` trees of nodes with containerd have for the registry.
-    pub node: NodeConfig,
-    /// The `registries.conf` of nodes with CRI-O, where it is known.
-    pub registries_conf: Option<Arc<RegistriesConf>>,
+    /// What the nodes of each pool are told.
+    pub configs: BTreeMap<Pool, NodeConfigs>,
     /// How far the pull is followed.
     pub until: Depth,
 }
@@ -66,10 +63,10 @@ pub struct Attempt {
 /// What came of the pulls of one image by the nodes of a cluster: the attempts in their order, of which only the last may have succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attempts {
-    /// With most runtimes; never empty.
+    /// With most setups; never empty.
     pub attempts: Vec<Attempt>,
-    /// With the runtimes that fare otherwise.
-    pub others: Vec<(Runtime, Vec<Attempt>)>,
+    /// With the setups that fare otherwise.
+    pub others: Vec<(Setup, Vec<Attempt>)>,
 }
 
 impl Attempts {
@@ -89,43 +86,47 @@ impl Attempts {
         Self::ended(Evidence::TimedOut(TimeoutStage::Deadline), registry)
     }
 
-    /// With one runtime.
-    pub fn of(&self, runtime: Runtime) -> &[Attempt] {
-        let other = self.others.iter().find(|(other, _)| *other == runtime);
+    /// With one setup.
+    pub fn of(&self, setup: Setup) -> &[Attempt] {
+        let other = self.others.iter().find(|(other, _)| *other == setup);
         other.map_or(&self.attempts, |(_, attempts)| attempts)
     }
 }
 
-/// Pulls an image as each of the runtimes would.
+/// Pulls an image as each of the setups would.
 pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
-    let mut by_runtime: BTreeMap<Runtime, Vec<&Platform>> = BTreeMap::new();
+    let mut by_setup: BTreeMap<Setup, Vec<&Platform>> = BTreeMap::new();
     for puller in &pod.pullers {
-        by_runtime.entry(puller.runtime).or_default().push(&puller.platform);
+        by_setup.entry(puller.setup()).or_default().push(&puller.platform);
     }
-    if by_runtime.is_empty() {
-        by_runtime.insert(Runtime::today(), Vec::new());
+    if by_setup.is_empty() {
+        let usual = Setup {
+            runtime: Runtime::today(),
+            pool: Pool::default(),
+        };
+        by_setup.insert(usual, Vec::new());
     }
-    let mut all = net.each(&by_runtime, |net, (runtime, platforms)| {
-        Ok((*runtime, by(*runtime, platforms, pod, net)?))
+    let mut all = net.each(&by_setup, |net, (setup, platforms)| {
+        Ok((*setup, by(*setup, platforms, pod, net)?))
     })?;
     // The newest containerd speaks for all that fare as it does.
     let usual = all
         .iter()
-        .rposition(|(runtime, _)| matches!(runtime, Runtime::Containerd(_)))
+        .rposition(|(setup, _)| matches!(setup.runtime, Runtime::Containerd(_)))
         .unwrap_or(0);
     let mut attempts = all.swap_remove(usual).1;
     let mut others = Vec::new();
-    for (runtime, own) in all {
+    for (setup, own) in all {
         if is_alike(&attempts, &own) {
             merge(&mut attempts, own);
         } else {
-            others.push((runtime, own));
+            others.push((setup, own));
         }
     }
     Ok(Attempts { attempts, others })
 }
 
-/// Whether two runtimes come to the same; which parts they fetched may differ.
+/// Whether two setups come to the same; which parts they fetched may differ.
 fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
     let alike = |one: &Attempt, other: &Attempt| match (&one.result, &other.result) {
         (Ok(one), Ok(other)) => {
@@ -168,8 +169,8 @@ fn merge(attempts: &mut [Attempt], others: Vec<Attempt>) {
     }
 }
 
-/// One runtime's attempts, on nodes of these platforms.
-fn by(runtime: Runtime, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
+/// One setup's attempts, on nodes of these platforms.
+fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
     let offers: Vec<Option<&Offered>> = if pod.offers.is_empty() {
         vec![None]
     } else {
@@ -181,7 +182,7 @@ fn by(runtime: Runtime, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_
     for offer in offers {
         let attempt = Attempt {
             source: offer.map(|offer| offer.source.clone()),
-            result: attempt(runtime, platforms, pod, offer, net)?,
+            result: attempt(setup, platforms, pod, offer, net)?,
         };
         match &attempt.result {
             Ok(facts) if is_in_trouble(facts) => troubled = troubled.or(Some(attempt)),
@@ -222,7 +223,7 @@ pub fn might_have_worked(evidence: &Evidence) -> bool {
 }
 
 fn attempt(
-    runtime: Runtime,
+    setup: Setup,
     platforms: &[&Platform],
     pod: &PodPull,
     offer: Option<&Offered>,
@@ -237,22 +238,26 @@ fn attempt(
         Sent::BySome => return not_text(false),
         Sent::Never => return not_text(true),
     }
+    let config = pod.configs.get(&setup.pool).map(|configs| configs.of(setup.runtime));
+    if let Some(NodeConfig::Unreadable(why)) = config {
+        let unknown = Evidence::Unresolved(Unresolved::Unreadable);
+        return Ok(Err(Failure {
+            detail: Some(why.to_string()),
+            ..Failure::plain(unknown, pod.reference.registry().to_owned())
+        }));
+    }
     let on = |platform: &Platform, until| Pull {
         reference: pod.reference.clone(),
         short: pod.short.clone(),
-        node: match (runtime, &pod.registries_conf) {
-            (Runtime::Containerd(_), _) => pod.node.clone(),
-            (Runtime::Crio(_), Some(conf)) => NodeConfig::Crio(Arc::clone(conf)),
-            (Runtime::Crio(_), None) => NodeConfig::Default,
-        },
+        node: config.cloned().unwrap_or_default(),
         who: offer.map(|offer| offer.who).unwrap_or_default(),
         platform: platform.clone(),
         until,
     };
     let pulled = |platform: &Platform, net: &mut Ask<'_, Request>| {
         let pull = on(platform, pod.until);
-        let outcome = runtime.pull(&pull, net)?;
-        let said = runtime.text(&pull, &outcome).map(Arc::from);
+        let outcome = setup.runtime.pull(&pull, net)?;
+        let said = setup.runtime.text(&pull, &outcome).map(Arc::from);
         Ok(ended(outcome, pod).map_err(|failure| Failure { said, ..failure }))
     };
     // What is found at first does not depend on the platform.

@@ -351,7 +351,7 @@ impl Evidence {
             | Self::Tls(_)
             | Self::ServerError { .. }
             | Self::Refused(_)
-            | Self::Unresolved(Unresolved::ShortName)
+            | Self::Unresolved(Unresolved::ShortName | Unresolved::Unreadable)
             | Self::Internal => Shows::Nothing,
             // Where there is nothing to unpack, containerd's transfer service does not count.
             Self::CredentialNotText { every_kubelet: false }
@@ -480,6 +480,8 @@ pub enum Rejection {
 pub enum Unresolved {
     /// The name says no registry, and by which aliases and search registries the nodes complete it is not known.
     ShortName,
+    /// The settings are there, and cannot be read here.
+    Unreadable,
     /// The name says no registry, and there is neither an alias for it nor a search registry.
     NoSearchRegistry,
     /// The name says no registry, and there are several search registries, of which none is taken.

@@ -2,7 +2,7 @@
 
 use crate::image::Platform;
 use crate::image::platform::Personality;
-use crate::runtime::{Puller, Runtime};
+use crate::runtime::{Pool, Puller, Runtime, Setup};
 
 /// Nodes of one kind among the candidates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Group {
     pub platform: Platform,
     /// Their runtimes; where those can pull in more than one way, each of them.
     pub runtimes: Vec<Runtime>,
+    /// Their pool.
+    pub pool: Pool,
     /// How many admit the pod.
     pub tolerated: usize,
     /// How many would, but for a taint.
@@ -49,9 +51,9 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// The runtimes of all of them, each once.
-    pub fn runtimes(&self) -> Vec<Runtime> {
-        let mut all: Vec<Runtime> = self.groups.iter().flat_map(|group| group.runtimes.iter().copied()).collect();
+    /// The setups of all of them, each once.
+    pub fn setups(&self) -> Vec<Setup> {
+        let mut all: Vec<Setup> = self.groups.iter().flat_map(of_group).map(|puller| puller.setup()).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -78,7 +80,7 @@ pub enum Use {
     Volume,
 }
 
-/// Everyone who may pull: each group's platform in its possible variants, with each runtime that it may have. Sorted, each once.
+/// Everyone who may pull: each group's platform in its possible variants, with each runtime that it may have, by pool. Sorted, each once.
 pub fn pullers(audience: &Audience) -> Vec<Puller> {
     let mut all: Vec<Puller> = audience.groups.iter().flat_map(of_group).collect();
     all.sort_unstable();
@@ -92,6 +94,7 @@ pub fn of_group(group: &Group) -> Vec<Puller> {
         group.runtimes.iter().map(move |runtime| Puller {
             platform: platform.clone(),
             runtime: *runtime,
+            pool: group.pool,
         })
     };
     group.platform.possible().into_iter().flat_map(with_each).collect()
@@ -118,6 +121,7 @@ mod tests {
         let group = |platform: Platform, runtimes: &[Runtime]| Group {
             platform,
             runtimes: runtimes.to_vec(),
+            pool: Pool::default(),
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),

@@ -10,7 +10,7 @@ pub use super::words::Naming;
 use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
-use crate::runtime::Runtime;
+use crate::runtime::Setup;
 use crate::runtime::kubelet::might_have_worked;
 use crate::runtime::outcome::hinges_on_credentials;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
@@ -70,10 +70,10 @@ pub struct Case<'a> {
     pub context: &'a Context,
     /// About the pull secrets.
     pub secrets: &'a [SecretNote],
-    /// What was tried, in order, with most runtimes.
+    /// What was tried, in order, with most setups.
     pub tried: &'a [Tried<'a>],
-    /// What was tried with the runtimes that fare otherwise.
-    pub others: &'a [(Runtime, Vec<Tried<'a>>)],
+    /// What was tried with the setups that fare otherwise.
+    pub others: &'a [(Setup, Vec<Tried<'a>>)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub malformed_secret: Option<&'a Finding>,
     /// The largest that a policy admits.
@@ -148,28 +148,28 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     if let Some(malformed_secret) = case.malformed_secret {
         return with_malformed_secret(case, malformed_secret.clone());
     }
-    let runtimes = case.audience.runtimes();
-    let apart: Vec<(Runtime, &[Tried<'_>])> = case
+    let setups = case.audience.setups();
+    let apart: Vec<(Setup, &[Tried<'_>])> = case
         .others
         .iter()
-        .filter(|(runtime, _)| runtimes.is_empty() || runtimes.contains(runtime))
-        .map(|(runtime, tried)| (*runtime, tried.as_slice()))
+        .filter(|(setup, _)| setups.is_empty() || setups.contains(setup))
+        .map(|(setup, tried)| (*setup, tried.as_slice()))
         .collect();
-    // Where no node has one of the usual runtimes, another speaks.
-    let usual = runtimes.is_empty() || runtimes.iter().any(|runtime| apart.iter().all(|(other, _)| other != runtime));
+    // Where no node has one of the usual setups, another speaks.
+    let usual = setups.is_empty() || setups.iter().any(|setup| apart.iter().all(|(other, _)| other != setup));
     let (tried, apart) = match apart.split_first() {
         Some(((_, tried), rest)) if !usual => (*tried, rest),
         Some(_) | None => (case.tried, apart.as_slice()),
     };
     let ends = |tried: &'_ [Tried<'_>]| tried.last().is_some_and(|tried| tried.result.is_ok());
-    // What some runtimes find is not missing.
+    // What some find is not missing.
     let finds = std::iter::once(tried)
         .chain(apart.iter().map(|(_, tried)| *tried))
         .find(|tried| ends(tried));
     match (finds, tried.last()) {
         (Some(finds), _) => found(case, finds, tried, apart),
         (None, Some(_)) => {
-            // What is not known of one runtime outweighs what is known of the others.
+            // What is not known of one setup outweighs what is known of the others.
             let unknown =
                 |tried: &&[Tried<'_>]| primary(&failures(tried)).is_some_and(|failure| might_have_worked(&failure.evidence));
             let speaks = apart
@@ -200,8 +200,8 @@ fn with_malformed_secret(case: &Case<'_>, mut finding: Finding) -> Judgement {
     Judgement::from_findings(vec![finding])
 }
 
-/// Some runtimes have found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
-fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &[(Runtime, &[Tried<'a>])]) -> Judgement {
+/// Some have found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
+fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &[(Setup, &[Tried<'a>])]) -> Judgement {
     let Some(Ok(facts)) = finds.last().map(|tried| tried.result) else {
         return Judgement::allowed();
     };
@@ -212,17 +212,15 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
     };
     // The registry has it: that it failed another version of the same runtime just then shows nothing.
     let passing = |result: &Result<&ImageFacts, &Failure>| matches!(result, Err(failure) if failure.evidence.is_unknown());
-    let mut others: Vec<(Runtime, Result<&ImageFacts, &Failure>)> = apart
+    let mut others: Vec<(Setup, Result<&ImageFacts, &Failure>)> = apart
         .iter()
-        .filter_map(|(runtime, tried)| Some((*runtime, result(tried)?)))
+        .filter_map(|(setup, tried)| Some((*setup, result(tried)?)))
         .filter(|(_, result)| !passing(result))
         .collect();
     if let Some(Err(failure)) = result(tried) {
-        let usual = case.audience.runtimes().into_iter();
-        let usual: Vec<Runtime> = usual
-            .filter(|runtime| others.iter().all(|(other, _)| other != runtime))
-            .collect();
-        others.extend(usual.into_iter().map(|runtime| (runtime, Err(failure))));
+        let usual = case.audience.setups().into_iter();
+        let usual: Vec<Setup> = usual.filter(|setup| others.iter().all(|(other, _)| other != setup)).collect();
+        others.extend(usual.into_iter().map(|setup| (setup, Err(failure))));
     }
     let view = Found { facts, others };
     let Objections {

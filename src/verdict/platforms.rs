@@ -13,7 +13,7 @@ use crate::image::{Platform, Reference, escape};
 use crate::runtime::containerd::ends::{self, Known, Way};
 use crate::runtime::content::{Content, IndexEntry};
 use crate::runtime::outcome::{Failure, ImageFacts};
-use crate::runtime::{Puller, Runtime};
+use crate::runtime::{Puller, Setup};
 pub use crate::verdict::audience::{Audience, Group, Need, Origin, Use, of_group, pullers};
 use tally::{Tally, tally, who};
 
@@ -64,13 +64,13 @@ pub struct Trouble<'a> {
     pub note: Option<String>,
 }
 
-/// What was found of an image, by the runtimes that found it.
+/// What was found of an image, by the setups that found it.
 #[derive(Debug)]
 pub struct Found<'a> {
-    /// With most runtimes.
+    /// With most setups.
     pub facts: &'a ImageFacts,
-    /// With the runtimes that fare otherwise.
-    pub others: Vec<(Runtime, Result<&'a ImageFacts, &'a Failure>)>,
+    /// With the setups that fare otherwise.
+    pub others: Vec<(Setup, Result<&'a ImageFacts, &'a Failure>)>,
 }
 
 impl<'a> Found<'a> {
@@ -83,7 +83,7 @@ impl<'a> Found<'a> {
     }
 
     fn ways(&self, puller: &Puller) -> Vec<Way<'a>> {
-        let other = self.others.iter().find(|(runtime, _)| *runtime == puller.runtime);
+        let other = self.others.iter().find(|(setup, _)| *setup == puller.setup());
         match other.map_or(Ok(self.facts), |(_, result)| *result) {
             Ok(facts) => puller.runtime.ways(facts, &puller.platform),
             Err(failure) => vec![Way {

@@ -194,6 +194,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Unresolved::ShortName => {
                     "the name says no registry, and CRI-O nodes resolve it by their own registries.conf".to_owned()
                 }
+                Unresolved::Unreadable => format!("by which settings the nodes pull is not known{said}"),
                 Unresolved::NoSearchRegistry => {
                     format!("the name says no registry, and {nodes} has neither an alias for it nor a search registry")
                 }

@@ -1,7 +1,8 @@
-//! Node selector terms (`matchExpressions`, `matchFields`).
+//! Node selector terms (`matchExpressions`, `matchFields`), and label selectors on nodes.
 
 use super::{json, node::Node};
 use serde_json::Value;
+use std::fmt;
 
 /// One term; all its requirements must hold. An empty term matches nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -92,6 +93,37 @@ impl Requirement {
             ("metadata.name", "NotIn", [name]) => node.name != *name,
             _ => false,
         }
+    }
+}
+
+/// A label selector on nodes (`labels.Selector` in apimachinery). All its requirements must hold; without one it selects every node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeSelector(pub Vec<Requirement>);
+
+impl NodeSelector {
+    /// Whether it selects the node.
+    pub fn selects(&self, node: &Node) -> bool {
+        self.0
+            .iter()
+            .all(|requirement| requirement.matches_label(node.label(&requirement.key)))
+    }
+}
+
+/// As `kubectl -l` takes it: `pool=gpu,!spot`.
+impl fmt::Display for NodeSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Requirement { key, operator, values }) in self.0.iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            match (operator.as_str(), values.as_slice()) {
+                ("In", [value]) => write!(f, "{comma}{key}={value}")?,
+                ("NotIn", [value]) => write!(f, "{comma}{key}!={value}")?,
+                ("Exists", _) => write!(f, "{comma}{key}")?,
+                ("DoesNotExist", _) => write!(f, "{comma}!{key}")?,
+                ("NotIn", values) => write!(f, "{comma}{key} notin ({})", values.join(","))?,
+                (_, values) => write!(f, "{comma}{key} in ({})", values.join(","))?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -13,7 +13,6 @@ use pullgate::engine::LookUps;
 use pullgate::image::Reference;
 use pullgate::net::Reach;
 use pullgate::registry;
-use pullgate::runtime::crio::registries_conf::RegistriesConf;
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,12 +156,15 @@ impl Registries {
     }
 
     fn open_door(&self, cases: &[Case]) {
-        let conf = RegistriesConf::parse(OWN_CONF, &[&self.registries_conf(cases)]).unwrap();
+        let crio = self.tree.path().join("crio");
+        std::fs::create_dir_all(crio.join("registries.conf.d")).unwrap();
+        std::fs::write(crio.join("registries.conf"), OWN_CONF).unwrap();
+        std::fs::write(crio.join("registries.conf.d/agreement.conf"), self.registries_conf(cases)).unwrap();
         let settings = registry::Settings {
             reach: Reach::Everything,
             look_up_limit: Duration::from_secs(20),
             hosts_dirs: vec![self.tree.path().join("certs.d")],
-            registries_conf: Some(Arc::new(conf)),
+            registries_conf: Some(crio),
             ..registry::Settings::default()
         };
         let _ = self.door.set(LookUps::new(settings, Metrics::new()).unwrap());

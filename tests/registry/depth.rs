@@ -9,7 +9,7 @@ use pullgate::plan::Check;
 use pullgate::runtime::Depth;
 use pullgate::runtime::containerd::Containerd;
 use pullgate::runtime::outcome::{AuthStage, Build, ConnectionFault, ContentFault, TimeoutStage};
-use pullgate::runtime::{Puller, Runtime};
+use pullgate::runtime::{Pool, Puller, Runtime};
 use pullgate::verdict::{Content, Evidence, Failure, ImageFacts};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ fn puller(platform: &str, runtime: Runtime) -> Puller {
     Puller {
         platform: Platform::parse(platform).unwrap(),
         runtime,
+        pool: Pool::default(),
     }
 }
 

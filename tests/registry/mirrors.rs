@@ -12,7 +12,7 @@ use pullgate::net::Reach;
 use pullgate::plan::Check;
 use pullgate::registry::Settings;
 use pullgate::runtime::outcome::*;
-use pullgate::runtime::{Puller, Runtime};
+use pullgate::runtime::{Pool, Puller, Runtime};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -570,11 +570,13 @@ async fn a_tree_that_older_runtimes_pass_over() {
     let nodes = |runtime| Puller {
         platform: Platform::parse("linux/amd64").unwrap(),
         runtime,
+        pool: Pool::default(),
     };
     let check = Check {
         pullers: ["containerd://1.7.34", "containerd://2.4.2"]
             .iter()
-            .flat_map(|runtime| Runtime::of_node(runtime))
+            .filter_map(|runtime| Runtime::of_node(runtime))
+            .flatten()
             .map(nodes)
             .collect(),
         ..check(&reference, &[])

@@ -40,7 +40,7 @@ fn names(hosts: &[Host]) -> Vec<String> {
 async fn hosts(nodes: &Nodes, registry: &str) -> Arc<Hosts> {
     match nodes.config(registry).await {
         NodeConfig::Containerd(hosts) => hosts,
-        NodeConfig::Default | NodeConfig::Crio(_) => panic!("hosts of {registry}"),
+        _ => panic!("hosts of {registry}"),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::image::Platform;
-use crate::runtime::Runtime;
 use crate::runtime::containerd::Containerd;
+use crate::runtime::{Pool, Runtime};
 use Personality::{ContainerdClient as Client, ContainerdOld as Old, ContainerdTransfer as Transfer};
 
 /// `none` is an entry without a platform.
@@ -32,6 +32,7 @@ fn entries(declared: &[&str]) -> Vec<IndexEntry> {
 fn puller(host: &str, personality: Personality) -> Puller {
     Puller {
         platform: Platform::parse(host).unwrap(),
+        pool: Pool::default(),
         runtime: match personality {
             Old => old(),
             Client => Runtime::Containerd(Containerd::local()),
@@ -41,7 +42,7 @@ fn puller(host: &str, personality: Personality) -> Puller {
 }
 
 fn old() -> Runtime {
-    Runtime::of_node("containerd://1.6.20")[0]
+    Runtime::of_node("containerd://1.6.20").unwrap()[0]
 }
 
 #[track_caller]

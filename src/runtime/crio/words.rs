@@ -42,7 +42,7 @@ impl Crio {
         let nothing = RegistriesConf::default();
         let conf = match &pull.node {
             NodeConfig::Crio(conf) => &**conf,
-            NodeConfig::Default | NodeConfig::Containerd(_) => &nothing,
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => &nothing,
         };
         let end = outcome.ends.first()?;
         let written = written(pull);
@@ -50,7 +50,7 @@ impl Crio {
             && let Evidence::Unresolved(why) = &failure.evidence
         {
             match why {
-                Unresolved::ShortName | Unresolved::Name => return None,
+                Unresolved::ShortName | Unresolved::Unreadable | Unresolved::Name => return None,
                 Unresolved::NoSearchRegistry => {
                     return Some(format!(
                         "short-name \"{written}\" did not resolve to an alias and no unqualified-search registries are defined in \"...\""

@@ -3,8 +3,8 @@
 use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
 use crate::image::Digest;
-use crate::runtime::Runtime;
 use crate::runtime::outcome::{ConnectionFault, Counted, Level, Quota, Told};
+use crate::runtime::{Pool, Runtime};
 use crate::verdict::platforms::Found;
 use std::time::Duration;
 
@@ -236,7 +236,8 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
     let outlook = |runtimes: &[&str], unknown| {
         let group = |runtime: &&str| Group {
             platform: Platform::of_node("linux", "amd64", ""),
-            runtimes: Runtime::of_node(runtime),
+            runtimes: Runtime::of_node(runtime).unwrap(),
+            pool: Pool::default(),
             tolerated: 1,
             tainted: 0,
             names: Vec::new(),

@@ -5,8 +5,8 @@ use super::super::kubelet::{NoMatch, Pull, no_platform, predict};
 use super::super::platforms::{Audience, Group};
 use super::*;
 use crate::image::Platform;
-use crate::runtime::Runtime;
 use crate::runtime::outcome::{ConnectionFault, ContentFault};
+use crate::runtime::{Pool, Runtime};
 
 const DIGEST: &str = "sha256:5d4a3a3e8e0b8c1f9a4d2c7b6e5f40312233445566778899aabbccddeeff0011";
 
@@ -34,7 +34,8 @@ fn audience(runtimes: &[&str]) -> Audience {
             .iter()
             .map(|runtime| Group {
                 platform: Platform::parse("linux/amd64").unwrap(),
-                runtimes: Runtime::of_node(runtime),
+                runtimes: Runtime::of_node(runtime).unwrap(),
+                pool: Pool::default(),
                 tolerated: 1,
                 tainted: 0,
                 names: Vec::new(),

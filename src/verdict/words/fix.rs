@@ -148,6 +148,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Unresolved(Unresolved::ShortName | Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
             "write the registry in front of the name".to_owned()
         }
+        Evidence::Unresolved(Unresolved::Unreadable) => "repair that file; pullgate's log has the place".to_owned(),
         Evidence::Unresolved(Unresolved::Blocked) => {
             format!("use a registry that the nodes may ask, or unblock {registry} in their registries.conf")
         }

@@ -1,0 +1,63 @@
+//! What nodes are told about registries, pool by pool.
+
+use super::crio::Crio;
+use super::nodes::Nodes;
+use super::trust::Trusts;
+use super::{PoolFiles, SetupError};
+use crate::runtime::{NodeConfig, NodeConfigs, Pool};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// All pools: first the nodes of none, then each in its order.
+pub(super) struct Pools(Vec<Files>);
+
+/// What the nodes of one pool have.
+struct Files {
+    hosts: Option<Nodes>,
+    crio: Option<Crio>,
+}
+
+impl Pools {
+    /// Reads everything once. What nodes of no pool have must be sound: the error names file and line. A pool whose files are not is told to
+    /// the log, and nothing is concluded of its nodes.
+    pub(super) fn new(
+        hosts_dirs: Vec<PathBuf>,
+        registries_conf: Option<PathBuf>,
+        pools: Vec<PoolFiles>,
+        trusts: &Arc<Trusts>,
+    ) -> Result<Self, SetupError> {
+        let usual = Files {
+            hosts: match hosts_dirs.as_slice() {
+                [] => None,
+                _ => Some(Nodes::new(hosts_dirs, Arc::clone(trusts))?),
+            },
+            crio: registries_conf.map(Crio::new).transpose()?,
+        };
+        let of_pool = |pool: PoolFiles| Files {
+            hosts: (!pool.hosts_dirs.is_empty()).then(|| Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
+            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path)),
+        };
+        Ok(Self(std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect()))
+    }
+
+    /// What the nodes of a pool are told about a registry at this moment.
+    pub(super) async fn configs(&self, pool: Pool, registry: &str) -> NodeConfigs {
+        let (own, usual) = (self.0.get(usize::from(pool.0)), self.0.first());
+        let hosts = own.and_then(|files| files.hosts.as_ref());
+        let crio = own.and_then(|files| files.crio.as_ref());
+        NodeConfigs {
+            containerd: match hosts.or(usual.and_then(|files| files.hosts.as_ref())) {
+                Some(hosts) => hosts.config(registry).await,
+                None => NodeConfig::Default,
+            },
+            crio: match crio.or(usual.and_then(|files| files.crio.as_ref())) {
+                Some(crio) => crio.config().await,
+                None => NodeConfig::Default,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pools_tests.rs"]
+mod tests;
