@@ -4,11 +4,11 @@ use crate::faulty::{Faulty, Reply, Tls, Validity};
 use crate::support::*;
 use pullgate::net::Reach;
 use pullgate::registry::{Settings, Wire};
-use pullgate::runtime::NodeConfig;
 use pullgate::runtime::answer::{FaultKind, Withheld};
 use pullgate::runtime::containerd::hosts::{Host, Schemes};
 use pullgate::runtime::outcome::{Refusal, TlsFault};
 use pullgate::runtime::request::*;
+use pullgate::runtime::{NodeConfig, Pool};
 use std::fs;
 
 /// The host that a `hosts.toml` for `r.test` with this text has first.
@@ -21,7 +21,7 @@ async fn host(text: &str, reach: Reach) -> (Wire, Host) {
         hosts_dirs: vec![dir.path().to_owned()],
         ..settings()
     });
-    let NodeConfig::Containerd(hosts) = wire.node_config("r.test").await else {
+    let NodeConfig::Containerd(hosts) = wire.node_configs(Pool::default(), "r.test").await.containerd else {
         panic!("hosts")
     };
     let host = hosts.hosts.first().unwrap().clone();
