@@ -2,11 +2,13 @@
 //! files.
 //!
 //! The text is first split at its document markers, so that a broken document does not affect the others. Nesting, aliases and size
-//! are limited; a duplicate key is an error.
+//! are limited. A key given twice is an error in what we read ourselves ([`documents`]); in manifests the last one counts, as for kubectl
+//! ([`manifests`]).
 
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
 use std::fmt;
+use std::ops::Range;
 
 mod edit;
 mod located;
@@ -45,7 +47,18 @@ pub struct Document {
     pub line: usize,
     /// The content.
     pub value: Value,
+    /// Keys that a mapping has more than once, with the line of each repetition; only from [`manifests`].
+    pub repeated: Vec<(usize, String)>,
     lines: Lines,
+}
+
+/// How a key that a mapping has twice is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    /// It is an error.
+    Refused,
+    /// The last one counts.
+    LastCounts,
 }
 
 /// Why a document could not be parsed.
@@ -59,6 +72,8 @@ pub struct YamlError {
     pub column: usize,
     /// What is wrong: a sentence without its full stop.
     pub message: String,
+    /// The text of the document, as a range of bytes.
+    pub text: Range<usize>,
 }
 
 /// `line 3, column 5: the message`.
@@ -132,60 +147,107 @@ fn field<'a, 'p>(fields: &'a [(String, Lines)], path: &'p str) -> Option<(&'a Li
 }
 
 /// Parses every document of `text`. Safe for any text: nesting is limited (100 levels of YAML, 128 of JSON), and so is what aliases
-/// add.
+/// add. A key given twice is an error.
 pub fn documents(text: &str) -> Parsed {
-    // The deserializer recurses; in a debug build, the stack of a worker thread would not be enough for the limit.
-    let read = std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
-        reader
-            .spawn_scoped(scope, || read(text))
-            .ok()
-            .and_then(|reader| reader.join().ok())
-    });
-    read.unwrap_or_else(|| {
-        let message = "the parser failed on this text".to_owned();
-        Parsed {
-            documents: Vec::new(),
-            errors: vec![YamlError {
-                document: 0,
-                line: 1,
-                column: 1,
-                message,
-            }],
-        }
-    })
+    collect(text, Repeated::Refused)
 }
 
-fn read(text: &str) -> Parsed {
+/// The same for manifests: of a key given twice the last one counts, as for kubectl.
+pub fn manifests(text: &str) -> Parsed {
+    collect(text, Repeated::LastCounts)
+}
+
+/// What [`each`] finds in a text.
+#[derive(Debug)]
+pub enum Found {
+    /// A document.
+    Document(Document),
+    /// A document of a kind that nobody wants. It parses; nothing of it was kept.
+    PassedOver,
+    /// One that does not parse.
+    Broken(YamlError),
+}
+
+/// As [`manifests`], one document after the other, so that none need be kept. A document whose first level says by `kind: KIND` that it is of a
+/// kind that `wanted` refuses is checked, and not built.
+pub fn each(text: &str, wanted: &(dyn Fn(&str) -> bool + Sync), take: &mut (dyn FnMut(Found) + Send)) {
+    on_a_large_stack(text, take, |take| read(text, Repeated::LastCounts, wanted, take));
+}
+
+fn collect(text: &str, repeated: Repeated) -> Parsed {
     let mut parsed = Parsed::default();
+    let mut take = |found| match found {
+        Found::Document(document) => parsed.documents.push(document),
+        Found::PassedOver => {}
+        Found::Broken(error) => parsed.errors.push(error),
+    };
+    on_a_large_stack(text, &mut take, |take| read(text, repeated, &|_| true, take));
+    parsed
+}
+
+/// The deserializer recurses; in a debug build, the stack of a worker thread would not be enough for the limit.
+fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl FnOnce(&mut (dyn FnMut(Found) + Send)) + Send) {
+    let ran = std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+        let reader = reader.spawn_scoped(scope, || run(&mut *take));
+        reader.ok().and_then(|reader| reader.join().ok())
+    });
+    if ran.is_none() {
+        take(Found::Broken(YamlError {
+            document: 0,
+            line: 1,
+            column: 1,
+            message: "the parser failed on this text".to_owned(),
+            text: 0..text.len(),
+        }));
+    }
+}
+
+fn read(text: &str, repeated: Repeated, wanted: &dyn Fn(&str) -> bool, take: &mut dyn FnMut(Found)) {
     let mut index = 0;
     let stream = text.strip_prefix('\u{feff}').unwrap_or(text);
     for mut chunk in split::chunks(stream) {
         chunk.start += text.len() - stream.len();
-        let results = if chunk.is_json() { json(&chunk) } else { vec![yaml(&chunk)] };
+        let results = if chunk.is_json() {
+            json(&chunk, repeated)
+        } else if chunk.kind().is_some_and(|kind| !wanted(kind)) {
+            match passed_over(&chunk) {
+                Ok(()) => {
+                    take(Found::PassedOver);
+                    index += 1;
+                    continue;
+                }
+                Err(error) => vec![Err(error)],
+            }
+        } else {
+            vec![yaml(&chunk, repeated)]
+        };
         for result in results {
             match result {
-                Ok(Some((value, lines))) => parsed.documents.push(Document {
+                Ok(Some((value, lines))) => take(Found::Document(Document {
                     index,
                     line: lines.line(),
                     value,
+                    repeated: match repeated {
+                        Repeated::Refused => Vec::new(),
+                        Repeated::LastCounts => lines.repeated(),
+                    },
                     lines,
-                }),
+                })),
                 Ok(None) => continue,
                 Err(mut error) => {
                     error.document = index;
-                    parsed.errors.push(error);
+                    take(Found::Broken(error));
                 }
             }
             index += 1;
         }
     }
-    parsed
 }
 
 type Outcome = Result<Option<(Value, Lines)>, YamlError>;
 
-fn options() -> Options {
+fn options(repeated: Repeated) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
@@ -196,7 +258,15 @@ fn options() -> Options {
             enforce_alias_anchor_ratio: false,
         },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPLAYED },
-        duplicate_keys: DuplicateKeyPolicy::Error,
+        duplicate_keys: match repeated {
+            Repeated::Refused => DuplicateKeyPolicy::Error,
+            Repeated::LastCounts => DuplicateKeyPolicy::LastWins,
+        },
+        // What kubectl takes: a quoted scalar continued at its key's indentation.
+        strict_indentation: false,
+        // Nobody reads them, and long runs of them would be refused.
+        emit_comments: false,
+        ignore_binary_tag_for_string: true,
         merge_keys: MergeKeyPolicy::Merge,
         non_finite_float_policy: NonFiniteFloatPolicy::Reject,
         // `0644` is 420, as in kubectl; by default it would be 644.
@@ -206,15 +276,62 @@ fn options() -> Options {
 }
 
 /// One YAML document.
-fn yaml(chunk: &split::Chunk<'_>) -> Outcome {
-    let located: Located =
-        serde_saphyr::from_str_with_options(chunk.text, options()).map_err(|error| chunk_error(chunk, &error))?;
+fn yaml(chunk: &split::Chunk<'_>, repeated: Repeated) -> Outcome {
+    let (located, inserted) = parse::<Located>(chunk, repeated)?;
     let (value, mut lines) = located.take();
     if value.is_null() {
         return Ok(None);
     }
+    lines.forget(&inserted, FARTHER);
     lines.shift(chunk.first_line - 1, chunk.first_column - 1, chunk.start);
     Ok(Some((value, lines)))
+}
+
+/// Only whether it parses.
+fn passed_over(chunk: &split::Chunk<'_>) -> Result<(), YamlError> {
+    parse::<serde::de::IgnoredAny>(chunk, Repeated::LastCounts).map(drop)
+}
+
+/// Blanks that put the line of a quoted scalar farther in than anything that it may be below.
+const FARTHER: usize = 2 * MAX_DEPTH;
+/// The most lines of a document that are put farther in.
+const CONTINUED: usize = 500;
+
+/// Parses a document. `kubectl` takes a quoted scalar that goes on in the column of its key, the parser does not: such lines are put farther
+/// in, which does not change the value, since leading blanks of a continued line are folded. Returns where blanks were inserted, as offsets
+/// in the chunk.
+fn parse<T: serde::de::DeserializeOwned>(chunk: &split::Chunk<'_>, repeated: Repeated) -> Result<(T, Vec<usize>), YamlError> {
+    let mut inserted: Vec<usize> = Vec::new();
+    let mut text = std::borrow::Cow::Borrowed(chunk.text);
+    loop {
+        let error = match serde_saphyr::from_str_with_options(&text, options(repeated)) {
+            Ok(parsed) => return Ok((parsed, inserted)),
+            Err(error) => chunk_error(chunk, &error),
+        };
+        let unindented = error.message.contains("invalid indentation in multiline quoted scalar");
+        let line = (error.line + 1).saturating_sub(chunk.first_line);
+        let at: usize = chunk
+            .text
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        // Twice the same line, or the end: the quote is never closed.
+        if !unindented || inserted.len() == CONTINUED || inserted.contains(&at) || at >= chunk.text.len() {
+            return Err(error);
+        }
+        inserted.push(at);
+        inserted.sort_unstable();
+        let mut prepared = String::with_capacity(chunk.text.len() + inserted.len() * FARTHER);
+        let mut from = 0;
+        for &at in &inserted {
+            prepared.push_str(chunk.text.get(from..at).unwrap_or_default());
+            prepared.extend(std::iter::repeat_n(' ', FARTHER));
+            from = at;
+        }
+        prepared.push_str(chunk.text.get(from..).unwrap_or_default());
+        text = std::borrow::Cow::Owned(prepared);
+    }
 }
 
 fn chunk_error(chunk: &split::Chunk<'_>, error: &serde_saphyr::Error) -> YamlError {
@@ -238,30 +355,38 @@ fn refused(chunk: &split::Chunk<'_>, line: usize, column: usize, mut message: St
         line: chunk.first_line - 1 + line,
         column,
         message,
+        text: chunk.start..chunk.start + chunk.text.len(),
     }
 }
 
 /// One or more JSON documents. Text that merely looks like JSON (`{a: b}`) is YAML.
-fn json(chunk: &split::Chunk<'_>) -> Vec<Outcome> {
+fn json(chunk: &split::Chunk<'_>, repeated: Repeated) -> Vec<Outcome> {
+    match repeated {
+        Repeated::Refused => json_as::<Strict>(chunk, repeated),
+        Repeated::LastCounts => json_as::<Value>(chunk, repeated),
+    }
+}
+
+fn json_as<T: serde::de::DeserializeOwned + Into<Value>>(chunk: &split::Chunk<'_>, repeated: Repeated) -> Vec<Outcome> {
     let mut out = Vec::new();
-    let mut stream = serde_json::Deserializer::from_str(chunk.body()).into_iter::<Strict>();
+    let mut stream = serde_json::Deserializer::from_str(chunk.body()).into_iter::<T>();
     let skipped = chunk.text.len() - chunk.body().len();
     let mut start = skipped;
     while let Some(next) = stream.next() {
         match next {
-            Ok(Strict(value)) => {
+            Ok(value) => {
                 let end = skipped + stream.byte_offset();
                 let piece = chunk.piece(start, end);
                 start = end;
                 // Flow YAML and JSON differ only in details; where they do, the document's own line is good enough.
-                let lines = match yaml(&piece) {
+                let lines = match yaml(&piece, repeated) {
                     Ok(Some((_, lines))) => lines,
                     Ok(None) | Err(_) => Lines::of_line(piece.first_line),
                 };
-                out.push(Ok(Some((value, lines))));
+                out.push(Ok(Some((value.into(), lines))));
             }
             Err(error) => {
-                let whole = yaml(chunk);
+                let whole = yaml(chunk, repeated);
                 if whole.is_ok() || !chunk.is_strictly_json() {
                     return vec![whole];
                 }

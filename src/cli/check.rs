@@ -6,7 +6,7 @@ use super::inputs::{AT_ONCE, Options, load_cluster_policies};
 use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
 use crate::engine::Gate;
-use crate::manifests::Manifests;
+use crate::manifests::{Keep, Manifests};
 use crate::plan::Admission;
 use crate::policy::Requester;
 use crate::report::{Entry, Source, github, json, junit, sarif, text};
@@ -125,7 +125,7 @@ struct Done {
 
 async fn check(args: Args) -> anyhow::Result<Done> {
     let Args {
-        inputs,
+        mut inputs,
         image,
         namespace,
         no_color,
@@ -135,6 +135,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
         depth,
         deadline,
     } = args;
+    inputs.gather_places();
     if live && !inputs.cluster {
         bail!("--live checks what exists in a cluster: add --cluster");
     }
@@ -150,7 +151,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     let only = namespace.clone();
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let admission = if live { Admission::HasRun } else { Admission::StillToCome };
-    let mut inputs = inputs.read(&namespace, admission, depth.map(Depth::from))?;
+    let mut inputs = inputs.read(&namespace, admission, depth.map(Depth::from), Keep::Objects)?;
     let mut manifests = std::mem::take(&mut inputs.manifests);
     let end = Instant::now() + deadline;
     let (entries, mut said) = if live {
@@ -180,6 +181,7 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     let no_colour = no_color.is_some_and(|value| !value.is_empty());
     let report = render(&entries, &manifests.errors, output, fail_on, no_colour)?;
     let code = code(&entries, fail_on, &manifests.errors);
+    said.extend(manifests.notes.summary());
     said.append(&mut manifests.errors);
     Ok(Done { report, said, code })
 }
@@ -191,8 +193,8 @@ async fn judge_inputs(gate: &Gate, manifests: &Manifests, images: &[String], nam
 }
 
 async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let (subjects, nobody) = (manifests.subjects(&gate.kinds()), Requester::default());
-    let answers: Vec<_> = stream::iter(&subjects)
+    let (subjects, nobody) = (&manifests.subjects, Requester::default());
+    let answers: Vec<_> = stream::iter(subjects)
         .map(|subject| gate.judge(&subject.workload, &nobody, deadline))
         .buffered(AT_ONCE)
         .collect()
@@ -202,8 +204,8 @@ async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) 
         .zip(answers)
         .flat_map(|(subject, answer)| answer.images.into_iter().map(move |judged| (subject, judged)))
         .map(|(subject, judged)| Entry {
-            source: Some(subject.manifest.source.clone()),
-            line: Some(subject.manifest.line_of(judged.image.path.as_str())),
+            source: Some(subject.source.clone()),
+            line: Some(subject.line_of(judged.image.path.as_str())),
             object: Some(subject.workload.object.clone()),
             judged,
         })

@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::{self, Frontend, Live, PolicyStore};
 use crate::engine::{Engine, Gate};
 use crate::image::{Platform, escape};
-use crate::manifests::{Manifests, Walk};
+use crate::manifests::{Keep, Manifests, Note, Passed, Reading, Sift, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
@@ -27,9 +27,24 @@ pub(super) struct Options {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
     pub(super) files: Vec<String>,
+    /// The same, without -f
+    #[arg(value_name = "FILE|DIR|-")]
+    places: Vec<String>,
     /// Search the folders recursively
     #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) recursive: bool,
+    /// In folders, only files that match this glob, as in a .gitignore (repeatable)
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', env = "PULLGATE_INCLUDE")]
+    include: Vec<String>,
+    /// In folders, no files that match this glob, as in a .gitignore (repeatable)
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', env = "PULLGATE_EXCLUDE")]
+    exclude: Vec<String>,
+    /// In folders, also files that .gitignore names
+    #[arg(long, env = "PULLGATE_NO_GITIGNORE", value_parser = clap::builder::FalseyValueParser::new())]
+    no_gitignore: bool,
+    /// What was passed over in the files is an error
+    #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
+    strict: bool,
     /// Check for these platforms, whatever the nodes are (repeatable) [default: those of the given Nodes, else linux/amd64]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
@@ -99,11 +114,21 @@ struct ClusterOptions {
 }
 
 impl Options {
+    /// Takes the places that were given without `-f` to the others.
+    pub(super) fn gather_places(&mut self) {
+        self.files.append(&mut self.places);
+    }
+
     /// Reads all inputs. `namespace` is for objects that name none; `depth` overrides the settings.
-    pub(super) fn read(self, namespace: &str, admission: Admission, depth: Option<Depth>) -> anyhow::Result<Inputs> {
+    pub(super) fn read(self, namespace: &str, admission: Admission, depth: Option<Depth>, keep: Keep) -> anyhow::Result<Inputs> {
         let Self {
             files,
+            places: _,
             recursive,
+            include,
+            exclude,
+            no_gitignore,
+            strict,
             platform,
             runtime,
             complete,
@@ -140,8 +165,25 @@ impl Options {
         let store = PolicyStore::default();
         store.set_files(policies::load_some(&policy_files)?);
         let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
-        let walk = if recursive { Walk::Recursive } else { Walk::Flat };
-        let mut manifests = Manifests::read(&files, walk, namespace);
+        if let Some(depth) = depth {
+            settings.depth = depth;
+        }
+        let metrics = Metrics::new();
+        let mut engine = engine::build(&settings, Frontend::Check, admission, &metrics)?;
+        let sift = Sift {
+            no_gitignore,
+            include,
+            exclude,
+            ours: Vec::new(),
+        };
+        let reading = Reading {
+            walk: if recursive { Walk::Recursive } else { Walk::Flat },
+            sift: &sift,
+            namespace,
+            kinds: &engine.settings.kinds,
+            keep,
+        };
+        let mut manifests = Manifests::read(&files, &reading);
         let completeness = if complete {
             Completeness::Complete
         } else {
@@ -151,19 +193,22 @@ impl Options {
 
         // A Secret that the API server would refuse must not look like a missing one.
         for rejected in directory.rejected() {
-            let file = manifests
-                .objects
-                .get(rejected.object)
-                .map_or("-", |manifest| &manifest.source.file);
-            let error = format!("{}: {}", escape(file), escape(&rejected.why));
-            manifests.errors.push(error);
+            let Some(of) = manifests.objects.get(rejected.object) else {
+                continue;
+            };
+            if of.named {
+                let error = format!("{}: {}", escape(&of.source.file), escape(&rejected.why));
+                manifests.errors.push(error);
+            } else {
+                let note = Note::about(Passed::RefusedSecret, &of.source.file).because(&rejected.why);
+                manifests.notes.push(note);
+            }
         }
-
-        if let Some(depth) = depth {
-            settings.depth = depth;
+        if strict {
+            let noted = manifests.notes.iter().map(Note::sentence);
+            manifests.errors.extend(noted);
+            manifests.notes = Default::default();
         }
-        let metrics = Metrics::new();
-        let mut engine = engine::build(&settings, Frontend::Check, admission, &metrics)?;
         if let Some(platforms) = platforms(&platform)? {
             engine.settings.platforms = Platforms::Exactly(platforms);
         } else if engine.settings.platforms == Platforms::Guess && !cluster {

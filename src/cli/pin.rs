@@ -5,7 +5,7 @@ use super::{DENIED, WRONG, say, tell};
 use crate::config::values;
 use crate::engine::Gate;
 use crate::image::escape;
-use crate::manifests::{Manifests, Subject, Text, replace};
+use crate::manifests::{Keep, Manifests, Text, replace};
 use crate::pin::{Outcome, Stand, apart, is_asked, outcome, reduce};
 use crate::plan::Admission;
 use crate::policy::Requester;
@@ -20,10 +20,8 @@ use crate::yaml::{self, Addition};
 use anyhow::bail;
 use clap::builder::FalseyValueParser;
 use futures_util::{StreamExt as _, stream};
-use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -72,12 +70,13 @@ enum Way {
 /// Runs the command.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
-        inputs,
+        mut inputs,
         write,
         namespace,
         no_color,
         deadline,
     } = args;
+    inputs.gather_places();
     if inputs.files.is_empty() {
         bail!("nothing to pin: give manifests with -f FILE|DIR|-");
     }
@@ -96,11 +95,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     // Whether the other parts of an image exist is for `check` to say.
-    let mut inputs = inputs.read(&namespace, Admission::StillToCome, Some(Depth::Manifest))?;
-    let manifests = std::mem::take(&mut inputs.manifests);
+    let mut inputs = inputs.read(&namespace, Admission::StillToCome, Some(Depth::Manifest), Keep::Texts(apart))?;
+    let mut manifests = std::mem::take(&mut inputs.manifests);
     let end = Instant::now() + deadline;
     let (gate, said) = inputs.gate(end, deadline).await?;
-    let found = ask(&gate, &manifests, end).await;
+    let found = ask(&gate, &mut manifests, end).await;
     let mut report = Report {
         errors: manifests.errors.clone(),
         ..Report::default()
@@ -115,7 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         // Standard error is closed: there is nobody to tell.
         let _ = writeln!(std::io::stderr(), "{note}");
     }
-    for sentence in said.iter().chain(&report.errors) {
+    for sentence in said.iter().chain(&manifests.notes.summary()).chain(&report.errors) {
         tell(sentence);
     }
     let _ = writeln!(std::io::stderr(), "{}", report.count.sentence(way));
@@ -140,30 +139,27 @@ struct Found {
     judged: Option<Judged>,
 }
 
-/// Asks for the images of every file; a file that was given twice counts once.
-async fn ask(gate: &Gate, manifests: &Manifests, end: Instant) -> Vec<Found> {
-    let repeated = repeated(&manifests.texts);
-    let mut subjects = manifests.subjects(&gate.kinds());
-    subjects.retain(|subject| !repeated.contains(&subject.manifest.text));
+/// Asks for the images of every file.
+async fn ask(gate: &Gate, manifests: &mut Manifests, end: Instant) -> Vec<Found> {
+    let subjects = &mut manifests.subjects;
     let images: Vec<Vec<(ImageUse, Stand)>> = subjects.iter_mut().map(|subject| reduce(&mut subject.workload)).collect();
     let nobody = Requester::default();
-    let answers: Vec<Answer> = stream::iter(&subjects)
+    let answers: Vec<Answer> = stream::iter(&*subjects)
         .map(|subject| gate.judge(&subject.workload, &nobody, end))
         .buffered(AT_ONCE)
         .collect()
         .await;
     let mut found = Vec::new();
     for ((subject, images), answer) in subjects.iter().zip(images).zip(answers) {
-        let Subject { manifest, workload } = subject;
         let mut judged = answer.images.into_iter();
         for (image, stand) in images {
             let judged = if is_asked(&stand) { judged.next() } else { None };
             found.push(Found {
-                text: manifest.text,
-                document: manifest.source.document,
-                path: manifest.path_of(image.path.as_str()),
-                line: manifest.line_of(image.path.as_str()),
-                user: format!("{}, {}", object_of(&workload.object), user_of(&image)),
+                text: subject.text,
+                document: subject.source.document,
+                path: subject.path_of(image.path.as_str()),
+                line: subject.line_of(image.path.as_str()),
+                user: format!("{}, {}", object_of(&subject.workload.object), user_of(&image)),
                 outcome: outcome(&image, &stand, judged.as_ref(), answer.exempt.as_ref()),
                 image: image.image,
                 judged,
@@ -171,15 +167,6 @@ async fn ask(gate: &Gate, manifests: &Manifests, end: Instant) -> Vec<Found> {
         }
     }
     found
-}
-
-/// Texts of files that were given before.
-fn repeated(texts: &[Text]) -> BTreeSet<usize> {
-    let mut seen = HashSet::new();
-    let file = |text: &Text| text.path.as_ref().and_then(|path| path.canonicalize().ok());
-    let again = |text: &Text, seen: &mut HashSet<PathBuf>| file(text).is_some_and(|file| !seen.insert(file));
-    let texts = texts.iter().enumerate();
-    texts.filter(|(_, text)| again(text, &mut seen)).map(|(at, _)| at).collect()
 }
 
 /// What to print.
@@ -225,19 +212,12 @@ impl Count {
 impl Report {
     /// Adds notes where names and tags are in separate fields.
     fn apart(&mut self, manifests: &Manifests) {
-        let repeated = repeated(&manifests.texts);
-        for manifest in &manifests.objects {
-            if repeated.contains(&manifest.text) {
-                continue;
-            }
-            for path in apart(&manifest.object) {
-                let place = place(&manifest.source.file, manifest.line_of(&path));
-                let note = format!(
-                    "{place}: {} has the name and the tag in separate fields; pin only edits whole names, so add the digest yourself",
-                    escape(&path)
-                );
-                self.notes.push(note);
-            }
+        for marked in &manifests.marked {
+            self.notes.push(format!(
+                "{}: {} has the name and the tag in separate fields; pin only edits whole names, so add the digest yourself",
+                place(&marked.file, marked.line),
+                escape(&marked.path)
+            ));
         }
     }
 
@@ -293,7 +273,7 @@ impl Report {
             return None;
         }
         let file = escape(&text.file);
-        let parsed = yaml::documents(&text.text);
+        let parsed = yaml::manifests(&text.text);
         if !parsed.errors.is_empty() {
             self.count.failed += pinned.len();
             self.notes

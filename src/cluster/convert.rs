@@ -33,6 +33,18 @@ fn version(object: &Value) -> String {
     )
 }
 
+/// Whether SOPS has encrypted the values of a Secret, which are `ENC[…]` then.
+pub(super) fn is_encrypted(secret: &Value) -> bool {
+    ["data", "stringData"].iter().any(|key| {
+        let values = secret.get(*key).and_then(Value::as_object);
+        values.is_some_and(|values| {
+            values
+                .values()
+                .any(|value| value.as_str().is_some_and(|text| text.starts_with("ENC[")))
+        })
+    })
+}
+
 /// A Namespace.
 pub(super) fn namespace(object: &Value) -> Namespace {
     let mut labels: Vec<(String, String)> = object

@@ -43,6 +43,8 @@ pub struct Directory {
     namespaces: BTreeMap<String, Namespace>,
     service_accounts: BTreeMap<(String, String), ServiceAccount>,
     secrets: BTreeMap<(String, String), PullSecret>,
+    /// Secrets that are there and whose values are encrypted: nobody can say what is in them.
+    encrypted: BTreeSet<(String, String)>,
     completeness: Completeness,
     rejected: Vec<Rejected>,
 }
@@ -84,6 +86,9 @@ impl Directory {
                 self.service_accounts
                     .insert((namespace, name), convert::service_account(object));
             }
+            "Secret" if convert::is_encrypted(object) => {
+                self.encrypted.insert((namespace, name));
+            }
             "Secret" => match convert::secret(object) {
                 Ok(secret) => {
                     self.secrets.insert((namespace, name), secret);
@@ -121,8 +126,14 @@ impl Directory {
             secrets: names
                 .into_iter()
                 .map(|name| {
-                    let found = self.secrets.get(&(namespace.to_owned(), name.clone())).cloned();
-                    (name, Visible::Seen(found))
+                    let key = (namespace.to_owned(), name.clone());
+                    let seen = match self.secrets.get(&key) {
+                        None if self.encrypted.contains(&key) => {
+                            Visible::Hidden(format!("the values of Secret {name} are encrypted in its file"))
+                        }
+                        found => Visible::Seen(found.cloned()),
+                    };
+                    (name, seen)
                 })
                 .collect(),
             service_accounts,

@@ -2,7 +2,7 @@
 //! parsed again and must equal the input except for these scalars.
 
 use super::located::{Below, Lines};
-use super::{Document, Parsed, documents};
+use super::{Document, Parsed, manifests};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -255,7 +255,7 @@ fn insert(text: &str, insertions: &BTreeMap<usize, &str>) -> String {
 
 /// Parses `text` and compares it with the original.
 fn prove(before: &Parsed, text: &str, additions: &BTreeMap<(usize, usize), &str>) -> Result<(), Mismatch> {
-    let after = documents(text);
+    let after = manifests(text);
     if let Some(error) = after.errors.first() {
         return Err(Mismatch { line: error.line });
     }

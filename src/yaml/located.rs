@@ -3,6 +3,7 @@
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
+use std::collections::HashSet;
 use std::fmt;
 
 /// The positions of a document's fields. Small numbers: every node of a document has one of these.
@@ -58,6 +59,45 @@ impl Lines {
     /// The offset of the value's text, in bytes.
     pub(super) fn start(&self) -> Option<usize> {
         (self.start != NOWHERE).then(|| widen(self.start))
+    }
+
+    /// The keys that a mapping has more than once, with the line of each repetition.
+    pub(super) fn repeated(&self) -> Vec<(usize, String)> {
+        let mut found = Vec::new();
+        let mut open = vec![self];
+        while let Some(lines) = open.pop() {
+            match &lines.below {
+                Below::Nothing => {}
+                Below::List(items) => open.extend(items),
+                Below::Map(fields) => {
+                    let mut seen = HashSet::with_capacity(fields.len());
+                    let again = fields.iter().filter(|(key, _)| key != "<<" && !seen.insert(key.as_str()));
+                    found.extend(again.map(|(key, lines)| (lines.line(), key.clone())));
+                    open.extend(fields.iter().map(|(_, lines)| lines));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Takes back that `count` bytes had been put into the text at each of these offsets, which are those without them; sorted.
+    pub(super) fn forget(&mut self, inserted: &[usize], count: usize) {
+        if inserted.is_empty() {
+            return;
+        }
+        if let Some(start) = self.start() {
+            let before = inserted
+                .iter()
+                .enumerate()
+                .take_while(|(earlier, at)| **at + (*earlier + 1) * count <= start);
+            self.start = narrow(start - before.count() * count);
+        }
+        match &mut self.below {
+            Below::Nothing => {}
+            Below::List(items) => items.iter_mut().for_each(|below| below.forget(inserted, count)),
+            Below::Map(fields) => fields.iter_mut().for_each(|(_, below)| below.forget(inserted, count)),
+        }
     }
 
     /// Shifts everything down by `lines`, the first line to the right by `columns`, and the offsets by `bytes`.
@@ -206,11 +246,17 @@ impl<'de> Visitor<'de> for NodeVisitor {
 }
 
 /// A JSON value without duplicate keys.
-pub(super) struct Strict(pub(super) Value);
+pub(super) struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(StrictVisitor)
+    }
+}
+
+impl From<Strict> for Value {
+    fn from(Strict(value): Strict) -> Self {
+        value
     }
 }
 

@@ -34,6 +34,13 @@ impl<'a> Chunk<'a> {
         self.body().starts_with(['{', '['])
     }
 
+    /// The value of a `kind` in the first column, if it is a plain word and no other line begins so.
+    pub(super) fn kind(&self) -> Option<&'a str> {
+        let mut kinds = self.text.lines().filter_map(|line| line.strip_prefix("kind:"));
+        let kind = kinds.next()?.trim();
+        (kinds.next().is_none() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !kind.is_empty()).then_some(kind)
+    }
+
     /// Whether it is almost certainly JSON: flow YAML rarely quotes its first key, and templates start with `{{`.
     pub(super) fn is_strictly_json(&self) -> bool {
         self.body()
@@ -82,20 +89,36 @@ pub(super) fn chunks(text: &str) -> Vec<Chunk<'_>> {
         *start = end;
         *first_line = line;
     };
+    // Whether there is nothing but a marker and comments so far.
+    let mut bare = true;
     for (number, line) in text.split_inclusive('\n').enumerate() {
         let end = at + line.len();
+        // Files that were put one behind the other each bring their own.
+        let line = match line.strip_prefix('\u{feff}') {
+            Some(rest) if bare => {
+                cut(&mut start, &mut first_line, at, number + 1);
+                at += line.len() - rest.len();
+                start = at;
+                rest
+            }
+            Some(_) | None => line,
+        };
         if is_marker(line, "---") {
             if has_content {
                 cut(&mut start, &mut first_line, at, number + 1);
             }
             // The marker itself is content: this ends an empty document too.
             has_content = true;
+            bare = true;
         } else if is_marker(line, "...") {
             cut(&mut start, &mut first_line, end, number + 2);
             has_content = false;
-        } else if !has_content {
+            bare = true;
+        } else if !has_content || bare {
             let line = line.trim();
-            has_content = !(line.is_empty() || line.starts_with('#') || line.starts_with('%'));
+            let content = !(line.is_empty() || line.starts_with('#') || line.starts_with('%'));
+            has_content |= content;
+            bare &= !content;
         }
         at = end;
     }

@@ -15,7 +15,7 @@ fn addition(document: usize, path: &str, value: &str) -> Addition {
 }
 
 fn read(text: &str) -> Parsed {
-    let parsed = documents(text);
+    let parsed = manifests(text);
     assert_eq!(parsed.errors, [], "{text}");
     parsed
 }
@@ -206,7 +206,7 @@ proptest! {
         }
         let marked = marked.replace('\n', line_end);
         let text = marked.replace('^', "");
-        let parsed = super::documents(&text);
+        let parsed = super::manifests(&text);
         prop_assert_eq!(&parsed.errors, &[]);
         let additions: Vec<Addition> = chosen
             .iter()
@@ -220,7 +220,7 @@ proptest! {
         prop_assert_eq!(&edited.left, &[]);
         prop_assert_eq!(&edited.text, &marked.replace('^', MORE));
         // By itself: what is read is what was there, and more at the end of those alone.
-        let again = super::documents(&edited.text);
+        let again = super::manifests(&edited.text);
         for (before, after) in parsed.documents.iter().zip(&again.documents) {
             let (before, after) = (before.value["spec"].as_array().unwrap(), after.value["spec"].as_array().unwrap());
             prop_assert_eq!(before.len(), after.len());
@@ -235,7 +235,7 @@ proptest! {
 
     #[test]
     fn no_text_panics(text in r"[-a:{}\[\]*&<!|>#%. \n\r\t'0-9,?~\u{e9}\\]{0,60}", path in r"[a\[\]0-9.]{0,6}") {
-        let parsed = super::documents(&text);
+        let parsed = super::manifests(&text);
         if parsed.errors.is_empty() {
             for at in 0..parsed.documents.len() {
                 let value = parsed.documents[at].value.get("a").and_then(Value::as_str).unwrap_or("a").to_owned();

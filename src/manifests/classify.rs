@@ -1,0 +1,113 @@
+//! What a file is that is not a Kubernetes manifest, by its name and text.
+
+use super::notes::Passed;
+use serde_json::Value;
+use std::path::Path;
+
+/// Whether a text is a template that something has to render.
+pub(super) fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%") || text.contains("<%")
+}
+
+/// Whether a text that does not parse was meant for a cluster: it has both fields that every object has, where an object has them.
+pub(super) fn looks_like_kubernetes(text: &str) -> bool {
+    let has = |key: &str| {
+        let quoted = format!("\"{key}\"");
+        text.lines()
+            .any(|line| line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(':')))
+            || text.contains(&quoted)
+    };
+    has("apiVersion") && has("kind")
+}
+
+/// Whether nothing but comments and markers is in a text.
+pub(super) fn is_empty(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').lines().all(|line| {
+        let line = line.trim();
+        line.is_empty() || line.starts_with('#') || matches!(line, "---" | "...")
+    })
+}
+
+/// Whether a file is a kustomization, which may leave out `apiVersion` and `kind`.
+pub(super) fn is_kustomization(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml" | "Kustomization"))
+}
+
+/// Whether SOPS has encrypted a document.
+pub(super) fn is_encrypted(document: &Value) -> bool {
+    let sops = document.get("sops").and_then(Value::as_object);
+    sops.is_some_and(|sops| sops.contains_key("mac") || sops.contains_key("lastmodified"))
+        || ["data", "stringData"].iter().any(|key| {
+            let values = document.get(*key).and_then(Value::as_object);
+            values.is_some_and(|values| {
+                values
+                    .values()
+                    .any(|value| value.as_str().is_some_and(|text| text.starts_with("ENC[")))
+            })
+        })
+}
+
+/// What a file is whose text has no Kubernetes object.
+pub(super) fn other(path: &Path, text: &str) -> Passed {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let below = |folder: &str| path.parent().is_some_and(|parent| parent.ends_with(folder));
+    if text.contains("\nsops:") || text.contains("\"sops\"") {
+        return Passed::Encrypted;
+    }
+    if path.extension().is_some_and(|ending| ending == "json") {
+        let comment = |line: &str| line.trim_start().starts_with("//") || line.trim_start().starts_with("/*");
+        return if text.lines().any(comment) {
+            Passed::JsonWithComments
+        } else if is_template(text) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+            Passed::Template
+        } else {
+            Passed::Json
+        };
+    }
+    let chart_beside = || path.parent().is_some_and(|folder| folder.join("Chart.yaml").is_file());
+    if name == "Chart.yaml" || name.starts_with("values") || (name.contains("values") && chart_beside()) {
+        Passed::ChartFile
+    } else if below(".github/workflows") || name.starts_with(".gitlab-ci") || name == ".travis.yml" || below(".circleci") {
+        Passed::Workflow
+    } else if name.contains("compose") {
+        Passed::Compose
+    } else {
+        Passed::Yaml
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_for_a_cluster_is_known_by_name_and_text() {
+        for (path, text, is) in [
+            ("charts/a/values.yaml", "image: {}\n", Passed::ChartFile),
+            ("charts/a/values-prod.yaml", "image: {}\n", Passed::ChartFile),
+            (".github/workflows/ci.yml", "on: push\n", Passed::Workflow),
+            ("docker-compose.yml", "services: {}\n", Passed::Compose),
+            (
+                "tsconfig.json",
+                "{\n  // strict\n  \"strict\": true\n}\n",
+                Passed::JsonWithComments,
+            ),
+            ("package.json", "{\"name\": \"x\"}\n", Passed::Json),
+            ("package.json", "{\"name\": \"{{ x }}\"}\n", Passed::Json),
+            ("{{cookiecutter.x}}/a.json", "{{% if x %}}\n", Passed::Template),
+            ("a/secret.sops.yaml", "a: ENC[x]\nsops:\n  mac: x\n", Passed::Encrypted),
+            ("mkdocs.yml", "site_name: x\n", Passed::Yaml),
+        ] {
+            assert_eq!(other(Path::new(path), text), is, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_broken_text_looks_like_kubernetes_by_the_two_fields_of_every_object() {
+        assert!(looks_like_kubernetes("apiVersion: v1\nkind: Pod\n  x: [\n"));
+        assert!(looks_like_kubernetes("{\"apiVersion\": \"v1\", \"kind\": "));
+        assert!(!looks_like_kubernetes("a:\n  apiVersion: v1\n  kind: Pod\n x: [\n"));
+        assert!(!looks_like_kubernetes("kind: x\n- a\n"));
+    }
+}

@@ -1,0 +1,274 @@
+//! What was passed over in the files, in a few lines.
+
+use super::shown;
+use crate::image::escape;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// The most lines that notes take, unless all are asked for.
+const LINES: usize = 8;
+
+/// Why something was passed over, or is remarkable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Passed {
+    /// A template of a Helm chart.
+    HelmTemplate,
+    /// A file with `{{` or `{%`.
+    Template,
+    /// A chart's values, or its `Chart.yaml`.
+    ChartFile,
+    /// A workflow of a CI system.
+    Workflow,
+    /// A compose file.
+    Compose,
+    /// JSON with comments.
+    JsonWithComments,
+    /// Other JSON.
+    Json,
+    /// Other YAML.
+    Yaml,
+    /// Values that SOPS has encrypted.
+    Encrypted,
+    /// A key that a mapping has twice.
+    RepeatedKey,
+    /// A Secret that the API server would refuse.
+    RefusedSecret,
+    /// Not text.
+    NotText,
+    /// Longer than what is read.
+    TooLong,
+    /// A folder or file that cannot be read.
+    Unreadable,
+    /// A FIFO, a socket or a device.
+    NotRegular,
+    /// A link that leads nowhere.
+    DanglingLink,
+    /// The input has no images at all.
+    NoImages,
+    /// What is not about a file: credentials, `--complete`.
+    Input,
+}
+
+impl Passed {
+    /// A stable name for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HelmTemplate => "HelmTemplate",
+            Self::Template => "Template",
+            Self::ChartFile => "ChartFile",
+            Self::Workflow => "Workflow",
+            Self::Compose => "Compose",
+            Self::JsonWithComments => "JsonWithComments",
+            Self::Json => "Json",
+            Self::Yaml => "Yaml",
+            Self::Encrypted => "Encrypted",
+            Self::RepeatedKey => "RepeatedKey",
+            Self::RefusedSecret => "RefusedSecret",
+            Self::NotText => "NotText",
+            Self::TooLong => "TooLong",
+            Self::Unreadable => "Unreadable",
+            Self::NotRegular => "NotRegular",
+            Self::DanglingLink => "DanglingLink",
+            Self::NoImages => "NoImages",
+            Self::Input => "Input",
+        }
+    }
+
+    /// What it is, in the singular and in the plural.
+    fn noun(self) -> (&'static str, &'static str) {
+        match self {
+            Self::HelmTemplate => ("Helm template", "Helm templates"),
+            Self::Template => ("template that is not rendered", "templates that are not rendered"),
+            Self::ChartFile => ("file of values of a Helm chart", "files of values of Helm charts"),
+            Self::Workflow => ("CI workflow", "CI workflows"),
+            Self::Compose => ("compose file", "compose files"),
+            Self::JsonWithComments => ("JSON file with comments", "JSON files with comments"),
+            Self::Json => ("JSON file that is not Kubernetes", "JSON files that are not Kubernetes"),
+            Self::Yaml => ("YAML file that is not Kubernetes", "YAML files that are not Kubernetes"),
+            Self::Encrypted => ("encrypted (SOPS) file", "encrypted (SOPS) files"),
+            Self::RepeatedKey => (
+                "key given twice: the last one counts",
+                "keys given twice: the last one counts",
+            ),
+            Self::RefusedSecret => (
+                "Secret that the API server would refuse",
+                "Secrets that the API server would refuse",
+            ),
+            Self::NotText => ("file that is not UTF-8 text", "files that are not UTF-8 text"),
+            Self::TooLong => ("file that is too long", "files that are too long"),
+            Self::Unreadable => ("file or folder that cannot be read", "files or folders that cannot be read"),
+            Self::NotRegular => ("FIFO, socket or device", "FIFOs, sockets or devices"),
+            Self::DanglingLink => ("link that leads nowhere", "links that lead nowhere"),
+            Self::NoImages | Self::Input => ("remark", "remarks"),
+        }
+    }
+
+    /// What to do, if there is something.
+    fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::HelmTemplate => Some("render them (helm template), and check what comes out"),
+            Self::Template => Some("render them first"),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands for itself: its own sentence is said.
+    fn is_said_alone(self) -> bool {
+        matches!(self, Self::NoImages | Self::Input)
+    }
+}
+
+/// One remark.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Note {
+    /// The kind.
+    pub passed: Passed,
+    /// The file, made safe to show; empty where there is none.
+    pub file: String,
+    /// The line, from 1, if it is about one.
+    pub line: Option<usize>,
+    /// More about it: the chart of a template, the key, the reason.
+    pub what: String,
+}
+
+impl Note {
+    pub(super) fn of(passed: Passed, path: &Path) -> Self {
+        Self::about(passed, &path.display().to_string())
+    }
+
+    /// About a file, as given.
+    pub fn about(passed: Passed, file: &str) -> Self {
+        Self {
+            passed,
+            file: escape(file.strip_prefix("./").unwrap_or(file)),
+            line: None,
+            what: String::new(),
+        }
+    }
+
+    /// With a reason.
+    pub fn because(mut self, what: &str) -> Self {
+        self.what = escape(what);
+        self
+    }
+
+    pub(super) fn at(mut self, line: usize) -> Self {
+        self.line = Some(line);
+        self
+    }
+
+    pub(super) fn in_chart(mut self, chart: &Path) -> Self {
+        self.what = shown(chart);
+        self
+    }
+
+    /// A sentence that is not about a file.
+    pub fn input(sentence: String) -> Self {
+        Self {
+            passed: Passed::Input,
+            file: String::new(),
+            line: None,
+            what: sentence,
+        }
+    }
+
+    /// `k8s/a.yaml:7: YAML file that is not Kubernetes`.
+    pub fn sentence(&self) -> String {
+        if self.passed.is_said_alone() {
+            return self.what.clone();
+        }
+        let line = self.line.map_or_else(String::new, |line| format!(":{line}"));
+        let what = match (self.passed, self.what.as_str()) {
+            (_, "") => String::new(),
+            (Passed::HelmTemplate, chart) => format!(" of {chart}"),
+            (_, what) => format!(" ({what})"),
+        };
+        format!("{}{line}: {}{what}", self.file, self.passed.noun().0)
+    }
+}
+
+/// All remarks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notes(BTreeSet<Note>);
+
+impl Notes {
+    /// Adds one; the same twice counts once.
+    pub fn push(&mut self, note: Note) {
+        self.0.insert(note);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each, sorted by kind and file.
+    pub fn iter(&self) -> impl Iterator<Item = &Note> {
+        self.0.iter()
+    }
+
+    /// One line a kind, with a count, the most frequent first; at most [`LINES`]: the rarest kinds share the last.
+    pub fn summary(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .0
+            .iter()
+            .filter(|note| note.passed.is_said_alone())
+            .map(Note::sentence)
+            .collect();
+        let mut kinds: BTreeMap<Passed, Vec<&Note>> = BTreeMap::new();
+        for note in self.0.iter().filter(|note| !note.passed.is_said_alone()) {
+            kinds.entry(note.passed).or_default().push(note);
+        }
+        let mut kinds: Vec<(Passed, Vec<&Note>)> = kinds.into_iter().collect();
+        kinds.sort_by_key(|(passed, notes)| (std::cmp::Reverse(notes.len()), *passed));
+        let room = LINES.saturating_sub(lines.len()).max(1);
+        let rest = if kinds.len() > room {
+            kinds.split_off(room - 1)
+        } else {
+            Vec::new()
+        };
+        lines.extend(kinds.iter().map(|(passed, notes)| line(*passed, notes)));
+        if !rest.is_empty() {
+            let named: Vec<String> = rest.iter().map(|(passed, notes)| counted(*passed, notes.len())).collect();
+            lines.push(format!("{} (-v names them)", named.join(", ")));
+        }
+        lines
+    }
+}
+
+impl Extend<Note> for Notes {
+    fn extend<T: IntoIterator<Item = Note>>(&mut self, notes: T) {
+        self.0.extend(notes);
+    }
+}
+
+fn counted(passed: Passed, count: usize) -> String {
+    let (one, many) = passed.noun();
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// `212 Helm templates in 9 charts: render them`.
+fn line(passed: Passed, notes: &[&Note]) -> String {
+    let mut text = counted(passed, notes.len());
+    if passed == Passed::HelmTemplate {
+        let charts: BTreeSet<&str> = notes.iter().map(|note| note.what.as_str()).collect();
+        let noun = if charts.len() == 1 { "chart" } else { "charts" };
+        text.push_str(&format!(" in {} {noun}", charts.len()));
+    } else if let [only] = notes {
+        let line = only.line.map_or_else(String::new, |line| format!(":{line}"));
+        let what = if only.what.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", only.what)
+        };
+        text.push_str(&format!(" ({}{line}{what})", only.file));
+    } else if let Some(first) = notes.first().filter(|_| notes.len() <= 3 || passed == Passed::RepeatedKey) {
+        let line = first.line.map_or_else(String::new, |line| format!(":{line}"));
+        text.push_str(&format!(" (first: {}{line})", first.file));
+    }
+    if let Some(advice) = passed.advice() {
+        text.push_str(": ");
+        text.push_str(advice);
+    }
+    text
+}

@@ -1,0 +1,256 @@
+//! One file: its documents, and what is kept of them.
+
+use super::classify;
+use super::find::Candidate;
+use super::notes::{Note, Passed};
+use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
+use super::{Keep, Manifest, Marked, Reading, Subject, Text, standard_input};
+use crate::files::{self, ReadError};
+use crate::image::escape;
+use crate::limits;
+use crate::report::Source;
+use crate::workload::{Kinds, extract};
+use crate::yaml::{self, Document, Found, YamlError};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Kinds that others are judged by.
+const FACTS: &[&str] = &[
+    "Secret",
+    "ServiceAccount",
+    "Node",
+    "Namespace",
+    "RuntimeClass",
+    "Kustomization",
+    "Component",
+];
+
+/// What was read of a file.
+#[derive(Debug, Default)]
+pub(super) struct FileRead {
+    pub(super) subjects: Vec<Subject>,
+    pub(super) objects: Vec<Manifest>,
+    pub(super) text: Option<Text>,
+    pub(super) marked: Vec<Marked>,
+    pub(super) notes: Vec<Note>,
+    pub(super) errors: Vec<String>,
+}
+
+/// The kinds that need be built; `None`: all.
+pub(super) struct Wanted<'a>(Option<HashSet<&'a str>>);
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(kinds: &'a Kinds, keep: Keep) -> Self {
+        match keep {
+            Keep::Objects => Self(Some(
+                kinds.each().map(|(_, kind)| kind).chain(FACTS.iter().copied()).collect(),
+            )),
+            Keep::Texts(_) => Self(None),
+        }
+    }
+
+    fn wants(&self, kind: &str) -> bool {
+        self.0.as_ref().is_none_or(|kinds| kinds.contains(kind)) || kind.ends_with("List")
+    }
+}
+
+/// Reads a file; standard input where there is no path.
+pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
+    let mut read = FileRead::default();
+    let (name, text) = match &file.path {
+        None => ("-".to_owned(), standard_input()),
+        Some(path) => {
+            let name = path.display().to_string();
+            // A shell's `<(command)` is a pipe.
+            let bytes = if file.named {
+                files::read_or_pipe(path, limits::MANIFEST_FILE)
+            } else {
+                files::read(path, limits::MANIFEST_FILE)
+            };
+            let text = match bytes {
+                Ok(bytes) => String::from_utf8(bytes).map_err(|_| (Passed::NotText, "not UTF-8 text".to_owned())),
+                Err(error) => Err((passed(&error), error.to_string())),
+            };
+            match text {
+                Ok(text) => (name, Ok(text)),
+                Err((_, why)) if file.named => (name.clone(), Err(format!("{}: {why}", escape(&name)))),
+                Err((passed, why)) => {
+                    read.notes.push(Note::about(passed, &name).because(&why));
+                    return read;
+                }
+            }
+        }
+    };
+    match text {
+        Ok(text) => {
+            read.take_text(file, &name, &text, reading, wanted);
+            if matches!(reading.keep, Keep::Texts(_)) {
+                read.text = Some(Text {
+                    file: name,
+                    path: file.path.clone(),
+                    text,
+                });
+            }
+        }
+        Err(why) => read.errors.push(why),
+    }
+    read
+}
+
+fn passed(error: &ReadError) -> Passed {
+    match error {
+        ReadError::NotRegular => Passed::NotRegular,
+        ReadError::TooLong { .. } | ReadError::StreamTooLong { .. } => Passed::TooLong,
+        ReadError::Io(_) => Passed::Unreadable,
+    }
+}
+
+impl FileRead {
+    fn take_text(&mut self, file: &Candidate, name: &str, text: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) {
+        if let Some(chart) = file.chart.as_ref().filter(|_| classify::is_template(text)) {
+            self.notes.push(Note::about(Passed::HelmTemplate, name).in_chart(chart));
+            return;
+        }
+        let path = file.path.as_deref().unwrap_or(Path::new(""));
+        let kustomization = classify::is_kustomization(path);
+        let marks = matches!(reading.keep, Keep::Texts(_));
+        if !file.named && !marks && !kustomization && !text.contains("apiVersion") && !text.contains("\"items\"") {
+            // Most files of a repository; not worth parsing.
+            if !classify::is_empty(text) {
+                self.notes.push(Note::about(classify::other(path, text), name));
+            }
+            return;
+        }
+        let mut taker = Taker {
+            read: self,
+            file,
+            name,
+            path,
+            kustomization,
+            text,
+            reading,
+        };
+        yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
+            Found::Document(document) => taker.document(document),
+            Found::PassedOver => {}
+            Found::Broken(error) => taker.broken(&error),
+        });
+    }
+}
+
+/// What is known while the documents of a file are read.
+struct Taker<'a, 'b> {
+    read: &'a mut FileRead,
+    file: &'a Candidate,
+    name: &'a str,
+    path: &'a Path,
+    kustomization: bool,
+    text: &'a str,
+    reading: &'a Reading<'b>,
+}
+
+impl Taker<'_, '_> {
+    fn note(&mut self, note: Note) {
+        self.read.notes.push(note);
+    }
+
+    fn broken(&mut self, error: &YamlError) {
+        let text = self.text.get(error.text.clone()).unwrap_or(self.text);
+        if self.file.named || classify::looks_like_kubernetes(text) && !classify::is_template(text) {
+            self.read.errors.push(format!("{}: {error}", escape(self.name)));
+            return;
+        }
+        let passed = match classify::other(self.path, self.text) {
+            passed @ (Passed::JsonWithComments | Passed::Json | Passed::Encrypted) => passed,
+            _ if classify::is_template(text) => Passed::Template,
+            passed => passed,
+        };
+        let note = Note::about(passed, self.name);
+        self.note(if passed == Passed::Template {
+            note
+        } else {
+            note.because(&error.to_string())
+        });
+    }
+
+    fn document(&mut self, document: Document) {
+        if let Keep::Texts(mark) = self.reading.keep {
+            let marked = mark(&document.value).into_iter().map(|path| Marked {
+                file: self.name.to_owned(),
+                line: document.line_of(&path),
+                path,
+            });
+            self.read.marked.extend(marked);
+        }
+        // An error page, a pointer to a large file, or a path: a manifest is never plain text.
+        if self.file.named && !(document.value.is_object() || document.value.is_array()) {
+            let (shown, line) = (escape(self.name), document.line);
+            self.read
+                .errors
+                .push(format!("{shown}: line {line}: this is plain text, not a manifest"));
+            return;
+        }
+        let kustomization = self.kustomization && document.value.is_object();
+        if !kustomization && !is_kubernetes(&document.value) {
+            if !document.value.is_object() || document.value.as_object().is_some_and(|fields| !fields.is_empty()) {
+                self.note(Note::about(classify::other(self.path, self.text), self.name));
+            }
+            return;
+        }
+        for (line, key) in &document.repeated {
+            self.note(Note::about(Passed::RepeatedKey, self.name).at(*line).because(key));
+        }
+        let source = Source {
+            file: self.name.to_owned(),
+            document: document.index,
+        };
+        let Document { value, .. } = &document;
+        for (prefix, object) in flatten(value.clone(), String::new()) {
+            let object = settle(object, self.reading.namespace);
+            self.object(&document, &source, prefix, object);
+        }
+    }
+
+    fn object(&mut self, document: &Document, source: &Source, prefix: String, object: Value) {
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
+            for (path, number) in numeric_images(&object) {
+                let line = document.line_of(&format!("{prefix}{path}"));
+                self.read.errors.push(format!(
+                    "{}: line {line}: {path} is the number {number}, which the API server refuses: write it in quotes",
+                    escape(self.name)
+                ));
+            }
+            let uses = workload.templates.iter().flat_map(|template| &template.uses);
+            let lines = uses.map(|image| {
+                let path = image.path.as_str();
+                (Box::from(path), document.line_of(&format!("{prefix}{path}")))
+            });
+            let lines = lines.collect();
+            self.read.subjects.push(Subject {
+                source: source.clone(),
+                text: 0,
+                prefix,
+                lines,
+                owner: owner(&object),
+                workload,
+            });
+        } else if classify::is_encrypted(&object) {
+            self.note(Note::about(Passed::Encrypted, self.name));
+            if kind == "Secret" {
+                self.keep(source, object);
+            }
+        } else if FACTS.contains(&kind) || self.kustomization {
+            self.keep(source, object);
+        }
+    }
+
+    fn keep(&mut self, source: &Source, object: Value) {
+        self.read.objects.push(Manifest {
+            source: source.clone(),
+            named: self.file.named,
+            object,
+        });
+    }
+}
