@@ -41,7 +41,7 @@ struct LogArgs {
     /// Log filter, such as `info,pullgate=debug`; overrides `-v`.
     #[arg(long, global = true, value_name = "FILTER", env = "PULLGATE_LOG")]
     log: Option<String>,
-    /// Log more; repeat for even more.
+    /// Log more; repeat for even more. To `check`, the first one means a longer report.
     #[arg(short, long, global = true, action = ArgAction::Count, env = "PULLGATE_VERBOSE")]
     verbose: u8,
 }
@@ -92,11 +92,16 @@ impl Cli {
             log: filter,
             verbose,
         } = options;
-        let quiet = !matches!(command, Command::Serve(_)) && verbose == 0;
+        // To `check`, the first `-v` is about the report.
+        let verbose_log = match command {
+            Command::Check(_) => verbose.saturating_sub(1),
+            _ => verbose,
+        };
+        let quiet = !matches!(command, Command::Serve(_)) && verbose_log == 0;
         let usual = if quiet {
             "error,rustls_platform_verifier=off"
         } else {
-            log::default_filter(verbose)
+            log::default_filter(verbose_log)
         };
         let filter = filter.as_deref().unwrap_or(usual);
         let delivery = match command {
@@ -113,7 +118,7 @@ impl Cli {
         }
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
-            Command::Check(args) => check::run(*args).await,
+            Command::Check(args) => check::run(*args, verbose).await,
             Command::Pin(args) => pin::run(*args).await,
             Command::Policy(args) => policy::run(args),
             Command::Schema(args) => schema::run(&args),

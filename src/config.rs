@@ -10,6 +10,7 @@ pub mod policies;
 mod policy_store;
 mod pools;
 mod problem;
+pub mod project;
 mod settings;
 #[cfg(test)]
 mod tests;

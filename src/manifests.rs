@@ -5,12 +5,14 @@
 //! large its files are.
 
 mod classify;
+mod comments;
 mod find;
 mod notes;
 mod object;
 mod read;
 mod write;
 
+pub use comments::Ignore;
 pub use find::{Sift, Walk};
 pub use notes::{Note, Notes, Passed};
 pub use write::replace;
@@ -18,7 +20,7 @@ pub use write::replace;
 use crate::files;
 use crate::image::escape;
 use crate::limits;
-use crate::report::Source;
+use crate::report::{Problem, Source};
 use crate::workload::{Kinds, Workload};
 use read::FileRead;
 use serde_json::Value;
@@ -59,6 +61,8 @@ pub struct Subject {
     prefix: String,
     /// The line of each image, by its path.
     lines: Vec<(Box<str>, usize)>,
+    /// Comments that accept findings, by the path of the image.
+    pub ignores: Vec<(Box<str>, Ignore)>,
     /// Kind, namespace and name of the object that controls it.
     pub owner: Option<(String, String, String)>,
     /// Its images and pod specs.
@@ -126,8 +130,8 @@ pub struct Manifests {
     pub marked: Vec<Marked>,
     /// What was passed over, and other remarks on files.
     pub notes: Notes,
-    /// What should have been read and could not be: sentences with the file, and the line if known.
-    pub errors: Vec<String>,
+    /// What should have been read and could not be.
+    pub errors: Vec<Problem>,
 }
 
 impl Manifests {

@@ -2,17 +2,99 @@
 
 pub mod diff;
 pub mod github;
+pub mod gitlab;
+mod group;
+pub mod html;
 pub mod json;
 pub mod junit;
+pub mod markdown;
 pub mod sarif;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
+use crate::image::escape;
 use crate::verdict::answer::Judged;
 use crate::verdict::message::{explain, image_of, object_of, user_of};
-use crate::verdict::{Decision, Finding, Verdict};
+use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use crate::workload::ObjectId;
+use std::fmt;
+
+/// Everything that a run has to say.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The images that were judged.
+    pub entries: Vec<Entry>,
+    /// The images that were not.
+    pub skipped: Vec<Skipped>,
+    /// Remarks on the input.
+    pub notes: Vec<Note>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// An image that was not judged.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// The image, as it would stand among the judged ones.
+    pub entry: Entry,
+    /// Why, as a clause.
+    pub why: String,
+}
+
+/// A remark on the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// A stable name for what it is about.
+    pub kind: &'static str,
+    /// The file, if it is about one.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<usize>,
+    /// A sentence without its full stop.
+    pub message: String,
+}
+
+/// What could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problem {
+    /// The file as given, if it is about one.
+    pub file: Option<String>,
+    /// The line in it, from 1.
+    pub line: Option<usize>,
+    /// A sentence without its full stop; names the line, not the file.
+    pub message: String,
+}
+
+impl Problem {
+    /// About a file.
+    pub fn in_file(file: &str, line: Option<usize>, message: impl Into<String>) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            ..Self::default()
+        }
+    }
+}
+
+/// `k8s/a.yaml: line 3, column 5: the message`.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => write!(f, "{}: {}", escape(file), self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
 
 /// Where an object was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +116,88 @@ pub struct Entry {
     pub object: Option<ObjectId>,
     /// The gate's answer.
     pub judged: Judged,
+    /// The causes that a baseline or a comment accepts, and by which of them.
+    pub accepted: Vec<(Cause, String)>,
+}
+
+/// How it stands with an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// Denied.
+    Denied,
+    /// There is something to do.
+    Warned,
+    /// Nobody could find out.
+    Unchecked,
+    /// All that is said of it has been accepted.
+    Accepted,
+    /// It was asked for, and pulls.
+    Fine,
+}
+
+/// How many images stand how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// All that were judged.
+    pub images: usize,
+    /// Those that pull.
+    pub fine: usize,
+    /// Denied.
+    pub denied: usize,
+    /// Those with a warning.
+    pub warned: usize,
+    /// Those that could not be checked.
+    pub unchecked: usize,
+    /// Those whose findings were accepted.
+    pub accepted: usize,
+    /// Those that were not judged.
+    pub skipped: usize,
+}
+
+impl Report {
+    /// Counts.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally {
+            images: self.entries.len(),
+            skipped: self.skipped.len(),
+            ..Tally::default()
+        };
+        for entry in &self.entries {
+            *match entry.standing() {
+                Standing::Denied => &mut tally.denied,
+                Standing::Warned => &mut tally.warned,
+                Standing::Unchecked => &mut tally.unchecked,
+                Standing::Accepted => &mut tally.accepted,
+                Standing::Fine => &mut tally.fine,
+            } += 1;
+        }
+        tally
+    }
+}
+
+impl Tally {
+    /// `5 images: 2 pull, 1 denied, 1 with a warning, 1 could not be checked; 3 skipped`: what is zero is left out.
+    pub fn sentence(self) -> String {
+        let noun = if self.images == 1 { "image" } else { "images" };
+        let parts = [
+            (self.fine, if self.fine == 1 { "pulls" } else { "pull" }),
+            (self.denied, "denied"),
+            (self.warned, "with a warning"),
+            (self.unchecked, "could not be checked"),
+            (self.accepted, "accepted"),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
+        let colon = if parts.is_empty() { "" } else { ": " };
+        let skipped = match self.skipped {
+            0 => String::new(),
+            count => format!("; {count} skipped"),
+        };
+        format!("{} {noun}{colon}{}{skipped}", self.images, parts.join(", "))
+    }
 }
 
 /// The number of images by verdict.
@@ -66,28 +230,70 @@ pub fn summary(entries: &[Entry]) -> Summary {
 }
 
 impl Entry {
+    /// By what a finding is accepted, if it is.
+    pub fn accepted_by(&self, cause: Cause) -> Option<&str> {
+        let found = self.accepted.iter().find(|(accepted, _)| *accepted == cause);
+        found.map(|(_, by)| by.as_str())
+    }
+
+    /// The findings that nobody accepts.
+    pub fn open(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        let ruled = self.judged.judgement.ruled();
+        ruled.filter(|(finding, _)| self.accepted_by(finding.cause).is_none())
+    }
+
+    /// What is done about it, without what is accepted.
+    pub fn verdict(&self) -> Verdict {
+        if self.accepted.is_empty() {
+            return self.judged.judgement.verdict;
+        }
+        self.open()
+            .map(|(_, decision)| decision.verdict)
+            .max()
+            .unwrap_or(Verdict::Allow)
+    }
+
+    /// What would happen, without what is accepted.
+    pub fn outlook(&self) -> Outlook {
+        if self.accepted.is_empty() {
+            return self.judged.judgement.outlook;
+        }
+        self.open()
+            .map(|(finding, _)| finding.outlook)
+            .max()
+            .unwrap_or(Outlook::Pulls)
+    }
+
+    /// How it stands with it.
+    pub fn standing(&self) -> Standing {
+        match (self.verdict(), self.outlook()) {
+            (Verdict::Deny, _) => Standing::Denied,
+            (Verdict::Warn | Verdict::Allow, Outlook::Unknown) => Standing::Unchecked,
+            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) if !self.accepted.is_empty() => Standing::Accepted,
+            (Verdict::Warn, Outlook::Pulls) | (Verdict::Allow, _) => Standing::Fine,
+            (Verdict::Warn, _) => Standing::Warned,
+        }
+    }
+
     /// The most severe finding, by what is done about it and then by outlook.
     pub fn worst(&self) -> Option<(&Finding, &Decision)> {
         // Among equals the first, in the order in which they were found.
-        let ruled: Vec<_> = self.judged.judgement.ruled().collect();
+        let ruled: Vec<_> = self.open().collect();
         ruled
             .into_iter()
             .rev()
             .max_by_key(|(finding, decision)| (decision.verdict, finding.outlook))
     }
-}
 
-impl Summary {
-    /// `3 images: 1 allowed, 1 warned, 1 denied`
-    pub fn sentence(self) -> String {
-        let noun = if self.images == 1 { "image" } else { "images" };
-        let Self {
-            images,
-            allow,
-            warn,
-            deny,
-        } = self;
-        format!("{images} {noun}: {allow} allowed, {warn} warned, {deny} denied")
+    /// `k8s/api.yaml:23: Deployment shop/api, container api`; nothing for `--image`.
+    pub fn place(&self) -> Option<String> {
+        let object = self.object.as_ref()?;
+        let at = match (&self.source, self.line) {
+            (Some(source), Some(line)) => format!("{}:{line}: ", escape(source.file.trim_start_matches("./"))),
+            (Some(source), None) => format!("{}: ", escape(source.file.trim_start_matches("./"))),
+            (None, _) => String::new(),
+        };
+        Some(format!("{at}{}, {}", object_of(object), user_of(&self.judged.image)))
     }
 }
 

@@ -162,8 +162,10 @@ fn the_depth_decides_what_is_found() {
         found["sizes"],
         serde_json::json!([{"platform": "linux/amd64", "bytes": size}])
     );
-    let text = check(&["--image", &image], &[], "");
+    let text = check(&["-v", "--image", &image], &[], "");
     assert!(String::from_utf8(text.stdout).unwrap().contains("KiB"));
+    let text = check(&["--image", &image], &[], "");
+    assert_eq!(String::from_utf8(text.stdout).unwrap(), "1 image: 1 pulls\n");
 
     let deep = check(&["--image", &image, "-o", "json", "--depth", "layers"], &[], "");
     let found = &report(&deep)["images"][0];
@@ -184,7 +186,7 @@ fn the_depth_decides_what_is_found() {
     assert_eq!(flag.status.code(), Some(0));
 }
 
-/// One image that no registry is asked about is denied (line 7), one is warned of; beside them a file that is no YAML.
+/// One image that no registry is asked about is denied (line 7), one cannot be checked; beside them a file that does not parse.
 const TWO_IMAGES: &str = "apiVersion: v1
 kind: Pod
 metadata: {name: p}
@@ -200,7 +202,7 @@ spec:
 fn every_form_of_the_report_says_the_same() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pod.yaml"), TWO_IMAGES).unwrap();
-    std::fs::write(folder.path().join("broken.yaml"), "a: [1\n").unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "apiVersion: v1\nkind: Pod\na: [1\n").unwrap();
     let run = |form: &str, place: &str| {
         let output = pullgate()
             .current_dir(folder.path())
@@ -237,15 +239,15 @@ fn every_form_of_the_report_says_the_same() {
         let (text, status) = run("github", place);
         assert_eq!(status, Some(code), "{text}");
         assert!(
-            text.contains("::error file=pod.yaml,line=7,title=InvalidImageName%3A Pod default/p%2C container bad::"),
+            text.starts_with("::error file=pod.yaml,line=7,title=InvalidImageName%3A Pod default/p%2C container bad::"),
             "{text}"
         );
         assert!(
             text.contains("::warning file=pod.yaml,line=9,title=LookupRefused%3A "),
             "{text}"
         );
-        assert!(text.ends_with("\n2 images: 0 allowed, 1 warned, 1 denied\n"), "{text}");
-        assert_eq!(text.contains("broken.yaml"), code == 2, "{text}");
+        assert!(text.ends_with("\n2 images: 1 denied, 1 could not be checked\n"), "{text}");
+        assert_eq!(text.contains("::error file=broken.yaml,line="), code == 2, "{text}");
 
         let (text, status) = run("junit", place);
         assert_eq!(status, Some(code), "{text}");
@@ -321,11 +323,15 @@ fn a_part_of_standard_input_does_not_pass_for_all() {
 #[test]
 fn names_of_files_are_escaped() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a\u{1b}[31m\n::error::b.yaml"), "a: [\n").unwrap();
+    std::fs::write(
+        folder.path().join("a\u{1b}[31m\n::error::b.yaml"),
+        "apiVersion: v1\nkind: Pod\na: [\n",
+    )
+    .unwrap();
     let output = check(&["-f", folder.path().to_str().unwrap()], &[], "");
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 1"), "{complaint}");
-    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 4"), "{complaint}");
+    assert_eq!(complaint.lines().count(), 2, "{complaint}");
 }
 
 #[test]
@@ -398,4 +404,299 @@ fn a_file_that_the_settings_name_and_that_is_not_there_is_told_with_its_key() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(key), "{said}");
     }
+}
+
+/// A registry on loopback. Its tags that contain `gone` are not there; `late` comes with the third question for it.
+fn registry() -> (tokio::runtime::Runtime, faulty::Faulty) {
+    use faulty::{Faulty, Reply};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let asked = AtomicUsize::new(0);
+    let zeros = "0".repeat(64);
+    let config = format!(r#"{{"os":"linux","architecture":"amd64","rootfs":{{"diff_ids":["sha256:{zeros}"]}}}}"#);
+    let digest = pullgate::image::Digest::sha256(config.as_bytes()).to_string();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{digest}","size":{}}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"sha256:{zeros}","size":5000}}]}}"#,
+        config.len()
+    );
+    let server = runtime.block_on(Faulty::start(move |seen| {
+        let late = seen.path.ends_with("/manifests/late") && asked.fetch_add(1, Ordering::Relaxed) < 2;
+        if seen.path.contains("gone") || late {
+            Reply::new(404)
+                .header("Content-Type", "application/json")
+                .body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#)
+        } else if seen.path.contains("/manifests/") {
+            Reply::new(200)
+                .header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+                .header(
+                    "Docker-Content-Digest",
+                    pullgate::image::Digest::sha256(manifest.as_bytes()).as_str(),
+                )
+                .body(manifest.clone())
+        } else if seen.path.ends_with(&digest) {
+            Reply::new(200).body(config.clone())
+        } else {
+            Reply::new(404)
+        }
+    }));
+    (runtime, server)
+}
+
+/// `pullgate check` in a folder: code, standard output and standard error.
+fn run_in(folder: &std::path::Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = pullgate().current_dir(folder).arg("check").args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn pod(name: &str, image: &str) -> String {
+    format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  - name: c\n    image: {image}\n")
+}
+
+#[test]
+fn it_waits_for_a_push_and_ends_as_soon_as_it_is_there() {
+    let (_runtime, server) = registry();
+    let late = format!("{}/team/app:late", server.host());
+    let (code, out, told) = run_in(std::path::Path::new("/"), &["--image", &late, "--wait", "1m"]);
+    assert_eq!((code, out.as_str()), (Some(0), "1 image: 1 pulls\n"), "{told}");
+    assert!(told.contains(&format!("waiting for {late}, ")), "{told}");
+    // What no push mends ends it at once.
+    let (code, _, told) = run_in(
+        std::path::Path::new("/"),
+        &["--image", &late, "--image", "a/B", "--wait", "1m"],
+    );
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("not waiting: a/B: InvalidImageName"), "{told}");
+    let gone = format!("{}/team/gone:1", server.host());
+    let (code, _, told) = run_in(std::path::Path::new("/"), &["--image", &gone, "--wait", "1ms"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("waited in vain for "), "{told}");
+}
+
+#[test]
+fn a_baseline_accepts_what_was_known_and_nothing_else() {
+    let (_runtime, server) = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let gone = format!("{}/team/gone:1", server.host());
+    std::fs::write(at("a.yaml"), pod("a", &gone)).unwrap();
+    let (code, _, told) = run_in(folder.path(), &["-f", ".", "--write-baseline", "known.json"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("1 findings are in known.json"), "{told}");
+    let (code, out, told) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json"]);
+    assert_eq!((code, out.as_str(), told.as_str()), (Some(0), "1 image: 1 accepted\n", ""));
+    let (code, ..) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json", "--no-exceptions"]);
+    assert_eq!(code, Some(1));
+    // A new one is not known, nor is the same in another object.
+    std::fs::write(at("b.yaml"), pod("b", &gone)).unwrap();
+    let (code, out, _) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json"]);
+    assert_eq!(code, Some(1));
+    assert!(out.ends_with("2 images: 1 denied, 1 accepted\n"), "{out}");
+    std::fs::remove_file(at("b.yaml")).unwrap();
+    std::fs::write(at("a.yaml"), pod("a", &format!("{}/team/app:1", server.host()))).unwrap();
+    let (code, _, told) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json"]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("1 findings of the baseline are gone"), "{told}");
+    // What a policy refuses is not accepted.
+    std::fs::create_dir(at("policies")).unwrap();
+    std::fs::write(
+        at("policies/p.yaml"),
+        "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: p}\nspec: {tags: {deny: ['1']}}\n",
+    )
+    .unwrap();
+    let (code, _, told) = run_in(
+        folder.path(),
+        &["-f", "a.yaml", "--policies", "policies", "--write-baseline", "known.json"],
+    );
+    assert_eq!(code, Some(0), "{told}");
+    let (code, ..) = run_in(
+        folder.path(),
+        &["-f", "a.yaml", "--policies", "policies", "--baseline", "known.json"],
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_comment_and_what_is_built_later_are_accepted() {
+    let (_runtime, server) = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let gone = format!("{}/team/gone:1", server.host());
+    let write = |until: &str| {
+        let comment = format!("{gone} # pullgate: ignore RepositoryNotFound, TagNotFound{until} because it is built by hand");
+        std::fs::write(folder.path().join("a.yaml"), pod("a", &comment)).unwrap();
+    };
+    write(" until 2999-12-31");
+    let (code, out, _) = run_in(folder.path(), &["a.yaml"]);
+    assert_eq!((code, out.as_str()), (Some(0), "1 image: 1 accepted\n"));
+    assert_eq!(run_in(folder.path(), &["a.yaml", "--no-exceptions"]).0, Some(1));
+    write(" until 2020-01-31");
+    let (code, _, told) = run_in(folder.path(), &["a.yaml"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        told.contains("a.yaml: the comment at line 7 has expired on 2020-01-31: it is built by hand"),
+        "{told}"
+    );
+    let pattern = format!("{}/team/*", server.host());
+    let (code, out, _) = run_in(folder.path(), &["a.yaml", "--expect-missing", &pattern]);
+    assert_eq!((code, out.as_str()), (Some(0), "1 image: 1 accepted\n"));
+}
+
+#[test]
+fn an_object_is_judged_with_its_owner_only_if_the_owner_is_there() {
+    let owned = |name: &str| {
+        pod(name, "a/B").replace(
+            &format!("{{name: {name}}}"),
+            &format!("{{name: {name}, ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: r, controller: true}}]}}"),
+        )
+    };
+    let set = "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata: {name: r}\nspec: {template: {spec: {containers: [{name: c, image: a/B}]}}}\n";
+    let alone = check(&["-f", "-"], &[], &format!("{}---\n{}", owned("p"), owned("q")));
+    let out = String::from_utf8(alone.stdout).unwrap();
+    assert!(out.ends_with("2 images: 2 denied\n"), "{out}");
+    let both = check(&["-f", "-", "-o", "json"], &[], &format!("{}---\n{set}", owned("p")));
+    let report = report(&both);
+    assert_eq!(report["images"].as_array().unwrap().len(), 1);
+    assert_eq!(report["images"][0]["object"]["kind"], "ReplicaSet");
+    assert_eq!(report["skipped"][0]["reason"], "judged with ReplicaSet r");
+}
+
+#[test]
+fn several_reports_come_of_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("pod.yaml"), TWO_IMAGES).unwrap();
+    let forms = [
+        "-o",
+        "text",
+        "-o",
+        "sarif=r.sarif",
+        "-o",
+        "html=r.html",
+        "-o",
+        "gitlab=r.json",
+        "-o",
+        "markdown=r.md",
+    ];
+    let (code, out, _) = run_in(folder.path(), &[&["."][..], &forms].concat());
+    assert_eq!(code, Some(1));
+    assert!(
+        out.starts_with("DENY  upper/CASE\n") && out.contains("at pod.yaml:7: Pod default/p, container bad"),
+        "{out}"
+    );
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(read("r.sarif").contains("InvalidImageName") && read("r.json").contains("InvalidImageName"));
+    assert!(read("r.html").contains("InvalidImageName") && read("r.md").contains("InvalidImageName"));
+    // Its own reports are not input to the next run, and without a report on standard output the counts are told.
+    let (_, out, told) = run_in(folder.path(), &["-R", ".", "-o", "json=r.json"]);
+    assert_eq!(
+        (out.as_str(), told.as_str()),
+        ("", "pullgate: 2 images: 1 denied, 1 could not be checked\n")
+    );
+    let (code, _, told) = run_in(folder.path(), &[".", "-o", "text", "-o", "json"]);
+    assert_eq!(code, Some(2), "{told}");
+    // A job's summary, which others have begun.
+    let summary = folder.path().join("summary.md");
+    std::fs::write(&summary, "before\n").unwrap();
+    let summary = summary.to_str().unwrap();
+    check(&["--image", "a/B", "-o", "github"], &[("GITHUB_STEP_SUMMARY", summary)], "");
+    let text = std::fs::read_to_string(summary).unwrap();
+    assert!(text.starts_with("before\n### :x: pullgate: 1 image: 1 denied"), "{text}");
+}
+
+#[test]
+fn the_repository_says_what_to_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("k8s")).unwrap();
+    std::fs::write(at("k8s/a.yaml"), pod("a", "a/B")).unwrap();
+    std::fs::write(at("k8s/test.yaml"), pod("t", "t/T")).unwrap();
+    std::fs::write(
+        at(".pullgate.yaml"),
+        "files: [.]\nrecursive: true\nexclude: [test.yaml]\noutput: [json]\n",
+    )
+    .unwrap();
+    let (code, out, told) = run_in(folder.path(), &[]);
+    assert_eq!(code, Some(1), "{told}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["summary"]["images"], 1, "{out}");
+    std::fs::write(at(".pullgate.yaml"), "dockerConfig: /root\n").unwrap();
+    let (code, _, told) = run_in(folder.path(), &["k8s"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains(".pullgate.yaml: ") && told.contains("dockerConfig"), "{told}");
+}
+
+#[test]
+fn only_what_changed_is_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let git = |arguments: &[&str]| {
+        let done = std::process::Command::new("git")
+            .current_dir(folder.path())
+            .args(["-c", "user.name=a", "-c", "user.email=a@b.test"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    git(&["init", "-q"]);
+    std::fs::create_dir(at("k8s")).unwrap();
+    for name in ["old", "changed"] {
+        std::fs::write(at("k8s").join(format!("{name}.yaml")), pod(name, "a/B")).unwrap();
+    }
+    git(&["add", "."]);
+    git(&["commit", "-qm", "one"]);
+    std::fs::write(at("k8s/changed.yaml"), pod("changed", "a/C")).unwrap();
+    std::fs::write(at("k8s/new.yaml"), pod("new", "a/N")).unwrap();
+    let (_, out, told) = run_in(folder.path(), &["-R", ".", "--since", "HEAD", "-o", "json"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let images: Vec<&str> = report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| image["image"].as_str().unwrap())
+        .collect();
+    assert_eq!(images, ["a/C", "a/N"], "{told}");
+    for wrong in ["nowhere", "--output=x", ""] {
+        assert_eq!(
+            run_in(folder.path(), &["-R", ".", &format!("--since={wrong}")]).0,
+            Some(2),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a_whole_repository_is_checked_for_the_right_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    write("charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n");
+    write("charts/app/values.yaml", "image: {repository: a/B, tag: '1'}\n");
+    for at in 0..12 {
+        write(
+            &format!("charts/app/templates/t{at}.yaml"),
+            "apiVersion: v1\nkind: Pod\nspec: {{ .Values.x }}\n",
+        );
+    }
+    write(".github/workflows/ci.yaml", "on: push\n");
+    write("package.json", "{}\n");
+    write("k8s/ok.yaml", &pod("ok", "169.254.0.1/a:1"));
+    let (code, out, told) = run_in(folder.path(), &["-R", "-f", "."]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(out.ends_with("1 image: 1 could not be checked\n"), "{out}");
+    let notes: Vec<&str> = told.lines().collect();
+    assert!(notes[0].starts_with("pullgate: 12 Helm templates in 1 chart: "), "{told}");
+    assert_eq!(notes.len(), 4, "{told}");
+    assert_eq!(run_in(folder.path(), &["-R", "-f", ".", "--strict"]).0, Some(2));
+    write("k8s/broken.yaml", "apiVersion: v1\nkind: Pod\nspec: [\n");
+    let (code, _, told) = run_in(folder.path(), &["-R", "-f", "."]);
+    assert_eq!(code, Some(2));
+    assert!(told.lines().last().unwrap().contains("k8s/broken.yaml: line "), "{told}");
 }

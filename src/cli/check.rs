@@ -1,29 +1,41 @@
 //! `pullgate check`: the same engine in CI (contract 4).
 
+mod accept;
+mod forms;
 mod live;
+mod wait;
 
 use super::inputs::{AT_ONCE, Options, load_cluster_policies};
 use super::{DENIED, WRONG, say, tell};
+use crate::config::project::{self, Project};
 use crate::config::values;
 use crate::engine::Gate;
-use crate::manifests::{Keep, Manifests};
+use crate::files;
+use crate::image::{Pattern, escape};
+use crate::limits;
+use crate::manifests::{Keep, Manifests, Note, Subject};
 use crate::plan::Admission;
-use crate::policy::Requester;
-use crate::report::{Entry, Source, github, json, junit, sarif, text};
+use crate::providers::changed_since;
+use crate::report::text::{Colour, Detail};
+use crate::report::{self, Entry, Problem, Report, Skipped};
 use crate::runtime::Depth;
-use crate::verdict::answer::Judged;
+use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
 use crate::workload::pod::{PodKind, PullPolicy};
 use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
+use accept::Baseline;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use futures_util::{StreamExt as _, stream};
+use forms::{Form, Format, render};
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::time::Instant;
+use wait::Bounds;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
@@ -33,42 +45,70 @@ pub struct Args {
     /// An image (repeatable)
     #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
     image: Vec<String>,
+    /// The service account under which each --image is pulled [default: default]
+    #[arg(long, value_name = "NAME", env = "PULLGATE_SERVICE_ACCOUNT")]
+    service_account: Option<String>,
+    /// A pull secret of each --image (repeatable)
+    #[arg(long, value_name = "NAME", value_delimiter = ',', env = "PULLGATE_PULL_SECRET")]
+    pull_secret: Vec<String>,
     /// The namespace of objects that name none, and of --image [default: default]; with --live, the only one to check
     #[arg(long, short = 'n', value_name = "NS", env = "PULLGATE_NAMESPACE")]
     namespace: Option<String>,
     /// Set: no colour
     #[arg(long, env = "NO_COLOR", hide = true)]
     no_color: Option<OsString>,
+    /// Where GitHub takes the summary of a job
+    #[arg(long, env = "GITHUB_STEP_SUMMARY", hide = true)]
+    github_step_summary: Option<PathBuf>,
     /// Check what exists in the cluster, as if it were created now. Changes nothing
     // Conflicts are checked below: to clap, a variable set to `false` is a flag that was given.
     #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
     live: bool,
-    /// Report format
-    #[arg(short = 'o', long, value_enum, default_value_t = Output::Text, env = "PULLGATE_OUTPUT")]
-    output: Output,
+    /// Report format: text, json, sarif, junit, github, gitlab, markdown or html; with =FILE into that file (repeatable) [default: text]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "FORMAT[=FILE]",
+        value_delimiter = ',',
+        env = "PULLGATE_OUTPUT"
+    )]
+    output: Vec<Form>,
+    /// Only say what is denied
+    #[arg(short = 'q', long, env = "PULLGATE_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    quiet: bool,
     /// When to exit with 1
     #[arg(long, value_enum, default_value_t = FailOn::Deny, env = "PULLGATE_FAIL_ON")]
     fail_on: FailOn,
     /// How much to check: indexes and manifests; also configs; also layers [default: the settings file's, else manifest]
     #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
     depth: Option<How>,
-    /// Time limit for the whole run; with --live, for each object
-    #[arg(long, default_value = "30s", value_parser = values::duration, env = "PULLGATE_DEADLINE")]
-    deadline: Duration,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// For machines: pullgate.dev/report/v1
-    Json,
-    /// SARIF 2.1.0, for code scanning
-    Sarif,
-    /// `JUnit` XML, for CI systems that list test results
-    Junit,
-    /// GitHub workflow commands, shown at the changed lines
-    Github,
+    /// Only judge objects in files that differ from this commit, or from where it and this branch parted
+    #[arg(long, value_name = "COMMIT", env = "PULLGATE_SINCE")]
+    since: Option<String>,
+    /// Accept the findings in this file
+    #[arg(long, value_name = "FILE", env = "PULLGATE_BASELINE")]
+    baseline: Option<PathBuf>,
+    /// Write the findings of this run into a file for --baseline, and exit with 0
+    #[arg(long, value_name = "FILE", env = "PULLGATE_WRITE_BASELINE")]
+    write_baseline: Option<PathBuf>,
+    /// Accept nothing: neither the baseline nor comments (`# pullgate: ignore CAUSE because …`)
+    #[arg(long, env = "PULLGATE_NO_EXCEPTIONS", value_parser = clap::builder::FalseyValueParser::new())]
+    no_exceptions: bool,
+    /// Accept that these images are not there yet, such as `registry.corp/shop/**` (repeatable)
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = Pattern::parse, env = "PULLGATE_EXPECT_MISSING")]
+    expect_missing: Vec<Pattern>,
+    /// Ask again for so long while images are not there
+    #[arg(long, value_name = "TIME", value_parser = values::duration, env = "PULLGATE_WAIT")]
+    wait: Option<Duration>,
+    /// Time limit for the whole run; with --live, for each object [default: none; see --silence and --timeout]
+    #[arg(long, value_parser = values::duration, env = "PULLGATE_DEADLINE")]
+    deadline: Option<Duration>,
+    /// Without --deadline: end when nothing answers for so long
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, env = "PULLGATE_SILENCE")]
+    silence: Duration,
+    /// Without --deadline: end after so long
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration, env = "PULLGATE_TIMEOUT")]
+    timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -101,10 +141,13 @@ enum FailOn {
     Unknown,
 }
 
-/// Runs the command.
-pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Done { report, said, code } = check(args).await?;
-    let written = say(&report);
+/// How long to wait for a cluster, and with `--live` for each object, if nothing is said.
+const USUAL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs the command. `verbose`: how often `-v` was given.
+pub async fn run(args: Args, verbose: u8) -> anyhow::Result<ExitCode> {
+    let Done { printed, said, code } = check(args, verbose).await?;
+    let written = say(&printed);
     for sentence in &said {
         tell(sentence);
     }
@@ -116,26 +159,55 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 #[derive(Debug)]
 struct Done {
     /// For standard output.
-    report: String,
+    printed: String,
     /// For standard error, one sentence each.
     said: Vec<String>,
     /// The exit code.
     code: u8,
 }
 
-async fn check(args: Args) -> anyhow::Result<Done> {
+async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
+    args.inputs.gather_places();
+    if !args.live {
+        let project = read_project(Path::new(project::NAME))?;
+        let alone = args.image.is_empty();
+        if alone || !args.inputs.files.is_empty() {
+            args.inputs.take_project(&project);
+        }
+        if args.output.is_empty() {
+            let forms = project.output.iter().map(|form| {
+                form.parse()
+                    .map_err(|why: String| anyhow::anyhow!("{}: {why}", project::NAME))
+            });
+            args.output = forms.collect::<anyhow::Result<_>>()?;
+        }
+        if args.baseline.is_none() && args.write_baseline.is_none() {
+            args.baseline = project.baseline.as_ref().map(PathBuf::from);
+        }
+    }
     let Args {
         mut inputs,
         image,
+        service_account,
+        pull_secret,
         namespace,
         no_color,
+        github_step_summary,
         live,
         output,
+        quiet,
         fail_on,
         depth,
+        since,
+        baseline,
+        write_baseline,
+        no_exceptions,
+        expect_missing,
+        wait,
         deadline,
+        silence,
+        timeout,
     } = args;
-    inputs.gather_places();
     if live && !inputs.cluster {
         bail!("--live checks what exists in a cluster: add --cluster");
     }
@@ -148,21 +220,50 @@ async fn check(args: Args) -> anyhow::Result<Done> {
     if live && inputs.complete {
         bail!("--complete is for manifests: it cannot be combined with --live");
     }
+    if live && (wait.is_some() || since.is_some()) {
+        bail!("--wait and --since are for manifests and images: they cannot be combined with --live");
+    }
+    if output.iter().filter(|form| form.file.is_none()).count() > 1 {
+        bail!("only one report goes to standard output: give the others a file, as -o sarif=report.sarif");
+    }
+    let baseline = match baseline.filter(|_| !no_exceptions) {
+        Some(file) => Some(Baseline::read(&file)?),
+        None => None,
+    };
+    let changed = match &since {
+        Some(reference) => Some(changed_since(reference).await.map_err(|why| anyhow::anyhow!("{why}"))?),
+        None => None,
+    };
     let only = namespace.clone();
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let admission = if live { Admission::HasRun } else { Admission::StillToCome };
+    inputs.ours = output
+        .iter()
+        .filter_map(|form| form.file.clone())
+        .chain(write_baseline.clone())
+        .collect();
     let mut inputs = inputs.read(&namespace, admission, depth.map(Depth::from), Keep::Objects)?;
     let mut manifests = std::mem::take(&mut inputs.manifests);
-    let end = Instant::now() + deadline;
-    let (entries, mut said) = if live {
-        let mut said = std::mem::take(&mut inputs.said);
+    let begun = Instant::now();
+    let bounds = Bounds {
+        end: begun + deadline.or(wait).unwrap_or(timeout),
+        silence: deadline.unwrap_or(silence),
+    };
+    let usual = deadline.unwrap_or(USUAL_DEADLINE);
+    let mut report = Report::default();
+    let mut said;
+    if live {
+        said = std::mem::take(&mut inputs.said);
         let (engine, store, cluster) = inputs.cluster().await?;
         // Existing objects are checked one by one, each with its own time limit.
+        let end = begun + usual;
         let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &store, end));
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
-        let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, deadline).await;
-        manifests.errors.extend(remarks.into_iter().chain(found.problems));
+        let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, usual).await;
+        manifests
+            .errors
+            .extend(remarks.into_iter().chain(found.problems).map(Problem::from));
         if found.exempt > 0 {
             said.push(format!(
                 "{} exempt, by a label of the namespace or an annotation",
@@ -173,70 +274,248 @@ async fn check(args: Args) -> anyhow::Result<Done> {
                 }
             ));
         }
-        (found.entries, said)
+        report.entries = found.entries;
     } else {
-        let (gate, said) = inputs.gate(end, deadline).await?;
-        (judge_inputs(&gate, &manifests, &image, &namespace, end).await, said)
+        if let Some(changed) = &changed {
+            keep_changed(&mut manifests, changed);
+        }
+        let remarks;
+        let gate;
+        (gate, remarks) = inputs.gate(begun + usual, usual).await?;
+        said = remarks;
+        own_or_judge(&mut manifests.subjects);
+        let lone: Vec<Workload> = image
+            .iter()
+            .map(|image| lone(image, &namespace, service_account.as_deref(), &pull_secret))
+            .collect();
+        let workloads: Vec<&Workload> = manifests
+            .subjects
+            .iter()
+            .map(|subject| &subject.workload)
+            .chain(&lone)
+            .collect();
+        let mut answers = wait::judge(&gate, &workloads, bounds).await;
+        if let Some(time) = wait {
+            wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, tell).await;
+        }
+        let mut answers = answers.into_iter();
+        let today = jiff::Zoned::now().date().to_string();
+        for subject in &manifests.subjects {
+            let Some(answer) = answers.next() else { break };
+            let expired = add(&mut report, Some(subject), answer, (!no_exceptions).then_some(today.as_str()));
+            said.extend(
+                expired
+                    .into_iter()
+                    .map(|why| format!("{}: {why}", escape(&subject.source.file))),
+            );
+        }
+        for answer in answers {
+            add(&mut report, None, answer, None);
+        }
+        if report.entries.is_empty() && report.skipped.is_empty() {
+            said.push("there is no image in the input: nothing was checked".to_owned());
+        }
+    }
+    for entry in &mut report.entries {
+        accept::missing(entry, &expect_missing);
+    }
+    if let Some(file) = &write_baseline {
+        let known = Baseline::of(&report.entries);
+        std::fs::write(file, known.text()?).with_context(|| format!("{} cannot be written", file.display()))?;
+        said.push(format!(
+            "{} findings are in {}; check --baseline {} accepts them",
+            known.len(),
+            file.display(),
+            file.display()
+        ));
+    }
+    if let Some(baseline) = &baseline {
+        let stale = baseline.accept(&mut report.entries);
+        // Of a part of the files, nobody can tell what is left of the others.
+        if stale > 0 && changed.is_none() {
+            said.push(format!(
+                "{stale} findings of the baseline are gone: write it again with --write-baseline"
+            ));
+        }
+    }
+    report.notes = manifests.notes.iter().map(noted).collect();
+    report.problems = std::mem::take(&mut manifests.errors);
+    if verbose > 0 {
+        said.extend(manifests.notes.iter().map(Note::sentence));
+    } else if !quiet {
+        said.extend(manifests.notes.summary());
+    }
+    let objected = report.entries.iter().any(|entry| objects(entry, fail_on));
+    let code = if !report.problems.is_empty() {
+        WRONG
+    } else if objected && write_baseline.is_none() {
+        DENIED
+    } else {
+        0
     };
-    let no_colour = no_color.is_some_and(|value| !value.is_empty());
-    let report = render(&entries, &manifests.errors, output, fail_on, no_colour)?;
-    let code = code(&entries, fail_on, &manifests.errors);
-    said.extend(manifests.notes.summary());
-    said.append(&mut manifests.errors);
-    Ok(Done { report, said, code })
+    let plain = no_color.is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
+    let detail = match (quiet, verbose) {
+        (true, _) => Detail::Failures,
+        (false, 0) => Detail::Usual,
+        (false, _) => Detail::Everything,
+    };
+    let printed = write(
+        &report,
+        output,
+        if plain { Colour::None } else { Colour::Ansi },
+        detail,
+        fail_on,
+        github_step_summary.as_deref(),
+    )?;
+    if let Printed::Nothing(counts) = &printed {
+        said.push(counts.clone());
+    }
+    said.extend(report.problems.iter().map(ToString::to_string));
+    Ok(Done {
+        printed: match printed {
+            Printed::Report(text) => text,
+            Printed::Nothing(_) => String::new(),
+        },
+        said,
+        code,
+    })
 }
 
-async fn judge_inputs(gate: &Gate, manifests: &Manifests, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
-    let mut entries = judge_manifests(gate, manifests, deadline).await;
-    entries.extend(judge_images(gate, images, namespace, deadline).await);
-    entries
+/// What goes to standard output.
+enum Printed {
+    /// A report.
+    Report(String),
+    /// Nothing, since all reports go to files; the counts.
+    Nothing(String),
 }
 
-async fn judge_manifests(gate: &Gate, manifests: &Manifests, deadline: Instant) -> Vec<Entry> {
-    let (subjects, nobody) = (&manifests.subjects, Requester::default());
-    let answers: Vec<_> = stream::iter(subjects)
-        .map(|subject| gate.judge(&subject.workload, &nobody, deadline))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    subjects
-        .iter()
-        .zip(answers)
-        .flat_map(|(subject, answer)| answer.images.into_iter().map(move |judged| (subject, judged)))
-        .map(|(subject, judged)| Entry {
-            source: Some(subject.source.clone()),
-            line: Some(subject.line_of(judged.image.path.as_str())),
-            object: Some(subject.workload.object.clone()),
+/// Writes the reports that have a file; returns the one for standard output.
+fn write(
+    report: &Report,
+    forms: Vec<Form>,
+    colour: Colour,
+    detail: Detail,
+    fail_on: FailOn,
+    summary: Option<&Path>,
+) -> anyhow::Result<Printed> {
+    let forms = if forms.is_empty() {
+        vec![Form {
+            format: Format::Text,
+            file: None,
+        }]
+    } else {
+        forms
+    };
+    let mut printed = Printed::Nothing(report.tally().sentence());
+    for Form { format, file } in forms {
+        let colour = if file.is_some() { Colour::None } else { colour };
+        let text = render(report, format, colour, detail, |entry| objects(entry, fail_on))?;
+        match file {
+            Some(file) => std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?,
+            None => printed = Printed::Report(text),
+        }
+        if let Some(file) = summary.filter(|_| format == Format::Github) {
+            let text = render(report, Format::Markdown, colour, detail, |_| false)?;
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+            let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.with_context(|| format!("GITHUB_STEP_SUMMARY: {} cannot be written", file.display()))?;
+        }
+    }
+    Ok(printed)
+}
+
+/// What the repository's own file says, if there is one.
+fn read_project(file: &Path) -> anyhow::Result<Project> {
+    if !file.is_file() {
+        return Ok(Project::default());
+    }
+    let bytes = files::read(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))?;
+    Project::read(&String::from_utf8_lossy(&bytes)).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
+}
+
+/// Leaves the objects of the files that changed. What others are judged by stays.
+fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf>) {
+    let mut known: std::collections::HashMap<String, bool> = std::collections::HashMap::new();
+    manifests.subjects.retain(|subject| {
+        let file = &subject.source.file;
+        *known
+            .entry(file.clone())
+            .or_insert_with(|| file == "-" || Path::new(file).canonicalize().is_ok_and(|file| changed.contains(&file)))
+    });
+}
+
+/// An object is judged with its owner only if the owner is in the input: of a dump of Pods alone, the Pods are judged.
+fn own_or_judge(subjects: &mut [Subject]) {
+    let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
+    let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
+    for subject in subjects {
+        if !subject.owner.as_ref().is_some_and(|owner| here.contains(owner)) {
+            subject.workload.controller = None;
+        }
+    }
+}
+
+/// A remark as the report has it.
+fn noted(note: &Note) -> report::Note {
+    report::Note {
+        kind: note.passed.name(),
+        file: (!note.file.is_empty()).then(|| note.file.clone()),
+        line: note.line,
+        message: note.sentence(),
+    }
+}
+
+/// Adds the answer for an object, or for an image by itself. Comments beside images hold on the day `today`, if at all. Returns remarks on
+/// comments that have expired.
+fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer, today: Option<&str>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let Answer { images, exempt, .. } = answer;
+    for judged in images {
+        let path = judged.image.path.as_str().to_owned();
+        let why = why_skipped(&judged, exempt.as_ref(), subject);
+        let mut entry = Entry {
+            source: subject.map(|subject| subject.source.clone()),
+            line: subject.map(|subject| subject.line_of(&path)),
+            object: subject.map(|subject| subject.workload.object.clone()),
             judged,
-        })
-        .collect()
+            accepted: Vec::new(),
+        };
+        if let Some(why) = why {
+            report.skipped.push(Skipped { entry, why });
+            continue;
+        }
+        let ignores = subject.into_iter().flat_map(|subject| &subject.ignores);
+        if let Some(today) = today {
+            for (_, ignore) in ignores.filter(|(of, _)| **of == *path) {
+                remarks.extend(accept::by_comment(&mut entry, ignore, today));
+            }
+        }
+        report.entries.push(entry);
+    }
+    remarks
 }
 
-async fn judge_images(gate: &Gate, images: &[String], namespace: &str, deadline: Instant) -> Vec<Entry> {
-    let subjects: Vec<Workload> = images.iter().map(|image| lone(image, namespace)).collect();
-    let nobody = Requester::default();
-    let answers: Vec<_> = stream::iter(&subjects)
-        .map(|subject| gate.judge(subject, &nobody, deadline))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    answers
-        .into_iter()
-        .flat_map(|answer| answer.images)
-        .map(|judged: Judged| Entry {
-            source: None::<Source>,
-            line: None,
-            object: None,
-            judged,
-        })
-        .collect()
+/// Why an image was not judged; `None` if it was.
+fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Subject>) -> Option<String> {
+    if judged.look != Look::PassedOver || judged.judgement.verdict != Verdict::Allow || judged.judgement.ruled().next().is_some() {
+        return None;
+    }
+    Some(match (exempt, &judged.remark) {
+        (Some(Exemption::Namespace), _) => "its namespace is exempt".to_owned(),
+        (Some(Exemption::Annotation(_)), _) => "an annotation exempts its object".to_owned(),
+        (None, Some(remark @ Remark::Parameter(_))) => remark.clause(),
+        (None, _) => match subject.and_then(|subject| subject.owner.as_ref()) {
+            Some((kind, _, name)) => format!("judged with {} {}", escape(kind), escape(name)),
+            None => "judged elsewhere".to_owned(),
+        },
+    })
 }
 
-/// A bare image, as a pod without secrets of its own would pull it.
-fn lone(image: &str, namespace: &str) -> Workload {
+/// A bare image, as a pod of this namespace would pull it under this service account and with these secrets of its own.
+fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
     let needs = PodNeeds {
-        pull_secrets: Vec::new(),
-        service_account: "default".to_owned(),
+        pull_secrets: secrets.to_vec(),
+        service_account: account.unwrap_or("default").to_owned(),
         scheduling: Scheduling::default(),
     };
     let image = ImageUse {
@@ -264,41 +543,12 @@ fn lone(image: &str, namespace: &str) -> Workload {
     }
 }
 
-fn render(entries: &[Entry], errors: &[String], output: Output, fail_on: FailOn, no_colour: bool) -> anyhow::Result<String> {
-    match output {
-        Output::Json => json::render(entries).context("the report cannot be written as JSON"),
-        Output::Sarif => sarif::render(entries, errors).context("the report cannot be written as SARIF"),
-        Output::Junit => junit::render(entries, errors, |entry| objects(entry, fail_on))
-            .map(|text| text + "\n")
-            .context("the report cannot be written as JUnit XML"),
-        Output::Github => Ok(github::render(entries, errors)),
-        Output::Text => {
-            let plain = no_colour || !std::io::stdout().is_terminal();
-            Ok(text::render(
-                entries,
-                if plain { text::Colour::None } else { text::Colour::Ansi },
-            ))
-        }
-    }
-}
-
-fn code(entries: &[Entry], fail_on: FailOn, errors: &[String]) -> u8 {
-    if !errors.is_empty() {
-        WRONG
-    } else if entries.iter().any(|entry| objects(entry, fail_on)) {
-        DENIED
-    } else {
-        0
-    }
-}
-
 /// Whether an image leads to exit code 1.
 fn objects(entry: &Entry, fail_on: FailOn) -> bool {
-    let judgement = &entry.judged.judgement;
-    judgement.verdict == Verdict::Deny
+    entry.verdict() == Verdict::Deny
         || match fail_on {
             FailOn::Deny => false,
-            FailOn::Warn => judgement.verdict == Verdict::Warn,
-            FailOn::Unknown => judgement.outlook == Outlook::Unknown,
+            FailOn::Warn => entry.verdict() == Verdict::Warn,
+            FailOn::Unknown => entry.outlook() == Outlook::Unknown,
         }
 }

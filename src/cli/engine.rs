@@ -15,6 +15,7 @@ use crate::providers::Providers;
 use crate::telemetry::Metrics;
 use crate::workload::Kinds;
 use anyhow::Context as _;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -161,15 +162,33 @@ impl UserConfig {
         Ok(Self::default())
     }
 
-    /// This user's docker config, if any. One that cannot be read is reported and ignored.
-    pub(super) fn usual(folder: Option<PathBuf>) -> Self {
-        let Some(file) = folder.map(|folder| folder.join("config.json")).filter(|file| file.is_file()) else {
-            return Self::default();
-        };
-        Self::read(&file).unwrap_or_else(|error| {
+    /// This user's logins, if any: what `DOCKER_AUTH_CONFIG` holds comes first, as for docker; `REGISTRY_AUTH_FILE` takes the place of
+    /// docker's own file, as for podman and skopeo. What cannot be read is reported and ignored.
+    pub(super) fn usual(folder: Option<PathBuf>, auth_file: Option<PathBuf>, held: Option<OsString>) -> Self {
+        let ignored = |error: anyhow::Error| {
             tracing::warn!("{error:#}; it is ignored");
             Self::default()
-        })
+        };
+        let file = auth_file.or_else(|| folder.map(|folder| folder.join("config.json")));
+        let mut usual = match file.filter(|file| file.is_file()) {
+            Some(file) => Self::read(&file).unwrap_or_else(ignored),
+            None => Self::default(),
+        };
+        if let Some(held) = held.filter(|held| !held.is_empty()) {
+            let parsed = parse_user_config(held.as_encoded_bytes());
+            let mut entries = parsed.unwrap_or_else(|error| {
+                ignored(refused(Path::new("DOCKER_AUTH_CONFIG"), error));
+                Vec::new()
+            });
+            entries.append(&mut usual.entries);
+            usual.entries = entries;
+        }
+        usual
+    }
+
+    /// Whether there is a login in it.
+    pub(super) fn has_login(&self) -> bool {
+        !self.entries.is_empty()
     }
 }
 
@@ -203,7 +222,15 @@ mod tests {
 
         std::fs::write(&file, "[]").unwrap();
         assert!(UserConfig::of_folder(folder.path()).is_err());
-        assert!(UserConfig::usual(Some(folder.path().to_owned())).entries.is_empty());
+        assert!(
+            UserConfig::usual(Some(folder.path().to_owned()), None, None)
+                .entries
+                .is_empty()
+        );
+        let held = OsString::from(r#"{"auths": {"d.io": {"auth": "dTpw"}}}"#);
+        std::fs::write(&file, json).unwrap();
+        let usual = UserConfig::usual(None, Some(file.clone()), Some(held));
+        assert_eq!(keys(&usual.entries), ["d.io", "a.io", "c.io"]);
         assert!(UserConfig::of_folder(&file).is_err(), "a file is no folder");
     }
 }

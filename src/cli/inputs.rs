@@ -2,13 +2,15 @@
 
 use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
+use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore};
 use crate::engine::{Engine, Gate};
 use crate::image::{Platform, escape};
-use crate::manifests::{Keep, Manifests, Note, Passed, Reading, Sift, Walk};
+use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Sift, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
+use crate::report::Problem;
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
 use anyhow::bail;
@@ -42,6 +44,9 @@ pub(super) struct Options {
     /// In folders, also files that .gitignore names
     #[arg(long, env = "PULLGATE_NO_GITIGNORE", value_parser = clap::builder::FalseyValueParser::new())]
     no_gitignore: bool,
+    /// Files that are ours and not manifests; not an option
+    #[arg(skip)]
+    pub(super) ours: Vec<PathBuf>,
     /// What was passed over in the files is an error
     #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
@@ -67,6 +72,12 @@ pub(super) struct Options {
     /// Where docker keeps this user's config
     #[arg(long, env = "DOCKER_CONFIG", hide = true)]
     usual_docker_config: Option<PathBuf>,
+    /// The same as a text, as GitLab gives it to its jobs
+    #[arg(long, env = "DOCKER_AUTH_CONFIG", hide = true, hide_env_values = true)]
+    docker_auth_config: Option<OsString>,
+    /// Where podman, skopeo and buildah keep this user's logins
+    #[arg(long, env = "REGISTRY_AUTH_FILE", hide = true)]
+    registry_auth_file: Option<PathBuf>,
     /// The proxy for https, from the environment; the settings file takes precedence
     #[arg(long, env = "HTTPS_PROXY", hide = true, hide_env_values = true)]
     https_proxy: Option<OsString>,
@@ -119,6 +130,16 @@ impl Options {
         self.files.append(&mut self.places);
     }
 
+    /// Takes what the repository's own file says, where the command line says nothing.
+    pub(super) fn take_project(&mut self, project: &Project) {
+        if self.files.is_empty() {
+            self.files.clone_from(&project.files);
+            self.recursive |= project.recursive;
+        }
+        self.include.extend(project.include.iter().cloned());
+        self.exclude.extend(project.exclude.iter().cloned());
+    }
+
     /// Reads all inputs. `namespace` is for objects that name none; `depth` overrides the settings.
     pub(super) fn read(self, namespace: &str, admission: Admission, depth: Option<Depth>, keep: Keep) -> anyhow::Result<Inputs> {
         let Self {
@@ -128,6 +149,7 @@ impl Options {
             include,
             exclude,
             no_gitignore,
+            ours,
             strict,
             platform,
             runtime,
@@ -136,6 +158,8 @@ impl Options {
             policy_files,
             docker_config,
             usual_docker_config,
+            docker_auth_config,
+            registry_auth_file,
             https_proxy,
             https_proxy_lower,
             no_proxy,
@@ -174,7 +198,7 @@ impl Options {
             no_gitignore,
             include,
             exclude,
-            ours: Vec::new(),
+            ours,
         };
         let reading = Reading {
             walk: if recursive { Walk::Recursive } else { Walk::Flat },
@@ -197,7 +221,7 @@ impl Options {
                 continue;
             };
             if of.named {
-                let error = format!("{}: {}", escape(&of.source.file), escape(&rejected.why));
+                let error = Problem::in_file(&of.source.file, None, escape(&rejected.why));
                 manifests.errors.push(error);
             } else {
                 let note = Note::about(Passed::RefusedSecret, &of.source.file).because(&rejected.why);
@@ -205,9 +229,9 @@ impl Options {
             }
         }
         if strict {
-            let noted = manifests.notes.iter().map(Note::sentence);
+            let noted = manifests.notes.iter().map(|note| Problem::from(note.sentence()));
             manifests.errors.extend(noted);
-            manifests.notes = Default::default();
+            manifests.notes = Notes::default();
         }
         if let Some(platforms) = platforms(&platform)? {
             engine.settings.platforms = Platforms::Exactly(platforms);
@@ -229,11 +253,17 @@ impl Options {
                 engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
             }
             // The user's own login says nothing about a cluster or about a complete set.
-            None if complete || cluster => {}
+            None if complete || cluster => {
+                let unused = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
+                if complete && unused.has_login() {
+                    let sentence = "your docker login is not used, because --complete says that the manifests have all credentials";
+                    said.push(sentence.to_owned());
+                }
+            }
             None => {
-                let engine::UserConfig { entries, helpers } = engine::UserConfig::usual(usual_folder);
-                engine.settings.stand_in = Arc::new(entries);
-                engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheUnseen);
+                let usual = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
+                engine.settings.stand_in = Arc::new(usual.entries);
+                engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::TheUnseen);
             }
         }
         Ok(Inputs {

@@ -101,7 +101,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (gate, said) = inputs.gate(end, deadline).await?;
     let found = ask(&gate, &mut manifests, end).await;
     let mut report = Report {
-        errors: manifests.errors.clone(),
+        errors: manifests.errors.iter().map(ToString::to_string).collect(),
         ..Report::default()
     };
     report.apart(&manifests);

@@ -34,6 +34,13 @@ pub(super) fn is_kustomization(path: &Path) -> bool {
     name.is_some_and(|name| matches!(name, "kustomization.yaml" | "kustomization.yml" | "Kustomization"))
 }
 
+/// Whether a file is for `check` itself: a baseline, or the settings of the repository.
+pub(super) fn is_ours(path: &Path, text: &str) -> bool {
+    path.file_name().is_some_and(|name| name == ".pullgate.yaml")
+        || text.contains("\"pullgate.dev/baseline/")
+        || text.contains("\"pullgate.dev/report/")
+}
+
 /// Whether SOPS has encrypted a document.
 pub(super) fn is_encrypted(document: &Value) -> bool {
     let sops = document.get("sops").and_then(Value::as_object);

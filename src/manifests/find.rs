@@ -1,7 +1,8 @@
 //! Which files there are to read.
 
 use super::notes::{Note, Passed};
-use super::{Manifests, Reading, shown};
+use super::{Manifests, Reading};
+use crate::report::Problem;
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
 use std::collections::{BTreeSet, HashSet};
@@ -65,20 +66,20 @@ pub(super) fn files(places: &[String], reading: &Reading<'_>, into: &mut Manifes
         let (mut paths, charts) = match search(path, reading, into) {
             Ok(found) => found,
             Err(why) => {
-                into.errors.push(why);
+                into.errors.push(Problem::from(why));
                 continue;
             }
         };
         if paths.is_empty() {
-            into.errors.push(format!(
-                "{}: no .yaml, .yml or .json file in this folder{}",
-                shown(path),
+            let message = format!(
+                "no .yaml, .yml or .json file in this folder{}",
                 match reading.walk {
                     Walk::Flat => "; use -R to search its subfolders",
                     Walk::Recursive if reading.sift.no_gitignore => "",
                     Walk::Recursive => " that .gitignore, --include and --exclude leave (--no-gitignore)",
                 }
-            ));
+            );
+            into.errors.push(Problem::in_file(place, None, message));
         }
         paths.sort();
         for path in paths {

@@ -31,6 +31,8 @@ pub enum Passed {
     Encrypted,
     /// A key that a mapping has twice.
     RepeatedKey,
+    /// A comment that should accept a finding and does not.
+    Comment,
     /// A Secret that the API server would refuse.
     RefusedSecret,
     /// Not text.
@@ -43,8 +45,6 @@ pub enum Passed {
     NotRegular,
     /// A link that leads nowhere.
     DanglingLink,
-    /// The input has no images at all.
-    NoImages,
     /// What is not about a file: credentials, `--complete`.
     Input,
 }
@@ -63,13 +63,13 @@ impl Passed {
             Self::Yaml => "Yaml",
             Self::Encrypted => "Encrypted",
             Self::RepeatedKey => "RepeatedKey",
+            Self::Comment => "Comment",
             Self::RefusedSecret => "RefusedSecret",
             Self::NotText => "NotText",
             Self::TooLong => "TooLong",
             Self::Unreadable => "Unreadable",
             Self::NotRegular => "NotRegular",
             Self::DanglingLink => "DanglingLink",
-            Self::NoImages => "NoImages",
             Self::Input => "Input",
         }
     }
@@ -90,6 +90,7 @@ impl Passed {
                 "key given twice: the last one counts",
                 "keys given twice: the last one counts",
             ),
+            Self::Comment => ("comment that accepts nothing", "comments that accept nothing"),
             Self::RefusedSecret => (
                 "Secret that the API server would refuse",
                 "Secrets that the API server would refuse",
@@ -99,7 +100,7 @@ impl Passed {
             Self::Unreadable => ("file or folder that cannot be read", "files or folders that cannot be read"),
             Self::NotRegular => ("FIFO, socket or device", "FIFOs, sockets or devices"),
             Self::DanglingLink => ("link that leads nowhere", "links that lead nowhere"),
-            Self::NoImages | Self::Input => ("remark", "remarks"),
+            Self::Input => ("remark", "remarks"),
         }
     }
 
@@ -114,7 +115,7 @@ impl Passed {
 
     /// Whether it stands for itself: its own sentence is said.
     fn is_said_alone(self) -> bool {
-        matches!(self, Self::NoImages | Self::Input)
+        self == Self::Input
     }
 }
 

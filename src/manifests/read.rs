@@ -1,14 +1,14 @@
 //! One file: its documents, and what is kept of them.
 
 use super::classify;
+use super::comments;
 use super::find::Candidate;
 use super::notes::{Note, Passed};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::{Keep, Manifest, Marked, Reading, Subject, Text, standard_input};
 use crate::files::{self, ReadError};
-use crate::image::escape;
 use crate::limits;
-use crate::report::Source;
+use crate::report::{Problem, Source};
 use crate::workload::{Kinds, extract};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub(super) struct FileRead {
     pub(super) text: Option<Text>,
     pub(super) marked: Vec<Marked>,
     pub(super) notes: Vec<Note>,
-    pub(super) errors: Vec<String>,
+    pub(super) errors: Vec<Problem>,
 }
 
 /// The kinds that need be built; `None`: all.
@@ -59,7 +59,7 @@ impl<'a> Wanted<'a> {
 pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
     let mut read = FileRead::default();
     let (name, text) = match &file.path {
-        None => ("-".to_owned(), standard_input()),
+        None => ("-".to_owned(), standard_input().map_err(Problem::from)),
         Some(path) => {
             let name = path.display().to_string();
             // A shell's `<(command)` is a pipe.
@@ -74,7 +74,10 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
             };
             match text {
                 Ok(text) => (name, Ok(text)),
-                Err((_, why)) if file.named => (name.clone(), Err(format!("{}: {why}", escape(&name)))),
+                Err((_, why)) if file.named => {
+                    read.errors.push(Problem::in_file(&name, None, why));
+                    return read;
+                }
                 Err((passed, why)) => {
                     read.notes.push(Note::about(passed, &name).because(&why));
                     return read;
@@ -113,6 +116,9 @@ impl FileRead {
             return;
         }
         let path = file.path.as_deref().unwrap_or(Path::new(""));
+        if !file.named && classify::is_ours(path, text) {
+            return;
+        }
         let kustomization = classify::is_kustomization(path);
         let marks = matches!(reading.keep, Keep::Texts(_));
         if !file.named && !marks && !kustomization && !text.contains("apiVersion") && !text.contains("\"items\"") {
@@ -129,6 +135,11 @@ impl FileRead {
             path,
             kustomization,
             text,
+            commented: if text.contains(comments::MARK) {
+                text.lines().collect()
+            } else {
+                Vec::new()
+            },
             reading,
         };
         yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
@@ -147,6 +158,8 @@ struct Taker<'a, 'b> {
     path: &'a Path,
     kustomization: bool,
     text: &'a str,
+    /// The lines, if there is a comment among them that accepts something.
+    commented: Vec<&'a str>,
     reading: &'a Reading<'b>,
 }
 
@@ -158,7 +171,9 @@ impl Taker<'_, '_> {
     fn broken(&mut self, error: &YamlError) {
         let text = self.text.get(error.text.clone()).unwrap_or(self.text);
         if self.file.named || classify::looks_like_kubernetes(text) && !classify::is_template(text) {
-            self.read.errors.push(format!("{}: {error}", escape(self.name)));
+            self.read
+                .errors
+                .push(Problem::in_file(self.name, Some(error.line), error.to_string()));
             return;
         }
         let passed = match classify::other(self.path, self.text) {
@@ -185,10 +200,9 @@ impl Taker<'_, '_> {
         }
         // An error page, a pointer to a large file, or a path: a manifest is never plain text.
         if self.file.named && !(document.value.is_object() || document.value.is_array()) {
-            let (shown, line) = (escape(self.name), document.line);
-            self.read
-                .errors
-                .push(format!("{shown}: line {line}: this is plain text, not a manifest"));
+            let line = document.line;
+            let message = format!("line {line}: this is plain text, not a manifest");
+            self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             return;
         }
         let kustomization = self.kustomization && document.value.is_object();
@@ -217,22 +231,33 @@ impl Taker<'_, '_> {
         if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
             for (path, number) in numeric_images(&object) {
                 let line = document.line_of(&format!("{prefix}{path}"));
-                self.read.errors.push(format!(
-                    "{}: line {line}: {path} is the number {number}, which the API server refuses: write it in quotes",
-                    escape(self.name)
-                ));
+                let message =
+                    format!("line {line}: {path} is the number {number}, which the API server refuses: write it in quotes");
+                self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             }
             let uses = workload.templates.iter().flat_map(|template| &template.uses);
             let lines = uses.map(|image| {
                 let path = image.path.as_str();
                 (Box::from(path), document.line_of(&format!("{prefix}{path}")))
             });
-            let lines = lines.collect();
+            let lines: Vec<(Box<str>, usize)> = lines.collect();
+            let mut ignores = Vec::new();
+            for (path, line) in lines.iter().filter(|_| !self.commented.is_empty()) {
+                match comments::beside(&self.commented, *line) {
+                    Some(Ok(ignore)) => ignores.push((path.clone(), ignore)),
+                    Some(Err(wrong)) => self
+                        .read
+                        .notes
+                        .push(Note::about(Passed::Comment, self.name).because(&wrong.to_string())),
+                    None => {}
+                }
+            }
             self.read.subjects.push(Subject {
                 source: source.clone(),
                 text: 0,
                 prefix,
                 lines,
+                ignores,
                 owner: owner(&object),
                 workload,
             });

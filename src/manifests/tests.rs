@@ -169,9 +169,11 @@ fn what_is_broken_and_was_meant_for_a_cluster_is_an_error() {
     let [broken, number] = &manifests.errors[..] else {
         panic!("{:?}", manifests.errors)
     };
-    assert!(broken.contains("a.yaml: line 1"), "{broken}");
+    assert!(broken.to_string().contains("a.yaml: line 1"), "{broken}");
     assert!(
-        number.ends_with("line 7: spec.containers[0].image is the number 1.25, which the API server refuses: write it in quotes"),
+        number
+            .to_string()
+            .ends_with("line 7: spec.containers[0].image is the number 1.25, which the API server refuses: write it in quotes"),
         "{number}"
     );
 }
@@ -267,4 +269,24 @@ fn numbers_as_images_are_found_wherever_containers_are() {
             ("spec.template.spec.initContainers[0].image".to_owned(), "5".to_owned())
         ]
     );
+}
+
+#[test]
+fn a_comment_beside_an_image_goes_with_it() {
+    let folder = folder(&[(
+        "a.yaml",
+        &format!(
+            "{} # pullgate: ignore TagNotFound because x\n---\n{} # pullgate: ignore Nothing because x\n",
+            pod("one:1").trim_end(),
+            pod("two:1").trim_end()
+        ),
+    )]);
+    let manifests = read_with(folder.path(), &Sift::default());
+    let [one, two] = &manifests.subjects[..] else {
+        panic!("{manifests:?}")
+    };
+    assert_eq!(&*one.ignores[0].0, "spec.containers[0].image");
+    assert_eq!(one.ignores[0].1.because, "x");
+    assert!(two.ignores.is_empty());
+    assert_eq!(passed(&manifests), [Passed::Comment]);
 }

@@ -1,39 +1,85 @@
 //! `-o github`: workflow commands, which GitHub shows at the changed lines
 //! (GitHub's documentation, "Workflow commands for GitHub Actions", defines format and escaping).
 
-use super::{Entry, paragraph, relative, summary, title};
+use super::group::{Group, groups};
+use super::text::{self, Colour, Detail};
+use super::{Problem, Report, Standing, relative};
 use crate::image::escape;
-use crate::verdict::Verdict;
+use crate::verdict::message::explain;
 use std::fmt::Write as _;
 
-/// A command for each finding that is denied (`error`) or a warning (`warning`) and for each unreadable input, then the counts as
-/// text. Allowed images are only counted.
-pub fn render(entries: &[Entry], errors: &[String]) -> String {
+/// Annotations of one run. GitHub shows ten of a kind for a step, and readers read fewer.
+const ANNOTATIONS: usize = 10;
+
+/// A command for each image and cause: `error` for what is denied and for what cannot be read, then `warning` for the rest; the first
+/// ten, and how many there are beyond. Then the report as text, for the log.
+pub fn render(report: &Report) -> String {
     let mut out = String::new();
-    for error in errors {
-        command(&mut out, "error", &[("title", "pullgate could not read everything")], error);
+    let groups = groups(&report.entries);
+    let denied = groups
+        .iter()
+        .filter(|group| group.standing == Standing::Denied)
+        .map(Annotation::Group);
+    let others = groups
+        .iter()
+        .filter(|group| group.standing != Standing::Denied)
+        .map(Annotation::Group);
+    let problems = report.problems.iter().map(Annotation::Problem);
+    let all: Vec<Annotation<'_>> = denied.chain(problems).chain(others).collect();
+    for annotation in all.iter().take(ANNOTATIONS) {
+        annotation.write(&mut out);
     }
-    for entry in entries {
-        for (finding, decision) in entry.judged.judgement.ruled() {
-            let level = match decision.verdict {
-                Verdict::Deny => "error",
-                Verdict::Warn => "warning",
-                Verdict::Allow => continue,
-            };
-            let file = entry.source.as_ref().and_then(relative).map(escape);
-            let line = entry.line.map(|line| line.to_string());
-            let title = format!("{}: {}", finding.cause.name(), title(entry));
-            let mut properties = Vec::new();
-            if let Some(file) = &file {
-                properties.push(("file", file.as_str()));
-                properties.extend(line.as_deref().map(|line| ("line", line)));
+    if let Some(more) = all.len().checked_sub(ANNOTATIONS).filter(|more| *more > 0) {
+        let message = format!("{more} more: the log of this step has all of them");
+        command(&mut out, "notice", &[("title", "pullgate")], &message);
+    }
+    out.push_str(&text::render(report, Colour::None, Detail::Usual));
+    out
+}
+
+enum Annotation<'a> {
+    Group(&'a Group<'a>),
+    Problem(&'a Problem),
+}
+
+impl Annotation<'_> {
+    fn write(&self, out: &mut String) {
+        match self {
+            Self::Group(group) => {
+                let Some(first) = group.entries.first() else { return };
+                let (finding, decision) = group.root;
+                let level = match group.standing {
+                    Standing::Denied => "error",
+                    Standing::Warned | Standing::Unchecked | Standing::Accepted | Standing::Fine => "warning",
+                };
+                let title = format!("{}: {}", finding.cause.name(), super::title(first));
+                let mut message = group.image.clone();
+                explain(&mut message, finding, decision, "");
+                for place in group.places().iter().skip(1).take(ANNOTATIONS) {
+                    let _ = write!(message, "\nalso at {place}");
+                }
+                let file = first.source.as_ref().and_then(relative).map(escape);
+                write(out, level, file.as_deref(), first.line, &title, &message);
             }
-            properties.push(("title", title.as_str()));
-            command(&mut out, level, &properties, &paragraph(entry, finding, decision));
+            Self::Problem(problem) => {
+                let file = problem.file.as_deref().map(|file| escape(file.trim_start_matches("./")));
+                let file = file.filter(|file| file != "-");
+                let title = "pullgate could not read everything";
+                write(out, "error", file.as_deref(), problem.line, title, &problem.to_string());
+            }
         }
     }
-    let _ = writeln!(out, "{}", summary(entries).sentence());
-    out
+}
+
+fn write(out: &mut String, level: &str, file: Option<&str>, line: Option<usize>, title: &str, message: &str) {
+    let line = line.map(|line| line.to_string());
+    let mut properties = Vec::new();
+    if let Some(file) = file {
+        properties.push(("file", file));
+        properties.extend(line.as_deref().map(|line| ("line", line)));
+    }
+    properties.push(("title", title));
+    command(out, level, &properties, message);
 }
 
 /// `::error file=F,line=1,title=T::MESSAGE`

@@ -1,6 +1,6 @@
 //! `-o json`: schema `pullgate.dev/report/v1`. Every key is always present, empty or null.
 
-use super::{Entry, Summary, summary};
+use super::{Entry, Report, Summary, summary};
 use crate::verdict::answer::Remark;
 use crate::verdict::size::Size;
 use crate::verdict::{Finding, Outlook, Verdict};
@@ -13,10 +13,39 @@ use serde_json::Value;
 pub const VERSION: &str = "pullgate.dev/report/v1";
 
 #[derive(Serialize, JsonSchema)]
-struct Report<'a> {
+#[schemars(rename = "Report")]
+struct Written<'a> {
     version: &'static str,
     summary: Summary,
     images: Vec<Image<'a>>,
+    /// Images that were not judged.
+    skipped: Vec<Left<'a>>,
+    /// Remarks on the input.
+    notes: Vec<Remarked<'a>>,
+    /// What could not be read.
+    errors: Vec<Remarked<'a>>,
+}
+
+/// An image that was not judged.
+#[derive(Serialize, JsonSchema)]
+struct Left<'a> {
+    source: Option<Place<'a>>,
+    object: Option<Object<'a>>,
+    container: Option<&'a str>,
+    path: Option<&'a str>,
+    image: &'a str,
+    /// Why, as a clause.
+    reason: &'a str,
+}
+
+/// Something about the input.
+#[derive(Serialize, JsonSchema)]
+struct Remarked<'a> {
+    /// What it is about; null for errors.
+    kind: Option<&'a str>,
+    file: Option<&'a str>,
+    line: Option<usize>,
+    message: &'a str,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -53,6 +82,8 @@ struct Ruled<'a> {
     verdict: &'static str,
     /// The policy that decided; `null`: the default.
     policy: Option<&'a str>,
+    /// By what it is accepted, so that it fails nothing; `null`: by nothing.
+    accepted: Option<&'a str>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -74,7 +105,7 @@ struct Object<'a> {
 /// The JSON Schema (2020-12) of a report.
 pub fn schema() -> Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
-    let schema = settings.into_generator().into_root_schema_for::<Report<'static>>();
+    let schema = settings.into_generator().into_root_schema_for::<Written<'static>>();
     let mut schema = schema.to_value();
     schema["$id"] = "https://pullgate.dev/schema/report/v1.json".into();
     schema["properties"]["version"] = serde_json::json!({"const": VERSION});
@@ -82,15 +113,76 @@ pub fn schema() -> Value {
 }
 
 /// The report as pretty JSON with a final newline.
-pub fn render(entries: &[Entry]) -> Result<String, serde_json::Error> {
-    let report = Report {
-        version: VERSION,
-        summary: summary(entries),
-        images: entries.iter().map(image).collect(),
-    };
-    let mut text = serde_json::to_string_pretty(&report)?;
+pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(&written(report))?;
     text.push('\n');
     Ok(text)
+}
+
+/// The report as a value.
+pub(super) fn value(report: &Report) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(written(report))
+}
+
+fn written(report: &Report) -> Written<'_> {
+    Written {
+        version: VERSION,
+        summary: summary(&report.entries),
+        images: report.entries.iter().map(image).collect(),
+        skipped: report
+            .skipped
+            .iter()
+            .map(|skipped| {
+                let entry = &skipped.entry;
+                let in_object = entry.object.is_some();
+                Left {
+                    source: place(entry),
+                    object: object(entry),
+                    container: in_object.then_some(entry.judged.image.name.as_str()),
+                    path: in_object.then_some(entry.judged.image.path.as_str()),
+                    image: &entry.judged.image.image,
+                    reason: &skipped.why,
+                }
+            })
+            .collect(),
+        notes: report
+            .notes
+            .iter()
+            .map(|note| Remarked {
+                kind: Some(note.kind),
+                file: note.file.as_deref(),
+                line: note.line,
+                message: &note.message,
+            })
+            .collect(),
+        errors: report
+            .problems
+            .iter()
+            .map(|problem| Remarked {
+                kind: None,
+                file: problem.file.as_deref(),
+                line: problem.line,
+                message: &problem.message,
+            })
+            .collect(),
+    }
+}
+
+fn place(entry: &Entry) -> Option<Place<'_>> {
+    entry.source.as_ref().map(|source| Place {
+        file: &source.file,
+        document: source.document,
+        line: entry.line,
+    })
+}
+
+fn object(entry: &Entry) -> Option<Object<'_>> {
+    entry.object.as_ref().map(|object| Object {
+        api_version: &object.api_version,
+        kind: &object.kind,
+        namespace: &object.namespace,
+        name: &object.name,
+    })
 }
 
 fn image(entry: &Entry) -> Image<'_> {
@@ -98,17 +190,8 @@ fn image(entry: &Entry) -> Image<'_> {
     let judgement = &judged.judgement;
     let in_object = entry.object.is_some();
     Image {
-        source: entry.source.as_ref().map(|source| Place {
-            file: &source.file,
-            document: source.document,
-            line: entry.line,
-        }),
-        object: entry.object.as_ref().map(|object| Object {
-            api_version: &object.api_version,
-            kind: &object.kind,
-            namespace: &object.namespace,
-            name: &object.name,
-        }),
+        source: place(entry),
+        object: object(entry),
         container: in_object.then_some(judged.image.name.as_str()),
         path: in_object.then_some(judged.image.path.as_str()),
         pull_policy: match judged.image.pull_policy {
@@ -129,6 +212,7 @@ fn image(entry: &Entry) -> Image<'_> {
                 finding,
                 verdict: decision.verdict.name(),
                 policy: decision.policy.as_deref(),
+                accepted: entry.accepted_by(finding.cause),
             })
             .collect(),
         digest: judgement.digest.as_ref().map(crate::image::Digest::as_str),

@@ -1,6 +1,6 @@
 //! `-o junit`: `JUnit` XML for CI systems. An image is a test case, a file a suite.
 
-use super::{Entry, title};
+use super::{Entry, Problem, Report as All, title};
 use crate::image::escape;
 use crate::verdict::message::{explain, image_of};
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
@@ -13,14 +13,20 @@ const NO_FILE: &str = "images";
 ///
 /// # Errors
 /// Only those of the XML writer.
-pub fn render(entries: &[Entry], errors: &[String], objects: impl Fn(&Entry) -> bool) -> Result<String, SerializeError> {
+pub fn render(all: &All, objects: impl Fn(&Entry) -> bool) -> Result<String, SerializeError> {
+    let All {
+        entries,
+        skipped,
+        problems,
+        notes: _,
+    } = all;
     let mut report = Report::new("pullgate check");
     let mut suites: Vec<TestSuite> = Vec::new();
-    if !errors.is_empty() {
+    if !problems.is_empty() {
         let mut suite = TestSuite::new("input");
-        for error in errors {
+        for error in problems.iter().map(Problem::to_string) {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-            status.set_message(error.as_str()).set_type("unreadable");
+            status.set_message(error).set_type("unreadable");
             suite.add_test_case(TestCase::new("can be read", status));
         }
         suites.push(suite);
@@ -44,6 +50,15 @@ pub fn render(entries: &[Entry], errors: &[String], objects: impl Fn(&Entry) -> 
         if let Some(suite) = suites.last_mut() {
             suite.add_test_case(case);
         }
+    }
+    if !skipped.is_empty() {
+        let mut suite = TestSuite::new("skipped");
+        for skipped in skipped {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(skipped.why.as_str());
+            suite.add_test_case(TestCase::new(name(&skipped.entry), status));
+        }
+        suites.push(suite);
     }
     report.add_test_suites(suites);
     report.to_string()
@@ -69,7 +84,7 @@ fn status(entry: &Entry, objected: bool) -> TestCaseStatus {
 /// All findings of an image.
 fn everything(entry: &Entry) -> String {
     let mut text = String::new();
-    for (finding, decision) in entry.judged.judgement.ruled() {
+    for (finding, decision) in entry.open() {
         explain(&mut text, finding, decision, "");
     }
     text.trim_start_matches('\n').to_owned()

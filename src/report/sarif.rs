@@ -1,6 +1,6 @@
 //! `-o sarif`: SARIF 2.1.0 (OASIS), the subset that code scanning uses.
 
-use super::{Entry, Source, paragraph, relative, title};
+use super::{Entry, Report, Source, paragraph, relative, title};
 use crate::verdict::{Cause, Decision, Finding, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +21,9 @@ struct Hit {
     locations: Vec<Value>,
     partial_fingerprints: Value,
     properties: Value,
+    /// What a baseline or a comment accepts (SARIF 3.35).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suppressions: Vec<Value>,
 }
 
 /// One run with a rule for each cause that occurs and a result for each finding: `error` if denied, `warning` for a warning, `note`
@@ -29,7 +32,8 @@ struct Hit {
 ///
 /// # Errors
 /// Only those of serde.
-pub fn render(entries: &[Entry], errors: &[String]) -> Result<String, serde_json::Error> {
+pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+    let entries = &report.entries;
     let found = || {
         entries
             .iter()
@@ -40,7 +44,7 @@ pub fn render(entries: &[Entry], errors: &[String]) -> Result<String, serde_json
     let results: Vec<Hit> = found()
         .map(|(entry, (finding, decision))| hit(&causes, entry, finding, decision))
         .collect();
-    let report = json!({
+    let sarif = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
         "runs": [{
@@ -50,18 +54,40 @@ pub fn render(entries: &[Entry], errors: &[String]) -> Result<String, serde_json
                 "rules": causes.iter().map(|cause| rule(*cause)).collect::<Vec<_>>(),
             }},
             "invocations": [{
-                "executionSuccessful": errors.is_empty(),
-                "toolExecutionNotifications": errors.iter().map(|error| json!({
-                    "level": "error", "message": {"text": error},
-                })).collect::<Vec<_>>(),
+                "executionSuccessful": report.problems.is_empty(),
+                "toolExecutionNotifications": notifications(report),
             }],
             "columnKind": "unicodeCodePoints",
             "results": results,
         }],
     });
-    let mut text = serde_json::to_string_pretty(&report)?;
+    let mut text = serde_json::to_string_pretty(&sarif)?;
     text.push('\n');
     Ok(text)
+}
+
+/// What could not be read, and the remarks on the input.
+fn notifications(report: &Report) -> Vec<Value> {
+    let notification = |level: &str, text: &str, file: Option<&str>, line: Option<usize>| {
+        let mut notification = json!({"level": level, "message": {"text": text}});
+        let source = file.map(|file| Source {
+            file: file.to_owned(),
+            document: 0,
+        });
+        if let Some(uri) = source.as_ref().and_then(uri) {
+            let mut place = json!({"artifactLocation": {"uri": uri}});
+            if let Some(line) = line {
+                place["region"] = json!({"startLine": line});
+            }
+            notification["locations"] = json!([{"physicalLocation": place}]);
+        }
+        notification
+    };
+    let problems = report.problems.iter();
+    let problems = problems.map(|problem| notification("error", &problem.to_string(), problem.file.as_deref(), problem.line));
+    let notes = report.notes.iter();
+    let notes = notes.map(|note| notification("note", &note.message, note.file.as_deref(), note.line));
+    problems.chain(notes).collect()
 }
 
 fn rule(cause: Cause) -> Value {
@@ -93,6 +119,11 @@ fn hit(causes: &[Cause], entry: &Entry, finding: &Finding, decision: &Decision) 
             "digest": judgement.digest.as_ref().map(crate::image::Digest::as_str),
             "suggestions": finding.suggestions,
         }),
+        suppressions: entry
+            .accepted_by(finding.cause)
+            .map(|by| json!({"kind": if by == "the baseline" { "external" } else { "inSource" }, "justification": by}))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -126,7 +157,7 @@ fn uri(source: &Source) -> Option<String> {
 }
 
 /// Identifies the same finding across runs, even if its line has moved.
-fn fingerprint(entry: &Entry, cause: Cause) -> String {
+pub(super) fn fingerprint(entry: &Entry, cause: Cause) -> String {
     let mut hash = Sha256::new();
     let file = entry.source.as_ref().map(|source| source.file.as_str());
     for part in [

@@ -1,10 +1,8 @@
-//! `-o text`: for a terminal or a CI log.
+//! `-o text`: for a terminal or a CI log. What is well takes one line in all; what is wrong is said once for all places that share it.
 
-use super::{Entry, summary};
-use crate::image::escape;
-use crate::verdict::Verdict;
-use crate::verdict::answer::Remark;
-use crate::verdict::message::{explain, image_of, object_of, user_of};
+use super::group::{Group, Shared, groups, remarks, unchecked};
+use super::{Entry, Report, Standing};
+use crate::verdict::message::{explain, image_of};
 use crate::verdict::size::Bytes;
 use std::fmt::Write as _;
 
@@ -17,62 +15,152 @@ pub enum Colour {
     None,
 }
 
-/// One line for an image that pulls, a paragraph for one that does not, and the counts.
-pub fn render(entries: &[Entry], colour: Colour) -> String {
+/// How much to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// `-q`: what is denied, and nothing else.
+    Failures,
+    /// What there is to do, and the counts.
+    Usual,
+    /// `-v`: every image and every place.
+    Everything,
+}
+
+/// Places of a group that are named, unless all are asked for.
+const PLACES: usize = 3;
+/// Reasons why something could not be checked that are named.
+const REASONS: usize = 6;
+/// The indentation below a mark.
+const INDENT: &str = "      ";
+
+/// The findings by image and cause, what could not be checked, remarks, and the counts.
+pub fn render(report: &Report, colour: Colour, detail: Detail) -> String {
     let mut out = String::new();
-    let mut heading_before = None;
-    for entry in entries {
-        let heading = heading(entry);
-        if heading_before.as_ref() != Some(&heading) {
-            if let Some(heading) = &heading {
-                let _ = writeln!(out, "{heading}");
-            }
-            heading_before = Some(heading);
-        }
-        let judgement = &entry.judged.judgement;
-        let mark = paint(judgement.verdict, colour);
-        let who = if entry.object.is_some() {
-            format!("{}: {}", user_of(&entry.judged.image), image_of(&entry.judged))
-        } else {
-            image_of(&entry.judged)
+    let groups = groups(&report.entries);
+    for group in &groups {
+        let told = match group.standing {
+            Standing::Denied => true,
+            Standing::Warned => detail != Detail::Failures,
+            Standing::Unchecked => detail == Detail::Everything,
+            Standing::Accepted | Standing::Fine => false,
         };
-        let line = entry.line.map_or_else(String::new, |line| format!(" (line {line})"));
-        let outlook = if judgement.verdict == Verdict::Allow {
-            String::new()
-        } else {
-            format!(" [{}]", judgement.outlook.name())
-        };
-        let size = judgement
-            .size()
-            .map_or_else(String::new, |bytes| format!(" {}", Bytes(bytes)));
-        let _ = write!(out, "  {mark} {who}{line}{outlook}{size}");
-        if let Some(remark @ Remark::Parameter(_)) = &entry.judged.remark {
-            let _ = write!(out, "\n       {}", remark.clause());
+        if told {
+            paragraph(&mut out, group, colour, detail);
         }
-        for (finding, decision) in judgement.ruled() {
-            explain(&mut out, finding, decision, "       ");
-        }
-        out.push('\n');
     }
-    let _ = writeln!(out, "{}", summary(entries).sentence());
+    if detail == Detail::Failures {
+        return out;
+    }
+    if detail == Detail::Everything {
+        for entry in &report.entries {
+            line(&mut out, entry, colour);
+        }
+        for skipped in &report.skipped {
+            let place = skipped.entry.place().map_or_else(String::new, |place| format!(" ({place})"));
+            let _ = writeln!(out, "skip  {}{place}: {}", image_of(&skipped.entry.judged), skipped.why);
+        }
+    } else {
+        summed_up(&mut out, &unchecked(&groups), colour);
+    }
+    for remark in remarks(&report.entries) {
+        let _ = writeln!(
+            out,
+            "{}  {}: {}{}",
+            paint("note", 36, colour),
+            remark.finding.cause.name(),
+            remark.finding.message,
+            among(&remark)
+        );
+        let _ = writeln!(out, "{INDENT}fix: {}", remark.finding.fix);
+    }
+    let _ = writeln!(out, "{}", report.tally().sentence());
     out
 }
 
-fn heading(entry: &Entry) -> Option<String> {
-    let object = entry.object.as_ref()?;
-    let place = entry
-        .source
-        .as_ref()
-        .map_or_else(String::new, |source| format!("{}: ", escape(&source.file)));
-    Some(format!("{place}{}", object_of(object)))
+fn paragraph(out: &mut String, group: &Group<'_>, colour: Colour, detail: Detail) {
+    let mark = match group.standing {
+        Standing::Denied => paint("DENY", 31, colour),
+        Standing::Warned => paint("warn", 33, colour),
+        Standing::Unchecked | Standing::Accepted | Standing::Fine => paint("?   ", 36, colour),
+    };
+    let _ = write!(out, "{mark}  {}", group.image);
+    let (finding, decision) = group.root;
+    explain(out, finding, decision, INDENT);
+    for (other, _) in group.others() {
+        let _ = write!(out, "\n{INDENT}also: {}: {}", other.cause.name(), other.message);
+    }
+    let places = group.places();
+    let shown = if detail == Detail::Everything { places.len() } else { PLACES };
+    for place in places.iter().take(shown) {
+        let _ = write!(out, "\n{INDENT}at {place}");
+    }
+    match places.len().saturating_sub(shown) {
+        0 => {}
+        1 => {
+            let _ = write!(out, "\n{INDENT}and in 1 more place (-v names all)");
+        }
+        more => {
+            let _ = write!(out, "\n{INDENT}and in {more} more places (-v names all)");
+        }
+    }
+    out.push('\n');
 }
 
-fn paint(verdict: Verdict, colour: Colour) -> String {
-    let (word, code) = match verdict {
-        Verdict::Allow => ("ok  ", 32),
-        Verdict::Warn => ("warn", 33),
-        Verdict::Deny => ("DENY", 31),
+/// An image that pulls, or whose findings are accepted.
+fn line(out: &mut String, entry: &Entry, colour: Colour) {
+    let judgement = &entry.judged.judgement;
+    let mark = match entry.standing() {
+        Standing::Fine => paint("ok  ", 32, colour),
+        Standing::Accepted => paint("acc ", 32, colour),
+        Standing::Denied | Standing::Warned | Standing::Unchecked => return,
     };
+    let _ = write!(out, "{mark}  {}", image_of(&entry.judged));
+    if let Some(size) = judgement.size() {
+        let _ = write!(out, " {}", Bytes(size));
+    }
+    if !judgement.platforms.is_empty() {
+        let _ = write!(out, " {}", judgement.platforms.join(" "));
+    }
+    if let Some(digest) = &judgement.digest {
+        let _ = write!(out, " {}", digest.as_str());
+    }
+    for (cause, by) in &entry.accepted {
+        let _ = write!(out, "\n{INDENT}{}: accepted by {by}", cause.name());
+    }
+    if let Some(place) = entry.place() {
+        let _ = write!(out, "\n{INDENT}at {place}");
+    }
+    out.push('\n');
+}
+
+fn summed_up(out: &mut String, reasons: &[Shared<'_>], colour: Colour) {
+    if reasons.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}  could not be checked:", paint("?   ", 36, colour));
+    for reason in reasons.iter().take(REASONS) {
+        let finding = reason.finding;
+        let _ = writeln!(out, "{INDENT}{}: {}{}", finding.cause.name(), finding.message, among(reason));
+        let _ = writeln!(out, "{INDENT}  fix: {}", finding.fix);
+    }
+    if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
+        let _ = writeln!(out, "{INDENT}and {more} more reasons (-v names all)");
+    }
+}
+
+/// ` (nginx:1)`, ` (nginx:1 and 8 more images)`.
+fn among(shared: &Shared<'_>) -> String {
+    let Some(first) = shared.images.first() else {
+        return String::new();
+    };
+    match shared.images.len() - 1 {
+        0 => format!(" ({first})"),
+        1 => format!(" ({first} and 1 more image)"),
+        more => format!(" ({first} and {more} more images)"),
+    }
+}
+
+fn paint(word: &str, code: u8, colour: Colour) -> String {
     match colour {
         Colour::Ansi => format!("\x1b[{code}m{word}\x1b[0m"),
         Colour::None => word.to_owned(),

@@ -212,3 +212,88 @@ proptest::proptest! {
         proptest::prop_assert_eq!(values(&format!("{value:#}\n")), vec![value]);
     }
 }
+
+/// The values, where nothing may be wrong.
+fn taken(text: &str) -> Vec<Value> {
+    let parsed = manifests(text);
+    assert_eq!(parsed.errors, [], "{text}");
+    parsed.documents.into_iter().map(|document| document.value).collect()
+}
+
+#[test]
+fn what_kubectl_takes_is_taken() {
+    // Each was read by k8s.io/apimachinery's decoder 0.37.2 to the same value.
+    let comments = "  # a comment that is long enough to be looked at twice\n".repeat(400);
+    assert_eq!(taken(&format!("a:\n{comments}  b: 1\n")), [json!({"a": {"b": 1}})]);
+    assert_eq!(taken(&format!("a:\n  b: # c\n{comments}    c\n")), [json!({"a": {"b": "c"}})]);
+    assert_eq!(
+        taken("m:\n  a: \"some text\n  continued\n  here\"\n  b: 'x\n\n  y'\nc: \"p\nq\"\n"),
+        [json!({"m": {"a": "some text continued here", "b": "x\ny"}, "c": "p q"})]
+    );
+    assert_eq!(taken("a: 1\nb: {c: 1, c: 2}\na: 2\n"), [json!({"a": 2, "b": {"c": 2}})]);
+    assert_eq!(taken(r#"{"a": 1, "a": 2}"#), [json!({"a": 2})]);
+    assert_eq!(
+        taken("\u{feff}a: 1\n---\n\u{feff}b: 1\n---\n# x\n\u{feff}c: 1\n"),
+        [json!({"a": 1}), json!({"b": 1}), json!({"c": 1})]
+    );
+    assert_eq!(taken("---\r\na: 1\r\n---\r\nb: 2\r\n"), [json!({"a": 1}), json!({"b": 2})]);
+    assert_eq!(
+        taken("--- # one\na: 1\n---\n\n---\n# none\n--- \nb: 2\n...\n"),
+        [json!({"a": 1}), json!({"b": 2})]
+    );
+    assert_eq!(taken("[{\"a\": 1}, {\"a\": 2}]"), [json!([{"a": 1}, {"a": 2}])]);
+}
+
+#[test]
+fn repeated_keys_are_told_with_their_lines() {
+    let document = manifests("a: 1\nb:\n  c: 1\n  c: 2\na: 2\n").documents.remove(0);
+    assert_eq!(document.repeated, [(4, "c".to_owned()), (5, "a".to_owned())]);
+    assert_eq!(document.line_of("a"), 5, "the one that counts");
+    assert!(
+        manifests("a: &a {x: 1}\nb: {<<: *a, x: 2}\n").documents[0]
+            .repeated
+            .is_empty()
+    );
+}
+
+#[test]
+fn places_behind_a_continued_scalar_are_those_of_the_text() {
+    let text = "a: \"x\ny\nz\"\nimage: nginx:1\n";
+    let parsed = manifests(text);
+    let document = &parsed.documents[0];
+    assert_eq!(document.place_of_value("image"), (4, 8));
+    let addition = Addition {
+        document: 0,
+        path: "image".to_owned(),
+        value: "nginx:1".to_owned(),
+        text: "@sha256:0".to_owned(),
+    };
+    let edited = append(text, &parsed, &[addition]).unwrap();
+    assert_eq!(edited.text, "a: \"x\ny\nz\"\nimage: nginx:1@sha256:0\n");
+    // A quote that nothing closes is still an error, at its line.
+    let broken = manifests("a: 1\nb: \"x\nc: 2\nd: 3\n");
+    assert_eq!(broken.errors.len(), 1, "{broken:?}");
+}
+
+#[test]
+fn documents_of_other_kinds_are_checked_and_not_built() {
+    let text = "kind: ConfigMap\na: 1\n---\nkind: Pod\n---\nkind: ConfigMap\na: [1\n---\nmetadata: {kind: x}\n---\nkind: 'Pod'\n";
+    let mut found = Vec::new();
+    each(text, &|kind| kind == "Pod", &mut |one| {
+        found.push(match one {
+            Found::Document(document) => format!("{} {}", document.index, document.value),
+            Found::PassedOver => "passed over".to_owned(),
+            Found::Broken(error) => format!("broken {}", error.document),
+        });
+    });
+    assert_eq!(
+        found,
+        [
+            "passed over",
+            "1 {\"kind\":\"Pod\"}",
+            "broken 2",
+            "3 {\"metadata\":{\"kind\":\"x\"}}",
+            "4 {\"kind\":\"Pod\"}"
+        ]
+    );
+}

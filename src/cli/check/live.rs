@@ -139,6 +139,7 @@ impl Report {
                 line: None,
                 object: Some(workload.object.clone()),
                 judged,
+                accepted: Vec::new(),
             });
         }
     }

@@ -19,12 +19,12 @@ async fn live(fake: &Fake, flags: &[&str]) -> Done {
         .into_iter()
         .chain([kubeconfig.to_str().unwrap()])
         .chain(flags.iter().copied());
-    check(Only::try_parse_from(words).unwrap().args).await.unwrap()
+    check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
 }
 
 /// Kind, namespace, name, verdict and first cause of each image of the report.
 fn told(done: &Done) -> Vec<String> {
-    let report: Value = serde_json::from_str(&done.report).unwrap();
+    let report: Value = serde_json::from_str(&done.printed).unwrap();
     let images = report["images"].as_array().unwrap().iter();
     images
         .map(|image| {
@@ -135,7 +135,7 @@ async fn what_exists_is_judged_by_the_clusters_policies_and_nothing_is_changed()
         ]
     );
     assert_eq!((done.code, &done.said), (1, &Vec::new()));
-    let report: Value = serde_json::from_str(&done.report).unwrap();
+    let report: Value = serde_json::from_str(&done.printed).unwrap();
     assert_eq!(report["images"][1]["source"], Value::Null);
     assert_eq!(
         report["images"][1]["path"],
@@ -272,7 +272,7 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--file={}", manifest.display()),
         ]);
-        check(Only::try_parse_from(words).unwrap().args).await.unwrap()
+        check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
     };
     let done = run().await;
     assert_eq!(told(&done), ["Pod shop/given Deny RegistryNotAllowed"]);
@@ -302,7 +302,7 @@ async fn what_does_not_go_together_is_refused() {
         std::fs::write(&kubeconfig, fake.kubeconfig().to_string()).unwrap();
         let words = ["check", "--kubeconfig", kubeconfig.to_str().unwrap()];
         let error = match Only::try_parse_from(words.iter().chain(flags)) {
-            Ok(only) => check(only.args).await.unwrap_err().to_string(),
+            Ok(only) => check(only.args, 0).await.unwrap_err().to_string(),
             Err(error) => error.to_string(),
         };
         assert!(error.contains(expect), "{flags:?}: {error}");

@@ -1,0 +1,169 @@
+//! Judging all there is to judge: within which time, and asking again for what is not there yet (`--wait`).
+
+use crate::cli::inputs::AT_ONCE;
+use crate::engine::Gate;
+use crate::policy::Requester;
+use crate::verdict::answer::Answer;
+use crate::verdict::{Cause, Outlook, Verdict};
+use crate::workload::Workload;
+use futures_util::{StreamExt as _, stream};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What bounds a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// When it ends.
+    pub(super) end: Instant,
+    /// How long nothing may be heard.
+    pub(super) silence: Duration,
+}
+
+/// The first pause between two rounds; a registry's "not found" is believed for two seconds.
+const FIRST_PAUSE: Duration = Duration::from_secs(3);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Judges these. What is not known when the time is up, or after a silence, is `Unknown`.
+pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: Bounds) -> Vec<Answer> {
+    let nobody = Requester::default();
+    let mut answers: Vec<Option<Answer>> = Vec::new();
+    answers.resize_with(subjects.len(), || None);
+    {
+        let asked = stream::iter(subjects.iter().enumerate())
+            .map(|(at, subject)| async move { (at, gate.judge(subject, &Requester::default(), bounds.end).await) })
+            .buffer_unordered(AT_ONCE);
+        let mut asked = std::pin::pin!(asked);
+        // The end is the gate's own; a silence is noticed here.
+        while let Ok(Some((at, answer))) = tokio::time::timeout(bounds.silence, asked.next()).await {
+            if let Some(place) = answers.get_mut(at) {
+                *place = Some(answer);
+            }
+        }
+    }
+    let now = Instant::now();
+    let rest = stream::iter(subjects.iter().zip(answers)).map(|(subject, answer)| async {
+        match answer {
+            Some(answer) => answer,
+            None => gate.judge(subject, &nobody, now).await,
+        }
+    });
+    rest.buffered(AT_ONCE).collect().await
+}
+
+/// Whether what is wrong may be mended by a push.
+pub(super) fn may_come(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::TagNotFound
+            | Cause::DigestNotFound
+            | Cause::RepositoryNotFound
+            | Cause::NotFoundOrDenied
+            | Cause::ContentMissing
+            | Cause::PlatformMismatch
+    )
+}
+
+/// Whether what is unknown may be known a little later.
+fn may_pass(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::RateLimited | Cause::RegistryError | Cause::Timeout | Cause::ConnectionFailed | Cause::DnsFailure
+    )
+}
+
+/// What an object waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Waits {
+    /// For nothing: it is well, or would be told the same in an hour.
+    No,
+    /// For this image.
+    For(String),
+    /// It is denied for something that no push mends.
+    InVain(String),
+}
+
+fn waits(answer: &Answer) -> Waits {
+    let mut waits = Waits::No;
+    for judged in &answer.images {
+        for (finding, decision) in judged.judgement.ruled() {
+            let image = &judged.image.image;
+            if may_come(finding.cause) && finding.outlook != Outlook::Pulls
+                || finding.outlook == Outlook::Unknown && may_pass(finding.cause)
+            {
+                waits = Waits::For(image.clone());
+            } else if decision.verdict == Verdict::Deny {
+                return Waits::InVain(format!("{image}: {}", finding.cause.name()));
+            }
+        }
+    }
+    waits
+}
+
+/// Asks again for what is absent, until all is there, something cannot come, or the time is up. Says through `tell` what it waits for.
+pub(super) async fn wait(
+    gate: &Gate,
+    subjects: &[&Workload],
+    answers: &mut [Answer],
+    until: Instant,
+    silence: Duration,
+    tell: impl Fn(&str),
+) {
+    let mut pause = FIRST_PAUSE;
+    let mut said = 0;
+    loop {
+        let mut absent: Vec<usize> = Vec::new();
+        let mut first = String::new();
+        for (at, answer) in answers.iter().enumerate() {
+            match waits(answer) {
+                Waits::No => {}
+                Waits::For(image) => {
+                    if absent.is_empty() {
+                        first = crate::verdict::message::shown(&image);
+                    }
+                    absent.push(at);
+                }
+                Waits::InVain(what) => {
+                    tell(&format!(
+                        "not waiting: {}, which no push mends",
+                        crate::verdict::message::shown(&what)
+                    ));
+                    return;
+                }
+            }
+        }
+        if absent.is_empty() {
+            return;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tell(&format!("waited in vain for {first}{}", others(absent.len())));
+            return;
+        }
+        if said != absent.len() {
+            said = absent.len();
+            tell(&format!("waiting for {first}{}, {} s at most", others(said), left.as_secs()));
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        let again: Vec<&Workload> = absent.iter().filter_map(|at| subjects.get(*at).copied()).collect();
+        let bounds = Bounds {
+            // The last round gets its time too.
+            end: until.max(Instant::now() + Duration::from_secs(10)),
+            silence,
+        };
+        for (at, answer) in absent.into_iter().zip(judge(gate, &again, bounds).await) {
+            if let Some(place) = answers.get_mut(at) {
+                *place = answer;
+            }
+        }
+    }
+}
+
+fn others(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        2 => " and 1 other".to_owned(),
+        more => format!(" and {} others", more - 1),
+    }
+}

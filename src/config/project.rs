@@ -1,0 +1,81 @@
+//! `.pullgate.yaml` at the root of a repository: which files `check` reads there, and what is known of them. It comes with the files that are
+//! checked, so nothing in it can say how registries are asked, run anything, or lead out of the repository.
+
+use serde::Deserialize;
+use std::path::{Component, Path};
+
+/// Its name.
+pub const NAME: &str = ".pullgate.yaml";
+
+/// What it says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Project {
+    /// Files and folders, if the command line names none.
+    pub files: Vec<String>,
+    /// Whether folders are searched recursively.
+    pub recursive: bool,
+    /// As `--include`.
+    pub include: Vec<String>,
+    /// As `--exclude`.
+    pub exclude: Vec<String>,
+    /// As `-o`, if the command line has none.
+    pub output: Vec<String>,
+    /// As `--baseline`, if the command line has none.
+    pub baseline: Option<String>,
+}
+
+impl Project {
+    /// Reads its text.
+    ///
+    /// # Errors
+    /// A clause that says what is wrong.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let options = serde_saphyr::options! { with_snippet: false };
+        let project: Option<Self> = serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?;
+        let project = project.unwrap_or_default();
+        let outputs = project
+            .output
+            .iter()
+            .filter_map(|output| output.split_once('=').map(|(_, file)| file));
+        let paths = project
+            .files
+            .iter()
+            .chain(&project.baseline)
+            .map(String::as_str)
+            .chain(outputs);
+        for path in paths {
+            let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if path.is_empty() || !Path::new(path).components().all(inside) {
+                return Err(format!("{path:?} is not a path inside the repository"));
+            }
+        }
+        Ok(project)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_files_and_nothing_that_reaches_out() {
+        let project =
+            Project::read("files: [k8s, apps/prod.yaml]\nexclude: ['**/test']\noutput: [text, sarif=r.sarif]\nbaseline: b.json\n")
+                .unwrap();
+        assert_eq!(project.files, ["k8s", "apps/prod.yaml"]);
+        assert_eq!(project.baseline.as_deref(), Some("b.json"));
+        assert_eq!(Project::read("# nothing\n").unwrap(), Project::default());
+        for wrong in [
+            "files: [../x]",
+            "files: [/etc]",
+            "baseline: /b",
+            "output: ['sarif=../x']",
+            "config: s.yaml",
+            "dockerConfig: x",
+            "proxy: x",
+        ] {
+            assert!(Project::read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `-o html`: one page that needs nothing else, to look through what was found.
+
+use super::{Report, json};
+
+/// The page, with a place for the report.
+const PAGE: &str = include_str!("html/page.html");
+/// That place.
+const HERE: &str = "/*REPORT*/null";
+
+/// The page with the report in it.
+///
+/// # Errors
+/// Only those of serde.
+pub fn render(report: &Report) -> Result<String, serde_json::Error> {
+    let data = serde_json::to_string(&json::value(report)?)?;
+    // Nothing in it may end the script, or begin a comment in it.
+    let data = data
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029");
+    let (before, after) = PAGE.split_once(HERE).unwrap_or((PAGE, ""));
+    Ok([before, &data, after].concat())
+}
