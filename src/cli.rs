@@ -94,7 +94,7 @@ impl Cli {
         } = options;
         // To `check`, the first `-v` is about the report.
         let verbose_log = match command {
-            Command::Check(_) => verbose.saturating_sub(1),
+            Command::Check(_) if verbose == 1 => 0,
             _ => verbose,
         };
         let quiet = !matches!(command, Command::Serve(_)) && verbose_log == 0;

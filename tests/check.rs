@@ -330,7 +330,7 @@ fn names_of_files_are_escaped() {
     .unwrap();
     let output = check(&["-f", folder.path().to_str().unwrap()], &[], "");
     let complaint = String::from_utf8(output.stderr).unwrap();
-    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 4"), "{complaint}");
+    assert!(complaint.contains("a\\u{1b}[31m\\u{a}::error::b.yaml: line 3"), "{complaint}");
     assert_eq!(complaint.lines().count(), 2, "{complaint}");
 }
 
@@ -699,4 +699,53 @@ fn a_whole_repository_is_checked_for_the_right_reasons() {
     let (code, _, told) = run_in(folder.path(), &["-R", "-f", "."]);
     assert_eq!(code, Some(2));
     assert!(told.lines().last().unwrap().contains("k8s/broken.yaml: line "), "{told}");
+}
+
+/// The step of the GitHub action, with the program that was just built.
+#[test]
+fn the_github_action_passes_its_inputs_on() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a b.yaml"), "not: kubernetes\n").unwrap();
+    std::fs::create_dir(folder.path().join("k8s")).unwrap();
+    std::fs::write(folder.path().join("k8s/pod.yaml"), TWO_IMAGES).unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_pullgate"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let step = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ci/github");
+    // Every input of the action is a variable of the step.
+    let action: Value = pullgate::yaml::documents(&std::fs::read_to_string(step.join("action.yml")).unwrap())
+        .documents
+        .remove(0)
+        .value;
+    let inputs = action["inputs"].as_object().unwrap();
+    let given = &action["runs"]["steps"][0]["env"];
+    let run = |own: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(step.join("run"));
+        command.current_dir(folder.path()).env_clear().env("PATH", &path);
+        for (name, about) in inputs {
+            let variable = format!("INPUT_{}", name.replace('-', "_").to_uppercase());
+            assert!(given[&variable].is_string(), "{variable}");
+            let value = own.iter().find(|(of, _)| of == name).map(|(_, value)| *value);
+            command.env(variable, value.or(about["default"].as_str()).unwrap_or("none"));
+        }
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, out, told) = run(&[("fail-on", "deny")]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(out.starts_with("::error file=k8s/pod.yaml,line=7,"), "{out}");
+    let (code, out, told) = run(&[
+        ("files", "k8s a"),
+        ("output", "json"),
+        ("arguments", "--namespace=shop --exclude pod.yaml"),
+        ("recursive", "false"),
+    ]);
+    assert_eq!(code, Some(2), "{out}{told}");
+    assert!(told.contains("k8s: no .yaml") && told.contains("a: No such file"), "{told}");
+    let (code, _, told) = run(&[("since", "-x; touch injected")]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(!folder.path().join("injected").exists());
 }

@@ -246,7 +246,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     let mut manifests = std::mem::take(&mut inputs.manifests);
     let begun = Instant::now();
     let bounds = Bounds {
-        end: begun + deadline.or(wait).unwrap_or(timeout),
+        end: begun + deadline.unwrap_or(timeout),
         silence: deadline.unwrap_or(silence),
     };
     let usual = deadline.unwrap_or(USUAL_DEADLINE);

@@ -114,7 +114,7 @@ mod tests {
     fn one_that_says_nothing_is_told() {
         for (text, why) in [
             ("# pullgate: ignore TagNotFound", "says no `because`"),
-            ("# pullgate: ignore because x", "says no `because`"),
+            ("# pullgate: ignore because x", "names no cause"),
             ("# pullgate: ignore  because x", "names no cause"),
             ("# pullgate: ignore Tag because x", "names \"Tag\""),
             ("# pullgate: ignore TagNotFound until soon because x", "until soon"),

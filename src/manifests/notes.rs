@@ -27,6 +27,8 @@ pub enum Passed {
     Json,
     /// Other YAML.
     Yaml,
+    /// An object from which a controller renders a chart or a repository.
+    Release,
     /// Values that SOPS has encrypted.
     Encrypted,
     /// A key that a mapping has twice.
@@ -61,6 +63,7 @@ impl Passed {
             Self::JsonWithComments => "JsonWithComments",
             Self::Json => "Json",
             Self::Yaml => "Yaml",
+            Self::Release => "Release",
             Self::Encrypted => "Encrypted",
             Self::RepeatedKey => "RepeatedKey",
             Self::Comment => "Comment",
@@ -85,6 +88,10 @@ impl Passed {
             Self::JsonWithComments => ("JSON file with comments", "JSON files with comments"),
             Self::Json => ("JSON file that is not Kubernetes", "JSON files that are not Kubernetes"),
             Self::Yaml => ("YAML file that is not Kubernetes", "YAML files that are not Kubernetes"),
+            Self::Release => (
+                "HelmRelease or Application whose images only its controller renders",
+                "HelmReleases and Applications whose images only their controllers render",
+            ),
             Self::Encrypted => ("encrypted (SOPS) file", "encrypted (SOPS) files"),
             Self::RepeatedKey => (
                 "key given twice: the last one counts",

@@ -26,6 +26,14 @@ const FACTS: &[&str] = &[
     "Component",
 ];
 
+/// Kinds of which a controller makes the objects with the images: what Flux, Argo CD and k3s render.
+const RELEASES: &[(&str, &str)] = &[
+    ("helm.toolkit.fluxcd.io", "HelmRelease"),
+    ("argoproj.io", "Application"),
+    ("argoproj.io", "ApplicationSet"),
+    ("helm.cattle.io", "HelmChart"),
+];
+
 /// What was read of a file.
 #[derive(Debug, Default)]
 pub(super) struct FileRead {
@@ -44,7 +52,12 @@ impl<'a> Wanted<'a> {
     pub(super) fn of(kinds: &'a Kinds, keep: Keep) -> Self {
         match keep {
             Keep::Objects => Self(Some(
-                kinds.each().map(|(_, kind)| kind).chain(FACTS.iter().copied()).collect(),
+                kinds
+                    .each()
+                    .map(|(_, kind)| kind)
+                    .chain(FACTS.iter().copied())
+                    .chain(RELEASES.iter().map(|(_, kind)| *kind))
+                    .collect(),
             )),
             Keep::Texts(_) => Self(None),
         }
@@ -266,6 +279,15 @@ impl Taker<'_, '_> {
             if kind == "Secret" {
                 self.keep(source, object);
             }
+        } else if let Some(group) = group(&object)
+            && RELEASES.contains(&(group, kind))
+        {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            self.note(
+                Note::about(Passed::Release, self.name)
+                    .at(document.line_of(&prefix))
+                    .because(&format!("{kind} {name}")),
+            );
         } else if FACTS.contains(&kind) || self.kustomization {
             self.keep(source, object);
         }
@@ -278,4 +300,10 @@ impl Taker<'_, '_> {
             object,
         });
     }
+}
+
+/// The group of an object's `apiVersion`.
+fn group(object: &Value) -> Option<&str> {
+    let version = object.get("apiVersion").and_then(Value::as_str)?;
+    version.split_once('/').map(|(group, _)| group)
 }

@@ -98,6 +98,10 @@ fn a_repository_is_read_as_it_is() {
         ("mkdocs.yml", "a: [\n"),
         ("node.yaml", "apiVersion: v1\nkind: Node\nmetadata: {name: n}\n"),
         ("kustomization.yaml", "resources: [k8s]\n"),
+        (
+            "flux/app.yaml",
+            "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: r}\nspec: {}\n",
+        ),
         ("vendor/x.yaml", &pod("vendored:1")),
         (".gitignore", "vendor/\n"),
         (".git/x.yaml", &pod("git:1")),
@@ -118,6 +122,7 @@ fn a_repository_is_read_as_it_is() {
             Passed::JsonWithComments,
             Passed::Json,
             Passed::Yaml,
+            Passed::Release,
             Passed::Encrypted,
         ]
     );
