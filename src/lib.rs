@@ -5,6 +5,7 @@
 //! which: `docs/architecture.md`.
 
 pub mod ask;
+pub mod budget;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -29,6 +29,33 @@ pub const FILE_SETTLE: Duration = Duration::from_millis(100);
 /// Connecting, and the answer to one request about a single object. Lists have longer, in pages.
 pub const API_SERVER: Duration = Duration::from_secs(5);
 
+/// Requests for single objects in flight. Some are made for every review; the API server's own limit for one user is of that order (API
+/// Priority and Fairness, `workload-low`).
+pub const API_REQUESTS: usize = 32;
+/// Those of one namespace: how many objects a review reads is up to who writes the object.
+pub const API_REQUESTS_PER_NAMESPACE: usize = 8;
+/// Those of one namespace that wait; what finds no place counts as unread.
+pub const API_REQUESTS_WAITING: usize = 256;
+/// How long they wait, and how long an answer may take (contract 6).
+pub const API_TURN: Duration = Duration::from_secs(2);
+/// Answers with 5xx in a row, after which the API server is left alone for a while. One object may be broken by itself.
+pub const API_FAILURES: u32 = 3;
+/// How long it is left alone at first, and after a 429 without a time.
+pub const API_PAUSE: Duration = Duration::from_secs(1);
+/// How long at most.
+pub const API_LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// Idle connections to it that are kept; each costs some 40 KiB for TLS.
+pub const API_IDLE_CONNECTIONS: usize = 4;
+/// How long a connection may be silent before the kernel asks whether there is anybody, how often it asks then, and how many times. With
+/// [`API_USER_TIMEOUT`] one that was cut without a word ends within 15 seconds.
+pub const API_KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(3), 3);
+/// How long what was sent may go without an acknowledgement.
+pub const API_USER_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long nothing need be heard of the API server before it is asked for a word.
+pub const API_HEARTBEAT: Duration = Duration::from_secs(10);
+/// After this long without a word, what was watched is no ground for a denial unless the API server confirms it.
+pub const API_SILENCE: Duration = Duration::from_secs(30);
+
 // Reviews.
 
 /// How long the API server waits if it does not say (`timeoutSeconds` of a webhook defaults to 10).
@@ -96,23 +123,46 @@ pub const QUESTIONS: usize = 1000;
 
 /// Bytes of a manifest or an index: what containerd reads, 4·1048·1048 (sic; core/remotes/docker `MaxManifestSize`).
 pub const IMAGE_MANIFEST: usize = 4_393_216;
-/// Entries of an index. An entry is hundreds of bytes in memory, and no index has as many.
-pub const INDEX_ENTRIES: usize = 20_000;
+/// Memory that a manifest, an index or a config may take while it is read, in bytes, roughly: three bytes of JSON (`{},`) can take a
+/// thousand. An index of 5,000 entries fits. The longest that is published has some hundred (a few platforms, each with an attestation), and
+/// an image of 127 layers, the most that overlay file systems take (Docker, `layer/layer_store.go` `maxLayerDepth`), a hundredth of it.
+pub const DOCUMENT_MEMORY: usize = 16 << 20;
+/// Memory that one of them may take afterwards.
+pub const DOCUMENT_KEPT: usize = 1 << 20;
+/// Those that take more than this are claimed of [`DOCUMENTS_KEPT`], and forgotten when nobody holds them any longer: 180 entries or layers.
+pub const LONG_DOCUMENT: usize = 64 << 10;
+/// Memory of all that are long and in use at the same time. What finds no room is not judged.
+pub const DOCUMENTS_KEPT: usize = 32 << 20;
+/// Memory of what was found of the images of one object. The rest is not judged.
+pub const FOUND_PER_OBJECT: usize = 16 << 20;
 /// Bytes of an image's config. A longer one tells no platform, and is not held against the image.
 pub const IMAGE_CONFIG: usize = 8 << 20;
 /// Bytes of a list of tags.
 pub const TAG_LIST: usize = 1 << 20;
+/// Tags of a list that are compared with the wanted one. Of those that registries send on one page (100 to 1,000) it is many.
+pub const TAGS_COMPARED: usize = 50_000;
 /// Bytes of a token server's answer.
 pub const TOKEN_ANSWER: usize = 64 << 10;
 /// Bytes of a body that is read for its words only.
 pub const ERROR_BODY: usize = 64 << 10;
-/// Bytes of all bodies that are read at the same time; others wait. A dozen of the longest manifests, or a thousand usual ones.
-pub const ANSWERS_AT_ONCE: usize = 64 << 20;
+/// Bytes of a body that are read without waiting for a place: with [`REQUESTS_TO_ANSWERING`] and [`REQUESTS_TO_OTHERS`] it is 16 MiB in
+/// all. Nine of ten manifests are shorter.
+pub const SHORT_ANSWER: usize = 32 << 10;
+/// Bytes of all longer bodies that are read at the same time; others wait. Half a dozen of the longest manifests, or hundreds of usual ones.
+pub const LONG_ANSWERS: usize = 24 << 20;
+/// Longer bodies of one host that are read at once, so that a slow one does not take all of that.
+pub const LONG_ANSWERS_PER_HOST: usize = 2;
+/// Longer bodies that are parsed at once, on threads that serve nothing else.
+pub const PARSED_AT_ONCE: usize = 2;
 
 // Many look-ups.
 
 /// Requests in flight to one host.
 pub const REQUESTS_PER_HOST: usize = 16;
+/// Requests in flight to one address, whatever the names and ports that lead there: one machine with 64 ports is one machine.
+pub const REQUESTS_PER_ADDRESS: usize = 64;
+/// Repositories of one host whose failures are remembered.
+pub const PATHS_PER_HOST: usize = 64;
 /// Requests that wait for one host; a burst of reviews is a few thousand.
 pub const WAITING_PER_HOST: usize = 4096;
 /// Requests in flight to all hosts that answer. Together with [`REQUESTS_TO_OTHERS`] it guards our file descriptors.

@@ -10,6 +10,7 @@ mod memo;
 mod nodes;
 mod pools;
 mod proxy;
+mod queue;
 mod quiet;
 mod resolve;
 mod servers;
@@ -21,6 +22,7 @@ mod wire;
 mod words;
 
 pub use proxy::Proxy;
+pub use queue::{on_behalf_of, share};
 pub use wire::{Stale, Wire};
 
 use crate::limits;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor, as docs/architecture.md draws them.
 const FLOORS: &[&[&str]] = &[
-    &["image", "yaml", "telemetry", "go", "net", "files", "limits", "ask"],
+    &["image", "yaml", "telemetry", "go", "net", "files", "limits", "budget", "ask"],
     &["workload", "credentials"],
     &["runtime"],
     &["verdict", "diagnosis"],
@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "go",
     "net",
     "limits",
+    "budget",
     "ask",
     "runtime",
     "diagnosis",

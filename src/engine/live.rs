@@ -6,9 +6,11 @@ use crate::config::{Live, PolicyStore};
 use crate::engine::{LookUps, drive};
 use crate::gate::{About, Case, Fact, review};
 use crate::limits;
-use crate::plan::Settings;
+use crate::plan::{Check, Settings};
 use crate::policy::Requester;
 use crate::providers::Providers;
+use crate::registry::on_behalf_of;
+use crate::runtime::kubelet::Attempts;
 use crate::verdict::answer::Answer;
 use crate::workload::{Kinds, Workload};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,13 +102,19 @@ impl Sources<'_> {
                 let given = engine.providers.ask(wanted.clone(), deadline).await;
                 Fact::NodeCredentials(given.into())
             }
-            About::Pulls(checks) => Fact::Pulls(engine.registry.gather(checks, deadline).await.into()),
+            About::Pulls(checks) => Fact::Pulls(self.pulled(checks, deadline).await.into()),
             About::Elsewhere(checks) => {
                 // It may not take long.
                 let until = deadline.min(Instant::now() + limits::ELSEWHERE);
-                Fact::Pulls(engine.registry.gather(checks, until).await.into())
+                Fact::Pulls(self.pulled(checks, until).await.into())
             }
         }
+    }
+
+    /// What registries say, who are asked by turns of the namespaces.
+    async fn pulled(&self, checks: &[Check], until: Instant) -> Vec<Attempts> {
+        let namespace = Arc::from(self.workload.object.namespace.as_str());
+        on_behalf_of(namespace, self.engine.registry.gather(checks, until)).await
     }
 
     fn keep(&self, facts: Facts) -> Fact {

@@ -6,7 +6,7 @@ use crate::diagnosis;
 use crate::engine::drive;
 use crate::limits;
 use crate::plan::{Check, Offer};
-use crate::registry::{Settings, SetupError, Wire};
+use crate::registry::{Settings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::Pool;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
@@ -76,10 +76,22 @@ impl LookUps {
         // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
         let mut look_ups = Vec::new();
         for (at, pod) in distinct.into_iter().take(limits::LOOK_UPS_PER_OBJECT).enumerate() {
-            look_ups.push(async move { (at, self.one(pod, deadline).await) });
+            look_ups.push(async move { (at, pod.reference.registry(), self.one(pod, deadline).await) });
         }
-        let begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
-        let mut outcomes: Vec<(usize, Arc<Attempts>)> = begun.collect().await;
+        let mut begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
+        let mut outcomes: Vec<(usize, Arc<Attempts>)> = Vec::new();
+        let mut room = limits::FOUND_PER_OBJECT;
+        while let Some((at, registry, outcome)) = begun.next().await {
+            let weight = outcome.weight();
+            let outcome = if weight <= room {
+                outcome
+            } else {
+                Arc::new(too_much(registry))
+            };
+            room = room.saturating_sub(weight);
+            outcomes.push((at, outcome));
+        }
+        drop(begun);
         outcomes.sort_unstable_by_key(|(at, _)| *at);
         place
             .into_iter()
@@ -140,7 +152,7 @@ impl LookUps {
             return (flight.clone(), CacheResult::Joined);
         }
         let (this, own) = (self.clone(), pod.clone());
-        let task = tokio::spawn(async move {
+        let task = tokio::spawn(on_behalf_of(share(), async move {
             let pulled = AssertUnwindSafe(this.pull(&own)).catch_unwind().await;
             this.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&own);
             pulled.unwrap_or_else(|_panic| {
@@ -148,7 +160,7 @@ impl LookUps {
                 tracing::error!("a registry look-up panicked; its image is judged as unknown");
                 Attempts::ended(Evidence::Internal, own.reference.registry())
             })
-        });
+        }));
         let registry = pod.reference.registry().to_owned();
         let flight = async move {
             let done = task.await;
@@ -236,6 +248,21 @@ fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
                 }
             }
         }
+    }
+}
+
+/// What was found is more than is held of one object.
+fn too_much(registry: &str) -> Attempts {
+    let failure = Failure {
+        detail: Some("the manifests of this object's images take more memory than is given to one object".to_owned()),
+        ..Failure::plain(Evidence::TimedOut(TimeoutStage::Deadline), registry.to_owned())
+    };
+    Attempts {
+        attempts: vec![Attempt {
+            source: None,
+            result: Err(failure),
+        }],
+        ..Attempts::default()
     }
 }
 

@@ -163,6 +163,7 @@ fn facts(labels: Vec<(String, String)>) -> Facts {
         service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
         secrets: BTreeMap::new(),
         complete: true,
+        unconfirmed: None,
     }
 }
 

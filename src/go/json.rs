@@ -213,6 +213,28 @@ pub(crate) fn is_too_deep(text: &str) -> bool {
     })
 }
 
+/// The memory that reading a text into structs may take, in bytes, roughly and rather too much: an empty object of three bytes becomes a
+/// struct, and a list of them grows by doubling.
+pub(crate) fn memory(bytes: &[u8]) -> usize {
+    const OBJECT: usize = 1024;
+    const VALUE: usize = 64;
+    let (mut in_string, mut escaped) = (false, false);
+    let mut memory = bytes.len();
+    for byte in bytes {
+        match byte {
+            // Invalid UTF-8 is replaced by three bytes.
+            0x80.. => memory += 4,
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' if !in_string => memory += OBJECT,
+            b'[' | b',' if !in_string => memory += VALUE,
+            _ => {}
+        }
+    }
+    memory
+}
+
 /// The first value of a text, whatever follows it (`json.Decoder`); `null` is an empty struct.
 pub(crate) fn first<'a, T: Deserialize<'a> + Default>(text: &'a str) -> Option<T> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Option<T>>();
@@ -397,6 +419,8 @@ mod tests {
         assert!(is_too_deep(&nested(MAX_JSON_DEPTH + 1)));
         assert!(!is_too_deep(&format!("\"\\\"{}\"", nested(MAX_JSON_DEPTH + 1))));
         assert!(!is_too_deep(&"[]".repeat(MAX_JSON_DEPTH + 1)));
+        assert_eq!(memory(br#"{"a{[,\"{":[1,2]}"#), 17 + 1024 + 64 * 2);
+        assert_eq!(memory("é".as_bytes()), 10);
     }
 
     #[test]

@@ -47,6 +47,13 @@ pub enum Fit {
 }
 
 impl Platform {
+    /// What it takes beside itself, in bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let words = [&self.os, &self.architecture, &self.variant, &self.os_version];
+        let features = self.os_features.iter().map(|feature| size_of::<String>() + feature.len());
+        words.map(String::len).iter().sum::<usize>() + features.sum::<usize>()
+    }
+
     /// Parses `os/arch[/variant]` (`linux/arm64/v8`), normalised; `windows(10.0.20348)/amd64` carries an os.version.
     /// The error is a sentence for the reader.
     pub fn parse(text: &str) -> Result<Self, String> {

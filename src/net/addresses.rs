@@ -63,6 +63,30 @@ const NEVER_V6: &[(Ipv6Addr, u8)] = &[
     (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
 ];
 
+/// Names of metadata services, with what is below them. Their addresses are refused too, but who asks through a proxy need not know the
+/// address, and some are public ones. Google (`metadata` from `/etc/hosts`), AWS, Azure, IBM, Tencent, Equinix, Rancher, in this order.
+const METADATA: &[&str] = &[
+    "metadata.google.internal",
+    "metadata.goog",
+    "metadata",
+    "instance-data",
+    "instance-data.ec2.internal",
+    "metadata.azure.internal",
+    "api.metadata.cloud.ibm.com",
+    "metadata.tencentyun.com",
+    "metadata.platformequinix.com",
+    "metadata.packet.net",
+    "rancher-metadata",
+];
+
+fn is_metadata(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    METADATA.iter().any(|known| {
+        name.strip_suffix(known)
+            .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    })
+}
+
 fn within<A: Copy + Into<IpAddr>>(table: &[(A, u8)], ip: A) -> Option<Cidr> {
     table
         .iter()
@@ -139,6 +163,8 @@ pub enum Refused {
     Range(Cidr),
     /// It is link-local, a metadata service's, multicast, broadcast or unspecified, which nothing admits.
     Never(IpAddr),
+    /// It is the name of a cloud's metadata service, which nothing admits.
+    Metadata(String),
 }
 
 impl Reach {
@@ -179,11 +205,12 @@ impl Reach {
         }
     }
 
-    /// The check of a host that is written as an address, which no resolver sees.
-    pub fn admits_literal(&self, url: &Url) -> Result<(), Refused> {
+    /// The check of a host as it is written: as an address, which no resolver sees, or by a name that is refused wherever it leads.
+    pub fn admits_host(&self, url: &Url) -> Result<(), Refused> {
         match url.host() {
             Some(url::Host::Ipv4(ip)) => self.admits(IpAddr::V4(ip)),
             Some(url::Host::Ipv6(ip)) => self.admits(IpAddr::V6(ip)),
+            Some(url::Host::Domain(name)) if is_metadata(name) => Err(Refused::Metadata(name.to_owned())),
             Some(url::Host::Domain(_)) | None => Ok(()),
         }
     }

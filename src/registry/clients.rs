@@ -146,8 +146,10 @@ impl Factory {
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)
                 .dns_resolver(resolver.clone())
+                // One request a connection: over HTTP/2 a server decides how much of its windows and frames we hold.
+                .http1_only()
                 .connect_timeout(connect)
-                .pool_max_idle_per_host(4)
+                .pool_max_idle_per_host(8)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .tcp_keepalive(Duration::from_secs(15));
             match &way {
@@ -173,6 +175,17 @@ impl Factory {
         profiles.retain(|_, profile| profile.strong_count() > 0);
         profiles.insert(fingerprint, Arc::downgrade(&profile));
         Ok(profile)
+    }
+
+    /// Whether a name stands in the settings.
+    pub(super) fn is_static(&self, name: &str) -> bool {
+        self.strict.is_static(name)
+    }
+
+    /// From now on no new name resolves.
+    #[cfg(test)]
+    pub(super) fn stick(&self) -> tokio::sync::OwnedSemaphorePermit {
+        self.strict.stick()
     }
 
     /// The addresses of a name, as this machine resolves it; nothing where it does not.

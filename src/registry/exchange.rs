@@ -1,11 +1,12 @@
 //! One request to a registry or a token server, one answer: guarded, bounded, counted; redirects by the rule of
 //! [`crate::runtime::redirect`] (contract 7).
 
-use super::fold::Fold;
+use super::fold::{Fold, Parsing, TooMuch};
 use super::headers;
 use super::proxy::Proxy;
+use super::queue::Crowded;
 use super::quiet::Quiet;
-use super::servers::{self, Crowded, Servers};
+use super::servers::{self, Server, Servers};
 use super::transport::{self, Failed};
 use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
@@ -21,7 +22,7 @@ use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
 use http::{HeaderMap, HeaderValue, header};
 use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ use url::Url;
 /// Why a request was not sent.
 const CROWDED: &str = "too many requests wait for registries that do not answer";
 const NOT_ADMITTED: &str = "the address is not admitted";
+const UNSEEN: &str = "the name does not resolve in time, and is not sent to the proxy unseen";
 const COMPRESSED: &str = "the answer is compressed, although identity was asked for";
 const VETTED_FOR: Duration = Duration::from_secs(30);
 const DIGEST: &str = "docker-content-digest";
@@ -60,8 +62,12 @@ pub(super) struct Exchange {
     proxy: Option<Proxy>,
     /// What names resolve to here, for those that are reached through the proxy.
     vetted: Cache<String, Arc<Vec<IpAddr>>>,
+    /// When a name was last answered for in time, of those.
+    resolver_answered: Arc<Mutex<Option<Instant>>>,
     servers: Servers,
-    bodies: Semaphore,
+    /// Bytes of bodies that are longer than usual.
+    long_bodies: Semaphore,
+    parsing: Arc<Parsing>,
     limit: Duration,
     quiet: Quiet,
     metrics: Metrics,
@@ -104,8 +110,10 @@ impl Exchange {
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(VETTED_FOR)
                 .build(),
+            resolver_answered: Arc::default(),
             servers: Servers::new(),
-            bodies: Semaphore::new(limits::ANSWERS_AT_ONCE),
+            long_bodies: Semaphore::new(limits::LONG_ANSWERS),
+            parsing: Arc::new(Parsing::new()),
             limit,
             quiet: Quiet::default(),
             metrics,
@@ -193,24 +201,24 @@ impl Exchange {
         let server = self.servers.get(&hop.origin, hop.trust.names(&hop.origin));
         let places = self.servers.enter(&server).await;
         let broken = match &places {
-            Ok(_) => server.broken(),
+            Ok(_) => server.broken(hop.url.path()),
             Err(Crowded) => Some((FaultKind::TimedOut(TimeoutStage::Deadline), CROWDED.to_owned())),
         };
         if let Some((kind, words)) = broken {
             return Err((Failed::Fault(kind), words));
         }
         let started = Instant::now();
-        let result = match self.hop(hop).await {
+        let result = match self.hop(hop, &server).await {
             // A kept connection that the server closed in the meantime; whatever it was, asking again does no harm.
             Err((Failed::Fault(FaultKind::Connection(ConnectionFault::Interrupted)), _)) if hop.method != Method::Post => {
-                self.hop(hop).await
+                self.hop(hop, &server).await
             }
             result => result,
         };
         let class = servers::class(&hop.origin);
         match &result {
             Ok(got) => {
-                server.answered();
+                server.answered(hop.url.path());
                 self.metrics
                     .registry_request(class, status_label(got.status), started.elapsed());
             }
@@ -219,7 +227,7 @@ impl Exchange {
                 if let Failed::Fault(kind) = failed
                     && !hop.goes_on_over_http(*kind)
                 {
-                    server.failed(*kind, words);
+                    server.failed(hop.url.path(), *kind, words);
                 }
             }
         }
@@ -227,7 +235,7 @@ impl Exchange {
     }
 
     /// One hop.
-    async fn hop(&self, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
+    async fn hop(&self, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
         let way = self.way(hop).await?;
         let client = match &way {
             Way::Direct(client) | Way::Proxied(client, _) => *client,
@@ -248,7 +256,10 @@ impl Exchange {
                 Way::Direct(_) => transport::failed(&error),
                 Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
             })?;
-            self.read(response, hop).await
+            if let (Way::Direct(_), Some(address)) = (&way, response.remote_addr()) {
+                server.is_at(address.ip().to_canonical());
+            }
+            self.read(response, hop, server).await
         };
         let late = || {
             (
@@ -264,7 +275,7 @@ impl Exchange {
         let named = hop.trust.names(&hop.origin);
         let reach = if named { &Reach::Everything } else { &*self.reach };
         let refused = |refused: Refused| (Failed::Refused(refused.into()), NOT_ADMITTED.to_owned());
-        reach.admits_literal(&hop.url).map_err(refused)?;
+        reach.admits_host(&hop.url).map_err(refused)?;
         let profile = self.trusts.profile(hop.trust, &hop.origin);
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.covers(&hop.url));
         if let Some(why) = proxy.and_then(Proxy::fault) {
@@ -275,7 +286,7 @@ impl Exchange {
             && let Some(client) = &profile.proxied
         {
             // The proxy resolves the name, and reaches what we would not: what this machine knows of the name must do.
-            for ip in self.vetted(&hop.url).await.iter() {
+            for ip in self.vetted(&hop.url).await?.iter() {
                 reach.admits(*ip).map_err(refused)?;
             }
             return Ok(Way::Proxied(client, proxy));
@@ -283,25 +294,52 @@ impl Exchange {
         Ok(Way::Direct(if named { &profile.open } else { &profile.strict }))
     }
 
-    /// The addresses of a host that is reached through the proxy, as far as they are known here.
-    async fn vetted(&self, url: &Url) -> Arc<Vec<IpAddr>> {
+    /// The addresses of a host that is reached through the proxy, as far as they are known here. A name whose resolution takes long may be an
+    /// attacker's, who hopes that nobody waits for it: it is not sent on unseen, unless nothing resolves here.
+    async fn vetted(&self, url: &Url) -> Result<Arc<Vec<IpAddr>>, (Failed, String)> {
         let Some(url::Host::Domain(name)) = url.host() else {
-            return Arc::default();
+            return Ok(Arc::default());
         };
-        let look_up = async {
-            let found = tokio::time::timeout(limits::RESOLVE_BEFORE_PROXY, self.trusts.factory.addresses(name)).await;
-            Arc::new(found.unwrap_or_default().iter().map(SocketAddr::ip).collect())
-        };
-        self.vetted.get_with(name.to_owned(), look_up).await
+        let (trusts, vetted, resolver, name) = (
+            Arc::clone(&self.trusts),
+            self.vetted.clone(),
+            Arc::clone(&self.resolver_answered),
+            name.to_owned(),
+        );
+        // Goes on when its time is up, so that the next request knows the answer.
+        let look_up = tokio::spawn(async move {
+            let own = name.clone();
+            let addresses = async {
+                let began = Instant::now();
+                let found = trusts.factory.addresses(&own).await;
+                if began.elapsed() < limits::RESOLVE_BEFORE_PROXY && !trusts.factory.is_static(&own) {
+                    *resolver.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                }
+                Arc::new(found.iter().map(SocketAddr::ip).collect())
+            };
+            vetted.get_with(name, addresses).await
+        });
+        match tokio::time::timeout(limits::RESOLVE_BEFORE_PROXY, look_up).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(_)) => Err((Failed::Fault(FaultKind::Internal), "the look-up of the name died".to_owned())),
+            Err(_) if self.nothing_resolves_here() => Ok(Arc::default()),
+            Err(_) => Err((Failed::Fault(FaultKind::TimedOut(TimeoutStage::Connect)), UNSEEN.to_owned())),
+        }
     }
 
-    async fn read(&self, response: reqwest::Response, hop: &Hop<'_>) -> Result<Got, (Failed, String)> {
+    /// Whether this machine's resolver has answered nothing of late, as behind proxies that resolve for everybody.
+    fn nothing_resolves_here(&self) -> bool {
+        let answered = *self.resolver_answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_none_or(|at| at.elapsed() >= limits::ANSWERING)
+    }
+
+    async fn read(&self, response: reqwest::Response, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let location = headers.get(header::LOCATION).map(HeaderValue::as_bytes);
         let next = redirect::next(hop.method, &hop.url, status, location);
         let (body, token) = if next == Next::Stay {
-            self.body(response, &headers, hop).await?
+            self.body(response, &headers, hop, server).await?
         } else {
             (Body::Unread, None)
         };
@@ -319,6 +357,7 @@ impl Exchange {
         mut response: reqwest::Response,
         headers: &HeaderMap,
         hop: &Hop<'_>,
+        server: &Server,
     ) -> Result<(Body, Option<FreshToken>), (Failed, String)> {
         let nothing = Ok((Body::Unread, None));
         if hop.method == Method::Head {
@@ -344,27 +383,36 @@ impl Exchange {
         let is_optional = fold.is_optional();
         let share = fold.share(response.content_length());
         let fill = async {
-            // Never closed. Held until the bytes are gone.
-            let share = self.bodies.acquire_many(u32::try_from(share).unwrap_or(u32::MAX)).await;
+            // Held until the bytes are gone.
+            let mut place = None;
             while let Some(chunk) = response.chunk().await.map_err(|error| transport::failed(&error))? {
+                if place.is_none()
+                    && !fold.is_short_with(&chunk)
+                    && let Some(share) = share
+                {
+                    // Neither is ever closed.
+                    let of_server = server.long_bodies.acquire().await;
+                    place = Some((of_server, self.long_bodies.acquire_many(share).await));
+                }
                 if fold.push(&chunk).is_err() {
                     break;
                 }
             }
             drop(response);
-            Ok::<_, (Failed, String)>(share)
+            Ok::<_, (Failed, String)>(place)
         };
         let masks = hop.secrets.masks.list();
         if is_optional {
             // The status says enough; the words may be missing or slow.
-            let share = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill).await;
-            let read = fold.finish(&masks).await;
-            drop(share);
-            return Ok((read.body, None));
+            let place = tokio::time::timeout(limits::ERROR_BODY_WAIT, fill).await;
+            let read = fold.finish(&masks, &self.parsing).await;
+            drop(place);
+            return Ok((read.map_or(Body::Unread, |read| read.body), None));
         }
-        let share = fill.await?;
-        let read = fold.finish(&masks).await;
-        drop(share);
+        let place = fill.await?;
+        let read = fold.finish(&masks, &self.parsing).await;
+        drop(place);
+        let read = read.map_err(|TooMuch(why)| (Failed::Fault(FaultKind::Unreadable), why.to_owned()))?;
         Ok((read.body, read.token))
     }
 
@@ -396,7 +444,10 @@ impl Exchange {
             }
             Answer::NotSent(not_sent) => {
                 if let Withheld::Guard(refusal) = &not_sent.why {
-                    let is_address = matches!(refusal, Refusal::Address { .. } | Refusal::NeverAdmitted { .. });
+                    let is_address = matches!(
+                        refusal,
+                        Refusal::Address { .. } | Refusal::NeverAdmitted { .. } | Refusal::Metadata { .. }
+                    );
                     tell(
                         &not_sent.at,
                         RequestOutcome::Refused,
@@ -584,6 +635,38 @@ fn fault_label(kind: FaultKind) -> RequestOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn exchange(entries: &[(String, SocketAddr)]) -> Exchange {
+        let proxy = Proxy::new("http://127.0.0.1:1", &[""; 0]).unwrap();
+        let reach = Arc::new(Reach::Listed(Vec::new()));
+        let factory = super::super::clients::Factory::new(&reach, entries, &[], Some(&proxy), limits::REQUEST).unwrap();
+        let trusts = Arc::new(Trusts::new(factory).unwrap());
+        Exchange::new(trusts, reach, Some(proxy), limits::REQUEST, Metrics::new())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_resolves_late_is_not_sent_to_the_proxy_unseen() {
+        let entries = [("private.test".to_owned(), "10.1.2.3:443".parse().unwrap())];
+        let exchange = exchange(&entries);
+        let url = |host: &str| Url::parse(&format!("https://{host}/v2/")).unwrap();
+        assert_eq!(
+            *exchange.vetted(&url("private.test")).await.unwrap(),
+            ["10.1.2.3".parse::<IpAddr>().unwrap()]
+        );
+        let held = exchange.trusts.factory.stick();
+        tokio::time::pause();
+        assert!(
+            exchange.vetted(&url("late.test")).await.unwrap().is_empty(),
+            "nothing resolves here"
+        );
+        tokio::time::resume();
+        *exchange.resolver_answered.lock().unwrap() = Some(Instant::now());
+        tokio::time::pause();
+        let (failed, words) = exchange.vetted(&url("late.test")).await.unwrap_err();
+        assert_eq!(failed, Failed::Fault(FaultKind::TimedOut(TimeoutStage::Connect)));
+        assert_eq!(words, UNSEEN);
+        drop(held);
+    }
 
     #[test]
     fn accounts_stand_in_the_order_of_names() {

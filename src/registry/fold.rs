@@ -3,16 +3,48 @@
 use super::tags;
 use super::vault::FreshToken;
 use super::words;
+use crate::budget::{Budget, Claim};
 use crate::go::json::{self, loose};
 use crate::image::Hasher;
-use crate::limits::{ERROR_BODY, IMAGE_CONFIG, IMAGE_MANIFEST, TAG_LIST, TOKEN_ANSWER};
-use crate::runtime::answer::{Body, Tags, Words};
+use crate::limits::{self, ERROR_BODY, IMAGE_CONFIG, IMAGE_MANIFEST, SHORT_ANSWER, TAG_LIST, TOKEN_ANSWER};
+use crate::runtime::answer::{Body, Words};
 use crate::runtime::content;
 use crate::runtime::request::{Grant, Want};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// Longer bodies are not read on the threads of the async runtime.
-const LONG: usize = 128 << 10;
+/// Where bodies are parsed, and what they may hold in memory together.
+pub(super) struct Parsing {
+    /// For long ones.
+    places: Semaphore,
+    /// Of long documents, as long as anybody uses them.
+    documents: Budget,
+}
+
+impl Parsing {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Semaphore::new(limits::PARSED_AT_ONCE),
+            documents: Budget::new(limits::DOCUMENTS_KEPT),
+        }
+    }
+
+    /// A place in memory for a document of this weight; `None` where there is no room.
+    fn room(&self, weight: usize) -> Option<Claim> {
+        match weight {
+            ..=limits::LONG_DOCUMENT => Some(Claim::default()),
+            ..=limits::DOCUMENT_KEPT => self.documents.claim(weight),
+            _ => None,
+        }
+    }
+}
+
+/// Why a body that came whole is not read: it is too much for us, which says nothing about runtimes. A clause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMuch(pub(super) &'static str);
+
+const TOO_MANY_VALUES: TooMuch = TooMuch("it has more values than are read here");
+const NO_ROOM: TooMuch = TooMuch("too many long manifests are in use here at the moment");
 
 /// A body is longer than is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +101,16 @@ impl Fold {
         matches!(self.reader, Reader::Words)
     }
 
-    /// The memory that it may take, in bytes. `announced` is what the headers say.
-    pub(super) fn share(&self, announced: Option<u64>) -> usize {
+    /// The memory that it may take, in bytes, where that is more than is given to everybody. `announced` is what the headers say.
+    pub(super) fn share(&self, announced: Option<u64>) -> Option<u32> {
         let announced = announced.and_then(|bytes| usize::try_from(bytes).ok());
-        announced.map_or(self.limit, |bytes| bytes.min(self.limit))
+        let share = announced.map_or(self.limit, |bytes| bytes.min(self.limit));
+        u32::try_from(share).ok().filter(|_| share > SHORT_ANSWER)
+    }
+
+    /// Whether these bytes, too, fit into what is given to everybody.
+    pub(super) fn is_short_with(&self, bytes: &[u8]) -> bool {
+        self.bytes.len().saturating_add(bytes.len()) <= SHORT_ANSWER
     }
 
     /// Takes in more bytes.
@@ -88,41 +126,61 @@ impl Fold {
         if self.full { Err(Full) } else { Ok(()) }
     }
 
-    /// Reads what it has. Comparing thousands of tags letter by letter takes a while, and so does a long index.
-    pub(super) async fn finish(self, masks: &[&str]) -> Read {
-        if self.bytes.len() <= LONG || self.is_optional() {
-            return self.read(masks);
+    /// Reads what it has. Comparing thousands of tags letter by letter takes a while, and so does a long index: not on the threads that
+    /// serve reviews and probes, and two at a time, whatever the number of cores.
+    pub(super) async fn finish(self, masks: &[&str], parsing: &Arc<Parsing>) -> Result<Read, TooMuch> {
+        if self.bytes.len() <= SHORT_ANSWER || self.is_optional() {
+            return self.read(masks, parsing);
         }
-        let reading = tokio::task::spawn_blocking(move || self.read(&[]));
-        match reading.await {
+        // Never closed.
+        let place = parsing.places.acquire().await;
+        let own = Arc::clone(parsing);
+        let read = tokio::task::spawn_blocking(move || self.read(&[], &own)).await;
+        drop(place);
+        match read {
             Ok(read) => read,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is shutting down.
-                Err(_) => Read {
+                Err(_) => Ok(Read {
                     body: Body::Unread,
                     token: None,
-                },
+                }),
             },
         }
     }
 
-    fn read(self, masks: &[&str]) -> Read {
+    fn read(self, masks: &[&str], parsing: &Parsing) -> Result<Read, TooMuch> {
         let Self { reader, bytes, full, .. } = self;
+        if matches!(reader, Reader::Manifest(_) | Reader::Config(_)) && !full && json::memory(&bytes) > limits::DOCUMENT_MEMORY {
+            return Err(TOO_MANY_VALUES);
+        }
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let mut token = None;
         let body = match reader {
             Reader::Manifest(_) | Reader::Config(_) if full => Body::TooLong(length),
-            Reader::Manifest(hasher) => Body::Manifest {
-                document: content::document(&bytes).map(Arc::new),
-                digest: hasher.finish(),
-                length,
-            },
-            Reader::Config(hasher) => Body::Config {
-                config: content::config(&bytes).map(Arc::new),
-                digest: hasher.finish(),
-                length,
-            },
+            Reader::Manifest(hasher) => {
+                let mut document = content::document(&bytes);
+                if let Ok(document) = &mut document {
+                    document.held = parsing.room(document.weight()).ok_or(NO_ROOM)?;
+                }
+                Body::Manifest {
+                    document: document.map(Arc::new),
+                    digest: hasher.finish(),
+                    length,
+                }
+            }
+            Reader::Config(hasher) => {
+                let mut config = content::config(&bytes);
+                if let Ok(config) = &mut config {
+                    config.held = parsing.room(config.weight()).ok_or(NO_ROOM)?;
+                }
+                Body::Config {
+                    config: config.map(Arc::new),
+                    digest: hasher.finish(),
+                    length,
+                }
+            }
             Reader::Token(_) if full && bytes.trim_ascii_start().starts_with(b"{") => Body::TooLong(length),
             Reader::Token(by) => {
                 token = self::token(&bytes, by);
@@ -133,16 +191,10 @@ impl Fold {
                     },
                 }
             }
-            Reader::Tags(near) => {
-                let all = tags::read(&bytes, full);
-                Body::Tags(Arc::new(Tags {
-                    any: !all.is_empty(),
-                    closest: tags::closest(&near, &all),
-                }))
-            }
+            Reader::Tags(near) => Body::Tags(Arc::new(tags::read(&near, &bytes, full))),
             Reader::Words => Body::Words(words(&bytes, masks)),
         };
-        Read { body, token }
+        Ok(Read { body, token })
     }
 }
 
@@ -230,7 +282,98 @@ mod tests {
     fn read(want: &Want, status: u16, chunks: &[&[u8]]) -> Option<Body> {
         let mut fold = Fold::of(want, status)?;
         let _ = chunks.iter().try_for_each(|chunk| fold.push(chunk));
-        Some(fold.read(&["hunter2"]).body)
+        fold.read(&["hunter2"], &Parsing::new()).ok().map(|read| read.body)
+    }
+
+    fn too_much(want: &Want, body: &[u8], parsing: &Parsing) -> Option<TooMuch> {
+        let mut fold = Fold::of(want, 200).unwrap();
+        fold.push(body).unwrap();
+        fold.read(&[], parsing).err()
+    }
+
+    #[test]
+    fn what_takes_too_much_memory_is_not_read() {
+        let parsing = Parsing::new();
+        let by = || Digest::sha256(b"");
+        let list = |start: &str, entry: &str, times: usize, end: &str| format!("{start}{}{end}", vec![entry; times].join(","));
+        for (want, body) in [
+            (Want::Manifest { by: None }, list(r#"{"layers":["#, "{}", 1_400_000, "]}")),
+            (
+                Want::Manifest { by: None },
+                list(r#"{"manifests":["#, r#"{"platform":{}}"#, 250_000, "]}"),
+            ),
+            (
+                Want::Manifest { by: None },
+                list(r#"{"annotations":{"#, r#""":"""#, 700_000, "}}"),
+            ),
+            (Want::Manifest { by: None }, list("{", r#""":0"#, 800_000, "}")),
+            (
+                Want::Manifest { by: None },
+                list(r#"{"schemaVersion":1,"fsLayers":["#, "{}", 1_400_000, "]}"),
+            ),
+            (Want::Config { by: by() }, list(r#"{"history":["#, "{}", 2_700_000, "]}")),
+            (
+                Want::Config { by: by() },
+                list(r#"{"rootfs":{"diff_ids":["#, r#""""#, 2_700_000, "]}}"),
+            ),
+            (
+                Want::Config { by: by() },
+                list(r#"{"config":{"Labels":{"#, r#""":"""#, 1_300_000, "}}}"),
+            ),
+        ] {
+            assert_eq!(too_much(&want, body.as_bytes(), &parsing), Some(TOO_MANY_VALUES), "{want:?}");
+        }
+        // What is kept has its own limit, and all of it together.
+        let long = list(
+            r#"{"manifests":["#,
+            r#"{"digest":"sha256:0","platform":{"os":"linux"}}"#,
+            3000,
+            "]}",
+        );
+        let mut held = Vec::new();
+        while let Ok(read) = {
+            let mut fold = Fold::of(&Want::Manifest { by: None }, 200).unwrap();
+            fold.push(long.as_bytes()).unwrap();
+            fold.read(&[], &parsing)
+        } {
+            held.push(read);
+        }
+        let Body::Manifest {
+            document: Ok(document), ..
+        } = &held[0].body
+        else {
+            panic!("an index")
+        };
+        let fit = limits::DOCUMENTS_KEPT / document.weight();
+        assert_eq!(held.len(), fit);
+        assert!((8..100).contains(&fit), "{fit}");
+        drop(held);
+        assert_eq!(too_much(&Want::Manifest { by: None }, long.as_bytes(), &parsing), None);
+        let longer = list(r#"{"layers":["#, "{}", 10_000, "]}");
+        assert_eq!(
+            too_much(&Want::Manifest { by: None }, longer.as_bytes(), &parsing),
+            Some(NO_ROOM)
+        );
+    }
+
+    #[test]
+    fn the_largest_real_ones_are_read() {
+        let platform = r#"{"architecture":"arm64","os":"linux","variant":"v8"}"#;
+        let digest = Digest::sha256(b"");
+        let entry = format!(
+            r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":1234,"platform":{platform}}}"#
+        );
+        let index = format!(r#"{{"manifests":[{}]}}"#, vec![entry.as_str(); 2000].join(","));
+        assert_eq!(
+            too_much(&Want::Manifest { by: None }, index.as_bytes(), &Parsing::new()),
+            None
+        );
+        let layer = r#"{"created":"2024-01-01T00:00:00Z","created_by":"RUN x","empty_layer":true}"#;
+        let config = format!(r#"{{"history":[{}]}}"#, vec![layer; 2000].join(","));
+        assert_eq!(
+            too_much(&Want::Config { by: digest }, config.as_bytes(), &Parsing::new()),
+            None
+        );
     }
 
     #[test]
@@ -271,11 +414,17 @@ mod tests {
         let mut fold = Fold::of(&Want::Manifest { by: None }, 200).unwrap();
         assert_eq!(fold.push(&long), Ok(()));
         assert_eq!(fold.push(b" "), Err(Full));
-        assert_eq!(fold.read(&[]).body, Body::TooLong(IMAGE_MANIFEST as u64));
+        let full = fold.read(&[], &Parsing::new()).unwrap();
+        assert_eq!(full.body, Body::TooLong(IMAGE_MANIFEST as u64));
         let fold = |want: &Want, status| Fold::of(want, status).unwrap();
-        assert_eq!(fold(&Want::Manifest { by: None }, 200).share(None), IMAGE_MANIFEST);
-        assert_eq!(fold(&Want::Manifest { by: None }, 200).share(Some(9)), 9);
-        assert_eq!(fold(&Want::Nothing, 404).share(Some(u64::MAX)), ERROR_BODY);
+        let share = |announced| fold(&Want::Manifest { by: None }, 200).share(announced);
+        assert_eq!(share(None), u32::try_from(IMAGE_MANIFEST).ok());
+        assert_eq!(share(Some(SHORT_ANSWER as u64)), None);
+        assert_eq!(share(Some(SHORT_ANSWER as u64 + 1)), u32::try_from(SHORT_ANSWER + 1).ok());
+        assert_eq!(
+            fold(&Want::Nothing, 404).share(Some(u64::MAX)),
+            u32::try_from(ERROR_BODY).ok()
+        );
         assert!(Fold::of(&Want::Blob { size: None }, 206).is_none());
     }
 

@@ -5,14 +5,14 @@
 
 use super::exchange::asked;
 use super::instead::{Known, asks_who};
-use super::servers::is_silence;
+use super::servers::{class, is_of_host, is_silence, part};
 use crate::credentials::Fingerprint;
 use crate::image::Digest;
 use crate::limits;
 use crate::runtime::answer::{Answer, Body, Fault, FaultKind, NotSent, Response, Withheld};
-use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::TlsFault;
 use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, Want, Who};
+use crate::telemetry::HostClass;
 use moka::Expiry;
 use moka::sync::Cache;
 use std::mem::size_of;
@@ -72,8 +72,8 @@ enum Lane {
     Content,
 }
 
-/// Whoever was told to wait: host and port, asker, lane.
-type Throttled = (Arc<str>, u16, Option<Fingerprint>, Lane);
+/// Whoever was told to wait: host and port, asker, lane, and the repository, if it is not for all of the host.
+type Throttled = (Arc<str>, u16, Option<Fingerprint>, Lane, Option<Arc<str>>);
 
 /// What content is kept under. Not by digest alone: a registry that lies about a digest must not be told what another holds.
 #[derive(PartialEq, Eq, Hash)]
@@ -102,7 +102,10 @@ pub(super) struct Memo {
     contents: Cache<ContentKey, (Arc<Response>, Instant)>,
     proofs: Cache<Proof, Instant>,
     throttled: Cache<Throttled, Instant>,
-    silent: Cache<(Who, Origin, TrustId), (Arc<Fault>, Instant)>,
+    /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
+    throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
+    /// With the path, where only that was silent.
+    silent: Cache<(Who, Origin, TrustId, Option<Arc<str>>), (Arc<Fault>, Instant)>,
     /// What a repository asked of an asker without authorisation, and until when that holds.
     challenges: Cache<Proof, (Arc<Response>, Instant)>,
     max_stale: Duration,
@@ -155,6 +158,10 @@ impl Memo {
             contents,
             proofs,
             throttled: hosts(limits::LONGEST_RETRY_AFTER).build(),
+            throttled_last: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(limits::LONGEST_RETRY_AFTER)
+                .build(),
             silent: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(PLAIN_HTTP)
@@ -227,8 +234,9 @@ impl Memo {
             Lane::Content => &[Lane::All, Lane::Content],
         };
         let now = Instant::now();
-        for lane in lanes {
-            if let Some(until) = self.throttled.get(&throttled(request, *lane))
+        let scopes = [None, Some(Arc::from(part(&request.path)))];
+        for (lane, scope) in lanes.iter().flat_map(|lane| scopes.iter().map(move |scope| (lane, scope))) {
+            if let Some(until) = self.throttled.get(&throttled(request, *lane, scope.clone()))
                 && now < until
             {
                 return Some(Answer::NotSent(Arc::new(NotSent {
@@ -237,7 +245,13 @@ impl Memo {
                 })));
             }
         }
-        let (fault, until) = self.silent.get(&(request.asker, request.origin.clone(), request.trust))?;
+        let silent = |scope| {
+            self.silent
+                .get(&(request.asker, request.origin.clone(), request.trust, scope))
+        };
+        let [host, path] = scopes;
+        let stands = |(_, until): &(Arc<Fault>, Instant)| now < *until;
+        let (fault, until) = silent(host).filter(stands).or_else(|| silent(path))?;
         (now < until).then(|| {
             Answer::Fault(Arc::new(Fault {
                 at: asked(request),
@@ -248,11 +262,14 @@ impl Memo {
 
     /// Remembers an answer, and what it shows of others.
     pub(super) fn keep(&self, request: &Request, answer: &Answer) {
+        if weight(answer) > limits::LONG_DOCUMENT {
+            // Its memory is given back as soon as nobody uses it; it must not fill what others remember either.
+            return;
+        }
         match answer {
             Answer::Response(response) => {
                 if response.status == 429 {
-                    let until = Instant::now() + wait(response.retry_after);
-                    self.throttled.insert(throttled(request, lane(request)), until);
+                    self.throttle(request, Instant::now() + wait(response.retry_after));
                 }
                 if request.auth.is_empty()
                     && asks_who(request, response)
@@ -277,13 +294,31 @@ impl Memo {
             }
             Answer::Fault(fault) if is_silence(fault.what) && fault.at.origin == request.origin => {
                 let until = Instant::now() + fault_lives(fault.what);
-                let key = (request.asker, request.origin.clone(), request.trust);
+                let scope = (!is_of_host(fault.what)).then(|| Arc::from(part(&request.path)));
+                let key = (request.asker, request.origin.clone(), request.trust, scope);
                 self.silent.insert(key, (Arc::clone(fault), until));
             }
             Answer::Fault(_) | Answer::NotSent(_) => {}
             Answer::Late => return,
         }
         self.insert(request, answer, lives(request, answer), is_good(request, answer));
+    }
+
+    /// A 429 is about the repository that it was given for, as far as is known: a proxy's cache may count by path, and one namespace's 429 is
+    /// not to keep the others from theirs. A second one of another repository, before the first may be asked again, shows that it is about
+    /// the host; and of some that is known.
+    fn throttle(&self, request: &Request, until: Instant) {
+        let own: Arc<str> = Arc::from(part(&request.path));
+        let of_host = throttled(request, lane(request), None);
+        let by_asker = throttled(request, Lane::All, None);
+        let last = self.throttled_last.get(&by_asker);
+        let another = last.is_some_and(|(other, still)| other != own && Instant::now() < still);
+        if another || counts_by_account(&request.origin) || !own.starts_with("/v2/") {
+            self.throttled.insert(of_host, until);
+            return;
+        }
+        self.throttled_last.insert(by_asker, (Arc::clone(&own), until));
+        self.throttled.insert(throttled(request, lane(request), Some(own)), until);
     }
 
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.
@@ -445,9 +480,25 @@ fn lane(request: &Request) -> Lane {
     }
 }
 
-fn throttled(request: &Request, lane: Lane) -> Throttled {
+fn throttled(request: &Request, lane: Lane, repository: Option<Arc<str>>) -> Throttled {
     let Origin { host, port, .. } = &request.origin;
-    (Arc::clone(host), *port, request.asker.id, lane)
+    (Arc::clone(host), *port, request.asker.id, lane, repository)
+}
+
+/// Whether a registry is known to count requests by account or address, for all of its repositories: Docker Hub (docs.docker.com,
+/// "Docker Hub usage and limits"), Quay (docs.quay.io, "Quay.io Rate Limits"), ECR, public ECR (docs.aws.amazon.com, "Amazon ECR service
+/// quotas"), ACR by registry (learn.microsoft.com, "Azure Container Registry SKU features and limits").
+fn counts_by_account(origin: &Origin) -> bool {
+    match class(origin) {
+        HostClass::DockerIo | HostClass::QuayIo | HostClass::Ecr | HostClass::Acr => true,
+        HostClass::Loopback
+        | HostClass::GhcrIo
+        | HostClass::Gcr
+        | HostClass::Gar
+        | HostClass::K8s
+        | HostClass::Mcr
+        | HostClass::Other => false,
+    }
 }
 
 /// By its number among equal requests; how long the runtime paused before it makes no difference.
@@ -580,27 +631,14 @@ fn weight_of_response(response: &Response) -> usize {
     let body = match &response.body {
         Body::Manifest {
             document: Ok(document), ..
-        } => weight_of_document(document),
-        Body::Config { config: Ok(config), .. } => 300 + config.diff_ids.iter().map(|id| 24 + id.len()).sum::<usize>(),
+        } => document.weight(),
+        Body::Config { config: Ok(config), .. } => config.weight(),
         Body::Tags(tags) => 100 + tags.closest.iter().map(|tag| 24 + tag.len()).sum::<usize>(),
         Body::Words(words) => text(&words.code) + text(&words.detail),
         Body::Manifest { .. } | Body::Config { .. } => 300,
         Body::Unread | Body::Granted | Body::NoToken { .. } | Body::TooLong(_) => 0,
     };
     size_of::<Response>() + response.at.path.len() + response.content_type.len() + 100 * response.challenges.len() + body
-}
-
-fn weight_of_document(document: &Document) -> usize {
-    let of_one = |one: &Descriptor| {
-        let platform = one.platform.as_ref().map_or(0, |platform| {
-            let words = [&platform.os, &platform.architecture, &platform.variant, &platform.os_version];
-            let features = platform.os_features.iter().map(|feature| 24 + feature.len()).sum::<usize>();
-            words.map(String::len).iter().sum::<usize>() + features
-        });
-        size_of::<Descriptor>() + one.media_type.len() + one.digest.len() + one.elsewhere.as_ref().map_or(0, String::len) + platform
-    };
-    let all = document.config.iter().chain(&document.layers).chain(&document.manifests);
-    size_of::<Document>() + document.media_type.len() + all.map(of_one).sum::<usize>()
 }
 
 #[cfg(test)]

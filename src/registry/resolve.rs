@@ -76,6 +76,17 @@ impl Guarded {
         }
     }
 
+    /// Whether a name has a static host entry.
+    pub(super) fn is_static(&self, name: &str) -> bool {
+        self.entries.contains_key(&name.to_ascii_lowercase())
+    }
+
+    #[cfg(test)]
+    pub(super) fn stick(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let places = u32::try_from(limits::RESOLVING_OTHERS).unwrap();
+        Arc::clone(&self.threads.others).try_acquire_many_owned(places).unwrap()
+    }
+
     /// Every address of `name`, admitted or not.
     pub(super) async fn all(&self, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
         if let Some(addresses) = self.entries.get(&name.to_ascii_lowercase()) {

@@ -1,61 +1,22 @@
 //! What keeps one server from harming the others, or itself: requests in flight, and a breaker (contract 6).
 
+use super::queue::{Crowded, Place, Queue};
 use crate::limits;
 use crate::runtime::answer::FaultKind;
 use crate::runtime::containerd::hosts::is_loopback;
+use crate::runtime::outcome::{ConnectionFault, TimeoutStage};
 use crate::runtime::request::Origin;
 use crate::telemetry::HostClass;
 use moka::sync::Cache;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// How long a server is remembered that nobody asks.
 const REMEMBERED_FOR: Duration = Duration::from_mins(30);
-
-/// So many at once, and so many that wait for it, in their order.
-struct Queue {
-    permits: Semaphore,
-    waiting: AtomicUsize,
-    most: usize,
-}
-
-/// The queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Crowded;
-
-impl Queue {
-    fn new(at_once: usize, most: usize) -> Self {
-        Self {
-            permits: Semaphore::new(at_once),
-            waiting: AtomicUsize::new(0),
-            most,
-        }
-    }
-
-    async fn enter(&self) -> Result<SemaphorePermit<'_>, Crowded> {
-        if let Ok(permit) = self.permits.try_acquire() {
-            return Ok(permit);
-        }
-        let waiting = Waiting(&self.waiting);
-        if waiting.0.fetch_add(1, Ordering::Relaxed) >= self.most {
-            return Err(Crowded);
-        }
-        // Never closed.
-        self.permits.acquire().await.map_err(|_| Crowded)
-    }
-}
-
-/// One who waits; counted out however it ends.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The key of a server's limits: host, port, and whether an admin's `hosts.toml` names it. What keeps others from a server (an untrusted
 /// certificate, an address) must not keep away those that a `hosts.toml` sends there.
@@ -64,6 +25,8 @@ type Key = (Arc<str>, u16, bool);
 /// All servers that were contacted recently, and the requests to them.
 pub(super) struct Servers {
     all: Cache<Key, Arc<Server>>,
+    /// By where servers are: names and ports cost nothing.
+    addresses: Cache<IpAddr, Queue>,
     acquainted: Queue,
     strangers: Queue,
 }
@@ -71,26 +34,59 @@ pub(super) struct Servers {
 /// One server.
 pub(super) struct Server {
     queue: Queue,
+    /// Bodies of it that are read and longer than usual.
+    pub(super) long_bodies: Semaphore,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    consecutive: u32,
+    /// Failures that are the host's, in a row.
+    failures: Failures,
+    /// Failures of paths; other paths may be fine, and their askers are not to pay for it.
+    paths: HashMap<Arc<str>, Failures>,
     answered: Option<Instant>,
+    /// Where it was reached last.
+    address: Option<IpAddr>,
+}
+
+/// Failures in a row, and what stands for further ones until when.
+#[derive(Default)]
+struct Failures {
+    consecutive: u32,
     open: Option<(Instant, FaultKind, String)>,
 }
 
-/// A request's places: at its server, and among all requests.
-pub(super) struct Places<'a> {
-    _server: SemaphorePermit<'a>,
-    _all: SemaphorePermit<'a>,
+impl Failures {
+    /// After a pause, the first failure opens the breaker again.
+    fn add(&mut self, kind: FaultKind, words: &str) {
+        self.consecutive = self.consecutive.saturating_add(1);
+        if self.consecutive >= limits::BREAKER_FAILURES {
+            self.open = Some((Instant::now() + limits::BREAKER_OPEN, kind, words.to_owned()));
+        }
+    }
+
+    fn stands(&self) -> Option<(FaultKind, String)> {
+        let (until, kind, words) = self.open.as_ref()?;
+        (Instant::now() < *until).then(|| (*kind, words.clone()))
+    }
+}
+
+/// A request's places: at its server, at its address, and among all requests.
+pub(super) struct Places {
+    _server: Place,
+    _address: Option<Place>,
+    _all: Place,
 }
 
 impl Servers {
     pub(super) fn new() -> Self {
         Self {
             all: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_idle(REMEMBERED_FOR)
+                .build(),
+            addresses: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_idle(REMEMBERED_FOR)
                 .build(),
@@ -106,8 +102,16 @@ impl Servers {
     }
 
     /// Waits until a request to `server` may start.
-    pub(super) async fn enter<'a>(&'a self, server: &'a Server) -> Result<Places<'a>, Crowded> {
+    pub(super) async fn enter(&self, server: &Server) -> Result<Places, Crowded> {
         let of_server = server.queue.enter().await?;
+        let address = server.state().address;
+        let of_address = match address {
+            Some(address) => {
+                let new = || Queue::new(limits::REQUESTS_PER_ADDRESS, limits::WAITING_PER_HOST);
+                Some(self.addresses.get_with(address, new).enter().await?)
+            }
+            None => None,
+        };
         let queue = if server.is_acquainted() {
             &self.acquainted
         } else {
@@ -115,6 +119,7 @@ impl Servers {
         };
         Ok(Places {
             _server: of_server,
+            _address: of_address,
             _all: queue.enter().await?,
         })
     }
@@ -124,6 +129,7 @@ impl Server {
     fn new() -> Self {
         Self {
             queue: Queue::new(limits::REQUESTS_PER_HOST, limits::WAITING_PER_HOST),
+            long_bodies: Semaphore::new(limits::LONG_ANSWERS_PER_HOST),
             state: Mutex::new(State::default()),
         }
     }
@@ -133,37 +139,78 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The fault that stands for this server now, when it failed too often in a row just before.
-    pub(super) fn broken(&self) -> Option<(FaultKind, String)> {
+    /// The fault that stands for this path of the server now, when it failed too often in a row just before.
+    pub(super) fn broken(&self, path: &str) -> Option<(FaultKind, String)> {
         let state = self.state();
-        let (until, kind, words) = state.open.as_ref()?;
-        (Instant::now() < *until).then(|| (*kind, words.clone()))
+        state.failures.stands().or_else(|| state.paths.get(part(path))?.stands())
     }
 
     /// It answered.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, path: &str) {
         let mut state = self.state();
-        state.consecutive = 0;
-        state.open = None;
+        state.failures = Failures::default();
+        state.paths.remove(part(path));
         state.answered = Some(Instant::now());
+    }
+
+    /// Where it was reached.
+    pub(super) fn is_at(&self, address: IpAddr) {
+        self.state().address = Some(address);
     }
 
     /// Whether it answered recently, and has not just ceased to.
     fn is_acquainted(&self) -> bool {
         let state = self.state();
-        state.consecutive < limits::BREAKER_FAILURES && state.answered.is_some_and(|at| at.elapsed() < limits::ANSWERING)
+        let ceased = state.failures.consecutive >= limits::BREAKER_FAILURES;
+        !ceased && state.answered.is_some_and(|at| at.elapsed() < limits::ANSWERING)
     }
 
-    /// It did not answer. After a pause, the first failure opens the breaker again.
-    pub(super) fn failed(&self, kind: FaultKind, words: &str) {
+    /// It did not answer.
+    pub(super) fn failed(&self, path: &str, kind: FaultKind, words: &str) {
         if !is_silence(kind) {
             return;
         }
         let mut state = self.state();
-        state.consecutive = state.consecutive.saturating_add(1);
-        if state.consecutive >= limits::BREAKER_FAILURES {
-            state.open = Some((Instant::now() + limits::BREAKER_OPEN, kind, words.to_owned()));
+        if is_of_host(kind) {
+            state.failures.add(kind, words);
+            return;
         }
+        if state.paths.len() >= limits::PATHS_PER_HOST {
+            let now = Instant::now();
+            state
+                .paths
+                .retain(|_, failures| failures.open.as_ref().is_some_and(|(until, ..)| now < *until));
+            if state.paths.len() >= limits::PATHS_PER_HOST {
+                state.paths.clear();
+            }
+        }
+        state.paths.entry(Arc::from(part(path))).or_default().add(kind, words);
+    }
+}
+
+/// The part of a server that stands and falls together: a repository (`/v2/team/app`), or what is found at one path.
+pub(super) fn part(path: &str) -> &str {
+    let path = path.split('?').next().unwrap_or_default();
+    let end = ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|part| path.rfind(part));
+    match end {
+        Some(end) if path.starts_with("/v2/") => path.get(..end).unwrap_or(path),
+        Some(_) | None => path,
+    }
+}
+
+/// Whether a failure shows something about the whole host: nobody came through to it. One that was reached and does not answer shows it of
+/// what it was asked for.
+pub(super) fn is_of_host(kind: FaultKind) -> bool {
+    match kind {
+        FaultKind::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | FaultKind::Connection(ConnectionFault::Interrupted) => false,
+        FaultKind::NameNotResolved
+        | FaultKind::TimedOut(TimeoutStage::Connect)
+        | FaultKind::Connection(_)
+        | FaultKind::Tls(_)
+        | FaultKind::Unreadable
+        | FaultKind::RedirectLoop
+        | FaultKind::Internal => true,
     }
 }
 
@@ -207,26 +254,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_breaker_opens_and_closes() {
         let server = Server::new();
-        server.failed(REFUSED, "refused");
-        server.failed(REFUSED, "refused");
-        assert_eq!(server.broken(), None);
-        server.answered();
-        server.failed(REFUSED, "refused");
-        server.failed(REFUSED, "refused");
-        assert_eq!(server.broken(), None);
-        server.failed(REFUSED, "refused again");
-        assert_eq!(server.broken(), Some((REFUSED, "refused again".to_owned())));
+        server.failed("/v2/a/manifests/1", REFUSED, "refused");
+        server.failed("/v2/a/manifests/1", REFUSED, "refused");
+        assert_eq!(server.broken("/v2/b/manifests/1"), None);
+        server.answered("/v2/b/manifests/1");
+        server.failed("/v2/a/manifests/1", REFUSED, "refused");
+        server.failed("/v2/a/manifests/1", REFUSED, "refused");
+        assert_eq!(server.broken("/v2/b/manifests/1"), None);
+        server.failed("/v2/a/manifests/1", REFUSED, "refused again");
+        assert_eq!(
+            server.broken("/v2/b/manifests/1"),
+            Some((REFUSED, "refused again".to_owned()))
+        );
         tokio::time::advance(limits::BREAKER_OPEN).await;
-        assert_eq!(server.broken(), None);
-        server.failed(REFUSED, "still");
-        assert!(server.broken().is_some(), "one failure after the pause opens it again");
-        server.answered();
-        assert_eq!(server.broken(), None);
+        assert_eq!(server.broken("/v2/b/manifests/1"), None);
+        server.failed("/v2/a/manifests/1", REFUSED, "still");
+        assert!(
+            server.broken("/v2/b/manifests/1").is_some(),
+            "one failure after the pause opens it again"
+        );
+        server.answered("/v2/b/manifests/1");
+        assert_eq!(server.broken("/v2/b/manifests/1"), None);
         for _ in 0..10 {
-            server.failed(FaultKind::Internal, "");
-            server.failed(FaultKind::Unreadable, "");
+            server.failed("/v2/a/manifests/1", FaultKind::Internal, "");
+            server.failed("/v2/a/manifests/1", FaultKind::Unreadable, "");
         }
-        assert_eq!(server.broken(), None, "what is answered does not trip it");
+        assert_eq!(server.broken("/v2/b/manifests/1"), None, "what is answered does not trip it");
     }
 
     #[tokio::test]
@@ -242,10 +295,10 @@ mod tests {
             "one more waits"
         );
         let good = Server::new();
-        good.answered();
+        good.answered("/v2/a/manifests/1");
         assert!(servers.enter(&good).now_or_never().unwrap().is_ok());
         for _ in 0..limits::BREAKER_FAILURES {
-            good.failed(REFUSED, "refused");
+            good.failed("/v2/a/manifests/1", REFUSED, "refused");
         }
         assert!(servers.enter(&good).now_or_never().is_none(), "it has ceased to answer");
         drop(held);
@@ -253,19 +306,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_and_counted_out() {
-        let queue = Queue::new(1, 2);
-        let inside = queue.enter().await.unwrap();
-        let (mut one, mut two) = (Box::pin(queue.enter()), Box::pin(queue.enter()));
-        assert!(futures_util::poll!(&mut one).is_pending() && futures_util::poll!(&mut two).is_pending());
-        assert_eq!(queue.enter().await.err(), Some(Crowded));
-        drop(two);
-        let mut three = Box::pin(queue.enter());
-        assert!(futures_util::poll!(&mut three).is_pending(), "there is room again");
-        drop(inside);
-        assert!(one.await.is_ok());
-        assert!(three.await.is_ok());
-        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
+    async fn names_and_ports_of_one_address_share_its_places() {
+        let servers = Servers::new();
+        let reached = |address: &str| {
+            let server = Server::new();
+            server.answered("/v2/a/manifests/1");
+            server.is_at(address.parse().unwrap());
+            server
+        };
+        let slow: Vec<Server> = (0..64).map(|_| reached("192.0.2.1")).collect();
+        let mut held = Vec::new();
+        for server in &slow {
+            while let Some(Ok(places)) = servers.enter(server).now_or_never() {
+                held.push(places);
+            }
+        }
+        assert_eq!(held.len(), limits::REQUESTS_PER_ADDRESS);
+        let other = reached("192.0.2.2");
+        assert!(servers.enter(&other).now_or_never().unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn paths_that_hang_leave_the_others() {
+        let server = Server::new();
+        let late = FaultKind::TimedOut(TimeoutStage::Response);
+        for path in ["/v2/a/manifests/1", "/v2/b/manifests/1", "/v2/c/blobs/x", "/token?scope=x"] {
+            for _ in 0..limits::BREAKER_FAILURES {
+                server.failed(path, late, "late");
+            }
+        }
+        for broken in ["/v2/a/manifests/2", "/v2/c/manifests/1", "/token?scope=y"] {
+            assert!(server.broken(broken).is_some(), "{broken}");
+        }
+        assert_eq!(server.broken("/v2/d/manifests/1"), None);
+        server.answered("/v2/a/tags/list");
+        assert_eq!(server.broken("/v2/a/manifests/1"), None);
+        for path in 0..10_000 {
+            server.failed(&format!("/v2/{path}/manifests/1"), late, "late");
+        }
+        assert!(server.state().paths.len() <= limits::PATHS_PER_HOST);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Tag lists, and the tags that a person probably meant. Pure.
 
-use serde::Deserialize;
+use crate::limits::TAGS_COMPARED;
+use crate::runtime::answer::Tags;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::cmp::Reverse;
 
 /// How many suggestions are made.
@@ -8,22 +10,117 @@ const SUGGESTIONS: usize = 3;
 /// Longer tags are not compared letter by letter: the work grows with the square.
 const COMPARED: usize = 64;
 
-#[derive(Deserialize)]
-struct List {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
+/// What a list shows: the tags before the cut, if it was cut off. One tag is in memory at a time, besides the closest; lists come from
+/// whoever runs a registry.
+pub(super) fn read(wanted: &str, body: &[u8], truncated: bool) -> Tags {
+    let text = String::from_utf8_lossy(body);
+    let mut closest = Closest::to(wanted);
+    let read = if truncated {
+        let Some((head, _)) = text.rsplit_once(',') else {
+            return Tags::default();
+        };
+        closest.read(&format!("{head}]}}"))
+    } else {
+        closest.read(&text)
+    };
+    if read.is_err() {
+        return Tags::default();
+    }
+    Tags {
+        any: closest.seen > 0,
+        closest: closest.best.into_iter().map(|rank| rank.tag).collect(),
+    }
 }
 
-/// The tags of a list. Of a list that was cut off, those before the cut.
-pub(super) fn read(body: &[u8], truncated: bool) -> Vec<String> {
-    let text = String::from_utf8_lossy(body);
-    let list = if truncated {
-        text.rsplit_once(',')
-            .and_then(|(head, _)| serde_json::from_str::<List>(&format!("{head}]}}")).ok())
-    } else {
-        serde_json::from_str::<List>(&text).ok()
-    };
-    list.and_then(|list| list.tags).unwrap_or_default()
+/// The existing tags closest to the wanted one, best first, at most [`SUGGESTIONS`].
+struct Closest<'a> {
+    wanted: &'a str,
+    version: Version<'a>,
+    best: Vec<Rank>,
+    seen: usize,
+}
+
+impl<'a> Closest<'a> {
+    fn to(wanted: &'a str) -> Self {
+        Self {
+            wanted,
+            version: version(wanted),
+            best: Vec::with_capacity(SUGGESTIONS + 1),
+            seen: 0,
+        }
+    }
+
+    fn read(&mut self, text: &str) -> serde_json::Result<()> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        json.deserialize_map(List(self))?;
+        json.end()
+    }
+
+    fn add(&mut self, tag: &str) {
+        self.seen += 1;
+        if self.seen > TAGS_COMPARED || tag == self.wanted || !is_tag(tag) || is_referrer(tag) {
+            return;
+        }
+        let rank = rank(self.wanted, &self.version, tag);
+        if let Err(at) = self.best.binary_search(&rank)
+            && at < SUGGESTIONS
+        {
+            self.best.insert(at, rank);
+            self.best.truncate(SUGGESTIONS);
+        }
+    }
+}
+
+/// The object around the tags.
+struct List<'a, 'b>(&'a mut Closest<'b>);
+
+impl<'de> Visitor<'de> for List<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of tags")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<(), M::Error> {
+        while let Some(key) = members.next_key::<String>()? {
+            if key == "tags" {
+                members.next_value_seed(Each(&mut *self.0))?;
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The tags, or `null`.
+struct Each<'a, 'b>(&'a mut Closest<'b>);
+
+impl<'de> DeserializeSeed<'de> for Each<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Each<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("tags")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(tag) = list.next_element::<String>()? {
+            self.0.add(&tag);
+        }
+        Ok(())
+    }
 }
 
 /// distribution/reference's tag grammar.
@@ -74,7 +171,7 @@ fn version(tag: &str) -> Version<'_> {
 
 /// How well a tag fits, best first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank<'a> {
+struct Rank {
     /// A slip of the finger.
     far: bool,
     /// Another style: suffix first (`-alpine`), then prefix (`v`).
@@ -84,24 +181,10 @@ struct Rank<'a> {
     /// Newer.
     newest: Reverse<Vec<u64>>,
     distance: usize,
-    tag: &'a str,
+    tag: String,
 }
 
-/// The existing tags closest to `wanted`, best first, at most three.
-pub(super) fn closest(wanted: &str, tags: &[String]) -> Vec<String> {
-    let want = version(wanted);
-    let mut ranks: Vec<Rank<'_>> = tags
-        .iter()
-        .map(String::as_str)
-        .filter(|tag| *tag != wanted && is_tag(tag) && !is_referrer(tag))
-        .map(|tag| rank(wanted, &want, tag))
-        .collect();
-    ranks.sort_unstable();
-    ranks.dedup_by(|a, b| a.tag == b.tag);
-    ranks.into_iter().take(SUGGESTIONS).map(|rank| rank.tag.to_owned()).collect()
-}
-
-fn rank<'a>(wanted: &str, want: &Version<'_>, tag: &'a str) -> Rank<'a> {
+fn rank(wanted: &str, want: &Version<'_>, tag: &str) -> Rank {
     let have = version(tag);
     let distance = if wanted.len() <= COMPARED && tag.len() <= COMPARED {
         strsim::osa_distance(wanted, tag)
@@ -122,13 +205,21 @@ fn rank<'a>(wanted: &str, want: &Version<'_>, tag: &'a str) -> Rank<'a> {
         shared: Reverse(have.numbers.iter().zip(&want.numbers).take_while(|(a, b)| a == b).count()),
         newest: Reverse(have.numbers),
         distance,
-        tag,
+        tag: tag.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn closest(wanted: &str, tags: &[String]) -> Vec<String> {
+        let mut closest = Closest::to(wanted);
+        for tag in tags {
+            closest.add(tag);
+        }
+        closest.best.into_iter().map(|rank| rank.tag).collect()
+    }
 
     fn check(wanted: &str, tags: &[&str], expected: &[&str]) {
         let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
@@ -172,12 +263,18 @@ mod tests {
 
     #[test]
     fn lists() {
-        assert_eq!(read(br#"{"name":"a","tags":["x","y"]}"#, false), ["x", "y"]);
-        assert_eq!(read(br#"{"name":"a","tags":["x","y","z"#, true), ["x", "y"]);
+        let found = |body: &str, truncated| read("w", body.as_bytes(), truncated);
+        assert_eq!(found(r#"{"name":"a","tags":["x","y"]}"#, false).closest.len(), 2);
+        assert_eq!(found(r#"{"name":"a","tags":["x","y","z"#, true).closest.len(), 2);
         for none in ["", "{}", r#"{"tags":null}"#, "<html>", r#"{"tags":[1]}"#] {
-            assert!(read(none.as_bytes(), false).is_empty(), "{none}");
-            assert!(read(none.as_bytes(), true).is_empty(), "{none}");
+            assert_eq!(found(none, false), Tags::default(), "{none}");
+            assert_eq!(found(none, true), Tags::default(), "{none}");
         }
+        for none in [r#"{"tags":["x",1]}"#, r#"{"tags":["x"]} x"#] {
+            assert_eq!(found(none, false), Tags::default(), "{none}");
+        }
+        let many = format!(r#"{{"tags":[{}"w2"]}}"#, r#""a","#.repeat(TAGS_COMPARED));
+        assert_eq!(found(&many, false).closest, ["a"], "the last is not compared");
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl From<Refused> for Refusal {
             Refused::Never(address) => Self::NeverAdmitted {
                 address: address.to_string(),
             },
+            Refused::Metadata(name) => Self::Metadata { name },
         }
     }
 }

@@ -8,6 +8,7 @@ use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
 use super::instead::{Instead, instead};
 use super::memo::{Age, Looked, Memo};
 use super::pools::Pools;
+use super::queue::{on_behalf_of, share};
 use super::trust::Trusts;
 use super::vault::{self, Token, Vault};
 use super::{Settings, SetupError};
@@ -198,7 +199,7 @@ impl Inner {
         let (landing, flight) = watch::channel(None);
         flights.insert(request.clone(), flight.clone());
         let (inner, request) = (Arc::clone(self), request.clone());
-        tokio::spawn(async move {
+        tokio::spawn(on_behalf_of(share(), async move {
             let bounded = tokio::time::timeout(inner.limit, AssertUnwindSafe(work).catch_unwind());
             let answer = match bounded.await {
                 Ok(Ok(answer)) => answer,
@@ -220,7 +221,7 @@ impl Inner {
             inner.flights().remove(&request);
             landing.send_replace(Some(answer));
             inner.weigh();
-        });
+        }));
         flight
     }
 

@@ -118,7 +118,35 @@ pub struct IndexEntry {
     pub size: u64,
 }
 
+impl Content {
+    /// What it takes, in bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let own = match self {
+            Self::Index(entries) => entries.iter().map(IndexEntry::weight).sum(),
+            Self::Image { body, .. } => body.weight(),
+            Self::Artifact { kind, body, .. } => kind.len() + body.weight(),
+            Self::Schema1 => 0,
+        };
+        size_of::<Self>() + own
+    }
+}
+
+impl Body {
+    fn weight(&self) -> usize {
+        let of_one = |blob: &BlobRef| {
+            let elsewhere = blob.elsewhere.as_ref().map_or(0, String::len);
+            size_of::<BlobRef>() + blob.digest.len() + blob.media_type.len() + elsewhere
+        };
+        self.config.len() + self.blobs.iter().map(of_one).sum::<usize>()
+    }
+}
+
 impl IndexEntry {
+    fn weight(&self) -> usize {
+        let platform = self.platform.as_ref().map_or(0, Platform::weight);
+        size_of::<Self>() + self.digest.len() + self.media_type.len() + platform
+    }
+
     /// What an index says of a manifest.
     pub(crate) fn of(descriptor: &Descriptor) -> Self {
         Self {

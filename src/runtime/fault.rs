@@ -99,6 +99,11 @@ pub enum Refusal {
         /// The address.
         address: String,
     },
+    /// The name of a cloud's metadata service: never admitted.
+    Metadata {
+        /// As written.
+        name: String,
+    },
     /// A redirect from https to http, or to http on another host or port.
     Redirect,
     /// What nodes take along to where a redirect leads: an `Authorization`, or the user that its URL names. It was followed without, and

@@ -70,6 +70,17 @@ pub struct Attempts {
 }
 
 impl Attempts {
+    /// What was found, in bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let others = self.others.iter().flat_map(|(_, attempts)| attempts);
+        let found = self
+            .attempts
+            .iter()
+            .chain(others)
+            .filter_map(|attempt| attempt.result.as_ref().ok());
+        found.map(ImageFacts::weight).sum()
+    }
+
     /// A pull that `evidence` ended before the registry was asked.
     pub fn ended(evidence: Evidence, registry: &str) -> Self {
         Self {

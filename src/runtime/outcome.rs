@@ -29,6 +29,17 @@ pub struct ImageFacts {
     pub builds: Vec<Build>,
 }
 
+impl ImageFacts {
+    /// In bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let of_build = |build: &Build| {
+            let content = build.content.as_ref().map_or(0, Content::weight);
+            size_of::<Build>() + build.digest.len() + build.media_type.len() + content + build.troubles.len() * size_of::<Failure>()
+        };
+        size_of::<Self>() + self.media_type.len() + self.content.weight() + self.builds.iter().map(of_build).sum::<usize>()
+    }
+}
+
 /// A manifest that a runtime would fetch: what it is, and what is wrong with it, as far as the depth looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {

@@ -132,6 +132,29 @@ impl Judgement {
         self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
     }
 
+    /// Makes a warning of every denial, where nothing that it rests on can be confirmed; `why` is a clause.
+    pub fn deny_nothing(&mut self, why: &str) {
+        for (finding, decision) in self.findings.iter_mut().zip(&mut self.decisions) {
+            if decision.verdict == Verdict::Deny {
+                decision.verdict = Verdict::Warn;
+                finding.outlook = finding.outlook.min(Outlook::Unknown);
+                finding.message = format!("{}; {why}", finding.message);
+            }
+        }
+        self.outlook = self
+            .findings
+            .iter()
+            .map(|finding| finding.outlook)
+            .max()
+            .unwrap_or(Outlook::Pulls);
+        self.verdict = self
+            .decisions
+            .iter()
+            .map(|decision| decision.verdict)
+            .max()
+            .unwrap_or(Verdict::Allow);
+    }
+
     /// The findings with what is done about each.
     pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
         self.findings.iter().zip(&self.decisions)

@@ -241,6 +241,10 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 "{host} has the address {}, a link-local, metadata or reserved address that is never asked; nothing was sent",
                 escape(address)
             ),
+            Refusal::Metadata { name } => format!(
+                "{} is the name of a cloud's metadata service, which is never asked; nothing was sent",
+                escape(name)
+            ),
             Refusal::Redirect if failure.host.is_empty() => {
                 "the registry redirects to a URL that names no host, which pullgate does not follow".to_owned()
             }

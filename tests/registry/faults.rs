@@ -31,14 +31,20 @@ async fn throttled_by_text() {
     assert_eq!(failure.host, server.host());
     assert_eq!(server.lines(), ["HEAD /v2/team/app/manifests/1"], "no retry, no GET");
 
-    // Another image of that host, with the same (no) credential, waits as well; another credential does not.
-    let other = format!("{}/team/other:1", server.host());
-    let failure = ask(&registry, &other, None).await.unwrap_err();
+    // Another image of that repository, with the same (no) credential, waits as well; another credential does not.
+    let of = |name: &str| format!("{}/team/{name}", server.host());
+    let failure = ask(&registry, &of("app:2"), None).await.unwrap_err();
     assert_eq!(failure.evidence, Evidence::RateLimited);
     assert!(failure.retry_after.unwrap() > Duration::from_secs(10));
     assert_eq!(server.lines().len(), 1);
-    ask(&registry, &other, Some(credential("u", "p"))).await.unwrap_err();
+    ask(&registry, &of("app:2"), Some(credential("u", "p"))).await.unwrap_err();
     assert_eq!(server.lines().len(), 2);
+    // Another repository is asked for; where it is throttled too, it is the host, and the third waits.
+    ask(&registry, &of("other:1"), None).await.unwrap_err();
+    assert_eq!(server.lines().len(), 3);
+    let failure = ask(&registry, &of("third:1"), None).await.unwrap_err();
+    assert_eq!(failure.evidence, Evidence::RateLimited);
+    assert_eq!(server.lines().len(), 3);
 }
 
 #[tokio::test]

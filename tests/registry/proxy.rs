@@ -167,6 +167,11 @@ async fn what_the_proxy_is_not_asked_for() {
         "metadata.test",
         "127.0.0.1:1",
         "localhost:1",
+        // By name, though nobody here knows where it leads.
+        "metadata.google.internal",
+        "a.metadata.google.internal",
+        "instance-data.ec2.internal",
+        "metadata.platformequinix.com",
     ] {
         let failure = ask(&registry, &format!("{host}/team/app:1"), None).await.unwrap_err();
         assert!(matches!(failure.evidence, Evidence::Refused(_)), "{host}: {failure:?}");

@@ -8,12 +8,15 @@
     reason = "a test that cannot go on has failed; clippy knows that only inside #[test]"
 )]
 
+mod attacks;
 mod binary;
 mod bodies;
 mod clients;
 mod connections;
 mod deploy;
 mod drain;
+#[path = "../support/faulty.rs"]
+mod faulty;
 #[path = "../support/program.rs"]
 mod program;
 mod rotation;

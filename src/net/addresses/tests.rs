@@ -110,6 +110,34 @@ fn addresses_in_disguise_are_seen_as_literals() {
         "https://017700000001/",
     ] {
         let url = Url::parse(url).unwrap();
-        assert!(listed(&[]).admits_literal(&url).is_err(), "{url}");
+        assert!(listed(&[]).admits_host(&url).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn metadata_services_are_refused_by_name() {
+    for host in [
+        "metadata.google.internal",
+        "METADATA.Google.Internal.",
+        "x.metadata.google.internal",
+        "metadata.goog",
+        "metadata:80",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.platformequinix.com",
+    ] {
+        let url = Url::parse(&format!("https://{host}/")).unwrap();
+        for reach in [listed(&[]), Reach::Everything] {
+            assert!(matches!(reach.admits_host(&url), Err(Refused::Metadata(_))), "{url}");
+        }
+    }
+    for host in [
+        "metadata.example",
+        "notmetadata.google.internal",
+        "google.internal",
+        "metadata.google",
+    ] {
+        let url = Url::parse(&format!("https://{host}/")).unwrap();
+        assert_eq!(listed(&[]).admits_host(&url), Ok(()), "{url}");
     }
 }

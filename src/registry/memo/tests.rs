@@ -2,7 +2,8 @@ use super::*;
 use crate::credentials::{Credential, Hidden};
 use crate::runtime::answer::At;
 use crate::runtime::challenge::Challenge;
-use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal};
+use crate::runtime::content::{Descriptor, Document};
+use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Scheme};
 use tokio::time::advance;
 
@@ -234,9 +235,40 @@ async fn a_429_holds_for_others_of_its_lane() {
     assert_eq!(told.retry_after, Some(Duration::from_secs(20)), "what is left of it");
     memo.keep(&head("manifests/1"), &slow);
     assert_eq!(left(&head("manifests/2")), Some(30));
+    let elsewhere = |path: &str| Request {
+        path: Arc::from(path),
+        ..head("manifests/1")
+    };
+    assert_eq!(left(&elsewhere("/v2/another/manifests/1")), None, "another repository");
     assert_eq!(left(&by_digest()), Some(30), "nothing can be asked");
+    advance(Duration::from_secs(20)).await;
+    // Another repository is throttled too, before the pause of the first is over: it is the host.
+    memo.keep(&elsewhere("/v2/another/manifests/1"), &slow);
+    assert_eq!(left(&elsewhere("/v2/third/manifests/1")), Some(30));
     advance(Duration::from_secs(30)).await;
     assert_eq!(left(&by_digest()), None);
+    // When it is over, it is a new one.
+    memo.keep(&elsewhere("/v2/another/manifests/1"), &slow);
+    assert_eq!(left(&elsewhere("/v2/third/manifests/1")), None);
+    // Docker Hub counts by account.
+    let hub = |path: &str| Request {
+        origin: Origin::new(Scheme::Https, "registry-1.docker.io").unwrap(),
+        ..elsewhere(path)
+    };
+    memo.keep(&hub("/v2/library/a/manifests/1"), &slow);
+    assert_eq!(left(&hub("/v2/library/b/manifests/1")), Some(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_that_hangs_keeps_nobody_from_another() {
+    let memo = memo();
+    memo.keep(&head("manifests/1"), &fault(FaultKind::TimedOut(TimeoutStage::Response)));
+    assert!(memo.withheld(&by_digest()).is_some(), "of the same repository");
+    let other = Request {
+        path: Arc::from("/v2/another/manifests/1"),
+        ..by_digest()
+    };
+    assert!(memo.withheld(&other).is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! An image's config.
 
 use super::document::WrittenPlatform;
+use crate::budget::Claim;
 use crate::go::json::{self, Go, Pointer, loose};
 use crate::image::Platform;
 use crate::runtime::fault::ContentFault;
@@ -15,6 +16,16 @@ pub struct ReadConfig {
     pub platform: Platform,
     /// `rootfs.diff_ids`, as written.
     pub diff_ids: Vec<String>,
+    /// The memory of a long one, which is accounted for.
+    pub held: Claim,
+}
+
+impl ReadConfig {
+    /// What it takes, in bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let ids = self.diff_ids.iter().map(|id| size_of::<String>() + id.len()).sum::<usize>();
+        size_of::<Self>() + self.platform.weight() + ids
+    }
 }
 
 /// A date in text; anything else is an error where it stands, whatever follows.
@@ -107,5 +118,6 @@ pub fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     Ok(ReadConfig {
         platform,
         diff_ids: diff_ids.into_iter().map(Option::unwrap_or_default).collect(),
+        held: Claim::default(),
     })
 }

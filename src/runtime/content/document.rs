@@ -2,6 +2,7 @@
 //! to judge.
 
 use super::schema1::layers as schema1_layers;
+use crate::budget::Claim;
 use crate::go::json::{self, Pointer, loose};
 use crate::image::Platform;
 use crate::runtime::fault::ContentFault;
@@ -10,9 +11,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use url::Url;
-
-/// More entries than any index has; an entry is hundreds of bytes in memory.
-const MOST_ENTRIES: usize = 20_000;
 
 /// What a manifest or an index says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +46,21 @@ pub struct Document {
     pub members: Members,
     /// Of a Docker schema 1 manifest, the digests of its layers, the lowest first, or what is wrong with it; `None` of every other one.
     pub schema1: Option<Result<Vec<String>, String>>,
+    /// The memory of a long one, which is accounted for.
+    pub held: Claim,
+}
+
+impl Document {
+    /// What it takes, in bytes of memory, roughly.
+    pub fn weight(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let all = self.config.iter().chain(&self.layers).chain(&self.manifests);
+        let schema1 = match &self.schema1 {
+            Some(Ok(digests)) => digests.iter().map(|digest| size_of::<String>() + digest.len()).sum(),
+            Some(Err(_)) | None => 0,
+        };
+        size_of::<Self>() + self.media_type.len() + text(&self.artifact_type) + schema1 + all.map(Descriptor::weight).sum::<usize>()
+    }
 }
 
 /// Members that tell one kind of manifest from another.
@@ -83,6 +96,15 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     /// Annotated as packed by zstd, which containers/image prefers (`io.github.containers.compression.zstd`).
     pub zstd: bool,
+}
+
+impl Descriptor {
+    /// What it takes, in bytes of memory, roughly.
+    fn weight(&self) -> usize {
+        let elsewhere = self.elsewhere.as_ref().map_or(0, String::len);
+        let platform = self.platform.as_ref().map_or(0, Platform::weight);
+        size_of::<Self>() + self.media_type.len() + self.digest.len() + elsewhere + platform
+    }
 }
 
 loose! {
@@ -146,14 +168,6 @@ pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
     let has = |name: &str| members.contains_key(name);
     let is_set = |name: &str| members.get(name).is_some_and(|raw| raw.get() != "null");
     let version = written.version.unwrap_or_default();
-    let entries = written
-        .manifests
-        .as_ref()
-        .map_or(0, Vec::len)
-        .max(written.layers.as_ref().map_or(0, Vec::len));
-    if entries > MOST_ENTRIES {
-        return Err(ContentFault::Structure(format!("the index has {entries} entries")));
-    }
     let all = |descriptors: Option<Vec<Option<WrittenDescriptor<'_>>>>| {
         let descriptors = descriptors.unwrap_or_default().into_iter();
         descriptors.map(|one| Descriptor::from(one.unwrap_or_default())).collect()
@@ -185,6 +199,7 @@ pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
             let text = |name: &str| members.get(name).map_or("null", |raw| raw.get());
             schema1_layers(text("fslayers"), text("history"))
         }),
+        held: Claim::default(),
     })
 }
 

@@ -118,6 +118,7 @@ fn commit(text: &str, ids: &[&str], length: u64) -> Result<(), ContentFault> {
     let config = ReadConfig {
         platform: crate::image::Platform::default(),
         diff_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        held: crate::budget::Claim::default(),
     };
     manifest.commits(NEW, &document, Some((&config, length)))
 }

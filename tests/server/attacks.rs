@@ -1,0 +1,155 @@
+//! What a hostile registry may try, against the process itself: its memory is read from `/proc`, and held against the chart's limit.
+//!
+//! `PULLGATE_HEALTHZ_MS` is how long a probe may take at most: 100 with a release build, and 5000 with one that is not optimised, on a machine
+//! that does other things.
+
+use crate::binary::Serving;
+use crate::faulty::{Faulty, Reply, Seen};
+use crate::support::{SOON, connect, get, post};
+use pullgate::image::Digest;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The chart's limit (`resources.limits.memory`), in KiB.
+const LIMIT: u64 = 256 << 10;
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// As long as is read.
+const LONGEST: usize = 4_393_216;
+
+fn list(start: &str, entry: &str, end: &str) -> Vec<u8> {
+    let times = (LONGEST - start.len() - end.len() - 100) / (entry.len() + 1);
+    format!("{start}{}{end}", vec![entry; times].join(",")).into_bytes()
+}
+
+/// Bodies that are short on the wire and large in memory, by the name of a repository.
+struct Bodies {
+    layers: Vec<u8>,
+    entries: Vec<u8>,
+    annotations: Vec<u8>,
+    /// One that is as large as is kept.
+    kept: Vec<u8>,
+    tags: Vec<u8>,
+}
+
+impl Bodies {
+    fn new() -> Self {
+        let entry = format!(
+            r#"{{"mediaType":"{MANIFEST}","digest":"{}","size":2,"platform":{{"os":"linux","architecture":"amd64"}}}}"#,
+            Digest::sha256(b"")
+        );
+        Self {
+            layers: list(r#"{"layers":["#, "{}", "]}"),
+            entries: list(r#"{"manifests":["#, &entry, "]}"),
+            annotations: list(r#"{"annotations":{"#, r#""":"""#, "}}"),
+            kept: format!(
+                r#"{{"mediaType":"{INDEX}","manifests":[{}]}}"#,
+                vec![entry.as_str(); 2200].join(",")
+            )
+            .into_bytes(),
+            tags: format!(r#"{{"tags":[{}"z"]}}"#, r#""a","#.repeat((1 << 20) / 4 - 10)).into_bytes(),
+        }
+    }
+
+    fn answer(&self, seen: &Seen) -> Reply {
+        if seen.path.contains("/tags/") {
+            return Reply::new(200).body(self.tags.clone());
+        }
+        let (media_type, body) = match seen.path.split('/').nth(2).and_then(|name| name.chars().next()) {
+            Some('l') => (MANIFEST, &self.layers),
+            Some('e') => (INDEX, &self.entries),
+            Some('a') => (MANIFEST, &self.annotations),
+            Some('k') => (INDEX, &self.kept),
+            _ => return Reply::new(404).json(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
+        };
+        // Another one for each path, so that nothing is found where another has been.
+        let mut body = body.clone();
+        body.extend(std::iter::repeat_n(b' ', seen.path.len() % 7));
+        let reply = Reply::new(200).header("Content-Type", media_type);
+        let digest = Digest::sha256(seen.path.as_bytes());
+        if seen.method == "HEAD" {
+            let length = body.len().to_string();
+            return reply
+                .header("Docker-Content-Digest", digest.as_str())
+                .header("Content-Length", &length);
+        }
+        reply.body(body)
+    }
+}
+
+fn review(number: usize, host: &str) -> String {
+    let images = (0..64).map(|at| {
+        let name = ["l", "e", "a", "k", "t"][at % 5];
+        json!({"name": format!("c{at}"), "image": format!("{host}/{name}{number}x{at}/app:v1")})
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": images.collect::<Vec<Value>>()}});
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": format!("u{number}"), "operation": "CREATE", "namespace": format!("ns{number}"), "kind": {"kind": "Pod"}, "object": pod}})
+    .to_string()
+}
+
+/// The most memory that a process had resident, in KiB.
+fn most_resident(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_registry_fills_the_memory() {
+    let bodies = Bodies::new();
+    let registry = Faulty::start(move |seen| bodies.answer(seen)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\n").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (config, out) = (text(&config), text(dir.path()));
+    let serving = Serving::start(&["--tls-dev", "--tls-dev-out", &out, "--config", &config]);
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+
+    let over = Arc::new(AtomicBool::new(false));
+    let plain = serving.plain;
+    let probes = tokio::spawn({
+        let over = Arc::clone(&over);
+        async move {
+            let mut worst = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                assert_eq!(get(plain, "/healthz").await.status, 200);
+                worst = worst.max(began.elapsed());
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            worst
+        }
+    });
+    let reviews: Vec<_> = (0..8)
+        .map(|number| {
+            let (ca, webhook, body) = (ca.clone(), serving.webhook, review(number, &registry.host()));
+            tokio::spawn(async move {
+                let mut stream = connect(webhook, &ca).await.unwrap();
+                let answer = post(&mut stream, "/validate?timeout=10s", &body).await;
+                let answer: Value = serde_json::from_str(&answer.body).unwrap();
+                answer["response"]["uid"].as_str().unwrap().to_owned()
+            })
+        })
+        .collect();
+    for (number, review) in reviews.into_iter().enumerate() {
+        let uid = tokio::time::timeout(SOON, review).await.unwrap().unwrap();
+        assert_eq!(uid, format!("u{number}"));
+    }
+    // What was begun goes on for a while.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    over.store(true, Ordering::Relaxed);
+    let (worst, memory) = (probes.await.unwrap(), most_resident(serving.id()));
+    println!(
+        "most resident: {memory} KiB; slowest probe: {worst:?}; {} requests",
+        registry.lines().len()
+    );
+    assert!(memory < LIMIT, "{memory} KiB");
+    let usual = if cfg!(debug_assertions) { 5000 } else { 100 };
+    let allowed = std::env::var("PULLGATE_HEALTHZ_MS").map_or(usual, |millis| millis.parse().unwrap());
+    assert!(worst < Duration::from_millis(allowed), "{worst:?}");
+}
