@@ -9,6 +9,7 @@ mod events;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
+mod heard;
 mod inventory;
 mod kind;
 mod layered;
@@ -17,6 +18,7 @@ mod policies;
 mod raw;
 mod reader;
 mod store;
+mod turns;
 mod watch;
 
 pub use certificate::{
@@ -177,6 +179,15 @@ impl Cluster {
             Self::Absent | Self::Manifests(_) => Vec::new(),
             Self::Watched(watched) => watched.ready(),
             Self::Layered(layers) => layers.cluster.ready(),
+        }
+    }
+
+    /// How long ago the API server was last heard of; `None` where there is none.
+    pub fn silence(&self) -> Option<std::time::Duration> {
+        match self {
+            Self::Absent | Self::Manifests(_) => None,
+            Self::Watched(watched) => Some(watched.silence()),
+            Self::Layered(layers) => layers.cluster.silence(),
         }
     }
 

@@ -106,6 +106,9 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
                 continue;
             }
         }
+        if let Some(why) = &facts.unconfirmed {
+            judgements.iter_mut().for_each(|judgement| judgement.deny_nothing(why));
+        }
         let asked = hints(&plan, &judgements);
         let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
         offer(&mut judgements, &asked, &pulls(&checks, About::Elsewhere, ask)?);
@@ -185,7 +188,10 @@ fn standing(matching: &Matching, plan: &Plan<'_>) -> Standing {
 
 /// Whether anything that a judgement could rest on differs.
 fn changed(before: &Facts, after: &Facts) -> bool {
-    before.namespace != after.namespace || before.service_accounts != after.service_accounts || before.secrets != after.secrets
+    before.namespace != after.namespace
+        || before.unconfirmed != after.unconfirmed
+        || before.service_accounts != after.service_accounts
+        || before.secrets != after.secrets
 }
 
 fn ignored(facts: &Facts) -> bool {

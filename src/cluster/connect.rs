@@ -1,11 +1,18 @@
 //! How the API server is found.
 
+use super::heard::Heard;
 use super::watch::{SecretsAccess, Watched};
 use crate::limits;
+use http_body_util::BodyExt as _;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::path::PathBuf;
 use std::time::Duration;
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
 /// Which cluster, and what may be read there.
 #[derive(Debug, Clone, Default)]
@@ -42,11 +49,17 @@ pub enum ConnectError {
 pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> {
     // A list that is never answered must not block a watch forever; a watch itself is renewed before that.
     let silence = Duration::from_secs(u64::from(crate::limits::WATCH_SECONDS) + 10);
-    Ok(Watched::start(&client(options, silence).await?, options.secrets))
+    let heard = Heard::default();
+    let client = client_that_notes(options, silence, heard.clone()).await?;
+    Ok(Watched::hearing(&client, options.secrets, heard).listen())
 }
 
 /// Reads the configuration and makes a client that waits at most `silence` for the next byte of an answer.
 pub(super) async fn client(options: &Options, silence: Duration) -> Result<Client, ConnectError> {
+    client_that_notes(options, silence, Heard::default()).await
+}
+
+async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -> Result<Client, ConnectError> {
     let mut config = config(options).await?;
     // The client's own retries wait up to 1000 s; the watches and readers have their own.
     config.default_retry = false;
@@ -54,10 +67,56 @@ pub(super) async fn client(options: &Options, silence: Duration) -> Result<Clien
     config.read_timeout = Some(silence);
     config.reset_reader_on_write = true;
     // A credential helper of the kubeconfig may block: run it on a thread that no signal handler needs.
-    let made = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+    let made = tokio::task::spawn_blocking(move || build(config, heard)).await;
     made.unwrap_or_else(|died| Err(kube::Error::Service(died.into())))
         .map_err(|error| ConnectError::Client(Box::new(error)))
 }
+
+/// The client as kube builds it, but for its connections: few that are idle, and none that was cut without a word. It notes what it hears.
+fn build(config: Config, heard: Heard) -> kube::Result<Client> {
+    if config.proxy_url.is_some() {
+        return Client::try_from(config);
+    }
+    // As kube does before the first TLS; an error says that somebody was faster.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (idle, interval, times) = limits::API_KEEPALIVE;
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_keepalive(Some(idle));
+    tcp.set_keepalive_interval(Some(interval));
+    tcp.set_keepalive_retries(Some(times));
+    tcp.set_tcp_user_timeout(Some(limits::API_USER_TIMEOUT));
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(tcp)?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let connections = hyper_util::client::legacy::Builder::new(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(limits::API_IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(connections)
+        .map_response(move |response: http::Response<hyper::body::Incoming>| {
+            heard.now();
+            let heard = heard.clone();
+            response.map(|body| {
+                body.map_frame(move |frame| {
+                    heard.now();
+                    frame
+                })
+            })
+        });
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(30);
 
 async fn config(options: &Options) -> Result<Config, ConnectError> {
     let wanted = KubeConfigOptions {

@@ -137,6 +137,7 @@ impl Directory {
                 })
                 .collect(),
             service_accounts,
+            unconfirmed: None,
             complete: self.completeness == Completeness::Complete,
         }
     }

@@ -45,6 +45,8 @@ pub struct Facts {
     pub secrets: BTreeMap<String, Visible<PullSecret>>,
     /// Whether these are all objects there are (a cluster, `--complete`), so that an absent one does not exist.
     pub complete: bool,
+    /// Why nothing of this is ground for a denial, as a clause: the API server was asked to confirm it, and is silent.
+    pub unconfirmed: Option<String>,
 }
 
 impl Facts {
@@ -63,6 +65,7 @@ impl Facts {
                 .collect(),
             service_accounts,
             complete: false,
+            unconfirmed: None,
         }
     }
 }

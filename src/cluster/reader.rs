@@ -3,8 +3,11 @@
 
 use super::convert;
 use super::facts::Visible;
+use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
 use super::store::Convert;
+use super::turns::{Answered, NoTurn, Turns};
+use crate::limits;
 use kube::Client;
 use moka::future::Cache;
 use serde_json::Value;
@@ -13,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The timeout of one request, and the age up to which an answer counts as new (contract 6).
-pub(super) const FRESH: Duration = Duration::from_secs(2);
+pub(super) const FRESH: Duration = limits::API_TURN;
 /// The age up to which an object that existed may be used without asking again.
 pub(super) const KEPT: Duration = Duration::from_secs(30);
 /// The size of the cache, roughly, in bytes.
@@ -24,9 +27,17 @@ pub(super) struct Reader<T> {
     kind: Kind,
     client: Client,
     convert: Convert<T>,
-    errors: Arc<ErrorLog>,
+    door: Door,
     /// By namespace and name.
     answers: Cache<(String, String), Answer<T>>,
+}
+
+/// What all readers share.
+#[derive(Clone)]
+pub(super) struct Door {
+    pub(super) errors: Arc<ErrorLog>,
+    pub(super) turns: Arc<Turns>,
+    pub(super) heard: Heard,
 }
 
 #[derive(Clone)]
@@ -37,7 +48,7 @@ struct Answer<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Reader<T> {
-    pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, errors: Arc<ErrorLog>) -> Arc<Self> {
+    pub(super) fn new(kind: Kind, client: Client, convert: Convert<T>, weigh: fn(&T) -> usize, door: Door) -> Arc<Self> {
         let answers = Cache::builder()
             .max_capacity(MAX_BYTES)
             .weigher(move |(namespace, name): &(String, String), answer: &Answer<T>| {
@@ -54,7 +65,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             kind,
             client,
             convert,
-            errors,
+            door,
             answers,
         })
     }
@@ -113,14 +124,35 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
             let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
             self.client.request_text(request).await
         };
-        let seen = match tokio::time::timeout(FRESH, ask).await {
+        // Of the namespace that asks, whose name a cluster-scoped object may bear.
+        let turn = match self
+            .door
+            .turns
+            .turn(if namespace.is_empty() { &name } else { &namespace })
+            .await
+        {
+            Ok(turn) => turn,
+            Err(NoTurn(why)) => {
+                return Answer {
+                    asked,
+                    seen: Visible::Hidden(why.to_owned()),
+                };
+            }
+        };
+        let answer = tokio::time::timeout(FRESH, ask).await;
+        drop(turn);
+        self.door.turns.note(answered(&answer));
+        if let Ok(Ok(_) | Err(kube::Error::Api(_))) = &answer {
+            self.door.heard.now();
+        }
+        let seen = match answer {
             Ok(Ok(text)) => match self.fact(&text, &name) {
                 Some(fact) => Visible::Seen(Some(fact)),
                 None => Visible::Hidden(format!("{} could not be read", self.kind.singular())),
             },
             Ok(Err(kube::Error::Api(status))) if status.code == 404 && status.reason == "NotFound" => Visible::Seen(None),
-            Ok(Err(error)) => Visible::Hidden(self.errors.explain(self.kind, &error).clause),
-            Err(_) => Visible::Hidden(self.errors.no_answer(self.kind)),
+            Ok(Err(error)) => Visible::Hidden(self.door.errors.explain(self.kind, &error).clause),
+            Err(_) => Visible::Hidden(self.door.errors.no_answer(self.kind)),
         };
         Answer { asked, seen }
     }
@@ -133,6 +165,19 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
         } else {
             None
         }
+    }
+}
+
+/// What an answer says of the API server.
+fn answered<T, E>(answer: &Result<Result<T, kube::Error>, E>) -> Answered {
+    match answer {
+        Ok(Ok(_)) => Answered::Well,
+        Ok(Err(kube::Error::Api(status))) if status.code == 429 => {
+            let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            Answered::TooMany((after > 0).then(|| Duration::from_secs(u64::from(after))))
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => Answered::Well,
+        Ok(Err(_)) | Err(_) => Answered::Badly,
     }
 }
 

@@ -2,11 +2,13 @@
 //! type), and reads single objects again before a finding relies on them.
 
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
 use super::policies::{OnChange, PolicyWatch};
 use super::raw::Raw;
-use super::reader::{FRESH, KEPT, Reader};
+use super::reader::{Door, FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
+use super::turns::Turns;
 use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
 use crate::limits;
@@ -47,6 +49,7 @@ pub struct Watched(Arc<Inner>);
 struct Inner {
     client: Client,
     errors: Arc<ErrorLog>,
+    heard: Heard,
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
@@ -81,7 +84,17 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
     pub fn start(client: &Client, access: SecretsAccess) -> Self {
+        Self::hearing(client, access, Heard::default())
+    }
+
+    /// The same, where the client notes in `heard` what it hears.
+    pub(super) fn hearing(client: &Client, access: SecretsAccess, heard: Heard) -> Self {
         let errors = Arc::new(ErrorLog::default());
+        let door = Door {
+            errors: Arc::clone(&errors),
+            turns: Turns::new(),
+            heard: heard.clone(),
+        };
         let mut tasks = Vec::new();
         let nodes = Store::new(Kind::Node);
         let namespaces = Store::new(Kind::Namespace);
@@ -119,32 +132,31 @@ impl Watched {
                 store
             })
             .collect();
-        let log = Arc::clone(&errors);
         let read_namespace = Reader::new(
             Kind::Namespace,
             client.clone(),
             |object| Some(convert::namespace(object)),
             weigh_namespace,
-            log,
+            door.clone(),
         );
-        let log = Arc::clone(&errors);
         let read_service_account = Reader::new(
             Kind::ServiceAccount,
             client.clone(),
             |object| Some(convert::service_account(object)),
             weigh_account,
-            log,
+            door.clone(),
         );
         let read_secret = Reader::new(
             Kind::Secret,
             client.clone(),
             |object| convert::secret(object).ok(),
             weigh_secret,
-            Arc::clone(&errors),
+            door,
         );
         Self(Arc::new(Inner {
             client: client.clone(),
             errors,
+            heard,
             nodes,
             namespaces,
             service_accounts,
@@ -161,6 +173,20 @@ impl Watched {
     /// The client, for one-off reads.
     pub(super) fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    /// Keeps asking for a word where none comes; ends with the last clone.
+    pub(super) fn listen(mut self) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            let listening = inner.heard.clone().listen(inner.client.clone());
+            inner.tasks.push(tokio::spawn(listening).abort_handle());
+        }
+        self
+    }
+
+    /// See [`super::Cluster::silence`].
+    pub(super) fn silence(&self) -> std::time::Duration {
+        self.0.heard.age()
     }
 
     /// See [`super::Cluster::follow_policies`].
@@ -234,6 +260,7 @@ impl Watched {
             namespace: seen,
             service_accounts,
             secrets,
+            unconfirmed: None,
             complete: true,
         }
     }
@@ -253,7 +280,20 @@ impl Watched {
         let mut secrets = BTreeSet::new();
         for object in objects {
             match object {
-                Object::Namespace => facts.namespace = inner.read_namespace.read("", namespace, FRESH, deadline).await,
+                Object::Namespace => {
+                    let fresh = inner.read_namespace.read("", namespace, FRESH, deadline).await;
+                    // What a watch has shown holds as long as the API server is heard of, even where it does not answer this.
+                    let holds = matches!(fresh, Visible::Hidden(_)) && !inner.heard.is_silent();
+                    if matches!(fresh, Visible::Hidden(_)) && inner.heard.is_silent() {
+                        facts.unconfirmed = Some(format!(
+                            "the API server has not been heard of for {} s: nodes, policies and the namespace's labels may have changed",
+                            inner.heard.age().as_secs()
+                        ));
+                    }
+                    if !holds || !matches!(facts.namespace, Visible::Seen(Some(_))) {
+                        facts.namespace = fresh;
+                    }
+                }
                 Object::ServiceAccount(name) => {
                     accounts.insert(name.clone());
                 }

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 struct Cluster {
     labels: Vec<(String, String)>,
     comes: bool,
+    /// When it is asked again, the API server is silent.
+    silent: bool,
     asked: RefCell<Vec<String>>,
 }
 
@@ -25,6 +27,7 @@ impl Cluster {
         Self {
             labels: labels.collect(),
             comes,
+            silent: false,
             asked: RefCell::default(),
         }
     }
@@ -45,6 +48,7 @@ impl Cluster {
             service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
             secrets: BTreeMap::from([("regcred".to_owned(), Visible::Seen(found))]),
             complete: true,
+            unconfirmed: None,
         }))
     }
 }
@@ -53,7 +57,13 @@ impl Recall<About> for Cluster {
     fn recall(&self, about: &About) -> Option<Fact> {
         let (name, fact) = match about {
             About::Facts => ("facts".to_owned(), self.facts(false)),
-            About::Again(objects) => (format!("again {objects:?}"), self.facts(self.comes)),
+            About::Again(objects) => {
+                let mut fact = self.facts(self.comes);
+                if let (true, Fact::Facts(facts)) = (self.silent, &mut fact) {
+                    Arc::make_mut(facts).unconfirmed = Some("nobody confirms it".to_owned());
+                }
+                (format!("again {objects:?}"), fact)
+            }
             About::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
             About::Pulls(checks) => {
                 let outcome = |check: &Check| match check.credentials.len() {
@@ -119,7 +129,7 @@ fn a_secret_that_is_missing_is_looked_for_again_before_it_denies() {
             "facts",
             "node credentials",
             "pulls with [0]",
-            "again [Secret(\"regcred\")]",
+            "again [Namespace, Secret(\"regcred\")]",
             "pulls with [1]"
         ]
     );
@@ -138,6 +148,19 @@ fn what_stays_missing_is_looked_for_once() {
         .filter(|asked| asked.starts_with("again"))
         .count();
     assert_eq!(again, 1);
+}
+
+#[test]
+fn what_a_silent_api_server_does_not_confirm_denies_nothing() {
+    let cluster = Cluster {
+        silent: true,
+        ..Cluster::new(&[], false)
+    };
+    let answer = reviewed(&cluster);
+    let judgement = &answer.images[0].judgement;
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
+    let message = &judgement.findings[0].message;
+    assert!(message.ends_with("; nobody confirms it"), "{message}");
 }
 
 #[test]

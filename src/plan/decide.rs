@@ -165,7 +165,8 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
         };
         objects.extend(listed.iter().filter(|name| !name.is_empty()).cloned().map(Object::Secret));
     }
-    if denied && facts.namespace == Visible::Seen(None) {
+    // It may be new, or bear by now the label that exempts it.
+    if denied && !matches!(facts.namespace, Visible::Hidden(_)) {
         objects.insert(Object::Namespace);
     }
     objects

@@ -6,6 +6,7 @@ use crate::cluster::convert;
 use crate::policy::{Origin, Policy, Problem};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +17,9 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// The wait after the first attempt; doubled with each further one for the same generation.
 const FIRST: Duration = Duration::from_secs(2);
 
-/// All policies of the cluster, by name.
+/// All policies of the cluster, by name; and what this process puts them in order by.
 #[derive(Debug, Default)]
-pub(super) struct Catalog(BTreeMap<String, Entry>);
+pub(super) struct Catalog(BTreeMap<String, Entry>, RandomState);
 
 /// One policy.
 #[derive(Debug)]
@@ -120,23 +121,31 @@ impl Catalog {
 
     /// The status to write next. A new status waits for `delay`: another replica may be faster.
     pub(super) fn next(&mut self, now: Instant, delay: Duration) -> Next {
-        let mut first: Option<(Instant, &String, &Entry)> = None;
+        // Of those that are due, refused ones go first: somebody waits for the reason. Every replica has its own order, so that few meet at
+        // one policy.
+        let mut due: Option<((bool, u64), &String, &Entry)> = None;
+        let mut soonest: Option<Instant> = None;
         for (name, entry) in &mut self.0 {
             if !convert::is_name(name) || entry.agrees() {
                 continue;
             }
             let at = *entry.writes.not_before.get_or_insert(now + delay);
-            if first.is_none_or(|(earliest, _, _)| at < earliest) {
-                first = Some((at, name, entry));
+            if at > now {
+                soonest = Some(soonest.map_or(at, |before| before.min(at)));
+                continue;
+            }
+            let rank = (entry.problems.is_empty(), self.1.hash_one(name));
+            if due.is_none_or(|(first, _, _)| rank < first) {
+                due = Some((rank, name, entry));
             }
         }
-        match first {
-            Some((at, name, entry)) if at <= now => Next::Write(Job {
+        match (due, soonest) {
+            (Some((_, name, entry)), _) => Next::Write(Job {
                 name: name.clone(),
                 patch: entry.patch(),
             }),
-            Some((at, _, _)) => Next::Wait(at),
-            None => Next::Idle,
+            (None, Some(at)) => Next::Wait(at),
+            (None, None) => Next::Idle,
         }
     }
 

@@ -462,3 +462,104 @@ async fn settings_that_name_no_cluster_are_told() {
     assert!(cluster.wait_synced(soon()).await, "{:?}", cluster.ready());
     assert_eq!(cluster.facts("shop", &[], soon()).await.nodes.len(), 1);
 }
+
+#[tokio::test]
+async fn a_silent_api_server_is_not_believed() {
+    let mut fake = Fake::new();
+    fake.put("namespaces", json!({"metadata": {"name": "shop"}}));
+    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let facts = cluster.facts("shop", &[], soon()).await;
+    let again = async || cluster.reread(&facts, "shop", &[], &[Object::Namespace], soon()).await;
+    fake.stop();
+    // It was heard of just now: what the watch has shown holds.
+    let kept = again().await;
+    assert_eq!((tell(Some(&kept.namespace)), kept.unconfirmed), ("there", None));
+    assert!(cluster.silence().is_some_and(|silence| silence < limits::API_SILENCE));
+    {
+        let _clock = StoppedClock::new();
+        tokio::time::advance(limits::API_SILENCE).await;
+    }
+    let silent = again().await;
+    assert_eq!(
+        tell(Some(&silent.namespace)),
+        "the API server could not be reached when asked for Namespaces"
+    );
+    let why = silent.unconfirmed.unwrap();
+    assert!(why.starts_with("the API server has not been heard of for "), "{why}");
+    fake.start();
+    eventually("it is heard of again", async || {
+        let heard = again().await;
+        tell(Some(&heard.namespace)) == "there" && heard.unconfirmed.is_none()
+    })
+    .await;
+}
+
+/// The timers of this process's connections to `port`, as `/proc/net/tcp` has them (`proc_net_tcp`): which one runs, and when it is due, in
+/// hundredths of a second.
+fn timers(port: u16) -> Vec<(String, u64)> {
+    let remote = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[2].ends_with(&remote) && row[3] == "01")
+        .map(|row| {
+            let (kind, due) = row[5].split_once(':').unwrap();
+            (kind.to_owned(), u64::from_str_radix(due, 16).unwrap())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_kernel_asks_whether_the_api_server_is_there() {
+    let fake = Fake::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config");
+    std::fs::write(&path, fake.kubeconfig().to_string()).unwrap();
+    let options = crate::cluster::Options {
+        kubeconfig: Some(path),
+        ..crate::cluster::Options::default()
+    };
+    let cluster = Cluster::connect(&options).await.unwrap();
+    assert!(cluster.wait_synced(soon()).await, "{:?}", cluster.ready());
+    let port = fake.address().port();
+    // Its watches are quiet now: nothing but the keepalive timer runs, and is due within five seconds.
+    eventually("keepalive on every connection", async || {
+        let timers = timers(port);
+        timers.len() >= 3 && timers.iter().all(|(kind, due)| kind == "02" && *due <= 500)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pods_that_list_secrets_by_the_hundred_leave_room() {
+    let fake = Fake::new();
+    let hold = fake.hold();
+    let cluster = synced(&fake, SecretsAccess::Get).await;
+    let names: Vec<String> = (0..100).map(|i| format!("s{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let templates = [template(&names, "")];
+    let clock = StoppedClock::new();
+    let mut reviews = Vec::new();
+    for namespace in 0..256 {
+        let (cluster, templates) = (cluster.clone(), templates.clone());
+        reviews.push(tokio::spawn(async move {
+            let namespace = format!("ns{}", namespace % 16);
+            cluster.facts(&namespace, &templates, soon()).await
+        }));
+    }
+    // All that are sent are held back there.
+    let began = std::time::Instant::now();
+    while fake.all_gets() < limits::API_REQUESTS {
+        assert!(began.elapsed() < LONG, "the limit is never reached: {}", fake.all_gets());
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fake.all_gets(), limits::API_REQUESTS);
+    assert!(timers(fake.address().port()).len() <= limits::API_REQUESTS + 8);
+    drop((hold, clock));
+    for review in reviews {
+        let facts = review.await.unwrap();
+        assert_eq!(facts.secrets.len(), 100);
+    }
+}

@@ -1,0 +1,81 @@
+//! When the API server was last heard of: an answer, or a byte of one. A connection that was cut without a word looks like a quiet one.
+
+use crate::limits;
+use kube::Client;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The last word. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Heard(Arc<(Instant, AtomicU64)>);
+
+/// It counts from its making.
+impl Default for Heard {
+    fn default() -> Self {
+        Self(Arc::new((Instant::now(), AtomicU64::new(0))))
+    }
+}
+
+impl Heard {
+    /// A word came.
+    pub(super) fn now(&self) {
+        let (start, last) = &*self.0;
+        last.fetch_max(millis(start.elapsed()), Ordering::Relaxed);
+    }
+
+    /// How long ago the last one came.
+    pub(super) fn age(&self) -> Duration {
+        let (start, last) = &*self.0;
+        Duration::from_millis(millis(start.elapsed()).saturating_sub(last.load(Ordering::Relaxed)))
+    }
+
+    /// Whether what was watched may be old.
+    pub(super) fn is_silent(&self) -> bool {
+        self.age() >= limits::API_SILENCE
+    }
+
+    /// Asks the API server for a word where none comes by itself, for ever: in a quiet cluster nothing changes for minutes.
+    pub(super) async fn listen(self, client: Client) {
+        let mut told = false;
+        loop {
+            sleep(limits::API_HEARTBEAT).await;
+            if self.age() >= limits::API_HEARTBEAT
+                && let Ok(request) = http::Request::get("/version").body(Vec::new())
+                && let Ok(Ok(_) | Err(kube::Error::Api(_))) = timeout(limits::API_SERVER, client.request_text(request)).await
+            {
+                self.now();
+            }
+            let silent = self.is_silent();
+            if silent && !told {
+                let seconds = self.age().as_secs();
+                tracing::warn!(
+                    seconds,
+                    "the API server is silent; what it said before still holds, and nothing is denied that it cannot confirm"
+                );
+            } else if told && !silent {
+                tracing::info!("the API server answers again");
+            }
+            told = silent;
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_grows_until_a_word_comes() {
+        let heard = Heard::default();
+        tokio::time::advance(limits::API_SILENCE).await;
+        assert!(heard.is_silent() && heard.age() == limits::API_SILENCE);
+        heard.clone().now();
+        assert!(!heard.is_silent() && heard.age().is_zero());
+    }
+}

@@ -1,0 +1,232 @@
+//! Whose request to the API server may go next. Users choose how many objects a review reads (a Pod may list a hundred pull secrets), so
+//! there is one limit over all reviews, shared by namespace, and the API server is left alone when it asks for that.
+
+use crate::limits;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+/// All requests for single objects.
+#[derive(Debug)]
+pub(super) struct Turns {
+    all: Arc<Semaphore>,
+    /// Of the namespaces that ask at the moment.
+    namespaces: Mutex<HashMap<String, Arc<Line>>>,
+    pace: Mutex<Pace>,
+}
+
+/// The requests of one namespace.
+#[derive(Debug)]
+struct Line {
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// Whether the API server wants to be left alone.
+#[derive(Debug, Default)]
+struct Pace {
+    /// 5xx answers, and silence, in a row.
+    failures: u32,
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+/// A turn. Others get theirs when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _of_namespace: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+/// Why there is none; a clause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoTurn(pub(super) &'static str);
+
+const CROWDED: NoTurn = NoTurn("too much is asked of the API server at the moment");
+const LEFT_ALONE: NoTurn = NoTurn("the API server asks to be left alone for a moment");
+
+/// What came of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It was answered, whatever the answer.
+    Well,
+    /// 429, and for how long.
+    TooMany(Option<Duration>),
+    /// 5xx, or nothing.
+    Badly,
+}
+
+impl Turns {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            all: Arc::new(Semaphore::new(limits::API_REQUESTS)),
+            namespaces: Mutex::default(),
+            pace: Mutex::default(),
+        })
+    }
+
+    /// Waits for a turn of a namespace, for as long as one request may take.
+    pub(super) async fn turn(&self, namespace: &str) -> Result<Turn, NoTurn> {
+        self.is_left_alone()?;
+        let line = self.line(namespace);
+        let queued = Queued(&line.waiting);
+        if queued.0.fetch_add(1, Ordering::Relaxed) >= limits::API_REQUESTS_WAITING {
+            return Err(CROWDED);
+        }
+        let wait = async {
+            // Neither is ever closed. By namespace first: nobody waits among all with more than a namespace's own places.
+            let of_namespace = Arc::clone(&line.places).acquire_owned().await.map_err(|_| CROWDED)?;
+            let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(|_| CROWDED)?;
+            Ok(Turn {
+                _of_namespace: of_namespace,
+                _of_all: of_all,
+            })
+        };
+        let turn = timeout(limits::API_TURN, wait).await.map_err(|_| CROWDED)??;
+        // It may have asked for that meanwhile.
+        self.check_pace()?;
+        Ok(turn)
+    }
+
+    /// Notes what came of one.
+    pub(super) fn note(&self, answered: Answered) {
+        let mut pace = self.pace();
+        match answered {
+            Answered::Well => *pace = Pace::default(),
+            Answered::TooMany(after) => pace.stop(after),
+            Answered::Badly => {
+                pace.failures = pace.failures.saturating_add(1);
+                if pace.failures >= limits::API_FAILURES {
+                    pace.stop(None);
+                }
+            }
+        }
+    }
+
+    fn is_left_alone(&self) -> Result<(), NoTurn> {
+        let until = self.pace().until;
+        until
+            .filter(|until| Instant::now() < *until)
+            .map_or(Ok(()), |_| Err(LEFT_ALONE))
+    }
+
+    /// Whether a request may be sent. After a pause one goes first, and the others wait for what comes of it.
+    fn check_pace(&self) -> Result<(), NoTurn> {
+        let mut pace = self.pace();
+        let now = Instant::now();
+        match pace.until {
+            Some(until) if now < until => Err(LEFT_ALONE),
+            Some(_) => {
+                pace.until = Some(now + limits::API_TURN);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn line(&self, namespace: &str) -> Arc<Line> {
+        let mut lines = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() >= limits::API_REQUESTS {
+            lines.retain(|_, line| {
+                Arc::strong_count(line) > 1 || line.places.available_permits() < limits::API_REQUESTS_PER_NAMESPACE
+            });
+        }
+        let line = lines.entry(namespace.to_owned()).or_insert_with(|| {
+            Arc::new(Line {
+                places: Arc::new(Semaphore::new(limits::API_REQUESTS_PER_NAMESPACE)),
+                waiting: AtomicUsize::new(0),
+            })
+        });
+        Arc::clone(line)
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pace {
+    fn stop(&mut self, after: Option<Duration>) {
+        self.pause = (self.pause * 2).clamp(limits::API_PAUSE, limits::API_LONGEST_PAUSE);
+        let pause = after.map_or(self.pause, |after| after.clamp(limits::API_PAUSE, limits::API_LONGEST_PAUSE));
+        self.until = Some(Instant::now() + pause);
+    }
+}
+
+/// One that waits; counted out however it ends.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_namespace_leaves_room_for_the_others() {
+        let turns = Turns::new();
+        let mut held = Vec::new();
+        for _ in 0..limits::API_REQUESTS_PER_NAMESPACE {
+            held.push(turns.turn("greedy").await.unwrap());
+        }
+        assert!(turns.turn("greedy").now_or_never().is_none(), "it waits for itself");
+        for namespace in ["a", "b", "c"] {
+            for _ in 0..limits::API_REQUESTS_PER_NAMESPACE {
+                held.push(turns.turn(namespace).now_or_never().unwrap().unwrap());
+            }
+        }
+        assert_eq!(held.len(), limits::API_REQUESTS);
+        assert!(turns.turn("d").now_or_never().is_none());
+        assert_eq!(turns.turn("d").await.unwrap_err(), CROWDED, "not for ever");
+        held.clear();
+        let waiting: Vec<_> = (0..limits::API_REQUESTS_WAITING)
+            .map(|_| Box::pin(turns.turn("greedy")))
+            .collect();
+        let mut all = futures_util::future::join_all(waiting);
+        assert!(futures_util::poll!(&mut all).is_pending());
+        assert_eq!(turns.turn("greedy").await.unwrap_err(), CROWDED);
+        drop(all);
+        assert!(turns.turn("greedy").await.is_ok());
+        for name in 0..1000 {
+            drop(turns.turn(&name.to_string()).await);
+        }
+        assert!(turns.namespaces.lock().unwrap().len() <= limits::API_REQUESTS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_is_in_trouble_is_left_alone() {
+        let turns = Turns::new();
+        turns.note(Answered::TooMany(Some(Duration::from_secs(5))));
+        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(turns.turn("a").await.is_ok(), "one tries");
+        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE, "the others wait for it");
+        turns.note(Answered::Well);
+        assert!(turns.turn("a").await.is_ok());
+        for _ in 1..limits::API_FAILURES {
+            turns.note(Answered::Badly);
+        }
+        assert!(turns.turn("a").await.is_ok(), "one object may be broken");
+        turns.note(Answered::Badly);
+        assert_eq!(turns.turn("a").await.unwrap_err(), LEFT_ALONE);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let before = Instant::now();
+            while turns.turn("a").await.is_err() {
+                tokio::time::advance(limits::API_PAUSE).await;
+            }
+            pauses.push(before.elapsed());
+            turns.note(Answered::Badly);
+        }
+        assert!(pauses.is_sorted(), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&limits::API_LONGEST_PAUSE));
+    }
+}
