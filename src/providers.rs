@@ -7,6 +7,7 @@
 mod flights;
 mod git;
 mod helpers;
+mod orphans;
 mod plugins;
 mod run;
 

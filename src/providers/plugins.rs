@@ -27,11 +27,17 @@ const AT_ONCE: usize = 4;
 /// How long a failure is cached. The kubelet asks for every pull; but reviews are more frequent than pulls.
 const FAILED: Duration = Duration::from_secs(10);
 
+/// How long nobody waits for a plugin that took too long; then one review does. The registries are asked meanwhile, without its credentials.
+const HANGS: Duration = Duration::from_secs(30);
+
 /// The size of the cache, roughly, in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// How often a failing plugin is logged.
 const COMPLAINT: Duration = Duration::from_mins(1);
+
+/// Why a plugin is not waited for; a clause about `it`.
+const HUNG: &str = "it did not answer in time shortly before, and is not waited for at the moment";
 
 /// An answer, or why there is none, as a clause about `it`.
 type Reply = Result<Entries, String>;
@@ -63,6 +69,8 @@ struct Plugin {
     program: PathBuf,
     places: Semaphore,
     complained: Mutex<Option<Instant>>,
+    /// It took too long, and is not waited for until then.
+    hangs_until: Mutex<Option<Instant>>,
 }
 
 struct ByLifetime;
@@ -143,6 +151,12 @@ impl Plugins {
             self.inner.metrics.cache(CacheName::Providers, CacheResult::Hit);
             return reply;
         }
+        let Some(plugin) = self.inner.plugins.get(at) else {
+            return Err(run::Fault::Missing.clause().to_owned());
+        };
+        if plugin.hangs() {
+            return Err(HUNG.to_owned());
+        }
         // The kubelet's single flight is by image too, since an answer says itself how far it reaches.
         let flight = self.flights.join(&(at, name.to_owned()), || {
             self.inner.metrics.cache(CacheName::Providers, CacheResult::Miss);
@@ -173,6 +187,7 @@ impl Inner {
             return Err(run::Fault::Missing.clause().to_owned());
         };
         let Ok(Ok(_place)) = timeout(limits::PROGRAM, plugin.places.acquire()).await else {
+            plugin.took_too_long();
             return Err(run::Fault::TooLong.clause().to_owned());
         };
         // Meanwhile there may be an answer for another image of the registry.
@@ -181,12 +196,16 @@ impl Inner {
         }
         match plugin.run(name).await {
             Ok(response) => {
+                plugin.answered();
                 let lifetime = response.lifetime.unwrap_or(plugin.provider.default_cache);
                 let reply = Ok(Arc::new(response.entries));
                 self.keep(at, CacheKey::of(response.scope, name), &reply, lifetime).await;
                 reply
             }
             Err(why) => {
+                if why == run::Fault::TooLong.clause() {
+                    plugin.took_too_long();
+                }
                 plugin.complain(&why);
                 let reply = Err(why);
                 self.keep(at, CacheKey::Image(name.to_owned()), &reply, FAILED).await;
@@ -226,7 +245,30 @@ impl Plugin {
             program,
             places: Semaphore::new(AT_ONCE),
             complained: Mutex::new(None),
+            hangs_until: Mutex::new(None),
         })
+    }
+
+    /// Whether it is not waited for now. When the time is up, one who asks tries it for all others.
+    fn hangs(&self) -> bool {
+        let mut until = self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match *until {
+            Some(end) if now < end => true,
+            Some(_) => {
+                *until = Some(now + HANGS);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn took_too_long(&self) {
+        *self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + HANGS);
+    }
+
+    fn answered(&self) {
+        *self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn run(&self, name: &str) -> Result<Response, String> {

@@ -1,5 +1,6 @@
 //! Runs one program.
 
+use super::orphans;
 use crate::credentials::helper::Exit;
 use crate::limits;
 use futures_util::future::join;
@@ -72,7 +73,7 @@ impl Group {
         })
     }
 
-    /// It ended by itself; whatever it left running is its own business.
+    /// It ended by itself; what it left running has as long as a program has (see `orphans`).
     fn ended(&mut self) {
         self.0 = None;
     }
@@ -91,10 +92,15 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
         // May contain secrets: nobody reads it.
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| match error.kind() {
+    let fault = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Fault::Missing,
         _ => Fault::Broken,
-    })?;
+    };
+    let (mut child, _running) = match belongs {
+        Belongs::ToUs => orphans::spawn(&mut command).map(|(child, running)| (child, Some(running))),
+        Belongs::ToUser => command.spawn().map(|child| (child, None)),
+    }
+    .map_err(fault)?;
     // Dropped before `child` is.
     let mut group = Group::of(&child, belongs);
     let stdin = child.stdin.take();

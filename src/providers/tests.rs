@@ -267,7 +267,7 @@ async fn a_slow_plugin_takes_half_of_the_time_and_its_answer_is_kept() {
 #[tokio::test]
 async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     let folder = Folder::new();
-    folder.script("hangs", "sleep 1000 &\necho $$ $! > pids\nwait");
+    folder.script("hangs", "echo run >> log\nsleep 1000 &\necho $$ $! > pids\nwait");
     let providers = folder.providers(&plugin("hangs", "*.example", "1h", ""));
     let start = Instant::now();
     let provided = providers
@@ -287,11 +287,23 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     };
     for _ in 0..600 {
         if !pids.iter().any(runs) {
-            return;
+            break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("it still runs");
+    assert!(!pids.iter().any(runs), "it still runs");
+    // Other images of its registries do not wait for it now, one of them later does.
+    let name = "a.example/y";
+    let until = |why: &str| why.contains("is not waited for");
+    while !ask(&providers, name).await.unanswered.is_some_and(|why| until(&why)) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert!(ask(&providers, name).await.unanswered.is_some_and(|why| until(&why)));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(folder.runs(), 1);
 }
 
 #[tokio::test]
