@@ -246,6 +246,12 @@ impl Metrics {
         self.0.connections.dec();
     }
 
+    /// How long ago the API server was last heard of.
+    pub fn api_server_silence(&self, silence: Duration) {
+        let seconds = i64::try_from(silence.as_secs()).unwrap_or(i64::MAX);
+        self.0.api_server_silence.set(seconds);
+    }
+
     /// pullgate ended a connection.
     pub fn connection_ended(&self, reason: ConnectionEnd) {
         let reason = reason.name();

@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
 use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
 use crate::engine::Gate;
+use crate::limits;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
@@ -306,6 +307,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = config {
         background.spawn(watch_settings(file, settings, metrics.clone(), apply));
     }
+    background.spawn(measure_silence(cluster.clone(), metrics.clone()));
     let mut readiness = readiness(cluster);
     let certificate = match tls {
         Tls::Files { certificate, key } => {
@@ -397,6 +399,14 @@ async fn cluster(source: Source, settings: &Settings) -> anyhow::Result<Cluster>
     }
 }
 
+/// Keeps the metric of the API server's silence up to date.
+async fn measure_silence(cluster: Cluster, metrics: Metrics) {
+    while let Some(silence) = cluster.silence() {
+        metrics.api_server_silence(silence);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
 /// What `/readyz` checks besides the certificate: that every watch has had its first list.
 fn readiness(cluster: Cluster) -> Readiness {
     let source = cluster.clone();
@@ -405,6 +415,14 @@ fn readiness(cluster: Cluster) -> Readiness {
         let notes: Vec<String> = watches
             .filter_map(|watch| watch.note.map(|note| format!("{} ({note})", watch.what)))
             .collect();
+        let silent = source.silence().filter(|silence| *silence >= limits::API_SILENCE);
+        let silence = silent.map(|silence| {
+            format!(
+                "the API server has not been heard of for {} s: nothing is denied that it cannot confirm",
+                silence.as_secs()
+            )
+        });
+        let notes: Vec<String> = notes.into_iter().chain(silence).collect();
         (!notes.is_empty()).then(|| notes.join(", "))
     };
     let readiness = Readiness::default().with_note("cluster", remark);
@@ -485,15 +503,25 @@ fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certif
     Ok(served)
 }
 
-/// Completes at the first SIGTERM or SIGINT. The handlers are installed before this returns.
+/// Completes at the first signal that would end the process: SIGTERM, SIGINT and those that are sent by mistake or by habit (SIGHUP to have
+/// files read again, which happens by itself), so that none of them cuts off reviews. The handlers are installed before this returns.
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+        SignalKind::alarm(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    let mut signals = kinds
+        .into_iter()
+        .map(|kind| signal(kind).with_context(|| format!("cannot listen for signal {}", kind.as_raw_value())))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let received = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(received).await;
     })
 }
 

@@ -133,6 +133,7 @@ pub(super) struct Families {
     pub(super) certificate_renewals: Family<RenewalLabels, Counter>,
     pub(super) certificate_failures: Family<ReasonLabels, Counter>,
     pub(super) connections: Gauge,
+    pub(super) api_server_silence: Gauge,
     pub(super) connection_ends: Family<ReasonLabels, Counter>,
     pub(super) responses: Family<CodeLabels, Counter>,
     pub(super) log_lines_lost: Counter,
@@ -174,6 +175,7 @@ impl Families {
             certificate_renewals: Family::default(),
             certificate_failures: Family::default(),
             connections: Gauge::default(),
+            api_server_silence: Gauge::default(),
             connection_ends: Family::default(),
             responses: Family::default(),
             log_lines_lost: log::dropped(),
@@ -303,6 +305,11 @@ impl Families {
             "connections",
             "Open connections on the webhook port",
             families.connections.clone(),
+        );
+        registry.register(
+            "api_server_silence_seconds",
+            "Time since the API server was last heard of",
+            families.api_server_silence.clone(),
         );
         registry.register(
             "connection_ends",

@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that may wait: some megabytes, and more than a burst of reviews at the limit of connections writes.
 const CAPACITY: usize = 2048;
 
-/// Lines that were dropped because the queue was full.
+/// Lines that were dropped because the queue was full, or that could not be written.
 static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
 
 /// Where the process's own lines go.
@@ -69,8 +69,12 @@ impl LineWriter {
 fn write_out(lines: &Receiver<Message>, mut out: impl Write) {
     while let Ok(message) = lines.recv() {
         match message {
-            // Nobody is left to tell when standard error is closed.
-            Message::Line(line) => _ = out.write_all(&line).and_then(|()| out.flush()),
+            // Standard error is closed, or its disk is full: the metric is left to tell.
+            Message::Line(line) => {
+                if out.write_all(&line).and_then(|()| out.flush()).is_err() {
+                    DROPPED.inc();
+                }
+            }
             Message::Flushed(flushed) => drop(flushed),
         }
     }
@@ -104,6 +108,9 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex, mpsc};
 
+    /// All tests share the counter.
+    static COUNTING: Mutex<()> = Mutex::new(());
+
     /// Writes when it is let.
     struct Stuck {
         go: mpsc::Receiver<()>,
@@ -122,6 +129,31 @@ mod tests {
         }
     }
 
+    /// A disk without room.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted() {
+        let mut lines = LineWriter::to(Full).unwrap();
+        let _alone = COUNTING.lock().unwrap();
+        let before = dropped().get();
+        for _ in 0..10 {
+            lines.write_all(b"x\n").unwrap();
+        }
+        lines.flush_pending(Duration::from_mins(1));
+        assert!(dropped().get() - before >= 10);
+    }
+
     #[test]
     fn a_stuck_reader_holds_up_nobody_and_what_it_misses_is_counted() {
         let (go, stuck) = mpsc::channel();
@@ -131,6 +163,7 @@ mod tests {
             written: Arc::clone(&written),
         })
         .unwrap();
+        let _alone = COUNTING.lock().unwrap();
         let before = dropped().get();
         for number in 0..CAPACITY * 2 {
             lines.write_all(format!("{number}\n").as_bytes()).unwrap();
