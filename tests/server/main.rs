@@ -15,6 +15,7 @@ mod clients;
 mod connections;
 mod deploy;
 mod drain;
+#[allow(unreachable_pub, reason = "other targets use it too")]
 #[path = "../support/faulty.rs"]
 mod faulty;
 #[path = "../support/program.rs"]
