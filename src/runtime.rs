@@ -26,7 +26,7 @@ use containerd::ends::Way;
 use containerd::hosts::Hosts;
 use content::IndexEntry;
 use crio::Crio;
-use crio::registries_conf::RegistriesConf;
+use crio::node::NodeSettings;
 use outcome::{Failure, ImageFacts};
 use request::{Request, Who};
 use std::sync::Arc;
@@ -196,8 +196,8 @@ pub enum NodeConfig {
     Unreadable(Arc<str>),
     /// containerd's `hosts.toml`.
     Containerd(Arc<Hosts>),
-    /// CRI-O's `registries.conf`.
-    Crio(Arc<RegistriesConf>),
+    /// CRI-O's `registries.conf`, and what lies beside it.
+    Crio(Arc<NodeSettings>),
 }
 
 /// How far a look-up goes.

@@ -105,12 +105,11 @@ impl LookUps {
 
     /// The pull that a check asks about. `None`: the nodes' settings could not be read in time.
     async fn pod(&self, check: &Check, deadline: Instant) -> Option<PodPull> {
-        let registry = check.reference.registry();
         let mut configs = BTreeMap::new();
         let pools = check.pullers.iter().map(|puller| puller.pool);
         for pool in pools.chain(check.pullers.is_empty().then(Pool::default)) {
             if let Entry::Vacant(vacant) = configs.entry(pool) {
-                let read = self.wire.node_configs(pool, registry);
+                let read = self.wire.node_configs(pool, &check.reference, &check.namespace);
                 vacant.insert(tokio::time::timeout_at(deadline, read).await.ok()?);
             }
         }

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub struct Check {
     /// The image.
     pub reference: Reference,
+    /// The namespace of the pod: nodes may have settings for it.
+    pub namespace: Arc<str>,
     /// The repository as the pod writes it, where nodes with CRI-O are asked about and take it for a short name
     /// ([`crate::runtime::Pull::short`]).
     pub short: Option<Arc<str>>,

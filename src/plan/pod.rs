@@ -148,6 +148,7 @@ impl<'a> Pod<'a> {
         let check = |there: Reference| Check {
             credentials: self.pull_secrets.own(&there.name()),
             reference: there,
+            namespace: Arc::from(""),
             short: None,
             depth: Depth::Manifest,
             pullers: Vec::new(),
@@ -315,6 +316,7 @@ impl<'a> Pod<'a> {
             None => {
                 plan.checks.push(Check {
                     reference: reference.clone(),
+                    namespace: Arc::from(plan.namespace),
                     short,
                     credentials,
                     depth,

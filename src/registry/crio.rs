@@ -1,14 +1,28 @@
-//! CRI-O's settings for registries, as they are on the nodes: `registries.conf` with its drop-ins, alone or in a folder laid out as the nodes
-//! have it.
+//! CRI-O's settings for registries, as they are on the nodes: `registries.conf` alone, or a folder laid out as the nodes have it.
 //!
 //! They are read again when somebody asks and a second has passed. What was read decides about identity: as long as the bytes are the same,
 //! so is the configuration. Files that CRI-O would refuse change nothing, as in a CRI-O that runs: the last good ones serve.
 
+mod crio_conf;
 mod folder;
 
 use super::SetupError;
+use super::clients::{Trust as Tls, Verification};
+use super::trust::{Trust, Trusts, Written};
+use super::vault::Vault;
+use crate::credentials::Credential;
+use crate::image::Reference;
 use crate::runtime::NodeConfig;
-use folder::Folder;
+use crate::runtime::containerd::hosts::{Schemes, Server, contacted};
+use crate::runtime::crio::auth::NodeAuth;
+use crate::runtime::crio::node::{HostTrust, NodeSettings};
+use crate::runtime::crio::policy::Policy;
+use crate::runtime::request::TrustId;
+use folder::{Certificates, Folder, Parsed};
+use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,70 +35,95 @@ const RECHECK: Duration = Duration::from_secs(1);
 /// The files of some nodes.
 pub(super) struct Crio {
     path: PathBuf,
+    trusts: Arc<Trusts>,
     known: Mutex<Known>,
 }
 
-/// What was read.
+/// What was read, and when.
 #[derive(Clone)]
 struct Known {
     at: Instant,
     id: [u8; 32],
-    config: NodeConfig,
+    read: Result<Arc<Good>, Arc<str>>,
+}
+
+/// Files that can be used.
+struct Good {
+    /// For pods of a namespace that has no files of its own.
+    settings: Arc<NodeSettings>,
+    policies: BTreeMap<String, Arc<Policy>>,
+    auths: BTreeMap<String, Arc<NodeAuth>>,
+    /// Those that the settings speak of, for whoever sends them.
+    credentials: Vec<Credential>,
+    trusts: Vec<(TrustId, Arc<Trust>)>,
 }
 
 impl Crio {
-    /// Reads them once. The error names file and line.
-    pub(super) fn new(path: PathBuf) -> Result<Self, SetupError> {
+    /// Reads them once. The error names file, line and column.
+    pub(super) fn new(path: PathBuf, trusts: &Arc<Trusts>) -> Result<Self, SetupError> {
         let folder = Folder::read(&path);
         match folder.parse() {
-            Ok(conf) => Ok(Self::with(path, folder.id, NodeConfig::Crio(Arc::new(conf)))),
+            Ok(parsed) => Ok(Self::with(path, folder.id, Ok(Good::of(parsed, trusts)), trusts)),
             Err(problems) => Err(SetupError(problems.join("\n"))),
         }
     }
 
     /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded.
-    pub(super) fn of_pool(name: &str, path: PathBuf) -> Self {
+    pub(super) fn of_pool(name: &str, path: PathBuf, trusts: &Arc<Trusts>) -> Self {
         let folder = Folder::read(&path);
-        let config = match folder.parse() {
-            Ok(conf) => NodeConfig::Crio(Arc::new(conf)),
-            Err(problems) => {
-                for why in &problems {
-                    tracing::warn!(
-                        pool = name,
-                        why,
-                        "a pool's settings cannot be used; whether its nodes pull is not known"
-                    );
-                }
-                NodeConfig::Unreadable(Arc::from(problems.join("; ")))
+        let read = folder.parse().map(|parsed| Good::of(parsed, trusts)).map_err(|problems| {
+            for why in &problems {
+                tracing::warn!(
+                    pool = name,
+                    why,
+                    "a pool's settings cannot be used; whether its nodes pull is not known"
+                );
             }
-        };
-        Self::with(path, folder.id, config)
+            Arc::from(problems.join("; "))
+        });
+        Self::with(path, folder.id, read, trusts)
     }
 
-    fn with(path: PathBuf, id: [u8; 32], config: NodeConfig) -> Self {
-        let at = Instant::now();
+    fn with(path: PathBuf, id: [u8; 32], read: Result<Good, Arc<str>>, trusts: &Arc<Trusts>) -> Self {
+        let (at, read) = (Instant::now(), read.map(Arc::new));
         Self {
             path,
-            known: Mutex::new(Known { at, id, config }),
+            trusts: Arc::clone(trusts),
+            known: Mutex::new(Known { at, id, read }),
         }
     }
 
-    /// What the files say at this moment.
-    pub(super) async fn config(&self) -> NodeConfig {
+    /// What the files say at this moment about an image of a pod of this namespace.
+    pub(super) async fn config(&self, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfig {
+        match self.read().await {
+            Ok(good) => {
+                for credential in &good.credentials {
+                    vault.knows(credential);
+                }
+                for (id, trust) in &good.trusts {
+                    self.trusts.keep(*id, trust);
+                }
+                NodeConfig::Crio(good.of_namespace(reference, namespace))
+            }
+            Err(why) => NodeConfig::Unreadable(why),
+        }
+    }
+
+    async fn read(&self) -> Result<Arc<Good>, Arc<str>> {
         let mut known = self.known.lock().await;
         if known.at.elapsed() < RECHECK {
-            return known.config.clone();
+            return known.read.clone();
         }
-        let (path, old) = (self.path.clone(), known.clone());
+        let (path, trusts, old) = (self.path.clone(), Arc::clone(&self.trusts), known.clone());
         let read = tokio::task::spawn_blocking(move || {
             let folder = Folder::read(&path);
             if folder.id == old.id {
                 return old;
             }
-            let config = match folder.parse() {
-                Ok(conf) => {
+            let read = match folder.parse() {
+                Ok(parsed) => {
                     tracing::info!(path = %path.display(), "the settings of CRI-O nodes have changed, and count from now on");
-                    NodeConfig::Crio(Arc::new(conf))
+                    Ok(Arc::new(Good::of(parsed, &trusts)))
                 }
                 Err(problems) => {
                     for why in &problems {
@@ -93,15 +132,12 @@ impl Crio {
                             "the changed settings of CRI-O nodes cannot be used; the last good ones stay in force"
                         );
                     }
-                    match old.config {
-                        NodeConfig::Unreadable(_) => NodeConfig::Unreadable(Arc::from(problems.join("; "))),
-                        good => good,
-                    }
+                    old.read.map_err(|_| Arc::from(problems.join("; ")))
                 }
             };
             Known {
                 id: folder.id,
-                config,
+                read,
                 ..old
             }
         });
@@ -109,6 +145,113 @@ impl Crio {
             *known = read;
         }
         known.at = Instant::now();
-        known.config.clone()
+        known.read.clone()
     }
+}
+
+impl Good {
+    fn of(parsed: Parsed, all: &Trusts) -> Self {
+        let Parsed {
+            registries,
+            policy,
+            policies,
+            auth,
+            auths,
+            credentials,
+            mut certificates,
+            files,
+        } = parsed;
+        // Every host that an admin has written may live at a private address.
+        let host = |location: &str| location.split('/').next().unwrap_or_default().to_owned();
+        let mut named: BTreeSet<String> = certificates.keys().cloned().collect();
+        for registry in &registries.registries {
+            named.insert(host(&registry.location));
+            named.extend(registry.mirrors.iter().map(|mirror| host(&mirror.location)));
+        }
+        named.extend(registries.search.iter().cloned());
+        named.extend(registries.aliases.values().map(|name| host(name)));
+        let mut trusts = Vec::new();
+        let mut hosts = BTreeMap::new();
+        for name in named.into_iter().filter(|name| !name.is_empty()) {
+            let certificates = certificates.remove(&name).unwrap_or_else(|| Ok(Certificates::default()));
+            let mut register = |certificates: &Certificates, insecure: bool| {
+                let (id, trust) = trust(&name, certificates, insecure, all)?;
+                trusts.push((id, trust));
+                Ok::<_, String>(id)
+            };
+            let both = certificates.and_then(|certificates| Ok((register(&certificates, false)?, register(&certificates, true)?)));
+            let host = match both {
+                Ok((secure, insecure)) => HostTrust {
+                    secure,
+                    insecure,
+                    broken: None,
+                },
+                Err(why) => {
+                    tracing::warn!(
+                        registry.host = name.escape_debug().to_string(),
+                        why,
+                        "the certificates of a registry cannot be used"
+                    );
+                    HostTrust {
+                        broken: Some(Arc::from(why)),
+                        ..HostTrust::default()
+                    }
+                }
+            };
+            hosts.insert(name, host);
+        }
+        Self {
+            settings: Arc::new(NodeSettings {
+                registries,
+                hosts,
+                policy,
+                auth,
+                files,
+            }),
+            policies,
+            auths,
+            credentials,
+            trusts,
+        }
+    }
+
+    /// For the pods of a namespace: what is there for it stands instead of what is there for all.
+    fn of_namespace(&self, reference: &Reference, namespace: &str) -> Arc<NodeSettings> {
+        let policy = self.policies.get(namespace);
+        let auth = if self.auths.is_empty() {
+            None
+        } else {
+            let mut key = format!("{namespace}-");
+            for byte in Sha256::digest(reference.name()) {
+                let _ = write!(key, "{byte:02x}");
+            }
+            self.auths.get(&key)
+        };
+        if policy.is_none() && auth.is_none() {
+            return Arc::clone(&self.settings);
+        }
+        let mut own = NodeSettings::clone(&self.settings);
+        own.policy = policy.cloned().or(own.policy);
+        own.auth = auth.cloned().unwrap_or(own.auth);
+        Arc::new(own)
+    }
+}
+
+/// The settings by which a host is asked.
+fn trust(host: &str, certificates: &Certificates, insecure: bool, all: &Trusts) -> Result<(TrustId, Arc<Trust>), String> {
+    let schemes = if insecure { Schemes::HttpsThenHttp } else { Schemes::Https };
+    let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("no address can be made of its name and port")?;
+    let special = insecure || !certificates.roots.is_empty() || certificates.identity.is_some();
+    let tls = special.then(|| Tls {
+        verification: if insecure { Verification::None } else { Verification::Full },
+        roots: certificates.roots.clone(),
+        identity: certificates.identity.clone(),
+        ..Tls::default()
+    });
+    all.register(Written {
+        server: &server,
+        named: true,
+        headers: HeaderMap::new(),
+        tls,
+    })
 }

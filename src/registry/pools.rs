@@ -3,7 +3,9 @@
 use super::crio::Crio;
 use super::nodes::Nodes;
 use super::trust::Trusts;
+use super::vault::Vault;
 use super::{PoolFiles, SetupError};
+use crate::image::Reference;
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,27 +33,27 @@ impl Pools {
                 [] => None,
                 _ => Some(Nodes::new(hosts_dirs, Arc::clone(trusts))?),
             },
-            crio: registries_conf.map(Crio::new).transpose()?,
+            crio: registries_conf.map(|path| Crio::new(path, trusts)).transpose()?,
         };
         let of_pool = |pool: PoolFiles| Files {
             hosts: (!pool.hosts_dirs.is_empty()).then(|| Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
-            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path)),
+            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
         };
         Ok(Self(std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect()))
     }
 
-    /// What the nodes of a pool are told about a registry at this moment.
-    pub(super) async fn configs(&self, pool: Pool, registry: &str) -> NodeConfigs {
+    /// What the nodes of a pool are told about an image of a pod of this namespace at this moment.
+    pub(super) async fn configs(&self, pool: Pool, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfigs {
         let (own, usual) = (self.0.get(usize::from(pool.0)), self.0.first());
         let hosts = own.and_then(|files| files.hosts.as_ref());
         let crio = own.and_then(|files| files.crio.as_ref());
         NodeConfigs {
             containerd: match hosts.or(usual.and_then(|files| files.hosts.as_ref())) {
-                Some(hosts) => hosts.config(registry).await,
+                Some(hosts) => hosts.config(reference.registry()).await,
                 None => NodeConfig::Default,
             },
             crio: match crio.or(usual.and_then(|files| files.crio.as_ref())) {
-                Some(crio) => crio.config().await,
+                Some(crio) => crio.config(reference, namespace, vault).await,
                 None => NodeConfig::Default,
             },
         }

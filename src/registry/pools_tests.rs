@@ -26,7 +26,7 @@ fn pool(folder: &TempDir, hosts: Option<&str>, crio: Option<&str>) -> PoolFiles 
 
 fn conf(config: &NodeConfig) -> &RegistriesConf {
     match config {
-        NodeConfig::Crio(conf) => conf,
+        NodeConfig::Crio(node) => &node.registries,
         other => panic!("{other:?}"),
     }
 }
@@ -36,6 +36,11 @@ fn why(config: &NodeConfig) -> &str {
         NodeConfig::Unreadable(why) => why,
         other => panic!("{other:?}"),
     }
+}
+
+async fn configs(pools: &Pools, pool: Pool, registry: &str) -> NodeConfigs {
+    let reference = Reference::parse(&format!("{registry}/app")).unwrap();
+    pools.configs(pool, &reference, "ns", &Vault::new(1 << 20)).await
 }
 
 const NONE: Pool = Pool(0);
@@ -62,12 +67,12 @@ async fn each_pool_has_its_own_files_and_those_of_all_nodes_for_the_rest() {
     );
     let pools = vec![pool(&folder, None, Some("gpu")), pool(&folder, Some("hosts"), None)];
     let pools = Pools::new(Vec::new(), Some(at("all")), pools, &trusts()).unwrap();
-    let search = async |number: u16| conf(&pools.configs(Pool(number), "r.example").await.crio).search.clone();
+    let search = async |number: u16| conf(&configs(&pools, Pool(number), "r.example").await.crio).search.clone();
     assert_eq!(search(0).await, ["a.example"]);
     assert_eq!(search(1).await, ["d.example"]);
     assert_eq!(search(2).await, ["a.example"], "what a pool does not have is as for all");
-    assert_eq!(pools.configs(GPU, "r.example").await.containerd, NodeConfig::Default);
-    let hosts = pools.configs(Pool(2), "r.example").await.containerd;
+    assert_eq!(configs(&pools, GPU, "r.example").await.containerd, NodeConfig::Default);
+    let hosts = configs(&pools, Pool(2), "r.example").await.containerd;
     assert!(matches!(hosts, NodeConfig::Containerd(_)), "{hosts:?}");
 }
 
@@ -82,24 +87,24 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
         .unwrap()
         .0;
     assert!(
-        error.starts_with(&format!("{}: line 3: ", at("broken/registries.conf").display())),
+        error.starts_with(&format!("{}:3:", at("broken/registries.conf").display())),
         "{error}"
     );
     let pools = vec![pool(&folder, Some("hosts"), None), pool(&folder, None, Some("broken"))];
     let pools = Pools::new(Vec::new(), None, pools, &trusts()).unwrap();
-    assert_eq!(pools.configs(NONE, "r.example").await, NodeConfigs::default());
-    let hosts = pools.configs(GPU, "r.example").await.containerd;
+    assert_eq!(configs(&pools, NONE, "r.example").await, NodeConfigs::default());
+    let hosts = configs(&pools, GPU, "r.example").await.containerd;
     assert!(why(&hosts).contains("hosts.toml:1:"), "{hosts:?}");
-    assert_eq!(pools.configs(GPU, "other.example").await.containerd, NodeConfig::Default);
-    let crio = pools.configs(Pool(2), "r.example").await.crio;
-    assert!(why(&crio).contains("registries.conf: line 3: "), "{crio:?}");
+    assert_eq!(configs(&pools, GPU, "other.example").await.containerd, NodeConfig::Default);
+    let crio = configs(&pools, Pool(2), "r.example").await.crio;
+    assert!(why(&crio).contains("registries.conf:3:"), "{crio:?}");
     // Once it is mended, it counts.
     write(
         &at("broken/registries.conf"),
         "unqualified-search-registries = ['a.example']\n",
     );
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!(conf(&pools.configs(Pool(2), "r.example").await.crio).search, ["a.example"]);
+    assert_eq!(conf(&configs(&pools, Pool(2), "r.example").await.crio).search, ["a.example"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +113,7 @@ async fn a_change_counts_after_a_second_and_the_last_good_one_serves() {
     let file = folder.path().join("registries.conf");
     write(&file, "unqualified-search-registries = ['a.example']\n");
     let pools = Pools::new(Vec::new(), Some(file.clone()), Vec::new(), &trusts()).unwrap();
-    let search = async || conf(&pools.configs(NONE, "r.example").await.crio).search.clone();
+    let search = async || conf(&configs(&pools, NONE, "r.example").await.crio).search.clone();
     assert_eq!(search().await, ["a.example"]);
     for (text, expected) in [
         ("unqualified-search-registries = ['b.example']\n", "b.example"),
@@ -122,4 +127,73 @@ async fn a_change_counts_after_a_second_and_the_last_good_one_serves() {
     std::fs::remove_file(&file).unwrap();
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(search().await, ["c.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_laid_out_as_the_node_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(
+        &at("registries.conf"),
+        "[[registry]]\nlocation = 'r.example:5000'\ninsecure = true\n",
+    );
+    write(
+        &at("crio.conf"),
+        "[crio.runtime]\nx = 1\n[crio.image]\nsignature_policy = '/etc/crio/policy.json'\nshort_name_mode = 'enforcing'\n",
+    );
+    write(
+        &at("crio.conf.d/10-x"),
+        "[crio.image]\nshort_name_mode = 'disabled'\nglobal_auth_file = '/var/lib/kubelet/config.json'\n",
+    );
+    write(&at("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#);
+    write(&at("policies/shop.json"), r#"{"default": [{"type": "reject"}]}"#);
+    write(&at("config.json"), r#"{"auths": {"r.example:5000": {"auth": "dTpw"}}}"#);
+    write(&at("auth.json"), r#"{"auths": {}}"#);
+    write(&at("certs.d/b.example:5000/client.cert"), "no key beside it");
+    let pools = Pools::new(Vec::new(), Some(folder.path().to_owned()), Vec::new(), &trusts()).unwrap();
+    let settings = async |namespace: &str| {
+        let reference = Reference::parse("r.example:5000/app").unwrap();
+        let vault = Vault::new(1 << 20);
+        match pools.configs(NONE, &reference, namespace, &vault).await.crio {
+            NodeConfig::Crio(node) => node,
+            other => panic!("{other:?}"),
+        }
+    };
+    let node = settings("default").await;
+    assert!(node.registries.tries_all);
+    assert_eq!(node.auth.key("r.example:5000/app", "r.example:5000"), Some("r.example:5000"));
+    assert_eq!(*node.files, [Arc::from(at("registries.conf").display().to_string())]);
+    let own = &node.hosts["r.example:5000"];
+    assert!(own.secure != own.insecure && own.broken.is_none());
+    assert!(
+        node.hosts["b.example:5000"]
+            .broken
+            .as_ref()
+            .unwrap()
+            .contains("its key is not there")
+    );
+    let shop = settings("shop").await;
+    assert_ne!(shop.policy, node.policy);
+    assert_eq!(shop.registries, node.registries);
+    // A node has one that is not here: what it would show is not known.
+    std::fs::remove_file(at("config.json")).unwrap();
+    std::fs::remove_file(at("auth.json")).unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(settings("default").await.auth.unknown);
+    // Everything that is wrong is told, and changes nothing.
+    for (file, text, place) in [
+        ("policy.json", "{\n\"default\": []}", "policy.json:2:"),
+        ("policies/shop.json", "{", "policies/shop.json:1:"),
+        ("crio.conf", "[crio.image]\nshort_name_mode = 5\n", "crio.conf:2:19: "),
+        ("auth.json", "{", "auth.json:1:"),
+    ] {
+        write(&at(file), text);
+        let error = Pools::new(Vec::new(), Some(folder.path().to_owned()), Vec::new(), &trusts())
+            .err()
+            .unwrap()
+            .0;
+        assert!(error.contains(place), "{place}: {error}");
+    }
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(settings("default").await.policy.is_some());
 }

@@ -14,6 +14,7 @@ use super::vault::{self, Token, Vault};
 use super::{Settings, SetupError};
 use crate::ask::{Recall, Source};
 use crate::credentials::Credential;
+use crate::image::Reference;
 use crate::limits;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
@@ -95,9 +96,9 @@ impl Wire {
         self.0.vault.knows(credential)
     }
 
-    /// What the nodes of a pool are told about a registry.
-    pub async fn node_configs(&self, pool: Pool, registry: &str) -> NodeConfigs {
-        self.0.pools.configs(pool, registry).await
+    /// What the nodes of a pool are told about an image of a pod of this namespace.
+    pub async fn node_configs(&self, pool: Pool, reference: &Reference, namespace: &str) -> NodeConfigs {
+        self.0.pools.configs(pool, reference, namespace, &self.0.vault).await
     }
 
     /// Memory with old good answers.

@@ -5,12 +5,15 @@
 //! own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and what lies in a layer.
 
 mod artifact;
+pub mod auth;
 mod candidates;
 mod choose;
 mod ends;
 mod image;
 mod manifest;
+pub mod node;
 mod places;
+pub mod policy;
 pub mod registries_conf;
 mod session;
 pub mod short_names;
@@ -21,11 +24,12 @@ pub mod words;
 use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;
-use crate::runtime::outcome::{ContentFault, Evidence, Failure, Quota, Unresolved};
+use crate::runtime::outcome::{ContentFault, Evidence, Failure, Quota, TlsFault, Unresolved};
 use crate::runtime::request::{Attempt, Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
 use image::Found;
-use registries_conf::RegistriesConf;
+use node::NodeSettings;
+use policy::Says;
 use std::sync::Arc;
 use std::time::Duration;
 use version::{Artifacts, Version};
@@ -105,7 +109,7 @@ fn caught<T>(got: Got<T>) -> Result<Result<T, Failed>, Missing> {
 #[derive(Debug, Clone)]
 struct Walk<'a> {
     version: Version,
-    conf: &'a RegistriesConf,
+    node: &'a NodeSettings,
     reference: &'a Reference,
     who: Who,
     platform: &'a Platform,
@@ -134,15 +138,15 @@ impl Crio {
 
     /// Pulls an image.
     pub fn pull(&self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
-        let nothing = RegistriesConf::default();
-        let (conf, known) = match &pull.node {
-            NodeConfig::Crio(conf) => (&**conf, true),
+        let nothing = NodeSettings::default();
+        let (node, known) = match &pull.node {
+            NodeConfig::Crio(node) => (&**node, true),
             NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => (&nothing, false),
         };
         let names = match &pull.short {
             None => Ok(vec![pull.reference.clone()]),
             Some(_) if !known => Err(Unresolved::ShortName),
-            Some(short) => candidates::candidates(conf, self.version, short, &pull.reference),
+            Some(short) => candidates::candidates(&node.registries, self.version, short, &pull.reference),
         };
         let names = match names {
             Ok(names) => names,
@@ -152,10 +156,13 @@ impl Crio {
         for (at, name) in names.iter().enumerate() {
             let mut walk = Walk {
                 version: self.version,
-                conf,
+                node,
                 reference: name,
                 // An empty user name is no credential, and an identity token is not looked at (`PullImage` in `server/image_pull.go`).
-                who: if pull.who.user { pull.who } else { Who::default() },
+                who: Who {
+                    identity_token: false,
+                    ..if pull.who.user { pull.who } else { Who::default() }
+                },
                 platform: &pull.platform,
                 until: pull.until,
                 sent: Vec::new(),
@@ -176,7 +183,8 @@ impl Crio {
                     ends: vec![end],
                     passed: walk.passed,
                 },
-                Err(told) => failed(told, walk.passed),
+                Err(told) if known => failed(told, walk.passed),
+                Err(told) => failed(by_a_file_unknown(told), walk.passed),
             };
             if outcome.is_pulled() {
                 break;
@@ -189,6 +197,22 @@ impl Crio {
 impl Walk<'_> {
     /// As an image, as an artifact, or as either (`pullImageImplementation`).
     fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
+        let pulled = self.pulled(net)?;
+        // Whether it is signed is not looked at. What fails for another reason fails anyway.
+        let is_pulled = |found: &Found| match &found.end {
+            End::Pulled { .. } | End::Foreign(_) => true,
+            End::Artifact { fails, .. } => !fails,
+            End::NoMatch | End::Unmeasured { .. } | End::Failed(_) => false,
+        };
+        Ok(match pulled {
+            Ok(found) if self.node.says(self.reference) == Says::IfSigned && is_pulled(&found) => {
+                Err(unresolved(Unresolved::Signatures, self.reference))
+            }
+            pulled => pulled,
+        })
+    }
+
+    fn pulled(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
         if self.version.artifacts() == Artifacts::First {
             match caught(artifact::pull(self, net))? {
                 Ok(Some(found)) => return Ok(Ok(found)),
@@ -244,6 +268,14 @@ impl Walk<'_> {
         }
     }
 
+    /// Whether the node lets the image in, which it finds out before it reads anything of it.
+    fn let_in(&self) -> Got<()> {
+        match self.node.says(self.reference) {
+            Says::Reject => Err(unresolved(Unresolved::Rejected, self.reference).into()),
+            Says::Accept | Says::IfSigned => Ok(()),
+        }
+    }
+
     /// Asks, as another question each time.
     fn ask(&mut self, net: &mut Ask<'_, Request>, request: Request, after: Duration) -> Result<(Request, Answer), Missing> {
         let before = self.sent.iter().filter(|before| **before == request).count();
@@ -285,6 +317,17 @@ impl Walk<'_> {
             all.push(result);
         }
         Ok(all)
+    }
+}
+
+/// What fails over TLS may be asked without it, if the nodes' `registries.conf` says so.
+fn by_a_file_unknown(told: Failure) -> Failure {
+    match told.evidence {
+        Evidence::Tls(TlsFault::PlainHttp) => Failure {
+            evidence: Evidence::Unresolved(Unresolved::PlainHttp),
+            ..told
+        },
+        _ => told,
     }
 }
 

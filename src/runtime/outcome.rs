@@ -362,7 +362,13 @@ impl Evidence {
             | Self::Tls(_)
             | Self::ServerError { .. }
             | Self::Refused(_)
-            | Self::Unresolved(Unresolved::ShortName | Unresolved::Unreadable)
+            | Self::Unresolved(
+                Unresolved::ShortName
+                | Unresolved::PlainHttp
+                | Unresolved::NodeCredential
+                | Unresolved::Signatures
+                | Unresolved::Unreadable,
+            )
             | Self::Internal => Shows::Nothing,
             // Where there is nothing to unpack, containerd's transfer service does not count.
             Self::CredentialNotText { every_kubelet: false }
@@ -501,6 +507,14 @@ pub enum Unresolved {
     Blocked,
     /// What the settings make of the name is none.
     Name,
+    /// The registry speaks no TLS, and whether nodes ask it without is not known.
+    PlainHttp,
+    /// The node has a credential of its own, or a program that gives one, and it is not known here.
+    NodeCredential,
+    /// `policy.json` rejects the image.
+    Rejected,
+    /// `policy.json` lets in what is signed, and that is not looked at here.
+    Signatures,
 }
 
 /// Whether another credential could have had another answer: an authentication or authorisation failure.

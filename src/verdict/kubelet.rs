@@ -135,9 +135,21 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             .said
             .as_deref()
             .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
+        // Of what a policy rejects, too.
+        let (reason, said) = match said.strip_prefix("SignatureValidationFailed") {
+            Some(rest) => {
+                let image = containerd_reference(reference);
+                let text = format!("image pull failed for {image} because the signature validation failed{rest}");
+                ("SignatureValidationFailed", text)
+            }
+            None => ("ErrImagePull", said.to_owned()),
+        };
         // Word by word, since the whole may be longer than what is escaped of one name.
         let words: Vec<String> = said.split(' ').map(escape).collect();
-        return Some(err_image_pull(words.join(" ")));
+        return Some(Kubelet {
+            reason: reason.to_owned(),
+            message: words.join(" "),
+        });
     }
     let by = pull_by?;
     let name = containerd_reference(reference);

@@ -194,6 +194,16 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Unresolved::ShortName => {
                     "the name says no registry, and CRI-O nodes resolve it by their own registries.conf".to_owned()
                 }
+                Unresolved::PlainHttp => {
+                    format!("{host} does not speak TLS, and whether CRI-O nodes ask it without is for their registries.conf to say")
+                }
+                Unresolved::NodeCredential => {
+                    format!("the nodes have a credential of their own for {host}, which is not known here")
+                }
+                Unresolved::Rejected => format!("the nodes' policy.json rejects \"{name}\""),
+                Unresolved::Signatures => {
+                    format!("the nodes' policy.json lets \"{name}\" in if it is signed, and pullgate does not check signatures")
+                }
                 Unresolved::Unreadable => format!("by which settings the nodes pull is not known{said}"),
                 Unresolved::NoSearchRegistry => {
                     format!("the name says no registry, and {nodes} has neither an alias for it nor a search registry")

@@ -276,7 +276,9 @@ fn crios_node(reference: &Reference) -> NodeConfig {
         )
         .unwrap();
     }
-    NodeConfig::Crio(Arc::new(RegistriesConf::parse(crate::server::OWN_CONF, &[&drop_in]).unwrap()))
+    NodeConfig::Crio(Arc::new(
+        RegistriesConf::parse(crate::server::OWN_CONF, &[&drop_in]).unwrap().into(),
+    ))
 }
 
 fn rests_on_unread_layers(outcome: &Outcome) -> bool {

@@ -44,6 +44,7 @@ pub fn credential(user: &str, password: &str) -> Credential {
 pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
     Check {
         short: None,
+        namespace: "default".into(),
         reference: Reference::parse(reference).unwrap(),
         credentials: credentials
             .iter()

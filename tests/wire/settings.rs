@@ -2,6 +2,7 @@
 
 use crate::faulty::{Faulty, Reply, Tls, Validity};
 use crate::support::*;
+use pullgate::image::Reference;
 use pullgate::net::Reach;
 use pullgate::registry::{Settings, Wire};
 use pullgate::runtime::answer::{FaultKind, Withheld};
@@ -21,7 +22,8 @@ async fn host(text: &str, reach: Reach) -> (Wire, Host) {
         hosts_dirs: vec![dir.path().to_owned()],
         ..settings()
     });
-    let NodeConfig::Containerd(hosts) = wire.node_configs(Pool::default(), "r.test").await.containerd else {
+    let reference = Reference::parse("r.test/app").unwrap();
+    let NodeConfig::Containerd(hosts) = wire.node_configs(Pool::default(), &reference, "").await.containerd else {
         panic!("hosts")
     };
     let host = hosts.hosts.first().unwrap().clone();

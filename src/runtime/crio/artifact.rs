@@ -93,6 +93,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
     } else {
         (root.clone(), None)
     };
+    walk.let_in()?;
     let manifest = read(walk, &served)?;
     let troubles = match walk.until {
         Depth::Layers => blobs(walk, net, &source, &manifest)?,

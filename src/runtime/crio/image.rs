@@ -53,6 +53,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
                 false,
             ));
         };
+        walk.let_in()?;
         let (builds, end, by_network) = match walk.until {
             Depth::Manifest => (Vec::new(), End::Pulled { size: None }, false),
             Depth::Sizes | Depth::Config | Depth::Layers => {
@@ -62,6 +63,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
         };
         return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
     }
+    walk.let_in()?;
     let until = Depth::Config.max(walk.until);
     let single = single(walk, net, &mut source, &served, until)?;
     let (end, by_network) = single.end(None, walk.platform);

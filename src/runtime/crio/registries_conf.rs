@@ -4,6 +4,8 @@ use crate::image::{Reference, escape, is_domain};
 use crate::runtime::crio::short_names;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
+use toml::de::DeTable;
 use toml::{Table, Value};
 
 /// What a node's `registries.conf` and its drop-ins come to.
@@ -15,8 +17,21 @@ pub struct RegistriesConf {
     pub search: Vec<String>,
     /// `[aliases]`: the full name of a repository by its short one.
     pub aliases: BTreeMap<String, String>,
+    /// Where the search registries are written.
+    pub search_at: Line,
+    /// Where aliases are written.
+    pub aliases_at: BTreeMap<String, Line>,
     /// crio.conf says `short_name_mode = "disabled"`: of several search registries all are tried.
     pub tries_all: bool,
+}
+
+/// A line of one of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Line {
+    /// 0 is the main file, then the drop-ins in their order.
+    pub file: usize,
+    /// From 1; 0 where nothing is written.
+    pub line: usize,
 }
 
 /// A `[[registry]]`.
@@ -34,6 +49,8 @@ pub struct Registry {
     pub mirror_by_digest_only: bool,
     /// Asked before it, in order.
     pub mirrors: Vec<Mirror>,
+    /// Where it is written.
+    pub at: Line,
 }
 
 /// A mirror of a registry.
@@ -45,6 +62,8 @@ pub struct Mirror {
     pub insecure: bool,
     /// `pull-from-mirror`: for what it is asked.
     pub asked_for: AskedFor,
+    /// Where it is written.
+    pub at: Line,
 }
 
 /// For what a mirror is asked.
@@ -63,13 +82,16 @@ pub enum AskedFor {
 pub struct Invalid {
     /// Which drop-in; `None`: the main file.
     pub drop_in: Option<usize>,
+    /// Line and column from 1, in characters.
+    pub place: (usize, usize),
     /// One line.
     pub why: String,
 }
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
+        let (line, column) = self.place;
+        write!(f, "{line}:{column}: {}", self.why)
     }
 }
 
@@ -80,8 +102,77 @@ impl std::error::Error for Invalid {}
 struct File {
     registries: Vec<Registry>,
     search: Option<Vec<String>>,
+    search_at: Line,
     /// An empty value takes an earlier alias back.
     aliases: BTreeMap<String, String>,
+    aliases_at: BTreeMap<String, Line>,
+}
+
+/// What is wrong, and of what: a key, or one of `[[registry]]` and perhaps of its mirrors.
+#[derive(Debug)]
+struct Wrong {
+    key: &'static str,
+    registry: Option<usize>,
+    mirror: Option<usize>,
+    why: String,
+}
+
+/// Where things stand in a file.
+struct Places<'a> {
+    text: &'a str,
+    root: Option<DeTable<'a>>,
+}
+
+impl<'a> Places<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            root: DeTable::parse(text).ok().map(toml::Spanned::into_inner),
+        }
+    }
+
+    fn span(&self, key: &str, registry: Option<usize>, mirror: Option<usize>) -> Option<Range<usize>> {
+        let root = self.root.as_ref()?;
+        let find = |table: &DeTable<'a>, key: &str| {
+            let exact = table.iter().find(|(name, _)| name.get_ref() == key);
+            let any = || table.iter().find(|(name, _)| name.get_ref().eq_ignore_ascii_case(key));
+            exact.or_else(any).map(|(name, value)| (name.span(), value.clone()))
+        };
+        let (at, value) = find(root, key)?;
+        let Some(registry) = registry else { return Some(at) };
+        let entry = value.get_ref().as_array()?.get(registry)?.clone();
+        let Some(mirror) = mirror else { return Some(entry.span()) };
+        let (_, mirrors) = find(entry.get_ref().as_table()?, "mirror")?;
+        mirrors.get_ref().as_array()?.get(mirror).map(toml::Spanned::span)
+    }
+
+    fn alias(&self, name: &str) -> Option<Range<usize>> {
+        let (_, aliases) = self
+            .root
+            .as_ref()?
+            .iter()
+            .find(|(key, _)| key.get_ref().eq_ignore_ascii_case("aliases"))?;
+        let (key, _) = aliases.get_ref().as_table()?.iter().find(|(key, _)| key.get_ref() == name)?;
+        Some(key.span())
+    }
+
+    /// Line and column.
+    fn place(&self, span: Option<Range<usize>>) -> (usize, usize) {
+        let before = self.text.get(..span.map_or(0, |span| span.start)).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+        (before.matches('\n').count() + 1, column)
+    }
+}
+
+/// A fault of a key.
+fn of(key: &'static str) -> impl Fn(String) -> Wrong {
+    move |why| Wrong {
+        key,
+        registry: None,
+        mirror: None,
+        why,
+    }
 }
 
 impl RegistriesConf {
@@ -92,13 +183,26 @@ impl RegistriesConf {
         let mut conf = Self::default();
         let files = std::iter::once((None, main)).chain(drop_ins.iter().enumerate().map(|(at, text)| (Some(at), *text)));
         for (drop_in, text) in files {
-            let file = File::read(text, drop_in.is_none()).map_err(|why| Invalid { drop_in, why })?;
+            let places = Places::of(text);
+            let mut file = File::read(text, drop_in.is_none()).map_err(|wrong| Invalid {
+                drop_in,
+                place: match wrong.key {
+                    // The text itself cannot be read.
+                    "" => syntax(text),
+                    key => places.place(places.span(key, wrong.registry, wrong.mirror)),
+                },
+                why: wrong.why,
+            })?;
+            file.locate(&places, drop_in.map_or(0, |at| at + 1));
             merged.extend(
                 file.registries
                     .into_iter()
                     .map(|registry| (registry.prefix.clone(), registry)),
             );
-            conf.search = file.search.unwrap_or(conf.search);
+            if let Some(search) = file.search {
+                (conf.search, conf.search_at) = (search, file.search_at);
+            }
+            conf.aliases_at.extend(file.aliases_at);
             for (name, full) in file.aliases {
                 if full.is_empty() {
                     conf.aliases.remove(&name);
@@ -143,17 +247,13 @@ impl Registry {
 
 impl File {
     /// Reads one file; only the main one may be of the old form (`[registries.search]`).
-    fn read(text: &str, main: bool) -> Result<Self, String> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error
-                .span()
-                .map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
-            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            format!("{line}{}", escape(error.message()))
-        })?;
-        if let Some(old) = Old::read(&table)? {
+    fn read(text: &str, main: bool) -> Result<Self, Wrong> {
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| of("")(escape(error.message())))?;
+        if let Some(old) = Old::read(&table).map_err(of("registries"))? {
             if !main {
-                return Err("registry must be in v2 format but is in v1".to_owned());
+                return Err(of("registries")("registry must be in v2 format but is in v1".to_owned()));
             }
             let new = [
                 "registry",
@@ -164,40 +264,70 @@ impl File {
                 "aliases",
             ];
             if new.iter().any(|key| get(&table, key).is_some()) {
-                return Err("mixing sysregistry v1/v2 is not supported".to_owned());
+                return Err(of("registries")("mixing sysregistry v1/v2 is not supported".to_owned()));
             }
             return old.file();
         }
         let mut registries = Vec::new();
-        for entry in tables(&table, "registry")? {
-            registries.push(Registry::read(entry)?);
+        for (at, entry) in tables(&table, "registry").map_err(of("registry"))?.into_iter().enumerate() {
+            registries.push(Registry::read(entry, at)?);
         }
-        let search = texts(&table, "unqualified-search-registries")?;
-        texts(&table, "credential-helpers")?;
-        text_of(&table, "additional-layer-store-auth-helper")?;
+        let search = texts(&table, "unqualified-search-registries").map_err(of("unqualified-search-registries"))?;
+        texts(&table, "credential-helpers").map_err(of("credential-helpers"))?;
+        text_of(&table, "additional-layer-store-auth-helper").map_err(of("additional-layer-store-auth-helper"))?;
         // Not used by CRI-O, and looked at all the same.
-        let mode = text_of(&table, "short-name-mode")?;
+        let mode = text_of(&table, "short-name-mode").map_err(of("short-name-mode"))?;
         if !["", "disabled", "enforcing", "permissive"].contains(&mode) {
-            return Err(format!("invalid short-name mode: \"{}\"", escape(mode)));
+            return Err(of("short-name-mode")(format!(
+                "invalid short-name mode: \"{}\"",
+                escape(mode)
+            )));
         }
         let mut aliases = BTreeMap::new();
         if let Some(written) = get(&table, "aliases") {
-            let written = written.as_table().ok_or("aliases must be a table")?;
+            let wrong = |why: &str| of("aliases")(why.to_owned());
+            let written = written.as_table().ok_or_else(|| wrong("aliases must be a table"))?;
             for (name, full) in written {
-                let full = full.as_str().ok_or("an alias must be text")?;
-                aliases.insert(name.clone(), alias(name, full)?);
+                let full = full.as_str().ok_or_else(|| wrong("an alias must be text"))?;
+                aliases.insert(name.clone(), alias(name, full).map_err(of("aliases"))?);
             }
         }
         Self {
             registries,
             search,
             aliases,
+            ..Self::default()
         }
         .checked()
     }
 
+    /// Notes where things are written.
+    fn locate(&mut self, places: &Places<'_>, file: usize) {
+        let line = |span: Option<Range<usize>>| Line {
+            file,
+            line: span.map_or(0, |span| places.place(Some(span)).0),
+        };
+        for registry in &mut self.registries {
+            let at = registry.at.line;
+            // Until now it counted entries, from 1.
+            let nth = at.checked_sub(1);
+            registry.at = line(nth.and_then(|nth| places.span("registry", Some(nth), None)));
+            for (mirror_nth, mirror) in registry.mirrors.iter_mut().enumerate() {
+                mirror.at = line(nth.and_then(|nth| places.span("registry", Some(nth), Some(mirror_nth))));
+            }
+        }
+        self.search_at = line(
+            places
+                .span("unqualified-search-registries", None, None)
+                .or_else(|| places.span("registries", None, None)),
+        );
+        for name in self.aliases.keys() {
+            self.aliases_at.insert(name.clone(), line(places.alias(name)));
+        }
+    }
+
     /// What holds of all entries of one file (`postProcessRegistries`). Of two of one prefix the first counts.
-    fn checked(mut self) -> Result<Self, String> {
+    fn checked(mut self) -> Result<Self, Wrong> {
         for (at, one) in self.registries.iter().enumerate() {
             let place = |registry: &Registry| {
                 if registry.location.is_empty() {
@@ -213,9 +343,12 @@ impl File {
                 ];
                 if let Some((setting, _, _)) = conflict.iter().find(|(_, one, other)| one != other) {
                     let location = escape(&one.location);
-                    return Err(format!(
-                        "registry '{location}' is defined multiple times with conflicting '{setting}' setting"
-                    ));
+                    return Err(Wrong {
+                        key: "registry",
+                        registry: other.at.line.checked_sub(1),
+                        mirror: None,
+                        why: format!("registry '{location}' is defined multiple times with conflicting '{setting}' setting"),
+                    });
                 }
             }
         }
@@ -224,13 +357,12 @@ impl File {
             seen.entry(registry.prefix.clone()).or_insert(registry);
         }
         self.registries = seen.into_values().collect();
+        let wrong = of("unqualified-search-registries");
         for registry in self.search.iter_mut().flatten() {
-            *registry = location(registry)?;
+            *registry = location(registry).map_err(&wrong)?;
             if !is_domain(registry) || registry.starts_with('[') {
-                return Err(format!(
-                    "invalid unqualified-search-registries entry \"{}\"",
-                    escape(registry)
-                ));
+                let entry = escape(registry);
+                return Err(wrong(format!("invalid unqualified-search-registries entry \"{entry}\"")));
             }
         }
         Ok(self)
@@ -238,7 +370,27 @@ impl File {
 }
 
 impl Registry {
-    fn read(table: &Table) -> Result<Self, String> {
+    /// The one that stands there, counted from 0.
+    fn read(table: &Table, at: usize) -> Result<Self, Wrong> {
+        let wrong = |why: String| Wrong {
+            key: "registry",
+            registry: Some(at),
+            mirror: None,
+            why,
+        };
+        let mut registry = Self::of(table).map_err(wrong)?;
+        registry.at.line = at + 1;
+        for (nth, mirror) in tables(table, "mirror").map_err(wrong)?.into_iter().enumerate() {
+            let mirror = registry.mirror(mirror).map_err(|why| Wrong {
+                mirror: Some(nth),
+                ..wrong(why)
+            })?;
+            registry.mirrors.push(mirror);
+        }
+        Ok(registry)
+    }
+
+    fn of(table: &Table) -> Result<Self, String> {
         let mut registry = Self {
             prefix: location(text_of(table, "prefix")?)?,
             location: location(text_of(table, "location")?)?,
@@ -246,6 +398,7 @@ impl Registry {
             blocked: truth(table, "blocked")?,
             mirror_by_digest_only: truth(table, "mirror-by-digest-only")?,
             mirrors: Vec::new(),
+            at: Line::default(),
         };
         if registry.prefix.is_empty() {
             registry.prefix.clone_from(&registry.location);
@@ -268,34 +421,37 @@ impl Registry {
                 "pull-from-mirror must not be set for a non-mirror registry \"{prefix}\""
             ));
         }
-        for mirror in tables(table, "mirror")? {
-            let at = location(text_of(mirror, "location")?)?;
-            if at.is_empty() {
-                return Err("invalid condition: mirror location is unset".to_owned());
-            }
-            let asked_for = text_of(mirror, "pull-from-mirror")?;
-            if registry.mirror_by_digest_only && !asked_for.is_empty() {
-                return Err(format!(
-                    "cannot set mirror usage mirror-by-digest-only for the registry (\"{prefix}\") and pull-from-mirror for per-mirror \
-                     (\"{}\") at the same time",
-                    escape(&at)
-                ));
-            }
-            registry.mirrors.push(Mirror {
-                asked_for: match asked_for {
-                    "" | "all" => AskedFor::All,
-                    "digest-only" => AskedFor::Digests,
-                    "tag-only" => AskedFor::Tags,
-                    other => {
-                        let (other, at) = (escape(other), escape(&at));
-                        return Err(format!("unsupported pull-from-mirror value \"{other}\" for mirror \"{at}\""));
-                    }
-                },
-                location: at,
-                insecure: truth(mirror, "insecure")?,
-            });
-        }
         Ok(registry)
+    }
+
+    fn mirror(&self, mirror: &Table) -> Result<Mirror, String> {
+        let prefix = escape(&self.prefix);
+        let at = location(text_of(mirror, "location")?)?;
+        if at.is_empty() {
+            return Err("invalid condition: mirror location is unset".to_owned());
+        }
+        let asked_for = text_of(mirror, "pull-from-mirror")?;
+        if self.mirror_by_digest_only && !asked_for.is_empty() {
+            return Err(format!(
+                "cannot set mirror usage mirror-by-digest-only for the registry (\"{prefix}\") and pull-from-mirror for per-mirror \
+                 (\"{}\") at the same time",
+                escape(&at)
+            ));
+        }
+        Ok(Mirror {
+            asked_for: match asked_for {
+                "" | "all" => AskedFor::All,
+                "digest-only" => AskedFor::Digests,
+                "tag-only" => AskedFor::Tags,
+                other => {
+                    let (other, at) = (escape(other), escape(&at));
+                    return Err(format!("unsupported pull-from-mirror value \"{other}\" for mirror \"{at}\""));
+                }
+            },
+            location: at,
+            insecure: truth(mirror, "insecure")?,
+            at: Line::default(),
+        })
     }
 }
 
@@ -328,14 +484,14 @@ impl Old {
         Ok(is_set.then_some(old))
     }
 
-    fn file(self) -> Result<File, String> {
+    fn file(self) -> Result<File, Wrong> {
         let mut registries: BTreeMap<String, Registry> = BTreeMap::new();
         let lists = [(self.block, true), (self.insecure, false)];
         for (host, blocks) in lists
             .into_iter()
             .flat_map(|(list, blocks)| list.into_iter().flatten().map(move |host| (host, blocks)))
         {
-            let host = location(&host)?;
+            let host = location(&host).map_err(of("registries"))?;
             let registry = registries.entry(host.clone()).or_insert_with(|| Registry {
                 prefix: host.clone(),
                 location: host,
@@ -347,10 +503,16 @@ impl Old {
         let file = File {
             registries: registries.into_values().collect(),
             search: self.search,
-            aliases: BTreeMap::new(),
+            ..File::default()
         };
         file.checked()
     }
+}
+
+/// Where a text cannot be read.
+fn syntax(text: &str) -> (usize, usize) {
+    let error = text.parse::<Table>().err();
+    Places { text, root: None }.place(error.and_then(|error| error.span()))
 }
 
 /// `parseLocation`: without slashes behind it, and without a scheme before it.

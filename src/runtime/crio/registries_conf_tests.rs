@@ -42,8 +42,12 @@ fn what_an_entry_may_say() {
                     location: "m.test".into(),
                     insecure: true,
                     asked_for: AskedFor::All,
+                    at: Line { file: 0, line: 12 },
                 }],
+                at: Line { file: 0, line: 6 },
             }],
+            search_at: Line { file: 0, line: 2 },
+            aliases_at: BTreeMap::from([("app".into(), Line { file: 0, line: 16 })]),
             search: vec!["docker.io".into(), "quay.io:443".into()],
             aliases: BTreeMap::from([("app".into(), "docker.io/library/app".into())]),
             tries_all: false,
@@ -64,6 +68,11 @@ fn later_files_win() {
         prefix: location.to_owned(),
         location: location.to_owned(),
         blocked,
+        at: if location == "a.example" {
+            Line { file: 1, line: 1 }
+        } else {
+            Line { file: 2, line: 2 }
+        },
         ..Registry::default()
     };
     // Taken whole: neither insecure nor the mirror is left.
@@ -106,11 +115,34 @@ fn the_old_form() {
 }
 
 #[test]
+fn what_is_wrong_has_a_place() {
+    let place = |text: &str| RegistriesConf::parse(text, &[]).unwrap_err().to_string();
+    for (text, expected) in [
+        ("\n x = [", "2:7: unclosed array, expected `]`"),
+        ("# a\n  short-name-mode = 'maybe'", "2:3: invalid short-name mode: \"maybe\""),
+        (
+            "[[registry]]\nlocation = 'a.example'\n\n[[registry]]\n",
+            "4:1: invalid condition: both location and prefix are unset",
+        ),
+        (
+            "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'm.test'\n[[registry.mirror]]\ninsecure = true\n",
+            "5:1: invalid condition: mirror location is unset",
+        ),
+        (
+            "[[registry]]\nlocation = 'a.example'\n[[registry]]\nlocation = 'a.example'\nblocked = true\n",
+            "3:1: registry 'a.example' is defined multiple times with conflicting 'blocked' setting",
+        ),
+    ] {
+        assert_eq!(place(text), expected, "{text}");
+    }
+}
+
+#[test]
 fn what_keeps_crio_from_starting() {
     let entry = |text: &str| format!("[[registry]]\n{text}\n");
     let mirror = |text: &str| entry(&format!("location = 'a.example'\n[[registry.mirror]]\n{text}"));
     for (text, why) in [
-        ("x = [".to_owned(), "line 1: unclosed array, expected `]`"),
+        ("x = [".to_owned(), "unclosed array, expected `]`"),
         (entry("insecure = 'yes'"), "insecure must be true or false"),
         (entry("location = 5"), "location must be text"),
         ("registry = 5".to_owned(), "registry must be a list of tables"),
@@ -172,5 +204,5 @@ fn what_keeps_crio_from_starting() {
     ] {
         fails(&text, &[], None, why);
     }
-    fails("", &["x = ["], Some(0), "line 1: unclosed array, expected `]`");
+    fails("", &["x = ["], Some(0), "unclosed array, expected `]`");
 }

@@ -4,12 +4,13 @@ use crate::ask::Ask;
 use crate::runtime::answer::{Body, Response};
 use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::authorizer::{refusal, token_request};
+use crate::runtime::crio::auth::Own;
 use crate::runtime::crio::places::Place;
 use crate::runtime::crio::{Got, Stop, Walk, caught};
 use crate::runtime::outcome::{
     AuthStage, ConnectionFault, Evidence, Failure, Purpose, Refusal, Rejection, Told, Unresolved, WEB_PAGE,
 };
-use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, Want, Who};
+use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, TrustId, Want, Who};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     place: Place,
+    trust: TrustId,
     origin: Origin,
     who: Who,
     way: Way,
@@ -74,11 +76,32 @@ impl Session {
                 )
             }));
         };
+        let unknown = |why: Option<&Arc<str>>| Failure {
+            detail: why.map(ToString::to_string),
+            ..Failure::plain(
+                Evidence::Unresolved(if why.is_some() {
+                    Unresolved::Unreadable
+                } else {
+                    Unresolved::NodeCredential
+                }),
+                place.reference.domain().to_owned(),
+            )
+        };
+        let trust = walk.node.trust(place).map_err(|why| unknown(Some(why)))?;
+        let who = if place.own && walk.who.user {
+            walk.who
+        } else {
+            // A mirror does not see the credential that is for the registry (`newImageSourceAttempt`), and may have one of the node's.
+            match walk.node.auth.of(&place.reference.name(), place.reference.domain()) {
+                Own::Has(who) => who,
+                Own::Unknown => return Err(unknown(None).into()),
+            }
+        };
         let mut session = Self {
             place: place.clone(),
+            trust,
             origin,
-            // A mirror does not see the credential that is for the registry (`newImageSourceAttempt`).
-            who: if place.own { walk.who } else { Who::default() },
+            who,
             way: Way::Nobody,
             granted: Vec::new(),
         };
@@ -151,7 +174,7 @@ impl Session {
             accept: Arc::clone(&asked.accept),
             auth,
             want: asked.want.clone(),
-            trust: self.place.trust(),
+            trust: self.trust,
             attempt: Attempt::default(),
         };
         let (request, answer) = walk.ask(net, request, after)?;
@@ -178,13 +201,17 @@ impl Session {
             service: bearer.service.as_deref().map(Arc::from),
             scopes: std::iter::once(own).chain(scope.filter(whole).cloned()).collect(),
             who: self.who,
-            by: Grant::Account,
+            by: if self.who.identity_token {
+                Grant::Refresh
+            } else {
+                Grant::Account
+            },
         });
         let key = scope.cloned().unwrap_or_default();
         if self.granted.contains(&key) {
             return Ok(token);
         }
-        let request = token_request(&token, self.place.trust()).map_err(Stop::unanswered)?;
+        let request = token_request(&token, self.trust).map_err(Stop::unanswered)?;
         let (request, answer) = walk.ask(net, request, Duration::ZERO)?;
         let response = answer.response(&request).map_err(Stop::unanswered)?;
         granted(&response, &token)?;
@@ -197,7 +224,7 @@ impl Session {
         match self.way {
             Way::Nobody => false,
             Way::Basic => self.who.user,
-            Way::Bearer(_) => self.who.user && self.who.password,
+            Way::Bearer(_) => self.who.identity_token || (self.who.user && self.who.password),
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Served {
 impl Source {
     /// Asks the places of a reference in turn. Whatever fails before there is a manifest leads to the next (`newImageSource`).
     pub(super) fn open(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Self> {
-        let places = places(walk.conf, walk.version, reference).map_err(|why| unresolved(why, reference))?;
+        let places = places(&walk.node.registries, walk.version, reference).map_err(|why| unresolved(why, reference))?;
         let mut failures: Vec<Failed> = Vec::new();
         for place in &places {
             let there = Session::connect(walk, net, place).and_then(|mut session| {

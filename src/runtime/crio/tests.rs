@@ -4,9 +4,13 @@ use crate::image::Digest;
 use crate::runtime::answer::{At, Body, Fault, FaultKind, Response};
 use crate::runtime::challenge;
 use crate::runtime::content::{self, Content};
+use crate::runtime::crio::auth::NodeAuth;
+use crate::runtime::crio::node::NodeSettings;
+use crate::runtime::crio::policy::Policy;
+use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::{AuthStage, ConnectionFault, Rejection, TlsFault, UnreadLayer};
-use crate::runtime::request::{Auth, Want};
+use crate::runtime::request::{Auth, Grant, Method, Want};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
     OCI_IMAGE_MEDIA_TYPE,
@@ -184,7 +188,7 @@ fn somebody() -> Who {
 }
 
 fn conf(text: &str) -> NodeConfig {
-    NodeConfig::Crio(Arc::new(RegistriesConf::parse(text, &[]).unwrap()))
+    NodeConfig::Crio(Arc::new(RegistriesConf::parse(text, &[]).unwrap().into()))
 }
 
 /// Pulls, and tells what was asked: `https://a.example/v2/ 2 +4s Basic`. In whatever order answers come, it ends the same.
@@ -404,7 +408,7 @@ fn without_tls_only_where_it_is_said() {
         ..insecure
     };
     let outcome = asks(NEW, &by_default, &net, &plain[..1]);
-    assert_eq!(evidence(&outcome), &Evidence::Tls(TlsFault::PlainHttp));
+    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::PlainHttp));
     assert!(asks(Version(1, 34, 11), &by_default, &net, &plain).is_pulled());
     // Up to 1.35.0 an artifact is looked for all the same.
     let nobody = pull("a.example/x:v1");
@@ -560,6 +564,142 @@ fn mirrors_are_asked_first_and_see_no_credential() {
     assert_eq!(asked[4], "https://a.example/v2/x/manifests/v1 Basic");
     let hosts: Vec<&str> = outcome.passed.iter().map(|failure| failure.host.as_str()).collect();
     assert_eq!(hosts, ["m.test", "n.test"]);
+}
+
+/// The settings of a node, changed.
+fn node(change: impl FnOnce(&mut NodeSettings)) -> NodeConfig {
+    let mut node = NodeSettings::default();
+    change(&mut node);
+    NodeConfig::Crio(Arc::new(node))
+}
+
+#[test]
+fn a_policy_is_judged_once_there_is_a_manifest() {
+    let policy = |json: &str| node(|node| node.policy = Some(Arc::new(Policy::parse(json.as_bytes()).unwrap())));
+    let pulled = |node: NodeConfig, net: &Net| {
+        let pull = Pull {
+            node,
+            ..pull("a.example/x:v1")
+        };
+        let (outcome, _) = play(NEW, &pull, net);
+        let text = Crio { version: NEW }.text(&pull, &outcome);
+        (outcome, text)
+    };
+    let net = Net::default().image("https://a.example");
+    let rejects =
+        r#"{"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": {"a.example": [{"type": "reject"}]}}}"#;
+    let (outcome, text) = pulled(policy(rejects), &net);
+    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::Rejected));
+    assert_eq!(
+        text.unwrap(),
+        "SignatureValidationFailed: unable to pull image or OCI artifact: pull image err: Source image rejected: Running image \
+         docker://a.example/x:v1 is rejected by policy.; artifact err: image reference: reference is a container image, not an OCI \
+         artifact"
+    );
+    let missing = Net::default()
+        .at("https://a.example/v2/", says(200))
+        .at("https://a.example/v2/x/manifests/v1", says(404));
+    let (outcome, _) = pulled(policy(rejects), &missing);
+    assert!(matches!(evidence(&outcome), Evidence::TagUnknown { .. }), "{outcome:?}");
+    let signed = r#"{"default": [{"type": "sigstoreSigned", "keyPath": "/k"}]}"#;
+    let (outcome, text) = pulled(policy(signed), &net);
+    assert_eq!(
+        (evidence(&outcome), text),
+        (&Evidence::Unresolved(Unresolved::Signatures), None)
+    );
+    assert!(evidence(&outcome).is_unknown() && !Evidence::Unresolved(Unresolved::Rejected).is_unknown());
+    let accepts =
+        r#"{"default": [{"type": "reject"}], "transports": {"docker": {"a.example/x": [{"type": "insecureAcceptAnything"}]}}}"#;
+    assert!(pulled(policy(accepts), &net).0.is_pulled());
+}
+
+#[test]
+fn a_nodes_own_credentials_count_where_the_pod_has_none_for_the_place() {
+    let json = r#"{"auths": {"m.test": {"auth": "bTpw"}, "a.example/x": {"auth": "YTpw"}, "t.test": {"auth": "dDpw", "identitytoken": "r"}},
+                   "credHelpers": {"h.test": "x"}}"#;
+    let (auth, _) = NodeAuth::parse(json.as_bytes()).unwrap();
+    let registries = RegistriesConf::parse(
+        "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'm.test'\n",
+        &[],
+    )
+    .unwrap();
+    let config = node(|node| {
+        node.auth = Arc::new(auth);
+        node.registries = registries;
+    });
+    let basic = |net: Net, host: &str| net.at(&format!("{host}/v2/"), says(401).with("www-authenticate", "Basic realm=x"));
+    let net = basic(Net::default().image("https://a.example"), "https://m.test");
+    let net = basic(net.at("https://m.test/v2/x/manifests/v1", says(404)), "https://a.example");
+    let who = |pull: &Pull| {
+        let mut log = Log::default();
+        let mut seen = Vec::new();
+        while let Step::Ask(questions) = step(&mut log, &Nothing, |net| Crio { version: NEW }.pull(pull, net)) {
+            for question in questions {
+                if question.path.contains("manifests") {
+                    seen.push((question.origin.host.to_string(), question.asker));
+                }
+                let answer = net.answer(&question);
+                log.insert(question, answer);
+            }
+        }
+        seen
+    };
+    let nobody = Pull {
+        node: config.clone(),
+        until: Depth::Manifest,
+        ..pull("a.example/x:v1")
+    };
+    let seen = who(&nobody);
+    assert_eq!(seen[0].0, "m.test");
+    assert!(seen[0].1.user && seen[1].1.user && seen[0].1 != seen[1].1, "{seen:?}");
+    let with_secret = Pull {
+        who: somebody(),
+        ..nobody.clone()
+    };
+    let seen_by_pod = who(&with_secret);
+    assert_eq!((seen_by_pod[0].1, seen_by_pod[1].1), (seen[0].1, somebody()));
+    let helped = Pull {
+        node: config.clone(),
+        ..pull("h.test/x:v1")
+    };
+    let (outcome, asked) = play(NEW, &helped, &Net::default().image("https://h.test"));
+    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::NodeCredential));
+    assert!(asked.is_empty());
+    let token = Pull {
+        node: config,
+        until: Depth::Manifest,
+        ..pull("t.test/x:v1")
+    };
+    let bearer = "Bearer realm=\"https://t.test/token\",service=\"s\"";
+    let net = Net::default()
+        .image("https://t.test")
+        .at("https://t.test/v2/", says(401).with("www-authenticate", bearer))
+        .at("https://t.test/token", says(200).body("{\"token\": \"t\"}"));
+    let mut log = Log::default();
+    let mut grants = Vec::new();
+    while let Step::Ask(questions) = step(&mut log, &Nothing, |net| Crio { version: NEW }.pull(&token, net)) {
+        for question in questions {
+            if let Want::Token(token) = &question.want {
+                grants.push((question.method, token.by));
+            }
+            let answer = net.answer(&question);
+            log.insert(question, answer);
+        }
+    }
+    assert_eq!(grants, [(Method::Post, Grant::Refresh)]);
+}
+
+#[test]
+fn what_hinges_on_a_file_that_is_not_known() {
+    let known = Pull {
+        node: conf(""),
+        ..pull("a.example/x:v1")
+    };
+    let (outcome, _) = play(NEW, &known, &Net::default());
+    assert_eq!(evidence(&outcome), &Evidence::Tls(TlsFault::PlainHttp));
+    let (outcome, _) = play(NEW, &pull("a.example/x:v1"), &Net::default());
+    assert_eq!(evidence(&outcome), &Evidence::Unresolved(Unresolved::PlainHttp));
+    assert!(evidence(&outcome).is_unknown());
 }
 
 #[test]

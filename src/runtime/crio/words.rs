@@ -6,8 +6,8 @@
 
 use crate::image::{Reference, Target};
 use crate::runtime::crio::choose::variants;
+use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::places::places;
-use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::crio::version::{Artifacts, Look};
 use crate::runtime::crio::{Crio, Failure, candidates};
 use crate::runtime::outcome::{
@@ -39,10 +39,10 @@ enum Looked {
 impl Crio {
     /// The text of the gRPC error (code Unknown) with which a pull ends; `None` where it does not fail or the text is not known.
     pub fn text(&self, pull: &Pull, outcome: &Outcome) -> Option<String> {
-        let nothing = RegistriesConf::default();
+        let nothing = NodeSettings::default();
         let conf = match &pull.node {
-            NodeConfig::Crio(conf) => &**conf,
-            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => &nothing,
+            NodeConfig::Crio(node) => &node.registries,
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => &nothing.registries,
         };
         let end = outcome.ends.first()?;
         let written = written(pull);
@@ -50,7 +50,12 @@ impl Crio {
             && let Evidence::Unresolved(why) = &failure.evidence
         {
             match why {
-                Unresolved::ShortName | Unresolved::Unreadable | Unresolved::Name => return None,
+                Unresolved::ShortName
+                | Unresolved::Unreadable
+                | Unresolved::NodeCredential
+                | Unresolved::Signatures
+                | Unresolved::PlainHttp
+                | Unresolved::Name => return None,
                 Unresolved::NoSearchRegistry => {
                     return Some(format!(
                         "short-name \"{written}\" did not resolve to an alias and no unqualified-search registries are defined in \"...\""
@@ -60,7 +65,7 @@ impl Crio {
                     let text = "short name mode is enforcing, but image name";
                     return Some(format!("{text} {written} returns ambiguous list"));
                 }
-                Unresolved::Blocked => {}
+                Unresolved::Blocked | Unresolved::Rejected => {}
             }
         }
         let names = match &pull.short {
@@ -69,7 +74,12 @@ impl Crio {
         };
         let reference = names.last()?;
         let places = places(conf, self.version, reference).ok()?;
-        let [place] = &places[..] else { return None };
+        let rejected = matches!(end, End::Failed(failure) if failure.evidence == Evidence::Unresolved(Unresolved::Rejected));
+        let place = match &places[..] {
+            [place] => place,
+            [.., last] if rejected => last,
+            _ => return None,
+        };
         let words = Words {
             named: format!("docker://{}", familiar(reference)),
             there: place.reference.name(),
@@ -78,6 +88,10 @@ impl Crio {
         };
         let (met, by_network) = match end {
             End::Failed(failure) => match &failure.evidence {
+                Evidence::Unresolved(Unresolved::Rejected) => {
+                    let text = format!("Source image rejected: Running image {} is rejected by policy.", words.named);
+                    (Met::Image(text, Looked::Image), false)
+                }
                 Evidence::Unresolved(_) => {
                     let prefix = &conf.find(&place.reference.name())?.prefix;
                     (Met::Source(format!("registry {prefix} is blocked in ... or ...")), false)
@@ -92,6 +106,8 @@ impl Crio {
             matches!(end, End::Failed(failure) if failure.evidence == Evidence::ConnectionFailed(ConnectionFault::Refused));
         Some(if refused {
             format!("RegistryUnavailable: {text}")
+        } else if rejected {
+            format!("SignatureValidationFailed: {text}")
         } else {
             text
         })

@@ -4,6 +4,7 @@ use crate::runtime::Depth;
 use crate::runtime::answer::At;
 use crate::runtime::content::{Body, Content};
 use crate::runtime::crio::Version;
+use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::outcome::Build;
 use crate::runtime::request::{Method, Origin, Scheme, Who};
 use std::sync::Arc;
@@ -210,7 +211,7 @@ fn names_that_lead_nowhere() {
     assert_eq!(of(Unresolved::ShortName), None);
     let conf = RegistriesConf::parse("[[registry]]\nlocation = 'a.example'\nblocked = true\n", &[]).unwrap();
     let blocked = Pull {
-        node: NodeConfig::Crio(Arc::new(conf)),
+        node: NodeConfig::Crio(Arc::new(conf.into())),
         ..pull("a.example/x:v1")
     };
     let text = said(NEW, &blocked, &unresolved(Unresolved::Blocked)).unwrap();

@@ -34,7 +34,7 @@ fn audience(runtimes: &[&str]) -> Audience {
             .iter()
             .map(|runtime| Group {
                 platform: Platform::parse("linux/amd64").unwrap(),
-                runtimes: Runtime::of_node(runtime).unwrap(),
+                runtimes: Runtime::of_node(runtime).unwrap_or_else(Runtime::unknown),
                 pool: Pool::default(),
                 tolerated: 1,
                 tainted: 0,

@@ -145,7 +145,24 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
         }
-        Evidence::Unresolved(Unresolved::ShortName | Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
+        Evidence::Unresolved(Unresolved::ShortName) => {
+            "write the registry in front of the name, or give pullgate the nodes' file (registries.registriesConf in its settings)"
+                .to_owned()
+        }
+        Evidence::Unresolved(Unresolved::PlainHttp) => format!(
+            "serve {host} over TLS; or make it insecure in the nodes' registries.conf, and give pullgate that file (registries.registriesConf in \
+             its settings)"
+        ),
+        Evidence::Unresolved(Unresolved::NodeCredential) => {
+            "give pullgate the nodes' auth.json, in the folder of registries.registriesConf".to_owned()
+        }
+        Evidence::Unresolved(Unresolved::Rejected) => {
+            format!("use an image that the nodes may run, or let {repository} in by their policy.json")
+        }
+        Evidence::Unresolved(Unresolved::Signatures) => {
+            "check the signature with the tool that made it, or try the pull on a node".to_owned()
+        }
+        Evidence::Unresolved(Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
             "write the registry in front of the name".to_owned()
         }
         Evidence::Unresolved(Unresolved::Unreadable) => "repair that file; pullgate's log has the place".to_owned(),

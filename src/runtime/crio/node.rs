@@ -1,0 +1,64 @@
+//! What a node with CRI-O is told about registries: `registries.conf`, and what lies beside it.
+
+use crate::image::Reference;
+use crate::runtime::crio::auth::NodeAuth;
+use crate::runtime::crio::places::Place;
+use crate::runtime::crio::policy::{Policy, Says};
+use crate::runtime::crio::registries_conf::RegistriesConf;
+use crate::runtime::request::TrustId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The settings of a node, for the pods of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct NodeSettings {
+    /// `registries.conf` and its drop-ins.
+    pub registries: RegistriesConf,
+    /// By which settings hosts are asked that the files name, by `host[:port]`.
+    pub hosts: BTreeMap<String, HostTrust>,
+    /// `policy.json`, where it is known.
+    pub policy: Option<Arc<Policy>>,
+    /// The node's own credentials.
+    pub auth: Arc<NodeAuth>,
+    /// The files, as messages name them; [`super::registries_conf::Line`] counts them.
+    pub files: Vec<Arc<str>>,
+}
+
+/// By which settings a host is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct HostTrust {
+    /// Its certificates are checked.
+    pub secure: TrustId,
+    /// They are not.
+    pub insecure: TrustId,
+    /// Why its certificates cannot be used, as a clause.
+    pub broken: Option<Arc<str>>,
+}
+
+impl From<RegistriesConf> for NodeSettings {
+    fn from(registries: RegistriesConf) -> Self {
+        Self {
+            registries,
+            ..Self::default()
+        }
+    }
+}
+
+impl NodeSettings {
+    /// By which settings a place is asked; or why it cannot be.
+    pub(super) fn trust(&self, place: &Place) -> Result<TrustId, &Arc<str>> {
+        let Some(host) = self.hosts.get(place.reference.domain()) else {
+            return Ok(place.trust());
+        };
+        match (&host.broken, place.insecure) {
+            (Some(why), _) => Err(why),
+            (None, true) => Ok(host.insecure),
+            (None, false) => Ok(host.secure),
+        }
+    }
+
+    /// What `policy.json` says of an image.
+    pub(super) fn says(&self, reference: &Reference) -> Says {
+        self.policy.as_ref().map_or(Says::Accept, |policy| policy.says(reference))
+    }
+}
