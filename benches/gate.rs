@@ -2,6 +2,9 @@
 //! meets both; what counts is the ratio. Nothing here passes or fails. What came out, and how to read it: docs/benchmarks.md.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a program of measurements, for people")]
 
+mod common;
+
+use common::{CountingRegistry, deployment};
 use pullgate::cluster::{Cluster, EventRecorder};
 use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::engine::LookUps;
@@ -16,8 +19,6 @@ use pullgate::workload::{Kinds, extract};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -94,7 +95,7 @@ async fn main() {
         let mut pairs = Pairs::default();
         for _ in 0..500 {
             let ours = of(|| {
-                let review = review::parse(body.as_bytes()).unwrap();
+                let review = review::parse(body.as_bytes(), &kinds).unwrap();
                 black_box(extract(&review.object, None, &review.namespace, &kinds).unwrap());
             });
             let theirs = of(|| {
@@ -192,7 +193,7 @@ fn gate() -> Reviewer {
     let engine = Engine {
         registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
-            node_credentials: settings.node_credentials.clone(),
+            node_credentials: settings.node_credentials.iter().collect(),
             depth: settings.depth,
             ..plan::Settings::bare(Admission::HasRun)
         },
@@ -319,116 +320,5 @@ impl Images {
             self.registry,
             self.next.fetch_add(1, Ordering::Relaxed)
         )]
-    }
-}
-
-/// The creation of a Deployment as an API server tells of it, defaults and managed fields included.
-fn deployment(images: &[String]) -> String {
-    let containers: Vec<Value> = images
-        .iter()
-        .enumerate()
-        .map(|(at, image)| {
-            json!({"name": format!("c{at}"), "image": image, "imagePullPolicy": "IfNotPresent",
-                   "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-                   "ports": [{"containerPort": 8080, "protocol": "TCP"}], "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
-                   "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
-                   "livenessProbe": {"httpGet": {"path": "/", "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10},
-                   "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}})
-        })
-        .collect();
-    let managed: serde_json::Map<String, Value> = (0..images.len())
-        .map(|at| {
-            let fields = json!({".": {}, "f:env": {".": {}, "k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}}},
-                                "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:ports": {}, "f:resources": {}});
-            (format!("k:{{\"name\":\"c{at}\"}}"), fields)
-        })
-        .collect();
-    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "operation": "CREATE", "namespace": "shop", "name": "api", "dryRun": false,
-        "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
-        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
-        "userInfo": {"username": "jane", "groups": ["system:authenticated"]},
-        "object": {"apiVersion": "apps/v1", "kind": "Deployment",
-            "metadata": {"name": "api", "namespace": "shop", "labels": {"app": "api"},
-                "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsType": "FieldsV1",
-                    "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": managed}}}}}]},
-            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "api"}},
-                "template": {"metadata": {"labels": {"app": "api"}},
-                    "spec": {"containers": containers, "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "securityContext": {},
-                             "terminationGracePeriodSeconds": 30}}}}}})
-    .to_string()
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// A registry that has every image, speaks plain HTTP, and counts what it is asked.
-struct CountingRegistry {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
-}
-
-impl CountingRegistry {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&requests);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(attend(stream, Arc::clone(&counted)));
-            }
-        });
-        Self { address, requests }
-    }
-
-    /// How long something takes, and how many requests come meanwhile.
-    async fn during(&self, work: impl Future<Output = Duration>) -> (Duration, usize) {
-        let before = self.requests.load(Ordering::Relaxed);
-        let took = work.await;
-        (took, self.requests.load(Ordering::Relaxed) - before)
-    }
-}
-
-/// One connection; one that begins with anything but a method (TLS) is hung up on.
-async fn attend(stream: TcpStream, requests: Arc<AtomicUsize>) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}"#;
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "layers": [],
-                          "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config.as_bytes()),
-                                     "size": config.len()}})
-    .to_string();
-    let mut stream = BufReader::new(stream);
-    loop {
-        let (mut first, mut request, mut line) = ([0], String::new(), String::new());
-        if stream.read_exact(&mut first).await.is_err() || !first[0].is_ascii_uppercase() {
-            return Ok(());
-        }
-        stream.read_line(&mut request).await?;
-        while line.trim_end() != "" || line.is_empty() {
-            line.clear();
-            stream.read_line(&mut line).await?;
-        }
-        requests.fetch_add(1, Ordering::Relaxed);
-        let (kind, body) = if request.contains("/blobs/") {
-            ("application/octet-stream", config)
-        } else {
-            (kind, manifest.as_str())
-        };
-        let mut answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {}\r\nContent-Length: {}\r\n\r\n",
-            digest(body.as_bytes()),
-            body.len()
-        );
-        if first[0] != b'H' {
-            answer += body;
-        }
-        stream.get_mut().write_all(answer.as_bytes()).await?;
     }
 }

@@ -57,7 +57,7 @@ pub enum Fact {
     /// To [`About::NodeCredentials`].
     NodeCredentials(Arc<[(Wanted, Provided)]>),
     /// To [`About::Pulls`] and [`About::Elsewhere`], in the order of the checks.
-    Pulls(Arc<[Attempts]>),
+    Pulls(Arc<[Arc<Attempts>]>),
     /// There is no answer in time.
     Late,
 }
@@ -142,7 +142,7 @@ fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, About>) -> Result<Option<
     Ok(any.then_some(node))
 }
 
-fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, About>) -> Result<Arc<[Attempts]>, Missing> {
+fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, About>) -> Result<Arc<[Arc<Attempts>]>, Missing> {
     if checks.is_empty() {
         return Ok(Arc::new([]));
     }
@@ -150,7 +150,7 @@ fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, A
         Fact::Pulls(outcomes) => outcomes,
         Fact::Facts(_) | Fact::NodeCredentials(_) | Fact::Late => checks
             .iter()
-            .map(|check| Attempts::late(check.reference.registry()))
+            .map(|check| Arc::new(Attempts::late(check.reference.registry())))
             .collect(),
     })
 }

@@ -14,8 +14,8 @@ pub use decide::{decide, doubts};
 pub use hints::{hints, offer};
 
 use crate::cluster::{Facts, Visible};
-use crate::credentials::Credential;
 use crate::credentials::node::{NodeCredentials, Wanted};
+use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
 use crate::runtime::{Depth, Runtime};
@@ -77,7 +77,7 @@ pub struct NodePool {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Patterns of registries whose credentials the nodes may hold.
-    pub node_credentials: Vec<String>,
+    pub node_credentials: RegistryPatterns,
     /// Platforms where no node is known.
     pub platforms: Platforms,
     /// Runtimes where no node says it.
@@ -108,7 +108,7 @@ impl Settings {
     /// Where nothing is written, and no registry is one of the nodes'.
     pub fn bare(admission: Admission) -> Self {
         Self {
-            node_credentials: Vec::new(),
+            node_credentials: RegistryPatterns::default(),
             platforms: Platforms::Guess,
             runtimes: Runtimes::default(),
             pools: Arc::default(),

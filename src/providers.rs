@@ -67,6 +67,11 @@ impl Providers {
         }
     }
 
+    /// Whether there is none to ask.
+    pub fn are_none(&self) -> bool {
+        self.plugins.is_none() && self.helpers.is_none()
+    }
+
     /// Asks for the credentials of these repositories, all at once. Takes at most half of the time left until `deadline`: the
     /// registries need the rest. What has not come by then counts as unanswered; the programs continue, and their answers are
     /// cached.

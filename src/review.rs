@@ -1,7 +1,6 @@
 //! AdmissionReview v1, in and out. Pure: from bytes to a request, from an answer to bytes.
 
 mod audit;
-mod bounded;
 mod request;
 mod response;
 

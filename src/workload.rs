@@ -5,6 +5,7 @@ pub mod candidates;
 mod diff;
 mod extract;
 mod json;
+mod keep;
 pub mod kinds;
 pub mod node;
 pub mod parameter;
@@ -15,6 +16,7 @@ mod running;
 pub mod selector;
 
 pub use extract::{Skip, extract};
+pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope};
 pub use node::Node;
 pub use path::FieldPath;

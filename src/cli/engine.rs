@@ -44,7 +44,7 @@ pub(super) fn build_around(
         registry,
         providers,
         settings: plan::Settings {
-            node_credentials: settings.node_credentials.clone(),
+            node_credentials: settings.node_credentials.iter().collect(),
             platforms: match &settings.default_platforms {
                 Some(platforms) => Platforms::Default(platforms.clone()),
                 None => Platforms::Guess,

@@ -198,11 +198,38 @@ impl Pattern {
     }
 }
 
-/// Whether a pattern in the format of the kubelet's `matchImages` (`*.dkr.ecr.*.amazonaws.com`, with an optional port and path
-/// prefix) matches a repository; ports must be equal, none is not 443. `*` alone matches everything, which is our own extension.
-/// For `nodeCredentials`.
-pub fn pattern_covers(pattern: &str, name: &str) -> bool {
-    pattern == "*" || image_matches(pattern, name)
+/// The patterns of `nodeCredentials`, in the format of the kubelet's `matchImages` (`*.dkr.ecr.*.amazonaws.com`, with an optional port and
+/// path prefix; ports must be equal, none is not 443). `*` alone matches everything, which is our own extension. They are read once: every
+/// image of every review is held against all of them.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryPatterns {
+    every: bool,
+    patterns: Vec<Pattern>,
+}
+
+impl RegistryPatterns {
+    /// Whether one of them matches a repository (normalised name, `docker.io/library/nginx`).
+    pub fn cover(&self, name: &str) -> bool {
+        if self.every || self.patterns.is_empty() {
+            return self.every;
+        }
+        let target = Endpoint::parse(name.as_bytes());
+        target.is_some_and(|target| self.patterns.iter().any(|pattern| pattern.covers(&target)))
+    }
+}
+
+impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
+    fn from_iter<I: IntoIterator<Item = T>>(texts: I) -> Self {
+        let mut all = Self::default();
+        for text in texts {
+            match text.as_ref() {
+                "*" => all.every = true,
+                // What cannot be read matches nothing.
+                text => all.patterns.extend(Pattern::parse(text.as_bytes())),
+            }
+        }
+        all
+    }
 }
 
 /// Whether a `matchImages` pattern matches a repository, by the kubelet's rules.

@@ -3,6 +3,7 @@
 use crate::ask::{Recall, Source};
 use crate::cluster::{Cluster, Facts};
 use crate::config::{Live, PolicyStore};
+use crate::engine::look_up::Recalled;
 use crate::engine::{LookUps, drive};
 use crate::gate::{About, Case, Fact, review};
 use crate::limits;
@@ -10,9 +11,10 @@ use crate::plan::{Check, Settings};
 use crate::policy::Requester;
 use crate::providers::Providers;
 use crate::registry::on_behalf_of;
-use crate::runtime::kubelet::Attempts;
 use crate::verdict::answer::Answer;
 use crate::workload::{Kinds, Workload};
+use futures_util::FutureExt as _;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -47,6 +49,8 @@ struct Sources<'a> {
     deadline: Instant,
     /// As they were read last.
     facts: Mutex<Option<Arc<Facts>>>,
+    /// What was known of the pulls that are to be asked for next.
+    recalled: Mutex<HashMap<About, Recalled>>,
 }
 
 impl Gate {
@@ -79,6 +83,7 @@ impl Gate {
             workload,
             deadline,
             facts: Mutex::default(),
+            recalled: Mutex::default(),
         };
         let (answer, _) = drive(&sources, deadline + GRACE, |ask| review(&case, ask)).await;
         answer
@@ -102,19 +107,23 @@ impl Sources<'_> {
                 let given = engine.providers.ask(wanted.clone(), deadline).await;
                 Fact::NodeCredentials(given.into())
             }
-            About::Pulls(checks) => Fact::Pulls(self.pulled(checks, deadline).await.into()),
+            About::Pulls(checks) => self.pulls(about, checks, deadline).await,
             About::Elsewhere(checks) => {
                 // It may not take long.
                 let until = deadline.min(Instant::now() + limits::ELSEWHERE);
-                Fact::Pulls(self.pulled(checks, until).await.into())
+                self.pulls(about, checks, until).await
             }
         }
     }
 
     /// What registries say, who are asked by turns of the namespaces.
-    async fn pulled(&self, checks: &[Check], until: Instant) -> Vec<Attempts> {
+    async fn pulls(&self, about: &About, checks: &[Check], until: Instant) -> Fact {
+        let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner).remove(about);
+        let registry = &self.engine.registry;
+        let recalled = recalled.unwrap_or_else(|| registry.recall(checks));
         let namespace = Arc::from(self.workload.object.namespace.as_str());
-        on_behalf_of(namespace, self.engine.registry.gather(checks, until)).await
+        let pulled = on_behalf_of(namespace, registry.finish(recalled, checks, until));
+        Fact::Pulls(pulled.await.into())
     }
 
     fn keep(&self, facts: Facts) -> Fact {
@@ -125,8 +134,28 @@ impl Sources<'_> {
 }
 
 impl Recall<About> for Sources<'_> {
-    fn recall(&self, _: &About) -> Option<Fact> {
-        None
+    /// What is there at once, so that a review of known images is made in one run.
+    fn recall(&self, about: &About) -> Option<Fact> {
+        match about {
+            About::Facts => {
+                let facts = self
+                    .cluster
+                    .facts(&self.workload.object.namespace, &self.workload.templates, self.deadline);
+                Some(self.keep(facts.now_or_never()?))
+            }
+            // To be read again.
+            About::Again(_) => None,
+            About::NodeCredentials(_) => self.engine.providers.are_none().then(|| Fact::NodeCredentials(Arc::new([]))),
+            About::Pulls(checks) | About::Elsewhere(checks) => {
+                let recalled = self.engine.registry.recall(checks);
+                let all = recalled.all().map(Fact::Pulls);
+                if all.is_none() {
+                    let mut waiting = self.recalled.lock().unwrap_or_else(PoisonError::into_inner);
+                    waiting.insert(about.clone(), recalled);
+                }
+                all
+            }
+        }
     }
 }
 

@@ -14,8 +14,9 @@ use crate::runtime::request::Request;
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use moka::sync::Cache;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,14 +25,52 @@ use tokio::time::Instant;
 /// How long a pull that failed is asked about for better words.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long what came of a pull is taken for what would come of it now: images that many reviews name are decided once a moment, not
+/// once a review. What it rests on holds for longer (contract 6).
+const LATEST: Duration = Duration::from_secs(1);
+/// The most that these may weigh, in bytes.
+const LATEST_BYTES: u64 = 2 << 20;
+
 /// A pull that is under way, for everybody who waits for it.
 type Flight = Shared<BoxFuture<'static, Arc<Attempts>>>;
+
+/// What memory had of some checks.
+#[derive(Debug)]
+pub struct Recalled {
+    /// By check; `None` where the nodes' settings must be read first.
+    pods: Vec<Option<PodPull>>,
+    /// By pull; `None` where a registry must be asked.
+    known: HashMap<PodPull, Option<Arc<Attempts>>>,
+    /// What may still be held for the object, in bytes.
+    room: usize,
+}
+
+impl Recalled {
+    /// The answers in the order of the checks, if all are known.
+    pub fn all(&self) -> Option<Arc<[Arc<Attempts>]>> {
+        self.pods.iter().map(|pod| self.known.get(pod.as_ref()?)?.clone()).collect()
+    }
+
+    fn insert(&mut self, pod: &PodPull, known: Option<Arc<Attempts>>) {
+        let known = known.map(|attempts| {
+            let weight = attempts.weight();
+            if weight > self.room {
+                return Arc::new(too_much(pod.reference.registry()));
+            }
+            self.room -= weight;
+            attempts
+        });
+        self.known.insert(pod.clone(), known);
+    }
+}
 
 /// The door to all registries. Cheap to clone.
 #[derive(Clone)]
 pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, Flight>>>,
+    /// What came of pulls a moment ago: good answers only, which hold for a minute at least.
+    latest: Cache<PodPull, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
 }
@@ -49,6 +88,11 @@ impl LookUps {
         Ok(Self {
             wire: Wire::new(settings, metrics.clone())?,
             flights: Arc::default(),
+            latest: Cache::builder()
+                .max_capacity(LATEST_BYTES)
+                .weigher(|_, (attempts, _): &(Arc<Attempts>, Instant)| u32::try_from(1024 + attempts.weight()).unwrap_or(u32::MAX))
+                .time_to_live(LATEST)
+                .build(),
             limit,
             metrics,
         })
@@ -57,60 +101,94 @@ impl LookUps {
     /// Asks all `checks` at once; the answers are in their order. Returns at `deadline` at the latest: what is not known by then is
     /// [`TimeoutStage::Deadline`]. What was begun goes on and is remembered.
     pub async fn gather(&self, checks: &[Check], deadline: Instant) -> Vec<Attempts> {
-        let mut pods: Vec<Option<PodPull>> = Vec::with_capacity(checks.len());
+        let answers = self.finish(self.recall(checks), checks, deadline).await;
+        answers.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+
+    /// What memory has of `checks`.
+    pub fn recall(&self, checks: &[Check]) -> Recalled {
+        let mut recalled = Recalled {
+            pods: Vec::with_capacity(checks.len()),
+            known: HashMap::new(),
+            room: limits::FOUND_PER_OBJECT,
+        };
         for check in checks {
-            pods.push(self.pod(check, deadline).await);
+            // Nothing of it needs the deadline, or it is read in `finish`.
+            let pod = self.pod(check).now_or_never();
+            if let Some(pod) = &pod
+                && !recalled.known.contains_key(pod)
+                && recalled.known.len() < limits::LOOK_UPS_PER_OBJECT
+            {
+                let known = self.known(pod);
+                if known.is_some() {
+                    self.metrics.cache(CacheName::Answers, CacheResult::Hit);
+                }
+                recalled.insert(pod, known);
+            }
+            recalled.pods.push(pod);
         }
-        let mut places: HashMap<&PodPull, usize> = HashMap::new();
-        let mut distinct: Vec<&PodPull> = Vec::new();
-        let place: Vec<Option<usize>> = pods
-            .iter()
-            .map(|pod| {
-                let pod = pod.as_ref()?;
-                Some(*places.entry(pod).or_insert_with(|| {
-                    distinct.push(pod);
-                    distinct.len() - 1
-                }))
-            })
-            .collect();
+        recalled
+    }
+
+    /// What memory has of one pull.
+    fn known(&self, pod: &PodPull) -> Option<Arc<Attempts>> {
+        if let Some((attempts, at)) = self.latest.get(pod)
+            && at.elapsed() < LATEST
+        {
+            return Some(attempts);
+        }
+        let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |net| explained(pod, net)) else {
+            return None;
+        };
+        let attempts = Arc::new(self.or_stale(pod, attempts));
+        let good = |attempt: &Attempt| matches!(&attempt.result, Ok(facts) if !facts.stale);
+        if attempts.attempts.iter().all(good) && attempts.others.is_empty() {
+            self.latest.insert(pod.clone(), (Arc::clone(&attempts), Instant::now()));
+        }
+        Some(attempts)
+    }
+
+    /// Asks for what memory did not have of these `checks`, as [`Self::gather`] does.
+    pub async fn finish(&self, mut recalled: Recalled, checks: &[Check], deadline: Instant) -> Vec<Arc<Attempts>> {
+        let mut pods = std::mem::take(&mut recalled.pods);
+        for (pod, check) in pods.iter_mut().zip(checks) {
+            if pod.is_none() {
+                // The nodes' settings could not be read in time.
+                *pod = tokio::time::timeout_at(deadline, self.pod(check)).await.ok();
+            }
+            if let Some(pod) = pod
+                && recalled.known.len() < limits::LOOK_UPS_PER_OBJECT
+            {
+                recalled.known.entry(pod.clone()).or_default();
+            }
+        }
         // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
         let mut look_ups = Vec::new();
-        for (at, pod) in distinct.into_iter().take(limits::LOOK_UPS_PER_OBJECT).enumerate() {
-            look_ups.push(async move { (at, pod.reference.registry(), self.one(pod, deadline).await) });
+        let mut begun = HashSet::new();
+        for pod in pods.iter().flatten() {
+            if matches!(recalled.known.get(pod), Some(None)) && begun.insert(pod) {
+                look_ups.push(async move { (pod, self.one(pod, deadline).await) });
+            }
         }
         let mut begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
-        let mut outcomes: Vec<(usize, Arc<Attempts>)> = Vec::new();
-        let mut room = limits::FOUND_PER_OBJECT;
-        while let Some((at, registry, outcome)) = begun.next().await {
-            let weight = outcome.weight();
-            let outcome = if weight <= room {
-                outcome
-            } else {
-                Arc::new(too_much(registry))
-            };
-            room = room.saturating_sub(weight);
-            outcomes.push((at, outcome));
+        while let Some((pod, outcome)) = begun.next().await {
+            recalled.insert(pod, Some(outcome));
         }
-        drop(begun);
-        outcomes.sort_unstable_by_key(|(at, _)| *at);
-        place
-            .into_iter()
-            .zip(checks)
-            .map(|(at, check)| {
-                let found = at.and_then(|at| outcomes.get(at));
-                found.map_or_else(|| beyond(check.reference.registry()), |(_, outcome)| Attempts::clone(outcome))
-            })
+        let outcome = |pod: &Option<PodPull>| recalled.known.get(pod.as_ref()?)?.clone();
+        let answers = pods.iter().zip(checks);
+        answers
+            .map(|(pod, check)| outcome(pod).unwrap_or_else(|| Arc::new(beyond(check.reference.registry()))))
             .collect()
     }
 
-    /// The pull that a check asks about. `None`: the nodes' settings could not be read in time.
-    async fn pod(&self, check: &Check, deadline: Instant) -> Option<PodPull> {
+    /// The pull that a check asks about. Waits for the nodes' settings, where those are files that may have changed.
+    async fn pod(&self, check: &Check) -> PodPull {
         let mut configs = BTreeMap::new();
         let pools = check.pullers.iter().map(|puller| puller.pool);
         for pool in pools.chain(check.pullers.is_empty().then(Pool::default)) {
             if let Entry::Vacant(vacant) = configs.entry(pool) {
                 let read = self.wire.node_configs(pool, &check.reference, &check.namespace);
-                vacant.insert(tokio::time::timeout_at(deadline, read).await.ok()?);
+                vacant.insert(read.await);
             }
         }
         let offered = |offer: &Offer| Offered {
@@ -118,21 +196,18 @@ impl LookUps {
             source: offer.source.clone(),
             sent: offer.sent,
         };
-        Some(PodPull {
+        PodPull {
             reference: check.reference.clone(),
             offers: check.credentials.iter().map(offered).collect(),
             short: check.short.clone(),
             pullers: check.pullers.clone(),
             configs,
             until: check.depth,
-        })
+        }
     }
 
+    /// One pull that memory does not know.
     async fn one(&self, pod: &PodPull, deadline: Instant) -> Arc<Attempts> {
-        if let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |net| explained(pod, net)) {
-            self.metrics.cache(CacheName::Answers, CacheResult::Hit);
-            return Arc::new(self.or_stale(pod, attempts));
-        }
         if Instant::now() < deadline {
             let (flight, result) = self.join(pod);
             self.metrics.cache(CacheName::Answers, result);

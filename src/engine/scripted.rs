@@ -106,8 +106,13 @@ impl Recall<About> for Script<'_> {
         Some(match about {
             About::Facts | About::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
             About::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
-            About::Pulls(checks) => Fact::Pulls(checks.iter().map(|check| answered(check, self.simulation)).collect()),
-            About::Elsewhere(checks) => Fact::Pulls(checks.iter().map(|_| Attempts::default()).collect()),
+            About::Pulls(checks) => Fact::Pulls(
+                checks
+                    .iter()
+                    .map(|check| Arc::new(answered(check, self.simulation)))
+                    .collect(),
+            ),
+            About::Elsewhere(checks) => Fact::Pulls(checks.iter().map(|_| Arc::default()).collect()),
         })
     }
 }

@@ -73,7 +73,7 @@ impl Recall<About> for Cluster {
                 let with: Vec<usize> = checks.iter().map(|check| check.credentials.len()).collect();
                 (
                     format!("pulls with {with:?}"),
-                    Fact::Pulls(checks.iter().map(outcome).collect()),
+                    Fact::Pulls(checks.iter().map(outcome).map(Arc::new).collect()),
                 )
             }
             About::Elsewhere(_) => ("elsewhere".to_owned(), Fact::Late),

@@ -12,11 +12,14 @@ use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::pod::PodKind;
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
-pub fn decide(plan: &Plan<'_>, outcomes: &[Attempts]) -> Vec<Judgement> {
+pub fn decide<A: Borrow<Attempts>>(plan: &Plan<'_>, outcomes: &[A]) -> Vec<Judgement> {
+    let outcomes: Vec<&Attempts> = outcomes.iter().map(Borrow::borrow).collect();
+    let outcomes = outcomes.as_slice();
     plan.images
         .iter()
         .map(|planned| {
@@ -35,7 +38,7 @@ struct Instead {
 }
 
 /// What would be found if only one policy's demands held, where several have some.
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement: &Judgement) -> FindingsByPolicy {
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> FindingsByPolicy {
     if judgement.findings.is_empty() {
         return FindingsByPolicy::default();
     }
@@ -60,11 +63,11 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], judgement:
 }
 
 /// What the registry and the facts say of an image.
-fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[Attempts], instead: &Instead) -> Judgement {
+fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
         (Next::Ask { check, case }, Some(reference)) => {
             let none = Attempts::default();
-            let outcome = outcomes.get(*check).unwrap_or(&none);
+            let outcome = outcomes.get(*check).copied().unwrap_or(&none);
             let labels = |attempts: &[Attempt]| -> Vec<Option<String>> {
                 attempts.iter().map(|attempt| attempt.source.as_ref().map(whose)).collect()
             };

@@ -5,6 +5,7 @@ use super::{Next, Plan};
 use crate::image::Reference;
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::{Cause, Judgement, Verdict};
+use std::sync::Arc;
 
 /// The questions that are worth asking once images were not found, each with the place of its image in the plan.
 pub fn hints(plan: &Plan<'_>, judgements: &[Judgement]) -> Vec<(usize, Check)> {
@@ -19,7 +20,7 @@ pub fn hints(plan: &Plan<'_>, judgements: &[Judgement]) -> Vec<(usize, Check)> {
 }
 
 /// Names in the fix of an image the first place where it was found; `outcomes` are in the order of `asked`.
-pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &[Attempts]) {
+pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &[Arc<Attempts>]) {
     let mut offered = Vec::new();
     for ((at, check), outcome) in asked.iter().zip(outcomes) {
         let found = outcome.attempts.last().is_some_and(|attempt| attempt.result.is_ok());

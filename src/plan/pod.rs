@@ -5,7 +5,6 @@ use super::audience::{self, Holders};
 use super::credentials::{Offered, PullSecrets};
 use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, settled};
 use crate::cluster::{Facts, Visible};
-use crate::credentials::keyring::pattern_covers;
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
 use crate::image::{Platform, Reference, ReferenceError, elsewhere, rewrite};
@@ -214,11 +213,7 @@ impl<'a> Pod<'a> {
             return Next::Settled(finding.into_iter().collect());
         }
         let name = reference.name();
-        let node_credentials = self
-            .settings
-            .node_credentials
-            .iter()
-            .any(|pattern| pattern_covers(pattern, &name));
+        let node_credentials = self.settings.node_credentials.cover(&name);
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,

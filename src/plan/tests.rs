@@ -24,7 +24,7 @@ const GOOD: &str = r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#;
 
 fn settings() -> Settings {
     Settings {
-        node_credentials: vec!["*.azurecr.io".to_owned()],
+        node_credentials: ["*.azurecr.io"].iter().collect(),
         ..Settings::bare(Admission::HasRun)
     }
 }

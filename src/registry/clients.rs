@@ -113,8 +113,7 @@ impl Factory {
         })
     }
 
-    /// The clients for `trust`. The error is a clause that names no secret. Reads the system's authorities: not for the runtime's own
-    /// threads.
+    /// The clients for `trust`. The error is a clause that names no secret.
     pub(super) fn profile(&self, trust: &Trust) -> Result<Arc<Profile>, String> {
         let fingerprint = trust.fingerprint();
         // Held while a profile is made: many registries may ask for the same one at the same time.

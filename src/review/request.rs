@@ -1,11 +1,13 @@
 //! An AdmissionReview, parsed with an envelope of our own so that an odd field elsewhere never makes it fail.
 
-use super::bounded::{Bounded, Lean, TOO_MUCH};
 use crate::policy::Requester;
 use crate::telemetry::BadRequest;
-use crate::workload::Skip;
-use serde::Deserialize;
-use serde_json::Value;
+use crate::workload::{Keep, Kinds, Skip, TOO_MUCH};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::fmt;
+use std::sync::LazyLock;
 
 /// The operation on the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +51,9 @@ pub struct Review {
     pub name: String,
     /// Whether it is a dry run.
     pub dry_run: bool,
-    /// The object.
+    /// What is read of the object: null where [`Review::skip`] has a reason.
     pub object: Value,
-    /// The object before an UPDATE.
+    /// The same of the object before an UPDATE.
     pub old_object: Option<Value>,
     /// The requesting user.
     pub requester: Requester,
@@ -77,58 +79,160 @@ impl Bad {
     }
 }
 
-#[derive(Deserialize)]
-struct Envelope<Request> {
+/// What is read of a request, beside its objects.
+static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
+    Keep::paths(&[
+        "uid",
+        "operation",
+        "subResource",
+        "kind.kind",
+        "namespace",
+        "name",
+        "dryRun",
+        "userInfo.username",
+        "userInfo.groups[*]",
+    ])
+});
+
+/// A text, or what stands in its place.
+#[derive(Default)]
+struct Shallow(Value);
+
+impl<'de> Deserialize<'de> for Shallow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Keep::default().read(deserializer).map(Self)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Envelope<'a> {
     #[serde(rename = "apiVersion", default)]
-    api_version: Bounded,
+    api_version: Shallow,
     #[serde(default)]
-    kind: Bounded,
-    #[serde(default)]
-    request: Option<Request>,
+    kind: Shallow,
+    #[serde(borrow, default)]
+    request: Asked<'a>,
 }
 
-impl Envelope<Value> {
-    /// A body with too many values is parsed again, without the members that contain no image.
-    fn read(body: &[u8]) -> Result<Self, serde_json::Error> {
-        let whole: Result<Envelope<Bounded>, _> = serde_json::from_slice(body);
-        match whole {
-            Ok(envelope) => Ok(envelope.map(|Bounded(request)| request)),
-            Err(error) if error.to_string().starts_with(TOO_MUCH) => {
-                let lean: Envelope<Lean> = serde_json::from_slice(body)?;
-                Ok(lean.map(|Lean(request)| request))
+/// A request. Its objects are passed over at first: what is read of them depends on their kind.
+#[derive(Default)]
+struct Request<'a> {
+    fields: Map<String, Value>,
+    object: Option<&'a RawValue>,
+    old_object: Option<&'a RawValue>,
+}
+
+/// A request, if there is one.
+#[derive(Default)]
+struct Asked<'a>(Option<Request<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Asked<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Members)
+    }
+}
+
+/// Reads a request's members.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Asked<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Asked(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Asked(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut request = Request::default();
+        while let Some(name) = members.next_key::<String>()? {
+            match name.as_str() {
+                "object" => request.object = members.next_value()?,
+                "oldObject" => request.old_object = members.next_value()?,
+                _ => match REQUEST.member(&name) {
+                    Some(keep) => _ = request.fields.insert(name, members.next_value_seed(keep)?),
+                    None => _ = members.next_value::<IgnoredAny>()?,
+                },
             }
-            Err(error) => Err(error),
         }
+        Ok(Asked(Some(request)))
     }
 }
 
-impl<Request> Envelope<Request> {
-    fn map<Other>(self, change: impl FnOnce(Request) -> Other) -> Envelope<Other> {
-        Envelope {
-            api_version: self.api_version,
-            kind: self.kind,
-            request: self.request.map(change),
+/// An object's apiVersion and kind. They come first as the API server writes it, and no more is read.
+fn kind_of(object: &RawValue) -> (String, String) {
+    let mut named = Named::default();
+    // An error is how reading ends early.
+    let _ = serde_json::Deserializer::from_str(object.get()).deserialize_map(&mut named);
+    (named.api_version.unwrap_or_default(), named.kind.unwrap_or_default())
+}
+
+#[derive(Default)]
+struct Named {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+impl<'de> Visitor<'de> for &mut Named {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            let wanted = match name.as_str() {
+                "apiVersion" => &mut self.api_version,
+                "kind" => &mut self.kind,
+                _ => {
+                    members.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            let Shallow(value) = members.next_value()?;
+            *wanted = value.as_str().map(str::to_owned);
+            if self.api_version.is_some() && self.kind.is_some() {
+                return Err(A::Error::custom("enough"));
+            }
         }
+        Ok(())
     }
 }
 
-/// Parses a review. Levels deeper than 100 are dropped; if there is still too much, so are `managedFields` and how containers are
-/// run. The rest is judged.
-pub fn parse(body: &[u8]) -> Result<Review, Bad> {
-    let envelope = Envelope::read(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        if error.to_string().starts_with(TOO_MUCH) {
-            return Bad::new(
-                BadRequest::TooLarge,
-                format!("the AdmissionReview has {TOO_MUCH} (line {line}, column {column})"),
-            );
-        }
-        Bad::new(
-            BadRequest::NotJson,
-            format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
-        )
-    })?;
-    let (Bounded(kind), Bounded(api_version)) = (&envelope.kind, &envelope.api_version);
+/// Parses a review. Of its objects it reads what their kind says ([`Kinds::keep`]), to 100 levels; the rest takes no memory, however much
+/// there is.
+pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    let (Shallow(kind), Shallow(api_version)) = (&envelope.kind, &envelope.api_version);
     if kind.as_str() != Some("AdmissionReview") {
         return Err(Bad::new(
             BadRequest::WrongKind,
@@ -144,17 +248,18 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
             ),
         ));
     }
-    let Some(Value::Object(mut request)) = envelope.request else {
+    let Asked(Some(request)) = envelope.request else {
         return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview has no request"));
     };
-    let uid = text(request.get("uid"));
+    let fields = &request.fields;
+    let uid = text(fields.get("uid"));
     if uid.is_empty() {
         return Err(Bad::new(
             BadRequest::NoUid,
             "the request has no uid, so an answer could not be matched to it",
         ));
     }
-    let operation = match text(request.get("operation")).as_str() {
+    let operation = match text(fields.get("operation")).as_str() {
         "CREATE" => Operation::Create,
         "UPDATE" => Operation::Update,
         "DELETE" => Operation::Delete,
@@ -169,19 +274,45 @@ pub fn parse(body: &[u8]) -> Result<Review, Bad> {
             ));
         }
     };
-    let kind = request.get("kind").and_then(|kind| kind.get("kind"));
-    Ok(Review {
+    let mut review = Review {
         operation,
-        sub_resource: text(request.get("subResource")),
-        kind: text(kind),
-        namespace: text(request.get("namespace")),
-        name: text(request.get("name")),
-        dry_run: request.get("dryRun").and_then(Value::as_bool).unwrap_or(false),
-        object: request.remove("object").unwrap_or(Value::Null),
-        old_object: request.remove("oldObject").filter(|old| !old.is_null()),
-        requester: requester(request.get("userInfo")),
+        sub_resource: text(fields.get("subResource")),
+        kind: text(fields.get("kind").and_then(|kind| kind.get("kind"))),
+        namespace: text(fields.get("namespace")),
+        name: text(fields.get("name")),
+        dry_run: fields.get("dryRun").and_then(Value::as_bool).unwrap_or(false),
+        object: Value::Null,
+        old_object: None,
+        requester: requester(fields.get("userInfo")),
         uid,
-    })
+    };
+    if let (None, Some(object)) = (review.skip(), request.object) {
+        let (api_version, kind) = kind_of(object);
+        let keep = kinds.keep(&api_version, &kind);
+        let read = |raw: &RawValue| {
+            let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+            keep.read(&mut deserializer).map_err(|error| unreadable(&error))
+        };
+        review.object = read(object)?;
+        if let (Operation::Update, Some(old)) = (operation, request.old_object) {
+            review.old_object = Some(read(old)?).filter(|old| !old.is_null());
+        }
+    }
+    Ok(review)
+}
+
+fn unreadable(error: &serde_json::Error) -> Bad {
+    let (line, column) = (error.line(), error.column());
+    if error.to_string().starts_with(TOO_MUCH) {
+        return Bad::new(
+            BadRequest::TooLarge,
+            format!("the AdmissionReview has {TOO_MUCH} (line {line}, column {column})"),
+        );
+    }
+    Bad::new(
+        BadRequest::NotJson,
+        format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
+    )
 }
 
 impl Review {
@@ -251,7 +382,7 @@ mod tests {
     use super::*;
 
     fn reason(body: &str) -> &'static str {
-        parse(body.as_bytes()).unwrap_err().reason.name()
+        parse(body.as_bytes(), &Kinds::default()).unwrap_err().reason.name()
     }
 
     #[test]
@@ -296,7 +427,7 @@ mod tests {
                 "object":{{"kind":"Pod","metadata":{{"managedFields":[{{"fieldsV1":{deep}}}]}},"spec":{{"containers":[{{"image":"a"}}]}}}},
                 "uid":"u"}}}}"#
         );
-        let review = parse(body.as_bytes()).unwrap();
+        let review = parse(body.as_bytes(), &Kinds::default()).unwrap();
         assert_eq!(review.uid, "u");
         assert_eq!(review.object["spec"]["containers"][0]["image"], "a");
     }
@@ -305,7 +436,7 @@ mod tests {
     fn odd_fields_elsewhere_do_no_harm() {
         let body = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","extra":1,"request":{"uid":"u","operation":"UPDATE",
             "dryRun":null,"userInfo":7,"kind":"?","namespace":3,"object":{"kind":"Pod"},"oldObject":null}}"#;
-        let review = parse(body.as_bytes()).unwrap();
+        let review = parse(body.as_bytes(), &Kinds::default()).unwrap();
         assert_eq!(
             (review.uid.as_str(), review.operation, review.dry_run),
             ("u", Operation::Update, false)
@@ -320,7 +451,7 @@ mod tests {
             let body = format!(
                 r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","operation":"{operation}","subResource":"{sub}"}}}}"#
             );
-            parse(body.as_bytes()).unwrap().skip()
+            parse(body.as_bytes(), &Kinds::default()).unwrap().skip()
         };
         assert_eq!(review("DELETE", ""), Some(Skip::Operation));
         assert_eq!(review("CONNECT", "exec"), Some(Skip::Operation));

@@ -163,8 +163,9 @@ impl Handler {
             // Never closed.
             limits::LARGE_BODY.. => self.reading.acquire().await.ok(),
         };
-        let review = review::parse(&body)?;
-        let subject = subject(&review, &self.gate.kinds());
+        let kinds = self.gate.kinds();
+        let review = review::parse(&body, &kinds)?;
+        let subject = subject(&review, &kinds);
         Ok((review, subject))
     }
 

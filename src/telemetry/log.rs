@@ -9,10 +9,11 @@ use clap::ValueEnum;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
-use tracing::Metadata;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
@@ -99,14 +100,9 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 /// Fails with a sentence if the filter cannot be parsed, or if there already is a subscriber.
 pub fn start(format: Format, filter: &str, delivery: Delivery) -> Result<(), String> {
     let (filtering, handle) = reload::Layer::new(parse(filter)?);
-    let writer = match delivery {
-        Delivery::AtOnce => BoxMakeWriter::new(std::io::stderr),
-        Delivery::Background => BoxMakeWriter::new(writer::begin(std::io::stderr())?),
-    };
-    let lines = fmt::layer().with_writer(writer);
-    let lines: Box<dyn Layer<_> + Send + Sync> = match format {
-        Format::Json => lines.json().flatten_event(true).boxed(),
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    let lines = match delivery {
+        Delivery::AtOnce => lines(format, std::io::stderr),
+        Delivery::Background => lines(format, writer::begin(std::io::stderr())?),
     };
     tracing_subscriber::registry()
         .with(filtering)
@@ -118,6 +114,18 @@ pub fn start(format: Format, filter: &str, delivery: Delivery) -> Result<(), Str
     // Only the call that started logging gets here.
     let _ = RUNNING.set(Running { began, handle });
     Ok(())
+}
+
+/// The layer that writes lines.
+fn lines<S>(format: Format, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().with_writer(writer);
+    match format {
+        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    }
 }
 
 /// Changes what is logged from now on: to a level, or back to the initial filter. Does nothing unless logging was started by

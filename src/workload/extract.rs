@@ -65,7 +65,25 @@ impl Skip {
 
 /// Reads the images of `object`, if it is of one of the `kinds`. `old` is the object before an UPDATE. `namespace` is the request's
 /// namespace, for objects that name none. Never fails: invalid fields are ignored.
+///
+/// Of either it needs what [`Kinds::keep`] keeps; in tests it is held to that.
 pub fn extract(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {
+    let workload = read(object, old, namespace, kinds);
+    #[cfg(test)]
+    {
+        let keep = kinds.keep(&json::string(object, "apiVersion"), &json::string(object, "kind"));
+        if let (Ok(kept), Ok(old)) = (keep.read(object), old.map(|old| keep.read(old)).transpose()) {
+            assert_eq!(
+                workload,
+                read(&kept, old.as_ref(), namespace, kinds),
+                "what is kept of {object}"
+            );
+        }
+    }
+    workload
+}
+
+fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {
     let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
     let known = kinds.find(&api_version, &kind).ok_or(Skip::OtherKind)?;
     let metadata = object.get("metadata").unwrap_or(&Value::Null);

@@ -4,6 +4,7 @@
 mod table;
 
 use super::candidates::Spread;
+use super::keep::Keep;
 use super::pod::{PodKind, Role};
 use super::route::Route;
 use std::collections::HashMap;
@@ -36,7 +37,11 @@ pub enum Standing {
 
 /// All kinds with pods. Immutable; built once from the settings.
 #[derive(Debug, Clone)]
-pub struct Kinds(HashMap<String, Vec<Kind>>);
+pub struct Kinds {
+    by_name: HashMap<String, Vec<Kind>>,
+    /// What is read of an object of any other kind.
+    unknown: Keep,
+}
 
 /// One kind.
 #[derive(Debug, Clone)]
@@ -46,6 +51,8 @@ pub(super) struct Kind {
     pub(super) scope: Scope,
     pub(super) pod: PodKind,
     pub(super) sites: Vec<Site>,
+    /// What is read of its objects.
+    keep: Keep,
 }
 
 /// Whether objects of a kind belong to a namespace.
@@ -134,7 +141,10 @@ impl Default for Kinds {
 impl Kinds {
     /// The table, and the kinds of the settings; these replace the table's paths if they have their own.
     pub fn with(configured: &[Configured]) -> Self {
-        let mut kinds = Self(HashMap::new());
+        let mut kinds = Self {
+            by_name: HashMap::new(),
+            unknown: Keep::unknown(),
+        };
         for row in table::ROWS {
             for name in row.kinds {
                 let sites = row.sites.iter().filter_map(|site| site.compile(row.within));
@@ -163,11 +173,14 @@ impl Kinds {
                 kind.sites = sites;
             }
         }
+        for kind in kinds.by_name.values_mut().flatten() {
+            kind.keep = Keep::of(&kind.sites);
+        }
         kinds
     }
 
     fn entry(&mut self, group: &str, name: &str) -> &mut Kind {
-        let kinds = self.0.entry(name.to_owned()).or_default();
+        let kinds = self.by_name.entry(name.to_owned()).or_default();
         let at = kinds.iter().position(|kind| kind.group == group).unwrap_or(kinds.len());
         if at == kinds.len() {
             kinds.push(Kind {
@@ -176,6 +189,7 @@ impl Kinds {
                 scope: Scope::Namespaced,
                 pod: PodKind::Template,
                 sites: Vec::new(),
+                keep: Keep::default(),
             });
         }
         &mut kinds[at]
@@ -188,12 +202,17 @@ impl Kinds {
     }
 
     fn get(&self, group: &str, kind: &str) -> Option<&Kind> {
-        self.0.get(kind)?.iter().find(|known| known.group == group)
+        self.by_name.get(kind)?.iter().find(|known| known.group == group)
+    }
+
+    /// What is read of an object of this kind.
+    pub fn keep(&self, api_version: &str, kind: &str) -> &Keep {
+        self.find(api_version, kind).map_or(&self.unknown, |known| &known.keep)
     }
 
     /// Group and kind of each.
     pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
-        let kinds = self.0.iter();
+        let kinds = self.by_name.iter();
         kinds.flat_map(|(name, groups)| groups.iter().map(|known| (known.group.as_str(), name.as_str())))
     }
 

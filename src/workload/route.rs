@@ -9,8 +9,9 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Route(Vec<Step>);
 
+/// One step of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     /// A field of that name.
     Field(String),
     /// Every element of a list.
@@ -132,6 +133,10 @@ impl Route {
     /// This route and another one below it.
     pub(super) fn then(&self, below: &Self) -> Self {
         Self(self.0.iter().chain(&below.0).cloned().collect())
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.0
     }
 
     /// Every place that it matches below a place, in the object's order.

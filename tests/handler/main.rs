@@ -24,7 +24,7 @@ fn handler() -> (Reviewer, Metrics) {
     let engine = Engine {
         registry: LookUps::new(settings.registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings {
-            node_credentials: settings.node_credentials.clone(),
+            node_credentials: settings.node_credentials.iter().collect(),
             ..plan::Settings::bare(Admission::HasRun)
         },
         providers: Providers::default(),
@@ -126,7 +126,7 @@ fn an_answer_does_not_grow_with_the_object_without_end() {
 #[test]
 fn what_would_take_too_much_memory_is_turned_away() {
     let mut padded = pod(&["Bad/Name"]);
-    padded["metadata"]["finalizers"] = "MANY".into();
+    padded["spec"]["tolerations"] = "MANY".into();
     let many = format!("[{}0]", r#"{"":{}},"#.repeat(400_000));
     let crowd: Vec<String> = (0..30_000).map(|n| format!("Bad/Name{n}")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
@@ -148,13 +148,16 @@ fn what_would_take_too_much_memory_is_turned_away() {
             .encode()
             .contains("pullgate_bad_requests_total{reason=\"too_large\"} 0\n")
     );
-    // As large, but fewer values; and as many, where no image lies.
-    padded["metadata"]["finalizers"] = "x".repeat(3 << 20).into();
+    // As large, but fewer values; and as many, where nothing is read.
+    padded["spec"]["tolerations"] = "x".repeat(3 << 20).into();
     assert_eq!(response(&ask(review(&padded).to_string()))["allowed"], false);
-    padded["metadata"]["finalizers"] = Value::Null;
-    padded["metadata"]["managedFields"] = "MANY".into();
-    let body = review(&padded).to_string().replace("\"MANY\"", &many);
-    assert_eq!(response(&ask(body))["allowed"], false);
+    padded["spec"]["tolerations"] = Value::Null;
+    for part in ["metadata", "spec"] {
+        let mut padded = padded.clone();
+        padded[part]["anything"] = "MANY".into();
+        let body = review(&padded).to_string().replace("\"MANY\"", &many);
+        assert_eq!(response(&ask(body))["allowed"], false);
+    }
 }
 
 #[test]

@@ -225,7 +225,7 @@ impl<'a> Scene<'a> {
         let engine = Engine {
             registry: self.registry.clone(),
             settings: plan::Settings {
-                node_credentials: node_credentials.iter().map(ToString::to_string).collect(),
+                node_credentials: node_credentials.iter().collect(),
                 ..plan::Settings::bare(plan::Admission::HasRun)
             },
             providers: Providers::default(),

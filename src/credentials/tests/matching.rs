@@ -147,7 +147,11 @@ fn patterns_of_node_credentials() {
         ("reg.example.com/team", "reg.example.com/other", false),
         ("", "reg.example.com/a", false),
     ] {
-        assert_eq!(pattern_covers(pattern, name), expected, "{pattern} {name}");
+        assert_eq!(
+            [pattern].iter().collect::<RegistryPatterns>().cover(name),
+            expected,
+            "{pattern} {name}"
+        );
     }
 }
 
@@ -176,6 +180,6 @@ proptest::proptest! {
         proptest::prop_assume!(!path.starts_with("v1/") && !path.starts_with("v2/"));
         let both = keyring(&[&host, &name]);
         proptest::prop_assert_eq!(found(&both, &name), vec![name.as_str(), host.as_str()]);
-        proptest::prop_assert!(pattern_covers(&host, &name));
+        proptest::prop_assert!([&host].into_iter().collect::<RegistryPatterns>().cover(&name));
     }
 }

@@ -331,9 +331,9 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let secrets: Vec<&Source> = asked[0].1.credentials.iter().map(|offer| &offer.source).collect();
     assert_eq!(secrets, [&Source::Secret("regcred".to_owned())]);
     let before = judgements.clone();
-    offer(&mut judgements, &asked, &[outcome(missing())]);
+    offer(&mut judgements, &asked, &[outcome(missing()).into()]);
     assert_eq!(judgements, before);
-    offer(&mut judgements, &asked, &[outcome(good())]);
+    offer(&mut judgements, &asked, &[outcome(good()).into()]);
     assert!(
         judgements[0].findings[0]
             .fix

@@ -147,7 +147,7 @@ fn a_matching_credential_stands_for_what_a_node_would_try() {
     let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
     let settings = settings();
     let plan = plan(&workload, &malformed, &settings);
-    let judgement = decide(&plan, &[]).remove(0);
+    let judgement = decide::<Attempts>(&plan, &[]).remove(0);
     assert_eq!(
         (causes(&judgement), judgement.outlook),
         (vec![Cause::PullSecretMalformed], Outlook::WillFail)

@@ -2,20 +2,19 @@
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 /// What a client offers in the handshake.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// TLS that believes the system's authorities and `roots`, and shows `identity` (a certificate and its key, PEM) to who asks. The error
-/// is a clause. Reads the system's authorities.
+/// is a clause.
 pub(super) fn config(roots: &[CertificateDer<'static>], identity: Option<&[u8]>) -> Result<ClientConfig, String> {
     let provider = CryptoProvider::get_default().map_or_else(|| Arc::new(aws_lc_rs::default_provider()), Arc::clone);
     let fault = |why: &dyn std::fmt::Display| format!("no HTTPS client can be set up ({why})");
@@ -47,28 +46,105 @@ fn of_client(pem: &[u8]) -> Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<
 
 /// Believes as a node does. To Go (crypto/x509, `Verify`) a certificate that is itself among the roots needs no issuer, and it may say of
 /// itself that it is a CA's: what `openssl req -x509` makes, and what many a private registry shows, is such a one.
+///
+/// The system's authorities are read when the first certificate is to be verified: first its bundle, which has the one that is wanted
+/// nearly always, and its folders (a file an authority) only where that did not do.
 #[derive(Debug)]
 struct AsNodes {
+    /// Those of the settings.
+    roots: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+    bundle: Option<PathBuf>,
+    some: OnceLock<Result<Believed, String>>,
+    all: OnceLock<Result<Believed, String>>,
+}
+
+/// Some roots, and what verifies by them.
+#[derive(Debug)]
+struct Believed {
     usual: Arc<WebPkiServerVerifier>,
-    roots: HashSet<[u8; 32]>,
+    roots: Vec<CertificateDer<'static>>,
 }
 
 impl AsNodes {
     fn new(roots: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let nodes = Self {
+            roots: roots.to_vec(),
+            provider,
+            bundle: bundle(),
+            some: OnceLock::new(),
+            all: OnceLock::new(),
+        };
         let mut store = RootCertStore::empty();
         for root in roots {
             store
                 .add(root.clone())
                 .map_err(|error| format!("a CA certificate cannot be used: {error}"))?;
         }
-        // Those of the system that cannot be used, or read, are left out, as by Go.
-        let system = rustls_native_certs::load_native_certs().certs;
-        let known = roots.iter().chain(&system).map(|root| Sha256::digest(root).into()).collect();
-        store.add_parsable_certificates(system);
-        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+        // That there are none at all must be known from the start.
+        if nodes.bundle.is_none() && store.is_empty() {
+            nodes.all().map_err(str::to_owned)?;
+        }
+        Ok(nodes)
+    }
+
+    fn some(&self) -> Result<&Believed, &str> {
+        let read = || {
+            let certificates = rustls_native_certs::load_certs_from_paths(self.bundle.as_deref(), None).certs;
+            self.with(certificates)
+        };
+        self.some.get_or_init(read).as_ref().map_err(String::as_str)
+    }
+
+    fn all(&self) -> Result<&Believed, &str> {
+        let read = || self.with(rustls_native_certs::load_native_certs().certs);
+        self.all.get_or_init(read).as_ref().map_err(String::as_str)
+    }
+
+    /// Those of the system that cannot be used, or read, are left out, as by Go.
+    fn with(&self, system: Vec<CertificateDer<'static>>) -> Result<Believed, String> {
+        let roots: Vec<_> = self.roots.iter().cloned().chain(system).collect();
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots.iter().cloned());
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&self.provider))
             .build()
             .map_err(|error| format!("no HTTPS client can be set up ({error})"))?;
-        Ok(Self { usual, roots: known })
+        Ok(Believed { usual, roots })
+    }
+}
+
+/// The system's bundle of authorities, where it is one that can be read.
+fn bundle() -> Option<PathBuf> {
+    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    let file = match named {
+        [None, None] => openssl_probe::probe().cert_file?,
+        [file, _] => file?.into(),
+    };
+    std::fs::File::open(&file).is_ok().then_some(file)
+}
+
+impl Believed {
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self
+            .usual
+            .verify_server_cert(end_entity, intermediates, server_name, &[], now)
+        {
+            // webpki has looked at the dates before it says so, and at no name.
+            Err(error) if says_ca(&error) => {
+                if !self.roots.iter().any(|root| root == end_entity) {
+                    return Err(CertificateError::UnknownIssuer.into());
+                }
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
     }
 }
 
@@ -78,23 +154,16 @@ impl ServerCertVerifier for AsNodes {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self
-            .usual
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        if let Ok(some) = self.some()
+            && let Ok(verified) = some.verify(end_entity, intermediates, server_name, now)
         {
-            // webpki has looked at the dates before it says so, and at no name.
-            Err(error) if says_ca(&error) => {
-                if !self.roots.contains::<[u8; 32]>(&Sha256::digest(end_entity).into()) {
-                    return Err(CertificateError::UnknownIssuer.into());
-                }
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            verified => verified,
+            return Ok(verified);
         }
+        let all = self.all().map_err(|why| Error::General(why.to_owned()))?;
+        all.verify(end_entity, intermediates, server_name, now)
     }
 
     fn verify_tls12_signature(
@@ -103,7 +172,7 @@ impl ServerCertVerifier for AsNodes {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -112,11 +181,11 @@ impl ServerCertVerifier for AsNodes {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.usual.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.usual.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -47,7 +47,7 @@ impl Case {
             whole[key] = value.clone();
         }
         let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": whole});
-        let review = review::parse(body.to_string().as_bytes()).unwrap();
+        let review = review::parse(body.to_string().as_bytes(), &Kinds::default()).unwrap();
         let workload = extract(&review.object, None, "shop", &Kinds::default()).unwrap();
         let uses = workload.templates.iter().flat_map(|template| &template.uses);
         let images = uses
