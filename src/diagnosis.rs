@@ -3,8 +3,8 @@
 
 use crate::ask::{Ask, Missing};
 use crate::image::{Reference, Target};
-use crate::runtime::answer::{Answer, Body, Response};
-use crate::runtime::outcome::{Evidence, Failure};
+use crate::runtime::answer::{Answer, Body, Response, Speaker};
+use crate::runtime::outcome::{Evidence, Failure, Rejection};
 use crate::runtime::request::{Attempt, Method, Request, Want};
 use std::sync::Arc;
 
@@ -33,7 +33,19 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
             Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => None,
         })
         .collect();
-    let said = answers.first().cloned().flatten().filter(|said| said.status == status);
+    let got = answers.first().cloned().flatten();
+    if got
+        .as_ref()
+        .is_some_and(|got| got.is_success() && got.speaker == Speaker::Registry)
+    {
+        let mut told = failure.clone();
+        match &told.evidence {
+            Evidence::TagUnknown { .. } | Evidence::DigestUnknown => told.evidence = Evidence::Rejected(Rejection::HeadOnly),
+            _ => told.detail = told.detail.or_else(|| Some("to HEAD only: GET is answered well".to_owned())),
+        }
+        return Ok(told);
+    }
+    let said = got.filter(|said| said.status == status);
     let list = answers.get(1).cloned().flatten();
     Ok(told(failure, said.as_deref(), list.as_deref()))
 }
@@ -88,6 +100,10 @@ fn told(failure: &Failure, said: Option<&Response>, list: Option<&Response>) -> 
         told.evidence = Evidence::RepositoryUnknown;
         told.code = words.code.as_deref().map(str::to_owned);
         told.detail = words.detail.as_deref().map(str::to_owned).or(told.detail);
+    } else if let Body::Tags(tags) = &list.body
+        && tags.has_it
+    {
+        told.evidence = Evidence::TagWithoutManifest;
     } else if let Body::Tags(tags) = &list.body {
         told.evidence = Evidence::TagUnknown {
             repository_exists: tags.any,

@@ -14,6 +14,7 @@ mod queue;
 mod quiet;
 mod resolve;
 mod servers;
+mod speaker;
 mod tags;
 mod transport;
 mod trust;

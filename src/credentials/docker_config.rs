@@ -179,6 +179,12 @@ fn entry(value: &[u8], shape: Shape, tokens: Tokens) -> Result<Credential, Strin
     } else {
         split_auth(&auth)?
     };
+    // `auth` then holds a name that stands for nobody, and no password (`az acr login`); docker's tools go by the token.
+    let username = if !token.is_empty() && password.is_empty() {
+        Vec::new()
+    } else {
+        username
+    };
     Ok(Credential {
         username: Hidden::new(username),
         password: Hidden::new(password),

@@ -1,6 +1,8 @@
 //! A Secret as a source of credentials.
 
 use super::{Credential, Hidden, ParseError, parse_docker_config, parse_dockercfg};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The type of a pull secret; [`data_key`] is the key of its data.
 pub const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
@@ -60,4 +62,35 @@ pub fn inspect(secret: &PullSecret) -> Contents {
         Ok(entries) => Contents::Usable(entries),
         Err(error) => Contents::Malformed(error),
     }
+}
+
+/// Where the password of a docker config may be that has none in its entries: no node looks there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// In a credential store of the machine on which it was made: `credsStore`, or one of `credHelpers`.
+    Store(String),
+    /// It is an identity token.
+    IdentityToken,
+}
+
+#[derive(Deserialize)]
+struct Desktop {
+    #[serde(default, rename = "credsStore")]
+    store: serde_json::Value,
+    #[serde(default, rename = "credHelpers")]
+    helpers: serde_json::Value,
+    #[serde(default)]
+    auths: BTreeMap<String, serde_json::Value>,
+}
+
+/// Where the passwords of a pull secret are that has none, as far as it tells. What cannot be read tells nothing.
+pub fn elsewhere(secret: &PullSecret) -> Option<Elsewhere> {
+    let desktop: Desktop = serde_json::from_slice(secret.data.bytes()).ok()?;
+    let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let token = |entry: &serde_json::Value| entry.get("identitytoken").is_some_and(|token| text(token).is_some());
+    if desktop.auths.values().any(token) {
+        return Some(Elsewhere::IdentityToken);
+    }
+    let helper = || desktop.helpers.as_object()?.values().find_map(text);
+    text(&desktop.store).or_else(helper).map(Elsewhere::Store)
 }

@@ -260,11 +260,21 @@ impl LookUps {
 
     /// Where the registry is in trouble, what was remembered of it, if that is not too old.
     fn or_stale(&self, pod: &PodPull, attempts: Attempts) -> Attempts {
-        let down = |attempt: &Attempt| matches!(&attempt.result, Err(failure) if is_down(&failure.evidence));
+        let down = |attempt: &Attempt| match &attempt.result {
+            Err(failure) => is_down(&failure.evidence),
+            // Of a part of it nothing is known.
+            Ok(facts) => facts.builds.iter().any(|build| {
+                let failed = build.content.as_ref().err().into_iter().chain(&build.troubles);
+                failed.into_iter().any(|failure| is_down(&failure.evidence))
+            }),
+        };
         if !attempts.attempts.iter().any(down) {
             return attempts;
         }
         let mut old = at_once(&self.wire.stale(), pod);
+        if old.attempts.iter().any(down) {
+            return attempts;
+        }
         match old.attempts.last_mut().map(|attempt| &mut attempt.result) {
             Some(Ok(facts)) => {
                 self.metrics.cache(CacheName::Answers, CacheResult::Stale);
@@ -285,7 +295,8 @@ fn is_down(evidence: &Evidence) -> bool {
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)
         | Evidence::Tls(_)
-        | Evidence::ServerError { .. } => true,
+        | Evidence::ServerError { .. }
+        | Evidence::NoRegistry { .. } => true,
         _ => false,
     }
 }

@@ -21,7 +21,7 @@ pub struct Check {
     pub credentials: Vec<Offer>,
     /// How far the look-up goes.
     pub depth: Depth,
-    /// For whom; at [`Depth::Manifest`] one of each runtime. Sorted, each once.
+    /// For whom. Sorted, each once.
     pub pullers: Vec<Puller>,
 }
 

@@ -5,14 +5,14 @@ use super::Offer;
 use super::{Admission, Settings};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
-use crate::credentials::{Contents, Credential, Entry, Keyring, ParseError, Source, inspect};
+use crate::credentials::{Contents, Credential, Elsewhere, Entry, Keyring, ParseError, Source, elsewhere, inspect};
 use crate::image::escape;
 use crate::runtime::kubelet::Sent;
 use crate::verdict::judge::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What the pods of one template hold.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct PullSecrets {
     notes: Vec<SecretNote>,
     /// Secrets that were read and are usable.
     read: Vec<String>,
+    /// Where the passwords of secrets are that have none, as clauses, by secret.
+    elsewhere: HashMap<String, String>,
     /// The first secret whose parser error poisons the pod.
     pub(super) malformed: Option<(String, ParseError)>,
     /// A template lists a secret, or names a service account, that may still come.
@@ -95,6 +97,9 @@ impl PullSecrets {
                 Some(Visible::Seen(Some(secret))) => match inspect(secret) {
                     Contents::Usable(entries) => {
                         self.keyring.add(&Source::Secret(name.clone()), &entries);
+                        if let Some(place) = elsewhere(secret) {
+                            self.elsewhere.insert(name.clone(), where_it_is(&place));
+                        }
                         self.read.push(name.clone());
                     }
                     Contents::WrongType { kind } => self.notes.push(SecretNote::WrongType {
@@ -152,6 +157,18 @@ impl PullSecrets {
                 nearest,
             });
         }
+        let empty = offers.iter().filter(|offer| offer.credential.is_anonymous());
+        let mut named = HashSet::new();
+        for offer in empty.filter(|_| offers.iter().all(|offer| offer.credential.is_anonymous())) {
+            if let Source::Secret(name) = &offer.source
+                && named.insert(name)
+            {
+                notes.push(SecretNote::Empty {
+                    name: name.clone(),
+                    elsewhere: self.elsewhere.get(name).cloned(),
+                });
+            }
+        }
         let unasked = Provided::default();
         let node = node.unwrap_or(&unasked);
         // What a helper holds stands before what the file says, as docker has it.
@@ -193,6 +210,17 @@ pub(super) struct Offered {
     pub(super) hidden: Option<String>,
     /// Why the nodes may hold more, as a clause.
     pub(super) unanswered: Option<String>,
+}
+
+/// Where a password is, as a clause.
+fn where_it_is(place: &Elsewhere) -> String {
+    match place {
+        Elsewhere::Store(store) => format!(
+            "it was made on a machine that keeps them in its credential store (\"{}\"), which no node has",
+            escape(store)
+        ),
+        Elsewhere::IdentityToken => "it holds an identity token, which kubelets do not read".to_owned(),
+    }
 }
 
 /// A source, as a phrase.

@@ -286,12 +286,7 @@ impl<'a> Pod<'a> {
             Some(_) => self.settings.depth.max(Depth::Sizes),
             None => self.settings.depth,
         };
-        let mut pullers = pullers(&audience);
-        if depth == Depth::Manifest {
-            // What is found then does not depend on the platform.
-            pullers.sort_by_key(Puller::setup);
-            pullers.dedup_by_key(|puller| puller.setup());
-        }
+        let pullers = pullers(&audience);
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
         let written = || short_names::written(&image.image).map(Arc::from);
         let short = if for_crio && !rewritten { written() } else { None };

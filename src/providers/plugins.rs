@@ -15,6 +15,7 @@ use moka::future::Cache;
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::Command;
@@ -23,6 +24,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// How many processes of one plugin may run at the same time. Users choose image names, but not the number of processes.
 const AT_ONCE: usize = 4;
+
+/// How many registries are told apart when they wait for an answer of one plugin.
+const LANES: usize = 16;
 
 /// How long a failure is cached. The kubelet asks for every pull; but reviews are more frequent than pulls.
 const FAILED: Duration = Duration::from_secs(10);
@@ -68,6 +72,10 @@ struct Plugin {
     provider: Provider,
     program: PathBuf,
     places: Semaphore,
+    /// Its last answer was for one image only. Until then an answer may serve others too, and the next of a registry waits for it.
+    by_image: AtomicBool,
+    /// Who asks for a registry, by a share of all registries.
+    lanes: [tokio::sync::Mutex<()>; LANES],
     complained: Mutex<Option<Instant>>,
     /// It took too long, and is not waited for until then.
     hangs_until: Mutex<Option<Instant>>,
@@ -186,7 +194,21 @@ impl Inner {
         let Some(plugin) = self.plugins.get(at) else {
             return Err(run::Fault::Missing.clause().to_owned());
         };
-        let Ok(Ok(_place)) = timeout(limits::PROGRAM, plugin.places.acquire()).await else {
+        // Twenty reviews at once bring twenty images of one registry, for all of which one answer serves.
+        let waits = async {
+            let lane = if plugin.by_image.load(Ordering::Relaxed) {
+                None
+            } else {
+                plugin.lane(name)
+            };
+            let lane = match lane {
+                Some(lane) => Some(lane.lock().await),
+                None => None,
+            };
+            let place = plugin.places.acquire().await;
+            (lane, place)
+        };
+        let Ok((_lane, Ok(_place))) = timeout(limits::PROGRAM, waits).await else {
             plugin.took_too_long();
             return Err(run::Fault::TooLong.clause().to_owned());
         };
@@ -197,15 +219,19 @@ impl Inner {
         match plugin.run(name).await {
             Ok(response) => {
                 plugin.answered();
+                let key = CacheKey::of(response.scope, name);
+                plugin.by_image.store(matches!(key, CacheKey::Image(_)), Ordering::Relaxed);
                 let lifetime = response.lifetime.unwrap_or(plugin.provider.default_cache);
                 let reply = Ok(Arc::new(response.entries));
-                self.keep(at, CacheKey::of(response.scope, name), &reply, lifetime).await;
+                self.keep(at, key, &reply, lifetime).await;
                 reply
             }
             Err(why) => {
                 if why == run::Fault::TooLong.clause() {
                     plugin.took_too_long();
                 }
+                // Nobody waits for others to fail.
+                plugin.by_image.store(true, Ordering::Relaxed);
                 plugin.complain(&why);
                 let reply = Err(why);
                 self.keep(at, CacheKey::Image(name.to_owned()), &reply, FAILED).await;
@@ -244,6 +270,8 @@ impl Plugin {
             provider,
             program,
             places: Semaphore::new(AT_ONCE),
+            by_image: AtomicBool::new(false),
+            lanes: Default::default(),
             complained: Mutex::new(None),
             hangs_until: Mutex::new(None),
         })
@@ -269,6 +297,15 @@ impl Plugin {
 
     fn answered(&self) {
         *self.hangs_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Where those wait who ask for images of one registry.
+    fn lane(&self, name: &str) -> Option<&tokio::sync::Mutex<()>> {
+        let registry = name.split('/').next().unwrap_or_default();
+        let sum = registry
+            .bytes()
+            .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.lanes.get(sum % LANES)
     }
 
     async fn run(&self, name: &str) -> Result<Response, String> {

@@ -337,3 +337,24 @@ fn programs_that_are_not_there_are_found_at_the_start() {
         assert!(error.to_string().contains(expect), "{error}");
     }
 }
+
+#[tokio::test]
+async fn twenty_reviews_at_once_run_one_process() {
+    let folder = Folder::new();
+    let answer = r#""cacheKeyType": "Registry", "auth": {"reg.example": {"username": "u", "password": "p"}}"#;
+    folder.script("ecr", &print(answer));
+    let providers = folder.providers(&plugin("ecr", "reg.example", "1h", ""));
+    let names: Vec<String> = (0..20).map(|n| format!("reg.example/team/app{n}")).collect();
+    let all = futures_util::future::join_all(names.iter().map(|name| ask(&providers, name))).await;
+    assert!(
+        all.iter()
+            .all(|provided| provided.plugins.len() == 1 && provided.unanswered.is_none())
+    );
+    assert_eq!(folder.runs(), 1);
+    // One whose answers are for an image each is asked for each, some at the same time.
+    let folder = Folder::new();
+    folder.script("each", &print(r#""cacheKeyType": "Image", "auth": {}"#));
+    let providers = folder.providers(&plugin("each", "reg.example", "1h", ""));
+    futures_util::future::join_all(names.iter().map(|name| ask(&providers, name))).await;
+    assert_eq!(folder.runs(), 20);
+}

@@ -1,6 +1,9 @@
 //! The HTTP clients beneath all requests: one set for each way of trusting TLS, each with the guard in its resolver.
 
+mod handshakes;
 mod tls;
+
+pub(super) use handshakes::Handshakes;
 
 use super::SetupError;
 use super::proxy::Proxy;
@@ -28,6 +31,8 @@ pub(super) struct Profile {
     pub(super) open: reqwest::Client,
     /// Through the proxy. It resolves the proxy's name only: who sends a request to it has vetted the host.
     pub(super) proxied: Option<reqwest::Client>,
+    /// When its handshakes began; nothing is known of them where certificates are not verified.
+    pub(super) handshakes: Arc<Handshakes>,
 }
 
 /// How TLS is to be made, beside the system's authorities and those of the settings.
@@ -126,8 +131,13 @@ impl Factory {
             roots.extend(certificates(bundle).map_err(|why| format!("the CA file {why}"))?);
         }
         let identity = trust.identity.as_deref();
+        let handshakes: Arc<Handshakes> = Arc::default();
         let way = match trust.verification {
-            Verification::Full => Way::Verified(Box::new(tls::config(&roots, identity)?)),
+            Verification::Full => {
+                let mut config = tls::config(&roots, identity)?;
+                config.resumption = handshakes.resumption();
+                Way::Verified(Box::new(config))
+            }
             Verification::None => Way::Unverified(match identity {
                 Some(pem) => Some(reqwest::Identity::from_pem(pem).map_err(|_| tls::unusable())?),
                 None => None,
@@ -170,6 +180,7 @@ impl Factory {
                 Some(proxy) => Some(built(builder(&self.open).proxy(proxy.clone()))?),
                 None => None,
             },
+            handshakes,
         });
         profiles.retain(|_, profile| profile.strong_count() > 0);
         profiles.insert(fingerprint, Arc::downgrade(&profile));

@@ -7,17 +7,18 @@ use super::proxy::Proxy;
 use super::queue::Crowded;
 use super::quiet::Quiet;
 use super::servers::{self, Server, Servers};
+use super::speaker;
 use super::transport::{self, Failed};
 use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
 use super::words;
 use crate::limits;
 use crate::net::{Reach, Refused};
-use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
+use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
 use crate::runtime::challenge;
 use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
 use crate::runtime::redirect::{self, Next};
-use crate::runtime::request::{Method, Origin, Request, Want};
+use crate::runtime::request::{Method, Origin, Request, Scheme, Want};
 use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
 use http::{HeaderMap, HeaderValue, header};
 use moka::future::Cache;
@@ -68,6 +69,8 @@ pub(super) struct Exchange {
     /// Bytes of bodies that are longer than usual.
     long_bodies: Semaphore,
     parsing: Arc<Parsing>,
+    /// Where a registry has answered, by host and port.
+    spoke: moka::sync::Cache<(Arc<str>, u16), ()>,
     limit: Duration,
     quiet: Quiet,
     metrics: Metrics,
@@ -114,6 +117,7 @@ impl Exchange {
             servers: Servers::new(),
             long_bodies: Semaphore::new(limits::LONG_ANSWERS),
             parsing: Arc::new(Parsing::new()),
+            spoke: moka::sync::Cache::new(limits::REMEMBERED),
             limit,
             quiet: Quiet::default(),
             metrics,
@@ -166,7 +170,8 @@ impl Exchange {
                         token,
                         ..
                     } = got;
-                    let response = hop.response(status, &headers, body, as_somebody);
+                    let mut response = hop.response(status, &headers, body, as_somebody);
+                    self.note_speaker(&mut response);
                     self.count_quota(&response);
                     let answer = Answer::Response(Arc::new(response));
                     return Exchanged { answer, token };
@@ -208,10 +213,10 @@ impl Exchange {
             return Err((Failed::Fault(kind), words));
         }
         let started = Instant::now();
-        let result = match self.hop(hop, &server).await {
+        let result = match self.staged(hop, &server).await {
             // A kept connection that the server closed in the meantime; whatever it was, asking again does no harm.
             Err((Failed::Fault(FaultKind::Connection(ConnectionFault::Interrupted)), _)) if hop.method != Method::Post => {
-                self.hop(hop, &server).await
+                self.staged(hop, &server).await
             }
             result => result,
         };
@@ -232,6 +237,18 @@ impl Exchange {
             }
         }
         result
+    }
+
+    /// One hop; of a connection that did not come about in time, how far it came.
+    async fn staged(&self, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
+        let started = Instant::now();
+        let result = self.hop(hop, server).await;
+        match result {
+            Err((Failed::Fault(FaultKind::TimedOut(TimeoutStage::Connect)), words)) if self.shakes_hands(hop, started) => {
+                Err((Failed::Fault(FaultKind::TimedOut(TimeoutStage::Handshake)), words))
+            }
+            result => result,
+        }
     }
 
     /// One hop.
@@ -416,6 +433,24 @@ impl Exchange {
         Ok((read.body, read.token))
     }
 
+    /// Remembers where a registry has answered, and says of an answer that shows none whether one did so before.
+    fn note_speaker(&self, response: &mut Response) {
+        let Origin { host, port, .. } = &response.at.origin;
+        let key = (Arc::clone(host), *port);
+        match response.speaker {
+            Speaker::Registry => self.spoke.insert(key, ()),
+            Speaker::Something | Speaker::SomethingNow if self.spoke.contains_key(&key) => response.speaker = Speaker::SomethingNow,
+            Speaker::Something | Speaker::SomethingNow => {}
+        }
+    }
+
+    /// Whether a TLS handshake has begun since then.
+    fn shakes_hands(&self, hop: &Hop<'_>, since: Instant) -> bool {
+        let host = hop.origin.host.trim_start_matches('[').trim_end_matches(']');
+        let profile = self.trusts.profile(hop.trust, &hop.origin);
+        hop.origin.scheme == Scheme::Https && profile.handshakes.begun_since(host, since)
+    }
+
     fn count_quota(&self, response: &Response) {
         match response.quota.as_ref().map(Quota::level) {
             Some(Level::Low) => self.metrics.pull_quota(QuotaLevel::Low),
@@ -509,6 +544,17 @@ impl Hop<'_> {
         let digest = headers::text(headers, DIGEST).filter(|text| !text.is_empty());
         let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
         let good = (200..300).contains(&status);
+        let speaker = if speaker::is_registry(
+            status,
+            headers,
+            &body,
+            &self.request.want,
+            self.request.path.contains("/blobs/"),
+        ) {
+            Speaker::Registry
+        } else {
+            Speaker::Something
+        };
         Response {
             at: self.at(),
             status,
@@ -521,6 +567,7 @@ impl Hop<'_> {
             body,
             quota: good.then(|| headers::quota(headers)).flatten(),
             retry_after: headers::retry_after(headers),
+            speaker,
         }
     }
 

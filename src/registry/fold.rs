@@ -205,6 +205,7 @@ fn words(bytes: &[u8], masks: &[&str]) -> Words {
         code: read.code.map(Arc::from),
         detail: read.detail.map(Arc::from),
         about_address: words::speaks_of_address(bytes),
+        of_a_registry: read.of_a_registry,
     }
 }
 

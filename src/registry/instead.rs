@@ -11,11 +11,12 @@
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
 //!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: who was let in by HEAD may be let in again.)
 //! - One that was answered well, or by 404, and is sent again without a pause (CRI-O looks for an artifact so): nothing.
+//! - A HEAD that is refused by what does not show itself as a registry: the same GET after it, whose body may show it ([`beyond`]).
 //!
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
 
-use crate::runtime::answer::{Answer, At, Body, Fault, NotSent, Response};
+use crate::runtime::answer::{Answer, At, Body, Fault, NotSent, Response, Speaker};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::request::{Attempt, Method, Request, Want};
 use std::sync::Arc;
@@ -77,7 +78,7 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
         }));
     };
     match answer {
-        Answer::Response(head) if head.is_success() => match stored {
+        Answer::Response(head) if head.is_success() && !head.is_of_no_registry() => match stored {
             Some(stored) if is_of(head, &stored) => Instead::Answer(Answer::Response(stored)),
             None if is_as_long(head, &request.want) => Instead::Answer(as_get(answer)),
             Some(_) | None => Instead::Send,
@@ -85,6 +86,36 @@ pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answe
         Answer::Response(head) if head.status == 429 || asks_who(request, head) => Instead::Answer(as_get(answer)),
         Answer::Response(_) => Instead::Send,
         Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => Instead::Answer(as_get(answer)),
+    }
+}
+
+/// What is sent beyond what a runtime sends, so that a refusal can be believed: a HEAD has no body, and where its headers do not show that a
+/// registry gave it, the body of the same GET may.
+pub(super) fn beyond(request: &Request, answer: &Answer) -> Option<Request> {
+    let Answer::Response(response) = answer else {
+        return None;
+    };
+    let refused = (400..500).contains(&response.status) && response.is_of_no_registry();
+    // Where HEAD stands for the GET of a part, that GET decides (above).
+    let decides = request.method == Method::Head && request.accept.contains("manifest");
+    (refused && decides).then(|| Request {
+        method: Method::Get,
+        want: Want::Words,
+        attempt: Attempt::default(),
+        ..request.clone()
+    })
+}
+
+/// The answer to a HEAD, with what the same GET shows: a registry that has it after all shows itself too.
+pub(super) fn shown_by(answer: &Answer, got: &Answer) -> Answer {
+    match (answer, got) {
+        (Answer::Response(head), Answer::Response(got)) if got.speaker == Speaker::Registry => {
+            Answer::Response(Arc::new(Response {
+                speaker: Speaker::Registry,
+                ..Response::clone(head)
+            }))
+        }
+        _ => answer.clone(),
     }
 }
 

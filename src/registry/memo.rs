@@ -101,7 +101,8 @@ pub(super) struct Memo {
     answers: Cache<Request, Kept>,
     contents: Cache<ContentKey, (Arc<Response>, Instant)>,
     proofs: Cache<Proof, Instant>,
-    throttled: Cache<Throttled, Instant>,
+    /// Until when, and whether the registry said so.
+    throttled: Cache<Throttled, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
     throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
     /// With the path, where only that was silent.
@@ -188,7 +189,7 @@ impl Memo {
         };
         let now = Instant::now();
         let is_fresh = now < kept.fresh_until;
-        if age == Age::Fresh || !is_down(&kept.latest) && is_fresh {
+        if age == Age::Fresh || !is_down(request, &kept.latest) && is_fresh {
             return is_fresh.then(|| kept.as_of(now));
         }
         match &kept.good {
@@ -236,12 +237,15 @@ impl Memo {
         let now = Instant::now();
         let scopes = [None, Some(Arc::from(part(&request.path)))];
         for (lane, scope) in lanes.iter().flat_map(|lane| scopes.iter().map(move |scope| (lane, scope))) {
-            if let Some(until) = self.throttled.get(&throttled(request, *lane, scope.clone()))
+            if let Some((until, said)) = self.throttled.get(&throttled(request, *lane, scope.clone()))
                 && now < until
             {
                 return Some(Answer::NotSent(Arc::new(NotSent {
                     at: asked(request),
-                    why: Withheld::Throttled(until.saturating_duration_since(now)),
+                    why: Withheld::Throttled {
+                        left: until.saturating_duration_since(now),
+                        asked: said,
+                    },
                 })));
             }
         }
@@ -269,7 +273,8 @@ impl Memo {
         match answer {
             Answer::Response(response) => {
                 if response.status == 429 {
-                    self.throttle(request, Instant::now() + wait(response.retry_after));
+                    let until = Instant::now() + wait(response.retry_after);
+                    self.throttle(request, until, response.retry_after.is_some());
                 }
                 if request.auth.is_empty()
                     && asks_who(request, response)
@@ -278,7 +283,7 @@ impl Memo {
                     let until = Instant::now() + lives(request, answer);
                     self.challenges.insert(key, (Arc::clone(response), until));
                 }
-                if response.is_success() {
+                if response.is_success() && !response.is_of_no_registry() {
                     self.prove(request, response);
                     if is_content(request, response) {
                         let stored = Response {
@@ -307,18 +312,18 @@ impl Memo {
     /// A 429 is about the repository that it was given for, as far as is known: a proxy's cache may count by path, and one namespace's 429 is
     /// not to keep the others from theirs. A second one of another repository, before the first may be asked again, shows that it is about
     /// the host; and of some that is known.
-    fn throttle(&self, request: &Request, until: Instant) {
+    fn throttle(&self, request: &Request, until: Instant, said: bool) {
         let own: Arc<str> = Arc::from(part(&request.path));
         let of_host = throttled(request, lane(request), None);
         let by_asker = throttled(request, Lane::All, None);
         let last = self.throttled_last.get(&by_asker);
         let another = last.is_some_and(|(other, still)| other != own && Instant::now() < still);
         if another || counts_by_account(&request.origin) || !own.starts_with("/v2/") {
-            self.throttled.insert(of_host, until);
+            self.throttled.insert(of_host, (until, said));
             return;
         }
         self.throttled_last.insert(by_asker, (Arc::clone(&own), until));
-        self.throttled.insert(throttled(request, lane(request), Some(own)), until);
+        self.throttled.insert(throttled(request, lane(request), Some(own)), (until, said));
     }
 
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.
@@ -335,7 +340,7 @@ impl Memo {
         let request = named(request);
         let good = if is_good {
             Some((answer.clone(), now))
-        } else if is_down(answer) || is_throttled(answer) {
+        } else if is_down(&request, answer) || is_throttled(answer) {
             self.answers.get(&request).and_then(|before| before.good)
         } else {
             None
@@ -409,7 +414,7 @@ impl Kept {
     fn as_of(&self, now: Instant) -> Answer {
         match &self.latest {
             Answer::Response(response) if response.status == 429 => Answer::Response(Arc::new(Response {
-                retry_after: Some(self.fresh_until.saturating_duration_since(now)),
+                retry_after: response.retry_after.map(|_| self.fresh_until.saturating_duration_since(now)),
                 ..Response::clone(response)
             })),
             answer if now.duration_since(self.given) >= QUOTA => without_quota(answer),
@@ -541,6 +546,8 @@ fn lives(request: &Request, answer: &Answer) -> Duration {
         Answer::Response(response) if response.body == Body::Granted => Duration::ZERO,
         // It asks; it does not refuse. Its answer holds as long as what it stands in front of.
         Answer::Response(response) if asks_who(request, response) && request.auth.is_empty() => good,
+        // A login page or an ingress: it may be over in a moment.
+        Answer::Response(response) if is_before_the_registry(request, response) => DOWN,
         Answer::Response(response) => match response.status {
             200..300 => good,
             429 => wait(response.retry_after),
@@ -567,15 +574,27 @@ fn fault_lives(kind: FaultKind) -> Duration {
 /// Whether an answer may serve while its registry is down: a pull that went well went by it.
 fn is_good(request: &Request, answer: &Answer) -> bool {
     match answer {
+        Answer::Response(response) if is_before_the_registry(request, response) => false,
         Answer::Response(response) => response.is_success() || (asks_who(request, response) && request.auth.is_empty()),
         Answer::Fault(fault) => fault.what == FaultKind::Tls(TlsFault::PlainHttp),
         Answer::NotSent(_) | Answer::Late => false,
     }
 }
 
+/// Whether something else than the registry answered for it. Of a token server, and of `/v2/`, nobody expects that it shows itself.
+fn is_before_the_registry(request: &Request, response: &Response) -> bool {
+    let about_content = match &request.want {
+        Want::Manifest { .. } | Want::Config { .. } | Want::Blob { .. } | Want::Words => true,
+        Want::Nothing => repository(request).is_some() || !response.is_success(),
+        Want::Token(_) | Want::Tags { .. } => false,
+    };
+    about_content && response.is_of_no_registry()
+}
+
 /// Whether the registry may be fine again in a moment.
-fn is_down(answer: &Answer) -> bool {
+fn is_down(request: &Request, answer: &Answer) -> bool {
     match answer {
+        Answer::Response(response) if is_before_the_registry(request, response) => true,
         Answer::Response(response) => !matches!(response.status, 200..300 | 400..=407 | 409..=499),
         Answer::Fault(fault) => match fault.what {
             FaultKind::Tls(TlsFault::PlainHttp) | FaultKind::RedirectLoop | FaultKind::Internal => false,

@@ -28,6 +28,7 @@ pub(super) fn read(wanted: &str, body: &[u8], truncated: bool) -> Tags {
     }
     Tags {
         any: closest.seen > 0,
+        has_it: closest.has_it,
         closest: closest.best.into_iter().map(|rank| rank.tag).collect(),
     }
 }
@@ -38,6 +39,8 @@ struct Closest<'a> {
     version: Version<'a>,
     best: Vec<Rank>,
     seen: usize,
+    /// The wanted one is in the list.
+    has_it: bool,
 }
 
 impl<'a> Closest<'a> {
@@ -47,6 +50,7 @@ impl<'a> Closest<'a> {
             version: version(wanted),
             best: Vec::with_capacity(SUGGESTIONS + 1),
             seen: 0,
+            has_it: false,
         }
     }
 
@@ -58,6 +62,7 @@ impl<'a> Closest<'a> {
 
     fn add(&mut self, tag: &str) {
         self.seen += 1;
+        self.has_it |= tag == self.wanted;
         if self.seen > TAGS_COMPARED || tag == self.wanted || !is_tag(tag) || is_referrer(tag) {
             return;
         }

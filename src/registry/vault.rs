@@ -293,6 +293,7 @@ mod tests {
             body: Body::Granted,
             quota: None,
             retry_after: None,
+            speaker: crate::runtime::answer::Speaker::Something,
         })
     }
 

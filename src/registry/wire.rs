@@ -5,7 +5,7 @@
 
 use super::clients::Factory;
 use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
-use super::instead::{Instead, instead};
+use super::instead::{Instead, beyond, instead, shown_by};
 use super::memo::{Age, Looked, Memo};
 use super::pools::Pools;
 use super::queue::{on_behalf_of, share};
@@ -247,6 +247,10 @@ impl Inner {
             return withheld;
         }
         let answer = self.exchange(request).await;
+        let answer = match beyond(request, &answer) {
+            Some(asked) => shown_by(&answer, &self.answer(&asked).await),
+            None => answer,
+        };
         self.memo.keep(request, &answer);
         answer
     }

@@ -1,5 +1,6 @@
 //! A registry's own words, made safe to show: its error envelope, one line, bounded, without secrets. Pure.
 
+use super::speaker;
 use crate::runtime::outcome::WEB_PAGE;
 use serde::Deserialize;
 
@@ -13,22 +14,14 @@ pub(super) struct Words {
     pub(super) code: Option<String>,
     /// One line for people.
     pub(super) detail: Option<String>,
+    /// It has a form in which registries, or the stores behind them, tell errors.
+    pub(super) of_a_registry: bool,
 }
 
 #[derive(Deserialize)]
 struct Envelope {
     #[serde(default)]
-    errors: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(default)]
-    code: serde_json::Value,
-    #[serde(default)]
-    message: serde_json::Value,
-    #[serde(default)]
-    detail: serde_json::Value,
+    errors: Vec<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// The error and description of an `OAuth2` token server, or the single `details`/`message` of others.
@@ -46,16 +39,18 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     if let Ok(envelope) = serde_json::from_str::<Envelope>(&text)
         && let Some(first) = envelope.errors.first()
     {
-        let message = first.message.as_str().unwrap_or_default();
-        let extra = first.detail.as_str().unwrap_or_default();
+        let text_of = |member: &str| first.get(member).and_then(serde_json::Value::as_str);
+        let message = text_of("message").unwrap_or_default();
+        let extra = text_of("detail").unwrap_or_default();
         let joined = if extra.is_empty() || message.contains(extra) {
             message.to_owned()
         } else {
             format!("{message}: {extra}")
         };
         return Words {
-            code: first.code.as_str().and_then(code),
+            code: text_of("code").and_then(code),
             detail: line(&joined, secrets),
+            of_a_registry: speaker::is_in_form(|member| first.get(member).is_some_and(|value| !value.is_null())),
         };
     }
     if let Ok(loose) = serde_json::from_str::<Loose>(&text) {
@@ -64,21 +59,25 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         return Words {
             code: error.and_then(code),
             detail: message.or(error).and_then(|text| line(text, secrets)),
+            of_a_registry: false,
         };
     }
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
     if start.starts_with('<') && is_page(start) {
         return Words {
-            code: None,
             detail: Some(WEB_PAGE.to_owned()),
+            ..Words::default()
         };
     }
     if start.starts_with(['<', '{', '[']) {
-        return Words::default();
+        return Words {
+            of_a_registry: speaker::is_of_a_store(start),
+            ..Words::default()
+        };
     }
     Words {
-        code: None,
         detail: line(start, secrets),
+        ..Words::default()
     }
 }
 
@@ -204,14 +203,8 @@ mod tests {
     #[test]
     fn envelopes_and_other_bodies() {
         let check = |body: &str, code: Option<&str>, detail: Option<&str>| {
-            assert_eq!(
-                read(body.as_bytes(), &[]),
-                Words {
-                    code: code.map(str::to_owned),
-                    detail: detail.map(str::to_owned)
-                },
-                "{body}"
-            );
+            let read = read(body.as_bytes(), &[]);
+            assert_eq!((read.code.as_deref(), read.detail.as_deref()), (code, detail), "{body}");
         };
         check(
             r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
@@ -251,6 +244,27 @@ mod tests {
         check("{broken", None, None);
         check("", None, None);
         check("[]", None, None);
+    }
+
+    #[test]
+    fn which_errors_are_told_as_registries_tell_them() {
+        for (body, expected) in [
+            (r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#, true),
+            (r#"{"errors":[{"status":404,"message":"Not Found"}]}"#, true),
+            (r#"{"errors":[{"code":null,"message":"x"}]}"#, false),
+            (r#"{"errors":[]}"#, false),
+            (r#"{"errors":["x"]}"#, false),
+            (r#"{"code":404,"message":"no route"}"#, false),
+            (r#"{"error":"not_found"}"#, false),
+            ("<Error><Code>NoSuchKey</Code></Error>", true),
+            ("<Error><Code>AccessDenied</Code></Error>", false),
+            ("<html><Error><Code>NoSuchKey</Code></Error></html>", false),
+            ("404 page not found", false),
+            ("default backend - 404", false),
+            ("", false),
+        ] {
+            assert_eq!(read(body.as_bytes(), &[]).of_a_registry, expected, "{body}");
+        }
     }
 
     #[test]

@@ -58,12 +58,32 @@ pub struct Response {
     pub quota: Option<Quota>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
+    /// Who gave it, as far as it shows.
+    pub speaker: Speaker,
+}
+
+/// Whether an answer shows that a registry gave it (contract 3). Who lets in is not asked that: of a 401, and of what a token server says, the
+/// runtime's rule decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// It does.
+    Registry,
+    /// It does not: an ingress, a proxy, a firewall, a login page.
+    Something,
+    /// It does not, and a registry has answered there before.
+    SomethingNow,
 }
 
 impl Response {
     /// 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Whether it proves nothing of the image, since nothing shows that a registry gave it.
+    pub fn is_of_no_registry(&self) -> bool {
+        let claims = self.is_success() || (400..500).contains(&self.status) && !matches!(self.status, 401 | 408 | 429);
+        claims && self.speaker != Speaker::Registry
     }
 
     /// The registry's own words.
@@ -118,6 +138,8 @@ pub enum Body {
 pub struct Tags {
     /// There are tags.
     pub any: bool,
+    /// The wanted one is among them.
+    pub has_it: bool,
     /// Those closest to the wanted one, best first.
     pub closest: Vec<String>,
 }
@@ -131,6 +153,8 @@ pub struct Words {
     pub detail: Option<Arc<str>>,
     /// It speaks of the caller's address (firewall, geography).
     pub about_address: bool,
+    /// It has the form in which registries, or the stores behind them, tell errors.
+    pub of_a_registry: bool,
 }
 
 /// No answer came.
@@ -177,8 +201,13 @@ pub struct NotSent {
 pub enum Withheld {
     /// The address guard, or the rule of redirects.
     Guard(Refusal),
-    /// A 429 of before still holds, for so long.
-    Throttled(Duration),
+    /// A 429 of before still holds.
+    Throttled {
+        /// For so long.
+        left: Duration,
+        /// The registry said how long to wait; otherwise the pause is our own.
+        asked: bool,
+    },
     /// The settings of this host cannot be used here; a clause.
     Unusable(Arc<str>),
 }

@@ -65,6 +65,8 @@ pub enum ConnectionFault {
 pub enum TimeoutStage {
     /// Connecting.
     Connect,
+    /// The TLS handshake, on a connection that came about.
+    Handshake,
     /// The answer.
     Response,
     /// The review's deadline passed while we waited (also: in the queue of a slow host).
@@ -147,6 +149,17 @@ pub enum ContentFault {
     DigestMalformed(String),
     /// `Docker-Content-Digest`, or the digest asked for, is not that of the body.
     DigestWrong,
+    /// A part is served that has another digest than the one that it was asked for by.
+    OtherDigest {
+        /// `manifest`, `index`, `child manifest` or `config`.
+        part: &'static str,
+        /// The digest of what was served.
+        has: String,
+    },
+    /// The registry says which digest the reference stands for, and then does not serve it.
+    NotServed,
+    /// A Docker schema 1 manifest without signatures, which containerd 1.x cannot convert.
+    Unsigned,
     /// The config is not JSON.
     ConfigNotJson,
     /// A member of the config is of the wrong kind.

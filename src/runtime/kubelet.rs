@@ -5,6 +5,7 @@ use crate::ask::{Ask, Missing};
 use crate::credentials::Source;
 use crate::image::{Platform, Reference};
 use crate::runtime::choice::choose;
+use crate::runtime::content::Content;
 use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage, Unresolved};
 use crate::runtime::request::{Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, NodeConfigs, Outcome, Pool, Pull, Puller, Runtime, Setup};
@@ -20,7 +21,7 @@ pub struct PodPull {
     pub offers: Vec<Offered>,
     /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
     pub short: Option<Arc<str>>,
-    /// On which nodes; at [`Depth::Manifest`] one of each setup. Sorted, each once. None: as today's containerd.
+    /// On which nodes. Sorted, each once. None: as today's containerd.
     pub pullers: Vec<Puller>,
     /// What the nodes of each pool are told.
     pub configs: BTreeMap<Pool, NodeConfigs>,
@@ -278,14 +279,20 @@ fn attempt(
         ..Platform::default()
     };
     let first = platforms.first().copied().unwrap_or(&usual);
-    if pod.until == Depth::Manifest || platforms.len() < 2 {
+    if platforms.len() < 2 {
         return pulled(first, net);
     }
-    let mut each = net.each(platforms, |net, platform| pulled(platform, net))?.into_iter();
-    let mut found = each
-        .next()
-        .unwrap_or_else(|| Err(Failure::plain(Evidence::Internal, String::new())));
-    for other in each {
+    let (mut found, others) = if pod.until == Depth::Manifest {
+        // Only of an index do platforms take different parts.
+        let found = pulled(first, net)?;
+        let is_index = matches!(&found, Ok(facts) if matches!(facts.content, Content::Index(_)));
+        let rest = platforms.iter().skip(1).filter(|_| is_index);
+        (found, net.each(rest, |net, platform| pulled(platform, net))?)
+    } else {
+        let mut each = net.each(platforms, |net, platform| pulled(platform, net))?;
+        (each.remove(0), each)
+    };
+    for other in others {
         let attempt = |result| Attempt { source: None, result };
         let mut both = [attempt(found)];
         merge(&mut both, vec![attempt(other)]);

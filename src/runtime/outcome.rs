@@ -1,8 +1,8 @@
 //! What came of a pull, or of one request of it: the evidence that `verdict` judges by.
 
 use crate::image::Digest;
-use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Withheld};
-use crate::runtime::content::Content;
+use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
+use crate::runtime::content::{Content, clipped};
 pub use crate::runtime::fault::{
     ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault, UnreadLayer,
 };
@@ -70,7 +70,7 @@ pub struct Failure {
     pub request: Option<RequestLine>,
     /// Closest existing tags, best first.
     pub suggestions: Vec<String>,
-    /// Until when not to ask again.
+    /// How long the registry asks to wait, where it does.
     pub retry_after: Option<Duration>,
     /// The digest of the content that it is about, for the kubelet's text; where the evidence does not name it.
     pub digest: Option<String>,
@@ -110,13 +110,21 @@ impl Failure {
         }
     }
 
-    /// A failure that rests on an answer, in its own words.
+    /// A failure that rests on an answer, in its own words. Nothing that is definite rests on what no registry shows itself in.
     pub fn of(evidence: Evidence, response: &Response, purpose: Purpose) -> Self {
         let words = response.words();
+        let proves = purpose != Purpose::Content || evidence.is_unknown() || !response.is_of_no_registry();
+        let (evidence, kind) = if proves {
+            (evidence, None)
+        } else {
+            let spoke_before = response.speaker == Speaker::SomethingNow;
+            let fails = Box::new(evidence);
+            (Evidence::NoRegistry { fails, spoke_before }, shown_type(response))
+        };
         Self {
             status: Some(response.status),
             code: words.code.as_deref().map(str::to_owned),
-            detail: words.detail.as_deref().map(str::to_owned),
+            detail: words.detail.as_deref().map(str::to_owned).or(kind),
             retry_after: response.retry_after,
             ..Self::at(evidence, &response.at, purpose)
         }
@@ -124,10 +132,15 @@ impl Failure {
 
     /// A failure that rests on an answer whose body is content, not an error to be quoted.
     pub fn unworded(evidence: Evidence, response: &Response) -> Self {
+        let failure = Self::of(evidence, response, Purpose::Content);
+        let detail = match failure.evidence {
+            Evidence::NoRegistry { .. } => failure.detail,
+            _ => None,
+        };
         Self {
             code: None,
-            detail: None,
-            ..Self::of(evidence, response, Purpose::Content)
+            detail,
+            ..failure
         }
     }
 
@@ -169,10 +182,10 @@ impl Failure {
         let purpose = request.purpose();
         match &not_sent.why {
             Withheld::Guard(refusal) => Self::at(Evidence::Refused(refusal.clone()), &not_sent.at, purpose),
-            Withheld::Throttled(left) => Self {
+            Withheld::Throttled { left, asked } => Self {
                 status: Some(429),
-                detail: Some("the registry asked to wait, and was not asked again".to_owned()),
-                retry_after: Some(*left),
+                detail: Some("it throttled us a moment ago, and was not asked again".to_owned()),
+                retry_after: asked.then_some(*left),
                 ..Self::plain(Evidence::RateLimited, not_sent.at.origin.authority())
             },
             Withheld::Unusable(why) => Self {
@@ -243,6 +256,18 @@ pub enum Purpose {
     OauthToken,
 }
 
+/// The content type of an answer whose body was not read, as words; nothing where it has none.
+fn shown_type(response: &Response) -> Option<String> {
+    let media_type = response.content_type.split(';').next().unwrap_or_default().trim();
+    if media_type.is_empty() {
+        return None;
+    }
+    if media_type.eq_ignore_ascii_case("text/html") {
+        return Some(WEB_PAGE.to_owned());
+    }
+    Some(clipped(media_type))
+}
+
 /// What stands for the body of an error that is a web page, in [`Failure::detail`].
 pub const WEB_PAGE: &str = "a web page";
 
@@ -256,6 +281,8 @@ pub enum Evidence {
         /// Whether the tag list proved that the repository exists.
         repository_exists: bool,
     },
+    /// 404 for the tag, which the list of tags has.
+    TagWithoutManifest,
     /// 404 for the digest, as manifest and as blob.
     DigestUnknown,
     /// 401 (or a token server's 401/403) without any credential: authentication is required.
@@ -340,6 +367,13 @@ pub enum Evidence {
         /// What became of it.
         fails: Box<Evidence>,
     },
+    /// Something answered, and nothing in the answer shows that it was a registry.
+    NoRegistry {
+        /// What it would prove if a registry had given it, and what runtimes take it for.
+        fails: Box<Evidence>,
+        /// A registry has answered there before.
+        spoke_before: bool,
+    },
     /// A look-up task died (a bug); never a reason to deny.
     Internal,
 }
@@ -369,6 +403,7 @@ impl Evidence {
                 | Unresolved::Signatures
                 | Unresolved::Unreadable,
             )
+            | Self::NoRegistry { .. }
             | Self::Internal => Shows::Nothing,
             // Where there is nothing to unpack, containerd's transfer service does not count.
             Self::CredentialNotText { every_kubelet: false }
@@ -382,6 +417,7 @@ impl Evidence {
             ) => Shows::FailureOfSome,
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
+            | Self::TagWithoutManifest
             | Self::DigestUnknown
             | Self::AuthenticationRequired { .. }
             | Self::InsufficientScope { .. }
@@ -406,10 +442,11 @@ impl Evidence {
             Self::ConnectionFailed(_) => "connect",
             Self::TimedOut(_) => "timeout",
             Self::Tls(_) => "tls",
-            Self::ServerError { .. } => "server_error",
+            Self::ServerError { .. } | Self::NoRegistry { .. } => "server_error",
             Self::Refused(_) => "refused",
             Self::RepositoryUnknown
             | Self::TagUnknown { .. }
+            | Self::TagWithoutManifest
             | Self::DigestUnknown
             | Self::ContentMissing { .. }
             | Self::Elsewhere { .. } => "not_found",
@@ -484,6 +521,8 @@ pub enum Rejection {
     TokenStatus,
     /// The token server's answer holds no token (HTML, empty, not a header value).
     NoToken,
+    /// HEAD is answered by 404, and the same question by GET well.
+    HeadOnly,
     /// A tenth redirect in a row.
     RedirectLoop,
     /// A Bearer challenge without a usable realm.
@@ -536,8 +575,11 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         ) => true,
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
+        | Evidence::TagWithoutManifest
         | Evidence::DigestUnknown
-        | Evidence::Rejected(Rejection::Status | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost)
+        | Evidence::Rejected(
+            Rejection::Status | Rejection::HeadOnly | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost,
+        )
         | Evidence::RateLimited
         | Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
@@ -550,6 +592,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::ContentMissing { .. }
         | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. }
+        | Evidence::NoRegistry { .. }
         | Evidence::Internal => false,
     }
 }
@@ -565,6 +608,7 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         Evidence::SentOn { fails, .. } => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
+        | Evidence::TagWithoutManifest
         | Evidence::DigestUnknown
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
@@ -585,6 +629,7 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::ServerError { .. }
         | Evidence::Refused(_)
         | Evidence::Unresolved(_)
+        | Evidence::NoRegistry { .. }
         | Evidence::Internal => false,
     }
 }

@@ -67,7 +67,7 @@ causes! {
     Timeout,
     /// Certificate not trusted, expired or of another name; plain HTTP on a TLS port.
     TlsFailure,
-    /// 408 and 5xx, of the registry or its token server.
+    /// 408 and 5xx, of the registry or its token server, or an answer of something before the registry.
     RegistryError,
     /// Our own guard: an address, redirect or realm that the settings do not admit.
     LookupRefused,
@@ -94,7 +94,7 @@ causes! {
 }
 
 use super::{Evidence, Outlook};
-use crate::runtime::outcome::Shows;
+use crate::runtime::outcome::{ContentFault, Shows};
 
 /// Evidence → cause and base outlook. Context may only soften the outlook afterwards.
 pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
@@ -109,7 +109,7 @@ pub fn base(evidence: &Evidence) -> (Cause, Outlook) {
 fn cause(evidence: &Evidence) -> Cause {
     match evidence {
         Evidence::RepositoryUnknown => Cause::RepositoryNotFound,
-        Evidence::TagUnknown { .. } => Cause::TagNotFound,
+        Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest => Cause::TagNotFound,
         Evidence::DigestUnknown => Cause::DigestNotFound,
         Evidence::AuthenticationRequired { .. } | Evidence::InsufficientScope { .. } => Cause::NotFoundOrDenied,
         Evidence::CredentialRefused { .. } | Evidence::CredentialNotText { .. } => Cause::CredentialRefused,
@@ -121,8 +121,14 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::TimedOut(_) => Cause::Timeout,
         Evidence::Tls(_) => Cause::TlsFailure,
         // A look-up that died is our own fault; the registry is only where it happened.
-        Evidence::ServerError { .. } | Evidence::Internal => Cause::RegistryError,
+        Evidence::ServerError { .. } | Evidence::NoRegistry { .. } | Evidence::Internal => Cause::RegistryError,
         Evidence::Refused(_) => Cause::LookupRefused,
+        Evidence::ContentInvalid(ContentFault::Unsigned) => Cause::NotAnImage,
+        Evidence::ContentInvalid(ContentFault::MediaType(media_type))
+            if media_type == "application/vnd.docker.distribution.manifest.v1+json" =>
+        {
+            Cause::NotAnImage
+        }
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
         Evidence::TooLong { .. } => Cause::NotAnImage,

@@ -22,6 +22,8 @@ pub struct Proof {
     pub status: Option<u16>,
     /// The registry's error code.
     pub code: Option<String>,
+    /// The URL that was asked, without its query, where the nodes' settings make another one of it than the image's name says.
+    pub url: Option<String>,
 }
 
 /// One cause at one image.

@@ -44,6 +44,13 @@ pub enum SecretNote {
         /// Its type.
         kind: String,
     },
+    /// A secret has an entry for this repository, and no password in it: the kubelet takes it for a credential, and containerd sends nothing.
+    Empty {
+        /// The secret.
+        name: String,
+        /// Where the password is, as a clause about it, where the secret tells.
+        elsewhere: Option<String>,
+    },
     /// Secrets were read, none has an entry for this repository.
     NoMatch {
         /// The secrets that were read.
@@ -298,7 +305,7 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
             evidence: Proof {
                 host,
                 status: Some(200),
-                code: None,
+                ..Proof::default()
             },
             suggestions: Vec::new(),
         });
@@ -352,6 +359,10 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
     };
     let (outlook, notes) = soften(outlook, Some(failure), case.context);
     let mut message = words::what(failure, topic);
+    let asked = words::asked::url(failure, case.reference);
+    if let Some(url) = asked {
+        annotate(&mut message, &[format!("asked for {}", escape(url))]);
+    }
     annotate(&mut message, note.as_slice());
     annotate(&mut message, &notes);
     Finding {
@@ -364,6 +375,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
             host: Some(failure.host.clone()),
             status: failure.status,
             code: failure.code.clone(),
+            url: asked.map(escape),
         },
         suggestions: failure.suggestions.clone(),
     }
@@ -447,7 +459,10 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                 let name = escape(name);
                 let place = match note {
                     SecretNote::NotGiven { .. } => "among the given manifests".to_owned(),
-                    SecretNote::Missing { .. } | SecretNote::WrongType { .. } | SecretNote::NoMatch { .. } => {
+                    SecretNote::Missing { .. }
+                    | SecretNote::WrongType { .. }
+                    | SecretNote::Empty { .. }
+                    | SecretNote::NoMatch { .. } => {
                         format!("in namespace \"{namespace}\"")
                     }
                 };
@@ -474,6 +489,22 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                     escape(name)
                 ),
             )),
+            // Nothing is sent of it, and nothing is needed.
+            SecretNote::Empty { .. } if outlook == Outlook::Pulls => None,
+            SecretNote::Empty { name, elsewhere } => {
+                let elsewhere = elsewhere.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                Some(finding(
+                    Cause::PullSecretNoMatch,
+                    format!(
+                        "pull secret \"{0}\" has an entry for {registry} without user name and password{elsewhere}; nodes ask without a credential",
+                        escape(name)
+                    ),
+                    format!(
+                        "write user name and password into it (kubectl create secret docker-registry {} --docker-server={registry})",
+                        escape(name)
+                    ),
+                ))
+            }
             // A secret for another registry is no fault of an image that pulls.
             SecretNote::NoMatch { .. } if outlook == Outlook::Pulls => None,
             SecretNote::NoMatch { names, nearest } => {

@@ -232,10 +232,10 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Pull::Transfer => "",
     };
     let message = match &failure.evidence {
-        Evidence::SentOn { fails, .. } => {
+        Evidence::SentOn { fails, .. } | Evidence::NoRegistry { fails, .. } => {
             return predict(&resting_on(failure, fails), reference, pull_by);
         }
-        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::DigestUnknown => {
+        Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {
             not_found(&format!("{resolve}{name}: not found"))
         }
         Evidence::AuthenticationRequired { at: AuthStage::Basic } if fetching => {
@@ -265,8 +265,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
         }
         Evidence::Forbidden { .. } => answered(or_status(status, 403)),
+        Evidence::Rejected(Rejection::HeadOnly) if status == 404 => not_found(&format!("{resolve}{name}: not found")),
         Evidence::Rejected(rejection) => match rejection {
-            Rejection::Status => answered(or_status(status, 400)),
+            Rejection::Status | Rejection::HeadOnly => answered(or_status(status, 400)),
             Rejection::NoUsableChallenge => answered(or_status(status, 401)),
             // The error that registries name here.
             Rejection::UnauthorizedAgain => {
@@ -308,6 +309,16 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             transport(&format!("dial tcp {dialled}: connect: no route to host"))
         }
         Evidence::TimedOut(TimeoutStage::Connect) => transport(&format!("dial tcp {dialled}: i/o timeout")),
+        Evidence::TimedOut(TimeoutStage::Handshake) => transport("net/http: TLS handshake timeout"),
+        Evidence::TimedOut(TimeoutStage::Response) => match by {
+            // They wait until the pull has made no progress for five minutes (`image_pull_progress_timeout`).
+            Pull::Client => format!("rpc error: code = Canceled desc = {}", transport("context canceled")),
+            // For thirty seconds, since 2.3.
+            Pull::Transfer => {
+                let text = transport("net/http: timeout awaiting response headers");
+                format!("rpc error: code = DeadlineExceeded desc = {text}")
+            }
+        },
         Evidence::Tls(fault) => transport(match fault {
             TlsFault::UnknownIssuer => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
             TlsFault::Expired => "tls: failed to verify certificate: x509: certificate has expired or is not yet valid",
@@ -326,7 +337,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             }
             ContentFault::WrongKind(_) | ContentFault::Newer(_) => format!("{pull}json: cannot unmarshal"),
             // What more there is to it differs.
-            ContentFault::NotJson | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
+            ContentFault::Unsigned | ContentFault::NotJson | ContentFault::BodyMismatch(_) | ContentFault::Structure(_) => {
                 pull.trim_end_matches(": ").to_owned()
             }
             ContentFault::OtherSize { says, .. } if *says < 0 && by == Pull::Transfer => invalid_argument(&format!(
@@ -347,10 +358,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                     why_no_digest(value)
                 )
             }
-            ContentFault::DigestWrong if failure.status == Some(200) => format!(
-                "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"manifest-...\": unexpected commit digest"
+            ContentFault::OtherDigest { part, has } => format!(
+                "rpc error: code = FailedPrecondition desc = {pull}failed commit on ref \"{}-{about}\": unexpected commit digest {has}, \
+                 expected {about}: failed precondition",
+                part.trim_start_matches("child ")
             ),
-            ContentFault::DigestWrong => not_found(&format!(
+            ContentFault::DigestWrong | ContentFault::NotServed => not_found(&format!(
                 "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
@@ -452,7 +465,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::TooLong { bytes } => not_found(&format!("{resolve}rejecting {bytes} byte manifest for {name}: not found")),
         // What a node would see is not known in these cases; of the first it is said above.
         Evidence::CredentialNotText { .. }
-        | Evidence::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
+        | Evidence::TimedOut(TimeoutStage::Deadline)
         | Evidence::Refused(_)
         | Evidence::Unresolved(_)
         | Evidence::Elsewhere { .. }

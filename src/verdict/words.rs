@@ -1,5 +1,6 @@
 //! A failure in words: what happened and why (in the registry's own words), and what to do.
 
+pub(super) mod asked;
 mod fix;
 pub(super) mod hint;
 mod quota;
@@ -54,6 +55,7 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
         && match &failure.evidence {
             Evidence::RepositoryUnknown
             | Evidence::TagUnknown { .. }
+            | Evidence::TagWithoutManifest
             | Evidence::DigestUnknown
             | Evidence::AuthenticationRequired { .. }
             | Evidence::InsufficientScope { .. } => true,
@@ -74,6 +76,7 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::Elsewhere { .. }
             | Evidence::SentOn { .. }
             | Evidence::TooLong { .. }
+            | Evidence::NoRegistry { .. }
             | Evidence::Internal => false,
         }
 }
@@ -119,6 +122,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::RepositoryUnknown => format!("{host} has no repository \"{repository}\"{said}"),
         Evidence::TagUnknown { repository_exists: true } => {
             format!("repository \"{repository}\" exists, {target} does not{said}")
+        }
+        Evidence::TagWithoutManifest => {
+            format!(
+                "{host} lists {target} in repository \"{repository}\", and has no manifest for it{said}: that was deleted, or not yet written"
+            )
         }
         Evidence::TagUnknown { .. } | Evidence::DigestUnknown if hint::is_page(failure) => {
             format!("{host} answers with a web page where a registry has {target} of \"{repository}\": is it one?{said}")
@@ -183,6 +191,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::NoToken => format!("the token server {host} gave no usable token"),
                 Rejection::RedirectLoop => format!("{host} redirects ten times in a row, and runtimes give up at the tenth"),
                 Rejection::NoRealm => format!("{host} asks for a token and names no usable realm"),
+                Rejection::HeadOnly => format!(
+                    "{host} answers HEAD for {target} of \"{repository}\" by 404, and GET well: containerd asks by HEAD, and fails"
+                ),
                 Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
             };
             format!("{why}{said}")
@@ -228,8 +239,13 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             ConnectionFault::Unreachable => format!("{host} cannot be reached from here{said}"),
         },
         Evidence::TimedOut(stage) => match stage {
-            TimeoutStage::Connect => format!("{host} does not accept a connection in time"),
-            TimeoutStage::Response => format!("{host} does not answer in time"),
+            TimeoutStage::Connect => format!("{host} does not accept a connection in time (connecting)"),
+            TimeoutStage::Handshake => {
+                format!("{host} accepts the connection and does not finish the TLS handshake in time (TLS handshake)")
+            }
+            TimeoutStage::Response => {
+                format!("{host} takes the request and does not answer in time (waiting for the answer)")
+            }
             TimeoutStage::Deadline => format!("no answer from {host} before the deadline of this review{said}"),
         },
         Evidence::Tls(fault) => match fault {
@@ -294,6 +310,18 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::TooLong { bytes } => {
             format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
         }
+        Evidence::NoRegistry { spoke_before, .. } => {
+            let before = if *spoke_before {
+                format!("; a registry answered at {host} before, so it, or the way to it, is in trouble")
+            } else {
+                String::new()
+            };
+            let kind = if hint::is_page(failure) { " with a web page" } else { "" };
+            format!(
+                "something before the registry answered at {host}{kind}, and nothing in its answer shows a registry{said}{before}; a node that \
+                 gets this answer fails too"
+            )
+        }
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
     }
 }
@@ -302,6 +330,9 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
     match fault {
         ContentFault::MediaType(media_type) if media_type.starts_with("text/html") => {
             format!("{host} answers with a web page (text/html) instead of a manifest: a login page or a proxy?")
+        }
+        ContentFault::MediaType(media_type) if media_type == UNSIGNED_SCHEMA1 => {
+            format!("{target} at {host} is a Docker schema 1 manifest without signatures, which containerd takes for a blob")
         }
         ContentFault::MediaType(media_type) => {
             format!(
@@ -324,6 +355,17 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::DigestWrong => {
             format!("the content that {host} serves for {target} does not have the digest it states{said}")
         }
+        ContentFault::OtherDigest { part, has } => format!(
+            "the {part} that {host} serves for {target} has another digest than the one that it is asked for by: {}",
+            escape(has)
+        ),
+        ContentFault::Unsigned => {
+            format!("{target} at {host} is a Docker schema 1 manifest without signatures, which containerd does not convert")
+        }
+        ContentFault::NotServed => format!(
+            "{host} says which digest {target} stands for, and then does not serve that digest{said}: a proxy cache with a stale tag does so, \
+             or a clean-up that left the tag"
+        ),
         ContentFault::ConfigNotJson => format!("the image config of {target} at {host} is not JSON"),
         ContentFault::ConfigWrongKind => {
             format!("the image config of {target} at {host} is damaged: a member of it is of the wrong kind")
@@ -382,6 +424,9 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }
 }
+
+/// The media type of a Docker schema 1 manifest without signatures.
+const UNSIGNED_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 
 /// ` (404 MANIFEST_UNKNOWN: manifest unknown)`, as much of it as is known.
 fn said(failure: &Failure) -> String {

@@ -309,6 +309,17 @@ pub(crate) struct Rule {
     pub(crate) hang_up: bool,
 }
 
+impl Rule {
+    /// Whether it is a refusal of the registry's own, in its form.
+    pub(crate) fn is_of_a_registry(&self) -> bool {
+        let refuses = self
+            .status
+            .is_some_and(|status| (400..500).contains(&status) && !matches!(status, 401 | 408 | 429));
+        let typed = self.headers.keys().any(|name| name.eq_ignore_ascii_case("content-type"));
+        refuses && self.body.is_none() && !typed
+    }
+}
+
 /// A second registry.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

@@ -4,7 +4,7 @@
 use crate::cases::{self, Case, Certificates};
 use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
+use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld, Words};
 use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
 use pullgate::runtime::containerd::version::Version;
 use pullgate::runtime::containerd::{Containerd, PullPath};
@@ -71,11 +71,6 @@ const NOT_REPLAYED: &[(&str, &str, &str)] = &[
         "",
         "we follow no redirect to plain HTTP elsewhere",
     ),
-    (
-        "odd-schema1-unsigned",
-        "containerd",
-        "a schema 1 manifest is known by its media type",
-    ),
     ("tokens-issued-good", "crio", "how long a token holds is for the wire to know"),
     (
         "parts-layer-docker-zstd",
@@ -86,16 +81,6 @@ const NOT_REPLAYED: &[(&str, &str, &str)] = &[
         "parts-noplatform-config-v2",
         "containerd-1.7",
         "what is compared of a config's variant is not told by version",
-    ),
-    (
-        "schema1-prettyjws",
-        "containerd-1.7",
-        "a schema 1 manifest is known by its media type",
-    ),
-    (
-        "served-as-text-plain",
-        "containerd-1.7",
-        "a schema 1 manifest is known by its media type",
     ),
 ];
 
@@ -694,6 +679,8 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
         body: read,
         quota: None,
         retry_after: one("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
+        // To runtimes it makes no difference.
+        speaker: Speaker::Registry,
     }))
 }
 

@@ -101,7 +101,7 @@ impl Registries {
         let all = Arc::clone(&worlds);
         let named = Faulty::start(move |seen| {
             let found = all.get().and_then(|worlds| by_repository(worlds, &seen.path));
-            found.map_or_else(|| Reply::new(404), |world| world.hear("named", seen))
+            found.map_or_else(|| error(404, "MANIFEST_UNKNOWN"), |world| world.hear("named", seen))
         })
         .await;
         let mut built = BTreeMap::new();
@@ -501,6 +501,8 @@ impl World {
             None => usual,
         };
         let mut reply = match rule.status {
+            // A registry's own, unless it is said what comes instead.
+            Some(status) if rule.is_of_a_registry() => error(status, "UNKNOWN"),
             Some(status) if !(200..300).contains(&status) => Reply::new(status),
             Some(status) => Reply {
                 status,

@@ -24,6 +24,7 @@ EVERYTHING = {
     "extraVolumes": [{"name": "corp", "configMap": {"name": "corp"}}],
     "extraVolumeMounts": [{"name": "corp", "mountPath": "/etc/corp"}], "imagePullSecrets": [{"name": "registry"}],
 }
+PLUGINS = {"config": {"registries": {"credentialProviders": {"config": "/etc/providers/config.yaml", "binDir": "/opt/providers"}}}}
 SETS = {
     "as it comes": {},
     "everything on": EVERYTHING,
@@ -38,6 +39,7 @@ SETS = {
     "one replica": {"replicas": 1},
     "the cluster chooses the user": {"runAsUser": None},
     "refuses when away": {"webhook": {"failurePolicy": "Fail", "optOut": "review"}, "replicas": 3},
+    "plugins": PLUGINS,
     "bare": {"priorityClass": {"create": False}, "podDisruptionBudget": {"enabled": False}, "topologySpread": {"hostname": "", "zone": ""},
              "policies": {"crd": False}, "tests": {"enabled": False}},
 }
@@ -220,6 +222,19 @@ def test_what_is_mounted_is_there_and_what_is_there_is_mounted():
             mounted = [mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]]
             same(sorted(mounted), sorted(volume["name"] for volume in spec["volumes"]), f"{name}, {pod}")
             expect(not any("subPath" in mount for container in spec["containers"] for mount in container["volumeMounts"]), f"{name}, {pod}")
+
+
+def test_plugins_of_credential_providers_have_a_home_to_write_to():
+    for values in (PLUGINS, {**EVERYTHING, **PLUGINS}):
+        pod = deployment(objects(values=values))
+        [container] = pod["containers"]
+        expect(container["securityContext"]["readOnlyRootFilesystem"], "the rest of it is read-only")
+        [home] = [variable["value"] for variable in container["env"] if variable["name"] == "HOME"]
+        [mount] = [mount for mount in container["volumeMounts"] if mount["mountPath"] == home]
+        expect(not mount.get("readOnly"), mount)
+        expect(any(volume["name"] == mount["name"] and "emptyDir" in volume for volume in pod["volumes"]), mount)
+    [container] = deployment(objects(values={}))["containers"]
+    expect("env" not in container, container.get("env"))
 
 
 def test_only_certificates_of_a_client_ca_are_asked_for_when_it_is_given():
@@ -406,7 +421,7 @@ def test_bad_values_are_refused_with_a_sentence():
 
 
 def test_images_go_by_tag_or_digest():
-    same(deployment(objects())["containers"][0]["image"], "registry.example/pullgate:0.1.0")
+    same(deployment(objects())["containers"][0]["image"], "registry.example/pullgate:" + chart.documents((chart.CHART / "Chart.yaml").read_text())[0]["appVersion"])
     same(deployment(objects(values={"image": {"tag": "v9"}}))["containers"][0]["image"], "registry.example/pullgate:v9")
     digest = "sha256:" + "a" * 64
     same(deployment(objects(values={"image": {"tag": "v9", "digest": digest}}))["containers"][0]["image"], f"registry.example/pullgate@{digest}")

@@ -110,7 +110,7 @@ async fn a_registry_that_lies_about_a_digest_learns_nothing() {
     let failure = ask(&registry, &format!("{}/team/app:1", liar.host()), None)
         .await
         .unwrap_err();
-    assert_eq!(failure.evidence, Evidence::ContentInvalid(ContentFault::DigestWrong));
+    assert_eq!(failure.evidence, Evidence::ContentInvalid(ContentFault::NotServed));
 }
 
 #[tokio::test]

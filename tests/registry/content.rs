@@ -81,14 +81,22 @@ async fn the_whole_sequence() {
 }
 
 #[tokio::test]
-async fn an_index_is_not_followed() {
+async fn of_an_index_the_build_for_the_node_is_asked_for() {
     let (amd, arm) = (image("amd64"), image("arm64"));
     let both = index(&[
         ("linux/amd64", &amd.manifest),
         ("linux/arm64", &arm.manifest),
         ("unknown/unknown", &amd.manifest),
     ]);
-    let server = Faulty::start(move |_| served(&both)).await;
+    let (listed, build) = (both.clone(), amd.clone());
+    let server = Faulty::start(move |seen| {
+        if seen.path.ends_with(&build.manifest.digest) {
+            served(&build.manifest)
+        } else {
+            served(&listed)
+        }
+    })
+    .await;
     let (registry, _) = room(settings());
     let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
     let Content::Index(entries) = facts.content else {
@@ -96,7 +104,38 @@ async fn an_index_is_not_followed() {
     };
     assert_eq!(entries.len(), 3, "attestations are kept");
     assert_eq!(entries[1].digest, arm.manifest.digest);
-    assert_eq!(server.lines().len(), 2);
+    assert_eq!(facts.builds, []);
+    let amd = amd.manifest.digest;
+    assert_eq!(
+        server.lines(),
+        [
+            "HEAD /v2/team/app/manifests/1".to_owned(),
+            format!("GET /v2/team/app/manifests/{}", both.digest),
+            format!("HEAD /v2/team/app/manifests/{amd}"),
+        ],
+        "neither other platforms nor attestations"
+    );
+
+    // A clean-up of untagged manifests has taken them.
+    let digest = both.digest.clone();
+    let server = Faulty::start(move |seen| {
+        if seen.path.ends_with("/1") || seen.path.ends_with(&digest) {
+            served(&both)
+        } else {
+            error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        }
+    })
+    .await;
+    let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
+    let [Build { content: Err(gone), .. }] = &facts.builds[..] else {
+        panic!("{:?}", facts.builds)
+    };
+    let missing = Evidence::ContentMissing {
+        part: "child manifest",
+        digest: amd,
+        media_type: OCI_MANIFEST.to_owned(),
+    };
+    assert_eq!(gone.evidence, missing);
 }
 
 #[tokio::test]
@@ -154,12 +193,16 @@ async fn digests_that_lie() {
         _ => good(&real, seen),
     })
     .await;
-    invalid(&server, ContentFault::DigestWrong).await;
+    invalid(&server, ContentFault::NotServed).await;
 
     // A wrong digest under which the registry serves the manifest nonetheless.
     let mut lying = served(&app.manifest);
     lying.headers[1].1 = zeros.clone();
-    invalid(&serves(lying.clone()).await, ContentFault::DigestWrong).await;
+    let other = |has: &str| ContentFault::OtherDigest {
+        part: "manifest",
+        has: has.to_owned(),
+    };
+    invalid(&serves(lying.clone()).await, other(&app.manifest.digest)).await;
 
     // A digest was asked for, another is announced: a runtime does not look at the header then, but at the content.
     let real = app.clone();
@@ -175,11 +218,12 @@ async fn digests_that_lie() {
     let name = format!("{}/team/app@{}", server.host(), app.manifest.digest);
     let facts = ask(&registry, &name, None).await.unwrap();
     assert_eq!(facts.digest.to_string(), app.manifest.digest);
-    let other = image("arm64");
-    let server = Faulty::start(move |_| served(&other.manifest)).await;
+    let arm = image("arm64");
+    let has = arm.manifest.digest.clone();
+    let server = Faulty::start(move |_| served(&arm.manifest)).await;
     expect(
         &format!("{}/team/app@{}", server.host(), app.manifest.digest),
-        Evidence::ContentInvalid(ContentFault::DigestWrong),
+        Evidence::ContentInvalid(other(&has)),
     )
     .await;
 
@@ -194,11 +238,12 @@ async fn pages_and_nothing() {
         .header("Content-Type", "text/html; charset=utf-8")
         .body("<html>secret login page</html>");
     let server = serves(html).await;
-    let failure = expect(
-        &format!("{}/team/app:1", server.host()),
-        Evidence::ContentInvalid(ContentFault::MediaType("text/html".to_owned())),
-    )
-    .await;
+    let no_registry = |fault| Evidence::NoRegistry {
+        fails: Box::new(Evidence::ContentInvalid(fault)),
+        spoke_before: false,
+    };
+    let of_type = |kind: &str| ContentFault::MediaType(kind.to_owned());
+    let failure = expect(&format!("{}/team/app:1", server.host()), no_registry(of_type("text/html"))).await;
     assert_silent(&failure, &["secret login"]);
     // A runtime takes it for a blob then.
     let lines = server.lines();
@@ -206,8 +251,11 @@ async fn pages_and_nothing() {
     assert!(lines[2..].iter().all(|line| line.contains("/blobs/")), "{lines:?}");
 
     for kind in ["application/json", "application/octet-stream"] {
-        let server = serves(Reply::new(200).header("Content-Type", kind).body("{}")).await;
-        invalid(&server, ContentFault::MediaType(kind.to_owned())).await;
+        let plain = Reply::new(200).header("Content-Type", kind).body("{}");
+        let server = serves(plain.clone()).await;
+        expect(&format!("{}/team/app:1", server.host()), no_registry(of_type(kind))).await;
+        let server = serves(plain.header("Docker-Distribution-Api-Version", "registry/2.0")).await;
+        invalid(&server, of_type(kind)).await;
     }
     let empty = Reply::new(200).header("Content-Type", OCI_MANIFEST);
     invalid(&serves(empty).await, ContentFault::Empty).await;
@@ -405,13 +453,41 @@ async fn what_404_means() {
     assert_eq!(failure.code.as_deref(), Some("NAME_UNKNOWN"));
     assert_eq!(failure.request.unwrap().method, "HEAD");
 
-    // Nobody says anything.
+    // No registry says anything.
     let server = serves(Reply::new(404).header("Content-Type", "text/html").body("<html>")).await;
     expect(
         &format!("{}/team/app:1", server.host()),
-        Evidence::TagUnknown {
-            repository_exists: false,
+        Evidence::NoRegistry {
+            fails: Box::new(Evidence::TagUnknown {
+                repository_exists: false,
+            }),
+            spoke_before: false,
         },
+    )
+    .await;
+
+    // The list of tags has it.
+    let server = Faulty::start(|seen| {
+        if seen.path.starts_with("/v2/team/app/tags/list") {
+            Reply::new(200).json(r#"{"name":"team/app","tags":["0","1"]}"#)
+        } else {
+            error(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        }
+    })
+    .await;
+    let failure = expect(&format!("{}/team/app:1", server.host()), Evidence::TagWithoutManifest).await;
+    assert_eq!(failure.suggestions, [""; 0]);
+
+    // HEAD is refused, GET is not.
+    let app = image("amd64");
+    let server = Faulty::start(move |seen| match seen.method.as_str() {
+        "HEAD" => error(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+        _ => good(&app, seen),
+    })
+    .await;
+    expect(
+        &format!("{}/team/app:1", server.host()),
+        Evidence::Rejected(Rejection::HeadOnly),
     )
     .await;
 

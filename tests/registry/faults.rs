@@ -232,7 +232,7 @@ async fn a_dribbling_body() {
 #[tokio::test]
 async fn dribbling_words_do_not_hide_a_status() {
     let server = Faulty::start(|seen| match seen.method.as_str() {
-        "HEAD" => Reply::new(403),
+        "HEAD" => error(403, "DENIED", "x"),
         _ => error(403, "DENIED", &"x".repeat(500)).manner(Manner::Dribble(Duration::from_millis(100))),
     })
     .await;

@@ -30,4 +30,5 @@ mod ports;
 mod program;
 mod proxy;
 mod sample;
+mod speaker;
 mod support;

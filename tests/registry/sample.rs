@@ -97,9 +97,10 @@ pub fn served(blob: &Blob) -> Reply {
         .body(blob.bytes.clone())
 }
 
-/// The registry's envelope.
+/// The registry's envelope. To HEAD its header alone says that it comes from a registry.
 pub fn error(status: u16, code: &str, message: &str) -> Reply {
-    Reply::new(status).json(&format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#))
+    let reply = Reply::new(status).header("Docker-Distribution-Api-Version", "registry/2.0");
+    reply.json(&format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#))
 }
 
 /// A good registry with `team/app:1`.

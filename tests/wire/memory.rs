@@ -112,7 +112,11 @@ async fn layers_are_asked_for_by_head() {
 async fn answers_hold_for_their_time_and_their_asker() {
     let status = Arc::new(AtomicU16::new(200));
     let current = Arc::clone(&status);
-    let server = Faulty::start(move |_| Reply::new(current.load(Ordering::Relaxed))).await;
+    let server = Faulty::start(move |_| {
+        let reply = Reply::new(current.load(Ordering::Relaxed));
+        reply.header("Docker-Distribution-Api-Version", "registry/2.0")
+    })
+    .await;
     let metrics = Metrics::new();
     let wire = Wire::new(settings(), metrics.clone()).unwrap();
     let asked = head(&server, "/v2/a/manifests/1");

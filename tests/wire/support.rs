@@ -160,7 +160,7 @@ pub async fn refused(wire: &Wire, request: &Request) -> Refusal {
 
 pub async fn throttled(wire: &Wire, request: &Request) -> Duration {
     match not_sent(wire, request).await.why {
-        Withheld::Throttled(left) => left,
+        Withheld::Throttled { left, .. } => left,
         ref other => panic!("throttled: {other:?}"),
     }
 }

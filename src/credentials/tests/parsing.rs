@@ -174,8 +174,17 @@ fn a_users_own_config_keeps_tokens_and_drops_empty_entries() {
     };
     assert_eq!(
         parse_user_config(json),
-        Ok(vec![("a".to_owned(), token), ("c".to_owned(), credential("u", "p"))])
+        Ok(vec![("a".to_owned(), token.clone()), ("c".to_owned(), credential("u", "p"))])
     );
+    // `az acr login` writes so: 00000000-0000-0000-0000-000000000000 without a password.
+    let auth = "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==";
+    let json = format!(r#"{{"auths":{{"a":{{"auth":"{auth}","identitytoken":"t"}}}}}}"#);
+    assert_eq!(parse_user_config(json.as_bytes()), Ok(vec![("a".to_owned(), token)]));
+    // The kubelet knows nothing of the token.
+    let kubelets = credential("00000000-0000-0000-0000-000000000000", "");
+    assert_eq!(parse_docker_config(json.as_bytes()), Ok(vec![("a".to_owned(), kubelets)]));
+    let both = br#"{"auths":{"a":{"auth":"dTpw","identitytoken":"t"}}}"#;
+    assert_eq!(parse_user_config(both).unwrap()[0].1.username, Hidden::new("u"));
 }
 
 #[test]

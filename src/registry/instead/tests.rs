@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::Digest;
-use crate::runtime::answer::{FaultKind, Withheld};
+use crate::runtime::answer::{FaultKind, Speaker, Withheld};
 use crate::runtime::challenge::Bearer;
 use crate::runtime::content::Document;
 use crate::runtime::outcome::{ContentFault, Refusal};
@@ -80,6 +80,7 @@ fn response(method: Method, status: u16) -> Response {
         body: Body::Unread,
         quota: None,
         retry_after: None,
+        speaker: Speaker::Registry,
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::credentials::{Credential, Hidden};
-use crate::runtime::answer::At;
+use crate::runtime::answer::{At, Speaker};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
@@ -61,6 +61,7 @@ fn response(status: u16) -> Response {
         body: Body::Unread,
         quota: None,
         retry_after: None,
+        speaker: Speaker::Registry,
     }
 }
 
@@ -209,7 +210,7 @@ async fn a_429_holds_for_others_of_its_lane() {
     let memo = memo();
     let left = |request: &Request| match memo.withheld(request) {
         Some(Answer::NotSent(not_sent)) => match not_sent.why {
-            Withheld::Throttled(left) => Some(left.as_secs()),
+            Withheld::Throttled { left, asked: true } => Some(left.as_secs()),
             _ => panic!("{not_sent:?}"),
         },
         None => None,

@@ -16,13 +16,15 @@ use std::collections::HashSet;
 pub(crate) const DEEPEST: usize = 4;
 /// Children of one index that are looked for: the transfer service fetches each that has no platform, and an index is a stranger's text.
 const MOST_CHILDREN: usize = 1000;
+/// The same where it is only asked whether they are there.
+const MOST_ASKED_FOR: usize = 20;
 
 /// The parts that this node would fetch, as deep as `until` says.
 pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
     match &facts.content {
-        Content::Index(entries) if until > Depth::Manifest => children(walk, net, entries, until, DEEPEST),
+        Content::Index(entries) => children(walk, net, entries, until, DEEPEST),
         Content::Artifact { body, .. } if until >= Depth::Layers => Ok(vec![own(facts, blobs(walk, net, body, until)?)]),
-        Content::Index(_) | Content::Image { .. } | Content::Artifact { .. } | Content::Schema1 => Ok(Vec::new()),
+        Content::Image { .. } | Content::Artifact { .. } | Content::Schema1 => Ok(Vec::new()),
     }
 }
 
@@ -50,10 +52,35 @@ fn children(
         .into_iter()
         .filter_map(|at| entries.get(at))
         .filter(|entry| seen.insert((&entry.digest, &entry.media_type)))
-        .take(MOST_CHILDREN)
+        .take(if until == Depth::Manifest {
+            MOST_ASKED_FOR
+        } else {
+            MOST_CHILDREN
+        })
         .collect();
-    let found = walk.branch(net, needed, |walk, net, entry| child(walk, net, entry, until, levels))?;
+    let found = walk.branch(net, needed, |walk, net, entry| {
+        // Whether it is there is all that matters of an image whose platform the index names.
+        if until == Depth::Manifest && entry.platform.is_some() && entry.is_image() {
+            there(walk, net, entry)
+        } else {
+            child(walk, net, entry, until, levels)
+        }
+    })?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// An entry that a node would take, where it is not there or not known to be.
+fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Vec<Build>> {
+    let Err(failures) = caught(walk.is_there(net, entry))? else {
+        return Ok(Vec::new());
+    };
+    let failure = walk.told(failures).map(|failure| Build {
+        digest: entry.digest.clone(),
+        media_type: entry.media_type.clone(),
+        content: Err(failure),
+        troubles: Vec::new(),
+    });
+    Ok(failure.into_iter().collect())
 }
 
 fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, until: Depth, levels: usize) -> Got<Vec<Build>> {
@@ -89,7 +116,8 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
             vec![build(Ok(Content::Artifact { kind, unpack, body }), troubles)]
         }
         Parsed::Image { config, body } => {
-            let config = (until >= Depth::Config).then_some(&config);
+            // Where the index does not say for what it is, its config does, and runtimes look.
+            let config = (until >= Depth::Config || entry.platform.is_none()).then_some(&config);
             let (platform, mut troubles) = image(walk, net, config, &body, until)?;
             let platform = platform.unwrap_or_else(|failures| {
                 troubles.splice(0..0, walk.told(failures));

@@ -277,7 +277,7 @@ fn speaks_no_tls(answer: &Answer, server: &Server) -> bool {
     let no_port = !server.names_port
         && matches!(
             fault.what,
-            FaultKind::Connection(_) | FaultKind::TimedOut(TimeoutStage::Connect)
+            FaultKind::Connection(_) | FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Handshake)
         );
     fault.at.origin.is_same_server(&server.https) && (no_tls || no_port)
 }
@@ -286,6 +286,7 @@ fn speaks_no_tls(answer: &Answer, server: &Server) -> bool {
 fn is_transient(what: FaultKind) -> bool {
     matches!(
         what,
-        FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Response) | FaultKind::Connection(ConnectionFault::Interrupted)
+        FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Handshake | TimeoutStage::Response)
+            | FaultKind::Connection(ConnectionFault::Interrupted)
     )
 }

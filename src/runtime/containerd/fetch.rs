@@ -8,7 +8,7 @@ use crate::runtime::containerd::exchange::HostRequest;
 use crate::runtime::containerd::manifest::{self, Claims, Config, Form, LONGEST, Parsed};
 use crate::runtime::containerd::resolve::Resolved;
 use crate::runtime::containerd::{Got, PullPath, Stop, Walk, caught};
-use crate::runtime::content::{BlobRef, Content, IndexEntry};
+use crate::runtime::content::{BlobRef, Content, IndexEntry, clipped};
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
 use crate::runtime::request::{Method, Request, Want};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Walk<'_> {
     pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
-            Form::Schema1 => return Ok((Content::Schema1, None)),
+            Form::Schema1 => return self.schema1(net, resolved),
             Form::Other => return Err(self.no_manifest(net, resolved)?),
             // A registry that knows a manifest as a blob only is in trouble, whatever its GET may say.
             Form::Manifest | Form::Index if resolved.is_blob => {
@@ -85,7 +85,7 @@ impl Walk<'_> {
             want: Want::Manifest {
                 by: Some(digest.clone()),
             },
-            absent: Evidence::ContentInvalid(ContentFault::DigestWrong),
+            absent: Evidence::ContentInvalid(ContentFault::NotServed),
         };
         let response = self.fetch(net, &wanted)?;
         let part = if manifest::form(&resolved.media_type) == Form::Index {
@@ -93,10 +93,14 @@ impl Walk<'_> {
         } else {
             "manifest"
         };
-        let broken = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response));
         let about = |fault| Stop::from(Failure::unworded(Evidence::ContentInvalid(fault), &response).about(digest));
         let (document, has) = match &response.body {
-            Body::Manifest { digest: has, .. } if has != digest => return Err(broken(ContentFault::DigestWrong)),
+            Body::Manifest { digest: has, .. } if has != digest => {
+                return Err(about(ContentFault::OtherDigest {
+                    part,
+                    has: has.to_string(),
+                }));
+            }
             Body::Manifest { document, length, .. } => (document, *length),
             Body::TooLong(bytes) => return Err(too_long(&response, *bytes)),
             _ => return Err(unreadable(&response)),
@@ -118,12 +122,47 @@ impl Walk<'_> {
         })
     }
 
+    /// What is served as Docker schema 1, which 1.x fetches and converts (`schema1.Converter`), and later versions refuse unread.
+    fn schema1(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
+        let digest = &resolved.digest;
+        let broken = |fault, response: &Response| {
+            let failure = Failure::unworded(Evidence::ContentInvalid(fault), response);
+            Stop::from(failure.about(digest))
+        };
+        if self.by.version.refuses_schema1() {
+            if resolved.by.is_of_no_registry() {
+                let fault = ContentFault::MediaType(clipped(&resolved.media_type));
+                return Err(broken(fault, &resolved.by));
+            }
+            return Ok((Content::Schema1, None));
+        }
+        let wanted = Wanted {
+            rest: format!("manifests/{digest}"),
+            media_type: manifest::SIGNED_SCHEMA1.to_owned(),
+            want: Want::Manifest {
+                by: Some(digest.clone()),
+            },
+            absent: Evidence::ContentInvalid(ContentFault::NotServed),
+        };
+        let response = self.fetch(net, &wanted)?;
+        let document = match &response.body {
+            Body::Manifest { document, .. } => document.as_ref().map_err(|fault| broken(fault.clone(), &response))?,
+            Body::TooLong(bytes) => return Err(too_long(&response, *bytes)),
+            _ => return Err(unreadable(&response)),
+        };
+        if document.has_signatures {
+            Ok((Content::Schema1, None))
+        } else {
+            Err(broken(ContentFault::Unsigned, &response))
+        }
+    }
+
     /// What containerd makes of a reference whose media type is none of a manifest: it takes it for a blob, and fails in either case.
     fn no_manifest(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Stop> {
         let fault = if resolved.is_blob {
             ContentFault::DigestIsBlob
         } else {
-            ContentFault::MediaType(crate::runtime::content::clipped(&resolved.media_type))
+            ContentFault::MediaType(clipped(&resolved.media_type))
         };
         let wanted = Wanted {
             rest: format!("blobs/{}", resolved.digest),
@@ -143,6 +182,38 @@ impl Walk<'_> {
                 Stop::Failed(mended.collect())
             }
         })
+    }
+
+    /// Whether an entry of an index is there. Asked as a runtime asks for it, and not read.
+    pub(super) fn is_there(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<()> {
+        let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
+        let wanted = Wanted {
+            rest: format!("manifests/{digest}"),
+            media_type: entry.media_type.clone(),
+            want: Want::Blob {
+                size: Some(signed(entry.size)),
+            },
+            absent: Evidence::ContentMissing {
+                part: "child manifest",
+                digest: entry.digest.clone(),
+                media_type: entry.media_type.clone(),
+            },
+        };
+        let response = self.fetch(net, &wanted)?;
+        match response.length.filter(|_| !response.encoded).map(signed) {
+            Some(has) if has != signed(entry.size) => {
+                let fault = ContentFault::OtherSize {
+                    part: "child manifest",
+                    by: "index",
+                    has,
+                    says: signed(entry.size),
+                };
+                Err(Failure::unworded(Evidence::ContentInvalid(fault), &response)
+                    .about(&digest)
+                    .into())
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// An entry of an index.
@@ -198,9 +269,10 @@ impl Walk<'_> {
             _ => return Err(unreadable(&response)),
         };
         if *has != digest {
-            return Err(broken(ContentFault::Structure(
-                "the child manifest served does not have the digest that the index names".to_owned(),
-            )));
+            return Err(broken(ContentFault::OtherDigest {
+                part: "child manifest",
+                has: has.to_string(),
+            }));
         }
         let document = document.as_ref().map_err(|fault| broken(fault.clone()))?;
         manifest::read(&entry.media_type, document).map_err(broken)
@@ -239,9 +311,10 @@ impl Walk<'_> {
             }));
         }
         if *digest != config.digest {
-            return Err(broken(ContentFault::Structure(
-                "the config served does not have the digest that the manifest names".to_owned(),
-            )));
+            return Err(broken(ContentFault::OtherDigest {
+                part: "config",
+                has: digest.to_string(),
+            }));
         }
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
         match Claims::hold(&config.claims, read) {

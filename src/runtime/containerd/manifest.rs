@@ -17,6 +17,9 @@ pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, */*";
 
+/// Docker schema 1, signed: what containerd 1.x converts.
+pub(super) const SIGNED_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+
 /// What a content type is to containerd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -24,7 +27,7 @@ pub(crate) enum Form {
     Manifest,
     /// OCI index or Docker manifest list.
     Index,
-    /// Docker schema 1 (`text/plain` too).
+    /// Docker schema 1, signed (`text/plain` too).
     Schema1,
     /// Taken for a blob, and not found as one.
     Other,
@@ -41,9 +44,7 @@ pub(crate) fn form(media_type: &str) -> Form {
     match media_type {
         IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE => Form::Manifest,
         IMAGE_MANIFEST_LIST_MEDIA_TYPE | OCI_IMAGE_INDEX_MEDIA_TYPE => Form::Index,
-        "application/vnd.docker.distribution.manifest.v1+prettyjws"
-        | "application/vnd.docker.distribution.manifest.v1+json"
-        | "text/plain" => Form::Schema1,
+        SIGNED_SCHEMA1 | "text/plain" => Form::Schema1,
         _ => Form::Other,
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Resolved {
     pub(super) is_blob: bool,
     /// Which host said so.
     pub(super) host: usize,
+    /// By which answer.
+    pub(super) by: Arc<Response>,
 }
 
 /// How far a host brought it, for the failure that is told (`firstErrPriority`).
@@ -220,6 +222,7 @@ fn at_host(
         media_type,
         is_blob: path.starts_with("blobs/"),
         host: at,
+        by: described,
     }))
 }
 

@@ -55,11 +55,10 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
         };
         walk.let_in()?;
         let (builds, end, by_network) = match walk.until {
-            Depth::Manifest => (Vec::new(), End::Pulled { size: None }, false),
-            Depth::Sizes | Depth::Config | Depth::Layers => {
-                let (build, end, by_network) = of_entry(walk, net, &mut source, entry)?;
-                (vec![build], end, by_network)
-            }
+            // Whether it is there is all that matters of an entry whose platform the index names.
+            Depth::Manifest if entry.platform.is_some() => there(walk, net, &mut source, entry)?,
+            Depth::Manifest => of_entry(walk, net, &mut source, entry, Depth::Config)?,
+            Depth::Sizes | Depth::Config | Depth::Layers => of_entry(walk, net, &mut source, entry, walk.until)?,
         };
         return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
     }
@@ -127,32 +126,47 @@ impl Single {
     }
 }
 
-/// The entry of an index that is for the node.
-fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<(Build, End, bool)> {
-    let until = walk.until;
+/// What was found of an entry, how the pull ends with it, and whether for want of an answer.
+type Entry = (Vec<Build>, End, bool);
+
+/// Whether the entry of an index that is for the node is there.
+fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<Entry> {
+    Ok(match caught(source.is_there(walk, net, &entry.digest))? {
+        Ok(()) => (Vec::new(), End::Pulled { size: None }, false),
+        Err(failed) => missing(entry, failed),
+    })
+}
+
+/// The entry of an index that is for the node, as deep as `until` says.
+fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor, until: Depth) -> Got<Entry> {
     let found = child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until));
     Ok(match caught(found)? {
         Ok(single) => {
             let (end, by_network) = single.end(Some(entry), walk.platform);
-            (single.build(entry.digest.clone(), entry.media_type.clone()), end, by_network)
+            let build = single.build(entry.digest.clone(), entry.media_type.clone());
+            (vec![build], end, by_network)
         }
-        Err(Failed {
-            mut told, by_network, ..
-        }) => {
-            if let Evidence::ContentMissing { media_type, .. } = &mut told.evidence
-                && media_type.is_empty()
-            {
-                *media_type = clipped(&entry.media_type);
-            }
-            let build = Build {
-                digest: entry.digest.clone(),
-                media_type: entry.media_type.clone(),
-                content: Err(told.clone()),
-                troubles: Vec::new(),
-            };
-            (build, End::Failed(told), by_network)
-        }
+        Err(failed) => missing(entry, failed),
     })
+}
+
+/// An entry that is not to be had.
+fn missing(entry: &Descriptor, failed: Failed) -> Entry {
+    let Failed {
+        mut told, by_network, ..
+    } = failed;
+    if let Evidence::ContentMissing { media_type, .. } = &mut told.evidence
+        && media_type.is_empty()
+    {
+        *media_type = clipped(&entry.media_type);
+    }
+    let build = Build {
+        digest: entry.digest.clone(),
+        media_type: entry.media_type.clone(),
+        content: Err(told.clone()),
+        troubles: Vec::new(),
+    };
+    (vec![build], End::Failed(told), by_network)
 }
 
 /// The manifest that an index names.

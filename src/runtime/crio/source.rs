@@ -72,6 +72,22 @@ impl Source {
         fetch(walk, net, &mut self.session, &self.reference, &Target::Digest(digest))
     }
 
+    /// Whether a manifest that an index names is there. Asked as [`Self::child`] asks for it, and not read.
+    pub(super) fn is_there(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, digest: &str) -> Got<()> {
+        let digest = self.digest("child manifest", digest)?;
+        let asked = Asked {
+            path: Arc::from(format!("/v2/{}/manifests/{digest}", self.reference.path())),
+            accept: Arc::from(ACCEPT),
+            want: Want::Blob { size: None },
+        };
+        let response = self.session.request(walk, net, &asked)?;
+        match response.status {
+            200 => Ok(()),
+            404 => Err(Failure::of(absent(&digest), &response, Purpose::Content).into()),
+            _ => Err(Failure::of(self.session.refused(&response), &response, Purpose::Content).into()),
+        }
+    }
+
     /// The config of an image, as long as its descriptor says or not. `None` where it is too long to be read here.
     pub(super) fn config(
         &mut self,
@@ -191,11 +207,7 @@ fn fetch(
     let response = session.request(walk, net, &asked)?;
     if response.status != 200 {
         let evidence = match (response.status, target) {
-            (404, Target::Digest(digest)) if is_child => Evidence::ContentMissing {
-                part: "child manifest",
-                digest: digest.to_string(),
-                media_type: String::new(),
-            },
+            (404, Target::Digest(digest)) if is_child => absent(digest),
             (404, Target::Digest(_)) => Evidence::DigestUnknown,
             (404, Target::Tag(_)) => Evidence::TagUnknown {
                 repository_exists: false,
@@ -222,6 +234,15 @@ fn fetch(
             response: Arc::clone(&response),
         }),
         _ => Err(unreadable(&response)),
+    }
+}
+
+/// The child of an index is not there.
+fn absent(digest: &Digest) -> Evidence {
+    Evidence::ContentMissing {
+        part: "child manifest",
+        digest: digest.to_string(),
+        media_type: String::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ask::{Log, Nothing, Step, step};
 use crate::image::Digest;
-use crate::runtime::answer::{At, Body, Fault, FaultKind, Response};
+use crate::runtime::answer::{At, Body, Fault, FaultKind, Response, Speaker};
 use crate::runtime::challenge;
 use crate::runtime::content::{self, Content};
 use crate::runtime::crio::auth::NodeAuth;
@@ -132,6 +132,7 @@ impl Net {
             body,
             quota: None,
             retry_after: one("retry-after").map(|text| Duration::from_secs(text.parse().unwrap())),
+            speaker: Speaker::Registry,
         }))
     }
 }
@@ -792,7 +793,7 @@ fn an_index_as_deep_as_is_looked() {
         &format!("https://a.example/v2/x/blobs/{LAYER}"),
     ];
     for (until, deep) in [
-        (Depth::Manifest, 2),
+        (Depth::Manifest, 3),
         (Depth::Sizes, 3),
         (Depth::Config, 4),
         (Depth::Layers, 5),

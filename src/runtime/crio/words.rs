@@ -169,6 +169,14 @@ struct Words<'a> {
 
 impl Words<'_> {
     fn of(&self, failure: &Failure) -> Option<Met> {
+        if let Evidence::NoRegistry { fails, .. } = &failure.evidence {
+            // It does not look who answers.
+            let evidence = Evidence::clone(fails);
+            return self.of(&Failure {
+                evidence,
+                ..failure.clone()
+            });
+        }
         let url = failure.request.as_ref().map_or("", |request| &request.url);
         let purpose = failure.request.as_ref().map(|request| request.purpose);
         if let Some(why) = unanswered(failure) {
@@ -312,6 +320,7 @@ fn unanswered(failure: &Failure) -> Option<String> {
         Evidence::ConnectionFailed(ConnectionFault::Interrupted) => "EOF".to_owned(),
         Evidence::ConnectionFailed(ConnectionFault::Unreachable) => format!("dial tcp {}: connect: no route to host", dialled()?),
         Evidence::TimedOut(TimeoutStage::Connect) => format!("dial tcp {}: i/o timeout", dialled()?),
+        Evidence::TimedOut(TimeoutStage::Handshake) => "net/http: TLS handshake timeout".to_owned(),
         Evidence::Tls(TlsFault::UnknownIssuer) => format!("{verify} signed by unknown authority"),
         Evidence::Tls(TlsFault::Expired) => format!("{verify} has expired or is not yet valid"),
         Evidence::Tls(TlsFault::WrongName) => format!("{verify} is valid for ..., not {host}"),

@@ -1,5 +1,6 @@
 //! What to do about a failure.
 
+use super::asked;
 use super::hint::{self, Situation, hint, is_page};
 use super::{Pulled, Topic, may_mean_another};
 use crate::image::{Reference, Target, escape};
@@ -18,7 +19,13 @@ pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
         return "name the repository too, as in NAME@sha256:DIGEST; sha256:… alone is an image ID, which no registry knows"
             .to_owned();
     }
-    let fix = of_evidence(failure, topic);
+    let mut fix = of_evidence(failure, topic);
+    if let Some(base) = asked::doubled(failure, reference) {
+        fix = format!(
+            "if {} is the whole path, write `override_path = true` beside it in the nodes' hosts.toml; {fix}",
+            escape(base)
+        );
+    }
     if !may_mean_another(failure, topic) {
         return fix;
     }
@@ -52,12 +59,17 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 let all: Vec<String> = failure.suggestions.iter().map(|tag| escape(tag)).collect();
                 format!(" (closest: {})", all.join(", "))
             };
-            let tag = match topic.reference.target() {
-                Target::Tag(tag) => tag,
-                Target::Digest(digest) => digest.to_string(),
-            };
-            format!("use a tag that exists{closest}, or push {tag}{}", behind(Situation::Missing))
+            format!(
+                "use a tag that exists{closest}, or push {}{}",
+                target(topic),
+                behind(Situation::Missing)
+            )
         }
+        Evidence::TagWithoutManifest => format!(
+            "push {} again, or use another tag{}",
+            target(topic),
+            behind(Situation::Missing)
+        ),
         Evidence::RepositoryUnknown => format!(
             "check the spelling of \"{repository}\", or push the image to {registry}{}",
             behind(Situation::Missing)
@@ -141,6 +153,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 | Rejection::NoToken
                 | Rejection::RedirectLoop
                 | Rejection::NoRealm
+                | Rejection::HeadOnly
                 | Rejection::NoHost => String::new(),
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
@@ -195,6 +208,9 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             "{}check the name and the port, or repair what {host} serves",
             before(Situation::Page)
         ),
+        Evidence::ContentInvalid(ContentFault::NotServed) => {
+            format!("push the image again; if {host} is a cache, clear what it holds of {repository}")
+        }
         Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
             format!("push the image again, or repair what {host} serves")
         }
@@ -208,7 +224,19 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             data_endpoint(&host)
         ),
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
+        Evidence::NoRegistry { .. } => {
+            let own = hint(Situation::Page).map_or_else(String::new, |hint| format!("; {hint}"));
+            format!("check what answers at {host} (ingress, proxy, firewall, login page), and that {registry} is a registry{own}")
+        }
         Evidence::Internal => "try again; report the bug with pullgate's log".to_owned(),
+    }
+}
+
+/// The tag or the digest.
+fn target(topic: Topic<'_>) -> String {
+    match topic.reference.target() {
+        Target::Tag(tag) => tag,
+        Target::Digest(digest) => digest.to_string(),
     }
 }
 
