@@ -172,6 +172,41 @@ fn refused() -> Result<ImageFacts, Failure> {
 }
 
 #[test]
+fn an_entry_without_a_password_says_where_that_is() {
+    for (data, why) in [
+        (
+            r#"{"auths": {"reg.example": {}}, "credsStore": "desktop"}"#,
+            "it was made on a machine that keeps them in its credential store (\"desktop\"), which no node has",
+        ),
+        (
+            r#"{"auths": {"reg.example": {"auth": "MDAwMDo=", "identitytoken": "t"}}}"#,
+            "it holds an identity token, which kubelets do not read",
+        ),
+        (
+            r#"{"auths": {"reg.example": {}}}"#,
+            "without user name and password; nodes ask without a credential",
+        ),
+    ] {
+        let facts = with_secret(facts(), "regcred", PULL, data);
+        let judgement = judge(&pod("reg.example/app:1", &["regcred"]), &facts, &needs_login());
+        assert_eq!(
+            causes(&judgement),
+            [Cause::PullSecretNoMatch, Cause::NotFoundOrDenied],
+            "{data}"
+        );
+        let finding = &judgement.findings[0];
+        assert!(finding.message.contains(why), "{}", finding.message);
+        assert!(
+            finding
+                .fix
+                .contains("kubectl create secret docker-registry regcred --docker-server=reg.example")
+        );
+        let public = judge(&pod("reg.example/app:1", &["regcred"]), &facts, &found(index(&["amd64"])));
+        assert_eq!(causes(&public), [], "nothing is sent of it, and nothing is needed");
+    }
+}
+
+#[test]
 fn a_missing_secret_may_come_on_a_template_and_stands_on_a_pod() {
     let facts = absent(facts(), "regcred");
     let template = judge(&deployment("reg.example/a:1", &["regcred"]), &facts, &needs_login());

@@ -216,6 +216,7 @@ fn every_cause_has_a_section() {
     }
 }
 
+mod answers;
 mod hints;
 
 mod kubelet_words;

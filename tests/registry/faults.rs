@@ -429,3 +429,19 @@ async fn a_host_that_fails_again_and_again_is_left_alone() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_handshake_that_never_ends() {
+    // It accepts connections, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let (registry, _) = room(Settings {
+        resolve: vec![("silent.example".to_owned(), address)],
+        ..settings()
+    });
+    let failure = ask(&registry, &format!("silent.example:{}/team/app:1", address.port()), None)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.evidence, Evidence::TimedOut(TimeoutStage::Handshake), "{failure:?}");
+    drop(silent);
+}

@@ -224,3 +224,15 @@ fn the_very_image_that_its_pods_run_is_on_nodes_whatever_they_list() {
     always["spec"]["template"]["spec"]["nodeSelector"] = json!({"pool": "b"});
     assert_eq!(judged(&always, &old, &facts(), &gone).outlook, Outlook::WillFail);
 }
+
+#[test]
+fn what_only_the_node_still_holds_is_no_proof_for_the_next_version() {
+    // v1 was pulled by a secret that v2 does not list any longer.
+    let facts = with_secret(facts(), "regcred", PULL, r#"{"auths": {"reg.example": {"auth": "dTpw"}}}"#);
+    let old = running("reg.example/team/app:1", &["regcred"]);
+    let judgement = judged(&deployment("reg.example/team/app:2", &[]), &old, &facts, &needs_login());
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::WillFail, Verdict::Deny));
+    // The secret has changed since, and is refused now.
+    let judgement = judged(&deployment("reg.example/team/app:2", &["regcred"]), &old, &facts, &refused());
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::WillFail, Verdict::Deny));
+}
