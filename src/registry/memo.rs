@@ -323,7 +323,8 @@ impl Memo {
             return;
         }
         self.throttled_last.insert(by_asker, (Arc::clone(&own), until));
-        self.throttled.insert(throttled(request, lane(request), Some(own)), (until, said));
+        self.throttled
+            .insert(throttled(request, lane(request), Some(own)), (until, said));
     }
 
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.

@@ -205,7 +205,7 @@ pub(super) fn is_of_host(kind: FaultKind) -> bool {
         FaultKind::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline)
         | FaultKind::Connection(ConnectionFault::Interrupted) => false,
         FaultKind::NameNotResolved
-        | FaultKind::TimedOut(TimeoutStage::Connect)
+        | FaultKind::TimedOut(TimeoutStage::Connect | TimeoutStage::Handshake)
         | FaultKind::Connection(_)
         | FaultKind::Tls(_)
         | FaultKind::Unreadable
