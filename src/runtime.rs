@@ -214,7 +214,7 @@ pub enum Depth {
 }
 
 /// What came of a pull.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// What the reference stands for, if that was found.
     pub found: Option<Arc<ImageFacts>>,

@@ -290,7 +290,7 @@ impl LookUps {
 /// Whether an older answer may stand in: the registry, or the way to it, is in trouble. Throttling and our own rules are not.
 fn is_down(evidence: &Evidence) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } => is_down(fails),
+        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => is_down(fails),
         Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)

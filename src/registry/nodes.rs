@@ -12,7 +12,8 @@ use super::trust::{Trust, Trusts, Written};
 use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Host, Hosts};
 use crate::runtime::containerd::hosts_toml::{Files, Line};
-use crate::runtime::request::TrustId;
+use crate::runtime::containerd::rewrites::Rewrites;
+use crate::runtime::request::{TrustId, Who};
 use folder::{Folder, Meaning};
 use moka::future::Cache;
 use std::collections::HashMap;
@@ -84,6 +85,14 @@ impl Told {
             );
         }
         for host in hosts {
+            for pattern in host.rewrites.broken() {
+                tracing::warn!(
+                    folder = %folder.path.display(),
+                    registry.host = host.shown.escape_debug().to_string(),
+                    pattern,
+                    "a rewrite pattern in hosts.toml is broken; nodes pass over it"
+                );
+            }
             let nowhere = host.server.is_none().then_some("no address can be made of its name and port");
             if let Some(why) = host.unusable.as_deref().or(nowhere) {
                 tracing::warn!(
@@ -168,7 +177,7 @@ impl Nodes {
                         trusts: Vec::new(),
                     };
                     let hosts = reading.hosts();
-                    told.tell(&folder, &hosts.hosts);
+                    told.tell(&folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
                     Known {
                         id,
                         config: NodeConfig::Containerd(Arc::new(hosts)),
@@ -185,6 +194,7 @@ impl Nodes {
                 config: NodeConfig::Containerd(Arc::new(Hosts {
                     hosts: vec![unknown],
                     by_1_x: None,
+                    by_k3s: None,
                 })),
                 trusts: Vec::new(),
             }
@@ -223,23 +233,34 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// The hosts that the folder stands for, the server last.
     fn hosts(&mut self) -> Hosts {
-        let (hosts, by_1_x) = match &self.folder.meaning {
+        let (hosts, by_1_x, by_k3s) = match &self.folder.meaning {
             Meaning::File { file, beside } => {
-                let hosts = file.hosts.iter().chain([&file.server]).map(|line| self.host(line)).collect();
+                let (own, k3s) = (file.lines(), file.lines_of_k3s());
+                let (lines, k3s) = if file.by_k3s { (k3s, None) } else { (own.clone(), (own != k3s).then_some(k3s)) };
+                let hosts = self.all(&lines);
                 // Without a server, the registry itself is asked anyhow.
                 let replaced = file.server.written.is_some();
                 let beside = beside.as_ref().filter(|_| replaced);
-                (hosts, beside.map(|files| vec![self.by_certificates(files)]))
+                let by_1_x = beside.map(|files| vec![self.by_certificates(files)]);
+                (hosts, by_1_x, k3s.map(|lines| self.all(&lines)))
             }
             Meaning::Older { file, beside, .. } => {
-                let hosts = file.hosts.iter().chain([&file.server]).map(|line| self.host(line)).collect();
-                (vec![self.by_certificates(beside)], Some(hosts))
+                let lines = if file.by_k3s { file.lines_of_k3s() } else { file.lines() };
+                let by_1_x = self.all(&lines);
+                (vec![self.by_certificates(beside)], Some(by_1_x), None)
             }
-            Meaning::Certificates(files) => (vec![self.by_certificates(files)], None),
+            Meaning::Certificates(files) => (vec![self.by_certificates(files)], None, None),
             // Mirrors that we know nothing of.
-            Meaning::Unreadable(why) => (vec![unknown(self.registry, why), Host::of_registry(self.registry)], None),
+            Meaning::Unreadable(why) => {
+                let hosts = vec![unknown(self.registry, why), Host::of_registry(self.registry)];
+                (hosts, None, None)
+            }
         };
-        Hosts { hosts, by_1_x }
+        Hosts { hosts, by_1_x, by_k3s }
+    }
+
+    fn all(&mut self, lines: &[Line]) -> Vec<Host> {
+        lines.iter().map(|line| self.host(line)).collect()
     }
 
     /// The registry itself, with the certificates of the folder.
@@ -251,6 +272,7 @@ impl Reading<'_> {
             tls: files.clone(),
             headers: http::HeaderMap::new(),
             dial_timeout: None,
+            rewrites: Vec::new(),
         })
     }
 
@@ -268,10 +290,16 @@ impl Reading<'_> {
                 pull: line.pull,
                 resolve: line.resolve,
                 trust: TrustId::default(),
+                rewrites: Rewrites::default(),
+                node: Who::default(),
             },
             // containerd gives the default host every capability, whatever the root says.
             None => Host::of_registry(self.registry),
         };
+        match Rewrites::new(line.rewrites.clone()) {
+            Ok(rewrites) => host.rewrites = rewrites,
+            Err(why) => host.unusable = Some(Arc::from(why)),
+        }
         let named = line.written.is_some();
         let Some(server) = host.server.as_ref() else {
             return host;

@@ -8,10 +8,12 @@ mod exchange;
 mod fetch;
 pub mod hosts;
 pub(crate) mod hosts_toml;
+pub(crate) mod k3s;
 mod layer;
 pub(crate) mod manifest;
 pub mod platforms;
 mod resolve;
+pub mod rewrites;
 pub mod version;
 
 pub(crate) use children::DEEPEST;
@@ -28,6 +30,7 @@ use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtim
 use ends::Way;
 use exchange::Session;
 use hosts::Host;
+use std::borrow::Cow;
 use std::sync::Arc;
 use version::Version;
 
@@ -47,6 +50,19 @@ pub struct Containerd {
     pub version: Version,
     /// How it pulls.
     pub path: PullPath,
+    /// Whose it is.
+    pub fork: Fork,
+}
+
+/// Whose containerd it is: they differ in how they read a `hosts.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Fork {
+    /// The project's own, and that of every distribution but k3s and RKE2.
+    Upstream,
+    /// That of k3s and RKE2.
+    K3s,
+    /// No node says which.
+    Unknown,
 }
 
 /// What ends a part of a pull before its end.
@@ -99,21 +115,42 @@ impl Containerd {
     pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         let own: Vec<Host>;
         let hosts = match &pull.node {
-            NodeConfig::Containerd(hosts) => hosts.of(self.version),
+            NodeConfig::Containerd(hosts) => hosts.of(self),
             NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_) => {
                 own = vec![Host::of_registry(pull.reference.registry())];
                 &own
             }
         };
+        let names: Vec<Vec<Cow<'_, str>>> = hosts.iter().map(|host| host.rewrites.names(pull.reference.repository())).collect();
+        let choices = names.iter().map(Vec::len).max().unwrap_or(1);
+        if choices > 1 {
+            let each = net.each(0..choices, |net, choice| self.by_name(pull, hosts, &names, choice, net))?;
+            return Ok(by_chance(each, &names, pull.reference.registry()));
+        }
+        self.by_name(pull, hosts, &names, 0, net)
+    }
+
+    /// Pulls an image by one of the names that its repository may have at each host.
+    fn by_name(
+        self,
+        pull: &Pull,
+        hosts: &[Host],
+        names: &[Vec<Cow<'_, str>>],
+        choice: usize,
+        net: &mut Ask<'_, Request>,
+    ) -> Result<Outcome, Missing> {
+        let sessions = hosts.iter().zip(names).map(|(host, names)| {
+            let name = names.get(choice).or(names.last()).cloned().unwrap_or_default();
+            // Any credential of the kubelet's displaces the node's own (`registryHosts` in `image_pull.go`).
+            let who = if pull.who.id.is_some() { pull.who } else { host.node };
+            Session::new(host, self.version, &pull.reference, name, who)
+        });
         let mut walk = Walk {
             by: self,
             reference: &pull.reference,
             platform: &pull.platform,
             accept: resolve::accept(),
-            sessions: hosts
-                .iter()
-                .map(|host| Session::new(host, self.version, &pull.reference, pull.who))
-                .collect(),
+            sessions: sessions.collect(),
             passed: Vec::new(),
         };
         let (found, ends) = match caught(walk.image(net, pull.until))? {
@@ -139,12 +176,14 @@ impl Containerd {
 
     /// The ways in which a node of this version may pull.
     pub fn of_node(version: &str) -> impl Iterator<Item = Self> {
+        let fork = if version.contains("-k3s") { Fork::K3s } else { Fork::Upstream };
         let version = Version::parse(version);
         // 1.7 was not told apart from its neighbours in all that it does.
-        let older = (version >= Version(1, 7, 0) && version < Version(2, 0, 0)).then_some(OLD);
+        let older = (version >= Version(1, 7, 0) && version < Version(2, 0, 0)).then_some(Self { fork, ..OLD });
         let ways = version.pull_paths().iter().map(move |path| Self {
             version: version.as_it_pulls(),
             path: *path,
+            fork,
         });
         older.into_iter().chain(ways)
     }
@@ -167,6 +206,7 @@ impl Containerd {
         Self {
             version: Version(2, 4, 0).as_it_pulls(),
             path: PullPath::Transfer,
+            fork: Fork::Unknown,
         }
     }
 
@@ -221,7 +261,61 @@ impl Containerd {
 const OLD: Containerd = Containerd {
     version: Version(1, 6, 0),
     path: PullPath::Local,
+    fork: Fork::Unknown,
 };
+
+/// What comes of several names of which the runtime takes one at random, again at every request: certain only where all agree.
+fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) -> Outcome {
+    let mut each = each.into_iter();
+    let Some(mut first) = each.next() else {
+        return Outcome::default();
+    };
+    let digest = |outcome: &Outcome| outcome.found.as_ref().map(|found| found.digest.clone());
+    let told = |outcome: &Outcome| {
+        let ends = outcome.ends.iter();
+        ends.filter_map(|end| match end {
+            End::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        })
+        .next()
+    };
+    let mut failed = told(&first);
+    let mut differ = false;
+    for other in each {
+        let same = digest(&first) == digest(&other)
+            && told(&first).map(|failure| failure.evidence) == told(&other).map(|failure| failure.evidence)
+            && first.found.as_ref().map(|found| &found.builds) == other.found.as_ref().map(|found| &found.builds);
+        differ |= !same;
+        failed = failed.or_else(|| told(&other));
+        first.passed.extend(other.passed);
+    }
+    if !differ {
+        return first;
+    }
+    // What one name led to is not there by the other.
+    let failure = failed.unwrap_or_else(|| {
+        let (digest, media_type) = first.found.as_ref().map_or_else(Default::default, |found| {
+            (found.digest.to_string(), found.media_type.clone())
+        });
+        let evidence = Evidence::ContentMissing {
+            part: "manifest",
+            digest,
+            media_type,
+        };
+        Failure::plain(evidence, registry.to_owned())
+    });
+    let names = names.iter().max_by_key(|names| names.len());
+    let names = names.into_iter().flatten().map(|name| name.clone().into_owned()).collect();
+    let evidence = Evidence::ByChance {
+        names,
+        fails: Box::new(failure.evidence),
+    };
+    Outcome {
+        found: None,
+        ends: vec![End::Failed(Failure { evidence, ..failure })],
+        passed: first.passed,
+    }
+}
 
 impl Walk<'_> {
     fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {

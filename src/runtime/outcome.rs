@@ -374,6 +374,13 @@ pub enum Evidence {
         /// A registry has answered there before.
         spoke_before: bool,
     },
+    /// The node asks for the repository by one of several names, at random, and not all of them lead to the image (`rewrite` of k3s).
+    ByChance {
+        /// The names.
+        names: Vec<String>,
+        /// What becomes of one of them.
+        fails: Box<Evidence>,
+    },
     /// A look-up task died (a bug); never a reason to deny.
     Internal,
 }
@@ -388,6 +395,7 @@ impl Evidence {
     pub fn shows(&self) -> Shows {
         match self {
             Self::SentOn { fails, .. } => fails.shows(),
+            Self::ByChance { fails, .. } => fails.shows().min(Shows::FailureOfSome),
             Self::Forbidden { address_bound: true, .. }
             | Self::RateLimited
             | Self::NameNotResolved
@@ -456,7 +464,7 @@ impl Evidence {
             | Self::CredentialNotText { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::Rejected(_) | Self::Unresolved(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
-            Self::SentOn { fails, .. } => fails.label(),
+            Self::SentOn { fails, .. } | Self::ByChance { fails, .. } => fails.label(),
             Self::Internal => "internal",
         }
     }
@@ -563,7 +571,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 
 fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } => hinges(fails, failure),
+        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) hold for everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
@@ -605,7 +613,7 @@ pub fn shows_readable(failure: &Failure) -> bool {
 
 fn readable(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } => readable(fails, failure),
+        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::TagWithoutManifest

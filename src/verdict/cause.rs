@@ -132,6 +132,6 @@ fn cause(evidence: &Evidence) -> Cause {
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
         Evidence::TooLong { .. } => Cause::NotAnImage,
-        Evidence::SentOn { fails, .. } => cause(fails),
+        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => cause(fails),
     }
 }

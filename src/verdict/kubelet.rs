@@ -232,7 +232,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Pull::Transfer => "",
     };
     let message = match &failure.evidence {
-        Evidence::SentOn { fails, .. } | Evidence::NoRegistry { fails, .. } => {
+        Evidence::SentOn { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
             return predict(&resting_on(failure, fails), reference, pull_by);
         }
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {

@@ -75,6 +75,7 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::ContentMissing { .. }
             | Evidence::Elsewhere { .. }
             | Evidence::SentOn { .. }
+            | Evidence::ByChance { .. }
             | Evidence::TooLong { .. }
             | Evidence::NoRegistry { .. }
             | Evidence::Internal => false,
@@ -302,6 +303,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::SentOn { by, fails } => format!(
             "{} redirects to {host} for this; {}",
             escape(by),
+            what(&resting_on(failure, fails), topic)
+        ),
+        Evidence::ByChance { names, fails } => format!(
+            "several rewrites match, and k3s takes one of them at random at every request ({}); {}",
+            names.iter().map(|name| escape(name)).collect::<Vec<_>>().join(", "),
             what(&resting_on(failure, fails), topic)
         ),
         Evidence::TooLong { bytes } if *bytes <= 4_393_216 => {

@@ -6,8 +6,9 @@ use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
 use pullgate::image::{Digest, Platform, Reference};
 use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld, Words};
 use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
+use pullgate::runtime::containerd::rewrites::Rewrites;
 use pullgate::runtime::containerd::version::Version;
-use pullgate::runtime::containerd::{Containerd, PullPath};
+use pullgate::runtime::containerd::{Containerd, Fork, PullPath};
 use pullgate::runtime::crio::registries_conf::RegistriesConf;
 use pullgate::runtime::crio::{self, Crio, short_names};
 use pullgate::runtime::outcome::{ConnectionFault, ContentFault, Evidence, TlsFault};
@@ -219,7 +220,8 @@ fn machine(runtime: &str) -> Option<Machine> {
         }
         _ => return None,
     };
-    let containerd = Containerd { version, path };
+    let fork = Fork::Upstream;
+    let containerd = Containerd { version, path, fork };
     Some(Box::new(move |pull, net| containerd.pull(pull, net)))
 }
 
@@ -242,10 +244,13 @@ fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
         pull: true,
         resolve: true,
         trust: TrustId([1; 16]),
+        rewrites: Rewrites::default(),
+        node: Who::default(),
     };
     Some(NodeConfig::Containerd(Arc::new(Hosts {
         hosts: vec![host.clone(), host],
         by_1_x: None,
+        by_k3s: None,
     })))
 }
 

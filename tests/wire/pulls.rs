@@ -7,7 +7,7 @@ use pullgate::ask::{Log, Step, step};
 use pullgate::engine::drive;
 use pullgate::image::{Platform, Reference};
 use pullgate::runtime::containerd::version::Version;
-use pullgate::runtime::containerd::{Containerd, PullPath};
+use pullgate::runtime::containerd::{Containerd, Fork, PullPath};
 use pullgate::runtime::request::Who;
 use pullgate::runtime::{Depth, NodeConfig, Pull};
 use std::sync::Arc;
@@ -33,6 +33,7 @@ fn pull(server: &Faulty, who: Who, until: Depth) -> Pull {
 const CONTAINERD: Containerd = Containerd {
     version: Version(2, 2, 9),
     path: PullPath::Transfer,
+    fork: Fork::Upstream,
 };
 
 fn soon() -> Instant {

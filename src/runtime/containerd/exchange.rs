@@ -10,6 +10,7 @@ use crate::runtime::containerd::version::Version;
 use crate::runtime::containerd::{Got, Stop};
 use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, TimeoutStage, TlsFault};
 use crate::runtime::request::{Attempt, Method, Origin, Request, Want, Who};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use url::form_urlencoded::Serializer;
@@ -23,6 +24,8 @@ pub(super) struct Session<'a> {
     host: &'a Host,
     version: Version,
     reference: &'a Reference,
+    /// The repository, by the name that it has at this host.
+    repository: Cow<'a, str>,
     pub(super) auth: Authorizer,
     /// It does not speak TLS, and is asked without (`NewHTTPFallback`).
     plain: bool,
@@ -52,11 +55,12 @@ enum Again {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(host: &'a Host, version: Version, reference: &'a Reference, who: Who) -> Self {
+    pub(super) fn new(host: &'a Host, version: Version, reference: &'a Reference, repository: Cow<'a, str>, who: Who) -> Self {
         Self {
             host,
             version,
             reference,
+            repository,
             auth: Authorizer::new(who),
             plain: false,
             quota: None,
@@ -66,7 +70,7 @@ impl<'a> Session<'a> {
 
     /// The same host, of which nothing is known yet.
     pub(super) fn fresh(&self) -> Self {
-        Self::new(self.host, self.version, self.reference, self.auth.given())
+        Self::new(self.host, self.version, self.reference, self.repository.clone(), self.auth.given())
     }
 
     pub(super) fn host(&self) -> &'a Host {
@@ -127,7 +131,7 @@ impl<'a> Session<'a> {
         let mut after = Duration::ZERO;
         loop {
             let scope = Scope {
-                repository: self.reference.repository(),
+                repository: &self.repository,
                 trust: self.host.trust,
             };
             let auth = self.auth.authorize(net, &scope)?;
@@ -176,8 +180,13 @@ impl<'a> Session<'a> {
 
     /// `/v2/REPOSITORY/REST`, with `ns` for a host in another's place.
     fn path(&self, server: &Server, rest: &str) -> Arc<str> {
-        let repository = self.reference.repository();
-        let path = format!("{}/{repository}/{rest}", server.path);
+        // A rewritten name may begin or end with a slash, or hold two: Go joins the parts of a path.
+        let name: String = self.repository.split('/').filter(|part| !part.is_empty()).fold(String::new(), |mut name, part| {
+            name.push('/');
+            name.push_str(part);
+            name
+        });
+        let path = format!("{}{name}/{rest}", server.path);
         Arc::from(match &server.namespace {
             Some(namespace) => {
                 let query = Serializer::new(String::new()).append_pair("ns", namespace).finish();

@@ -1,8 +1,9 @@
 //! Which hosts containerd asks for a registry, and how: its `RegistryHost`s, of a `hosts.toml` or by default (pull-semantics 5.4;
 //! `core/remotes/docker/config/hosts.go`, `registry.go`).
 
-use crate::runtime::containerd::version::Version;
-use crate::runtime::request::{Origin, Scheme, TrustId};
+use crate::runtime::containerd::rewrites::Rewrites;
+use crate::runtime::containerd::{Containerd, Fork};
+use crate::runtime::request::{Origin, Scheme, TrustId, Who};
 use std::sync::Arc;
 
 /// What a node's `hosts.toml` tree has for one registry.
@@ -12,6 +13,8 @@ pub struct Hosts {
     pub hosts: Vec<Host>,
     /// What containerd 1.x asks instead, where it reads the file otherwise.
     pub by_1_x: Option<Vec<Host>>,
+    /// What k3s' containerd asks instead, where it reads the file otherwise.
+    pub by_k3s: Option<Vec<Host>>,
 }
 
 /// A host that is asked for a registry.
@@ -29,6 +32,10 @@ pub struct Host {
     pub resolve: bool,
     /// Its settings for TLS, headers and addresses.
     pub trust: TrustId,
+    /// By which other names repositories are asked for there (k3s).
+    pub rewrites: Rewrites,
+    /// The node's own credential for it, sent where the kubelet gives none (k3s).
+    pub node: Who,
 }
 
 /// The address of a host.
@@ -60,11 +67,17 @@ pub enum Schemes {
 }
 
 impl Hosts {
-    /// The hosts that a version asks.
-    pub(super) fn of(&self, version: Version) -> &[Host] {
-        match &self.by_1_x {
-            Some(hosts) if version.reads_hosts_as_1_x() => hosts,
-            Some(_) | None => &self.hosts,
+    /// The hosts that a containerd asks. Of one that is not known, a file with rewrites says that it is k3s'.
+    pub(super) fn of(&self, by: Containerd) -> &[Host] {
+        if let Some(hosts) = &self.by_1_x
+            && by.version.reads_hosts_as_1_x()
+        {
+            return hosts;
+        }
+        match (by.fork, &self.by_k3s) {
+            (Fork::K3s, Some(hosts)) => hosts,
+            (Fork::Unknown, Some(hosts)) if hosts.iter().any(|host| !host.rewrites.is_empty()) => hosts,
+            (Fork::Upstream | Fork::K3s | Fork::Unknown, _) => &self.hosts,
         }
     }
 }
@@ -85,6 +98,8 @@ impl Host {
             pull: true,
             resolve: true,
             trust: TrustId::default(),
+            rewrites: Rewrites::default(),
+            node: Who::default(),
         }
     }
 }

@@ -223,6 +223,9 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             escape(by),
             data_endpoint(&host)
         ),
+        Evidence::ByChance { .. } => {
+            format!("change the rewrite patterns for {registry} so that one matches \"{repository}\"")
+        }
         Evidence::TooLong { .. } => "push a smaller manifest or index (fewer entries or annotations)".to_owned(),
         Evidence::NoRegistry { .. } => {
             let own = hint(Situation::Page).map_or_else(String::new, |hint| format!("; {hint}"));
