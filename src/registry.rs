@@ -28,6 +28,7 @@ pub use wire::{Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;
+use crate::runtime::containerd::k3s::DefaultEndpoint;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub hosts_dirs: Vec<PathBuf>,
     /// The `registries.conf` of nodes with CRI-O, or a folder laid out as they have it; where it is known.
     pub registries_conf: Option<PathBuf>,
+    /// The `registries.yaml` of nodes with k3s or RKE2, in the place of trees.
+    pub k3s: Option<K3sFile>,
     /// What the nodes of each pool have instead, in the order of the pools.
     pub pools: Vec<PoolFiles>,
     /// The way to https hosts that are not loopback. `None`: directly.
@@ -67,6 +70,17 @@ pub struct PoolFiles {
     pub hosts_dirs: Vec<PathBuf>,
     /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
     pub registries_conf: Option<PathBuf>,
+    /// The `registries.yaml` of k3s or RKE2, in the place of trees.
+    pub k3s: Option<K3sFile>,
+}
+
+/// The `registries.yaml` of nodes with k3s or RKE2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct K3sFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether they ask a registry itself after its mirrors.
+    pub default_endpoint: DefaultEndpoint,
 }
 
 /// Public addresses only, and moderate limits.
@@ -81,6 +95,7 @@ impl Default for Settings {
             roots: Vec::new(),
             hosts_dirs: Vec::new(),
             registries_conf: None,
+            k3s: None,
             pools: Vec::new(),
             proxy: None,
         }

@@ -110,6 +110,11 @@ pub(super) struct PoolRegistries {
     /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
     #[schemars(with = "Option<String>")]
     pub(super) registries_conf: Option<Text>,
+    /// The `registries.yaml` of k3s or RKE2.
+    #[schemars(with = "Option<String>")]
+    pub(super) k3s_registries: Option<Text>,
+    /// Whether k3s or RKE2 runs with `--disable-default-registry-endpoint`: registries with mirrors in `k3sRegistries` are not asked themselves.
+    pub(super) disable_default_endpoint: Option<bool>,
 }
 
 /// How the status of nodes is used.
@@ -167,6 +172,11 @@ pub(super) struct Registries {
     /// CRI-O's `registries.conf`, or a folder laid out as the nodes have it.
     #[schemars(with = "Option<String>")]
     pub(super) registries_conf: Option<Text>,
+    /// The `registries.yaml` of k3s or RKE2.
+    #[schemars(with = "Option<String>")]
+    pub(super) k3s_registries: Option<Text>,
+    /// Whether k3s or RKE2 runs with `--disable-default-registry-endpoint`: registries with mirrors in `k3sRegistries` are not asked themselves.
+    pub(super) disable_default_endpoint: Option<bool>,
     /// Patterns of registries for which the nodes may have credentials.
     #[schemars(with = "Option<Vec<String>>")]
     pub(super) node_credentials: Option<Vec<Text>>,

@@ -2,7 +2,8 @@
 
 use super::file;
 use super::problem::Problem;
-use crate::registry::PoolFiles;
+use crate::registry::{K3sFile, PoolFiles};
+use crate::runtime::containerd::k3s::DefaultEndpoint;
 use crate::workload::selector::{NodeSelector, Requirement};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ impl NodePool {
         match &self.registries {
             PoolRegistries::HostsDirs(dirs) => files.hosts_dirs.clone_from(dirs),
             PoolRegistries::RegistriesConf(path) => files.registries_conf = Some(path.clone()),
+            PoolRegistries::K3s(file) => files.k3s = Some(file.clone()),
         }
         files
     }
@@ -39,6 +41,8 @@ pub enum PoolRegistries {
     HostsDirs(Vec<PathBuf>),
     /// By CRI-O's `registries.conf`: the file, or a folder laid out as the nodes have it.
     RegistriesConf(PathBuf),
+    /// By the `registries.yaml` of k3s or RKE2.
+    K3s(K3sFile),
 }
 
 /// Checks the list; problems are added to `problems`. Relative paths start at `folder`.
@@ -125,12 +129,32 @@ fn registries(written: file::PoolRegistries, folder: &Path) -> Result<PoolRegist
     let file::PoolRegistries {
         hosts_dir,
         registries_conf,
+        k3s_registries,
+        disable_default_endpoint,
     } = written;
     let given = |path: Option<serde_saphyr::Spanned<String>>| path.map(|path| path.value).filter(|path| !path.trim().is_empty());
-    match (given(hosts_dir), given(registries_conf)) {
-        (Some(paths), None) => Ok(PoolRegistries::HostsDirs(hosts_dirs(&paths, folder))),
-        (None, Some(path)) => Ok(PoolRegistries::RegistriesConf(folder.join(path))),
-        (None, None) | (Some(_), Some(_)) => Err("a pool needs one of hostsDir and registriesConf".to_owned()),
+    if disable_default_endpoint.is_some() && k3s_registries.is_none() {
+        return Err(ALONE.to_owned());
+    }
+    match (given(hosts_dir), given(registries_conf), given(k3s_registries)) {
+        (Some(paths), None, None) => Ok(PoolRegistries::HostsDirs(hosts_dirs(&paths, folder))),
+        (None, Some(path), None) => Ok(PoolRegistries::RegistriesConf(folder.join(path))),
+        (None, None, Some(path)) => Ok(PoolRegistries::K3s(k3s_file(&path, disable_default_endpoint, folder))),
+        _ => Err("a pool needs one of hostsDir, registriesConf and k3sRegistries".to_owned()),
+    }
+}
+
+/// What is wrong with `disableDefaultEndpoint` by itself.
+pub(super) const ALONE: &str = "disableDefaultEndpoint belongs to k3sRegistries";
+
+/// A `registries.yaml`, and what stands beside it.
+pub(super) fn k3s_file(path: &str, disable_default_endpoint: Option<bool>, folder: &Path) -> K3sFile {
+    K3sFile {
+        path: folder.join(path),
+        default_endpoint: match disable_default_endpoint {
+            Some(true) => DefaultEndpoint::Disabled,
+            Some(false) | None => DefaultEndpoint::Asked,
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use crate::files;
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::limits;
 use crate::net::{Cidr, Reach};
-use crate::registry::{self, Proxy};
+use crate::registry::{self, K3sFile, Proxy};
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
@@ -121,6 +121,8 @@ pub struct Settings {
     pub events: EventFilter,
     /// CRI-O's `registries.conf` of nodes that belong to no pool: the file, or a folder laid out as the nodes have it.
     pub registries_conf: Option<PathBuf>,
+    /// The `registries.yaml` of nodes with k3s or RKE2 that belong to no pool.
+    pub k3s: Option<K3sFile>,
     /// Nodes that reach registries in a way of their own.
     pub node_pools: Vec<NodePool>,
     /// What nodes run that do not say it; `None`: any containerd.
@@ -148,6 +150,7 @@ impl Default for Settings {
             log_level: None,
             events: EventFilter::default(),
             registries_conf: None,
+            k3s: None,
             node_pools: Vec::new(),
             default_runtimes: None,
         }
@@ -218,6 +221,7 @@ impl Settings {
             look_up_limit: limits::LOOK_UP,
             hosts_dirs: self.hosts_dirs.clone(),
             registries_conf: self.registries_conf.clone(),
+            k3s: self.k3s.clone(),
             pools: self.node_pools.iter().map(NodePool::files).collect(),
             proxy: self.proxy.clone(),
             ..registry::Settings::default()
@@ -254,6 +258,8 @@ impl Reading<'_> {
         let file::Registries {
             hosts_dir,
             registries_conf,
+            k3s_registries,
+            disable_default_endpoint,
             node_credentials,
             credential_providers,
             docker_config,
@@ -261,6 +267,14 @@ impl Reading<'_> {
         } = registries.unwrap_or_default();
         let file::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
         let defaults = Settings::default();
+        match (&k3s_registries, &hosts_dir) {
+            (Some(path), Some(_)) => {
+                let why = "k3s writes the hosts.toml tree itself; give one of hostsDir and k3sRegistries";
+                self.problems.push(Problem::at(path.referenced, why));
+            }
+            (None, _) if disable_default_endpoint.is_some() => self.problems.push(Problem::of_file(pools::ALONE)),
+            (None | Some(_), _) => {}
+        }
 
         Settings {
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
@@ -270,6 +284,9 @@ impl Reading<'_> {
             registries_conf: registries_conf
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),
+            k3s: k3s_registries
+                .and_then(|path| self.one(path, non_empty))
+                .map(|path| pools::k3s_file(&path, disable_default_endpoint, self.folder)),
             node_pools: node_pools.map_or_else(Vec::new, |list| pools::read(list, self.folder, &mut self.problems)),
             default_runtimes: default_runtimes.map(|list| {
                 let named: Vec<Vec<Runtime>> = self.each(list, |text| Runtime::named(&text));

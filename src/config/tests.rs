@@ -2,7 +2,8 @@ use super::*;
 use crate::cluster::EventFilter;
 use crate::image::{Pattern, Rewrite};
 use crate::net::{Cidr, Reach};
-use crate::registry::Proxy;
+use crate::registry::{K3sFile, Proxy};
+use crate::runtime::containerd::k3s::DefaultEndpoint;
 use crate::runtime::crio::Crio;
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
@@ -67,6 +68,8 @@ nodePools:
     registries: {registriesConf: gpu}
   - selector: {pool: edge}
     registries: {hostsDir: "edge:/etc/certs.d"}
+  - selector: {pool: k3s}
+    registries: {k3sRegistries: registries.yaml, disableDefaultEndpoint: true}
 "#,
     )
     .unwrap();
@@ -133,6 +136,7 @@ nodePools:
             log_level: Some(Level::Debug),
             events: EventFilter::Denied,
             registries_conf: Some("/etc/pullgate/containers".into()),
+            k3s: None,
             default_runtimes: Some(vec![Runtime::Crio(Crio::of_node("1.33.2"))]),
             node_pools: vec![
                 pool(
@@ -144,6 +148,14 @@ nodePools:
                     "pool=edge",
                     vec![requirement("pool", "In", &["edge"])],
                     PoolRegistries::HostsDirs(vec!["/etc/pullgate/edge".into(), "/etc/certs.d".into()])
+                ),
+                pool(
+                    "pool=k3s",
+                    vec![requirement("pool", "In", &["k3s"])],
+                    PoolRegistries::K3s(K3sFile {
+                        path: "/etc/pullgate/registries.yaml".into(),
+                        default_endpoint: DefaultEndpoint::Disabled,
+                    })
                 ),
             ],
         }
@@ -174,12 +186,26 @@ fn default_platforms_absent_empty_and_given() {
 }
 
 #[test]
+fn one_way_to_say_what_k3s_nodes_are_told() {
+    let file = read("registries: {k3sRegistries: r.yaml}\n").unwrap().k3s.unwrap();
+    assert_eq!((file.path, file.default_endpoint), ("/etc/pullgate/r.yaml".into(), DefaultEndpoint::Asked));
+    refused(
+        "registries:\n  hostsDir: a\n  k3sRegistries: b\n",
+        &["/etc/pullgate/config.yaml:3:18: k3s writes the hosts.toml tree itself; give one of hostsDir and k3sRegistries"],
+    );
+    refused(
+        "registries: {disableDefaultEndpoint: true}\n",
+        &["/etc/pullgate/config.yaml: disableDefaultEndpoint belongs to k3sRegistries"],
+    );
+}
+
+#[test]
 fn a_pool_needs_nodes_a_name_of_its_own_and_one_way() {
     refused(
         "nodePools:\n  - {selector: {}, registries: {hostsDir: a}}\n  - {selector: {a: b}, registries: {hostsDir: a, registriesConf: b}}\n",
         &[
             "/etc/pullgate/config.yaml:2:16: a pool needs a selector with at least one label; settings for every node belong in registries",
-            "/etc/pullgate/config.yaml:3:36: a pool needs one of hostsDir and registriesConf",
+            "/etc/pullgate/config.yaml:3:36: a pool needs one of hostsDir, registriesConf and k3sRegistries",
         ],
     );
     refused(

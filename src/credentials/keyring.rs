@@ -16,6 +16,8 @@ pub enum Source {
     DockerConfig,
     /// A credential provider plugin, by name.
     Provider(String),
+    /// The `registries.yaml` of nodes with k3s or RKE2.
+    K3s,
 }
 
 /// `Secret regcred`, `the docker config`.
@@ -25,6 +27,7 @@ impl fmt::Display for Source {
             Self::Secret(name) => write!(f, "Secret {name}"),
             Self::DockerConfig => f.write_str("the docker config"),
             Self::Provider(name) => write!(f, "credential provider {name}"),
+            Self::K3s => f.write_str("the nodes' registries.yaml"),
         }
     }
 }

@@ -228,6 +228,7 @@ pub(super) fn whose(source: &Source) -> String {
     match source {
         Source::Secret(name) => format!("secret \"{}\"", escape(name)),
         Source::DockerConfig => "the docker config".to_owned(),
+        Source::K3s => Source::K3s.to_string(),
         Source::Provider(name) => format!("credential provider \"{}\"", escape(name)),
     }
 }

@@ -5,16 +5,21 @@
 //! same, so are the configuration, its connections, and what was remembered by it.
 
 mod folder;
+mod k3s;
 
 use super::SetupError;
 use super::clients::{Trust as Tls, Verification};
 use super::trust::{Trust, Trusts, Written};
+use super::vault::Vault;
+use super::K3sFile;
+use crate::credentials::Credential;
 use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Host, Hosts};
 use crate::runtime::containerd::hosts_toml::{Files, Line};
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::{TrustId, Who};
 use folder::{Folder, Meaning};
+use k3s::K3s;
 use moka::future::Cache;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -37,19 +42,29 @@ struct Known {
     config: NodeConfig,
     /// The settings that it names.
     trusts: Vec<(TrustId, Arc<Trust>)>,
+    /// The nodes' own credentials that it has.
+    credentials: Vec<Credential>,
 }
 
 /// What is known of a registry, and when that was last looked at.
 type Slot = Arc<Mutex<Option<(Instant, Known)>>>;
 
-/// The trees.
+/// The trees, or what k3s would make them of.
 pub(super) struct Nodes {
-    roots: Arc<Vec<PathBuf>>,
+    source: Arc<Source>,
     /// What to make of a file that is broken.
     broken: Broken,
     known: Cache<String, Slot>,
     trusts: Arc<Trusts>,
     told: Arc<Told>,
+}
+
+/// Where the settings come from.
+enum Source {
+    /// Trees; the first that has a folder for a registry wins.
+    Roots(Vec<PathBuf>),
+    /// A `registries.yaml`.
+    K3s(K3s),
 }
 
 /// What to make of a broken file.
@@ -114,7 +129,27 @@ impl Nodes {
         if !problems.is_empty() {
             return Err(SetupError(problems.join("\n")));
         }
-        Ok(Self::with(roots, Broken::AsOnANode, trusts))
+        Ok(Self::with(Source::Roots(roots), Broken::AsOnANode, trusts))
+    }
+
+    /// By a `registries.yaml`, which must be sound: the error names file and line.
+    pub(super) fn of_k3s(file: K3sFile, trusts: Arc<Trusts>) -> Result<Self, SetupError> {
+        let k3s = K3s::new(file);
+        k3s.read().map_err(SetupError)?;
+        Ok(Self::with(Source::K3s(k3s), Broken::Unknown, trusts))
+    }
+
+    /// The same for the nodes of a pool: where it is broken, nothing is concluded.
+    pub(super) fn of_k3s_pool(name: &str, file: K3sFile, trusts: Arc<Trusts>) -> Self {
+        let k3s = K3s::new(file);
+        if let Err(why) = k3s.read() {
+            tracing::warn!(
+                pool = name,
+                why,
+                "a pool's registries.yaml cannot be used; whether its nodes pull is not known"
+            );
+        }
+        Self::with(Source::K3s(k3s), Broken::Unknown, trusts)
     }
 
     /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded where it counts.
@@ -126,12 +161,12 @@ impl Nodes {
                 "a pool's hosts.toml cannot be used; whether its nodes pull is not known"
             );
         }
-        Self::with(roots, Broken::Unknown, trusts)
+        Self::with(Source::Roots(roots), Broken::Unknown, trusts)
     }
 
-    fn with(roots: Vec<PathBuf>, broken: Broken, trusts: Arc<Trusts>) -> Self {
+    fn with(source: Source, broken: Broken, trusts: Arc<Trusts>) -> Self {
         Self {
-            roots: Arc::new(roots),
+            source: Arc::new(source),
             broken,
             known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
             trusts,
@@ -140,50 +175,65 @@ impl Nodes {
     }
 
     /// What the trees have for `registry` at this moment.
-    pub(super) async fn config(&self, registry: &str) -> NodeConfig {
+    pub(super) async fn config(&self, registry: &str, vault: &Vault) -> NodeConfig {
         let slot = self.known.get_with(registry.to_owned(), async { Slot::default() }).await;
         let mut slot = slot.lock().await;
         let old = match &*slot {
             Some((at, known)) if at.elapsed() < RECHECK => {
-                self.keep(known);
+                self.keep(known, vault);
                 return known.config.clone();
             }
             Some((_, known)) => Some(known.clone()),
             None => None,
         };
-        let (name, roots, trusts) = (registry.to_owned(), Arc::clone(&self.roots), Arc::clone(&self.trusts));
+        let (name, source, trusts) = (registry.to_owned(), Arc::clone(&self.source), Arc::clone(&self.trusts));
         let (told, broken) = (Arc::clone(&self.told), self.broken);
         // Files are read, and clients are built.
         let read = tokio::task::spawn_blocking(move || {
-            let folder = Folder::find(&roots, &name);
-            let id = folder.as_ref().map(Folder::fingerprint);
-            match (old, folder) {
-                (Some(old), _) if old.id == id => old,
-                (_, None) => Known {
-                    id,
-                    config: NodeConfig::Default,
-                    trusts: Vec::new(),
+            let (folder, k3s) = match &*source {
+                Source::Roots(roots) => (Folder::find(roots, &name), None),
+                Source::K3s(k3s) => match k3s.of(&name) {
+                    Ok(mut told) => (told.folder.take(), Some(told)),
+                    Err(why) => return Known::unreadable(&why),
                 },
-                (_, Some(folder)) if broken == Broken::Unknown && folder.problem().is_some() => Known {
+            };
+            let id = match (&folder, &k3s) {
+                (Some(folder), _) => Some(folder.fingerprint()),
+                (None, Some(told)) => Some(told.fingerprint()),
+                (None, None) => None,
+            };
+            if let Some(old) = old
+                && old.id == id
+            {
+                return old;
+            }
+            if let Some(why) = folder.as_ref().and_then(Folder::problem)
+                && broken == Broken::Unknown
+            {
+                return Known {
                     id,
-                    config: NodeConfig::Unreadable(Arc::from(folder.problem().unwrap_or_default())),
+                    ..Known::unreadable(&why)
+                };
+            }
+            let mut trusts_of = Vec::new();
+            let mut hosts = folder.as_ref().map(|folder| {
+                let mut reading = Reading {
+                    registry: &name,
+                    folder,
+                    all: &trusts,
                     trusts: Vec::new(),
-                },
-                (_, Some(folder)) => {
-                    let mut reading = Reading {
-                        registry: &name,
-                        folder: &folder,
-                        all: &trusts,
-                        trusts: Vec::new(),
-                    };
-                    let hosts = reading.hosts();
-                    told.tell(&folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
-                    Known {
-                        id,
-                        config: NodeConfig::Containerd(Arc::new(hosts)),
-                        trusts: reading.trusts,
-                    }
-                }
+                };
+                let hosts = reading.hosts();
+                told.tell(folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
+                trusts_of = reading.trusts;
+                hosts
+            });
+            let credentials = k3s.map_or_else(Vec::new, |k3s| add_credentials(&mut hosts, &k3s, &name));
+            Known {
+                id,
+                config: hosts.map_or(NodeConfig::Default, |hosts| NodeConfig::Containerd(Arc::new(hosts))),
+                trusts: trusts_of,
+                credentials,
             }
         });
         let known = read.await.unwrap_or_else(|_| {
@@ -195,22 +245,62 @@ impl Nodes {
                     hosts: vec![unknown],
                     by_1_x: None,
                     by_k3s: None,
+                    by_client: false,
                 })),
                 trusts: Vec::new(),
+                credentials: Vec::new(),
             }
         });
-        self.keep(&known);
+        self.keep(&known, vault);
         let config = known.config.clone();
         *slot = Some((Instant::now(), known));
         config
     }
 
     /// Settings that are in use are not forgotten.
-    fn keep(&self, known: &Known) {
+    fn keep(&self, known: &Known, vault: &Vault) {
         for (id, trust) in &known.trusts {
             self.trusts.keep(*id, trust);
         }
+        for credential in &known.credentials {
+            vault.knows(credential);
+        }
     }
+}
+
+impl Known {
+    /// Nothing can be concluded; why, as a clause.
+    fn unreadable(why: &str) -> Self {
+        Self {
+            id: None,
+            config: NodeConfig::Unreadable(Arc::from(why)),
+            trusts: Vec::new(),
+            credentials: Vec::new(),
+        }
+    }
+}
+
+/// Adds the nodes' own credentials to the hosts that are asked for a registry; itself where there is no other.
+fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -> Vec<Credential> {
+    let mut used = Vec::new();
+    if !k3s.has_credentials() {
+        return used;
+    }
+    let hosts = hosts.get_or_insert_with(|| Hosts {
+        hosts: vec![Host::of_registry(registry)],
+        by_1_x: None,
+        by_k3s: None,
+        by_client: true,
+    });
+    hosts.by_client = true;
+    for host in &mut hosts.hosts {
+        let Some(server) = &host.server else { continue };
+        if let Some(credential) = k3s.credential(&server.https.authority()) {
+            host.node = Who::of(credential);
+            used.push(credential.clone());
+        }
+    }
+    used
 }
 
 /// A host of which nothing is known: a node may read what we cannot.
@@ -256,7 +346,12 @@ impl Reading<'_> {
                 (hosts, None, None)
             }
         };
-        Hosts { hosts, by_1_x, by_k3s }
+        Hosts {
+            hosts,
+            by_1_x,
+            by_k3s,
+            by_client: false,
+        }
     }
 
     fn all(&mut self, lines: &[Line]) -> Vec<Host> {

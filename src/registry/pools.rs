@@ -7,7 +7,6 @@ use super::vault::Vault;
 use super::{PoolFiles, SetupError};
 use crate::image::Reference;
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// All pools: first the nodes of none, then each in its order.
@@ -23,21 +22,33 @@ impl Pools {
     /// Reads everything once. What nodes of no pool have must be sound: the error names file and line. A pool whose files are not is told to
     /// the log, and nothing is concluded of its nodes.
     pub(super) fn new(
-        hosts_dirs: Vec<PathBuf>,
-        registries_conf: Option<PathBuf>,
+        usual: PoolFiles,
         pools: Vec<PoolFiles>,
         trusts: &Arc<Trusts>,
     ) -> Result<Self, SetupError> {
+        let PoolFiles {
+            hosts_dirs,
+            registries_conf,
+            k3s,
+            name: _,
+        } = usual;
         let usual = Files {
-            hosts: match hosts_dirs.as_slice() {
-                [] => None,
+            hosts: match (hosts_dirs.as_slice(), k3s) {
+                ([], None) => None,
+                ([], Some(file)) => Some(Nodes::of_k3s(file, Arc::clone(trusts))?),
                 _ => Some(Nodes::new(hosts_dirs, Arc::clone(trusts))?),
             },
             crio: registries_conf.map(|path| Crio::new(path, trusts)).transpose()?,
         };
-        let of_pool = |pool: PoolFiles| Files {
-            hosts: (!pool.hosts_dirs.is_empty()).then(|| Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
-            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
+        let of_pool = |pool: PoolFiles| {
+            Files {
+                hosts: match (pool.hosts_dirs.as_slice(), pool.k3s) {
+                    ([], None) => None,
+                    ([], Some(file)) => Some(Nodes::of_k3s_pool(&pool.name, file, Arc::clone(trusts))),
+                    _ => Some(Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
+                },
+                crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
+            }
         };
         Ok(Self(std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect()))
     }
@@ -49,7 +60,7 @@ impl Pools {
         let crio = own.and_then(|files| files.crio.as_ref());
         NodeConfigs {
             containerd: match hosts.or(usual.and_then(|files| files.hosts.as_ref())) {
-                Some(hosts) => hosts.config(reference.registry()).await,
+                Some(hosts) => hosts.config(reference.registry(), vault).await,
                 None => NodeConfig::Default,
             },
             crio: match crio.or(usual.and_then(|files| files.crio.as_ref())) {

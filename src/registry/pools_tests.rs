@@ -16,11 +16,20 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
+/// What nodes of no pool have.
+fn usual(conf: Option<std::path::PathBuf>) -> PoolFiles {
+    PoolFiles {
+        registries_conf: conf,
+        ..PoolFiles::default()
+    }
+}
+
 fn pool(folder: &TempDir, hosts: Option<&str>, crio: Option<&str>) -> PoolFiles {
     PoolFiles {
         name: "gpu".to_owned(),
         hosts_dirs: hosts.into_iter().map(|name| folder.path().join(name)).collect(),
         registries_conf: crio.map(|name| folder.path().join(name)),
+        k3s: None,
     }
 }
 
@@ -66,7 +75,7 @@ async fn each_pool_has_its_own_files_and_those_of_all_nodes_for_the_rest() {
         "server = 'https://m.example'\n[host.'https://m.example']\n",
     );
     let pools = vec![pool(&folder, None, Some("gpu")), pool(&folder, Some("hosts"), None)];
-    let pools = Pools::new(Vec::new(), Some(at("all")), pools, &trusts()).unwrap();
+    let pools = Pools::new(usual(Some(at("all"))), pools, &trusts()).unwrap();
     let search = async |number: u16| conf(&configs(&pools, Pool(number), "r.example").await.crio).search.clone();
     assert_eq!(search(0).await, ["a.example"]);
     assert_eq!(search(1).await, ["d.example"]);
@@ -82,7 +91,7 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
     let at = |name: &str| folder.path().join(name);
     write(&at("broken/registries.conf"), "\n\n[[registry]\n");
     write(&at("hosts/r.example/hosts.toml"), "[host\n");
-    let error = Pools::new(Vec::new(), Some(at("broken")), Vec::new(), &trusts())
+    let error = Pools::new(usual(Some(at("broken"))), Vec::new(), &trusts())
         .err()
         .unwrap()
         .0;
@@ -91,7 +100,7 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
         "{error}"
     );
     let pools = vec![pool(&folder, Some("hosts"), None), pool(&folder, None, Some("broken"))];
-    let pools = Pools::new(Vec::new(), None, pools, &trusts()).unwrap();
+    let pools = Pools::new(usual(None), pools, &trusts()).unwrap();
     assert_eq!(configs(&pools, NONE, "r.example").await, NodeConfigs::default());
     let hosts = configs(&pools, GPU, "r.example").await.containerd;
     assert!(why(&hosts).contains("hosts.toml:1:"), "{hosts:?}");
@@ -112,7 +121,7 @@ async fn a_change_counts_after_a_second_and_the_last_good_one_serves() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("registries.conf");
     write(&file, "unqualified-search-registries = ['a.example']\n");
-    let pools = Pools::new(Vec::new(), Some(file.clone()), Vec::new(), &trusts()).unwrap();
+    let pools = Pools::new(usual(Some(file.clone())), Vec::new(), &trusts()).unwrap();
     let search = async || conf(&configs(&pools, NONE, "r.example").await.crio).search.clone();
     assert_eq!(search().await, ["a.example"]);
     for (text, expected) in [
@@ -150,7 +159,7 @@ async fn a_folder_laid_out_as_the_node_has_it() {
     write(&at("config.json"), r#"{"auths": {"r.example:5000": {"auth": "dTpw"}}}"#);
     write(&at("auth.json"), r#"{"auths": {}}"#);
     write(&at("certs.d/b.example:5000/client.cert"), "no key beside it");
-    let pools = Pools::new(Vec::new(), Some(folder.path().to_owned()), Vec::new(), &trusts()).unwrap();
+    let pools = Pools::new(usual(Some(folder.path().to_owned())), Vec::new(), &trusts()).unwrap();
     let settings = async |namespace: &str| {
         let reference = Reference::parse("r.example:5000/app").unwrap();
         let vault = Vault::new(1 << 20);
@@ -188,7 +197,7 @@ async fn a_folder_laid_out_as_the_node_has_it() {
         ("auth.json", "{", "auth.json:1:"),
     ] {
         write(&at(file), text);
-        let error = Pools::new(Vec::new(), Some(folder.path().to_owned()), Vec::new(), &trusts())
+        let error = Pools::new(usual(Some(folder.path().to_owned())), Vec::new(), &trusts())
             .err()
             .unwrap()
             .0;
@@ -196,4 +205,53 @@ async fn a_folder_laid_out_as_the_node_has_it() {
     }
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(settings("default").await.policy.is_some());
+
+#[tokio::test(start_paused = true)]
+async fn a_registries_yaml_of_k3s_with_its_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registries.yaml");
+    let text = "mirrors:\n  docker.io:\n    endpoint: [\"https://m.example:5000\"]\n    rewrite: {\"^team/\": \"proj/\"}\n";
+    write(&file, text);
+    let vault = Vault::new(1 << 20);
+    let k3s = PoolFiles {
+        k3s: Some(crate::registry::K3sFile {
+            path: file.clone(),
+            default_endpoint: crate::runtime::containerd::k3s::DefaultEndpoint::Disabled,
+        }),
+        ..PoolFiles::default()
+    };
+    let pools = Pools::new(k3s.clone(), vec![], &trusts()).unwrap();
+    let found = async |registry: &str| {
+        let reference = Reference::parse(&format!("{registry}/app")).unwrap();
+        pools.configs(NONE, &reference, "ns", &vault).await.containerd
+    };
+    let hosts = async |registry: &str| match found(registry).await {
+        NodeConfig::Containerd(hosts) => hosts,
+        other => panic!("{other:?}"),
+    };
+    let docker = hosts("docker.io").await;
+    assert_eq!(docker.hosts.len(), 1, "no default endpoint");
+    assert_eq!(docker.hosts[0].rewrites.lines().collect::<Vec<_>>(), [("^team/", "proj/")]);
+    assert!(!docker.by_client && docker.hosts[0].node.id.is_none());
+    assert_eq!(found("quay.io").await, NodeConfig::Default);
+    // A credential anywhere makes containerd pull by its client everywhere.
+    let auth = "configs:\n  m.example:5000:\n    auth: {username: u, password: p}\n  r.example:\n    auth: {username: u, password: q}\n";
+    write(&file, &format!("{text}{auth}"));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let docker = hosts("docker.io").await;
+    let who = docker.hosts[0].node;
+    assert!(docker.by_client && who.user && who.password);
+    assert_eq!(vault.credential(who).unwrap().password.bytes(), b"p");
+    let own = hosts("r.example").await;
+    assert!(own.hosts[0].node.id.is_some() && own.hosts[0].node != who);
+    assert!(hosts("quay.io").await.by_client);
+    // The last good one serves.
+    write(&file, "mirrors: [\n");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(hosts("docker.io").await.hosts[0].node, who);
+    let error = Pools::new(k3s.clone(), vec![], &trusts()).err().unwrap().0;
+    assert!(error.starts_with(&format!("{}:2:", file.display())) || error.starts_with(&format!("{}:1:", file.display())), "{error}");
+    // Of a pool, it makes its nodes unknown.
+    let pools = Pools::new(usual(None), vec![k3s], &trusts()).unwrap();
+    assert!(why(&configs(&pools, GPU, "docker.io").await.containerd).contains("registries.yaml:"));
 }

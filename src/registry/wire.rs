@@ -11,7 +11,7 @@ use super::pools::Pools;
 use super::queue::{on_behalf_of, share};
 use super::trust::Trusts;
 use super::vault::{self, Token, Vault};
-use super::{Settings, SetupError};
+use super::{PoolFiles, Settings, SetupError};
 use crate::ask::{Recall, Source};
 use crate::credentials::Credential;
 use crate::image::Reference;
@@ -72,6 +72,7 @@ impl Wire {
             roots,
             hosts_dirs,
             registries_conf,
+            k3s,
             pools,
             proxy,
         } = settings;
@@ -80,8 +81,14 @@ impl Wire {
         let factory = Factory::new(&reach, &resolve, &roots, proxy.as_ref(), request_limit)?;
         let trusts = Arc::new(Trusts::new(factory)?);
         let tokens = cache_bytes / 5;
+        let usual = PoolFiles {
+            name: String::new(),
+            hosts_dirs,
+            registries_conf,
+            k3s,
+        };
         Ok(Self(Arc::new(Inner {
-            pools: Pools::new(hosts_dirs, registries_conf, pools, &trusts)?,
+            pools: Pools::new(usual, pools, &trusts)?,
             exchange: Exchange::new(trusts, reach, proxy, request_limit, metrics.clone()),
             vault: Vault::new(tokens),
             memo: Memo::new(cache_bytes - tokens, max_stale),

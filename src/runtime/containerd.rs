@@ -8,7 +8,7 @@ mod exchange;
 mod fetch;
 pub mod hosts;
 pub(crate) mod hosts_toml;
-pub(crate) mod k3s;
+pub mod k3s;
 mod layer;
 pub(crate) mod manifest;
 pub mod platforms;
@@ -112,10 +112,15 @@ struct Walk<'a> {
 
 impl Containerd {
     /// Pulls an image.
-    pub fn pull(self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+    pub fn pull(mut self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
         let own: Vec<Host>;
         let hosts = match &pull.node {
-            NodeConfig::Containerd(hosts) => hosts.of(self),
+            NodeConfig::Containerd(hosts) => {
+                if hosts.by_client {
+                    self.path = PullPath::Local;
+                }
+                hosts.of(self)
+            }
             NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_) => {
                 own = vec![Host::of_registry(pull.reference.registry())];
                 &own

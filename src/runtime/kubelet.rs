@@ -193,7 +193,10 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
     let mut troubled: Option<Attempt> = None;
     for offer in offers {
         let attempt = Attempt {
-            source: offer.map(|offer| offer.source.clone()),
+            source: match offer {
+                Some(offer) => Some(offer.source.clone()),
+                None => has_own_credential(setup, pod).then_some(Source::K3s),
+            },
             result: attempt(setup, platforms, pod, offer, net)?,
         };
         match &attempt.result {
@@ -220,6 +223,15 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
         attempts.extend(troubled);
     }
     Ok(attempts)
+}
+
+/// Whether the node's own settings have a credential for some host that it asks.
+fn has_own_credential(setup: Setup, pod: &PodPull) -> bool {
+    let config = pod.configs.get(&setup.pool).map(|configs| configs.of(setup.runtime));
+    match config {
+        Some(NodeConfig::Containerd(hosts)) => hosts.hosts.iter().any(|host| host.node.id.is_some()),
+        Some(NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_)) | None => false,
+    }
 }
 
 fn is_in_trouble(facts: &ImageFacts) -> bool {

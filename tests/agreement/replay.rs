@@ -251,6 +251,7 @@ fn node(case: &Case, registry: &str) -> Option<NodeConfig> {
         hosts: vec![host.clone(), host],
         by_1_x: None,
         by_k3s: None,
+        by_client: false,
     })))
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Folder {
     /// What the meaning names, or why it could not be read.
     pub(super) files: BTreeMap<String, Result<Vec<u8>, String>>,
     /// `hosts.toml`, as it was.
-    text: Vec<u8>,
+    pub(super) text: Vec<u8>,
 }
 
 /// What a folder means to containerd.

@@ -14,6 +14,10 @@ fn trusts() -> Arc<Trusts> {
     Arc::new(Trusts::new(factory).unwrap())
 }
 
+fn vault() -> Vault {
+    Vault::new(1 << 20)
+}
+
 fn nodes(root: &Path) -> Nodes {
     Nodes::new(vec![root.to_owned()], trusts()).unwrap()
 }
@@ -38,7 +42,7 @@ fn names(hosts: &[Host]) -> Vec<String> {
 }
 
 async fn hosts(nodes: &Nodes, registry: &str) -> Arc<Hosts> {
-    match nodes.config(registry).await {
+    match nodes.config(registry, &vault()).await {
         NodeConfig::Containerd(hosts) => hosts,
         _ => panic!("hosts of {registry}"),
     }
@@ -66,7 +70,7 @@ async fn folders_in_the_order_of_containerd() {
         Folder::find(&roots, registry).map(|folder| folder.path.file_name().unwrap().to_str().unwrap().to_owned())
     };
     assert_eq!(found("r:5000"), None);
-    assert_eq!(nodes.config("docker.io").await, NodeConfig::Default);
+    assert_eq!(nodes.config("docker.io", &vault()).await, NodeConfig::Default);
     write(second.path(), "_default", "");
     assert_eq!(found("r:5000").as_deref(), Some("_default"));
     fs::create_dir(second.path().join("r:5000")).unwrap();
@@ -212,7 +216,7 @@ async fn read_again_when_it_changes() {
     assert_eq!(found(&nodes, "r").await, ["r"]);
     fs::remove_dir_all(dir.path().join("r")).unwrap();
     tokio::time::advance(RECHECK).await;
-    assert_eq!(nodes.config("r").await, NodeConfig::Default);
+    assert_eq!(nodes.config("r", &vault()).await, NodeConfig::Default);
 }
 
 #[tokio::test]
@@ -228,7 +232,7 @@ async fn what_cannot_be_used_here() {
     // A folder whose hosts.toml cannot be read: nodes may know mirrors that we do not.
     fs::create_dir_all(dir.path().join("s/hosts.toml")).unwrap();
     let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
-    running.roots = Arc::new(vec![dir.path().to_owned()]);
+    running.source = Arc::new(Source::Roots(vec![dir.path().to_owned()]));
     assert_eq!(found(&running, "s").await, ["!s", "s"]);
 }
 
@@ -254,7 +258,7 @@ async fn what_older_runtimes_ask_instead() {
     write(dir.path(), "e", "[host.\"m\"]\ndial_timeout = 3\n");
     // Newer ones take it for broken, and find no certificates beside it.
     let mut running = Nodes::new(Vec::new(), trusts()).unwrap();
-    running.roots = Arc::new(vec![dir.path().to_owned()]);
+    running.source = Arc::new(Source::Roots(vec![dir.path().to_owned()]));
     let hosts = hosts(&running, "e").await;
     assert_eq!(names(&hosts.hosts), ["e"]);
     assert_eq!(hosts.by_1_x.as_deref().map(names), Some(vec!["m".to_owned(), "e".to_owned()]));

@@ -15,6 +15,8 @@ pub struct Hosts {
     pub by_1_x: Option<Vec<Host>>,
     /// What k3s' containerd asks instead, where it reads the file otherwise.
     pub by_k3s: Option<Vec<Host>>,
+    /// The node's settings have credentials: containerd then pulls by its client (k3s).
+    pub by_client: bool,
 }
 
 /// A host that is asked for a registry.

@@ -322,7 +322,7 @@ impl Reading<'_> {
         };
         let tls = self.map(path, Some(value))?;
         self.known(path, &tls, &["ca_file", "cert_file", "key_file", "insecure_skip_verify"]);
-        let mut file = |key| self.text(&below(path, key), tls.get(key));
+        let file = |key| self.text(&below(path, key), tls.get(key));
         let (ca, cert, key) = (file("ca_file")?, file("cert_file")?, file("key_file")?);
         let skip_verify = match tls.get("insecure_skip_verify") {
             None | Some(Value::Null) => false,

@@ -1,0 +1,121 @@
+//! `registries.yaml` of nodes with k3s or RKE2 as a file: read when somebody asks, the last good one in the place of a broken one.
+
+use super::folder::{Folder, Meaning};
+use crate::credentials::Credential;
+use crate::files;
+use crate::limits;
+use crate::registry::K3sFile;
+use crate::runtime::containerd::hosts_toml::{Files, Line};
+use crate::runtime::containerd::k3s::Registries;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The file of some nodes.
+pub(super) struct K3s {
+    file: K3sFile,
+    /// The last that could be used, and of which bytes the log was told.
+    good: Mutex<Good>,
+}
+
+#[derive(Default)]
+struct Good {
+    text: Vec<u8>,
+    registries: Option<Arc<Registries>>,
+    told: [u8; 32],
+}
+
+impl K3s {
+    pub(super) fn new(file: K3sFile) -> Self {
+        Self {
+            file,
+            good: Mutex::default(),
+        }
+    }
+
+    /// Reads the file. The error has its place.
+    pub(super) fn read(&self) -> Result<(), String> {
+        self.latest().map(|_| ())
+    }
+
+    /// What the file says now, with its bytes; `Err` where it cannot be used.
+    fn latest(&self) -> Result<(Vec<u8>, Arc<Registries>), String> {
+        let path = self.file.path.display();
+        let bytes = files::read(&self.file.path, limits::SETTINGS_FILE).map_err(|error| format!("{path}: {error}"))?;
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registries) = good.registries.as_ref().filter(|_| good.text == bytes) {
+            return Ok((bytes, Arc::clone(registries)));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{path}: the file is not UTF-8 text"))?;
+        let registries = Registries::parse(text).map_err(|problem| format!("{path}:{problem}"))?;
+        for note in &registries.notes {
+            tracing::warn!(file = %path, why = %note, "a line of registries.yaml has no effect");
+        }
+        let registries = Arc::new(registries);
+        good.text.clone_from(&bytes);
+        good.registries = Some(Arc::clone(&registries));
+        Ok((bytes, registries))
+    }
+
+    /// What nodes are told about a registry; `Err` where no good file was ever seen.
+    pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
+        let (bytes, registries) = self.latest().or_else(|why| {
+            let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = Sha256::digest(why.as_bytes()).into();
+            let Some(registries) = good.registries.clone() else {
+                return Err(why);
+            };
+            if good.told != id {
+                good.told = id;
+                tracing::warn!(why, "the changed registries.yaml cannot be used; the last good one stays in force");
+            }
+            Ok((good.text.clone(), registries))
+        })?;
+        let mut tree = registries.tree(self.file.default_endpoint);
+        let file = tree.remove(registry).or_else(|| tree.remove("_default"));
+        let folder = file.map(|file| {
+            let beside = self.file.path.parent().unwrap_or(Path::new(""));
+            let lines = file.hosts.iter().chain([&file.server]);
+            let names = lines.flat_map(|line: &Line| Files::names(&line.tls));
+            let read = |name: &String| files::read(&beside.join(name), limits::SETTINGS_FILE).map_err(|error| error.to_string());
+            Folder {
+                path: beside.to_owned(),
+                files: names.map(|name| (name.clone(), read(name))).collect::<BTreeMap<_, _>>(),
+                text: bytes.clone(),
+                meaning: Meaning::File {
+                    file: Box::new(file),
+                    beside: None,
+                },
+            }
+        });
+        Ok(Told { folder, bytes, registries })
+    }
+}
+
+/// What a `registries.yaml` has for one registry.
+pub(super) struct Told {
+    pub(super) folder: Option<Folder>,
+    bytes: Vec<u8>,
+    registries: Arc<Registries>,
+}
+
+impl Told {
+    /// Of everything that was read.
+    pub(super) fn fingerprint(&self) -> [u8; 32] {
+        match &self.folder {
+            Some(folder) => folder.fingerprint(),
+            None => Sha256::digest(&self.bytes).into(),
+        }
+    }
+
+    /// The credential for a host.
+    pub(super) fn credential(&self, host: &str) -> Option<&Credential> {
+        self.registries.credential(host)
+    }
+
+    /// Whether there is any credential.
+    pub(super) fn has_credentials(&self) -> bool {
+        self.registries.has_credentials()
+    }
+}
