@@ -188,7 +188,10 @@ fn default_platforms_absent_empty_and_given() {
 #[test]
 fn one_way_to_say_what_k3s_nodes_are_told() {
     let file = read("registries: {k3sRegistries: r.yaml}\n").unwrap().k3s.unwrap();
-    assert_eq!((file.path, file.default_endpoint), ("/etc/pullgate/r.yaml".into(), DefaultEndpoint::Asked));
+    assert_eq!(
+        (file.path, file.default_endpoint),
+        ("/etc/pullgate/r.yaml".into(), DefaultEndpoint::Asked)
+    );
     refused(
         "registries:\n  hostsDir: a\n  k3sRegistries: b\n",
         &["/etc/pullgate/config.yaml:3:18: k3s writes the hosts.toml tree itself; give one of hostsDir and k3sRegistries"],

@@ -7,11 +7,11 @@
 mod folder;
 mod k3s;
 
+use super::K3sFile;
 use super::SetupError;
 use super::clients::{Trust as Tls, Verification};
 use super::trust::{Trust, Trusts, Written};
 use super::vault::Vault;
-use super::K3sFile;
 use crate::credentials::Credential;
 use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Host, Hosts};
@@ -326,7 +326,11 @@ impl Reading<'_> {
         let (hosts, by_1_x, by_k3s) = match &self.folder.meaning {
             Meaning::File { file, beside } => {
                 let (own, k3s) = (file.lines(), file.lines_of_k3s());
-                let (lines, k3s) = if file.by_k3s { (k3s, None) } else { (own.clone(), (own != k3s).then_some(k3s)) };
+                let (lines, k3s) = if file.by_k3s {
+                    (k3s, None)
+                } else {
+                    (own.clone(), (own != k3s).then_some(k3s))
+                };
                 let hosts = self.all(&lines);
                 // Without a server, the registry itself is asked anyhow.
                 let replaced = file.server.written.is_some();

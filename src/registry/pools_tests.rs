@@ -235,7 +235,8 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     assert!(!docker.by_client && docker.hosts[0].node.id.is_none());
     assert_eq!(found("quay.io").await, NodeConfig::Default);
     // A credential anywhere makes containerd pull by its client everywhere.
-    let auth = "configs:\n  m.example:5000:\n    auth: {username: u, password: p}\n  r.example:\n    auth: {username: u, password: q}\n";
+    let auth =
+        "configs:\n  m.example:5000:\n    auth: {username: u, password: p}\n  r.example:\n    auth: {username: u, password: q}\n";
     write(&file, &format!("{text}{auth}"));
     tokio::time::advance(Duration::from_secs(2)).await;
     let docker = hosts("docker.io").await;

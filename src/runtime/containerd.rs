@@ -126,7 +126,10 @@ impl Containerd {
                 &own
             }
         };
-        let names: Vec<Vec<Cow<'_, str>>> = hosts.iter().map(|host| host.rewrites.names(pull.reference.repository())).collect();
+        let names: Vec<Vec<Cow<'_, str>>> = hosts
+            .iter()
+            .map(|host| host.rewrites.names(pull.reference.repository()))
+            .collect();
         let choices = names.iter().map(Vec::len).max().unwrap_or(1);
         if choices > 1 {
             let each = net.each(0..choices, |net, choice| self.by_name(pull, hosts, &names, choice, net))?;
@@ -299,9 +302,10 @@ fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) ->
     }
     // What one name led to is not there by the other.
     let failure = failed.unwrap_or_else(|| {
-        let (digest, media_type) = first.found.as_ref().map_or_else(Default::default, |found| {
-            (found.digest.to_string(), found.media_type.clone())
-        });
+        let (digest, media_type) = first
+            .found
+            .as_ref()
+            .map_or_else(Default::default, |found| (found.digest.to_string(), found.media_type.clone()));
         let evidence = Evidence::ContentMissing {
             part: "manifest",
             digest,

@@ -87,6 +87,8 @@ pub(crate) enum Against {
     /// CRI-O, whatever else the case says.
     Crio,
     Kubelet,
+    /// k3s' containerd.
+    K3s,
 }
 
 /// What we should say.
@@ -100,6 +102,9 @@ pub(crate) struct Expected {
     /// Where all nodes are known to run containerd 2.x.
     #[serde(default)]
     pub(crate) containerd2: Option<String>,
+    /// Where they are all known to run k3s'.
+    #[serde(default)]
+    pub(crate) k3s: Option<String>,
     #[serde(default)]
     pub(crate) causes: Vec<String>,
     /// The reason that we say the kubelet shows.

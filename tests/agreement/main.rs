@@ -41,6 +41,7 @@ use std::sync::Arc;
 /// The runtimes whose nodes the engine is told of when a case names none.
 const OLD: &str = "containerd://1.7.34";
 const NEW: &str = "containerd://2.4.2";
+const K3S: &str = "containerd://2.1.5-k3s1";
 
 /// Cases judged at the same time.
 const AT_ONCE: usize = 4;
@@ -97,7 +98,11 @@ async fn wrong(case: &Case, registries: &Registries) -> Vec<String> {
     {
         object(format!("expected the kubelet to show {reason}, said {:?}", said.kubelet));
     }
-    for (runtime, expected) in [(OLD, &expected.containerd1), (NEW, &expected.containerd2)] {
+    for (runtime, expected) in [
+        (OLD, &expected.containerd1),
+        (NEW, &expected.containerd2),
+        (K3S, &expected.k3s),
+    ] {
         let Some(expected) = expected else { continue };
         let said = engine::judge(case, registries, &usual(&[runtime])).await;
         if said.outlook != *expected {

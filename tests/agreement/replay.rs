@@ -214,13 +214,19 @@ fn machine(runtime: &str) -> Option<Machine> {
         "containerd-2.1-local" => (Version(2, 1, 9), PullPath::Local),
         "containerd-2.4-transfer" => (Version(2, 4, 2), PullPath::Transfer),
         "containerd-2.4-local" => (Version(2, 4, 2), PullPath::Local),
+        "k3s-2.1-transfer" => (Version(2, 1, 5), PullPath::Transfer),
+        "k3s-2.1-local" => (Version(2, 1, 5), PullPath::Local),
         "crio" => {
             let version = crio::version::Version(1, 36, 3);
             return Some(Box::new(move |pull, net| Crio { version }.pull(pull, net)));
         }
         _ => return None,
     };
-    let fork = Fork::Upstream;
+    let fork = if runtime.starts_with("k3s") {
+        Fork::K3s
+    } else {
+        Fork::Upstream
+    };
     let containerd = Containerd { version, path, fork };
     Some(Box::new(move |pull, net| containerd.pull(pull, net)))
 }

@@ -65,6 +65,8 @@ impl Runtime {
     fn takes(&self, case: &Case) -> bool {
         if self.is_crio() {
             case.is_against_crio()
+        } else if self.id.starts_with("k3s") {
+            case.is_against(Against::K3s)
         } else {
             case.is_against(Against::Containerd)
         }

@@ -68,7 +68,10 @@ impl K3s {
             };
             if good.told != id {
                 good.told = id;
-                tracing::warn!(why, "the changed registries.yaml cannot be used; the last good one stays in force");
+                tracing::warn!(
+                    why,
+                    "the changed registries.yaml cannot be used; the last good one stays in force"
+                );
             }
             Ok((good.text.clone(), registries))
         })?;
@@ -89,7 +92,11 @@ impl K3s {
                 },
             }
         });
-        Ok(Told { folder, bytes, registries })
+        Ok(Told {
+            folder,
+            bytes,
+            registries,
+        })
     }
 }
 

@@ -70,7 +70,13 @@ impl<'a> Session<'a> {
 
     /// The same host, of which nothing is known yet.
     pub(super) fn fresh(&self) -> Self {
-        Self::new(self.host, self.version, self.reference, self.repository.clone(), self.auth.given())
+        Self::new(
+            self.host,
+            self.version,
+            self.reference,
+            self.repository.clone(),
+            self.auth.given(),
+        )
     }
 
     pub(super) fn host(&self) -> &'a Host {
@@ -181,11 +187,15 @@ impl<'a> Session<'a> {
     /// `/v2/REPOSITORY/REST`, with `ns` for a host in another's place.
     fn path(&self, server: &Server, rest: &str) -> Arc<str> {
         // A rewritten name may begin or end with a slash, or hold two: Go joins the parts of a path.
-        let name: String = self.repository.split('/').filter(|part| !part.is_empty()).fold(String::new(), |mut name, part| {
-            name.push('/');
-            name.push_str(part);
-            name
-        });
+        let name: String = self
+            .repository
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(String::new(), |mut name, part| {
+                name.push('/');
+                name.push_str(part);
+                name
+            });
         let path = format!("{}{name}/{rest}", server.path);
         Arc::from(match &server.namespace {
             Some(namespace) => {

@@ -78,6 +78,7 @@ impl Registries {
     }
 
     /// The names of the `mirrors`: what the embedded registry shares among nodes. `*` stands for all.
+    #[cfg(test)]
     pub(crate) fn mirrored(&self) -> impl Iterator<Item = &str> {
         self.mirrors.keys().map(String::as_str)
     }
@@ -137,7 +138,9 @@ impl Registries {
             tree.insert(folder(host), (server, hosts));
         }
         tree.retain(|_, (server, hosts)| !hosts.is_empty() || server.as_ref().is_some_and(|line| line.tls.is_explicit()));
-        tree.into_iter().map(|(folder, (server, hosts))| (folder, file(server, hosts))).collect()
+        tree.into_iter()
+            .map(|(folder, (server, hosts))| (folder, file(server, hosts)))
+            .collect()
     }
 
     fn server(&self, host: &str, endpoint: &Endpoint, config: &Config) -> Line {
@@ -210,7 +213,12 @@ impl Endpoint {
         let url = format!("{}://{host}{path}", scheme.name());
         let written = Written::parse(&url)?;
         Ok(Self {
-            registry: if host == "registry-1.docker.io" { "docker.io" } else { registry }.to_owned(),
+            registry: if host == "registry-1.docker.io" {
+                "docker.io"
+            } else {
+                registry
+            }
+            .to_owned(),
             url,
             written: if whole { written } else { written.with_api_path() },
         })
@@ -254,7 +262,8 @@ impl Reading<'_> {
                 let at = format!("{list}[{at}]");
                 let text = self.text(&at, Some(endpoint))?;
                 if let Err(why) = Endpoint::parse(&text) {
-                    self.notes.push(self.problem(&at, format!("this endpoint is passed over: {why}")));
+                    self.notes
+                        .push(self.problem(&at, format!("this endpoint is passed over: {why}")));
                 }
                 read.endpoints.push(text);
             }
@@ -349,7 +358,8 @@ impl Reading<'_> {
             Endpoint::parse(host).is_err().then_some("this is not the name of a host")
         };
         if let Some(why) = why {
-            self.notes.push(self.problem(path, format!("{host:?} stands for no registry; {why}")));
+            self.notes
+                .push(self.problem(path, format!("{host:?} stands for no registry; {why}")));
         }
     }
 

@@ -35,7 +35,10 @@ fn check(text: &str, expected: &[&str]) {
 fn endpoints_as_k3s_writes_them_down() {
     let mirror = |endpoint: &str| format!("mirrors:\n  docker.io:\n    endpoint:\n      - {endpoint}\n");
     for (endpoint, url) in [
-        ("https://registry.example.com/prefix/v2", "https://registry.example.com/prefix/v2"),
+        (
+            "https://registry.example.com/prefix/v2",
+            "https://registry.example.com/prefix/v2",
+        ),
         ("registry.example.com/prefix", "https://registry.example.com/prefix"),
         ("registry.example.com", "https://registry.example.com/v2"),
         ("https://registry.example.com/", "https://registry.example.com/v2"),
@@ -66,7 +69,10 @@ fn endpoints_as_k3s_writes_them_down() {
 #[test]
 fn every_registry_that_has_no_key_of_its_own() {
     // `server = ""`: containerd asks the registry itself all the same.
-    check("mirrors:\n  \"*\":\n    endpoint: [m.example]\n", &["_default: https://m.example/v2 (-)"]);
+    check(
+        "mirrors:\n  \"*\":\n    endpoint: [m.example]\n",
+        &["_default: https://m.example/v2 (-)"],
+    );
     check(
         "configs:\n  \"*\":\n    tls: {insecure_skip_verify: true}\n  docker.io:\n",
         &["_default: (!-)"],
@@ -106,8 +112,14 @@ fn configs_are_by_host_and_port_of_the_endpoint() {
         let one = registries.credential("r.example").cloned().unwrap();
         (one.username.expose().into_owned(), one.password.expose().into_owned())
     };
-    assert_eq!(read_user("{username: 12, password: true, auth: dTI6cDI=}"), ("12".into(), "true".into()));
-    assert_eq!(read_user("{identity_token: t, auth: dTI6cDI=}"), (String::new(), String::new()));
+    assert_eq!(
+        read_user("{username: 12, password: true, auth: dTI6cDI=}"),
+        ("12".into(), "true".into())
+    );
+    assert_eq!(
+        read_user("{identity_token: t, auth: dTI6cDI=}"),
+        (String::new(), String::new())
+    );
 }
 
 #[test]
@@ -127,14 +139,16 @@ fn without_the_default_endpoint() {
             "own.example: https://m.example/v2 (https://own.example/v2)",
         ]
     );
-    assert_eq!(registries.mirrored().collect::<Vec<_>>(), ["*", "docker.io", "last.example", "own.example", "quay.io"]);
+    assert_eq!(
+        registries.mirrored().collect::<Vec<_>>(),
+        ["*", "docker.io", "last.example", "own.example", "quay.io"]
+    );
 }
 
 #[test]
 fn rewrites_are_those_of_the_mirrors_alone() {
-    let registries = read(
-        "mirrors:\n  r.example:\n    endpoint: [m.example, r.example]\n    rewrite:\n      \"^team/(.*)\": proj/$1\n",
-    );
+    let registries =
+        read("mirrors:\n  r.example:\n    endpoint: [m.example, r.example]\n    rewrite:\n      \"^team/(.*)\": proj/$1\n");
     let tree = registries.tree(DefaultEndpoint::Asked);
     let file = &tree["r.example"];
     assert_eq!(file.hosts[0].rewrites, [("^team/(.*)".to_owned(), "proj/$1".to_owned())]);
@@ -175,7 +189,11 @@ fn malformed() {
         problem("mirrors:\n  docker.io:\n    endpoint: https://m.example\n"),
         "3:5: endpoint must be a list of URLs"
     );
-    assert!(problem("mirrors:\n  docker.io: [\n").starts_with("2:"), "{}", problem("mirrors:\n  docker.io: [\n"));
+    assert!(
+        problem("mirrors:\n  docker.io: [\n").starts_with("2:"),
+        "{}",
+        problem("mirrors:\n  docker.io: [\n")
+    );
     assert_eq!(
         problem("configs:\n  r:\n    tls: {insecure_skip_verify: sure}\n"),
         "3:11: insecure_skip_verify must be true or false"
