@@ -647,9 +647,10 @@ fn on(reference: &str, runtime: &str) -> Check {
     let puller = |runtime| Puller {
         platform: Platform::parse("linux/amd64").unwrap(),
         runtime,
+        pool: Pool::default(),
     };
     Check {
-        pullers: Runtime::of_node(runtime).into_iter().map(puller).collect(),
+        pullers: Runtime::of_node(runtime).unwrap().into_iter().map(puller).collect(),
         ..check(reference, &[])
     }
 }
