@@ -8,6 +8,7 @@ pub mod check;
 pub mod demo;
 mod engine;
 mod inputs;
+mod openshift;
 pub mod pin;
 mod policies;
 pub mod policy;

@@ -13,6 +13,7 @@ mod heard;
 mod inventory;
 mod kind;
 mod layered;
+mod openshift;
 mod pages;
 mod policies;
 mod raw;
@@ -34,6 +35,7 @@ pub use policies::Listed as ListedPolicies;
 pub use watch::{SecretsAccess, Watched};
 
 use crate::policy::Policy;
+use crate::runtime::crio::openshift::Objects as OpenShift;
 use crate::telemetry::Metrics;
 use crate::workload::{Kinds, Template};
 use std::sync::Arc;
@@ -170,6 +172,19 @@ impl Cluster {
             }
             Self::Watched(watched) => watched.reread(facts, namespace, templates, objects, deadline).await,
             Self::Layered(layers) => layers.reread(facts, namespace, templates, objects, deadline).await,
+        }
+    }
+
+    /// What OpenShift's objects say about registries; `None` where there are none of them. The error is a clause.
+    pub async fn openshift(&self) -> Result<Option<OpenShift>, String> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Manifests(directory) => Ok(directory.load().openshift().cloned()),
+            Self::Watched(watched) => openshift::read(watched.client()).await,
+            Self::Layered(layers) => match layers.given.openshift() {
+                Some(given) => Ok(Some(given.clone())),
+                None => Box::pin(layers.cluster.openshift()).await,
+            },
         }
     }
 

@@ -1,9 +1,10 @@
 //! The inputs of `check` and `pin` (manifests, settings, policies, credentials, a cluster), and the gate built from them.
 
+use super::openshift::Known;
 use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
-use crate::config::{self, Frontend, Live, PolicyStore};
+use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate};
 use crate::image::{Platform, escape};
 use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Sift, Walk};
@@ -293,14 +294,18 @@ impl Inputs {
         } = self;
         let engine = Live::new(engine);
         let Some(cluster_options) = cluster_options else {
-            return Ok((Gate::new(engine, store, Cluster::from(directory)), said));
+            let cluster = Cluster::from(directory);
+            said.extend(openshift(&cluster, &settings, &engine).await);
+            return Ok((Gate::new(engine, store, cluster), said));
         };
         let cluster = engine::connect(cluster_options.kubeconfig, cluster_options.context, &settings).await?;
         let known = end - time / 2;
         let (_, remarks) = tokio::join!(cluster.wait_synced(known), load_cluster_policies(&cluster, &store, known));
         // The user can neither fix nor asked for this: a remark, not an error.
         said.extend(remarks);
-        Ok((Gate::new(engine, store, Cluster::layered(directory, cluster)), said))
+        let cluster = Cluster::layered(directory, cluster);
+        said.extend(openshift(&cluster, &settings, &engine).await);
+        Ok((Gate::new(engine, store, cluster), said))
     }
 
     /// The cluster alone, without the inputs; does not wait for it.
@@ -340,6 +345,17 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
             let remark = format!("{fault}; registries behind it are not asked (proxy.https in the settings file takes precedence)");
             (Some(Proxy::unusable(&fault, &exceptions)), Some(remark))
         }
+    }
+}
+
+/// Tells the look-ups what OpenShift's objects say; a remark where that is not known, or does not count.
+async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>) -> Option<String> {
+    match super::openshift::tell(cluster, settings, &engine.load().registry).await {
+        Known::Absent | Known::Told => None,
+        Known::Overruled => {
+            Some("registries.registriesConf is given: OpenShift's own objects about registries do not count".to_owned())
+        }
+        Known::Unknown(why) => Some(why),
     }
 }
 

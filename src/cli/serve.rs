@@ -1,6 +1,6 @@
 //! `pullgate serve`: wires the rooms together and answers reviews until told to stop.
 
-use super::{certs, engine, policies};
+use super::{certs, engine, openshift, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
 use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
@@ -303,7 +303,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let held = store.clone();
     cluster.follow_policies(&metrics, move |policies| held.set_cluster(policies));
-    let (reviewer, apply) = wire(&settings, store, cluster.clone(), &metrics, deadline)?;
+    let (reviewer, apply, follow_openshift) = wire(&settings, store, cluster.clone(), &metrics, deadline)?;
+    background.spawn(follow_openshift);
     if let Some(file) = config {
         background.spawn(watch_settings(file, settings, metrics.clone(), apply));
     }
@@ -451,10 +452,10 @@ fn wire(
     cluster: Cluster,
     metrics: &Metrics,
     deadline: Duration,
-) -> anyhow::Result<(Reviewer, Apply)> {
+) -> anyhow::Result<(Reviewer, Apply, impl Future<Output = ()> + Send + use<>)> {
     let live = Live::new(engine::build(settings, Frontend::Serve, Admission::HasRun, metrics)?);
     let events = cluster.event_recorder(metrics);
-    let gate = Gate::new(live.clone(), policies, cluster);
+    let gate = Gate::new(live.clone(), policies, cluster.clone());
     let reviewer = server::reviewer(gate, metrics.clone(), events.clone(), deadline);
     let apply_rest = move |settings: &Settings| {
         events.set_filter(settings.events);
@@ -462,6 +463,7 @@ fn wire(
     };
     apply_rest(settings).map_err(|why| anyhow::anyhow!(why))?;
     let (metrics, held) = (metrics.clone(), Live::new(settings.clone()));
+    let follow_openshift = openshift::follow(cluster, held.clone(), live.clone());
     let apply = move |settings: &Settings, changed: Changed| {
         let before = held.load();
         if settings.secret_access != before.secret_access {
@@ -486,7 +488,7 @@ fn wire(
         held.store(settings.clone());
         apply_rest(settings)
     };
-    Ok((reviewer, Box::new(apply)))
+    Ok((reviewer, Box::new(apply), follow_openshift))
 }
 
 /// A throwaway certificate; writes its CA to `out`, if given.

@@ -3,6 +3,7 @@
 use super::convert;
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
 use crate::credentials::PullSecret;
+use crate::runtime::crio::openshift::Objects as OpenShift;
 use crate::workload::{Node, Template};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,6 +48,7 @@ pub struct Directory {
     encrypted: BTreeSet<(String, String)>,
     completeness: Completeness,
     rejected: Vec<Rejected>,
+    openshift: Option<OpenShift>,
 }
 
 impl Directory {
@@ -59,7 +61,14 @@ impl Directory {
         };
         let mut nodes = BTreeMap::new();
         for (place, object) in objects.into_iter().enumerate() {
-            flatten(object, &mut |kind, object| directory.take(place, kind, object, &mut nodes));
+            flatten(object, &mut |group, kind, object| match group {
+                Group::Core => directory.take(place, kind, object, &mut nodes),
+                Group::Other => {
+                    let mut known = directory.openshift.take().unwrap_or_default();
+                    let is_one = known.add(object);
+                    directory.openshift = (is_one || known != OpenShift::default()).then_some(known);
+                }
+            });
         }
         directory.nodes = Arc::new(nodes.into_values().collect());
         directory
@@ -100,6 +109,11 @@ impl Directory {
             },
             _ => {}
         }
+    }
+
+    /// OpenShift's objects about registries; `None` where there are none.
+    pub fn openshift(&self) -> Option<&OpenShift> {
+        self.openshift.as_ref()
     }
 
     /// What the API server would have refused.
@@ -144,7 +158,13 @@ impl Directory {
 }
 
 /// Calls `each` for every object of the core group, however deeply lists are nested.
-fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(&str, &'a Value)) {
+/// Of which group an object is.
+enum Group {
+    Core,
+    Other,
+}
+
+fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(Group, &str, &'a Value)) {
     // A list's items may omit their kind; the list's kind then tells it.
     let mut open = vec![(object, "")];
     while let Some((object, implied)) = open.pop() {
@@ -154,9 +174,10 @@ fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(&str, &'a Value)) {
             continue;
         }
         match object.get("apiVersion").and_then(Value::as_str) {
-            Some("v1") => each(kind, object),
-            None if !implied.is_empty() => each(kind, object),
-            Some(_) | None => {}
+            Some("v1") => each(Group::Core, kind, object),
+            None if !implied.is_empty() => each(Group::Core, kind, object),
+            Some(_) => each(Group::Other, kind, object),
+            None => {}
         }
     }
 }

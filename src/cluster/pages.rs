@@ -66,18 +66,24 @@ impl Pages {
         }
     }
 
+    /// The path of the next page, with its query.
+    fn next_path(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::for_suffix(format!("{}?", self.path), self.path.len() + 1);
+        query.append_pair("limit", &self.limit.to_string());
+        if let Some(token) = &self.token {
+            query.append_pair("continue", token);
+        }
+        query.finish()
+    }
+
     /// The next page; `None` after the last.
     ///
     /// # Errors
     /// If the rest of the list cannot be read.
     pub(super) async fn next(&mut self, client: &Client) -> Result<Option<Vec<Value>>, Broken> {
         while !self.done {
-            let mut query = url::form_urlencoded::Serializer::for_suffix(format!("{}?", self.path), self.path.len() + 1);
-            query.append_pair("limit", &self.limit.to_string());
-            if let Some(token) = &self.token {
-                query.append_pair("continue", token);
-            }
-            let answer = match get(client, &query.finish()).await {
+            let path = self.next_path();
+            let answer = match get(client, &path).await {
                 // The list is older than the API server remembers: go on with the current state.
                 Err(Broken::Answer(kube::Error::Api(status))) if status.code == 410 && self.token.is_some() && self.expired < 3 => {
                     let go_on = status.metadata.as_ref().and_then(|metadata| metadata.continue_.clone());

@@ -8,9 +8,11 @@ use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{Settings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::Pool;
+use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::Request;
+use crate::runtime::{NodeConfig, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
@@ -82,6 +84,11 @@ impl std::fmt::Debug for LookUps {
 }
 
 impl LookUps {
+    /// What CRI-O nodes are told where no file of the settings says it.
+    pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
+        self.wire.tell_openshift(told);
+    }
+
     /// Opens it. The error is a sentence, or a line for each `hosts.toml` that cannot be used.
     pub fn new(settings: Settings, metrics: Metrics) -> Result<Self, SetupError> {
         let limit = settings.look_up_limit;

@@ -16,6 +16,7 @@ use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Schemes, Server, contacted};
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::node::{HostTrust, NodeSettings};
+use crate::runtime::crio::openshift::Told;
 use crate::runtime::crio::policy::Policy;
 use crate::runtime::request::TrustId;
 use folder::{Certificates, Folder, Parsed};
@@ -68,6 +69,20 @@ impl Crio {
         }
     }
 
+    /// What OpenShift's objects say, or why that is not known. No file is read.
+    pub(super) fn told(told: Result<Told, String>, trusts: &Arc<Trusts>) -> Self {
+        let read = told.map_err(Arc::from).map(|told| {
+            let policy = told.policy.and_then(|policy| serde_json::from_value::<Policy>(policy).ok());
+            let parsed = Parsed {
+                registries: told.conf,
+                policy: policy.map(Arc::new),
+                ..Parsed::default()
+            };
+            Good::of(parsed, trusts)
+        });
+        Self::with(PathBuf::new(), [0; 32], read, trusts)
+    }
+
     /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded.
     pub(super) fn of_pool(name: &str, path: PathBuf, trusts: &Arc<Trusts>) -> Self {
         let folder = Folder::read(&path);
@@ -111,7 +126,8 @@ impl Crio {
 
     async fn read(&self) -> Result<Arc<Good>, Arc<str>> {
         let mut known = self.known.lock().await;
-        if known.at.elapsed() < RECHECK {
+        let no_file = self.path.as_os_str().is_empty();
+        if no_file || known.at.elapsed() < RECHECK {
             return known.read.clone();
         }
         let (path, trusts, old) = (self.path.clone(), Arc::clone(&self.trusts), known.clone());

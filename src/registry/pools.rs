@@ -6,11 +6,17 @@ use super::trust::Trusts;
 use super::vault::Vault;
 use super::{PoolFiles, SetupError};
 use crate::image::Reference;
+use crate::runtime::crio::openshift::Told;
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// All pools: first the nodes of none, then each in its order.
-pub(super) struct Pools(Vec<Files>);
+pub(super) struct Pools {
+    all: Vec<Files>,
+    /// What CRI-O nodes are told where no file says it: by the cluster's own objects.
+    openshift: RwLock<Option<Arc<Crio>>>,
+    trusts: Arc<Trusts>,
+}
 
 /// What the nodes of one pool have.
 struct Files {
@@ -50,12 +56,30 @@ impl Pools {
                 crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
             }
         };
-        Ok(Self(std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect()))
+        Ok(Self {
+            all: std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect(),
+            openshift: RwLock::default(),
+            trusts: Arc::clone(trusts),
+        })
+    }
+
+    /// What CRI-O nodes are told where no file says it.
+    pub(super) fn tell_openshift(&self, told: Option<Result<Told, String>>) {
+        let told = told.map(|told| Arc::new(Crio::told(told, &self.trusts)));
+        *self.openshift.write().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    async fn by_openshift(&self, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfig {
+        let told = self.openshift.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match told {
+            Some(told) => told.config(reference, namespace, vault).await,
+            None => NodeConfig::Default,
+        }
     }
 
     /// What the nodes of a pool are told about an image of a pod of this namespace at this moment.
     pub(super) async fn configs(&self, pool: Pool, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfigs {
-        let (own, usual) = (self.0.get(usize::from(pool.0)), self.0.first());
+        let (own, usual) = (self.all.get(usize::from(pool.0)), self.all.first());
         let hosts = own.and_then(|files| files.hosts.as_ref());
         let crio = own.and_then(|files| files.crio.as_ref());
         NodeConfigs {
@@ -65,7 +89,7 @@ impl Pools {
             },
             crio: match crio.or(usual.and_then(|files| files.crio.as_ref())) {
                 Some(crio) => crio.config(reference, namespace, vault).await,
-                None => NodeConfig::Default,
+                None => self.by_openshift(reference, namespace, vault).await,
             },
         }
     }

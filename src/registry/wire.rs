@@ -18,6 +18,7 @@ use crate::image::Reference;
 use crate::limits;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
+use crate::runtime::crio::openshift::Told;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
 use crate::runtime::{NodeConfigs, Pool};
@@ -101,6 +102,12 @@ impl Wire {
     /// Remembers a credential while it is in use, which is an hour since its last. By what comes back a runtime asks with it.
     pub fn knows(&self, credential: &Credential) -> Who {
         self.0.vault.knows(credential)
+    }
+
+    /// What CRI-O nodes are told where no file of the settings says it: what OpenShift makes of the cluster's objects, or why that is not
+    /// known.
+    pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
+        self.0.pools.tell_openshift(told);
     }
 
     /// What the nodes of a pool are told about an image of a pod of this namespace.

@@ -12,6 +12,7 @@ mod ends;
 mod image;
 mod manifest;
 pub mod node;
+pub mod openshift;
 mod places;
 pub mod policy;
 pub mod registries_conf;

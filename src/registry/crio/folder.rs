@@ -34,7 +34,7 @@ pub(super) struct Folder {
 }
 
 /// What the files come to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) registries: RegistriesConf,
     pub(super) policy: Option<Arc<Policy>>,

@@ -1,0 +1,68 @@
+//! OpenShift's own objects about registries, told to the look-ups.
+
+use crate::cluster::Cluster;
+use crate::config::{Live, Settings};
+use crate::engine::{Engine, LookUps};
+use std::time::Duration;
+
+/// How often `serve` reads them again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What is known of the objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Known {
+    /// There are none.
+    Absent,
+    /// They count.
+    Told,
+    /// The settings say it instead.
+    Overruled,
+    /// They cannot be read, or the operator would refuse them; a sentence.
+    Unknown(String),
+}
+
+/// Reads the objects and tells the look-ups what nodes are told by them.
+pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &LookUps) -> Known {
+    let (told, known) = match cluster.openshift().await {
+        Ok(None) => (None, Known::Absent),
+        Ok(Some(_)) if settings.registries_conf.is_some() => (None, Known::Overruled),
+        Ok(Some(objects)) => match objects.told() {
+            Ok(told) => (Some(Ok(told)), Known::Told),
+            Err(why) => {
+                let why = format!(
+                    "the machine config operator refuses the registry settings of this cluster, and nodes keep older ones: {why}"
+                );
+                (Some(Err(why.clone())), Known::Unknown(why))
+            }
+        },
+        Err(why) => {
+            let why =
+                format!("OpenShift's registry settings are not known, and CRI-O nodes are judged as without them: {why}");
+            (None, Known::Unknown(why))
+        }
+    };
+    registry.tell_openshift(told);
+    known
+}
+
+/// The same for ever, and says in the log what has changed.
+pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Live<Engine>) {
+    let mut before = Known::Absent;
+    loop {
+        let known = tell(&cluster, &settings.load(), &live.load().registry).await;
+        if known != before {
+            match &known {
+                Known::Absent => tracing::info!("the cluster has no registry settings of OpenShift any more"),
+                Known::Told => {
+                    tracing::info!("CRI-O nodes are judged by the cluster's mirror sets and images.config.openshift.io/cluster")
+                }
+                Known::Overruled => tracing::info!(
+                    "registries.registriesConf is given: the cluster's mirror sets and images.config.openshift.io/cluster do not count"
+                ),
+                Known::Unknown(why) => tracing::warn!(why, "OpenShift's registry settings cannot be used"),
+            }
+            before = known;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! What an OpenShift cluster has for its nodes' registries: mirror sets and `images.config.openshift.io/cluster`.
+
+use super::inventory::groups;
+use super::pages::{Pages, get};
+use crate::runtime::crio::openshift::Objects;
+use kube::Client;
+use serde_json::Value;
+
+/// Objects per page.
+const PAGE: u32 = 100;
+/// Whoever has this group is OpenShift.
+const GROUP: &str = "config.openshift.io";
+/// Version, plural and kind of what is listed.
+const LISTS: [(&str, &str, &str); 3] = [
+    ("config.openshift.io/v1", "imagedigestmirrorsets", "ImageDigestMirrorSet"),
+    ("config.openshift.io/v1", "imagetagmirrorsets", "ImageTagMirrorSet"),
+    (
+        "operator.openshift.io/v1alpha1",
+        "imagecontentsourcepolicies",
+        "ImageContentSourcePolicy",
+    ),
+];
+
+/// Reads all of them. `None` where the cluster is no OpenShift. The error is a clause.
+pub(super) async fn read(client: &Client) -> Result<Option<Objects>, String> {
+    let known = groups(client).await.map_err(|broken| broken.to_string())?;
+    if !known.contains_key(GROUP) {
+        return Ok(None);
+    }
+    let mut objects = Objects::default();
+    for (version, plural, kind) in LISTS {
+        let mut pages = Pages::of(format!("/apis/{version}/{plural}"), PAGE);
+        loop {
+            match pages.next(client).await {
+                Ok(Some(page)) => page.into_iter().for_each(|object| {
+                    objects.add(&typed(object, version, kind));
+                }),
+                Ok(None) => break,
+                // Older ones lack the one kind, newer ones the other.
+                Err(broken) if broken.code() == Some(404) => break,
+                Err(broken) => return Err(format!("{plural} cannot be listed: {broken}")),
+            }
+        }
+    }
+    match get(client, "/apis/config.openshift.io/v1/images/cluster").await {
+        Ok(image) => {
+            objects.add(&typed(image, "config.openshift.io/v1", "Image"));
+        }
+        Err(broken) if broken.code() == Some(404) => {}
+        Err(broken) => return Err(format!("images.config.openshift.io/cluster cannot be read: {broken}")),
+    }
+    Ok(Some(objects))
+}
+
+/// Items of lists may omit their type.
+fn typed(mut object: Value, version: &str, kind: &str) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("apiVersion".to_owned(), version.into());
+        fields.insert("kind".to_owned(), kind.into());
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::fake::Fake;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn what_openshift_has() {
+        let fake = Fake::new();
+        let client = fake.client();
+        assert_eq!(read(&client).await, Ok(None), "no OpenShift");
+        fake.serve(
+            "config.openshift.io/v1",
+            "imagedigestmirrorsets",
+            "ImageDigestMirrorSet",
+            false,
+        );
+        fake.serve("config.openshift.io/v1", "images", "Image", false);
+        fake.put(
+            "imagedigestmirrorsets.config.openshift.io",
+            json!({"metadata": {"name": "a"}, "spec": {"imageDigestMirrors": [{"source": "a.example", "mirrors": ["m.example"]}]}}),
+        );
+        fake.put(
+            "images.config.openshift.io",
+            json!({"metadata": {"name": "cluster"}, "spec": {"registrySources": {"blockedRegistries": ["b.example"]}}}),
+        );
+        let conf = read(&client).await.unwrap().unwrap().told().unwrap().conf;
+        let names: Vec<&str> = conf.registries.iter().map(|registry| registry.prefix.as_str()).collect();
+        assert_eq!(names, ["a.example", "b.example"]);
+        fake.refuse("list imagedigestmirrorsets.config.openshift.io");
+        assert_eq!(
+            read(&client).await,
+            Err("imagedigestmirrorsets cannot be listed: the API server forbids it".to_owned())
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! What OpenShift's machine config operator makes of a cluster's objects for the nodes: `registries.conf` and `policy.json`
+//! (`EditRegistriesConfig` in `pkg/registries` of openshift/runtime-utils; `helpers.go` of the operator).
+//!
+//! Not followed: that the operator never blocks the registry of the release image, and the signatures that `ClusterImagePolicy` asks for.
+
+use crate::runtime::crio::registries_conf::{AskedFor, Line, Mirror, RegistriesConf, Registry};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The search registries that the operator's own template has.
+const SEARCH: [&str; 2] = ["registry.access.redhat.com", "docker.io"];
+
+/// The objects that count, in any order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Objects {
+    digests: Vec<MirrorSet>,
+    tags: Vec<MirrorSet>,
+    insecure: Vec<String>,
+    blocked: Vec<String>,
+    allowed: Vec<String>,
+    search: Vec<String>,
+}
+
+/// Mirrors of one source, as one object lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct MirrorSet {
+    source: String,
+    mirrors: Vec<String>,
+    never_source: bool,
+}
+
+/// What nodes are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `registries.conf` with its drop-in.
+    pub conf: RegistriesConf,
+    /// `policy.json`; `None` where the operator leaves its own, which admits everything.
+    pub policy: Option<Value>,
+}
+
+impl Objects {
+    /// Takes in an object, if it is one of those that count.
+    pub fn add(&mut self, object: &Value) -> bool {
+        let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (group, _) = text("apiVersion").split_once('/').unwrap_or_default();
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        match (group, text("kind")) {
+            ("config.openshift.io", "ImageDigestMirrorSet") => self.digests.extend(sets(spec, "imageDigestMirrors")),
+            ("operator.openshift.io", "ImageContentSourcePolicy") => self.digests.extend(sets(spec, "repositoryDigestMirrors")),
+            ("config.openshift.io", "ImageTagMirrorSet") => self.tags.extend(sets(spec, "imageTagMirrors")),
+            ("config.openshift.io", "Image") if object.pointer("/metadata/name").and_then(Value::as_str) == Some("cluster") => {
+                let sources = spec.get("registrySources").unwrap_or(&Value::Null);
+                self.insecure = texts(sources, "insecureRegistries");
+                self.blocked = texts(sources, "blockedRegistries");
+                self.allowed = texts(sources, "allowedRegistries");
+                self.search = texts(sources, "containerRuntimeSearchRegistries");
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What the operator writes. The error is why it writes nothing, as a clause: nodes then keep what they had.
+    pub fn told(&self) -> Result<Told, String> {
+        self.check()?;
+        let mut search = self.search.clone();
+        if search.is_empty() {
+            search = SEARCH.map(str::to_owned).to_vec();
+        }
+        Ok(Told {
+            conf: RegistriesConf {
+                registries: self.registries(),
+                search,
+                // OpenShift's crio.conf disables the short-name mode since 4.22 and in back-ports; before CRI-O 1.34 all are tried anyhow.
+                tries_all: true,
+                ..RegistriesConf::default()
+            },
+            policy: self.policy(),
+        })
+    }
+
+    /// `validateRegistriesConfScopes`, and that not both lists are given.
+    fn check(&self) -> Result<(), String> {
+        let lists = [
+            ("insecureRegistries", &self.insecure),
+            ("blockedRegistries", &self.blocked),
+            ("allowedRegistries", &self.allowed),
+        ];
+        for (list, scopes) in lists {
+            if let Some(scope) = scopes.iter().find(|scope| !is_scope(scope)) {
+                return Err(format!("{scope:?} in {list} is no registry, repository or *.domain"));
+            }
+        }
+        if !self.allowed.is_empty() && !self.blocked.is_empty() {
+            return Err("only one of allowedRegistries and blockedRegistries may be given".to_owned());
+        }
+        for set in self.digests.iter().chain(&self.tags) {
+            let names = std::iter::once(&set.source).chain(&set.mirrors);
+            if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains('*')) {
+                return Err(format!("{name:?} cannot be the source of mirrors, nor a mirror"));
+            }
+        }
+        Ok(())
+    }
+
+    fn registries(&self) -> Vec<Registry> {
+        let mut all: BTreeMap<String, Registry> = BTreeMap::new();
+        let mut sources = Vec::new();
+        for (sets, asked_for) in [(&self.digests, AskedFor::Digests), (&self.tags, AskedFor::Tags)] {
+            for (source, never_source, mirrors) in merged(sets) {
+                let entry = entry(&mut all, &source);
+                entry.blocked |= never_source;
+                entry.mirrors.extend(mirrors.into_iter().map(|location| Mirror {
+                    location,
+                    insecure: false,
+                    asked_for,
+                    at: Line::default(),
+                }));
+                sources.push(source);
+            }
+        }
+        // All are there before flags are handed down: the most precise entry is the one that counts.
+        for scope in self.blocked.iter().chain(&self.insecure) {
+            entry(&mut all, scope);
+        }
+        for registry in all.values_mut() {
+            let within = |scopes: &[String], name: &str| scopes.iter().any(|scope| is_within(name, scope));
+            registry.insecure |= within(&self.insecure, &registry.prefix);
+            registry.blocked |= within(&self.blocked, &registry.prefix);
+            for mirror in &mut registry.mirrors {
+                mirror.insecure |= within(&self.insecure, &mirror.location);
+            }
+        }
+        // An entry below a mirrored one has its mirrors too, unless it has its own.
+        for source in &sources {
+            let mirrors = all.get(source).map(|registry| registry.mirrors.clone()).unwrap_or_default();
+            let below = all
+                .values_mut()
+                .filter(|below| below.prefix != *source && below.mirrors.is_empty());
+            for below in below.filter(|below| is_within(&below.prefix, source)) {
+                let rest = below.prefix.get(source.len()..).unwrap_or_default();
+                below.mirrors = mirrors
+                    .iter()
+                    .map(|mirror| Mirror {
+                        location: format!("{}{rest}", mirror.location),
+                        ..mirror.clone()
+                    })
+                    .collect();
+            }
+        }
+        all.into_values().collect()
+    }
+
+    /// `updatePolicyJSON`.
+    fn policy(&self) -> Option<Value> {
+        let (default, scopes, other) = match (self.allowed.as_slice(), self.blocked.as_slice()) {
+            ([], []) => return None,
+            ([], blocked) => ("insecureAcceptAnything", blocked, "reject"),
+            (allowed, _) => ("reject", allowed, "insecureAcceptAnything"),
+        };
+        let scopes: BTreeMap<&String, Value> = scopes.iter().map(|scope| (scope, json!([{"type": other}]))).collect();
+        Some(json!({
+            "default": [{"type": default}],
+            "transports": {
+                "atomic": scopes,
+                "docker": scopes,
+                "docker-daemon": {"": [{"type": "insecureAcceptAnything"}]},
+            },
+        }))
+    }
+}
+
+fn texts(value: &Value, key: &str) -> Vec<String> {
+    let list = value.get(key).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn sets(spec: &Value, key: &str) -> Vec<MirrorSet> {
+    let list = spec.get(key).and_then(Value::as_array).into_iter().flatten();
+    let text = |set: &Value, key: &str| set.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    list.map(|set| MirrorSet {
+        source: text(set, "source"),
+        mirrors: texts(set, "mirrors"),
+        never_source: text(set, "mirrorSourcePolicy") == "NeverContactSource",
+    })
+    .collect()
+}
+
+/// The entry of a scope, made where it is missing.
+fn entry<'a>(all: &'a mut BTreeMap<String, Registry>, scope: &str) -> &'a mut Registry {
+    all.entry(scope.to_owned()).or_insert_with(|| Registry {
+        prefix: scope.to_owned(),
+        location: if scope.starts_with("*.") {
+            String::new()
+        } else {
+            scope.to_owned()
+        },
+        ..Registry::default()
+    })
+}
+
+/// The mirrors by source, in an order that suits every set as far as one can, and whether the source is never asked. Sets without another
+/// mirror than the source say nothing.
+fn merged(sets: &[MirrorSet]) -> Vec<(String, bool, Vec<String>)> {
+    let mut by_source: BTreeMap<&str, Vec<&MirrorSet>> = BTreeMap::new();
+    for set in sets
+        .iter()
+        .filter(|set| set.mirrors.iter().any(|mirror| *mirror != set.source))
+    {
+        by_source.entry(&set.source).or_default().push(set);
+    }
+    let of = |(source, sets): (&str, Vec<&MirrorSet>)| {
+        let mut edges = BTreeSet::new();
+        for set in &sets {
+            edges.extend(
+                set.mirrors
+                    .iter()
+                    .zip(set.mirrors.iter().skip(1))
+                    .map(|(a, b)| (a.as_str(), b.as_str())),
+            );
+            if let Some(last) = set
+                .mirrors
+                .last()
+                .filter(|_| !set.mirrors.iter().any(|mirror| mirror == source))
+            {
+                edges.insert((last, source));
+            }
+        }
+        let mut mirrors = sorted(&edges);
+        // The source is asked last anyhow.
+        mirrors.pop_if(|last| last == source);
+        let never = sets.iter().any(|set| set.never_source);
+        (source.to_owned(), never, mirrors)
+    };
+    by_source.into_iter().map(of).collect()
+}
+
+/// `topoGraph.Sorted`: by precedence; what is equal by name, and a circle is opened at its first name.
+fn sorted(edges: &BTreeSet<(&str, &str)>) -> Vec<String> {
+    let names: BTreeSet<&str> = edges.iter().flat_map(|(from, to)| [*from, *to]).collect();
+    let mut before: BTreeMap<&str, BTreeSet<&str>> = names.iter().map(|name| (*name, BTreeSet::new())).collect();
+    for (from, to) in edges {
+        before.entry(to).or_default().insert(from);
+    }
+    let free = |before: &BTreeMap<&str, BTreeSet<&str>>, name: &str| before.get(name).is_some_and(BTreeSet::is_empty);
+    let mut ready: VecDeque<&str> = names.iter().copied().filter(|name| free(&before, name)).collect();
+    let mut left = names.iter().copied();
+    let mut out: Vec<&str> = Vec::with_capacity(names.len());
+    while let Some(name) = ready.pop_front().or_else(|| left.find(|name| !out.contains(name))) {
+        out.push(name);
+        for (_, to) in edges.iter().filter(|(from, _)| *from == name) {
+            let before_it = before.entry(to).or_default();
+            if before_it.remove(name) && before_it.is_empty() && !out.contains(to) {
+                ready.push_back(to);
+            }
+        }
+    }
+    out.into_iter().map(str::to_owned).collect()
+}
+
+/// `IsValidRegistriesConfScope`.
+fn is_scope(scope: &str) -> bool {
+    match scope.strip_prefix("*.") {
+        _ if scope.is_empty() => false,
+        Some(domain) => !domain.contains(['/', '@', ':', '*']),
+        None => !scope.contains('*'),
+    }
+}
+
+/// `ScopeIsNestedInsideScope`.
+fn is_within(name: &str, scope: &str) -> bool {
+    if let Some(domain) = scope.strip_prefix('*').filter(|domain| domain.starts_with('.')) {
+        let host = name
+            .split(if name.contains(':') { ':' } else { '/' })
+            .next()
+            .unwrap_or_default();
+        return name == scope || (host.ends_with(domain) && !host.contains('/'));
+    }
+    name.strip_prefix(scope)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+#[path = "openshift_tests.rs"]
+mod tests;
