@@ -5,6 +5,7 @@
 
 pub mod certs;
 pub mod check;
+pub mod config;
 pub mod demo;
 mod engine;
 mod inputs;
@@ -58,6 +59,8 @@ enum Command {
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
     Policy(policy::Args),
+    /// Check a settings file and the nodes' files that it names.
+    Config(config::Args),
     /// Print the JSON Schema of an input or output format.
     Schema(schema::Args),
     /// Generate certificates for development.
@@ -110,6 +113,7 @@ impl Cli {
             Command::Check(_)
             | Command::Pin(_)
             | Command::Policy(_)
+            | Command::Config(_)
             | Command::Schema(_)
             | Command::Certs(_)
             | Command::Demo(_) => log::Delivery::AtOnce,
@@ -122,6 +126,7 @@ impl Cli {
             Command::Check(args) => check::run(*args, verbose).await,
             Command::Pin(args) => pin::run(*args).await,
             Command::Policy(args) => policy::run(args),
+            Command::Config(args) => config::run(&args),
             Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,

@@ -253,7 +253,7 @@ pub fn plan_with<'a>(
             Ownership::Other => Owner::Stranger,
             Ownership::None | Ownership::Judged => Owner::Nobody,
         };
-        let mut pod = Pod::of(template, facts, settings, node, owner);
+        let mut pod = Pod::of(template, &workload.object.namespace, facts, settings, node, owner);
         for image in &template.uses {
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
@@ -273,6 +273,10 @@ pub fn plan_with<'a>(
                 _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
                 _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
                 Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
+                Ok(_) | Err(_) if remark.is_none() && image.stream.is_some() => {
+                    let finding = image.stream.as_ref().map(settled::filled_in);
+                    Next::Settled(finding.into_iter().collect())
+                }
                 Err(error) => {
                     let finding = settled::invalid_name(image, template.kind, error, &pod.context(image));
                     Next::Settled(vec![finding])

@@ -22,6 +22,7 @@ mod vault;
 mod wire;
 mod words;
 
+pub use pools::faults;
 pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
 pub use wire::{Stale, Wire};

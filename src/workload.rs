@@ -14,6 +14,7 @@ pub mod pod;
 mod route;
 mod running;
 pub mod selector;
+pub mod streams;
 
 pub use extract::{Skip, extract};
 pub use keep::{Keep, TOO_MUCH};

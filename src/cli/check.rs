@@ -525,6 +525,7 @@ fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String])
         image: image.to_owned(),
         pull_policy: PullPolicy::default_for(image),
         unchanged: false,
+        stream: None,
     };
     Workload {
         object: ObjectId {

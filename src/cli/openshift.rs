@@ -36,8 +36,7 @@ pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &Look
             }
         },
         Err(why) => {
-            let why =
-                format!("OpenShift's registry settings are not known, and CRI-O nodes are judged as without them: {why}");
+            let why = format!("OpenShift's registry settings are not known, and CRI-O nodes are judged as without them: {why}");
             (None, Known::Unknown(why))
         }
     };

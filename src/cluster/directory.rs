@@ -4,6 +4,7 @@ use super::convert;
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
 use crate::credentials::PullSecret;
 use crate::runtime::crio::openshift::Objects as OpenShift;
+use crate::workload::streams::ImageStreams;
 use crate::workload::{Node, Template};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ pub struct Directory {
     completeness: Completeness,
     rejected: Vec<Rejected>,
     openshift: Option<OpenShift>,
+    image_streams: Arc<ImageStreams>,
 }
 
 impl Directory {
@@ -63,6 +65,13 @@ impl Directory {
         for (place, object) in objects.into_iter().enumerate() {
             flatten(object, &mut |group, kind, object| match group {
                 Group::Core => directory.take(place, kind, object, &mut nodes),
+                Group::Other if kind == "ImageStream" => {
+                    let namespace = match convert::namespace_of(object) {
+                        "" => DEFAULT_NAMESPACE,
+                        namespace => namespace,
+                    };
+                    Arc::make_mut(&mut directory.image_streams).add(namespace, convert::name(object), object);
+                }
                 Group::Other => {
                     let mut known = directory.openshift.take().unwrap_or_default();
                     let is_one = known.add(object);
@@ -153,6 +162,7 @@ impl Directory {
             service_accounts,
             unconfirmed: None,
             complete: self.completeness == Completeness::Complete,
+            image_streams: Arc::clone(&self.image_streams),
         }
     }
 }

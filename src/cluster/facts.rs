@@ -1,6 +1,7 @@
 //! What a review may know about the cluster. Values only.
 
 use crate::credentials::PullSecret;
+use crate::workload::streams::ImageStreams;
 use crate::workload::{Node, Template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Facts {
     pub complete: bool,
     /// Why nothing of this is ground for a denial, as a clause: the API server was asked to confirm it, and is silent.
     pub unconfirmed: Option<String>,
+    /// OpenShift's image streams, as far as they are known.
+    pub image_streams: Arc<ImageStreams>,
 }
 
 impl Facts {
@@ -65,6 +68,7 @@ impl Facts {
                 .collect(),
             service_accounts,
             complete: false,
+            image_streams: Arc::default(),
             unconfirmed: None,
         }
     }

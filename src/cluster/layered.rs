@@ -49,6 +49,7 @@ fn below(given: &Facts, templates: &[Template]) -> Vec<Template> {
 fn overlay(mut facts: Facts, given: Facts) -> Facts {
     put(&mut facts.service_accounts, given.service_accounts);
     put(&mut facts.secrets, given.secrets);
+    facts.image_streams = given.image_streams;
     if matches!(given.namespace, Visible::Seen(Some(_))) {
         facts.namespace = given.namespace;
     }

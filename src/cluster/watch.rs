@@ -262,6 +262,7 @@ impl Watched {
             secrets,
             unconfirmed: None,
             complete: true,
+            image_streams: Arc::default(),
         }
     }
 

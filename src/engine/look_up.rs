@@ -12,7 +12,6 @@ use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::Request;
-use crate::runtime::{NodeConfig, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};

@@ -48,6 +48,7 @@ impl Cluster {
             service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
             secrets: BTreeMap::from([("regcred".to_owned(), Visible::Seen(found))]),
             complete: true,
+            image_streams: Arc::default(),
             unconfirmed: None,
         }))
     }

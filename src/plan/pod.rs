@@ -52,6 +52,7 @@ const MOST_SHORT: usize = 10;
 /// Everything that the images of one template share.
 pub(super) struct Pod<'a> {
     template: &'a Template,
+    namespace: &'a str,
     facts: &'a Facts,
     settings: &'a Settings,
     node: &'a NodeCredentials,
@@ -89,6 +90,7 @@ impl<'a> Pod<'a> {
     /// Found out once a template: a cluster may have thousands of nodes, and an object hundreds of images.
     pub(super) fn of(
         template: &'a Template,
+        namespace: &'a str,
         facts: &'a Facts,
         settings: &'a Settings,
         node: &'a NodeCredentials,
@@ -104,6 +106,7 @@ impl<'a> Pod<'a> {
             pull_secrets: PullSecrets::of(template, facts, settings.admission),
             owner,
             template,
+            namespace,
             facts,
             settings,
             node,
@@ -173,6 +176,17 @@ impl<'a> Pod<'a> {
 
     /// The name that nodes will see. Mutating webhooks have been at work on a Pod that comes to `serve`.
     pub(super) fn name(&self, image: &ImageUse) -> (Result<Reference, ReferenceError>, Option<Remark>) {
+        let streams = &self.facts.image_streams;
+        let filled = match &image.stream {
+            Some(tag) => streams.image(self.namespace, tag),
+            None if self.template.kind == PodKind::Template => streams.looked_up(self.namespace, &image.image),
+            None => None,
+        };
+        if let Some(filled) = filled
+            && let Ok(reference) = Reference::parse(filled)
+        {
+            return (Ok(reference), Some(Remark::Rewritten(filled.to_owned())));
+        }
         let reference = match Reference::parse(&image.image) {
             Ok(reference) => reference,
             Err(error) => {

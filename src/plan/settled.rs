@@ -9,6 +9,7 @@ use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
 use crate::workload::pod::PodKind;
+use crate::workload::streams::StreamTag;
 use crate::workload::{ImageUse, Role};
 
 fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
@@ -24,7 +25,19 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
     let (outlook, notes) = softened(Outlook::WillFail, context);
     let padded = image.image.trim() != image.image && !image.image.trim().is_empty();
     let in_container = !matches!(image.role, Role::Volume | Role::UnmountedVolume);
-    let (message, kubelet) = if padded && pod == PodKind::Template && in_container {
+    let blank = image.image.trim().is_empty() && pod == PodKind::Template && in_container;
+    let (message, kubelet) = if blank {
+        (
+            "the image is blank, and no image trigger fills it in for this container; every pod made from it is refused".to_owned(),
+            Kubelet {
+                reason: "FailedCreate".to_owned(),
+                message: format!(
+                    "{}: Invalid value: \"{name}\": must not have leading or trailing whitespace",
+                    image.path
+                ),
+            },
+        )
+    } else if padded && pod == PodKind::Template && in_container {
         // The API server accepts the template and refuses every pod made from it.
         (
             "the image has leading or trailing white space; the object is accepted, and every pod made from it is refused"
@@ -68,6 +81,22 @@ pub(super) fn invalid_name(image: &ImageUse, pod: PodKind, error: &ReferenceErro
         kubelet: Some(kubelet),
         evidence: Proof::default(),
         suggestions,
+    }
+}
+
+/// An image that OpenShift fills in by a tag that is not known here.
+pub(super) fn filled_in(tag: &StreamTag) -> Finding {
+    Finding {
+        cause: Cause::InvalidImageName,
+        outlook: Outlook::Unknown,
+        message: format!(
+            "{} fills it in, and what that stands for is not known here",
+            escape(&tag.to_string())
+        ),
+        fix: "check it together with its ImageStream, with its status (oc get imagestream -o yaml)".to_owned(),
+        kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
     }
 }
 

@@ -45,6 +45,7 @@ fn facts() -> Facts {
         secrets: BTreeMap::new(),
         unconfirmed: None,
         complete: true,
+        image_streams: Arc::default(),
     }
 }
 

@@ -24,7 +24,7 @@ use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -163,6 +163,11 @@ impl Crio {
         known.at = Instant::now();
         known.read.clone()
     }
+}
+
+/// What is wrong in the files of a node, with places.
+pub(super) fn problems(path: &Path) -> Vec<String> {
+    Folder::read(path).parse().err().unwrap_or_default()
 }
 
 impl Good {

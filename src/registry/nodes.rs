@@ -22,7 +22,7 @@ use folder::{Folder, Meaning};
 use k3s::K3s;
 use moka::future::Cache;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -301,6 +301,22 @@ fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -
         }
     }
     used
+}
+
+/// What is wrong in a whole tree, with places.
+pub(super) fn problems(root: &Path) -> Vec<String> {
+    folder::problems(root)
+}
+
+/// What is wrong in a `registries.yaml`, and what k3s passes over in it, with places.
+pub(super) fn k3s_problems(file: &K3sFile) -> Vec<String> {
+    match K3s::new(file.clone()).read() {
+        Ok(registries) => {
+            let at = file.path.display();
+            registries.notes.iter().map(|note| format!("{at}:{note}")).collect()
+        }
+        Err(why) => vec![why],
+    }
 }
 
 /// A host of which nothing is known: a node may read what we cannot.

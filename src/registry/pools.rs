@@ -1,10 +1,10 @@
 //! What nodes are told about registries, pool by pool.
 
-use super::crio::Crio;
-use super::nodes::Nodes;
+use super::crio::{self, Crio};
+use super::nodes::{self, Nodes};
 use super::trust::Trusts;
 use super::vault::Vault;
-use super::{PoolFiles, SetupError};
+use super::{PoolFiles, Settings, SetupError};
 use crate::image::Reference;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
@@ -27,11 +27,7 @@ struct Files {
 impl Pools {
     /// Reads everything once. What nodes of no pool have must be sound: the error names file and line. A pool whose files are not is told to
     /// the log, and nothing is concluded of its nodes.
-    pub(super) fn new(
-        usual: PoolFiles,
-        pools: Vec<PoolFiles>,
-        trusts: &Arc<Trusts>,
-    ) -> Result<Self, SetupError> {
+    pub(super) fn new(usual: PoolFiles, pools: Vec<PoolFiles>, trusts: &Arc<Trusts>) -> Result<Self, SetupError> {
         let PoolFiles {
             hosts_dirs,
             registries_conf,
@@ -46,15 +42,13 @@ impl Pools {
             },
             crio: registries_conf.map(|path| Crio::new(path, trusts)).transpose()?,
         };
-        let of_pool = |pool: PoolFiles| {
-            Files {
-                hosts: match (pool.hosts_dirs.as_slice(), pool.k3s) {
-                    ([], None) => None,
-                    ([], Some(file)) => Some(Nodes::of_k3s_pool(&pool.name, file, Arc::clone(trusts))),
-                    _ => Some(Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
-                },
-                crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
-            }
+        let of_pool = |pool: PoolFiles| Files {
+            hosts: match (pool.hosts_dirs.as_slice(), pool.k3s) {
+                ([], None) => None,
+                ([], Some(file)) => Some(Nodes::of_k3s_pool(&pool.name, file, Arc::clone(trusts))),
+                _ => Some(Nodes::of_pool(&pool.name, pool.hosts_dirs, Arc::clone(trusts))),
+            },
+            crio: pool.registries_conf.map(|path| Crio::of_pool(&pool.name, path, trusts)),
         };
         Ok(Self {
             all: std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect(),
@@ -93,6 +87,24 @@ impl Pools {
             },
         }
     }
+}
+
+/// Everything that is wrong in the nodes' files that the settings name, and what nodes pass over in them: file, line, column and why.
+pub fn faults(settings: &Settings) -> Vec<String> {
+    let usual = PoolFiles {
+        hosts_dirs: settings.hosts_dirs.clone(),
+        registries_conf: settings.registries_conf.clone(),
+        k3s: settings.k3s.clone(),
+        name: String::new(),
+    };
+    let mut faults = Vec::new();
+    for files in std::iter::once(&usual).chain(&settings.pools) {
+        faults.extend(files.hosts_dirs.iter().flat_map(|root| nodes::problems(root)));
+        faults.extend(files.registries_conf.iter().flat_map(|path| crio::problems(path)));
+        faults.extend(files.k3s.iter().flat_map(nodes::k3s_problems));
+    }
+    faults.dedup();
+    faults
 }
 
 #[cfg(test)]

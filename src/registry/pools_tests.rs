@@ -91,10 +91,7 @@ async fn a_broken_file_of_all_nodes_is_an_error_and_one_of_a_pool_makes_its_node
     let at = |name: &str| folder.path().join(name);
     write(&at("broken/registries.conf"), "\n\n[[registry]\n");
     write(&at("hosts/r.example/hosts.toml"), "[host\n");
-    let error = Pools::new(usual(Some(at("broken"))), Vec::new(), &trusts())
-        .err()
-        .unwrap()
-        .0;
+    let error = Pools::new(usual(Some(at("broken"))), Vec::new(), &trusts()).err().unwrap().0;
     assert!(
         error.starts_with(&format!("{}:3:", at("broken/registries.conf").display())),
         "{error}"
@@ -205,6 +202,7 @@ async fn a_folder_laid_out_as_the_node_has_it() {
     }
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(settings("default").await.policy.is_some());
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_registries_yaml_of_k3s_with_its_credentials() {
@@ -251,7 +249,10 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(hosts("docker.io").await.hosts[0].node, who);
     let error = Pools::new(k3s.clone(), vec![], &trusts()).err().unwrap().0;
-    assert!(error.starts_with(&format!("{}:2:", file.display())) || error.starts_with(&format!("{}:1:", file.display())), "{error}");
+    assert!(
+        error.starts_with(&format!("{}:2:", file.display())) || error.starts_with(&format!("{}:1:", file.display())),
+        "{error}"
+    );
     // Of a pool, it makes its nodes unknown.
     let pools = Pools::new(usual(None), vec![k3s], &trusts()).unwrap();
     assert!(why(&configs(&pools, GPU, "docker.io").await.containerd).contains("registries.yaml:"));

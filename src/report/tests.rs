@@ -43,6 +43,7 @@ fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
                 image,
                 pull_policy: PullPolicy::IfNotPresent,
                 unchanged: false,
+                stream: None,
             },
             look: crate::verdict::answer::Look::Taken,
             remark: None,

@@ -51,6 +51,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             image: image.to_owned(),
             pull_policy: PullPolicy::Always,
             unchanged: false,
+            stream: None,
         },
         reference: Reference::parse(image).ok(),
         remark: None,

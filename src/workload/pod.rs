@@ -1,5 +1,6 @@
 //! What an object says about its pods: the images they use and what pulling those depends on.
 
+use super::streams::StreamTag;
 use super::{FieldPath, candidates::Scheduling, json};
 use crate::image::Reference;
 use serde_json::Value;
@@ -142,6 +143,8 @@ pub struct ImageUse {
     pub pull_policy: PullPolicy,
     /// Whether an UPDATE left everything that this pull depends on unchanged.
     pub unchanged: bool,
+    /// What OpenShift puts in its place: always where it is blank, and for names that it looks up.
+    pub stream: Option<StreamTag>,
 }
 
 impl PullPolicy {
@@ -186,7 +189,7 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
     ] {
         let path = path.field(field);
         let containers = json::list(spec, field).iter().enumerate();
-        uses.extend(containers.filter_map(|(at, container)| read_container(kind, role, container, &path.index(at))));
+        uses.extend(containers.filter_map(|(at, container)| read_container(role, container, &path.index(at))));
     }
     let volumes = path.field("volumes");
     let mounted = mounted(spec);
@@ -218,12 +221,8 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
 }
 
 /// A container's image. If it is missing or not text, there is nothing to judge: the API server refuses it.
-fn read_container(kind: PodKind, role: Role, container: &Value, path: &FieldPath) -> Option<ImageUse> {
+fn read_container(role: Role, container: &Value, path: &FieldPath) -> Option<ImageUse> {
     let image = json::text(container, "image")?;
-    // In a template, a single space is a placeholder for an OpenShift trigger (pull-semantics 1.5).
-    if kind == PodKind::Template && image == " " {
-        return None;
-    }
     Some(ImageUse {
         path: path.field("image"),
         name: json::string(container, "name"),
@@ -231,6 +230,7 @@ fn read_container(kind: PodKind, role: Role, container: &Value, path: &FieldPath
         image: image.to_owned(),
         pull_policy: PullPolicy::read(json::text(container, "imagePullPolicy"), image),
         unchanged: false,
+        stream: None,
     })
 }
 
@@ -261,5 +261,6 @@ fn read_volume(volume: &Value, mounted: &HashSet<&str>, path: &FieldPath) -> Opt
         image: image.to_owned(),
         pull_policy: PullPolicy::read(json::text(source, "pullPolicy"), image),
         unchanged: false,
+        stream: None,
     })
 }

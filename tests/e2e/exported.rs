@@ -276,6 +276,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         service_accounts: BTreeMap::new(),
         secrets: BTreeMap::new(),
         complete: false,
+        image_streams: Arc::default(),
         unconfirmed: None,
     };
     let settings = Settings::bare(Admission::HasRun);

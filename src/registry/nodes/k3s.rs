@@ -35,8 +35,8 @@ impl K3s {
     }
 
     /// Reads the file. The error has its place.
-    pub(super) fn read(&self) -> Result<(), String> {
-        self.latest().map(|_| ())
+    pub(super) fn read(&self) -> Result<Arc<Registries>, String> {
+        self.latest().map(|(_, registries)| registries)
     }
 
     /// What the file says now, with its bytes; `Err` where it cannot be used.

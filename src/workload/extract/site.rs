@@ -4,6 +4,7 @@ use crate::workload::candidates::Scheduling;
 use crate::workload::kinds::{About, Kind, Shape, Site, Standing, When};
 use crate::workload::pod::{self, Nature, Parameters, PodKind, PodNeeds, PullPolicy, Role};
 use crate::workload::route::Place;
+use crate::workload::streams;
 use crate::workload::{FieldPath, ImageUse, Template, json, parameter};
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -45,6 +46,9 @@ pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
     let mut templates = reading.templates;
     templates.extend(reading.beyond);
     find_unmounted(&mut templates, object);
+    if kind.pod == PodKind::Template {
+        streams::note(&mut templates, object);
+    }
     templates.retain(|template| kind.standing == Standing::BuiltIn || !template.uses.is_empty());
     templates
 }
@@ -99,7 +103,7 @@ impl Reading<'_> {
                     let mut template = pod::read(self.kind.pod, place.value, &place.path, scheduling);
                     if self.kind.standing != Standing::BuiltIn {
                         // The controller of a custom kind fills in what is empty.
-                        template.uses.retain(|image_use| !image_use.image.is_empty());
+                        template.uses.retain(|image_use| !image_use.image.trim().is_empty());
                         template.nature = nature(format!("{number} {}", place.key), site, &place, &also);
                     }
                     self.add(template);
@@ -192,6 +196,7 @@ fn read_image(role: Role, place: &Place<'_>, also: &[Place<'_>]) -> Option<Image
         image: image.to_owned(),
         pull_policy: PullPolicy::read(policy, image),
         unchanged: false,
+        stream: None,
     })
 }
 

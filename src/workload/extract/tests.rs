@@ -166,9 +166,15 @@ fn odd_fields_are_left_out() {
 }
 
 #[test]
-fn a_single_space_in_a_template_is_an_openshift_trigger() {
+fn a_single_space_in_a_template_is_kept() {
     let spec = json!({"containers": [{"name": "a", "image": " "}, {"name": "b", "image": "  "}]});
-    assert_eq!(images(&deployment(&spec)), ["spec.template.spec.containers[1].image   "]);
+    assert_eq!(
+        images(&deployment(&spec)),
+        [
+            "spec.template.spec.containers[0].image  ",
+            "spec.template.spec.containers[1].image   "
+        ]
+    );
     assert_eq!(images(&pod(&spec)).len(), 2);
 }
 
