@@ -150,7 +150,7 @@ fn the_depth_decides_what_is_found() {
         } else if seen.path.ends_with(&digest) {
             Reply::new(200).body(config.clone())
         } else {
-            Reply::new(404)
+            Reply::new(404).json(r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown"}]}"#)
         }
     }));
     let image = format!("{}/team/app:1", server.host());

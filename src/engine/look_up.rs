@@ -147,7 +147,17 @@ impl LookUps {
             return None;
         };
         let attempts = Arc::new(self.or_stale(pod, attempts));
-        let good = |attempt: &Attempt| matches!(&attempt.result, Ok(facts) if !facts.stale);
+        let good = |attempt: &Attempt| match &attempt.result {
+            // What is wrong with a part may be mended in a moment.
+            Ok(facts) => {
+                !facts.stale
+                    && facts
+                        .builds
+                        .iter()
+                        .all(|build| build.content.is_ok() && build.troubles.is_empty())
+            }
+            Err(_) => false,
+        };
         if attempts.attempts.iter().all(good) && attempts.others.is_empty() {
             self.latest.insert(pod.clone(), (Arc::clone(&attempts), Instant::now()));
         }

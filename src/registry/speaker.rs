@@ -20,7 +20,7 @@ const HEADERS: &[(&str, &str, &str)] = &[
     (
         "distribution and its kin",
         "docker-distribution-api-version",
-        "distribution, docs/spec/api.md, API Version Check",
+        "distribution, HTTP API V2, API Version Check",
     ),
     ("all", "docker-content-digest", "distribution-spec 1.1, Pulling manifests"),
     (

@@ -39,7 +39,11 @@ fn setups(nodes: Vec<Node>, settings: &Settings) -> Vec<(Runtime, u16)> {
     let workload = extract(&deployment("reg.example/app:1", &[]), None, "ns", &Kinds::default()).unwrap();
     let plan = plan(&workload, &facts, settings);
     let pullers = plan.checks[0].pullers.iter();
-    pullers.map(|puller| (puller.runtime, puller.pool.0)).collect()
+    let mut setups: Vec<(Runtime, u16)> = pullers.map(|puller| (puller.runtime, puller.pool.0)).collect();
+    // By platform first.
+    setups.sort_unstable();
+    setups.dedup();
+    setups
 }
 
 #[test]

@@ -170,7 +170,13 @@ impl Walk<'_> {
             want: Want::Blob { size: None },
             absent: Evidence::ContentInvalid(fault.clone()),
         };
-        Ok(match caught(self.fetch(net, &wanted))? {
+        let fetched = caught(self.fetch(net, &wanted))?;
+        if resolved.by.is_of_no_registry() {
+            // Whatever is among the blobs: what led there was a login page, or the like.
+            let failure = Failure::unworded(Evidence::ContentInvalid(fault), &resolved.by);
+            return Ok(failure.about(&resolved.digest).into());
+        }
+        Ok(match fetched {
             Ok(response) => Failure::unworded(Evidence::ContentInvalid(fault), &response)
                 .about(&resolved.digest)
                 .into(),
