@@ -123,15 +123,14 @@ fn cause(evidence: &Evidence) -> Cause {
         // A look-up that died is our own fault; the registry is only where it happened.
         Evidence::ServerError { .. } | Evidence::NoRegistry { .. } | Evidence::Internal => Cause::RegistryError,
         Evidence::Refused(_) => Cause::LookupRefused,
-        Evidence::ContentInvalid(ContentFault::Unsigned) => Cause::NotAnImage,
         Evidence::ContentInvalid(ContentFault::MediaType(media_type))
             if media_type == "application/vnd.docker.distribution.manifest.v1+json" =>
         {
             Cause::NotAnImage
         }
+        Evidence::ContentInvalid(ContentFault::Unsigned) | Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
         Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
-        Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => cause(fails),
     }
 }

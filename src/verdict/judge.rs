@@ -489,8 +489,8 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                     escape(name)
                 ),
             )),
-            // Nothing is sent of it, and nothing is needed.
-            SecretNote::Empty { .. } if outlook == Outlook::Pulls => None,
+            // A secret for another registry, or without a password, is no fault of an image that pulls.
+            SecretNote::Empty { .. } | SecretNote::NoMatch { .. } if outlook == Outlook::Pulls => None,
             SecretNote::Empty { name, elsewhere } => {
                 let elsewhere = elsewhere.as_ref().map_or_else(String::new, |why| format!(": {why}"));
                 Some(finding(
@@ -505,8 +505,6 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                     ),
                 ))
             }
-            // A secret for another registry is no fault of an image that pulls.
-            SecretNote::NoMatch { .. } if outlook == Outlook::Pulls => None,
             SecretNote::NoMatch { names, nearest } => {
                 let names = names.iter().map(|name| format!("\"{}\"", escape(name))).collect::<Vec<_>>().join(", ");
                 let nearest = nearest.as_ref().map_or_else(String::new, |why| format!("; {why}"));

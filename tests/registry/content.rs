@@ -139,6 +139,41 @@ async fn of_an_index_the_build_for_the_node_is_asked_for() {
 }
 
 #[tokio::test]
+async fn of_an_entry_without_platform_the_config_is_read() {
+    let arm = image("arm64");
+    let listed = Blob::new(
+        OCI_INDEX,
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{{}}}]}}"#,
+            arm.manifest.descriptor()
+        ),
+    );
+    let server = Faulty::start(move |seen| {
+        if seen.path.ends_with("/1") || seen.path.ends_with(&listed.digest) {
+            served(&listed)
+        } else {
+            good(&arm, seen)
+        }
+    })
+    .await;
+    let (registry, _) = room(settings());
+    let facts = ask(&registry, &format!("{}/team/app:1", server.host()), None).await.unwrap();
+    let [
+        Build {
+            content: Ok(Content::Image {
+                platform: Some(platform),
+                ..
+            }),
+            ..
+        },
+    ] = &facts.builds[..]
+    else {
+        panic!("{:?}", facts.builds)
+    };
+    assert_eq!(platform.architecture, "arm64");
+}
+
+#[tokio::test]
 async fn head_not_allowed() {
     let app = image("amd64");
     let server = Faulty::start(move |seen| {

@@ -26,7 +26,7 @@ impl Blob {
         }
     }
 
-    fn descriptor(&self) -> String {
+    pub fn descriptor(&self) -> String {
         format!(
             r#""mediaType":"{}","digest":"{}","size":{}"#,
             self.media_type,
