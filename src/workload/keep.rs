@@ -282,8 +282,8 @@ impl<'a> Level<'a> {
         Ok(())
     }
 
-    fn scalar<E: Error>(self, value: impl Into<Value>) -> Result<Value, E> {
-        Ok(if self.keep.mounts_only { Value::Null } else { value.into() })
+    fn scalar(self, value: impl Into<Value>) -> Value {
+        if self.keep.mounts_only { Value::Null } else { value.into() }
     }
 }
 
@@ -311,19 +311,19 @@ impl<'de> Visitor<'de> for Level<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        self.scalar(value)
+        Ok(self.scalar(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        self.scalar(value)
+        Ok(self.scalar(value))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        self.scalar(value)
+        Ok(self.scalar(value))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        self.scalar(Number::from_f64(value).map_or(Value::Null, Value::Number))
+        Ok(self.scalar(Number::from_f64(value).map_or(Value::Null, Value::Number)))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {

@@ -127,7 +127,7 @@ fn write_out(shared: &Shared, mut out: impl Write) {
         shared.take(&mut batch);
         // Standard error is closed, or its disk is full: the metric is left to tell.
         if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
-            let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+            let lines = batch.split(|byte| *byte == b'\n').count().saturating_sub(1);
             DROPPED.inc_by(u64::try_from(lines).unwrap_or(u64::MAX));
         }
         batch.clear();
