@@ -10,6 +10,7 @@ mod find;
 mod notes;
 mod object;
 mod read;
+mod values;
 mod write;
 
 pub use comments::Ignore;
@@ -111,6 +112,8 @@ pub struct Reading<'a> {
     pub sift: &'a Sift,
     /// For objects that name no namespace.
     pub namespace: &'a str,
+    /// What standard input is called.
+    pub stdin_name: &'a str,
     /// The kinds whose images are judged.
     pub kinds: &'a Kinds,
     /// What is kept.

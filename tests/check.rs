@@ -678,7 +678,7 @@ fn a_whole_repository_is_checked_for_the_right_reasons() {
         std::fs::write(file, text).unwrap();
     };
     write("charts/app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n");
-    write("charts/app/values.yaml", "image: {repository: a/B, tag: '1'}\n");
+    write("charts/app/values.yaml", "image: {repository: 127.0.0.1:1/a, tag: '1'}\n");
     for at in 0..12 {
         write(
             &format!("charts/app/templates/t{at}.yaml"),
@@ -690,7 +690,8 @@ fn a_whole_repository_is_checked_for_the_right_reasons() {
     write("k8s/ok.yaml", &pod("ok", "169.254.0.1/a:1"));
     let (code, out, told) = run_in(folder.path(), &["-R", "-f", "."]);
     assert_eq!(code, Some(0), "{told}");
-    assert!(out.ends_with("1 image: 1 could not be checked\n"), "{out}");
+    // The image of the chart's values, which only rendering would show to be used, is no denial.
+    assert!(out.ends_with("2 images: 2 could not be checked\n"), "{out}");
     let notes: Vec<&str> = told.lines().collect();
     assert!(notes[0].starts_with("pullgate: 12 Helm templates in 1 chart: "), "{told}");
     assert_eq!(notes.len(), 4, "{told}");
@@ -748,4 +749,95 @@ fn the_github_action_passes_its_inputs_on() {
     let (code, _, told) = run(&[("since", "-x; touch injected")]);
     assert_eq!(code, Some(2), "{told}");
     assert!(!folder.path().join("injected").exists());
+}
+
+#[test]
+fn standard_input_has_the_name_that_is_given_to_it() {
+    let output = check(&["-f", "-", "--stdin-name", "charts/app", "-o", "json"], &[], POD);
+    assert_eq!(report(&output)["images"][0]["source"]["file"], "charts/app");
+}
+
+#[test]
+fn an_image_of_a_charts_values_is_a_warning_at_most() {
+    let (_runtime, server) = registry();
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("app");
+    std::fs::create_dir(&chart).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "apiVersion: v2\nname: app\nversion: 1.0.0\n").unwrap();
+    let values = format!("image:\n  registry: {}\n  repository: team/gone\n  tag: '1'\n", server.host());
+    std::fs::write(chart.join("values.yaml"), values).unwrap();
+    let (code, out, told) = run_in(folder.path(), &["-R", "."]);
+    assert_eq!(code, Some(0), "{out}{told}");
+    assert!(
+        out.contains("at app/values.yaml:3: Chart default/app, container at image.repository\n"),
+        "{out}"
+    );
+    assert!(out.ends_with("\n1 image: 1 with a warning\n"), "{out}");
+}
+
+/// The page, in a browser. Needs `chromium-headless-shell`.
+#[test]
+#[ignore = "needs a browser"]
+fn the_page_works_in_a_browser() {
+    const PROBE: &str = r"<script>
+const seen = () => [...document.querySelectorAll('details')].filter((one) => !one.hidden).map((one) => one.querySelector('.image').textContent);
+const change = (id, value) => { const at = document.getElementById(id); at.value = value; at.dispatchEvent(new Event(id === 'search' ? 'input' : 'change')); const now = seen(); at.value = ''; at.dispatchEvent(new Event(id === 'search' ? 'input' : 'change')); return now; };
+const out = { all: seen() };
+const denied = document.querySelector('button[data-of=denied]');
+denied.click(); out.denied = seen(); out.pressed = denied.getAttribute('aria-pressed'); denied.click();
+out.cause = change('cause', 'LookupRefused');
+out.registry = change('registry', '169.254.0.1');
+out.namespace = change('namespace', 'default');
+out.search = change('search', 'nothing like it');
+document.querySelector('summary').click(); out.open = document.querySelector('details').open; out.text = document.querySelector('details').innerText;
+out.keyboard = [...document.querySelectorAll('button, select, input, summary')].every((one) => one.tabIndex === 0);
+out.background = getComputedStyle(document.body).backgroundColor;
+document.documentElement.innerHTML = ''; document.documentElement.append(btoa(unescape(encodeURIComponent(JSON.stringify(out)))));
+</script></body>";
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("pod.yaml"), TWO_IMAGES).unwrap();
+    run_in(folder.path(), &["pod.yaml", "-o", "html=page.html"]);
+    let page = std::fs::read_to_string(at("page.html")).unwrap();
+    std::fs::write(at("page.html"), page.replace("</body>", PROBE)).unwrap();
+    let open = |scheme: &str| {
+        let output = std::process::Command::new("chromium-headless-shell")
+            .args([
+                "--no-sandbox",
+                "--disable-gpu",
+                "--dump-dom",
+                "--host-resolver-rules=MAP * ~NOTFOUND",
+            ])
+            .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
+            .arg(format!("file://{}", at("page.html").display()))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let coded = text
+            .split(['<', '>'])
+            .map(str::trim)
+            .max_by_key(|part| part.len())
+            .unwrap()
+            .to_owned();
+        use base64::Engine as _;
+        let json = base64::engine::general_purpose::STANDARD.decode(coded).unwrap();
+        serde_json::from_slice::<Value>(&json).unwrap()
+    };
+    let (light, dark) = (open("1"), open("0"));
+    let both = serde_json::json!(["upper/CASE", "169.254.0.1/a:1"]);
+    assert_eq!(light["all"], both);
+    assert_eq!(light["denied"], serde_json::json!(["upper/CASE"]));
+    assert_eq!(light["pressed"], "true");
+    assert_eq!(light["cause"], serde_json::json!(["169.254.0.1/a:1"]));
+    assert_eq!(light["registry"], serde_json::json!(["169.254.0.1/a:1"]));
+    assert_eq!(light["namespace"], both);
+    assert_eq!(light["search"], serde_json::json!([]));
+    assert_eq!(light["open"], true);
+    let text = light["text"].as_str().unwrap();
+    assert!(
+        text.contains("fix ") && text.contains("pod.yaml:7: Pod default/p, container bad"),
+        "{text}"
+    );
+    assert_eq!(light["keyboard"], true);
+    assert_ne!(light["background"], dark["background"]);
 }

@@ -33,6 +33,9 @@ pub(super) struct Options {
     /// The same, without -f
     #[arg(value_name = "FILE|DIR|-")]
     places: Vec<String>,
+    /// What standard input is called in the report
+    #[arg(long, value_name = "NAME", default_value = "-", env = "PULLGATE_STDIN_NAME")]
+    stdin_name: String,
     /// Search the folders recursively
     #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) recursive: bool,
@@ -146,6 +149,7 @@ impl Options {
         let Self {
             files,
             places: _,
+            stdin_name,
             recursive,
             include,
             exclude,
@@ -205,6 +209,7 @@ impl Options {
             walk: if recursive { Walk::Recursive } else { Walk::Flat },
             sift: &sift,
             namespace,
+            stdin_name: &stdin_name,
             kinds: &engine.settings.kinds,
             keep,
         };

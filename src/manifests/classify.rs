@@ -28,6 +28,11 @@ pub(super) fn is_empty(text: &str) -> bool {
     })
 }
 
+/// Whether a file has the default values of a chart.
+pub(super) fn is_values(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "values.yaml") && path.with_file_name("Chart.yaml").is_file()
+}
+
 /// Whether a file is a kustomization, which may leave out `apiVersion` and `kind`.
 pub(super) fn is_kustomization(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());

@@ -4,7 +4,7 @@ use crate::verdict::Cause;
 use std::fmt;
 
 /// What introduces one.
-pub(super) const MARK: &str = "pullgate: ignore";
+const MARK: &str = "pullgate: ignore";
 
 /// A comment that accepts findings of the image beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,15 @@ pub(super) struct Wrong(String);
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The lines of a text in which there is such a comment; none of any other.
+pub(super) fn lines(text: &str) -> Vec<&str> {
+    if text.contains(MARK) {
+        text.lines().collect()
+    } else {
+        Vec::new()
     }
 }
 

@@ -5,11 +5,12 @@ use super::comments;
 use super::find::Candidate;
 use super::notes::{Note, Passed};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
+use super::values;
 use super::{Keep, Manifest, Marked, Reading, Subject, Text, standard_input};
 use crate::files::{self, ReadError};
 use crate::limits;
 use crate::report::{Problem, Source};
-use crate::workload::{Kinds, extract};
+use crate::workload::{Kinds, Workload, extract};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -72,7 +73,7 @@ impl<'a> Wanted<'a> {
 pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
     let mut read = FileRead::default();
     let (name, text) = match &file.path {
-        None => ("-".to_owned(), standard_input().map_err(Problem::from)),
+        None => (reading.stdin_name.to_owned(), standard_input().map_err(Problem::from)),
         Some(path) => {
             let name = path.display().to_string();
             // A shell's `<(command)` is a pipe.
@@ -129,11 +130,14 @@ impl FileRead {
             return;
         }
         let path = file.path.as_deref().unwrap_or(Path::new(""));
+        let marks = matches!(reading.keep, Keep::Texts(_));
         if !file.named && classify::is_ours(path, text) {
             return;
         }
+        if !marks && classify::is_values(path) && self.values(name, path, text, reading) {
+            return;
+        }
         let kustomization = classify::is_kustomization(path);
-        let marks = matches!(reading.keep, Keep::Texts(_));
         if !file.named && !marks && !kustomization && !text.contains("apiVersion") && !text.contains("\"items\"") {
             // Most files of a repository; not worth parsing.
             if !classify::is_empty(text) {
@@ -148,17 +152,75 @@ impl FileRead {
             path,
             kustomization,
             text,
-            commented: if text.contains(comments::MARK) {
-                text.lines().collect()
-            } else {
-                Vec::new()
-            },
+            commented: comments::lines(text),
             reading,
         };
         yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
             Found::Document(document) => taker.document(document),
             Found::PassedOver => {}
             Found::Broken(error) => taker.broken(&error),
+        });
+    }
+}
+
+impl FileRead {
+    /// Takes the images of a chart's values; whether there are any.
+    fn values(&mut self, name: &str, path: &Path, text: &str, reading: &Reading<'_>) -> bool {
+        let mut found = false;
+        yaml::each(text, &|_| true, &mut |one| {
+            let Found::Document(document) = one else { return };
+            // Of a chart in the folder where the command runs, the path does not have the name.
+            let folder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+            let chart = folder.as_ref().and_then(|folder| folder.file_name()).unwrap_or_default();
+            let Some(workload) = values::workload(&document.value, &chart.to_string_lossy(), reading.namespace) else {
+                return;
+            };
+            found = true;
+            let source = Source {
+                file: name.to_owned(),
+                document: document.index,
+            };
+            let commented = comments::lines(text);
+            self.subject(&document, &source, String::new(), workload, None, &commented);
+        });
+        found
+    }
+
+    /// Takes an object with images.
+    fn subject(
+        &mut self,
+        document: &Document,
+        source: &Source,
+        prefix: String,
+        workload: Workload,
+        owner: Option<(String, String, String)>,
+        commented: &[&str],
+    ) {
+        let uses = workload.templates.iter().flat_map(|template| &template.uses);
+        let lines = uses.map(|image| {
+            let path = image.path.as_str();
+            (Box::from(path), document.line_of(&format!("{prefix}{path}")))
+        });
+        let lines: Vec<(Box<str>, usize)> = lines.collect();
+        let mut ignores = Vec::new();
+        for (path, line) in lines.iter().filter(|_| !commented.is_empty()) {
+            match comments::beside(commented, *line) {
+                Some(Ok(ignore)) => ignores.push((path.clone(), ignore)),
+                Some(Err(wrong)) => {
+                    let note = Note::about(Passed::Comment, &source.file);
+                    self.notes.push(note.because(&wrong.to_string()));
+                }
+                None => {}
+            }
+        }
+        self.subjects.push(Subject {
+            source: source.clone(),
+            text: 0,
+            prefix,
+            lines,
+            ignores,
+            owner,
+            workload,
         });
     }
 }
@@ -248,32 +310,8 @@ impl Taker<'_, '_> {
                     format!("line {line}: {path} is the number {number}, which the API server refuses: write it in quotes");
                 self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             }
-            let uses = workload.templates.iter().flat_map(|template| &template.uses);
-            let lines = uses.map(|image| {
-                let path = image.path.as_str();
-                (Box::from(path), document.line_of(&format!("{prefix}{path}")))
-            });
-            let lines: Vec<(Box<str>, usize)> = lines.collect();
-            let mut ignores = Vec::new();
-            for (path, line) in lines.iter().filter(|_| !self.commented.is_empty()) {
-                match comments::beside(&self.commented, *line) {
-                    Some(Ok(ignore)) => ignores.push((path.clone(), ignore)),
-                    Some(Err(wrong)) => self
-                        .read
-                        .notes
-                        .push(Note::about(Passed::Comment, self.name).because(&wrong.to_string())),
-                    None => {}
-                }
-            }
-            self.read.subjects.push(Subject {
-                source: source.clone(),
-                text: 0,
-                prefix,
-                lines,
-                ignores,
-                owner: owner(&object),
-                workload,
-            });
+            let owner = owner(&object);
+            self.read.subject(document, source, prefix, workload, owner, &self.commented);
         } else if classify::is_encrypted(&object) {
             self.note(Note::about(Passed::Encrypted, self.name));
             if kind == "Secret" {

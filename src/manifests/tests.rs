@@ -23,6 +23,7 @@ fn read_with(folder: &Path, sift: &Sift) -> Manifests {
         walk: Walk::Recursive,
         sift,
         namespace: "shop",
+        stdin_name: "-",
         kinds: &kinds(),
         keep: Keep::Objects,
     };
@@ -107,7 +108,8 @@ fn a_repository_is_read_as_it_is() {
         (".git/x.yaml", &pod("git:1")),
     ]);
     let manifests = read_with(folder.path(), &Sift::default());
-    assert_eq!(images(&manifests), ["plain:1", "good:1"]);
+    assert_eq!(images(&manifests), ["plain:1", "x:y", "good:1"]);
+    assert_eq!(manifests.subjects[1].line_of("image.repository"), 1);
     assert!(manifests.errors.is_empty(), "{:?}", manifests.errors);
     let mut kinds = passed(&manifests);
     kinds.dedup();
@@ -226,6 +228,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
         walk: Walk::Recursive,
         sift: &Sift::default(),
         namespace: "shop",
+        stdin_name: "-",
         kinds: &kinds(),
         keep: Keep::Objects,
     };

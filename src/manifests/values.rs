@@ -1,0 +1,154 @@
+//! Images in the `values.yaml` of a chart, in the forms that charts use: a whole name under `image`, or `repository` (or `image`) with `tag`,
+//! `digest` and `registry` beside it. Pure.
+//!
+//! What a template makes of them only rendering shows, so nothing about them is ever certain to fail.
+
+use crate::image::Reference;
+use crate::workload::candidates::Scheduling;
+use crate::workload::pod::{PodKind, PullPolicy};
+use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
+use serde_json::{Map, Value};
+
+/// Deeper levels are not searched.
+const DEEPEST: usize = 40;
+
+/// The images of a chart's values as if a pod used them; `None` where there are none.
+pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<Workload> {
+    let mut uses = Vec::new();
+    search(values, &FieldPath::root(), 0, &mut uses);
+    (!uses.is_empty()).then(|| Workload {
+        object: ObjectId {
+            api_version: String::new(),
+            kind: "Chart".to_owned(),
+            namespace: namespace.to_owned(),
+            name: chart.to_owned(),
+        },
+        templates: vec![Template {
+            kind: PodKind::Template,
+            needs: PodNeeds {
+                pull_secrets: Vec::new(),
+                service_account: "default".to_owned(),
+                scheduling: Scheduling::default(),
+            },
+            uses,
+            nature: Nature {
+                other_image: Some("the chart's templates may make another image of its values"),
+                other_credentials: Some("the chart's templates may name pull secrets"),
+                ..Nature::default()
+            },
+            ran: Vec::new(),
+        }],
+        annotations: Vec::new(),
+        controller: None,
+    })
+}
+
+fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse>) {
+    if depth > DEEPEST {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            // What is switched off is not pulled.
+            if fields.get("enabled") == Some(&Value::Bool(false)) {
+                return;
+            }
+            if let Some((key, image)) = here(fields) {
+                uses.push(ImageUse {
+                    path: path.field(key),
+                    name: String::new(),
+                    role: Role::Container,
+                    pull_policy: PullPolicy::default_for(&image),
+                    image,
+                    unchanged: false,
+                });
+            }
+            for (key, value) in fields {
+                search(value, &path.field(key), depth + 1, uses);
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                search(item, &path.index(at), depth + 1, uses);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The image that these fields name, and the field to point at.
+fn here(fields: &Map<String, Value>) -> Option<(&'static str, String)> {
+    let text = |key: &str| match fields.get(key) {
+        Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        // A fraction would have lost its last zeros: 1.20 is 1.2.
+        Some(Value::Number(number)) if number.is_u64() => Some(number.to_string()),
+        _ => None,
+    };
+    let (tag, digest, registry) = (text("tag"), text("digest"), text("registry"));
+    let key = ["repository", "image"]
+        .into_iter()
+        .find(|key| fields.get(*key).is_some_and(Value::is_string))?;
+    let name = text(key)?;
+    let mut image = match registry {
+        Some(registry) if !name.starts_with(&format!("{registry}/")) => format!("{registry}/{name}"),
+        Some(_) | None => name,
+    };
+    match (tag, digest) {
+        // By itself, `repository` may be that of a chart or of git, and `image` the name of anything.
+        (None, None) if key == "repository" || !image.contains([':', '/']) => return None,
+        (None, None) => {}
+        (tag, digest) => {
+            if let Some(tag) = tag {
+                image.push(':');
+                image.push_str(&tag);
+            }
+            if let Some(digest) = digest {
+                image.push('@');
+                image.push_str(&digest);
+            }
+        }
+    }
+    // Whatever is filled in later does not parse.
+    Reference::parse(&image).ok().map(|_| (key, image))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn images_are_found_in_the_forms_that_charts_use() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let values = json!({
+            "image": {"repository": "nginx", "tag": "1.29"},
+            "a": {"image": {"registry": "quay.io", "repository": "team/a", "tag": 7, "digest": ""}},
+            "b": {"image": {"registry": "quay.io", "repository": "quay.io/team/b", "digest": digest}},
+            "c": {"image": "ghcr.io/corp/c:1"},
+            "d": {"image": "corp/d", "tag": "2"},
+            "list": [{"image": "e:1"}],
+            "off": {"enabled": false, "image": "off:1"},
+            "empty": {"image": {"repository": "x", "tag": ""}},
+            "float": {"image": {"repository": "x", "tag": 1.5}},
+            "later": {"image": {"repository": "x", "tag": "{{ .Values.y }}"}},
+            "chart": {"repository": "https://charts.example", "tag": "v1"},
+            "word": {"image": "logo"},
+        });
+        let workload = workload(&values, "app", "shop").unwrap();
+        let uses = workload.templates.iter().flat_map(|template| &template.uses);
+        let found: Vec<(&str, &str)> = uses.map(|image| (image.path.as_str(), image.image.as_str())).collect();
+        let b = format!("quay.io/team/b@{digest}");
+        assert_eq!(
+            found,
+            [
+                ("a.image.repository", "quay.io/team/a:7"),
+                ("b.image.repository", b.as_str()),
+                ("c.image", "ghcr.io/corp/c:1"),
+                ("d.image", "corp/d:2"),
+                ("image.repository", "nginx:1.29"),
+                ("list[0].image", "e:1"),
+            ]
+        );
+        assert!(super::workload(&json!({"a": 1}), "app", "shop").is_none());
+    }
+}
