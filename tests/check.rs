@@ -710,7 +710,8 @@ fn the_github_action_passes_its_inputs_on() {
     std::fs::create_dir(folder.path().join("k8s")).unwrap();
     std::fs::write(folder.path().join("k8s/pod.yaml"), TWO_IMAGES).unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_pullgate"));
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let (_, usual) = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap();
+    let path = format!("{}:{}", program.parent().unwrap().display(), usual.display());
     let step = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/ci/github");
     // Every input of the action is a variable of the step.
     let action: Value = pullgate::yaml::documents(&std::fs::read_to_string(step.join("action.yml")).unwrap())

@@ -26,6 +26,7 @@ pub(super) const AT_ONCE: usize = 32;
 
 /// The options that both commands share.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct Options {
     /// A manifest file, a folder of them, or `-` for standard input (repeatable)
     #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]

@@ -3,6 +3,7 @@
 use super::shown;
 use crate::image::escape;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 
 /// The most lines that notes take, unless all are asked for.
@@ -261,7 +262,7 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
     if passed == Passed::HelmTemplate {
         let charts: BTreeSet<&str> = notes.iter().map(|note| note.what.as_str()).collect();
         let noun = if charts.len() == 1 { "chart" } else { "charts" };
-        text.push_str(&format!(" in {} {noun}", charts.len()));
+        let _ = write!(text, " in {} {noun}", charts.len());
     } else if let [only] = notes {
         let line = only.line.map_or_else(String::new, |line| format!(":{line}"));
         let what = if only.what.is_empty() {
@@ -269,10 +270,10 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
         } else {
             format!(": {}", only.what)
         };
-        text.push_str(&format!(" ({}{line}{what})", only.file));
+        let _ = write!(text, " ({}{line}{what})", only.file);
     } else if let Some(first) = notes.first().filter(|_| notes.len() <= 3 || passed == Passed::RepeatedKey) {
         let line = first.line.map_or_else(String::new, |line| format!(":{line}"));
-        text.push_str(&format!(" (first: {}{line})", first.file));
+        let _ = write!(text, " (first: {}{line})", first.file);
     }
     if let Some(advice) = passed.advice() {
         text.push_str(": ");

@@ -156,7 +156,7 @@ impl FileRead {
             reading,
         };
         yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
-            Found::Document(document) => taker.document(document),
+            Found::Document(mut document) => taker.document(&mut document),
             Found::PassedOver => {}
             Found::Broken(error) => taker.broken(&error),
         });
@@ -264,7 +264,7 @@ impl Taker<'_, '_> {
         });
     }
 
-    fn document(&mut self, document: Document) {
+    fn document(&mut self, document: &mut Document) {
         if let Keep::Texts(mark) = self.reading.keep {
             let marked = mark(&document.value).into_iter().map(|path| Marked {
                 file: self.name.to_owned(),
@@ -294,10 +294,10 @@ impl Taker<'_, '_> {
             file: self.name.to_owned(),
             document: document.index,
         };
-        let Document { value, .. } = &document;
-        for (prefix, object) in flatten(value.clone(), String::new()) {
+        let value = std::mem::take(&mut document.value);
+        for (prefix, object) in flatten(value, String::new()) {
             let object = settle(object, self.reading.namespace);
-            self.object(&document, &source, prefix, object);
+            self.object(document, &source, prefix, object);
         }
     }
 

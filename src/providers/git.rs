@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// A diff of names takes a second in the largest repositories.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// The files that differ from where `reference` branched off, and those that git does not know yet; absolute paths.
 ///

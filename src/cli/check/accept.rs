@@ -135,7 +135,7 @@ pub(super) fn by_comment(entry: &mut Entry, ignore: &Ignore, today: &str) -> Opt
 /// Accepts that an image is not there yet which the same pipeline builds later.
 pub(super) fn missing(entry: &mut Entry, patterns: &[Pattern]) {
     let Some(reference) = &entry.judged.reference else { return };
-    let name = reference.name().to_string();
+    let name = reference.name();
     let Some(pattern) = patterns.iter().find(|pattern| pattern.matches(&name)) else {
         return;
     };
