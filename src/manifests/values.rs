@@ -61,6 +61,7 @@ fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse
                     pull_policy: PullPolicy::default_for(&image),
                     image,
                     unchanged: false,
+                    stream: None,
                 });
             }
             for (key, value) in fields {
