@@ -19,7 +19,7 @@ pub mod streams;
 pub use extract::{Skip, extract};
 pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope};
-pub use node::Node;
+pub use node::{Listed, Node};
 pub use path::FieldPath;
 pub use pod::{ImageUse, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
 pub use route::Route;

@@ -27,6 +27,8 @@ use tokio::time::Instant;
 
 /// Secrets read for one review: nobody lists more, and each costs a request.
 const MAX_SECRETS: usize = 100;
+/// Objects of one page of a list.
+const PAGE: u32 = 100;
 /// Concurrent requests of one review.
 const AT_ONCE: usize = 8;
 
@@ -406,7 +408,8 @@ fn follow<T: Clone + PartialEq + Send + Sync + 'static>(
     errors: &Arc<ErrorLog>,
 ) -> AbortHandle {
     let api: Api<Raw> = Api::all_with(client.clone(), &store.kind().resource());
-    let config = watcher::Config::default().timeout(limits::WATCH_SECONDS);
+    // A page is held as it came until all of it is read: a node has 15 KB and more.
+    let config = watcher::Config::default().timeout(limits::WATCH_SECONDS).page_size(PAGE);
     let config = match fields {
         Some(fields) => config.fields(fields),
         None => config,

@@ -6,8 +6,8 @@ use crate::runtime::kubelet::Sent;
 use crate::runtime::{Pool, Runtime};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::{Presence, Verification};
-use crate::workload::Node;
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
+use crate::workload::{Listed, Node};
 use std::collections::HashMap;
 
 /// The first kubelet that is supported, and the first that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`).
@@ -170,7 +170,7 @@ fn group_of<'a>(audience: &'a mut Audience, node: &Node, settings: &Settings) ->
 pub(super) struct Holders<'a> {
     nodes: Vec<&'a Node>,
     /// Nodes by what they list, where many images ask: an object may have thousands, and a cluster as many nodes.
-    index: Option<HashMap<&'a str, usize>>,
+    index: Option<HashMap<u64, usize>>,
     every_list_is_complete: bool,
     verification: Verification,
     /// Virtual nodes, of which nothing is known.
@@ -190,12 +190,8 @@ impl<'a> Holders<'a> {
         let index = (images > MANY).then(|| {
             let mut index = HashMap::new();
             for node in &nodes {
-                let mut last = None;
-                // Sorted: what stands twice stands side by side.
-                for name in &node.images {
-                    if last.replace(name) != Some(name) {
-                        *index.entry(name.as_str()).or_insert(0) += 1;
-                    }
+                for name in node.images.keys() {
+                    *index.entry(name).or_insert(0) += 1;
                 }
             }
             index
@@ -217,7 +213,7 @@ impl<'a> Holders<'a> {
     fn holding(&self, reference: &Reference) -> usize {
         let name = Node::lists_as(reference);
         match &self.index {
-            Some(index) => index.get(name.as_str()).copied().unwrap_or_default(),
+            Some(index) => index.get(&Listed::key(&name)).copied().unwrap_or_default(),
             None => self.nodes.iter().filter(|node| node.lists(&name)).count(),
         }
     }

@@ -3,6 +3,9 @@
 use super::json;
 use crate::image::{EVERY_FEATURE, Platform, Reference, looks_at_features};
 use serde_json::Value;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 
 /// The facts about one node; reduced on arrival.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,12 +25,57 @@ pub struct Node {
     pub runtime: String,
     /// `status.nodeInfo.kubeletVersion`.
     pub kubelet: String,
-    /// `status.images[*].names`, normalised and sorted: every image of a review is looked up on every node.
-    pub images: Vec<String>,
+    /// `status.images[*].names`, normalised: every image of a review is looked up on every node.
+    pub images: Listed,
     /// The number of entries in `status.images`; with 50 or more the list may be truncated.
     pub image_entries: usize,
     /// `status.allocatable["ephemeral-storage"]` in bytes, if it can be parsed.
     pub ephemeral_storage: Option<u64>,
+}
+
+/// The images that a node lists. Thousands of nodes with a hundred long names each would take some hundred megabytes; so a name is kept as a
+/// hash, under a key of this process that nobody else knows. Shared by copies of a node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Listed(Arc<[u64]>);
+
+static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Listed {
+    /// What a name is kept as.
+    pub fn key(name: &str) -> u64 {
+        KEY.hash_one(name)
+    }
+
+    /// What the names are kept as, each once.
+    pub fn keys(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.binary_search(&Self::key(name)).is_ok()
+    }
+}
+
+impl<S: AsRef<str>> FromIterator<S> for Listed {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        let mut keys: Vec<u64> = names.into_iter().map(|name| Self::key(name.as_ref())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Self(keys.into())
+    }
+}
+
+impl Default for Listed {
+    fn default() -> Self {
+        Self::from_iter([""; 0])
+    }
+}
+
+/// Says how many: nobody can tell which.
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listed({})", self.0.len())
+    }
 }
 
 /// A taint.
@@ -49,12 +97,10 @@ impl Node {
         let info = field("status.nodeInfo");
         let labels = json::pairs(metadata, "labels");
         let images = json::list(status, "images");
-        let mut names: Vec<String> = images
+        let names = images
             .iter()
             .flat_map(|image| json::list(image, "names"))
-            .filter_map(image_name)
-            .collect();
-        names.sort_unstable();
+            .filter_map(image_name);
         Self {
             name: json::string(metadata, "name"),
             taints: json::list(spec, "taints").iter().map(Taint::read).collect(),
@@ -62,7 +108,7 @@ impl Node {
             platform: platform(info, &labels),
             runtime: json::string(info, "containerRuntimeVersion"),
             kubelet: json::string(info, "kubeletVersion"),
-            images: names,
+            images: names.collect(),
             image_entries: images.len(),
             ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(written_quantity),
             labels,
@@ -97,7 +143,7 @@ impl Node {
     }
     /// Whether the node lists an image under this name.
     pub fn lists(&self, name: &str) -> bool {
-        self.images.binary_search_by(|listed| listed.as_str().cmp(name)).is_ok()
+        self.images.has(name)
     }
 }
 

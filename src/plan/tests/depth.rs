@@ -197,7 +197,7 @@ fn layers_of_a_single_manifest() {
     }
     // What nodes hold need not be fetched.
     let mut holder = node("n1", "amd64");
-    holder.images = vec!["reg.example/a:1".to_owned()];
+    holder.images = ["reg.example/a:1"].into_iter().collect();
     let held = Facts {
         nodes: Arc::new(vec![holder]),
         ..facts()

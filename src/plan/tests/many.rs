@@ -78,7 +78,7 @@ fn many_tags_of_one_repository_and_one_image_many_times() {
 fn what_nodes_hold_is_the_same_for_many_images() {
     let holder = |name: &str, images: &[&str]| {
         let mut node = node(name, "amd64");
-        node.images = images.iter().map(ToString::to_string).collect();
+        node.images = images.iter().collect();
         node
     };
     let mut facts = facts();

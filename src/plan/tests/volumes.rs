@@ -127,7 +127,7 @@ fn an_artifact_may_be_mounted_and_a_single_manifest_of_another_platform_too() {
 fn its_pull_policy_is_that_of_a_containers_image() {
     let mut object = with_volume("reg.example/model:1", "containers");
     let mut holder = node("n1", "amd64");
-    holder.images = vec!["reg.example/model:1".to_owned(), "reg.example/model:latest".to_owned()];
+    holder.images = ["reg.example/model:1", "reg.example/model:latest"].into_iter().collect();
     let facts = Facts {
         nodes: Arc::new(vec![holder]),
         ..facts()
