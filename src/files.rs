@@ -83,6 +83,11 @@ pub async fn read_async(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     read.unwrap_or_else(|died| Err(io::Error::other(died).into()))
 }
 
+/// How many files this process may have open; `None` where that is unlimited.
+pub fn most_open() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -81,6 +81,8 @@ pub const LARGE_BODIES_AT_ONCE: usize = 32;
 
 // Connections to us. What may be configured is in `server::Limits`.
 
+/// Connections to the webhook port. Each review of the API server has one.
+pub const WEBHOOK_CONNECTIONS: usize = 512;
 /// Connections to the port of metrics and health. Scrapers and probes are a handful, but nobody must be able to keep the kubelet's probes
 /// out.
 pub const PLAIN_CONNECTIONS: usize = 128;
@@ -90,6 +92,34 @@ pub const REQUEST_HEADERS: usize = 64;
 pub const REQUEST_HEAD: usize = 32 << 10;
 /// Bytes of a connection's read buffer: the memory that it can use between two polls.
 pub const READ_BUFFER: usize = 64 << 10;
+
+// Descriptors.
+
+/// Descriptors that are needed whoever asks: the log, the listeners, what waits for events, watches, files that are read.
+const OWN_DESCRIPTORS: usize = 24;
+
+/// How many connections each side may have, so that all of them fit into the limit of open files (`ulimit -n`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptors {
+    /// To the webhook port.
+    pub webhook: usize,
+    /// To the port of metrics and health.
+    pub plain: usize,
+    /// To registries: requests in flight.
+    pub registries: usize,
+}
+
+/// The shares of a limit of open files. From some 1,300 on, nobody is limited by it.
+pub fn descriptors(limit: Option<u64>) -> Descriptors {
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let free = limit.saturating_sub(OWN_DESCRIPTORS);
+    let share = |fifths: usize, most: usize| (free / 5).saturating_mul(fifths).clamp(4, most);
+    Descriptors {
+        webhook: share(2, WEBHOOK_CONNECTIONS),
+        plain: share(1, PLAIN_CONNECTIONS),
+        registries: share(2, REQUESTS_TO_ANSWERING + REQUESTS_TO_OTHERS),
+    }
+}
 
 // Look-ups.
 
@@ -201,3 +231,21 @@ pub const PROGRAM_OUTPUT: u64 = 256 << 10;
 
 /// A watch is renewed after this many seconds, so that a dead connection is noticed.
 pub const WATCH_SECONDS: u32 = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_shared_out() {
+        for limit in [64, 128, 256, 1024, 1 << 16] {
+            let shares = descriptors(Some(limit));
+            let all = shares.webhook + shares.plain + shares.registries + OWN_DESCRIPTORS;
+            assert!(all as u64 <= limit, "{limit}: {shares:?}");
+        }
+        let most = descriptors(None);
+        assert_eq!((most.webhook, most.plain, most.registries), (512, 128, 512));
+        assert_eq!(descriptors(Some(1 << 16)), most);
+        assert_eq!(descriptors(Some(10)).plain, 4, "it still tries");
+    }
+}

@@ -36,6 +36,8 @@ pub struct Limits {
     /// Open connections on the webhook port. Beyond that, a new one replaces a silent one, an idle one, or the oldest after its
     /// answer.
     pub connections: usize,
+    /// Open connections on the port of metrics and health.
+    pub plain_connections: usize,
     /// From the TCP connection to the end of the TLS handshake.
     pub handshake: Duration,
     /// From the handshake to the first byte of a request.
@@ -66,7 +68,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 512,
+            connections: limits::WEBHOOK_CONNECTIONS,
+            plain_connections: limits::PLAIN_CONNECTIONS,
             handshake: Duration::from_secs(5),
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(5),
@@ -185,7 +188,7 @@ impl Server {
                 None,
                 health::routes(metrics, readiness, watched),
                 Limits {
-                    connections: limits::PLAIN_CONNECTIONS,
+                    connections: limits.plain_connections,
                     ..limits
                 },
                 listen::Counted::No,

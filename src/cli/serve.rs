@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
 use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
 use crate::engine::Gate;
+use crate::files;
 use crate::limits;
 use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
@@ -343,6 +344,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         None => None,
     };
+    let descriptors = limits::descriptors(files::most_open());
     let options = server::Options {
         listen,
         metrics_listen,
@@ -351,6 +353,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         readiness: readiness.with_note("policies", move || note.load().as_ref().clone()),
         metrics,
         limits: Limits {
+            connections: descriptors.webhook,
+            plain_connections: descriptors.plain,
             // After the reviewer's own deadline: a 503 is for reviews that missed it.
             answer: deadline + Duration::from_secs(1),
             drain_delay,

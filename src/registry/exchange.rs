@@ -12,6 +12,7 @@ use super::transport::{self, Failed};
 use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
 use super::words;
+use crate::files;
 use crate::limits;
 use crate::net::{Reach, Refused};
 use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
@@ -114,7 +115,7 @@ impl Exchange {
                 .time_to_live(VETTED_FOR)
                 .build(),
             resolver_answered: Arc::default(),
-            servers: Servers::new(),
+            servers: Servers::new(limits::descriptors(files::most_open()).registries),
             long_bodies: Semaphore::new(limits::LONG_ANSWERS),
             parsing: Arc::new(Parsing::new()),
             spoke: moka::sync::Cache::new(limits::REMEMBERED),

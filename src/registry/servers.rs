@@ -80,7 +80,10 @@ pub(super) struct Places {
 }
 
 impl Servers {
-    pub(super) fn new() -> Self {
+    /// With so many requests in flight, to all servers together.
+    pub(super) fn new(requests: usize) -> Self {
+        let others = limits::REQUESTS_TO_OTHERS.min(requests.div_ceil(4));
+        let answering = limits::REQUESTS_TO_ANSWERING.min(requests - others).max(1);
         Self {
             all: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
@@ -90,8 +93,8 @@ impl Servers {
                 .max_capacity(limits::REMEMBERED)
                 .time_to_idle(REMEMBERED_FOR)
                 .build(),
-            acquainted: Queue::new(limits::REQUESTS_TO_ANSWERING, limits::WAITING_IN_ALL),
-            strangers: Queue::new(limits::REQUESTS_TO_OTHERS, limits::WAITING_IN_ALL),
+            acquainted: Queue::new(answering, limits::WAITING_IN_ALL),
+            strangers: Queue::new(others, limits::WAITING_IN_ALL),
         }
     }
 
@@ -284,7 +287,7 @@ mod tests {
 
     #[tokio::test]
     async fn servers_that_never_answer_take_no_place_from_those_that_do() {
-        let servers = Servers::new();
+        let servers = Servers::new(limits::REQUESTS_TO_ANSWERING + limits::REQUESTS_TO_OTHERS);
         let silent: Vec<Server> = (0..=limits::REQUESTS_TO_OTHERS).map(|_| Server::new()).collect();
         let mut held = Vec::new();
         for server in &silent[..limits::REQUESTS_TO_OTHERS] {
@@ -307,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn names_and_ports_of_one_address_share_its_places() {
-        let servers = Servers::new();
+        let servers = Servers::new(limits::REQUESTS_TO_ANSWERING + limits::REQUESTS_TO_OTHERS);
         let reached = |address: &str| {
             let server = Server::new();
             server.answered("/v2/a/manifests/1");

@@ -17,6 +17,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::error::Error as _;
+use std::fs::File;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -157,12 +158,13 @@ impl Port {
             mut stage,
             slots,
         } = self;
+        let mut spare = Spare::of(&shared);
         loop {
             // Both waits end when draining begins: a server at its limit must notice that too.
             let connection = tokio::select! {
                 biased;
                 () = reached(&mut stage, Stage::Draining) => break,
-                connection = accept(&listener) => connection,
+                connection = accept(&listener, &shared, &mut spare) => connection,
             };
             let slot = tokio::select! {
                 biased;
@@ -221,9 +223,44 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePer
     }
 }
 
-/// The next connection; on errors, waits a little, then longer.
-async fn accept(listener: &TcpListener) -> TcpStream {
+/// A descriptor that is held so that it can be given up: the port of metrics and health must let somebody in when there are no others.
+struct Spare {
+    wanted: bool,
+    held: Option<File>,
+}
+
+impl Spare {
+    fn of(shared: &Shared) -> Self {
+        let mut spare = Self {
+            wanted: shared.tls.is_none(),
+            held: None,
+        };
+        spare.fill();
+        spare
+    }
+
+    fn fill(&mut self) {
+        if self.wanted && self.held.is_none() {
+            self.held = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Whether there was one to give up.
+    fn give_up(&mut self) -> bool {
+        self.held.take().is_some()
+    }
+}
+
+/// `EMFILE` and `ENFILE`: nobody can open anything.
+fn is_out_of_files(error: &io::Error) -> bool {
+    let number = error.raw_os_error();
+    number == Some(rustix::io::Errno::MFILE.raw_os_error()) || number == Some(rustix::io::Errno::NFILE.raw_os_error())
+}
+
+/// The next connection; on errors, waits a little, then longer. Where descriptors have run out, those who say nothing lose theirs first.
+async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut Spare) -> TcpStream {
     let mut pause = Duration::from_millis(10);
+    spare.fill();
     loop {
         match listener.accept().await {
             Ok((tcp, _)) => return tcp,
@@ -233,7 +270,15 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                     error.kind(),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
+            Err(error) if is_out_of_files(&error) && spare.give_up() => {
+                if shared.connections.evict(Duration::ZERO) == Room::Made {
+                    shared.counted.ended(ConnectionEnd::Recycled);
+                }
+            }
             Err(error) => {
+                if is_out_of_files(&error) && shared.connections.evict(SILENT_PLAIN) == Room::Made {
+                    shared.counted.ended(ConnectionEnd::Recycled);
+                }
                 tracing::warn!(%error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept a connection");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(MAX_BACKOFF);

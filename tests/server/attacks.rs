@@ -1,11 +1,11 @@
-//! What a hostile registry may try, against the process itself: its memory is read from `/proc`, and held against the chart's limit.
+//! What a hostile registry or client may try, and what a large cluster asks for, against the process itself: its memory is read from `/proc`, and held against the chart's limit.
 //!
 //! `PULLGATE_HEALTHZ_MS` is how long a probe may take at most: 100 with a release build, and 5000 with one that is not optimised, on a machine
 //! that does other things.
 
 use crate::binary::Serving;
-use crate::faulty::{Faulty, Reply, Seen};
-use crate::support::{SOON, connect, get, post};
+use crate::faulty::{Faulty, Manner, Reply, Seen};
+use crate::support::{SOON, connect, get, post, until};
 use pullgate::image::Digest;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -152,4 +152,95 @@ async fn no_registry_fills_the_memory() {
     let usual = if cfg!(debug_assertions) { 5000 } else { 100 };
     let allowed = std::env::var("PULLGATE_HEALTHZ_MS").map_or(usual, |millis| millis.parse().unwrap());
     assert!(worst < Duration::from_millis(allowed), "{worst:?}");
+}
+
+#[tokio::test]
+async fn both_ports_answer_with_few_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap().to_owned();
+    let serving = Serving::start_limited(64, &["--tls-dev", "--tls-dev-out", &out]);
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        for port in [serving.webhook, serving.plain] {
+            silent.push(tokio::net::TcpStream::connect(port).await.unwrap());
+        }
+    }
+    let answered = async {
+        assert_eq!(get(serving.plain, "/healthz").await.status, 200);
+        assert_eq!(get(serving.plain, "/metrics").await.status, 200);
+        let mut stream = connect(serving.webhook, &ca).await.unwrap();
+        post(&mut stream, "/validate?timeout=10s", &review(0, "127.0.0.1:1")).await
+    };
+    let answer = tokio::time::timeout(SOON, answered).await.unwrap();
+    assert_eq!(answer.status, 200);
+    drop(silent);
+}
+
+const NODES: usize = 5000;
+
+/// A node with fifty images, each with a long name by tag and by digest, as a kubelet lists them.
+fn node(number: usize) -> Value {
+    let image = |at: usize| {
+        let name = format!("registry.corp.example/team-{}/service-of-some-name-{at}", number % 97);
+        let digest = Digest::sha256(format!("{number} {at}").as_bytes());
+        json!({"names": [format!("{name}@{digest}"), format!("{name}:v1.{number}.{at}")], "sizeBytes": 123_456_789})
+    };
+    let labels: serde_json::Map<String, Value> = (0..20)
+        .map(|at| {
+            (
+                format!("topology.example/label-{at}"),
+                json!(format!("value-{}", number % 13)),
+            )
+        })
+        .collect();
+    json!({"metadata": {"name": format!("node-{number}"), "uid": format!("u{number}"), "resourceVersion": "1", "labels": labels},
+           "spec": {}, "status": {"images": (0..50).map(image).collect::<Vec<_>>(),
+           "nodeInfo": {"operatingSystem": "linux", "architecture": "amd64", "kubeletVersion": "v1.33.0", "containerRuntimeVersion": "containerd://2.1.0"}}})
+}
+
+/// An API server with that many nodes, whose watches say nothing.
+fn api_server(seen: &Seen) -> Reply {
+    let url = url::Url::parse(&format!("http://api{}", seen.path)).unwrap();
+    let query = |name: &str| {
+        url.query_pairs()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    };
+    if query("watch").is_some() {
+        return Reply::new(200).manner(Manner::Silence);
+    }
+    let (items, next) = match url.path() {
+        "/api/v1/nodes" => {
+            let start: usize = query("continue").map_or(0, |token| token.parse().unwrap());
+            let limit: usize = query("limit").map_or(NODES, |limit| limit.parse().unwrap());
+            let end = NODES.min(start + limit);
+            let next = if end < NODES { end.to_string() } else { String::new() };
+            ((start..end).map(node).collect(), next)
+        }
+        "/api/v1/namespaces" | "/api/v1/serviceaccounts" => (Vec::new(), String::new()),
+        _ => {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found"});
+            return Reply::new(404).json(&status.to_string());
+        }
+    };
+    let list = json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1", "continue": next}, "items": items});
+    Reply::new(200).json(&list.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_thousand_nodes_fit_into_half_of_the_memory() {
+    let api = Faulty::start(api_server).await;
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    let written = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", api.host())}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    std::fs::write(&kubeconfig, written.to_string()).unwrap();
+    let serving = Serving::with(&["--tls-dev", "--kubeconfig", kubeconfig.to_str().unwrap()]);
+    let plain = serving.plain;
+    until("it is ready", async || get(plain, "/readyz").await.status == 200).await;
+    let memory = most_resident(serving.id());
+    println!("{NODES} nodes with 50 images: {memory} KiB");
+    assert!(memory < LIMIT / 2, "{memory} KiB");
 }

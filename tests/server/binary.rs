@@ -47,7 +47,25 @@ impl Serving {
         Self::with(&[&["--no-cluster"], arguments].concat())
     }
 
-    fn with(arguments: &[&str]) -> Self {
+    /// With so many open files at most.
+    pub(crate) fn start_limited(files: u32, arguments: &[&str]) -> Self {
+        let plain = pullgate();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -n \"$0\"; exec \"$@\"", &files.to_string()])
+            .arg(plain.get_program());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let (mut serving, log) = Self::unread_by(command, &[&["--no-cluster"], arguments].concat());
+        serving.read(log);
+        serving
+    }
+
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let (mut serving, log) = Self::unread(arguments);
         serving.read(log);
         serving
@@ -55,8 +73,12 @@ impl Serving {
 
     /// Nobody reads its log on.
     fn unread(arguments: &[&str]) -> (Self, BufReader<ChildStderr>) {
+        Self::unread_by(pullgate(), arguments)
+    }
+
+    fn unread_by(mut command: Command, arguments: &[&str]) -> (Self, BufReader<ChildStderr>) {
         let mut child = Guarded(
-            pullgate()
+            command
                 .args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"])
                 .args(["--log-format", "json", "--drain-delay", "0s"])
                 .args(arguments)

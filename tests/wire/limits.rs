@@ -4,9 +4,11 @@ use crate::faulty::{Faulty, Manner, Reply};
 use crate::support::*;
 use futures_util::future::join_all;
 use pullgate::ask::Source as _;
+use pullgate::registry::on_behalf_of;
 use pullgate::runtime::answer::FaultKind;
 use pullgate::runtime::outcome::{ConnectionFault, TimeoutStage};
 use pullgate::runtime::request::*;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -140,4 +142,56 @@ async fn equal_requests_are_one_whoever_goes_away() {
         assert_eq!(as_response(answer).status, 200);
     }
     assert_eq!(server.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn one_namespace_with_many_images_does_not_stand_before_another() {
+    const AT_ONCE: usize = pullgate::limits::REQUESTS_PER_HOST;
+    let server = Faulty::start(|_| Reply::new(200).manner(Manner::After(Duration::from_millis(20)))).await;
+    let wire = wire();
+    let mut greedy = Vec::new();
+    for n in 0..20 * AT_ONCE {
+        let (wire, asked) = (wire.clone(), head(&server, &format!("/v2/greedy/manifests/{n}")));
+        greedy.push(tokio::spawn(on_behalf_of(Arc::from("greedy"), async move {
+            wire.fetch(asked).await
+        })));
+    }
+    while server.lines().len() < AT_ONCE {
+        tokio::task::yield_now().await;
+    }
+    let asked = head(&server, "/v2/modest/manifests/1");
+    let before = server.lines().len();
+    on_behalf_of(Arc::from("modest"), response(&wire, &asked)).await;
+    let lines = server.lines();
+    let at = lines.iter().position(|line| line.contains("modest")).unwrap();
+    assert!(at <= before + 2 * AT_ONCE, "{at} after {before}");
+    for one in greedy {
+        assert!(one.await.is_ok(), "it is served as well");
+    }
+}
+
+#[tokio::test]
+async fn paths_that_hang_leave_the_others_of_their_host() {
+    let server = Faulty::start(|seen| match seen.path.contains("hang") {
+        true => Reply::new(200).manner(Manner::Silence),
+        false => Reply::new(200),
+    })
+    .await;
+    let wire = wire_with(pullgate::registry::Settings {
+        look_up_limit: Duration::from_secs(4),
+        ..settings()
+    });
+    let hanging: Vec<_> = (0..6)
+        .map(|n| head(&server, &format!("/v2/hang{}/manifests/{n}", n % 3)))
+        .collect();
+    for what in join_all(hanging.iter().map(|asked| fails(&wire, asked))).await {
+        assert_eq!(what, FaultKind::TimedOut(TimeoutStage::Response));
+    }
+    let sent = server.lines().len();
+    assert_eq!(
+        fails(&wire, &again(&hanging[0])).await,
+        FaultKind::TimedOut(TimeoutStage::Response)
+    );
+    assert_eq!(server.lines().len(), sent, "they are not waited for again");
+    assert_eq!(response(&wire, &head(&server, "/v2/fine/manifests/1")).await.status, 200);
 }
