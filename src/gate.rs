@@ -107,7 +107,9 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             }
         }
         if let Some(why) = &facts.unconfirmed {
-            judgements.iter_mut().for_each(|judgement| judgement.deny_nothing(why));
+            for judgement in &mut judgements {
+                judgement.deny_nothing(why);
+            }
         }
         let asked = hints(&plan, &judgements);
         let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();

@@ -31,10 +31,12 @@ impl Parsing {
 
     /// A place in memory for a document of this weight; `None` where there is no room.
     fn room(&self, weight: usize) -> Option<Claim> {
-        match weight {
-            ..=limits::LONG_DOCUMENT => Some(Claim::default()),
-            ..=limits::DOCUMENT_KEPT => self.documents.claim(weight),
-            _ => None,
+        if weight <= limits::LONG_DOCUMENT {
+            Some(Claim::default())
+        } else if weight <= limits::DOCUMENT_KEPT {
+            self.documents.claim(weight)
+        } else {
+            None
         }
     }
 }

@@ -75,6 +75,9 @@ enum Lane {
 /// Whoever was told to wait: host and port, asker, lane, and the repository, if it is not for all of the host.
 type Throttled = (Arc<str>, u16, Option<Fingerprint>, Lane, Option<Arc<str>>);
 
+/// Who waited in vain: for which host, by which settings, and for which repository, where only that was silent.
+type Silent = (Who, Origin, TrustId, Option<Arc<str>>);
+
 /// What content is kept under. Not by digest alone: a registry that lies about a digest must not be told what another holds.
 #[derive(PartialEq, Eq, Hash)]
 struct ContentKey {
@@ -105,8 +108,7 @@ pub(super) struct Memo {
     throttled: Cache<Throttled, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
     throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
-    /// With the path, where only that was silent.
-    silent: Cache<(Who, Origin, TrustId, Option<Arc<str>>), (Arc<Fault>, Instant)>,
+    silent: Cache<Silent, (Arc<Fault>, Instant)>,
     /// What a repository asked of an asker without authorisation, and until when that holds.
     challenges: Cache<Proof, (Arc<Response>, Instant)>,
     max_stale: Duration,

@@ -172,9 +172,12 @@ async fn one_namespace_with_many_images_does_not_stand_before_another() {
 
 #[tokio::test]
 async fn paths_that_hang_leave_the_others_of_their_host() {
-    let server = Faulty::start(|seen| match seen.path.contains("hang") {
-        true => Reply::new(200).manner(Manner::Silence),
-        false => Reply::new(200),
+    let server = Faulty::start(|seen| {
+        if seen.path.contains("hang") {
+            Reply::new(200).manner(Manner::Silence)
+        } else {
+            Reply::new(200)
+        }
     })
     .await;
     let wire = wire_with(pullgate::registry::Settings {
