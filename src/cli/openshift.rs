@@ -53,7 +53,7 @@ pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Liv
             match &known {
                 Known::Absent => tracing::info!("the cluster has no registry settings of OpenShift any more"),
                 Known::Told => {
-                    tracing::info!("CRI-O nodes are judged by the cluster's mirror sets and images.config.openshift.io/cluster")
+                    tracing::info!("CRI-O nodes are judged by the cluster's mirror sets and images.config.openshift.io/cluster");
                 }
                 Known::Overruled => tracing::info!(
                     "registries.registriesConf is given: the cluster's mirror sets and images.config.openshift.io/cluster do not count"

@@ -165,6 +165,7 @@ pub(super) enum Events {
 /// How registries are reached.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names are those of files on nodes")]
 pub(super) struct Registries {
     /// containerd's `certs.d` tree; separate several folders with `:`.
     #[schemars(with = "Option<String>")]

@@ -180,6 +180,10 @@ impl LookUps {
         }
         // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
         let mut look_ups = Vec::new();
+        #[expect(
+            clippy::mutable_key_type,
+            reason = "a compiled pattern has a cache inside, which no comparison looks at"
+        )]
         let mut begun = HashSet::new();
         for pod in pods.iter().flatten() {
             if matches!(recalled.known.get(pod), Some(None)) && begun.insert(pod) {

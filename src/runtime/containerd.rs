@@ -280,12 +280,10 @@ fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) ->
     };
     let digest = |outcome: &Outcome| outcome.found.as_ref().map(|found| found.digest.clone());
     let told = |outcome: &Outcome| {
-        let ends = outcome.ends.iter();
-        ends.filter_map(|end| match end {
+        outcome.ends.iter().find_map(|end| match end {
             End::Failed(failure) => Some(failure.clone()),
             _ => None,
         })
-        .next()
     };
     let mut failed = told(&first);
     let mut differ = false;

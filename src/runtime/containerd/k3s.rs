@@ -90,8 +90,8 @@ impl Registries {
         } else {
             &[]
         };
-        let keys = std::iter::once(host).chain(aliases.iter().copied());
-        keys.filter_map(|key| self.configs.get(key)?.auth.as_ref()).next()
+        let mut keys = std::iter::once(host).chain(aliases.iter().copied());
+        keys.find_map(|key| self.configs.get(key)?.auth.as_ref())
     }
 
     /// Whether there is any credential: containerd pulls by its client then.
