@@ -18,7 +18,8 @@ use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
-use crate::runtime::{Depth, Runtime};
+use crate::runtime::crio::node::NodeSettings;
+use crate::runtime::{Depth, Pool, Runtime};
 use crate::verdict::answer::Remark;
 use crate::verdict::judge::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
@@ -28,7 +29,7 @@ use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::selector::NodeSelector;
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
 use pod::{Asked, Named, Pod};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Whether admission has already settled a Pod's service account and pull secrets.
@@ -84,6 +85,8 @@ pub struct Settings {
     pub runtimes: Runtimes,
     /// The pools of nodes; one belongs to the first that selects it.
     pub pools: Arc<[NodePool]>,
+    /// What nodes with CRI-O complete short names by, pool by pool, where it is known.
+    pub registries_conf: BTreeMap<Pool, Arc<NodeSettings>>,
     /// Whether an `AlwaysPullImages` plugin makes every pull policy `Always`.
     pub assume_always_pull: AlwaysPull,
     /// The node-level docker config: tried after the pod's secrets, as the kubelet does.
@@ -112,6 +115,7 @@ impl Settings {
             platforms: Platforms::Guess,
             runtimes: Runtimes::default(),
             pools: Arc::default(),
+            registries_conf: BTreeMap::new(),
             assume_always_pull: AlwaysPull::AsWritten,
             docker_config: Arc::default(),
             stand_in: Arc::default(),
@@ -259,13 +263,15 @@ pub fn plan_with<'a>(
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = pod.name(image);
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
-            let matching = name
-                .as_ref()
-                .map_or_else(|_| matching.clone(), |name| matching.narrowed(name));
+            let names = match &name {
+                Ok(name) => pod.names(image, name, remark.as_ref()),
+                Err(_) => Vec::new(),
+            };
+            let matching = matching.narrowed_by_all(&names);
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
             let raised = match &name {
-                Ok(name) if !image.unchanged => matching.names(name, &image.image),
+                Ok(_) if !image.unchanged => raised(&matching, &names, &image.image),
                 Ok(_) | Err(_) => Vec::new(),
             };
             let next = match &name {
@@ -315,6 +321,26 @@ pub fn plan_with<'a>(
         }
     }
     plan
+}
+
+/// What the name rules object to in any of the names that nodes make of an image.
+fn raised(matching: &Matching, names: &[Reference], shown: &str) -> Vec<Raised> {
+    let mut all: Vec<Raised> = Vec::new();
+    for name in names {
+        for mut raised in matching.names(name, shown) {
+            if name.domain() == pod::NOWHERE {
+                raised.finding.message = format!(
+                    "the name says no registry, and nodes with CRI-O do not complete it by what is known of their registries.conf: {}",
+                    raised.finding.message
+                );
+            }
+            let known = |known: &Raised| (&known.policy, known.finding.cause) == (&raised.policy, raised.finding.cause);
+            if !all.iter().any(known) {
+                all.push(raised);
+            }
+        }
+    }
+    all
 }
 
 /// Whether the registry may be asked: not where a name rule denies (contract 5). Where all that is missing is a digest, the registry is

@@ -174,6 +174,8 @@ pub struct NodeConfigs {
     pub containerd: NodeConfig,
     /// CRI-O's `registries.conf`.
     pub crio: NodeConfig,
+    /// The file or folder that containerd's come from.
+    pub containerd_from: Option<Arc<str>>,
 }
 
 impl NodeConfigs {

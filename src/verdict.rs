@@ -12,6 +12,7 @@ pub mod outlook;
 pub mod platforms;
 pub mod size;
 pub mod soften;
+pub mod ways;
 mod words;
 
 pub use crate::runtime::content::{Content, IndexEntry};

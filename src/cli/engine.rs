@@ -15,6 +15,7 @@ use crate::providers::Providers;
 use crate::telemetry::Metrics;
 use crate::workload::Kinds;
 use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(super) fn build_around(
                 None => Runtimes::Guess,
             },
             pools: settings.node_pools.iter().map(pool).collect(),
+            registries_conf: BTreeMap::new(),
             assume_always_pull: if settings.assume_always_pull {
                 AlwaysPull::Assumed
             } else {

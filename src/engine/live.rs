@@ -71,10 +71,21 @@ impl Gate {
     /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
     pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
         let (engine, policies) = (self.engine.load(), self.policies.load());
+        let registries_conf = engine.registry.registries_conf().await;
+        let with_files;
+        let settings = if registries_conf.is_empty() {
+            &engine.settings
+        } else {
+            with_files = Settings {
+                registries_conf,
+                ..engine.settings.clone()
+            };
+            &with_files
+        };
         let case = Case {
             workload,
             requester,
-            settings: &engine.settings,
+            settings,
             policies: &policies,
         };
         let sources = Sources {

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{Settings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::Pool;
+use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
@@ -199,6 +200,11 @@ impl LookUps {
         answers
             .map(|(pod, check)| outcome(pod).unwrap_or_else(|| Arc::new(beyond(check.reference.registry()))))
             .collect()
+    }
+
+    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
+        self.wire.registries_conf().await
     }
 
     /// The pull that a check asks about. Waits for the nodes' settings, where those are files that may have changed.

@@ -9,6 +9,7 @@ use crate::verdict::soften::{Presence, Verification};
 use crate::workload::candidates::{Candidates, Scheduling, Spread};
 use crate::workload::{Listed, Node};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The first kubelet that is supported, and the first that verifies pulls of images it holds (`KubeletEnsureSecretPulledImages`).
 const FIRST: u32 = 30;
@@ -31,6 +32,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
             origin: Origin::Nodes,
             unknown: candidates.opaque,
             every,
+            pools: settings.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
             ..Audience::default()
         };
         for node in &candidates.tolerated {
@@ -81,7 +83,10 @@ pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform], nodes: 
     if setups.is_empty() {
         setups.push((Runtime::unknown(), Pool::default()));
     }
-    stand_ins_with(platforms.iter().cloned(), Origin::Configured, every, &setups)
+    Audience {
+        pools: Arc::clone(&nodes.pools),
+        ..stand_ins_with(platforms.iter().cloned(), Origin::Configured, every, &setups)
+    }
 }
 
 fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need, settings: &Settings) -> Audience {
@@ -108,8 +113,8 @@ fn stand_ins_with(
     Audience {
         groups: platforms.flat_map(of).collect(),
         origin,
-        unknown: 0,
         every,
+        ..Audience::default()
     }
 }
 

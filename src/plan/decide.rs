@@ -92,6 +92,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instea
                 secrets: &case.secrets,
                 tried: &tried,
                 others: &others,
+                settings: &outcome.settings,
                 malformed_secret: case.malformed_secret.as_ref(),
                 size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
             })

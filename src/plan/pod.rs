@@ -11,6 +11,7 @@ use crate::image::{Platform, Reference, ReferenceError, elsewhere, rewrite};
 use crate::limits;
 use crate::policy::Matching;
 use crate::runtime::Depth;
+use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
 use crate::runtime::{Puller, Runtime};
@@ -45,6 +46,9 @@ pub(super) struct Asked {
     /// Images for which other places were thought of.
     short: usize,
 }
+
+/// Stands for the registry of a short name that no file completes: no list allows it.
+pub(super) const NOWHERE: &str = "no-registry.invalid";
 
 /// Images of one object for which other places are thought of.
 const MOST_SHORT: usize = 10;
@@ -207,6 +211,36 @@ impl<'a> Pod<'a> {
             }
             None => (Ok(reference), None),
         }
+    }
+
+    /// What the candidate nodes make of a name: for a short one, CRI-O's have rules of their own.
+    pub(super) fn names(&self, image: &ImageUse, reference: &Reference, remark: Option<&Remark>) -> Vec<Reference> {
+        let short = short_names::written(&image.image).filter(|_| remark.is_none());
+        let (Some(short), false) = (short, self.audience.groups.is_empty()) else {
+            return vec![reference.clone()];
+        };
+        let mut names: Vec<Reference> = Vec::new();
+        let mut add = |name: Reference| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        for setup in self.audience.setups() {
+            let Runtime::Crio(crio) = setup.runtime else {
+                add(reference.clone());
+                continue;
+            };
+            let known = self.settings.registries_conf.get(&setup.pool);
+            let completed = known.and_then(|node| candidates(&node.registries, crio.version, short, reference).ok());
+            match completed {
+                Some(completed) => completed.into_iter().for_each(&mut add),
+                None => reference
+                    .with_name(&format!("{NOWHERE}/{}", reference.path()))
+                    .into_iter()
+                    .for_each(&mut add),
+            }
+        }
+        names
     }
 
     pub(super) fn plan(&self, named: Named<'_>, audience: Arc<Audience>, plan: &mut Plan<'_>, asked: &mut Asked) -> Next {

@@ -98,6 +98,23 @@ impl Matching {
         matching
     }
 
+    /// The policies about an image that nodes know by several names: exempt is what all of them are.
+    pub fn narrowed_by_all(&self, references: &[Reference]) -> Self {
+        let mut all = references.iter().map(|reference| self.narrowed(reference));
+        let Some(mut widest) = all.next() else {
+            return self.clone();
+        };
+        for other in all {
+            for matched in other.matched {
+                if widest.matched.iter().all(|known| known.policy.name != matched.policy.name) {
+                    widest.exempting.retain(|name| *name != matched.policy.name);
+                    widest.matched.push(matched);
+                }
+            }
+        }
+        widest
+    }
+
     /// Whether no policy applies.
     pub fn is_empty(&self) -> bool {
         self.matched.is_empty()

@@ -124,6 +124,11 @@ impl Crio {
         }
     }
 
+    /// What they say about every image, whatever the namespace; `None` where they cannot be used.
+    pub(super) async fn settings(&self) -> Option<Arc<NodeSettings>> {
+        self.read().await.ok().map(|good| Arc::clone(&good.settings))
+    }
+
     async fn read(&self) -> Result<Arc<Good>, Arc<str>> {
         let mut known = self.known.lock().await;
         let no_file = self.path.as_os_str().is_empty();

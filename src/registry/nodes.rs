@@ -40,6 +40,8 @@ struct Known {
     /// Of everything that was read; `None` where there is nothing.
     id: Option<[u8; 32]>,
     config: NodeConfig,
+    /// Where it was found.
+    from: Option<Arc<str>>,
     /// The settings that it names.
     trusts: Vec<(TrustId, Arc<Trust>)>,
     /// The nodes' own credentials that it has.
@@ -231,6 +233,7 @@ impl Nodes {
             let credentials = k3s.map_or_else(Vec::new, |k3s| add_credentials(&mut hosts, &k3s, &name));
             Known {
                 id,
+                from: folder.as_ref().map(|folder| Arc::from(folder.path.display().to_string())),
                 config: hosts.map_or(NodeConfig::Default, |hosts| NodeConfig::Containerd(Arc::new(hosts))),
                 trusts: trusts_of,
                 credentials,
@@ -247,6 +250,7 @@ impl Nodes {
                     by_k3s: None,
                     by_client: false,
                 })),
+                from: None,
                 trusts: Vec::new(),
                 credentials: Vec::new(),
             }
@@ -255,6 +259,13 @@ impl Nodes {
         let config = known.config.clone();
         *slot = Some((Instant::now(), known));
         config
+    }
+
+    /// The folder that a registry's settings come from, as it was read last.
+    pub(super) async fn from(&self, registry: &str) -> Option<Arc<str>> {
+        let slot = self.known.get(registry).await?;
+        let slot = slot.lock().await;
+        slot.as_ref().and_then(|(_, known)| known.from.clone())
     }
 
     /// Settings that are in use are not forgotten.
@@ -274,6 +285,7 @@ impl Known {
         Self {
             id: None,
             config: NodeConfig::Unreadable(Arc::from(why)),
+            from: None,
             trusts: Vec::new(),
             credentials: Vec::new(),
         }

@@ -6,8 +6,10 @@ use super::trust::Trusts;
 use super::vault::Vault;
 use super::{PoolFiles, Settings, SetupError};
 use crate::image::Reference;
+use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// All pools: first the nodes of none, then each in its order.
@@ -71,6 +73,22 @@ impl Pools {
         }
     }
 
+    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    pub(super) async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
+        let mut all = BTreeMap::new();
+        let by_openshift = self.openshift.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let usual = self.all.first().and_then(|files| files.crio.as_ref());
+        for (at, files) in self.all.iter().enumerate() {
+            let Some(crio) = files.crio.as_ref().or(usual).or(by_openshift.as_deref()) else {
+                continue;
+            };
+            if let (Some(settings), Ok(at)) = (crio.settings().await, u16::try_from(at)) {
+                all.insert(Pool(at), settings);
+            }
+        }
+        all
+    }
+
     /// What the nodes of a pool are told about an image of a pod of this namespace at this moment.
     pub(super) async fn configs(&self, pool: Pool, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfigs {
         let (own, usual) = (self.all.get(usize::from(pool.0)), self.all.first());
@@ -80,6 +98,10 @@ impl Pools {
             containerd: match hosts.or(usual.and_then(|files| files.hosts.as_ref())) {
                 Some(hosts) => hosts.config(reference.registry(), vault).await,
                 None => NodeConfig::Default,
+            },
+            containerd_from: match hosts.or(usual.and_then(|files| files.hosts.as_ref())) {
+                Some(hosts) => hosts.from(reference.registry()).await,
+                None => None,
             },
             crio: match crio.or(usual.and_then(|files| files.crio.as_ref())) {
                 Some(crio) => crio.config(reference, namespace, vault).await,

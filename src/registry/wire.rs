@@ -18,6 +18,7 @@ use crate::image::Reference;
 use crate::limits;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
+use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
@@ -25,7 +26,7 @@ use crate::runtime::{NodeConfigs, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,6 +114,11 @@ impl Wire {
     /// What the nodes of a pool are told about an image of a pod of this namespace.
     pub async fn node_configs(&self, pool: Pool, reference: &Reference, namespace: &str) -> NodeConfigs {
         self.0.pools.configs(pool, reference, namespace, &self.0.vault).await
+    }
+
+    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
+        self.0.pools.registries_conf().await
     }
 
     /// Memory with old good answers.

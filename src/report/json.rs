@@ -3,6 +3,7 @@
 use super::{Entry, Report, Summary, summary};
 use crate::verdict::answer::Remark;
 use crate::verdict::size::Size;
+use crate::verdict::ways::NodeWay;
 use crate::verdict::{Finding, Outlook, Verdict};
 use crate::workload::PullPolicy;
 use schemars::JsonSchema;
@@ -71,6 +72,8 @@ struct Image<'a> {
     platforms: &'a [String],
     size: Option<u64>,
     sizes: &'a [Size],
+    /// By which way each kind of candidate node pulls it; empty where no registry was asked.
+    ways: &'a [NodeWay],
 }
 
 /// A finding, and what is done about it.
@@ -219,5 +222,6 @@ fn image(entry: &Entry) -> Image<'_> {
         platforms: &judgement.platforms,
         size: judgement.size(),
         sizes: &judgement.sizes,
+        ways: &judgement.ways,
     }
 }

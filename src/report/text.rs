@@ -2,6 +2,7 @@
 
 use super::group::{Group, Shared, groups, remarks, unchecked};
 use super::{Entry, Report, Standing};
+use crate::image::escape;
 use crate::verdict::message::{explain, image_of};
 use crate::verdict::size::Bytes;
 use std::fmt::Write as _;
@@ -94,6 +95,11 @@ fn paragraph(out: &mut String, group: &Group<'_>, colour: Colour, detail: Detail
     for place in places.iter().take(shown) {
         let _ = write!(out, "\n{INDENT}at {place}");
     }
+    if detail == Detail::Everything
+        && let Some(entry) = group.entries.first()
+    {
+        ways(out, entry);
+    }
     match places.len().saturating_sub(shown) {
         0 => {}
         1 => {
@@ -130,7 +136,22 @@ fn line(out: &mut String, entry: &Entry, colour: Colour) {
     if let Some(place) = entry.place() {
         let _ = write!(out, "\n{INDENT}at {place}");
     }
+    ways(out, entry);
     out.push('\n');
+}
+
+/// By which way each kind of node pulls an image, and from which file the way came.
+fn ways(out: &mut String, entry: &Entry) {
+    for way in &entry.judged.judgement.ways {
+        let who = match &way.pool {
+            Some(pool) => format!("pool {} ({})", escape(pool), way.runtime),
+            None => way.runtime.clone(),
+        };
+        let _ = write!(out, "\n{INDENT}by {who}: {}", way.outlook.name());
+        if !way.settings.is_empty() {
+            let _ = write!(out, ", by {}", way.settings.join(", "));
+        }
+    }
 }
 
 fn summed_up(out: &mut String, reasons: &[Shared<'_>], colour: Colour) {

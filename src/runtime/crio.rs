@@ -6,7 +6,7 @@
 
 mod artifact;
 pub mod auth;
-mod candidates;
+pub mod candidates;
 mod choose;
 mod ends;
 mod image;

@@ -68,6 +68,8 @@ pub struct Attempts {
     pub attempts: Vec<Attempt>,
     /// With the setups that fare otherwise.
     pub others: Vec<(Setup, Vec<Attempt>)>,
+    /// The files by which setups ask, with the line where there is one.
+    pub settings: Vec<(Setup, String)>,
 }
 
 impl Attempts {
@@ -135,7 +137,26 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
             others.push((setup, own));
         }
     }
-    Ok(Attempts { attempts, others })
+    Ok(Attempts {
+        attempts,
+        others,
+        settings: settings(pod),
+    })
+}
+
+/// The files by which each setup asks.
+fn settings(pod: &PodPull) -> Vec<(Setup, String)> {
+    let mut setups: Vec<Setup> = pod.pullers.iter().map(Puller::setup).collect();
+    setups.dedup();
+    let file = |setup: Setup| {
+        let configs = pod.configs.get(&setup.pool)?;
+        match (setup.runtime, &configs.crio) {
+            (Runtime::Containerd(_), _) => configs.containerd_from.as_deref().map(str::to_owned),
+            (Runtime::Crio(_), NodeConfig::Crio(node)) => node.source(&pod.reference),
+            (Runtime::Crio(_), _) => None,
+        }
+    };
+    setups.into_iter().filter_map(|setup| Some((setup, file(setup)?))).collect()
 }
 
 /// Whether two setups come to the same; which parts they fetched may differ.

@@ -3,6 +3,7 @@
 use crate::image::Platform;
 use crate::image::platform::Personality;
 use crate::runtime::{Pool, Puller, Runtime, Setup};
+use std::sync::Arc;
 
 /// Nodes of one kind among the candidates.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Audience {
     pub unknown: usize,
     /// Whether a DaemonSet puts a pod on each of them.
     pub every: Need,
+    /// The names of the pools that there are.
+    pub pools: Arc<[Arc<str>]>,
 }
 
 impl Audience {

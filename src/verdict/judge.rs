@@ -6,14 +6,15 @@ use super::kubelet;
 use super::platforms::{self, Audience, Found, Objections, Trouble, Use};
 use super::size::{Limit, Size, over_limit, over_storage};
 use super::soften::{Context, Presence, PresenceRule, soften};
+use super::ways::{self, NodeWay};
 pub use super::words::Naming;
 use super::words::{self, Pulled, Topic};
 use super::{Cause, Decision, Outlook, Verdict};
 use crate::image::{Digest, Reference, escape};
-use crate::runtime::Setup;
 use crate::runtime::kubelet::might_have_worked;
 use crate::runtime::outcome::hinges_on_credentials;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
+use crate::runtime::{Pool, Setup};
 
 /// One attempt at the registry.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +82,8 @@ pub struct Case<'a> {
     pub tried: &'a [Tried<'a>],
     /// What was tried with the setups that fare otherwise.
     pub others: &'a [(Setup, Vec<Tried<'a>>)],
+    /// The files by which setups ask.
+    pub settings: &'a [(Setup, String)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub malformed_secret: Option<&'a Finding>,
     /// The largest that a policy admits.
@@ -106,6 +109,8 @@ pub struct Judgement {
     pub sizes: Vec<Size>,
     /// Whether an older answer stood in for a registry that is down.
     pub stale: bool,
+    /// By which way each kind of node pulls it, and what comes of it.
+    pub ways: Vec<NodeWay>,
 }
 
 impl Judgement {
@@ -125,6 +130,7 @@ impl Judgement {
             platforms: Vec::new(),
             sizes: Vec::new(),
             stale: false,
+            ways: Vec::new(),
         };
         judgement.rule(Decision::by_default);
         judgement
@@ -175,6 +181,24 @@ impl Judgement {
 
 /// Judges one image.
 pub fn judge(case: &Case<'_>) -> Judgement {
+    let mut judgement = judged(case);
+    if let Some(who) = ways::who(case) {
+        let worst = judgement.outlook;
+        // One finding tells them apart.
+        let told = judgement
+            .findings
+            .iter_mut()
+            .rev()
+            .find(|finding| finding.outlook == worst && worst != Outlook::Pulls);
+        if let Some(finding) = told {
+            finding.message = format!("{who}: {}", finding.message);
+        }
+    }
+    judgement.ways = ways::ways(case);
+    judgement
+}
+
+fn judged(case: &Case<'_>) -> Judgement {
     if let Some(malformed_secret) = case.malformed_secret {
         return with_malformed_secret(case, malformed_secret.clone());
     }
@@ -240,8 +264,13 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
         Some(Err(last)) => Some(Err(primary(&failures(tried)).unwrap_or(last))),
         None => None,
     };
-    // The registry has it: that it failed another version of the same runtime just then shows nothing.
-    let passing = |result: &Result<&ImageFacts, &Failure>| matches!(result, Err(failure) if failure.evidence.is_unknown());
+    // The registry has it: that it failed another version of the same runtime just then shows nothing. What the settings of nodes leave open
+    // is another matter.
+    let pools = case.audience.setups().iter().any(|setup| setup.pool != Pool::default());
+    let passing = |result: &Result<&ImageFacts, &Failure>| match result {
+        Ok(_) => false,
+        Err(failure) => failure.evidence.is_unknown() && !pools && !matches!(failure.evidence, Evidence::Unresolved(_)),
+    };
     let mut others: Vec<(Setup, Result<&ImageFacts, &Failure>)> = apart
         .iter()
         .filter_map(|(setup, tried)| Some((*setup, result(tried)?)))
@@ -370,7 +399,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
         outlook,
         message,
         fix: words::fix(failure, topic),
-        kubelet: kubelet::predict(failure, case.reference, kubelet::Pull::of(case.audience)),
+        kubelet: kubelet::predict(failure, case.reference, kubelet::Pull::of(&ways::concerned(case))),
         evidence: Proof {
             host: Some(failure.host.clone()),
             status: failure.status,
@@ -415,7 +444,7 @@ fn annotate(message: &mut String, notes: &[String]) {
 fn predicted(failures: &[&Failure], case: &Case<'_>) -> Option<Kubelet> {
     let mut all: Vec<Kubelet> = Vec::new();
     for failure in failures {
-        let one = kubelet::predict(failure, case.reference, kubelet::Pull::of(case.audience))?;
+        let one = kubelet::predict(failure, case.reference, kubelet::Pull::of(&ways::concerned(case)))?;
         if !all.contains(&one) {
             all.push(one);
         }

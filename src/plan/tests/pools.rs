@@ -62,6 +62,116 @@ fn each_node_pulls_by_its_runtime_and_its_pool() {
     assert_eq!(setups(vec![in_pool("a", "cri-o://1.36.3", "gpu")], &twice), [(crio(), 1)]);
 }
 
+/// What is said where one setup fails and the others pull.
+fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: Evidence) -> Judgement {
+    let settings = pools(&["gpu", "edge"]);
+    let facts = Facts {
+        nodes: Arc::new(vec![
+            in_pool("a", "cri-o://1.36.3", "gpu"),
+            in_pool("b", "containerd://1.6.9", "edge"),
+            in_pool("c", "containerd://1.6.9", "other"),
+        ]),
+        ..facts()
+    };
+    let workload = extract(&deployment("reg.example/app:1", &[]), None, "ns", &Kinds::default()).unwrap();
+    let plan = plan(&workload, &facts, &settings);
+    let attempts = |result| vec![Attempt { source: None, result }];
+    let setups: Vec<_> = plan.checks[0].pullers.iter().map(crate::runtime::Puller::setup).collect();
+    let outcome = Attempts {
+        attempts: attempts(found(index(&["amd64"]))),
+        others: setups
+            .iter()
+            .filter(|setup| failing(setup))
+            .map(|setup| (*setup, attempts(Err(failure(evidence.clone(), 404)))))
+            .collect(),
+        settings: setups
+            .iter()
+            .map(|setup| (*setup, format!("/etc/{}:3", setup.pool.0)))
+            .collect(),
+    };
+    decide(&plan, &[outcome]).remove(0)
+}
+
+#[test]
+fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
+    let gone = Evidence::TagUnknown { repository_exists: true };
+    let judgement = told(|setup| setup.pool.0 == 1, gone.clone());
+    assert_eq!(judgement.outlook, Outlook::MayFail);
+    let [finding] = &judgement.findings[..] else {
+        panic!("{judgement:?}")
+    };
+    let begins = "2 of 3 pools pull it; pool gpu (CRI-O 1.36.3) does not: ";
+    assert!(finding.message.starts_with(begins), "{finding:?}");
+    // In the words of its runtime, which are not known here.
+    assert_eq!(finding.kubelet, None);
+    let ways: Vec<_> = judgement
+        .ways
+        .iter()
+        .map(|way| (way.pool.as_deref(), way.runtime.as_str(), way.nodes, way.outlook))
+        .collect();
+    assert_eq!(
+        ways,
+        [
+            (Some("gpu"), "CRI-O 1.36.3", 1, Outlook::WillFail),
+            (Some("edge"), "containerd", 1, Outlook::Pulls),
+            (None, "containerd", 1, Outlook::Pulls),
+        ]
+    );
+    assert_eq!(judgement.ways[0].settings, ["/etc/1:3"]);
+    // What is not known of a pool is not known, whatever others do.
+    let unknown = Evidence::Unresolved(crate::runtime::outcome::Unresolved::Unreadable);
+    let judgement = told(|setup| setup.pool.0 == 1, unknown);
+    assert_eq!(judgement.outlook, Outlook::Unknown);
+    let message = &judgement.findings[0].message;
+    assert!(
+        message.starts_with("2 of 3 pools pull it; of pool gpu (CRI-O 1.36.3) it is not known: "),
+        "{message}"
+    );
+    let judgement = told(|_| true, gone);
+    assert_eq!(judgement.outlook, Outlook::WillFail);
+    assert!(!judgement.findings[0].message.contains("pool"), "{judgement:?}");
+}
+
+#[test]
+fn a_policy_judges_a_short_name_as_each_node_completes_it() {
+    use crate::policy::{Origin, Policy};
+    use crate::runtime::Pool;
+    use crate::runtime::crio::registries_conf::RegistriesConf;
+    let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"},
+                        "spec": {"registries": {"allow": ["docker.io/**"]}}});
+    let policies = Policies::new(vec![Arc::new(Policy::compile(&object, Origin::Cluster).unwrap())]);
+    let workload = extract(&deployment("app:1", &[]), None, "ns", &Kinds::default()).unwrap();
+    let raised = |nodes: Vec<Node>, conf: Option<&str>| {
+        let conf = conf.map(|text| Arc::new(RegistriesConf::parse(text, &[]).unwrap().into()));
+        let settings = Settings {
+            registries_conf: conf.into_iter().map(|conf| (Pool::default(), conf)).collect(),
+            ..settings()
+        };
+        let facts = Facts {
+            nodes: Arc::new(nodes),
+            ..facts()
+        };
+        let matching = matching(&workload, &facts, &policies, &Requester::default());
+        let plan = plan_with(&workload, &facts, &settings, &NodeCredentials::default(), &matching);
+        let raised = plan.images[0].raised.iter();
+        raised.map(|raised| raised.finding.message.clone()).collect::<Vec<_>>()
+    };
+    let crio = || in_pool("a", "cri-o://1.36.3", "x");
+    let containerd = || in_pool("b", "containerd://2.4.2", "x");
+    let search = |registry: &str| format!("unqualified-search-registries = ['{registry}']\n");
+    assert!(raised(vec![containerd()], None).is_empty());
+    assert!(raised(vec![crio()], Some(&search("docker.io"))).is_empty());
+    let elsewhere = raised(vec![crio(), containerd()], Some(&search("quay.test")));
+    assert!(elsewhere.len() == 1 && elsewhere[0].contains("quay.test"), "{elsewhere:?}");
+    for unresolved in [None, Some("")] {
+        let told = raised(vec![crio()], unresolved);
+        assert!(
+            told.len() == 1 && told[0].starts_with("the name says no registry, "),
+            "{told:?}"
+        );
+    }
+}
+
 #[test]
 fn what_nodes_run_that_do_not_say_it_and_what_all_are_taken_to_run() {
     let nodes = || vec![in_pool("a", "docker://20.10", "x"), in_pool("b", "containerd://1.6.9", "gpu")];

@@ -6,7 +6,7 @@ use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::Unresolved;
 
 /// Which references a short name stands for, in the order in which they are tried.
-pub(super) fn candidates(
+pub fn candidates(
     conf: &RegistriesConf,
     version: Version,
     short: &str,

@@ -4,7 +4,7 @@ use crate::image::Reference;
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::places::Place;
 use crate::runtime::crio::policy::{Policy, Says};
-use crate::runtime::crio::registries_conf::RegistriesConf;
+use crate::runtime::crio::registries_conf::{Line, RegistriesConf};
 use crate::runtime::request::TrustId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +55,22 @@ impl NodeSettings {
             (None, true) => Ok(host.insecure),
             (None, false) => Ok(host.secure),
         }
+    }
+
+    /// The file and line that count for an image, else the file alone.
+    pub fn source(&self, reference: &Reference) -> Option<String> {
+        let entry = self.registries.find(&reference.name()).map(|registry| registry.at);
+        self.place(entry.unwrap_or_default())
+    }
+
+    /// `FILE:LINE`.
+    pub fn place(&self, at: Line) -> Option<String> {
+        let file = self.files.get(at.file)?;
+        Some(if at.line == 0 {
+            file.to_string()
+        } else {
+            format!("{file}:{}", at.line)
+        })
     }
 
     /// What `policy.json` says of an image.

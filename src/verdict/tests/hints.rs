@@ -230,7 +230,7 @@ fn quotas_in_words() {
 
 #[test]
 fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
-    use super::super::platforms::{Audience, Group, Need, Origin, Use, judge};
+    use super::super::platforms::{Audience, Group, Origin, Use, judge};
     use crate::image::Platform;
     let reference = Reference::parse("r.example/app:1").unwrap();
     let outlook = |runtimes: &[&str], unknown| {
@@ -247,7 +247,7 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
             groups: runtimes.iter().map(group).collect(),
             origin: Origin::Nodes,
             unknown,
-            every: Need::Any,
+            ..Audience::default()
         };
         let facts = ImageFacts {
             digest: Digest::sha256(b"x"),
