@@ -263,15 +263,15 @@ pub fn plan_with<'a>(
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = pod.name(image);
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
-            let names = match &name {
+            let as_nodes_have_it = match &name {
                 Ok(name) => pod.names(image, name, remark.as_ref()),
                 Err(_) => Vec::new(),
             };
-            let matching = matching.narrowed_by_all(&names);
+            let matching = matching.narrowed_by_all(&as_nodes_have_it);
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
             let raised = match &name {
-                Ok(_) if !image.unchanged => raised(&matching, &names, &image.image),
+                Ok(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, &image.image),
                 Ok(_) | Err(_) => Vec::new(),
             };
             let next = match &name {
