@@ -25,7 +25,7 @@ use crate::runtime::answer::Response;
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
-use crate::runtime::request::Request;
+use crate::runtime::request::{Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtime};
 use ends::Way;
 use exchange::Session;
@@ -150,7 +150,7 @@ impl Containerd {
         let sessions = hosts.iter().zip(names).map(|(host, names)| {
             let name = names.get(choice).or(names.last()).cloned().unwrap_or_default();
             // Any credential of the kubelet's displaces the node's own (`registryHosts` in `image_pull.go`).
-            let who = if pull.who.id.is_some() { pull.who } else { host.node };
+            let who = if pull.who == Who::default() { host.node } else { pull.who };
             Session::new(host, self.version, &pull.reference, name, who)
         });
         let mut walk = Walk {
