@@ -59,7 +59,7 @@ enum Command {
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
     Policy(policy::Args),
-    /// Check a settings file and the nodes' files that it names.
+    /// Check settings files, and find what belongs into them.
     Config(config::Args),
     /// Print the JSON Schema of an input or output format.
     Schema(schema::Args),
@@ -126,7 +126,7 @@ impl Cli {
             Command::Check(args) => check::run(*args, verbose).await,
             Command::Pin(args) => pin::run(*args).await,
             Command::Policy(args) => policy::run(args),
-            Command::Config(args) => config::run(&args),
+            Command::Config(args) => config::run(args).await,
             Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),
             Command::Demo(args) => demo::run(args).await,

@@ -136,6 +136,18 @@ impl Cluster {
         }
     }
 
+    /// The cluster's `CustomResourceDefinition`s, each reduced to its group, names, scope and schemas by whoever reads them. Read-only.
+    ///
+    /// # Errors
+    /// A clause: why they cannot be listed.
+    pub async fn custom_resource_definitions(&self) -> Result<Vec<serde_json::Value>, String> {
+        match self {
+            Self::Absent | Self::Manifests(_) => Ok(Vec::new()),
+            Self::Watched(watched) => inventory::definitions(watched.client()).await,
+            Self::Layered(layers) => Box::pin(layers.cluster.custom_resource_definitions()).await,
+        }
+    }
+
     /// `given` takes precedence over `cluster`: manifests that are about to be applied there.
     pub fn layered(given: Directory, cluster: Self) -> Self {
         Self::Layered(Arc::new(Layered { given, cluster }))

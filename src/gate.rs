@@ -167,7 +167,7 @@ fn answer(plan: Plan<'_>, judgements: Vec<Judgement>, matching: &Matching) -> An
         judgement,
         look: match planned.next {
             Next::PassedOver => Look::PassedOver,
-            Next::Settled(_) | Next::Ask { .. } => Look::Taken,
+            Next::Later | Next::Settled(_) | Next::Ask { .. } => Look::Taken,
         },
     });
     Answer {

@@ -16,6 +16,7 @@ pub use elsewhere::elsewhere;
 pub use escape::{escape, escape_as_go};
 pub(crate) use grammar::is_domain;
 pub use hint::Hint;
+pub use hint::placeholder::{Placeholder, Syntax, find as placeholder};
 pub use pattern::Pattern;
 pub use platform::Platform;
 pub(crate) use platform::{EVERY_FEATURE, looks_at_features};

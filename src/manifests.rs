@@ -7,6 +7,7 @@
 mod classify;
 mod comments;
 mod find;
+mod names;
 mod notes;
 mod object;
 mod read;
@@ -64,6 +65,8 @@ pub struct Subject {
     lines: Vec<(Box<str>, usize)>,
     /// Comments that accept findings, by the path of the image.
     pub ignores: Vec<(Box<str>, Ignore)>,
+    /// What only the whole object says of the names of its images.
+    hints: names::Hints,
     /// Kind, namespace and name of the object that controls it.
     pub owner: Option<(String, String, String)>,
     /// Its images and pod specs.
@@ -162,6 +165,9 @@ impl Manifests {
         for (_, read) in done {
             manifests.take(read);
         }
+        let files = found.iter().filter_map(|file| file.path.as_deref());
+        let names = names::Names::of(places, files, &manifests.objects, &mut manifests.errors);
+        manifests.subjects.iter_mut().for_each(|subject| names.settle(subject));
         manifests
     }
 

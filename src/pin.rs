@@ -2,9 +2,10 @@
 //! the registries, as for `check`; [`crate::yaml::append`] edits the files.
 
 use crate::image::{Digest, Reference, escape};
-use crate::verdict::answer::{Exemption, Judged, Look};
+use crate::verdict::answer::{Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Finding, Outlook};
-use crate::workload::{ImageUse, Workload, parameter};
+use crate::workload::pod::Parameters;
+use crate::workload::{ImageUse, Later, Workload, parameter};
 use serde_json::Value;
 
 /// An image before the registry is asked.
@@ -16,45 +17,54 @@ pub enum Stand {
     Pinned(Digest),
     /// It has a digest, and no tag that could move.
     Fixed,
-    /// It contains this template parameter.
-    Parameter(String),
+    /// Something else writes its name: what, as a clause.
+    Elsewhere(String),
 }
 
 impl Stand {
     /// Classifies an image as written.
-    pub fn of(image: &str) -> Self {
+    pub fn of(image: &ImageUse, parameters: Parameters) -> Self {
+        match &image.later {
+            Some(Later::FilledIn { what, by }) => return Self::filled_in(what, Some(by)),
+            Some(Later::Named { name, by }) => {
+                return Self::Elsewhere(format!("{} names it {}: pin it there", escape(by), escape(name)));
+            }
+            None => {}
+        }
+        let image = image.image.as_str();
+        if Reference::is_whole_image_id(image) {
+            return Self::Elsewhere("it is the ID of an image, which no registry knows".to_owned());
+        }
         match Reference::parse(image) {
             Ok(reference) => match (reference.digest(), reference.tag()) {
                 (Some(digest), Some(_)) => Self::Pinned(digest.clone()),
                 (Some(_), None) => Self::Fixed,
                 (None, _) => Self::Open,
             },
-            Err(_) => match parameter(image) {
-                Some(text) => Self::Parameter(text.to_owned()),
-                None => Self::Open,
+            Err(_) => match parameter::find(image).or_else(|| parameter::of_template(image)) {
+                Some(text) if parameters == Parameters::FilledIn => Self::filled_in(text, None),
+                Some(_) | None => Self::Open,
             },
         }
     }
-}
 
-/// `{{ x }}`, `$(x)`, `${x}`.
-fn parameter(image: &str) -> Option<&str> {
-    parameter::find(image).or_else(|| {
-        let from = image.get(image.find("${")?..)?;
-        from.get(..=from.find('}')?)
-    })
+    fn filled_in(what: &str, by: Option<&str>) -> Self {
+        let by = by.map_or_else(String::new, |by| format!(", by {}", escape(by)));
+        Self::Elsewhere(format!("{} is filled in later{by}", escape(what)))
+    }
 }
 
 /// Reduces a workload to the images to ask about, by tag. Returns all images as written, classified, in order.
 pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
     let mut all = Vec::new();
     for template in &mut workload.templates {
+        let parameters = template.nature.parameters;
         template.uses.retain_mut(|image| {
             // A patch next to manifests only names containers.
             if image.image.is_empty() {
                 return false;
             }
-            let stand = Stand::of(&image.image);
+            let stand = Stand::of(image, parameters);
             all.push((image.clone(), stand.clone()));
             match stand {
                 Stand::Open => true,
@@ -64,7 +74,7 @@ pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
                     }
                     true
                 }
-                Stand::Fixed | Stand::Parameter(_) => false,
+                Stand::Fixed | Stand::Elsewhere(_) => false,
             }
         });
     }
@@ -75,7 +85,7 @@ pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
 pub fn is_asked(stand: &Stand) -> bool {
     match stand {
         Stand::Open | Stand::Pinned(_) => true,
-        Stand::Fixed | Stand::Parameter(_) => false,
+        Stand::Fixed | Stand::Elsewhere(_) => false,
     }
 }
 
@@ -101,7 +111,7 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
             let moved = digest.filter(|digest| *digest != written && digest.algorithm() == written.algorithm());
             return Outcome::Pinned(moved.cloned());
         }
-        Stand::Parameter(text) => return Outcome::Left(format!("{} is filled in later", escape(text))),
+        Stand::Elsewhere(why) => return Outcome::Left(why.clone()),
         Stand::Open => {}
     }
     match exempt {
@@ -110,6 +120,9 @@ pub fn outcome(image: &ImageUse, stand: &Stand, judged: Option<&Judged>, exempt:
         None => {}
     }
     let Some(judged) = judged else { return Outcome::Failed };
+    if let Some(Remark::FilledIn { what, by }) = &judged.remark {
+        return Outcome::Left(format!("{} is filled in later, by {}", escape(what), escape(by)));
+    }
     match (digest, judged.look) {
         (Some(digest), _) => addition(&image.image, digest).map_or(Outcome::Failed, Outcome::Pin),
         (None, Look::PassedOver) => Outcome::Left("a controller created its object: pin it in the controller's object".to_owned()),

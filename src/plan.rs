@@ -6,6 +6,7 @@ mod check;
 mod credentials;
 mod decide;
 mod hints;
+mod names;
 mod pod;
 mod settled;
 
@@ -28,7 +29,7 @@ use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
 use crate::workload::selector::NodeSelector;
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
-use pod::{Asked, Named, Pod};
+use pod::{Asked, Name, Named, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -179,6 +180,8 @@ pub enum Next {
     /// An UPDATE left it as it was, a controller of a judged kind made the object, or a parameter stands for the image: allowed without a
     /// look.
     PassedOver,
+    /// Something of the set of files gives it another name later, which is not known: `Unknown`, with a remark.
+    Later,
     /// Settled without a network.
     Settled(Vec<Finding>),
     /// Ask the registry.
@@ -257,37 +260,42 @@ pub fn plan_with<'a>(
             Ownership::Other => Owner::Stranger,
             Ownership::None | Ownership::Judged => Owner::Nobody,
         };
-        let mut pod = Pod::of(template, &workload.object.namespace, facts, settings, node, owner);
+        let mut pod = Pod::of(template, &workload.object, facts, settings, node, owner);
         for image in &template.uses {
             // A debug container comes to a pod by a person's hand, never from the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = pod.name(image);
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
             let as_nodes_have_it = match &name {
-                Ok(name) => pod.names(image, name, remark.as_ref()),
-                Err(_) => Vec::new(),
+                Name::Known(name) => pod.names(image, name, remark.as_ref()),
+                Name::Later | Name::Invalid(_) => Vec::new(),
             };
             let matching = matching.narrowed_by_all(&as_nodes_have_it);
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
             let raised = match &name {
-                Ok(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, &image.image),
-                Ok(_) | Err(_) => Vec::new(),
+                Name::Known(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, written(image, remark.as_ref())),
+                Name::Known(_) | Name::Later | Name::Invalid(_) => Vec::new(),
             };
             let next = match &name {
                 _ if image.unchanged => Next::PassedOver,
                 _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
                 _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
-                Err(_) if matches!(remark, Some(Remark::Parameter(_))) => Next::PassedOver,
-                Ok(_) | Err(_) if remark.is_none() && image.stream.is_some() => {
+                Name::Known(_) | Name::Invalid(_) if remark.is_none() && image.stream.is_some() => {
                     let finding = image.stream.as_ref().map(settled::filled_in);
                     Next::Settled(finding.into_iter().collect())
                 }
-                Err(error) => {
+                // In `serve` a template whose controller or injector fills it in is allowed in silence; in `check` that is no proof.
+                Name::Later if settings.admission == Admission::HasRun => Next::PassedOver,
+                Name::Later => Next::Later,
+                Name::Known(_) if Reference::is_whole_image_id(written(image, remark.as_ref())) => {
+                    Next::Settled(vec![pod.image_id(image)])
+                }
+                Name::Invalid(error) => {
                     let finding = settled::invalid_name(image, template.kind, error, &pod.context(image));
                     Next::Settled(vec![finding])
                 }
-                Ok(reference) => {
+                Name::Known(reference) => {
                     let size_limit = matching.size_max().map(|(bytes, policy)| Limit {
                         bytes: Bytes(bytes),
                         policy,
@@ -303,15 +311,18 @@ pub fn plan_with<'a>(
                 }
             };
             let elsewhere = match (&name, &next) {
-                (Ok(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
+                (Name::Known(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
                     pod.elsewhere(reference, &matching, &mut asked)
                 }
-                (Ok(_) | Err(_), Next::Ask { .. } | Next::PassedOver | Next::Settled(_)) => Vec::new(),
+                _ => Vec::new(),
             };
             plan.images.push(Planned {
                 image,
                 template,
-                reference: name.ok(),
+                reference: match name {
+                    Name::Known(reference) => Some(reference),
+                    Name::Later | Name::Invalid(_) => None,
+                },
                 remark,
                 policies: matching,
                 raised,
@@ -341,6 +352,14 @@ fn raised(matching: &Matching, names: &[Reference], shown: &str) -> Vec<Raised> 
         }
     }
     all
+}
+
+/// The name as people wrote it: in the object, or where a tool takes it from.
+fn written<'a>(image: &'a ImageUse, remark: Option<&'a Remark>) -> &'a str {
+    match remark {
+        Some(Remark::Named { name, .. }) => name,
+        Some(Remark::Rewritten(_) | Remark::FilledIn { .. }) | None => &image.image,
+    }
 }
 
 /// Whether the registry may be asked: not where a name rule denies (contract 5). Where all that is missing is a digest, the registry is

@@ -13,8 +13,8 @@ pub use labels::{
 };
 
 use families::{
-    CacheLabels, CodeLabels, Families, FindingLabels, LevelLabels, OutcomeLabels, OutlookLabels, PolicyLabels, ReasonLabels,
-    RenewalLabels, RequestLabels, ReviewLabels, SourceLabels, VoteLabels, WeightLabels, zero,
+    CacheLabels, CodeLabels, Families, FindingLabels, KindLabels, LevelLabels, OutcomeLabels, OutlookLabels, PolicyLabels,
+    ReasonLabels, RenewalLabels, RequestLabels, ReviewLabels, SourceLabels, VoteLabels, WeightLabels, zero,
 };
 use prometheus_client::encoding::text;
 use std::sync::{Arc, PoisonError};
@@ -95,6 +95,28 @@ impl Metrics {
     /// A review, or one of its images, was allowed without judging.
     pub fn skipped(&self, reason: &'static str) {
         self.0.skipped.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// A review was about an object of a kind that is not known. Returns whether it is the first of its kind: admins choose by the webhook's
+    /// registration which kinds are sent, but whoever reaches the port may send any, so those beyond the limit share one label.
+    pub fn unknown_kind(&self, group: &str, kind: &str) -> bool {
+        const KINDS: usize = 50;
+        const LONGEST: usize = 100;
+        let is_name =
+            |text: &str| text.len() <= LONGEST && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+        let mut name = (group.to_owned(), kind.to_owned());
+        let mut names = self.0.unknown_kind_names.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = !names.contains(&name);
+        let counted = is_name(group) && is_name(kind) && (!new || names.len() < KINDS);
+        if counted {
+            names.insert(name.clone());
+        } else {
+            name = (String::new(), "(others)".to_owned());
+        }
+        drop(names);
+        let (group, kind) = name;
+        self.0.unknown_kinds.get_or_create(&KindLabels { group, kind }).inc();
+        counted && new
     }
 
     /// The name of a policy as a label. Admins of the cluster write policies, so their names may be labels; but in case a program

@@ -13,6 +13,7 @@ mod path;
 pub mod pod;
 mod route;
 mod running;
+mod runtime_class;
 pub mod selector;
 pub mod streams;
 
@@ -21,5 +22,6 @@ pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope};
 pub use node::{Listed, Node};
 pub use path::FieldPath;
-pub use pod::{ImageUse, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
+pub use pod::{ImageUse, Injection, Later, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
 pub use route::Route;
+pub use runtime_class::RuntimeClass;

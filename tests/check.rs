@@ -842,3 +842,140 @@ document.documentElement.innerHTML = ''; document.documentElement.append(btoa(un
     assert_eq!(light["keyboard"], true);
     assert_ne!(light["background"], dark["background"]);
 }
+
+const NOT_YET: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: app}
+spec:
+  template:
+    metadata: {labels: {sidecar.istio.io/inject: 'true'}}
+    spec:
+      containers:
+      - {name: a, image: 'reg.example/app:${IMAGE_TAG}'}
+      - {name: b, image: 'ko://example.com/cmd/app'}
+      - {name: c, image: '{{ image }}'}
+      - {name: istio-proxy, image: auto}
+";
+
+#[test]
+fn names_that_are_not_images_yet_are_unknown_and_pin_says_the_same() {
+    let output = check(&["-f", "-", "-o", "json"], &[], NOT_YET);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = report(&output);
+    let tools = [
+        "envsubst or Flux",
+        "ko, which builds it",
+        "a template engine (Helm, for example)",
+        "Istio's injector",
+    ];
+    for (image, tool) in report["images"].as_array().unwrap().iter().zip(tools) {
+        assert_eq!(
+            (&image["outlook"], &image["verdict"]),
+            (&"Unknown".into(), &"Warn".into()),
+            "{image}"
+        );
+        let note = image["note"].as_str().unwrap();
+        assert!(
+            note.starts_with("not judged: ") && note.ends_with(&format!("is filled in later, by {tool}")),
+            "{note}"
+        );
+        assert_eq!(image["findings"], serde_json::json!([]));
+    }
+    assert_eq!(
+        check(&["-f", "-", "--fail-on", "unknown"], &[], NOT_YET).status.code(),
+        Some(1)
+    );
+    let mut pin = pullgate()
+        .args(["pin", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    pin.stdin.take().unwrap().write_all(NOT_YET.as_bytes()).unwrap();
+    let pin = pin.wait_with_output().unwrap();
+    let said = String::from_utf8(pin.stderr).unwrap();
+    for tool in tools {
+        assert!(said.contains(&format!("is filled in later, by {tool}")), "{tool}: {said}");
+    }
+    assert_eq!(String::from_utf8(pin.stdout).unwrap(), NOT_YET);
+    // Nobody fills in what is given by itself.
+    for image in ["reg.example/app:${IMAGE_TAG}", "ko://example.com/cmd/app", "{{ image }}"] {
+        let output = check(&["--image", image, "-o", "json"], &[], "");
+        assert_eq!(output.status.code(), Some(1), "{image}");
+        assert_eq!(self::report(&output)["images"][0]["findings"][0]["cause"], "InvalidImageName");
+    }
+}
+
+#[test]
+fn an_image_id_is_not_asked_for_and_not_on_any_allow_list() {
+    let id = format!("sha256:{}", "0a".repeat(32));
+    let output = check(&["--image", &id, "-o", "json"], &[], "");
+    let image = &report(&output)["images"][0];
+    assert_eq!(
+        (&image["outlook"], &image["findings"][0]["cause"]),
+        (&"MayFail".into(), &"TagNotFound".into())
+    );
+    let policies = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: p}\nspec: {registries: {allow: ['docker.io/**']}}\n";
+    std::fs::write(policies.path().join("p.yaml"), policy).unwrap();
+    let folder = policies.path().display().to_string();
+    let output = check(&["--image", &id, "--policies", &folder, "-o", "json"], &[], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(report(&output)["images"][0]["findings"][0]["cause"], "RegistryNotAllowed");
+}
+
+#[test]
+fn nodes_among_the_manifests_are_no_cluster_unless_somebody_says_so() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node, labels: {kubernetes.io/arch: arm64}}\nstatus: {nodeInfo: {operatingSystem: linux, architecture: arm64}}\n";
+    let remark = |arguments: &[&str]| {
+        let output = check(arguments, &[], node);
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("is not taken for the cluster's")
+    };
+    assert!(remark(&["-f", "-"]));
+    assert!(!remark(&["-f", "-", "--complete"]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nodes.yaml");
+    std::fs::write(&file, node).unwrap();
+    let file = file.display().to_string();
+    assert!(!remark(&["-f", "-", "--nodes", &file]));
+    let empty = folder.path().join("empty.yaml");
+    std::fs::write(&empty, "apiVersion: v1\nkind: Service\nmetadata: {name: s}\n").unwrap();
+    let output = check(&["-f", "-", "--nodes", &empty.display().to_string()], &[], node);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_kinds_of_crds_are_suggested_for_the_settings() {
+    let crd = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: apps.example.com}
+spec:
+  group: example.com
+  scope: Cluster
+  names: {kind: App, plural: apps}
+  versions:
+  - name: v1
+    schema: {openAPIV3Schema: {properties: {spec: {properties: {template: {properties: {spec: {properties: {containers: {items: {properties: {name: {type: string}, image: {type: string}}}}}}}}, image: {type: string}}}}}}
+";
+    let mut child = pullgate()
+        .args(["config", "suggest", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(crd.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let settings = String::from_utf8(output.stdout).unwrap();
+    let expected = "workloads:\n  - group: example.com\n    kind: App\n    scope: Cluster\n    podSpecs:\n      - \"spec.template.spec\"\n    images:\n      - \"spec.image\"\n";
+    assert_eq!(settings, expected);
+    // They are settings.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.yaml");
+    std::fs::write(&file, settings).unwrap();
+    let app = "apiVersion: example.com/v1\nkind: App\nmetadata: {name: a}\nspec: {image: 'Not An Image', template: {spec: {containers: []}}}\n";
+    let output = check(&["-f", "-", "--config", &file.display().to_string(), "-o", "json"], &[], app);
+    assert_eq!(report(&output)["images"][0]["path"], "spec.image");
+}

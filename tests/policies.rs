@@ -439,6 +439,11 @@ fn the_manifest_of_the_crd_is_fresh() {
     holds("deploy/chart/pullgate/files/imagepolicies.yaml", &manifest);
 }
 
+#[test]
+fn the_page_of_kinds_is_what_the_table_says() {
+    holds("docs/kinds.md", &pullgate::workload::kinds::document());
+}
+
 /// Every key of a schema, with its path.
 fn keys(schema: &Value, root: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     if let Some(target) = schema["$ref"].as_str() {

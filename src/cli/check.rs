@@ -23,7 +23,7 @@ use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Outlook, Verdict};
 use crate::workload::candidates::Scheduling;
 use crate::workload::pod::{PodKind, PullPolicy};
-use crate::workload::{FieldPath, ImageUse, Nature, ObjectId, PodNeeds, Role, Template, Workload};
+use crate::workload::{FieldPath, ImageUse, Injection, Nature, ObjectId, PodNeeds, Role, Template, Workload};
 use accept::Baseline;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -503,7 +503,7 @@ fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Sub
     Some(match (exempt, &judged.remark) {
         (Some(Exemption::Namespace), _) => "its namespace is exempt".to_owned(),
         (Some(Exemption::Annotation(_)), _) => "an annotation exempts its object".to_owned(),
-        (None, Some(remark @ Remark::Parameter(_))) => remark.clause(),
+        (None, Some(remark @ Remark::FilledIn { .. })) => remark.clause(),
         (None, _) => match subject.and_then(|subject| subject.owner.as_ref()) {
             Some((kind, _, name)) => format!("judged with {} {}", escape(kind), escape(name)),
             None => "judged elsewhere".to_owned(),
@@ -526,6 +526,7 @@ fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String])
         pull_policy: PullPolicy::default_for(image),
         unchanged: false,
         stream: None,
+        later: None,
     };
     Workload {
         object: ObjectId {
@@ -537,6 +538,7 @@ fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String])
             needs,
             uses: vec![image],
             nature: Nature::default(),
+            injection: Injection::default(),
             ran: Vec::new(),
         }],
         annotations: Vec::new(),

@@ -1,9 +1,19 @@
-//! `pullgate config`: for whoever writes the settings. Nothing here contacts a registry or a cluster.
+//! `pullgate config`: for whoever writes the settings.
 
-use super::{DENIED, say};
-use crate::config::{Frontend, Settings};
+use super::{DENIED, WRONG, engine, say, tell};
+use crate::config::{self, Frontend, Settings};
+use crate::files;
+use crate::image::escape;
+use crate::limits;
 use crate::registry;
-use std::path::PathBuf;
+use crate::workload::kinds::{Suggested, suggest};
+use crate::workload::{Kinds, Scope};
+use crate::yaml;
+use anyhow::bail;
+use clap::Subcommand;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `config`.
@@ -13,10 +23,12 @@ pub struct Args {
     command: Command,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Report every problem of a settings file, and of the nodes' files that it names
     Validate(Validate),
+    /// Find custom kinds with pods or images, and print the `workloads` entries for them
+    Suggest(Suggest),
 }
 
 #[derive(Debug, clap::Args)]
@@ -26,9 +38,150 @@ struct Validate {
     config: PathBuf,
 }
 
+/// Options of `config suggest`.
+#[derive(Debug, clap::Args)]
+struct Suggest {
+    /// A file or folder with `CustomResourceDefinitions`, or `-` for standard input (repeatable)
+    #[arg(short = 'f', long = "file", value_name = "FILE|DIR|-", env = "PULLGATE_FILE")]
+    files: Vec<String>,
+    /// Search the folders recursively
+    #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
+    recursive: bool,
+    /// Take the `CustomResourceDefinitions` of the cluster of the kubeconfig, with your own rights
+    #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
+    cluster: bool,
+    /// The kubeconfig's context [default: the current one]
+    #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
+    context: Option<String>,
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
+    kubeconfig: Option<PathBuf>,
+    /// The settings file, whose kinds are known already
+    #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
 /// Runs the command.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let Command::Validate(Validate { config }) = &args.command;
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let args = match args.command {
+        Command::Validate(args) => return validate(&args),
+        Command::Suggest(args) => args,
+    };
+    if args.files.is_empty() && !args.cluster {
+        bail!("nothing to search: give CustomResourceDefinitions with -f FILE|DIR|-, or use --cluster");
+    }
+    let settings = match &args.config {
+        Some(file) => config::Settings::read(file)?,
+        None => config::Settings::default(),
+    };
+    let kinds = Kinds::with(&settings.workloads);
+    let mut errors = Vec::new();
+    let mut crds = documents(&args.files, args.recursive, &mut errors);
+    if args.cluster {
+        let cluster = engine::connect(args.kubeconfig, args.context, &settings).await?;
+        match cluster.custom_resource_definitions().await {
+            Ok(found) => crds.extend(found),
+            Err(why) => errors.push(format!("the cluster's CustomResourceDefinitions cannot be listed ({why})")),
+        }
+    }
+    let mut found: Vec<Suggested> = crds.iter().filter_map(|crd| suggest(crd, &kinds)).collect();
+    found.sort_by(|a, b| (&a.group, &a.kind).cmp(&(&b.group, &b.kind)));
+    found.dedup_by(|a, b| (&a.group, &a.kind) == (&b.group, &b.kind));
+    say(&text(&found))?;
+    if found.is_empty() {
+        tell("no kind shows pods or images that pullgate does not know");
+    }
+    for error in &errors {
+        tell(error);
+    }
+    Ok(if errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(WRONG)
+    })
+}
+
+/// The objects of the files, lists taken apart.
+fn documents(places: &[String], recursive: bool, errors: &mut Vec<String>) -> Vec<Value> {
+    let mut open: Vec<PathBuf> = places.iter().rev().map(PathBuf::from).collect();
+    let mut found = Vec::new();
+    let mut given = places.len();
+    while let Some(path) = open.pop() {
+        let is_given = open.len() < given;
+        given = given.min(open.len());
+        if path.is_dir() && (is_given || recursive) {
+            match std::fs::read_dir(&path) {
+                Ok(entries) => {
+                    let is_wanted = |entry: &std::fs::DirEntry| {
+                        // Links to folders are not followed: they may form a loop.
+                        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                        let name = entry.file_name();
+                        let ending = Path::new(&name).extension().and_then(|ending| ending.to_str());
+                        is_folder || (!entry.path().is_dir() && matches!(ending, Some("yaml" | "yml" | "json")))
+                    };
+                    let mut below: Vec<PathBuf> = entries.flatten().filter(is_wanted).map(|entry| entry.path()).collect();
+                    below.sort();
+                    open.extend(below.into_iter().rev());
+                }
+                Err(error) => errors.push(format!("{}: {error}", escape(&path.display().to_string()))),
+            }
+            continue;
+        }
+        if path.is_dir() {
+            continue;
+        }
+        let read = if path.as_os_str() == "-" {
+            files::read_stream(std::io::stdin(), limits::MANIFEST_FILE)
+        } else {
+            files::read_or_pipe(&path, limits::MANIFEST_FILE)
+        };
+        match read {
+            Ok(bytes) => {
+                for document in yaml::documents(&String::from_utf8_lossy(&bytes)).documents {
+                    match document.value.get("items").and_then(Value::as_array) {
+                        Some(items) => found.extend(items.iter().cloned()),
+                        None => found.push(document.value),
+                    }
+                }
+            }
+            Err(error) => errors.push(format!("{}: {error}", escape(&path.display().to_string()))),
+        }
+    }
+    found
+}
+
+/// The entries, as they stand in a settings file.
+fn text(found: &[Suggested]) -> String {
+    if found.is_empty() {
+        return String::new();
+    }
+    let mut out = "workloads:\n".to_owned();
+    for Suggested {
+        group,
+        kind,
+        scope,
+        pod_specs,
+        images,
+    } in found
+    {
+        let _ = writeln!(out, "  - group: {}\n    kind: {}", escape(group), escape(kind));
+        if *scope == Scope::Cluster {
+            out.push_str("    scope: Cluster\n");
+        }
+        for (key, paths) in [("podSpecs", pod_specs), ("images", images)] {
+            if !paths.is_empty() {
+                let _ = writeln!(out, "    {key}:");
+            }
+            for path in paths {
+                let _ = writeln!(out, "      - \"{path}\"");
+            }
+        }
+    }
+    out
+}
+
+fn validate(args: &Validate) -> anyhow::Result<ExitCode> {
+    let config = &args.config;
     let lines: Vec<String> = match Settings::read(config) {
         Err(error) => error.to_string().lines().map(str::to_owned).collect(),
         Ok(settings) => registry::faults(&settings.registry(Frontend::Check)),

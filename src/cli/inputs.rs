@@ -55,14 +55,18 @@ pub(super) struct Options {
     /// What was passed over in the files is an error
     #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
-    /// Check for these platforms, whatever the nodes are (repeatable) [default: those of the given Nodes, else linux/amd64]
+    /// Check for these platforms, whatever the nodes are (repeatable) [default: the nodes' or those that selectors name, else linux/amd64 as
+    /// a guess that denies nothing]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_delimiter = ',', env = "PULLGATE_PLATFORM")]
     platform: Vec<String>,
     /// Check for these container runtimes, whatever the nodes run: containerd, crio, crio@1.33.2 (repeatable) [default: those of the given
     /// Nodes, else containerd]
     #[arg(long, value_name = "RUNTIME[@VERSION]", value_delimiter = ',', env = "PULLGATE_RUNTIME")]
     runtime: Vec<String>,
-    /// The given Secrets and `ServiceAccounts` are complete: any other is missing
+    /// A file or folder of Node manifests (`kubectl get nodes -o yaml`): the nodes of the cluster (repeatable)
+    #[arg(long, value_name = "FILE|DIR", env = "PULLGATE_NODES")]
+    nodes: Vec<String>,
+    /// The given Secrets, `ServiceAccounts` and Nodes are complete: any other is missing
     #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) complete: bool,
     /// The settings file
@@ -159,6 +163,7 @@ impl Options {
             strict,
             platform,
             runtime,
+            nodes,
             complete,
             config,
             policy_files,
@@ -220,7 +225,26 @@ impl Options {
         } else {
             Completeness::Partial
         };
-        let directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+        let mut directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+        if !nodes.is_empty() {
+            let read = Manifests::read(&nodes, &reading);
+            manifests.errors.extend(read.errors);
+            let given = Directory::from_objects(read.objects.iter().map(|manifest| &manifest.object), completeness);
+            if given.nodes().is_empty() {
+                let sentence = format!("--nodes: there is no Node in {}", escape(&nodes.join(", ")));
+                manifests.errors.push(Problem::from(sentence));
+            }
+            directory.set_nodes(&given);
+        } else if !complete && !directory.nodes().is_empty() {
+            // Fixtures of tests and examples: nobody said that this is the cluster.
+            said.push(match directory.nodes().len() {
+                1 => "a Node among the manifests is not taken for the cluster's: --nodes or --complete says that it is".to_owned(),
+                many => format!(
+                    "{many} Nodes among the manifests are not taken for the cluster's: --nodes or --complete says that they are"
+                ),
+            });
+            directory.set_nodes(&Directory::default());
+        }
 
         // A Secret that the API server would refuse must not look like a missing one.
         for rejected in directory.rejected() {
@@ -242,13 +266,6 @@ impl Options {
         }
         if let Some(platforms) = platforms(&platform)? {
             engine.settings.platforms = Platforms::Exactly(platforms);
-        } else if engine.settings.platforms == Platforms::Guess && !cluster {
-            let usual = Platform {
-                os: "linux".to_owned(),
-                architecture: "amd64".to_owned(),
-                ..Platform::default()
-            };
-            engine.settings.platforms = Platforms::Default(vec![usual]);
         }
         if let Some(runtimes) = runtimes(&runtime)? {
             engine.settings.runtimes = Runtimes::Exactly(runtimes);

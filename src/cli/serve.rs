@@ -3,7 +3,7 @@
 use super::{certs, engine, openshift, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
-use crate::config::{Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
+use crate::config::{Ask, Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
 use crate::engine::Gate;
 use crate::files;
 use crate::limits;
@@ -269,6 +269,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let stop = told_to_stop()?;
     let metrics = Metrics::new();
     let mut background = tokio::task::JoinSet::new();
+    let again = Ask::new(());
+    background.spawn(told_to_read_again(again.clone())?);
 
     let settings = match &config {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
@@ -290,6 +292,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             store.clone(),
             metrics.clone(),
             note.clone(),
+            again.subscribe(),
         ));
     }
     // From here on, signals end the process: a kubeconfig may name a helper that takes a while.
@@ -307,7 +310,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (reviewer, apply, follow_openshift) = wire(&settings, store, cluster.clone(), &metrics, deadline)?;
     background.spawn(follow_openshift);
     if let Some(file) = config {
-        background.spawn(watch_settings(file, settings, metrics.clone(), apply));
+        background.spawn(watch_settings(file, settings, metrics.clone(), again.subscribe(), apply));
     }
     background.spawn(measure_silence(cluster.clone(), metrics.clone()));
     let mut readiness = readiness(cluster);
@@ -509,13 +512,12 @@ fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certif
     Ok(served)
 }
 
-/// Completes at the first signal that would end the process: SIGTERM, SIGINT and those that are sent by mistake or by habit (SIGHUP to have
-/// files read again, which happens by itself), so that none of them cuts off reviews. The handlers are installed before this returns.
+/// Completes at the first signal that would end the process: SIGTERM, SIGINT and those that are sent by mistake or by habit, so that none
+/// of them cuts off reviews. SIGHUP has files read again. The handlers are installed before this returns.
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let kinds = [
         SignalKind::terminate(),
         SignalKind::interrupt(),
-        SignalKind::hangup(),
         SignalKind::quit(),
         SignalKind::alarm(),
         SignalKind::user_defined1(),
@@ -528,6 +530,17 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     Ok(async move {
         let received = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
         futures_util::future::select_all(received).await;
+    })
+}
+
+/// Has settings and policies read again at each SIGHUP. The handler is installed before this returns.
+fn told_to_read_again(again: Ask) -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: settings and policies are read again");
+            again.send_replace(());
+        }
     })
 }
 

@@ -1,11 +1,11 @@
 //! Facts from manifests: a folder in place of a cluster (`--facts DIR`), or the objects given to `check`.
 
 use super::convert;
-use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_classes, wanted_secrets, wanted_service_accounts};
 use crate::credentials::PullSecret;
 use crate::runtime::crio::openshift::Objects as OpenShift;
 use crate::workload::streams::ImageStreams;
-use crate::workload::{Node, Template};
+use crate::workload::{Node, RuntimeClass, Template};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct Rejected {
     pub why: String,
 }
 
-/// Secrets, service accounts, nodes and namespaces from manifests.
+/// Secrets, service accounts, nodes, namespaces and `RuntimeClass`es from manifests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Directory {
     nodes: Arc<Vec<Node>>,
@@ -47,6 +47,7 @@ pub struct Directory {
     secrets: BTreeMap<(String, String), PullSecret>,
     /// Secrets that are there and whose values are encrypted: nobody can say what is in them.
     encrypted: BTreeSet<(String, String)>,
+    runtime_classes: BTreeMap<String, RuntimeClass>,
     completeness: Completeness,
     rejected: Vec<Rejected>,
     openshift: Option<OpenShift>,
@@ -54,8 +55,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Takes the relevant objects of `objects`: kinds of the core group (`v1`), with lists flattened; of an object that appears
-    /// twice, the last one counts. Other kinds are skipped; what the API server would refuse is listed in [`Self::rejected`].
+    /// Takes the relevant objects of `objects`: kinds of the core group (`v1`) and `RuntimeClass`es, with lists flattened; of an object
+    /// that appears twice, the last one counts. Other kinds are skipped; what the API server would refuse is listed in [`Self::rejected`].
     pub fn from_objects<'a>(objects: impl IntoIterator<Item = &'a Value>, completeness: Completeness) -> Self {
         let mut directory = Self {
             completeness,
@@ -65,6 +66,7 @@ impl Directory {
         for (place, object) in objects.into_iter().enumerate() {
             flatten(object, &mut |group, kind, object| match group {
                 Group::Core => directory.take(place, kind, object, &mut nodes),
+                Group::Other if kind == "RuntimeClass" => directory.take(place, kind, object, &mut nodes),
                 Group::Other if kind == "ImageStream" => {
                     let namespace = match convert::namespace_of(object) {
                         "" => DEFAULT_NAMESPACE,
@@ -100,6 +102,9 @@ impl Directory {
             "Namespace" => {
                 self.namespaces.insert(name, convert::namespace(object));
             }
+            "RuntimeClass" => {
+                self.runtime_classes.insert(name, RuntimeClass::from_json(object));
+            }
             "ServiceAccount" => {
                 self.service_accounts
                     .insert((namespace, name), convert::service_account(object));
@@ -123,6 +128,16 @@ impl Directory {
     /// OpenShift's objects about registries; `None` where there are none.
     pub fn openshift(&self) -> Option<&OpenShift> {
         self.openshift.as_ref()
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Takes the nodes of `other` for its own.
+    pub fn set_nodes(&mut self, other: &Self) {
+        self.nodes = Arc::clone(&other.nodes);
     }
 
     /// What the API server would have refused.
@@ -161,6 +176,13 @@ impl Directory {
                 .collect(),
             service_accounts,
             unconfirmed: None,
+            runtime_classes: wanted_runtime_classes(templates)
+                .into_iter()
+                .map(|name| {
+                    let found = self.runtime_classes.get(&name).cloned();
+                    (name, Visible::Seen(found))
+                })
+                .collect(),
             complete: self.completeness == Completeness::Complete,
             image_streams: Arc::clone(&self.image_streams),
         }

@@ -2,7 +2,7 @@
 
 use crate::credentials::PullSecret;
 use crate::workload::streams::ImageStreams;
-use crate::workload::{Node, Template};
+use crate::workload::{Node, RuntimeClass, Template};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -44,6 +44,8 @@ pub struct Facts {
     pub service_accounts: BTreeMap<String, Visible<ServiceAccount>>,
     /// Secrets that the templates (or their service accounts) list, by name.
     pub secrets: BTreeMap<String, Visible<PullSecret>>,
+    /// The RuntimeClasses that the templates name.
+    pub runtime_classes: BTreeMap<String, Visible<RuntimeClass>>,
     /// Whether these are all objects there are (a cluster, `--complete`), so that an absent one does not exist.
     pub complete: bool,
     /// Why nothing of this is ground for a denial, as a clause: the API server was asked to confirm it, and is silent.
@@ -67,6 +69,10 @@ impl Facts {
                 .map(|name| (name, Visible::Hidden(why.to_owned())))
                 .collect(),
             service_accounts,
+            runtime_classes: wanted_runtime_classes(templates)
+                .into_iter()
+                .map(|name| (name, Visible::Hidden(why.to_owned())))
+                .collect(),
             complete: false,
             image_streams: Arc::default(),
             unconfirmed: None,
@@ -85,6 +91,14 @@ pub(super) fn wanted_service_accounts(templates: &[Template]) -> BTreeSet<String
             name => name.to_owned(),
         })
         .collect()
+}
+
+/// The `RuntimeClass`es that the templates name.
+pub(super) fn wanted_runtime_classes(templates: &[Template]) -> BTreeSet<String> {
+    let named = templates
+        .iter()
+        .filter_map(|template| template.needs.scheduling.runtime_class.clone());
+    named.collect()
 }
 
 /// The pull secrets of the templates and of the service accounts that could be read. The kubelet skips empty names.

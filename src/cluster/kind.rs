@@ -20,6 +20,7 @@ pub(super) enum Kind {
     Namespace,
     ServiceAccount,
     Secret,
+    RuntimeClass,
     ImagePolicy,
 }
 
@@ -30,6 +31,7 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::ServiceAccount => "ServiceAccount",
             Self::Secret => "Secret",
+            Self::RuntimeClass => "RuntimeClass",
             Self::ImagePolicy => "ImagePolicy",
         }
     }
@@ -41,6 +43,7 @@ impl Kind {
             Self::Namespace => "namespaces",
             Self::ServiceAccount => "serviceaccounts",
             Self::Secret => "secrets",
+            Self::RuntimeClass => "runtimeclasses",
             Self::ImagePolicy => "imagepolicies",
         }
     }
@@ -52,6 +55,7 @@ impl Kind {
             Self::Namespace => "the namespace",
             Self::ServiceAccount => "the service account",
             Self::Secret => "the pull secret",
+            Self::RuntimeClass => "the RuntimeClass",
             Self::ImagePolicy => "the policy",
         }
     }
@@ -62,6 +66,7 @@ impl Kind {
             Self::Namespace => "Namespaces",
             Self::ServiceAccount => "ServiceAccounts",
             Self::Secret => "Secrets",
+            Self::RuntimeClass => "RuntimeClasses",
             Self::ImagePolicy => "ImagePolicies",
         }
     }
@@ -69,6 +74,7 @@ impl Kind {
     pub(super) fn resource(self) -> ApiResource {
         let (group, version) = match self {
             Self::Node | Self::Namespace | Self::ServiceAccount | Self::Secret => ("", "v1"),
+            Self::RuntimeClass => ("node.k8s.io", "v1"),
             Self::ImagePolicy => POLICIES,
         };
         ApiResource {
@@ -103,7 +109,7 @@ impl ErrorLog {
         let (class, refused, clause) = match error {
             kube::Error::Api(status) if status.code == 403 => {
                 let place = match kind {
-                    Kind::Node | Kind::Namespace | Kind::ImagePolicy => "",
+                    Kind::Node | Kind::Namespace | Kind::RuntimeClass | Kind::ImagePolicy => "",
                     Kind::ServiceAccount | Kind::Secret => " in this namespace",
                 };
                 ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))

@@ -50,6 +50,10 @@ fn overlay(mut facts: Facts, given: Facts) -> Facts {
     put(&mut facts.service_accounts, given.service_accounts);
     put(&mut facts.secrets, given.secrets);
     facts.image_streams = given.image_streams;
+    put(&mut facts.runtime_classes, given.runtime_classes);
+    if !given.nodes.is_empty() {
+        facts.nodes = given.nodes;
+    }
     if matches!(given.namespace, Visible::Seen(Some(_))) {
         facts.namespace = given.namespace;
     }

@@ -74,7 +74,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
     /// read continues and its answer is cached.
     pub(super) async fn read(self: &Arc<Self>, namespace: &str, name: &str, max_age: Duration, deadline: Instant) -> Visible<T> {
         let possible = match self.kind {
-            Kind::Node | Kind::Namespace | Kind::ImagePolicy => namespace.is_empty(),
+            Kind::Node | Kind::Namespace | Kind::RuntimeClass | Kind::ImagePolicy => namespace.is_empty(),
             Kind::ServiceAccount | Kind::Secret => convert::is_name(namespace),
         };
         if !possible || !convert::is_name(name) {
@@ -114,10 +114,11 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
 
     async fn load(&self, namespace: String, name: String) -> Answer<T> {
         let asked = Instant::now();
-        let plural = self.kind.plural();
+        let resource = self.kind.resource();
+        let (root, plural) = (if resource.group.is_empty() { "api" } else { "apis" }, resource.plural);
         let path = match namespace.as_str() {
-            "" => format!("/api/v1/{plural}/{name}"),
-            namespace => format!("/api/v1/namespaces/{namespace}/{plural}/{name}"),
+            "" => format!("/{root}/{}/{plural}/{name}", resource.api_version),
+            namespace => format!("/{root}/{}/namespaces/{namespace}/{plural}/{name}", resource.api_version),
         };
         // As text: the client logs what it cannot parse, and this may be a Secret.
         let ask = async {

@@ -1,7 +1,7 @@
 //! A cluster behind an API server: watches nodes, service accounts and namespaces, reads pull secrets by name (or watches them by
 //! type), and reads single objects again before a finding relies on them.
 
-use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_secrets, wanted_service_accounts};
+use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_classes, wanted_secrets, wanted_service_accounts};
 use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
 use super::policies::{OnChange, PolicyWatch};
@@ -13,7 +13,7 @@ use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
 use crate::limits;
 use crate::telemetry::Metrics;
-use crate::workload::{Node, Template};
+use crate::workload::{Node, RuntimeClass, Template};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use kube::Client;
@@ -55,12 +55,15 @@ struct Inner {
     nodes: Arc<Store<Node>>,
     namespaces: Arc<Store<Namespace>>,
     service_accounts: Arc<Store<ServiceAccount>>,
+    /// Nobody waits for these: until they are listed, the few that pods name are read one by one.
+    runtime_classes: Arc<Store<RuntimeClass>>,
     /// One store per type; empty unless [`SecretsAccess::Cluster`].
     secrets: Vec<Arc<Store<PullSecret>>>,
     access: SecretsAccess,
     read_namespace: Arc<Reader<Namespace>>,
     read_service_account: Arc<Reader<ServiceAccount>>,
     read_secret: Arc<Reader<PullSecret>>,
+    read_runtime_class: Arc<Reader<RuntimeClass>>,
     tasks: Vec<AbortHandle>,
     /// Started on first use.
     policies: OnceLock<(Arc<PolicyWatch>, [AbortHandle; 2])>,
@@ -116,6 +119,14 @@ impl Watched {
             |object| Some(convert::service_account(object)),
             &errors,
         ));
+        let runtime_classes = Store::new(Kind::RuntimeClass);
+        tasks.push(follow(
+            client,
+            &runtime_classes,
+            None,
+            |object| Some(RuntimeClass::from_json(object)),
+            &errors,
+        ));
         let types: &[&str] = match access {
             SecretsAccess::Cluster => &[DOCKERCONFIGJSON, DOCKERCFG],
             SecretsAccess::Get | SecretsAccess::None => &[],
@@ -153,6 +164,13 @@ impl Watched {
             client.clone(),
             |object| convert::secret(object).ok(),
             weigh_secret,
+            door.clone(),
+        );
+        let read_runtime_class = Reader::new(
+            Kind::RuntimeClass,
+            client.clone(),
+            |object| Some(RuntimeClass::from_json(object)),
+            weigh_runtime_class,
             door,
         );
         Self(Arc::new(Inner {
@@ -162,11 +180,13 @@ impl Watched {
             nodes,
             namespaces,
             service_accounts,
+            runtime_classes,
             secrets,
             access,
             read_namespace,
             read_service_account,
             read_secret,
+            read_runtime_class,
             tasks,
             policies: OnceLock::new(),
         }))
@@ -253,6 +273,15 @@ impl Watched {
                 deadline,
             )
             .await;
+        let runtime_classes = gather(wanted_runtime_classes(templates), |name| async move {
+            let seen = match watched(&inner.runtime_classes, "", &name) {
+                // Applied with the pods that name it, it may be new to the watch.
+                Some(Visible::Seen(None)) | None => inner.read_runtime_class.read("", &name, KEPT, deadline).await,
+                Some(seen) => seen,
+            };
+            (name, seen)
+        })
+        .await;
         let seen = match watched(&inner.namespaces, "", namespace) {
             Some(seen) => seen,
             None => inner.read_namespace.read("", namespace, KEPT, deadline).await,
@@ -263,6 +292,7 @@ impl Watched {
             service_accounts,
             secrets,
             unconfirmed: None,
+            runtime_classes,
             complete: true,
             image_streams: Arc::default(),
         }
@@ -438,6 +468,16 @@ fn weigh_namespace(namespace: &Namespace) -> usize {
 
 fn weigh_account(account: &ServiceAccount) -> usize {
     account.pull_secrets.iter().map(|name| name.len() + 24).sum()
+}
+
+fn weigh_runtime_class(class: &RuntimeClass) -> usize {
+    class.handler.len()
+        + class
+            .node_selector
+            .iter()
+            .map(|(key, value)| key.len() + value.len() + 48)
+            .sum::<usize>()
+        + class.tolerations.len() * 128
 }
 
 fn weigh_secret(secret: &PullSecret) -> usize {

@@ -1,7 +1,7 @@
 //! Values that change while the process runs, and the reloading of the settings file.
 
+use super::watch::{Asked, next_poll};
 use super::{Error, FileSet, Settings};
-use crate::limits;
 use crate::telemetry::{Metrics, Reload};
 use arc_swap::ArcSwap;
 use std::path::PathBuf;
@@ -45,13 +45,14 @@ pub enum Changed {
 
 /// Polls the settings file and the files that it names, forever. When the content of one changes and is valid, `apply` is called
 /// with the settings. When it is invalid, or `apply` refuses it with a sentence, the last good settings stay in force, and log and
-/// metric (`settings_refused`) report that once per change.
+/// metric (`settings_refused`) report that once per change, and again when somebody asks for it.
 ///
 /// `now` are the settings in force at the start.
 pub async fn watch_settings(
     file: PathBuf,
     now: Settings,
     metrics: Metrics,
+    mut asked: Asked,
     apply: impl Fn(&Settings, Changed) -> Result<(), String> + Send + Sync,
 ) {
     let mut files = FileSet::new(vec![file.clone()]);
@@ -112,7 +113,10 @@ pub async fn watch_settings(
                 Err(why) => refused(&file, &why, &metrics),
             }
         }
-        tokio::time::sleep(limits::FILE_POLL).await;
+        if next_poll(&mut asked).await {
+            files.forget();
+            named.forget();
+        }
     }
 }
 
@@ -130,6 +134,10 @@ impl Named {
             all.push((file, set));
         }
         Self(all)
+    }
+
+    fn forget(&mut self) {
+        self.0.iter_mut().for_each(|(_, set)| set.forget());
     }
 
     async fn poll(&mut self) -> Vec<Result<PathBuf, String>> {

@@ -582,10 +582,12 @@ mod files {
         let live = Live::new(Settings::read(&file).unwrap());
         let metrics = Metrics::new();
         let target = live.clone();
+        let again = Ask::new(());
         let task = tokio::spawn(watch_settings(
             file,
             live.load().as_ref().clone(),
             metrics.clone(),
+            again.subscribe(),
             move |settings, _| {
                 target.store(settings.clone());
                 Ok(())
@@ -607,6 +609,9 @@ mod files {
         assert!(live.load().assume_always_pull, "the last good settings hold");
         looked().await;
         assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(1), Some(1)));
+        again.send_replace(());
+        looked().await;
+        assert_eq!(count("settings_refused"), Some(2), "said again when somebody asks");
         task.abort();
     }
 
@@ -619,11 +624,17 @@ mod files {
         std::fs::write(&file, "registries: {dockerConfig: here.json}").unwrap();
         let now = Settings::read(&file).unwrap();
         let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let task = tokio::spawn(watch_settings(file.clone(), now, Metrics::new(), move |settings, changed| {
-            let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
-            said.send((changed, read.clone().ok())).unwrap();
-            read.map(drop)
-        }));
+        let task = tokio::spawn(watch_settings(
+            file.clone(),
+            now,
+            Metrics::new(),
+            Ask::new(()).subscribe(),
+            move |settings, changed| {
+                let read = std::fs::read_to_string(settings.docker_config.as_ref().unwrap()).map_err(|error| error.to_string());
+                said.send((changed, read.clone().ok())).unwrap();
+                read.map(drop)
+            },
+        ));
         // In one step: nobody reads half of it.
         let write = |to: &std::path::Path, text: &str| {
             let new = to.with_extension("new");

@@ -8,6 +8,25 @@ use crate::limits;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
+/// Who asks for everything to be read again (SIGHUP), and who is asked.
+pub type Ask = tokio::sync::watch::Sender<()>;
+/// See [`Ask`].
+pub type Asked = tokio::sync::watch::Receiver<()>;
+
+/// Waits for the next poll; `true` if somebody asked for it.
+pub(super) async fn next_poll(asked: &mut Asked) -> bool {
+    let ask = async {
+        if asked.changed().await.is_err() {
+            // Nobody is there who could.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(limits::FILE_POLL) => false,
+        () = ask => true,
+    }
+}
+
 /// What was seen: a digest of the contents (which may be a private key), or why they could not be read.
 type Seen = Result<[u8; 32], String>;
 
@@ -22,6 +41,11 @@ impl FileSet {
     /// Watches `paths`. Their current content counts as a change until [`FileSet::poll`] or [`FileSet::read`] has seen it.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self { paths, seen: None }
+    }
+
+    /// What was seen counts no longer: the next poll finds a change.
+    pub fn forget(&mut self) {
+        self.seen = None;
     }
 
     /// The files' current contents, in order, which then count as seen. The error is a sentence that names the file.

@@ -167,6 +167,7 @@ fn facts(labels: Vec<(String, String)>) -> Facts {
         })),
         service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
         secrets: BTreeMap::new(),
+        runtime_classes: BTreeMap::new(),
         complete: true,
         image_streams: Arc::default(),
         unconfirmed: None,

@@ -47,6 +47,7 @@ impl Cluster {
             })),
             service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
             secrets: BTreeMap::from([("regcred".to_owned(), Visible::Seen(found))]),
+            runtime_classes: BTreeMap::new(),
             complete: true,
             image_streams: Arc::default(),
             unconfirmed: None,

@@ -1,6 +1,6 @@
 //! What an invalid name was probably meant to be.
 
-mod placeholder;
+pub(super) mod placeholder;
 mod reason;
 mod repair;
 

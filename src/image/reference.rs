@@ -113,11 +113,16 @@ impl Reference {
 
     /// Whether runtimes would take `written` for the ID of a local image: `sha256:` and up to 64 hexadecimal digits (containerd
     /// accepts the beginning of an ID, `digestset`), nothing else. By the grammar, it is the tag of a repository called sha256.
-    /// called sha256.
     pub fn is_image_id(written: &str) -> bool {
         written
             .strip_prefix("sha256:")
             .is_some_and(|hex| (1..=64).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    }
+
+    /// Whether `written` is the whole of such an ID: no registry has an image of that name.
+    pub fn is_whole_image_id(written: &str) -> bool {
+        const WHOLE: usize = "sha256:".len() + 64;
+        written.len() == WHOLE && Self::is_image_id(written)
     }
 
     /// The port after the host, if there is one.

@@ -3,6 +3,7 @@
 use super::classify;
 use super::comments;
 use super::find::Candidate;
+use super::names::Hints;
 use super::notes::{Note, Passed};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
@@ -181,7 +182,14 @@ impl FileRead {
                 document: document.index,
             };
             let commented = comments::lines(text);
-            self.subject(&document, &source, String::new(), workload, None, &commented);
+            self.subject(
+                &document,
+                &source,
+                String::new(),
+                workload,
+                (Hints::default(), None),
+                &commented,
+            );
         });
         found
     }
@@ -193,7 +201,7 @@ impl FileRead {
         source: &Source,
         prefix: String,
         workload: Workload,
-        owner: Option<(String, String, String)>,
+        (hints, owner): (Hints, Option<(String, String, String)>),
         commented: &[&str],
     ) {
         let uses = workload.templates.iter().flat_map(|template| &template.uses);
@@ -219,6 +227,7 @@ impl FileRead {
             prefix,
             lines,
             ignores,
+            hints,
             owner,
             workload,
         });
@@ -311,7 +320,9 @@ impl Taker<'_, '_> {
                 self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             }
             let owner = owner(&object);
-            self.read.subject(document, source, prefix, workload, owner, &self.commented);
+            let hints = Hints::of(&object, &workload);
+            self.read
+                .subject(document, source, prefix, workload, (hints, owner), &self.commented);
         } else if classify::is_encrypted(&object) {
             self.note(Note::about(Passed::Encrypted, self.name));
             if kind == "Secret" {

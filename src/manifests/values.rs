@@ -36,6 +36,7 @@ pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<W
                 other_credentials: Some("the chart's templates may name pull secrets"),
                 ..Nature::default()
             },
+            injection: crate::workload::Injection::default(),
             ran: Vec::new(),
         }],
         annotations: Vec::new(),
@@ -61,6 +62,7 @@ fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse
                     pull_policy: PullPolicy::default_for(&image),
                     image,
                     unchanged: false,
+                    later: None,
                     stream: None,
                 });
             }

@@ -88,13 +88,34 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
         "reg.test/a:${TAG}",
         "reg.test/a:${TAG:-1}",
     ] {
-        let outcome = outcomes(&[image], &found(&digest()), Look::Taken).remove(0);
+        let mut workload = pod(&[image]);
+        for use_of in workload.templates.iter_mut().flat_map(|template| &mut template.uses) {
+            use_of.later = Some(Later::FilledIn {
+                what: image.to_owned(),
+                by: "a tool".to_owned(),
+            });
+        }
+        let (image, stand) = reduce(&mut workload).remove(0);
+        assert!(!is_asked(&stand));
+        let (outcome, image) = (outcome(&image, &stand, None, None), image.image);
         assert!(
             matches!(&outcome, Outcome::Left(why) if why.contains("filled in later")),
             "{image}: {outcome:?}"
         );
     }
-    for image in [" nginx", "Nginx", "nginx:", "a{b", "$x", "nginx@sha256:0123"] {
+    let id = format!("sha256:{}", "0".repeat(64));
+    let of_id = outcomes(&[&id], &found(&digest()), Look::Taken).remove(0);
+    assert!(matches!(&of_id, Outcome::Left(why) if why.contains("ID")), "{of_id:?}");
+    // As `check` has it: nothing fills these in.
+    for image in [
+        "reg.test/a:$(TAG)",
+        " nginx",
+        "Nginx",
+        "nginx:",
+        "a{b",
+        "$x",
+        "nginx@sha256:0123",
+    ] {
         assert_eq!(
             outcomes(&[image], &Judgement::allowed(), Look::Taken),
             [Outcome::Failed],

@@ -7,6 +7,7 @@ use crate::cluster::{Facts, Object, Visible};
 use crate::policy::{Demand, FindingsByPolicy, offer_digest};
 use crate::runtime::Setup;
 use crate::runtime::kubelet::{Attempt, Attempts};
+use crate::verdict::answer::Remark;
 use crate::verdict::judge::{Case, Judgement, Naming, SecretNote, Tried, judge};
 use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
@@ -45,7 +46,7 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
     let scheduling = &planned.template.needs.scheduling;
     let nodes = match &planned.next {
         Next::Ask { case, .. } => Arc::clone(&case.audience),
-        Next::PassedOver | Next::Settled(_) => Arc::default(),
+        Next::PassedOver | Next::Later | Next::Settled(_) => Arc::default(),
     };
     let by_itself = |demand: Demand| {
         let instead = Instead {
@@ -98,6 +99,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instea
             })
         }
         (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
+        (Next::Later, _) => Judgement::not_judged(),
         (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
     }
 }
@@ -113,15 +115,19 @@ fn tried<'a>(attempts: &'a [Attempt], labels: &'a [Option<String>]) -> Vec<Tried
 
 /// Whether the image names its registry; a rewrite gave it one.
 fn naming(planned: &Planned<'_>) -> Naming {
-    if planned.remark.is_none() && is_short(&planned.image.image) {
-        Naming::Short
-    } else {
-        Naming::Full
-    }
+    let short = match &planned.remark {
+        None => is_short(&planned.image.image),
+        Some(Remark::Named { name, .. }) => is_short(name),
+        Some(Remark::Rewritten(_) | Remark::FilledIn { .. }) => false,
+    };
+    if short { Naming::Short } else { Naming::Full }
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
 fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPolicy) -> Judgement {
+    if matches!(planned.next, Next::Later) {
+        return judgement;
+    }
     let mut raised = planned.raised.clone();
     if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
         let missing = raised
@@ -179,7 +185,7 @@ pub fn doubts(plan: &Plan<'_>, judgements: &[Judgement], facts: &Facts) -> BTree
 fn lacks_a_secret(next: &Next) -> bool {
     match next {
         Next::Ask { case, .. } => case.secrets.iter().any(|note| matches!(note, SecretNote::Missing { .. })),
-        Next::PassedOver | Next::Settled(_) => false,
+        Next::PassedOver | Next::Later | Next::Settled(_) => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Check;
 use super::audience::{self, Holders};
 use super::credentials::{Offered, PullSecrets};
-use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, settled};
+use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, names, settled, written};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Fingerprint, Source};
@@ -15,13 +15,14 @@ use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
 use crate::runtime::{Puller, Runtime};
+use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
 use crate::verdict::platforms::pullers;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::Limit;
 use crate::verdict::soften::{Context, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, PullPolicy, Role, Template, parameter};
+use crate::workload::{ImageUse, Later, ObjectId, PullPolicy, Role, Template};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -56,7 +57,7 @@ const MOST_SHORT: usize = 10;
 /// Everything that the images of one template share.
 pub(super) struct Pod<'a> {
     template: &'a Template,
-    namespace: &'a str,
+    object: &'a ObjectId,
     facts: &'a Facts,
     settings: &'a Settings,
     node: &'a NodeCredentials,
@@ -80,6 +81,16 @@ struct Ran<'a> {
     images: HashSet<Reference>,
 }
 
+/// A name, as far as it is known.
+pub(super) enum Name {
+    /// It is the one that nodes will see.
+    Known(Reference),
+    /// Something replaces it before there are pods; a remark says what.
+    Later,
+    /// It does not parse, and nobody will replace it.
+    Invalid(ReferenceError),
+}
+
 /// An image and the name that nodes will see.
 #[derive(Clone, Copy)]
 pub(super) struct Named<'a> {
@@ -94,30 +105,34 @@ impl<'a> Pod<'a> {
     /// Found out once a template: a cluster may have thousands of nodes, and an object hundreds of images.
     pub(super) fn of(
         template: &'a Template,
-        namespace: &'a str,
+        object: &'a ObjectId,
         facts: &'a Facts,
         settings: &'a Settings,
         node: &'a NodeCredentials,
         owner: Owner,
     ) -> Self {
-        let scheduling = &template.needs.scheduling;
+        let (scheduling, doubt) = audience::scheduling(template, facts, settings.admission);
         let candidates = scheduling.candidates(&facts.nodes);
+        let audience = Audience {
+            doubt,
+            ..audience::audience(&scheduling, &candidates, settings)
+        };
         let mut pod = Self {
-            audience: Arc::new(audience::audience(scheduling, &candidates, settings)),
+            audience: Arc::new(audience),
             asked_for: Vec::new(),
             holders: Holders::new(candidates, template.uses.len()),
             offered: RefCell::default(),
             pull_secrets: PullSecrets::of(template, facts, settings.admission),
             owner,
             template,
-            namespace,
+            object,
             facts,
             settings,
             node,
             ran: Ran::default(),
         };
         for image in &template.ran {
-            if let (Ok(reference), _) = pod.name(image) {
+            if let (Name::Known(reference), _) = pod.name(image) {
                 pod.ran.repositories.entry(reference.name()).or_insert(&image.image);
                 pod.ran.images.insert(reference);
             }
@@ -179,37 +194,68 @@ impl<'a> Pod<'a> {
     }
 
     /// The name that nodes will see. Mutating webhooks have been at work on a Pod that comes to `serve`.
-    pub(super) fn name(&self, image: &ImageUse) -> (Result<Reference, ReferenceError>, Option<Remark>) {
-        let streams = &self.facts.image_streams;
+    pub(super) fn name(&self, image: &ImageUse) -> (Name, Option<Remark>) {
+        let filled_in = |what: &str, by: String| {
+            let what = what.to_owned();
+            (Name::Later, Some(Remark::FilledIn { what, by }))
+        };
+        let (streams, namespace) = (&self.facts.image_streams, self.object.namespace.as_str());
         let filled = match &image.stream {
-            Some(tag) => streams.image(self.namespace, tag),
-            None if self.template.kind == PodKind::Template => streams.looked_up(self.namespace, &image.image),
+            Some(tag) => streams.image(namespace, tag),
+            None if self.template.kind == PodKind::Template => streams.looked_up(namespace, &image.image),
             None => None,
         };
         if let Some(filled) = filled
             && let Ok(reference) = Reference::parse(filled)
         {
-            return (Ok(reference), Some(Remark::Rewritten(filled.to_owned())));
+            return (Name::Known(reference), Some(Remark::Rewritten(filled.to_owned())));
         }
-        let reference = match Reference::parse(&image.image) {
+        let (text, named) = match &image.later {
+            Some(Later::FilledIn { what, by }) => return filled_in(what, by.clone()),
+            Some(Later::Named { name, by }) => {
+                let (name, by) = (name.clone(), by.clone());
+                (name.clone(), Some(Remark::Named { name, by }))
+            }
+            None => (image.image.clone(), None),
+        };
+        let reference = match Reference::parse(&text) {
             Ok(reference) => reference,
             Err(error) => {
-                let remark = match self.template.nature.parameters {
-                    Parameters::FilledIn => parameter::find(&image.image).map(|text| Remark::Parameter(text.to_owned())),
+                let parameter = match self.template.nature.parameters {
+                    Parameters::FilledIn => names::parameter_of(&text, self.object),
                     Parameters::Literal => None,
                 };
-                return (Err(error), remark);
+                return match parameter {
+                    Some((what, by)) => filled_in(what, by),
+                    None => (Name::Invalid(error), named),
+                };
             }
         };
-        if self.template.kind == PodKind::Pod && self.settings.admission == Admission::HasRun {
-            return (Ok(reference), None);
+        let admitted = self.template.kind == PodKind::Pod && self.settings.admission == Admission::HasRun;
+        if !admitted && names::injected(&text, image, self.template, self.facts) {
+            return filled_in(&text, "Istio's injector".to_owned());
+        }
+        if admitted {
+            return (Name::Known(reference), named);
         }
         match rewrite(&self.settings.rewrites, &reference) {
             Some(rewritten) => {
                 let remark = Remark::Rewritten(rewritten.to_string());
-                (Ok(rewritten), Some(remark))
+                (Name::Known(rewritten), Some(remark))
             }
-            None => (Ok(reference), None),
+            None => (Name::Known(reference), named),
+        }
+    }
+
+    /// The ID of an image that a node holds or does not: no registry is asked.
+    pub(super) fn image_id(&self, image: &ImageUse) -> Finding {
+        settled::image_id(image, self.policy(image), &self.context(image))
+    }
+
+    fn policy(&self, image: &ImageUse) -> PullPolicy {
+        match self.settings.assume_always_pull {
+            AlwaysPull::Assumed => PullPolicy::Always,
+            AlwaysPull::AsWritten => image.pull_policy,
         }
     }
 
@@ -251,12 +297,13 @@ impl<'a> Pod<'a> {
             size_limit,
         } = named;
         let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
-        let policy = match (image.pull_policy, self.settings.assume_always_pull) {
-            (_, AlwaysPull::Assumed) => PullPolicy::Always,
-            (written, AlwaysPull::AsWritten) => written,
-        };
+        let policy = self.policy(image);
         if policy == PullPolicy::Never {
-            let shown = if rewritten { &reference.to_string() } else { &image.image };
+            let shown = if rewritten {
+                &reference.to_string()
+            } else {
+                written(image, remark)
+            };
             let finding = settled::never_pulled(shown, reference, &self.holders, &self.context(image));
             return Next::Settled(finding.into_iter().collect());
         }
@@ -264,7 +311,7 @@ impl<'a> Pod<'a> {
         let node_credentials = self.settings.node_credentials.cover(&name);
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
-            PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(&image.image) => Presence::ById,
+            PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(written(image, remark)) => Presence::ById,
             PullPolicy::IfNotPresent => match self.holders.presence(reference) {
                 // Where its pods run, the image is, though a node lists no more than its 50 largest; and they have it by the same secrets.
                 Presence::Nowhere if self.ran.images.contains(reference) => Presence::Some(Verification::Never),
@@ -336,8 +383,8 @@ impl<'a> Pod<'a> {
         };
         let pullers = pullers(&audience);
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
-        let written = || short_names::written(&image.image).map(Arc::from);
-        let short = if for_crio && !rewritten { written() } else { None };
+        let short = || short_names::written(written(image, remark)).map(Arc::from);
+        let short = if for_crio && !rewritten { short() } else { None };
         let key = (
             reference.clone(),
             short.clone(),

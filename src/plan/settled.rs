@@ -10,7 +10,7 @@ use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
 use crate::workload::pod::PodKind;
 use crate::workload::streams::StreamTag;
-use crate::workload::{ImageUse, Role};
+use crate::workload::{ImageUse, PullPolicy, Role};
 
 fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {
     let (outlook, notes) = soften(outlook, None, context);
@@ -95,6 +95,45 @@ pub(super) fn filled_in(tag: &StreamTag) -> Finding {
         ),
         fix: "check it together with its ImageStream, with its status (oc get imagestream -o yaml)".to_owned(),
         kubelet: None,
+        evidence: Proof::default(),
+        suggestions: Vec::new(),
+    }
+}
+
+/// An image's ID (`sha256:` and 64 hexadecimal digits): a node that holds that image starts it. Where a runtime has to pull it, it asks
+/// Docker Hub for a tag of a repository called sha256, which is not there; we do not (pull-semantics 2.2).
+pub(super) fn image_id(image: &ImageUse, policy: PullPolicy, context: &Context) -> Finding {
+    let (cause, base, what) = match policy {
+        PullPolicy::Always => (
+            Cause::TagNotFound,
+            Outlook::WillFail,
+            "and imagePullPolicy is Always, so it is asked of a registry, and no registry knows images by their IDs",
+        ),
+        PullPolicy::IfNotPresent => (
+            Cause::TagNotFound,
+            Outlook::MayFail,
+            "which a node starts if it holds that image, and cannot pull from any registry",
+        ),
+        PullPolicy::Never => (
+            Cause::NeverPulled,
+            Outlook::Unknown,
+            "imagePullPolicy is Never, and whether the nodes hold that image is not known",
+        ),
+    };
+    let (outlook, notes) = softened(base, context);
+    let name = escape(&image.image);
+    Finding {
+        cause,
+        outlook,
+        message: format!("the name is the ID of an image, {what}{notes}"),
+        fix:
+            "name the image by its repository and digest, as in REPOSITORY@sha256:DIGEST (the ID is another number than the digest)"
+                .to_owned(),
+        // What a registry would answer is not known, and so what the kubelet says then is not.
+        kubelet: (policy == PullPolicy::Never).then(|| Kubelet {
+            reason: "ErrImageNeverPull".to_owned(),
+            message: format!("Container image \"{name}\" is not present with pull policy of Never"),
+        }),
         evidence: Proof::default(),
         suggestions: Vec::new(),
     }

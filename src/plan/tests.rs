@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 mod depth;
 mod names;
+mod platforms;
 mod policies;
 mod pools;
 mod presence;
@@ -44,6 +45,7 @@ fn facts() -> Facts {
         service_accounts: BTreeMap::from([("default".to_owned(), Visible::Seen(Some(ServiceAccount::default())))]),
         secrets: BTreeMap::new(),
         unconfirmed: None,
+        runtime_classes: BTreeMap::new(),
         complete: true,
         image_streams: Arc::default(),
     }

@@ -143,7 +143,12 @@ impl Matching {
                 };
                 let policy = &matched.policy;
                 let mut findings = Vec::new();
-                if let Err(why) = policy.registries.judge(&held(reference)) {
+                let judged = if Reference::is_whole_image_id(shown) {
+                    policy.registries.judge_image_id()
+                } else {
+                    policy.registries.judge(&held(reference)).map(|_| ())
+                };
+                if let Err(why) = judged {
                     findings.push(not_allowed(policy, reference, &why));
                 }
                 if let Some((tag, pattern)) = policy.tags.refuse(reference) {

@@ -49,6 +49,15 @@ impl Registries {
         }
     }
 
+    /// An image's ID: it names no registry, so no pattern of an allow list can be about it.
+    pub(super) fn judge_image_id(&self) -> Result<(), Refused> {
+        if self.allow.is_some() {
+            Err(Refused::NotListed)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The most specific matching pattern of the deny list, and of the allow list.
     pub(super) fn weigh(&self, name: &str) -> (Option<&Pattern>, Option<&Pattern>) {
         fn best<'a>(list: &'a [Pattern], name: &str) -> Option<&'a Pattern> {

@@ -1,9 +1,10 @@
 //! Findings by image and cause, with the places that share them: what is wrong once is said once.
 
 use super::{Entry, Standing};
+use crate::verdict::answer::Remark;
 use crate::verdict::message::image_of;
 use crate::verdict::{Cause, Decision, Finding};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An image with the same root cause in one or more places.
 #[derive(Debug)]
@@ -85,6 +86,17 @@ pub(super) fn unchecked<'a>(groups: &[Group<'a>]) -> Vec<Shared<'a>> {
         };
         (key, finding, group.image.clone())
     }))
+}
+
+/// Names that something fills in later, by what; in that order.
+pub(super) fn filled_in(entries: &[Entry]) -> BTreeMap<&str, BTreeSet<String>> {
+    let mut found: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for entry in entries {
+        if let Some(Remark::FilledIn { by, .. }) = &entry.judged.remark {
+            found.entry(by).or_default().insert(image_of(&entry.judged));
+        }
+    }
+    found
 }
 
 /// What is to be said of images that pull.

@@ -44,6 +44,7 @@ fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
                 pull_policy: PullPolicy::IfNotPresent,
                 unchanged: false,
                 stream: None,
+                later: None,
             },
             look: crate::verdict::answer::Look::Taken,
             remark: None,

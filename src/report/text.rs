@@ -1,6 +1,6 @@
 //! `-o text`: for a terminal or a CI log. What is well takes one line in all; what is wrong is said once for all places that share it.
 
-use super::group::{Group, Shared, groups, remarks, unchecked};
+use super::group::{Group, Shared, filled_in, groups, remarks, unchecked};
 use super::{Entry, Report, Standing};
 use crate::image::escape;
 use crate::verdict::message::{explain, image_of};
@@ -62,6 +62,20 @@ pub fn render(report: &Report, colour: Colour, detail: Detail) -> String {
         }
     } else {
         summed_up(&mut out, &unchecked(&groups), colour);
+    }
+    for (by, images) in filled_in(&report.entries) {
+        let names: Vec<&str> = images.iter().map(String::as_str).take(PLACES).collect();
+        let more = match images.len().saturating_sub(PLACES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let _ = writeln!(
+            out,
+            "{}  not judged, because the name is filled in later, by {}: {}{more}",
+            paint("?   ", 36, colour),
+            escape(by),
+            names.join(", ")
+        );
     }
     for remark in remarks(&report.entries) {
         let _ = writeln!(

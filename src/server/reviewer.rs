@@ -128,6 +128,9 @@ impl Handler {
             Ok(workload) => workload,
             Err(skip) => {
                 metrics.skipped(skip.name());
+                if skip == Skip::OtherKind {
+                    self.unknown(&review);
+                }
                 return answer(metrics, &review, Outcome::Skipped(skip), time.began);
             }
         };
@@ -167,6 +170,26 @@ impl Handler {
         let review = review::parse(&body, &kinds)?;
         let subject = subject(&review, &kinds);
         Ok((review, subject))
+    }
+
+    /// Says once which kind the webhook is registered for and cannot read (`pullgate config suggest` helps).
+    fn unknown(&self, review: &Review) {
+        let text = |field: &str| {
+            review
+                .object
+                .get(field)
+                .and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+        };
+        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+        if self.metrics.unknown_kind(group, text("kind")) {
+            tracing::warn!(
+                group = %brief(group),
+                kind = %brief(text("kind")),
+                "the webhook is sent a kind that pullgate does not know: its objects are allowed without a check; `pullgate config suggest --cluster` prints \
+                 the `workloads` entry for it, if it has pods"
+            );
+        }
     }
 
     fn count(&self, verdict: &Answer) {
@@ -260,7 +283,7 @@ impl LogFields {
         let mut causes: Vec<&str> = findings().map(|finding| finding.cause.name()).collect();
         causes.sort_unstable();
         causes.dedup();
-        let is_parameter = |judged: &&Judged| matches!(judged.remark, Some(Remark::Parameter(_)));
+        let is_parameter = |judged: &&Judged| matches!(judged.remark, Some(Remark::FilledIn { .. }));
         Self {
             skipped: "",
             outlook: findings().map(|finding| finding.outlook).max().map_or("", Outlook::name),

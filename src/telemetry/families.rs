@@ -40,6 +40,12 @@ pub(super) struct PolicyLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct KindLabels {
+    pub(super) group: String,
+    pub(super) kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) reason: &'static str,
 }
@@ -115,6 +121,8 @@ pub(super) struct Families {
     pub(super) votes: Family<VoteLabels, Counter>,
     pub(super) exemptions: Family<PolicyLabels, Counter>,
     pub(super) policy_names: Mutex<HashSet<String>>,
+    pub(super) unknown_kinds: Family<KindLabels, Counter>,
+    pub(super) unknown_kind_names: Mutex<HashSet<(String, String)>>,
     pub(super) bad_requests: Family<ReasonLabels, Counter>,
     pub(super) panics: Counter,
     pub(super) registry_requests: Family<RequestLabels, Counter>,
@@ -157,6 +165,8 @@ impl Families {
             votes: Family::default(),
             exemptions: Family::default(),
             policy_names: Mutex::default(),
+            unknown_kinds: Family::default(),
+            unknown_kind_names: Mutex::default(),
             bad_requests: Family::default(),
             panics: Counter::default(),
             registry_requests: Family::default(),
@@ -204,6 +214,11 @@ impl Families {
             "skipped",
             "Reviews allowed without judging, and exemptions, by reason",
             families.skipped.clone(),
+        );
+        registry.register(
+            "unknown_kinds",
+            "Reviews of objects of kinds that pullgate is sent and does not know, by group and kind",
+            families.unknown_kinds.clone(),
         );
         registry.register(
             "policy_decisions",

@@ -34,8 +34,20 @@ pub enum Look {
 pub enum Remark {
     /// The settings' `rewrites` give it this name, which was looked up instead.
     Rewritten(String),
-    /// It holds this parameter, which something fills in before there are pods: not judged.
-    Parameter(String),
+    /// A tool that works on the files gives it this name, which was looked up instead.
+    Named {
+        /// The name.
+        name: String,
+        /// By what.
+        by: String,
+    },
+    /// Something replaces this part of it, or all of it, before there are pods: not judged.
+    FilledIn {
+        /// What is replaced.
+        what: String,
+        /// By what.
+        by: String,
+    },
 }
 
 impl Remark {
@@ -43,9 +55,14 @@ impl Remark {
     pub fn clause(&self) -> String {
         match self {
             Self::Rewritten(to) => format!("rewritten to {}", shown(to)),
-            Self::Parameter(text) => {
+            Self::Named { name, by } => format!("{} names it {}", escape(by), shown(name)),
+            Self::FilledIn { what, by } => {
                 const LONGEST: usize = 60;
-                format!("not judged: {} is filled in later", clip(&escape(text), LONGEST))
+                format!(
+                    "not judged: {} is filled in later, by {}",
+                    clip(&shown(what), LONGEST),
+                    escape(by)
+                )
             }
         }
     }

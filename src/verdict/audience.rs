@@ -1,5 +1,6 @@
 //! Who would have to pull an image: the candidate nodes of its pods, by platform and runtime.
 
+use super::Outlook;
 use crate::image::Platform;
 use crate::image::platform::Personality;
 use crate::runtime::{Pool, Puller, Runtime, Setup};
@@ -31,6 +32,8 @@ pub enum Origin {
     Nodes,
     /// No such node is known; the selectors name the architectures.
     Selectors,
+    /// No such node is known, and the selectors name no more than the operating system: builds of it for any architecture will do.
+    System,
     /// No such node is known; somebody wrote `defaultPlatforms` or `--platform`.
     Configured,
     /// No such node is known and nobody said anything: a guess, which denies nothing.
@@ -51,9 +54,28 @@ pub struct Audience {
     pub every: Need,
     /// The names of the pools that there are.
     pub pools: Arc<[Arc<str>]>,
+    /// Why the pods may land on nodes that are not among these, as a clause: a finding about platforms is then at most `MayFail`.
+    pub doubt: Option<String>,
+    /// Whether something picks, of these, nodes that the image serves (an operator that holds a scheduling gate).
+    pub picked: bool,
 }
 
 impl Audience {
+    /// The worst that may be said about platforms: a guess denies nothing.
+    pub fn cap(&self) -> Outlook {
+        match self.origin {
+            Origin::Assumed => Outlook::MayFail,
+            _ if self.doubt.is_some() => Outlook::MayFail,
+            Origin::Nodes | Origin::Selectors | Origin::System | Origin::Configured => Outlook::WillFail,
+        }
+    }
+
+    /// Whether it is enough that some of them are served: of an operating system's architectures, or of the nodes that an operator
+    /// picks from.
+    pub fn some_will_do(&self) -> bool {
+        self.picked || self.origin == Origin::System
+    }
+
     /// The setups of all of them, each once.
     pub fn setups(&self) -> Vec<Setup> {
         let mut all: Vec<Setup> = self.groups.iter().flat_map(of_group).map(|puller| puller.setup()).collect();

@@ -119,6 +119,15 @@ impl Judgement {
         Self::from_findings(Vec::new())
     }
 
+    /// What the image will be is not known, and no finding says more than a note does.
+    pub fn not_judged() -> Self {
+        Self {
+            outlook: Outlook::Unknown,
+            verdict: Verdict::Warn,
+            ..Self::allowed()
+        }
+    }
+
     /// The judgement that findings alone amount to, by the default verdicts (contract 2).
     pub fn from_findings(findings: Vec<Finding>) -> Self {
         let mut judgement = Self {

@@ -40,8 +40,8 @@ pub fn user_of(image: &ImageUse) -> String {
 pub fn image_of(judged: &Judged) -> String {
     let image = shown(&judged.image.image);
     match &judged.remark {
-        Some(remark @ Remark::Rewritten(_)) => format!("{image} ({})", remark.clause()),
-        Some(Remark::Parameter(_)) | None => image,
+        Some(remark @ (Remark::Rewritten(_) | Remark::Named { .. })) => format!("{image} ({})", remark.clause()),
+        Some(Remark::FilledIn { .. }) | None => image,
     }
 }
 

@@ -9,6 +9,7 @@ use super::cause::base;
 use super::finding::{Finding, Kubelet, Proof};
 use super::size::Size;
 use super::{Cause, Outlook};
+use crate::image::platform::Fit;
 use crate::image::{Platform, Reference, escape};
 use crate::runtime::containerd::ends::{self, Known, Way};
 use crate::runtime::content::{Content, IndexEntry};
@@ -168,11 +169,17 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
         variant,
         ..platform.clone()
     };
-    let fits = audience
+    let mut fits: Vec<Option<Fit>> = audience
         .groups
         .iter()
-        .map(|group| group.platform.takes(&named, &group.personalities()));
-    let tally = tally(audience, fits);
+        .map(|group| Some(group.platform.takes(&named, &group.personalities())))
+        .collect();
+    if audience.some_will_do() && fits.iter().any(|fit| *fit != Some(Fit::No)) {
+        fits.iter_mut()
+            .filter(|fit| **fit == Some(Fit::No))
+            .for_each(|fit| *fit = None);
+    }
+    let tally = tally(audience, fits.into_iter());
     // No runtime compares the config of a single manifest: the pull works, and the container does not start.
     let outlook = match tally.outlook()? {
         Outlook::WillFail => Outlook::FailsToRun,

@@ -52,6 +52,7 @@ fn judged(name: &str, image: &str, findings: Vec<Finding>) -> Judged {
             pull_policy: PullPolicy::Always,
             unchanged: false,
             stream: None,
+            later: None,
         },
         reference: Reference::parse(image).ok(),
         remark: None,

@@ -26,7 +26,17 @@ pub struct Scheduling {
     pub spread: Spread,
     /// `hostNetwork` (a DaemonSet's pods then tolerate network-unavailable).
     pub host_network: bool,
+    /// `runtimeClassName`.
+    pub runtime_class: Option<String>,
+    /// Whether its containers run in virtual machines of Hyper-V; its `RuntimeClass` says so, and is not read here.
+    pub hyper_v: bool,
+    /// Whether an operator picks nodes that the image serves before the scheduler does (`schedulingGates`).
+    pub gated: bool,
 }
+
+/// The gate of the multiarch tuning operator, which restricts a pod to the architectures of its images
+/// (<https://github.com/openshift/multiarch-tuning-operator>).
+const MULTIARCH_GATE: &str = "multiarch.openshift.io/scheduling-gate";
 
 /// How pods are spread over the candidate nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -94,6 +104,11 @@ impl Scheduling {
                 .map(str::to_owned),
             spread,
             host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+            hyper_v: false,
+            runtime_class: json::non_empty(spec, "runtimeClassName").map(str::to_owned),
+            gated: json::list(spec, "schedulingGates")
+                .iter()
+                .any(|gate| json::text(gate, "name") == Some(MULTIARCH_GATE)),
         }
     }
 
@@ -102,6 +117,7 @@ impl Scheduling {
         let known = |text: &String| parameter::find(text).is_none();
         self.node_name = self.node_name.take().filter(known);
         self.os_name = self.os_name.take().filter(known);
+        self.runtime_class = self.runtime_class.take().filter(known);
         self.node_selector.retain(|(key, value)| known(key) && known(value));
         let all_known = |terms: &Vec<Term>| {
             let mut requirements = terms.iter().flat_map(Term::requirements);
@@ -235,6 +251,29 @@ impl Scheduling {
         platforms
     }
 
+    /// The operating systems that `nodeSelector`, required affinity and `os.name` select; empty if none is selected, or not by every
+    /// term.
+    pub fn named_systems(&self) -> Vec<String> {
+        let any = [Term::default()];
+        let terms = self.required_affinity.as_deref().map_or(&any[..], |terms| terms);
+        let mut systems: Vec<String> = Vec::new();
+        for term in terms
+            .iter()
+            .take(MOST_TERMS)
+            .filter(|term| self.required_affinity.is_none() || !term.is_empty())
+        {
+            match (self.named(term, &OS_LABELS), &self.os_name) {
+                (Some(named), _) => systems.extend(named.into_iter().map(str::to_lowercase)),
+                (None, Some(os)) => systems.push(os.to_lowercase()),
+                (None, None) => return Vec::new(),
+            }
+        }
+        systems.sort_unstable();
+        systems.dedup();
+        systems.truncate(MOST_NAMED);
+        systems
+    }
+
     /// The values that nodeSelector and a term's `In` admit for any of `labels`; `None` if neither mentions one.
     fn named<'a>(&'a self, term: &'a Term, labels: &[&str]) -> Option<Vec<&'a str>> {
         let selected = self
@@ -254,7 +293,7 @@ impl Scheduling {
 }
 
 impl Toleration {
-    fn read(toleration: &Value) -> Self {
+    pub(super) fn read(toleration: &Value) -> Self {
         Self {
             key: json::string(toleration, "key"),
             operator: json::string(toleration, "operator"),

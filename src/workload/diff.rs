@@ -54,6 +54,7 @@ fn same_needs(before: &PodNeeds, after: &PodNeeds) -> bool {
         && a.node_selector == b.node_selector
         && a.required_affinity == b.required_affinity
         && a.os_name == b.os_name
+        && a.runtime_class == b.runtime_class
 }
 
 /// The list that contains a use: a volume is the same whether it is mounted or not.

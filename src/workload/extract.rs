@@ -94,9 +94,9 @@ fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> 
     if known.pod == PodKind::Pod && annotations.iter().any(|(key, _)| key == "kubernetes.io/config.mirror") {
         return Err(Skip::MirrorPod);
     }
-    let mut templates = site::templates(object, known);
+    let mut templates = site::templates(object, known, kinds);
     if let Some(old) = old.filter(|old| old.is_object()) {
-        let before = site::templates(old, known);
+        let before = site::templates(old, known, kinds);
         if diff::mark_unchanged(&mut templates, &before) == diff::Change::Nothing {
             return Err(Skip::Unchanged);
         }

@@ -2,6 +2,7 @@
 //! megabytes of text) is passed over where it stands and takes no memory.
 
 use crate::limits;
+use crate::workload::Injection;
 use crate::workload::kinds::{Shape, Site, When};
 use crate::workload::route::{Route, Step};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -64,6 +65,8 @@ const NEEDS: &[&str] = &[
     "nodeName",
     "os.name",
     "hostNetwork",
+    "runtimeClassName",
+    "schedulingGates[*].name",
     "podSpecPatch",
 ];
 /// The same, with all that is below.
@@ -129,10 +132,14 @@ impl Keep {
         let mut keep = Self::paths(ALWAYS);
         keep.at(&Route::of("metadata.annotations").unwrap_or_default()).whole = true;
         for site in sites {
+            if matches!(site.shape, Shape::PodSpec) {
+                keep.injection(&site.at);
+            }
             let place = keep.at(&site.at);
             place.needs();
             match &site.shape {
                 Shape::PodSpec => place.add(POD_SPEC),
+                Shape::Objects => place.whole = true,
                 Shape::Images(images) => images.iter().for_each(|(route, _)| _ = place.at(route)),
             }
             for route in site.secrets.iter().chain(&site.account) {
@@ -143,7 +150,7 @@ impl Keep {
             }
             for doubt in &site.doubts {
                 match doubt.when {
-                    When::Always => {}
+                    When::Always | When::NoAccount => {}
                     When::Said(field) | When::Unsaid(field) => {
                         for route in std::iter::once(&site.at).chain(&site.also) {
                             keep.at(route).add(&[field]);
@@ -159,6 +166,17 @@ impl Keep {
         }
         keep.settle(keep.mounts);
         keep
+    }
+
+    /// What the metadata beside a pod spec says of Istio's injector.
+    fn injection(&mut self, pod_spec: &Route) {
+        let Some(beside) = pod_spec.parent() else { return };
+        for map in ["metadata.labels", "metadata.annotations"] {
+            let place = self.at(&beside.then(&Route::of(map).unwrap_or_default()));
+            for key in Injection::KEYS {
+                place.fields.entry(key.to_owned()).or_default();
+            }
+        }
     }
 
     fn needs(&mut self) {

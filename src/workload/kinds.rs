@@ -1,7 +1,12 @@
 //! The kinds with pods, and where their pod specs are (pull-semantics 3.1 and 3.5): built-in kinds, popular custom kinds, and those
 //! of the settings. Group and kind decide; versions are ignored.
 
+mod document;
+mod suggest;
 mod table;
+
+pub use document::document;
+pub use suggest::{Suggested, suggest};
 
 use super::candidates::Spread;
 use super::keep::Keep;
@@ -88,6 +93,8 @@ pub(super) enum Shape {
     PodSpec,
     /// Image names, at these routes below the site.
     Images(Vec<(Route, Role)>),
+    /// Whole objects of other kinds, which the controller creates.
+    Objects,
 }
 
 /// Why a site does not tell everything.
@@ -116,6 +123,8 @@ pub(super) enum When {
     Said(&'static str),
     /// If none of them has it.
     Unsaid(&'static str),
+    /// If the pods have neither pull secrets nor a service account that the object names: the controller gives them one.
+    NoAccount,
 }
 
 /// The settings only say where the image is.

@@ -12,6 +12,12 @@ pub fn find(text: &str) -> Option<&str> {
     [braces, brackets].into_iter().flatten().min().map(|(_, parameter)| parameter)
 }
 
+/// The first parameter of an `OpenShift` Template: `${x}`, or `${{x}}` for what is no text.
+pub fn of_template(text: &str) -> Option<&str> {
+    let from = text.get(text.find("${")?..)?;
+    from.get(..=from.find('}')?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

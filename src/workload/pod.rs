@@ -64,6 +64,8 @@ pub struct Template {
     pub uses: Vec<ImageUse>,
     /// How it may still change.
     pub nature: Nature,
+    /// What its pods' labels say of Istio's injector.
+    pub injection: Injection,
     /// What its pods ran before an UPDATE, with the same pull secrets and service account, according to the object's own status.
     pub ran: Vec<ImageUse>,
 }
@@ -145,6 +147,57 @@ pub struct ImageUse {
     pub unchanged: bool,
     /// What OpenShift puts in its place: always where it is blank, and for names that it looks up.
     pub stream: Option<StreamTag>,
+    /// What becomes of the name before there are pods, where the set of files tells it.
+    pub later: Option<Later>,
+}
+
+/// What becomes of a name that stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Later {
+    /// A tool of the set replaces it.
+    Named {
+        /// The name that it writes.
+        name: String,
+        /// Which tool and where it says so: `kustomize (overlays/prod/kustomization.yaml)`.
+        by: String,
+    },
+    /// Something replaces it, and by which name is not known.
+    FilledIn {
+        /// The part that is replaced, or the whole name.
+        what: String,
+        /// By what: `ko`, `envsubst or Flux`.
+        by: String,
+    },
+}
+
+/// What a pod's labels say of Istio's injector, which writes the image of a container that has the image `auto`
+/// (<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Injection {
+    /// Nothing: the namespace decides.
+    #[default]
+    Unsaid,
+    /// It is asked for.
+    Wanted,
+    /// It is refused.
+    Refused,
+}
+
+impl Injection {
+    /// The labels that are read, the first also as an annotation.
+    pub(super) const KEYS: [&'static str; 2] = ["sidecar.istio.io/inject", "istio.io/rev"];
+
+    /// From a pod's metadata: the label `sidecar.istio.io/inject`, before 1.10 an annotation, or a revision.
+    pub(super) fn read(metadata: &Value) -> Self {
+        let [inject, revision] = Self::KEYS;
+        let field = |map: &str, key: &str| metadata.get(map).and_then(|map| map.get(key)).and_then(Value::as_str);
+        match field("labels", inject).or_else(|| field("annotations", inject)) {
+            Some("true" | "enabled" | "1" | "yes") => Self::Wanted,
+            Some(_) => Self::Refused,
+            None if field("labels", revision).is_some() => Self::Wanted,
+            None => Self::Unsaid,
+        }
+    }
 }
 
 impl PullPolicy {
@@ -216,6 +269,7 @@ pub(super) fn read(kind: PodKind, spec: &Value, path: &FieldPath, scheduling: Sc
         needs,
         uses,
         nature: Nature::default(),
+        injection: Injection::default(),
         ran: Vec::new(),
     }
 }
@@ -231,6 +285,7 @@ fn read_container(role: Role, container: &Value, path: &FieldPath) -> Option<Ima
         pull_policy: PullPolicy::read(json::text(container, "imagePullPolicy"), image),
         unchanged: false,
         stream: None,
+        later: None,
     })
 }
 
@@ -262,5 +317,6 @@ fn read_volume(volume: &Value, mounted: &HashSet<&str>, path: &FieldPath) -> Opt
         pull_policy: PullPolicy::read(json::text(source, "pullPolicy"), image),
         unchanged: false,
         stream: None,
+        later: None,
     })
 }

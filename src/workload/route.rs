@@ -40,6 +40,8 @@ pub(super) struct Place<'a> {
     pub(super) name: Option<&'a str>,
     /// The nearest pull policy, likewise.
     pub(super) policy: Option<&'a str>,
+    /// What it is a field or element of.
+    pub(super) above: Option<&'a Value>,
 }
 
 impl<'a> Place<'a> {
@@ -51,6 +53,7 @@ impl<'a> Place<'a> {
             key: FieldPath::root(),
             name: None,
             policy: None,
+            above: None,
         }
     }
 
@@ -70,6 +73,7 @@ impl<'a> Place<'a> {
             key,
             name: name(value).or(self.name),
             policy: policy(value).or(self.policy),
+            above: Some(self.value),
         }
     }
 }
@@ -128,6 +132,12 @@ impl Route {
         } else {
             Self::parse(text).ok()
         }
+    }
+
+    /// The route to what holds the places of this one; `None` for the object itself.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let (_, steps) = self.0.split_last()?;
+        Some(Self(steps.to_vec()))
     }
 
     /// This route and another one below it.

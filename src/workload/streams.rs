@@ -230,6 +230,7 @@ fn add_missing(templates: &mut [Template], spec: &Value) {
                 pull_policy: PullPolicy::read(json::text(container, "imagePullPolicy"), &image),
                 image,
                 unchanged: false,
+                later: None,
                 stream: None,
             });
         }

@@ -132,7 +132,8 @@ def plain(values=None):
     return "".join(out)
 
 
-PLURALS = {"Prometheus": "prometheuses"}
+PLURALS = {"Prometheus": "prometheuses", "Elasticsearch": "elasticsearches", "EnterpriseSearch": "enterprisesearches",
+           "Logstash": "logstashes", "MonoVertex": "monovertices", "Vertex": "vertices"}
 
 
 def kinds():

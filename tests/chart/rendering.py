@@ -167,12 +167,15 @@ def test_the_registration_cannot_hurt_a_cluster():
     same({key: it[key] for key in ("name", "failurePolicy", "timeoutSeconds", "sideEffects", "matchPolicy", "admissionReviewVersions")},
          {"name": "images.pullgate.dev", "failurePolicy": "Ignore", "timeoutSeconds": 10, "sideEffects": "None",
           "matchPolicy": "Equivalent", "admissionReviewVersions": ["v1"]})
-    same(it["namespaceSelector"]["matchExpressions"], [
-        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "gate"]},
-        {"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}])
+    names = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "gate"]}
+    label = {"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}
+    # The way out while pullgate is down is needed where requests are refused then; elsewhere the exemption shows in the review.
+    for policy, opt_out, expected in [("Ignore", "", [names]), ("Fail", "", [names, label]), ("Ignore", "selector", [names, label]),
+                                      ("Fail", "review", [names])]:
+        found = objects(values={"webhook": {"failurePolicy": policy, "optOut": opt_out}}, namespace="gate")
+        same(webhook(found)["namespaceSelector"]["matchExpressions"], expected, f"{policy} {opt_out}")
     expect("objectSelector" not in it, "an objectSelector lets everybody label themselves out")
     same(it["clientConfig"]["service"], {"namespace": "gate", "name": "pullgate", "path": "/validate", "port": 443})
-    same(len(webhook(objects(values={"webhook": {"optOut": "review"}}))["namespaceSelector"]["matchExpressions"]), 1)
 
 
 def test_custom_kinds_are_registered_and_said_to_be():
@@ -181,13 +184,15 @@ def test_custom_kinds_are_registered_and_said_to_be():
         {"group": "corp.example", "kind": "Fleet", "resource": "fleets", "scope": "Cluster", "podSpecs": ["spec.pod"]}]},
         "config": {"workloads": [{"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}]}})
     custom = {(rule["apiGroups"][0], rule["scope"]): rule["resources"] for rule in webhook(found)["rules"][4:]}
-    same(custom, {("argoproj.io", "Namespaced"): ["rollouts", "experiments", "workflows", "cronworkflows", "workflowtemplates"],
-                  ("argoproj.io", "Cluster"): ["clusterworkflowtemplates"], ("tekton.dev", "Namespaced"): ["pipelineruns"],
+    same(custom, {("argoproj.io", "Namespaced"): ["rollouts", "experiments", "workflows", "cronworkflows", "workflowtemplates",
+                                                 "analysistemplates", "analysisruns", "executorplugins"],
+                  ("argoproj.io", "Cluster"): ["clusterworkflowtemplates", "clusteranalysistemplates"], ("tekton.dev", "Namespaced"): ["pipelineruns"],
                   ("corp.example", "Namespaced"): ["apps"], ("corp.example", "Cluster"): ["fleets"]})
     [settings] = chart.documents(the(found, "ConfigMap", "pullgate")["data"]["config.yaml"])
     same(settings["workloads"][0], {"group": "argoproj.io", "kind": "Rollout", "podSpecs": ["spec.template.spec"]}, "what was written stays")
     same([w["kind"] for w in settings["workloads"]],
-         ["Rollout", "Experiment", "Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "PipelineRun", "App", "Fleet"])
+         ["Rollout", "Experiment", "Workflow", "CronWorkflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "AnalysisTemplate", "AnalysisRun",
+          "ClusterAnalysisTemplate", "ExecutorPlugin", "PipelineRun", "App", "Fleet"])
     same(settings["workloads"][-2:], [
         {"group": "corp.example", "kind": "App", "podSpecs": ["spec.pod"]},
         {"group": "corp.example", "kind": "Fleet", "podSpecs": ["spec.pod"], "scope": "Cluster"}], "what has no namespace is said")
@@ -288,7 +293,8 @@ def rights(found):
 
 def test_rights_are_those_that_are_used():
     watched = {("", "nodes", None, verb) for verb in ("list", "watch")} | {
-        ("", kind, None, verb) for kind in ("namespaces", "serviceaccounts") for verb in ("get", "list", "watch")}
+        (group, kind, None, verb) for group, kind in (("", "namespaces"), ("", "serviceaccounts"), ("node.k8s.io", "runtimeclasses"))
+        for verb in ("get", "list", "watch")}
     files = {"tls": {"mode": "secret", "caBundle": CA}, "policies": {"crd": False}, "config": {"events": "none"}}
     secret = {("", "secrets", None, "get")}
     for access, everywhere in (("get", secret), ("cluster", secret | {("", "secrets", None, v) for v in ("list", "watch")}), ("none", set())):

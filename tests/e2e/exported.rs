@@ -275,6 +275,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         namespace: Visible::Seen(None),
         service_accounts: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        runtime_classes: std::collections::BTreeMap::new(),
         complete: false,
         image_streams: Arc::default(),
         unconfirmed: None,

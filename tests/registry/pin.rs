@@ -74,7 +74,7 @@ spec:
             image: REG/team/app:local
             imagePullPolicy: Never
         -   name: template
-            image: \"REG/team/app:$(TAG)\"
+            image: \"REG/team/app:${TAG}\"
 ";
 
 const LIST: &str = "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n\
@@ -190,7 +190,7 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
         "a.yaml:21: Deployment shop/api, container never: {reg}team/app:local skipped: imagePullPolicy is Never, so it does not come from a registry\n"
     ));
     has(&format!(
-        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:$(TAG) skipped: $(TAG) is filled in later\n"
+        "a.yaml:24: Deployment shop/api, container template: {reg}team/app:${{TAG}} skipped: ${{TAG}} is filled in later, by envsubst or Flux\n"
     ));
     has(&format!(
         "anchors.yml:19: Pod default/two, container a: {reg}team/app:v1 could not be pinned: through an anchor, the same text is also metadata.labels.image (line 15), which"

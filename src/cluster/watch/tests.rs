@@ -18,6 +18,7 @@ fn template(pull_secrets: &[&str], service_account: &str) -> Template {
         },
         uses: Vec::new(),
         nature: Nature::default(),
+        injection: crate::workload::Injection::default(),
         ran: Vec::new(),
     }
 }

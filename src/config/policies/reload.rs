@@ -1,7 +1,9 @@
 //! Reloads policy files that change while the process runs.
 
 use super::{Files, PolicySet, read};
+use crate::config::watch::{Asked, next_poll};
 use crate::config::{Live, PolicyStore};
+use crate::image::escape;
 use crate::limits;
 use crate::telemetry::{Metrics, PolicySource, Reload};
 use std::collections::BTreeSet;
@@ -13,22 +15,42 @@ const LOGGED: usize = 20;
 
 /// Polls the places forever. A changed and entirely valid set goes into the store. If it is not valid, the last good policies stay
 /// in force and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. `now` is what was
-/// read at the start and is already in the store.
+/// read at the start and is already in the store. A folder that had policies and is empty is no valid set. `asked` has everything read
+/// again.
 pub async fn watch_policy_files(
     places: Vec<PathBuf>,
     now: Files,
     store: PolicyStore,
     metrics: Metrics,
     note: Live<Option<String>>,
+    mut asked: Asked,
 ) {
     let places = Arc::new(places);
+    let mut empty: BTreeSet<PathBuf> = now.empty().iter().cloned().collect();
     let mut seen = now;
     loop {
-        tokio::time::sleep(limits::FILE_POLL).await;
-        let Some(files) = changed(&places, &seen).await else {
+        let again = next_poll(&mut asked).await;
+        let Some(files) = changed(&places, (!again).then_some(&seen)).await else {
             continue;
         };
         seen = files;
+        let emptied: Vec<String> = seen
+            .empty()
+            .iter()
+            .filter(|folder| !empty.contains(*folder))
+            .map(|folder| escape(&folder.display().to_string()))
+            .collect();
+        if !emptied.is_empty() {
+            // A mount that has gone, or a deployment half done: nobody takes all policies away like this on purpose.
+            let why = format!(
+                "{} had policies and is empty: the last good ones stay in force until a restart, or until there are others",
+                emptied.join(", ")
+            );
+            metrics.reload(Reload::PoliciesRefused);
+            tracing::warn!(folders = ?emptied, "{why}");
+            note.store(Some(why));
+            continue;
+        }
         let Some(set) = compiled(&seen).await else { continue };
         let folders = seen.empty();
         if !folders.is_empty() {
@@ -36,6 +58,7 @@ pub async fn watch_policy_files(
         }
         match set.sound() {
             Ok(policies) => {
+                empty = seen.empty().iter().cloned().collect();
                 let count = policies.len();
                 store.set_files(policies);
                 metrics.policies(PolicySource::Files, count, 0);
@@ -75,10 +98,10 @@ pub async fn watch_policy_files(
     }
 }
 
-/// The files, if they have changed and settled.
-async fn changed(places: &Arc<Vec<PathBuf>>, seen: &Files) -> Option<Files> {
+/// The files, if they are not those that were `seen`, and have settled.
+async fn changed(places: &Arc<Vec<PathBuf>>, seen: Option<&Files>) -> Option<Files> {
     let first = look(places).await?;
-    if first == *seen {
+    if seen == Some(&first) {
         return None;
     }
     tokio::time::sleep(limits::FILE_SETTLE).await;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Live, PolicyStore};
+use crate::config::{Ask, Live, PolicyStore};
 use crate::telemetry::Metrics;
 use std::fmt::Write as _;
 use std::fs;
@@ -338,6 +338,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     let places = vec![mounted.0.path().to_owned()];
     let (store, metrics, note) = (PolicyStore::default(), Metrics::new(), Live::new(None));
     let files = read(&places);
+    let again = Ask::new(());
     store.set_files(files.compile().sound().unwrap());
     let task = tokio::spawn(watch_policy_files(
         places,
@@ -345,6 +346,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
         store.clone(),
         metrics.clone(),
         note.clone(),
+        again.subscribe(),
     ));
     let held = || {
         store
@@ -385,6 +387,25 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     looked().await;
     assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
     assert!(metrics.encode().contains("pullgate_policies_refused{source=\"files\"} 0"));
+
+    // A folder that was full and is empty is a deployment half done.
+    mounted.publish("5", &[]);
+    looked().await;
+    assert_eq!(held(), "sixth");
+    let said = note.load().as_ref().clone().unwrap();
+    assert!(
+        said.contains("had policies and is empty: the last good ones stay in force"),
+        "{said}"
+    );
+    mounted.publish("6", &[("a.yaml", &policy("sixth", "mode: Audit"))]);
+    looked().await;
+    assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
+
+    let replaced = |many: usize| metrics.encode().contains(&format!("reason=\"policies_replaced\"}} {many}"));
+    assert!(replaced(3), "{}", metrics.encode());
+    again.send_replace(());
+    looked().await;
+    assert!(replaced(4), "read again because somebody asks");
 
     fs::rename(mounted.0.path(), mounted.0.path().with_extension("away")).unwrap();
     looked().await;

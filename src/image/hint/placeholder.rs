@@ -7,7 +7,7 @@ const LONGEST: usize = 200;
 
 /// The syntax of a placeholder, and who should have filled it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Syntax {
+pub enum Syntax {
     /// `{{ .Values.image }}`.
     Template,
     /// `$(VAR)`: Kubernetes expands it in `command`, `args` and `env`, but not in `image` (pull-semantics 1.4).
@@ -22,9 +22,11 @@ enum Syntax {
 
 /// A placeholder in a name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Placeholder<'a> {
-    text: &'a str,
-    syntax: Syntax,
+pub struct Placeholder<'a> {
+    /// With its delimiters.
+    pub text: &'a str,
+    /// How it is written.
+    pub syntax: Syntax,
 }
 
 impl Placeholder<'_> {
@@ -49,7 +51,7 @@ impl Placeholder<'_> {
 }
 
 /// The first placeholder in `name`.
-pub(super) fn find(name: &str) -> Option<Placeholder<'_>> {
+pub fn find(name: &str) -> Option<Placeholder<'_>> {
     name.char_indices().find_map(|(at, c)| {
         let rest = name.get(at..)?;
         let (syntax, text) = match c {

@@ -74,10 +74,10 @@ fn takes(host: &Platform, declared: &Platform, normal: &Platform, personality: P
         return false;
     }
     match personality {
-        Personality::ContainerdOld => system(host, normal) && compatible(host, normal),
-        Personality::ContainerdClient => system(host, normal) && features(host, normal) && compatible(host, normal),
+        Personality::ContainerdOld => system(host, normal, personality) && compatible(host, normal),
+        Personality::ContainerdClient => system(host, normal, personality) && features(host, normal) && compatible(host, normal),
         Personality::ContainerdTransfer => {
-            system(host, normal)
+            system(host, normal, personality)
                 && features(host, normal)
                 && (&host.architecture, &host.variant) == (&normal.architecture, &normal.variant)
         }
@@ -86,8 +86,9 @@ fn takes(host: &Platform, declared: &Platform, normal: &Platform, personality: P
 }
 
 /// Operating system, and its version on Windows. An entry without an operating system has the host's.
-fn system(host: &Platform, entry: &Platform) -> bool {
-    (entry.os.is_empty() || entry.os == host.os) && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version))
+fn system(host: &Platform, entry: &Platform, personality: Personality) -> bool {
+    (entry.os.is_empty() || entry.os == host.os)
+        && (host.os != "windows" || windows::takes(&host.os_version, &entry.os_version, personality))
 }
 
 /// Every Windows host but Nano Server has win32k, and containerd does not hold its absence against an entry; elsewhere it is a

@@ -1,10 +1,19 @@
 //! Which Windows images a Windows host runs (containerd/platforms, `platform_windows_compat.go`; pull-semantics 5.5).
 
-/// Windows Server 2022: from here on hosts run images of earlier builds too.
-const LTSC_2022: u16 = 20348;
+use super::Personality;
 
-/// Whether a host of `host` os.version takes an entry of `entry` os.version. A host without one takes all, and so does an entry.
-pub(super) fn takes(host: &str, entry: &str) -> bool {
+/// Windows Server 2022: from here on hosts run images of earlier builds too, back to this one.
+const LTSC_2022: u16 = 20348;
+/// Windows Server 2025.
+const LTSC_2025: u16 = 26100;
+
+/// Whether a host of `host` os.version takes an entry of `entry` os.version in a container that is a process of the host. A host without
+/// one takes all, and so does an entry.
+///
+/// On hosts later than Windows Server 2025 (26200 is Windows 11 25H2), containerd/platforms v1.0.0-rc.2 to rc.4 (in containerd 2.2 to 2.4)
+/// takes nothing before 26100; earlier and later versions do, as Microsoft's table has it. Nodes do not show the version of that module:
+/// it is left to the transfer service, which all of those versions have, so that the outlook is `MayFail`.
+pub(super) fn takes(host: &str, entry: &str, personality: Personality) -> bool {
     let host = version(host);
     if host == (0, 0, 0) || entry.is_empty() {
         return true;
@@ -16,7 +25,9 @@ pub(super) fn takes(host: &str, entry: &str) -> bool {
     if host.2 < LTSC_2022 {
         entry.2 == host.2
     } else {
-        (LTSC_2022..=host.2).contains(&entry.2)
+        let strict = host.2 > LTSC_2025 && personality == Personality::ContainerdTransfer;
+        let first = if strict { LTSC_2025 } else { LTSC_2022 };
+        (first..=host.2).contains(&entry.2)
     }
 }
 

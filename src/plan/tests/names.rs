@@ -119,8 +119,14 @@ fn a_parameter_in_a_custom_kind_is_somebody_elses_to_fill_in() {
         assert_eq!(judged[0].image.image, image);
         let note = judged[0].remark.as_ref().map(Remark::clause).unwrap();
         assert!(
-            note.starts_with("not judged: ") && note.ends_with(" is filled in later"),
+            note.starts_with("not judged: ") && note.ends_with(" is filled in later, by Argo"),
             "{note}"
+        );
+        // In `check` that is no proof that it pulls.
+        let check = answers(&workflow(image), &Settings::bare(Admission::StillToCome), &not_found());
+        assert_eq!(
+            (check[0].judgement.outlook, check[0].judgement.verdict),
+            (Outlook::Unknown, Verdict::Warn)
         );
 
         let plain = answers(&deployment(image, &[]), &settings(), &not_found());
@@ -210,4 +216,102 @@ fn only_owners_that_surely_come_before_the_gate_excuse_what_they_own() {
         ..settings()
     };
     assert_eq!(judged(&named), Judgement::allowed());
+}
+
+#[test]
+fn the_id_of_an_image_is_asked_of_no_registry() {
+    let id = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    for (policy, outlook, cause) in [
+        (json!(null), Outlook::MayFail, Cause::TagNotFound),
+        (json!("Always"), Outlook::WillFail, Cause::TagNotFound),
+        (json!("Never"), Outlook::Unknown, Cause::NeverPulled),
+    ] {
+        let mut object = pod(&id, &[]);
+        object["spec"]["containers"][0]["imagePullPolicy"] = policy;
+        let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
+        let facts = facts();
+        let settings = settings();
+        let plan = plan(&workload, &facts, &settings);
+        assert!(plan.checks.is_empty());
+        let judgement = decide::<Attempts>(&plan, &[]).remove(0);
+        assert_eq!((judgement.outlook, causes(&judgement)), (outlook, vec![cause]));
+    }
+    let written_out = format!("docker.io/library/{id}");
+    assert_eq!(
+        judge(&pod(&written_out, &[]), &facts(), &not_found()).outlook,
+        Outlook::WillFail,
+        "that is a name"
+    );
+}
+
+fn gateway(image: &str, labels: &Value) -> Value {
+    let mut object = deployment(image, &[]);
+    object["spec"]["template"]["metadata"] = json!({"labels": labels, "annotations": {"inject.istio.io/templates": "gateway"}});
+    object["spec"]["template"]["spec"]["containers"][0]["name"] = json!("istio-proxy");
+    object
+}
+
+// Field case 5.
+#[test]
+fn istios_injector_writes_the_image_of_a_gateway() {
+    let wanted = json!({"sidecar.istio.io/inject": "true"});
+    let refused = json!({"sidecar.istio.io/inject": "false"});
+    let in_namespace = |labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Facts {
+            namespace: Visible::Seen(Some(Namespace {
+                labels,
+                node_selector: None,
+            })),
+            ..facts()
+        }
+    };
+    let unseen = Facts {
+        namespace: Visible::Seen(None),
+        complete: false,
+        ..facts()
+    };
+    let check = Settings::bare(Admission::StillToCome);
+    for (labels, facts, injected) in [
+        (&wanted, facts(), true),
+        (&json!({"istio.io/rev": "canary"}), facts(), true),
+        (&json!({}), facts(), false),
+        (&json!({}), in_namespace(&[("istio-injection", "enabled")]), true),
+        (&json!({}), in_namespace(&[("istio.io/rev", "stable")]), true),
+        (&refused, in_namespace(&[("istio-injection", "enabled")]), false),
+        (&wanted, in_namespace(&[("istio-injection", "disabled")]), false),
+        (&json!({}), unseen.clone(), true),
+        (&refused, unseen, false),
+    ] {
+        let outlook = |settings: &Settings| {
+            judge_with(&gateway("auto", labels), &facts, settings, &not_found())
+                .remove(0)
+                .outlook
+        };
+        let (in_check, in_serve) = if injected {
+            (Outlook::Unknown, Outlook::Pulls)
+        } else {
+            (Outlook::WillFail, Outlook::WillFail)
+        };
+        assert_eq!(
+            (outlook(&check), outlook(&settings())),
+            (in_check, in_serve),
+            "{labels} {:?}",
+            facts.namespace
+        );
+    }
+    assert_eq!(
+        judge(&gateway("autos", &wanted), &facts(), &not_found()).outlook,
+        Outlook::WillFail
+    );
+    let mut pod = pod("auto", &[]);
+    pod["metadata"]["labels"] = wanted;
+    assert_eq!(
+        judge(&pod, &facts(), &not_found()).outlook,
+        Outlook::WillFail,
+        "a Pod in `serve` has been injected or will not be"
+    );
 }

@@ -1,7 +1,7 @@
 //! An index: what it comes to for an audience whose members take different entries of it.
 
 use super::tally::{Tally, tally, who};
-use super::{Audience, Found, Group, Objections, Origin, Trouble, Use, artifact, does_not_start, runnable, served};
+use super::{Audience, Found, Group, Objections, Trouble, Use, artifact, does_not_start, runnable, served};
 use crate::image::platform::Fit;
 use crate::image::{Reference, escape};
 use crate::runtime::containerd::ends::{End, Way};
@@ -18,7 +18,7 @@ use crate::verdict::{Cause, Outlook};
 /// How each group ends with an index.
 pub(super) struct Ways<'a> {
     audience: &'a Audience,
-    /// In the order of the groups.
+    /// In the order of the groups; none for those that do not matter.
     groups: Vec<Vec<Way<'a>>>,
 }
 
@@ -27,11 +27,14 @@ impl<'a> Ways<'a> {
     pub(super) fn tally(&self, is: impl Fn(End<'a>) -> bool) -> Tally {
         let fit = |ways: &Vec<Way<'a>>| {
             let hit = ways.iter().filter(|way| is(way.end)).count();
-            match hit {
+            if ways.is_empty() {
+                return None;
+            }
+            Some(match hit {
                 0 => Fit::Yes,
                 hit if hit == ways.len() => Fit::No,
                 _ => Fit::Perhaps,
-            }
+            })
         };
         tally(self.audience, self.groups.iter().map(fit))
     }
@@ -43,10 +46,13 @@ impl<'a> Ways<'a> {
     /// How each group fares with what was found.
     pub(super) fn of(found: &Found<'a>, audience: &'a Audience) -> Self {
         let of_group = |group: &Group| of_group(group).iter().flat_map(|puller| found.ways(puller)).collect();
-        Self {
-            audience,
-            groups: audience.groups.iter().map(of_group).collect(),
+        let mut groups: Vec<Vec<Way<'_>>> = audience.groups.iter().map(of_group).collect();
+        let unserved = |ways: &Vec<Way<'_>>| ways.iter().all(|way| way.end == End::NoMatch);
+        if audience.some_will_do() && !groups.iter().all(unserved) {
+            // Its pods go to others, or there may be none such.
+            groups.iter_mut().filter(|ways| unserved(ways)).for_each(Vec::clear);
         }
+        Self { audience, groups }
     }
 
     /// What is wrong with parts of the image, and whom it concerns. `fails` makes of an outlook what it comes to where that part fails the
@@ -107,10 +113,7 @@ pub(super) fn index<'a>(
     let nothing = runnable(entries).next().is_none();
     // Whether every pull fails, in whatever way.
     let all_fail = nothing || ways.tally(End::fails).outlook() == Some(Outlook::WillFail);
-    let cap = match audience.origin {
-        Origin::Assumed => Outlook::MayFail,
-        Origin::Nodes | Origin::Selectors | Origin::Configured => Outlook::WillFail,
-    };
+    let cap = audience.cap();
     let fails = |some: Outlook| {
         if all_fail {
             Outlook::WillFail

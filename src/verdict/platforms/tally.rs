@@ -4,6 +4,7 @@ use crate::image::escape;
 use crate::image::platform::Fit;
 use crate::verdict::Outlook;
 use crate::verdict::audience::{Audience, Need, Origin};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// How the groups fare: nodes served for sure, by some runtimes only, and not at all.
@@ -20,10 +21,11 @@ pub(super) struct Tally {
     pub(super) missed_names: Vec<String>,
 }
 
-/// `fits` are in the order of the groups.
-pub(super) fn tally(audience: &Audience, fits: impl Iterator<Item = Fit>) -> Tally {
+/// `fits` are in the order of the groups; `None` for one that does not matter.
+pub(super) fn tally(audience: &Audience, fits: impl Iterator<Item = Option<Fit>>) -> Tally {
     let mut tally = Tally::default();
     for (group, fit) in audience.groups.iter().zip(fits) {
+        let Some(fit) = fit else { continue };
         let all = group.tolerated + group.tainted;
         match fit {
             Fit::Yes => {
@@ -70,7 +72,7 @@ impl Tally {
 /// Who misses it, in words.
 pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
     let missed = tally.missed.join(", ");
-    match audience.origin {
+    let who = match audience.origin {
         Origin::Nodes => {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
@@ -94,9 +96,18 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
             }
             text
         }
+        Origin::System => {
+            let systems: BTreeSet<&str> = audience.groups.iter().map(|group| group.platform.os.as_str()).collect();
+            let systems = systems.into_iter().map(escape).collect::<Vec<_>>().join(", ");
+            format!("the pods select {systems}, and no such node is known")
+        }
         Origin::Selectors => format!("the pods select {missed}, and no such node is known"),
         Origin::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
         Origin::Assumed => format!("no node is known, and {} is what is usual", platforms(audience)),
+    };
+    match &audience.doubt {
+        Some(why) => format!("{who}; but {why}"),
+        None => who,
     }
 }
 

@@ -246,6 +246,8 @@ fn schema_1_fails_for_sure_where_every_runtime_refuses_it() {
         let audience = Audience {
             groups: runtimes.iter().map(group).collect(),
             origin: Origin::Nodes,
+            doubt: None,
+            picked: false,
             unknown,
             ..Audience::default()
         };

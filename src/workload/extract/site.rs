@@ -1,8 +1,8 @@
 //! From an object and the sites of its kind to templates.
 
 use crate::workload::candidates::Scheduling;
-use crate::workload::kinds::{About, Kind, Shape, Site, Standing, When};
-use crate::workload::pod::{self, Nature, Parameters, PodKind, PodNeeds, PullPolicy, Role};
+use crate::workload::kinds::{About, Kind, Kinds, Shape, Site, Standing, When};
+use crate::workload::pod::{self, Injection, Nature, Parameters, PodKind, PodNeeds, PullPolicy, Role};
 use crate::workload::route::Place;
 use crate::workload::streams;
 use crate::workload::{FieldPath, ImageUse, Template, json, parameter};
@@ -15,7 +15,7 @@ const MOST: usize = 128;
 const MOST_NEEDED: usize = 10_000;
 
 /// Fields with something that a pull depends on besides the image.
-const NEEDS: [&str; 10] = [
+const NEEDS: [&str; 12] = [
     "imagePullSecrets",
     "serviceAccountName",
     "serviceAccount",
@@ -25,14 +25,17 @@ const NEEDS: [&str; 10] = [
     "tolerations",
     "os",
     "hostNetwork",
+    "runtimeClassName",
+    "schedulingGates",
     "podSpecPatch",
 ];
 
 /// The templates of an object. None if a kind's template is missing (a `ReplicationController`'s may be null).
-pub(super) fn templates(object: &Value, kind: &Kind) -> Vec<Template> {
+pub(super) fn templates(object: &Value, kind: &Kind, kinds: &Kinds) -> Vec<Template> {
     let top = Place::top(object);
     let mut reading = Reading {
         kind,
+        kinds,
         templates: Vec::new(),
         needed: 0,
         beyond: None,
@@ -85,6 +88,7 @@ fn collect_mounts<'a>(value: &'a Value, mounted: &mut HashSet<&'a str>) {
 
 struct Reading<'a> {
     kind: &'a Kind,
+    kinds: &'a Kinds,
     templates: Vec<Template>,
     needed: usize,
     beyond: Option<Template>,
@@ -101,13 +105,17 @@ impl Reading<'_> {
                 Shape::PodSpec => {
                     let scheduling = Scheduling::read(place.value, site.spread);
                     let mut template = pod::read(self.kind.pod, place.value, &place.path, scheduling);
+                    let metadata = place.above.and_then(|above| above.get("metadata"));
+                    template.injection = metadata.map(Injection::read).unwrap_or_default();
                     if self.kind.standing != Standing::BuiltIn {
                         // The controller of a custom kind fills in what is empty.
                         template.uses.retain(|image_use| !image_use.image.trim().is_empty());
                         template.nature = nature(format!("{number} {}", place.key), site, &place, &also);
+                        settle_account(site, &mut template);
                     }
                     self.add(template);
                 }
+                Shape::Objects => self.object(number, site, &place),
                 Shape::Images(images) => {
                     let uses: Vec<ImageUse> = images
                         .iter()
@@ -131,18 +139,48 @@ impl Reading<'_> {
                     } else {
                         number.to_string()
                     };
-                    self.add(Template {
+                    let mut template = Template {
                         kind: self.kind.pod,
                         needs: needs(site, &place, &also),
                         uses,
                         nature: nature(key, site, &place, &also),
+                        injection: Injection::default(),
                         ran: Vec::new(),
-                    });
+                    };
+                    settle_account(site, &mut template);
+                    self.add(template);
                     if !alone {
                         shared = Some(self.templates.len() - 1);
                     }
                 }
             }
+        }
+    }
+
+    /// An object within another one, by the sites of its own kind. One that holds objects again is left to whoever sees it.
+    fn object(&mut self, number: usize, site: &Site, place: &Place<'_>) {
+        const NUMBERS: usize = 1000;
+        let (api_version, kind) = (json::string(place.value, "apiVersion"), json::string(place.value, "kind"));
+        let Some(inner) = self.kinds.find(&api_version, &kind) else {
+            return;
+        };
+        let top = Place {
+            name: None,
+            policy: None,
+            above: None,
+            ..place.clone()
+        };
+        let before = self.templates.len();
+        for (at, of_kind) in inner.sites.iter().enumerate() {
+            let elsewhere = of_kind.unless.as_ref().is_some_and(|route| !route.find(&top).is_empty());
+            if !elsewhere && !matches!(of_kind.shape, Shape::Objects) {
+                self.site((number + 1) * NUMBERS + at, of_kind, &top);
+            }
+        }
+        let outer = nature(String::new(), site, place, &[]);
+        for template in self.templates.iter_mut().skip(before) {
+            template.nature.other_image = template.nature.other_image.or(outer.other_image);
+            template.nature.other_credentials = template.nature.other_credentials.or(outer.other_credentials);
         }
     }
 
@@ -177,6 +215,7 @@ impl Reading<'_> {
                 other_image: Some(why),
                 other_credentials: Some(why),
             },
+            injection: Injection::default(),
             ran: Vec::new(),
         });
         beyond.uses.extend(uses);
@@ -197,6 +236,7 @@ fn read_image(role: Role, place: &Place<'_>, also: &[Place<'_>]) -> Option<Image
         pull_policy: PullPolicy::read(policy, image),
         unchanged: false,
         stream: None,
+        later: None,
     })
 }
 
@@ -255,6 +295,8 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
             When::Always => true,
             When::Said(field) => said(field),
             When::Unsaid(field) => !said(field),
+            // Until it is known what the pods have: see `settle_account`.
+            When::NoAccount => true,
         };
         site.doubts
             .iter()
@@ -266,6 +308,19 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
         parameters: Parameters::FilledIn,
         other_image: doubt(About::Image),
         other_credentials: doubt(About::Credentials),
+    }
+}
+
+/// A controller gives a service account only to pods for which the object names none, and it matters only where they have no pull secrets.
+fn settle_account(site: &Site, template: &mut Template) {
+    let given = |why: &str| {
+        site.doubts
+            .iter()
+            .any(|doubt| doubt.when == When::NoAccount && doubt.why == why)
+    };
+    let has_own = !template.needs.pull_secrets.is_empty() || template.needs.service_account != "default";
+    if has_own && template.nature.other_credentials.is_some_and(given) {
+        template.nature.other_credentials = None;
     }
 }
 

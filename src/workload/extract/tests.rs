@@ -47,6 +47,9 @@ fn every_kind_keeps_its_pod_spec_somewhere() {
         ("apps/v1", "DaemonSet", "spec.template.spec"),
         ("batch/v1", "Job", "spec.template.spec"),
         ("batch/v1beta1", "CronJob", "spec.jobTemplate.spec.template.spec"),
+        ("extensions/v1beta1", "Deployment", "spec.template.spec"),
+        ("extensions/v1beta1", "DaemonSet", "spec.template.spec"),
+        ("extensions/v1beta1", "ReplicaSet", "spec.template.spec"),
     ] {
         let mut object = json!({"containers": [{"name": "c", "image": "nginx:1"}]});
         for field in path.rsplit('.') {
@@ -68,7 +71,7 @@ fn every_kind_keeps_its_pod_spec_somewhere() {
         ("v1", "Service"),
         ("apps/v1", "Pod"),
         ("v1", "Deployment"),
-        ("extensions/v1beta1", "Deployment"),
+        ("extensions/v1beta1", "Ingress"),
         ("", ""),
     ] {
         assert_eq!(

@@ -2,7 +2,7 @@
 
 mod rows;
 
-pub(super) use rows::ROWS;
+pub(super) use rows::{ROWS, SOURCES};
 
 use super::{About, Doubt, Scope, Shape, Site, Standing, When};
 use crate::workload::candidates::Spread;
@@ -25,12 +25,13 @@ pub(super) struct Row {
 /// A [`Site`] in the table's notation. A path with a leading `/` starts at the object's root; an empty path is `within` itself.
 #[derive(Clone, Copy)]
 pub(super) struct Written {
-    at: &'static str,
-    images: &'static [(&'static str, Role)],
+    pub(super) at: &'static str,
+    pub(super) images: &'static [(&'static str, Role)],
+    pub(super) objects: bool,
     also: &'static [&'static str],
     unless: Option<&'static str>,
     spread: Spread,
-    doubts: &'static [Doubt],
+    pub(super) doubts: &'static [Doubt],
     secrets: &'static [&'static str],
     account: Option<&'static str>,
 }
@@ -44,7 +45,9 @@ impl Written {
             None => Some(within.then(&Route::of(path)?)),
         };
         let below = |paths: &[&str]| paths.iter().map(|path| Route::of(path)).collect::<Option<Vec<_>>>();
-        let shape = if self.images.is_empty() {
+        let shape = if self.objects {
+            Shape::Objects
+        } else if self.images.is_empty() {
             Shape::PodSpec
         } else {
             let images = self.images.iter().map(|(path, role)| Some((Route::of(path)?, *role)));
@@ -111,12 +114,21 @@ const fn pods(at: &'static str) -> Written {
     Written {
         at,
         images: &[],
+        objects: false,
         also: &[],
         unless: None,
         spread: Spread::Some,
         doubts: &[],
         secrets: &[],
         account: None,
+    }
+}
+
+/// Whole objects at a path.
+const fn objects(at: &'static str) -> Written {
+    Written {
+        objects: true,
+        ..pods(at)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod anything;
 mod apart;
+mod more;
 
 use super::*;
 use crate::workload::Nature;
@@ -85,13 +86,18 @@ const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
         "spec.leaderWorkerTemplate.workerTemplate.spec",
         Sure::Yes,
     ),
-    ("ray.io/v1", "RayCluster", "spec.headGroupSpec.template.spec", Sure::Yes),
+    (
+        "ray.io/v1",
+        "RayCluster",
+        "spec.headGroupSpec.template.spec",
+        Sure::Credentials,
+    ),
     ("ray.io/v1", "RayCluster", "spec.workerGroupSpecs[1].template.spec", Sure::Yes),
     (
         "ray.io/v1",
         "RayJob",
         "spec.rayClusterSpec.headGroupSpec.template.spec",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "ray.io/v1",
@@ -104,7 +110,7 @@ const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
         "ray.io/v1",
         "RayService",
         "spec.rayClusterConfig.headGroupSpec.template.spec",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "ray.io/v1",
@@ -160,7 +166,7 @@ const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
         "kubeflow.org/v2beta1",
         "MPIJob",
         "spec.mpiReplicaSpecs.Launcher.template.spec",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     ("apps.openshift.io/v1", "DeploymentConfig", "spec.template.spec", Sure::Image),
     ("agones.dev/v1", "GameServer", "spec.template.spec", Sure::Credentials),
@@ -268,31 +274,31 @@ const IMAGES: &[(&str, &str, &str, Sure)] = &[
         "kubevirt.io/v1",
         "VirtualMachine",
         "spec.template.spec.volumes[1].containerDisk.image",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "kubevirt.io/v1",
         "VirtualMachine",
         "spec.template.spec.domain.firmware.kernelBoot.container.image",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "kubevirt.io/v1",
         "VirtualMachineInstanceReplicaSet",
         "spec.template.spec.volumes[0].containerDisk.image",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "kubevirt.io/v1",
         "VirtualMachineInstance",
         "spec.volumes[0].containerDisk.image",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "kubevirt.io/v1",
         "VirtualMachineInstance",
         "spec.domain.firmware.kernelBoot.container.image",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     ("tekton.dev/v1", "Task", "spec.steps[1].image", Sure::Credentials),
     ("tekton.dev/v1", "Task", "spec.sidecars[0].image", Sure::Credentials),
@@ -391,7 +397,10 @@ const IMAGES: &[(&str, &str, &str, Sure)] = &[
     ),
 ];
 
-const CLUSTER_WIDE: [&str; 4] = [
+const CLUSTER_WIDE: [&str; 7] = [
+    "ClusterAnalysisTemplate",
+    "ClusterServingRuntime",
+    "ClusterImageCatalog",
     "ClusterWorkflowTemplate",
     "ClusterTask",
     "SidecarSet",
@@ -403,9 +412,11 @@ fn every_row_of_the_table_is_found_at_its_real_path() {
     let spec = json!({"containers": [{"name": "c", "image": "nginx:1"}]});
     let pod_specs = POD_SPECS
         .iter()
+        .chain(more::POD_SPECS)
         .map(|(api, kind, path, sure)| (*api, *kind, *path, spec.clone(), format!("{path}.containers[0].image"), *sure));
     let images = IMAGES
         .iter()
+        .chain(more::IMAGES)
         .map(|(api, kind, path, sure)| (*api, *kind, *path, json!("nginx:1"), (*path).to_owned(), *sure));
     for (api_version, kind, path, value, found_at, expected) in pod_specs.chain(images) {
         let object = object(api_version, kind, &[(path, value)]);
@@ -429,7 +440,7 @@ fn every_row_of_the_table_is_found_at_its_real_path() {
         let every = template.needs.scheduling.spread == Spread::Every;
         assert_eq!(
             every,
-            matches!(kind, "DaemonSet" | "BroadcastJob") || path.contains("broadcastJob"),
+            matches!(kind, "DaemonSet" | "BroadcastJob") || path.contains("broadcastJob") || path.contains("daemonSet"),
             "{kind}"
         );
         let namespace = if CLUSTER_WIDE.contains(&kind) { "" } else { "shop" };

@@ -1,0 +1,209 @@
+//! Names that are not images yet: what the files of a set say will become of them. `check` and `pin` both read it here.
+
+mod kustomize;
+mod tools;
+
+use super::{Manifest, Subject};
+use crate::image::{Syntax, placeholder};
+use crate::report::Problem;
+use crate::workload::pod::{Parameters, PullPolicy};
+use crate::workload::{ImageUse, Later, ObjectId, Workload};
+use kustomize::Kustomizations;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use tools::Tools;
+
+/// What only the whole object says of the names of its images.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    /// The paths of images whose pull policy is written.
+    policies: Vec<Box<str>>,
+    /// Whether it has the label of a kubebuilder project's manager.
+    manager: bool,
+}
+
+impl Hints {
+    pub(super) fn of(object: &Value, workload: &Workload) -> Self {
+        let written = |image: &&ImageUse| {
+            let container = image
+                .path
+                .as_str()
+                .strip_suffix(".image")
+                .and_then(|path| kustomize::at(object, path));
+            let policy = container
+                .and_then(|container| container.get("imagePullPolicy"))
+                .and_then(Value::as_str);
+            policy.is_some_and(|policy| matches!(policy, "Always" | "IfNotPresent" | "Never"))
+        };
+        let uses = workload.templates.iter().flat_map(|template| &template.uses);
+        let manager = ["/metadata/labels", "/spec/template/metadata/labels"].iter().any(|pointer| {
+            let label = object.pointer(pointer).and_then(|labels| labels.get("control-plane"));
+            label.and_then(Value::as_str).is_some()
+        });
+        Self {
+            policies: uses.filter(written).map(|image| Box::from(image.path.as_str())).collect(),
+            manager,
+        }
+    }
+}
+
+/// What a set says.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    kustomizations: Kustomizations,
+    tools: Tools,
+}
+
+/// An object of the set, as far as names are concerned.
+struct Site<'a> {
+    hints: &'a Hints,
+    /// Its file; `None` for standard input.
+    file: Option<PathBuf>,
+    object: &'a ObjectId,
+}
+
+impl Names {
+    /// Reads the kustomizations, Skaffold's and Tilt's files and others in the folders of `files`, and above them up to the given places.
+    pub(super) fn of<'a>(
+        places: &[String],
+        files: impl Iterator<Item = &'a Path>,
+        objects: &[Manifest],
+        errors: &mut Vec<Problem>,
+    ) -> Self {
+        let folders = folders(places, files);
+        Self {
+            kustomizations: Kustomizations::read(&folders, errors),
+            tools: Tools::read(&folders, objects),
+        }
+    }
+
+    /// Says of each image of an object what becomes of its name. An image that several overlays name differently is there once for each
+    /// of them.
+    pub(super) fn settle(&self, subject: &mut Subject) {
+        let Subject {
+            source, hints, workload, ..
+        } = subject;
+        let site = Site {
+            hints,
+            file: Path::new(&source.file).canonicalize().ok(),
+            object: &workload.object,
+        };
+        for template in &mut workload.templates {
+            let parameters = template.nature.parameters;
+            let uses = std::mem::take(&mut template.uses);
+            template.uses = uses
+                .into_iter()
+                .flat_map(|image| self.becomes(&site, image, parameters))
+                .collect();
+        }
+    }
+
+    fn becomes(&self, site: &Site<'_>, image: ImageUse, parameters: Parameters) -> Vec<ImageUse> {
+        let renamed = self.kustomizations.rename(site, &image);
+        if renamed.is_empty() {
+            let later = self.later(site, &image.image, parameters);
+            return vec![ImageUse { later, ..image }];
+        }
+        let each = renamed.into_iter().map(|later| match later {
+            Later::Named { name, by } => {
+                // What kustomize writes may be for another tool to fill in.
+                let further = self.later(site, &name, parameters);
+                let written = site.hints.policies.iter().any(|path| **path == *image.path.as_str());
+                let pull_policy = if written {
+                    image.pull_policy
+                } else {
+                    PullPolicy::default_for(&name)
+                };
+                let later = further.or(Some(Later::Named { name, by }));
+                ImageUse {
+                    pull_policy,
+                    later,
+                    ..image.clone()
+                }
+            }
+            later @ Later::FilledIn { .. } => ImageUse {
+                later: Some(later),
+                ..image.clone()
+            },
+        });
+        each.collect()
+    }
+
+    /// What fills a name in, of which nothing in the set says the value.
+    fn later(&self, site: &Site<'_>, name: &str, parameters: Parameters) -> Option<Later> {
+        let filled_in = |what: &str, by: String| {
+            Some(Later::FilledIn {
+                what: what.to_owned(),
+                by,
+            })
+        };
+        if name.starts_with("ko://") {
+            return filled_in(name, "ko, which builds it".to_owned());
+        }
+        if let Some(tool) = self.tools.built(name) {
+            return filled_in(name, tool);
+        }
+        if name == "managed" {
+            return filled_in(name, "the operator that manages it".to_owned());
+        }
+        if (name == "controller" || name == "controller:latest") && (site.hints.manager || self.tools.has_kubebuilder()) {
+            return filled_in(
+                name,
+                "kubebuilder's make deploy (kustomize edit set image controller=IMAGE)".to_owned(),
+            );
+        }
+        let found = placeholder(name)?;
+        let by_controller = parameters == Parameters::FilledIn;
+        match found.syntax {
+            Syntax::Shell if site.object.api_version.starts_with("template.openshift.io/") => None,
+            Syntax::Shell => filled_in(found.text, self.tools.substitutes().unwrap_or("envsubst or Flux").to_owned()),
+            Syntax::Template if by_controller => None,
+            Syntax::Template => filled_in(found.text, tools::templates(site.file.as_deref()).to_owned()),
+            Syntax::Kubernetes if by_controller => None,
+            Syntax::Kubernetes => {
+                let by = self.kustomizations.variables(site.file.as_deref())?;
+                filled_in(found.text, by)
+            }
+            Syntax::Percent | Syntax::Angle => None,
+        }
+    }
+}
+
+/// The folders of the files, and those above them up to a folder that was given; sorted, each once.
+fn folders<'a>(places: &[String], files: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+    let roots: Vec<PathBuf> = places
+        .iter()
+        .filter_map(|place| Path::new(place).canonicalize().ok())
+        .filter(|place| place.is_dir())
+        .collect();
+    let mut folders: Vec<PathBuf> = roots.clone();
+    for file in files {
+        let Ok(file) = file.canonicalize() else { continue };
+        let within = roots
+            .iter()
+            .filter(|root| file.starts_with(root))
+            .min_by_key(|root| root.as_os_str().len());
+        match within {
+            Some(root) => folders.extend(
+                file.ancestors()
+                    .skip(1)
+                    .take_while(|folder| folder.starts_with(root))
+                    .map(Path::to_owned),
+            ),
+            // A file that was given by itself is a set of its own.
+            None if file
+                .file_name()
+                .is_some_and(|name| kustomize::NAMES.iter().any(|known| name == *known)) =>
+            {
+                folders.extend(file.parent().map(Path::to_owned));
+            }
+            None => {}
+        }
+    }
+    folders.sort();
+    folders.dedup();
+    folders
+}
+
+#[cfg(test)]
+mod tests;

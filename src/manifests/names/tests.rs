@@ -1,0 +1,270 @@
+use crate::manifests::{Keep, Manifests, Reading, Sift, Walk};
+use crate::workload::{Kinds, Later, PullPolicy};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn read(folder: &Path) -> Manifests {
+    let (sift, kinds) = (Sift::default(), Kinds::default());
+    let reading = Reading {
+        walk: Walk::Recursive,
+        sift: &sift,
+        namespace: "default",
+        kinds: &kinds,
+        keep: Keep::Objects,
+    };
+    Manifests::read(&[folder.display().to_string()], &reading)
+}
+
+/// Each image of the set: `NAME`, `NAME -> NEW` or `NAME later by WHOM`, with its pull policy.
+fn names(manifests: &Manifests) -> Vec<(String, PullPolicy)> {
+    let uses = manifests
+        .subjects
+        .iter()
+        .flat_map(|subject| &subject.workload.templates)
+        .flat_map(|template| &template.uses);
+    uses.map(|image| {
+        let text = match &image.later {
+            None => image.image.clone(),
+            Some(Later::Named { name, .. }) => format!("{} -> {name}", image.image),
+            Some(Later::FilledIn { what, by }) => format!("{} later: {what} by {by}", image.image),
+        };
+        (text, image.pull_policy)
+    })
+    .collect()
+}
+
+fn texts(files: &[(&str, &str)]) -> Vec<String> {
+    let folder = folder(files);
+    names(&read(folder.path())).into_iter().map(|(name, _)| name).collect()
+}
+
+fn deployment(image: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app}}\nspec: {{template: {{spec: {{containers: [{{name: app, image: '{image}'}}]}}}}}}\n"
+    )
+}
+
+// Field cases 11 and 12.
+#[test]
+fn placeholders_of_files_are_filled_in_later() {
+    for (image, later) in [
+        ("reg/app:${TAG}", "${TAG} by envsubst or Flux"),
+        ("${IMAGE}", "${IMAGE} by envsubst or Flux"),
+        ("reg/app:${TAG:-v1}", "${TAG:-v1} by envsubst or Flux"),
+        ("$IMAGE", "$IMAGE by envsubst or Flux"),
+        ("{{ image }}", "{{ image }} by a template engine (Helm, for example)"),
+        ("ko://example.com/cmd/app", "ko://example.com/cmd/app by ko, which builds it"),
+        ("managed", "managed by the operator that manages it"),
+    ] {
+        assert_eq!(texts(&[("a.yaml", &deployment(image))]), [format!("{image} later: {later}")]);
+    }
+    for image in ["$(TAG)", "<image>", "controller:latest", "nginx:1.25"] {
+        assert_eq!(texts(&[("a.yaml", &deployment(image))]), [image]);
+    }
+}
+
+#[test]
+fn the_set_says_who_fills_them_in() {
+    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substitute: {TAG: v1}}}\n";
+    let app = deployment("reg/app:${TAG}");
+    let found = texts(&[("a.yaml", &app), ("flux.yaml", flux)]);
+    assert_eq!(
+        found,
+        ["reg/app:${TAG} later: ${TAG} by Flux (postBuild of Kustomization apps)"]
+    );
+
+    let app = deployment("{{ .Values.image }}");
+    let found = texts(&[("chart/Chart.yaml", "name: c"), ("chart/x/a.yaml", &app)]);
+    assert_eq!(found, ["{{ .Values.image }} later: {{ .Values.image }} by Helm"]);
+
+    let app = deployment("$(IMAGE)");
+    let found = texts(&[
+        ("a.yaml", &app),
+        ("kustomization.yaml", "resources: [a.yaml]\nvars: [{name: IMAGE}]\n"),
+    ]);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("$(IMAGE) later: $(IMAGE) by kustomize (vars of "),
+        "{found:?}"
+    );
+
+    let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templates: [{name: a, container: {image: '{{x}}'}}]}\n";
+    assert_eq!(texts(&[("a.yaml", workflow)]), ["{{x}}"], "its kind says by whom");
+}
+
+#[test]
+fn tools_that_build_are_known_by_their_files() {
+    let skaffold = "apiVersion: skaffold/v4beta11\nkind: Config\nbuild: {artifacts: [{image: app}]}\nprofiles: [{build: {artifacts: [{image: reg.example/worker}]}}]\n";
+    for (file, text) in [
+        ("skaffold.yaml", skaffold),
+        (
+            "Tiltfile",
+            "docker_build('app', '.')\ncustom_build(ref='reg.example/worker', command='x')\n",
+        ),
+        (
+            "devspace.yaml",
+            "version: v2beta1\nimages: {a: {image: app}, w: {image: reg.example/worker}}\n",
+        ),
+        (
+            "kbld.yaml",
+            "apiVersion: kbld.k14s.io/v1alpha1\nkind: Config\nsources: [{image: app}, {image: reg.example/worker}]\n",
+        ),
+    ] {
+        let found = texts(&[
+            (file, text),
+            ("k8s/a.yaml", &deployment("app")),
+            ("k8s/b.yaml", &deployment("reg.example/worker:dev")),
+            ("k8s/c.yaml", &deployment("reg.example/other")),
+        ]);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(
+            found[0].starts_with("app later: app by ") && found[1].starts_with("reg.example/worker:dev later: "),
+            "{found:?}"
+        );
+        assert_eq!(found[2], "reg.example/other");
+    }
+}
+
+#[test]
+fn the_manager_of_a_kubebuilder_project() {
+    let manager = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: m, labels: {control-plane: controller-manager}}\nspec: {template: {spec: {containers: [{name: manager, image: 'controller:latest'}]}}}\n";
+    let resolved = "resources: [manager.yaml]\nimages: [{name: controller, newName: reg.example/op, newTag: v1}]\n";
+    let scaffolded = "resources: [manager.yaml]\nimages: [{name: controller, newName: controller, newTag: latest}]\n";
+    let later =
+        "controller:latest later: controller:latest by kubebuilder's make deploy (kustomize edit set image controller=IMAGE)";
+    for (files, expected) in [
+        (vec![("manager.yaml", manager)], later),
+        (vec![("manager.yaml", manager), ("kustomization.yaml", scaffolded)], later),
+        (
+            vec![("manager.yaml", manager), ("kustomization.yaml", resolved)],
+            "controller:latest -> reg.example/op:v1",
+        ),
+    ] {
+        assert_eq!(texts(&files), [expected]);
+    }
+}
+
+// Field case 13.
+#[test]
+fn a_kustomization_of_the_set_names_the_image() {
+    let app = deployment("app");
+    let beside = "resources: [a.yaml]\nimages: [{name: app, newName: R/team/app, newTag: '1'}]\n";
+    let folder_of = folder(&[("a.yaml", &app), ("kustomization.yaml", beside)]);
+    assert_eq!(
+        names(&read(folder_of.path())),
+        [("app -> R/team/app:1".to_owned(), PullPolicy::IfNotPresent)]
+    );
+    // Not its resource.
+    assert_eq!(
+        texts(&[
+            ("a.yaml", &app),
+            ("kustomization.yaml", "resources: []\nimages: [{name: app, newTag: '1'}]\n")
+        ]),
+        ["app"]
+    );
+    let digest = format!(
+        "resources: [a.yaml]\nimages: [{{name: app, digest: 'sha256:{}'}}]\n",
+        "0".repeat(64)
+    );
+    assert_eq!(
+        texts(&[("a.yaml", &app), ("kustomization.yaml", &digest)]),
+        [format!("app -> app@sha256:{}", "0".repeat(64))]
+    );
+}
+
+#[test]
+fn overlays_work_on_what_their_bases_leave() {
+    let app = deployment("app");
+    let base = "resources: [a.yaml]\nimages: [{name: app, newName: reg.example/app}]\n";
+    let overlay = |tag: &str| format!("resources: [../../base]\nimages: [{{name: reg.example/app, newTag: {tag}}}]\n");
+    let (prod, stage) = (overlay("'2'"), overlay("3"));
+    let found = texts(&[
+        ("base/a.yaml", &app),
+        ("base/kustomization.yaml", base),
+        ("overlays/prod/kustomization.yaml", &prod),
+        ("overlays/stage/kustomization.yaml", &stage),
+    ]);
+    assert_eq!(found, ["app -> reg.example/app:2", "app -> reg.example/app:3"]);
+    // A component, by which one overlay sets the tag.
+    let component = "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages: [{name: reg.example/app, newTag: c}]\n";
+    let with = "resources: [../base]\ncomponents: [../part]\n";
+    let found = texts(&[
+        ("base/a.yaml", &app),
+        ("base/kustomization.yaml", base),
+        ("part/kustomization.yaml", component),
+        ("over/kustomization.yaml", with),
+    ]);
+    assert_eq!(found, ["app -> reg.example/app:c"]);
+    // What it writes may be another tool's to fill in.
+    let flux = "resources: [a.yaml]\nimages: [{name: app, newName: reg.example/app, newTag: '${TAG}'}]\n";
+    assert_eq!(
+        texts(&[("a.yaml", &app), ("kustomization.yaml", flux)]),
+        ["app later: ${TAG} by envsubst or Flux"]
+    );
+}
+
+#[test]
+fn patches_and_replacements_name_it_too() {
+    let app = deployment("app");
+    let strategic = "resources: [a.yaml]\npatches:\n- patch: |\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {name: app}\n    spec: {template: {spec: {containers: [{name: app, image: reg.example/p:1}]}}}\n";
+    let json = "resources: [a.yaml]\npatches:\n- target: {kind: Deployment}\n  patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: reg.example/p:1}]'\n";
+    for text in [strategic, json] {
+        assert_eq!(
+            texts(&[("a.yaml", &app), ("kustomization.yaml", text)]),
+            ["app -> reg.example/p:1"],
+            "{text}"
+        );
+    }
+    let other = strategic.replace("name: app}\n    spec", "name: other}\n    spec");
+    assert_eq!(texts(&[("a.yaml", &app), ("kustomization.yaml", &other)]), ["app"]);
+    let replacements = "resources: [a.yaml]\nreplacements: [{source: {kind: ConfigMap}, targets: [{select: {kind: Deployment}, fieldPaths: ['spec.template.spec.containers.0.image']}]}]\n";
+    let found = texts(&[("a.yaml", &app), ("kustomization.yaml", replacements)]);
+    assert!(
+        found[0].starts_with("app later: app by kustomize (replacements of "),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn what_a_kustomization_names_and_is_not_there_is_an_error_with_its_place() {
+    let app = deployment("app");
+    let text = "resources:\n- a.yaml\n- missing.yaml\n- https://example.com/x.yaml\nimages: [{name: app, newTag: '1'}]\n";
+    let folder = folder(&[("a.yaml", &app), ("kustomization.yaml", text)]);
+    let manifests = read(folder.path());
+    let errors: Vec<_> = manifests
+        .errors
+        .iter()
+        .filter(|error| error.message.contains("missing.yaml"))
+        .collect();
+    assert_eq!(errors.len(), 1, "{:?}", manifests.errors);
+    assert!(
+        errors[0].message == "line 3: resources: missing.yaml is not there" && errors[0].line == Some(3),
+        "{errors:?}"
+    );
+    assert_eq!(names(&manifests)[0].0, "app -> app:1");
+}
+
+#[test]
+fn kustomizations_that_name_each_other_end() {
+    let found = texts(&[
+        ("a/kustomization.yaml", "resources: [../b]\n"),
+        ("b/kustomization.yaml", "resources: [../a, x.yaml]\n"),
+        ("b/x.yaml", &deployment("app")),
+    ]);
+    assert_eq!(found, ["app"]);
+    assert_eq!(
+        texts(&[("kustomization.yaml", "resources: [.]\n"), ("x.yaml", &deployment("app"))]),
+        ["app"]
+    );
+}

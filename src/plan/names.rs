@@ -1,0 +1,50 @@
+//! Names that something replaces before there are pods, as far as the object and its namespace say it.
+
+use crate::cluster::{Facts, Visible};
+use crate::workload::{ImageUse, Injection, ObjectId, Template, parameter};
+
+/// The parameter in a name, and what fills it in: the controller of a custom kind.
+pub(super) fn parameter_of<'a>(name: &'a str, object: &ObjectId) -> Option<(&'a str, String)> {
+    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
+    let found = match group {
+        "template.openshift.io" => parameter::of_template(name),
+        _ => parameter::find(name),
+    }?;
+    let by = match group {
+        "argoproj.io" => "Argo".to_owned(),
+        "tekton.dev" | "triggers.tekton.dev" => "Tekton".to_owned(),
+        "template.openshift.io" => "OpenShift's template processing (oc process)".to_owned(),
+        _ => format!("the controller of {}", object.kind),
+    };
+    Some((found, by))
+}
+
+/// The container whose image Istio's injector fills in, and the image that says so.
+const PROXY: &str = "istio-proxy";
+const AUTO: &str = "auto";
+
+/// Whether Istio's injector will replace the image: it has the name `auto`, and the pod or its namespace asks for injection. A namespace
+/// that refuses it outranks the pod; of one that cannot be seen, the container's name must do.
+pub(super) fn injected(name: &str, image: &ImageUse, template: &Template, facts: &Facts) -> bool {
+    if name != AUTO || template.injection == Injection::Refused {
+        return false;
+    }
+    let labels = match &facts.namespace {
+        Visible::Seen(Some(namespace)) => Some(namespace.labels.as_slice()),
+        Visible::Seen(None) if facts.complete => Some(&[][..]),
+        Visible::Seen(None) | Visible::Hidden(_) => None,
+    };
+    let label = |key: &str| {
+        labels
+            .into_iter()
+            .flatten()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
+    };
+    match (label("istio-injection"), label("istio.io/rev")) {
+        (Some("enabled"), _) => true,
+        (Some(_), _) => false,
+        (None, Some(_)) => true,
+        (None, None) => template.injection == Injection::Wanted || (labels.is_none() && image.name == PROXY),
+    }
+}
