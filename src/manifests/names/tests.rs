@@ -22,6 +22,7 @@ fn read(folder: &Path) -> Manifests {
         namespace: "default",
         kinds: &kinds,
         keep: Keep::Objects,
+        stdin_name: "-",
     };
     Manifests::read(&[folder.display().to_string()], &reading)
 }
