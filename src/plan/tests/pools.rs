@@ -63,7 +63,7 @@ fn each_node_pulls_by_its_runtime_and_its_pool() {
 }
 
 /// What is said where one setup fails and the others pull.
-fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: Evidence) -> Judgement {
+fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: &Evidence) -> Judgement {
     let settings = pools(&["gpu", "edge"]);
     let facts = Facts {
         nodes: Arc::new(vec![
@@ -95,7 +95,7 @@ fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: Evidence) ->
 #[test]
 fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
     let gone = Evidence::TagUnknown { repository_exists: true };
-    let judgement = told(|setup| setup.pool.0 == 1, gone.clone());
+    let judgement = told(|setup| setup.pool.0 == 1, &gone);
     assert_eq!(judgement.outlook, Outlook::MayFail);
     let [finding] = &judgement.findings[..] else {
         panic!("{judgement:?}")
@@ -120,14 +120,14 @@ fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
     assert_eq!(judgement.ways[0].settings, ["/etc/1:3"]);
     // What is not known of a pool is not known, whatever others do.
     let unknown = Evidence::Unresolved(crate::runtime::outcome::Unresolved::Unreadable);
-    let judgement = told(|setup| setup.pool.0 == 1, unknown);
+    let judgement = told(|setup| setup.pool.0 == 1, &unknown);
     assert_eq!(judgement.outlook, Outlook::Unknown);
     let message = &judgement.findings[0].message;
     assert!(
         message.starts_with("2 of 3 pools pull it; of pool gpu (CRI-O 1.36.3) it is not known: "),
         "{message}"
     );
-    let judgement = told(|_| true, gone);
+    let judgement = told(|_| true, &gone);
     assert_eq!(judgement.outlook, Outlook::WillFail);
     assert!(!judgement.findings[0].message.contains("pool"), "{judgement:?}");
 }

@@ -104,7 +104,7 @@ impl Registries {
         let mut tree: BTreeMap<String, (Option<Line>, Vec<Line>)> = BTreeMap::new();
         for (host, config) in &self.configs {
             if let Ok(endpoint) = Endpoint::parse(host) {
-                let server = Some(self.server(host, &endpoint, config));
+                let server = Some(server(host, &endpoint, config));
                 tree.insert(folder(host), (server, Vec::new()));
             }
         }
@@ -115,7 +115,7 @@ impl Registries {
                 DefaultEndpoint::Disabled => (None, Vec::new()),
                 // Of all registries, nothing is said for the default endpoint.
                 DefaultEndpoint::Asked if host == ALL => (Some(line(None, None)), Vec::new()),
-                DefaultEndpoint::Asked => (Some(self.server(host, &own, &self.config(host))), Vec::new()),
+                DefaultEndpoint::Asked => (Some(server(host, &own, &self.config(host))), Vec::new()),
             });
             let mut hosts = Vec::new();
             let mut seen: Vec<String> = Vec::new();
@@ -143,11 +143,6 @@ impl Registries {
             .collect()
     }
 
-    fn server(&self, host: &str, endpoint: &Endpoint, config: &Config) -> Line {
-        let written = (host != ALL).then(|| endpoint.written.clone());
-        line(written, config.tls.clone())
-    }
-
     /// That of a host, by the name under which it is contacted or its own.
     fn config(&self, host: &str) -> Config {
         let by = |name: &str| self.configs.get(name).cloned();
@@ -159,6 +154,12 @@ impl Registries {
 
 fn folder(host: &str) -> String {
     if host == ALL { DEFAULT } else { host }.to_owned()
+}
+
+/// The line of a server; that of all hosts names none.
+fn server(host: &str, endpoint: &Endpoint, config: &Config) -> Line {
+    let written = (host != ALL).then(|| endpoint.written.clone());
+    line(written, config.tls.clone())
 }
 
 fn line(written: Option<Written>, tls: Option<Files>) -> Line {
@@ -196,10 +197,9 @@ impl Endpoint {
         let registry = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let plain = is_loopback(registry) && port(registry).is_some_and(|port| !port.is_empty() && port != "443");
         let scheme = match scheme {
-            Some("https") => Scheme::Https,
             Some("http") => Scheme::Http,
             None if plain => Scheme::Http,
-            None => Scheme::Https,
+            Some("https") | None => Scheme::Https,
             Some(other) => return Err(format!("{other:?} is not http or https")),
         };
         if registry.is_empty() {
@@ -307,15 +307,12 @@ impl Reading<'_> {
         if user.is_empty() && identity_token.is_empty() && !both.is_empty() {
             let decoded = base64::engine::general_purpose::STANDARD.decode(both.trim());
             let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            match decoded.as_deref().and_then(|text| text.split_once(':')) {
-                Some((name, secret)) => {
-                    name.clone_into(&mut user);
-                    secret.trim_end_matches('\0').clone_into(&mut password);
-                }
-                None => {
-                    let text = "auth must be user:password in base64; nodes fail to pull with this";
-                    self.notes.push(self.problem(&below(path, "auth"), text));
-                }
+            if let Some((name, secret)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
+                name.clone_into(&mut user);
+                secret.trim_end_matches('\0').clone_into(&mut password);
+            } else {
+                let text = "auth must be user:password in base64; nodes fail to pull with this";
+                self.notes.push(self.problem(&below(path, "auth"), text));
             }
         }
         Ok(Some(Credential {

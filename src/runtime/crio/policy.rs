@@ -2,7 +2,7 @@
 
 use crate::image::{Reference, Target};
 use serde::Deserialize;
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::Error as _;
 use std::collections::BTreeMap;
 
 /// A policy.
@@ -71,8 +71,6 @@ impl<'de> Deserialize<'de> for Transports {
         struct Written {
             #[serde(default)]
             docker: BTreeMap<String, Requirements>,
-            #[serde(flatten)]
-            _others: BTreeMap<String, IgnoredAny>,
         }
         let Written { docker, .. } = Written::deserialize(deserializer)?;
         Ok(Self { docker })
