@@ -173,18 +173,18 @@ impl Server {
             "--config",
         ]);
         command.arg(config);
-        Self::start(command, address, folder)
+        Self::start(command, address, &folder)
     }
 
     fn empty(folder: &Path) -> Self {
         let (address, folder) = (free_address(), folder.join("empty"));
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["empty", &address.to_string()]).arg(&folder);
-        Self::start(command, address, folder)
+        Self::start(command, address, &folder)
     }
 
-    fn start(mut command: Command, address: SocketAddr, folder: PathBuf) -> Self {
-        std::fs::create_dir_all(&folder).unwrap();
+    fn start(mut command: Command, address: SocketAddr, folder: &Path) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
         let authority = folder.join("ca.crt");
         let _ = std::fs::remove_file(&authority);
         let log = std::fs::File::create(folder.join("log")).unwrap();
