@@ -44,7 +44,7 @@ pub struct Facts {
     pub service_accounts: BTreeMap<String, Visible<ServiceAccount>>,
     /// Secrets that the templates (or their service accounts) list, by name.
     pub secrets: BTreeMap<String, Visible<PullSecret>>,
-    /// The RuntimeClasses that the templates name.
+    /// The runtime classes that the templates name.
     pub runtime_classes: BTreeMap<String, Visible<RuntimeClass>>,
     /// Whether these are all objects there are (a cluster, `--complete`), so that an absent one does not exist.
     pub complete: bool,

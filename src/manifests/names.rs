@@ -157,9 +157,8 @@ impl Names {
         match found.syntax {
             Syntax::Shell if site.object.api_version.starts_with("template.openshift.io/") => None,
             Syntax::Shell => filled_in(found.text, self.tools.substitutes().unwrap_or("envsubst or Flux").to_owned()),
-            Syntax::Template if by_controller => None,
+            Syntax::Template | Syntax::Kubernetes if by_controller => None,
             Syntax::Template => filled_in(found.text, tools::templates(site.file.as_deref()).to_owned()),
-            Syntax::Kubernetes if by_controller => None,
             Syntax::Kubernetes => {
                 let by = self.kustomizations.variables(site.file.as_deref())?;
                 filled_in(found.text, by)

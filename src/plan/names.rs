@@ -42,9 +42,8 @@ pub(super) fn injected(name: &str, image: &ImageUse, template: &Template, facts:
             .map(|(_, value)| value.as_str())
     };
     match (label("istio-injection"), label("istio.io/rev")) {
-        (Some("enabled"), _) => true,
+        (Some("enabled"), _) | (None, Some(_)) => true,
         (Some(_), _) => false,
-        (None, Some(_)) => true,
         (None, None) => template.injection == Injection::Wanted || (labels.is_none() && image.name == PROXY),
     }
 }

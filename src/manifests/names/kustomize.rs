@@ -127,7 +127,7 @@ impl Kustomizations {
         let mut found: Vec<Later> = Vec::new();
         let mut untouched = false;
         for chain in self.chains(site.file.as_deref()) {
-            match self.through(&chain, site, image) {
+            match through(&chain, site, image) {
                 Some(later) if !found.iter().any(|known| same(known, &later)) => found.push(later),
                 Some(_) => {}
                 None => untouched = true,
@@ -162,33 +162,34 @@ impl Kustomizations {
         ways.map(|way| way.iter().filter_map(|folder| self.all.get(folder)).collect())
             .collect()
     }
+}
 
-    fn through(&self, chain: &[&Kustomization], site: &Site<'_>, image: &ImageUse) -> Option<Later> {
-        let mut name = image.image.clone();
-        let mut by = None;
-        for one in chain {
-            if one.replaces {
-                let by = format!("kustomize (replacements of {})", one.shown);
-                return Some(Later::FilledIn { what: name, by });
+/// The name that a chain of kustomizations makes of one.
+fn through(chain: &[&Kustomization], site: &Site<'_>, image: &ImageUse) -> Option<Later> {
+    let mut name = image.image.clone();
+    let mut by = None;
+    for one in chain {
+        if one.replaces {
+            let by = format!("kustomize (replacements of {})", one.shown);
+            return Some(Later::FilledIn { what: name, by });
+        }
+        for patch in one.patches.iter().filter(|patch| patch.is_for(site)) {
+            if let Some(new) = patch.image(image) {
+                new.clone_into(&mut name);
+                by = Some(&one.shown);
             }
-            for patch in one.patches.iter().filter(|patch| patch.is_for(site)) {
-                if let Some(new) = patch.image(image) {
-                    new.clone_into(&mut name);
+        }
+        if is_container(image) {
+            for entry in &one.images {
+                if let Some(new) = entry.apply(&name) {
+                    name = new;
                     by = Some(&one.shown);
                 }
             }
-            if is_container(image) {
-                for entry in &one.images {
-                    if let Some(new) = entry.apply(&name) {
-                        name = new;
-                        by = Some(&one.shown);
-                    }
-                }
-            }
         }
-        let by = format!("kustomize ({})", by?);
-        Some(Later::Named { name, by })
     }
+    let by = format!("kustomize ({})", by?);
+    Some(Later::Named { name, by })
 }
 
 fn same(one: &Later, other: &Later) -> bool {
@@ -292,7 +293,7 @@ impl Kustomization {
         });
         let writes_image = |target: &Value| {
             let mut fields = list(target, "fieldPaths").iter().filter_map(Value::as_str);
-            fields.any(|path| path.ends_with(".image"))
+            fields.any(|path| path.rsplit_once('.').is_some_and(|(_, field)| field == "image"))
         };
         let replaces = list(value, "replacements")
             .iter()

@@ -53,7 +53,7 @@ impl Tools {
         tools
     }
 
-    /// Takes the names that a Skaffold, DevSpace or kbld configuration builds.
+    /// Takes the names that a Skaffold, `DevSpace` or kbld configuration builds.
     fn builds(&mut self, config: &Value) {
         let group = api_group(config);
         let list = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Which platforms count: RuntimeClasses, selectors of an operating system, gates, Windows builds, and what is only a guess.
+//! Which platforms count: runtime classes, selectors of an operating system, gates, Windows builds, and what is only a guess.
 
 use super::*;
 use crate::runtime::Runtime;

@@ -292,11 +292,10 @@ fn nature(key: String, site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> Na
     };
     let doubt = |about: About| {
         let applies = |when: When| match when {
-            When::Always => true,
+            // An account is missing until it is known what the pods have: see `settle_account`.
+            When::Always | When::NoAccount => true,
             When::Said(field) => said(field),
             When::Unsaid(field) => !said(field),
-            // Until it is known what the pods have: see `settle_account`.
-            When::NoAccount => true,
         };
         site.doubts
             .iter()
