@@ -26,6 +26,11 @@ const FACTS: &[&str] = &[
     "RuntimeClass",
     "Kustomization",
     "Component",
+    "Image",
+    "ImageContentSourcePolicy",
+    "ImageDigestMirrorSet",
+    "ImageStream",
+    "ImageTagMirrorSet",
 ];
 
 /// Kinds of which a controller makes the objects with the images: what Flux, Argo CD and k3s render.
