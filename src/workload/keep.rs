@@ -20,7 +20,8 @@ const PLACE: usize = 64;
 /// How the error begins where the parts that are read take more than [`limits::BODY_MEMORY`].
 pub const TOO_MUCH: &str = "too many values";
 
-/// What is read of every object, below its top: identity, exemptions, owner; and of the object before an UPDATE, what its pods ran.
+/// What is read of every object, below its top: identity, exemptions, owner, the triggers of a `DeploymentConfig`; and of the object before
+/// an UPDATE, what its pods ran.
 const ALWAYS: &[&str] = &[
     "apiVersion",
     "kind",
@@ -33,6 +34,9 @@ const ALWAYS: &[&str] = &[
     "metadata.ownerReferences[*].apiVersion",
     "metadata.ownerReferences[*].kind",
     "metadata.ownerReferences[*].controller",
+    "spec.triggers[*].imageChangeParams.containerNames[*]",
+    "spec.triggers[*].imageChangeParams.from.kind",
+    "spec.triggers[*].imageChangeParams.from.namespace",
     "status.observedGeneration",
     "status.replicas",
     "status.updatedReplicas",
