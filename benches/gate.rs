@@ -13,7 +13,7 @@ use pullgate::plan::{self, Admission};
 use pullgate::providers::Providers;
 use pullgate::review;
 use pullgate::server::tls::{Certificate, generate};
-use pullgate::server::{Limits, Options, Readiness, Reply, Reviewer, Server, reviewer};
+use pullgate::server::{Limits, Options, Readiness, Reply, Reviewer, Sent, Server, reviewer};
 use pullgate::telemetry::Metrics;
 use pullgate::workload::{Kinds, extract};
 use rustls::pki_types::pem::PemObject;
@@ -205,8 +205,9 @@ fn gate() -> Reviewer {
 
 /// The least that a webhook can do: read the review, and allow.
 fn allow_all() -> Reviewer {
-    Arc::new(|body, _| {
+    Arc::new(|sent, _| {
         Box::pin(async move {
+            let (Sent::Whole(body) | Sent::Beginning(body)) = sent;
             let review: Value = serde_json::from_slice(&body).unwrap();
             let response = json!({"uid": review["request"]["uid"], "allowed": true});
             let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});

@@ -60,6 +60,13 @@ pub const API_SILENCE: Duration = Duration::from_secs(30);
 
 /// How long the API server waits if it does not say (`timeoutSeconds` of a webhook defaults to 10).
 pub const REVIEW: Duration = Duration::from_secs(10);
+/// Bytes of a review's body. etcd stores no object of more than 1.5 MiB (`DefaultMaxRequestBytes` in its server/v3/embed/config.go, which
+/// the API server relies on: `MaxRequestBodyBytes` in apiserver/pkg/server/config.go), and an UPDATE sends two. What is stored is protobuf;
+/// what is sent to us is Go's JSON (apimachinery/pkg/runtime/serializer/json), where `<`, `>`, `&`, control characters and bytes that are
+/// not UTF-8 are six bytes each (`\u003c`). That makes 18 MiB, and the rest of the review has room besides.
+pub const REVIEW_BODY: usize = 20 << 20;
+/// Bytes of a longer body that are read: a review begins with all that is answered by (its identity, kind and user), before the objects.
+pub const REVIEW_BEGINNING: usize = 256 << 10;
 /// Images of one object. Each takes some kilobytes until the answer, and no node can store a hundredth of them.
 pub const IMAGES_PER_OBJECT: usize = 25_000;
 /// Images of one object that registries are asked about. Real objects have a few dozen; one of a few megabytes may have tens of thousands,

@@ -5,5 +5,5 @@ mod request;
 mod response;
 
 pub use audit::Audit;
-pub use request::{Bad, Operation, Review, parse};
+pub use request::{Bad, Operation, Review, parse, parse_beginning};
 pub use response::{Outcome, respond};

@@ -9,6 +9,7 @@
 //! some, somewhat longer), the port closes, reviews in flight are answered, and `run` returns.
 
 pub mod admission;
+mod budget;
 mod event;
 pub mod health;
 mod listen;
@@ -16,7 +17,7 @@ mod reviewer;
 mod timeouts;
 pub mod tls;
 
-pub use admission::{Reply, Reviewer};
+pub use admission::{Reply, Reviewer, Sent};
 pub use health::Readiness;
 pub use reviewer::reviewer;
 
@@ -49,9 +50,9 @@ pub struct Limits {
     pub idle: Duration,
     /// From the end of the head to the end of the body.
     pub body: Duration,
-    /// The size of a body, in bytes. An object has at most 3 MiB, and an update contains two.
+    /// The size of a body, in bytes ([`limits::REVIEW_BODY`]). Of a longer one only the beginning is read.
     pub body_bytes: usize,
-    /// The size of all bodies in memory together, in bytes.
+    /// The size of all bodies in memory together, in bytes. Who does not fit waits.
     pub bodies_bytes: usize,
     /// From a request's head to its answer, body included; then 503. A longer `?timeout=` does not extend it.
     pub answer: Duration,
@@ -75,7 +76,7 @@ impl Default for Limits {
             head: Duration::from_secs(5),
             idle: Duration::from_mins(2),
             body: Duration::from_secs(5),
-            body_bytes: 8 << 20,
+            body_bytes: limits::REVIEW_BODY,
             bodies_bytes: 64 << 20,
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),

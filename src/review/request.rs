@@ -3,7 +3,7 @@
 use crate::policy::Requester;
 use crate::telemetry::BadRequest;
 use crate::workload::{Keep, Kinds, Skip, TOO_MUCH};
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -57,13 +57,16 @@ pub struct Review {
     pub old_object: Option<Value>,
     /// The requesting user.
     pub requester: Requester,
+    /// The object's API group and version, as the request has it: `apps/v1`, `v1`.
+    pub api_version: String,
+    /// Why the object could not be read, as a sentence without its full stop.
+    pub unread: Option<String>,
 }
 
 /// A request that is not a valid AdmissionReview: HTTP 400 and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
-    /// For the metric. [`BadRequest::TooLarge`] is a review that would take more memory than one may have: whoever sent it may be told so
-    /// (413).
+    /// For the metric.
     pub reason: BadRequest,
     /// What is wrong, and what was expected.
     pub sentence: String,
@@ -85,6 +88,8 @@ static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
         "uid",
         "operation",
         "subResource",
+        "kind.group",
+        "kind.version",
         "kind.kind",
         "namespace",
         "name",
@@ -128,51 +133,53 @@ struct Asked<'a>(Option<Request<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Asked<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Members)
+        let mut asked = Self(None);
+        deserializer.deserialize_any(Members(&mut asked.0))?;
+        Ok(asked)
     }
 }
 
-/// Reads a request's members.
-struct Members;
+/// Reads a request's members, and leaves those that it has read where reading ends early.
+struct Members<'r, 'a>(&'r mut Option<Request<'a>>);
 
-impl<'de> Visitor<'de> for Members {
-    type Value = Asked<'de>;
+impl<'de: 'a, 'a> Visitor<'de> for Members<'_, 'a> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a request")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Asked(None))
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Asked(None))
+        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut request = Request::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let request = self.0.get_or_insert_default();
         while let Some(name) = members.next_key::<String>()? {
             match name.as_str() {
                 "object" => request.object = members.next_value()?,
@@ -183,7 +190,37 @@ impl<'de> Visitor<'de> for Members {
                 },
             }
         }
-        Ok(Asked(Some(request)))
+        Ok(())
+    }
+}
+
+/// The beginning of a body: what there is of its request.
+struct Beginning<'r, 'a>(&'r mut Option<Request<'a>>);
+
+impl<'de: 'a, 'a> Visitor<'de> for Beginning<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an AdmissionReview")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<String>()? {
+            if name == "request" {
+                members.next_value_seed(Members(&mut *self.0))?;
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'de: 'a, 'a> DeserializeSeed<'de> for Members<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -251,7 +288,53 @@ pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
     let Asked(Some(request)) = envelope.request else {
         return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview has no request"));
     };
-    let fields = &request.fields;
+    let mut review = head(&request.fields)?;
+    if let (None, Some(object)) = (review.skip(), request.object) {
+        let (api_version, kind) = kind_of(object);
+        let keep = kinds.keep(&api_version, &kind);
+        let old = request.old_object.filter(|_| review.operation == Operation::Update);
+        match (read(object, keep)?, old.map(|old| read(old, keep)).transpose()?) {
+            (Some(object), None) => review.object = object,
+            (Some(object), Some(Some(old))) => {
+                review.object = object;
+                review.old_object = Some(old).filter(|old| !old.is_null());
+            }
+            (None, _) | (_, Some(None)) => review.unread = Some(format!("the object has {TOO_MUCH} to be read")),
+        }
+    }
+    Ok(review)
+}
+
+/// Reads what there is of a review whose body has only its `beginning`. Its object is not read.
+pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
+    let mut request = None;
+    // It ends in the middle, so there is an error.
+    let ended = serde_json::Deserializer::from_slice(beginning).deserialize_map(Beginning(&mut request));
+    let Some(request) = request else {
+        let reason = if ended.is_ok() {
+            BadRequest::NoRequest
+        } else {
+            BadRequest::NotJson
+        };
+        return Err(Bad::new(reason, "the body is not an AdmissionReview in JSON"));
+    };
+    let mut review = head(&request.fields)?;
+    review.unread = Some(why);
+    Ok(review)
+}
+
+/// `None` where there is too much to be read.
+fn read(object: &RawValue, keep: &Keep) -> Result<Option<Value>, Bad> {
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
+    match keep.read(&mut deserializer) {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.to_string().starts_with(TOO_MUCH) => Ok(None),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+/// All of a request but its objects.
+fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
     let uid = text(fields.get("uid"));
     if uid.is_empty() {
         return Err(Bad::new(
@@ -274,41 +357,30 @@ pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
             ));
         }
     };
-    let mut review = Review {
+    let kind = |part: &str| text(fields.get("kind").and_then(|kind| kind.get(part)));
+    let (group, version) = (kind("group"), kind("version"));
+    Ok(Review {
         operation,
         sub_resource: text(fields.get("subResource")),
-        kind: text(fields.get("kind").and_then(|kind| kind.get("kind"))),
+        kind: kind("kind"),
         namespace: text(fields.get("namespace")),
         name: text(fields.get("name")),
         dry_run: fields.get("dryRun").and_then(Value::as_bool).unwrap_or(false),
         object: Value::Null,
         old_object: None,
         requester: requester(fields.get("userInfo")),
+        api_version: if group.is_empty() {
+            version
+        } else {
+            format!("{group}/{version}")
+        },
+        unread: None,
         uid,
-    };
-    if let (None, Some(object)) = (review.skip(), request.object) {
-        let (api_version, kind) = kind_of(object);
-        let keep = kinds.keep(&api_version, &kind);
-        let read = |raw: &RawValue| {
-            let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-            keep.read(&mut deserializer).map_err(|error| unreadable(&error))
-        };
-        review.object = read(object)?;
-        if let (Operation::Update, Some(old)) = (operation, request.old_object) {
-            review.old_object = Some(read(old)?).filter(|old| !old.is_null());
-        }
-    }
-    Ok(review)
+    })
 }
 
 fn unreadable(error: &serde_json::Error) -> Bad {
     let (line, column) = (error.line(), error.column());
-    if error.to_string().starts_with(TOO_MUCH) {
-        return Bad::new(
-            BadRequest::TooLarge,
-            format!("the AdmissionReview has {TOO_MUCH} (line {line}, column {column})"),
-        );
-    }
     Bad::new(
         BadRequest::NotJson,
         format!("the body is not an AdmissionReview in JSON (line {line}, column {column})"),
@@ -430,6 +502,39 @@ mod tests {
         let review = parse(body.as_bytes(), &Kinds::default()).unwrap();
         assert_eq!(review.uid, "u");
         assert_eq!(review.object["spec"]["containers"][0]["image"], "a");
+    }
+
+    #[test]
+    fn the_beginning_tells_whose_object_it_is() {
+        let body = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","kind":{"group":"apps",
+            "version":"v1","kind":"Deployment"},"name":"d","namespace":"shop","operation":"CREATE","userInfo":{"username":"jane"},
+            "object":{"apiVersion":"apps/v1","metadata":{"annotations":{"a":"<<<<"#;
+        let review = parse_beginning(body.as_bytes(), "too long".to_owned()).unwrap();
+        assert_eq!(
+            (
+                review.uid.as_str(),
+                review.api_version.as_str(),
+                review.kind.as_str(),
+                review.namespace.as_str()
+            ),
+            ("u", "apps/v1", "Deployment", "shop")
+        );
+        assert_eq!(
+            (review.requester.user.as_str(), review.unread.as_deref()),
+            ("jane", Some("too long"))
+        );
+        for (body, reason) in [
+            ("{", "not_json"),
+            ("x", "not_json"),
+            ("{}", "no_request"),
+            (r#"{"request":{"#, "no_uid"),
+        ] {
+            assert_eq!(
+                parse_beginning(body.as_bytes(), String::new()).unwrap_err().reason.name(),
+                reason,
+                "{body}"
+            );
+        }
     }
 
     #[test]

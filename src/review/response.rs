@@ -1,6 +1,8 @@
 //! The answer as an AdmissionReview v1 (contract 2 and 3).
 
 use super::audit::Audit;
+use crate::image::escape;
+use crate::policy::Mode;
 use crate::verdict::Verdict;
 use crate::verdict::answer::{Answer, Judged};
 use crate::verdict::message::{LISTED, denial, spoken, warnings};
@@ -12,6 +14,15 @@ use serde_json::{Value, json};
 pub enum Outcome<'a> {
     /// Allowed without judging.
     Skipped(Skip),
+    /// The object could not be read: denied where a policy in force may be about it, else allowed with a warning.
+    Unread {
+        /// The object.
+        object: &'a ObjectId,
+        /// Why, as a sentence without its full stop.
+        why: &'a str,
+        /// The policies in force, or an exemption.
+        standing: &'a Answer,
+    },
     /// Judged, or exempt.
     Answered {
         /// The object.
@@ -26,9 +37,20 @@ impl Outcome<'_> {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Skipped(_) => Verdict::Allow,
+            Self::Unread { standing, .. } if standing.exempt.is_some() => Verdict::Allow,
+            Self::Unread { standing, .. } if enforced(standing).next().is_some() => Verdict::Deny,
+            Self::Unread { .. } => Verdict::Warn,
             Self::Answered { answer, .. } => answer.verdict(),
         }
     }
+}
+
+/// The policies in force that may be about an object.
+fn enforced(standing: &Answer) -> impl Iterator<Item = &str> {
+    let matching = standing.policies.matching.iter();
+    matching
+        .filter(|(_, mode)| *mode == Mode::Enforce.name())
+        .map(|(name, _)| &**name)
 }
 
 /// Builds the answer to the review with that uid.
@@ -38,6 +60,24 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
     let mut annotations = json!({"verdict": verdict.name()});
     match outcome {
         Outcome::Skipped(skip) => annotations["skipped"] = skip.name().into(),
+        Outcome::Unread { object, why, standing } => {
+            let audit = Audit::of(standing);
+            for (key, text) in [
+                ("unread", why),
+                ("exempt", audit.exempt.as_str()),
+                ("policy", audit.policies.as_str()),
+            ] {
+                if !text.is_empty() {
+                    annotations[key] = text.into();
+                }
+            }
+            let message = unread(object, why, standing);
+            match verdict {
+                Verdict::Deny => response["status"] = status(object, &[], &message),
+                Verdict::Warn => response["warnings"] = json!([message]),
+                Verdict::Allow => {}
+            }
+        }
         Outcome::Answered { object, answer } => {
             let images = &answer.images;
             let audit = Audit::of(answer);
@@ -70,6 +110,20 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
     }
     response["auditAnnotations"] = annotations;
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+}
+
+/// What is said of an object that could not be read.
+fn unread(object: &ObjectId, why: &str, standing: &Answer) -> String {
+    const LISTED: usize = 5;
+    let who = escape(&format!("{} {}/{}", object.kind, object.namespace, object.name));
+    let policies: Vec<&str> = enforced(standing).take(LISTED).collect();
+    if policies.is_empty() {
+        return format!("{who} was not judged: {why}");
+    }
+    format!(
+        "{who} was not judged: {why}. It is denied, because what cannot be read may break a policy that is enforced ({}); make it smaller, or split it",
+        policies.join(", ")
+    )
 }
 
 /// A 403 `Forbidden` with one cause per finding, in the order of the image fields. Not 429: client-go would retry that ten times.

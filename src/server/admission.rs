@@ -1,8 +1,10 @@
 //! `POST /validate`: reads the HTTP request, passes its body to the reviewer, sends the reply. HTTP errors are answered here.
 
 use super::Limits;
+use super::budget::{Budget, Place};
 use crate::config::values;
-use crate::limits::REVIEW;
+use crate::image::escape;
+use crate::limits::{self, REVIEW};
 use crate::telemetry::{BadRequest, Metrics};
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,13 +16,21 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// Answers a review: takes the request's body and what is left of the caller's `?timeout=` (`None` if there is no valid one).
-pub type Reviewer = Arc<dyn Fn(Bytes, Option<Duration>) -> BoxFuture<'static, Reply> + Send + Sync>;
+pub type Reviewer = Arc<dyn Fn(Sent, Option<Duration>) -> BoxFuture<'static, Reply> + Send + Sync>;
+
+/// A request's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it.
+    Whole(Bytes),
+    /// The beginning of one that is longer than the limit.
+    Beginning(Bytes),
+}
 
 /// The reviewer's HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +54,25 @@ struct Shared {
     reviewer: Reviewer,
     metrics: Metrics,
     limits: Limits,
-    /// Bytes of all bodies in memory.
-    held: Held,
+    /// Room for all bodies.
+    budget: Budget,
+}
+
+impl Shared {
+    /// Refuses a request, and says so: whatever is not reviewed is a line in the log and a metric with its reason.
+    fn refuse(&self, reason: BadRequest, status: StatusCode, text: &str) -> Response {
+        refuse(&self.metrics, reason, status, text)
+    }
+}
+
+fn refuse(metrics: &Metrics, reason: BadRequest, status: StatusCode, text: &str) -> Response {
+    metrics.bad_request(reason);
+    tracing::warn!(
+        reason = reason.name(),
+        code = status.as_u16(),
+        "a request was refused: {text}"
+    );
+    sentence(status, text)
 }
 
 /// The routes of the webhook port.
@@ -56,7 +83,7 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
         reviewer,
         metrics,
         limits,
-        held: Held::default(),
+        budget: Budget::new(&limits),
     });
     Router::new()
         .route("/validate", post(validate).fallback(wrong_method))
@@ -65,7 +92,9 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
         .layer(CatchPanicLayer::custom(move |_: Box<dyn Any + Send>| {
             // The panic itself was logged by the hook. Its message is not for the caller.
             panics.panicked();
-            sentence(
+            refuse(
+                &panics,
+                BadRequest::Panicked,
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "pullgate failed on this review; its log says where",
             )
@@ -79,23 +108,21 @@ pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Ro
 async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let arrived = Instant::now();
     let timeout = timeout(request.uri().query());
-    let body = match read(request, &shared.limits, &shared.held).await {
-        Ok(body) => body,
-        Err(refused) => {
-            shared.metrics.bad_request(refused.reason());
-            return refused.answer(&shared.limits);
-        }
-    };
     let deadline = arrived + answer_limit(timeout).min(shared.limits.answer);
+    let sent = match read(request, &shared, deadline).await {
+        Ok(sent) => sent,
+        Err(refused) => return refused.answer(&shared),
+    };
     let left = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
-    let review = (shared.reviewer)(body, left);
+    let review = (shared.reviewer)(sent, left);
     match tokio::time::timeout_at(deadline, review).await {
         Ok(Reply {
             status,
             content_type,
             body,
         }) => (status, [(header::CONTENT_TYPE, content_type)], body).into_response(),
-        Err(_) => sentence(
+        Err(_) => shared.refuse(
+            BadRequest::AnswerTimeout,
             StatusCode::SERVICE_UNAVAILABLE,
             "pullgate did not finish this review in time; nothing is known about its images",
         ),
@@ -103,18 +130,21 @@ async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Respon
 }
 
 async fn wrong_method(State(shared): State<Arc<Shared>>, method: Method) -> Response {
-    shared.metrics.bad_request(BadRequest::Method);
-    let mut response = sentence(
+    let mut response = shared.refuse(
+        BadRequest::Method,
         StatusCode::METHOD_NOT_ALLOWED,
-        &format!("{method} is not supported; send an AdmissionReview by POST"),
+        &format!(
+            "{} is not supported; send an AdmissionReview by POST",
+            escape(method.as_str())
+        ),
     );
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
     close(response)
 }
 
 async fn wrong_path(State(shared): State<Arc<Shared>>) -> Response {
-    shared.metrics.bad_request(BadRequest::Path);
-    close(sentence(
+    close(shared.refuse(
+        BadRequest::Path,
         StatusCode::NOT_FOUND,
         "not found: send AdmissionReviews to POST /validate",
     ))
@@ -140,108 +170,147 @@ fn answer_limit(timeout: Option<Duration>) -> Duration {
 enum Refused {
     TooLarge,
     TooMany,
+    GaveWay,
     TooSlow,
     Broken,
 }
 
 impl Refused {
-    fn reason(self) -> BadRequest {
-        match self {
-            Self::TooLarge => BadRequest::TooLarge,
-            Self::TooMany => BadRequest::TooMany,
-            Self::TooSlow => BadRequest::BodyTimeout,
-            Self::Broken => BadRequest::BodyBroken,
-        }
-    }
-
-    fn answer(self, limits: &Limits) -> Response {
-        close(match self {
-            Self::TooLarge => sentence(
+    fn answer(self, shared: &Shared) -> Response {
+        let limits = &shared.limits;
+        let (reason, status, text) = match self {
+            Self::TooLarge => (
+                BadRequest::TooLarge,
                 StatusCode::PAYLOAD_TOO_LARGE,
-                &format!("the body is larger than {} bytes, the limit", limits.body_bytes),
+                format!("the body is larger than {} bytes, the limit", limits.body_bytes),
             ),
-            Self::TooMany => sentence(
+            Self::TooMany => (
+                BadRequest::TooMany,
                 StatusCode::SERVICE_UNAVAILABLE,
-                &format!(
-                    "the bodies of other requests fill the {} bytes reserved for bodies",
+                format!(
+                    "the bodies of other requests filled the {} bytes reserved for bodies until it was too late",
                     limits.bodies_bytes
                 ),
             ),
-            Self::TooSlow => sentence(
+            Self::GaveWay => (
+                BadRequest::BodySlow,
                 StatusCode::REQUEST_TIMEOUT,
-                &format!("the body did not arrive within {} ms", limits.body.as_millis()),
+                "the body arrived so slowly that it gave way to others".to_owned(),
             ),
-            Self::Broken => sentence(StatusCode::BAD_REQUEST, "the body was cut short or is not well-formed HTTP"),
-        })
+            Self::TooSlow => (
+                BadRequest::BodyTimeout,
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not arrive within {} ms", limits.body.as_millis()),
+            ),
+            Self::Broken => (
+                BadRequest::BodyBroken,
+                StatusCode::BAD_REQUEST,
+                "the body was cut short or is not well-formed HTTP".to_owned(),
+            ),
+        };
+        close(shared.refuse(reason, status, &text))
     }
 }
 
-/// Reads a whole body within its limits.
-async fn read(request: Request, limits: &Limits, held: &Held) -> Result<Bytes, Refused> {
+/// Reads a body within its limits, once there is room for it. Of one that is too long the beginning.
+async fn read(request: Request, shared: &Shared, deadline: Instant) -> Result<Sent, Refused> {
+    let limits = &shared.limits;
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
+        .and_then(|value| value.parse::<usize>().ok());
     let mut body = request.into_body();
-    if announced.is_some_and(|length| length > limits.body_bytes as u64) {
+    let is_too_large = announced.is_some_and(|length| length > limits.body_bytes);
+    if is_too_large && waits_for_continue {
         // A client that asks first ("Expect: 100-continue") has not sent a body yet.
-        if !waits_for_continue {
-            discard(&mut body, limits).await;
-        }
         return Err(Refused::TooLarge);
     }
-    match tokio::time::timeout(limits.body, collect(&mut body, limits, held)).await {
-        Ok(Err(refused @ (Refused::TooLarge | Refused::TooMany))) => {
+    let most = if is_too_large {
+        limits::REVIEW_BEGINNING
+    } else {
+        limits.body_bytes
+    };
+    let mut collecting = Collecting {
+        bytes: Vec::new(),
+        place: None,
+        most: most.min(limits.body_bytes),
+    };
+    let room = announced.unwrap_or(limits::LARGE_BODY - 1).min(collecting.most);
+    let place = shared.budget.place(room, deadline).await.ok_or(Refused::TooMany)?;
+    collecting.bytes.reserve_exact(room);
+    collecting.place = Some(place);
+    match tokio::time::timeout(limits.body, collecting.collect(&mut body, &shared.budget, deadline)).await {
+        Ok(Ok(End::Complete)) => Ok(Sent::Whole(Bytes::from_owner(collecting))),
+        Ok(Ok(End::Full)) => {
+            collecting.bytes.truncate(limits::REVIEW_BEGINNING);
+            collecting.bytes.shrink_to_fit();
             discard(&mut body, limits).await;
-            Err(refused)
+            Ok(Sent::Beginning(Bytes::from_owner(collecting)))
         }
-        Ok(collected) => collected,
+        Ok(Err(refused)) => Err(refused),
         Err(_) => Err(Refused::TooSlow),
     }
 }
 
-async fn collect(body: &mut Body, limits: &Limits, held: &Held) -> Result<Bytes, Refused> {
-    let mut all = Holding {
-        bytes: Vec::new(),
-        held: held.clone(),
-    };
-    while let Some(frame) = body.frame().await {
-        // Trailers are ignored.
-        if let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() {
-            if all.bytes.len().saturating_add(data.len()) > limits.body_bytes {
-                return Err(Refused::TooLarge);
-            }
-            if held.0.fetch_add(data.len(), Ordering::Relaxed).saturating_add(data.len()) > limits.bodies_bytes {
-                held.0.fetch_sub(data.len(), Ordering::Relaxed);
-                return Err(Refused::TooMany);
-            }
-            all.bytes.extend_from_slice(&data);
-        }
-    }
-    Ok(Bytes::from_owner(all))
-}
-
-/// The number of bytes of all bodies.
-#[derive(Debug, Clone, Default)]
-struct Held(Arc<AtomicUsize>);
-
-/// A body, counted as long as it exists.
-struct Holding {
+/// A body, and the room that it has.
+struct Collecting {
     bytes: Vec<u8>,
-    held: Held,
+    place: Option<Place>,
+    /// The most that is read.
+    most: usize,
 }
 
-impl AsRef<[u8]> for Holding {
+/// How a body ended.
+enum End {
+    Complete,
+    /// There is more than may be read.
+    Full,
+}
+
+impl Collecting {
+    async fn collect(&mut self, body: &mut Body, budget: &Budget, deadline: Instant) -> Result<End, Refused> {
+        let mut room = self.bytes.capacity();
+        loop {
+            let lost = async {
+                match &self.place {
+                    Some(place) => place.lost().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => frame,
+                () = lost => return Err(Refused::GaveWay),
+            };
+            let Some(frame) = frame else { break };
+            // Trailers are ignored.
+            let Ok(data) = frame.map_err(|_| Refused::Broken)?.into_data() else {
+                continue;
+            };
+            let fits = data.len().min(self.most - self.bytes.len());
+            if self.bytes.len() + fits > room {
+                // It did not say how long it is, and is longer than most.
+                self.place = None;
+                room = self.most;
+                self.place = Some(budget.place(room, deadline).await.ok_or(Refused::TooMany)?);
+            }
+            self.bytes.extend_from_slice(data.get(..fits).unwrap_or_default());
+            if fits < data.len() {
+                return Ok(End::Full);
+            }
+        }
+        if let Some(place) = &self.place {
+            place.settle();
+        }
+        Ok(End::Complete)
+    }
+}
+
+impl AsRef<[u8]> for Collecting {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        self.held.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 

@@ -9,7 +9,7 @@ use self::connections::{Connection, Connections, Room};
 use super::timeouts::{Phase, Progress, TimedTransport};
 use super::{Limits, Stage};
 use crate::limits;
-use crate::telemetry::{ConnectionEnd, Metrics};
+use crate::telemetry::{BadRequest, ConnectionEnd, Metrics};
 use axum::Router;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
@@ -70,6 +70,13 @@ impl Counted {
         }
     }
 
+    fn refused(&self, reason: BadRequest) {
+        match self {
+            Self::Yes(metrics) => metrics.bad_request(reason),
+            Self::No => {}
+        }
+    }
+
     fn ended(&self, reason: ConnectionEnd) {
         match self {
             Self::Yes(metrics) => metrics.connection_ended(reason),
@@ -99,6 +106,7 @@ struct Shared {
     last_request: watch::Sender<Option<Instant>>,
     connections: Connections,
     rejections: Throttle,
+    malformed: Throttle,
     /// Separate: untrusted clients, which anyone can be, must not suppress the warning about our certificate.
     untrusted: Throttle,
 }
@@ -139,6 +147,7 @@ impl Port {
                 last_request: watch::Sender::new(None),
                 connections: Connections::default(),
                 rejections: Throttle::default(),
+                malformed: Throttle::default(),
                 untrusted: Throttle::default(),
             }),
             stage,
@@ -422,6 +431,13 @@ async fn serve_http<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Sh
         shared.counted.ended(ConnectionEnd::Timeout);
     }
     if let Err(error) = result {
+        // hyper has answered with 400 or 431 itself.
+        if error.is_parse() {
+            shared.counted.refused(BadRequest::Head);
+            if shared.malformed.allows() {
+                tracing::warn!(reason = BadRequest::Head.name(), %error, "a request was refused: its head cannot be parsed, or is too long");
+            }
+        }
         tracing::debug!(%error, cause = error.source().map(tracing::field::display), "a connection was interrupted");
     }
 }

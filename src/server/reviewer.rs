@@ -1,6 +1,6 @@
 //! HTTP body → review → gate → answer: what `POST /validate` does once it has the body.
 
-use super::admission::{PLAIN, Reply, Reviewer};
+use super::admission::{PLAIN, Reply, Reviewer, Sent};
 use super::event;
 use crate::cluster::EventRecorder;
 use crate::engine::Gate;
@@ -10,8 +10,7 @@ use crate::review::{self, Audit, Bad, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
-use crate::workload::{Kinds, Skip, Workload, extract};
-use axum::body::Bytes;
+use crate::workload::{Kinds, ObjectId, Skip, Workload, extract};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -34,16 +33,16 @@ pub fn reviewer(gate: Gate, metrics: Metrics, events: EventRecorder, limit: Dura
         reading: Semaphore::new(1),
         images: Semaphore::new(limits::IMAGES_PER_OBJECT),
     });
-    Arc::new(move |body, timeout| {
+    Arc::new(move |sent: Sent, timeout| {
         let handler = Arc::clone(&handler);
         let time = Time {
             began: Instant::now(),
             budget: deadline(timeout, limit),
         };
-        if body.len() < limits::LARGE_BODY {
-            Box::pin(async move { handler.review(body, time).await })
+        if matches!(&sent, Sent::Whole(body) if body.len() >= limits::LARGE_BODY) {
+            Box::pin(review_large(handler, sent, time))
         } else {
-            Box::pin(review_large(handler, body, time))
+            Box::pin(async move { handler.review(sent, time).await })
         }
     })
 }
@@ -69,22 +68,19 @@ struct Time {
 }
 
 /// Reviews a large body on a thread of its own.
-async fn review_large(handler: Arc<Handler>, body: Bytes, time: Time) -> Reply {
+async fn review_large(handler: Arc<Handler>, sent: Sent, time: Time) -> Reply {
     // Never closed.
     let place = Arc::clone(&handler.large).acquire_owned().await.ok();
     let runtime = tokio::runtime::Handle::current();
+    let metrics = handler.metrics.clone();
     let work = tokio::task::spawn_blocking(move || {
         let _place = place;
-        runtime.block_on(handler.review(body, time))
+        runtime.block_on(handler.review(sent, time))
     });
     match work.await.map_err(tokio::task::JoinError::try_into_panic) {
         Ok(reply) => reply,
         Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        Err(Err(_)) => Reply {
-            status: http::StatusCode::SERVICE_UNAVAILABLE,
-            content_type: PLAIN,
-            body: b"pullgate is stopping\n".to_vec(),
-        },
+        Err(Err(_)) => refuse(&metrics, &Bad::new(BadRequest::Stopping, "pullgate is stopping")),
     }
 }
 
@@ -118,9 +114,9 @@ fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
 }
 
 impl Handler {
-    async fn review(&self, body: Bytes, time: Time) -> Reply {
+    async fn review(&self, sent: Sent, time: Time) -> Reply {
         let metrics = &self.metrics;
-        let (mut review, subject) = match self.read(body).await {
+        let (mut review, subject) = match self.read(sent).await {
             Ok(read) => read,
             Err(bad) => return refuse(metrics, &bad),
         };
@@ -135,10 +131,13 @@ impl Handler {
             }
         };
         review.forget_objects();
+        if let Some(why) = &review.unread {
+            return self.unread(&review, &workload, why, time).await;
+        }
         let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
         if images > limits::IMAGES_PER_OBJECT {
-            let sentence = format!("the object has {images} images; the limit is {}", limits::IMAGES_PER_OBJECT);
-            return refuse(metrics, &Bad::new(BadRequest::TooLarge, sentence));
+            let why = format!("the object has {images} images; the limit is {}", limits::IMAGES_PER_OBJECT);
+            return self.unread(&review, &workload, &why, time).await;
         }
         let end = time.began + time.budget;
         let _share = match u32::try_from(images) {
@@ -159,8 +158,37 @@ impl Handler {
         answer(metrics, &review, outcome, time.began)
     }
 
+    /// Answers where the object could not be read: a policy in force is not to be passed by size. Nothing is looked up but the namespace and
+    /// the policies that may be about it.
+    async fn unread(&self, review: &Review, workload: &Workload, why: &str, time: Time) -> Reply {
+        self.metrics.bad_request(BadRequest::TooLarge);
+        tracing::warn!(reason = BadRequest::TooLarge.name(), "an object was not read: {why}");
+        let bare = Workload {
+            object: workload.object.clone(),
+            templates: Vec::new(),
+            annotations: Vec::new(),
+            controller: None,
+        };
+        let standing = self.gate.judge(&bare, &review.requester, time.began + time.budget).await;
+        let outcome = Outcome::Unread {
+            object: &bare.object,
+            why,
+            standing: &standing,
+        };
+        answer(&self.metrics, review, outcome, time.began)
+    }
+
     /// Parses the request. The body is dropped: a review may wait for a registry, and others arrive meanwhile.
-    async fn read(&self, body: Bytes) -> Result<(Review, Result<Workload, Skip>), Bad> {
+    async fn read(&self, sent: Sent) -> Result<(Review, Result<Workload, Skip>), Bad> {
+        let body = match sent {
+            Sent::Whole(body) => body,
+            Sent::Beginning(beginning) => {
+                let why = format!("the review is larger than {} bytes, the limit", limits::REVIEW_BODY);
+                let review = review::parse_beginning(&beginning, why)?;
+                let subject = subject(&review, &self.gate.kinds());
+                return Ok((review, subject));
+            }
+        };
         let _alone = match body.len() {
             ..limits::LARGE_BODY => None,
             // Never closed.
@@ -221,7 +249,10 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     if let Some(skip) = review.skip() {
         return Err(skip);
     }
-    let mut workload = extract(&review.object, review.before(), &review.namespace, kinds)?;
+    let mut workload = match review.unread {
+        Some(_) => unread(review, kinds)?,
+        None => extract(&review.object, review.before(), &review.namespace, kinds)?,
+    };
     if workload.object.name.is_empty() {
         workload.object.name.clone_from(&review.name);
     }
@@ -234,12 +265,29 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     Ok(workload)
 }
 
+/// What is known of an object that was not read.
+fn unread(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
+    let group = review.api_version.split_once('/').map_or("", |(group, _)| group);
+    kinds.standing(group, &review.kind).ok_or(Skip::OtherKind)?;
+    Ok(Workload {
+        object: ObjectId {
+            api_version: review.api_version.clone(),
+            kind: review.kind.clone(),
+            namespace: review.namespace.clone(),
+            name: review.name.clone(),
+        },
+        templates: Vec::new(),
+        annotations: Vec::new(),
+        controller: None,
+    })
+}
+
 fn refuse(metrics: &Metrics, bad: &Bad) -> Reply {
     metrics.bad_request(bad.reason);
-    tracing::warn!(reason = bad.reason.name(), "not a valid AdmissionReview: {}", bad.sentence);
+    tracing::warn!(reason = bad.reason.name(), "a request was refused: {}", bad.sentence);
     Reply {
-        status: if bad.reason == BadRequest::TooLarge {
-            http::StatusCode::PAYLOAD_TOO_LARGE
+        status: if bad.reason == BadRequest::Stopping {
+            http::StatusCode::SERVICE_UNAVAILABLE
         } else {
             http::StatusCode::BAD_REQUEST
         },
@@ -273,6 +321,12 @@ impl LogFields {
             Outcome::Skipped(skip) => {
                 return Self {
                     skipped: skip.name(),
+                    ..Self::default()
+                };
+            }
+            Outcome::Unread { standing, .. } => {
+                return Self {
+                    audit: Audit::of(standing),
                     ..Self::default()
                 };
             }

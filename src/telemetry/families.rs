@@ -232,7 +232,7 @@ impl Families {
         );
         registry.register(
             "bad_requests",
-            "Requests that were not a valid AdmissionReview, by reason",
+            "Requests that were refused, or answered without reading their object, by reason",
             families.bad_requests.clone(),
         );
         registry.register(

@@ -25,10 +25,14 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Why a request was not a valid AdmissionReview: because of its HTTP (`server::admission`) or its content (`review::request`).
+    /// Why a request was not reviewed as it should be: because of its HTTP (`server::admission`), of its content (`review::request`), or of us.
     BadRequest {
+        /// Its object could not be read, and was allowed or denied unread.
         TooLarge => "too_large",
+        /// No room was free in time.
         TooMany => "too_many",
+        /// It gave way to complete ones.
+        BodySlow => "body_slow",
         BodyTimeout => "body_timeout",
         BodyBroken => "body_broken",
         Method => "method",
@@ -39,6 +43,12 @@ labels! {
         NoRequest => "no_request",
         NoUid => "no_uid",
         WrongOperation => "wrong_operation",
+        /// The head of the request: HTTP that cannot be parsed, or is too long.
+        Head => "head",
+        /// The review took longer than the caller waits.
+        AnswerTimeout => "answer_timeout",
+        Panicked => "panic",
+        Stopping => "stopping",
     }
 
     /// The outcome of a changed file or policy.

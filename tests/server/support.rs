@@ -1,7 +1,7 @@
 //! A server in this process, and a client that shows every byte.
 
 use pullgate::server::tls::{Certificate, Clients, Generated, generate};
-use pullgate::server::{Ended, Limits, Options, Readiness, Reply, Reviewer, Server};
+use pullgate::server::{Ended, Limits, Options, Readiness, Reply, Reviewer, Sent, Server};
 use pullgate::telemetry::Metrics;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -52,10 +52,14 @@ pub(crate) struct Stage {
 
 /// Does what the body says.
 fn scripted(stage: Arc<Stage>) -> Reviewer {
-    Arc::new(move |body, timeout| {
+    Arc::new(move |sent, timeout| {
         let stage = Arc::clone(&stage);
         Box::pin(async move {
             stage.begun.fetch_add(1, Ordering::Relaxed);
+            let (body, whole) = match sent {
+                Sent::Whole(body) => (body, ""),
+                Sent::Beginning(body) => (body, " at first"),
+            };
             let script = String::from_utf8_lossy(&body).into_owned();
             let said = match script.split_once(' ').unwrap_or((&script, "")) {
                 ("panic", _) => panic!("told to"),
@@ -69,7 +73,7 @@ fn scripted(stage: Arc<Stage>) -> Reviewer {
                 }
                 ("say", bytes) => "x".repeat(bytes.parse().unwrap()),
                 ("timeout", _) => format!("{timeout:?}"),
-                _ => format!("{} bytes", body.len()),
+                _ => format!("{} bytes{whole}", body.len()),
             };
             Reply {
                 status: http::StatusCode::OK,

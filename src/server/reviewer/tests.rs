@@ -78,7 +78,7 @@ async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
         began: Instant::now(),
         budget: Duration::from_secs(5),
     };
-    let reply = handler.review(review.to_string().into(), time);
+    let reply = handler.review(Sent::Whole(review.to_string().into()), time);
     let reply = tokio::time::timeout(Duration::from_secs(6), reply).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(answer["response"]["uid"], "u-1");

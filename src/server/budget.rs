@@ -1,0 +1,209 @@
+//! One budget of bytes for the bodies of all reviews. Who does not fit waits; a body that does not arrive loses its place to one that
+//! waits.
+
+use super::Limits;
+use crate::limits;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// How long a body may take to arrive before it gives way to others. The API server writes it at once.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How often those who wait look for somebody slow.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The places of all bodies: those of usual size never wait for large ones.
+#[derive(Debug)]
+pub(super) struct Budget {
+    usual: Arc<Pool>,
+    large: Arc<Pool>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    bytes: usize,
+    free: Arc<Semaphore>,
+    arriving: Mutex<Arriving>,
+}
+
+/// Bodies that are not complete, oldest first.
+#[derive(Debug, Default)]
+struct Arriving {
+    next: u64,
+    all: BTreeMap<u64, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    since: Instant,
+    bytes: usize,
+    /// Tells it to go.
+    go: Arc<Notify>,
+}
+
+/// Room for a body, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    pool: Arc<Pool>,
+    number: u64,
+    go: Arc<Notify>,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    /// A quarter is for bodies of usual size.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let usual = limits.bodies_bytes / 4;
+        Self {
+            usual: Pool::new(usual),
+            large: Pool::new(limits.bodies_bytes.saturating_sub(usual)),
+        }
+    }
+
+    /// Room for this many bytes. `None` if there was none by `until`.
+    pub(super) async fn place(&self, bytes: usize, until: Instant) -> Option<Place> {
+        let pool = if bytes < limits::LARGE_BODY {
+            &self.usual
+        } else {
+            &self.large
+        };
+        pool.place(bytes, until).await
+    }
+}
+
+impl Pool {
+    fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            free: Arc::new(Semaphore::new(bytes)),
+            arriving: Mutex::default(),
+        })
+    }
+
+    fn arriving(&self) -> MutexGuard<'_, Arriving> {
+        // Whole at every step.
+        self.arriving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn place(self: &Arc<Self>, bytes: usize, until: Instant) -> Option<Place> {
+        // What is larger than all there is takes all there is.
+        let bytes = bytes.min(self.bytes);
+        let mut waiting = std::pin::pin!(Arc::clone(&self.free).acquire_many_owned(u32::try_from(bytes).ok()?));
+        let permit = loop {
+            let now = Instant::now();
+            match tokio::time::timeout_at(until.min(now + LOOK), &mut waiting).await {
+                Ok(permit) => break permit.ok()?,
+                Err(_) if Instant::now() >= until => return None,
+                Err(_) => self.dismiss(bytes),
+            }
+        };
+        let go = Arc::new(Notify::new());
+        let mut arriving = self.arriving();
+        let number = arriving.next;
+        arriving.next += 1;
+        let slot = Slot {
+            since: Instant::now(),
+            bytes,
+            go: Arc::clone(&go),
+        };
+        arriving.all.insert(number, slot);
+        drop(arriving);
+        Some(Place {
+            pool: Arc::clone(self),
+            number,
+            go,
+            _bytes: permit,
+        })
+    }
+
+    /// Tells the oldest of those that have been arriving for too long to go, until `wanted` bytes are free.
+    fn dismiss(&self, wanted: usize) {
+        let mut arriving = self.arriving();
+        let mut freed = self.free.available_permits();
+        while freed < wanted
+            && let Some(oldest) = arriving.all.first_entry()
+            && oldest.get().since.elapsed() >= SLOW
+        {
+            let slot = oldest.remove();
+            freed = freed.saturating_add(slot.bytes);
+            slot.go.notify_one();
+        }
+    }
+}
+
+impl Place {
+    /// Completes when the body has taken too long and others wait.
+    pub(super) async fn lost(&self) {
+        self.go.notified().await;
+    }
+
+    /// The body is there: it keeps its place.
+    pub(super) fn settle(&self) {
+        self.pool.arriving().all.remove(&self.number);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(&Limits {
+            bodies_bytes: bytes,
+            ..Limits::default()
+        })
+    }
+
+    fn soon(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_fit_waits_until_somebody_goes() {
+        let budget = budget(4000);
+        let first = budget.place(600, soon(1)).await.unwrap();
+        first.settle();
+        assert!(budget.place(600, soon(5)).await.is_none(), "a complete one stays");
+        let (second, ()) = tokio::join!(budget.place(600, soon(5)), async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            drop(first);
+        });
+        assert!(second.is_some());
+        // Larger than everything: alone.
+        drop(second);
+        assert!(budget.place(5000, soon(1)).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_ones_leave_room_for_usual_ones() {
+        let budget = budget(4 * limits::LARGE_BODY);
+        let large = budget.place(3 * limits::LARGE_BODY, soon(1)).await.unwrap();
+        large.settle();
+        assert!(budget.place(limits::LARGE_BODY, soon(1)).await.is_none());
+        assert!(budget.place(1000, soon(1)).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_gives_way() {
+        let budget = budget(4000);
+        let slow = budget.place(600, soon(1)).await.unwrap();
+        let complete = budget.place(300, soon(1)).await.unwrap();
+        complete.settle();
+        let begun = Instant::now();
+        let (place, ()) = tokio::join!(budget.place(500, soon(5)), async {
+            slow.lost().await;
+            drop(slow);
+        });
+        assert!(place.is_some());
+        assert!(begun.elapsed() < SLOW + 2 * LOOK, "{:?}", begun.elapsed());
+    }
+}
