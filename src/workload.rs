@@ -19,7 +19,7 @@ pub mod streams;
 
 pub use extract::{Skip, extract};
 pub use keep::{Keep, TOO_MUCH};
-pub use kinds::{Configured, Kinds, Scope};
+pub use kinds::{Configured, Kinds, Scope, is_kind};
 pub use node::{Listed, Node};
 pub use path::FieldPath;
 pub use pod::{ImageUse, Injection, Later, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};

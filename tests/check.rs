@@ -283,7 +283,7 @@ fn every_flag_can_be_set_by_the_environment() {
         let output = check(&["--image", "169.254.0.1/b:1"], wrong, "");
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
-    let talkative = check(&["--image", "169.254.0.1/b:1"], &[("PULLGATE_VERBOSE", "2")], "");
+    let talkative = check(&["--image", "127.0.0.1:1/b:1"], &[("PULLGATE_VERBOSE", "2")], "");
     assert!(String::from_utf8(talkative.stderr).unwrap().contains("DEBUG"));
 }
 

@@ -3,7 +3,7 @@
 use super::file;
 use super::problem::Problem;
 use crate::workload::kinds::Standing;
-use crate::workload::{Configured, Kinds, Route, Scope};
+use crate::workload::{Configured, Kinds, Route, Scope, is_kind};
 use serde_saphyr::Spanned;
 
 /// Checks the list; problems are added to `problems`.
@@ -104,8 +104,7 @@ fn group(text: &str) -> Result<String, String> {
 }
 
 fn kind(text: &str) -> Result<String, String> {
-    let is_kind = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if is_kind {
+    if is_kind(text) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is not a kind; write it as in manifests: Rollout"))

@@ -8,6 +8,7 @@ use super::selector::{Alphabet, Glob, Selector};
 use super::{Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
+use crate::workload::is_kind;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -351,8 +352,7 @@ fn person(text: &str) -> Result<Glob, String> {
 }
 
 fn kind(text: &str) -> Result<String, String> {
-    let is_kind = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if is_kind {
+    if is_kind(text) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is not a kind; write it as in manifests: Deployment"))

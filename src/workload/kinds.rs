@@ -147,6 +147,12 @@ impl Default for Kinds {
     }
 }
 
+/// Whether a text may be a kind: kinds begin with a capital letter, but for a few that are known here (`postgresql`).
+pub fn is_kind(text: &str) -> bool {
+    let capital = text.bytes().next().is_some_and(|b| b.is_ascii_uppercase());
+    text.bytes().all(|b| b.is_ascii_alphanumeric()) && (capital || Kinds::default().each().any(|(_, known)| known == text))
+}
+
 impl Kinds {
     /// The table, and the kinds of the settings; these replace the table's paths if they have their own.
     pub fn with(configured: &[Configured]) -> Self {

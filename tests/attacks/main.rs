@@ -22,7 +22,7 @@ const MIB: usize = 1 << 20;
 const STORED: usize = 3 * MIB / 2;
 
 /// Long enough for a busy machine and an unoptimised build.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_mins(2);
 
 /// `pullgate serve` with one policy in force: only images of registry.corp.example.
 struct Server {
