@@ -307,20 +307,13 @@ async fn bodies_share_a_limit_and_wait_for_each_other() {
     .await;
     let padded = |script: &str| format!("{script} {}", "x".repeat(600));
     let (wait, late) = (padded("wait"), padded(""));
-    let first = server.post("/validate", &wait);
-    let (first, second, ()) = tokio::join!(
-        first,
-        async {
-            server.begun(1).await;
-            server.post("/validate", &late).await
-        },
-        async {
-            server.begun(1).await;
-            // A small one fits beside it.
-            assert_eq!(server.post("/validate", "small").await.status, 200);
-            server.go();
-        }
-    );
+    let (first, second) = tokio::join!(server.post("/validate", &wait), async {
+        server.begun(1).await;
+        // A small one fits beside it. Behind one that waits it would wait, too: nobody is overtaken.
+        assert_eq!(server.post("/validate", "small").await.status, 200);
+        let (second, ()) = tokio::join!(server.post("/validate", &late), async { server.go() });
+        second
+    });
     assert_eq!((first.status, second.status), (200, 200));
     assert_eq!(server.count("pullgate_bad_requests_total{reason=\"too_many\"}"), 0);
 }
