@@ -22,7 +22,7 @@ use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
 use crate::verdict::answer::Remark;
-use crate::verdict::judge::SecretNote;
+use crate::verdict::case::SecretNote;
 use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, PresenceRule};

@@ -119,7 +119,7 @@ impl Runtime {
             ("crio" | "cri-o", Some(version)) => Ok(vec![Self::Crio(Crio::of_node(version))]),
             ("crio" | "cri-o", None) => Ok(vec![Self::Crio(Crio::today())]),
             _ => Err(format!(
-                "{text:?} is no container runtime known here; write containerd or crio, with or without @VERSION"
+                "{text:?} is not a container runtime known here; write containerd or crio, with or without @VERSION"
             )),
         }
     }

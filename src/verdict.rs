@@ -2,10 +2,12 @@
 
 pub mod answer;
 pub mod audience;
+pub mod case;
 pub mod cause;
 pub mod decision;
 pub mod finding;
 pub mod judge;
+mod judgement;
 mod kubelet;
 pub mod message;
 pub mod outlook;
@@ -20,7 +22,7 @@ pub use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 pub use cause::Cause;
 pub use decision::{Decision, Voice};
 pub use finding::{Finding, Kubelet, Proof};
-pub use judge::Judgement;
+pub use judgement::Judgement;
 pub use outlook::{Outlook, Verdict};
 
 #[cfg(test)]

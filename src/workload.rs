@@ -15,6 +15,7 @@ mod route;
 mod running;
 mod runtime_class;
 pub mod selector;
+mod stream_tag;
 pub mod streams;
 
 pub use extract::{Skip, extract};
@@ -25,3 +26,4 @@ pub use path::FieldPath;
 pub use pod::{ImageUse, Injection, Later, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
 pub use route::Route;
 pub use runtime_class::RuntimeClass;
+pub use stream_tag::StreamTag;

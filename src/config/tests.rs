@@ -222,7 +222,7 @@ fn a_pool_needs_nodes_a_name_of_its_own_and_one_way() {
     refused(
         "defaultRuntimes: [docker, crio@latest]",
         &[
-            "/etc/pullgate/config.yaml:1:19: \"docker\" is no container runtime known here; write containerd or crio, with or without \
+            "/etc/pullgate/config.yaml:1:19: \"docker\" is not a container runtime known here; write containerd or crio, with or without \
              @VERSION",
             "/etc/pullgate/config.yaml:1:27: \"crio@latest\" has no version behind its @; write one as crio@1.36.3",
         ],

@@ -8,7 +8,7 @@ use crate::credentials::node::{Entries, Provided, StandIn, Wanted};
 use crate::credentials::{Contents, Credential, Elsewhere, Entry, Keyring, ParseError, Source, elsewhere, inspect};
 use crate::image::escape;
 use crate::runtime::kubelet::Sent;
-use crate::verdict::judge::SecretNote;
+use crate::verdict::case::SecretNote;
 use crate::workload::Template;
 use crate::workload::pod::PodKind;
 use std::cell::Cell;

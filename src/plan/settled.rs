@@ -8,8 +8,8 @@ use crate::limits;
 use crate::verdict::finding::{Finding, Kubelet, Proof};
 use crate::verdict::soften::{Context, Presence, PresenceRule, soften};
 use crate::verdict::{Cause, Outlook};
+use crate::workload::StreamTag;
 use crate::workload::pod::PodKind;
-use crate::workload::streams::StreamTag;
 use crate::workload::{ImageUse, PullPolicy, Role};
 
 fn softened(outlook: Outlook, context: &Context) -> (Outlook, String) {

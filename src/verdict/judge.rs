@@ -1,192 +1,21 @@
 //! One image: what was tried and what is known, to findings and an outlook.
 
+use super::case::{Case, SecretNote, Tried};
 use super::cause::base;
 use super::finding::{Finding, Kubelet, Proof};
+use super::judgement::Judgement;
 use super::kubelet;
-use super::platforms::{self, Audience, Found, Objections, Trouble, Use};
-use super::size::{Limit, Size, over_limit, over_storage};
-use super::soften::{Context, Presence, PresenceRule, soften};
-use super::ways::{self, NodeWay};
-pub use super::words::Naming;
+use super::platforms::{self, Found, Objections, Trouble};
+use super::size::{over_limit, over_storage};
+use super::soften::{Presence, PresenceRule, soften};
+use super::ways;
 use super::words::{self, Pulled, Topic};
-use super::{Cause, Decision, Outlook, Verdict};
-use crate::image::{Digest, Reference, escape};
+use super::{Cause, Outlook};
+use crate::image::escape;
 use crate::runtime::kubelet::might_have_worked;
 use crate::runtime::outcome::hinges_on_credentials;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
 use crate::runtime::{Pool, Setup};
-
-/// One attempt at the registry.
-#[derive(Debug, Clone, Copy)]
-pub struct Tried<'a> {
-    /// Whose credential, as a phrase (`secret "regcred"`); `None` for the anonymous attempt.
-    pub with: Option<&'a str>,
-    /// What came of it.
-    pub result: &'a Result<ImageFacts, Failure>,
-}
-
-/// Something about the pod's pull secrets that matters if the pull fails.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretNote {
-    /// Listed, and not in the namespace.
-    Missing {
-        /// Its name.
-        name: String,
-    },
-    /// Listed, and not among manifests that need not be the whole namespace.
-    NotGiven {
-        /// Its name.
-        name: String,
-    },
-    /// Listed, and of a type the kubelet ignores.
-    WrongType {
-        /// Its name.
-        name: String,
-        /// Its type.
-        kind: String,
-    },
-    /// A secret has an entry for this repository, and no password in it: the kubelet takes it for a credential, and containerd sends nothing.
-    Empty {
-        /// The secret.
-        name: String,
-        /// Where the password is, as a clause about it, where the secret tells.
-        elsewhere: Option<String>,
-    },
-    /// Secrets were read, none has an entry for this repository.
-    NoMatch {
-        /// The secrets that were read.
-        names: Vec<String>,
-        /// The nearest key and why it does not match, as a clause.
-        nearest: Option<String>,
-    },
-}
-
-/// Everything about one image use that its judgement depends on.
-#[derive(Debug, Clone)]
-pub struct Case<'a> {
-    /// The image.
-    pub reference: &'a Reference,
-    /// The namespace, for the words.
-    pub namespace: &'a str,
-    /// Whether it names its registry.
-    pub naming: Naming,
-    /// What uses it.
-    pub used_by: Use,
-    /// Who has to pull it.
-    pub audience: &'a Audience,
-    /// What may soften the outlook.
-    pub context: &'a Context,
-    /// About the pull secrets.
-    pub secrets: &'a [SecretNote],
-    /// What was tried, in order, with most setups.
-    pub tried: &'a [Tried<'a>],
-    /// What was tried with the setups that fare otherwise.
-    pub others: &'a [(Setup, Vec<Tried<'a>>)],
-    /// The files by which setups ask.
-    pub settings: &'a [(Setup, String)],
-    /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
-    pub malformed_secret: Option<&'a Finding>,
-    /// The largest that a policy admits.
-    pub size_limit: Option<&'a Limit>,
-}
-
-/// What is said about one image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
-    /// The worst finding's, or `Pulls`.
-    pub outlook: Outlook,
-    /// What is done about it: the severest of the decisions.
-    pub verdict: Verdict,
-    /// The findings, the one that explains the others first.
-    pub findings: Vec<Finding>,
-    /// What is done about each finding, in their order.
-    pub decisions: Vec<Decision>,
-    /// What the target resolved to.
-    pub digest: Option<Digest>,
-    /// The platforms that the image serves.
-    pub platforms: Vec<String>,
-    /// What nodes would fetch, by platform; empty where it is not known.
-    pub sizes: Vec<Size>,
-    /// Whether an older answer stood in for a registry that is down.
-    pub stale: bool,
-    /// By which way each kind of node pulls it, and what comes of it.
-    pub ways: Vec<NodeWay>,
-}
-
-impl Judgement {
-    /// Nothing to object to, nothing learned.
-    pub fn allowed() -> Self {
-        Self::from_findings(Vec::new())
-    }
-
-    /// What the image will be is not known, and no finding says more than a note does.
-    pub fn not_judged() -> Self {
-        Self {
-            outlook: Outlook::Unknown,
-            verdict: Verdict::Warn,
-            ..Self::allowed()
-        }
-    }
-
-    /// The judgement that findings alone amount to, by the default verdicts (contract 2).
-    pub fn from_findings(findings: Vec<Finding>) -> Self {
-        let mut judgement = Self {
-            outlook: Outlook::Pulls,
-            verdict: Verdict::Allow,
-            findings,
-            decisions: Vec::new(),
-            digest: None,
-            platforms: Vec::new(),
-            sizes: Vec::new(),
-            stale: false,
-            ways: Vec::new(),
-        };
-        judgement.rule(Decision::by_default);
-        judgement
-    }
-
-    /// Decides again what is done about each finding.
-    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
-        self.decisions = self.findings.iter().map(decide).collect();
-        let outlooks = self.findings.iter().map(|finding| finding.outlook);
-        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
-        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
-        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
-    }
-
-    /// Makes a warning of every denial, where nothing that it rests on can be confirmed; `why` is a clause.
-    pub fn deny_nothing(&mut self, why: &str) {
-        for (finding, decision) in self.findings.iter_mut().zip(&mut self.decisions) {
-            if decision.verdict == Verdict::Deny {
-                decision.verdict = Verdict::Warn;
-                finding.outlook = finding.outlook.min(Outlook::Unknown);
-                finding.message = format!("{}; {why}", finding.message);
-            }
-        }
-        self.outlook = self
-            .findings
-            .iter()
-            .map(|finding| finding.outlook)
-            .max()
-            .unwrap_or(Outlook::Pulls);
-        self.verdict = self
-            .decisions
-            .iter()
-            .map(|decision| decision.verdict)
-            .max()
-            .unwrap_or(Verdict::Allow);
-    }
-
-    /// The findings with what is done about each.
-    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
-        self.findings.iter().zip(&self.decisions)
-    }
-
-    /// What a node would fetch at most, in bytes.
-    pub fn size(&self) -> Option<u64> {
-        self.sizes.iter().map(|size| size.bytes).max()
-    }
-}
 
 /// Judges one image.
 pub fn judge(case: &Case<'_>) -> Judgement {

@@ -1,8 +1,8 @@
 //! By which way each kind of candidate node pulls an image, and what comes of it.
 
 use super::audience::{Audience, Group, of_group};
+use super::case::{Case, Tried};
 use super::cause::base;
-use super::judge::{Case, Tried};
 use super::outlook::Outlook;
 use crate::image::escape;
 use crate::runtime::containerd::ends::End;

@@ -3,7 +3,7 @@
 
 use crate::limits;
 use crate::workload::Injection;
-use crate::workload::kinds::{Shape, Site, When};
+use crate::workload::kinds::site::{Shape, Site, When};
 use crate::workload::route::{Route, Step};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};

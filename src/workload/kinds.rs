@@ -2,10 +2,12 @@
 //! of the settings. Group and kind decide; versions are ignored.
 
 mod document;
+pub(super) mod site;
 mod suggest;
 mod table;
 
 pub use document::document;
+pub(super) use site::{About, Doubt, Shape, Site, When};
 pub use suggest::{Suggested, suggest};
 
 use super::candidates::Spread;
@@ -67,64 +69,6 @@ pub enum Scope {
     Namespaced,
     /// They are cluster-scoped.
     Cluster,
-}
-
-/// Where objects of a kind describe pods; `at` may match several places.
-#[derive(Debug, Clone)]
-pub(super) struct Site {
-    pub(super) at: Route,
-    pub(super) shape: Shape,
-    /// Places for fields missing in `at`: pull secrets, service account, node selection. The first place that has a field wins.
-    pub(super) also: Vec<Route>,
-    /// If this is set, `at` is not used.
-    pub(super) unless: Option<Route>,
-    pub(super) spread: Spread,
-    pub(super) doubts: Vec<Doubt>,
-    /// Single pull secret names, below `at`; the pod gets all of them.
-    pub(super) secrets: Vec<Route>,
-    /// The service account, below `at`.
-    pub(super) account: Option<Route>,
-}
-
-/// What is at a site.
-#[derive(Debug, Clone)]
-pub(super) enum Shape {
-    /// A `PodSpec`.
-    PodSpec,
-    /// Image names, at these routes below the site.
-    Images(Vec<(Route, Role)>),
-    /// Whole objects of other kinds, which the controller creates.
-    Objects,
-}
-
-/// Why a site does not tell everything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Doubt {
-    pub(super) about: About,
-    pub(super) when: When,
-    /// A clause.
-    pub(super) why: &'static str,
-}
-
-/// What a doubt is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum About {
-    /// Pods may run another image.
-    Image,
-    /// Pods may have other pull secrets.
-    Credentials,
-}
-
-/// When a doubt applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
-    Always,
-    /// If the site, or a place of `also`, has this field.
-    Said(&'static str),
-    /// If none of them has it.
-    Unsaid(&'static str),
-    /// If the pods have neither pull secrets nor a service account that the object names: the controller gives them one.
-    NoAccount,
 }
 
 /// The settings only say where the image is.

@@ -1,6 +1,6 @@
 //! What an object says about its pods: the images they use and what pulling those depends on.
 
-use super::streams::StreamTag;
+use super::stream_tag::StreamTag;
 use super::{FieldPath, candidates::Scheduling, json};
 use crate::image::Reference;
 use serde_json::Value;

@@ -88,7 +88,7 @@ impl Objects {
         ];
         for (list, scopes) in lists {
             if let Some(scope) = scopes.iter().find(|scope| !is_scope(scope)) {
-                return Err(format!("{scope:?} in {list} is no registry, repository or *.domain"));
+                return Err(format!("{scope:?} in {list} is not a registry, a repository or *.domain"));
             }
         }
         if !self.allowed.is_empty() && !self.blocked.is_empty() {

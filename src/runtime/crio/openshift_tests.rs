@@ -154,11 +154,11 @@ fn what_the_operator_refuses() {
     for (object, why) in [
         (
             image(&json!({"blockedRegistries": ["a.*.example"]})),
-            "\"a.*.example\" in blockedRegistries is no registry, repository or *.domain",
+            "\"a.*.example\" in blockedRegistries is not a registry, a repository or *.domain",
         ),
         (
             image(&json!({"insecureRegistries": [""]})),
-            "\"\" in insecureRegistries is no registry, repository or *.domain",
+            "\"\" in insecureRegistries is not a registry, a repository or *.domain",
         ),
         (
             image(&json!({"allowedRegistries": ["a"], "blockedRegistries": ["b"]})),

@@ -75,9 +75,9 @@ pub(super) fn finding(kind: &str, outlook: Outlook, reference: &Reference, pull:
         cause: Cause::NotAnImage,
         outlook,
         message: if kind.is_empty() {
-            "this is no container image but an artifact".to_owned()
+            "this is an artifact, not a container image".to_owned()
         } else {
-            format!("this is no container image but an artifact ({})", escape(kind))
+            format!("this is an artifact ({}), not a container image", escape(kind))
         },
         fix: "use the image that the artifact belongs to; a chart or an artifact cannot run".to_owned(),
         kubelet: kubelet::artifact(pull, reference).filter(|_| outlook != Outlook::FailsToRun),

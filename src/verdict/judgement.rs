@@ -1,0 +1,105 @@
+//! What is said about one image.
+
+use super::finding::Finding;
+use super::size::Size;
+use super::ways::NodeWay;
+use super::{Decision, Outlook, Verdict};
+use crate::image::Digest;
+
+/// What is said about one image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The worst finding's, or `Pulls`.
+    pub outlook: Outlook,
+    /// What is done about it: the severest of the decisions.
+    pub verdict: Verdict,
+    /// The findings, the one that explains the others first.
+    pub findings: Vec<Finding>,
+    /// What is done about each finding, in their order.
+    pub decisions: Vec<Decision>,
+    /// What the target resolved to.
+    pub digest: Option<Digest>,
+    /// The platforms that the image serves.
+    pub platforms: Vec<String>,
+    /// What nodes would fetch, by platform; empty where it is not known.
+    pub sizes: Vec<Size>,
+    /// Whether an older answer stood in for a registry that is down.
+    pub stale: bool,
+    /// By which way each kind of node pulls it, and what comes of it.
+    pub ways: Vec<NodeWay>,
+}
+
+impl Judgement {
+    /// Nothing to object to, nothing learned.
+    pub fn allowed() -> Self {
+        Self::from_findings(Vec::new())
+    }
+
+    /// What the image will be is not known, and no finding says more than a note does.
+    pub fn not_judged() -> Self {
+        Self {
+            outlook: Outlook::Unknown,
+            verdict: Verdict::Warn,
+            ..Self::allowed()
+        }
+    }
+
+    /// The judgement that findings alone amount to, by the default verdicts (contract 2).
+    pub fn from_findings(findings: Vec<Finding>) -> Self {
+        let mut judgement = Self {
+            outlook: Outlook::Pulls,
+            verdict: Verdict::Allow,
+            findings,
+            decisions: Vec::new(),
+            digest: None,
+            platforms: Vec::new(),
+            sizes: Vec::new(),
+            stale: false,
+            ways: Vec::new(),
+        };
+        judgement.rule(Decision::by_default);
+        judgement
+    }
+
+    /// Decides again what is done about each finding.
+    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
+        self.decisions = self.findings.iter().map(decide).collect();
+        let outlooks = self.findings.iter().map(|finding| finding.outlook);
+        self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
+        let verdicts = self.decisions.iter().map(|decision| decision.verdict);
+        self.verdict = verdicts.max().unwrap_or(Verdict::Allow);
+    }
+
+    /// Makes a warning of every denial, where nothing that it rests on can be confirmed; `why` is a clause.
+    pub fn deny_nothing(&mut self, why: &str) {
+        for (finding, decision) in self.findings.iter_mut().zip(&mut self.decisions) {
+            if decision.verdict == Verdict::Deny {
+                decision.verdict = Verdict::Warn;
+                finding.outlook = finding.outlook.min(Outlook::Unknown);
+                finding.message = format!("{}; {why}", finding.message);
+            }
+        }
+        self.outlook = self
+            .findings
+            .iter()
+            .map(|finding| finding.outlook)
+            .max()
+            .unwrap_or(Outlook::Pulls);
+        self.verdict = self
+            .decisions
+            .iter()
+            .map(|decision| decision.verdict)
+            .max()
+            .unwrap_or(Verdict::Allow);
+    }
+
+    /// The findings with what is done about each.
+    pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
+        self.findings.iter().zip(&self.decisions)
+    }
+
+    /// What a node would fetch at most, in bytes.
+    pub fn size(&self) -> Option<u64> {
+        self.sizes.iter().map(|size| size.bytes).max()
+    }
+}
