@@ -77,7 +77,7 @@ impl Default for Limits {
             idle: Duration::from_mins(2),
             body: Duration::from_secs(5),
             body_bytes: limits::REVIEW_BODY,
-            bodies_bytes: 64 << 20,
+            bodies_bytes: 40 << 20,
             answer: Duration::from_secs(10),
             write: Duration::from_secs(10),
             drain_delay: Duration::from_secs(3),

@@ -1,7 +1,7 @@
 //! `POST /validate`: reads the HTTP request, passes its body to the reviewer, sends the reply. HTTP errors are answered here.
 
 use super::Limits;
-use super::budget::{Budget, Place};
+use super::budget::{Budget, Place, STEP};
 use crate::config::values;
 use crate::image::escape;
 use crate::limits::{self, REVIEW};
@@ -241,16 +241,15 @@ async fn read(request: Request, shared: &Shared, deadline: Instant) -> Result<Se
     let place = shared.budget.place(room, deadline).await.ok_or(Refused::TooMany)?;
     collecting.bytes.reserve_exact(room);
     collecting.place = Some(place);
-    match tokio::time::timeout(limits.body, collecting.collect(&mut body, &shared.budget, deadline)).await {
-        Ok(Ok(End::Complete)) => Ok(Sent::Whole(Bytes::from_owner(collecting))),
-        Ok(Ok(End::Full)) => {
+    match collecting.collect(&mut body, shared, deadline).await {
+        Ok(End::Complete) => Ok(Sent::Whole(Bytes::from_owner(collecting))),
+        Ok(End::Full) => {
             collecting.bytes.truncate(limits::REVIEW_BEGINNING);
             collecting.bytes.shrink_to_fit();
             discard(&mut body, limits).await;
             Ok(Sent::Beginning(Bytes::from_owner(collecting)))
         }
-        Ok(Err(refused)) => Err(refused),
-        Err(_) => Err(Refused::TooSlow),
+        Err(refused) => Err(refused),
     }
 }
 
@@ -270,8 +269,10 @@ enum End {
 }
 
 impl Collecting {
-    async fn collect(&mut self, body: &mut Body, budget: &Budget, deadline: Instant) -> Result<End, Refused> {
+    async fn collect(&mut self, body: &mut Body, shared: &Shared, deadline: Instant) -> Result<End, Refused> {
         let mut room = self.bytes.capacity();
+        // Each step has as long as a whole small body: in a crowd a large one may take longer than that without anybody's fault.
+        let (mut due, mut step) = (Instant::now() + shared.limits.body, 0);
         loop {
             let lost = async {
                 match &self.place {
@@ -283,6 +284,7 @@ impl Collecting {
                 biased;
                 frame = body.frame() => frame,
                 () = lost => return Err(Refused::GaveWay),
+                () = tokio::time::sleep_until(due.min(deadline)) => return Err(Refused::TooSlow),
             };
             let Some(frame) = frame else { break };
             // Trailers are ignored.
@@ -294,9 +296,16 @@ impl Collecting {
                 // It did not say how long it is, and is longer than most.
                 self.place = None;
                 room = self.most;
-                self.place = Some(budget.place(room, deadline).await.ok_or(Refused::TooMany)?);
+                self.place = Some(shared.budget.place(room, deadline).await.ok_or(Refused::TooMany)?);
             }
             self.bytes.extend_from_slice(data.get(..fits).unwrap_or_default());
+            if let Some(place) = &self.place {
+                place.progress(fits);
+            }
+            step += fits;
+            if step >= STEP {
+                (due, step) = (Instant::now() + shared.limits.body, 0);
+            }
             if fits < data.len() {
                 return Ok(End::Full);
             }

@@ -9,8 +9,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How long a body may take to arrive before it gives way to others. The API server writes it at once.
+/// How long a body may take for its next [`STEP`] before it gives way to others. The API server writes it at once.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// Bytes that must arrive in that time.
+pub(super) const STEP: usize = 64 << 10;
 
 /// How often those who wait look for somebody slow.
 const LOOK: Duration = Duration::from_millis(100);
@@ -38,7 +41,11 @@ struct Arriving {
 
 #[derive(Debug)]
 struct Slot {
+    /// When the last whole step was there.
     since: Instant,
+    /// Bytes that have come since.
+    come: usize,
+    /// Bytes that it takes of the pool.
     bytes: usize,
     /// Tells it to go.
     go: Arc<Notify>,
@@ -106,6 +113,7 @@ impl Pool {
         arriving.next += 1;
         let slot = Slot {
             since: Instant::now(),
+            come: 0,
             bytes,
             go: Arc::clone(&go),
         };
@@ -119,18 +127,17 @@ impl Pool {
         })
     }
 
-    /// Tells the oldest of those that have been arriving for too long to go, until `wanted` bytes are free.
+    /// Tells those that arrive too slowly to go, the oldest first, until `wanted` bytes are free.
     fn dismiss(&self, wanted: usize) {
-        let mut arriving = self.arriving();
         let mut freed = self.free.available_permits();
-        while freed < wanted
-            && let Some(oldest) = arriving.all.first_entry()
-            && oldest.get().since.elapsed() >= SLOW
-        {
-            let slot = oldest.remove();
-            freed = freed.saturating_add(slot.bytes);
-            slot.go.notify_one();
-        }
+        self.arriving().all.retain(|_, slot| {
+            let stays = freed >= wanted || slot.since.elapsed() < SLOW;
+            if !stays {
+                freed = freed.saturating_add(slot.bytes);
+                slot.go.notify_one();
+            }
+            stays
+        });
     }
 }
 
@@ -138,6 +145,17 @@ impl Place {
     /// Completes when the body has taken too long and others wait.
     pub(super) async fn lost(&self) {
         self.go.notified().await;
+    }
+
+    /// So many bytes have come.
+    pub(super) fn progress(&self, bytes: usize) {
+        if let Some(slot) = self.pool.arriving().all.get_mut(&self.number) {
+            slot.come = slot.come.saturating_add(bytes);
+            if slot.come >= STEP {
+                slot.come = 0;
+                slot.since = Instant::now();
+            }
+        }
     }
 
     /// The body is there: it keeps its place.
@@ -205,5 +223,26 @@ mod tests {
         });
         assert!(place.is_some());
         assert!(begun.elapsed() < SLOW + 2 * LOOK, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_goes_on_arriving_keeps_its_place() {
+        let budget = budget(4000);
+        let busy = budget.place(600, soon(1)).await.unwrap();
+        let waiting = budget.place(500, soon(60));
+        let arriving = async {
+            for _ in 0..8 {
+                tokio::time::sleep(SLOW / 2).await;
+                busy.progress(STEP);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = busy.lost() => {}
+            () = arriving => {}
+            place = waiting => panic!("{place:?} while the first goes on"),
+        }
+        // It stopped four seconds later.
+        drop(busy);
     }
 }

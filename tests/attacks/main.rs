@@ -97,6 +97,8 @@ impl Server {
             let mut stream = self.connect().await;
             stream.write_all(&head(body.len())).await.unwrap();
             stream.write_all(body).await.unwrap();
+            // Else its end may stay in the buffer of TLS.
+            stream.flush().await.unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.unwrap();
             answer
