@@ -113,7 +113,9 @@ fn check(namespace: &Namespace, objects: &[Value]) -> BTreeMap<String, Opinion> 
     }
     std::fs::write(&file, manifest(&objects)).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_pullgate"))
-        .args(["check", "--complete", "-o", "json", "--namespace", &namespace.name, "-f"])
+        // The nodes are not among the objects, and what is not said is a guess that denies nothing.
+        .args(["check", "--complete", "--platform", "linux/amd64", "-o", "json"])
+        .args(["--namespace", &namespace.name, "-f"])
         .arg(&file)
         .arg("--config")
         .arg(settings_file())

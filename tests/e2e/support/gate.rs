@@ -292,6 +292,8 @@ pub(crate) fn configuration(name: &str, listen: SocketAddr, authority: &str) -> 
     webhook["failurePolicy"] = "Fail".into();
     let namespaces = webhook["namespaceSelector"]["matchExpressions"].as_array_mut().unwrap();
     namespaces.push(json!({"key": LABEL, "operator": "In", "values": [name]}));
+    // As the chart has it with Fail.
+    namespaces.push(json!({"key": "pullgate.dev/ignore", "operator": "NotIn", "values": ["true"]}));
     configuration
 }
 
