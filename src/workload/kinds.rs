@@ -15,6 +15,7 @@ use super::keep::Keep;
 use super::pod::{PodKind, Role};
 use super::route::Route;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// A kind of the settings (`workloads`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub(super) struct Kind {
     pub(super) scope: Scope,
     pub(super) pod: PodKind,
     pub(super) sites: Vec<Site>,
-    /// What is read of its objects.
-    keep: Keep,
+    /// What is read of its objects; made when the first one comes.
+    keep: OnceLock<Keep>,
 }
 
 /// Whether objects of a kind belong to a namespace.
@@ -132,9 +133,6 @@ impl Kinds {
                 kind.sites = sites;
             }
         }
-        for kind in kinds.by_name.values_mut().flatten() {
-            kind.keep = Keep::of(&kind.sites);
-        }
         kinds
     }
 
@@ -148,7 +146,7 @@ impl Kinds {
                 scope: Scope::Namespaced,
                 pod: PodKind::Template,
                 sites: Vec::new(),
-                keep: Keep::default(),
+                keep: OnceLock::new(),
             });
         }
         &mut kinds[at]
@@ -166,7 +164,8 @@ impl Kinds {
 
     /// What is read of an object of this kind.
     pub fn keep(&self, api_version: &str, kind: &str) -> &Keep {
-        self.find(api_version, kind).map_or(&self.unknown, |known| &known.keep)
+        self.find(api_version, kind)
+            .map_or(&self.unknown, |known| known.keep.get_or_init(|| Keep::of(&known.sites)))
     }
 
     /// Group and kind of each.
