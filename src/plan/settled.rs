@@ -129,10 +129,16 @@ pub(super) fn image_id(image: &ImageUse, policy: PullPolicy, context: &Context) 
         fix:
             "name the image by its repository and digest, as in REPOSITORY@sha256:DIGEST (the ID is another number than the digest)"
                 .to_owned(),
-        // What a registry would answer is not known, and so what the kubelet says then is not.
-        kubelet: (policy == PullPolicy::Never).then(|| Kubelet {
-            reason: "ErrImageNeverPull".to_owned(),
-            message: format!("Container image \"{name}\" is not present with pull policy of Never"),
+        kubelet: Some(match policy {
+            PullPolicy::Never => Kubelet {
+                reason: "ErrImageNeverPull".to_owned(),
+                message: format!("Container image \"{name}\" is not present with pull policy of Never"),
+            },
+            // What a registry would answer is not known, and so the words after the reason are not.
+            PullPolicy::Always | PullPolicy::IfNotPresent => Kubelet {
+                reason: "ErrImagePull".to_owned(),
+                message: "ErrImagePull".to_owned(),
+            },
         }),
         evidence: Proof::default(),
         suggestions: Vec::new(),
