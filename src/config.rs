@@ -6,6 +6,7 @@
 
 mod file;
 mod live;
+mod modes;
 pub mod policies;
 mod policy_store;
 mod pools;

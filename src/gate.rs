@@ -7,11 +7,12 @@ use crate::cluster::{Facts, Object, Visible};
 use crate::credentials::node::{NodeCredentials, Provided, Wanted};
 use crate::image::Reference;
 use crate::plan::{self, Check, Next, Plan, Settings, decide, doubts, hints, offer};
-use crate::policy::{Matching, Policies, Requester};
+use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::Workload;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -32,6 +33,8 @@ pub struct Case<'a> {
     pub settings: &'a Settings,
     /// All policies.
     pub policies: &'a Policies,
+    /// The time.
+    pub now: Timestamp,
 }
 
 /// What a review asks about.
@@ -77,6 +80,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         requester,
         settings,
         policies,
+        now,
     } = *case;
     if let Some(exempt) = annotation(workload, settings) {
         return Ok(Answer::exempt(passed_over(workload), exempt));
@@ -89,7 +93,11 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             return Ok(Answer::exempt(passed_over(workload), Exemption::Namespace));
         }
         round += 1;
-        let matching = plan::matching(workload, &facts, policies, requester);
+        let circumstances = Circumstances {
+            modes: &settings.modes,
+            now,
+        };
+        let matching = plan::matching(workload, &facts, policies, requester, circumstances);
         let mut plan = plan::plan_with(workload, &facts, settings, &NodeCredentials::default(), &matching);
         if let Some(node) = node_credentials(&plan, ask)? {
             plan = plan::plan_with(workload, &facts, settings, &node, &matching);
@@ -185,6 +193,7 @@ fn standing(matching: &Matching, plan: &Plan<'_>) -> Standing {
     Standing {
         matching: matching.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
+        mode: matching.gate().name(),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
-use crate::policy::{Matching, NAME_LABEL, Policies, Raised, Requester, Subject};
+use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, Policies, Raised, Requester, Subject};
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
 use crate::verdict::answer::Remark;
@@ -106,6 +106,8 @@ pub struct Settings {
     pub rewrites: Vec<Rewrite>,
     /// What nodes list as present counts for.
     pub presence_rule: PresenceRule,
+    /// How far what no policy votes on goes.
+    pub modes: Modes,
 }
 
 impl Settings {
@@ -126,6 +128,7 @@ impl Settings {
             depth: Depth::Manifest,
             rewrites: Vec::new(),
             presence_rule: PresenceRule::default(),
+            modes: Modes::default(),
         }
     }
 }
@@ -212,7 +215,13 @@ pub struct Known {
 
 /// The policies that are about an object. Labels of a namespace that need not be complete, or that may not be read, are not known; the one
 /// that every namespace has by itself always is (`kubernetes.io/metadata.name`).
-pub fn matching(workload: &Workload, facts: &Facts, policies: &Policies, requester: &Requester) -> Matching {
+pub fn matching(
+    workload: &Workload,
+    facts: &Facts,
+    policies: &Policies,
+    requester: &Requester,
+    circumstances: Circumstances<'_>,
+) -> Matching {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
         Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
@@ -231,12 +240,12 @@ pub fn matching(workload: &Workload, facts: &Facts, policies: &Policies, request
         labels: labels.as_deref(),
         kind: &workload.object.kind,
     };
-    policies.matching(&subject, requester)
+    policies.matching(&subject, requester, circumstances)
 }
 
 /// Plans one object, without policies, and without any credential that must be got from a plugin or helper.
 pub fn plan<'a>(workload: &'a Workload, facts: &Facts, settings: &Settings) -> Plan<'a> {
-    plan_with(workload, facts, settings, &NodeCredentials::default(), &Matching::default())
+    plan_with(workload, facts, settings, &NodeCredentials::default(), &Matching::none())
 }
 
 /// Plans one object. `node` are the answers for [`Plan::wanted`] of a plan made before; `matching` are the policies that are about it.
@@ -300,13 +309,15 @@ pub fn plan_with<'a>(
                         bytes: Bytes(bytes),
                         policy,
                     });
+                    let audience = pod.audience_of(&matching);
+                    let also = pod.tried_out(&matching);
                     let named = Named {
                         image,
                         reference,
                         remark: remark.as_ref(),
                         size_limit: size_limit.as_ref(),
+                        also: &also,
                     };
-                    let audience = pod.audience_of(&matching);
                     pod.plan(named, audience, &mut plan, &mut asked)
                 }
             };

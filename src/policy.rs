@@ -11,20 +11,33 @@ pub mod explain;
 pub mod export;
 mod matching;
 pub mod model;
+mod modes;
 mod names;
 mod quantity;
 mod refusals;
 pub mod schema;
 mod selector;
+mod votes;
 
 pub use applies::{Requester, Subject};
 pub use compiled::{Origin, Policies, Policy};
-pub use matching::{Demand, FindingsByPolicy, Matching, Raised, Vote};
+pub use matching::{Demand, FindingsByPolicy, Matching, Raised};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
+pub use modes::Modes;
 pub use refusals::offer_digest;
 pub use selector::NAME_LABEL;
+pub use votes::{Ballot, Vote};
 
 use std::fmt;
+
+/// What votes depend on beside the policies.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The settings' `mode`.
+    pub modes: &'a Modes,
+    /// The time.
+    pub now: jiff::Timestamp,
+}
 
 /// Something wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,8 +13,8 @@ pub use labels::{
 };
 
 use families::{
-    CacheLabels, CodeLabels, Families, FindingLabels, KindLabels, LevelLabels, OutcomeLabels, OutlookLabels, PolicyLabels,
-    ReasonLabels, RenewalLabels, RequestLabels, ReviewLabels, SourceLabels, VoteLabels, WeightLabels, zero,
+    CacheLabels, CodeLabels, DefaultLabels, Families, FindingLabels, KindLabels, LevelLabels, OutcomeLabels, OutlookLabels,
+    PolicyLabels, ReasonLabels, RenewalLabels, RequestLabels, ReviewLabels, SourceLabels, VoteLabels, WeightLabels, zero,
 };
 use prometheus_client::encoding::text;
 use std::sync::{Arc, PoisonError};
@@ -142,6 +142,17 @@ impl Metrics {
             enforced,
         };
         self.0.votes.get_or_create(&labels).inc();
+    }
+
+    /// A finding on which no policy voted was decided by the default, in the settings' mode.
+    pub fn by_default(&self, mode: &'static str, cause: &'static str, verdict: &'static str, enforced: &'static str) {
+        let labels = DefaultLabels {
+            mode,
+            cause,
+            verdict,
+            enforced,
+        };
+        self.0.by_default.get_or_create(&labels).inc();
     }
 
     /// An exemption removed a policy from a review.

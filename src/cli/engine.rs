@@ -69,6 +69,7 @@ pub(super) fn build_around(
             depth: settings.depth,
             rewrites: settings.rewrites.clone(),
             presence_rule: settings.presence_rule,
+            modes: settings.modes.clone(),
         },
     })
 }

@@ -305,15 +305,24 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         cluster = cluster(source, &settings) => cluster?,
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
-    let held = store.clone();
-    cluster.follow_policies(&metrics, move |policies| held.set_cluster(policies));
-    let (reviewer, apply, follow_openshift) = wire(&settings, store, cluster.clone(), &metrics, deadline)?;
+    let to_keep = store.clone();
+    cluster.follow_policies(&metrics, move |policies| to_keep.set_cluster(policies));
+    let held = Live::new(settings.clone());
+    let (reviewer, apply, follow_openshift) = wire(&held, store, cluster.clone(), &metrics, deadline)?;
     background.spawn(follow_openshift);
     if let Some(file) = config {
         background.spawn(watch_settings(file, settings, metrics.clone(), again.subscribe(), apply));
     }
     background.spawn(measure_silence(cluster.clone(), metrics.clone()));
-    let mut readiness = readiness(cluster);
+    let mut readiness = readiness(cluster).with_note("mode", move || {
+        let modes = &held.load().modes;
+        (!modes.enforce_everywhere()).then(|| {
+            format!(
+                "{} (settings): what no policy votes on is not denied everywhere",
+                modes.described()
+            )
+        })
+    });
     let certificate = match tls {
         Tls::Files { certificate, key } => {
             let served = Certificate::from_files(&certificate, &key, metrics.clone())
@@ -454,12 +463,13 @@ fn readiness(cluster: Cluster) -> Readiness {
 
 /// Builds the gate: the reviewer, and the function that replaces the settings while serving.
 fn wire(
-    settings: &Settings,
+    held: &Live<Settings>,
     policies: PolicyStore,
     cluster: Cluster,
     metrics: &Metrics,
     deadline: Duration,
 ) -> anyhow::Result<(Reviewer, Apply, impl Future<Output = ()> + Send + use<>)> {
+    let settings = &*held.load();
     let live = Live::new(engine::build(settings, Frontend::Serve, Admission::HasRun, metrics)?);
     let events = cluster.event_recorder(metrics);
     let gate = Gate::new(live.clone(), policies, cluster.clone());
@@ -469,7 +479,7 @@ fn wire(
         log::adjust(settings.log_level)
     };
     apply_rest(settings).map_err(|why| anyhow::anyhow!(why))?;
-    let (metrics, held) = (metrics.clone(), Live::new(settings.clone()));
+    let (metrics, held) = (metrics.clone(), held.clone());
     let follow_openshift = openshift::follow(cluster, held.clone(), live.clone());
     let apply = move |settings: &Settings, changed: Changed| {
         let before = held.load();
@@ -486,10 +496,16 @@ fn wire(
             held.store(settings.clone());
             return apply_rest(settings);
         }
+        let but_modes = Settings {
+            modes: settings.modes.clone(),
+            ..same
+        };
         let built = match changed {
-            Changed::Settings => engine::build(settings, Frontend::Serve, Admission::HasRun, &metrics),
+            Changed::Settings if but_modes != *settings => engine::build(settings, Frontend::Serve, Admission::HasRun, &metrics),
             // The cached answers of registries stay: they are stored by the credentials they were obtained with.
-            Changed::NamedFile => engine::build_around(live.load().registry.clone(), settings, Admission::HasRun, &metrics),
+            Changed::Settings | Changed::NamedFile => {
+                engine::build_around(live.load().registry.clone(), settings, Admission::HasRun, &metrics)
+            }
         };
         live.store(built.map_err(|error| format!("{error:#}"))?);
         held.store(settings.clone());

@@ -2,9 +2,11 @@
 //! later. The descriptions are those of `pullgate schema config`.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
+use std::fmt;
 
 type Text = Spanned<String>;
 
@@ -12,6 +14,10 @@ type Text = Spanned<String>;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub(super) struct File {
+    /// How far pullgate goes where no policy votes: `Enforce`, `Warn` or `Audit`; or a list, of which the first entry that selects the
+    /// namespace holds. Where nothing is written, `Enforce`.
+    #[schemars(with = "Option<ModeSchema>")]
+    pub(super) mode: Option<Spanned<Modes>>,
     /// How registries are reached, and which credentials the nodes have for them.
     pub(super) registries: Option<Registries>,
     /// Which addresses pullgate may connect to.
@@ -47,6 +53,97 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     /// Which reviews become Kubernetes Events.
     pub(super) events: Option<Events>,
+}
+
+/// How far pullgate goes where no policy votes.
+#[derive(Debug)]
+pub(super) enum Modes {
+    /// In every namespace; not checked yet.
+    Everywhere(String),
+    /// By namespace.
+    Listed(Vec<Spanned<ModeEntry>>),
+}
+
+/// The same, for the schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for its schema only")]
+enum ModeSchema {
+    /// In every namespace.
+    Everywhere(Mode),
+    /// By namespace; the first entry that selects it holds.
+    Listed(Vec<ModeEntry>),
+}
+
+/// A mode.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+pub(super) enum Mode {
+    /// What fails is denied.
+    Enforce,
+    /// What fails is a warning.
+    Warn,
+    /// What fails is logged and counted.
+    Audit,
+}
+
+/// The mode of some namespaces.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ModeEntry {
+    /// Which namespaces, by their labels (`kubernetes.io/metadata.name` is the name). Default: all.
+    #[serde(default)]
+    pub(super) namespace_selector: Option<NamespaceSelector>,
+    /// Their mode.
+    pub(super) mode: Mode,
+}
+
+/// A label selector as in Kubernetes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(super) struct NamespaceSelector {
+    /// Labels and their values.
+    pub(super) match_labels: Option<BTreeMap<String, String>>,
+    /// Requirements on labels.
+    pub(super) match_expressions: Option<Vec<Requirement>>,
+}
+
+// Not `untagged`: that would lose the places of the entries.
+impl<'de> Deserialize<'de> for Modes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Modes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("Enforce, Warn, Audit or a list of {namespaceSelector, mode}")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Modes, E> {
+                Ok(Modes::Everywhere(text.to_owned()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Modes, E> {
+                Ok(Modes::Everywhere(value.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Modes, E> {
+                Ok(Modes::Everywhere(value.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Modes, E> {
+                Ok(Modes::Everywhere(value.to_string()))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Modes, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element()? {
+                    entries.push(entry);
+                }
+                Ok(Modes::Listed(entries))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// Nodes that reach registries in a way of their own.

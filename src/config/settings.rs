@@ -2,12 +2,13 @@
 
 use super::pools::{self, NodePool};
 use super::problem::{self, Error, Problem};
-use super::{file, values, workloads};
+use super::{file, modes, values, workloads};
 use crate::cluster::EventFilter;
 use crate::files;
 use crate::image::{Pattern, Platform, Rewrite};
 use crate::limits;
 use crate::net::{Cidr, Reach};
+use crate::policy::Modes;
 use crate::registry::{self, K3sFile, Proxy};
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
@@ -127,6 +128,8 @@ pub struct Settings {
     pub node_pools: Vec<NodePool>,
     /// What nodes run that do not say it; `None`: any containerd.
     pub default_runtimes: Option<Vec<Runtime>>,
+    /// How far what no policy votes on goes.
+    pub modes: Modes,
 }
 
 impl Default for Settings {
@@ -153,6 +156,7 @@ impl Default for Settings {
             k3s: None,
             node_pools: Vec::new(),
             default_runtimes: None,
+            modes: Modes::default(),
         }
     }
 }
@@ -239,6 +243,7 @@ impl Reading<'_> {
     fn settings(&mut self, file: file::File) -> Settings {
         // Destructured, so that a new key cannot be forgotten.
         let file::File {
+            mode,
             registries,
             network,
             proxy,
@@ -277,6 +282,7 @@ impl Reading<'_> {
         }
 
         Settings {
+            modes: mode.map_or(defaults.modes, |modes| modes::read(modes, &mut self.problems)),
             node_credentials: node_credentials.map_or(defaults.node_credentials, |list| self.each(list, host_pattern)),
             hosts_dirs: hosts_dir
                 .and_then(|path| self.one(path, non_empty))

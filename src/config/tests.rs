@@ -2,6 +2,7 @@ use super::*;
 use crate::cluster::EventFilter;
 use crate::image::{Pattern, Rewrite};
 use crate::net::{Cidr, Reach};
+use crate::policy::{Mode, Modes, Subject};
 use crate::registry::{K3sFile, Proxy};
 use crate::runtime::containerd::k3s::DefaultEndpoint;
 use crate::runtime::crio::Crio;
@@ -138,6 +139,7 @@ nodePools:
             registries_conf: Some("/etc/pullgate/containers".into()),
             k3s: None,
             default_runtimes: Some(vec![Runtime::Crio(Crio::of_node("1.33.2"))]),
+            modes: Modes::default(),
             node_pools: vec![
                 pool(
                     "gpu",
@@ -183,6 +185,44 @@ fn default_platforms_absent_empty_and_given() {
     );
     let error = read("defaultPlatforms:\n  - linux/amd64\n  - linux/amd 64\n").unwrap_err();
     assert!(error.starts_with("/etc/pullgate/config.yaml:3:5: "), "{error}");
+}
+
+#[test]
+fn the_mode_is_one_word_or_a_list_by_namespace() {
+    let of = |text: &str, labels: &[(&str, &str)]| {
+        let labels: Vec<(String, String)> = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        read(text).unwrap().modes.of(&Subject {
+            namespace: "shop",
+            labels: Some(&labels),
+            kind: "Pod",
+        })
+    };
+    assert_eq!(of("{}", &[]), Mode::Enforce);
+    assert_eq!(of("mode: Warn", &[]), Mode::Warn);
+    let list = "mode:\n- namespaceSelector: {matchLabels: {rollout: done}}\n  mode: Enforce\n- mode: Audit\n";
+    assert_eq!(
+        (of(list, &[("rollout", "done")]), of(list, &[])),
+        (Mode::Enforce, Mode::Audit)
+    );
+    for (text, said) in [
+        ("mode: warn", "1:7: unknown value \"warn\"; did you mean \"Warn\"?"),
+        ("mode:\n- mode: Deny", "2:9: unknown value \"Deny\""),
+        (
+            "mode:\n- {mode: Warn, namespaceSelectr: {}}",
+            "2:16: unknown key \"namespaceSelectr\"; did you mean \"namespaceSelector\"?",
+        ),
+        (
+            "mode:\n- namespaceSelector: {matchExpressions: [{key: a, operator: In}]}\n  mode: Warn",
+            "2:3: namespaceSelector.matchExpressions[0]: In and NotIn need values",
+        ),
+        ("mode: 5", "1:7: unknown value \"5\""),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.starts_with(&format!("/etc/pullgate/config.yaml:{said}")), "{error}");
+    }
 }
 
 #[test]
@@ -248,7 +288,7 @@ fn unknown_keys_are_errors_with_a_place_and_the_nearest_known_key() {
     refused(
         "network: {}\nblue: 1\n",
         &[
-            "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: registries, network, proxy, secrets, depth, \
+            "/etc/pullgate/config.yaml:2:1: unknown key \"blue\"; known here: mode, registries, network, proxy, secrets, depth, \
              defaultPlatforms, defaultRuntimes, nodePools, exemptAnnotations, assumeAlwaysPull, nodes, cache, workloads, log, events",
         ],
     );

@@ -87,6 +87,7 @@ impl Gate {
             requester,
             settings,
             policies: &policies,
+            now: jiff::Timestamp::now(),
         };
         let sources = Sources {
             engine: &engine,

@@ -7,10 +7,11 @@ use crate::gate::{self, About, Fact, review};
 use crate::image::{Platform, Reference};
 use crate::plan::{Admission, Check, Settings, matching};
 use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
-use crate::policy::{Policies, Requester};
+use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
 use crate::workload::{Kinds, Node, extract};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ const SECRET: &str = "regcred";
 /// What the only node runs.
 const NODE: &str = "linux/amd64";
 
-/// Runs a case. In its cluster there is one node of linux/amd64; everything that is not in the case is not there.
-pub fn run(case: &Case, policies: &Policies) -> Ran {
+/// Runs a case at a time. In its cluster there is one node of linux/amd64; everything that is not in the case is not there.
+pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     let given = &case.given;
     let namespace = given.namespace.as_deref().unwrap_or("default");
     let kind = given.kind.as_deref().unwrap_or("Deployment");
@@ -42,14 +43,21 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     };
     let labels: Vec<(String, String)> = given.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     let mut facts = facts(labels);
+    let settings = Settings::bare(Admission::HasRun);
+    let circumstances = Circumstances {
+        modes: &settings.modes,
+        now,
+    };
 
     // First with nothing staged: which platforms the image is held against depends on the policies that are about it.
     let bare = object(&given.image, kind, Secret::None, PullPolicy::Default);
     let platforms = extract(&bare, None, namespace, &Kinds::default()).ok().map(|mut workload| {
         kind.clone_into(&mut workload.object.kind);
-        let matching = matching(&workload, &facts, policies, &requester);
-        let matching = reference.as_ref().map(|name| matching.narrowed(name)).unwrap_or_default();
-        matching.platforms()
+        let matching = matching(&workload, &facts, policies, &requester, circumstances);
+        let matching = reference
+            .as_ref()
+            .map_or_else(|_| Matching::none(), |name| matching.narrowed(name));
+        served(&matching)
     });
     let node: Vec<Platform> = Platform::parse(NODE).into_iter().collect();
     let platforms = platforms.flatten().unwrap_or(node);
@@ -75,8 +83,9 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
     let review_of = gate::Case {
         workload: &workload,
         requester: &requester,
-        settings: &Settings::bare(Admission::HasRun),
+        settings: &settings,
         policies,
+        now,
     };
     let script = Script {
         facts: Arc::new(facts),
@@ -93,6 +102,19 @@ pub fn run(case: &Case, policies: &Policies) -> Ran {
             .next()
             .map_or_else(Judgement::allowed, |image| image.judgement),
     }
+}
+
+/// The platforms that the policies ask for, enforced or not; `None` if none does.
+fn served(matching: &Matching) -> Option<Vec<Platform>> {
+    let mut all: Vec<Platform> = matching
+        .demands()
+        .into_iter()
+        .filter_map(|demand| demand.platforms)
+        .flatten()
+        .collect();
+    all.sort();
+    all.dedup();
+    (!all.is_empty()).then_some(all)
 }
 
 /// What a case says, as the answers to a review.
@@ -226,7 +248,7 @@ mod tests {
                 {"name": "c", "given": given, "expect": {"verdict": "Allow"}}]}});
             let Ok(test) = PolicyTest::read(&document) else { continue };
             staged += 1;
-            let ran = run(&test.cases[0], &size);
+            let ran = run(&test.cases[0], &size, Timestamp::UNIX_EPOCH);
             let causes: Vec<Cause> = ran.judgement.findings.iter().map(|finding| finding.cause).collect();
             assert!(causes.contains(cause), "{}: {:?}", cause.name(), ran.judgement);
         }
@@ -236,7 +258,7 @@ mod tests {
     #[test]
     fn the_softening_of_real_reviews_holds_here_too() {
         let none = Policies::default();
-        let outlook = |given: Value| run(&case(&given), &none).judgement.outlook;
+        let outlook = |given: Value| run(&case(&given), &none, Timestamp::UNIX_EPOCH).judgement.outlook;
         assert_eq!(outlook(json!({"image": "a.b/c:1"})), Outlook::Pulls);
         assert_eq!(
             outlook(json!({"image": "a.b/c:1", "registry": {"outcome": "Pulls"}})),
@@ -263,7 +285,7 @@ mod tests {
         );
         for kind in ["CronJob", "Rollout", "StatefulSet"] {
             let rule = policies(&json!({"match": {"kinds": [kind]}, "tags": {"deny": ["latest"]}}));
-            let ran = run(&case(&json!({"image": "a.b/c", "kind": kind})), &rule);
+            let ran = run(&case(&json!({"image": "a.b/c", "kind": kind})), &rule, Timestamp::UNIX_EPOCH);
             assert_eq!((ran.judgement.verdict, ran.asked), (Verdict::Deny, false), "{kind}");
         }
     }

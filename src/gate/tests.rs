@@ -99,6 +99,7 @@ fn run(memory: &dyn Recall<About>, log: &mut Log<About>) -> Step<About, Answer> 
         requester: &requester,
         settings: &settings,
         policies: &policies,
+        now: jiff::Timestamp::UNIX_EPOCH,
     };
     step(log, memory, |ask| review(&case, ask))
 }

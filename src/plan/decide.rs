@@ -4,7 +4,7 @@ use super::audience::of_policy;
 use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
-use crate::policy::{Demand, FindingsByPolicy, offer_digest};
+use crate::policy::{FindingsByPolicy, Raised, offer_digest};
 use crate::runtime::Setup;
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
@@ -13,7 +13,7 @@ use crate::verdict::case::{Case, Naming, SecretNote, Tried};
 use crate::verdict::judge::judge;
 use crate::verdict::platforms::Audience;
 use crate::verdict::size::{Bytes, Limit};
-use crate::verdict::{Cause, Finding, Verdict};
+use crate::verdict::{Cause, Decision, Finding, Verdict};
 use crate::workload::pod::PodKind;
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ pub fn decide<A: Borrow<Attempts>>(plan: &Plan<'_>, outcomes: &[A]) -> Vec<Judge
         .map(|planned| {
             let judgement = judged(plan, planned, outcomes, &Instead::default());
             let own = own(plan, planned, outcomes, &judgement);
-            ruled(planned, judgement, &own)
+            ruled(planned, judgement, own)
         })
         .collect()
 }
@@ -40,29 +40,47 @@ struct Instead {
     size_limit: Option<Limit>,
 }
 
-/// What would be found if only one policy's demands held, where several have some.
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> FindingsByPolicy {
-    if judgement.findings.is_empty() {
-        return FindingsByPolicy::default();
-    }
-    let scheduling = &planned.template.needs.scheduling;
-    let nodes = match &planned.next {
-        Next::Ask { case, .. } => Arc::clone(&case.audience),
-        Next::PassedOver | Next::Later | Next::Settled(_) => Arc::default(),
+/// What would be found if only one policy's demands held.
+#[derive(Default)]
+struct Own {
+    by_policy: FindingsByPolicy,
+    /// What only the demands of policies find that are not enforced.
+    tried_out: Vec<(Finding, Arc<str>)>,
+}
+
+fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> Own {
+    let mut own = Own::default();
+    let Next::Ask { case, .. } = &planned.next else {
+        return own;
     };
-    let by_itself = |demand: Demand| {
+    let scheduling = &planned.template.needs.scheduling;
+    for demand in planned.policies.demands() {
+        if demand.enforced && judgement.findings.is_empty() {
+            own.by_policy.insert(demand.policy, Vec::new());
+            continue;
+        }
         let instead = Instead {
-            audience: demand.platforms.map(|platforms| of_policy(scheduling, &platforms, &nodes)),
+            audience: demand
+                .platforms
+                .map(|platforms| of_policy(scheduling, &platforms, &case.audience)),
             size_limit: demand.size_max.map(|bytes| Limit {
                 bytes: Bytes(bytes),
                 policy: Arc::clone(&demand.policy),
             }),
         };
         let found = judged(plan, planned, outcomes, &instead).findings;
-        let found = found.iter().map(|finding| (finding.cause, finding.outlook)).collect();
-        (demand.policy, found)
-    };
-    planned.policies.demands().into_iter().map(by_itself).collect()
+        let kinds = found.iter().map(|finding| (finding.cause, finding.outlook)).collect();
+        own.by_policy.insert(Arc::clone(&demand.policy), kinds);
+        if !demand.enforced {
+            let known = |finding: &Finding| {
+                let mut same = judgement.findings.iter().filter(|known| known.cause == finding.cause);
+                same.any(|known| known.outlook >= finding.outlook)
+            };
+            let new = found.into_iter().filter(|finding| !known(finding));
+            own.tried_out.extend(new.map(|finding| (finding, Arc::clone(&demand.policy))));
+        }
+    }
+    own
 }
 
 /// What the registry and the facts say of an image.
@@ -126,7 +144,7 @@ fn naming(planned: &Planned<'_>) -> Naming {
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
-fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPolicy) -> Judgement {
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement, own: Own) -> Judgement {
     if matches!(planned.next, Next::Later) {
         return judgement;
     }
@@ -137,16 +155,21 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, by_own: &FindingsByPol
             .filter(|raised| raised.finding.cause == Cause::DigestRequired);
         missing.for_each(|raised| offer_digest(&mut raised.finding, reference, digest));
     }
-    let own: Vec<(Finding, Arc<str>)> = raised.into_iter().map(|raised| (raised.finding, raised.policy)).collect();
-    let registry = std::mem::take(&mut judgement.findings);
-    judgement.findings = own.iter().map(|(finding, _)| finding.clone()).chain(registry).collect();
-    judgement.rule(|finding| {
-        let raised_by = own.iter().find(|(raised, _)| raised == finding).map(|(_, policy)| &**policy);
-        match raised_by {
-            Some(_) => planned.policies.decide(finding, raised_by),
-            None => planned.policies.decide_by_policy(finding, by_own),
-        }
-    });
+    let policies = &planned.policies;
+    let mut all: Vec<(Finding, Decision)> = Vec::new();
+    for Raised { finding, policy } in raised {
+        let decision = policies.decide(&finding, Some(&policy));
+        all.push((finding, decision));
+    }
+    let registry = std::mem::take(&mut judgement.findings)
+        .into_iter()
+        .map(|finding| (finding, None));
+    let tried_out = own.tried_out.into_iter().map(|(finding, policy)| (finding, Some(policy)));
+    for (finding, raised_by) in registry.chain(tried_out) {
+        let decision = policies.decide_by_policy(&finding, raised_by.as_deref(), &own.by_policy);
+        all.push((finding, decision));
+    }
+    judgement.decided(all);
     judgement
 }
 

@@ -97,8 +97,17 @@ pub(super) struct Named<'a> {
     pub(super) image: &'a ImageUse,
     pub(super) reference: &'a Reference,
     pub(super) remark: Option<&'a Remark>,
-    /// The largest that a policy admits.
+    /// The largest that an enforced policy admits.
     pub(super) size_limit: Option<&'a Limit>,
+    /// What policies ask for that are not enforced.
+    pub(super) also: &'a TriedOut,
+}
+
+/// What policies ask for that are not enforced: it is looked up, and changes nothing of what holds without them.
+#[derive(Default)]
+pub(super) struct TriedOut {
+    pullers: Vec<Puller>,
+    sizes: bool,
 }
 
 impl<'a> Pod<'a> {
@@ -142,9 +151,28 @@ impl<'a> Pod<'a> {
 
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
     pub(super) fn audience_of(&mut self, matching: &Matching) -> Arc<Audience> {
-        let Some(platforms) = matching.platforms() else {
-            return Arc::clone(&self.audience);
-        };
+        match matching.platforms() {
+            None => Arc::clone(&self.audience),
+            Some(platforms) => self.asked_for(platforms),
+        }
+    }
+
+    /// What policies ask for that are not enforced.
+    pub(super) fn tried_out(&mut self, matching: &Matching) -> TriedOut {
+        let mut tried = TriedOut::default();
+        for demand in matching.demands().into_iter().filter(|demand| !demand.enforced) {
+            tried.sizes |= demand.size_max.is_some();
+            if let Some(platforms) = demand.platforms {
+                tried.pullers.extend(pullers(&self.asked_for(platforms)));
+            }
+        }
+        tried
+    }
+
+    /// The audience of these platforms.
+    fn asked_for(&mut self, mut platforms: Vec<Platform>) -> Arc<Audience> {
+        platforms.sort();
+        platforms.dedup();
         if let Some((_, audience)) = self.asked_for.iter().find(|(known, _)| *known == platforms) {
             return Arc::clone(audience);
         }
@@ -295,6 +323,7 @@ impl<'a> Pod<'a> {
             reference,
             remark,
             size_limit,
+            also,
         } = named;
         let rewritten = matches!(remark, Some(Remark::Rewritten(_)));
         let policy = self.policy(image);
@@ -378,10 +407,15 @@ impl<'a> Pod<'a> {
             ..self.context(image)
         };
         let depth = match size_limit {
-            Some(_) => self.settings.depth.max(Depth::Sizes),
-            None => self.settings.depth,
+            None if !also.sizes => self.settings.depth,
+            Some(_) | None => self.settings.depth.max(Depth::Sizes),
         };
-        let pullers = pullers(&audience);
+        let mut pullers = pullers(&audience);
+        if !also.pullers.is_empty() {
+            pullers.extend(also.pullers.iter().cloned());
+            pullers.sort();
+            pullers.dedup();
+        }
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
         let short = || short_names::written(written(image, remark)).map(Arc::from);
         let short = if for_crio && !rewritten { short() } else { None };

@@ -1,8 +1,9 @@
 //! Whether a policy applies to an object, as far as is known, and whom it exempts.
 
 use super::compiled::Policy;
-use super::selector::{Glob, NAME_LABEL};
+use super::selector::{Glob, NAME_LABEL, Selector};
 use crate::image::escape;
+use std::borrow::Cow;
 
 /// What policies are matched against.
 #[derive(Debug, Clone, Copy)]
@@ -63,22 +64,33 @@ pub(super) fn applies(policy: &Policy, subject: &Subject<'_>) -> Result<Certaint
         Some(_) if subject.kind.is_empty() => Certainty::Uncertain,
         Some(_) | None => Certainty::Certain,
     };
-    match (&policy.selector, subject.labels) {
-        (None, _) => Ok(by_kind),
-        (Some(selector), Some(labels)) => match selector.refuses(labels) {
-            None => Ok(by_kind),
-            Some(why) => Err(why),
-        },
-        (Some(_), None) if subject.namespace.is_empty() => Ok(Certainty::Uncertain),
-        (Some(selector), None) => {
+    let by_labels = policy
+        .selector
+        .as_ref()
+        .map_or(Ok(Certainty::Certain), |selector| selected(selector, subject))?;
+    Ok(if by_labels == Certainty::Uncertain {
+        by_labels
+    } else {
+        by_kind
+    })
+}
+
+/// Whether a selector selects the object's namespace; the error is a clause that says why not.
+pub(super) fn selected(selector: &Selector, subject: &Subject<'_>) -> Result<Certainty, String> {
+    let (selector, whole, labels) = match subject.labels {
+        Some(labels) => (Cow::Borrowed(selector), true, Cow::Borrowed(labels)),
+        None if selector.requirements().is_empty() => return Ok(Certainty::Certain),
+        None if subject.namespace.is_empty() => return Ok(Certainty::Uncertain),
+        None => {
             let (selector, whole) = selector.by_name();
             let name = (NAME_LABEL.to_owned(), subject.namespace.to_owned());
-            match selector.refuses(&[name]) {
-                Some(why) => Err(why),
-                None if whole => Ok(by_kind),
-                None => Ok(Certainty::Uncertain),
-            }
+            (Cow::Owned(selector), whole, Cow::Owned(vec![name]))
         }
+    };
+    match selector.refuses(&labels) {
+        Some(why) => Err(why),
+        None if whole => Ok(Certainty::Certain),
+        None => Ok(Certainty::Uncertain),
     }
 }
 

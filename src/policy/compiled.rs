@@ -5,7 +5,7 @@ use super::names::{Registries, Tags, held, lower_host};
 use super::quantity;
 use super::schema;
 use super::selector::{Alphabet, Glob, Selector};
-use super::{Matching, Problem, Requester, Subject};
+use super::{Circumstances, Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::is_kind;
@@ -129,6 +129,20 @@ impl Policy {
     /// Its mode.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether it sets platforms or a size limit.
+    pub(super) fn demands(&self) -> bool {
+        self.platforms.is_some() || self.size_max.is_some()
+    }
+
+    /// Whether a finding of this cause may break its platforms or its size limit.
+    pub(super) fn rules_on(&self, cause: Cause) -> bool {
+        match cause {
+            Cause::PlatformMismatch | Cause::ArchitectureMismatch => self.platforms.is_some(),
+            Cause::ImageTooLarge => self.size_max.is_some(),
+            _ => false,
+        }
     }
 
     /// The places its allow list names: registry and path before the first wildcard.
@@ -400,7 +414,7 @@ impl Policies {
     }
 
     /// The policies that apply to an object, minus those that exempt the requester.
-    pub fn matching(&self, subject: &Subject<'_>, requester: &Requester) -> Matching {
-        Matching::of(self.iter(), subject, requester)
+    pub fn matching(&self, subject: &Subject<'_>, requester: &Requester, circumstances: Circumstances<'_>) -> Matching {
+        Matching::of(self.iter(), subject, requester, circumstances)
     }
 }

@@ -3,7 +3,7 @@
 use super::applies::{Certainty, applies, doubt, exempt};
 use super::compiled::OUTLOOKS;
 use super::names::held;
-use super::{Origin, Policies, Policy, Requester, Subject};
+use super::{Circumstances, Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::verdict::decision::{Decision, Voice};
 use crate::verdict::finding::Proof;
@@ -32,6 +32,8 @@ pub struct Explanation {
     pub namespace: String,
     /// The object's kind.
     pub kind: String,
+    /// The settings' mode: it governs what no policy votes on.
+    pub mode: &'static str,
     /// Each policy, sorted by name.
     pub policies: Vec<Explained>,
     /// What name rules object to.
@@ -141,8 +143,9 @@ pub fn explain(
     reference: &Reference,
     subject: &Subject<'_>,
     requester: &Requester,
+    circumstances: Circumstances<'_>,
 ) -> Explanation {
-    let matching = policies.matching(subject, requester).narrowed(reference);
+    let matching = policies.matching(subject, requester, circumstances).narrowed(reference);
     let raised = matching.names(reference, image);
     let mut registry_asked = true;
     let findings = raised
@@ -183,6 +186,7 @@ pub fn explain(
         digest: reference.digest().map(ToString::to_string),
         namespace: subject.namespace.to_owned(),
         kind: subject.kind.to_owned(),
+        mode: matching.gate().name(),
         policies: policies
             .iter()
             .map(|policy| explained(policy, reference, subject, requester))

@@ -1,23 +1,27 @@
 //! The policies that apply to one object, and how they vote (contract 5).
 
+use super::Circumstances;
 use super::applies::{Certainty, Requester, Subject, applies, doubt, exempt};
 use super::compiled::Policy;
 use super::model::Mode;
 use super::names::held;
 use super::refusals::{digest_required, not_allowed, tag_not_allowed};
+use super::votes::{Ballot, Default, Vote, count};
 use crate::image::{Platform, Reference};
-use crate::verdict::decision::{Decision, Voice};
+use crate::verdict::decision::Decision;
 use crate::verdict::finding::Finding;
-use crate::verdict::{Cause, Outlook, Verdict};
+use crate::verdict::{Cause, Outlook};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The policies that apply to an object, or to one of its images.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Matching {
     matched: Vec<Matched>,
     /// Policies that would apply, but for an exemption.
     exempting: Vec<Arc<str>>,
+    /// The settings' mode for the namespace.
+    gate: Mode,
 }
 
 #[derive(Debug, Clone)]
@@ -37,11 +41,13 @@ pub struct Raised {
     pub policy: Arc<str>,
 }
 
-/// One policy's platforms and size limit, used when several policies set some.
+/// One policy's platforms and size limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
     /// The policy.
     pub policy: Arc<str>,
+    /// Whether it is enforced. If not, its demand changes nothing of what holds without it.
+    pub enforced: bool,
     /// Its platforms, if it sets any.
     pub platforms: Option<Vec<Platform>>,
     /// Its limit on the compressed size, in bytes, if it sets one.
@@ -51,20 +57,17 @@ pub struct Demand {
 /// By policy: the findings if only that policy's demands counted.
 pub type FindingsByPolicy = BTreeMap<Arc<str>, Vec<(Cause, Outlook)>>;
 
-/// How one policy votes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vote {
-    /// The policy.
-    pub policy: Arc<str>,
-    /// Its mode.
-    pub mode: Mode,
-    /// Its action for the finding (`Deny` for its own name rule); `None`: it does not vote.
-    pub action: Option<Verdict>,
-}
-
 impl Matching {
-    pub(super) fn of<'a>(policies: impl Iterator<Item = &'a Arc<Policy>>, subject: &Subject<'_>, requester: &Requester) -> Self {
-        let mut matching = Self::default();
+    pub(super) fn of<'a>(
+        policies: impl Iterator<Item = &'a Arc<Policy>>,
+        subject: &Subject<'_>,
+        requester: &Requester,
+        circumstances: Circumstances<'_>,
+    ) -> Self {
+        let mut matching = Self {
+            gate: circumstances.modes.of(subject),
+            ..Self::none()
+        };
         for policy in policies {
             let Ok(certainty) = applies(policy, subject) else { continue };
             if exempt(policy, requester).is_some() {
@@ -80,6 +83,20 @@ impl Matching {
         matching
     }
 
+    /// No policies, and the settings' mode is `Enforce`.
+    pub fn none() -> Self {
+        Self {
+            matched: Vec::new(),
+            exempting: Vec::new(),
+            gate: Mode::Enforce,
+        }
+    }
+
+    /// The settings' mode for the namespace.
+    pub fn gate(&self) -> Mode {
+        self.gate
+    }
+
     /// The policies that apply to one image: `exempt.images` exempts an image from its own policy only.
     #[must_use]
     pub fn narrowed(&self, reference: &Reference) -> Self {
@@ -87,6 +104,7 @@ impl Matching {
         let mut matching = Self {
             matched: Vec::new(),
             exempting: self.exempting.clone(),
+            gate: self.gate,
         };
         for matched in &self.matched {
             if matched.policy.exempt_images.iter().any(|pattern| pattern.matches(&name)) {
@@ -127,9 +145,7 @@ impl Matching {
 
     /// Policies that apply, with their modes.
     pub fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
-        self.matched
-            .iter()
-            .map(|matched| (&matched.policy.name, matched.policy.mode()))
+        self.matched.iter().map(|matched| (&matched.policy.name, matched.mode()))
     }
 
     /// What the name rules object to; `shown` is the image as written. Needs no network.
@@ -162,78 +178,71 @@ impl Matching {
             .collect()
     }
 
-    /// How each policy votes on a finding; `raised_by` is the policy whose name rule raised it.
+    /// How each policy votes on a finding; `raised_by` is the policy whose rule raised it.
     pub fn votes(&self, finding: &Finding, raised_by: Option<&str>) -> Vec<Vote> {
-        let vote = |matched: &Matched| {
-            let policy = &matched.policy;
-            let written = policy.actions.of(finding.cause, finding.outlook);
+        let ballot = |matched: &Matched| {
+            let written = matched.policy.actions.of(finding.cause, finding.outlook).map(Ballot::Action);
             // A policy that sets a rule votes against violations of it.
-            let own = (raised_by == Some(&*policy.name)).then_some(Verdict::Deny);
-            Vote {
-                policy: Arc::clone(&policy.name),
-                mode: matched.mode(),
-                action: written.or(own),
-            }
+            let own = (raised_by == Some(&*matched.policy.name)).then(|| Ballot::Rule(finding.outlook.default_verdict()));
+            written.or(own)
         };
-        self.matched.iter().map(vote).collect()
+        self.matched.iter().map(|matched| matched.vote(ballot(matched))).collect()
     }
 
-    /// What each policy demands by itself; empty if at most one demands anything.
+    /// What each policy demands by itself.
     pub fn demands(&self) -> Vec<Demand> {
-        let demands: Vec<Demand> = self
-            .certain()
-            .filter(|policy| policy.platforms.is_some() || policy.size_max.is_some())
-            .map(|policy| Demand {
-                policy: Arc::clone(&policy.name),
-                platforms: policy.platforms.clone(),
-                size_max: policy.size_max,
+        self.certain()
+            .filter(|matched| matched.policy.demands())
+            .map(|matched| Demand {
+                policy: Arc::clone(&matched.policy.name),
+                enforced: matched.mode() == Mode::Enforce,
+                platforms: matched.policy.platforms.clone(),
+                size_max: matched.policy.size_max,
             })
-            .collect();
-        if demands.len() > 1 { demands } else { Vec::new() }
+            .collect()
     }
 
     /// Like [`Self::decide`], for what a registry returns. A policy with demands of its own votes on those alone: the demands of
-    /// another policy, which may be in Audit mode, must not make it object.
-    pub fn decide_by_policy(&self, finding: &Finding, own: &FindingsByPolicy) -> Decision {
-        let mut votes = self.votes(finding, None);
+    /// another policy must not make it object. `raised_by`: the policy that is not enforced whose demand alone brings the finding about.
+    pub fn decide_by_policy(&self, finding: &Finding, raised_by: Option<&str>, own: &FindingsByPolicy) -> Decision {
+        let mut votes = self.votes(finding, raised_by);
         for (vote, matched) in votes.iter_mut().zip(&self.matched) {
-            if let Some(found) = own.get(&matched.policy.name) {
+            let policy = &matched.policy;
+            if let Some(found) = own.get(&policy.name) {
                 let outlooks = found.iter().filter(|(cause, _)| *cause == finding.cause);
                 let worst = outlooks.map(|(_, outlook)| *outlook).max();
-                vote.action = worst.and_then(|outlook| matched.policy.actions.of(finding.cause, outlook));
+                let breaks =
+                    raised_by == Some(&*policy.name) || (matched.mode() == Mode::Enforce && policy.rules_on(finding.cause));
+                vote.ballot = worst.and_then(|outlook| {
+                    let written = policy.actions.of(finding.cause, outlook).map(Ballot::Action);
+                    written.or_else(|| breaks.then(|| Ballot::Rule(outlook.default_verdict())))
+                });
             }
         }
-        self.count(&votes, &Decision::by_default(finding), Certainty::Certain)
+        let default = match raised_by {
+            Some(_) => Default::None,
+            None => Default::Of(finding.outlook, self.gate),
+        };
+        count(&votes, default, Certainty::Certain)
     }
 
-    /// What is done about a finding: the severest vote; without votes, the default, limited by the laxest mode (contract 5).
+    /// What is done about a finding: the severest vote; what no policy votes on follows the settings' mode (contract 5).
     ///
     /// A policy that only may apply can add a warning and takes nothing back; findings of its own name rules never deny, however
     /// others vote (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
-        self.count(
-            &self.votes(finding, raised_by),
-            &Decision::by_default(finding),
-            self.doubtful(raised_by),
-        )
+        let default = match raised_by {
+            Some(_) => Default::None,
+            None => Default::Of(finding.outlook, self.gate),
+        };
+        count(&self.votes(finding, raised_by), default, self.doubtful(raised_by))
     }
 
     /// What is done about findings of an outlook when no policy sets an action for their cause.
     pub(super) fn decide_outlook(&self, outlook: Outlook) -> Decision {
-        let vote = |matched: &Matched| Vote {
-            policy: Arc::clone(&matched.policy.name),
-            mode: matched.mode(),
-            action: matched.policy.actions.of_outlook(outlook),
-        };
-        let votes: Vec<Vote> = self.matched.iter().map(vote).collect();
-        let verdict = outlook.default_verdict();
-        let by_default = Decision {
-            verdict,
-            voice: Voice::Spoken,
-            policy: None,
-            enforced: verdict,
-        };
-        self.count(&votes, &by_default, Certainty::Certain)
+        let ballot = |matched: &Matched| matched.policy.actions.of_outlook(outlook).map(Ballot::Action);
+        let votes: Vec<Vote> = self.matched.iter().map(|matched| matched.vote(ballot(matched))).collect();
+        count(&votes, Default::Of(outlook, self.gate), Certainty::Certain)
     }
 
     /// Whether a finding is certain: it is not if the policy that raised it may not apply.
@@ -242,79 +251,12 @@ impl Matching {
         matched.map_or(Certainty::Certain, |matched| matched.certainty)
     }
 
-    /// Counts the votes, in the order of the policies.
-    fn count(&self, votes: &[Vote], by_default: &Decision, finding: Certainty) -> Decision {
-        let cast: Vec<Cast<'_>> = self
-            .matched
-            .iter()
-            .zip(votes)
-            .filter_map(|(matched, vote)| {
-                Some(Cast {
-                    policy: &vote.policy,
-                    verdict: through(vote.mode, vote.action?),
-                    enforced: through(matched.ceiling(), vote.action?),
-                    certainty: matched.certainty,
-                })
-            })
-            .collect();
-        let severest = |certainty: Certainty| {
-            let cast = cast.iter().filter(move |cast| cast.certainty == certainty);
-            cast.max_by_key(|cast| (cast.verdict, cast.enforced))
-        };
-        let doubtful = finding == Certainty::Uncertain;
-        let mut decision = match severest(Certainty::Certain) {
-            Some(cast) => cast.decision(),
-            // Without the policy that may not apply, there is no finding.
-            None if doubtful => Decision {
-                verdict: Verdict::Allow,
-                voice: Voice::Silent,
-                policy: None,
-                enforced: Verdict::Allow,
-            },
-            None => self.unvoted(by_default.clone()),
-        };
-        if let Some(cast) = severest(Certainty::Uncertain)
-            && cast.verdict > decision.verdict
-        {
-            decision = cast.decision();
-        }
-        let enforced = cast.iter().map(|cast| cast.enforced).max();
-        decision.enforced = enforced.map_or(decision.enforced, |enforced| enforced.max(decision.enforced));
-        if doubtful {
-            decision.verdict = decision.verdict.min(Verdict::Warn);
-            decision.enforced = decision.enforced.min(Verdict::Warn);
-        }
-        decision
-    }
-
-    /// The default, limited by the laxest mode of the policies that surely apply.
-    fn unvoted(&self, by_default: Decision) -> Decision {
-        let Some(laxest) = self.certain().min_by_key(|policy| policy.mode()) else {
-            return by_default;
-        };
-        let verdict = through(laxest.mode(), by_default.verdict);
-        let named = || Some(Arc::clone(&laxest.name));
-        match laxest.mode() {
-            Mode::Enforce => by_default,
-            Mode::Warn => Decision {
-                verdict,
-                policy: if verdict == by_default.verdict { None } else { named() },
-                ..by_default
-            },
-            Mode::Audit => Decision {
-                verdict,
-                voice: Voice::Silent,
-                policy: named(),
-                ..by_default
-            },
-        }
-    }
-
-    /// The platforms that policies demand instead of the nodes' own; `None` if none does.
+    /// The platforms that enforced policies demand instead of the nodes' own; `None` if none does.
     pub fn platforms(&self) -> Option<Vec<Platform>> {
         let mut all: Vec<Platform> = self
             .certain()
-            .filter_map(|policy| policy.platforms.as_ref())
+            .filter(|matched| matched.mode() == Mode::Enforce)
+            .filter_map(|matched| matched.policy.platforms.as_ref())
             .flatten()
             .cloned()
             .collect();
@@ -323,10 +265,11 @@ impl Matching {
         (!all.is_empty()).then_some(all)
     }
 
-    /// The smallest limit on the compressed size, in bytes, and the policy that sets it.
+    /// The smallest limit on the compressed size that an enforced policy sets, in bytes, and the policy.
     pub fn size_max(&self) -> Option<(u64, Arc<str>)> {
         self.certain()
-            .filter_map(|policy| Some((policy.size_max?, Arc::clone(&policy.name))))
+            .filter(|matched| matched.mode() == Mode::Enforce)
+            .filter_map(|matched| Some((matched.policy.size_max?, Arc::clone(&matched.policy.name))))
             .min()
     }
 
@@ -346,49 +289,24 @@ impl Matching {
         self.matched.iter().map(|matched| &matched.policy)
     }
 
-    fn certain(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        let sure = self.matched.iter().filter(|matched| matched.certainty == Certainty::Certain);
-        sure.map(|matched| &matched.policy)
-    }
-}
-
-/// A vote that was cast.
-#[derive(Debug)]
-struct Cast<'a> {
-    policy: &'a Arc<str>,
-    /// Limited by the policy's mode.
-    verdict: Verdict,
-    /// As if the policy were enforced.
-    enforced: Verdict,
-    certainty: Certainty,
-}
-
-impl Cast<'_> {
-    fn decision(&self) -> Decision {
-        Decision {
-            verdict: self.verdict,
-            voice: if self.verdict == Verdict::Allow {
-                Voice::Silent
-            } else {
-                Voice::Spoken
-            },
-            policy: Some(Arc::clone(self.policy)),
-            enforced: self.enforced,
-        }
+    fn certain(&self) -> impl Iterator<Item = &Matched> {
+        self.matched.iter().filter(|matched| matched.certainty == Certainty::Certain)
     }
 }
 
 impl Matched {
-    fn mode(&self) -> Mode {
-        self.policy.mode().min(self.ceiling())
+    fn vote(&self, ballot: Option<Ballot>) -> Vote {
+        Vote {
+            policy: Arc::clone(&self.policy.name),
+            mode: self.mode(),
+            ballot,
+            certainty: self.certainty,
+        }
     }
 
-    /// The strictest mode it may act in, whatever it sets.
-    fn ceiling(&self) -> Mode {
-        match self.certainty {
-            Certainty::Certain => Mode::Enforce,
-            Certainty::Uncertain => Mode::Warn,
-        }
+    /// The mode in which it acts.
+    fn mode(&self) -> Mode {
+        self.policy.mode()
     }
 
     fn note(&self, mut finding: Finding) -> Finding {
@@ -399,14 +317,5 @@ impl Matched {
             finding.message.push_str(self.doubt);
         }
         finding
-    }
-}
-
-/// A vote, limited by its policy's mode.
-fn through(mode: Mode, verdict: Verdict) -> Verdict {
-    match mode {
-        Mode::Enforce => verdict,
-        Mode::Warn => verdict.min(Verdict::Warn),
-        Mode::Audit => Verdict::Allow,
     }
 }

@@ -119,7 +119,7 @@ pub struct LabelSelector {
 }
 
 /// A requirement on a label.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[x_kube(validation = ("(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)", "values go with In and NotIn, and only with them"))]
 pub struct Requirement {
     /// The label's key.

@@ -2,7 +2,8 @@
 //! policy is checked against it, wherever it comes from.
 
 use super::Problem;
-use super::model::ImagePolicy;
+use super::model::{ImagePolicy, Mode};
+use crate::verdict::Outlook;
 use crate::yaml::unknown;
 use kube::CustomResourceExt as _;
 use serde_json::{Map, Value, json};
@@ -135,9 +136,27 @@ pub fn remarks(object: &Value) -> Vec<Problem> {
         value.is_some_and(Map::is_empty)
     };
     let found = SAY.iter().filter(|(field, _)| empty(field));
-    found
-        .map(|(field, text)| Problem::at_key(format!("spec.{field}"), *text))
-        .collect()
+    let found = found.map(|(field, text)| Problem::at_key(format!("spec.{field}"), *text));
+    found.chain(own_mode(object)).collect()
+}
+
+/// Up to 0.2, the mode of a policy governed what pullgate denies by itself, too.
+fn own_mode(object: &Value) -> Option<Problem> {
+    let mode = object.pointer("/spec/mode").and_then(Value::as_str);
+    let mode = mode.filter(|mode| *mode != Mode::Enforce.name())?;
+    // The only outlook that the gate denies by itself.
+    let will_fail = object
+        .pointer("/spec/actions")
+        .and_then(|actions| actions.get(Outlook::WillFail.name()));
+    will_fail.is_none().then(|| {
+        Problem::at(
+            "spec.mode",
+            format!(
+                "{mode} governs what this policy says and nothing else; what pullgate denies by itself, such as a missing tag, stays denied. To soften that too, \
+                 as versions up to 0.2 did, write `mode` in the settings, or actions: {{WillFail: Warn}} here"
+            ),
+        )
+    })
 }
 
 /// The same for a test.

@@ -78,7 +78,7 @@ impl Glob {
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// A checked label selector.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Selector(Vec<Requirement>);
 
 impl Selector {

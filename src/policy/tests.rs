@@ -48,13 +48,24 @@ const SHOP: Subject<'static> = Subject {
 };
 
 fn matching(policies: &[Arc<Policy>]) -> Matching {
-    Policies::new(policies.to_vec()).matching(&SHOP, &Requester::default())
+    matching_in(policies, &Modes::default())
+}
+
+fn matching_in(policies: &[Arc<Policy>], modes: &Modes) -> Matching {
+    Policies::new(policies.to_vec()).matching(&SHOP, &Requester::default(), circumstances(modes))
+}
+
+fn circumstances(modes: &Modes) -> Circumstances<'_> {
+    Circumstances {
+        modes,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// Policies that ask for labels of a namespace whose labels are not known.
 fn unsure(policies: &[Arc<Policy>]) -> Matching {
     let subject = Subject { labels: None, ..SHOP };
-    Policies::new(policies.to_vec()).matching(&subject, &Requester::default())
+    Policies::new(policies.to_vec()).matching(&subject, &Requester::default(), circumstances(&Modes::default()))
 }
 
 fn reference(image: &str) -> Reference {

@@ -1,6 +1,6 @@
 //! Which policies applied and what they decided, in the short form of the audit annotations and the log.
 
-use crate::verdict::answer::{Answer, Exemption};
+use crate::verdict::answer::{Answer, Exemption, Standing};
 use crate::verdict::{Decision, Finding, Verdict};
 use std::fmt::Write as _;
 
@@ -13,9 +13,11 @@ pub struct Audit {
     /// The policies that applied to the object, with their modes: `production=Enforce,baseline=Audit`.
     pub policies: String,
     /// What policies decided: `RegistryNotAllowed=Deny(production)`. If a mode weakened it: `TagNotFound=Allow(baseline; enforced:
-    /// Deny)`.
+    /// Deny)`; if the settings' did, `TagNotFound=Warn(enforced: Deny)`.
     pub decisions: String,
-    /// The verdict if every policy were enforced, where it differs.
+    /// The settings' mode for the namespace, where it is not `Enforce`.
+    pub mode: Option<&'static str>,
+    /// The verdict if every policy and the settings' mode were enforced, where it differs.
     pub enforced: Option<&'static str>,
     /// Why the object was not judged (`namespace_label`, `annotation`), or the policies that an exemption removed
     /// (`policy:production`).
@@ -33,6 +35,7 @@ impl Audit {
         Self {
             policies: list(standing.matching.iter().map(|(name, mode)| format!("{name}={mode}"))),
             decisions: list(ruled().filter_map(entry)),
+            mode: Some(standing.mode).filter(|mode| *mode != Standing::ENFORCED),
             enforced: (enforced != answer.verdict()).then(|| enforced.name()),
             exempt: list(whole.into_iter().chain(partly)),
         }
@@ -40,17 +43,11 @@ impl Audit {
 }
 
 fn entry((finding, decision): (&Finding, &Decision)) -> Option<String> {
-    let policy = decision.policy.as_ref()?;
-    let kept_back = if decision.enforced == decision.verdict {
-        String::new()
-    } else {
-        format!("; enforced: {}", decision.enforced.name())
-    };
-    Some(format!(
-        "{}={}({policy}{kept_back})",
-        finding.cause.name(),
-        decision.verdict.name()
-    ))
+    let kept_back = (decision.enforced != decision.verdict).then(|| format!("enforced: {}", decision.enforced.name()));
+    let policy = decision.policy.as_deref().map(str::to_owned);
+    let about: Vec<String> = policy.into_iter().chain(kept_back).collect();
+    // What holds without any policy needs no entry.
+    (!about.is_empty()).then(|| format!("{}={}({})", finding.cause.name(), decision.verdict.name(), about.join("; ")))
 }
 
 /// The entries without duplicates, in order.

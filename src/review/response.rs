@@ -89,6 +89,7 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
             annotate("exempt", &audit.exempt);
             annotate("policy", &audit.policies);
             annotate("decision", &audit.decisions);
+            annotate("mode", audit.mode.unwrap_or_default());
             annotate("enforced", audit.enforced.unwrap_or_default());
             let warnings = warnings(images);
             if !warnings.is_empty() {

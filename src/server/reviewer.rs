@@ -228,15 +228,13 @@ impl Handler {
         for judged in verdict.images.iter().filter(|judged| judged.look == Look::Taken) {
             metrics.image(judged.judgement.outlook.name());
         }
+        let mode = verdict.policies.mode;
         for (finding, decision) in verdict.images.iter().flat_map(|judged| judged.judgement.ruled()) {
             metrics.finding(finding.cause.name(), finding.outlook.name());
-            if let Some(policy) = &decision.policy {
-                metrics.vote(
-                    policy,
-                    finding.cause.name(),
-                    decision.verdict.name(),
-                    decision.enforced.name(),
-                );
+            let (verdict, enforced) = (decision.verdict.name(), decision.enforced.name());
+            match &decision.policy {
+                Some(policy) => metrics.vote(policy, finding.cause.name(), verdict, enforced),
+                None => metrics.by_default(mode, finding.cause.name(), verdict, enforced),
             }
         }
         for policy in &verdict.policies.exempting {
@@ -370,6 +368,7 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         causes = %fields.causes,
         policies = %fields.audit.policies,
         decisions = %fields.audit.decisions,
+        mode = fields.audit.mode.unwrap_or_default(),
         enforced = fields.audit.enforced.unwrap_or_default(),
         exempt = %fields.audit.exempt,
         skipped = fields.skipped,

@@ -35,6 +35,14 @@ pub(super) struct VoteLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct DefaultLabels {
+    pub(super) mode: &'static str,
+    pub(super) cause: &'static str,
+    pub(super) verdict: &'static str,
+    pub(super) enforced: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct PolicyLabels {
     pub(super) policy: String,
 }
@@ -119,6 +127,7 @@ pub(super) struct Families {
     pub(super) findings: Family<FindingLabels, Counter>,
     pub(super) skipped: Family<ReasonLabels, Counter>,
     pub(super) votes: Family<VoteLabels, Counter>,
+    pub(super) by_default: Family<DefaultLabels, Counter>,
     pub(super) exemptions: Family<PolicyLabels, Counter>,
     pub(super) policy_names: Mutex<HashSet<String>>,
     pub(super) unknown_kinds: Family<KindLabels, Counter>,
@@ -163,6 +172,7 @@ impl Families {
             findings: Family::default(),
             skipped: Family::default(),
             votes: Family::default(),
+            by_default: Family::default(),
             exemptions: Family::default(),
             policy_names: Mutex::default(),
             unknown_kinds: Family::default(),
@@ -224,6 +234,11 @@ impl Families {
             "policy_decisions",
             "Findings decided by a policy, with the verdict and the verdict if every policy were enforced",
             families.votes.clone(),
+        );
+        registry.register(
+            "default_decisions",
+            "Findings on which no policy voted, by the settings' mode, with the verdict and the verdict if that mode were Enforce",
+            families.by_default.clone(),
         );
         registry.register(
             "policy_exemptions",

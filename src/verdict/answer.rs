@@ -104,12 +104,29 @@ pub struct Answer {
 }
 
 /// Whose rules held for an object.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Policies that were about it, with their modes.
     pub matching: Vec<(Arc<str>, &'static str)>,
     /// Policies that would have been about it or one of its images, but for an exemption in them.
     pub exempting: Vec<Arc<str>>,
+    /// The settings' mode for the namespace: it governs what no policy votes on.
+    pub mode: &'static str,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            matching: Vec::new(),
+            exempting: Vec::new(),
+            mode: Self::ENFORCED,
+        }
+    }
+}
+
+impl Standing {
+    /// The mode of settings that say nothing.
+    pub const ENFORCED: &'static str = "Enforce";
 }
 
 impl Answer {

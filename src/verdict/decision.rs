@@ -1,4 +1,4 @@
-//! What is done about one finding, and on whose word.
+//! What is done about one finding, and who decided it.
 
 use super::{Finding, Verdict};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub struct Decision {
     pub voice: Voice,
     /// The policy whose vote it was; `None`: the default of contract 2.
     pub policy: Option<Arc<str>>,
-    /// What would be done if every policy were enforced: what `mode: Warn` and `mode: Audit` keep back.
+    /// What would be done if every policy and the settings' mode were enforced: what `mode: Warn` and `mode: Audit` keep back.
     pub enforced: Verdict,
 }
 

@@ -57,13 +57,18 @@ impl Judgement {
             stale: false,
             ways: Vec::new(),
         };
-        judgement.rule(Decision::by_default);
+        judgement.decisions = judgement.findings.iter().map(Decision::by_default).collect();
+        judgement.sum_up();
         judgement
     }
 
-    /// Decides again what is done about each finding.
-    pub fn rule(&mut self, decide: impl Fn(&Finding) -> Decision) {
-        self.decisions = self.findings.iter().map(decide).collect();
+    /// Replaces the findings, and what is done about each.
+    pub fn decided(&mut self, ruled: Vec<(Finding, Decision)>) {
+        (self.findings, self.decisions) = ruled.into_iter().unzip();
+        self.sum_up();
+    }
+
+    fn sum_up(&mut self) {
         let outlooks = self.findings.iter().map(|finding| finding.outlook);
         self.outlook = outlooks.max().unwrap_or(Outlook::Pulls);
         let verdicts = self.decisions.iter().map(|decision| decision.verdict);
@@ -75,22 +80,12 @@ impl Judgement {
         for (finding, decision) in self.findings.iter_mut().zip(&mut self.decisions) {
             if decision.verdict == Verdict::Deny {
                 decision.verdict = Verdict::Warn;
+                decision.enforced = Verdict::Warn;
                 finding.outlook = finding.outlook.min(Outlook::Unknown);
                 finding.message = format!("{}; {why}", finding.message);
             }
         }
-        self.outlook = self
-            .findings
-            .iter()
-            .map(|finding| finding.outlook)
-            .max()
-            .unwrap_or(Outlook::Pulls);
-        self.verdict = self
-            .decisions
-            .iter()
-            .map(|decision| decision.verdict)
-            .max()
-            .unwrap_or(Verdict::Allow);
+        self.sum_up();
     }
 
     /// The findings with what is done about each.

@@ -117,9 +117,12 @@ pub fn spoken(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
 
 /// What a policy has to do with what is done about a finding; `None` where it is the default, and where the finding is the policy's own.
 fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
-    let policy = decision.policy.as_ref()?;
     let by_default = finding.outlook.default_verdict();
     let (done, enforced) = (decision.verdict.name(), decision.enforced.name());
+    let Some(policy) = &decision.policy else {
+        return (decision.verdict < decision.enforced)
+            .then(|| format!("the settings' mode is not Enforce here: {done}; enforced it would be {enforced}"));
+    };
     if decision.verdict < decision.enforced {
         Some(format!(
             "policy \"{policy}\" is not enforced: {done}; enforced it would be {enforced}"

@@ -9,7 +9,7 @@ use crate::support::kubectl::{Gated, LONG, Namespace, Output, documents, eventua
 use crate::support::objects::{kinds, object, pod, pod_spec};
 use pullgate::cluster::{Facts, Visible};
 use pullgate::plan::{Admission, Settings, plan_with};
-use pullgate::policy::{Origin, Policies, Policy, Requester, Subject};
+use pullgate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester, Subject};
 use pullgate::verdict::Verdict;
 use pullgate::workload::{Kinds, Skip, extract};
 use serde_json::{Value, json};
@@ -269,7 +269,11 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
         labels: Some(&labels),
         kind: &workload.object.kind,
     };
-    let matching = policies.matching(&subject, &case.requester);
+    let circumstances = Circumstances {
+        modes: &Modes::default(),
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let matching = policies.matching(&subject, &case.requester, circumstances);
     let facts = Facts {
         nodes: Arc::default(),
         namespace: Visible::Seen(None),

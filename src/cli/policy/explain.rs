@@ -3,7 +3,7 @@
 use crate::cli::{policies, say};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::policy::explain::{About, Done, Explanation, explain};
-use crate::policy::{NAME_LABEL, Policies, Requester, Subject};
+use crate::policy::{Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::fmt::Write as _;
@@ -72,7 +72,11 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         user: user.unwrap_or_default(),
         groups,
     };
-    let explanation = explain(&Policies::new(sound), &image, &reference, &subject, &requester);
+    let circumstances = Circumstances {
+        modes: &Modes::default(),
+        now: jiff::Timestamp::now(),
+    };
+    let explanation = explain(&Policies::new(sound), &image, &reference, &subject, &requester, circumstances);
     say(&match output {
         Output::Json => serde_json::to_string_pretty(&explanation).context("the explanation cannot be written as JSON")? + "\n",
         Output::Text => text(&explanation),
@@ -102,6 +106,7 @@ fn text(explanation: &Explanation) -> String {
         digest,
         namespace,
         kind,
+        mode,
         policies,
         findings,
         registry_asked,
@@ -148,7 +153,10 @@ fn text(explanation: &Explanation) -> String {
             (false, _) => "the registry is not asked",
         }
     );
-    let _ = writeln!(out, "\nwhat the registry may return");
+    let _ = writeln!(
+        out,
+        "\nwhat the registry may return (without a vote: mode {mode} of the settings)"
+    );
     let width = verdicts.iter().map(|row| row.subject.len()).max().unwrap_or(0);
     for row in verdicts {
         let _ = writeln!(out, "  {:width$}  {}", row.subject, done(&row.done));

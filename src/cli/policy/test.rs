@@ -112,12 +112,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// Runs every case of one set against its policies.
 fn outcomes(set: PolicySet) -> Vec<Outcome> {
     let policies = Policies::new(set.policies);
+    let now = jiff::Timestamp::now();
     let mut cases = Vec::new();
     for document in &set.tests {
         let test = PolicyTest::read(&document.document.value).unwrap_or(PolicyTest { cases: Vec::new() });
         for (at, case) in test.cases.iter().enumerate() {
             let line = document.document.line_of(&format!("spec.cases[{at}]"));
-            cases.push(outcome(&document.file, line, case, &run_case(case, &policies)));
+            cases.push(outcome(&document.file, line, case, &run_case(case, &policies, now)));
         }
     }
     cases

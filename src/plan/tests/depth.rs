@@ -1,7 +1,7 @@
 //! What was found of builds and layers, to outlooks; sizes, and what is too large.
 
 use super::*;
-use crate::policy::{Origin, Policies, Policy, Requester};
+use crate::policy::{Modes, Origin, Policies, Policy, Requester};
 use crate::runtime::Puller;
 use crate::runtime::content::BlobRef;
 use crate::runtime::outcome::Build;
@@ -335,7 +335,13 @@ fn too_large_for_a_policy() {
     let pod = pod("reg.example/a:1", &[]);
     let workload = extract(&pod, None, "ns", &Kinds::default()).unwrap();
     let judged = |spec: &Value, bytes: u64| {
-        let matching = matching(&workload, &facts(), &policies(spec), &Requester::default());
+        let matching = matching(
+            &workload,
+            &facts(),
+            &policies(spec),
+            &Requester::default(),
+            super::policies::circumstances(&Modes::default()),
+        );
         let plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
         assert_eq!(plan.checks[0].depth, Depth::Sizes, "a limit makes the sizes be looked for");
         assert!(!plan.checks[0].pullers.is_empty());

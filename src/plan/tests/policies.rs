@@ -2,12 +2,19 @@
 
 use super::*;
 use crate::credentials::Source;
-use crate::policy::{Origin, Policies, Policy, Requester};
+use crate::policy::{Circumstances, Modes, Origin, Policies, Policy, Requester};
 use crate::verdict::Voice;
 
 fn policy(name: &str, spec: &Value) -> Arc<Policy> {
     let object = json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": name}, "spec": spec});
     Arc::new(Policy::compile(&object, Origin::Cluster).unwrap_or_else(|problems| panic!("{name}: {problems:?}")))
+}
+
+pub(super) fn circumstances(modes: &Modes) -> Circumstances<'_> {
+    Circumstances {
+        modes,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    }
 }
 
 struct Asked {
@@ -25,7 +32,7 @@ fn ask_as(
 ) -> Asked {
     let workload = extract(object, old, "ns", &Kinds::default()).expect("an object with images");
     let policies = Policies::new(policies.to_vec());
-    let matching = matching(&workload, facts, &policies, requester);
+    let matching = matching(&workload, facts, &policies, requester, circumstances(&Modes::default()));
     let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = || Attempts {
         attempts: vec![Attempt {
@@ -82,15 +89,20 @@ fn where_a_rule_only_warns_or_is_tried_the_look_up_goes_on() {
         ("Audit", Verdict::Allow, Voice::Silent),
     ] {
         let rule = json!({"mode": mode, "registries": {"deny": ["docker.io/**"]}});
-        let (judgement, checks) = ask("nginx:1", &[policy("p", &rule)], &missing());
+        let (judgement, checks) = ask("nginx:1", &[policy("p", &rule)], &good());
         assert_eq!((judgement.verdict, checks), (verdict, 1), "{mode}");
+        assert_eq!(causes(&judgement), [Cause::RegistryNotAllowed]);
+        assert_eq!(
+            (judgement.decisions[0].voice, judgement.decisions[0].enforced),
+            (voice, Verdict::Deny)
+        );
+        // What the registry says is not the policy's.
+        let (judgement, _) = ask("nginx:1", &[policy("p", &rule)], &missing());
+        assert_eq!(judgement.verdict, Verdict::Deny, "{mode}");
         assert_eq!(causes(&judgement), [Cause::RegistryNotAllowed, Cause::TagNotFound]);
-        assert!(
-            judgement
-                .decisions
-                .iter()
-                .all(|d| d.voice == voice && d.enforced == Verdict::Deny),
-            "{judgement:?}"
+        assert_eq!(
+            (judgement.decisions[0].verdict, judgement.decisions[1].policy.as_ref()),
+            (verdict, None)
         );
     }
 }
@@ -129,27 +141,53 @@ fn the_severest_vote_wins_and_silence_is_no_vote() {
 }
 
 #[test]
-fn with_only_audit_policies_nothing_is_denied_nor_said() {
-    let audited = policy("audit", &json!({"mode": "Audit"}));
-    let (judgement, _) = ask("reg.example/a:1", &[audited], &missing());
-    assert_eq!(judgement.verdict, Verdict::Allow);
-    assert_eq!(judgement.outlook, Outlook::WillFail);
-    assert_eq!(judgement.decisions[0].voice, Voice::Silent);
-    assert_eq!(judgement.decisions[0].enforced, Verdict::Deny);
-    assert_eq!(judgement.decisions[0].policy.as_deref(), Some("audit"));
+fn a_policy_that_is_tried_out_changes_nothing_else() {
+    for mode in ["Audit", "Warn"] {
+        let tried_out = policy("tried-out", &json!({"mode": mode}));
+        assert_eq!(
+            ask("reg.example/a:1", &[tried_out], &missing()).0,
+            ask("reg.example/a:1", &[], &missing()).0
+        );
+    }
+}
+
+#[test]
+fn platforms_and_sizes_that_are_tried_out_are_found_beside_the_nodes_own() {
+    let index_of = |architectures: &[&str]| found(index(architectures));
+    for (mode, verdict) in [("Audit", Verdict::Allow), ("Warn", Verdict::Warn), ("Enforce", Verdict::Warn)] {
+        let both = policy("both", &json!({"mode": mode, "platforms": ["linux/amd64", "linux/arm64"]}));
+        let (judgement, _) = ask("reg.example/a:1", std::slice::from_ref(&both), &index_of(&["amd64"]));
+        assert_eq!(causes(&judgement), [Cause::PlatformMismatch], "{mode}");
+        let decision = &judgement.decisions[0];
+        assert_eq!(
+            (judgement.verdict, decision.policy.as_deref(), decision.enforced),
+            (verdict, Some("both"), Verdict::Warn),
+            "{mode}"
+        );
+        // Serves neither: the nodes' own mismatch stays denied by default.
+        let (judgement, _) = ask("reg.example/a:1", &[both], &index_of(&["s390x"]));
+        assert_eq!(judgement.verdict, Verdict::Deny, "{mode}");
+    }
+    // Without the policy the image would not run on the nodes, which have amd64.
+    let arm = |mode: &str| policy("arm", &json!({"mode": mode, "platforms": ["linux/arm64"]}));
+    let verdict = |mode: &str| ask("reg.example/a:1", &[arm(mode)], &index_of(&["arm64"])).0.verdict;
+    assert_eq!((verdict("Audit"), verdict("Enforce")), (Verdict::Deny, Verdict::Allow));
 }
 
 #[test]
 fn policies_vote_on_a_name_that_does_not_parse_too() {
     let verdict = |spec: Value| ask("Nginx", &[policy("p", &spec)], &good()).0.verdict;
     assert_eq!(verdict(json!({})), Verdict::Deny);
-    assert_eq!(verdict(json!({"mode": "Audit"})), Verdict::Allow);
-    assert_eq!(verdict(json!({"mode": "Warn"})), Verdict::Warn);
+    assert_eq!(verdict(json!({"mode": "Audit"})), Verdict::Deny);
+    assert_eq!(
+        verdict(json!({"mode": "Warn", "actions": {"WillFail": "Deny"}})),
+        Verdict::Warn
+    );
     assert_eq!(verdict(json!({"actions": {"InvalidImageName": "Allow"}})), Verdict::Allow);
     assert_eq!(verdict(json!({"actions": {"WillFail": "Warn"}})), Verdict::Warn);
     assert_eq!(
-        verdict(json!({"exempt": {"images": ["**"]}, "mode": "Audit"})),
-        Verdict::Allow
+        verdict(json!({"exempt": {"images": ["**"]}, "actions": {"WillFail": "Warn"}})),
+        Verdict::Warn
     );
 }
 
@@ -312,7 +350,13 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     let facts = with_secret(facts(), "regcred", PULL, GOOD);
     let object = pod("app:1", &["regcred"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
-    let matching = matching(&workload, &facts, &policies, &Requester::default());
+    let matching = matching(
+        &workload,
+        &facts,
+        &policies,
+        &Requester::default(),
+        circumstances(&Modes::default()),
+    );
     let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = |result: Result<ImageFacts, Failure>| Attempts {
         attempts: vec![Attempt { source: None, result }],

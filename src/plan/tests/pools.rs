@@ -151,7 +151,13 @@ fn a_policy_judges_a_short_name_as_each_node_completes_it() {
             nodes: Arc::new(nodes),
             ..facts()
         };
-        let matching = matching(&workload, &facts, &policies, &Requester::default());
+        let matching = matching(
+            &workload,
+            &facts,
+            &policies,
+            &Requester::default(),
+            super::policies::circumstances(&Modes::default()),
+        );
         let plan = plan_with(&workload, &facts, &settings, &NodeCredentials::default(), &matching);
         let raised = plan.images[0].raised.iter();
         raised.map(|raised| raised.finding.message.clone()).collect::<Vec<_>>()

@@ -15,7 +15,9 @@ fn about(matches: &Value, namespace: &str, of: &[(&str, &str)]) -> bool {
         kind: "Deployment",
     };
     let policies = Policies::new(vec![policy("p", &json!({"match": matches}))]);
-    !policies.matching(&subject, &Requester::default()).is_empty()
+    !policies
+        .matching(&subject, &Requester::default(), circumstances(&Modes::default()))
+        .is_empty()
 }
 
 #[test]
@@ -101,7 +103,9 @@ fn exemptions_take_out_of_their_own_policy_only() {
             user: user.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
         };
-        let matching = policies.matching(&SHOP, &requester).narrowed(&reference(image));
+        let matching = policies
+            .matching(&SHOP, &requester, circumstances(&Modes::default()))
+            .narrowed(&reference(image));
         assert!(matching.modes().any(|(name, _)| &**name == "b"), "b exempts nobody");
         matching.exempting().iter().map(ToString::to_string).collect()
     };
@@ -135,7 +139,7 @@ fn a_policy_of_a_file_and_one_of_the_cluster_do_not_speak_for_each_other() {
     ]);
     let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
     assert_eq!(names, ["same", "same (in the cluster)"]);
-    let matching = policies.matching(&SHOP, &Requester::default());
+    let matching = policies.matching(&SHOP, &Requester::default(), circumstances(&Modes::default()));
     let raised = matching.names(&reference("nginx:1"), "nginx:1");
     assert_eq!(raised.len(), 1);
     assert_eq!(
@@ -150,7 +154,8 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
     let rule = |selector: Value| {
         let spec = json!({"match": {"namespaceSelector": selector}, "tags": {"deny": ["latest"]}});
         let subject = Subject { labels: None, ..SHOP };
-        let matching = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+        let matching =
+            Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default(), circumstances(&Modes::default()));
         let raised = matching.names(&reference("nginx"), "nginx");
         raised
             .first()
@@ -168,7 +173,8 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
 fn an_image_by_itself_has_no_kind_and_is_warned_of() {
     let spec = json!({"match": {"kinds": ["Deployment"]}, "tags": {"deny": ["latest"]}});
     let subject = Subject { kind: "", ..SHOP };
-    let matching = Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default());
+    let matching =
+        Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default(), circumstances(&Modes::default()));
     let raised = matching.names(&reference("nginx"), "nginx").remove(0);
     assert!(
         raised

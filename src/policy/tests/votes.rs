@@ -95,30 +95,87 @@ fn the_severest_vote_wins_through_the_modes() {
 }
 
 #[test]
-fn where_none_votes_the_laxest_mode_counts() {
-    let mode = |name: &str, mode: &str| policy(name, &json!({"mode": mode}));
-    let (enforce, warn, audit) = (mode("enforce", "Enforce"), mode("warn", "Warn"), mode("audit", "Audit"));
-    for (policies, verdict, of, voice) in [
-        (vec![&enforce], Deny, None, Voice::Spoken),
-        (vec![&enforce, &warn], Warn, Some("warn"), Voice::Spoken),
-        (vec![&enforce, &warn, &audit], Allow, Some("audit"), Voice::Silent),
-        (vec![&audit], Allow, Some("audit"), Voice::Silent),
-    ] {
-        let policies: Vec<Arc<Policy>> = policies.into_iter().cloned().collect();
-        let decision = decide(&policies, &will_fail());
-        assert_eq!(
-            (decision.verdict, decision.policy.as_deref(), decision.voice),
-            (verdict, of, voice)
-        );
-        assert_eq!(decision.enforced, Deny);
+fn a_policys_mode_governs_what_it_says_and_nothing_else() {
+    let warn = policy("warn", &json!({"mode": "Warn", "registries": {"allow": ["reg.corp/**"]}}));
+    let audit = policy(
+        "audit",
+        &json!({"mode": "Audit", "tags": {"deny": ["latest"]}, "actions": {"Timeout": "Deny"}}),
+    );
+    let policies = [warn, audit];
+    for outlook in Outlook::ALL {
+        let finding = finding(Cause::TagNotFound, *outlook);
+        assert_eq!(decide(&policies, &finding), Decision::by_default(&finding));
     }
-    // What is a warning anyway is not the Warn policy's doing.
-    let unknown = finding(Cause::Timeout, Outlook::Unknown);
-    assert_eq!(decide(std::slice::from_ref(&warn), &unknown), Decision::by_default(&unknown));
-    // A remark stays a remark, but under audit nobody is told.
-    let remark = finding(Cause::RateLimited, Outlook::Pulls);
-    assert_eq!(decide(&[warn], &remark).voice, Voice::Spoken);
-    assert_eq!(decide(&[audit], &remark).voice, Voice::Silent);
+    // What it says goes through its mode.
+    let timeout = decide(&policies, &finding(Cause::Timeout, Outlook::Unknown));
+    assert_eq!(
+        (timeout.verdict, timeout.policy.as_deref(), timeout.enforced),
+        (Allow, Some("audit"), Deny)
+    );
+}
+
+#[test]
+fn what_no_policy_votes_on_follows_the_settings_mode() {
+    let strict = policy("strict", &json!({"actions": {"Timeout": "Deny"}}));
+    for (mode, verdict, voice) in [
+        (Mode::Enforce, Deny, Voice::Spoken),
+        (Mode::Warn, Warn, Voice::Spoken),
+        (Mode::Audit, Allow, Voice::Silent),
+    ] {
+        let modes = Modes::everywhere(mode);
+        for policies in [vec![], vec![Arc::clone(&strict)]] {
+            let decision = matching_in(&policies, &modes).decide(&will_fail(), None);
+            assert_eq!(
+                (decision.verdict, decision.policy, decision.voice, decision.enforced),
+                (verdict, None, voice, Deny)
+            );
+        }
+        // A policy is enforced all the same.
+        let matching = matching_in(std::slice::from_ref(&strict), &modes);
+        assert_eq!(
+            matching.decide(&finding(Cause::Timeout, Outlook::Unknown), None).verdict,
+            Deny
+        );
+        // A remark stays a remark, but in Audit nobody is told.
+        let remark = finding(Cause::RateLimited, Outlook::Pulls);
+        assert_eq!(matching.decide(&remark, None).voice, voice);
+    }
+}
+
+#[test]
+fn the_first_entry_that_selects_the_namespace_holds() {
+    let selector = |key: &str, value: &str| model::LabelSelector {
+        match_labels: Some([(key.to_owned(), value.to_owned())].into()),
+        match_expressions: None,
+    };
+    let mut modes = Modes::default();
+    modes.add(&selector("rollout", "done"), Mode::Enforce).unwrap();
+    modes.add(&selector(NAME_LABEL, "kube-system"), Mode::Audit).unwrap();
+    modes.add(&model::LabelSelector::default(), Mode::Warn).unwrap();
+    let of = |namespace: &str, labels: Option<&[(&str, &str)]>| {
+        let labels: Option<Vec<(String, String)>> = labels.map(|labels| {
+            labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        });
+        modes.of(&Subject {
+            namespace,
+            labels: labels.as_deref(),
+            kind: "Pod",
+        })
+    };
+    assert_eq!(of("shop", Some(&[("rollout", "done")])), Mode::Enforce);
+    assert_eq!(of("shop", Some(&[("rollout", "not yet")])), Mode::Warn);
+    assert_eq!(of("kube-system", Some(&[(NAME_LABEL, "kube-system")])), Mode::Audit);
+    // Where labels are not known, the strictest that is possible warns.
+    assert_eq!(of("shop", None), Mode::Warn);
+    assert_eq!(of("", None), Mode::Warn);
+    assert_eq!(Modes::default().of(&SHOP), Mode::Enforce);
+    let mut agreed = Modes::default();
+    agreed.add(&selector("a", "b"), Mode::Audit).unwrap();
+    agreed.add(&model::LabelSelector::default(), Mode::Audit).unwrap();
+    assert_eq!(agreed.of(&Subject { labels: None, ..SHOP }), Mode::Audit);
 }
 
 fn raised(matching: &Matching, image: &str) -> Vec<(Raised, Decision)> {
@@ -221,7 +278,12 @@ fn a_policy_that_may_be_about_it_brings_a_warning_at_most_and_takes_nothing_back
 
 #[test]
 fn platforms_add_up_and_the_smallest_size_counts() {
+    let tried_out = policy(
+        "d",
+        &json!({"mode": "Warn", "platforms": ["linux/s390x"], "size": {"max": "1Mi"}}),
+    );
     let matching = matching(&[
+        tried_out,
         policy("a", &json!({"platforms": ["linux/amd64"], "size": {"max": "2Gi"}})),
         policy(
             "b",

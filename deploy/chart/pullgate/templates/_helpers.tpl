@@ -87,6 +87,9 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- define "pullgate.settings" -}}
 {{- $settings := deepCopy (.Values.config | default dict) -}}
 {{- $_ := set $settings "secrets" (dict "access" .Values.secrets.access) -}}
+{{- if and (ne (toJson .Values.mode) "\"Enforce\"") (not (hasKey $settings "mode")) -}}
+{{- $_ := set $settings "mode" .Values.mode -}}
+{{- end -}}
 {{- if .Values.hosts -}}
 {{- $registries := $settings.registries | default dict -}}
 {{- $_ := set $registries "hostsDir" "/etc/pullgate/hosts" -}}

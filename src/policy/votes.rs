@@ -1,0 +1,134 @@
+//! How votes on one finding are counted (contract 5).
+
+use super::applies::Certainty;
+use super::model::Mode;
+use crate::verdict::decision::{Decision, Voice};
+use crate::verdict::{Outlook, Verdict};
+use std::sync::Arc;
+
+/// How one policy votes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vote {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Its mode.
+    pub mode: Mode,
+    /// What it says of the finding; `None`: it does not vote.
+    pub ballot: Option<Ballot>,
+    pub(super) certainty: Certainty,
+}
+
+/// What a policy says of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ballot {
+    /// Its action for the finding, which takes the place of the default.
+    Action(Verdict),
+    /// A rule of its own is broken. That is said beside whatever the default is.
+    Rule(Verdict),
+}
+
+impl Ballot {
+    /// What the policy wants done.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::Action(verdict) | Self::Rule(verdict) => verdict,
+        }
+    }
+}
+
+/// Whether anybody would find it without the policies.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Default {
+    /// The gate itself does: the default of this outlook, in the settings' mode for the namespace.
+    Of(Outlook, Mode),
+    /// Only a rule of a policy.
+    None,
+}
+
+/// Counts the votes, in the order of the policies. `finding`: whether it is certain that the policy applies that raised it.
+pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Decision {
+    let severest = |certainty: Certainty| {
+        let cast = votes.iter().filter(move |vote| vote.certainty == certainty);
+        cast.filter_map(Vote::cast).max_by_key(|cast| (cast.verdict, cast.enforced))
+    };
+    let acted = |vote: &Vote| vote.certainty == Certainty::Certain && matches!(vote.ballot, Some(Ballot::Action(_)));
+    let by_default = match default {
+        Default::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
+        Default::Of(..) | Default::None => None,
+    };
+    let mut decision = match (severest(Certainty::Certain), by_default) {
+        (Some(cast), Some(default)) if (default.verdict, default.enforced) > (cast.verdict, cast.enforced) => default,
+        (Some(cast), _) => cast,
+        (None, Some(default)) => default,
+        // Without the policy that may not apply, there is no finding.
+        (None, None) => Decision {
+            verdict: Verdict::Allow,
+            voice: Voice::Silent,
+            policy: None,
+            enforced: Verdict::Allow,
+        },
+    };
+    let enforced = votes.iter().filter_map(Vote::cast).map(|cast| cast.enforced).max();
+    let enforced = enforced.unwrap_or(decision.enforced).max(decision.enforced);
+    if let Some(cast) = severest(Certainty::Uncertain)
+        && cast.verdict > decision.verdict
+    {
+        decision = cast;
+    }
+    decision.enforced = enforced;
+    if finding == Certainty::Uncertain {
+        decision.verdict = decision.verdict.min(Verdict::Warn);
+        decision.enforced = decision.enforced.min(Verdict::Warn);
+    }
+    decision
+}
+
+/// What no policy votes on, in the settings' mode.
+fn by_default(outlook: Outlook, mode: Mode) -> Decision {
+    let verdict = outlook.default_verdict();
+    Decision {
+        verdict: through(mode, verdict),
+        // A finding that comes with Allow is a remark that the user reads (docs/decisions/0004).
+        voice: if mode == Mode::Audit { Voice::Silent } else { Voice::Spoken },
+        policy: None,
+        enforced: verdict,
+    }
+}
+
+impl Vote {
+    /// What comes of it: limited by the policy's mode, and by what may be said where it is not known whether the policy applies.
+    fn cast(&self) -> Option<Decision> {
+        let wanted = self.ballot?.verdict();
+        let ceiling = self.certainty.ceiling();
+        let verdict = through(self.mode.min(ceiling), wanted);
+        Some(Decision {
+            verdict,
+            voice: if verdict == Verdict::Allow {
+                Voice::Silent
+            } else {
+                Voice::Spoken
+            },
+            policy: Some(Arc::clone(&self.policy)),
+            enforced: through(ceiling, wanted),
+        })
+    }
+}
+
+impl Certainty {
+    /// The strictest mode in which a policy may act, whatever it sets.
+    pub(super) fn ceiling(self) -> Mode {
+        match self {
+            Self::Certain => Mode::Enforce,
+            Self::Uncertain => Mode::Warn,
+        }
+    }
+}
+
+/// A verdict, limited by a mode.
+fn through(mode: Mode, verdict: Verdict) -> Verdict {
+    match mode {
+        Mode::Enforce => verdict,
+        Mode::Warn => verdict.min(Verdict::Warn),
+        Mode::Audit => Verdict::Allow,
+    }
+}
