@@ -18,7 +18,7 @@ pub mod selector;
 mod stream_tag;
 pub mod streams;
 
-pub use extract::{Skip, extract};
+pub use extract::{Skip, astray, extract};
 pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope, is_kind};
 pub use node::{Listed, Node};

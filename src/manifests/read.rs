@@ -9,9 +9,10 @@ use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
 use super::{Keep, Manifest, Marked, Reading, Subject, Text, standard_input};
 use crate::files::{self, ReadError};
+use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
-use crate::workload::{Kinds, Workload, extract};
+use crate::workload::{Kinds, Workload, astray, extract};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -318,7 +319,20 @@ impl Taker<'_, '_> {
     fn object(&mut self, document: &Document, source: &Source, prefix: String, object: Value) {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
-            for (path, number) in numeric_images(&object) {
+            let numbers = numeric_images(&object);
+            let others = astray(&object, self.reading.kinds);
+            for (path, is, wanted) in others
+                .iter()
+                .filter(|(path, ..)| !numbers.iter().any(|(known, _)| *known == path.as_str()))
+            {
+                let line = document.line_of(&format!("{prefix}{path}"));
+                let message = format!(
+                    "line {line}: {path} of this {} is {is}, not {wanted}: correct it, or the path in `workloads` of the settings",
+                    escape(kind)
+                );
+                self.read.errors.push(Problem::in_file(self.name, Some(line), message));
+            }
+            for (path, number) in numbers {
                 let line = document.line_of(&format!("{prefix}{path}"));
                 let message =
                     format!("line {line}: {path} is the number {number}, which the API server refuses: write it in quotes");

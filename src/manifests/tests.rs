@@ -47,6 +47,37 @@ fn pod(image: &str) -> String {
 }
 
 #[test]
+fn a_path_that_leads_to_no_text_is_an_error_with_its_place() {
+    let text = "apiVersion: example.com/v1\nkind: App\nmetadata: {name: a}\nspec:\n  tool:\n    image: {repository: a, tag: b}\n";
+    let folder = folder(&[("app.yaml", text), ("pod.yaml", &pod("nginx:1"))]);
+    let image = crate::workload::Route::parse("spec.tool.image").unwrap();
+    let kinds = Kinds::with(&[crate::workload::Configured {
+        group: "example.com".to_owned(),
+        kind: "App".to_owned(),
+        pod_specs: Vec::new(),
+        images: vec![image],
+        scope: None,
+    }]);
+    let reading = Reading {
+        walk: Walk::Recursive,
+        sift: &Sift::default(),
+        namespace: "shop",
+        stdin_name: "-",
+        kinds: &kinds,
+        keep: Keep::Objects,
+    };
+    let manifests = Manifests::read(&[folder.path().display().to_string()], &reading);
+    let errors: Vec<&str> = manifests.errors.iter().map(|error| error.message.as_str()).collect();
+    assert_eq!(
+        errors,
+        [
+            "line 6: spec.tool.image of this App is an object, not the name of an image: correct it, or the path in `workloads` of the settings"
+        ]
+    );
+    assert_eq!(images(&manifests), ["nginx:1"], "everything else is judged");
+}
+
+#[test]
 fn lists_are_flattened_and_namespaces_settled() {
     let list = json!({"kind": "List", "items": [
         {"kind": "Pod", "metadata": {"name": "a"}}, {"kind": "PodList", "items": [{"kind": "Pod", "metadata": {"namespace": "x"}}]},

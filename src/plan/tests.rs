@@ -96,6 +96,8 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         digest: None,
         said: None,
         asked: None,
+        passed_on: false,
+        told: None,
     }
 }
 

@@ -251,7 +251,11 @@ fn admits(registries: &Registries) -> String {
         let _ = write!(list, "i.name.matches({regex}) ? {} : ", does == Verdict::Allow);
     }
     let _ = write!(list, "{}", registries.allow.is_none());
-    list
+    // An image's ID names no registry: no pattern is about it, and an allow list does not have it.
+    format!(
+        "i.image.matches('^sha256:[0-9a-f]{{64}}$') ? {} : {list}",
+        registries.allow.is_none()
+    )
 }
 
 /// A pattern as RE2.

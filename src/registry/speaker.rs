@@ -3,8 +3,9 @@
 //!
 //! A registry shows itself by one of these:
 //!
-//! - `Docker-Distribution-API-Version`, which the reference registry and what is made of it (Docker Hub, GHCR, GitLab, ECR, ACR, Google's,
-//!   Artifactory, Nexus, Harbor) send with every answer below `/v2/` (distribution, `registry/handlers/app.go`, `ServeHTTP`);
+//! - `Docker-Distribution-API-Version`, which the reference registry and what is made of it send with every answer below `/v2/`
+//!   (distribution 3.1.1, `registry/handlers/app.go`, `ServeHTTP`; zot, `pkg/api/routes.go`; Pulp, `app/registry.py`). Quay and Harbor do not
+//!   (quay, `endpoints/v2/manifest.py`; harbor, `src/server/registry/manifest.go`): they show themselves by the next two;
 //! - `Docker-Content-Digest` (distribution-spec 1.1, "Pulling manifests");
 //! - the error envelope `{"errors": [{"code": …}]}` (distribution-spec 1.1, "Error Codes"), or another form of [`FORMS`];
 //! - content: a media type that no page has, a manifest, or bytes of the very digest that was asked for;
@@ -26,12 +27,12 @@ const HEADERS: &[(&str, &str, &str)] = &[
     (
         "Artifactory",
         "x-artifactory-id",
-        "JFrog, Artifactory REST API: answers of every repository",
+        "an answer of Artifactory 7.9 in earthly/earthly#1017, beside the header of distribution",
     ),
     (
         "Artifactory",
         "x-jfrog-version",
-        "JFrog, Artifactory REST API: answers of every repository",
+        "answers of Artifactory 7.33 to 7.161 in public logs, to a 401 and to what is no registry's as well",
     ),
 ];
 
@@ -41,7 +42,7 @@ const FORMS: &[(&str, &[&str], &str)] = &[
     (
         "Artifactory",
         &["status", "message"],
-        "JFrog, Artifactory REST API, Error Responses",
+        "answers of Artifactory with Xray in sobolevn/git-secret#801, StatCan/aaw#1744",
     ),
 ];
 

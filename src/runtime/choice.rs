@@ -8,14 +8,17 @@ use crate::runtime::outcome::{Evidence, Failure, hinges_on_credentials};
 /// The failure that speaks for the image; `None` of none. `speaking` are those that a runtime could end with, `doubts` those of hosts
 /// that it passed before.
 ///
-/// What is not known outweighs what is: a node may get the image where we got no answer. So does a refusal that another credential may
+/// What is not known outweighs what is: a node may get the image where we got no answer (but not where a mirror has passed it on,
+/// [`Failure::passed_on`]). So does a refusal that another credential may
 /// lift. Among those that are certain, it is the one that came furthest, as containerd from 2.0 on ranks them (1.7 reports the first
 /// one; either way the pull fails): a manifest that is too long, a status, not found, everything else.
 pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Failure> {
     let first_speaking = doubts.len();
     let mut all = doubts;
     all.extend(speaking);
-    let unknown = all.iter().position(|failure| failure.evidence.is_unknown());
+    let unknown = all
+        .iter()
+        .position(|failure| failure.evidence.is_unknown() && !failure.passed_on);
     let hinging = || all.iter().position(hinges_on_credentials);
     let furthest = || {
         let speaking = all.iter().enumerate().skip(first_speaking);
@@ -120,6 +123,35 @@ mod tests {
         speaks(&[], &[down("m"), gone("u", true)], "m");
         speaks(&[down("m")], &[broken("u")], "m");
         speaks(&[], &[login("m"), down("u")], "u");
+    }
+
+    #[test]
+    fn a_plain_404_of_a_mirror_leaves_the_word_to_the_next_host() {
+        let plain = |host: &str, spoke_before, last| {
+            let fails = Box::new(Evidence::TagUnknown {
+                repository_exists: false,
+            });
+            failed(host, Evidence::NoRegistry { fails, spoke_before }, Some(404)).of_host(last)
+        };
+        let chosen = speaks(&[plain("m", false, false)], &[gone("u", false)], "u");
+        assert_eq!(chosen.detail.as_deref(), Some("also asked: m (404)"));
+        speaks(&[plain("m", false, false)], &[broken("u")], "u");
+        speaks(&[plain("m", false, false)], &[login("u")], "u");
+        // The registry itself, a mirror that was a registry before, and one that says anything else, are in trouble.
+        speaks(&[plain("m", false, false)], &[plain("u", false, true)], "u");
+        speaks(&[gone("m", false)], &[plain("u", false, true)], "u");
+        speaks(&[plain("m", true, false)], &[gone("u", false)], "m");
+        let fails = Box::new(rejected("m").evidence);
+        let page = failed(
+            "m",
+            Evidence::NoRegistry {
+                fails,
+                spoke_before: false,
+            },
+            Some(403),
+        )
+        .of_host(false);
+        speaks(&[page], &[gone("u", false)], "m");
     }
 
     #[test]

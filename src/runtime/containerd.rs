@@ -212,7 +212,7 @@ impl Containerd {
     /// Today's, as it pulls by default.
     pub fn today() -> Self {
         Self {
-            version: Version(2, 4, 0).as_it_pulls(),
+            version: Version(2, 4, 2).as_it_pulls(),
             path: PullPath::Transfer,
             fork: Fork::Unknown,
         }

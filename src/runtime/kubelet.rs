@@ -339,7 +339,14 @@ fn attempt(
 fn ended(outcome: Outcome, pod: &PodPull) -> Result<ImageFacts, Failure> {
     match (outcome.found, outcome.ends.into_iter().next()) {
         (Some(facts), _) => Ok(Arc::unwrap_or_clone(facts)),
-        (None, Some(End::Failed(failure))) => Err(choose(outcome.passed, vec![failure.clone()]).unwrap_or(failure)),
+        (None, Some(End::Failed(failure))) => Err(match choose(outcome.passed, vec![failure.clone()]) {
+            Some(chosen) if chosen.request != failure.request => Failure {
+                told: Some(Box::new(failure)),
+                ..chosen
+            },
+            Some(chosen) => chosen,
+            None => failure,
+        }),
         (None, _) => Err(Failure::plain(Evidence::Internal, pod.reference.registry().to_owned())),
     }
 }

@@ -78,6 +78,10 @@ pub struct Failure {
     pub said: Option<Arc<str>>,
     /// The request that was refused, where its words are still to be asked for.
     pub asked: Option<Box<Request>>,
+    /// A host before the last one said by a 404 that it has nothing, and the runtime went on to the next: what that one says counts.
+    pub passed_on: bool,
+    /// What the runtime tells, where this failure of another host counts for more.
+    pub told: Option<Box<Failure>>,
 }
 
 impl Failure {
@@ -95,6 +99,19 @@ impl Failure {
             digest: None,
             said: None,
             asked: None,
+            passed_on: false,
+            told: None,
+        }
+    }
+
+    /// The same, of a host after which another one is asked. Of a plain 404 it is not known who gave it, but the verdict is the next host's;
+    /// unless a registry has answered here before, which is in trouble then.
+    #[must_use]
+    pub fn of_host(self, last: bool) -> Self {
+        let nobody = matches!(self.evidence, Evidence::NoRegistry { spoke_before: false, .. });
+        Self {
+            passed_on: !last && nobody && self.status == Some(404),
+            ..self
         }
     }
 
@@ -142,6 +159,13 @@ impl Failure {
             detail,
             ..failure
         }
+    }
+
+    /// A good answer to a request for a part whose body nobody reads, and which is not that part as far as it shows: a login page.
+    pub fn of_page(part: &'static str, digest: &(impl ToString + ?Sized), response: &Response) -> Self {
+        let has = "...".to_owned();
+        let fault = ContentFault::OtherDigest { part, has };
+        Self::unworded(Evidence::ContentInvalid(fault), response).about(digest)
     }
 
     /// What kept a request from being answered.
@@ -537,6 +561,8 @@ pub enum Rejection {
     NoRealm,
     /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
     NoHost,
+    /// The name of the registry is in brackets and no IPv6 address: no URL can be made of it. Nothing was sent.
+    NoAddress,
 }
 
 /// Why the settings of a node lead to no registry (`registries.conf`, which CRI-O reads).
@@ -586,7 +612,12 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::TagWithoutManifest
         | Evidence::DigestUnknown
         | Evidence::Rejected(
-            Rejection::Status | Rejection::HeadOnly | Rejection::RedirectLoop | Rejection::NoRealm | Rejection::NoHost,
+            Rejection::Status
+            | Rejection::HeadOnly
+            | Rejection::RedirectLoop
+            | Rejection::NoRealm
+            | Rejection::NoHost
+            | Rejection::NoAddress,
         )
         | Evidence::RateLimited
         | Evidence::NameNotResolved

@@ -10,7 +10,7 @@ use crate::review::{self, Audit, Bad, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
-use crate::workload::{Kinds, ObjectId, Skip, Workload, extract};
+use crate::workload::{Kinds, ObjectId, Skip, Workload, astray, extract};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -130,6 +130,7 @@ impl Handler {
                 return answer(metrics, &review, Outcome::Skipped(skip), time.began);
             }
         };
+        self.astray(&review);
         review.forget_objects();
         if let Some(why) = &review.unread {
             return self.unread(&review, &workload, why, time).await;
@@ -200,20 +201,28 @@ impl Handler {
         Ok((review, subject))
     }
 
-    /// Says once which kind the webhook is registered for and cannot read (`pullgate config suggest` helps).
-    fn unknown(&self, review: &Review) {
-        let text = |field: &str| {
-            review
-                .object
-                .get(field)
-                .and_then(serde_json::Value::as_str)
-                .unwrap_or_default()
-        };
-        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        if self.metrics.unknown_kind(group, text("kind")) {
+    /// Says once of a kind of the settings that its paths lead to something else than images or pods.
+    fn astray(&self, review: &Review) {
+        let places = astray(&review.object, &self.gate.kinds());
+        let Some((path, is, wanted)) = places.first() else { return };
+        let (group, kind) = group_and_kind(review);
+        if self.metrics.unknown_kind(group, kind) {
             tracing::warn!(
                 group = %brief(group),
-                kind = %brief(text("kind")),
+                kind = %brief(kind),
+                path = %brief(path.as_str()),
+                "a path in `workloads` of the settings leads to {is}, not to {wanted}: what is there is not checked"
+            );
+        }
+    }
+
+    /// Says once which kind the webhook is registered for and cannot read (`pullgate config suggest` helps).
+    fn unknown(&self, review: &Review) {
+        let (group, kind) = group_and_kind(review);
+        if self.metrics.unknown_kind(group, kind) {
+            tracing::warn!(
+                group = %brief(group),
+                kind = %brief(kind),
                 "the webhook is sent a kind that pullgate does not know: its objects are allowed without a check; `pullgate config suggest --cluster` prints \
                  the `workloads` entry for it, if it has pods"
             );
@@ -241,6 +250,17 @@ impl Handler {
             metrics.exempted(policy);
         }
     }
+}
+
+fn group_and_kind(review: &Review) -> (&str, &str) {
+    let text = |field: &str| {
+        let field = review.object.get(field).and_then(serde_json::Value::as_str);
+        field.unwrap_or_default()
+    };
+    (
+        text("apiVersion").split_once('/').map_or("", |(group, _)| group),
+        text("kind"),
+    )
 }
 
 fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {

@@ -151,6 +151,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             message: words.join(" "),
         });
     }
+    if let Some(told) = &failure.told {
+        return predict(told, reference, pull_by);
+    }
     let by = pull_by?;
     let name = containerd_reference(reference);
     let pull = prefix(reference);
@@ -289,6 +292,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
             Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
+            Rejection::NoAddress => format!("{resolve}parse \"{url}\": invalid host: "),
         },
         Evidence::RateLimited => answered(or_status(status, 429)),
         Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),

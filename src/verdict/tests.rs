@@ -27,6 +27,8 @@ fn failure(evidence: Evidence) -> Failure {
         digest: None,
         said: None,
         asked: None,
+        passed_on: false,
+        told: None,
     }
 }
 

@@ -196,6 +196,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                     "{host} answers HEAD for {target} of \"{repository}\" by 404, and GET well: containerd asks by HEAD, and fails"
                 ),
                 Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
+                Rejection::NoAddress => format!("{host} is in brackets and no IPv6 address, and containerd can make no URL of it"),
             };
             format!("{why}{said}")
         }

@@ -2,12 +2,10 @@
 
 mod site;
 
-use super::{
-    ObjectId, Workload, diff, json,
-    kinds::{Kinds, Scope},
-    pod::PodKind,
-    running,
-};
+use super::kinds::{Kinds, Scope, Shape, Standing};
+use super::pod::PodKind;
+use super::route::Place;
+use super::{FieldPath, ObjectId, Workload, diff, json, running};
 use serde_json::Value;
 
 /// Why an object is allowed without being judged.
@@ -82,6 +80,47 @@ fn keeps_enough(workload: &Result<Workload, Skip>, object: &Value, old: Option<&
         let again = read(&kept, old.as_ref(), namespace, kinds);
         assert_eq!(workload, &again, "what is kept of {object}");
     }
+}
+
+/// Places where the paths of a custom kind lead to something else than they should: each with what is there and what should be, as clauses.
+/// `null` is as good as nothing. Whatever else a kind of the table has there is only wrong where it is a number or a truth value: versions of
+/// a kind may differ. None of a built-in kind, which the API server looks after.
+pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'static str)> {
+    let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
+    let Some(known) = kinds.find(&api_version, &kind) else {
+        return Vec::new();
+    };
+    let what = |value: &Value, wanted_object: bool| match value {
+        Value::Number(_) => Some("a number"),
+        Value::Bool(_) => Some("true or false"),
+        Value::Array(_) if known.standing == Standing::Configured => Some("a list"),
+        Value::String(_) if wanted_object => Some("a text"),
+        Value::Object(_) if !wanted_object && known.standing == Standing::Configured => Some("an object"),
+        Value::Null | Value::Array(_) | Value::String(_) | Value::Object(_) => None,
+    };
+    let mut found = Vec::new();
+    if known.standing == Standing::BuiltIn {
+        return found;
+    }
+    let top = Place::top(object);
+    for site in &known.sites {
+        let places = site.at.find(&top);
+        match &site.shape {
+            Shape::PodSpec => found.extend(
+                places
+                    .into_iter()
+                    .filter_map(|place| Some((place.path, what(place.value, true)?, "a pod spec"))),
+            ),
+            Shape::Images(images) => {
+                for place in &places {
+                    let images = images.iter().flat_map(|(route, _)| route.find(place));
+                    found.extend(images.filter_map(|place| Some((place.path, what(place.value, false)?, "the name of an image"))));
+                }
+            }
+            Shape::Objects => {}
+        }
+    }
+    found
 }
 
 fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {

@@ -431,6 +431,33 @@ async fn there_is_an_end_to_what_one_image_costs() {
 }
 
 #[tokio::test]
+async fn a_login_page_is_no_layer() {
+    for runtime in [
+        Runtime::Containerd(Containerd::local()),
+        Runtime::Containerd(Containerd::today()),
+    ] {
+        let shop = Shop::new();
+        let (path, length) = (shop.amd.layer.digest.clone(), shop.amd.layer.bytes.len());
+        let server = Faulty::start(move |seen| {
+            if seen.path.ends_with(&path) {
+                // As long as the layer, so that nothing but its type gives it away.
+                return Reply::new(200).header("content-type", "text/html").body("<".repeat(length));
+            }
+            shop.answer(seen)
+        })
+        .await;
+        let (registry, _) = room(settings());
+        let check = Check {
+            pullers: vec![puller("linux/amd64", runtime)],
+            ..deep(&format!("{}/team/app:1", server.host()), Depth::Layers)
+        };
+        let outcome = outcome(&registry, check).await;
+        let shown = format!("{:?}", outcome.attempts);
+        assert!(shown.contains("NoRegistry"), "{runtime:?}: {shown}");
+    }
+}
+
+#[tokio::test]
 async fn layers_of_another_size() {
     let shop = Shop::new();
     let layer = shop.amd.layer.digest.clone();

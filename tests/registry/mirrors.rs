@@ -171,6 +171,10 @@ async fn nothing_is_certain_while_a_host_is_silent() {
     let nobody = Nobody::new();
     let failure = ask_by(&nobody.host(), &upstream.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
+    // That the mirror may have it is our doubt; what containerd tells is the word of the registry, which came further.
+    let told = failure.told.expect("another failure is told");
+    assert_eq!(told.host, upstream.host());
+    assert!(matches!(told.evidence, Evidence::TagUnknown { .. }), "{told:?}");
     let failure = ask_by(&mirror.host(), &nobody.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     let failing = refusing(500, "UNKNOWN").await;
@@ -183,6 +187,39 @@ async fn nothing_is_certain_while_a_host_is_silent() {
     let closed = refusing(403, "DENIED").await;
     let failure = ask_by(&closed.host(), &upstream.host()).await;
     assert!(matches!(failure.evidence, Evidence::Forbidden { .. }), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_plain_404_of_a_mirror_leaves_the_word_to_the_registry() {
+    let plain = || {
+        Faulty::start(|_| {
+            Reply::new(404)
+                .header("content-type", "text/plain")
+                .body("404 page not found")
+        })
+    };
+    let app = image("amd64");
+    let (mirror, upstream, gone) = (plain().await, serving(&app).await, refusing(404, "MANIFEST_UNKNOWN").await);
+    let ask_by = async |mirror: &str, upstream: &str| {
+        let text = format!("server = \"http://{upstream}\"\n[host.\"http://{mirror}\"]\n");
+        let dir = tree("r.example", &text);
+        ask(&with(&dir), "r.example/team/app:1", None).await
+    };
+    ask_by(&mirror.host(), &upstream.host()).await.expect("the registry has it");
+    let failure = ask_by(&mirror.host(), &gone.host()).await.unwrap_err();
+    assert!(matches!(failure.evidence, Evidence::TagUnknown { .. }), "{failure:?}");
+    assert_eq!(failure.host, gone.host());
+    // Of a plain 404 in the place of the registry itself, nothing follows.
+    let other = plain().await;
+    for first in [&mirror, &gone] {
+        let failure = ask_by(&first.host(), &other.host()).await.unwrap_err();
+        assert!(matches!(failure.evidence, Evidence::NoRegistry { .. }), "{failure:?}");
+        assert_eq!(failure.host, other.host());
+    }
+    // A firewall before the mirror keeps from us what nodes may get.
+    let firewall = Faulty::start(|_| Reply::new(403).header("content-type", "text/html").body("<html>no</html>")).await;
+    let failure = ask_by(&firewall.host(), &gone.host()).await.unwrap_err();
+    assert!(matches!(failure.evidence, Evidence::NoRegistry { .. }), "{failure:?}");
 }
 
 #[tokio::test]

@@ -218,5 +218,7 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         digest: None,
         said: None,
         asked: None,
+        passed_on: false,
+        told: None,
     }
 }

@@ -131,6 +131,18 @@ fn names_are_normalised_as_ours_are() {
     }
 }
 
+#[test]
+fn an_image_id_is_on_no_allow_list() {
+    for (spec, refused) in [
+        (json!({"registries": {"allow": ["**"]}}), true),
+        (json!({"registries": {"allow": ["docker.io/library/*"]}}), true),
+        (json!({"registries": {"deny": ["docker.io/library/*"]}}), false),
+    ] {
+        assert_eq!(broken(&spec, SHA), expected(&spec, SHA), "{spec}");
+        assert_eq!(!broken(&spec, SHA).is_empty(), refused, "{spec}");
+    }
+}
+
 /// Rules on names and images to hold against them; the end-to-end tests have the API server decide the same.
 const NAMES: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/names.json"));
 

@@ -5,10 +5,10 @@ use crate::ask::Ask;
 use crate::image::Reference;
 use crate::runtime::answer::{Answer, FaultKind, Response};
 use crate::runtime::containerd::authorizer::{Authorizer, Scope};
-use crate::runtime::containerd::hosts::{Host, Schemes, Server};
+use crate::runtime::containerd::hosts::{Host, Schemes, Server, is_odd_literal};
 use crate::runtime::containerd::version::Version;
 use crate::runtime::containerd::{Got, Stop};
-use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault};
 use crate::runtime::request::{Attempt, Method, Origin, Request, Want, Who};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -96,6 +96,10 @@ impl<'a> Session<'a> {
 
     /// Sends a request as often as containerd does; any status.
     pub(super) fn exchange(&mut self, net: &mut Ask<'_, Request>, ask: HostRequest<'_>) -> Got<Arc<Response>> {
+        if self.version.wants_addresses_in_brackets() && is_odd_literal(&self.host.shown) {
+            let evidence = Evidence::Rejected(Rejection::NoAddress);
+            return Err(Failure::plain(evidence, self.host.shown.to_string()).into());
+        }
         let Some(server) = &self.host.server else {
             return Err(Stop::from(self.closed("no address can be made of its name and port")));
         };

@@ -59,7 +59,7 @@ impl Walk<'_> {
                 },
                 _ => session.refused(&response),
             };
-            failures.push(Failure::of(evidence, &response, Purpose::Content));
+            failures.push(Failure::of(evidence, &response, Purpose::Content).of_host(at + 1 == hosts));
         }
         Err(Stop::Failed(failures))
     }
@@ -218,6 +218,7 @@ impl Walk<'_> {
                     .about(&digest)
                     .into())
             }
+            _ if response.is_of_no_registry() => Err(Failure::of_page("child manifest", &digest, &response).into()),
             Some(_) | None => Ok(()),
         }
     }
@@ -360,6 +361,7 @@ impl Walk<'_> {
                     .about(&digest)
                     .into())
             }
+            _ if response.is_of_no_registry() => Err(Failure::of_page(blob.part, &digest, &response).into()),
             Some(_) | None => Ok(()),
         }
     }

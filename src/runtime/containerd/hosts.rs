@@ -151,9 +151,25 @@ pub fn is_loopback(authority: &str) -> bool {
     crate::net::is_loopback(address)
 }
 
+/// Whether the host is in brackets and no IPv6 address. The grammar of references takes that, a URL does not.
+pub(super) fn is_odd_literal(authority: &str) -> bool {
+    let literal = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    literal.is_some_and(|(address, _)| Origin::new(Scheme::Https, &format!("[{address}]")).is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_addresses_stand_in_brackets() {
+        for odd in ["[1234]:5000", "[1234]", "[10.0.0.7]:5000", "[reg]"] {
+            assert!(is_odd_literal(odd), "{odd}");
+        }
+        for fine in ["[::1]:5000", "[::ffff:1.2.3.4]", "reg.example.com:5000", "10.0.0.7"] {
+            assert!(!is_odd_literal(fine), "{fine}");
+        }
+    }
 
     fn server(registry: &str) -> Server {
         Host::of_registry(registry).server.unwrap()

@@ -148,7 +148,7 @@ fn at_host(
         let evidence = walk.refused_resolve(at, &response);
         let mut failure = Failure {
             asked: walk.sessions.get(at).and_then(|session| session.latest.clone()),
-            ..Failure::of(evidence, &response, Purpose::Content)
+            ..Failure::of(evidence, &response, Purpose::Content).of_host(last)
         };
         if response.status == 403 && response.at.method == Method::Head && walk.by.version.asks_why_forbidden() {
             // Only its words count: an answer that is good does not make up for the HEAD.

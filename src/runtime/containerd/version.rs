@@ -30,6 +30,7 @@ impl Version {
     /// The first version that pulls as this one does: what is named here is all in which they differ.
     pub fn as_it_pulls(self) -> Self {
         const DIFFER: &[Version] = &[
+            Version(2, 4, 2),
             Version(2, 3, 3),
             Version(2, 3, 2),
             Version(2, 3, 0),
@@ -80,6 +81,11 @@ impl Version {
     /// The `os.features` of an entry are held against the node (containerd/platforms v1.0.0-rc.4).
     pub(super) fn looks_at_os_features(self) -> bool {
         self >= Self(2, 3, 0)
+    }
+
+    /// A name in brackets has to be an IPv6 address: it is built with a Go whose `url.Parse` wants that. Before, the name was looked up.
+    pub(super) fn wants_addresses_in_brackets(self) -> bool {
+        self >= Self(2, 4, 2)
     }
 
     /// Docker schema 1 manifests are refused; 2.0 converts them where its environment says so.

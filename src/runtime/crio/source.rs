@@ -56,6 +56,10 @@ impl Source {
                 Err(failed) => failures.push(failed),
             }
         }
+        let before = failures.len().saturating_sub(1);
+        for failed in failures.iter_mut().take(before) {
+            failed.told = failed.told.clone().of_host(false);
+        }
         // That of the registry itself is told first, the others in brackets behind it.
         let Some(last) = failures.pop() else {
             return Err(Failure::plain(Evidence::Internal, reference.registry().to_owned()).into());
@@ -82,6 +86,7 @@ impl Source {
         };
         let response = self.session.request(walk, net, &asked)?;
         match response.status {
+            200 if response.is_of_no_registry() => Err(Failure::of_page("child manifest", &digest, &response).into()),
             200 => Ok(()),
             404 => Err(Failure::of(absent(&digest), &response, Purpose::Content).into()),
             _ => Err(Failure::of(self.session.refused(&response), &response, Purpose::Content).into()),
@@ -131,6 +136,7 @@ impl Source {
             Some(has) if blob.size >= 0 && i64::try_from(has) != Ok(blob.size) => {
                 ContentFault::Unread(UnreadLayer::Length { has, says: blob.size })
             }
+            _ if response.is_of_no_registry() => return Err(Failure::of_page(blob.part, &digest, &response).into()),
             Some(_) | None => return Ok(()),
         };
         Err(Failure::unworded(Evidence::ContentInvalid(fault), &response)

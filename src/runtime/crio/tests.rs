@@ -132,7 +132,11 @@ impl Net {
             body,
             quota: None,
             retry_after: one("retry-after").map(|text| Duration::from_secs(text.parse().unwrap())),
-            speaker: Speaker::Registry,
+            speaker: if one("content-type") == Some("text/html") {
+                Speaker::Something
+            } else {
+                Speaker::Registry
+            },
         }))
     }
 }
@@ -874,6 +878,16 @@ fn all_layers_are_asked_for_and_the_lowest_that_fails_is_told() {
         &net.at(&format!("https://a.example/v2/x/blobs/{LAYER}"), says(503)),
     );
     assert!(matches!(evidence(&outcome), Evidence::ContentMissing { .. }));
+}
+
+#[test]
+fn a_login_page_is_no_layer() {
+    // As long as the layer, so that nothing but its type gives it away.
+    let url = format!("https://a.example/v2/x/blobs/{LAYER}");
+    let page = says(200).with("content-type", "text/html").body("<htm>");
+    let net = Net::default().image("https://a.example").at(&url, page);
+    let (outcome, _) = play(NEW, &pull("a.example/x:v1"), &net);
+    assert!(matches!(evidence(&outcome), Evidence::NoRegistry { .. }), "{outcome:?}");
 }
 
 #[test]

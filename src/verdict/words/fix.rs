@@ -143,6 +143,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Rejected(Rejection::NoHost) => {
             format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
         }
+        Evidence::Rejected(Rejection::NoAddress) => "write the name or the address of the registry".to_owned(),
         Evidence::Rejected(rejection) => {
             let own = match rejection {
                 Rejection::NoUsableChallenge => before(Situation::NoChallenge),
@@ -154,7 +155,8 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 | Rejection::RedirectLoop
                 | Rejection::NoRealm
                 | Rejection::HeadOnly
-                | Rejection::NoHost => String::new(),
+                | Rejection::NoHost
+                | Rejection::NoAddress => String::new(),
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")
         }

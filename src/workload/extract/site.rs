@@ -274,10 +274,12 @@ fn needs(site: &Site, place: &Place<'_>, also: &[Place<'_>]) -> PodNeeds {
             needs.pull_secrets.push(secret.to_owned());
         }
     }
+    // What the place itself says comes first: a virtual machine's own account before that of its volumes.
     let account = site.account.iter().flat_map(|route| route.find(place));
     if let Some(account) = account
         .filter_map(|found| found.value.as_str())
         .find(|account| !account.is_empty())
+        .filter(|_| spec.get("serviceAccountName").is_none())
     {
         account.clone_into(&mut needs.service_account);
     }

@@ -1,8 +1,10 @@
 //! The notation of the table of kinds.
 
 mod rows;
+mod sources;
 
-pub(super) use rows::{ROWS, SOURCES};
+pub(super) use rows::ROWS;
+pub(super) use sources::SOURCES;
 
 use super::{About, Doubt, Scope, Shape, Site, Standing, When};
 use crate::workload::candidates::Spread;

@@ -20,7 +20,17 @@ fn every_path_of_the_table_is_a_route() {
     let mut twice: Vec<&str> = twice.iter().map(|(_, kind)| *kind).collect();
     twice.sort_unstable();
     twice.dedup();
-    assert_eq!(twice, ["Pipeline", "PipelineRun", "RayCronJob", "RayJob"]);
+    assert_eq!(
+        twice,
+        [
+            "InferenceService",
+            "Pipeline",
+            "PipelineRun",
+            "RayCronJob",
+            "RayJob",
+            "ServingPipeline"
+        ]
+    );
     for row in table::ROWS {
         assert!(
             table::SOURCES.iter().any(|(group, _)| *group == row.group),

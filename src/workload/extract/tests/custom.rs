@@ -397,7 +397,8 @@ const IMAGES: &[(&str, &str, &str, Sure)] = &[
     ),
 ];
 
-const CLUSTER_WIDE: [&str; 7] = [
+const CLUSTER_WIDE: [&str; 8] = [
+    "ClusterStorageContainer",
     "ClusterAnalysisTemplate",
     "ClusterServingRuntime",
     "ClusterImageCatalog",

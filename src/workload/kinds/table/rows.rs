@@ -27,6 +27,10 @@ const AGONES_ACCOUNT: Doubt = credentials_doubt(
 );
 
 /// Controllers that give their pods a service account of their own, which the object does not name.
+const MAY_ADD_SECRETS: Doubt = credentials_doubt(
+    When::Always,
+    "the serving runtime or configuration that it uses may add pull secrets",
+);
 const KUBERAY_ACCOUNT: Doubt = credentials_doubt(
     When::NoAccount,
     "KubeRay gives pods of a cluster that scales itself a service account of its own, which may have other pull secrets",
@@ -35,13 +39,18 @@ const MPI_ACCOUNT: Doubt = credentials_doubt(
     When::NoAccount,
     "the MPI operator gives the launcher a service account of its own, which may have other pull secrets",
 );
-const KUBEVIRT_ACCOUNT: Doubt = credentials_doubt(
+const KUBEVIRT_SECRET: Doubt = credentials_doubt(
     When::NoAccount,
-    "KubeVirt chooses the service account of its launcher pods, which may have other pull secrets",
+    "virt-controller may add a pull secret of its own (--image-pull-secret)",
 );
-const KSERVE_OVERRIDES: Doubt = image_doubt(When::Always, "an InferenceService may set another image");
+const KSERVE_OVERRIDES: Doubt = image_doubt(When::Always, "what uses it may set another image");
 /// Parameters of a template: what fills them in knows the namespace, too.
 const PROCESSED: Doubt = credentials_doubt(When::Always, "it is not known in which namespace its objects are created");
+
+const DEPLOYER: Doubt = credentials_doubt(
+    When::Always,
+    "it runs as the deployer's service account, which may have other pull secrets",
+);
 
 const POD: &[Written] = &[pods("spec")];
 const TEMPLATE: &[Written] = &[pods("spec.template.spec")];
@@ -55,6 +64,15 @@ const ARGO_IMAGES: &[(&str, Role)] = &[
     ("sidecars[*].image", Role::Container),
     ("volumes[*].image.reference", Role::Volume),
 ];
+
+/// Plugins that a workflow brings along run beside its agent.
+const ARGO_PLUGINS: Written = images("", &[("executorPlugins[*].spec.sidecar.container.image", Role::Container)]).doubts(&[
+    image_doubt(
+        When::Always,
+        "it only runs where the controller lets workflows bring executor plugins",
+    ),
+    WORKFLOW_DEFAULTS,
+]);
 
 /// A `WorkflowSpec`. Pull secrets belong to the workflow; a template may set its own service account and node selection.
 const ARGO: &[Written] = &[
@@ -71,6 +89,7 @@ const ARGO: &[Written] = &[
         .also(&[""])
         .doubts(&[ONLY_A_DEFAULT, WORKFLOW_DEFAULTS]),
     images("", &[("volumes[*].image.reference", Role::Volume)]).doubts(&[PATCHED, WORKFLOW_DEFAULTS]),
+    ARGO_PLUGINS,
 ];
 
 /// Like [`ARGO`], for definitions: other workflows may use their templates, with their own pull secrets.
@@ -101,7 +120,11 @@ const DISK_SECRETS: &[&str] = &[
 const DISK_ACCOUNT: &str = "volumes[*].serviceAccount.serviceAccountName";
 
 /// A Tekton `TaskSpec`.
-const TEKTON_IMAGES: &[(&str, Role)] = &[("steps[*].image", Role::Container), ("sidecars[*].image", Role::Container)];
+const TEKTON_IMAGES: &[(&str, Role)] = &[
+    ("steps[*].image", Role::Container),
+    ("sidecars[*].image", Role::Container),
+    ("volumes[*].image.reference", Role::Volume),
+];
 const STEP_DEFAULT: &[(&str, Role)] = &[("stepTemplate.image", Role::Container)];
 const TASK: &[Written] = &[
     images("", TEKTON_IMAGES).doubts(&[BY_ANOTHER]),
@@ -150,7 +173,21 @@ const PIPELINE_RUN: &[Written] = &[
 const RAY: &[Written] = &[
     pods("headGroupSpec.template.spec").doubts(&[KUBERAY_ACCOUNT]),
     pods("workerGroupSpecs[*].template.spec"),
-    images("historyServerOptions.collectorOptions", &[("image", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("", &[("autoscalerOptions.image", Role::Container)])
+        .also(&["headGroupSpec.template.spec"])
+        .doubts(&[
+            image_doubt(
+                When::Unsaid("enableInTreeAutoscaling"),
+                "only a cluster that scales itself has an autoscaler",
+            ),
+            KUBERAY_ACCOUNT,
+        ]),
+    images("", &[("historyServerOptions.collectorOptions.image", Role::Container)])
+        .also(&["headGroupSpec.template.spec"])
+        .doubts(&[
+            image_doubt(When::Always, "it only runs where KubeRay's RayClusterHistoryServer is on"),
+            KUBERAY_ACCOUNT,
+        ]),
 ];
 
 /// The images of a Numaflow vertex; its pull secrets and node selection stand beside them.
@@ -160,9 +197,22 @@ const NUMAFLOW: &[(&str, Role)] = &[
     ("udf.container.image", Role::Container),
     ("sink.udsink.container.image", Role::Container),
     ("sink.fallback.udsink.container.image", Role::Container),
+    ("sink.onSuccess.udsink.container.image", Role::Container),
     ("initContainers[*].image", Role::Init),
     ("sidecars[*].image", Role::Container),
     ("volumes[*].image.reference", Role::Volume),
+];
+
+const NUMAFLOW_PIPELINE: &[Written] = &[
+    images("vertices[*]", NUMAFLOW).also(&["templates.vertex"]),
+    images(
+        "",
+        &[
+            ("sideInputs[*].container.image", Role::Container),
+            ("sideInputs[*].volumes[*].image.reference", Role::Volume),
+        ],
+    )
+    .also(&["templates.sideInputsManager"]),
 ];
 
 /// A component of an `InferenceService`: a `PodSpec`, and the images of its frameworks, which the operator puts into one.
@@ -178,27 +228,60 @@ const FRAMEWORKS: &[(&str, Role)] = &[
     ("pmml.image", Role::Container),
     ("lightgbm.image", Role::Container),
     ("paddle.image", Role::Container),
-    ("art.image", Role::Container),
+];
+const INFERENCE: &[Written] = &[
+    pods("predictor").doubts(&[MAY_ADD_SECRETS]),
+    pods("predictor.workerSpec").doubts(&[MAY_ADD_SECRETS]),
+    images("predictor", FRAMEWORKS).doubts(&[OPERATOR, MAY_ADD_SECRETS]),
 ];
 
 /// An `LLMInferenceServiceSpec`.
 const LLM: &[Written] = &[
-    pods("template"),
-    pods("worker"),
-    pods("prefill.template"),
-    pods("prefill.worker"),
-    pods("router.scheduler.template"),
+    pods("template").doubts(&[MAY_ADD_SECRETS]),
+    pods("worker").doubts(&[MAY_ADD_SECRETS]),
+    pods("prefill.template").doubts(&[MAY_ADD_SECRETS]),
+    pods("prefill.worker").doubts(&[MAY_ADD_SECRETS]),
+    pods("router.scheduler.template").doubts(&[MAY_ADD_SECRETS]),
+];
+/// What is merged into the services that name it.
+const LLM_CONFIG: &[Written] = &[
+    pods("template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
+    pods("worker").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
+    pods("prefill.template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
+    pods("prefill.worker").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
+    pods("router.scheduler.template").doubts(&[KSERVE_OVERRIDES, BY_ANOTHER]),
 ];
 
-/// A resource of Elastic Cloud on Kubernetes: its image, and what is merged into its pods.
+/// Resources of Elastic Cloud on Kubernetes: their image, and what is merged into their pods.
 const ELASTIC: &[Written] = &[
     images("", &[("image", Role::Container)])
-        .also(&["podTemplate.spec", "nodeSets[*].podTemplate.spec"])
+        .also(&["podTemplate.spec"])
         .doubts(&[OPERATOR]),
     pods("podTemplate.spec"),
+];
+const ELASTICSEARCH: &[Written] = &[
+    images("", &[("image", Role::Container)])
+        .also(&["nodeSets[*].podTemplate.spec"])
+        .doubts(&[OPERATOR]),
     pods("nodeSets[*].podTemplate.spec"),
-    pods("deployment.podTemplate.spec"),
+];
+const ELASTIC_BEAT: &[Written] = &[
+    images("", &[("image", Role::Container)])
+        .also(&["daemonSet.podTemplate.spec", "deployment.podTemplate.spec"])
+        .doubts(&[OPERATOR]),
     pods("daemonSet.podTemplate.spec").on_every_node(),
+    pods("deployment.podTemplate.spec"),
+];
+const ELASTIC_AGENT: &[Written] = &[
+    images("", &[("image", Role::Container)])
+        .also(&[
+            "daemonSet.podTemplate.spec",
+            "deployment.podTemplate.spec",
+            "statefulSet.podTemplate.spec",
+        ])
+        .doubts(&[OPERATOR]),
+    pods("daemonSet.podTemplate.spec").on_every_node(),
+    pods("deployment.podTemplate.spec"),
     pods("statefulSet.podTemplate.spec"),
 ];
 
@@ -209,15 +292,32 @@ const REPLACED_BY_TRAIN_JOB: Doubt = image_doubt(When::Always, "a TrainJob may n
 const RUNTIME: &[Written] =
     &[pods("spec.template.spec.replicatedJobs[*].template.spec.template.spec").doubts(&[REPLACED_BY_TRAIN_JOB, BY_ANOTHER])];
 
+/// A driver or an executor of Spark. Its template is what Spark starts from: the images above are used instead of its main container's.
+const SPARK_PODS: &[(&str, Role)] = &[
+    ("image", Role::Container),
+    ("initContainers[*].image", Role::Init),
+    ("sidecars[*].image", Role::Container),
+];
 /// A `SparkApplicationSpec`. Driver and executor share one pull policy and one list of secrets.
 const SPARK: &[Written] = &[
+    images(
+        "",
+        &[("image", Role::Container), ("volumes[*].image.reference", Role::Volume)],
+    )
+    .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("driver", SPARK_PODS)
+        .also(&[""])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("executor", SPARK_PODS)
+        .also(&[""])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    pods("driver.template.spec").doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    pods("executor.template.spec").doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+];
+const SPARK_CONNECT: &[Written] = &[
     images("", &[("image", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
-    images("driver", &[("image", Role::Container)])
-        .also(&[""])
-        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
-    images("executor", &[("image", Role::Container)])
-        .also(&[""])
-        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    pods("server.template.spec").doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    pods("executor.template.spec").doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
 ];
 
 const PROMETHEUS_IMAGES: &[(&str, Role)] = &[
@@ -228,20 +328,48 @@ const PROMETHEUS_IMAGES: &[(&str, Role)] = &[
     ("volumes[*].image.reference", Role::Volume),
 ];
 
-const STRIMZI_IMAGES: &[(&str, Role)] = &[
-    ("image", Role::Container),
-    ("kafka.image", Role::Container),
-    ("zookeeper.image", Role::Container),
-    ("entityOperator.topicOperator.image", Role::Container),
-    ("entityOperator.userOperator.image", Role::Container),
-    ("cruiseControl.image", Role::Container),
-    ("kafkaExporter.image", Role::Container),
+/// A `KafkaSpec`. Each component's pod template has pull secrets of its own.
+const STRIMZI_KAFKA: &[Written] = &[
+    images("kafka", &[("image", Role::Container), ("brokerRackInitImage", Role::Init)])
+        .also(&["kafka.template.pod"])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("zookeeper", &[("image", Role::Container)])
+        .also(&["zookeeper.template.pod"])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images(
+        "entityOperator",
+        &[
+            ("topicOperator.image", Role::Container),
+            ("userOperator.image", Role::Container),
+            ("tlsSidecar.image", Role::Container),
+        ],
+    )
+    .also(&["entityOperator.template.pod"])
+    .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images(
+        "cruiseControl",
+        &[("image", Role::Container), ("tlsSidecar.image", Role::Container)],
+    )
+    .also(&["cruiseControl.template.pod"])
+    .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("kafkaExporter", &[("image", Role::Container)])
+        .also(&["kafkaExporter.template.pod"])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+    images("jmxTrans", &[("image", Role::Container)])
+        .also(&["jmxTrans.template.pod"])
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
 ];
+/// Connect, MirrorMaker 2 and the bridge.
+const STRIMZI_CLIENT: &[Written] = &[images("", &[("image", Role::Container), ("clientRackInitImage", Role::Init)])
+    .also(&["template.pod"])
+    .doubts(&[OPERATOR, OPERATORS_ACCOUNT])];
 
 const HUMIO: &[(&str, Role)] = &[
     ("image", Role::Container),
     ("helperImage", Role::Init),
     ("sidecarContainer[*].image", Role::Container),
+    ("extraVolumes[*].image.reference", Role::Volume),
+    ("dataVolumeSource.image.reference", Role::Volume),
 ];
 
 /// Images that `Cluster`s refer to.
@@ -250,109 +378,10 @@ const CATALOG: &[Written] = &[images(
     &[
         ("images[*].image", Role::Container),
         ("images[*].extensions[*].image.reference", Role::Volume),
+        ("componentImages[*].image", Role::Container),
     ],
 )
 .doubts(&[OPERATOR, BY_ANOTHER])];
-
-/// Where the paths are from, by API group: the project, the version whose types were read, and the file of its types or its CRD.
-pub(in crate::workload::kinds) const SOURCES: &[(&str, &str)] = &[
-    ("", "Kubernetes 1.37, `core/v1`"),
-    ("apps", "Kubernetes 1.37, `apps/v1`"),
-    ("batch", "Kubernetes 1.37, `batch/v1`"),
-    ("extensions", "Kubernetes 1.15, `extensions/v1beta1`"),
-    (
-        "argoproj.io",
-        "Argo Workflows 3.7 `workflow_types.go`, `plugin_types.go`; Argo Rollouts 1.8 `types.go`, `analysis_types.go`",
-    ),
-    ("serving.knative.dev", "Knative Serving 1.19 `revision_types.go`"),
-    ("kubevirt.io", "KubeVirt 1.6 `schema.go`"),
-    ("pool.kubevirt.io", "KubeVirt 1.6 `pool/v1beta1/types.go`"),
-    (
-        "tekton.dev",
-        "Tekton Pipelines 1.3 `task_types.go`, `pipeline_types.go`, `stepaction_types.go`",
-    ),
-    ("triggers.tekton.dev", "Tekton Triggers 0.33 `trigger_template_types.go`"),
-    ("jobset.x-k8s.io", "JobSet 0.10 `jobset_types.go`"),
-    ("leaderworkerset.x-k8s.io", "LeaderWorkerSet 0.7 `leaderworkerset_types.go`"),
-    (
-        "disaggregatedset.x-k8s.io",
-        "LeaderWorkerSet 0.10 `disaggregatedset_types.go`",
-    ),
-    (
-        "workload.codeflare.dev",
-        "AppWrapper 1.1 `appwrapper_types.go` (v1beta2), MCAD (v1beta1)",
-    ),
-    (
-        "ray.io",
-        "KubeRay master of 2026, `raycluster_types.go`, `rayjob_types.go`, `raycronjob_types.go`",
-    ),
-    ("batch.volcano.sh", "Volcano 1.13 `job.go`, `cronjob.go`"),
-    ("flow.volcano.sh", "Volcano 1.13 `jobtemplate_types.go`"),
-    ("apps.kruise.io", "OpenKruise 1.8 `apis/apps`"),
-    ("kubefledged.io", "kube-fledged `v1alpha2/types.go`, and v1alpha3's names"),
-    ("keda.sh", "KEDA 2.17 `scaledjob_types.go`"),
-    (
-        "trainer.kubeflow.org",
-        "Kubeflow Trainer 2.0 `trainjob_types.go`, `trainingruntime_types.go`",
-    ),
-    (
-        "kubeflow.org",
-        "Kubeflow Training Operator 1.9; Notebook controller 1.10; Katib 0.18 `experiment_types.go`",
-    ),
-    (
-        "serving.kserve.io",
-        "KServe 0.15 `servingruntime_types.go`, `inference_service.go`, `llm_inference_service_types.go`",
-    ),
-    (
-        "numaflow.numaproj.io",
-        "Numaflow 1.5 `vertex_types.go`, `pipeline_types.go`, `mono_vertex_types.go`",
-    ),
-    ("apps.openshift.io", "OpenShift 4.20 `apps/v1/types.go`"),
-    ("template.openshift.io", "OpenShift 4.20 `template/v1/types.go`"),
-    (
-        "operators.coreos.com",
-        "Operator Lifecycle Manager API 0.34 `clusterserviceversion_types.go`",
-    ),
-    ("agones.dev", "Agones 1.52 `gameserver.go`"),
-    (
-        "actions.github.com",
-        "Actions Runner Controller 0.12 `autoscalingrunnerset_types.go`",
-    ),
-    ("monitoring.coreos.com", "Prometheus Operator 0.85 `prometheus_types.go`"),
-    ("kafka.strimzi.io", "Strimzi 0.47 `api`"),
-    ("core.strimzi.io", "Strimzi 0.47 `StrimziPodSetSpec`"),
-    (
-        "postgresql.cnpg.io",
-        "CloudNativePG 1.27 `cluster_types.go`, `imagecatalog_types.go`, `pooler_types.go`",
-    ),
-    ("sparkoperator.k8s.io", "Spark Operator 2.2 `sparkapplication_types.go`"),
-    (
-        "opentelemetry.io",
-        "OpenTelemetry Operator 0.135 `opentelemetrycollector_types.go`",
-    ),
-    ("acid.zalan.do", "Postgres Operator 1.14 `postgresql_type.go`"),
-    ("ceph.rook.io", "Rook 1.17 `types.go`"),
-    ("minio.min.io", "MinIO Operator 7.1 `types.go`"),
-    ("rabbitmq.com", "RabbitMQ Cluster Operator 2.16 `rabbitmqcluster_types.go`"),
-    ("core.humio.com", "Humio Operator 0.32 `humiocluster_types.go`"),
-    (
-        "elasticsearch.k8s.elastic.co",
-        "Elastic Cloud on Kubernetes 3.1 `elasticsearch_types.go`",
-    ),
-    ("kibana.k8s.elastic.co", "Elastic Cloud on Kubernetes 3.1 `kibana_types.go`"),
-    ("apm.k8s.elastic.co", "Elastic Cloud on Kubernetes 3.1 `apmserver_types.go`"),
-    (
-        "enterprisesearch.k8s.elastic.co",
-        "Elastic Cloud on Kubernetes 2.16 `enterprisesearch_types.go`",
-    ),
-    ("beat.k8s.elastic.co", "Elastic Cloud on Kubernetes 3.1 `beat_types.go`"),
-    ("agent.k8s.elastic.co", "Elastic Cloud on Kubernetes 3.1 `agent_types.go`"),
-    ("maps.k8s.elastic.co", "Elastic Cloud on Kubernetes 3.1 `maps_types.go`"),
-    (
-        "logstash.k8s.elastic.co",
-        "Elastic Cloud on Kubernetes 3.1 `logstash_types.go`",
-    ),
-];
 
 /// Not here, because no kubelet pulls them: Crossplane packages, Flux `OCIRepository`s, Helm charts in registries, Kubewarden
 /// policies.
@@ -411,7 +440,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[images("spec.template.spec", VIRTUAL_MACHINE)
             .secrets(DISK_SECRETS)
             .account(DISK_ACCOUNT)
-            .doubts(&[KUBEVIRT_ACCOUNT])],
+            .doubts(&[KUBEVIRT_SECRET])],
     ),
     custom(
         "kubevirt.io",
@@ -420,7 +449,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[images("spec", VIRTUAL_MACHINE)
             .secrets(DISK_SECRETS)
             .account(DISK_ACCOUNT)
-            .doubts(&[KUBEVIRT_ACCOUNT])],
+            .doubts(&[KUBEVIRT_SECRET])],
     ),
     custom(
         "pool.kubevirt.io",
@@ -429,7 +458,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[images("template.spec", VIRTUAL_MACHINE)
             .secrets(DISK_SECRETS)
             .account(DISK_ACCOUNT)
-            .doubts(&[KUBEVIRT_ACCOUNT])],
+            .doubts(&[KUBEVIRT_SECRET])],
     ),
     // Tekton.
     custom("tekton.dev", &["Task"], "spec", TASK),
@@ -439,10 +468,17 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
     custom("tekton.dev", &["PipelineRun"], "spec.pipelineSpec", PIPELINE_RUN),
     // Pipelines within pipelines.
     custom("tekton.dev", &["Pipeline"], "spec.tasks[*].pipelineSpec", PIPELINE),
+    custom("tekton.dev", &["Pipeline"], "spec.finally[*].pipelineSpec", PIPELINE),
     custom(
         "tekton.dev",
         &["PipelineRun"],
         "spec.pipelineSpec.tasks[*].pipelineSpec",
+        PIPELINE_RUN,
+    ),
+    custom(
+        "tekton.dev",
+        &["PipelineRun"],
+        "spec.pipelineSpec.finally[*].pipelineSpec",
         PIPELINE_RUN,
     ),
     custom(
@@ -520,6 +556,9 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[
             pods("jobTemplate.spec.template.spec"),
             pods("broadcastJobTemplate.spec.template.spec").on_every_node(),
+            images("imageListPullJobTemplate.spec", &[("images[*]", Role::Volume)])
+                .secrets(&["pullSecrets[*]"])
+                .doubts(&[PULLED_AHEAD]),
         ],
     ),
     custom(
@@ -614,7 +653,19 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
     custom("kubeflow.org", &["MXJob"], "spec", &[pods("mxReplicaSpecs.*.template.spec")]),
     custom("kubeflow.org", &["Notebook"], "", TEMPLATE),
     // Katib: what it runs is an object of any kind.
-    custom("kubeflow.org", &["Experiment"], "spec", &[objects("trialTemplate.trialSpec")]),
+    custom(
+        "kubeflow.org",
+        &["Experiment"],
+        "spec",
+        &[
+            objects("trialTemplate.trialSpec"),
+            images(
+                "metricsCollectorSpec.collector",
+                &[("customCollector.image", Role::Container)],
+            )
+            .doubts(&[BY_ANOTHER]),
+        ],
+    ),
     // KServe.
     custom(
         "serving.kserve.io",
@@ -639,30 +690,34 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &["InferenceService"],
         "spec",
         &[
-            pods("predictor"),
-            pods("predictor.workerSpec"),
             pods("transformer"),
             pods("explainer"),
-            images("predictor", FRAMEWORKS).doubts(&[OPERATOR]),
-            images("transformer", FRAMEWORKS).doubts(&[OPERATOR]),
-            images("explainer", FRAMEWORKS).doubts(&[OPERATOR]),
+            images("explainer", &[("art.image", Role::Container)]).doubts(&[OPERATOR]),
         ],
     ),
-    custom(
+    custom("serving.kserve.io", &["InferenceService"], "spec", INFERENCE),
+    custom("serving.kserve.io", &["InferenceService"], "spec.canary[*]", INFERENCE),
+    custom("serving.kserve.io", &["LLMInferenceService"], "spec", LLM),
+    custom("serving.kserve.io", &["LLMInferenceServiceConfig"], "spec", LLM_CONFIG),
+    cluster_wide(custom(
         "serving.kserve.io",
-        &["LLMInferenceService", "LLMInferenceServiceConfig"],
+        &["ClusterStorageContainer"],
         "spec",
-        LLM,
-    ),
+        &[images("", &[("container.image", Role::Init)]).doubts(&[BY_ANOTHER])],
+    )),
     // Numaflow.
+    custom("numaflow.numaproj.io", &["Pipeline"], "spec", NUMAFLOW_PIPELINE),
     custom(
         "numaflow.numaproj.io",
-        &["Pipeline"],
-        "spec",
-        &[
-            images("vertices[*]", NUMAFLOW).also(&["templates.vertex"]),
-            images("", &[("sideInputs[*].container.image", Role::Container)]).also(&["templates.sideInputsManager"]),
-        ],
+        &["ServingPipeline"],
+        "spec.pipeline",
+        NUMAFLOW_PIPELINE,
+    ),
+    custom(
+        "numaflow.numaproj.io",
+        &["ServingPipeline"],
+        "spec.serving",
+        &[images("", &[("store.container.image", Role::Container)])],
     ),
     custom(
         "numaflow.numaproj.io",
@@ -675,7 +730,10 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         "apps.openshift.io",
         &["DeploymentConfig"],
         "",
-        &[pods("spec.template.spec").doubts(&[image_doubt(When::Always, "an image trigger may set another image")])],
+        &[
+            pods("spec.template.spec").doubts(&[image_doubt(When::Always, "an image trigger may set another image")]),
+            images("spec.strategy", &[("customParams.image", Role::Container)]).doubts(&[DEPLOYER]),
+        ],
     ),
     custom(
         "template.openshift.io",
@@ -702,7 +760,15 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         "",
         &[pods("spec.template.spec.template.spec").doubts(&[AGONES_ACCOUNT])],
     ),
-    custom("actions.github.com", &["AutoscalingRunnerSet"], "", TEMPLATE),
+    custom(
+        "actions.github.com",
+        &["AutoscalingRunnerSet"],
+        "spec",
+        &[
+            pods("template.spec"),
+            pods("listenerTemplate.spec").doubts(&[OPERATORS_ACCOUNT]),
+        ],
+    ),
     // Bare image names that an operator creates pods from.
     custom(
         "monitoring.coreos.com",
@@ -710,11 +776,12 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         "",
         &[images("spec", PROMETHEUS_IMAGES).doubts(&[OPERATOR])],
     ),
+    custom("kafka.strimzi.io", &["Kafka"], "spec", STRIMZI_KAFKA),
     custom(
         "kafka.strimzi.io",
-        &["Kafka", "KafkaConnect", "KafkaMirrorMaker2", "KafkaBridge"],
-        "",
-        &[images("spec", STRIMZI_IMAGES).doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
+        &["KafkaConnect", "KafkaMirrorMaker2", "KafkaBridge"],
+        "spec",
+        STRIMZI_CLIENT,
     ),
     custom(
         "postgresql.cnpg.io",
@@ -735,7 +802,12 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         "postgresql.cnpg.io",
         &["Pooler"],
         "",
-        &[pods("spec.template.spec").doubts(&[OPERATORS_ACCOUNT])],
+        &[
+            pods("spec.template.spec").doubts(&[OPERATORS_ACCOUNT]),
+            images("spec", &[("pgbouncer.image", Role::Container)])
+                .also(&["spec.template.spec"])
+                .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+        ],
     ),
     custom(
         "acid.zalan.do",
@@ -761,6 +833,28 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &[images("cephVersion", &[("image", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
     ),
     custom(
+        "ceph.rook.io",
+        &["CephNFS"],
+        "spec",
+        &[images(
+            "",
+            &[
+                ("server.image", Role::Container),
+                ("security.sssd.sidecar.image", Role::Container),
+            ],
+        )
+        .doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
+    ),
+    custom(
+        "ceph.rook.io",
+        &["CephCOSIDriver", "CephNVMeOFGateway"],
+        "spec",
+        &[
+            images("", &[("image", Role::Container), ("objectProvisionerImage", Role::Container)])
+                .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+        ],
+    ),
+    custom(
         "minio.min.io",
         &["Tenant"],
         "spec",
@@ -770,6 +864,7 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
                 ("image", Role::Container),
                 ("kes.image", Role::Container),
                 ("sideCars.containers[*].image", Role::Container),
+                ("additionalVolumes[*].image.reference", Role::Volume),
                 ("initContainers[*].image", Role::Init),
             ],
         )
@@ -781,7 +876,14 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
         &["RabbitmqCluster"],
         "spec",
         &[
-            images("", &[("image", Role::Container)]).doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
+            images(
+                "",
+                &[
+                    ("image", Role::Container),
+                    ("secretBackend.vault.defaultUserUpdaterImage", Role::Container),
+                ],
+            )
+            .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
             pods("override.statefulSet.spec.template.spec").doubts(&[OPERATORS_ACCOUNT]),
         ],
     ),
@@ -796,19 +898,22 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
                 .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
         ],
     ),
-    custom("elasticsearch.k8s.elastic.co", &["Elasticsearch"], "spec", ELASTIC),
+    custom("elasticsearch.k8s.elastic.co", &["Elasticsearch"], "spec", ELASTICSEARCH),
     custom("kibana.k8s.elastic.co", &["Kibana"], "spec", ELASTIC),
     custom("apm.k8s.elastic.co", &["ApmServer"], "spec", ELASTIC),
     custom("enterprisesearch.k8s.elastic.co", &["EnterpriseSearch"], "spec", ELASTIC),
-    custom("beat.k8s.elastic.co", &["Beat"], "spec", ELASTIC),
-    custom("agent.k8s.elastic.co", &["Agent"], "spec", ELASTIC),
+    custom("beat.k8s.elastic.co", &["Beat"], "spec", ELASTIC_BEAT),
+    custom("agent.k8s.elastic.co", &["Agent"], "spec", ELASTIC_AGENT),
     custom("maps.k8s.elastic.co", &["ElasticMapsServer"], "spec", ELASTIC),
     custom("logstash.k8s.elastic.co", &["Logstash"], "spec", ELASTIC),
+    custom("packageregistry.k8s.elastic.co", &["PackageRegistry"], "spec", ELASTIC),
+    custom("autoops.k8s.elastic.co", &["AutoOpsAgentPolicy"], "spec", ELASTIC),
     custom("sparkoperator.k8s.io", &["SparkApplication"], "spec", SPARK),
     custom("sparkoperator.k8s.io", &["ScheduledSparkApplication"], "spec.template", SPARK),
+    custom("sparkoperator.k8s.io", &["SparkConnect"], "spec", SPARK_CONNECT),
     custom(
         "opentelemetry.io",
-        &["OpenTelemetryCollector"],
+        &["OpenTelemetryCollector", "TargetAllocator", "OpAMPBridge"],
         "",
         &[images(
             "spec",
@@ -821,5 +926,24 @@ pub(in crate::workload::kinds) const ROWS: &[Row] = &[
             ],
         )
         .doubts(&[OPERATOR, OPERATORS_ACCOUNT])],
+    ),
+    custom(
+        "opentelemetry.io",
+        &["Instrumentation"],
+        "spec",
+        &[images(
+            "",
+            &[
+                ("java.image", Role::Init),
+                ("java.extensions[*].image", Role::Init),
+                ("nodejs.image", Role::Init),
+                ("python.image", Role::Init),
+                ("dotnet.image", Role::Init),
+                ("apacheHttpd.image", Role::Init),
+                ("nginx.image", Role::Init),
+                ("go.image", Role::Container),
+            ],
+        )
+        .doubts(&[BY_ANOTHER])],
     ),
 ];

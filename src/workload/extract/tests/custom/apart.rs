@@ -141,6 +141,53 @@ fn a_virtual_machine_has_the_secrets_of_all_its_disks() {
     assert_eq!(template.needs.scheduling.node_selector, [("a".to_owned(), "b".to_owned())]);
     let policies: Vec<PullPolicy> = template.uses.iter().map(|found| found.pull_policy).collect();
     assert_eq!(policies, [PullPolicy::IfNotPresent, PullPolicy::Never, PullPolicy::Always]);
+    // Its own account comes before that of a volume.
+    let mut own = machine;
+    own["spec"]["template"]["spec"]["serviceAccountName"] = json!("own");
+    assert_eq!(templates_of(&own)[0].needs.service_account, "own");
+}
+
+#[test]
+fn the_parts_of_a_kafka_cluster_have_pull_secrets_of_their_own() {
+    let cluster = object(
+        "kafka.strimzi.io/v1",
+        "Kafka",
+        &[(
+            "spec",
+            json!({"kafka": {"image": "kafka:1", "template": {"pod": {"imagePullSecrets": [{"name": "brokers"}]}}},
+                "kafkaExporter": {"image": "exporter:1", "template": {"pod": {"imagePullSecrets": [{"name": "exporter"}]}}}}),
+        )],
+    );
+    let secrets: Vec<_> = templates_of(&cluster)
+        .into_iter()
+        .map(|template| template.needs.pull_secrets)
+        .collect();
+    assert_eq!(secrets, [vec!["brokers"], vec!["exporter"]]);
+}
+
+#[test]
+fn the_autoscaler_of_a_ray_cluster_is_in_the_head_pod() {
+    let mut cluster = object(
+        "ray.io/v1",
+        "RayCluster",
+        &[
+            ("spec.autoscalerOptions.image", json!("scaler:1")),
+            (
+                "spec.headGroupSpec.template.spec",
+                json!({"imagePullSecrets": [{"name": "head"}], "containers": []}),
+            ),
+        ],
+    );
+    let scaler = |cluster: &Value| {
+        let templates = templates_of(cluster).into_iter();
+        let mut with_uses = templates.filter(|template| !template.uses.is_empty());
+        let template = with_uses.next().expect("the autoscaler");
+        (sure(&template.nature), template.needs.pull_secrets)
+    };
+    // Without autoscaling nothing runs it.
+    assert_eq!(scaler(&cluster), (Sure::Image, vec!["head".to_owned()]));
+    cluster["spec"]["enableInTreeAutoscaling"] = json!(true);
+    assert_eq!(scaler(&cluster), (Sure::Yes, vec!["head".to_owned()]));
 }
 
 #[test]

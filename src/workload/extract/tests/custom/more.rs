@@ -1,6 +1,7 @@
 //! The kinds that repositories showed, and objects within objects.
 
 use super::*;
+use crate::workload::{Configured, Route};
 
 pub(super) const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
     (
@@ -29,32 +30,91 @@ pub(super) const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
         Sure::Neither,
     ),
     ("serving.kserve.io/v1alpha1", "ClusterServingRuntime", "spec", Sure::Neither),
-    ("serving.kserve.io/v1beta1", "InferenceService", "spec.predictor", Sure::Yes),
+    (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        "spec.predictor",
+        Sure::Credentials,
+    ),
     (
         "serving.kserve.io/v1beta1",
         "InferenceService",
         "spec.predictor.workerSpec",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     ("serving.kserve.io/v1beta1", "InferenceService", "spec.transformer", Sure::Yes),
     (
         "serving.kserve.io/v1alpha1",
         "LLMInferenceService",
         "spec.template",
-        Sure::Yes,
+        Sure::Credentials,
     ),
-    ("serving.kserve.io/v1alpha1", "LLMInferenceService", "spec.worker", Sure::Yes),
+    (
+        "serving.kserve.io/v1alpha1",
+        "LLMInferenceService",
+        "spec.worker",
+        Sure::Credentials,
+    ),
     (
         "serving.kserve.io/v1alpha1",
         "LLMInferenceService",
         "spec.prefill.template",
-        Sure::Yes,
+        Sure::Credentials,
     ),
     (
         "serving.kserve.io/v1alpha1",
         "LLMInferenceService",
         "spec.router.scheduler.template",
+        Sure::Credentials,
+    ),
+    (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        "spec.canary[1].predictor",
+        Sure::Credentials,
+    ),
+    ("serving.kserve.io/v1beta1", "InferenceService", "spec.explainer", Sure::Yes),
+    (
+        "serving.kserve.io/v1alpha2",
+        "LLMInferenceService",
+        "spec.prefill.worker",
+        Sure::Credentials,
+    ),
+    (
+        "serving.kserve.io/v1alpha2",
+        "LLMInferenceServiceConfig",
+        "spec.template",
+        Sure::Neither,
+    ),
+    (
+        "actions.github.com/v1alpha1",
+        "AutoscalingRunnerSet",
+        "spec.listenerTemplate.spec",
+        Sure::Credentials,
+    ),
+    (
+        "packageregistry.k8s.elastic.co/v1alpha1",
+        "PackageRegistry",
+        "spec.podTemplate.spec",
         Sure::Yes,
+    ),
+    (
+        "autoops.k8s.elastic.co/v1alpha1",
+        "AutoOpsAgentPolicy",
+        "spec.podTemplate.spec",
+        Sure::Yes,
+    ),
+    (
+        "sparkoperator.k8s.io/v1beta2",
+        "SparkApplication",
+        "spec.driver.template.spec",
+        Sure::Neither,
+    ),
+    (
+        "sparkoperator.k8s.io/v1alpha1",
+        "SparkConnect",
+        "spec.server.template.spec",
+        Sure::Neither,
     ),
     ("core.strimzi.io/v1beta2", "StrimziPodSet", "spec.pods[1].spec", Sure::Yes),
     (
@@ -180,6 +240,156 @@ pub(super) const POD_SPECS: &[(&str, &str, &str, Sure)] = &[
 pub(super) const IMAGES: &[(&str, &str, &str, Sure)] = &[
     (
         "argoproj.io/v1alpha1",
+        "Workflow",
+        "spec.executorPlugins[0].spec.sidecar.container.image",
+        Sure::Neither,
+    ),
+    ("tekton.dev/v1", "Task", "spec.volumes[0].image.reference", Sure::Credentials),
+    (
+        "tekton.dev/v1",
+        "Pipeline",
+        "spec.finally[0].pipelineSpec.tasks[0].taskSpec.steps[0].image",
+        Sure::Credentials,
+    ),
+    (
+        "tekton.dev/v1",
+        "PipelineRun",
+        "spec.pipelineSpec.finally[0].pipelineSpec.tasks[0].taskSpec.steps[0].image",
+        Sure::Credentials,
+    ),
+    ("ray.io/v1", "RayCluster", "spec.autoscalerOptions.image", Sure::Neither),
+    (
+        "ray.io/v1",
+        "RayJob",
+        "spec.rayClusterSpec.autoscalerOptions.image",
+        Sure::Neither,
+    ),
+    (
+        "numaflow.numaproj.io/v1alpha1",
+        "MonoVertex",
+        "spec.sink.onSuccess.udsink.container.image",
+        Sure::Yes,
+    ),
+    (
+        "numaflow.numaproj.io/v1alpha1",
+        "ServingPipeline",
+        "spec.pipeline.vertices[1].udf.container.image",
+        Sure::Yes,
+    ),
+    (
+        "numaflow.numaproj.io/v1alpha1",
+        "ServingPipeline",
+        "spec.serving.store.container.image",
+        Sure::Yes,
+    ),
+    (
+        "serving.kserve.io/v1beta1",
+        "InferenceService",
+        "spec.canary[0].predictor.model.image",
+        Sure::Neither,
+    ),
+    (
+        "serving.kserve.io/v1alpha1",
+        "ClusterStorageContainer",
+        "spec.container.image",
+        Sure::Credentials,
+    ),
+    (
+        "kafka.strimzi.io/v1",
+        "Kafka",
+        "spec.kafka.brokerRackInitImage",
+        Sure::Neither,
+    ),
+    ("kafka.strimzi.io/v1beta2", "Kafka", "spec.zookeeper.image", Sure::Neither),
+    ("kafka.strimzi.io/v1", "Kafka", "spec.cruiseControl.image", Sure::Neither),
+    ("kafka.strimzi.io/v1", "Kafka", "spec.kafkaExporter.image", Sure::Neither),
+    (
+        "kafka.strimzi.io/v1",
+        "KafkaConnect",
+        "spec.clientRackInitImage",
+        Sure::Neither,
+    ),
+    ("kafka.strimzi.io/v1", "KafkaBridge", "spec.image", Sure::Neither),
+    (
+        "postgresql.cnpg.io/v1",
+        "ImageCatalog",
+        "spec.componentImages[0].image",
+        Sure::Neither,
+    ),
+    ("postgresql.cnpg.io/v1", "Pooler", "spec.pgbouncer.image", Sure::Neither),
+    (
+        "core.humio.com/v1alpha1",
+        "HumioCluster",
+        "spec.extraVolumes[0].image.reference",
+        Sure::Neither,
+    ),
+    ("ceph.rook.io/v1", "CephNFS", "spec.server.image", Sure::Neither),
+    (
+        "ceph.rook.io/v1",
+        "CephNFS",
+        "spec.security.sssd.sidecar.image",
+        Sure::Neither,
+    ),
+    (
+        "ceph.rook.io/v1",
+        "CephCOSIDriver",
+        "spec.objectProvisionerImage",
+        Sure::Neither,
+    ),
+    ("ceph.rook.io/v1", "CephNVMeOFGateway", "spec.image", Sure::Neither),
+    (
+        "rabbitmq.com/v1beta1",
+        "RabbitmqCluster",
+        "spec.secretBackend.vault.defaultUserUpdaterImage",
+        Sure::Neither,
+    ),
+    (
+        "apps.kruise.io/v1beta1",
+        "AdvancedCronJob",
+        "spec.template.imageListPullJobTemplate.spec.images[1]",
+        Sure::Image,
+    ),
+    (
+        "kubeflow.org/v1beta1",
+        "Experiment",
+        "spec.metricsCollectorSpec.collector.customCollector.image",
+        Sure::Credentials,
+    ),
+    (
+        "apps.openshift.io/v1",
+        "DeploymentConfig",
+        "spec.strategy.customParams.image",
+        Sure::Credentials,
+    ),
+    (
+        "sparkoperator.k8s.io/v1beta2",
+        "SparkApplication",
+        "spec.driver.initContainers[0].image",
+        Sure::Neither,
+    ),
+    (
+        "sparkoperator.k8s.io/v1beta2",
+        "SparkApplication",
+        "spec.executor.sidecars[0].image",
+        Sure::Neither,
+    ),
+    ("sparkoperator.k8s.io/v1alpha1", "SparkConnect", "spec.image", Sure::Neither),
+    ("opentelemetry.io/v1alpha1", "TargetAllocator", "spec.image", Sure::Neither),
+    ("opentelemetry.io/v1alpha1", "OpAMPBridge", "spec.image", Sure::Neither),
+    (
+        "opentelemetry.io/v1alpha1",
+        "Instrumentation",
+        "spec.java.image",
+        Sure::Credentials,
+    ),
+    (
+        "opentelemetry.io/v1alpha1",
+        "Instrumentation",
+        "spec.go.image",
+        Sure::Credentials,
+    ),
+    (
+        "argoproj.io/v1alpha1",
         "ExecutorPlugin",
         "spec.sidecar.container.image",
         Sure::Credentials,
@@ -188,13 +398,13 @@ pub(super) const IMAGES: &[(&str, &str, &str, Sure)] = &[
         "serving.kserve.io/v1beta1",
         "InferenceService",
         "spec.predictor.model.image",
-        Sure::Image,
+        Sure::Neither,
     ),
     (
         "serving.kserve.io/v1beta1",
         "InferenceService",
         "spec.predictor.sklearn.image",
-        Sure::Image,
+        Sure::Neither,
     ),
     (
         "serving.kserve.io/v1beta1",
@@ -421,6 +631,44 @@ fn paths_that_lead_to_no_text_are_left_out() {
         );
         assert_eq!(paths(&cache), ["spec.cacheSpec[0].images[1]"], "{odd}");
     }
+}
+
+#[test]
+fn paths_that_lead_to_no_text_are_told() {
+    let told = |object: &Value, kinds: &Kinds| -> Vec<String> {
+        let places = crate::workload::astray(object, kinds).into_iter();
+        places
+            .map(|(path, is, wanted)| format!("{path}: {is}, not {wanted}"))
+            .collect()
+    };
+    let table = Kinds::default();
+    let cluster = |image: Value| object("ceph.rook.io/v1", "CephCluster", &[("spec.cephVersion.image", image)]);
+    assert_eq!(
+        told(&cluster(json!(1.25)), &table),
+        ["spec.cephVersion.image: a number, not the name of an image"]
+    );
+    // Another version of a kind may have something else there.
+    for fine in [json!("a:1"), json!(null), json!({"name": "x"}), json!(["a"])] {
+        assert_eq!(told(&cluster(fine), &table), [""; 0]);
+    }
+    let own = Kinds::with(&[Configured {
+        group: "example.com".to_owned(),
+        kind: "App".to_owned(),
+        pod_specs: vec![Route::parse("spec.sets[*].pod").unwrap()],
+        images: vec![Route::parse("spec.tool.image").unwrap()],
+        scope: None,
+    }]);
+    let app = json!({"apiVersion": "example.com/v1", "kind": "App", "spec": {
+        "sets": [{"pod": {"containers": []}}, {"pod": "text"}, {}], "tool": {"image": {"repository": "a", "tag": "1"}}}});
+    assert_eq!(
+        told(&app, &own),
+        [
+            "spec.sets[1].pod: a text, not a pod spec",
+            "spec.tool.image: an object, not the name of an image"
+        ]
+    );
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"image": 5}]}});
+    assert_eq!(told(&pod, &own), [""; 0]);
 }
 
 #[test]
