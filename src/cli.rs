@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 mod engine;
 mod inputs;
+mod node_pools;
 mod openshift;
 pub mod pin;
 mod policies;

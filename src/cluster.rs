@@ -19,6 +19,7 @@ mod policies;
 mod raw;
 mod reader;
 mod store;
+mod streams;
 mod turns;
 mod watch;
 
@@ -37,7 +38,7 @@ pub use watch::{SecretsAccess, Watched};
 use crate::policy::Policy;
 use crate::runtime::crio::openshift::Objects as OpenShift;
 use crate::telemetry::Metrics;
-use crate::workload::{Kinds, Template};
+use crate::workload::{Kinds, Node, Template};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -187,12 +188,28 @@ impl Cluster {
         }
     }
 
+    /// All nodes, as far as they are known by now.
+    pub fn nodes(&self) -> Arc<Vec<Node>> {
+        match self {
+            Self::Absent => Arc::default(),
+            Self::Manifests(directory) => directory.load().all_nodes(),
+            Self::Watched(watched) => watched.nodes(),
+            Self::Layered(layers) if layers.given.nodes().is_empty() => layers.cluster.nodes(),
+            Self::Layered(layers) => layers.given.all_nodes(),
+        }
+    }
+
     /// What OpenShift's objects say about registries; `None` where there are none of them. The error is a clause.
     pub async fn openshift(&self) -> Result<Option<OpenShift>, String> {
         match self {
             Self::Absent => Ok(None),
             Self::Manifests(directory) => Ok(directory.load().openshift().cloned()),
-            Self::Watched(watched) => openshift::read(watched.client()).await,
+            Self::Watched(watched) => {
+                watched
+                    .streams()
+                    .are_there(openshift::has_image_streams(watched.client()).await);
+                openshift::read(watched.client(), watched.access()).await
+            }
             Self::Layered(layers) => match layers.given.openshift() {
                 Some(given) => Ok(Some(given.clone())),
                 None => Box::pin(layers.cluster.openshift()).await,

@@ -7,18 +7,22 @@ mod credentials;
 mod decide;
 mod hints;
 mod names;
+mod peers;
 mod pod;
+pub mod pools;
 mod settled;
 
 pub use check::{Check, Offer};
 pub use decide::{decide, doubts};
 pub use hints::{hints, offer};
+pub use pools::NodePool;
 
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
 use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, Policies, Raised, Requester, Subject};
+use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
 use crate::verdict::answer::Remark;
@@ -27,7 +31,6 @@ use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::{Bytes, Limit};
 use crate::verdict::soften::{Context, Owner, PresenceRule};
 use crate::verdict::{Cause, Finding, Verdict};
-use crate::workload::selector::NodeSelector;
 use crate::workload::{ImageUse, Kinds, Role, Template, Workload};
 use pod::{Asked, Name, Named, Pod};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,15 +69,6 @@ pub enum Runtimes {
     Exactly(Vec<Runtime>),
 }
 
-/// Nodes that reach registries in a way of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodePool {
-    /// For people.
-    pub name: Arc<str>,
-    /// Its nodes, as far as no pool before it has them.
-    pub selector: NodeSelector,
-}
-
 /// What the settings say to the plan.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -88,6 +82,8 @@ pub struct Settings {
     pub pools: Arc<[NodePool]>,
     /// What nodes with CRI-O complete short names by, pool by pool, where it is known.
     pub registries_conf: BTreeMap<Pool, Arc<NodeSettings>>,
+    /// The registries whose images nodes of k3s give each other, pool by pool, where it is known.
+    pub shared: BTreeMap<Pool, Arc<Shared>>,
     /// Whether an `AlwaysPullImages` plugin makes every pull policy `Always`.
     pub assume_always_pull: AlwaysPull,
     /// The node-level docker config: tried after the pod's secrets, as the kubelet does.
@@ -119,6 +115,7 @@ impl Settings {
             runtimes: Runtimes::default(),
             pools: Arc::default(),
             registries_conf: BTreeMap::new(),
+            shared: BTreeMap::new(),
             assume_always_pull: AlwaysPull::AsWritten,
             docker_config: Arc::default(),
             stand_in: Arc::default(),
@@ -286,12 +283,13 @@ pub fn plan_with<'a>(
                 Name::Known(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, written(image, remark.as_ref())),
                 Name::Known(_) | Name::Later | Name::Invalid(_) => Vec::new(),
             };
+            let stream = pod.unknown_stream(image);
             let next = match &name {
                 _ if image.unchanged => Next::PassedOver,
                 _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
                 _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
-                Name::Known(_) | Name::Invalid(_) if remark.is_none() && image.stream.is_some() => {
-                    let finding = image.stream.as_ref().map(settled::filled_in);
+                Name::Known(_) | Name::Invalid(_) if remark.is_none() && stream.is_some() => {
+                    let finding = stream.as_ref().map(settled::filled_in);
                     Next::Settled(finding.into_iter().collect())
                 }
                 // In `serve` a template whose controller or injector fills it in is allowed in silence; in `check` that is no proof.

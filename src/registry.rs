@@ -13,7 +13,9 @@ mod proxy;
 mod queue;
 mod quiet;
 mod resolve;
+mod section;
 mod servers;
+mod show;
 mod speaker;
 mod tags;
 mod transport;
@@ -22,14 +24,17 @@ mod vault;
 mod wire;
 mod words;
 
-pub use pools::faults;
+pub use pools::{NodeLogins, faults};
 pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
+pub use section::{Row, Section};
+pub use show::show;
 pub use wire::{Stale, Wire};
 
 use crate::limits;
 use crate::net::Reach;
 use crate::runtime::containerd::k3s::DefaultEndpoint;
+use http::HeaderValue;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +65,8 @@ pub struct Settings {
     pub pools: Vec<PoolFiles>,
     /// The way to https hosts that are not loopback. `None`: directly.
     pub proxy: Option<Proxy>,
+    /// The `User-Agent` of all requests. `None`: that of the runtime which would ask, and pullgate's own behind it.
+    pub user_agent: Option<HeaderValue>,
 }
 
 /// What the nodes of a pool have of their own; what is not here is as for nodes of no pool.
@@ -99,6 +106,7 @@ impl Default for Settings {
             k3s: None,
             pools: Vec::new(),
             proxy: None,
+            user_agent: None,
         }
     }
 }

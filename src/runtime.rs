@@ -28,7 +28,7 @@ use content::IndexEntry;
 use crio::Crio;
 use crio::node::NodeSettings;
 use outcome::{Failure, ImageFacts};
-use request::{Request, Who};
+use request::{Agent, Request, Who};
 use std::sync::Arc;
 
 /// One pull of one image by one node, with one credential or none.
@@ -47,6 +47,8 @@ pub struct Pull {
     pub platform: Platform,
     /// How far the pull is followed.
     pub until: Depth,
+    /// As whom the runtime asks.
+    pub agent: Agent,
 }
 
 /// A container runtime, as it pulls.
@@ -127,6 +129,11 @@ impl Runtime {
     /// What may run on a node of which nothing is known.
     pub fn unknown() -> Vec<Self> {
         Containerd::unknown().map(Self::Containerd).collect()
+    }
+
+    /// What a node with CRI-O of an unknown version is taken to run.
+    pub fn usual_crio() -> Vec<Self> {
+        vec![Self::Crio(Crio::today())]
     }
 
     /// The one that stands for all where they do not differ.

@@ -279,6 +279,13 @@ impl Metrics {
         self.0.connections.dec();
     }
 
+    /// Pools of the settings that have no node, and nodes that more than one of them selects.
+    pub fn node_pools(&self, empty: usize, claimed_twice: usize) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.node_pools_empty.set(count(empty));
+        self.0.nodes_in_several_pools.set(count(claimed_twice));
+    }
+
     /// How long ago the API server was last heard of.
     pub fn api_server_silence(&self, silence: Duration) {
         let seconds = i64::try_from(silence.as_secs()).unwrap_or(i64::MAX);

@@ -254,7 +254,8 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     let mut said;
     if live {
         said = std::mem::take(&mut inputs.said);
-        let (engine, store, cluster) = inputs.cluster().await?;
+        let (engine, store, cluster, remark) = inputs.cluster().await?;
+        said.extend(remark);
         // Existing objects are checked one by one, each with its own time limit.
         let end = begun + usual;
         let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &store, end));

@@ -1,20 +1,28 @@
 //! `pullgate config`: for whoever writes the settings.
 
+mod show;
+
 use super::{DENIED, WRONG, engine, say, tell};
+use crate::cluster::Cluster;
 use crate::config::{self, Frontend, Settings};
 use crate::files;
 use crate::image::escape;
 use crate::limits;
+use crate::plan::pools::Oddities;
 use crate::registry;
+use crate::runtime::crio::openshift::Objects;
 use crate::workload::kinds::{Suggested, suggest};
-use crate::workload::{Kinds, Scope};
+use crate::workload::{Kinds, Node, Scope};
 use crate::yaml;
 use anyhow::bail;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Arguments of `config`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +35,9 @@ pub struct Args {
 enum Command {
     /// Report every problem of a settings file, and of the nodes' files that it names
     Validate(Validate),
+    /// Print the way of a node, or of a pool's nodes, to their registries: mirrors in order, rewrites, which credential goes where, and the
+    /// line of the file that says so
+    Show(Show),
     /// Find custom kinds with pods or images, and print the `workloads` entries for them
     Suggest(Suggest),
 }
@@ -36,6 +47,77 @@ struct Validate {
     /// The settings file
     #[arg(value_name = "FILE", env = "PULLGATE_CONFIG")]
     config: PathBuf,
+    #[command(flatten)]
+    nodes: NodeSource,
+}
+
+/// Options of `config show`.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("whose").args(["node", "pool"]))]
+struct Show {
+    /// The node [default: nodes of no pool]
+    #[arg(long, value_name = "NAME", env = "PULLGATE_NODE")]
+    node: Option<String>,
+    /// The pool, by its name in nodePools
+    #[arg(long, value_name = "NAME", env = "PULLGATE_POOL")]
+    pool: Option<String>,
+    /// The settings file
+    #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    nodes: NodeSource,
+}
+
+/// Where the nodes come from.
+#[derive(Debug, clap::Args)]
+struct NodeSource {
+    /// A file or folder of Node manifests (`kubectl get nodes -o yaml`), or `-` for standard input; of OpenShift's objects about registries
+    /// too (repeatable)
+    #[arg(long, value_name = "FILE|DIR|-", env = "PULLGATE_NODES")]
+    nodes: Vec<String>,
+    /// Take them from the cluster of the kubeconfig
+    #[arg(long, env = "PULLGATE_CLUSTER", value_parser = clap::builder::FalseyValueParser::new())]
+    cluster: bool,
+    /// The kubeconfig's context [default: the current one]
+    #[arg(long, value_name = "C", env = "PULLGATE_CONTEXT")]
+    context: Option<String>,
+    /// The kubeconfig [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "F", env = "PULLGATE_KUBECONFIG", hide_env_values = true)]
+    kubeconfig: Option<PathBuf>,
+}
+
+/// How long to wait for the cluster's nodes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl NodeSource {
+    fn is_given(&self) -> bool {
+        self.cluster || !self.nodes.is_empty()
+    }
+
+    /// The nodes, and OpenShift's objects where there are some.
+    async fn read(self, settings: &Settings) -> anyhow::Result<(Arc<Vec<Node>>, Option<Objects>)> {
+        if self.cluster {
+            let cluster: Cluster = engine::connect(self.kubeconfig, self.context, settings).await?;
+            if !cluster.wait_synced(Instant::now() + PATIENCE).await {
+                bail!("the cluster's nodes could not be read in {} s", PATIENCE.as_secs());
+            }
+            let openshift = cluster.openshift().await.map_err(|why| anyhow::anyhow!("{why}"))?;
+            return Ok((cluster.nodes(), openshift));
+        }
+        let mut errors = Vec::new();
+        let documents = documents(&self.nodes, true, &mut errors);
+        if !errors.is_empty() {
+            bail!("{}", errors.join("\n"));
+        }
+        let mut openshift = Objects::default();
+        let mut any = false;
+        for document in &documents {
+            any |= openshift.add(document);
+        }
+        let is_node = |document: &&Value| document.get("kind").and_then(Value::as_str) == Some("Node");
+        let nodes = documents.iter().filter(is_node).map(Node::from_json).collect();
+        Ok((Arc::new(nodes), any.then_some(openshift)))
+    }
 }
 
 /// Options of `config suggest`.
@@ -64,7 +146,8 @@ struct Suggest {
 /// Runs the command.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let args = match args.command {
-        Command::Validate(args) => return validate(&args),
+        Command::Validate(args) => return validate(args).await,
+        Command::Show(args) => return show_way(args).await,
         Command::Suggest(args) => args,
     };
     if args.files.is_empty() && !args.cluster {
@@ -180,11 +263,40 @@ fn text(found: &[Suggested]) -> String {
     out
 }
 
-fn validate(args: &Validate) -> anyhow::Result<ExitCode> {
-    let config = &args.config;
-    let lines: Vec<String> = match Settings::read(config) {
+async fn show_way(args: Show) -> anyhow::Result<ExitCode> {
+    let settings = match &args.config {
+        Some(file) => Settings::read(file)?,
+        None => Settings::default(),
+    };
+    if args.node.is_some() && !args.nodes.is_given() {
+        bail!("--node needs to know the nodes: give them with --nodes FILE|DIR|-, or use --cluster");
+    }
+    let (nodes, openshift) = args.nodes.read(&settings).await?;
+    say(&show::text(
+        args.node.as_deref(),
+        args.pool.as_deref(),
+        &settings,
+        &nodes,
+        openshift,
+    )?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn validate(args: Validate) -> anyhow::Result<ExitCode> {
+    let Validate { config, nodes } = args;
+    let lines: Vec<String> = match Settings::read(&config) {
         Err(error) => error.to_string().lines().map(str::to_owned).collect(),
-        Ok(settings) => registry::faults(&settings.registry(Frontend::Check)),
+        Ok(settings) => {
+            let mut lines = registry::faults(&settings.registry(Frontend::Check));
+            let (nodes, _) = nodes.read(&settings).await?;
+            let odd = Oddities::of(&engine::pools(&settings), &nodes);
+            lines.extend(
+                odd.all
+                    .into_iter()
+                    .map(|oddity| format!("{}: {}", config.display(), oddity.text)),
+            );
+            lines
+        }
     };
     for line in &lines {
         say(&format!("{line}\n"))?;

@@ -1,7 +1,7 @@
 //! Builds the engine of a command from the settings.
 
 use crate::cluster::{CertificateClient, Cluster, ConnectError, ObjectNames, Options, SecretsAccess};
-use crate::config::{CredentialProviders, Frontend, NodePool, SecretAccess, Settings};
+use crate::config::{CredentialProviders, Frontend, NodePool, PoolRegistries, SecretAccess, Settings};
 use crate::credentials::helper::Helpers;
 use crate::credentials::provider::parse_provider_config;
 use crate::credentials::{Credential, ParseError, parse_docker_config, parse_user_config};
@@ -10,6 +10,7 @@ use crate::engine::LookUps;
 use crate::files;
 use crate::image::escape;
 use crate::limits;
+use crate::plan::pools::Kind;
 use crate::plan::{self, Admission, AlwaysPull, Platforms, Runtimes};
 use crate::providers::Providers;
 use crate::telemetry::Metrics;
@@ -54,8 +55,9 @@ pub(super) fn build_around(
                 Some(runtimes) => Runtimes::Default(runtimes.clone()),
                 None => Runtimes::Guess,
             },
-            pools: settings.node_pools.iter().map(pool).collect(),
+            pools: pools(settings).into(),
             registries_conf: BTreeMap::new(),
+            shared: BTreeMap::new(),
             assume_always_pull: if settings.assume_always_pull {
                 AlwaysPull::Assumed
             } else {
@@ -74,11 +76,17 @@ pub(super) fn build_around(
     })
 }
 
-fn pool(pool: &NodePool) -> plan::NodePool {
-    plan::NodePool {
+/// The pools, as the plan knows them.
+pub(super) fn pools(settings: &Settings) -> Vec<plan::NodePool> {
+    let pool = |pool: &NodePool| plan::NodePool {
         name: Arc::from(pool.name.as_str()),
         selector: pool.selector.clone(),
-    }
+        runtime: match pool.registries {
+            PoolRegistries::RegistriesConf(_) => Kind::Crio,
+            PoolRegistries::HostsDirs(_) | PoolRegistries::K3s(_) => Kind::Containerd,
+        },
+    };
+    settings.node_pools.iter().map(pool).collect()
 }
 
 /// Connects to a cluster; does not wait for it.

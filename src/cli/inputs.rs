@@ -318,6 +318,7 @@ impl Inputs {
         let engine = Live::new(engine);
         let Some(cluster_options) = cluster_options else {
             let cluster = Cluster::from(directory);
+            said.extend(pools(&cluster, &settings));
             said.extend(openshift(&cluster, &settings, &engine).await);
             return Ok((Gate::new(engine, store, cluster), said));
         };
@@ -327,17 +328,20 @@ impl Inputs {
         // The user can neither fix nor asked for this: a remark, not an error.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
+        said.extend(pools(&cluster, &settings));
         said.extend(openshift(&cluster, &settings, &engine).await);
         Ok((Gate::new(engine, store, cluster), said))
     }
 
-    /// The cluster alone, without the inputs; does not wait for it.
-    pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster)> {
+    /// The cluster alone, without the inputs, and a remark; does not wait for its watches.
+    pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster, Option<String>)> {
         let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
             bail!("--cluster is missing");
         };
         let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
-        Ok((Live::new(self.engine), self.store, cluster))
+        let engine = Live::new(self.engine);
+        let remark = openshift(&cluster, &self.settings, &engine).await;
+        Ok((engine, self.store, cluster, remark))
     }
 }
 
@@ -380,6 +384,14 @@ async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>
         }
         Known::Unknown(why) => Some(why),
     }
+}
+
+/// What is odd about the settings' node pools, a sentence each.
+fn pools(cluster: &Cluster, settings: &Settings) -> impl Iterator<Item = String> {
+    super::node_pools::oddities(cluster, settings)
+        .all
+        .into_iter()
+        .map(|oddity| oddity.text)
 }
 
 fn runtimes(given: &[String]) -> anyhow::Result<Option<Vec<Runtime>>> {

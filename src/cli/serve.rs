@@ -1,6 +1,6 @@
 //! `pullgate serve`: wires the rooms together and answers reviews until told to stop.
 
-use super::{certs, engine, openshift, policies};
+use super::{certs, engine, node_pools, openshift, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};
 use crate::config::policies::watch_policy_files;
 use crate::config::{Ask, Changed, Frontend, Live, PolicyStore, Settings, values, watch_settings};
@@ -308,8 +308,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let to_keep = store.clone();
     cluster.follow_policies(&metrics, move |policies| to_keep.set_cluster(policies));
     let held = Live::new(settings.clone());
-    let (reviewer, apply, follow_openshift) = wire(&held, store, cluster.clone(), &metrics, deadline)?;
-    background.spawn(follow_openshift);
+    let (reviewer, apply, follow) = wire(&held, store, cluster.clone(), &metrics, deadline)?;
+    background.spawn(follow);
     if let Some(file) = config {
         background.spawn(watch_settings(file, settings, metrics.clone(), again.subscribe(), apply));
     }
@@ -480,7 +480,11 @@ fn wire(
     };
     apply_rest(settings).map_err(|why| anyhow::anyhow!(why))?;
     let (metrics, held) = (metrics.clone(), held.clone());
-    let follow_openshift = openshift::follow(cluster, held.clone(), live.clone());
+    let follow_openshift = openshift::follow(cluster.clone(), held.clone(), live.clone());
+    let follow_pools = node_pools::follow(cluster, held.clone(), metrics.clone());
+    let follow = async move {
+        tokio::join!(follow_openshift, follow_pools);
+    };
     let apply = move |settings: &Settings, changed: Changed| {
         let before = held.load();
         if settings.secret_access != before.secret_access {
@@ -511,7 +515,7 @@ fn wire(
         held.store(settings.clone());
         apply_rest(settings)
     };
-    Ok((reviewer, Box::new(apply), follow_openshift))
+    Ok((reviewer, Box::new(apply), follow))
 }
 
 /// A throwaway certificate; writes its CA to `out`, if given.

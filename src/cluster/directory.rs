@@ -3,7 +3,7 @@
 use super::convert;
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_classes, wanted_secrets, wanted_service_accounts};
 use crate::credentials::PullSecret;
-use crate::runtime::crio::openshift::Objects as OpenShift;
+use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, Objects as OpenShift};
 use crate::workload::streams::ImageStreams;
 use crate::workload::{Node, RuntimeClass, Template};
 use serde_json::Value;
@@ -63,9 +63,15 @@ impl Directory {
             ..Self::default()
         };
         let mut nodes = BTreeMap::new();
+        let mut core = OpenShift::default();
         for (place, object) in objects.into_iter().enumerate() {
             flatten(object, &mut |group, kind, object| match group {
-                Group::Core => directory.take(place, kind, object, &mut nodes),
+                Group::Core => {
+                    directory.take(place, kind, object, &mut nodes);
+                    if convert::namespace_of(object) == CONFIG_NAMESPACE {
+                        core.add_core(object);
+                    }
+                }
                 Group::Other if kind == "RuntimeClass" => directory.take(place, kind, object, &mut nodes),
                 Group::Other if kind == "ImageStream" => {
                     let namespace = match convert::namespace_of(object) {
@@ -82,6 +88,9 @@ impl Directory {
             });
         }
         directory.nodes = Arc::new(nodes.into_values().collect());
+        if let Some(known) = &mut directory.openshift {
+            known.take_core(core);
+        }
         directory
     }
 
@@ -133,6 +142,11 @@ impl Directory {
     /// The nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The same, to keep.
+    pub(super) fn all_nodes(&self) -> Arc<Vec<Node>> {
+        Arc::clone(&self.nodes)
     }
 
     /// Takes the nodes of `other` for its own.

@@ -21,6 +21,7 @@ pub(super) enum Kind {
     ServiceAccount,
     Secret,
     RuntimeClass,
+    ImageStream,
     ImagePolicy,
 }
 
@@ -32,6 +33,7 @@ impl Kind {
             Self::ServiceAccount => "ServiceAccount",
             Self::Secret => "Secret",
             Self::RuntimeClass => "RuntimeClass",
+            Self::ImageStream => "ImageStream",
             Self::ImagePolicy => "ImagePolicy",
         }
     }
@@ -44,6 +46,7 @@ impl Kind {
             Self::ServiceAccount => "serviceaccounts",
             Self::Secret => "secrets",
             Self::RuntimeClass => "runtimeclasses",
+            Self::ImageStream => "imagestreams",
             Self::ImagePolicy => "imagepolicies",
         }
     }
@@ -56,6 +59,7 @@ impl Kind {
             Self::ServiceAccount => "the service account",
             Self::Secret => "the pull secret",
             Self::RuntimeClass => "the RuntimeClass",
+            Self::ImageStream => "the image stream",
             Self::ImagePolicy => "the policy",
         }
     }
@@ -67,6 +71,7 @@ impl Kind {
             Self::ServiceAccount => "ServiceAccounts",
             Self::Secret => "Secrets",
             Self::RuntimeClass => "RuntimeClasses",
+            Self::ImageStream => "ImageStreams",
             Self::ImagePolicy => "ImagePolicies",
         }
     }
@@ -75,6 +80,7 @@ impl Kind {
         let (group, version) = match self {
             Self::Node | Self::Namespace | Self::ServiceAccount | Self::Secret => ("", "v1"),
             Self::RuntimeClass => ("node.k8s.io", "v1"),
+            Self::ImageStream => ("image.openshift.io", "v1"),
             Self::ImagePolicy => POLICIES,
         };
         ApiResource {
@@ -110,7 +116,7 @@ impl ErrorLog {
             kube::Error::Api(status) if status.code == 403 => {
                 let place = match kind {
                     Kind::Node | Kind::Namespace | Kind::RuntimeClass | Kind::ImagePolicy => "",
-                    Kind::ServiceAccount | Kind::Secret => " in this namespace",
+                    Kind::ServiceAccount | Kind::Secret | Kind::ImageStream => " in this namespace",
                 };
                 ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))
             }

@@ -3,6 +3,7 @@
 use super::{Cluster, Directory, Facts, Object, Visible};
 use crate::workload::Template;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// The two layers.
@@ -49,7 +50,7 @@ fn below(given: &Facts, templates: &[Template]) -> Vec<Template> {
 fn overlay(mut facts: Facts, given: Facts) -> Facts {
     put(&mut facts.service_accounts, given.service_accounts);
     put(&mut facts.secrets, given.secrets);
-    facts.image_streams = given.image_streams;
+    Arc::make_mut(&mut facts.image_streams).extend(&given.image_streams);
     put(&mut facts.runtime_classes, given.runtime_classes);
     if !given.nodes.is_empty() {
         facts.nodes = given.nodes;

@@ -1,8 +1,10 @@
 //! What an OpenShift cluster has for its nodes' registries: mirror sets and `images.config.openshift.io/cluster`.
 
+use super::convert;
 use super::inventory::groups;
 use super::pages::{Pages, get};
-use crate::runtime::crio::openshift::Objects;
+use super::watch::SecretsAccess;
+use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, Objects, PULL_SECRET};
 use kube::Client;
 use serde_json::Value;
 
@@ -22,7 +24,7 @@ const LISTS: [(&str, &str, &str); 3] = [
 ];
 
 /// Reads all of them. `None` where the cluster is no OpenShift. The error is a clause.
-pub(super) async fn read(client: &Client) -> Result<Option<Objects>, String> {
+pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Option<Objects>, String> {
     let known = groups(client).await.map_err(|broken| broken.to_string())?;
     if !known.contains_key(GROUP) {
         return Ok(None);
@@ -49,7 +51,37 @@ pub(super) async fn read(client: &Client) -> Result<Option<Objects>, String> {
         Err(broken) if broken.code() == Some(404) => {}
         Err(broken) => return Err(format!("images.config.openshift.io/cluster cannot be read: {broken}")),
     }
+    let config_map = objects
+        .trusted_ca()
+        .map(|name| format!("/api/v1/namespaces/{CONFIG_NAMESPACE}/configmaps/{name}"));
+    if let Some(path) = config_map.filter(|path| convert::is_name(path.rsplit('/').next().unwrap_or_default())) {
+        match get(client, &path).await {
+            Ok(map) => objects.add_core(&typed(map, "v1", "ConfigMap")),
+            // Whether a certificate is trusted is not known then, and denies nothing.
+            Err(broken) => {
+                tracing::debug!(%broken, "the additional authorities of images.config.openshift.io/cluster cannot be read")
+            }
+        }
+    }
+    if access == SecretsAccess::None {
+        objects.hide_pull_secret();
+        return Ok(Some(objects));
+    }
+    let path = format!("/api/v1/namespaces/{CONFIG_NAMESPACE}/secrets/{PULL_SECRET}");
+    match get(client, &path).await {
+        Ok(secret) => objects.add_core(&typed(secret, "v1", "Secret")),
+        Err(broken) if broken.code() == Some(404) => {}
+        // It is for whoever installs pullgate to grant.
+        Err(_) => objects.hide_pull_secret(),
+    }
     Ok(Some(objects))
+}
+
+/// Whether the cluster has image streams.
+pub(super) async fn has_image_streams(client: &Client) -> bool {
+    groups(client)
+        .await
+        .is_ok_and(|known| known.contains_key("image.openshift.io"))
 }
 
 /// Items of lists may omit their type.
@@ -65,13 +97,15 @@ fn typed(mut object: Value, version: &str, kind: &str) -> Value {
 mod tests {
     use super::*;
     use crate::cluster::fake::Fake;
+    use crate::credentials::Hidden;
+    use crate::runtime::crio::openshift::GlobalPullSecret;
     use serde_json::json;
 
     #[tokio::test]
     async fn what_openshift_has() {
         let fake = Fake::new();
         let client = fake.client();
-        assert_eq!(read(&client).await, Ok(None), "no OpenShift");
+        assert_eq!(read(&client, SecretsAccess::Get).await, Ok(None), "no OpenShift");
         fake.serve(
             "config.openshift.io/v1",
             "imagedigestmirrorsets",
@@ -85,14 +119,30 @@ mod tests {
         );
         fake.put(
             "images.config.openshift.io",
-            json!({"metadata": {"name": "cluster"}, "spec": {"registrySources": {"blockedRegistries": ["b.example"]}}}),
+            json!({"metadata": {"name": "cluster"}, "spec": {"registrySources": {"blockedRegistries": ["b.example"]},
+                   "additionalTrustedCA": {"name": "authorities"}}}),
         );
-        let conf = read(&client).await.unwrap().unwrap().told().unwrap().conf;
+        fake.put(
+            "configmaps",
+            json!({"metadata": {"name": "authorities", "namespace": "openshift-config"}, "data": {"r.example..5000": "PEM"}}),
+        );
+        fake.put(
+            "secrets",
+            json!({"metadata": {"name": "pull-secret", "namespace": "openshift-config"}, "data": {".dockerconfigjson": "e30="}}),
+        );
+        let told = read(&client, SecretsAccess::Get).await.unwrap().unwrap().told().unwrap();
+        assert_eq!(told.pull_secret, GlobalPullSecret::Known(Hidden::new("{}")));
+        let certificates: Vec<_> = told.certificates.iter().collect();
+        assert_eq!(certificates, [(&"r.example:5000".to_owned(), &"PEM".to_owned())]);
+        fake.refuse("get secrets");
+        let refused = read(&client, SecretsAccess::Get).await.unwrap().unwrap().told().unwrap();
+        assert_eq!(refused.pull_secret, GlobalPullSecret::Hidden);
+        let conf = told.conf;
         let names: Vec<&str> = conf.registries.iter().map(|registry| registry.prefix.as_str()).collect();
         assert_eq!(names, ["a.example", "b.example"]);
         fake.refuse("list imagedigestmirrorsets.config.openshift.io");
         assert_eq!(
-            read(&client).await,
+            read(&client, SecretsAccess::Get).await,
             Err("imagedigestmirrorsets cannot be listed: the API server forbids it".to_owned())
         );
     }

@@ -8,6 +8,7 @@ use super::policies::{OnChange, PolicyWatch};
 use super::raw::Raw;
 use super::reader::{Door, FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
+use super::streams::Streams;
 use super::turns::Turns;
 use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
@@ -64,6 +65,7 @@ struct Inner {
     read_service_account: Arc<Reader<ServiceAccount>>,
     read_secret: Arc<Reader<PullSecret>>,
     read_runtime_class: Arc<Reader<RuntimeClass>>,
+    streams: Streams,
     tasks: Vec<AbortHandle>,
     /// Started on first use.
     policies: OnceLock<(Arc<PolicyWatch>, [AbortHandle; 2])>,
@@ -171,8 +173,9 @@ impl Watched {
             client.clone(),
             |object| Some(RuntimeClass::from_json(object)),
             weigh_runtime_class,
-            door,
+            door.clone(),
         );
+        let streams = Streams::new(client, door);
         Self(Arc::new(Inner {
             client: client.clone(),
             errors,
@@ -187,6 +190,7 @@ impl Watched {
             read_service_account,
             read_secret,
             read_runtime_class,
+            streams,
             tasks,
             policies: OnceLock::new(),
         }))
@@ -222,6 +226,11 @@ impl Watched {
     #[cfg(test)]
     pub(super) fn policy_watch(&self) -> Option<&PolicyWatch> {
         self.0.policies.get().map(|(policies, _)| policies.as_ref())
+    }
+
+    /// See [`super::Cluster::nodes`].
+    pub fn nodes(&self) -> Arc<Vec<Node>> {
+        self.0.nodes.snapshot()
     }
 
     /// See [`super::Cluster::ready`].
@@ -294,8 +303,18 @@ impl Watched {
             unconfirmed: None,
             runtime_classes,
             complete: true,
-            image_streams: Arc::default(),
+            image_streams: Arc::new(inner.streams.of(namespace, templates, deadline).await),
         }
+    }
+
+    /// How Secrets are read.
+    pub(super) fn access(&self) -> SecretsAccess {
+        self.0.access
+    }
+
+    /// OpenShift's image streams.
+    pub(super) fn streams(&self) -> &Streams {
+        &self.0.streams
     }
 
     /// See [`super::Cluster::reread`].

@@ -284,6 +284,9 @@ pub(super) struct Registries {
     /// A docker `config.json` with the nodes' own credentials.
     #[schemars(with = "Option<String>")]
     pub(super) docker_config: Option<Text>,
+    /// The `User-Agent` of requests to registries; by default the runtime's that would ask, followed by `(compatible; pullgate/VERSION)`.
+    #[schemars(with = "Option<String>")]
+    pub(super) user_agent: Option<Text>,
     /// How a mutating webhook will rewrite the images of pods; the first matching rule applies.
     pub(super) rewrites: Option<Vec<Rewrite>>,
 }

@@ -14,6 +14,7 @@ use crate::runtime::{Depth, Runtime};
 use crate::telemetry::log::Level;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::Configured;
+use http::HeaderValue;
 use serde_saphyr::Spanned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,6 +91,8 @@ pub struct Settings {
     /// containerd's `hosts.toml` trees; the first one with a folder for a registry wins. Relative paths start at the settings
     /// file's folder.
     pub hosts_dirs: Vec<PathBuf>,
+    /// The `User-Agent` of requests to registries; `None`: that of the runtime which would ask, followed by ours.
+    pub user_agent: Option<HeaderValue>,
     /// A docker config with the nodes' own credentials. A relative path starts at the settings file's folder.
     pub docker_config: Option<PathBuf>,
     /// The kubelet's credential provider plugins.
@@ -137,6 +140,7 @@ impl Default for Settings {
         Self {
             node_credentials: DEFAULT_NODE_CREDENTIALS.map(str::to_owned).to_vec(),
             hosts_dirs: Vec::new(),
+            user_agent: None,
             docker_config: None,
             credential_providers: None,
             network_allow: Vec::new(),
@@ -228,6 +232,7 @@ impl Settings {
             k3s: self.k3s.clone(),
             pools: self.node_pools.iter().map(NodePool::files).collect(),
             proxy: self.proxy.clone(),
+            user_agent: self.user_agent.clone(),
             ..registry::Settings::default()
         }
     }
@@ -268,6 +273,7 @@ impl Reading<'_> {
             node_credentials,
             credential_providers,
             docker_config,
+            user_agent,
             rewrites,
         } = registries.unwrap_or_default();
         let file::Cache { max_bytes, max_stale } = cache.unwrap_or_default();
@@ -298,6 +304,7 @@ impl Reading<'_> {
                 let named: Vec<Vec<Runtime>> = self.each(list, |text| Runtime::named(&text));
                 named.concat()
             }),
+            user_agent: user_agent.and_then(|text| self.one(text, values::user_agent)),
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),

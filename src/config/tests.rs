@@ -46,6 +46,7 @@ registries:
   registriesConf: containers
   nodeCredentials: ["*"]
   dockerConfig: config.json
+  userAgent: containerd/2.1.4
   credentialProviders: {config: providers.yaml, binDir: /opt/providers}
   rewrites: [{match: "docker.io/**", to: "harbor.corp/dockerhub/**"}, {match: quay.io/a/b, to: harbor.corp/b}]
 network: {allow: [10.0.0.0/8, "fd00::/8", 192.168.7.9]}
@@ -103,6 +104,7 @@ nodePools:
         Settings {
             node_credentials: vec!["*".to_owned()],
             hosts_dirs: vec!["/etc/containerd/certs.d".into(), "/etc/pullgate/certs.d".into()],
+            user_agent: Some(http::HeaderValue::from_static("containerd/2.1.4")),
             docker_config: Some("/etc/pullgate/config.json".into()),
             credential_providers: Some(CredentialProviders {
                 config: "/etc/pullgate/providers.yaml".into(),
@@ -700,5 +702,13 @@ mod files {
         write(&to_come, "four");
         assert_eq!(next().await, (Changed::Settings, Some("four".to_owned())));
         task.abort();
+    }
+}
+
+#[test]
+fn a_user_agent_is_one_line_of_visible_characters() {
+    for text in ["\"\"", "\"a\\nb\"", "\"größe\""] {
+        let error = read(&format!("registries:\n  userAgent: {text}\n")).unwrap_err().to_string();
+        assert!(error.contains(":2:14: a User-Agent is one line"), "{text}: {error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::go;
 use crate::net::{Cidr, CidrError};
+use http::HeaderValue;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,4 +61,13 @@ fn within_link_local(range: Cidr) -> bool {
         IpAddr::V4(four) => range.prefix >= 16 && four.is_link_local(),
         IpAddr::V6(six) => range.prefix >= 10 && six.is_unicast_link_local(),
     }
+}
+
+/// A `User-Agent`: visible ASCII, as RFC 9110 (10.1.5) has it.
+pub(super) fn user_agent(text: String) -> Result<HeaderValue, String> {
+    let visible = text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let value = HeaderValue::from_str(text.trim()).ok();
+    value
+        .filter(|value| visible && !value.is_empty())
+        .ok_or_else(|| "a User-Agent is one line of visible ASCII characters, such as containerd/2.1.4".to_owned())
 }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::plan::{Check, Settings};
 use crate::policy::Requester;
 use crate::providers::Providers;
-use crate::registry::on_behalf_of;
+use crate::registry::{NodeLogins, on_behalf_of};
 use crate::verdict::answer::Answer;
 use crate::workload::{Kinds, Workload};
 use futures_util::FutureExt as _;
@@ -72,13 +72,16 @@ impl Gate {
     pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
         let (engine, policies) = (self.engine.load(), self.policies.load());
         let registries_conf = engine.registry.registries_conf().await;
+        let shared = engine.registry.shared().await;
+        let logins = engine.registry.node_logins();
         let with_files;
-        let settings = if registries_conf.is_empty() {
+        let settings = if registries_conf.is_empty() && shared.is_empty() && matches!(logins, NodeLogins::None) {
             &engine.settings
         } else {
             with_files = Settings {
                 registries_conf,
-                ..engine.settings.clone()
+                shared,
+                ..with_logins(&engine.settings, &logins)
             };
             &with_files
         };
@@ -100,6 +103,20 @@ impl Gate {
         let (answer, _) = drive(&sources, deadline + GRACE, |ask| review(&case, ask)).await;
         answer
     }
+}
+
+/// The settings, with what nodes log in with beside them.
+fn with_logins(settings: &Settings, logins: &NodeLogins) -> Settings {
+    let mut settings = settings.clone();
+    match logins {
+        NodeLogins::None => {}
+        NodeLogins::These(entries) if settings.docker_config.is_empty() => settings.docker_config = Arc::clone(entries),
+        NodeLogins::These(entries) => {
+            Arc::make_mut(&mut settings.docker_config).extend(entries.iter().cloned());
+        }
+        NodeLogins::Unknown => settings.node_credentials = std::iter::once("*").collect(),
+    }
+    settings
 }
 
 impl Sources<'_> {

@@ -6,8 +6,9 @@ use crate::diagnosis;
 use crate::engine::drive;
 use crate::limits;
 use crate::plan::{Check, Offer};
-use crate::registry::{Settings, SetupError, Wire, on_behalf_of, share};
+use crate::registry::{NodeLogins, Settings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::Pool;
+use crate::runtime::containerd::peers;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
@@ -207,6 +208,16 @@ impl LookUps {
         self.wire.registries_conf().await
     }
 
+    /// The registries whose images nodes of k3s give each other, pool by pool, where it is known.
+    pub async fn shared(&self) -> BTreeMap<Pool, Arc<peers::Shared>> {
+        self.wire.shared().await
+    }
+
+    /// What OpenShift's kubelets log in with, beside the pods' own.
+    pub fn node_logins(&self) -> NodeLogins {
+        self.wire.node_logins()
+    }
+
     /// The pull that a check asks about. Waits for the nodes' settings, where those are files that may have changed.
     async fn pod(&self, check: &Check) -> PodPull {
         let mut configs = BTreeMap::new();
@@ -229,6 +240,7 @@ impl LookUps {
             pullers: check.pullers.clone(),
             configs,
             until: check.depth,
+            agents: check.agents,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Who will have to pull: candidate nodes, else the platforms that stand in for them (pull-semantics 7.3, 7.4 and 7.2).
 
+use super::pools::{self, usual_runtimes};
 use super::{Admission, Platforms, Runtimes, Settings};
 use crate::cluster::{Facts, Visible};
 use crate::image::{Platform, Reference, escape};
 use crate::runtime::kubelet::Sent;
+use crate::runtime::request::{Agent, Agents};
 use crate::runtime::{Pool, Runtime};
 use crate::verdict::platforms::{Audience, Group, Need, Origin};
 use crate::verdict::soften::{Presence, Verification};
@@ -57,19 +59,15 @@ pub(super) fn scheduling<'a>(template: &'a Template, facts: &Facts, admission: A
 
 /// The audience of a template.
 pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, settings: &Settings) -> Audience {
-    let every = match scheduling.spread {
-        Spread::Some => Need::Any,
-        Spread::Every => Need::Every,
-    };
     if let Platforms::Exactly(platforms) = &settings.platforms {
-        return stand_ins(platforms.iter().cloned(), Origin::Configured, every, settings);
+        return stand_ins(platforms.iter().cloned(), Origin::Configured, scheduling, settings);
     }
     if !candidates.tolerated.is_empty() || !candidates.tainted.is_empty() || candidates.opaque > 0 {
         let mut audience = Audience {
             origin: Origin::Nodes,
             unknown: candidates.opaque,
-            every,
-            pools: settings.pools.iter().map(|pool| Arc::clone(&pool.name)).collect(),
+            every: need(scheduling),
+            pools: names(settings),
             picked: scheduling.gated,
             ..Audience::default()
         };
@@ -88,7 +86,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
     }
     let named = scheduling.named_platforms();
     if !named.is_empty() {
-        return stand_ins(named.into_iter(), Origin::Selectors, every, settings);
+        return stand_ins(named.into_iter(), Origin::Selectors, scheduling, settings);
     }
     let systems = scheduling.named_systems();
     let selected = |platform: &&Platform| systems.is_empty() || systems.contains(&platform.os);
@@ -96,7 +94,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
         Platforms::Default(platforms) | Platforms::Exactly(platforms) if platforms.iter().any(|one| selected(&one)) => stand_ins(
             platforms.iter().filter(selected).cloned(),
             Origin::Configured,
-            every,
+            scheduling,
             settings,
         ),
         Platforms::Default(_) | Platforms::Exactly(_) | Platforms::Guess if !systems.is_empty() => {
@@ -107,7 +105,7 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
                     .map(|architecture| Platform::of_node(os, architecture, ""))
                     .collect::<Vec<_>>()
             };
-            stand_ins(systems.iter().flat_map(of_system), Origin::System, every, settings)
+            stand_ins(systems.iter().flat_map(of_system), Origin::System, scheduling, settings)
         }
         Platforms::Default(_) | Platforms::Exactly(_) | Platforms::Guess => {
             let usual = Platform {
@@ -115,17 +113,13 @@ pub(super) fn audience(scheduling: &Scheduling, candidates: &Candidates<'_>, set
                 architecture: "amd64".to_owned(),
                 ..Platform::default()
             };
-            stand_ins(std::iter::once(usual), Origin::Assumed, every, settings)
+            stand_ins(std::iter::once(usual), Origin::Assumed, scheduling, settings)
         }
     }
 }
 
 /// The audience that a policy asks for (`spec.platforms`), instead of the nodes, whose setups it has.
 pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform], nodes: &Audience) -> Audience {
-    let every = match scheduling.spread {
-        Spread::Some => Need::Any,
-        Spread::Every => Need::Every,
-    };
     let mut setups: Vec<(Vec<Runtime>, Pool)> = Vec::new();
     for group in &nodes.groups {
         let setup = (group.runtimes.clone(), group.pool);
@@ -138,12 +132,28 @@ pub(super) fn of_policy(scheduling: &Scheduling, platforms: &[Platform], nodes: 
     }
     Audience {
         pools: Arc::clone(&nodes.pools),
-        ..stand_ins_with(platforms.iter().cloned(), Origin::Configured, every, &setups)
+        ..stand_ins_with(platforms.iter().cloned(), Origin::Configured, need(scheduling), &setups)
     }
 }
 
-fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, every: Need, settings: &Settings) -> Audience {
-    stand_ins_with(platforms, origin, every, &[(usual_runtimes(settings), Pool::default())])
+fn stand_ins(platforms: impl Iterator<Item = Platform>, origin: Origin, scheduling: &Scheduling, settings: &Settings) -> Audience {
+    let setups = pools::stand_ins(scheduling, settings);
+    Audience {
+        pools: names(settings),
+        ..stand_ins_with(platforms, origin, need(scheduling), &setups)
+    }
+}
+
+fn names(settings: &Settings) -> Arc<[Arc<str>]> {
+    settings.pools.iter().map(|pool| Arc::clone(&pool.name)).collect()
+}
+
+/// How many of the candidates have to pull it.
+fn need(scheduling: &Scheduling) -> Need {
+    match scheduling.spread {
+        Spread::Some => Need::Any,
+        Spread::Every => Need::Every,
+    }
 }
 
 fn stand_ins_with(
@@ -171,24 +181,46 @@ fn stand_ins_with(
     }
 }
 
-/// What nodes run that do not say it.
-fn usual_runtimes(settings: &Settings) -> Vec<Runtime> {
-    match &settings.runtimes {
-        Runtimes::Default(runtimes) | Runtimes::Exactly(runtimes) if !runtimes.is_empty() => runtimes.clone(),
-        Runtimes::Default(_) | Runtimes::Exactly(_) | Runtimes::Guess => Runtime::unknown(),
-    }
-}
-
 /// What a node runs.
 fn runtimes_of(node: &Node, settings: &Settings) -> Vec<Runtime> {
     match (&settings.runtimes, Runtime::of_node(&node.runtime)) {
         (Runtimes::Guess | Runtimes::Default(_), Some(runtimes)) => runtimes,
-        (Runtimes::Exactly(_), _) | (_, None) => usual_runtimes(settings),
+        (Runtimes::Exactly(_), _) | (_, None) => usual_runtimes(&settings.runtimes),
+    }
+}
+
+/// As whom the candidates ask registries: of each runtime, as its newest version.
+pub(super) fn agents(candidates: &Candidates<'_>, settings: &Settings) -> Agents {
+    let nodes = candidates.tolerated.iter().chain(&candidates.tainted);
+    let written = match &settings.runtimes {
+        Runtimes::Exactly(runtimes) | Runtimes::Default(runtimes) => runtimes.as_slice(),
+        Runtimes::Guess => &[],
+    };
+    let written = written.iter().map(|runtime| match runtime {
+        Runtime::Containerd(one) => Agent::Containerd(one.version.0, one.version.1, one.version.2),
+        Runtime::Crio(one) => Agent::Crio(one.version.0, one.version.1, one.version.2),
+    });
+    let said: Vec<Agent> = match settings.runtimes {
+        Runtimes::Exactly(_) => Vec::new(),
+        Runtimes::Default(_) | Runtimes::Guess => nodes.filter_map(|node| Agent::of_node(&node.runtime)).collect(),
+    };
+    // What no node of them says, the settings may.
+    let newest = |of: fn(&Agent) -> bool| {
+        said.iter()
+            .copied()
+            .filter(of)
+            .max()
+            .or_else(|| written.clone().filter(of).max())
+    };
+    let usual = Agents::default();
+    Agents {
+        containerd: newest(|agent| matches!(agent, Agent::Containerd(..))).unwrap_or(usual.containerd),
+        crio: newest(|agent| matches!(agent, Agent::Crio(..))).unwrap_or(usual.crio),
     }
 }
 
 /// The pool that a node belongs to.
-fn pool_of(node: &Node, settings: &Settings) -> Pool {
+pub(super) fn pool_of(node: &Node, settings: &Settings) -> Pool {
     let at = settings.pools.iter().position(|pool| pool.selector.selects(node));
     at.and_then(|at| u16::try_from(at + 1).ok()).map_or_else(Pool::default, Pool)
 }

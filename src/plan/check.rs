@@ -5,6 +5,7 @@ use crate::image::Reference;
 use crate::runtime::Depth;
 use crate::runtime::Puller;
 use crate::runtime::kubelet::Sent;
+use crate::runtime::request::Agents;
 use std::sync::Arc;
 
 /// A question: one image, and the credentials in the order in which a kubelet would try them.
@@ -23,6 +24,8 @@ pub struct Check {
     pub depth: Depth,
     /// For whom. Sorted, each once.
     pub pullers: Vec<Puller>,
+    /// As whom registries are asked.
+    pub agents: Agents,
 }
 
 /// A credential, and where it came from.

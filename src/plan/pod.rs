@@ -3,6 +3,7 @@
 use super::Check;
 use super::audience::{self, Holders};
 use super::credentials::{Offered, PullSecrets};
+use super::peers::Peers;
 use super::{Admission, AlwaysPull, Known, Next, Plan, Settings, names, settled, written};
 use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{NodeCredentials, Wanted};
@@ -14,6 +15,7 @@ use crate::runtime::Depth;
 use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
+use crate::runtime::request::Agents;
 use crate::runtime::{Puller, Runtime};
 use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
@@ -22,7 +24,8 @@ use crate::verdict::platforms::{Audience, Use};
 use crate::verdict::size::Limit;
 use crate::verdict::soften::{Context, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
-use crate::workload::{ImageUse, Later, ObjectId, PullPolicy, Role, Template};
+
+use crate::workload::{ImageUse, Later, ObjectId, PullPolicy, Role, StreamTag, Template};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -66,6 +69,10 @@ pub(super) struct Pod<'a> {
     asked_for: Vec<(Vec<Platform>, Arc<Audience>)>,
     /// What the nodes hold that it will land on.
     holders: Holders<'a>,
+    /// Whom those ask for images before any registry.
+    peers: Peers<'a>,
+    /// As whom they ask.
+    agents: Agents,
     /// What is offered to each repository, by name: found out once, as an object may name one many times.
     offered: RefCell<HashMap<String, Offered>>,
     pull_secrets: PullSecrets,
@@ -129,6 +136,8 @@ impl<'a> Pod<'a> {
         let mut pod = Self {
             audience: Arc::new(audience),
             asked_for: Vec::new(),
+            peers: Peers::of(&candidates, &facts.nodes, settings),
+            agents: audience::agents(&candidates, settings),
             holders: Holders::new(candidates, template.uses.len()),
             offered: RefCell::default(),
             pull_secrets: PullSecrets::of(template, facts, settings.admission),
@@ -201,6 +210,7 @@ impl<'a> Pod<'a> {
             short: None,
             depth: Depth::Manifest,
             pullers: Vec::new(),
+            agents: Agents::default(),
         };
         there.map(check).collect()
     }
@@ -273,6 +283,16 @@ impl<'a> Pod<'a> {
             }
             None => (Name::Known(reference), named),
         }
+    }
+
+    /// The tag of an image stream that fills an image in, or may: the stream is not known.
+    pub(super) fn unknown_stream(&self, image: &ImageUse) -> Option<StreamTag> {
+        let local = || {
+            let streams = &self.facts.image_streams;
+            streams.hidden(&self.object.namespace, &image.image)
+        };
+        let is_template = self.template.kind == PodKind::Template;
+        image.stream.clone().or_else(|| local().filter(|_| is_template))
     }
 
     /// The ID of an image that a node holds or does not: no registry is asked.
@@ -402,6 +422,7 @@ impl<'a> Pod<'a> {
             node_unanswered: unanswered,
             runs,
             presence,
+            peers: self.peers.have(reference, self.settings),
             secret_may_come: self.pull_secrets.may_come,
             hidden,
             ..self.context(image)
@@ -440,6 +461,7 @@ impl<'a> Pod<'a> {
                     credentials,
                     depth,
                     pullers,
+                    agents: self.agents,
                 });
                 asked.known.insert(key, plan.checks.len() - 1);
                 plan.checks.len() - 1

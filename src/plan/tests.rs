@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 mod depth;
 mod names;
+mod peers;
 mod platforms;
 mod policies;
 mod pools;

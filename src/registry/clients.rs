@@ -18,10 +18,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-/// Who asks. Some registries and the proxies before them answer nobody but the clients they know: what is wanted is their answer to a
-/// node, and so this begins as a node's does, and goes on to say who it is (docs/decisions/0014).
-const USER_AGENT: &str = concat!("containerd/2.1 (compatible; pullgate/", env!("CARGO_PKG_VERSION"), ")");
-
 /// One way of trusting, with a client for each way to a host.
 #[derive(Debug)]
 pub(super) struct Profile {
@@ -150,7 +146,8 @@ impl Factory {
         };
         let builder = |resolver: &Guarded| {
             let builder = reqwest::Client::builder()
-                .user_agent(USER_AGENT)
+                // To proxies; requests have their own.
+                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)

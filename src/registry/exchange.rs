@@ -19,7 +19,7 @@ use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Respon
 use crate::runtime::challenge;
 use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
 use crate::runtime::redirect::{self, Next};
-use crate::runtime::request::{Method, Origin, Request, Scheme, Want};
+use crate::runtime::request::{Agent, Method, Origin, Request, Scheme, Want};
 use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
 use http::{HeaderMap, HeaderValue, header};
 use moka::future::Cache;
@@ -62,6 +62,8 @@ pub(super) struct Exchange {
     pub(super) trusts: Arc<Trusts>,
     reach: Arc<Reach>,
     proxy: Option<Proxy>,
+    /// As whom everything is asked, where the settings say it.
+    user_agent: Option<HeaderValue>,
     /// What names resolve to here, for those that are reached through the proxy.
     vetted: Cache<String, Arc<Vec<IpAddr>>>,
     /// When a name was last answered for in time, of those.
@@ -75,6 +77,12 @@ pub(super) struct Exchange {
     limit: Duration,
     quiet: Quiet,
     metrics: Metrics,
+}
+
+/// Who asks. Some registries and the proxies before them answer nobody but the clients they know: what is wanted is their answer to a
+/// node, and so this begins as that node's does, and goes on to say who it is (docs/decisions/0014).
+fn introduction(agent: Agent) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{agent} (compatible; pullgate/{})", env!("CARGO_PKG_VERSION"))).ok()
 }
 
 /// A request on its way: what a redirect changes, and what it does not.
@@ -105,11 +113,19 @@ enum Way<'a> {
 
 impl Exchange {
     /// `limit` is what one request may take.
-    pub(super) fn new(trusts: Arc<Trusts>, reach: Arc<Reach>, proxy: Option<Proxy>, limit: Duration, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        trusts: Arc<Trusts>,
+        reach: Arc<Reach>,
+        proxy: Option<Proxy>,
+        user_agent: Option<HeaderValue>,
+        limit: Duration,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             trusts,
             reach,
             proxy,
+            user_agent,
             vetted: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(VETTED_FOR)
@@ -264,6 +280,8 @@ impl Exchange {
             Method::Post => http::Method::POST,
         };
         let mut request = client.request(method, hop.url.clone()).headers(hop.headers());
+        let agent = self.user_agent.clone().or_else(|| introduction(hop.request.agent));
+        request = request.headers(agent.into_iter().map(|agent| (header::USER_AGENT, agent)).collect());
         if let Some(form) = hop.form {
             request = request
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -689,7 +707,7 @@ mod tests {
         let reach = Arc::new(Reach::Listed(Vec::new()));
         let factory = super::super::clients::Factory::new(&reach, entries, &[], Some(&proxy), limits::REQUEST).unwrap();
         let trusts = Arc::new(Trusts::new(factory).unwrap());
-        Exchange::new(trusts, reach, Some(proxy), limits::REQUEST, Metrics::new())
+        Exchange::new(trusts, reach, Some(proxy), None, limits::REQUEST, Metrics::new())
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod folder;
 mod k3s;
+pub(super) mod show;
 
 use super::K3sFile;
 use super::SetupError;
@@ -16,6 +17,7 @@ use crate::credentials::Credential;
 use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Host, Hosts};
 use crate::runtime::containerd::hosts_toml::{Files, Line};
+use crate::runtime::containerd::peers::Shared;
 use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::{TrustId, Who};
 use folder::{Folder, Meaning};
@@ -56,6 +58,8 @@ pub(super) struct Nodes {
     source: Arc<Source>,
     /// What to make of a file that is broken.
     broken: Broken,
+    /// Of which registries nodes give each other the images, and when that was last looked at.
+    shared: Mutex<Option<(Instant, Option<Arc<Shared>>)>>,
     known: Cache<String, Slot>,
     trusts: Arc<Trusts>,
     told: Arc<Told>,
@@ -170,6 +174,7 @@ impl Nodes {
         Self {
             source: Arc::new(source),
             broken,
+            shared: Mutex::default(),
             known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
             trusts,
             told: Arc::default(),
@@ -259,6 +264,27 @@ impl Nodes {
         let config = known.config.clone();
         *slot = Some((Instant::now(), known));
         config
+    }
+
+    /// The registries whose images nodes give each other, where a `registries.yaml` says it.
+    pub(super) async fn shared(&self) -> Option<Arc<Shared>> {
+        if matches!(&*self.source, Source::Roots(_)) {
+            return None;
+        }
+        let mut slot = self.shared.lock().await;
+        if let Some((at, shared)) = &*slot
+            && at.elapsed() < RECHECK
+        {
+            return shared.clone();
+        }
+        let source = Arc::clone(&self.source);
+        let read = tokio::task::spawn_blocking(move || match &*source {
+            Source::K3s(k3s) => k3s.shared(),
+            Source::Roots(_) => None,
+        });
+        let shared = read.await.unwrap_or_default();
+        *slot = Some((Instant::now(), shared.clone()));
+        shared
     }
 
     /// The folder that a registry's settings come from, as it was read last.
@@ -394,6 +420,7 @@ impl Reading<'_> {
     fn by_certificates(&mut self, files: &Files) -> Host {
         self.host(&Line {
             written: None,
+            at: 0,
             pull: true,
             resolve: true,
             tls: files.clone(),

@@ -5,9 +5,11 @@ use super::nodes::{self, Nodes};
 use super::trust::Trusts;
 use super::vault::Vault;
 use super::{PoolFiles, Settings, SetupError};
+use crate::credentials::{Credential, parse_docker_config};
 use crate::image::Reference;
+use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::openshift::Told;
+use crate::runtime::crio::openshift::{GlobalPullSecret, Told};
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,7 +19,21 @@ pub(super) struct Pools {
     all: Vec<Files>,
     /// What CRI-O nodes are told where no file says it: by the cluster's own objects.
     openshift: RwLock<Option<Arc<Crio>>>,
+    /// What OpenShift's kubelets log in with, beside the pods' own.
+    logins: RwLock<NodeLogins>,
     trusts: Arc<Trusts>,
+}
+
+/// What kubelets log in with, beside the pods' own credentials.
+#[derive(Debug, Clone, Default)]
+pub enum NodeLogins {
+    /// Nothing more than the settings say.
+    #[default]
+    None,
+    /// These too, by the keys of a docker config.
+    These(Arc<Vec<(String, Credential)>>),
+    /// Something that is not known, for any registry.
+    Unknown,
 }
 
 /// What the nodes of one pool have.
@@ -55,14 +71,32 @@ impl Pools {
         Ok(Self {
             all: std::iter::once(usual).chain(pools.into_iter().map(of_pool)).collect(),
             openshift: RwLock::default(),
+            logins: RwLock::default(),
             trusts: Arc::clone(trusts),
         })
     }
 
     /// What CRI-O nodes are told where no file says it.
     pub(super) fn tell_openshift(&self, told: Option<Result<Told, String>>) {
+        let secret = told
+            .as_ref()
+            .and_then(|told| told.as_ref().ok())
+            .map(|told| &told.pull_secret);
+        let logins = match secret {
+            None | Some(GlobalPullSecret::None) => NodeLogins::None,
+            Some(GlobalPullSecret::Hidden) => NodeLogins::Unknown,
+            Some(GlobalPullSecret::Known(json)) => {
+                parse_docker_config(json.bytes()).map_or(NodeLogins::Unknown, |entries| NodeLogins::These(Arc::new(entries)))
+            }
+        };
+        *self.logins.write().unwrap_or_else(PoisonError::into_inner) = logins;
         let told = told.map(|told| Arc::new(Crio::told(told, &self.trusts)));
         *self.openshift.write().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    /// What OpenShift's kubelets log in with, beside the pods' own.
+    pub(super) fn logins(&self) -> NodeLogins {
+        self.logins.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn by_openshift(&self, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfig {
@@ -84,6 +118,21 @@ impl Pools {
             };
             if let (Some(settings), Ok(at)) = (crio.settings().await, u16::try_from(at)) {
                 all.insert(Pool(at), settings);
+            }
+        }
+        all
+    }
+
+    /// The registries whose images nodes of k3s give each other, pool by pool, where it is known.
+    pub(super) async fn shared(&self) -> BTreeMap<Pool, Arc<Shared>> {
+        let mut all = BTreeMap::new();
+        let usual = self.all.first().and_then(|files| files.hosts.as_ref());
+        for (at, files) in self.all.iter().enumerate() {
+            let Some(hosts) = files.hosts.as_ref().or(usual) else {
+                continue;
+            };
+            if let (Some(shared), Ok(at)) = (hosts.shared().await, u16::try_from(at)) {
+                all.insert(Pool(at), shared);
             }
         }
         all

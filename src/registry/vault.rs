@@ -24,6 +24,8 @@ const LONGEST_LIFETIME: u64 = 3600;
 /// A token is not handed out at the end of its life: it must outlive the pull that it is taken for. A tenth of its life, in seconds at
 /// least this.
 const SLACK: u64 = 5;
+/// A pull takes about so long.
+const JUST_GRANTED: Duration = Duration::from_secs(3);
 
 /// A token that a server granted.
 pub(super) struct FreshToken {
@@ -51,6 +53,8 @@ pub(super) struct Token {
     until: Instant,
     /// Until when it may still be sent.
     sent_until: Instant,
+    /// When it was granted.
+    since: Instant,
     /// It was sent before.
     used: AtomicBool,
     /// What granted it.
@@ -58,9 +62,10 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// Whether it was sent before; from now on it was. The registry may have revoked such a one since.
-    pub(super) fn is_used(&self) -> bool {
-        self.used.swap(true, Ordering::Relaxed)
+    /// Whether the registry may have revoked it since it was sent before; from now on it was. One that was granted just now is as good as
+    /// the one that a node would have: what the registry says of it counts.
+    pub(super) fn may_be_revoked(&self) -> bool {
+        self.used.swap(true, Ordering::Relaxed) && self.since.elapsed() >= JUST_GRANTED
     }
 
     /// The token alone.
@@ -152,6 +157,7 @@ impl Vault {
             until: now + good_for,
             // Whoever has just got it will send it, however short its life.
             sent_until: now + Duration::from_secs(lifetime.max(SLACK)),
+            since: now,
             used: AtomicBool::new(false),
             granted: Arc::clone(granted),
         };
@@ -346,7 +352,9 @@ mod tests {
         );
         assert!(vault.granted(&request).is_none());
         let first = vault.token(&request).unwrap();
-        assert!(!first.is_used() && first.is_used());
+        assert!(!first.may_be_revoked() && !first.may_be_revoked());
+        tokio::time::advance(JUST_GRANTED).await;
+        assert!(first.may_be_revoked());
         vault.keep(&request, FreshToken::new("c", None).unwrap(), &granted());
         vault.forget(&request, &first);
         assert_eq!(vault.token(&request).unwrap().header, "Bearer c", "that is another one");

@@ -7,7 +7,7 @@ use super::clients::Factory;
 use super::exchange::{Exchange, Exchanged, Secrets, asked, internal};
 use super::instead::{Instead, beyond, instead, shown_by};
 use super::memo::{Age, Looked, Memo};
-use super::pools::Pools;
+use super::pools::{NodeLogins, Pools};
 use super::queue::{on_behalf_of, share};
 use super::trust::Trusts;
 use super::vault::{self, Token, Vault};
@@ -18,10 +18,11 @@ use crate::image::Reference;
 use crate::limits;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
+use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
-use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, TrustId, Want, Who};
+use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, Want, Who};
 use crate::runtime::{NodeConfigs, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::FutureExt as _;
@@ -77,6 +78,7 @@ impl Wire {
             k3s,
             pools,
             proxy,
+            user_agent,
         } = settings;
         let reach = Arc::new(reach);
         let request_limit = limits::REQUEST.min(limit / 2);
@@ -91,7 +93,7 @@ impl Wire {
         };
         Ok(Self(Arc::new(Inner {
             pools: Pools::new(usual, pools, &trusts)?,
-            exchange: Exchange::new(trusts, reach, proxy, request_limit, metrics.clone()),
+            exchange: Exchange::new(trusts, reach, proxy, user_agent, request_limit, metrics.clone()),
             vault: Vault::new(tokens),
             memo: Memo::new(cache_bytes - tokens, max_stale),
             flights: Mutex::default(),
@@ -119,6 +121,16 @@ impl Wire {
     /// What nodes with CRI-O are told, pool by pool, where it is known.
     pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
         self.0.pools.registries_conf().await
+    }
+
+    /// The registries whose images nodes of k3s give each other, pool by pool, where it is known.
+    pub async fn shared(&self) -> BTreeMap<Pool, Arc<Shared>> {
+        self.0.pools.shared().await
+    }
+
+    /// What OpenShift's kubelets log in with, beside the pods' own.
+    pub fn node_logins(&self) -> NodeLogins {
+        self.0.pools.logins()
     }
 
     /// Memory with old good answers.
@@ -290,12 +302,12 @@ impl Inner {
             };
             let used: Vec<_> = tokens
                 .into_iter()
-                .map(|(origin, key, token)| (origin, key, token.is_used(), token))
+                .map(|(origin, key, token)| (origin, key, token.may_be_revoked(), token))
                 .collect();
             let Exchanged { answer, token } = self.exchange.send(request, &secrets).await;
             if let (Answer::Response(response), Want::Token(key), Some(fresh)) = (&answer, &request.want, token) {
                 let good_for = self.vault.keep(key, fresh, response);
-                self.keep_detour(key, request.trust, good_for);
+                self.keep_detour(key, request, good_for);
             }
             let Answer::Response(response) = &answer else {
                 return answer;
@@ -333,7 +345,7 @@ impl Inner {
                     vault::basic(&credential).ok_or_else(lost)?
                 }
                 Auth::Bearer(key) => {
-                    let token = self.token(key, request.trust).await?;
+                    let token = self.token(key, request).await?;
                     secrets.masks.add_token(&token);
                     let value = token.header.clone();
                     tokens.push((origin.clone(), Arc::clone(key), token));
@@ -357,18 +369,18 @@ impl Inner {
         Ok((secrets, tokens))
     }
 
-    async fn token(self: &Arc<Self>, key: &Arc<TokenRequest>, trust: TrustId) -> Result<Arc<Token>, Answer> {
+    async fn token(self: &Arc<Self>, key: &Arc<TokenRequest>, of: &Request) -> Result<Arc<Token>, Answer> {
         if let Some(token) = self.vault.token(key) {
             return Ok(token);
         }
         // The rule for token servers was held when it was first asked for.
-        let request = token_request(key, trust).map_err(|_| forbidden(key))?;
+        let request = token_request(key, of.trust, of.agent).map_err(|_| forbidden(key))?;
         let answer = self.answer(&request).await;
         self.vault.token(key).ok_or(answer)
     }
 
     /// A server that knows no POST refuses one before each GET: that is remembered as long as the token that the GET brought.
-    fn keep_detour(&self, key: &Arc<TokenRequest>, trust: TrustId, good_for: Duration) {
+    fn keep_detour(&self, key: &Arc<TokenRequest>, of: &Request, good_for: Duration) {
         if key.by != Grant::Basic {
             return;
         }
@@ -377,7 +389,7 @@ impl Inner {
                 by,
                 ..TokenRequest::clone(key)
             });
-            if let Ok(request) = token_request(&posted, trust) {
+            if let Ok(request) = token_request(&posted, of.trust, of.agent) {
                 self.memo.keep_as_good(&request, good_for);
             }
         }
@@ -448,7 +460,7 @@ fn forbidden(key: &TokenRequest) -> Answer {
 mod tests {
     use super::*;
     use crate::net::Reach;
-    use crate::runtime::request::{Attempt, Method, Scheme};
+    use crate::runtime::request::{Agent, Attempt, Method, Scheme, TrustId};
 
     fn wire(metrics: &Metrics) -> Wire {
         let settings = Settings {
@@ -468,6 +480,7 @@ mod tests {
             auth: Vec::new(),
             want: Want::Nothing,
             trust: TrustId::default(),
+            agent: Agent::default(),
             attempt: Attempt::default(),
         }
     }

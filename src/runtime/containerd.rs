@@ -11,6 +11,7 @@ pub(crate) mod hosts_toml;
 pub mod k3s;
 mod layer;
 pub(crate) mod manifest;
+pub mod peers;
 pub mod platforms;
 mod resolve;
 pub mod rewrites;
@@ -25,7 +26,7 @@ use crate::runtime::answer::Response;
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
 use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
-use crate::runtime::request::{Request, Who};
+use crate::runtime::request::Request;
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtime};
 use ends::Way;
 use exchange::Session;
@@ -149,9 +150,7 @@ impl Containerd {
     ) -> Result<Outcome, Missing> {
         let sessions = hosts.iter().zip(names).map(|(host, names)| {
             let name = names.get(choice).or(names.last()).cloned().unwrap_or_default();
-            // Any credential of the kubelet's displaces the node's own (`registryHosts` in `image_pull.go`).
-            let who = if pull.who == Who::default() { host.node } else { pull.who };
-            Session::new(host, self.version, &pull.reference, name, who)
+            Session::new(host, self.version, pull, name)
         });
         let mut walk = Walk {
             by: self,

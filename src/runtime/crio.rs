@@ -26,7 +26,7 @@ use crate::ask::{Ask, Missing};
 use crate::image::{Platform, Reference};
 use crate::runtime::answer::Answer;
 use crate::runtime::outcome::{ContentFault, Evidence, Failure, Quota, TlsFault, Unresolved};
-use crate::runtime::request::{Attempt, Request, Who};
+use crate::runtime::request::{Agent, Attempt, Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pull};
 use image::Found;
 use node::NodeSettings;
@@ -113,6 +113,7 @@ struct Walk<'a> {
     node: &'a NodeSettings,
     reference: &'a Reference,
     who: Who,
+    agent: Agent,
     platform: &'a Platform,
     until: Depth,
     /// In order, to number what is asked again.
@@ -164,6 +165,7 @@ impl Crio {
                     identity_token: false,
                     ..if pull.who.user { pull.who } else { Who::default() }
                 },
+                agent: pull.agent,
                 platform: &pull.platform,
                 until: pull.until,
                 sent: Vec::new(),

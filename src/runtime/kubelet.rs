@@ -7,7 +7,7 @@ use crate::image::{Platform, Reference};
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
 use crate::runtime::outcome::{Build, Evidence, Failure, ImageFacts, TimeoutStage, Unresolved};
-use crate::runtime::request::{Request, Who};
+use crate::runtime::request::{Agents, Request, Who};
 use crate::runtime::{Depth, End, NodeConfig, NodeConfigs, Outcome, Pool, Pull, Puller, Runtime, Setup};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub struct PodPull {
     pub configs: BTreeMap<Pool, NodeConfigs>,
     /// How far the pull is followed.
     pub until: Depth,
+    /// As whom they ask.
+    pub agents: Agents,
 }
 
 /// A credential, and where it came from.
@@ -298,6 +300,10 @@ fn attempt(
         who: offer.map(|offer| offer.who).unwrap_or_default(),
         platform: platform.clone(),
         until,
+        agent: match setup.runtime {
+            Runtime::Containerd(_) => pod.agents.containerd,
+            Runtime::Crio(_) => pod.agents.crio,
+        },
     };
     let pulled = |platform: &Platform, net: &mut Ask<'_, Request>| {
         let pull = on(platform, pod.until);

@@ -122,6 +122,67 @@ impl Who {
     }
 }
 
+/// As whom a request introduces itself (`User-Agent`): a runtime, and its version: major, minor, patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Agent {
+    /// `containerd/2.4.2` (`NewResolver` in `core/remotes/docker/resolver.go`).
+    Containerd(u16, u16, u16),
+    /// `cri-o/1.36.3 go/… os/linux arch/amd64` (`internal/useragent`), of which the beginning can be known here.
+    Crio(u16, u16, u16),
+}
+
+impl Agent {
+    /// That of a node, by its `status.nodeInfo.containerRuntimeVersion`; `None` for a runtime that is not known here.
+    pub fn of_node(container_runtime_version: &str) -> Option<Self> {
+        let (name, version) = container_runtime_version.split_once("://")?;
+        let mut parts = version.trim_start_matches('v').split('.').map(|part| {
+            let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            part.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or_default()
+        });
+        let mut next = || parts.next().unwrap_or_default();
+        let (major, minor, patch) = (next(), next(), next());
+        match name {
+            "containerd" => Some(Self::Containerd(major, minor, patch)),
+            "cri-o" => Some(Self::Crio(major, minor, patch)),
+            _ => None,
+        }
+    }
+}
+
+/// Who asks where nothing is known of the nodes.
+impl Default for Agent {
+    fn default() -> Self {
+        Self::Containerd(2, 4, 2)
+    }
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Containerd(major, minor, patch) => write!(f, "containerd/{major}.{minor}.{patch}"),
+            Self::Crio(major, minor, patch) => write!(f, "cri-o/{major}.{minor}.{patch}"),
+        }
+    }
+}
+
+/// As whom the nodes that would pull an image introduce themselves: of each runtime the newest, so that one answer serves all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Agents {
+    /// Nodes with containerd.
+    pub containerd: Agent,
+    /// Nodes with CRI-O.
+    pub crio: Agent,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self {
+            containerd: Agent::default(),
+            crio: Agent::Crio(1, 36, 3),
+        }
+    }
+}
+
 /// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
@@ -279,6 +340,8 @@ pub struct Request {
     pub want: Want,
     /// By which settings it is sent.
     pub trust: TrustId,
+    /// As whom.
+    pub agent: Agent,
     /// Which of several equal ones it is.
     pub attempt: Attempt,
 }
@@ -303,6 +366,21 @@ mod tests {
             ("https://reg.test", "https://cdn.test", false),
         ] {
             assert_eq!(origin(from).hands_to(&origin(to)), carried, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_request_introduces_itself_as_the_nodes_runtime() {
+        for (said, introduced) in [
+            ("containerd://2.4.2", Some("containerd/2.4.2")),
+            ("containerd://v1.7.34-1", Some("containerd/1.7.34")),
+            ("containerd://2.1.5-k3s1", Some("containerd/2.1.5")),
+            ("cri-o://1.36.3", Some("cri-o/1.36.3")),
+            ("docker://27.0", None),
+            ("", None),
+        ] {
+            let agent = Agent::of_node(said).map(|agent| agent.to_string());
+            assert_eq!(agent.as_deref(), introduced, "{said}");
         }
     }
 

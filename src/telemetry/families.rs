@@ -151,6 +151,8 @@ pub(super) struct Families {
     pub(super) certificate_failures: Family<ReasonLabels, Counter>,
     pub(super) connections: Gauge,
     pub(super) api_server_silence: Gauge,
+    pub(super) node_pools_empty: Gauge,
+    pub(super) nodes_in_several_pools: Gauge,
     pub(super) connection_ends: Family<ReasonLabels, Counter>,
     pub(super) responses: Family<CodeLabels, Counter>,
     pub(super) log_lines_lost: Counter,
@@ -196,6 +198,8 @@ impl Families {
             certificate_failures: Family::default(),
             connections: Gauge::default(),
             api_server_silence: Gauge::default(),
+            node_pools_empty: Gauge::default(),
+            nodes_in_several_pools: Gauge::default(),
             connection_ends: Family::default(),
             responses: Family::default(),
             log_lines_lost: log::dropped(),
@@ -340,6 +344,16 @@ impl Families {
             "api_server_silence_seconds",
             "Time since the API server was last heard of",
             families.api_server_silence.clone(),
+        );
+        registry.register(
+            "node_pools_empty",
+            "Pools in the settings' nodePools that have no node",
+            families.node_pools_empty.clone(),
+        );
+        registry.register(
+            "nodes_in_several_pools",
+            "Nodes that more than one of the settings' nodePools selects",
+            families.nodes_in_several_pools.clone(),
         );
         registry.register(
             "connection_ends",

@@ -2,7 +2,7 @@
 
 use super::{Failure, Outlook};
 use crate::image::escape;
-use crate::runtime::outcome::{hinges_on_credentials, shows_readable};
+use crate::runtime::outcome::{Evidence, hinges_on_credentials, shows_readable};
 
 /// Whether the candidate nodes hold the image already (`IfNotPresent` and `Never`; docs/kubelet.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,6 +68,20 @@ impl Presence {
     }
 }
 
+/// Whether nodes that candidates ask for an image before any registry have it (the embedded registry of k3s and RKE2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Peers {
+    /// No candidate asks another node for it.
+    #[default]
+    None,
+    /// None of them lists it, and all say everything that they hold.
+    Lack,
+    /// None of them lists it, as far as they say what they hold.
+    MayHold,
+    /// Some do.
+    Hold,
+}
+
 /// Who made the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owner {
@@ -92,6 +106,8 @@ pub struct Context {
     pub presence: Presence,
     /// How far that counts.
     pub presence_rule: PresenceRule,
+    /// What other nodes have for them.
+    pub peers: Peers,
     /// An image volume that no container mounts.
     pub unmounted: bool,
     /// Who owns the object.
@@ -133,6 +149,7 @@ const RULES: &[Rule] = &[
     node_unanswered,
     pulled_by_the_nodes,
     present_on_nodes,
+    given_by_other_nodes,
     owned_by_a_controller,
     another_image_may_run,
     secret_may_still_come,
@@ -193,6 +210,36 @@ fn present_on_nodes(outlook: Outlook, failure: Option<&Failure>, context: &Conte
         && failure.is_some_and(|failure| !shows_readable(failure))
         && !context.node_credentials;
     if hidden { None } else { context.presence.outlook() }
+}
+
+// Whatever the registry says of an image: a node asks the others first.
+fn given_by_other_nodes(outlook: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
+    let failure = failure?;
+    // The kubelet fails before anybody is asked.
+    if matches!(failure.evidence, Evidence::CredentialNotText { .. }) {
+        return None;
+    }
+    // What nodes hold of others' images is not told.
+    let hidden = context.presence_rule == PresenceRule::Hide && !shows_readable(failure) && !context.node_credentials;
+    let peers = match context.peers {
+        Peers::None => return None,
+        Peers::Lack | Peers::MayHold | Peers::Hold if hidden => Peers::MayHold,
+        peers => peers,
+    };
+    match peers {
+        Peers::None | Peers::Lack => None,
+        // What may fail is not unknown for that.
+        Peers::MayHold if outlook <= Outlook::MayFail => None,
+        Peers::MayHold => Some((
+            Outlook::Unknown,
+            "candidate nodes ask each other for images first (the embedded registry of k3s), and one of them may hold it"
+                .to_owned(),
+        )),
+        Peers::Hold => Some((
+            Outlook::MayFail,
+            "candidate nodes ask each other for images first (the embedded registry of k3s), and some node holds it".to_owned(),
+        )),
+    }
 }
 
 fn owned_by_a_controller(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {

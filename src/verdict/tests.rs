@@ -3,7 +3,7 @@
 use super::answer::{Judged, Look};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
-use super::soften::{Context, Owner, Presence, PresenceRule, Verification, soften};
+use super::soften::{Context, Owner, Peers, Presence, PresenceRule, Verification, soften};
 use super::words::{self, Naming, Pulled, Topic};
 use super::*;
 use crate::image::Reference;
@@ -188,6 +188,7 @@ fn nothing_hardens_an_outlook() {
                     runs: (bits & 64 > 0).then(|| "reg.example/a:1".to_owned()),
                     other_image: (bits & 16 > 0).then_some("another image may run"),
                     presence,
+                    peers: [Peers::None, Peers::Lack, Peers::MayHold, Peers::Hold][usize::from(bits & 3)],
                     presence_rule: if bits & 4 > 0 {
                         PresenceRule::Hide
                     } else {

@@ -100,7 +100,36 @@ impl Requirement {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeSelector(pub Vec<Requirement>);
 
+/// Whether nodes that have some labels, and others that are not known, are selected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// None of them.
+    Never,
+    /// It depends on the other labels.
+    Perhaps,
+    /// All of them.
+    Always,
+}
+
 impl NodeSelector {
+    /// Whether it selects nodes that have these labels.
+    pub fn fit(&self, labels: &[(String, String)]) -> Fit {
+        let mut fit = Fit::Always;
+        for requirement in &self.0 {
+            match labels.iter().find(|(key, _)| *key == requirement.key) {
+                Some((_, value)) if requirement.matches_label(Some(value)) => {}
+                Some(_) => return Fit::Never,
+                None => fit = Fit::Perhaps,
+            }
+        }
+        fit
+    }
+
+    /// Whether it can be seen that all nodes that it selects are selected by `other`: it has all of its requirements.
+    pub fn is_within(&self, other: &Self) -> bool {
+        other.0.iter().all(|requirement| self.0.contains(requirement))
+    }
+
     /// Whether it selects the node.
     pub fn selects(&self, node: &Node) -> bool {
         self.0

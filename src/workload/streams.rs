@@ -1,11 +1,11 @@
 //! OpenShift's image streams: which images they fill in, and with what (`pkg/image/trigger` and the `ImagePolicy` admission plugin of
 //! openshift-apiserver).
 
-use super::pod::{ImageUse, PullPolicy, Role, Template};
+use super::pod::{ImageUse, PodKind, PullPolicy, Role, Template};
 use super::stream_tag::StreamTag;
 use super::{FieldPath, json};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The annotation with the triggers of any kind but `DeploymentConfig`.
 const TRIGGERS: &str = "image.openshift.io/triggers";
@@ -14,7 +14,11 @@ const RESOLVE_NAMES: &str = "alpha.image.policy.openshift.io/resolve-names";
 
 /// The image streams that are known, by namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ImageStreams(BTreeMap<(String, String), Stream>);
+pub struct ImageStreams {
+    known: BTreeMap<(String, String), Stream>,
+    /// Those that may be there, and cannot be read.
+    hidden: BTreeSet<(String, String)>,
+}
 
 /// An image stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -60,28 +64,74 @@ impl ImageStreams {
                 stream.tags.insert(name, image);
             }
         }
-        self.0.insert((namespace.to_owned(), name.to_owned()), stream);
+        let key = (namespace.to_owned(), name.to_owned());
+        self.hidden.remove(&key);
+        self.known.insert(key, stream);
+    }
+
+    /// Takes in those of `others`.
+    pub fn extend(&mut self, others: &Self) {
+        self.known
+            .extend(others.known.iter().map(|(key, stream)| (key.clone(), stream.clone())));
+        self.hidden.extend(others.hidden.iter().cloned());
+        self.hidden.retain(|key| !self.known.contains_key(key));
+    }
+
+    /// Notes that a stream may be there, and cannot be read.
+    pub fn hide(&mut self, namespace: String, name: String) {
+        self.hidden.insert((namespace, name));
+    }
+
+    /// The tag that an image may stand for, of a stream that cannot be read.
+    pub fn hidden(&self, namespace: &str, image: &str) -> Option<StreamTag> {
+        if self.hidden.is_empty() {
+            return None;
+        }
+        StreamTag::local(image).filter(|tag| self.hidden.contains(&(namespace.to_owned(), tag.name.clone())))
+    }
+
+    /// What it holds in bytes, roughly.
+    pub fn weight(&self) -> usize {
+        let of_stream = |stream: &Stream| stream.tags.iter().map(|(tag, image)| tag.len() + image.len()).sum::<usize>();
+        self.known
+            .iter()
+            .map(|((namespace, name), stream)| namespace.len() + name.len() + of_stream(stream))
+            .sum()
     }
 
     /// The image that a tag stands for; `namespace` is that of the object.
     pub fn image(&self, namespace: &str, tag: &StreamTag) -> Option<&str> {
         let namespace = tag.namespace.as_deref().unwrap_or(namespace);
-        let stream = self.0.get(&(namespace.to_owned(), tag.name.clone()))?;
+        let stream = self.known.get(&(namespace.to_owned(), tag.name.clone()))?;
         stream.tags.get(&tag.tag).map(String::as_str)
     }
 
     /// The image that a pod gets which names a stream of its namespace, where that may be named so.
     pub fn looked_up(&self, namespace: &str, image: &str) -> Option<&str> {
-        if self.0.is_empty() {
+        if self.known.is_empty() {
             return None;
         }
         let tag = StreamTag::local(image)?;
         let stream = self
-            .0
+            .known
             .get(&(namespace.to_owned(), tag.name.clone()))
             .filter(|stream| stream.local)?;
         stream.tags.get(&tag.tag).map(String::as_str)
     }
+}
+
+/// The streams that may fill in images of these templates, by namespace and name; `namespace` is that of the object.
+pub fn wanted(templates: &[Template], namespace: &str) -> BTreeSet<(String, String)> {
+    let of_use = |template: &Template, image: &ImageUse| match &image.stream {
+        Some(tag) => Some(tag.clone()),
+        None if template.kind == PodKind::Template => StreamTag::local(&image.image),
+        None => None,
+    };
+    let uses = templates
+        .iter()
+        .flat_map(|template| template.uses.iter().filter_map(move |image| of_use(template, image)));
+    uses.map(|tag| (tag.namespace.unwrap_or_else(|| namespace.to_owned()), tag.name))
+        .collect()
 }
 
 /// Notes which images a stream fills in. A blank one that none does stays as it is: pods with it are refused.

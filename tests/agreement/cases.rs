@@ -48,6 +48,9 @@ pub(crate) struct Case {
     /// Copies of files beside it, by `HOST/NAME`.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, String>,
+    /// What CRI-O's files have for it, beside what they have for all.
+    #[serde(default)]
+    pub(crate) crio: CrioFiles,
     #[serde(default)]
     pub(crate) node_credentials: Vec<String>,
     /// Against what it is run, beside our engine.
@@ -336,6 +339,30 @@ pub(crate) struct Mirror {
     pub(crate) registry: Registry,
 }
 
+/// Files of a node with CRI-O. All cases share one: what stands here is about the case's own hosts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct CrioFiles {
+    /// A drop-in of `registries.conf.d`.
+    #[serde(default)]
+    pub(crate) registries: Option<String>,
+    /// Scopes of `policy.json`.
+    #[serde(default)]
+    pub(crate) policy: BTreeMap<String, Value>,
+    /// The `policy.json` of the pod's namespace, which is the case's own then.
+    #[serde(default)]
+    pub(crate) namespace_policy: Option<Value>,
+    /// `auths` of `auth.json`.
+    #[serde(default)]
+    pub(crate) auths: BTreeMap<String, Value>,
+    /// `auths` of the file for the pod's namespace, which is the case's own then.
+    #[serde(default)]
+    pub(crate) namespace_auths: Option<BTreeMap<String, Value>>,
+    /// Copies in `certs.d`, by `HOST/NAME`.
+    #[serde(default)]
+    pub(crate) certs: BTreeMap<String, String>,
+}
+
 /// A Secret of the namespace.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -396,6 +423,15 @@ impl Case {
         let direct = ["{registry}", "{closed}", "{mirror}", "localhost", "127.", "0.0.0.0", "["];
         let elsewhere = !self.secrets.is_empty() && !direct.iter().any(|host| self.image.starts_with(host));
         self.is_against(Against::Crio) || (self.is_against(Against::Containerd) && !only_containerd && !elsewhere)
+    }
+
+    /// The namespace of its pod.
+    pub(crate) fn namespace(&self) -> &str {
+        if self.crio.namespace_policy.is_some() || self.crio.namespace_auths.is_some() {
+            &self.name
+        } else {
+            "default"
+        }
     }
 
     /// The explanation of a disagreement.

@@ -34,8 +34,8 @@ impl fmt::Display for Failure {
 }
 
 /// The image's id, or why there is none.
-pub(crate) async fn pull(socket: &Path, image: &str, login: Option<&Login>) -> Result<String, Failure> {
-    let asked = tokio::time::timeout(Duration::from_mins(3), ask(socket, image, login));
+pub(crate) async fn pull(socket: &Path, image: &str, login: Option<&Login>, namespace: &str) -> Result<String, Failure> {
+    let asked = tokio::time::timeout(Duration::from_mins(3), ask(socket, image, login, namespace));
     match asked.await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => panic!("{}: {error}", socket.display()),
@@ -46,16 +46,23 @@ pub(crate) async fn pull(socket: &Path, image: &str, login: Option<&Login>) -> R
     }
 }
 
-async fn ask(socket: &Path, image: &str, login: Option<&Login>) -> Result<Result<String, Failure>, Box<dyn std::error::Error>> {
+async fn ask(
+    socket: &Path,
+    image: &str,
+    login: Option<&Login>,
+    namespace: &str,
+) -> Result<Result<String, Failure>, Box<dyn std::error::Error>> {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     let connection = tokio::spawn(connection);
-    // PullImageRequest { 1: image ImageSpec { 1: image }, 2: auth AuthConfig { 1: username, 2: password } }
+    // PullImageRequest { 1: image ImageSpec { 1: image }, 2: auth AuthConfig { 1: username, 2: password },
+    //                    3: sandbox_config PodSandboxConfig { 1: metadata PodSandboxMetadata { 3: namespace } } }
     let mut message = field(1, &field(1, image.as_bytes()));
     if let Some((user, password)) = login {
         let auth = [field(1, user.as_bytes()), field(2, password.as_bytes())].concat();
         message.extend(field(2, &auth));
     }
+    message.extend(field(3, &field(1, &field(3, namespace.as_bytes()))));
     let mut framed = vec![0];
     framed.extend(u32::try_from(message.len())?.to_be_bytes());
     framed.extend(message);

@@ -47,7 +47,7 @@ pub(crate) async fn judge(case: &Case, registries: &Registries, nodes: &[Value])
         providers: pullgate::providers::Providers::default(),
     };
     let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::from(directory));
-    let workload = extract(&objects::object(case, world), None, "default", &gate.kinds())
+    let workload = extract(&objects::object(case, world), None, case.namespace(), &gate.kinds())
         .unwrap_or_else(|skip| panic!("{}: {skip:?}", case.name));
     let answer = gate
         .judge(&workload, &Requester::default(), Instant::now() + Duration::from_secs(20))

@@ -149,7 +149,7 @@ async fn hold(cases: &[Case], registries: &Registries, socket: &Path) {
                 .and_then(|auth| auth.users.iter().next())
                 .map(|(user, password)| (user.clone(), password.clone()));
             // A node lists an image by its tag and by its digest.
-            let pulled = cri::pull(socket, &fill(image, &world.values), login.as_ref()).await;
+            let pulled = cri::pull(socket, &fill(image, &world.values), login.as_ref(), "default").await;
             pulled.unwrap_or_else(|words| panic!("{}: the node cannot pull what it should hold: {words}", case.name));
         }
     }

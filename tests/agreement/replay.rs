@@ -13,7 +13,7 @@ use pullgate::runtime::crio::registries_conf::RegistriesConf;
 use pullgate::runtime::crio::{self, Crio, short_names};
 use pullgate::runtime::outcome::{ConnectionFault, ContentFault, Evidence, TlsFault};
 use pullgate::runtime::redirect::{self, Next};
-use pullgate::runtime::request::{Auth, Grant, Method, Origin, Request, TrustId, Want, Who};
+use pullgate::runtime::request::{Agent, Auth, Grant, Method, Origin, Request, TrustId, Want, Who};
 use pullgate::runtime::{Depth, End, NodeConfig, Outcome, Pull, challenge, content};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -760,6 +760,7 @@ fn machines_ask_what_runtimes_ask() {
                     who: who(case, recorded.user.as_deref()),
                     platform: Platform::parse("linux/amd64").unwrap(),
                     until: Depth::Layers,
+                    agent: Agent::default(),
                 };
                 let mut replay = Replay {
                     case,

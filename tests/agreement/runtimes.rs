@@ -1,6 +1,6 @@
 //! Against real runtimes: several containerds, those of today in both their ways of pulling, and CRI-O.
 
-use crate::cases::{Against, Case};
+use crate::cases::{Against, Case, CrioFiles};
 use crate::cri::{self, Login};
 use crate::engine::{self, Opinion};
 use crate::objects;
@@ -132,7 +132,9 @@ pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
         let mut asked = Vec::new();
         for (runtime, (registries, done)) in runtimes.0.iter().zip(&done) {
             let one = done.iter().find(|known| known.case.name == case.name);
-            if let Some(one) = one.filter(|_| !registries.holds_ports(case) && !BY_CHANCE.contains(&case.name.as_str())) {
+            let is_kept =
+                !registries.holds_ports(case) && !BY_CHANCE.contains(&case.name.as_str()) && case.crio == CrioFiles::default();
+            if let Some(one) = one.filter(|_| is_kept) {
                 asked.push((runtime.id.clone(), one.asked.clone()));
             }
         }
@@ -201,10 +203,8 @@ async fn pull_all(runtime: &Runtime, cases: Vec<Case>) -> (Arc<Registries>, Vec<
     let folder = runtime.socket.with_extension("");
     if runtime.is_crio() {
         let socket = runtime.socket.clone();
-        let try_pull = async |image: &str| drop(cri::pull(&socket, image, None).await);
-        registries
-            .write_registries_conf(&folder.join("registries.conf.d"), &cases, try_pull)
-            .await;
+        let try_pull = async |image: &str| drop(cri::pull(&socket, image, None, "default").await);
+        registries.write_crio(&folder, &cases, try_pull).await;
     } else {
         registries.write_hosts(&folder.join("certs.d"), &cases);
     }
@@ -242,7 +242,7 @@ async fn pull(case: &Case, registries: &Registries, socket: &Path) -> (Deed, Vec
     let mut words = Vec::new();
     let mut end = End::NotPulled;
     for login in offers {
-        let pulled = cri::pull(socket, &asked, login).await;
+        let pulled = cri::pull(socket, &asked, login, case.namespace()).await;
         let user = login.map(|(user, _)| user.clone());
         pulls.push(Pull::new(case, registries, user, pulled.is_ok()));
         match pulled.map_err(|failure| failure.to_string()) {

@@ -4,7 +4,7 @@
 //! one sees. Hosts with names (`docker.io`, `reg.example.com`) lead to one more, which knows the cases by their repositories.
 //! What was asked and answered is kept, by case.
 
-use crate::cases::{Auth, Case, Certificates, Method, Rule, fill};
+use crate::cases::{Auth, Case, Certificates, Method, Rule, fill, fill_value, merge};
 use crate::content::{Shelf, Stored};
 use crate::faulty::{Faulty, Manner, Reply, Seen, Tls, Validity};
 use crate::requests::{Heard, Masks};
@@ -15,6 +15,7 @@ use pullgate::net::Reach;
 use pullgate::registry;
 use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -157,9 +158,9 @@ impl Registries {
 
     fn open_door(&self, cases: &[Case]) {
         let crio = self.tree.path().join("crio");
-        std::fs::create_dir_all(crio.join("registries.conf.d")).unwrap();
+        std::fs::create_dir_all(&crio).unwrap();
         std::fs::write(crio.join("registries.conf"), OWN_CONF).unwrap();
-        std::fs::write(crio.join("registries.conf.d/agreement.conf"), self.registries_conf(cases)).unwrap();
+        self.write_crio_files(&crio, cases);
         let settings = registry::Settings {
             reach: Reach::Everything,
             look_up_limit: Duration::from_secs(20),
@@ -219,9 +220,9 @@ impl Registries {
             .any(|stored| std::str::from_utf8(&stored.bytes).is_ok_and(|text| masks.mask(text) != text))
     }
 
-    /// Writes CRI-O's registries.conf: hosts with a name lead to the case's own registry. Ends when CRI-O has read it, which the pull that `try_pull` begins shows.
-    pub(crate) async fn write_registries_conf(&self, folder: &Path, cases: &[Case], try_pull: impl AsyncFn(&str)) {
-        std::fs::write(folder.join("agreement.conf"), self.registries_conf(cases)).unwrap();
+    /// Writes CRI-O's files: hosts with a name lead to the case's own registry. Ends when CRI-O has read them, which the pull that `try_pull` begins shows.
+    pub(crate) async fn write_crio(&self, folder: &Path, cases: &[Case], try_pull: impl AsyncFn(&str)) {
+        self.write_crio_files(folder, cases);
         let end = std::time::Instant::now() + Duration::from_mins(1);
         while self.named.lines().is_empty() {
             assert!(
@@ -231,6 +232,50 @@ impl Registries {
             try_pull(&format!("{PROBE}/image:v1")).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    fn write_crio_files(&self, folder: &Path, cases: &[Case]) {
+        let write = |name: &str, text: &str| {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let (mut scopes, mut auths) = (json!({}), json!({}));
+        for case in cases {
+            let (world, files) = (self.world(case), &case.crio);
+            let values = &world.values;
+            let filled = |all: &BTreeMap<String, Value>| -> Value {
+                all.iter()
+                    .map(|(key, value)| (fill(key, values), fill_value(value, values)))
+                    .collect()
+            };
+            merge(&mut scopes, &filled(&files.policy));
+            merge(&mut auths, &filled(&files.auths));
+            if let Some(policy) = &files.namespace_policy {
+                write(
+                    &format!("policies/{}.json", case.namespace()),
+                    &fill_value(policy, values).to_string(),
+                );
+            }
+            if let Some(own) = &files.namespace_auths {
+                let name = Reference::parse(&world.image()).unwrap().name();
+                let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+                let text = json!({"auths": filled(own)}).to_string();
+                write(&format!("auth/{}-{hash}.json", case.namespace()), &text);
+            }
+            for (name, from) in &files.certs {
+                let text = std::fs::read_to_string(fill(from, values)).unwrap();
+                write(&format!("certs.d/{}", fill(name, values)), &text);
+            }
+            if let Some(text) = &files.registries {
+                write(&format!("registries.conf.d/{}.conf", case.name), &fill(text, values));
+            }
+        }
+        let policy = json!({"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": scopes}});
+        write("policy.json", &policy.to_string());
+        write("auth.json", &json!({"auths": auths}).to_string());
+        // The last one: by it is seen that CRI-O has read them all.
+        write("registries.conf.d/agreement.conf", &self.registries_conf(cases));
     }
 
     /// CRI-O's registries.conf for the cases.

@@ -10,6 +10,7 @@ use pullgate::registry::Settings;
 use pullgate::runtime::Depth;
 use pullgate::runtime::kubelet::Attempts;
 use pullgate::runtime::kubelet::Sent;
+use pullgate::runtime::request::Agents;
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::{Evidence, Failure, ImageFacts};
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             .collect(),
         depth: Depth::Manifest,
         pullers: Vec::new(),
+        agents: Agents::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use pullgate::engine::drive;
 use pullgate::image::{Platform, Reference};
 use pullgate::runtime::containerd::version::Version;
 use pullgate::runtime::containerd::{Containerd, Fork, PullPath};
-use pullgate::runtime::request::Who;
+use pullgate::runtime::request::{Agent, Who};
 use pullgate::runtime::{Depth, NodeConfig, Pull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,6 +27,7 @@ fn pull(server: &Faulty, who: Who, until: Depth) -> Pull {
             ..Platform::default()
         },
         until,
+        agent: Agent::default(),
     }
 }
 

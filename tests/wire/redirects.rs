@@ -185,6 +185,28 @@ async fn a_form_is_sent_once() {
 }
 
 #[tokio::test]
+async fn a_request_introduces_itself_as_the_runtime_or_as_the_settings_say() {
+    let server = Faulty::start(|_| Reply::new(404)).await;
+    let by_crio = Request {
+        agent: Agent::Crio(1, 33, 4),
+        ..head(&server, "/v2/a/manifests/1")
+    };
+    response(&wire(), &by_crio).await;
+    let named = wire_with(pullgate::registry::Settings {
+        user_agent: Some(http::HeaderValue::from_static("gate/1")),
+        ..settings()
+    });
+    response(&named, &by_crio).await;
+    let said: Vec<String> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.header("user-agent").unwrap().to_owned())
+        .collect();
+    let ours = format!("cri-o/1.33.4 (compatible; pullgate/{})", env!("CARGO_PKG_VERSION"));
+    assert_eq!(said, [ours.as_str(), "gate/1"]);
+}
+
+#[tokio::test]
 async fn what_is_sent() {
     let server = Faulty::start(|_| Reply::new(404)).await;
     let wire = wire();
@@ -207,7 +229,7 @@ async fn what_is_sent() {
         assert!(
             seen.header("user-agent")
                 .unwrap()
-                .starts_with("containerd/2.1 (compatible; pullgate/")
+                .starts_with("containerd/2.4.2 (compatible; pullgate/")
         );
     }
 }

@@ -61,6 +61,7 @@ pub fn request(method: Method, origin: &Origin, path: &str, want: Want) -> Reque
         auth: Vec::new(),
         want,
         trust: TrustId::default(),
+        agent: Agent::default(),
         attempt: Attempt::default(),
     }
 }

@@ -99,18 +99,33 @@ async fn a_remembered_token_that_is_revoked_is_fetched_afresh_once() {
     let asked = |path: &str| with(Auth::Bearer(Arc::clone(&token)), &head(&server, path));
     assert_eq!(response(&wire, &asked("/1")).await.status, 200);
     good.store(1, Ordering::Relaxed);
+    later(Duration::from_secs(4)).await;
     server.forget();
     assert_eq!(response(&wire, &asked("/2")).await.status, 200);
     let line = "GET /token?scope=repository%3Aa%3Apull";
     assert_eq!(server.lines(), ["HEAD /2", line, "HEAD /2"]);
     // A fresh one that is refused is refused.
     good.store(99, Ordering::Relaxed);
+    later(Duration::from_secs(4)).await;
     server.forget();
     assert_eq!(response(&wire, &asked("/3")).await.status, 401);
     assert_eq!(server.lines(), ["HEAD /3", line, "HEAD /3"]);
     server.forget();
     assert_eq!(response(&wire, &again(&asked("/3"))).await.status, 401);
     assert!(server.lines().is_empty(), "nor is it asked a second time");
+}
+
+#[tokio::test]
+async fn a_token_that_was_granted_just_now_is_refused_as_a_node_would_be() {
+    let strict = numbered(|_| false).await;
+    let wire = wire();
+    let token = token(&strict, Who::default(), Grant::Anonymous);
+    let asked = |path: &str| with(Auth::Bearer(Arc::clone(&token)), &head(&strict, path));
+    assert_eq!(response(&wire, &asked("/1")).await.status, 401);
+    strict.forget();
+    // It was sent before, and no other one is fetched.
+    assert_eq!(response(&wire, &asked("/2")).await.status, 401);
+    assert_eq!(strict.lines(), ["HEAD /2"]);
 }
 
 #[tokio::test]
@@ -131,6 +146,7 @@ async fn a_token_server_that_refuses_now_leaves_the_registrys_answer() {
     let asked = |path: &str| with(Auth::Bearer(Arc::clone(&token)), &head(&server, path));
     assert_eq!(response(&wire, &asked("/1")).await.status, 200);
     refusing.store(403, Ordering::Relaxed);
+    later(Duration::from_secs(4)).await;
     assert_eq!(response(&wire, &asked("/2")).await.status, 401);
     // Now it is gone: what a runtime would be told nobody knows.
     assert_eq!(fails(&wire, &asked("/3")).await, FaultKind::Internal);

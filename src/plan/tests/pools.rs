@@ -1,9 +1,10 @@
 //! Nodes that reach registries in ways of their own.
 
 use super::*;
+use crate::plan::pools::Kind;
 use crate::runtime::Runtime;
 use crate::runtime::crio::Crio;
-use crate::workload::selector::Requirement;
+use crate::workload::selector::{NodeSelector, Requirement};
 
 fn crio() -> Runtime {
     Runtime::Crio(Crio::of_node("1.36.3"))
@@ -24,6 +25,7 @@ fn pools(names: &[&str]) -> Settings {
             operator: "In".to_owned(),
             values: vec![(*name).to_owned()],
         }]),
+        runtime: Kind::Containerd,
     };
     Settings {
         pools: names.iter().map(pool).collect(),
@@ -190,10 +192,86 @@ fn what_nodes_run_that_do_not_say_it_and_what_all_are_taken_to_run() {
     assert_eq!(setups(nodes(), &given), [(old, 1), (crio(), 0)]);
     let exactly = with(Runtimes::Exactly(vec![crio()]));
     assert_eq!(setups(nodes(), &exactly), [(crio(), 0), (crio(), 1)]);
-    assert_eq!(setups(Vec::new(), &given), [(crio(), 0)]);
-    let guessed = setups(Vec::new(), &with(Runtimes::Guess));
+    let none = |runtimes| Settings { runtimes, ..settings() };
+    assert_eq!(setups(Vec::new(), &none(Runtimes::Default(vec![crio()]))), [(crio(), 0)]);
+    let guessed = setups(Vec::new(), &none(Runtimes::Guess));
     assert!(
         guessed.iter().all(|(runtime, _)| matches!(runtime, Runtime::Containerd(_))),
         "{guessed:?}"
     );
+}
+
+/// Each pool by its number, and nodes of no pool.
+fn without_nodes(selector: &Value, settings: &Settings) -> Vec<(Runtime, u16)> {
+    let mut object = deployment("reg.example/app:1", &[]);
+    object["spec"]["template"]["spec"]["nodeSelector"] = selector.clone();
+    let facts = Facts {
+        nodes: Arc::default(),
+        ..facts()
+    };
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
+    let plan = plan(&workload, &facts, settings);
+    let pullers = plan.checks[0].pullers.iter();
+    let mut all: Vec<(Runtime, u16)> = pullers.map(|puller| (puller.runtime, puller.pool.0)).collect();
+    // A containerd of an unknown version may be any.
+    all.iter_mut()
+        .filter(|(runtime, _)| matches!(runtime, Runtime::Containerd(_)))
+        .for_each(|(runtime, _)| *runtime = Runtime::today());
+    all.sort_unstable_by_key(|(runtime, pool)| (*pool, *runtime));
+    all.dedup();
+    all
+}
+
+#[test]
+fn without_nodes_each_pool_is_a_candidate_unless_the_selector_rules_it_out() {
+    let mut two = pools(&["gpu", "edge"]);
+    two.pools = two
+        .pools
+        .iter()
+        .map(|pool| NodePool {
+            runtime: if &*pool.name == "gpu" { Kind::Crio } else { Kind::Containerd },
+            ..pool.clone()
+        })
+        .collect();
+    let with = |runtimes| Settings { runtimes, ..two.clone() };
+    let (today, any) = (Runtime::usual_crio()[0], Runtime::today());
+    let guessed = with(Runtimes::Guess);
+    let all = [(any, 0), (today, 1), (any, 2)];
+    assert_eq!(without_nodes(&json!({}), &guessed), all);
+    assert_eq!(without_nodes(&json!({"disk": "ssd"}), &guessed), all);
+    assert_eq!(without_nodes(&json!({"pool": "gpu"}), &guessed), [(today, 1)]);
+    assert_eq!(without_nodes(&json!({"pool": "other"}), &guessed), [(any, 0)]);
+    // A version by `defaultRuntimes`, for the pools of that runtime.
+    let given = with(Runtimes::Default(vec![crio()]));
+    assert_eq!(without_nodes(&json!({}), &given), [(crio(), 0), (crio(), 1), (any, 2)]);
+    let exactly = with(Runtimes::Exactly(vec![crio()]));
+    assert_eq!(without_nodes(&json!({}), &exactly), [(crio(), 0), (crio(), 1), (crio(), 2)]);
+}
+
+#[test]
+fn registries_are_asked_as_the_newest_node_of_each_runtime() {
+    let asked_as = |nodes: Vec<Node>, runtimes: Runtimes| {
+        let settings = Settings { runtimes, ..settings() };
+        let facts = Facts {
+            nodes: Arc::new(nodes),
+            ..facts()
+        };
+        let workload = extract(&deployment("reg.example/app:1", &[]), None, "ns", &Kinds::default()).unwrap();
+        let agents = plan(&workload, &facts, &settings).checks[0].agents;
+        [agents.containerd.to_string(), agents.crio.to_string()]
+    };
+    let nodes = || {
+        vec![
+            in_pool("a", "containerd://2.1.5-k3s1", "x"),
+            in_pool("b", "containerd://2.1.9", "x"),
+            in_pool("c", "containerd://1.7.34", "x"),
+            in_pool("d", "cri-o://1.33.4", "x"),
+        ]
+    };
+    assert_eq!(asked_as(nodes(), Runtimes::Guess), ["containerd/2.1.9", "cri-o/1.33.4"]);
+    let given = Runtimes::Default(vec![crio()]);
+    assert_eq!(asked_as(nodes(), given.clone()), ["containerd/2.1.9", "cri-o/1.33.4"]);
+    assert_eq!(asked_as(Vec::new(), given), ["containerd/2.4.2", "cri-o/1.36.3"]);
+    let exactly = Runtimes::Exactly(vec![Runtime::Crio(Crio::of_node("1.32.0"))]);
+    assert_eq!(asked_as(nodes(), exactly)[1], "cri-o/1.32.0");
 }

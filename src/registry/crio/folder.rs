@@ -51,6 +51,15 @@ pub(super) struct Parsed {
     pub(super) files: Vec<Arc<str>>,
 }
 
+/// Files and folders that `crio.conf` may name otherwise.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub(super) auth: PathBuf,
+    pub(super) auths: PathBuf,
+    pub(super) policy: PathBuf,
+    pub(super) policies: PathBuf,
+}
+
 /// What lies in `certs.d` for a host.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
@@ -137,7 +146,7 @@ impl Folder {
         hash.finalize().into()
     }
 
-    fn shown(&self, at: &Path) -> String {
+    pub(super) fn shown(&self, at: &Path) -> String {
         self.root.join(at).display().to_string()
     }
 
@@ -150,7 +159,7 @@ impl Folder {
             .map(|(at, read)| (at.as_path(), read))
     }
 
-    fn text(&self, at: &Path) -> Result<&str, String> {
+    pub(super) fn text(&self, at: &Path) -> Result<&str, String> {
         match self.files.get(at) {
             None => Ok(""),
             Some(Ok(bytes)) => {
@@ -256,6 +265,17 @@ impl Folder {
             credentials,
             certificates: self.certificates(),
             files,
+        })
+    }
+
+    /// Which of the files are those that `crio.conf` may name otherwise.
+    pub(super) fn names(&self) -> Result<Names, Vec<String>> {
+        let settings = self.crio_conf().map_err(|why| vec![why])?;
+        Ok(Names {
+            auth: self.named(settings.global_auth_file.as_deref(), "auth.json"),
+            auths: self.named(settings.namespaced_auth_dir.as_deref(), "auth"),
+            policy: self.named(settings.signature_policy.as_deref(), "policy.json"),
+            policies: self.named(settings.signature_policy_dir.as_deref(), "policies"),
         })
     }
 

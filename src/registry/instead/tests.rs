@@ -4,7 +4,7 @@ use crate::runtime::answer::{FaultKind, Speaker, Withheld};
 use crate::runtime::challenge::Bearer;
 use crate::runtime::content::Document;
 use crate::runtime::outcome::{ContentFault, Refusal};
-use crate::runtime::request::{Auth, Origin, Scheme, TrustId, Who};
+use crate::runtime::request::{Agent, Auth, Origin, Scheme, TrustId, Who};
 use std::collections::HashMap;
 
 /// What is known, as told.
@@ -50,6 +50,7 @@ fn request(method: Method, want: Want) -> Request {
         auth: Vec::new(),
         want,
         trust: TrustId::default(),
+        agent: Agent::default(),
         attempt: Attempt::default(),
     }
 }

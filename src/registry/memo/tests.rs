@@ -4,7 +4,7 @@ use crate::runtime::answer::{At, Speaker};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
-use crate::runtime::request::{Auth, Scheme};
+use crate::runtime::request::{Agent, Auth, Scheme};
 use tokio::time::advance;
 
 const STALE: Duration = Duration::from_hours(24);
@@ -35,6 +35,7 @@ fn request(method: Method, rest: &str, want: Want) -> Request {
         auth: Vec::new(),
         want,
         trust: TrustId::default(),
+        agent: Agent::default(),
         attempt: Attempt::default(),
     }
 }

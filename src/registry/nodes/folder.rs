@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const HOSTS: &str = "hosts.toml";
+pub(super) const HOSTS: &str = "hosts.toml";
 /// The folder of all registries that have none of their own.
 const DEFAULT: &str = "_default";
 
@@ -78,7 +78,7 @@ impl Folder {
         }
     }
 
-    fn read(path: PathBuf) -> Self {
+    pub(super) fn read(path: PathBuf) -> Self {
         let named = path.join(HOSTS);
         let text = match content(&named) {
             Ok(text) => text,

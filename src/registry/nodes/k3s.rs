@@ -7,6 +7,7 @@ use crate::limits;
 use crate::registry::K3sFile;
 use crate::runtime::containerd::hosts_toml::{Files, Line};
 use crate::runtime::containerd::k3s::Registries;
+use crate::runtime::containerd::peers::Shared;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,9 +59,15 @@ impl K3s {
         Ok((bytes, registries))
     }
 
-    /// What nodes are told about a registry; `Err` where no good file was ever seen.
-    pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
-        let (bytes, registries) = self.latest().or_else(|why| {
+    /// The registries whose images nodes give each other; `None` where no good file was ever seen.
+    pub(super) fn shared(&self) -> Option<Arc<Shared>> {
+        let (_, registries) = self.in_force().ok()?;
+        Some(Arc::new(registries.shared()))
+    }
+
+    /// The file, or the last good one; `Err` where no good file was ever seen.
+    fn in_force(&self) -> Result<(Vec<u8>, Arc<Registries>), String> {
+        self.latest().or_else(|why| {
             let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
             let id = Sha256::digest(why.as_bytes()).into();
             let Some(registries) = good.registries.clone() else {
@@ -74,7 +81,12 @@ impl K3s {
                 );
             }
             Ok((good.text.clone(), registries))
-        })?;
+        })
+    }
+
+    /// What nodes are told about a registry; `Err` where no good file was ever seen.
+    pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
+        let (bytes, registries) = self.in_force()?;
         let mut tree = registries.tree(self.file.default_endpoint);
         let file = tree.remove(registry).or_else(|| tree.remove("_default"));
         let folder = file.map(|file| {

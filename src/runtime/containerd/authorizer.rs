@@ -6,7 +6,7 @@ use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::{Got, Stop};
 use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, Rejection, Told, WEB_PAGE};
 use crate::runtime::redirect;
-use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, TokenRequest, TrustId, Want, Who};
+use crate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Request, TokenRequest, TrustId, Want, Who};
 use std::sync::Arc;
 use url::form_urlencoded::Serializer;
 
@@ -220,17 +220,18 @@ impl Authorizer {
 pub(super) struct Scope<'a> {
     pub(super) repository: &'a str,
     pub(super) trust: TrustId,
+    pub(super) agent: Agent,
 }
 
 /// Sends a request for a token; any status.
 fn fetch(net: &mut Ask<'_, Request>, scope: &Scope<'_>, token: &Arc<TokenRequest>) -> Got<Arc<Response>> {
-    let request = token_request(token, scope.trust).map_err(Stop::from)?;
+    let request = token_request(token, scope.trust, scope.agent).map_err(Stop::from)?;
     let answer = net.get(request.clone())?;
     answer.response(&request).map_err(Stop::from)
 }
 
 /// The request that gets a token. `Err` where our rules forbid to ask its realm, or nothing can be asked there.
-pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result<Request, Failure> {
+pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Agent) -> Result<Request, Failure> {
     let refused = |refusal| {
         let mut failure = Failure::plain(Evidence::Refused(refusal), token.origin.authority());
         failure.detail = Some("the registry names a token server that is neither https nor the registry itself".to_owned());
@@ -282,6 +283,7 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId) -> Result
         auth,
         want: Want::Token(Arc::clone(token)),
         trust,
+        agent,
         attempt: Attempt::default(),
     })
 }

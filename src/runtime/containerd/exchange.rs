@@ -2,14 +2,14 @@
 //! `core/remotes/docker/resolver.go`).
 
 use crate::ask::Ask;
-use crate::image::Reference;
+use crate::runtime::Pull;
 use crate::runtime::answer::{Answer, FaultKind, Response};
 use crate::runtime::containerd::authorizer::{Authorizer, Scope};
 use crate::runtime::containerd::hosts::{Host, Schemes, Server, is_odd_literal};
 use crate::runtime::containerd::version::Version;
 use crate::runtime::containerd::{Got, Stop};
 use crate::runtime::outcome::{ConnectionFault, Evidence, Failure, Purpose, Quota, Refusal, Rejection, TimeoutStage, TlsFault};
-use crate::runtime::request::{Attempt, Method, Origin, Request, Want, Who};
+use crate::runtime::request::{Agent, Attempt, Method, Origin, Request, Want, Who};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Session<'a> {
     host: &'a Host,
     version: Version,
-    reference: &'a Reference,
+    agent: Agent,
     /// The repository, by the name that it has at this host.
     repository: Cow<'a, str>,
     pub(super) auth: Authorizer,
@@ -55,11 +55,13 @@ enum Again {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(host: &'a Host, version: Version, reference: &'a Reference, repository: Cow<'a, str>, who: Who) -> Self {
+    pub(super) fn new(host: &'a Host, version: Version, pull: &'a Pull, repository: Cow<'a, str>) -> Self {
+        // Any credential of the kubelet's displaces the node's own (`registryHosts` in `image_pull.go`).
+        let who = if pull.who == Who::default() { host.node } else { pull.who };
         Self {
             host,
             version,
-            reference,
+            agent: pull.agent,
             repository,
             auth: Authorizer::new(who),
             plain: false,
@@ -70,13 +72,14 @@ impl<'a> Session<'a> {
 
     /// The same host, of which nothing is known yet.
     pub(super) fn fresh(&self) -> Self {
-        Self::new(
-            self.host,
-            self.version,
-            self.reference,
-            self.repository.clone(),
-            self.auth.given(),
-        )
+        Self {
+            auth: Authorizer::new(self.auth.given()),
+            repository: self.repository.clone(),
+            plain: false,
+            quota: None,
+            latest: None,
+            ..*self
+        }
     }
 
     pub(super) fn host(&self) -> &'a Host {
@@ -143,6 +146,7 @@ impl<'a> Session<'a> {
             let scope = Scope {
                 repository: &self.repository,
                 trust: self.host.trust,
+                agent: self.agent,
             };
             let auth = self.auth.authorize(net, &scope)?;
             let plain = self.is_plain(server);
@@ -155,6 +159,7 @@ impl<'a> Session<'a> {
                 auth,
                 want: ask.want.clone(),
                 trust: self.host.trust,
+                agent: self.agent,
                 attempt: Attempt::default(),
             };
             let nth = sent.iter().filter(|before| is_repeated(before, &request)).count();

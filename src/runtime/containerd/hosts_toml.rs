@@ -43,6 +43,8 @@ pub(crate) enum Readers {
 pub(crate) struct Line {
     /// Where it is; `None` only for a root without `server`.
     pub(crate) written: Option<Written>,
+    /// The line of the file that names it; 0 where none does.
+    pub(crate) at: usize,
     /// It may be asked for content.
     pub(crate) pull: bool,
     /// It may be asked what a tag stands for.
@@ -127,12 +129,14 @@ pub(crate) fn parse(text: &str) -> Result<File, Problem> {
         let tables = reading.table(tables, "host")?;
         for (name, value) in tables {
             let written = reading.written(name.get_ref(), name.span())?;
-            let host = reading.host(Some(written), reading.table(value, "a host")?)?;
+            let at = reading.line(name.span());
+            let host = reading.host(Some(written), at, reading.table(value, "a host")?)?;
             hosts.push((name.span().start, host));
         }
     }
     // In the order of the file, whatever the order of the map.
     hosts.sort_by_key(|(at, _)| *at);
+    let server_at = root.get("server").map_or(0, |value| reading.line(value.span()));
     let server = match root.get("server") {
         Some(value) => match reading.string(value, "server")? {
             "" => None,
@@ -140,7 +144,7 @@ pub(crate) fn parse(text: &str) -> Result<File, Problem> {
         },
         None => None,
     };
-    let server = reading.host(server, root)?;
+    let server = reading.host(server, server_at, root)?;
     let newer_only = reading.referrers.get() || !root.contains_key("host");
     let readers = match reading.unread.take() {
         // Nobody reads it then.
@@ -197,6 +201,10 @@ impl Reading<'_> {
         }
     }
 
+    fn line(&self, span: Range<usize>) -> usize {
+        self.problem(Some(span), "").line
+    }
+
     fn wrong<T>(&self, value: &Value<'_>, text: impl Into<String>) -> Result<T, Problem> {
         Err(self.problem(Some(value.span()), text))
     }
@@ -233,7 +241,7 @@ impl Reading<'_> {
         Written::parse(text).map_err(|why| self.problem(Some(span), why))
     }
 
-    fn host(&self, written: Option<Written>, table: &DeTable<'_>) -> Result<Line, Problem> {
+    fn host(&self, written: Option<Written>, at: usize, table: &DeTable<'_>) -> Result<Line, Problem> {
         let override_path = match table.get("override_path") {
             Some(value) => self.boolean(value, "override_path")?,
             None => false,
@@ -252,6 +260,7 @@ impl Reading<'_> {
         let (pull, resolve) = self.capabilities(table.get("capabilities"))?;
         Ok(Line {
             written: written.map(|written| if override_path { written } else { written.with_api_path() }),
+            at,
             pull,
             resolve,
             tls: Files {

@@ -3,6 +3,7 @@
 use crate::credentials::{Credential, Hidden};
 use crate::runtime::containerd::hosts::{contacted, is_loopback, port};
 use crate::runtime::containerd::hosts_toml::{File, Files, Line, Problem, Readers, Written};
+use crate::runtime::containerd::peers::Shared;
 use crate::runtime::request::Scheme;
 use crate::yaml::{self, Document};
 use base64::Engine as _;
@@ -26,13 +27,18 @@ pub(crate) struct Registries {
 /// What is asked for a registry before itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Mirror {
-    endpoints: Vec<String>,
+    /// Its line.
+    at: usize,
+    /// With their lines.
+    endpoints: Vec<(String, usize)>,
     rewrites: Vec<(String, String)>,
 }
 
 /// How a host is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Config {
+    /// Its line.
+    at: usize,
     auth: Option<Credential>,
     tls: Option<Files>,
 }
@@ -77,10 +83,9 @@ impl Registries {
         Ok(Self { notes, ..registries })
     }
 
-    /// The names of the `mirrors`: what the embedded registry shares among nodes. `*` stands for all.
-    #[cfg(test)]
-    pub(crate) fn mirrored(&self) -> impl Iterator<Item = &str> {
-        self.mirrors.keys().map(String::as_str)
+    /// The registries whose images nodes give each other by the embedded registry, where they have it: an endpoint is not needed.
+    pub(crate) fn shared(&self) -> Shared {
+        Shared::new(self.mirrors.keys().cloned())
     }
 
     /// The credential for a host that is asked, where the kubelet gives none (`getHosts` in `image_pull.go` of `k3s-io/containerd`).
@@ -92,6 +97,23 @@ impl Registries {
         };
         let mut keys = std::iter::once(host).chain(aliases.iter().copied());
         keys.find_map(|key| self.configs.get(key)?.auth.as_ref())
+    }
+
+    /// The line where a registry stands among the mirrors, else among the configs; `_default` is `*`.
+    pub(crate) fn line_of(&self, registry: &str) -> usize {
+        let key = if registry == DEFAULT { ALL } else { registry };
+        let mirror = self.mirrors.get(key).map(|mirror| mirror.at);
+        mirror.or_else(|| Some(self.configs.get(key)?.at)).unwrap_or_default()
+    }
+
+    /// The key under `configs` that has that credential, and its line.
+    pub(crate) fn credential_at(&self, host: &str) -> Option<(&str, usize)> {
+        let found = self.credential(host)?;
+        let (key, config) = self
+            .configs
+            .iter()
+            .find(|(_, config)| config.auth.as_ref().is_some_and(|auth| std::ptr::eq(auth, found)))?;
+        Some((key, config.at))
     }
 
     /// Whether there is any credential: containerd pulls by its client then.
@@ -114,18 +136,18 @@ impl Registries {
             let (mut server, _) = known.unwrap_or_else(|| match default_endpoint {
                 DefaultEndpoint::Disabled => (None, Vec::new()),
                 // Of all registries, nothing is said for the default endpoint.
-                DefaultEndpoint::Asked if host == ALL => (Some(line(None, None)), Vec::new()),
+                DefaultEndpoint::Asked if host == ALL => (Some(line(None, 0, None)), Vec::new()),
                 DefaultEndpoint::Asked => (Some(server(host, &own, &self.config(host))), Vec::new()),
             });
             let mut hosts = Vec::new();
             let mut seen: Vec<String> = Vec::new();
-            for (at, text) in mirror.endpoints.iter().enumerate() {
+            for (at, (text, on)) in mirror.endpoints.iter().enumerate() {
                 let Ok(endpoint) = Endpoint::parse(text) else { continue };
                 if seen.contains(&endpoint.url) {
                     continue;
                 }
                 let config = self.config(&endpoint.registry);
-                let new = line(Some(endpoint.written), config.tls);
+                let new = line(Some(endpoint.written), *on, config.tls);
                 // The last one, if it is the registry itself, is the default endpoint, which knows no rewrites.
                 if at + 1 == mirror.endpoints.len() && host != ALL && server.is_some() && endpoint.url == own.url {
                     server = Some(new);
@@ -159,12 +181,13 @@ fn folder(host: &str) -> String {
 /// The line of a server; that of all hosts names none.
 fn server(host: &str, endpoint: &Endpoint, config: &Config) -> Line {
     let written = (host != ALL).then(|| endpoint.written.clone());
-    line(written, config.tls.clone())
+    line(written, config.at, config.tls.clone())
 }
 
-fn line(written: Option<Written>, tls: Option<Files>) -> Line {
+fn line(written: Option<Written>, at: usize, tls: Option<Files>) -> Line {
     Line {
         written,
+        at,
         pull: true,
         resolve: true,
         tls: tls.unwrap_or_default(),
@@ -178,7 +201,7 @@ fn file(server: Option<Line>, hosts: Vec<Line>) -> File {
     File {
         names_server: server.is_some(),
         hosts,
-        server: server.unwrap_or_else(|| line(None, None)),
+        server: server.unwrap_or_else(|| line(None, 0, None)),
         by_k3s: true,
         readers: Readers::All,
     }
@@ -251,7 +274,10 @@ impl Reading<'_> {
             let mirror = self.map(&path, Some(&value))?;
             self.known(&path, &mirror, &["endpoint", "rewrite"]);
             self.host(&path, &host);
-            let mut read = Mirror::default();
+            let mut read = Mirror {
+                at: self.document.place_of(&path).0,
+                ..Mirror::default()
+            };
             let list = below(&path, "endpoint");
             let endpoints: &[Value] = match mirror.get("endpoint") {
                 None | Some(Value::Null) => &[],
@@ -265,7 +291,8 @@ impl Reading<'_> {
                     self.notes
                         .push(self.problem(&at, format!("this endpoint is passed over: {why}")));
                 }
-                read.endpoints.push(text);
+                let (on, _) = self.document.place_of(&at);
+                read.endpoints.push((text, on));
             }
             let table = below(&path, "rewrite");
             for (pattern, value) in self.map(&table, mirror.get("rewrite"))? {
@@ -280,6 +307,7 @@ impl Reading<'_> {
             self.known(&path, &config, &["auth", "tls"]);
             self.host(&path, &host);
             let read = Config {
+                at: self.document.place_of(&path).0,
                 auth: self.auth(&below(&path, "auth"), config.get("auth"))?,
                 tls: self.tls(&below(&path, "tls"), config.get("tls"))?,
             };

@@ -94,7 +94,7 @@ impl Version {
     }
 
     /// A `hosts.toml` without a `[host]` table or with the capability `referrers` is passed over, and `dial_timeout` is not known.
-    pub(super) fn reads_hosts_as_1_x(self) -> bool {
+    pub(crate) fn reads_hosts_as_1_x(self) -> bool {
         self < Self(2, 0, 0)
     }
 }

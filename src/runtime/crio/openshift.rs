@@ -3,7 +3,9 @@
 //!
 //! Not followed: that the operator never blocks the registry of the release image, and the signatures that `ClusterImagePolicy` asks for.
 
+use crate::credentials::Hidden;
 use crate::runtime::crio::registries_conf::{AskedFor, Line, Mirror, RegistriesConf, Registry};
+use base64::Engine as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,7 +21,29 @@ pub struct Objects {
     blocked: Vec<String>,
     allowed: Vec<String>,
     search: Vec<String>,
+    /// The `ConfigMap` with authorities, by its name.
+    trusted_ca: Option<String>,
+    /// Those of the namespace `openshift-config`.
+    config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    pull_secret: GlobalPullSecret,
 }
+
+/// The cluster's global pull secret, which nodes have as `/var/lib/kubelet/config.json`: for the kubelet, and for CRI-O.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum GlobalPullSecret {
+    /// Nobody gave it.
+    #[default]
+    None,
+    /// It may not be read.
+    Hidden,
+    /// A docker config.
+    Known(Hidden),
+}
+
+/// The namespace of what `images.config.openshift.io` names, and of the pull secret.
+pub const CONFIG_NAMESPACE: &str = "openshift-config";
+/// The name of the pull secret.
+pub const PULL_SECRET: &str = "pull-secret";
 
 /// Mirrors of one source, as one object lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +60,51 @@ pub struct Told {
     pub conf: RegistriesConf,
     /// `policy.json`; `None` where the operator leaves its own, which admits everything.
     pub policy: Option<Value>,
+    /// Authorities by `HOST[:PORT]`, PEM: `certs.d`.
+    pub certificates: BTreeMap<String, String>,
+    /// What nodes log in with.
+    pub pull_secret: GlobalPullSecret,
 }
 
 impl Objects {
+    /// The `ConfigMap` of [`CONFIG_NAMESPACE`] that has the authorities of registries.
+    pub fn trusted_ca(&self) -> Option<&str> {
+        self.trusted_ca.as_deref()
+    }
+
+    /// The global pull secret may not be read.
+    pub fn hide_pull_secret(&mut self) {
+        self.pull_secret = GlobalPullSecret::Hidden;
+    }
+
+    /// Takes over what [`Self::add_core`] has taken in there.
+    pub fn take_core(&mut self, other: Self) {
+        self.config_maps = other.config_maps;
+        self.pull_secret = other.pull_secret;
+    }
+
+    /// Takes in what counts of the core group: the pull secret and the `ConfigMap`s of [`CONFIG_NAMESPACE`].
+    pub fn add_core(&mut self, object: &Value) {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str);
+        if text("/metadata/namespace") != Some(CONFIG_NAMESPACE) {
+            return;
+        }
+        match (text("/kind"), text("/metadata/name")) {
+            (Some("Secret"), Some(PULL_SECRET)) => {
+                let data = text("/data/.dockerconfigjson").unwrap_or_default();
+                if let Ok(json) = base64::engine::general_purpose::STANDARD.decode(data) {
+                    self.pull_secret = GlobalPullSecret::Known(Hidden::new(json));
+                }
+            }
+            (Some("ConfigMap"), Some(name)) => {
+                let data = object.get("data").and_then(Value::as_object).into_iter().flatten();
+                let data = data.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+                self.config_maps.insert(name.to_owned(), data.collect());
+            }
+            _ => {}
+        }
+    }
+
     /// Takes in an object, if it is one of those that count.
     pub fn add(&mut self, object: &Value) -> bool {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -54,6 +120,8 @@ impl Objects {
                 self.blocked = texts(sources, "blockedRegistries");
                 self.allowed = texts(sources, "allowedRegistries");
                 self.search = texts(sources, "containerRuntimeSearchRegistries");
+                let trusted = spec.pointer("/additionalTrustedCA/name").and_then(Value::as_str);
+                self.trusted_ca = trusted.filter(|name| !name.is_empty()).map(str::to_owned);
             }
             _ => return false,
         }
@@ -76,7 +144,16 @@ impl Objects {
                 ..RegistriesConf::default()
             },
             policy: self.policy(),
+            certificates: self.certificates(),
+            pull_secret: self.pull_secret.clone(),
         })
+    }
+
+    /// What `additionalTrustedCA` names: a colon is written `..` there.
+    fn certificates(&self) -> BTreeMap<String, String> {
+        let map = self.trusted_ca.as_ref().and_then(|name| self.config_maps.get(name));
+        let entries = map.into_iter().flatten();
+        entries.map(|(host, pem)| (host.replace("..", ":"), pem.clone())).collect()
     }
 
     /// `validateRegistriesConfScopes`, and that not both lists are given.

@@ -175,6 +175,7 @@ impl Session {
             auth,
             want: asked.want.clone(),
             trust: self.trust,
+            agent: walk.agent,
             attempt: Attempt::default(),
         };
         let (request, answer) = walk.ask(net, request, after)?;
@@ -211,7 +212,7 @@ impl Session {
         if self.granted.contains(&key) {
             return Ok(token);
         }
-        let request = token_request(&token, self.trust).map_err(Stop::unanswered)?;
+        let request = token_request(&token, self.trust, walk.agent).map_err(Stop::unanswered)?;
         let (request, answer) = walk.ask(net, request, Duration::ZERO)?;
         let response = answer.response(&request).map_err(Stop::unanswered)?;
         granted(&response, &token)?;

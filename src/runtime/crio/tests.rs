@@ -10,7 +10,7 @@ use crate::runtime::crio::policy::Policy;
 use crate::runtime::crio::registries_conf::RegistriesConf;
 use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::{AuthStage, ConnectionFault, Rejection, TlsFault, UnreadLayer};
-use crate::runtime::request::{Auth, Grant, Method, Want};
+use crate::runtime::request::{Agent, Auth, Grant, Method, Want};
 use oci_client::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
     OCI_IMAGE_MEDIA_TYPE,
@@ -181,6 +181,7 @@ fn pull(image: &str) -> Pull {
         who: Who::default(),
         platform: Platform::parse("linux/amd64").unwrap(),
         until: Depth::Layers,
+        agent: Agent::default(),
     }
 }
 

@@ -46,7 +46,7 @@ impl Version {
 
     /// A short name with several search registries fails as ambiguous (`short_name_mode` of crio.conf, whose default is `enforcing`).
     /// Otherwise they are tried in order.
-    pub(super) fn refuses_ambiguous_names(self) -> bool {
+    pub(crate) fn refuses_ambiguous_names(self) -> bool {
         self >= Self(1, 34, 0)
     }
 

@@ -21,6 +21,7 @@ fn pull(image: &str) -> Pull {
         who: Who::default(),
         platform: Platform::parse("linux/arm64").unwrap(),
         until: Depth::Layers,
+        agent: crate::runtime::request::Agent::default(),
     }
 }
 

@@ -1,0 +1,33 @@
+//! What is odd about the settings' node pools, for the log and for metrics.
+
+use super::engine;
+use crate::cluster::Cluster;
+use crate::config::{Live, Settings};
+use crate::plan::pools::{About, Oddities};
+use crate::telemetry::Metrics;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often the nodes are looked at again.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What is odd about them on the nodes of this cluster.
+pub(super) fn oddities(cluster: &Cluster, settings: &Settings) -> Oddities {
+    Oddities::of(&engine::pools(settings), &cluster.nodes())
+}
+
+/// Looks at them for ever. The log is told of each oddity when it begins.
+pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, metrics: Metrics) {
+    let mut told: BTreeSet<About> = BTreeSet::new();
+    cluster.wait_synced(Instant::now() + AGAIN).await;
+    loop {
+        let odd = oddities(&cluster, &settings.load());
+        for oddity in odd.all.iter().filter(|oddity| !told.contains(&oddity.about)) {
+            tracing::warn!(why = %oddity.text, "the settings' nodePools do not fit the nodes");
+        }
+        told = odd.all.iter().map(|oddity| oddity.about.clone()).collect();
+        metrics.node_pools(odd.empty, odd.claimed_twice);
+        tokio::time::sleep(AGAIN).await;
+    }
+}

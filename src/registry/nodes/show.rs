@@ -1,0 +1,202 @@
+//! `hosts.toml` trees and k3s' `registries.yaml`, made out for people.
+
+use super::folder::{Folder, HOSTS, Meaning};
+use super::k3s::K3s;
+use crate::image::escape;
+use crate::registry::K3sFile;
+use crate::registry::section::{Section, place};
+use crate::runtime::containerd::hosts::is_loopback;
+use crate::runtime::containerd::hosts_toml::{File, Files, Line};
+use crate::runtime::containerd::k3s::Registries;
+use crate::runtime::containerd::{Containerd, Fork};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What stands for all registries that are not named.
+const DEFAULT: &str = "_default";
+const OTHERS: &str = "every other registry";
+
+/// By trees, the first that has a folder for a registry wins.
+pub(in crate::registry) fn by_trees(roots: &[PathBuf], by: Containerd) -> Vec<Section> {
+    let mut folders: BTreeMap<(bool, String), PathBuf> = BTreeMap::new();
+    let mut sections = Vec::new();
+    for root in roots {
+        let entries = match std::fs::read_dir(root) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let why = format!("the folder cannot be read: {error}");
+                sections.push(Section::new(root.display().to_string(), None).with(why));
+                continue;
+            }
+        };
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+            let Some(name) = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .filter(|name| !name.starts_with('.'))
+            else {
+                continue;
+            };
+            folders.entry((name == DEFAULT, registry(name))).or_insert(path);
+        }
+    }
+    for ((others, name), path) in folders {
+        let title = if others { OTHERS } else { &name };
+        let folder = Folder::read(path);
+        sections.push(section(title, &folder, by));
+    }
+    sections.extend(the_rest(&sections));
+    sections
+}
+
+/// A registry that no section is about.
+fn the_rest(sections: &[Section]) -> Option<Section> {
+    let known = sections.iter().any(|section| section.title == OTHERS);
+    let title = if sections.is_empty() { "every registry" } else { OTHERS };
+    (!known).then(|| Section::new(title, None).with("1. the registry itself; credential: the pod's"))
+}
+
+/// `localhost_5000_` is `localhost:5000`.
+fn registry(folder: &str) -> String {
+    let underlined = folder.strip_suffix('_').and_then(|name| name.rsplit_once('_'));
+    match underlined {
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => format!("{host}:{port}"),
+        Some(_) | None => folder.to_owned(),
+    }
+}
+
+fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
+    let path = folder.path.join(HOSTS);
+    let at = |line: usize| place(path.display(), line);
+    let old = by.version.reads_hosts_as_1_x();
+    let (file, beside) = match &folder.meaning {
+        Meaning::File { beside: Some(files), .. } if old => (None, Some(files)),
+        Meaning::File { file, .. } => (Some(file), None),
+        Meaning::Older { file, .. } if old => (Some(file), None),
+        Meaning::Older { beside, .. } | Meaning::Certificates(beside) => (None, Some(beside)),
+        Meaning::Unreadable(_) => (None, None),
+    };
+    let mut section = Section::new(title, file.map(|_| at(0)).or_else(|| Some(folder.path.display().to_string())));
+    match (file, beside) {
+        (Some(file), _) => {
+            let lines = if reads_as_k3s(file, by) {
+                file.lines_of_k3s()
+            } else {
+                file.lines()
+            };
+            for (number, line) in (1..).zip(&lines) {
+                let text = format!("{number}. {}; credential: the pod's", host(line));
+                section.row(text, (line.at > 0).then(|| at(line.at)));
+            }
+            if !lines.iter().any(is_server(file)) {
+                section.row("the registry itself is not asked: there is no server line (k3s)", None);
+            }
+        }
+        (None, Some(files)) => {
+            if let Some(problem) = folder.problem() {
+                section.row(format!("hosts.toml is not used: {problem}"), None);
+            }
+            let tls = tls(files);
+            section.row(format!("1. the registry itself{tls}; credential: the pod's"), None);
+        }
+        (None, None) => section.row(format!("not known: {}", folder.problem().unwrap_or_default()), None),
+    }
+    section
+}
+
+/// The server's line comes last, whether it is written or not.
+fn is_server(file: &File) -> impl Fn(&Line) -> bool {
+    let server = file.server.clone();
+    move |line| line.written == server.written && line.at == server.at
+}
+
+fn reads_as_k3s(file: &File, by: Containerd) -> bool {
+    let rewrites = || file.hosts.iter().any(|line| !line.rewrites.is_empty());
+    file.by_k3s || by.fork == Fork::K3s || (by.fork == Fork::Unknown && rewrites())
+}
+
+/// A host with everything that is special about it.
+fn host(line: &Line) -> String {
+    let mut text = match &line.written {
+        Some(at) if at.authority.is_empty() => "the registry itself".to_owned(),
+        Some(at) => format!("{}://{}{}", at.scheme.name(), escape(&at.authority), escape(&at.path)),
+        None => "the registry itself".to_owned(),
+    };
+    match (line.pull, line.resolve) {
+        (true, true) => {}
+        (true, false) => text.push_str(", for content and digests only"),
+        (false, true) => text.push_str(", for what tags stand for only"),
+        (false, false) => text.push_str(", never asked: it has neither pull nor resolve"),
+    }
+    text.push_str(&tls(&line.tls));
+    if !line.headers.is_empty() {
+        let names: Vec<&str> = line.headers.keys().map(http::HeaderName::as_str).collect();
+        text.push_str(&format!(", with header {}", names.join(", ")));
+    }
+    for (pattern, replacement) in &line.rewrites {
+        text.push_str(&format!(", rewrites \"{}\" to \"{}\"", escape(pattern), escape(replacement)));
+    }
+    text
+}
+
+fn tls(files: &Files) -> String {
+    let mut text = String::new();
+    if files.skip_verify == Some(true) {
+        text.push_str(", certificate not checked");
+    }
+    for ca in files.ca.iter().flatten() {
+        text.push_str(&format!(", ca {}", escape(ca)));
+    }
+    for (certificate, _) in files.client.iter().flatten() {
+        text.push_str(&format!(", client certificate {}", escape(certificate)));
+    }
+    text
+}
+
+/// By a `registries.yaml`. The error has the place of its fault.
+pub(in crate::registry) fn by_k3s(file: &K3sFile, by: Containerd) -> Result<Vec<Section>, Vec<String>> {
+    let registries = K3s::new(file.clone()).read().map_err(|why| vec![why])?;
+    let tree = registries.tree(file.default_endpoint);
+    let mut all: Vec<(&String, &File)> = tree.iter().collect();
+    all.sort_by_key(|(name, _)| (name.as_str() == DEFAULT, name.as_str()));
+    let mut sections: Vec<Section> = all
+        .into_iter()
+        .map(|(name, made)| {
+            let title = if name == DEFAULT { OTHERS } else { name.as_str() };
+            from_k3s(title, name, made, &registries, &file.path, by)
+        })
+        .collect();
+    sections.extend(the_rest(&sections));
+    for note in &registries.notes {
+        let mut section = Section::new("without effect", Some(place(file.path.display(), note.place().0)));
+        section.row(note.to_string(), None);
+        sections.push(section);
+    }
+    Ok(sections)
+}
+
+fn from_k3s(title: &str, registry: &str, file: &File, all: &Registries, path: &Path, by: Containerd) -> Section {
+    let at = |line: usize| (line > 0).then(|| place(path.display(), line));
+    let mut section = Section::new(title, at(all.line_of(registry)));
+    let is_k3s = by.fork != Fork::Upstream;
+    let lines = if is_k3s { file.lines_of_k3s() } else { file.lines() };
+    for (number, line) in (1..).zip(&lines) {
+        let name = line.written.as_ref().map_or(registry, |written| written.authority.as_str());
+        let own = all.credential_at(name);
+        let credential = own.map_or_else(String::new, |(key, on)| {
+            format!(", else that of configs[\"{}\"] in line {on}", escape(key))
+        });
+        let text = format!("{number}. {}; credential: the pod's{credential}", host(line));
+        section.row(text, at(line.at));
+    }
+    if is_k3s && !lines.iter().any(is_server(file)) {
+        section.row("the registry itself is not asked (disableDefaultEndpoint)", None);
+    }
+    if all.shared().has(registry) && !is_loopback(registry) {
+        section.row(
+            "before all of them, other nodes, where the node has the embedded registry (label p2p.k3s.cattle.io/enabled)",
+            None,
+        );
+    }
+    section
+}

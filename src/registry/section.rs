@@ -1,0 +1,49 @@
+//! What is shown of the way of nodes to their registries.
+
+/// What nodes have for some registries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Section {
+    /// What it is about: a registry, short names, credentials.
+    pub title: String,
+    /// `FILE:LINE`, where one says it.
+    pub at: Option<String>,
+    /// In their order.
+    pub rows: Vec<Row>,
+}
+
+/// A place that is asked, or a remark.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Row {
+    /// One line of text.
+    pub text: String,
+    /// `FILE:LINE`, where one says it.
+    pub at: Option<String>,
+}
+
+impl Section {
+    pub(super) fn new(title: impl Into<String>, at: Option<String>) -> Self {
+        Self {
+            title: title.into(),
+            at,
+            rows: Vec::new(),
+        }
+    }
+
+    pub(super) fn row(&mut self, text: impl Into<String>, at: Option<String>) {
+        self.rows.push(Row { text: text.into(), at });
+    }
+
+    pub(super) fn with(mut self, text: impl Into<String>) -> Self {
+        self.row(text, None);
+        self
+    }
+}
+
+/// `FILE:LINE`.
+pub(super) fn place(file: impl std::fmt::Display, line: usize) -> String {
+    if line == 0 {
+        file.to_string()
+    } else {
+        format!("{file}:{line}")
+    }
+}
