@@ -59,7 +59,7 @@ enum Command {
     /// Add digests to the tags of images.
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
-    Policy(policy::Args),
+    Policy(Box<policy::Args>),
     /// Check settings files, and find what belongs into them.
     Config(config::Args),
     /// Print the JSON Schema of an input or output format.
@@ -126,7 +126,7 @@ impl Cli {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args, verbose).await,
             Command::Pin(args) => pin::run(*args).await,
-            Command::Policy(args) => policy::run(args),
+            Command::Policy(args) => policy::run(*args).await,
             Command::Config(args) => config::run(args).await,
             Command::Schema(args) => schema::run(&args),
             Command::Certs(args) => certs::run(args),

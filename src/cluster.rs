@@ -38,7 +38,7 @@ pub use watch::{SecretsAccess, Watched};
 use crate::policy::Policy;
 use crate::runtime::crio::openshift::Objects as OpenShift;
 use crate::telemetry::Metrics;
-use crate::workload::{Kinds, Node, Template};
+use crate::workload::{Kinds, Node, Owner, OwnerReference, Template};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -95,11 +95,18 @@ impl Cluster {
     /// Starts watching the cluster's `ImagePolicies` and reports on each in its status. `take` gets the policies in force after
     /// every change: a policy that does not compile stays in force in its last good version. Sources without an API server have no
     /// policies.
-    pub fn follow_policies(&self, metrics: &Metrics, take: impl Fn(Vec<Arc<Policy>>) + Send + Sync + 'static) {
+    ///
+    /// `kinds` are those that policies may name.
+    pub fn follow_policies(
+        &self,
+        metrics: &Metrics,
+        kinds: impl Fn() -> Arc<Kinds> + Send + Sync + 'static,
+        take: impl Fn(Vec<Arc<Policy>>) + Send + Sync + 'static,
+    ) {
         match self {
             Self::Absent | Self::Manifests(_) => {}
-            Self::Watched(watched) => watched.follow_policies(metrics, Box::new(take)),
-            Self::Layered(layers) => layers.cluster.follow_policies(metrics, take),
+            Self::Watched(watched) => watched.follow_policies(metrics, Box::new(kinds), Box::new(take)),
+            Self::Layered(layers) => layers.cluster.follow_policies(metrics, kinds, take),
         }
     }
 
@@ -116,11 +123,11 @@ impl Cluster {
     ///
     /// # Errors
     /// A clause: why they cannot be read.
-    pub async fn policies(&self) -> Result<ListedPolicies, String> {
+    pub async fn policies(&self, kinds: &Kinds) -> Result<ListedPolicies, String> {
         match self {
             Self::Absent | Self::Manifests(_) => Ok(ListedPolicies::default()),
-            Self::Watched(watched) => policies::list(watched.client()).await,
-            Self::Layered(layers) => Box::pin(layers.cluster.policies()).await,
+            Self::Watched(watched) => policies::list(watched.client(), kinds).await,
+            Self::Layered(layers) => Box::pin(layers.cluster.policies(kinds)).await,
         }
     }
 
@@ -165,7 +172,20 @@ impl Cluster {
         }
     }
 
-    /// The same, with `objects` read again from the API server (read your writes: contract 6): one `get` each, single flight, 2 s at
+    /// What an `ownerReference` in this namespace points at: an object of a built-in kind.
+    pub async fn owner(&self, namespace: &str, reference: &OwnerReference, deadline: Instant) -> Visible<Owner> {
+        match self {
+            Self::Absent => Visible::Hidden("pullgate runs without a cluster".to_owned()),
+            Self::Manifests(directory) => directory.load().owner(namespace, reference),
+            Self::Watched(watched) => watched.owner(namespace, reference, deadline).await,
+            Self::Layered(layers) => match layers.given.owner(namespace, reference) {
+                given @ Visible::Seen(Some(_)) => given,
+                Visible::Seen(None) | Visible::Hidden(_) => Box::pin(layers.cluster.owner(namespace, reference, deadline)).await,
+            },
+        }
+    }
+
+    /// Like [`Self::facts`], with `objects` read again from the API server (read your writes: contract 6): one `get` each, single flight, 2 s at
     /// most, cached for 2 s. What cannot be read becomes hidden. A watched folder is polled; sources with nothing newer return the
     /// facts unchanged.
     pub async fn reread(

@@ -2,6 +2,10 @@
 //! what is doubtful once more. The only place where their order stands. Whoever answers it (`crate::engine`) knows the cluster, the
 //! registries and the clock.
 
+mod owner;
+
+pub use owner::counts_as;
+
 use crate::ask::{Ask, Missing, Question};
 use crate::cluster::{Facts, Object, Visible};
 use crate::credentials::node::{NodeCredentials, Provided, Wanted};
@@ -11,7 +15,7 @@ use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
-use crate::workload::Workload;
+use crate::workload::{Owner, OwnerReference, Workload};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,6 +48,8 @@ pub enum About {
     Facts,
     /// The same, with these objects read again, those of earlier rounds before them.
     Again(Vec<Object>),
+    /// What an `ownerReference` of the object, or of its owner, points at.
+    Owner(OwnerReference),
     /// The credentials that only a node has, for these repositories.
     NodeCredentials(Vec<Wanted>),
     /// What comes of these pulls.
@@ -57,6 +63,8 @@ pub enum About {
 pub enum Fact {
     /// To [`About::Facts`] and [`About::Again`].
     Facts(Arc<Facts>),
+    /// To [`About::Owner`].
+    Owner(Visible<Owner>),
     /// To [`About::NodeCredentials`].
     NodeCredentials(Arc<[(Wanted, Provided)]>),
     /// To [`About::Pulls`] and [`About::Elsewhere`], in the order of the checks.
@@ -86,6 +94,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         return Ok(Answer::exempt(passed_over(workload), exempt));
     }
     let mut facts = facts(About::Facts, ask)?.unwrap_or_else(|| Arc::new(Facts::hidden(&workload.templates, TOO_LATE)));
+    let kinds = counts_as(workload, requester, policies, ask)?;
     let mut read_again: Vec<Object> = Vec::new();
     let mut round = 0;
     loop {
@@ -97,7 +106,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             modes: &settings.modes,
             now,
         };
-        let matching = plan::matching(workload, &facts, policies, requester, circumstances);
+        let matching = plan::matching(workload, &facts, policies, requester, &kinds, circumstances);
         let mut plan = plan::plan_with(workload, &facts, settings, &NodeCredentials::default(), &matching);
         if let Some(node) = node_credentials(&plan, ask)? {
             plan = plan::plan_with(workload, &facts, settings, &node, &matching);
@@ -122,7 +131,12 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         let asked = hints(&plan, &judgements);
         let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
         offer(&mut judgements, &asked, &pulls(&checks, About::Elsewhere, ask)?);
-        return Ok(answer(plan, judgements, &matching));
+        let standing = Standing {
+            kinds,
+            labels: plan::labels(workload, &facts),
+            ..standing(&matching, &plan)
+        };
+        return Ok(answer(plan, judgements, standing));
     }
 }
 
@@ -131,7 +145,7 @@ const TOO_LATE: &str = "it could not be read in time";
 fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, Missing> {
     Ok(match ask.get(about)? {
         Fact::Facts(facts) => Some(facts),
-        Fact::NodeCredentials(_) | Fact::Pulls(_) | Fact::Late => None,
+        Fact::Owner(_) | Fact::NodeCredentials(_) | Fact::Pulls(_) | Fact::Late => None,
     })
 }
 
@@ -158,16 +172,15 @@ fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, A
     }
     Ok(match ask.get(about(checks.into()))? {
         Fact::Pulls(outcomes) => outcomes,
-        Fact::Facts(_) | Fact::NodeCredentials(_) | Fact::Late => checks
+        Fact::Facts(_) | Fact::Owner(_) | Fact::NodeCredentials(_) | Fact::Late => checks
             .iter()
             .map(|check| Arc::new(Attempts::late(check.reference.registry())))
             .collect(),
     })
 }
 
-fn answer(plan: Plan<'_>, judgements: Vec<Judgement>, matching: &Matching) -> Answer {
+fn answer(plan: Plan<'_>, judgements: Vec<Judgement>, policies: Standing) -> Answer {
     let checks = plan.checks.len();
-    let policies = standing(matching, &plan);
     let judged = plan.images.into_iter().zip(judgements).map(|(planned, judgement)| Judged {
         image: planned.image.clone(),
         reference: planned.reference,
@@ -194,6 +207,7 @@ fn standing(matching: &Matching, plan: &Plan<'_>) -> Standing {
         matching: matching.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
         mode: matching.gate().name(),
+        ..Standing::default()
     }
 }
 

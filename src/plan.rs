@@ -217,8 +217,22 @@ pub fn matching(
     facts: &Facts,
     policies: &Policies,
     requester: &Requester,
+    kinds: &[String],
     circumstances: Circumstances<'_>,
 ) -> Matching {
+    let namespace = workload.object.namespace.as_str();
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    let labels = labels(workload, facts);
+    let subject = Subject {
+        namespace,
+        labels: labels.as_deref(),
+        kinds: &kinds,
+    };
+    policies.matching(&subject, requester, circumstances)
+}
+
+/// The labels of the object's namespace, with the one that every namespace has; `None` if they are not known.
+pub fn labels(workload: &Workload, facts: &Facts) -> Option<Vec<(String, String)>> {
     let namespace = workload.object.namespace.as_str();
     let written = match &facts.namespace {
         Visible::Seen(Some(namespace)) => Some(namespace.labels.clone()),
@@ -226,18 +240,12 @@ pub fn matching(
         Visible::Seen(None) | Visible::Hidden(_) => None,
     };
     // The pods of an object that has no namespace live in one that is not known.
-    let labels = written.filter(|_| !namespace.is_empty()).map(|mut labels| {
+    written.filter(|_| !namespace.is_empty()).map(|mut labels| {
         if !labels.iter().any(|(key, _)| key == NAME_LABEL) {
             labels.push((NAME_LABEL.to_owned(), namespace.to_owned()));
         }
         labels
-    });
-    let subject = Subject {
-        namespace,
-        labels: labels.as_deref(),
-        kind: &workload.object.kind,
-    };
-    policies.matching(&subject, requester, circumstances)
+    })
 }
 
 /// Plans one object, without policies, and without any credential that must be got from a plugin or helper.

@@ -9,22 +9,27 @@ pub mod cases;
 mod compiled;
 pub mod explain;
 pub mod export;
+mod foreign;
+mod kinds;
 mod matching;
 pub mod model;
 mod modes;
 mod names;
 mod quantity;
 mod refusals;
+mod remarks;
 pub mod schema;
 mod selector;
 mod votes;
 
 pub use applies::{Requester, Subject};
 pub use compiled::{Origin, Policies, Policy};
+pub use kinds::{built_in_kinds, kind};
 pub use matching::{Demand, FindingsByPolicy, Matching, Raised};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
 pub use modes::Modes;
 pub use refusals::offer_digest;
+pub use remarks::remarks;
 pub use selector::NAME_LABEL;
 pub use votes::{Ballot, Vote};
 

@@ -16,7 +16,7 @@ mod nearest;
 mod split;
 
 pub use edit::{Addition, Edited, Mismatch, Obstacle, append};
-pub use nearest::unknown;
+pub use nearest::{nearest, unknown};
 
 use located::{Below, Lines, Located, Strict};
 

@@ -296,6 +296,7 @@ fn explain_says_which_rule_decided() {
     let exempt = json(&[
         "--image",
         "x.example/a",
+        "--names-only",
         "-n",
         "prod",
         "--user",
@@ -311,18 +312,26 @@ fn explain_says_which_rule_decided() {
     );
     assert_eq!(exempt["policies"][0]["about"], "perhaps");
 
-    let text = out(&ask(&["--image", "nginx", "--namespace", "prod-eu"]));
+    let text = out(&ask(&["--image", "nginx", "--namespace", "prod-eu", "--kind", "Deployment"]));
     for expected in [
         "nginx in a Deployment of namespace prod-eu\n  name docker.io/library/nginx, tag none, digest none\n",
         "  production (Enforce, policies/production/policy.yaml:2)\n    matches\n    registries refuses it: no allow pattern matches\n",
         "    tags.deny refuses it: \"latest\" matches the tag \"latest\"\n",
         "  the registry is not asked\n",
         "  PlatformMismatch      Deny, decided by production\n",
+        "\nverdict: Deny\n  RegistryNotAllowed (Deny, decided by production): ",
     ] {
         assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
     }
-    let wrong = pullgate(&["policy", "explain", "--image", "A B", "--namespace", "x"]);
-    assert_eq!(wrong.status.code(), Some(2));
+    for wrong in [
+        &["--image", "A B", "--namespace", "x"][..],
+        &["--image", "a", "--kind", "Deploymnt"],
+        &[],
+    ] {
+        let wrong = pullgate(&[&["policy", "explain"], wrong].concat());
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(!err(&wrong).is_empty());
+    }
 }
 
 #[test]
@@ -704,6 +713,7 @@ fn the_tables_of_the_manual_are_true() {
             "explain",
             "-o",
             "json",
+            "--names-only",
             "-n",
             "x",
             "--image",
@@ -760,4 +770,235 @@ fn the_tables_of_the_manual_are_true() {
         }
     }
     assert!(held > 45, "{held}");
+}
+
+/// The objects of a case: its namespace with its labels, and a workload with its image.
+fn objects_of(case: &Value) -> Option<String> {
+    let given = &case["given"];
+    let text = |key: &str| given[key].as_str();
+    // `check` knows no requester, and these would need an owner that is there.
+    if text("user").is_some() || !given["groups"].is_null() || !given["owner"].is_null() {
+        return None;
+    }
+    let namespace = text("namespace").unwrap_or("default");
+    let kind = text("kind").unwrap_or("Deployment");
+    let pod = serde_json::json!({"containers": [{"name": "c", "image": given["image"]}]});
+    let (version, spec) = match kind {
+        "Pod" => ("v1", pod),
+        "CronJob" => (
+            "batch/v1",
+            serde_json::json!({"jobTemplate": {"spec": {"template": {"spec": pod}}}}),
+        ),
+        "Job" => ("batch/v1", serde_json::json!({"template": {"spec": pod}})),
+        "Deployment" | "StatefulSet" | "DaemonSet" => ("apps/v1", serde_json::json!({"template": {"spec": pod}})),
+        _ => return None,
+    };
+    let labels = if given["labels"].is_null() {
+        serde_json::json!({})
+    } else {
+        given["labels"].clone()
+    };
+    let of_namespace =
+        serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}});
+    let workload =
+        serde_json::json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x", "namespace": namespace}, "spec": spec});
+    Some(format!("{of_namespace}\n---\n{workload}\n"))
+}
+
+#[test]
+fn explain_ends_in_the_verdict_of_check() {
+    let mut held = 0;
+    for sample in samples() {
+        let place = sample.to_str().unwrap();
+        let mut files = Vec::new();
+        for document in pullgate::yaml::documents(&fs::read_to_string(sample.join("test.yaml")).unwrap()).documents {
+            let cases = document.value["spec"]["cases"].as_array().cloned().unwrap_or_default();
+            files.extend(cases.iter().filter_map(objects_of));
+        }
+        // All cases at once: the objects of one case are those of one file.
+        for text in files {
+            let folder = folder(&[("objects.yaml", &text)]);
+            let file = folder.path().join("objects.yaml");
+            let settings = folder.path().join("settings.yaml");
+            // No registry is reached, whatever network there is here.
+            fs::write(&settings, "proxy: {https: \"http://127.0.0.1:1\"}\n").unwrap();
+            let given = [
+                "-f",
+                file.to_str().unwrap(),
+                "--policies",
+                place,
+                "--config",
+                settings.to_str().unwrap(),
+                "-o",
+                "json",
+            ];
+            let checked = pullgate(&[&["check"][..], &given].concat());
+            let explained = pullgate(&[&["policy", "explain"][..], &given].concat());
+            assert_eq!(explained.status.code(), Some(0), "{}", err(&explained));
+            let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+            let explained: Value = serde_json::from_slice(&explained.stdout).unwrap();
+            let causes = |findings: &Value| -> Vec<String> {
+                let causes = findings
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|finding| finding["cause"].to_string());
+                causes.collect()
+            };
+            assert_eq!(checked["images"][0]["verdict"], explained[0]["verdict"], "{text}");
+            assert_eq!(
+                causes(&checked["images"][0]["findings"]),
+                causes(&explained[0]["because"]),
+                "{text}"
+            );
+            held += 1;
+        }
+    }
+    assert!(held > 20, "{held}");
+}
+
+#[test]
+fn try_says_what_policies_would_deny_of_a_dump_and_where() {
+    let policies = policy("ours", "{mode: Warn, registries: {allow: [\"registry.corp.example/**\"]}}")
+        + "---\n"
+        + &policy(
+            "digests",
+            "{match: {excludeKinds: [Job, CronJob]}, tags: {requireDigest: true}}",
+        );
+    let pod = |image: &str| format!("{{containers: [{{name: c, image: \"{image}\"}}]}}");
+    let owned = "ownerReferences: [{apiVersion: batch/v1, kind: Job, name: j, uid: u1, controller: true}]";
+    let dump = [
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: a, namespace: shop}}, spec: {{template: {{spec: {}}}}}}}",
+            pod("nginx:1")
+        ),
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: b, namespace: shop}}, spec: {{template: {{spec: {}}}}}}}",
+            pod("nginx:1")
+        ),
+        format!(
+            "{{apiVersion: batch/v1, kind: Job, metadata: {{name: j, namespace: ci, uid: u1}}, spec: {{template: {{spec: {}}}}}}}",
+            pod("registry.corp.example/job:1")
+        ),
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p, namespace: ci, {owned}}}, spec: {}}}",
+            pod("registry.corp.example/job:1")
+        ),
+    ];
+    let folder = folder(&[
+        ("policies.yaml", &policies),
+        ("dump.txt", &dump.join("\n---\n")),
+        ("settings.txt", "proxy: {https: \"http://127.0.0.1:1\"}\n"),
+    ]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (policies, dump, settings) = (path("policies.yaml"), path("dump.txt"), path("settings.txt"));
+    let run = |output: &str| pullgate(&["policy", "try", &policies, "-f", &dump, "--config", &settings, "-o", output]);
+    let output = run("json");
+    assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+    let preview: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows: Vec<(String, String, u64, u64, u64)> = preview["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().unwrap().to_owned();
+            let count = |key: &str| row[key].as_u64().unwrap();
+            (
+                text("policy"),
+                text("namespace"),
+                count("denied"),
+                count("warned"),
+                count("deniedOnceEnforced"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("digests".to_owned(), "shop".to_owned(), 1, 0, 1),
+            ("ours".to_owned(), "shop".to_owned(), 0, 1, 1),
+        ],
+        "the Job and its Pod are exempt: {preview}"
+    );
+    assert_eq!(
+        preview["rows"][0]["images"][0]["objects"],
+        serde_json::json!(["Deployment a", "Deployment b"])
+    );
+    let text = out(&run("text"));
+    assert!(
+        text.contains("policy digests\n  namespace shop: 1 denied, 0 warned about, 1 denied once it is enforced\n"),
+        "{text}"
+    );
+    assert_eq!(pullgate(&["policy", "try", &policies]).status.code(), Some(2));
+}
+
+#[test]
+fn what_migrants_read_is_true() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/migrating.md")).unwrap();
+    let mut run = 0;
+    for section in text.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap();
+        let blocks: Vec<&str> = section
+            .split("```yaml\n")
+            .skip(1)
+            .map(|rest| rest.split("```").next().unwrap())
+            .collect();
+        let [theirs, ours] = blocks.as_slice() else {
+            panic!("{title}: two blocks")
+        };
+        for block in [theirs, ours] {
+            let parsed = pullgate::yaml::documents(block);
+            assert_eq!((parsed.errors.len(), parsed.documents.len()), (0, 1), "{title}");
+        }
+        assert!(
+            !theirs.contains("pullgate.dev") && ours.contains("kind: ImagePolicy"),
+            "{title}"
+        );
+        let rows: Vec<Vec<String>> = section
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|row| {
+                row.trim_matches('|')
+                    .split('|')
+                    .map(|cell| cell.trim().trim_matches('`').to_owned())
+                    .collect()
+            })
+            .collect();
+        assert!(rows.len() >= 3, "{title}");
+        let mut cases = String::new();
+        for (at, row) in rows.iter().enumerate() {
+            let more = row[1].trim_start_matches('{').trim_end_matches('}');
+            let braces = if row[1].starts_with('{') {
+                row[1].len() - row[1].trim_end_matches('}').len() - 1
+            } else {
+                0
+            };
+            let comma = if more.is_empty() { "" } else { ", " };
+            let _ = writeln!(
+                cases,
+                "  - name: case {at}\n    given: {{image: \"{}\"{comma}{more}{}}}\n    expect: {{verdict: {}}}",
+                row[0],
+                "}".repeat(braces),
+                row[2]
+            );
+        }
+        let folder = folder(&[("ours.yaml", ours), ("test.yaml", &policy_test(&cases))]);
+        let place = folder.path().to_str().unwrap();
+        let tested = pullgate(&["policy", "test", place]);
+        assert_eq!(
+            tested.status.code(),
+            Some(0),
+            "{title}: {}{}\n{cases}",
+            out(&tested),
+            err(&tested)
+        );
+        let valid = out(&pullgate(&["policy", "validate", place]));
+        // What a mode governs is noted of every policy that does not enforce.
+        let mut notes = valid
+            .lines()
+            .filter(|line| line.starts_with("note: ") && !line.contains("spec.mode: "));
+        assert_eq!(notes.next(), None, "{title}");
+        run += 1;
+    }
+    assert_eq!(run, 12);
 }

@@ -2,7 +2,7 @@
 
 mod accept;
 mod forms;
-mod live;
+pub(super) mod live;
 mod wait;
 
 use super::inputs::{AT_ONCE, Options, load_cluster_policies};
@@ -33,6 +33,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use wait::Bounds;
@@ -258,7 +259,8 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         said.extend(remark);
         // Existing objects are checked one by one, each with its own time limit.
         let end = begun + usual;
-        let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &store, end));
+        let kinds = Arc::clone(&engine.load().settings.kinds);
+        let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &kinds, &store, end));
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
         let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, usual).await;
@@ -446,7 +448,7 @@ fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf>) {
 }
 
 /// An object is judged with its owner only if the owner is in the input: of a dump of Pods alone, the Pods are judged.
-fn own_or_judge(subjects: &mut [Subject]) {
+pub(super) fn own_or_judge(subjects: &mut [Subject]) {
     let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
     let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
     for subject in subjects {
@@ -513,7 +515,7 @@ fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Sub
 }
 
 /// A bare image, as a pod of this namespace would pull it under this service account and with these secrets of its own.
-fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
+pub(super) fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
     let needs = PodNeeds {
         pull_secrets: secrets.to_vec(),
         service_account: account.unwrap_or("default").to_owned(),
@@ -544,6 +546,8 @@ fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String])
         }],
         annotations: Vec::new(),
         controller: None,
+        owner: None,
+        uid: String::new(),
     }
 }
 

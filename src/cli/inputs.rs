@@ -14,6 +14,7 @@ use crate::registry::Proxy;
 use crate::report::Problem;
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
+use crate::workload::Kinds;
 use anyhow::bail;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -74,7 +75,7 @@ pub(super) struct Options {
     config: Option<PathBuf>,
     /// A folder of policy files, or one file (repeatable)
     #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
-    policy_files: Vec<PathBuf>,
+    pub(super) policy_files: Vec<PathBuf>,
     /// A folder with a docker config.json, as the nodes' own credentials [default: this user's, as a stand-in]
     #[arg(long, value_name = "DIR", env = "PULLGATE_DOCKER_CONFIG")]
     docker_config: Option<PathBuf>,
@@ -198,7 +199,7 @@ impl Options {
             said.extend(remark);
         }
         let store = PolicyStore::default();
-        store.set_files(policies::load_some(&policy_files)?);
+        store.set_files(policies::load_some(&policy_files, &Kinds::with(&settings.workloads))?);
         let usual_folder = usual_docker_config.or_else(|| home.map(|home| home.join(".docker")));
         if let Some(depth) = depth {
             settings.depth = depth;
@@ -226,6 +227,7 @@ impl Options {
             Completeness::Partial
         };
         let mut directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+        directory.add_owners(manifests.subjects.iter().map(|subject| &subject.workload));
         if !nodes.is_empty() {
             let read = Manifests::read(&nodes, &reading);
             manifests.errors.extend(read.errors);
@@ -303,6 +305,16 @@ impl Options {
 }
 
 impl Inputs {
+    /// The kinds that are judged, and that policies may name.
+    pub(super) fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.engine.settings.kinds)
+    }
+
+    /// Gives a namespace these labels, whatever else is known of it.
+    pub(super) fn label_namespace(&mut self, name: &str, labels: Vec<(String, String)>) {
+        self.directory.set_namespace(name, labels);
+    }
+
     /// The gate for the inputs and the cluster behind them, and remarks. If the cluster does not answer, half of the `time` that
     /// ends at `end` is left for the registries.
     pub(super) async fn gate(self, end: Instant, time: Duration) -> anyhow::Result<(Gate, Vec<String>)> {
@@ -324,13 +336,28 @@ impl Inputs {
         };
         let cluster = engine::connect(cluster_options.kubeconfig, cluster_options.context, &settings).await?;
         let known = end - time / 2;
-        let (_, remarks) = tokio::join!(cluster.wait_synced(known), load_cluster_policies(&cluster, &store, known));
+        let kinds = Arc::clone(&engine.load().settings.kinds);
+        let (_, remarks) = tokio::join!(
+            cluster.wait_synced(known),
+            load_cluster_policies(&cluster, &kinds, &store, known)
+        );
         // The user can neither fix nor asked for this: a remark, not an error.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
         said.extend(pools(&cluster, &settings));
         said.extend(openshift(&cluster, &settings, &engine).await);
         Ok((Gate::new(engine, store, cluster), said))
+    }
+
+    /// What a gate is made of, with the cluster behind the inputs if there is one, and without that cluster's policies.
+    pub(super) async fn parts(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster)> {
+        let engine = Live::new(self.engine);
+        let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
+            return Ok((engine, self.store, Cluster::from(self.directory)));
+        };
+        let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
+        cluster.wait_synced(Instant::now() + Duration::from_secs(15)).await;
+        Ok((engine, self.store, Cluster::layered(self.directory, cluster)))
     }
 
     /// The cluster alone, without the inputs, and a remark; does not wait for its watches.
@@ -346,8 +373,8 @@ impl Inputs {
 }
 
 /// Loads the cluster's policies into the store. Returns remarks.
-pub(super) async fn load_cluster_policies(cluster: &Cluster, store: &PolicyStore, deadline: Instant) -> Vec<String> {
-    let listed = tokio::time::timeout_at(deadline, cluster.policies()).await;
+pub(super) async fn load_cluster_policies(cluster: &Cluster, kinds: &Kinds, store: &PolicyStore, deadline: Instant) -> Vec<String> {
+    let listed = tokio::time::timeout_at(deadline, cluster.policies(kinds)).await;
     let listed = listed.unwrap_or_else(|_| Err("the cluster's ImagePolicies could not be read in time".to_owned()));
     match listed {
         Ok(listed) => {

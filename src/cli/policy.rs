@@ -1,7 +1,8 @@
-//! `pullgate policy`: for policy authors. Nothing here contacts a registry or a cluster.
+//! `pullgate policy`: for policy authors. Only `explain` and `try` may ask registries and a cluster.
 
 mod explain;
 mod export;
+mod preview;
 mod test;
 mod validate;
 
@@ -21,8 +22,10 @@ enum Command {
     Validate(Places),
     /// Run the tests (kind: `ImagePolicyTest`) of policies.
     Test(test::Args),
-    /// Explain how policies treat an image, rule by rule.
-    Explain(explain::Args),
+    /// Explain how policies treat images, rule by rule, and end in the verdict of `check`.
+    Explain(Box<explain::Args>),
+    /// Say what policies would deny of what exists, before anyone applies them. Changes nothing.
+    Try(Box<preview::Args>),
     /// Export name rules in a form that the API server can enforce itself.
     Export(export::Args),
 }
@@ -33,14 +36,18 @@ struct Places {
     /// A folder of policy files, or one file
     #[arg(value_name = "DIR", required = true)]
     places: Vec<PathBuf>,
+    /// The settings file, whose `workloads` policies may name
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Validate(places) => validate::run(&places.places),
+        Command::Validate(places) => validate::run(&places),
         Command::Test(args) => test::run(&args),
-        Command::Explain(args) => explain::run(args),
+        Command::Explain(args) => explain::run(*args).await,
+        Command::Try(args) => preview::run(*args).await,
         Command::Export(args) => export::run(&args),
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::Admission;
 use crate::server::tls::{self, Certificate, Clients, Generated, Lifetimes, Managed, Subject};
 use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, PolicySource, log};
+use crate::workload::Kinds;
 use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
@@ -276,10 +277,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(file) => Settings::read(file).context("the settings cannot be used")?,
         None => Settings::default(),
     };
+    let kinds = Live::new(Kinds::with(&settings.workloads));
     let store = PolicyStore::default();
     let note = Live::new(None);
     if !places.is_empty() {
-        let (files, sound) = policies::load(&places)?;
+        let (files, sound) = policies::load(&places, &kinds.load())?;
         for folder in files.empty() {
             tracing::warn!(folder = %folder.display(), "no policy files in this folder");
         }
@@ -292,6 +294,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             store.clone(),
             metrics.clone(),
             note.clone(),
+            kinds.clone(),
             again.subscribe(),
         ));
     }
@@ -306,9 +309,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         () = &mut stop => return Ok(ExitCode::SUCCESS),
     };
     let to_keep = store.clone();
-    cluster.follow_policies(&metrics, move |policies| to_keep.set_cluster(policies));
+    let nameable = kinds.clone();
+    cluster.follow_policies(
+        &metrics,
+        move || nameable.load(),
+        move |policies| to_keep.set_cluster(policies),
+    );
     let held = Live::new(settings.clone());
-    let (reviewer, apply, follow) = wire(&held, store, cluster.clone(), &metrics, deadline)?;
+    let (reviewer, apply, follow) = wire(&held, store, kinds, cluster.clone(), &metrics, deadline)?;
     background.spawn(follow);
     if let Some(file) = config {
         background.spawn(watch_settings(file, settings, metrics.clone(), again.subscribe(), apply));
@@ -465,6 +473,7 @@ fn readiness(cluster: Cluster) -> Readiness {
 fn wire(
     held: &Live<Settings>,
     policies: PolicyStore,
+    kinds: Live<Kinds>,
     cluster: Cluster,
     metrics: &Metrics,
     deadline: Duration,
@@ -512,6 +521,7 @@ fn wire(
             }
         };
         live.store(built.map_err(|error| format!("{error:#}"))?);
+        kinds.store(Kinds::with(&settings.workloads));
         held.store(settings.clone());
         apply_rest(settings)
     };

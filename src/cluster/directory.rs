@@ -5,7 +5,7 @@ use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_cla
 use crate::credentials::PullSecret;
 use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, Objects as OpenShift};
 use crate::workload::streams::ImageStreams;
-use crate::workload::{Node, RuntimeClass, Template};
+use crate::workload::{Node, Owner, OwnerKind, OwnerReference, RuntimeClass, Template, Workload};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Directory {
     /// Secrets that are there and whose values are encrypted: nobody can say what is in them.
     encrypted: BTreeSet<(String, String)>,
     runtime_classes: BTreeMap<String, RuntimeClass>,
+    /// By kind, namespace and name.
+    owners: BTreeMap<(OwnerKind, String, String), Owner>,
     completeness: Completeness,
     rejected: Vec<Rejected>,
     openshift: Option<OpenShift>,
@@ -65,25 +67,27 @@ impl Directory {
         let mut nodes = BTreeMap::new();
         let mut core = OpenShift::default();
         for (place, object) in objects.into_iter().enumerate() {
-            flatten(object, &mut |group, kind, object| match group {
-                Group::Core => {
-                    directory.take(place, kind, object, &mut nodes);
-                    if convert::namespace_of(object) == CONFIG_NAMESPACE {
-                        core.add_core(object);
+            flatten(object, &mut |group, kind, object| {
+                if let Some(of) = OwnerKind::of(text(object, "apiVersion"), kind) {
+                    let place = (of, space(object), convert::name(object).to_owned());
+                    directory.owners.insert(place, Owner::read(object));
+                }
+                match group {
+                    Group::Core => {
+                        directory.take(place, kind, object, &mut nodes);
+                        if convert::namespace_of(object) == CONFIG_NAMESPACE {
+                            core.add_core(object);
+                        }
                     }
-                }
-                Group::Other if kind == "RuntimeClass" => directory.take(place, kind, object, &mut nodes),
-                Group::Other if kind == "ImageStream" => {
-                    let namespace = match convert::namespace_of(object) {
-                        "" => DEFAULT_NAMESPACE,
-                        namespace => namespace,
-                    };
-                    Arc::make_mut(&mut directory.image_streams).add(namespace, convert::name(object), object);
-                }
-                Group::Other => {
-                    let mut known = directory.openshift.take().unwrap_or_default();
-                    let is_one = known.add(object);
-                    directory.openshift = (is_one || known != OpenShift::default()).then_some(known);
+                    Group::Other if kind == "RuntimeClass" => directory.take(place, kind, object, &mut nodes),
+                    Group::Other if kind == "ImageStream" => {
+                        Arc::make_mut(&mut directory.image_streams).add(&space(object), convert::name(object), object);
+                    }
+                    Group::Other => {
+                        let mut known = directory.openshift.take().unwrap_or_default();
+                        let is_one = known.add(object);
+                        directory.openshift = (is_one || known != OpenShift::default()).then_some(known);
+                    }
                 }
             });
         }
@@ -100,10 +104,7 @@ impl Directory {
             // A template, or `generateName`: nothing can refer to it.
             return;
         }
-        let namespace = match convert::namespace_of(object) {
-            "" => DEFAULT_NAMESPACE.to_owned(),
-            namespace => namespace.to_owned(),
-        };
+        let namespace = space(object);
         match kind {
             "Node" => {
                 nodes.insert(name, Node::from_json(object));
@@ -131,6 +132,40 @@ impl Directory {
                 }),
             },
             _ => {}
+        }
+    }
+
+    /// Takes a namespace with these labels and no others.
+    pub fn set_namespace(&mut self, name: &str, mut labels: Vec<(String, String)>) {
+        labels.sort_unstable();
+        let namespace = Namespace {
+            labels,
+            ..Namespace::default()
+        };
+        self.namespaces.insert(name.to_owned(), namespace);
+    }
+
+    /// Takes objects that are judged as owners of others.
+    pub fn add_owners<'a>(&mut self, workloads: impl IntoIterator<Item = &'a Workload>) {
+        for workload in workloads {
+            let object = &workload.object;
+            if let Some(kind) = object.owner_kind() {
+                let place = (kind, object.namespace.clone(), object.name.clone());
+                self.owners.insert(place, Owner::of(workload));
+            }
+        }
+    }
+
+    /// See [`super::Cluster::owner`].
+    pub fn owner(&self, namespace: &str, reference: &OwnerReference) -> Visible<Owner> {
+        let Some(kind) = reference.owner_kind() else {
+            return Visible::Hidden(format!("pullgate does not read {}", crate::image::escape(&reference.kind)));
+        };
+        let place = (kind, namespace.to_owned(), reference.name.clone());
+        match (self.owners.get(&place), self.completeness) {
+            (Some(owner), _) => Visible::Seen(Some(owner.clone())),
+            (None, Completeness::Complete) => Visible::Seen(None),
+            (None, Completeness::Partial) => Visible::Hidden("the owner is not among the manifests".to_owned()),
         }
     }
 
@@ -203,13 +238,25 @@ impl Directory {
     }
 }
 
-/// Calls `each` for every object of the core group, however deeply lists are nested.
+/// The namespace of an object.
+fn space(object: &Value) -> String {
+    match convert::namespace_of(object) {
+        "" => DEFAULT_NAMESPACE.to_owned(),
+        namespace => namespace.to_owned(),
+    }
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// Of which group an object is.
 enum Group {
     Core,
     Other,
 }
 
+/// Calls `each` for every object, however deeply lists are nested.
 fn flatten<'a>(object: &'a Value, each: &mut impl FnMut(Group, &str, &'a Value)) {
     // A list's items may omit their kind; the list's kind then tells it.
     let mut open = vec![(object, "")];

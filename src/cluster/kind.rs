@@ -1,5 +1,6 @@
 //! Kinds of objects, and the words for errors in reading them.
 
+use crate::workload::OwnerKind;
 use kube::api::ApiResource;
 use kube::runtime::watcher;
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ pub(super) enum Kind {
     RuntimeClass,
     ImageStream,
     ImagePolicy,
+    Owner(OwnerKind),
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::RuntimeClass => "RuntimeClass",
             Self::ImageStream => "ImageStream",
             Self::ImagePolicy => "ImagePolicy",
+            Self::Owner(kind) => kind.name(),
         }
     }
 
@@ -48,6 +51,7 @@ impl Kind {
             Self::RuntimeClass => "runtimeclasses",
             Self::ImageStream => "imagestreams",
             Self::ImagePolicy => "imagepolicies",
+            Self::Owner(kind) => kind.plural(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Kind {
             Self::RuntimeClass => "the RuntimeClass",
             Self::ImageStream => "the image stream",
             Self::ImagePolicy => "the policy",
+            Self::Owner(_) => "the owner",
         }
     }
 
@@ -73,6 +78,7 @@ impl Kind {
             Self::RuntimeClass => "RuntimeClasses",
             Self::ImageStream => "ImageStreams",
             Self::ImagePolicy => "ImagePolicies",
+            Self::Owner(kind) => kind.plural(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Kind {
             Self::RuntimeClass => ("node.k8s.io", "v1"),
             Self::ImageStream => ("image.openshift.io", "v1"),
             Self::ImagePolicy => POLICIES,
+            Self::Owner(kind) => (kind.group(), "v1"),
         };
         ApiResource {
             group: group.to_owned(),
@@ -116,7 +123,7 @@ impl ErrorLog {
             kube::Error::Api(status) if status.code == 403 => {
                 let place = match kind {
                     Kind::Node | Kind::Namespace | Kind::RuntimeClass | Kind::ImagePolicy => "",
-                    Kind::ServiceAccount | Kind::Secret | Kind::ImageStream => " in this namespace",
+                    Kind::ServiceAccount | Kind::Secret | Kind::ImageStream | Kind::Owner(_) => " in this namespace",
                 };
                 ("forbidden", true, format!("pullgate may not read {}{place}", kind.many()))
             }

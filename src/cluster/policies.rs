@@ -13,6 +13,7 @@ use super::{Readiness, convert};
 use crate::limits;
 use crate::policy::Policy;
 use crate::telemetry::{Metrics, PolicySource, PolicyStatus, Reload};
+use crate::workload::Kinds;
 use catalog::{Catalog, Change, Job, Next};
 use futures_util::{StreamExt as _, pin_mut};
 use kube::Client;
@@ -38,6 +39,8 @@ const FORBIDDEN_WAIT: Duration = Duration::from_mins(5);
 
 /// Receives the policies in force after a change.
 pub(super) type OnChange = Box<dyn Fn(Vec<Arc<Policy>>) + Send + Sync>;
+/// The kinds that policies may name: those of the settings change.
+pub(super) type KindsInForce = Box<dyn Fn() -> Arc<Kinds> + Send + Sync>;
 
 /// The progress of the watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,7 @@ pub(super) struct PolicyWatch {
     mute: AtomicBool,
     errors: Arc<ErrorLog>,
     metrics: Metrics,
+    kinds: KindsInForce,
 }
 
 /// The cluster's policies at one moment.
@@ -80,6 +84,7 @@ impl PolicyWatch {
         client: &Client,
         errors: &Arc<ErrorLog>,
         metrics: &Metrics,
+        kinds: KindsInForce,
         on_change: OnChange,
     ) -> (Arc<Self>, [AbortHandle; 2]) {
         let watch = Arc::new(Self {
@@ -90,6 +95,7 @@ impl PolicyWatch {
             mute: AtomicBool::new(false),
             errors: Arc::clone(errors),
             metrics: metrics.clone(),
+            kinds,
         });
         let watching = tokio::spawn(Arc::clone(&watch).watch(on_change)).abort_handle();
         let writing = tokio::spawn(Arc::clone(&watch).write()).abort_handle();
@@ -153,13 +159,13 @@ impl PolicyWatch {
                     Ok(Event::InitApply(object)) if object.name().is_empty() => {}
                     Ok(Event::InitApply(object)) => listed.push(object.value),
                     Ok(Event::InitDone) => {
-                        let changes = self.catalog().replace(&std::mem::take(&mut listed));
+                        let changes = self.catalog().replace(&std::mem::take(&mut listed), &(self.kinds)());
                         (wait, missing) = (FIRST_WAIT, 0);
                         self.publish(&changes, &on_change);
                         self.phase.send_replace(Phase::Ready);
                     }
                     Ok(Event::Apply(object)) => {
-                        let change = (!object.name().is_empty()).then(|| self.catalog().apply(&object.value));
+                        let change = (!object.name().is_empty()).then(|| self.catalog().apply(&object.value, &(self.kinds)()));
                         self.publish(change.flatten().as_slice(), &on_change);
                         wait = FIRST_WAIT;
                     }
@@ -207,7 +213,7 @@ impl PolicyWatch {
         });
         if new {
             tracing::info!("ImagePolicies are not installed in this cluster; pullgate checks for them periodically");
-            let changes = self.catalog().replace(&[]);
+            let changes = self.catalog().replace(&[], &(self.kinds)());
             self.publish(&changes, on_change);
         }
     }
@@ -368,7 +374,7 @@ fn code(error: &watcher::Error) -> Option<u16> {
 ///
 /// # Errors
 /// A clause: why they cannot be read.
-pub(super) async fn list(client: &Client) -> Result<Listed, String> {
+pub(super) async fn list(client: &Client, kinds: &Kinds) -> Result<Listed, String> {
     let ((group, version), plural) = (POLICIES, Kind::ImagePolicy.plural());
     let mut pages = Pages::of(format!("/apis/{group}/{version}/{plural}"), PAGE);
     let mut listed = Listed::default();
@@ -380,7 +386,7 @@ pub(super) async fn list(client: &Client) -> Result<Listed, String> {
             Err(broken) => return Err(broken_off(&broken)),
         };
         for object in &page {
-            match catalog::compile(object) {
+            match catalog::compile(object, kinds) {
                 Ok(policy) => listed.policies.push(Arc::new(policy)),
                 Err(problems) => listed.problems.push(format!(
                     "ImagePolicy {} is ignored: {}",

@@ -75,7 +75,7 @@ impl<T: Clone + Send + Sync + 'static> Reader<T> {
     pub(super) async fn read(self: &Arc<Self>, namespace: &str, name: &str, max_age: Duration, deadline: Instant) -> Visible<T> {
         let possible = match self.kind {
             Kind::Node | Kind::Namespace | Kind::RuntimeClass | Kind::ImagePolicy => namespace.is_empty(),
-            Kind::ServiceAccount | Kind::Secret | Kind::ImageStream => convert::is_name(namespace),
+            Kind::ServiceAccount | Kind::Secret | Kind::ImageStream | Kind::Owner(_) => convert::is_name(namespace),
         };
         if !possible || !convert::is_name(name) {
             return Visible::Seen(None);

@@ -4,7 +4,7 @@
 use super::facts::{Facts, Namespace, ServiceAccount, Visible, wanted_runtime_classes, wanted_secrets, wanted_service_accounts};
 use super::heard::Heard;
 use super::kind::{ErrorLog, Kind};
-use super::policies::{OnChange, PolicyWatch};
+use super::policies::{KindsInForce, OnChange, PolicyWatch};
 use super::raw::Raw;
 use super::reader::{Door, FRESH, KEPT, Reader};
 use super::store::{Phase, Store};
@@ -14,7 +14,7 @@ use super::{Object, Readiness, convert};
 use crate::credentials::{DOCKERCFG, DOCKERCONFIGJSON, PullSecret};
 use crate::limits;
 use crate::telemetry::Metrics;
-use crate::workload::{Node, RuntimeClass, Template};
+use crate::workload::{Node, Owner, OwnerKind, OwnerReference, RuntimeClass, Template};
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use kube::Client;
@@ -66,6 +66,7 @@ struct Inner {
     read_secret: Arc<Reader<PullSecret>>,
     read_runtime_class: Arc<Reader<RuntimeClass>>,
     streams: Streams,
+    read_owner: BTreeMap<OwnerKind, Arc<Reader<Owner>>>,
     tasks: Vec<AbortHandle>,
     /// Started on first use.
     policies: OnceLock<(Arc<PolicyWatch>, [AbortHandle; 2])>,
@@ -175,6 +176,17 @@ impl Watched {
             weigh_runtime_class,
             door.clone(),
         );
+        let read_owner = OwnerKind::ALL.into_iter().map(|kind| {
+            let reader = Reader::new(
+                Kind::Owner(kind),
+                client.clone(),
+                |object| Some(Owner::read(object)),
+                Owner::weight,
+                door.clone(),
+            );
+            (kind, reader)
+        });
+        let read_owner = read_owner.collect();
         let streams = Streams::new(client, door);
         Self(Arc::new(Inner {
             client: client.clone(),
@@ -191,6 +203,7 @@ impl Watched {
             read_secret,
             read_runtime_class,
             streams,
+            read_owner,
             tasks,
             policies: OnceLock::new(),
         }))
@@ -216,11 +229,11 @@ impl Watched {
     }
 
     /// See [`super::Cluster::follow_policies`].
-    pub(super) fn follow_policies(&self, metrics: &Metrics, on_change: OnChange) {
+    pub(super) fn follow_policies(&self, metrics: &Metrics, kinds: KindsInForce, on_change: OnChange) {
         let inner = &self.0;
         inner
             .policies
-            .get_or_init(|| PolicyWatch::start(&inner.client, &inner.errors, metrics, on_change));
+            .get_or_init(|| PolicyWatch::start(&inner.client, &inner.errors, metrics, kinds, on_change));
     }
 
     #[cfg(test)]
@@ -315,6 +328,15 @@ impl Watched {
     /// OpenShift's image streams.
     pub(super) fn streams(&self) -> &Streams {
         &self.0.streams
+    }
+
+    /// See [`super::Cluster::owner`].
+    pub async fn owner(&self, namespace: &str, reference: &OwnerReference, deadline: Instant) -> Visible<Owner> {
+        let reader = reference.owner_kind().and_then(|kind| self.0.read_owner.get(&kind));
+        match reader {
+            Some(reader) => reader.read(namespace, &reference.name, KEPT, deadline).await,
+            None => Visible::Hidden(format!("pullgate does not read {}", crate::image::escape(&reference.kind))),
+        }
     }
 
     /// See [`super::Cluster::reread`].

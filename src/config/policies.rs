@@ -13,6 +13,7 @@ pub use reload::watch_policy_files;
 use crate::files::{self, ReadError};
 use crate::limits;
 use crate::policy::{self, Part, Policy, cases};
+use crate::workload::Kinds;
 use crate::yaml::{self, Document};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -180,8 +181,8 @@ impl Files {
         });
     }
 
-    /// Parses and compiles the files. A broken file does not affect the others.
-    pub fn compile(&self) -> PolicySet {
+    /// Parses and compiles the files. A broken file does not affect the others. `kinds` are those that policies may name.
+    pub fn compile(&self, kinds: &Kinds) -> PolicySet {
         let mut set = PolicySet {
             files: self.files.len(),
             ..PolicySet::default()
@@ -189,7 +190,7 @@ impl Files {
         let mut names: BTreeMap<Arc<str>, String> = BTreeMap::new();
         for file in &self.files {
             match &file.text {
-                Ok(text) => set.add(&file.name, text, &mut names),
+                Ok(text) => set.add(&file.name, text, &mut names, kinds),
                 Err(fault) => set.faults.push(fault.clone()),
             }
         }
@@ -228,7 +229,7 @@ impl PolicySet {
         }
     }
 
-    fn add(&mut self, file: &str, text: &Arc<str>, names: &mut BTreeMap<Arc<str>, String>) {
+    fn add(&mut self, file: &str, text: &Arc<str>, names: &mut BTreeMap<Arc<str>, String>, kinds: &Kinds) {
         let parsed = yaml::documents(text);
         let broken = parsed.errors.into_iter().map(|error| Fault {
             file: file.to_owned(),
@@ -250,7 +251,7 @@ impl PolicySet {
                 continue;
             }
             let here = format!("{file}:{}", document.line);
-            let compiled = Policy::compile(&document.value, policy::Origin::File(here.clone()));
+            let compiled = Policy::compile_with(&document.value, policy::Origin::File(here.clone()), kinds);
             let problems = match compiled {
                 Ok(policy) => match names.get(&policy.name) {
                     Some(first) => vec![policy::Problem {
@@ -264,7 +265,7 @@ impl PolicySet {
                         part: Part::Value,
                     }],
                     None => {
-                        let remarks = policy::schema::remarks(&document.value);
+                        let remarks = policy::remarks(&document.value, &policy);
                         let remarks = remarks.iter().map(|remark| at(file, text, &document, remark));
                         self.remarks.extend(remarks);
                         names.insert(Arc::clone(&policy.name), here);

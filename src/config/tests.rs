@@ -199,7 +199,7 @@ fn the_mode_is_one_word_or_a_list_by_namespace() {
         read(text).unwrap().modes.of(&Subject {
             namespace: "shop",
             labels: Some(&labels),
-            kind: "Pod",
+            kinds: &["Pod"],
         })
     };
     assert_eq!(of("{}", &[]), Mode::Enforce);

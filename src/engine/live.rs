@@ -8,7 +8,7 @@ use crate::engine::{LookUps, drive};
 use crate::gate::{About, Case, Fact, review};
 use crate::limits;
 use crate::plan::{Check, Settings};
-use crate::policy::Requester;
+use crate::policy::{Modes, Policies, Requester};
 use crate::providers::Providers;
 use crate::registry::{NodeLogins, on_behalf_of};
 use crate::verdict::answer::Answer;
@@ -66,6 +66,16 @@ impl Gate {
     /// The kinds that are judged, as the settings have them now.
     pub fn kinds(&self) -> Arc<Kinds> {
         Arc::clone(&self.engine.load().settings.kinds)
+    }
+
+    /// The settings' `mode`, as it is now.
+    pub fn modes(&self) -> Modes {
+        self.engine.load().settings.modes.clone()
+    }
+
+    /// The policies in force.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load()
     }
 
     /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
@@ -132,6 +142,7 @@ impl Sources<'_> {
                 let fresh = self.cluster.reread(&before, namespace, templates, objects, deadline).await;
                 self.keep(fresh)
             }
+            About::Owner(reference) => Fact::Owner(self.cluster.owner(namespace, reference, deadline).await),
             About::NodeCredentials(wanted) => {
                 let given = engine.providers.ask(wanted.clone(), deadline).await;
                 Fact::NodeCredentials(given.into())
@@ -171,6 +182,10 @@ impl Recall<About> for Sources<'_> {
                     .cluster
                     .facts(&self.workload.object.namespace, &self.workload.templates, self.deadline);
                 Some(self.keep(facts.now_or_never()?))
+            }
+            About::Owner(reference) => {
+                let owner = self.cluster.owner(&self.workload.object.namespace, reference, self.deadline);
+                Some(Fact::Owner(owner.now_or_never()?))
             }
             // To be read again.
             About::Again(_) => None,

@@ -1,19 +1,19 @@
 //! Tests of policies: the review that [`super::Gate`] makes, with a cluster and a registry that show what a case says.
 
-use crate::ask::{Log, Recall, Step, step};
+use crate::ask::{Ask, Log, Missing, Recall, Step, step};
 use crate::cluster::{Facts, Namespace, ServiceAccount, Visible};
 use crate::credentials::{Hidden, PullSecret};
-use crate::gate::{self, About, Fact, review};
+use crate::gate::{self, About, Fact, counts_as, review};
 use crate::image::{Platform, Reference};
 use crate::plan::{Admission, Check, Settings, matching};
 use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
 use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
-use crate::workload::{Kinds, Node, extract};
+use crate::workload::{Kinds, Node, Owner, OwnerKind, OwnerReference, extract};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What came of a case.
@@ -49,11 +49,19 @@ pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
         now,
     };
 
+    let owners = Owners::of(case, kind);
     // First with nothing staged: which platforms the image is held against depends on the policies that are about it.
     let bare = object(&given.image, kind, Secret::None, PullPolicy::Default);
     let platforms = extract(&bare, None, namespace, &Kinds::default()).ok().map(|mut workload| {
         kind.clone_into(&mut workload.object.kind);
-        let matching = matching(&workload, &facts, policies, &requester, circumstances);
+        workload.owner.clone_from(&owners.reference);
+        let script = Script {
+            facts: Arc::new(facts.clone()),
+            owners: &owners,
+            simulation: None,
+        };
+        let kinds = answered_by(&script, |ask| counts_as(&workload, &requester, policies, ask));
+        let matching = matching(&workload, &facts, policies, &requester, &kinds, circumstances);
         let matching = reference
             .as_ref()
             .map_or_else(|_| Matching::none(), |name| matching.narrowed(name));
@@ -80,6 +88,7 @@ pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     };
     // Kinds of one's own are matched by their name, and hold their pods as a Deployment does.
     kind.clone_into(&mut workload.object.kind);
+    workload.owner.clone_from(&owners.reference);
     let review_of = gate::Case {
         workload: &workload,
         requester: &requester,
@@ -89,11 +98,10 @@ pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     };
     let script = Script {
         facts: Arc::new(facts),
+        owners: &owners,
         simulation: simulation.as_ref(),
     };
-    let Step::Done(answer) = step(&mut Log::default(), &script, |ask| review(&review_of, ask)) else {
-        unreachable!("a script answers everything")
-    };
+    let answer = answered_by(&script, |ask| review(&review_of, ask));
     Ran {
         asked: answer.checks > 0,
         judgement: answer
@@ -117,8 +125,63 @@ fn served(matching: &Matching) -> Option<Vec<Platform>> {
     (!all.is_empty()).then_some(all)
 }
 
+/// Runs what asks.
+fn answered_by<T>(script: &Script<'_>, run: impl FnMut(&mut Ask<'_, About>) -> Result<T, Missing>) -> T {
+    let Step::Done(answer) = step(&mut Log::default(), script, run) else {
+        unreachable!("a script answers everything")
+    };
+    answer
+}
+
+/// The owners of an object, from the nearest to the root.
+#[derive(Default)]
+struct Owners {
+    reference: Option<OwnerReference>,
+    /// By kind; none exists if the case says so.
+    existing: BTreeMap<String, Owner>,
+}
+
+impl Owners {
+    fn of(case: &Case, kind: &str) -> Self {
+        let Some(given) = &case.given.owner else {
+            return Self::default();
+        };
+        let Some(root) = OwnerKind::named(&given.kind) else {
+            return Self::default();
+        };
+        let refer = |kind: OwnerKind| OwnerReference {
+            api_version: kind.api_version(),
+            kind: kind.name().to_owned(),
+            name: "owner".to_owned(),
+            uid: kind.name().to_owned(),
+        };
+        let image = given.image.as_ref().unwrap_or(&case.given.image);
+        let owner = |kind: OwnerKind, owner: Option<OwnerReference>| Owner {
+            uid: kind.name().to_owned(),
+            images: BTreeSet::from([image.clone()]),
+            owner,
+        };
+        // What stands between a root and a Pod; a Job of a CronJob has none between.
+        let between = OwnerKind::ALL.into_iter().find(|kind| kind.usual_owner() == Some(root));
+        let between = between.filter(|between| between.name() != kind);
+        let mut owners = Self {
+            reference: Some(refer(between.unwrap_or(root))),
+            existing: BTreeMap::new(),
+        };
+        if given.exists.unwrap_or(true) {
+            let mut add = |kind: OwnerKind, above| owners.existing.insert(kind.name().to_owned(), owner(kind, above));
+            add(root, None);
+            if let Some(between) = between {
+                add(between, Some(refer(root)));
+            }
+        }
+        owners
+    }
+}
+
 /// What a case says, as the answers to a review.
 struct Script<'a> {
+    owners: &'a Owners,
     facts: Arc<Facts>,
     simulation: Option<&'a Simulation>,
 }
@@ -127,6 +190,7 @@ impl Recall<About> for Script<'_> {
     fn recall(&self, about: &About) -> Option<Fact> {
         Some(match about {
             About::Facts | About::Again(_) => Fact::Facts(Arc::clone(&self.facts)),
+            About::Owner(reference) => Fact::Owner(Visible::Seen(self.owners.existing.get(&reference.kind).cloned())),
             About::NodeCredentials(_) => Fact::NodeCredentials(Arc::new([])),
             About::Pulls(checks) => Fact::Pulls(
                 checks
@@ -287,6 +351,50 @@ mod tests {
             let rule = policies(&json!({"match": {"kinds": [kind]}, "tags": {"deny": ["latest"]}}));
             let ran = run(&case(&json!({"image": "a.b/c", "kind": kind})), &rule, Timestamp::UNIX_EPOCH);
             assert_eq!((ran.judgement.verdict, ran.asked), (Verdict::Deny, false), "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_pod_of_an_owner_counts_as_the_owner_and_a_forged_one_as_a_pod() {
+        let rule = policies(&json!({"match": {"excludeKinds": ["Job", "CronJob"]}, "tags": {"requireDigest": true}}));
+        let verdict = |given: Value| run(&case(&given), &rule, Timestamp::UNIX_EPOCH).judgement.verdict;
+        let controller = "system:serviceaccount:kube-system:job-controller";
+        for (given, expected) in [
+            (json!({"image": "a.b/c:1", "kind": "Pod"}), Verdict::Deny),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "owner": {"kind": "Job"}}),
+                Verdict::Allow,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "owner": {"kind": "CronJob"}}),
+                Verdict::Allow,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Job", "owner": {"kind": "CronJob"}}),
+                Verdict::Allow,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "owner": {"kind": "Deployment"}}),
+                Verdict::Deny,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "owner": {"kind": "Job", "exists": false}}),
+                Verdict::Deny,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "owner": {"kind": "Job", "image": "a.b/other:1"}}),
+                Verdict::Deny,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "user": controller, "owner": {"kind": "Job", "image": "a.b/other:1"}}),
+                Verdict::Allow,
+            ),
+            (
+                json!({"image": "a.b/c:1", "kind": "Pod", "user": "jane", "owner": {"kind": "Job", "image": "a.b/other:1"}}),
+                Verdict::Deny,
+            ),
+        ] {
+            assert_eq!(verdict(given.clone()), expected, "{given}");
         }
     }
 }

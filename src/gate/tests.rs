@@ -78,6 +78,7 @@ impl Recall<About> for Cluster {
                     Fact::Pulls(checks.iter().map(outcome).map(Arc::new).collect()),
                 )
             }
+            About::Owner(_) => ("owner".to_owned(), Fact::Late),
             About::Elsewhere(_) => ("elsewhere".to_owned(), Fact::Late),
         };
         self.asked.borrow_mut().push(name);

@@ -41,6 +41,8 @@ pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<W
         }],
         annotations: Vec::new(),
         controller: None,
+        owner: None,
+        uid: String::new(),
     })
 }
 

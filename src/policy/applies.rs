@@ -12,8 +12,8 @@ pub struct Subject<'a> {
     pub namespace: &'a str,
     /// The namespace's labels; `None` if they cannot be known.
     pub labels: Option<&'a [(String, String)]>,
-    /// The object's kind; empty for a bare image, which has none.
-    pub kind: &'a str,
+    /// The kind that the object counts as: its own, or that of its root owner. Several if it is one of them; none for a bare image.
+    pub kinds: &'a [&'a str],
 }
 
 /// Who makes the request. The default is nobody in particular, as in `check`.
@@ -54,16 +54,10 @@ pub(super) fn applies(policy: &Policy, subject: &Subject<'_>) -> Result<Certaint
             written(globs)
         ));
     }
-    if let Some(kinds) = &policy.kinds
-        && !subject.kind.is_empty()
-        && !kinds.iter().any(|kind| kind == subject.kind)
-    {
-        return Err(format!("kind {} is not {}", escape(subject.kind), kinds.join(", ")));
+    if let Some(glob) = named(&policy.excluded_namespaces, subject) {
+        return Err(format!("match.excludeNamespaces has \"{}\"", glob.as_str()));
     }
-    let by_kind = match &policy.kinds {
-        Some(_) if subject.kind.is_empty() => Certainty::Uncertain,
-        Some(_) | None => Certainty::Certain,
-    };
+    let by_kind = by_kind(policy, subject)?;
     let by_labels = policy
         .selector
         .as_ref()
@@ -94,17 +88,48 @@ pub(super) fn selected(selector: &Selector, subject: &Subject<'_>) -> Result<Cer
     }
 }
 
-/// Why it is not known whether a policy applies, as a clause.
-pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
-    if policy.kinds.is_some() && subject.kind.is_empty() {
-        "a bare image has no kind"
-    } else {
-        "the namespace's labels are not known"
+/// The glob that matches the object's namespace. A cluster-scoped object is in none.
+fn named<'a>(globs: &'a [Glob], subject: &Subject<'_>) -> Option<&'a Glob> {
+    let mut globs = globs.iter().filter(|_| !subject.namespace.is_empty());
+    globs.find(|glob| glob.matches(subject.namespace))
+}
+
+/// The same for kinds.
+fn by_kind(policy: &Policy, subject: &Subject<'_>) -> Result<Certainty, String> {
+    if !policy.minds_kinds() {
+        return Ok(Certainty::Certain);
+    }
+    let has = |kinds: &[String], kind: &str| kinds.iter().any(|known| known == kind);
+    let wanted = |kind: &str| policy.kinds.as_ref().is_none_or(|kinds| has(kinds, kind));
+    let excluded = |kind: &str| has(&policy.excluded_kinds, kind);
+    let applicable = subject.kinds.iter().filter(|kind| wanted(kind) && !excluded(kind)).count();
+    match subject.kinds.first() {
+        Some(kind) if applicable == 0 => Err(match &policy.kinds {
+            _ if excluded(kind) => format!("match.excludeKinds has {}", escape(kind)),
+            Some(kinds) => format!("kind {} is not {}", escape(kind), kinds.join(", ")),
+            None => format!("match.excludeKinds has {}", subject.kinds.join(" and ")),
+        }),
+        Some(_) if applicable == subject.kinds.len() => Ok(Certainty::Certain),
+        Some(_) | None => Ok(Certainty::Uncertain),
     }
 }
 
-/// What exempts a requester from a policy, as a clause.
-pub(super) fn exempt(policy: &Policy, requester: &Requester) -> Option<String> {
+/// Why it is not known whether a policy applies, as a clause.
+pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
+    if by_kind(policy, subject) != Ok(Certainty::Uncertain) {
+        "the namespace's labels are not known"
+    } else if subject.kinds.is_empty() {
+        "a bare image has no kind"
+    } else {
+        "the object's owner could not be read"
+    }
+}
+
+/// What exempts a requester or a namespace from a policy, as a clause.
+pub(super) fn exempt(policy: &Policy, subject: &Subject<'_>, requester: &Requester) -> Option<String> {
+    if let Some(glob) = named(&policy.exempt_namespaces, subject) {
+        return Some(format!("exempt.namespaces has \"{}\"", glob.as_str()));
+    }
     let user = policy
         .exempt_users
         .iter()

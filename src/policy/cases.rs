@@ -57,7 +57,11 @@ pub struct Given {
     /// The object's kind; `Deployment` if omitted.
     #[serde(default)]
     pub kind: Option<String>,
-    /// The requesting user; nobody in particular if omitted.
+    /// The root owner that the object says it has; none if omitted. In between are what such an owner has: a `ReplicaSet` of a Deployment, a
+    /// Job of a `CronJob`.
+    #[serde(default)]
+    pub owner: Option<GivenOwner>,
+    /// The requesting user, such as `system:serviceaccount:kube-system:job-controller`; nobody in particular if omitted.
     #[serde(default)]
     pub user: Option<String>,
     /// The requesting user's groups.
@@ -66,6 +70,20 @@ pub struct Given {
     /// What the registry would return.
     #[serde(default)]
     pub registry: Registry,
+}
+
+/// The owner that an object says it has.
+#[derive(Debug, Clone, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct GivenOwner {
+    /// Its kind: `Deployment`, `CronJob`, `Job` …
+    pub kind: String,
+    /// The image that it names; that of the case if omitted.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Whether it exists; `true` if omitted. What is forged names one that does not, or another's.
+    #[serde(default)]
+    pub exists: Option<bool>,
 }
 
 /// What the registry would return.

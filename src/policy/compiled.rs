@@ -1,5 +1,6 @@
 //! A checked policy, ready to be applied to images.
 
+use super::kinds::{built_in_kinds, kind};
 use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode, Operator};
 use super::names::{Registries, Tags, held, lower_host};
 use super::quantity;
@@ -8,7 +9,7 @@ use super::selector::{Alphabet, Glob, Selector};
 use super::{Circumstances, Matching, Problem, Requester, Subject};
 use crate::image::{Pattern, Platform, Reference};
 use crate::verdict::{Cause, Outlook, Verdict};
-use crate::workload::is_kind;
+use crate::workload::Kinds;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,13 +33,16 @@ pub struct Policy {
     pub(super) mode: Mode,
     pub(super) namespaces: Option<Vec<Glob>>,
     pub(super) selector: Option<Selector>,
+    pub(super) excluded_namespaces: Vec<Glob>,
     pub(super) kinds: Option<Vec<String>>,
+    pub(super) excluded_kinds: Vec<String>,
     pub(super) registries: Registries,
     pub(super) tags: Tags,
     pub(super) platforms: Option<Vec<Platform>>,
     pub(super) size_max: Option<u64>,
     pub(super) actions: Actions,
     pub(super) exempt_images: Vec<Pattern>,
+    pub(super) exempt_namespaces: Vec<Glob>,
     pub(super) exempt_users: Vec<Glob>,
     pub(super) exempt_groups: Vec<Glob>,
 }
@@ -92,8 +96,13 @@ impl Actions {
 }
 
 impl Policy {
-    /// Checks and compiles a policy; the error lists everything that is wrong with it.
+    /// Checks and compiles a policy; the error lists everything that is wrong with it. The kinds are those that come without settings.
     pub fn compile(object: &Value, origin: Origin) -> Result<Self, Vec<Problem>> {
+        Self::compile_with(object, origin, built_in_kinds())
+    }
+
+    /// The same with the `kinds` of the settings, which a policy may name.
+    pub fn compile_with(object: &Value, origin: Origin, kinds: &Kinds) -> Result<Self, Vec<Problem>> {
         let kind = object.get("kind").and_then(Value::as_str);
         if kind.is_some_and(|kind| kind != KIND) {
             // For another kind, no other problem matters.
@@ -111,7 +120,7 @@ impl Policy {
         let spec = sound.get("spec").cloned();
         let spec = spec.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         let policy = match serde_json::from_value::<ImagePolicySpec>(spec) {
-            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec),
+            Ok(spec) => Reading { problems: Vec::new() }.policy(&name_of(object), origin, &spec, kinds),
             Err(_) if !problems.is_empty() => return Err(problems),
             Err(error) => Err(vec![Problem::at("spec", error.to_string())]),
         };
@@ -124,6 +133,11 @@ impl Policy {
                 Err(problems)
             }
         }
+    }
+
+    /// Whether it depends on what kind an object is.
+    pub(super) fn minds_kinds(&self) -> bool {
+        self.kinds.is_some() || !self.excluded_kinds.is_empty()
     }
 
     /// Its mode.
@@ -243,7 +257,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn policy(mut self, name: &str, origin: Origin, spec: &ImagePolicySpec) -> Result<Policy, Vec<Problem>> {
+    fn policy(mut self, name: &str, origin: Origin, spec: &ImagePolicySpec, kinds: &Kinds) -> Result<Policy, Vec<Problem>> {
         // Destructured, so that a new field cannot be forgotten.
         let ImagePolicySpec {
             matches,
@@ -282,7 +296,14 @@ impl Reading {
                 .namespace_selector
                 .as_ref()
                 .map(|selector| Selector::compile(selector, "spec.match.namespaceSelector", &mut self.problems)),
-            kinds: matches.kinds.as_ref().map(|list| self.each(list, "spec.match.kinds", kind)),
+            excluded_namespaces: self.list(matches.exclude_namespaces.as_ref(), "spec.match.excludeNamespaces", namespace),
+            kinds: matches
+                .kinds
+                .as_ref()
+                .map(|list| self.each(list, "spec.match.kinds", |text| kind(text, kinds))),
+            excluded_kinds: self.list(matches.exclude_kinds.as_ref(), "spec.match.excludeKinds", |text| {
+                kind(text, kinds)
+            }),
             registries,
             tags: Tags {
                 deny: self.list(tags.deny.as_ref(), "spec.tags.deny", tag),
@@ -300,6 +321,7 @@ impl Reading {
             }),
             actions: Actions::compile(actions),
             exempt_images: self.list(exempt.images.as_ref(), "spec.exempt.images", pattern),
+            exempt_namespaces: self.list(exempt.namespaces.as_ref(), "spec.exempt.namespaces", namespace),
             exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", person),
             exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", person),
         };
@@ -365,14 +387,6 @@ fn person(text: &str) -> Result<Glob, String> {
     Glob::parse(text, Alphabet::Names)
 }
 
-fn kind(text: &str) -> Result<String, String> {
-    if is_kind(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("{text:?} is not a kind; write it as in manifests: Deployment"))
-    }
-}
-
 /// All policies in force, sorted by name.
 #[derive(Debug, Clone, Default)]
 pub struct Policies(Vec<Arc<Policy>>);
@@ -406,6 +420,11 @@ impl Policies {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Whether any depends on what kind an object is.
+    pub fn mind_kinds(&self) -> bool {
+        self.iter().any(|policy| policy.minds_kinds())
     }
 
     /// Whether there are none, so that the defaults apply.

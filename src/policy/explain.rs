@@ -185,7 +185,7 @@ pub fn explain(
         tag: reference.tag().map(str::to_owned),
         digest: reference.digest().map(ToString::to_string),
         namespace: subject.namespace.to_owned(),
-        kind: subject.kind.to_owned(),
+        kind: subject.kinds.join(" or "),
         mode: matching.gate().name(),
         policies: policies
             .iter()
@@ -203,7 +203,7 @@ fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requ
     let image = image.map(|pattern| format!("exempt.images has \"{pattern}\""));
     let (about, why) = match applies(policy, subject) {
         Err(why) => (About::No, why),
-        Ok(certainty) => match (exempt(policy, requester).or(image), certainty) {
+        Ok(certainty) => match (exempt(policy, subject, requester).or(image), certainty) {
             (Some(why), _) => (About::Exempt, why),
             (None, Certainty::Certain) => (About::Yes, String::new()),
             (None, Certainty::Uncertain) => (

@@ -7,6 +7,8 @@
 //! The API server type-checks the exported expressions: the values of a list or a map have one type, and a field that only some
 //! kinds have is read through `dyn(object)`.
 
+mod kinds;
+
 use super::compiled::{Origin, Policy};
 use super::model::Mode;
 use super::names::Registries;
@@ -59,19 +61,18 @@ const LONGEST_EXPRESSION: usize = 100_000;
 pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
     let mut left_out = not_exportable(policy);
     let rules = rules(policy);
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .filter(|(_, _, kind)| {
-            policy
-                .kinds
-                .as_ref()
-                .is_none_or(|kinds| kinds.iter().any(|known| known == kind))
-        })
-        .collect();
+    let kinds::Said {
+        kinds,
+        condition: of_kinds,
+        left_out: of_owners,
+    } = kinds::said(policy);
     if rules.is_empty() {
         left_out.push("it has no name rule".to_owned());
     } else if kinds.is_empty() {
         left_out.push("none of its kinds is built into Kubernetes".to_owned());
+    }
+    if !rules.is_empty() {
+        left_out.extend(of_owners);
     }
     let mut manifests = Vec::new();
     for (action, suffix) in [("Deny", ""), ("Warn", "-warn"), ("Audit", "-audit")] {
@@ -80,7 +81,7 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
             continue;
         }
         let name = format!("pullgate-{}{suffix}", policy.name);
-        let exported = admission_policy(policy, &name, &kinds, &here, excluded);
+        let exported = admission_policy(policy, &name, (&kinds, of_kinds.as_deref()), &here, excluded);
         if let Some(why) = refused(policy, &name, &exported) {
             left_out.push(why);
             continue;
@@ -193,6 +194,7 @@ fn not_exportable(policy: &Policy) -> Vec<String> {
         .kinds
         .iter()
         .flatten()
+        .chain(&policy.excluded_kinds)
         .map(String::as_str)
         .filter(|kind| !KINDS.iter().any(|(_, _, known)| known == kind))
         .collect();
@@ -344,7 +346,13 @@ fn same_needs(new: &str, old: &str) -> String {
     )
 }
 
-fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], rules: &[&Rule], excluded: &[String]) -> Value {
+fn admission_policy(
+    policy: &Policy,
+    name: &str,
+    (kinds, of_kinds): (&[&(&str, &str, &str)], Option<&str>),
+    rules: &[&Rule],
+    excluded: &[String],
+) -> Value {
     let mut groups: Vec<&str> = kinds.iter().map(|(group, ..)| *group).collect();
     groups.dedup();
     let resource_rules: Vec<Value> = groups
@@ -419,7 +427,7 @@ fn admission_policy(policy: &Policy, name: &str, kinds: &[&(&str, &str, &str)], 
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules, "namespaceSelector": namespace_selector(policy, excluded)},
-            "matchConditions": match_conditions(policy),
+            "matchConditions": match_conditions(policy, of_kinds),
             "variables": variables,
             "validations": validations,
         },
@@ -485,7 +493,7 @@ fn namespace_selector(policy: &Policy, excluded: &[String]) -> Value {
     json!({"matchExpressions": expressions})
 }
 
-fn match_conditions(policy: &Policy) -> Vec<Value> {
+fn match_conditions(policy: &Policy, of_kinds: Option<&str>) -> Vec<Value> {
     let condition = |name: &str, expression: String| json!({"name": name, "expression": expression});
     let mut conditions = vec![
         condition("not-being-deleted", "!has(object.metadata.deletionTimestamp)".to_owned()),
@@ -496,6 +504,17 @@ fn match_conditions(policy: &Policy) -> Vec<Value> {
                 .to_owned(),
         ),
     ];
+    if let Some(of_kinds) = of_kinds {
+        conditions.push(condition("kinds", of_kinds.to_owned()));
+    }
+    for (name, globs) in [
+        ("not-excluded-namespaces", &policy.excluded_namespaces),
+        ("not-exempt-namespaces", &policy.exempt_namespaces),
+    ] {
+        if !globs.is_empty() {
+            conditions.push(condition(name, format!("!request.namespace.matches({})", any_glob(globs))));
+        }
+    }
     if let Some(globs) = &policy.namespaces {
         conditions.push(condition(
             "namespaces",

@@ -70,7 +70,7 @@ impl Matching {
         };
         for policy in policies {
             let Ok(certainty) = applies(policy, subject) else { continue };
-            if exempt(policy, requester).is_some() {
+            if exempt(policy, subject, requester).is_some() {
                 matching.exempting.push(Arc::clone(&policy.name));
             } else {
                 matching.matched.push(Matched {

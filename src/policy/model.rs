@@ -99,10 +99,19 @@ pub struct Match {
     /// Labels of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
-    /// Kinds of the stored object (`Deployment`, `Pod`). A Pod created by a Deployment is a Pod.
+    /// Namespaces that the policy does not apply to; `*` matches any text. They take precedence over `namespaces`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1, max = 253)))]
+    pub exclude_namespaces: Option<Vec<String>>,
+    /// Kinds (`Deployment`, `CronJob`). An object counts as its root owner: a Pod of a Deployment is a Deployment, the Job of a
+    /// `CronJob` and its Pods are a `CronJob`. `Pod` means Pods without an owner of a built-in kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 253)))]
     pub kinds: Option<Vec<String>>,
+    /// Kinds that the policy does not apply to, counted like `kinds`. They take precedence over `kinds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), inner(length(min = 1, max = 253)))]
+    pub exclude_kinds: Option<Vec<String>>,
 }
 
 /// A label selector as in Kubernetes. All requirements must hold.
@@ -218,6 +227,10 @@ pub struct Exempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub images: Option<Vec<String>>,
+    /// Namespaces whose objects are exempt; `*` matches any text. Unlike those of `match.excludeNamespaces`, they show as exempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 253)))]
+    pub namespaces: Option<Vec<String>>,
     /// Users whose requests are exempt (`system:serviceaccount:ci:deployer`); `*` matches any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]

@@ -1,8 +1,8 @@
 //! The schema of an `ImagePolicy`, derived from the model: `pullgate schema policy` prints it, the CRD contains it, and every
 //! policy is checked against it, wherever it comes from.
 
-use super::Problem;
 use super::model::{ImagePolicy, Mode};
+use super::{Problem, foreign};
 use crate::verdict::Outlook;
 use crate::yaml::unknown;
 use kube::CustomResourceExt as _;
@@ -123,7 +123,7 @@ pub(super) fn check(object: &Value) -> Vec<Problem> {
 }
 
 /// Fields that a valid policy sets to nothing: allowed, but perhaps not what its author meant.
-pub fn remarks(object: &Value) -> Vec<Problem> {
+pub(super) fn remarks(object: &Value) -> Vec<Problem> {
     const SAY: [(&str, &str); 5] = [
         ("registries", "without allow or deny, every name is allowed"),
         ("tags", "empty: every tag is allowed"),
@@ -207,6 +207,7 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
             // YAML's own types: 1.10 is 1.1, and `on` is true.
             Value::Bool(_) | Value::Number(_) if wanted == "string" => "; put it in quotes",
             Value::String(_) if wanted == "array" => "; write it in [ ]",
+            Value::Object(_) => foreign::entry(path).unwrap_or_default(),
             _ => "",
         };
         say(format!("expected {}, got {}{hint}", noun(wanted), kind(value)));
@@ -222,7 +223,8 @@ fn walk(schema: &Value, value: &Value, path: &str, problems: &mut Vec<Problem>) 
         && !known.contains(value)
     {
         let known: Vec<&str> = known.iter().filter_map(Value::as_str).collect();
-        say(unknown("value", value.as_str().unwrap_or_default(), &known));
+        let text = value.as_str().unwrap_or_default();
+        say(foreign::value(path, text).unwrap_or_else(|| unknown("value", text, &known)));
     }
     match value {
         Value::String(text) => {
@@ -261,7 +263,8 @@ fn members(schema: &Value, fields: &Map<String, Value>, path: &str, problems: &m
             (Some(schema), _, _) | (None, Some(schema), _) => walk(schema, value, &below, problems),
             (None, None, Some(properties)) => {
                 let known: Vec<&str> = properties.keys().map(String::as_str).collect();
-                problems.push(Problem::at_key(below, unknown("field", key, &known)));
+                let text = foreign::field(path, key).unwrap_or_else(|| unknown("field", key, &known));
+                problems.push(Problem::at_key(below, text));
             }
             (None, None, None) => {}
         }

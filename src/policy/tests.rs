@@ -44,7 +44,7 @@ fn finding(cause: Cause, outlook: Outlook) -> Finding {
 const SHOP: Subject<'static> = Subject {
     namespace: "shop",
     labels: Some(&[]),
-    kind: "Deployment",
+    kinds: &["Deployment"],
 };
 
 fn matching(policies: &[Arc<Policy>]) -> Matching {

@@ -169,6 +169,8 @@ impl Handler {
             templates: Vec::new(),
             annotations: Vec::new(),
             controller: None,
+            owner: None,
+            uid: String::new(),
         };
         let standing = self.gate.judge(&bare, &review.requester, time.began + time.budget).await;
         let outcome = Outcome::Unread {
@@ -297,6 +299,8 @@ fn unread(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
         templates: Vec::new(),
         annotations: Vec::new(),
         controller: None,
+        owner: None,
+        uid: String::new(),
     })
 }
 

@@ -106,6 +106,10 @@ pub struct Answer {
 /// Whose rules held for an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
+    /// The kinds that it counted as: one where it is known, several where it is one of them, none for a bare image.
+    pub kinds: Vec<String>,
+    /// The labels of its namespace; `None` if they are not known.
+    pub labels: Option<Vec<(String, String)>>,
     /// Policies that were about it, with their modes.
     pub matching: Vec<(Arc<str>, &'static str)>,
     /// Policies that would have been about it or one of its images, but for an exemption in them.
@@ -117,6 +121,8 @@ pub struct Standing {
 impl Default for Standing {
     fn default() -> Self {
         Self {
+            kinds: Vec::new(),
+            labels: None,
             matching: Vec::new(),
             exempting: Vec::new(),
             mode: Self::ENFORCED,

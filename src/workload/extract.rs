@@ -3,6 +3,7 @@
 mod site;
 
 use super::kinds::{Kinds, Scope, Shape, Standing};
+use super::owner::OwnerReference;
 use super::pod::PodKind;
 use super::route::Place;
 use super::{FieldPath, ObjectId, Workload, diff, json, running};
@@ -142,6 +143,7 @@ fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> 
         }
         running::recall(&mut templates, old, &before);
     }
+    let owner = OwnerReference::read(metadata);
     let object = ObjectId {
         api_version,
         kind,
@@ -152,7 +154,9 @@ fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> 
         object,
         templates,
         annotations,
-        controller: controller(metadata),
+        controller: owner.as_ref().map(|owner| (owner.api_version.clone(), owner.kind.clone())),
+        owner,
+        uid: json::string(metadata, "uid"),
     };
     match known.scope {
         // The settings need not say that their kind is cluster-scoped: the API server's requests show it.
@@ -171,14 +175,6 @@ fn name(metadata: &Value) -> String {
             .map(|name| format!("{name}*"))
             .unwrap_or_default(),
     }
-}
-
-/// The owner that controls the object.
-fn controller(metadata: &Value) -> Option<(String, String)> {
-    let owner = json::list(metadata, "ownerReferences")
-        .iter()
-        .find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
-    Some((json::string(owner, "apiVersion"), json::string(owner, "kind")))
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ const ALWAYS: &[&str] = &[
     "metadata.generation",
     "metadata.ownerReferences[*].apiVersion",
     "metadata.ownerReferences[*].kind",
+    "metadata.ownerReferences[*].name",
+    "metadata.ownerReferences[*].uid",
     "metadata.ownerReferences[*].controller",
     "spec.triggers[*].imageChangeParams.containerNames[*]",
     "spec.triggers[*].imageChangeParams.from.kind",

@@ -1,5 +1,6 @@
 //! What an object says about its pods: the images they use and what pulling those depends on.
 
+use super::owner::OwnerReference;
 use super::stream_tag::StreamTag;
 use super::{FieldPath, candidates::Scheduling, json};
 use crate::image::Reference;
@@ -31,6 +32,10 @@ pub struct Workload {
     pub annotations: Vec<(String, String)>,
     /// Its controller, as (apiVersion, kind).
     pub controller: Option<(String, String)>,
+    /// The same in full, as the object says it. It proves nothing ([`super::owner`]).
+    pub owner: Option<OwnerReference>,
+    /// `metadata.uid`; empty for an object that is not stored yet.
+    pub uid: String,
 }
 
 impl Workload {

@@ -1,14 +1,19 @@
 //! Suggestions for unknown words.
 
-/// The message about an unknown key or word, with the nearest known one.
-pub fn unknown(what: &str, given: &str, known: &[&str]) -> String {
-    let nearest = known
+/// The nearest of the known words, if one is near.
+pub fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
         .iter()
         .map(|candidate| (distance(given, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min();
-    match nearest {
-        Some((_, candidate)) => format!("unknown {what} {given:?}; did you mean {candidate:?}?"),
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// The message about an unknown key or word, with the nearest known one.
+pub fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+    match nearest(given, known) {
+        Some(candidate) => format!("unknown {what} {given:?}; did you mean {candidate:?}?"),
         None if known.is_empty() => format!("unknown {what} {given:?}"),
         None => format!("unknown {what} {given:?}; known here: {}", known.join(", ")),
     }

@@ -294,7 +294,9 @@ def rights(found):
 def test_rights_are_those_that_are_used():
     watched = {("", "nodes", None, verb) for verb in ("list", "watch")} | {
         (group, kind, None, verb) for group, kind in (("", "namespaces"), ("", "serviceaccounts"), ("node.k8s.io", "runtimeclasses"))
-        for verb in ("get", "list", "watch")}
+        for verb in ("get", "list", "watch")} | {
+        (group, kind, None, "get") for group, kinds in (("", ["replicationcontrollers"]), ("apps", ["daemonsets", "deployments", "replicasets", "statefulsets"]),
+                                                        ("batch", ["cronjobs", "jobs"])) for kind in kinds}
     files = {"tls": {"mode": "secret", "caBundle": CA}, "policies": {"crd": False}, "config": {"events": "none"}}
     secret = {("", "secrets", None, "get")}
     for access, everywhere in (("get", secret), ("cluster", secret | {("", "secrets", None, v) for v in ("list", "watch")}), ("none", set())):

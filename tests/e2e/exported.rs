@@ -267,7 +267,7 @@ fn ours(policies: &Policies, labels: &BTreeMap<String, String>, case: &Case, old
     let subject = Subject {
         namespace: &case.namespace,
         labels: Some(&labels),
-        kind: &workload.object.kind,
+        kinds: &[&workload.object.kind],
     };
     let circumstances = Circumstances {
         modes: &Modes::default(),

@@ -8,7 +8,7 @@ use crate::policy::Requester;
 use crate::report::Entry;
 use crate::verdict::Verdict;
 use crate::verdict::answer::Answer;
-use crate::workload::{Kinds, Workload, extract};
+use crate::workload::{Kinds, OwnerKind, OwnerReference, Workload, extract};
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -17,13 +17,13 @@ use tokio::time::Instant;
 
 /// The findings.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(in crate::cli) struct Found {
     /// Sorted by namespace, kind and name.
-    pub(super) entries: Vec<Entry>,
+    pub(in crate::cli) entries: Vec<Entry>,
     /// What could not be listed, one sentence each.
-    pub(super) problems: Vec<String>,
+    pub(in crate::cli) problems: Vec<String>,
     /// Objects exempt by a label of their namespace or an annotation.
-    pub(super) exempt: usize,
+    pub(in crate::cli) exempt: usize,
 }
 
 /// An object of the cluster.
@@ -44,7 +44,7 @@ enum Owner {
 
 /// Checks what the inventory lists, each object within `time_limit`. In memory at any time: one page of objects, those being
 /// checked, and the findings for the others.
-pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &PolicyStore, time_limit: Duration) -> Found {
+pub(in crate::cli) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &PolicyStore, time_limit: Duration) -> Found {
     let kinds = &gate.kinds();
     // Without policies, the findings for the owner say everything.
     let owned_too = !policies.load().is_empty();
@@ -62,7 +62,7 @@ pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &Poli
             subjects
                 .map(|subject| async {
                     let deadline = Instant::now() + time_limit;
-                    let answer = gate.judge(&subject.workload, &Requester::default(), deadline).await;
+                    let answer = gate.judge(&subject.workload, &maker(&subject.workload), deadline).await;
                     (subject, answer)
                 })
                 .buffered(AT_ONCE)
@@ -73,6 +73,15 @@ pub(super) async fn judge(gate: &Gate, mut inventory: Inventory, policies: &Poli
     }
     report.found.problems = inventory.problems().to_vec();
     report.done()
+}
+
+/// Who would make an object that is there: the controller of its owner, or nobody in particular.
+pub(in crate::cli) fn maker(workload: &Workload) -> Requester {
+    let owner = workload.owner.as_ref().and_then(OwnerReference::owner_kind);
+    Requester {
+        user: owner.map_or_else(String::new, OwnerKind::account),
+        groups: Vec::new(),
+    }
 }
 
 fn subject(object: &Value, kinds: &Kinds) -> Option<Subject> {

@@ -1,28 +1,39 @@
-//! `pullgate policy explain`: how policies treat an image, rule by rule.
+//! `pullgate policy explain`: how policies treat images, rule by rule, and the verdict that `check` comes to.
 
-use crate::cli::{policies, say};
+use crate::cli::check::{lone, own_or_judge};
+use crate::cli::inputs::{AT_ONCE, Options};
+use crate::cli::{say, tell};
 use crate::image::{Reference, escape, mask_userinfo};
+use crate::manifests::Keep;
+use crate::plan::Admission;
 use crate::policy::explain::{About, Done, Explanation, explain};
-use crate::policy::{Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
-use anyhow::Context as _;
+use crate::policy::{self, Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
+use crate::verdict::answer::{Answer, Judged, Look};
+use crate::workload::{ObjectId, Workload};
+use anyhow::{Context as _, bail};
 use clap::ValueEnum;
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Arguments of `policy explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The image, as in a manifest
+    #[command(flatten)]
+    inputs: Options,
+    /// An image, as in a manifest (repeatable)
     #[arg(long, value_name = "REF")]
-    image: String,
-    /// The object's namespace
+    image: Vec<String>,
+    /// The namespace of --image, and of objects that name none [default: default]
     #[arg(long, short = 'n', value_name = "NS")]
-    namespace: String,
-    /// The object's kind
-    #[arg(long, value_name = "KIND", default_value = "Deployment")]
-    kind: String,
-    /// All labels of the namespace [default: unknown]
+    namespace: Option<String>,
+    /// The kind of the object with --image [default: none, and policies about kinds warn at most]
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// All labels of the namespace [default: those of a given Namespace or of the cluster, else unknown]
     #[arg(long, value_name = "KEY=VALUE", value_delimiter = ',', num_args = 0..)]
     labels: Option<Vec<String>>,
     /// The requesting user [default: nobody in particular]
@@ -31,9 +42,9 @@ pub(super) struct Args {
     /// A group of the requesting user (repeatable)
     #[arg(long = "group", value_name = "G")]
     groups: Vec<String>,
-    /// A folder of policy files, or one file (repeatable)
-    #[arg(long = "policies", value_name = "DIR", value_delimiter = ',', env = "PULLGATE_POLICIES")]
-    policies: Vec<PathBuf>,
+    /// Ask no registry: without a verdict where that depends on the answer
+    #[arg(long)]
+    names_only: bool,
     /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -43,45 +54,194 @@ pub(super) struct Args {
 enum Output {
     /// For people
     Text,
-    /// For machines: pullgate.dev/explain/v1
+    /// For machines: pullgate.dev/explain/v1, one object for one image, else a list
     Json,
 }
 
+/// How long an object may take.
+const TIME: Duration = Duration::from_secs(30);
+
+/// What is said about one image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    /// The policies; `None` if the name does not parse.
+    #[serde(flatten)]
+    explanation: Option<Explanation>,
+    /// The object, as `Kind namespace/name`; null for `--image`.
+    object: Option<String>,
+    /// Where in the object the image stands; null for `--image`.
+    path: Option<String>,
+    /// What `check` says; null if it depends on a registry that was not asked.
+    verdict: Option<&'static str>,
+    /// Why nothing was judged; null if it was.
+    skipped: Option<String>,
+    /// All findings, of registries too.
+    because: Vec<Because>,
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+struct Because {
+    cause: &'static str,
+    outlook: &'static str,
+    message: String,
+    fix: String,
+    done: Done,
+}
+
 /// Runs the command.
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args {
-        image,
+        mut inputs,
+        image: images,
         namespace,
         kind,
         labels,
         user,
         groups,
-        policies: places,
+        names_only,
         output,
     } = args;
-    let reference =
-        Reference::parse(&image).map_err(|error| anyhow::anyhow!("--image {}: {error}", escape(&mask_userinfo(&image))))?;
+    inputs.gather_places();
+    if images.is_empty() && inputs.files.is_empty() {
+        bail!("nothing to explain: give an image with --image REF, or manifests with -f FILE|DIR|-");
+    }
+    for image in &images {
+        Reference::parse(image).map_err(|error| anyhow::anyhow!("--image {}: {error}", escape(&mask_userinfo(image))))?;
+    }
+    let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let labels = labels.map(|pairs| labels_of(&pairs, &namespace)).transpose()?;
-    let sound = policies::load_some(&places)?;
-    let subject = Subject {
-        namespace: &namespace,
-        labels: labels.as_deref(),
-        kind: &kind,
+    let mut inputs = inputs.read(&namespace, Admission::StillToCome, None, Keep::Objects)?;
+    let kind = match kind {
+        Some(kind) => policy::kind(&kind, &inputs.kinds()).map_err(|why| anyhow::anyhow!("--kind: {why}"))?,
+        None => String::new(),
     };
+    if let Some(labels) = labels {
+        inputs.label_namespace(&namespace, labels);
+    }
+    let mut manifests = std::mem::take(&mut inputs.manifests);
+    let (gate, remarks) = inputs.gate(Instant::now() + TIME, TIME).await?;
+    own_or_judge(&mut manifests.subjects);
+    let given = manifests.subjects.into_iter().map(|subject| subject.workload);
+    let bare = images.iter().map(|image| Workload {
+        object: ObjectId {
+            namespace: namespace.clone(),
+            kind: kind.clone(),
+            ..ObjectId::default()
+        },
+        ..lone(image, &namespace, None, &[])
+    });
+    let workloads: Vec<Workload> = given.chain(bare).collect();
     let requester = Requester {
         user: user.unwrap_or_default(),
         groups,
     };
+    let time = if names_only { Duration::ZERO } else { TIME };
+    let judged = stream::iter(&workloads).map(|workload| gate.judge(workload, &requester, Instant::now() + time));
+    let answers: Vec<Answer> = judged.buffered(AT_ONCE).collect().await;
+    let policies = gate.policies();
+    let modes = gate.modes();
+    let mut all = Vec::new();
+    for (workload, answer) in workloads.iter().zip(answers) {
+        let rules = Rules {
+            policies: &policies,
+            modes: &modes,
+            requester: &requester,
+        };
+        all.extend(said(workload, answer, rules, names_only));
+    }
+    say(&match (output, all.as_slice()) {
+        (Output::Json, [one]) if manifests.errors.is_empty() && images.len() == 1 => json(one)?,
+        (Output::Json, all) => json(all)?,
+        (Output::Text, all) => all.iter().map(text).collect::<Vec<_>>().join("\n"),
+    })?;
+    for remark in remarks {
+        tell(&remark);
+    }
+    for problem in &manifests.errors {
+        tell(&problem.to_string());
+    }
+    Ok(if manifests.errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(crate::cli::WRONG)
+    })
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value).context("the explanation cannot be written as JSON")? + "\n")
+}
+
+/// By what an image is judged.
+#[derive(Debug, Clone, Copy)]
+struct Rules<'a> {
+    policies: &'a Policies,
+    modes: &'a Modes,
+    requester: &'a Requester,
+}
+
+/// What is said about each image of an object.
+fn said(workload: &Workload, answer: Answer, rules: Rules<'_>, names_only: bool) -> Vec<Said> {
+    let Rules {
+        policies,
+        modes,
+        requester,
+    } = rules;
     let circumstances = Circumstances {
-        modes: &Modes::default(),
+        modes,
         now: jiff::Timestamp::now(),
     };
-    let explanation = explain(&Policies::new(sound), &image, &reference, &subject, &requester, circumstances);
-    say(&match output {
-        Output::Json => serde_json::to_string_pretty(&explanation).context("the explanation cannot be written as JSON")? + "\n",
-        Output::Text => text(&explanation),
-    })?;
-    Ok(ExitCode::SUCCESS)
+    let ObjectId {
+        kind, namespace, name, ..
+    } = &workload.object;
+    let object = (!name.is_empty()).then(|| format!("{kind} {namespace}/{name}"));
+    let kinds: Vec<&str> = answer.policies.kinds.iter().map(String::as_str).collect();
+    let subject = Subject {
+        namespace,
+        labels: answer.policies.labels.as_deref(),
+        kinds: &kinds,
+    };
+    let exempt = answer.exempt.map(|exempt| match exempt {
+        crate::verdict::answer::Exemption::Namespace => "its namespace is exempt".to_owned(),
+        crate::verdict::answer::Exemption::Annotation(which) => format!("the annotation {} exempts it", escape(&which)),
+    });
+    let asks = names_only && answer.checks > 0;
+    let each = answer.images.into_iter().map(|judged| {
+        let Judged {
+            image,
+            reference,
+            judgement,
+            look,
+            ..
+        } = judged;
+        let explanation = reference
+            .as_ref()
+            .filter(|_| exempt.is_none())
+            .map(|reference| explain(policies, &image.image, reference, &subject, requester, circumstances));
+        let depends = asks && explanation.as_ref().is_some_and(|explanation| explanation.registry_asked);
+        let because = judgement.ruled().map(|(finding, decision)| Because {
+            cause: finding.cause.name(),
+            outlook: finding.outlook.name(),
+            message: finding.message.clone(),
+            fix: finding.fix.clone(),
+            done: decision.clone().into(),
+        });
+        Said {
+            because: if depends { Vec::new() } else { because.collect() },
+            verdict: (!depends).then(|| judgement.verdict.name()),
+            skipped: match look {
+                Look::PassedOver => exempt
+                    .clone()
+                    .or_else(|| Some("it is judged with its owner, or filled in later".to_owned())),
+                Look::Taken => None,
+            },
+            path: object.is_some().then(|| image.path.as_str().to_owned()),
+            object: object.clone(),
+            explanation,
+        }
+    });
+    each.collect()
 }
 
 fn labels_of(pairs: &[String], namespace: &str) -> anyhow::Result<Vec<(String, String)>> {
@@ -96,7 +256,42 @@ fn labels_of(pairs: &[String], namespace: &str) -> anyhow::Result<Vec<(String, S
     Ok(labels)
 }
 
-fn text(explanation: &Explanation) -> String {
+fn text(said: &Said) -> String {
+    let Said {
+        explanation,
+        object,
+        path,
+        verdict,
+        skipped,
+        because,
+    } = said;
+    let mut out = String::new();
+    if let (Some(object), Some(path)) = (object, path) {
+        let _ = writeln!(out, "{} {}", escape(object), escape(path));
+    }
+    if let Some(explanation) = explanation {
+        out.push_str(&policies_text(explanation));
+        out.push('\n');
+    }
+    let _ = match (verdict, skipped) {
+        (None, _) => writeln!(out, "verdict: it depends on the registry, which was not asked"),
+        (Some(verdict), Some(why)) if because.is_empty() => writeln!(out, "verdict: {verdict}, not judged: {why}"),
+        (Some(verdict), _) => writeln!(out, "verdict: {verdict}"),
+    };
+    for finding in because {
+        let _ = writeln!(
+            out,
+            "  {} ({}): {}",
+            finding.cause,
+            done(&finding.done),
+            escape(&finding.message)
+        );
+        let _ = writeln!(out, "    fix: {}", escape(&finding.fix));
+    }
+    out
+}
+
+fn policies_text(explanation: &Explanation) -> String {
     let mut out = String::new();
     let Explanation {
         version: _,
@@ -113,13 +308,16 @@ fn text(explanation: &Explanation) -> String {
         verdicts,
     } = explanation;
     let shown = |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), escape);
-    let _ = writeln!(
-        out,
-        "{} in a {} of namespace {}",
-        escape(image),
-        escape(kind),
-        escape(namespace)
-    );
+    let _ = match kind.as_str() {
+        "" => writeln!(out, "{} in namespace {}", escape(image), escape(namespace)),
+        kind => writeln!(
+            out,
+            "{} in a {} of namespace {}",
+            escape(image),
+            escape(kind),
+            escape(namespace)
+        ),
+    };
     let _ = writeln!(out, "  name {}, tag {}, digest {}", escape(name), shown(tag), shown(digest));
     let _ = writeln!(out, "\npolicies");
     if policies.is_empty() {

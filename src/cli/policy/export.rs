@@ -28,6 +28,9 @@ pub(super) struct Args {
         env = "PULLGATE_POLICIES"
     )]
     policies: Vec<PathBuf>,
+    /// The settings file, whose `workloads` policies may name
+    #[arg(long, value_name = "F")]
+    config: Option<PathBuf>,
     /// Namespaces to skip, as in the chart's `webhook.excludedNamespaces`, and pullgate's own ('' for none)
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "kube-system,pullgate")]
     excluded_namespaces: Vec<String>,
@@ -35,7 +38,7 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sound = policies::load_some(&args.policies)?;
+    let sound = policies::load_some(&args.policies, &policies::kinds(args.config.as_deref())?)?;
     let excluded: Vec<String> = args
         .excluded_namespaces
         .iter()

@@ -8,6 +8,7 @@ use crate::image::escape;
 use crate::policy::Policies;
 use crate::policy::cases::{Case, Expect, PolicyTest};
 use crate::verdict::{Cause, Verdict};
+use crate::workload::Kinds;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -73,16 +74,17 @@ struct Outcome {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let sets = policies::look(&args.places.places)?;
+    let kinds = policies::kinds(args.places.config.as_deref())?;
+    let sets = policies::look(&args.places.places, &kinds)?;
     let mut faults = Faults::default();
     for set in &sets {
         faults.join(&set.faults);
-        let _ = validate::tests(set, &mut faults);
+        let _ = validate::tests(set, &kinds, &mut faults);
     }
     if !faults.is_empty() {
         return Ok(complain(&format!("the policies or their tests cannot be used\n{faults}")));
     }
-    let cases: Vec<Outcome> = sets.into_iter().flat_map(outcomes).collect();
+    let cases: Vec<Outcome> = sets.into_iter().flat_map(|set| outcomes(set, &kinds)).collect();
     if cases.is_empty() {
         let _ = complain("no tests found (documents of kind ImagePolicyTest in the same folders as the policies)");
         return Ok(ExitCode::from(WRONG));
@@ -110,12 +112,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs every case of one set against its policies.
-fn outcomes(set: PolicySet) -> Vec<Outcome> {
+fn outcomes(set: PolicySet, kinds: &Kinds) -> Vec<Outcome> {
     let policies = Policies::new(set.policies);
     let now = jiff::Timestamp::now();
     let mut cases = Vec::new();
     for document in &set.tests {
-        let test = PolicyTest::read(&document.document.value).unwrap_or(PolicyTest { cases: Vec::new() });
+        let test = PolicyTest::read_with(&document.document.value, kinds).unwrap_or(PolicyTest { cases: Vec::new() });
         for (at, case) in test.cases.iter().enumerate() {
             let line = document.document.line_of(&format!("spec.cases[{at}]"));
             cases.push(outcome(&document.file, line, case, &run_case(case, &policies, now)));

@@ -1,17 +1,17 @@
 //! `pullgate policy validate`: reports every problem at once.
 
-use super::count;
+use super::{Places, count};
 use crate::cli::{DENIED, WRONG, complain, policies, say};
 use crate::config::policies::{FaultKind, Faults, PolicySet};
 use crate::policy::cases::PolicyTest;
-use std::path::PathBuf;
+use crate::workload::Kinds;
 use std::process::ExitCode;
 
 /// Parses the tests of a set; problems are added to `faults`.
-pub(super) fn tests(set: &PolicySet, faults: &mut Faults) -> Vec<PolicyTest> {
+pub(super) fn tests(set: &PolicySet, kinds: &Kinds, faults: &mut Faults) -> Vec<PolicyTest> {
     let mut sound = Vec::new();
     for document in &set.tests {
-        match PolicyTest::read(&document.document.value) {
+        match PolicyTest::read_with(&document.document.value, kinds) {
             Ok(test) => sound.push(test),
             Err(problems) => faults.extend(problems.iter().map(|problem| document.fault(problem))),
         }
@@ -20,14 +20,18 @@ pub(super) fn tests(set: &PolicySet, faults: &mut Faults) -> Vec<PolicyTest> {
 }
 
 /// Runs the command.
-pub(super) fn run(places: &[PathBuf]) -> anyhow::Result<ExitCode> {
-    let sets = policies::look(places)?;
+pub(super) fn run(args: &Places) -> anyhow::Result<ExitCode> {
+    let kinds = policies::kinds(args.config.as_deref())?;
+    let sets = policies::look(&args.places, &kinds)?;
     let (mut faults, mut remarks) = (Faults::default(), Faults::default());
     let (mut cases, mut sound, mut files) = (0, 0, 0);
     for set in &sets {
         faults.join(&set.faults);
         remarks.join(&set.remarks);
-        cases += tests(set, &mut faults).iter().map(|test| test.cases.len()).sum::<usize>();
+        cases += tests(set, &kinds, &mut faults)
+            .iter()
+            .map(|test| test.cases.len())
+            .sum::<usize>();
         sound += set.policies.len();
         files += set.files;
     }

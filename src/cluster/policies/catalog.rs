@@ -4,6 +4,7 @@
 use super::status::{self, InForce};
 use crate::cluster::convert;
 use crate::policy::{Origin, Policy, Problem};
+use crate::workload::Kinds;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -81,9 +82,9 @@ pub(super) enum Next {
 
 impl Catalog {
     /// The object was created or changed; `None` if the change does not matter.
-    pub(super) fn apply(&mut self, object: &Value) -> Option<Change> {
+    pub(super) fn apply(&mut self, object: &Value, kinds: &Kinds) -> Option<Change> {
         let name = convert::name(object).to_owned();
-        let (entry, change) = Entry::read(&name, object, self.0.remove(&name));
+        let (entry, change) = Entry::read(&name, object, self.0.remove(&name), kinds);
         self.0.insert(name, entry);
         change
     }
@@ -95,12 +96,12 @@ impl Catalog {
     }
 
     /// These are all objects.
-    pub(super) fn replace(&mut self, objects: &[Value]) -> Vec<Change> {
+    pub(super) fn replace(&mut self, objects: &[Value], kinds: &Kinds) -> Vec<Change> {
         let mut before = std::mem::take(&mut self.0);
         let mut changes = Vec::new();
         for object in objects {
             let name = convert::name(object).to_owned();
-            let (entry, change) = Entry::read(&name, object, before.remove(&name));
+            let (entry, change) = Entry::read(&name, object, before.remove(&name), kinds);
             self.0.insert(name, entry);
             changes.extend(change);
         }
@@ -162,7 +163,7 @@ impl Catalog {
 }
 
 impl Entry {
-    fn read(name: &str, object: &Value, before: Option<Self>) -> (Self, Option<Change>) {
+    fn read(name: &str, object: &Value, before: Option<Self>, kinds: &Kinds) -> (Self, Option<Change>) {
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut entry = Self {
             uid: text("/metadata/uid"),
@@ -186,7 +187,7 @@ impl Entry {
         }
         let name = name.to_owned();
         let generation = entry.generation;
-        let change = match compile(object) {
+        let change = match compile(object, kinds) {
             Ok(policy) => {
                 entry.good = Some((Arc::new(policy), generation));
                 Change::Accepted { name, generation }
@@ -224,7 +225,7 @@ impl Entry {
 }
 
 /// Items of a list may omit their type.
-pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
+pub(super) fn compile(object: &Value, kinds: &Kinds) -> Result<Policy, Vec<Problem>> {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
         let or = |fields: &mut serde_json::Map<String, Value>, key: &str, value: &str| {
@@ -234,6 +235,6 @@ pub(super) fn compile(object: &Value) -> Result<Policy, Vec<Problem>> {
         or(fields, "kind", crate::policy::model::KIND);
     }
     // Compiling cannot panic. If it does anyway, only this policy is affected.
-    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile(&object, Origin::Cluster)))
+    std::panic::catch_unwind(AssertUnwindSafe(|| Policy::compile_with(&object, Origin::Cluster, kinds)))
         .unwrap_or_else(|_| Err(vec![Problem::at("spec", "it could not be read")]))
 }

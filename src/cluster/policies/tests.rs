@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, SecretsAccess, Watched};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 use crate::telemetry::PolicyStatus;
+use crate::workload::Kinds;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,7 +38,7 @@ impl Replica {
         let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::None));
         let (metrics, handed) = (Metrics::new(), Arc::<Mutex<Vec<_>>>::default());
         let taken = Arc::clone(&handed);
-        cluster.follow_policies(&metrics, move |policies| taken.lock().unwrap().push(policies));
+        cluster.follow_policies(&metrics, Arc::default, move |policies| taken.lock().unwrap().push(policies));
         Self {
             cluster,
             metrics,
@@ -250,7 +251,7 @@ async fn a_cluster_without_the_kind_has_no_policies_until_it_comes() {
         Some("the kind is not installed in this cluster, so it has no policies")
     );
     assert!(replica.holds().is_empty());
-    assert!(replica.cluster.policies().await.unwrap().policies.is_empty());
+    assert!(replica.cluster.policies(&Kinds::default()).await.unwrap().policies.is_empty());
     fake.serve("pullgate.dev/v1alpha1", "imagepolicies", "ImagePolicy", false);
     fake.put(POLICIES, policy("a", "r.io/a/**"));
     eventually("the policy", || replica.holds() == ["a: r.io/a"]).await;
@@ -266,7 +267,7 @@ async fn a_refused_list_is_said_and_blocks_nothing() {
     assert_eq!(replica.note().as_deref(), Some("pullgate may not read ImagePolicies"));
     assert!(replica.holds().is_empty());
     assert!(replica.counts("pullgate_reloads_total{reason=\"policies_forbidden\"} 1"));
-    let why = replica.cluster.policies().await.unwrap_err();
+    let why = replica.cluster.policies(&Kinds::default()).await.unwrap_err();
     assert_eq!(
         why,
         "the cluster's ImagePolicies could not be read (the API server forbids it)"
@@ -323,7 +324,7 @@ async fn policies_are_listed_once_in_pages_for_those_who_do_not_follow() {
     fake.put(POLICIES, policy("broken", "r.io/[x"));
     fake.expire_next();
     let cluster = Cluster::Watched(Watched::start(&fake.client(), SecretsAccess::None));
-    let listed = cluster.policies().await.unwrap();
+    let listed = cluster.policies(&Kinds::default()).await.unwrap();
     assert_eq!(listed.policies.len(), 120);
     assert_eq!(listed.problems.len(), 1, "{:?}", listed.problems);
     assert!(

@@ -6,6 +6,7 @@ use crate::config::{Live, PolicyStore};
 use crate::image::escape;
 use crate::limits;
 use crate::telemetry::{Metrics, PolicySource, Reload};
+use crate::workload::Kinds;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +17,14 @@ const LOGGED: usize = 20;
 /// Polls the places forever. A changed and entirely valid set goes into the store. If it is not valid, the last good policies stay
 /// in force and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. `now` is what was
 /// read at the start and is already in the store. A folder that had policies and is empty is no valid set. `asked` has everything read
-/// again.
+/// again. `kinds` are those that policies may name.
 pub async fn watch_policy_files(
     places: Vec<PathBuf>,
     now: Files,
     store: PolicyStore,
     metrics: Metrics,
     note: Live<Option<String>>,
+    kinds: Live<Kinds>,
     mut asked: Asked,
 ) {
     let places = Arc::new(places);
@@ -51,7 +53,9 @@ pub async fn watch_policy_files(
             note.store(Some(why));
             continue;
         }
-        let Some(set) = compiled(&seen).await else { continue };
+        let Some(set) = compiled(&seen, kinds.load()).await else {
+            continue;
+        };
         let folders = seen.empty();
         if !folders.is_empty() {
             tracing::warn!(?folders, "no policy files in these folders");
@@ -114,7 +118,7 @@ async fn look(places: &Arc<Vec<PathBuf>>) -> Option<Files> {
     tokio::task::spawn_blocking(move || read(&places)).await.ok()
 }
 
-async fn compiled(files: &Files) -> Option<PolicySet> {
+async fn compiled(files: &Files, kinds: Arc<Kinds>) -> Option<PolicySet> {
     let files = files.clone();
-    tokio::task::spawn_blocking(move || files.compile()).await.ok()
+    tokio::task::spawn_blocking(move || files.compile(&kinds)).await.ok()
 }

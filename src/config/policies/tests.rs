@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::{Ask, Live, PolicyStore};
 use crate::telemetry::Metrics;
+use crate::workload::Kinds;
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
@@ -19,7 +20,7 @@ fn folder(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn look(folder: &TempDir) -> PolicySet {
-    read(&[folder.path().to_owned()]).compile()
+    read(&[folder.path().to_owned()]).compile(&Kinds::default())
 }
 
 /// `file:line:column: sentence`, without the folder.
@@ -191,7 +192,7 @@ fn what_lies_about_in_a_folder() {
     );
 
     let files = read(&[folder.path().join("a.yaml"), folder.path().join("missing")]);
-    let set = files.compile();
+    let set = files.compile(&Kinds::default());
     assert_eq!(
         (names(&set.policies), set.faults.len()),
         (vec!["a"], 1),
@@ -339,13 +340,14 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     let (store, metrics, note) = (PolicyStore::default(), Metrics::new(), Live::new(None));
     let files = read(&places);
     let again = Ask::new(());
-    store.set_files(files.compile().sound().unwrap());
+    store.set_files(files.compile(&Kinds::default()).sound().unwrap());
     let task = tokio::spawn(watch_policy_files(
         places,
         files,
         store.clone(),
         metrics.clone(),
         note.clone(),
+        Live::new(Kinds::default()),
         again.subscribe(),
     ));
     let held = || {

@@ -340,6 +340,7 @@ fn too_large_for_a_policy() {
             &facts(),
             &policies(spec),
             &Requester::default(),
+            &[workload.object.kind.clone()],
             super::policies::circumstances(&Modes::default()),
         );
         let plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);

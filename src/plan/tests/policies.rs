@@ -32,7 +32,14 @@ fn ask_as(
 ) -> Asked {
     let workload = extract(object, old, "ns", &Kinds::default()).expect("an object with images");
     let policies = Policies::new(policies.to_vec());
-    let matching = matching(&workload, facts, &policies, requester, circumstances(&Modes::default()));
+    let matching = matching(
+        &workload,
+        facts,
+        &policies,
+        requester,
+        &[workload.object.kind.clone()],
+        circumstances(&Modes::default()),
+    );
     let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = || Attempts {
         attempts: vec![Attempt {
@@ -355,6 +362,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         &facts,
         &policies,
         &Requester::default(),
+        &[workload.object.kind.clone()],
         circumstances(&Modes::default()),
     );
     let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);

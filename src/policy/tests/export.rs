@@ -392,3 +392,73 @@ fn modes_become_actions_and_what_is_left_out_is_named() {
     let sound = labels(json!({"team.corp.example/Sand_box.1": "", "kubernetes.io/metadata.name": "a-b"}));
     assert_eq!(export(&policy("p", &sound), &[]).manifests.len(), 2);
 }
+
+#[test]
+fn kinds_are_counted_by_who_made_the_object() {
+    let account = |name: &str| format!("system:serviceaccount:kube-system:{name}-controller");
+    let owned = |mut object: Value, api: &str, kind: &str| {
+        object["metadata"]["ownerReferences"] =
+            json!([{"apiVersion": api, "kind": kind, "name": "o", "uid": "u", "controller": true}]);
+        object
+    };
+    let by = |user: &str| json!({"namespace": "shop", "userInfo": {"username": user, "groups": []}});
+    let job = |image: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},
+                                   "spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+    };
+    let spec = json!({"match": {"excludeKinds": ["Job", "CronJob"]}, "tags": {"requireDigest": true}});
+    let exported_all = exported(&spec);
+    let manifest = &exported_all.manifests[0];
+    let resources = manifest["spec"]["matchConstraints"]["resourceRules"].to_string();
+    assert!(!resources.contains("jobs") && resources.contains("pods"), "{resources}");
+    let about = |manifest: &Value, user: &str, object: &Value| run(manifest, &by(user), object, &Value::Null).is_some();
+    let of_job = owned(pod(&["a:1"]), "batch/v1", "Job");
+    assert!(about(manifest, "jane", &pod(&["a:1"])));
+    assert!(about(manifest, "jane", &of_job), "anyone can write an ownerReference");
+    assert!(
+        about(manifest, &account("replicaset"), &of_job),
+        "no such controller makes it"
+    );
+    assert!(!about(manifest, &account("job"), &of_job));
+    assert!(!about(manifest, "system:kube-controller-manager", &of_job));
+    assert!(about(
+        manifest,
+        &account("replicaset"),
+        &owned(pod(&["a:1"]), "apps/v1", "ReplicaSet")
+    ));
+    // Whether a Job is a CronJob's, the API server does not know.
+    let only = exported(&json!({"match": {"excludeKinds": ["CronJob"]}, "tags": {"requireDigest": true}}));
+    assert!(
+        only.left_out.iter().any(|why| why.starts_with("Pods of Jobs (")),
+        "{:?}",
+        only.left_out
+    );
+    let manifest = &only.manifests[0];
+    assert!(about(manifest, "jane", &job("a:1")));
+    assert!(!about(
+        manifest,
+        &account("cronjob"),
+        &owned(job("a:1"), "batch/v1", "CronJob")
+    ));
+    assert!(!about(manifest, &account("job"), &of_job));
+    // Wanted kinds: the Pods of Jobs count as Jobs, others do not.
+    let wanted = exported(&json!({"match": {"kinds": ["Job", "CronJob"]}, "tags": {"requireDigest": true}}));
+    let manifest = &wanted.manifests[0];
+    assert!(about(manifest, &account("job"), &of_job) && about(manifest, "jane", &job("a:1")));
+    assert!(!about(manifest, "jane", &of_job) && !about(manifest, "jane", &pod(&["a:1"])));
+}
+
+#[test]
+fn excluded_and_exempt_namespaces_are_left_alone() {
+    let spec =
+        json!({"match": {"excludeNamespaces": ["kube-*"]}, "exempt": {"namespaces": ["legacy"]}, "tags": {"deny": ["latest"]}});
+    let manifest = exported(&spec).manifests.remove(0);
+    for (namespace, about) in [("shop", true), ("kube-system", false), ("legacy", false), ("legacy2", true)] {
+        let request = json!({"namespace": namespace, "userInfo": {"username": "jane", "groups": []}});
+        assert_eq!(
+            run(&manifest, &request, &pod(&["a"]), &Value::Null).is_some(),
+            about,
+            "{namespace}"
+        );
+    }
+}

@@ -12,7 +12,7 @@ fn about(matches: &Value, namespace: &str, of: &[(&str, &str)]) -> bool {
     let subject = Subject {
         namespace,
         labels: Some(&labels),
-        kind: "Deployment",
+        kinds: &["Deployment"],
     };
     let policies = Policies::new(vec![policy("p", &json!({"match": matches}))]);
     !policies
@@ -172,7 +172,7 @@ fn the_name_of_a_namespace_is_a_label_that_is_always_known() {
 #[test]
 fn an_image_by_itself_has_no_kind_and_is_warned_of() {
     let spec = json!({"match": {"kinds": ["Deployment"]}, "tags": {"deny": ["latest"]}});
-    let subject = Subject { kind: "", ..SHOP };
+    let subject = Subject { kinds: &[], ..SHOP };
     let matching =
         Policies::new(vec![policy("p", &spec)]).matching(&subject, &Requester::default(), circumstances(&Modes::default()));
     let raised = matching.names(&reference("nginx"), "nginx").remove(0);
@@ -184,4 +184,85 @@ fn an_image_by_itself_has_no_kind_and_is_warned_of() {
         "{raised:?}"
     );
     assert_eq!(matching.decide(&raised.finding, Some("p")).verdict, Verdict::Warn);
+}
+
+#[test]
+fn what_is_excluded_is_not_meant() {
+    for (matches, namespace, holds) in [
+        (json!({"excludeNamespaces": ["kube-*"]}), "shop", true),
+        (json!({"excludeNamespaces": ["kube-*"]}), "kube-system", false),
+        (
+            json!({"namespaces": ["prod-*"], "excludeNamespaces": ["prod-old"]}),
+            "prod-eu",
+            true,
+        ),
+        (
+            json!({"namespaces": ["prod-*"], "excludeNamespaces": ["prod-old"]}),
+            "prod-old",
+            false,
+        ),
+        // A cluster-scoped object is in no namespace.
+        (json!({"excludeNamespaces": ["*"]}), "", true),
+        (json!({"excludeKinds": ["Job"]}), "shop", true),
+        (json!({"excludeKinds": ["Deployment"]}), "shop", false),
+        (
+            json!({"kinds": ["Deployment"], "excludeKinds": ["Deployment"]}),
+            "shop",
+            false,
+        ),
+    ] {
+        assert_eq!(about(&matches, namespace, &[]), holds, "{matches} {namespace:?}");
+    }
+}
+
+#[test]
+fn an_exempt_namespace_shows_as_exempt() {
+    let policies = [policy(
+        "p",
+        &json!({"tags": {"deny": ["latest"]}, "exempt": {"namespaces": ["sh*"]}}),
+    )];
+    let matching = matching(&policies);
+    assert!(matching.is_empty());
+    assert_eq!(matching.exempting(), [Arc::from("p")]);
+}
+
+#[test]
+fn an_object_of_one_of_two_kinds_is_at_most_warned_about() {
+    let spec = |kinds: Value| json!({"match": kinds, "tags": {"deny": ["latest"]}});
+    let verdict = |matches: Value| {
+        let policies = Policies::new(vec![policy("p", &spec(matches))]);
+        let subject = Subject {
+            kinds: &["Job", "CronJob"],
+            ..SHOP
+        };
+        let modes = Modes::default();
+        let matching = policies.matching(&subject, &Requester::default(), circumstances(&modes));
+        let raised = matching.names(&reference("nginx"), "nginx");
+        raised
+            .first()
+            .map(|raised| matching.decide(&raised.finding, Some("p")).verdict)
+    };
+    assert_eq!(verdict(json!({"kinds": ["Job", "CronJob"]})), Some(Verdict::Deny));
+    assert_eq!(verdict(json!({"kinds": ["Job"]})), Some(Verdict::Warn));
+    assert_eq!(verdict(json!({"excludeKinds": ["CronJob"]})), Some(Verdict::Warn));
+    assert_eq!(verdict(json!({"excludeKinds": ["Job", "CronJob"]})), None);
+    assert_eq!(verdict(json!({"kinds": ["Pod"]})), None);
+    assert_eq!(verdict(json!({})), Some(Verdict::Deny));
+}
+
+#[test]
+fn an_unknown_kind_is_an_error_with_the_nearest_one() {
+    for (kind, said) in [
+        ("Deploymnt", "did you mean \"Deployment\"?"),
+        ("deployments", "did you mean \"Deployment\"?"),
+        ("apps/v1/Deployment", "write Deployment, without group and version"),
+        ("batch/*/CronJobs", "no wildcards"),
+        ("*", "leave the field out"),
+        ("Ingress", "belongs into `workloads`"),
+    ] {
+        for field in ["kinds", "excludeKinds"] {
+            let problems = problems(&json!({"match": {field: [kind]}}));
+            assert!(problems.len() == 1 && problems[0].contains(said), "{problems:?}");
+        }
+    }
 }

@@ -162,7 +162,7 @@ fn the_first_entry_that_selects_the_namespace_holds() {
         modes.of(&Subject {
             namespace,
             labels: labels.as_deref(),
-            kind: "Pod",
+            kinds: &["Pod"],
         })
     };
     assert_eq!(of("shop", Some(&[("rollout", "done")])), Mode::Enforce);

@@ -163,14 +163,11 @@ async fn what_exists_is_judged_by_the_clusters_policies_and_nothing_is_changed()
 #[tokio::test]
 async fn an_owned_object_is_named_where_only_it_is_objected_to() {
     let fake = cluster();
-    allow(
-        &fake,
-        &json!({"match": {"kinds": ["Pod"]}, "registries": {"allow": ["169.254.0.1/good/**"]}}),
-    );
-    fake.put("deployments.apps", workload("shop", "api", BAD));
+    allow(&fake, &json!({"registries": {"allow": ["169.254.0.1/good/**"]}}));
+    fake.put("deployments.apps", workload("shop", "api", GOOD));
     fake.put(
         "replicasets.apps",
-        owned(workload("shop", "api-1", BAD), "apps/v1", "Deployment"),
+        owned(workload("shop", "api-1", GOOD), "apps/v1", "Deployment"),
     );
     for name in ["api-1-x", "api-1-y"] {
         fake.put("pods", owned(pod("shop", name, BAD), "apps/v1", "ReplicaSet"));
@@ -182,7 +179,7 @@ async fn an_owned_object_is_named_where_only_it_is_objected_to() {
             "Deployment shop/api Warn LookupRefused",
             "Pod shop/api-1-x Deny RegistryNotAllowed",
         ],
-        "the pods are refused by a policy that is about pods only; one of them says it"
+        "the pods run what their owner does not name; one of them says it"
     );
     assert_eq!(done.code, 1);
 }
