@@ -97,7 +97,9 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         digest: None,
         said: None,
         asked: None,
+        printed: None,
         passed_on: false,
+        doubled: None,
         told: None,
     }
 }

@@ -208,6 +208,7 @@ fn words(bytes: &[u8], masks: &[&str]) -> Words {
         detail: read.detail.map(Arc::from),
         about_address: words::speaks_of_address(bytes),
         of_a_registry: read.of_a_registry,
+        printed: read.printed.map(Arc::from),
     }
 }
 

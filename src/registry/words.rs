@@ -16,7 +16,19 @@ pub(super) struct Words {
     pub(super) detail: Option<String>,
     /// It has a form in which registries, or the stores behind them, tell errors.
     pub(super) of_a_registry: bool,
+    /// The errors of a registry as containerd prints them, one a line.
+    pub(super) printed: Option<String>,
 }
+
+/// The codes that containerd knows, with their own messages; any other is `UNKNOWN` to it (`core/remotes/docker/errdesc.go`).
+const CODES: &[(&str, &str)] = &[
+    ("UNKNOWN", "unknown error"),
+    ("UNSUPPORTED", "The operation is unsupported."),
+    ("UNAUTHORIZED", "authentication required"),
+    ("DENIED", "requested access to the resource is denied"),
+    ("UNAVAILABLE", "service unavailable"),
+    ("TOOMANYREQUESTS", "too many requests"),
+];
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -51,6 +63,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
             code: text_of("code").and_then(code),
             detail: line(&joined, secrets),
             of_a_registry: speaker::is_in_form(|member| first.get(member).is_some_and(|value| !value.is_null())),
+            printed: printed(&envelope.errors, secrets),
         };
     }
     if let Ok(loose) = serde_json::from_str::<Loose>(&text) {
@@ -59,7 +72,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         return Words {
             code: error.and_then(code),
             detail: message.or(error).and_then(|text| line(text, secrets)),
-            of_a_registry: false,
+            ..Words::default()
         };
     }
     let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -78,6 +91,34 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     Words {
         detail: line(start, secrets),
         ..Words::default()
+    }
+}
+
+/// What containerd prints of a registry's errors (`Errors.Error` in `core/remotes/docker/errcode.go`); nothing where it cannot read them.
+fn printed(errors: &[serde_json::Map<String, serde_json::Value>], secrets: &[&str]) -> Option<String> {
+    use serde_json::Value;
+    const MOST: usize = 5;
+    let text = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => Some(String::new()),
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => None,
+    };
+    let one = |error: &serde_json::Map<String, Value>| {
+        let (code, message) = (text(error.get("code"))?, text(error.get("message"))?);
+        let (code, own) = CODES.iter().find(|(known, _)| *known == code).or(CODES.first())?;
+        let bare = error.get("detail").is_none_or(Value::is_null) && (message.is_empty() || message == *own);
+        let code = code.to_ascii_lowercase();
+        Some(if bare {
+            code
+        } else {
+            format!("{code}: {}", line(&message, secrets).unwrap_or_default())
+        })
+    };
+    let all: Vec<String> = errors.iter().take(MOST).map(one).collect::<Option<_>>()?;
+    match &all[..] {
+        [one] => Some(one.clone()),
+        [] => None,
+        _ => Some(format!("errors:\n{}", all.join("\n"))),
     }
 }
 
@@ -244,6 +285,39 @@ mod tests {
         check("{broken", None, None);
         check("", None, None);
         check("[]", None, None);
+    }
+
+    #[test]
+    fn errors_are_printed_as_containerd_does() {
+        for (errors, expected) in [
+            (r#"{"code":"DENIED"}"#, Some("denied")),
+            (
+                r#"{"code":"DENIED","message":"requested access to the resource is denied"}"#,
+                Some("denied"),
+            ),
+            (
+                r#"{"code":"DENIED","message":"requested access to the resource is denied","detail":[]}"#,
+                Some("denied: requested access to the resource is denied"),
+            ),
+            (r#"{"code":"DENIED","message":"no"}"#, Some("denied: no")),
+            (
+                r#"{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}"#,
+                Some("unknown: manifest unknown"),
+            ),
+            (
+                r#"{"status":403,"message":"blocked by policy"}"#,
+                Some("unknown: blocked by policy"),
+            ),
+            (
+                r#"{"code":"DENIED","message":"a"},{"code":"UNAUTHORIZED"}"#,
+                Some("errors:\ndenied: a\nunauthorized"),
+            ),
+            (r#"{"code":5,"message":"no"}"#, None),
+        ] {
+            let body = format!("{{\"errors\":[{errors}]}}");
+            assert_eq!(read(body.as_bytes(), &[]).printed.as_deref(), expected, "{errors}");
+        }
+        assert_eq!(read(b"403 Forbidden", &[]).printed, None);
     }
 
     #[test]

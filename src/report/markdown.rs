@@ -40,7 +40,7 @@ pub fn render(report: &Report) -> String {
             let _ = writeln!(
                 out,
                 "  - the kubelet would show: {}",
-                code(&format!("{}: {}", kubelet.reason, kubelet.message))
+                code(&format!("{}: {}", kubelet.reason, kubelet.message.replace('\n', " ")))
             );
         }
         let _ = writeln!(out, "  - fix: {}", prose(&finding.fix));

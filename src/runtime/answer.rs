@@ -155,6 +155,8 @@ pub struct Words {
     pub about_address: bool,
     /// It has the form in which registries, or the stores behind them, tell errors.
     pub of_a_registry: bool,
+    /// The errors of a registry as containerd prints them, one a line.
+    pub printed: Option<Arc<str>>,
 }
 
 /// No answer came.

@@ -29,6 +29,7 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
         return None;
     }
     let mut failure = all.remove(chosen);
+    failure.doubled = all.iter().find_map(|other| doubled(&failure, other));
     let mut others: Vec<String> = all.iter().filter(|other| other.host != failure.host).map(told).collect();
     others.dedup();
     if !others.is_empty() {
@@ -40,6 +41,19 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
         failure.detail = Some(bounded(&detail));
     }
     Some(failure)
+}
+
+/// `https://mirror.example/v2/cache` of another host that was asked for the same by `https://mirror.example/v2/cache/v2/app/manifests/1`.
+fn doubled(failure: &Failure, other: &Failure) -> Option<Box<str>> {
+    let url = |failure: &Failure| {
+        let url = &failure.request.as_ref()?.url;
+        Some(url.split('?').next().unwrap_or_default().to_owned())
+    };
+    let (own, its) = (url(failure)?, url(other)?);
+    let base = its.strip_suffix(own.get(own.find("/v2/")?..)?)?;
+    let (_, rest) = base.split_once("://")?;
+    let path = rest.get(rest.find('/')?..)?;
+    (path == "/v2" || path.starts_with("/v2/")).then(|| Box::from(base))
 }
 
 fn bounded(detail: &str) -> String {
@@ -152,6 +166,28 @@ mod tests {
         )
         .of_host(false);
         speaks(&[page], &[gone("u", false)], "m");
+    }
+
+    #[test]
+    fn a_second_v2_of_a_mirror_is_remembered() {
+        let asked = |host: &str, url: &str| Failure {
+            request: Some(crate::runtime::outcome::RequestLine {
+                method: "HEAD",
+                url: url.to_owned(),
+                purpose: crate::runtime::outcome::Purpose::Content,
+            }),
+            ..gone(host, false)
+        };
+        let own = asked("u", "https://u/v2/team/app/manifests/1");
+        for (url, base) in [
+            ("https://m/v2/cache/v2/team/app/manifests/1?ns=u", Some("https://m/v2/cache")),
+            ("https://m/v2/v2/team/app/manifests/1", Some("https://m/v2")),
+            ("https://m/hub/v2/team/app/manifests/1?ns=u", None),
+            ("https://m/v2/team/app/manifests/1", None),
+        ] {
+            let chosen = speaks(&[asked("m", url)], std::slice::from_ref(&own), "u");
+            assert_eq!(chosen.doubled.as_deref(), base, "{url}");
+        }
     }
 
     #[test]

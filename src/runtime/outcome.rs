@@ -78,8 +78,12 @@ pub struct Failure {
     pub said: Option<Arc<str>>,
     /// The request that was refused, where its words are still to be asked for.
     pub asked: Option<Box<Request>>,
+    /// What containerd prints of the registry's errors behind its own words, on lines of their own.
+    pub printed: Option<Arc<str>>,
     /// A host before the last one said by a 404 that it has nothing, and the runtime went on to the next: what that one says counts.
     pub passed_on: bool,
+    /// Another host that was asked by a path with a second `/v2`: its address up to that.
+    pub doubled: Option<Box<str>>,
     /// What the runtime tells, where this failure of another host counts for more.
     pub told: Option<Box<Failure>>,
 }
@@ -99,7 +103,9 @@ impl Failure {
             digest: None,
             said: None,
             asked: None,
+            printed: None,
             passed_on: false,
+            doubled: None,
             told: None,
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Measured with the kubelet of Kubernetes 1.37.2 and containerd 2.4.2, by its transfer service and by its client; the words of containerd
 //! 1.x by CRI, on 1.7.34. Messages of gRPC's code Unknown come bare, others keep their `rpc error: code = … desc = `. What cannot be
-//! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error, on a line of its own)
+//! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error other than a 403)
 //! or stands as `...` (names of temporary files).
 
 use super::audience::{Audience, Group};
@@ -477,6 +477,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             return None;
         }
     };
+    // What a registry says to the GET after a HEAD that was forbidden (`withGETErrorBody`).
+    let printed = failure.printed.iter().flat_map(|printed| printed.lines());
+    let message = printed.fold(message, |message, line| {
+        let words: Vec<String> = line.split(' ').map(escape).collect();
+        format!("{message}\n{}", words.join(" "))
+    });
     Some(err_image_pull(message))
 }
 

@@ -138,15 +138,19 @@ fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
 pub fn explain(text: &mut String, finding: &Finding, decision: &Decision, indent: &str) {
     let _ = write!(text, "\n{indent}{}: {}", finding.cause.name(), finding.message);
     if let Some(kubelet) = &finding.kubelet {
-        let end = tail(&kubelet.message);
+        let (first, more) = kubelet.message.split_once('\n').unwrap_or((&kubelet.message, ""));
+        let end = tail(first);
         let reason = &kubelet.reason;
         let _ = if *reason == kubelet.message {
             write!(text, "\n{indent}the kubelet would show: {reason}")
-        } else if end.len() == kubelet.message.len() {
+        } else if end.len() == first.len() {
             write!(text, "\n{indent}the kubelet would show: {reason}: {end}")
         } else {
             write!(text, "\n{indent}the kubelet would show: {reason} ... {end}")
         };
+        for line in more.lines() {
+            let _ = write!(text, "\n{indent}  {line}");
+        }
     }
     let _ = write!(text, "\n{indent}fix: {}", finding.fix);
     if let Some(ruling) = ruling(finding, decision) {

@@ -27,7 +27,9 @@ fn failure(evidence: Evidence) -> Failure {
         digest: None,
         said: None,
         asked: None,
+        printed: None,
         passed_on: false,
+        doubled: None,
         told: None,
     }
 }

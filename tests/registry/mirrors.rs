@@ -209,6 +209,11 @@ async fn a_plain_404_of_a_mirror_leaves_the_word_to_the_registry() {
     let failure = ask_by(&mirror.host(), &gone.host()).await.unwrap_err();
     assert!(matches!(failure.evidence, Evidence::TagUnknown { .. }), "{failure:?}");
     assert_eq!(failure.host, gone.host());
+    // Field case 35: what the mirror was asked by is remembered where that may be why it knows nothing.
+    let doubled = format!("{}/v2/cache", mirror.host());
+    let failure = ask_by(&doubled, &gone.host()).await.unwrap_err();
+    assert_eq!(failure.host, gone.host());
+    assert_eq!(failure.doubled.as_deref(), Some(&*format!("http://{doubled}")));
     // Of a plain 404 in the place of the registry itself, nothing follows.
     let other = plain().await;
     for first in [&mirror, &gone] {

@@ -218,7 +218,9 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         digest: None,
         said: None,
         asked: None,
+        printed: None,
         passed_on: false,
+        doubled: None,
         told: None,
     }
 }

@@ -252,6 +252,7 @@ impl Walk<'_> {
         let words = said.words();
         failure.code = words.code.as_deref().map(str::to_owned);
         failure.detail = words.detail.as_deref().map(str::to_owned);
+        failure.printed = words.printed;
         failure
     }
 }

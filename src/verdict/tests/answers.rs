@@ -72,6 +72,23 @@ fn something_before_the_registry() {
 }
 
 #[test]
+fn what_a_registry_prints_stands_on_lines_of_its_own() {
+    let mut failure = at(
+        Evidence::Forbidden {
+            address_bound: false,
+            with_credential: false,
+        },
+        Some(403),
+        URL,
+    );
+    let (_, _, bare) = said(&failure);
+    assert!(bare.ends_with("v1: 403 Forbidden"), "{bare}");
+    failure.printed = Some("denied: no, by \u{1b}[31m policy".into());
+    let (_, _, kubelet) = said(&failure);
+    assert_eq!(kubelet, format!("{bare}\ndenied: no, by \\u{{1b}}[31m policy"));
+}
+
+#[test]
 fn a_tag_that_is_listed_is_not_said_not_to_exist() {
     let (message, fix, _) = said(&at(Evidence::TagWithoutManifest, Some(404), URL));
     assert_eq!(

@@ -20,7 +20,7 @@ pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
             .to_owned();
     }
     let mut fix = of_evidence(failure, topic);
-    if let Some(base) = asked::doubled(failure, reference) {
+    if let Some(base) = asked::doubled(failure, reference).or(failure.doubled.as_deref()) {
         fix = format!(
             "if {} is the whole path, write `override_path = true` beside it in the nodes' hosts.toml; {fix}",
             escape(base)
