@@ -8,7 +8,9 @@ pub mod check;
 pub mod config;
 pub mod demo;
 mod engine;
+pub mod explain;
 mod inputs;
+mod lone;
 mod node_pools;
 mod openshift;
 pub mod pin;
@@ -16,12 +18,14 @@ mod policies;
 pub mod policy;
 pub mod schema;
 pub mod serve;
+pub mod shell;
 
 use crate::telemetry::log;
 use clap::builder::Resettable;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsStr;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,6 +60,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Check manifests and images as the webhook would.
     Check(Box<check::Args>),
+    /// Show everything that is asked and answered for one image.
+    Explain(Box<explain::Args>),
     /// Add digests to the tags of images.
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
@@ -66,6 +72,12 @@ enum Command {
     Schema(schema::Args),
     /// Generate certificates for development.
     Certs(certs::Args),
+    /// Print the version.
+    Version,
+    /// Print completions for a shell.
+    Completions(shell::Completions),
+    /// Print the man page, or write those of all commands.
+    Man(shell::Pages),
     /// See pullgate at work: a sample registry and real reviews, in one process.
     Demo(demo::Args),
 }
@@ -85,6 +97,11 @@ impl Cli {
         let mut command = without_empty(Self::command(), &|name| {
             std::env::var_os(name).is_some_and(|value| value.is_empty())
         });
+        // kubectl runs a program of that name as `kubectl pullgate`.
+        let called = std::env::args_os().next();
+        if called.is_some_and(|path| Path::new(&path).file_name() == Some(OsStr::new("kubectl-pullgate"))) {
+            command = command.bin_name("kubectl pullgate");
+        }
         let matches = command.get_matches_mut();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
     }
@@ -112,7 +129,11 @@ impl Cli {
         let delivery = match command {
             Command::Serve(_) => log::Delivery::Background,
             Command::Check(_)
+            | Command::Explain(_)
             | Command::Pin(_)
+            | Command::Version
+            | Command::Completions(_)
+            | Command::Man(_)
             | Command::Policy(_)
             | Command::Config(_)
             | Command::Schema(_)
@@ -125,7 +146,11 @@ impl Cli {
         let ended = match command {
             Command::Serve(args) => serve::run(*args).await,
             Command::Check(args) => check::run(*args, verbose).await,
+            Command::Explain(args) => explain::run(*args).await,
             Command::Pin(args) => pin::run(*args).await,
+            Command::Completions(args) => shell::completions(&args),
+            Command::Man(args) => shell::pages(&args),
+            Command::Version => say(concat!("pullgate ", env!("CARGO_PKG_VERSION"), "\n")).map(|()| ExitCode::SUCCESS),
             Command::Policy(args) => policy::run(*args).await,
             Command::Config(args) => config::run(args).await,
             Command::Schema(args) => schema::run(&args),

@@ -237,6 +237,15 @@ impl Cluster {
         }
     }
 
+    /// Which cluster it is: context and address, for people. `None` where there is none.
+    pub fn title(&self) -> Option<&str> {
+        match self {
+            Self::Absent | Self::Manifests(_) => None,
+            Self::Watched(watched) => Some(watched.title()),
+            Self::Layered(layers) => layers.cluster.title(),
+        }
+    }
+
     /// The progress of each watch; empty if nothing is watched.
     pub fn ready(&self) -> Vec<Readiness> {
         match self {

@@ -2,10 +2,12 @@
 //! `policy test` ([`scripted`]).
 
 mod drive;
+mod heard;
 mod live;
 mod look_up;
 pub mod scripted;
 
 pub use drive::drive;
+pub use heard::{Conversation, Ear, Heard};
 pub use live::{Engine, Gate};
 pub use look_up::LookUps;

@@ -235,6 +235,14 @@ pub const REMEMBERED: u64 = 10_000;
 pub const PROGRAM: Duration = Duration::from_secs(10);
 /// Bytes that it may print. Cloud tokens have a few thousand.
 pub const PROGRAM_OUTPUT: u64 = 256 << 10;
+/// How long Helm or kustomize may take for one chart or overlay.
+pub const RENDERING: Duration = Duration::from_mins(1);
+/// Bytes that they may print. The largest charts have a few MiB, most of it CRDs.
+pub const RENDERED: u64 = 64 << 20;
+/// Bytes of a chart with what it depends on.
+pub const CHART: u64 = 64 << 20;
+/// Files of a chart with what it depends on.
+pub const CHART_FILES: usize = 10_000;
 
 /// A watch is renewed after this many seconds, so that a dead connection is noticed.
 pub const WATCH_SECONDS: u32 = 120;

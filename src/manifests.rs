@@ -11,12 +11,14 @@ mod names;
 mod notes;
 mod object;
 mod read;
+mod render;
 mod values;
 mod write;
 
 pub use comments::Ignore;
 pub use find::{Sift, Walk};
 pub use notes::{Note, Notes, Passed};
+pub use render::Rendering;
 pub use write::replace;
 
 use crate::files;
@@ -24,8 +26,11 @@ use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
 use crate::workload::{Kinds, Workload};
+use crate::yaml::Document;
 use read::FileRead;
+use render::Origin;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -69,6 +74,14 @@ pub struct Subject {
     hints: names::Hints,
     /// Kind, namespace and name of the object that controls it.
     pub owner: Option<(String, String, String)>,
+    /// Whether its images are those whose name and tag stand in separate fields, of which only their author knows whether they are images.
+    pub apart: bool,
+    /// The template that Helm says it was rendered from.
+    template: Option<Box<str>>,
+    /// Where its images come from, by path, if it was rendered.
+    origins: Vec<(Box<str>, Origin)>,
+    /// The files and folders that it was rendered from; absolute.
+    pub reads: Vec<PathBuf>,
     /// Its images and pod specs.
     pub workload: Workload,
 }
@@ -80,30 +93,38 @@ impl Subject {
         found.map_or(1, |(_, line)| *line)
     }
 
+    /// Where an image is written: the file as given, the line, and the value of a chart or the template there that it was made of.
+    pub fn place_of(&self, path: &str) -> (&str, usize, Option<&str>) {
+        match self.origins.iter().find(|(of, _)| **of == *path) {
+            Some((_, origin)) => (&origin.file, origin.line, origin.value.as_deref()),
+            None => (&self.source.file, self.line_of(path), self.template.as_deref()),
+        }
+    }
+
     /// The path of a field in the document.
     pub fn path_of(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 }
 
-/// A place in a file that [`Keep::Texts`] asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marked {
-    /// The file as given.
-    pub file: String,
-    /// The line, from 1.
-    pub line: usize,
-    /// The path in the object.
-    pub path: String,
+/// An object of which a controller renders a chart.
+#[derive(Debug)]
+struct Release {
+    source: Source,
+    /// Its position in the document.
+    prefix: String,
+    /// The lines of the document.
+    document: Document,
+    object: Value,
 }
 
 /// What is kept beside the objects.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// Nothing.
     Objects,
-    /// The texts of the files, to edit them, and the places that this finds in any document.
-    Texts(fn(&Value) -> Vec<String>),
+    /// The texts of the files, to edit them, and the images whose name and tag are in separate fields.
+    Texts,
 }
 
 /// How to read.
@@ -121,6 +142,8 @@ pub struct Reading<'a> {
     pub kinds: &'a Kinds,
     /// What is kept.
     pub keep: Keep,
+    /// Whether what renders charts is kept for [`Manifests::render`].
+    pub render: bool,
 }
 
 /// Everything that was read, and what could not be: a bad document does not affect the others.
@@ -132,12 +155,16 @@ pub struct Manifests {
     pub objects: Vec<Manifest>,
     /// The texts, in order; empty unless asked for.
     pub texts: Vec<Text>,
-    /// The places asked for, in order.
-    pub marked: Vec<Marked>,
     /// What was passed over, and other remarks on files.
     pub notes: Notes,
     /// What should have been read and could not be.
     pub errors: Vec<Problem>,
+    /// The folders of charts.
+    charts: BTreeSet<PathBuf>,
+    /// What renders charts.
+    releases: Vec<Release>,
+    /// What the set says of names.
+    names: names::Names,
 }
 
 impl Manifests {
@@ -145,7 +172,7 @@ impl Manifests {
     pub fn read(places: &[String], reading: &Reading<'_>) -> Self {
         let mut manifests = Self::default();
         let found = find::files(places, reading, &mut manifests);
-        let wanted = read::Wanted::of(reading.kinds, reading.keep);
+        let wanted = read::Wanted::of(reading);
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(usize, FileRead)>> = Mutex::default();
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(found.len());
@@ -166,8 +193,9 @@ impl Manifests {
             manifests.take(read);
         }
         let files = found.iter().filter_map(|file| file.path.as_deref());
-        let names = names::Names::of(places, files, &manifests.objects, &mut manifests.errors);
+        let names = names::Names::of(places, files, &manifests.objects, &mut manifests.notes);
         manifests.subjects.iter_mut().for_each(|subject| names.settle(subject));
+        manifests.names = names;
         manifests
     }
 
@@ -179,7 +207,7 @@ impl Manifests {
         self.subjects.append(&mut read.subjects);
         self.objects.append(&mut read.objects);
         self.texts.extend(read.text);
-        self.marked.append(&mut read.marked);
+        self.releases.append(&mut read.releases);
         self.notes.extend(read.notes);
         self.errors.append(&mut read.errors);
     }

@@ -6,7 +6,6 @@ use crate::verdict::answer::{Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Finding, Outlook};
 use crate::workload::pod::Parameters;
 use crate::workload::{ImageUse, Later, Workload, parameter};
-use serde_json::Value;
 
 /// An image before the registry is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +95,8 @@ pub enum Outcome {
     Pin(String),
     /// It keeps its digest; the digest that its tag resolves to now, if different.
     Pinned(Option<Digest>),
+    /// This digest becomes that one, to which its tag resolves now.
+    Move(Digest, Digest),
     /// It is not to be pinned: why, as a clause.
     Left(String),
     /// Its digest could not be determined: the findings say why.
@@ -159,44 +160,6 @@ fn addition(image: &str, digest: &Digest) -> Option<String> {
 pub fn is_reservation(finding: &Finding) -> bool {
     // The missing digest has just been added.
     finding.outlook != Outlook::Pulls && finding.cause != Cause::DigestRequired
-}
-
-/// Deeper levels are not searched.
-const DEEPEST: usize = 60;
-
-/// The places where a name and a tag are in separate fields, as in a chart's values, some custom kinds, and kustomize's `images`;
-/// paths for [`crate::yaml::Document::line_of`]. Only their author knows what becomes of them.
-pub fn apart(object: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    search(object, "", 0, &mut found);
-    found
-}
-
-fn search(value: &Value, path: &str, depth: usize, found: &mut Vec<String>) {
-    if depth > DEEPEST {
-        return;
-    }
-    match value {
-        Value::Object(fields) => {
-            let text = |key: &str| fields.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-            let tagged = |key: &str| text(key) || fields.get(key).is_some_and(Value::is_number);
-            let in_two = text("repository") && tagged("tag");
-            let by_kustomize = text("name") && tagged("newTag");
-            if (in_two || by_kustomize) && !text("digest") {
-                found.push(path.to_owned());
-            }
-            for (key, value) in fields {
-                let dot = if path.is_empty() { "" } else { "." };
-                search(value, &format!("{path}{dot}{key}"), depth + 1, found);
-            }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                search(item, &format!("{path}[{at}]"), depth + 1, found);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
 
 #[cfg(test)]

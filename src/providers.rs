@@ -1,17 +1,20 @@
 //! The only module that runs programs: the kubelet's credential provider plugins, named in the settings, and docker's credential
-//! helpers, named in the docker config of the user of `check`, and git for `check --since`. Nothing named by an object of the cluster is ever run.
+//! helpers, named in the docker config of the user of `check`, git for `check --since`, and Helm and kustomize for `check --render`. Nothing
+//! named by an object of the cluster is ever run.
 //!
-//! A program gets its input on standard input, writes to a pipe of limited size, and has a time limit. Its standard error is
-//! discarded and its output is never logged: both may contain secrets.
+//! A program gets its input on standard input, writes to a pipe of limited size, and has a time limit. The standard error of those that
+//! handle credentials is discarded, and their output is never logged: both may contain secrets.
 
 mod flights;
 mod git;
 mod helpers;
 mod orphans;
 mod plugins;
+mod renderers;
 mod run;
 
 pub use git::changed_since;
+pub use renderers::{Renderer, Unrendered};
 
 use crate::credentials::helper::Helpers;
 use crate::credentials::node::{Provided, StandIn, Wanted};

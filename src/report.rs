@@ -15,7 +15,7 @@ pub mod text;
 
 use crate::image::escape;
 use crate::verdict::answer::Judged;
-use crate::verdict::message::{explain, image_of, object_of, user_of};
+use crate::verdict::message::{explain_in_full, image_of, object_of, user_of};
 use crate::verdict::{Cause, Decision, Finding, Outlook, Verdict};
 use crate::workload::ObjectId;
 use std::fmt;
@@ -112,6 +112,9 @@ pub struct Entry {
     pub source: Option<Source>,
     /// The line of the image in that file, from 1.
     pub line: Option<usize>,
+    /// The value of a chart (`image.repository`), the entry of a kustomization or the template that it was made of, if it does not stand there
+    /// itself.
+    pub origin: Option<String>,
     /// The object; `None` for `--image`.
     pub object: Option<ObjectId>,
     /// The gate's answer.
@@ -288,9 +291,13 @@ impl Entry {
     /// `k8s/api.yaml:23: Deployment shop/api, container api`; nothing for `--image`.
     pub fn place(&self) -> Option<String> {
         let object = self.object.as_ref()?;
+        let origin = self
+            .origin
+            .as_ref()
+            .map_or_else(String::new, |origin| format!(" ({})", escape(origin)));
         let at = match (&self.source, self.line) {
-            (Some(source), Some(line)) => format!("{}:{line}: ", escape(source.file.trim_start_matches("./"))),
-            (Some(source), None) => format!("{}: ", escape(source.file.trim_start_matches("./"))),
+            (Some(source), Some(line)) => format!("{}:{line}{origin}: ", escape(source.file.trim_start_matches("./"))),
+            (Some(source), None) => format!("{}{origin}: ", escape(source.file.trim_start_matches("./"))),
             (None, _) => String::new(),
         };
         Some(format!("{at}{}, {}", object_of(object), user_of(&self.judged.image)))
@@ -311,7 +318,7 @@ fn paragraph(entry: &Entry, finding: &Finding, decision: &Decision) -> String {
         Some(_) => format!("{}: {}", user_of(&entry.judged.image), image_of(&entry.judged)),
         None => image_of(&entry.judged),
     };
-    explain(&mut text, finding, decision, "");
+    explain_in_full(&mut text, finding, decision, "");
     text
 }
 

@@ -9,12 +9,15 @@ use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
 use std::fmt;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
+mod change;
 mod edit;
 mod located;
 mod nearest;
 mod split;
 
+pub use change::{Change, Edit, change, value_at};
 pub use edit::{Addition, Edited, Mismatch, Obstacle, append};
 pub use nearest::{nearest, unknown};
 
@@ -26,6 +29,9 @@ const MAX_DEPTH: usize = 100;
 const MAX_REPLAYED: usize = 100_000;
 /// The most nodes in one document. (A `kubectl get -A -o yaml` of a large cluster is one document.)
 const MAX_NODES: usize = 10_000_000;
+/// Documents longer than this, in bytes, are read one at a time, whoever reads them: one takes ten times its length while it is read.
+const LARGE: usize = 2 << 20;
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The stack of the parsing thread, in bytes; several times what [`MAX_DEPTH`] needs in a debug build.
 const STACK: usize = 32 << 20;
 
@@ -208,6 +214,8 @@ fn read(text: &str, repeated: Repeated, wanted: &dyn Fn(&str) -> bool, take: &mu
     let stream = text.strip_prefix('\u{feff}').unwrap_or(text);
     for mut chunk in split::chunks(stream) {
         chunk.start += text.len() - stream.len();
+        // Until it has been taken.
+        let _turn = (chunk.text.len() > LARGE).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
         let results = if chunk.is_json() {
             json(&chunk, repeated)
         } else if chunk.kind().is_some_and(|kind| !wanted(kind)) {

@@ -2,10 +2,18 @@
 #![allow(unreachable_pub, reason = "a module that test targets share")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation is how a test reports")]
 
+#[path = "check/explain.rs"]
+mod explain;
 #[path = "support/faulty.rs"]
 mod faulty;
+#[path = "check/pipelines.rs"]
+mod pipelines;
 #[path = "support/program.rs"]
 mod program;
+#[path = "check/render.rs"]
+mod render;
+#[path = "check/repositories.rs"]
+mod repositories;
 
 use program::pullgate;
 use serde_json::Value;
@@ -380,6 +388,8 @@ fn a_cluster_that_does_not_answer_leaves_time_for_the_registries() {
         assert_eq!(output.status.code(), Some(0), "{proxy}: {told}");
         assert!(said.contains("ConnectionFailed: 127.0.0.1:1 refuses"), "{proxy}: {said}");
         assert!(told.contains("ImagePolicies could not be read"), "{proxy}: {told}");
+        let first = "pullgate: cluster a (https://127.0.0.1:1): its nodes are not known: ";
+        assert!(told.starts_with(first), "{proxy}: {told}");
     }
 }
 
@@ -776,9 +786,9 @@ fn an_image_of_a_charts_values_is_a_warning_at_most() {
     assert!(out.ends_with("\n1 image: 1 with a warning\n"), "{out}");
 }
 
-/// The page, in a browser. Needs `chromium-headless-shell`.
+/// The page, in a browser. Needs a Chromium, by the name in `PULLGATE_TEST_BROWSER`.
 #[test]
-#[ignore = "needs a browser"]
+#[ignore = "needs a browser; tests/run has one"]
 fn the_page_works_in_a_browser() {
     const PROBE: &str = r"<script>
 const seen = () => [...document.querySelectorAll('details')].filter((one) => !one.hidden).map((one) => one.querySelector('.image').textContent);
@@ -801,9 +811,12 @@ document.documentElement.innerHTML = ''; document.documentElement.append(btoa(un
     run_in(folder.path(), &["pod.yaml", "-o", "html=page.html"]);
     let page = std::fs::read_to_string(at("page.html")).unwrap();
     std::fs::write(at("page.html"), page.replace("</body>", PROBE)).unwrap();
+    let browser = std::env::vars().find(|(name, _)| name == "PULLGATE_TEST_BROWSER");
+    let browser = browser.map_or_else(|| "chromium-headless-shell".to_owned(), |(_, name)| name);
     let open = |scheme: &str| {
-        let output = std::process::Command::new("chromium-headless-shell")
+        let output = std::process::Command::new(&browser)
             .args([
+                "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
                 "--dump-dom",

@@ -2,10 +2,13 @@
 
 mod accept;
 mod forms;
+mod gather;
 pub(super) mod live;
+mod progress;
 mod wait;
 
-use super::inputs::{AT_ONCE, Options, load_cluster_policies};
+use super::inputs::{AT_ONCE, Options, load_cluster_policies, taken};
+use super::lone::lone;
 use super::{DENIED, WRONG, say, tell};
 use crate::config::project::{self, Project};
 use crate::config::values;
@@ -13,22 +16,20 @@ use crate::engine::Gate;
 use crate::files;
 use crate::image::{Pattern, escape};
 use crate::limits;
-use crate::manifests::{Keep, Manifests, Note, Subject};
+use crate::manifests::{Keep, Note, Rendering};
 use crate::plan::Admission;
 use crate::providers::changed_since;
 use crate::report::text::{Colour, Detail};
-use crate::report::{self, Entry, Problem, Report, Skipped};
+use crate::report::{Entry, Problem, Report};
 use crate::runtime::Depth;
-use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Outlook, Verdict};
-use crate::workload::candidates::Scheduling;
-use crate::workload::pod::{PodKind, PullPolicy};
-use crate::workload::{FieldPath, ImageUse, Injection, Nature, ObjectId, PodNeeds, Role, Template, Workload};
+use crate::workload::Workload;
 use accept::Baseline;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use forms::{Form, Format, render};
-use std::collections::{BTreeSet, HashSet};
+pub(super) use gather::own_or_judge;
+use gather::{add, all_are_private, keep_changed, noted};
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -61,6 +62,12 @@ pub struct Args {
     /// Where GitHub takes the summary of a job
     #[arg(long, env = "GITHUB_STEP_SUMMARY", hide = true)]
     github_step_summary: Option<PathBuf>,
+    /// Render the charts and overlays in the folders (helm, and kustomize or kubectl, in PATH), and check what comes out. Without network
+    #[arg(long, env = "PULLGATE_RENDER", value_parser = clap::builder::FalseyValueParser::new())]
+    render: bool,
+    /// Build the kustomization in this folder, and check what comes out (repeatable)
+    #[arg(short = 'k', long, value_name = "DIR", env = "PULLGATE_KUSTOMIZE")]
+    kustomize: Vec<String>,
     /// Check what exists in the cluster, as if it were created now. Changes nothing
     // Conflicts are checked below: to clap, a variable set to `false` is a flag that was given.
     #[arg(long, env = "PULLGATE_LIVE", value_parser = clap::builder::FalseyValueParser::new())]
@@ -113,7 +120,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum How {
+pub(super) enum How {
     /// The index or manifest, and the config of a single manifest
     Manifest,
     /// Also the manifests and configs that the nodes would fetch from an index
@@ -171,7 +178,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     args.inputs.gather_places();
     if !args.live {
         let project = read_project(Path::new(project::NAME))?;
-        let alone = args.image.is_empty();
+        let alone = args.image.is_empty() && args.kustomize.is_empty();
         if alone || !args.inputs.files.is_empty() {
             args.inputs.take_project(&project);
         }
@@ -194,6 +201,8 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         namespace,
         no_color,
         github_step_summary,
+        render: render_all,
+        kustomize,
         live,
         output,
         quiet,
@@ -212,10 +221,15 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     if live && !inputs.cluster {
         bail!("--live checks what exists in a cluster: add --cluster");
     }
-    if live && (inputs.recursive || !inputs.files.is_empty() || !image.is_empty()) {
-        bail!("--live checks what exists in the cluster: it cannot be combined with -f, -R or --image");
+    let rendering = Rendering {
+        all: render_all,
+        overlays: kustomize,
+    };
+    let nothing = inputs.files.is_empty() && image.is_empty() && rendering.overlays.is_empty();
+    if live && (inputs.recursive || rendering.all || !nothing) {
+        bail!("--live checks what exists in the cluster: it cannot be combined with -f, -k, -R, --render or --image");
     }
-    if inputs.files.is_empty() && image.is_empty() && !live {
+    if nothing && !live {
         bail!("nothing to check: give manifests with -f FILE|DIR|-, images with --image REF, or use --cluster --live");
     }
     if live && inputs.complete {
@@ -243,7 +257,9 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         .filter_map(|form| form.file.clone())
         .chain(write_baseline.clone())
         .collect();
-    let mut inputs = inputs.read(&namespace, admission, depth.map(Depth::from), Keep::Objects)?;
+    let mut inputs = inputs
+        .read(&namespace, admission, depth.map(Depth::from), Keep::Objects, &rendering)
+        .await?;
     let mut manifests = std::mem::take(&mut inputs.manifests);
     let begun = Instant::now();
     let bounds = Bounds {
@@ -261,6 +277,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let end = begun + usual;
         let kinds = Arc::clone(&engine.load().settings.kinds);
         let (_, remarks) = tokio::join!(cluster.wait_synced(end), load_cluster_policies(&cluster, &kinds, &store, end));
+        said.insert(0, taken(&cluster, &store).await);
         let inventory = cluster.inventory(&engine.load().settings.kinds, only.as_deref()).await;
         let inventory = inventory.map_err(|why| anyhow::anyhow!("{why}"))?;
         let found = live::judge(&Gate::new(engine, store.clone(), cluster), inventory, &store, usual).await;
@@ -317,6 +334,10 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         }
         if report.entries.is_empty() && report.skipped.is_empty() {
             said.push("there is no image in the input: nothing was checked".to_owned());
+        } else if all_are_private(&report.entries) {
+            let sentence = "every image asks for a credential, and none here opens it: nothing was checked; log in (docker login), or \
+                            give the pull secrets (--facts)";
+            said.push(sentence.to_owned());
         }
     }
     for entry in &mut report.entries {
@@ -434,121 +455,6 @@ fn read_project(file: &Path) -> anyhow::Result<Project> {
     }
     let bytes = files::read(file, limits::SETTINGS_FILE).with_context(|| format!("{} cannot be read", file.display()))?;
     Project::read(&String::from_utf8_lossy(&bytes)).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
-}
-
-/// Leaves the objects of the files that changed. What others are judged by stays.
-fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf>) {
-    let mut known: std::collections::HashMap<String, bool> = std::collections::HashMap::new();
-    manifests.subjects.retain(|subject| {
-        let file = &subject.source.file;
-        *known
-            .entry(file.clone())
-            .or_insert_with(|| file == "-" || Path::new(file).canonicalize().is_ok_and(|file| changed.contains(&file)))
-    });
-}
-
-/// An object is judged with its owner only if the owner is in the input: of a dump of Pods alone, the Pods are judged.
-pub(super) fn own_or_judge(subjects: &mut [Subject]) {
-    let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
-    let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
-    for subject in subjects {
-        if !subject.owner.as_ref().is_some_and(|owner| here.contains(owner)) {
-            subject.workload.controller = None;
-        }
-    }
-}
-
-/// A remark as the report has it.
-fn noted(note: &Note) -> report::Note {
-    report::Note {
-        kind: note.passed.name(),
-        file: (!note.file.is_empty()).then(|| note.file.clone()),
-        line: note.line,
-        message: note.sentence(),
-    }
-}
-
-/// Adds the answer for an object, or for an image by itself. Comments beside images hold on the day `today`, if at all. Returns remarks on
-/// comments that have expired.
-fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer, today: Option<&str>) -> Vec<String> {
-    let mut remarks = Vec::new();
-    let Answer { images, exempt, .. } = answer;
-    for judged in images {
-        let path = judged.image.path.as_str().to_owned();
-        let why = why_skipped(&judged, exempt.as_ref(), subject);
-        let mut entry = Entry {
-            source: subject.map(|subject| subject.source.clone()),
-            line: subject.map(|subject| subject.line_of(&path)),
-            object: subject.map(|subject| subject.workload.object.clone()),
-            judged,
-            accepted: Vec::new(),
-        };
-        if let Some(why) = why {
-            report.skipped.push(Skipped { entry, why });
-            continue;
-        }
-        let ignores = subject.into_iter().flat_map(|subject| &subject.ignores);
-        if let Some(today) = today {
-            for (_, ignore) in ignores.filter(|(of, _)| **of == *path) {
-                remarks.extend(accept::by_comment(&mut entry, ignore, today));
-            }
-        }
-        report.entries.push(entry);
-    }
-    remarks
-}
-
-/// Why an image was not judged; `None` if it was.
-fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Subject>) -> Option<String> {
-    if judged.look != Look::PassedOver || judged.judgement.verdict != Verdict::Allow || judged.judgement.ruled().next().is_some() {
-        return None;
-    }
-    Some(match (exempt, &judged.remark) {
-        (Some(Exemption::Namespace), _) => "its namespace is exempt".to_owned(),
-        (Some(Exemption::Annotation(_)), _) => "an annotation exempts its object".to_owned(),
-        (None, Some(remark @ Remark::FilledIn { .. })) => remark.clause(),
-        (None, _) => match subject.and_then(|subject| subject.owner.as_ref()) {
-            Some((kind, _, name)) => format!("judged with {} {}", escape(kind), escape(name)),
-            None => "judged elsewhere".to_owned(),
-        },
-    })
-}
-
-/// A bare image, as a pod of this namespace would pull it under this service account and with these secrets of its own.
-pub(super) fn lone(image: &str, namespace: &str, account: Option<&str>, secrets: &[String]) -> Workload {
-    let needs = PodNeeds {
-        pull_secrets: secrets.to_vec(),
-        service_account: account.unwrap_or("default").to_owned(),
-        scheduling: Scheduling::default(),
-    };
-    let image = ImageUse {
-        path: FieldPath::root(),
-        name: String::new(),
-        role: Role::Container,
-        image: image.to_owned(),
-        pull_policy: PullPolicy::default_for(image),
-        unchanged: false,
-        stream: None,
-        later: None,
-    };
-    Workload {
-        object: ObjectId {
-            namespace: namespace.to_owned(),
-            ..ObjectId::default()
-        },
-        templates: vec![Template {
-            kind: PodKind::Pod,
-            needs,
-            uses: vec![image],
-            nature: Nature::default(),
-            injection: Injection::default(),
-            ran: Vec::new(),
-        }],
-        annotations: Vec::new(),
-        controller: None,
-        owner: None,
-        uid: String::new(),
-    }
 }
 
 /// Whether an image leads to exit code 1.

@@ -5,9 +5,9 @@ use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
-use crate::engine::{Engine, Gate};
+use crate::engine::{Ear, Engine, Gate};
 use crate::image::{Platform, escape};
-use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Sift, Walk};
+use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
@@ -67,6 +67,9 @@ pub(super) struct Options {
     /// A file or folder of Node manifests (`kubectl get nodes -o yaml`): the nodes of the cluster (repeatable)
     #[arg(long, value_name = "FILE|DIR", env = "PULLGATE_NODES")]
     nodes: Vec<String>,
+    /// A file or folder of Secrets, `ServiceAccounts`, Namespaces and Nodes to judge by; what else is in it is not judged (repeatable)
+    #[arg(long, value_name = "FILE|DIR", env = "PULLGATE_FACTS")]
+    facts: Vec<String>,
     /// The given Secrets, `ServiceAccounts` and Nodes are complete: any other is missing
     #[arg(long, env = "PULLGATE_COMPLETE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) complete: bool,
@@ -151,7 +154,14 @@ impl Options {
     }
 
     /// Reads all inputs. `namespace` is for objects that name none; `depth` overrides the settings.
-    pub(super) fn read(self, namespace: &str, admission: Admission, depth: Option<Depth>, keep: Keep) -> anyhow::Result<Inputs> {
+    pub(super) async fn read(
+        self,
+        namespace: &str,
+        admission: Admission,
+        depth: Option<Depth>,
+        keep: Keep,
+        rendering: &Rendering,
+    ) -> anyhow::Result<Inputs> {
         let Self {
             files,
             places: _,
@@ -165,6 +175,7 @@ impl Options {
             platform,
             runtime,
             nodes,
+            facts,
             complete,
             config,
             policy_files,
@@ -219,8 +230,13 @@ impl Options {
             stdin_name: &stdin_name,
             kinds: &engine.settings.kinds,
             keep,
+            render: rendering.all,
         };
         let mut manifests = Manifests::read(&files, &reading);
+        manifests.render(rendering, &reading, &files).await;
+        let by_facts = Manifests::read(&facts, &reading);
+        manifests.errors.extend(by_facts.errors);
+        manifests.objects.extend(by_facts.objects.iter().cloned());
         let completeness = if complete {
             Completeness::Complete
         } else {
@@ -236,6 +252,10 @@ impl Options {
                 let sentence = format!("--nodes: there is no Node in {}", escape(&nodes.join(", ")));
                 manifests.errors.push(Problem::from(sentence));
             }
+            directory.set_nodes(&given);
+        } else if let given = Directory::from_objects(by_facts.objects.iter().map(|manifest| &manifest.object), completeness)
+            && !given.nodes().is_empty()
+        {
             directory.set_nodes(&given);
         } else if !complete && !directory.nodes().is_empty() {
             // Fixtures of tests and examples: nobody said that this is the cluster.
@@ -341,6 +361,7 @@ impl Inputs {
             cluster.wait_synced(known),
             load_cluster_policies(&cluster, &kinds, &store, known)
         );
+        said.insert(0, taken(&cluster, &store).await);
         // The user can neither fix nor asked for this: a remark, not an error.
         said.extend(remarks);
         let cluster = Cluster::layered(directory, cluster);
@@ -360,6 +381,18 @@ impl Inputs {
         Ok((engine, self.store, Cluster::layered(self.directory, cluster)))
     }
 
+    /// Hears what registries are asked, once there is a gate.
+    pub(super) fn listen(&mut self) -> Ear {
+        let ear = Ear::default();
+        self.engine.registry.listen(ear.clone());
+        ear
+    }
+
+    /// The names of the pools of nodes, in the order of the settings.
+    pub(super) fn pools(&self) -> Vec<String> {
+        self.settings.node_pools.iter().map(|pool| pool.name.clone()).collect()
+    }
+
     /// The cluster alone, without the inputs, and a remark; does not wait for its watches.
     pub(super) async fn cluster(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster, Option<String>)> {
         let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
@@ -370,6 +403,33 @@ impl Inputs {
         let remark = openshift(&cluster, &self.settings, &engine).await;
         Ok((engine, self.store, cluster, remark))
     }
+}
+
+/// Which cluster it is, how many nodes it has, and which policies count: the first line of what `check --cluster` says.
+pub(super) async fn taken(cluster: &Cluster, store: &PolicyStore) -> String {
+    let unread = cluster.ready().into_iter().find(|readiness| readiness.what == "nodes");
+    let unread = unread.and_then(|readiness| {
+        readiness
+            .note
+            .or((!readiness.synced).then(|| "they were not listed in time".to_owned()))
+    });
+    let nodes = match unread {
+        Some(why) => format!("its nodes are not known: {why}"),
+        None => match cluster.facts("", &[], Instant::now()).await.nodes.len() {
+            1 => "1 node".to_owned(),
+            many => format!("{many} nodes"),
+        },
+    };
+    let policies = store.load();
+    let named: Vec<String> = policies
+        .iter()
+        .map(|policy| format!("{} ({})", policy.name, policy.mode().name()))
+        .collect();
+    let policies = match named.len() {
+        0 => "no policies".to_owned(),
+        _ => format!("policies: {}", named.join(", ")),
+    };
+    format!("cluster {}: {nodes}; {policies}", escape(cluster.title().unwrap_or_default()))
 }
 
 /// Loads the cluster's policies into the store. Returns remarks.
@@ -435,6 +495,17 @@ fn platforms(given: &[String]) -> anyhow::Result<Option<Vec<Platform>>> {
     if given.is_empty() {
         return Ok(None);
     }
-    let parsed: Result<Vec<Platform>, String> = given.iter().map(|text| Platform::parse(text)).collect();
+    // As docker and containerd take it: an architecture alone is one of Linux.
+    const ALONE: &[&str] = &[
+        "386", "aarch64", "amd64", "arm", "arm64", "loong64", "ppc64le", "riscv64", "s390x", "x86_64",
+    ];
+    let whole = |text: &String| {
+        if ALONE.contains(&text.as_str()) {
+            format!("linux/{text}")
+        } else {
+            text.clone()
+        }
+    };
+    let parsed: Result<Vec<Platform>, String> = given.iter().map(|text| Platform::parse(&whole(text))).collect();
     parsed.map(Some).map_err(|why| anyhow::anyhow!("--platform: {why}"))
 }

@@ -50,17 +50,22 @@ pub(super) async fn connect(options: &Options) -> Result<Watched, ConnectError> 
     // A list that is never answered must not block a watch forever; a watch itself is renewed before that.
     let silence = Duration::from_secs(u64::from(crate::limits::WATCH_SECONDS) + 10);
     let heard = Heard::default();
-    let client = client_that_notes(options, silence, heard.clone()).await?;
-    Ok(Watched::hearing(&client, options.secrets, heard).listen())
+    let (client, title) = client_that_notes(options, silence, heard.clone()).await?;
+    Ok(Watched::hearing(&client, options.secrets, heard, title).listen())
 }
 
 /// Reads the configuration and makes a client that waits at most `silence` for the next byte of an answer.
 pub(super) async fn client(options: &Options, silence: Duration) -> Result<Client, ConnectError> {
-    client_that_notes(options, silence, Heard::default()).await
+    client_that_notes(options, silence, Heard::default())
+        .await
+        .map(|(client, _)| client)
 }
 
-async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -> Result<Client, ConnectError> {
-    let mut config = config(options).await?;
+async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -> Result<(Client, String), ConnectError> {
+    let (mut config, context) = config(options).await?;
+    let server = config.cluster_url.to_string();
+    let server = server.trim_end_matches('/');
+    let title = context.map_or_else(|| server.to_owned(), |context| format!("{context} ({server})"));
     // The client's own retries wait up to 1000 s; the watches and readers have their own.
     config.default_retry = false;
     config.connect_timeout = Some(limits::API_SERVER);
@@ -69,6 +74,7 @@ async fn client_that_notes(options: &Options, silence: Duration, heard: Heard) -
     // A credential helper of the kubeconfig may block: run it on a thread that no signal handler needs.
     let made = tokio::task::spawn_blocking(move || build(config, heard)).await;
     made.unwrap_or_else(|died| Err(kube::Error::Service(died.into())))
+        .map(|client| (client, title))
         .map_err(|error| ConnectError::Client(Box::new(error)))
 }
 
@@ -118,7 +124,8 @@ fn build(config: Config, heard: Heard) -> kube::Result<Client> {
 /// How long an idle connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
 
-async fn config(options: &Options) -> Result<Config, ConnectError> {
+/// The configuration, and the context of the kubeconfig that it is from.
+async fn config(options: &Options) -> Result<(Config, Option<String>), ConnectError> {
     let wanted = KubeConfigOptions {
         context: options.context.clone(),
         ..KubeConfigOptions::default()
@@ -131,14 +138,19 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
+    let mut context = options.context.clone();
     let config = match kubeconfig {
-        Ok(kubeconfig) => Config::from_custom_kubeconfig(without_surroundings(kubeconfig), &wanted).await,
+        Ok(kubeconfig) => {
+            context = context.or_else(|| kubeconfig.current_context.clone());
+            Config::from_custom_kubeconfig(without_surroundings(kubeconfig), &wanted).await
+        }
         Err(why) => Err(why),
     };
     let mut config = match config {
         Ok(config) => config,
         // In a pod there is none, and none was asked for.
         Err(_) if options.kubeconfig.is_none() && options.context.is_none() => {
+            context = None;
             Config::infer().await.map_err(|error| ConnectError::Infer(Box::new(error)))?
         }
         Err(why) => return Err(failed(why)),
@@ -146,7 +158,7 @@ async fn config(options: &Options) -> Result<Config, ConnectError> {
     if config.proxy_url.as_ref().is_some_and(|url| url.host() == Some(NO_PROXY_HOST)) {
         config.proxy_url = None;
     }
-    Ok(config)
+    Ok((config, context))
 }
 
 /// A host that is not a proxy.

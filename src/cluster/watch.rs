@@ -50,6 +50,8 @@ pub enum SecretsAccess {
 pub struct Watched(Arc<Inner>);
 
 struct Inner {
+    /// For people.
+    title: String,
     client: Client,
     errors: Arc<ErrorLog>,
     heard: Heard,
@@ -92,11 +94,11 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Starts the watches. Must be called within a tokio runtime.
     pub fn start(client: &Client, access: SecretsAccess) -> Self {
-        Self::hearing(client, access, Heard::default())
+        Self::hearing(client, access, Heard::default(), String::new())
     }
 
-    /// The same, where the client notes in `heard` what it hears.
-    pub(super) fn hearing(client: &Client, access: SecretsAccess, heard: Heard) -> Self {
+    /// The same, where the client notes in `heard` what it hears; `title` is for people.
+    pub(super) fn hearing(client: &Client, access: SecretsAccess, heard: Heard, title: String) -> Self {
         let errors = Arc::new(ErrorLog::default());
         let door = Door {
             errors: Arc::clone(&errors),
@@ -189,6 +191,7 @@ impl Watched {
         let read_owner = read_owner.collect();
         let streams = Streams::new(client, door);
         Self(Arc::new(Inner {
+            title,
             client: client.clone(),
             errors,
             heard,
@@ -207,6 +210,11 @@ impl Watched {
             tasks,
             policies: OnceLock::new(),
         }))
+    }
+
+    /// Which cluster it is, for people.
+    pub(super) fn title(&self) -> &str {
+        &self.0.title
     }
 
     /// The client, for one-off reads.

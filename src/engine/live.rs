@@ -78,6 +78,11 @@ impl Gate {
         self.policies.load()
     }
 
+    /// The registry that is waited for the longest, and for how long.
+    pub fn slowest(&self) -> Option<(String, Duration)> {
+        self.engine.load().registry.slowest()
+    }
+
     /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
     pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
         let (engine, policies) = (self.engine.load(), self.policies.load());

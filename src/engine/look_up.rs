@@ -3,7 +3,7 @@
 
 use crate::ask::{Ask, Log, Missing, Question as _, Recall, Step, step};
 use crate::diagnosis;
-use crate::engine::drive;
+use crate::engine::{Ear, drive};
 use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{NodeLogins, Settings, SetupError, Wire, on_behalf_of, share};
@@ -71,11 +71,13 @@ impl Recalled {
 #[derive(Clone)]
 pub struct LookUps {
     wire: Wire,
-    flights: Arc<Mutex<HashMap<PodPull, Flight>>>,
+    flights: Arc<Mutex<HashMap<PodPull, (Flight, Instant)>>>,
     /// What came of pulls a moment ago: good answers only, which hold for a minute at least.
     latest: Cache<PodPull, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
+    /// Who wants to hear what is asked, if anybody does.
+    ear: Option<Ear>,
 }
 
 impl std::fmt::Debug for LookUps {
@@ -88,6 +90,11 @@ impl LookUps {
     /// What CRI-O nodes are told where no file of the settings says it.
     pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
         self.wire.tell_openshift(told);
+    }
+
+    /// Lets an ear hear what is asked from now on.
+    pub fn listen(&mut self, ear: Ear) {
+        self.ear = Some(ear);
     }
 
     /// Opens it. The error is a sentence, or a line for each `hosts.toml` that cannot be used.
@@ -103,6 +110,7 @@ impl LookUps {
                 .build(),
             limit,
             metrics,
+            ear: None,
         })
     }
 
@@ -203,6 +211,13 @@ impl LookUps {
             .collect()
     }
 
+    /// The registry of the pull that is under way for the longest, and for how long.
+    pub fn slowest(&self) -> Option<(String, Duration)> {
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pod, (_, begun)) = flights.iter().min_by_key(|(_, (_, begun))| *begun)?;
+        Some((pod.reference.registry().to_owned(), begun.elapsed()))
+    }
+
     /// What nodes with CRI-O are told, pool by pool, where it is known.
     pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
         self.wire.registries_conf().await
@@ -260,7 +275,7 @@ impl LookUps {
     /// The pull that is under way, or a new one.
     fn join(&self, pod: &PodPull) -> (Flight, CacheResult) {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(pod) {
+        if let Some((flight, _)) = flights.get(pod) {
             return (flight.clone(), CacheResult::Joined);
         }
         let (this, own) = (self.clone(), pod.clone());
@@ -280,12 +295,15 @@ impl LookUps {
             Arc::new(done.unwrap_or_else(|_| Attempts::ended(Evidence::Internal, &registry)))
         };
         let flight = flight.boxed().shared();
-        flights.insert(pod.clone(), flight.clone());
+        flights.insert(pod.clone(), (flight.clone(), Instant::now()));
         (flight, CacheResult::Miss)
     }
 
     async fn pull(&self, pod: &PodPull) -> Attempts {
-        let (attempts, _) = drive(&self.wire, Instant::now() + self.limit, |net| kubelet::pull(pod, net)).await;
+        let (attempts, answers) = drive(&self.wire, Instant::now() + self.limit, |net| kubelet::pull(pod, net)).await;
+        if let Some(ear) = &self.ear {
+            ear.hear(pod, answers);
+        }
         let until = Instant::now() + PATIENCE.min(self.limit);
         let (attempts, _) = drive(&self.wire, until, |net| {
             let mut told = attempts.clone();

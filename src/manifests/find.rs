@@ -94,6 +94,7 @@ pub(super) fn files(places: &[String], reading: &Reading<'_>, into: &mut Manifes
                 path: Some(path),
             });
         }
+        into.charts.extend(charts);
     }
     found
 }

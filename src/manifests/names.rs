@@ -3,9 +3,10 @@
 mod kustomize;
 mod tools;
 
-use super::{Manifest, Subject};
+pub(super) use kustomize::{Tree, at};
+
+use super::{Manifest, Notes, Subject};
 use crate::image::{Syntax, placeholder};
-use crate::report::Problem;
 use crate::workload::pod::{Parameters, PullPolicy};
 use crate::workload::{ImageUse, Later, ObjectId, Workload};
 use kustomize::Kustomizations;
@@ -68,12 +69,38 @@ impl Names {
         places: &[String],
         files: impl Iterator<Item = &'a Path>,
         objects: &[Manifest],
-        errors: &mut Vec<Problem>,
+        notes: &mut Notes,
     ) -> Self {
         let folders = folders(places, files);
         Self {
-            kustomizations: Kustomizations::read(&folders, errors),
+            kustomizations: Kustomizations::read(&folders, notes),
             tools: Tools::read(&folders, objects),
+        }
+    }
+
+    /// The folders of the kustomizations that no other one takes in.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        self.kustomizations.roots()
+    }
+
+    /// Whether a file is reached by kustomizations, and only from these.
+    pub(super) fn only_from(&self, file: &Path, roots: &std::collections::BTreeSet<PathBuf>) -> bool {
+        self.kustomizations.only_from(file, roots)
+    }
+
+    /// The same for an object that was rendered: its names are those that kustomize and Helm have made.
+    pub(super) fn settle_rendered(&self, subject: &mut Subject) {
+        let Subject { hints, workload, .. } = subject;
+        let site = Site {
+            hints,
+            file: None,
+            object: &workload.object,
+        };
+        for template in &mut workload.templates {
+            let parameters = template.nature.parameters;
+            for image in &mut template.uses {
+                image.later = self.later(&site, &image.image, parameters);
+            }
         }
     }
 

@@ -8,6 +8,8 @@ use std::path::Path;
 
 /// The most lines that notes take, unless all are asked for.
 const LINES: usize = 8;
+/// Those of a kind that are named with the reason.
+const NAMED: usize = 3;
 
 /// Why something was passed over, or is remarkable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,14 @@ pub enum Passed {
     Yaml,
     /// An object from which a controller renders a chart or a repository.
     Release,
+    /// A chart whose dependencies are not in the tree.
+    Dependencies,
+    /// An overlay that takes in something from elsewhere.
+    RemoteBase,
+    /// A chart or an overlay that could not be rendered.
+    Unrendered,
+    /// A file or folder that a kustomization names and that does not exist.
+    NotThere,
     /// Values that SOPS has encrypted.
     Encrypted,
     /// A key that a mapping has twice.
@@ -65,6 +75,10 @@ impl Passed {
             Self::Json => "Json",
             Self::Yaml => "Yaml",
             Self::Release => "Release",
+            Self::Dependencies => "Dependencies",
+            Self::RemoteBase => "RemoteBase",
+            Self::Unrendered => "Unrendered",
+            Self::NotThere => "NotThere",
             Self::Encrypted => "Encrypted",
             Self::RepeatedKey => "RepeatedKey",
             Self::Comment => "Comment",
@@ -93,6 +107,22 @@ impl Passed {
                 "HelmRelease or Application whose images only its controller renders",
                 "HelmReleases and Applications whose images only their controllers render",
             ),
+            Self::Dependencies => (
+                "chart whose dependencies are not in the tree, not rendered",
+                "charts whose dependencies are not in the tree, not rendered",
+            ),
+            Self::RemoteBase => (
+                "overlay that takes in something from elsewhere, not rendered",
+                "overlays that take in something from elsewhere, not rendered",
+            ),
+            Self::Unrendered => (
+                "chart or overlay that could not be rendered",
+                "charts and overlays that could not be rendered",
+            ),
+            Self::NotThere => (
+                "file that a kustomization names and that is not there",
+                "files that kustomizations name and that are not there",
+            ),
             Self::Encrypted => ("encrypted (SOPS) file", "encrypted (SOPS) files"),
             Self::RepeatedKey => (
                 "key given twice: the last one counts",
@@ -115,10 +145,19 @@ impl Passed {
     /// What to do, if there is something.
     fn advice(self) -> Option<&'static str> {
         match self {
-            Self::HelmTemplate => Some("render them (helm template), and check what comes out"),
+            Self::HelmTemplate => Some("render them, or use --render"),
             Self::Template => Some("render them first"),
+            Self::Dependencies => Some("helm dependency build puts them there"),
             _ => None,
         }
+    }
+
+    /// Whether the first few are named, with the reason of each.
+    fn is_named(self) -> bool {
+        matches!(
+            self,
+            Self::Dependencies | Self::RemoteBase | Self::Unrendered | Self::Release | Self::NotThere
+        )
     }
 
     /// Whether it stands for itself: its own sentence is said.
@@ -211,6 +250,11 @@ impl Notes {
         self.0.is_empty()
     }
 
+    /// Drops those that this does not keep.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Note) -> bool) {
+        self.0.retain(keep);
+    }
+
     /// Each, sorted by kind and file.
     pub fn iter(&self) -> impl Iterator<Item = &Note> {
         self.0.iter()
@@ -263,6 +307,14 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
         let charts: BTreeSet<&str> = notes.iter().map(|note| note.what.as_str()).collect();
         let noun = if charts.len() == 1 { "chart" } else { "charts" };
         let _ = write!(text, " in {} {noun}", charts.len());
+    } else if passed.is_named() {
+        let named = notes.iter().take(NAMED).map(|note| match note.what.as_str() {
+            "" => note.file.clone(),
+            what => format!("{}: {what}", note.file),
+        });
+        let named: Vec<String> = named.collect();
+        let more = if notes.len() > NAMED { "; …" } else { "" };
+        let _ = write!(text, " ({}{more})", named.join("; "));
     } else if let [only] = notes {
         let line = only.line.map_or_else(String::new, |line| format!(":{line}"));
         let what = if only.what.is_empty() {

@@ -7,12 +7,12 @@ use super::names::Hints;
 use super::notes::{Note, Passed};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
-use super::{Keep, Manifest, Marked, Reading, Subject, Text, standard_input};
+use super::{Keep, Manifest, Reading, Release, Subject, Text, standard_input};
 use crate::files::{self, ReadError};
 use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
-use crate::workload::{Kinds, Workload, astray, extract};
+use crate::workload::{Workload, astray, extract};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -42,13 +42,16 @@ const RELEASES: &[(&str, &str)] = &[
     ("helm.cattle.io", "HelmChart"),
 ];
 
+/// The kind that holds values of releases.
+const VALUES: &str = "ConfigMap";
+
 /// What was read of a file.
 #[derive(Debug, Default)]
 pub(super) struct FileRead {
     pub(super) subjects: Vec<Subject>,
     pub(super) objects: Vec<Manifest>,
     pub(super) text: Option<Text>,
-    pub(super) marked: Vec<Marked>,
+    pub(super) releases: Vec<Release>,
     pub(super) notes: Vec<Note>,
     pub(super) errors: Vec<Problem>,
 }
@@ -57,17 +60,19 @@ pub(super) struct FileRead {
 pub(super) struct Wanted<'a>(Option<HashSet<&'a str>>);
 
 impl<'a> Wanted<'a> {
-    pub(super) fn of(kinds: &'a Kinds, keep: Keep) -> Self {
-        match keep {
+    pub(super) fn of(reading: &Reading<'a>) -> Self {
+        let kinds = reading.kinds;
+        match reading.keep {
             Keep::Objects => Self(Some(
                 kinds
                     .each()
                     .map(|(_, kind)| kind)
                     .chain(FACTS.iter().copied())
                     .chain(RELEASES.iter().map(|(_, kind)| *kind))
+                    .chain(reading.render.then_some(VALUES))
                     .collect(),
             )),
-            Keep::Texts(_) => Self(None),
+            Keep::Texts => Self(None),
         }
     }
 
@@ -109,7 +114,7 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
     match text {
         Ok(text) => {
             read.take_text(file, &name, &text, reading, wanted);
-            if matches!(reading.keep, Keep::Texts(_)) {
+            if reading.keep == Keep::Texts {
                 read.text = Some(Text {
                     file: name,
                     path: file.path.clone(),
@@ -119,6 +124,21 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
         }
         Err(why) => read.errors.push(why),
     }
+    read
+}
+
+/// Reads what was rendered; `name` says of what.
+pub(super) fn rendered(text: &str, name: &str, reading: &Reading<'_>, wanted: &Wanted<'_>) -> FileRead {
+    let mut read = FileRead::default();
+    let file = Candidate {
+        at: 0,
+        path: None,
+        named: false,
+        chart: None,
+    };
+    read.take_text(&file, name, text, reading, wanted);
+    // What is not for a cluster is nobody's mistake here: notes for people, empty templates.
+    read.notes.retain(|note| note.passed == Passed::RepeatedKey);
     read
 }
 
@@ -137,11 +157,11 @@ impl FileRead {
             return;
         }
         let path = file.path.as_deref().unwrap_or(Path::new(""));
-        let marks = matches!(reading.keep, Keep::Texts(_));
+        let marks = reading.keep == Keep::Texts;
         if !file.named && classify::is_ours(path, text) {
             return;
         }
-        if !marks && classify::is_values(path) && self.values(name, path, text, reading) {
+        if classify::is_values(path) && self.values(name, path, text, reading) {
             return;
         }
         let kustomization = classify::is_kustomization(path);
@@ -160,6 +180,7 @@ impl FileRead {
             kustomization,
             text,
             commented: comments::lines(text),
+            templates: templates(text),
             reading,
         };
         yaml::each(text, &|kind| wanted.wants(kind), &mut |found| match found {
@@ -188,14 +209,7 @@ impl FileRead {
                 document: document.index,
             };
             let commented = comments::lines(text);
-            self.subject(
-                &document,
-                &source,
-                String::new(),
-                workload,
-                (Hints::default(), None),
-                &commented,
-            );
+            self.subject(&document, &source, String::new(), workload, About::default(), &commented);
         });
         found
     }
@@ -207,7 +221,7 @@ impl FileRead {
         source: &Source,
         prefix: String,
         workload: Workload,
-        (hints, owner): (Hints, Option<(String, String, String)>),
+        about: About,
         commented: &[&str],
     ) {
         let uses = workload.templates.iter().flat_map(|template| &template.uses);
@@ -233,11 +247,38 @@ impl FileRead {
             prefix,
             lines,
             ignores,
-            hints,
-            owner,
+            hints: about.hints,
+            owner: about.owner,
+            template: about.template,
+            apart: about.apart,
+            origins: Vec::new(),
+            reads: Vec::new(),
             workload,
         });
     }
+}
+
+/// What only the whole object, or its place in the file, says.
+#[derive(Debug, Default)]
+struct About {
+    hints: Hints,
+    owner: Option<(String, String, String)>,
+    template: Option<Box<str>>,
+    apart: bool,
+}
+
+/// The lines at which documents begin, with the template that Helm says they were rendered from; empty where it says nothing.
+fn templates(text: &str) -> Vec<(usize, &str)> {
+    const MARK: &str = "# Source: ";
+    if !text.contains(MARK) {
+        return Vec::new();
+    }
+    let lines = text.lines().enumerate();
+    let said = lines.filter_map(|(at, line)| match line.strip_prefix(MARK) {
+        Some(template) => Some((at + 1, template.trim())),
+        None => line.starts_with("---").then_some((at + 1, "")),
+    });
+    said.collect()
 }
 
 /// What is known while the documents of a file are read.
@@ -250,6 +291,7 @@ struct Taker<'a, 'b> {
     text: &'a str,
     /// The lines, if there is a comment among them that accepts something.
     commented: Vec<&'a str>,
+    templates: Vec<(usize, &'a str)>,
     reading: &'a Reading<'b>,
 }
 
@@ -280,13 +322,8 @@ impl Taker<'_, '_> {
     }
 
     fn document(&mut self, document: &mut Document) {
-        if let Keep::Texts(mark) = self.reading.keep {
-            let marked = mark(&document.value).into_iter().map(|path| Marked {
-                file: self.name.to_owned(),
-                line: document.line_of(&path),
-                path,
-            });
-            self.read.marked.extend(marked);
+        if self.reading.keep == Keep::Texts {
+            self.apart(document);
         }
         // An error page, a pointer to a large file, or a path: a manifest is never plain text.
         if self.file.named && !(document.value.is_object() || document.value.is_array()) {
@@ -316,6 +353,37 @@ impl Taker<'_, '_> {
         }
     }
 
+    /// Takes the images whose name and tag are in separate fields, wherever that is.
+    fn apart(&mut self, document: &Document) {
+        let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let kind = match text("/kind") {
+            "" if self.kustomization => "Kustomization",
+            "" => "file",
+            kind => kind,
+        };
+        // What has no name of its own is called as its file, or its folder.
+        let named = if self.kustomization {
+            self.path.parent()
+        } else {
+            Some(self.path)
+        };
+        let file = named.and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let name = Some(text("/metadata/name")).filter(|name| !name.is_empty()).unwrap_or(&file);
+        let Some(workload) = values::apart(&document.value, kind, name, self.reading.namespace) else {
+            return;
+        };
+        let source = Source {
+            file: self.name.to_owned(),
+            document: document.index,
+        };
+        let about = About {
+            apart: true,
+            ..About::default()
+        };
+        self.read
+            .subject(document, &source, String::new(), workload, about, &self.commented);
+    }
+
     fn object(&mut self, document: &Document, source: &Source, prefix: String, object: Value) {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
@@ -338,10 +406,17 @@ impl Taker<'_, '_> {
                     format!("line {line}: {path} is the number {number}, which the API server refuses: write it in quotes");
                 self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             }
-            let owner = owner(&object);
-            let hints = Hints::of(&object, &workload);
-            self.read
-                .subject(document, source, prefix, workload, (hints, owner), &self.commented);
+            let before = self.templates.partition_point(|(line, _)| *line <= document.line);
+            let template = before.checked_sub(1).and_then(|at| self.templates.get(at));
+            let about = About {
+                hints: Hints::of(&object, &workload),
+                owner: owner(&object),
+                apart: false,
+                template: template
+                    .filter(|(_, template)| !template.is_empty())
+                    .map(|(_, template)| Box::from(*template)),
+            };
+            self.read.subject(document, source, prefix, workload, about, &self.commented);
         } else if classify::is_encrypted(&object) {
             self.note(Note::about(Passed::Encrypted, self.name));
             if kind == "Secret" {
@@ -356,7 +431,15 @@ impl Taker<'_, '_> {
                     .at(document.line_of(&prefix))
                     .because(&format!("{kind} {name}")),
             );
-        } else if FACTS.contains(&kind) || self.kustomization {
+            if self.reading.render {
+                self.read.releases.push(Release {
+                    source: source.clone(),
+                    prefix,
+                    document: document.clone(),
+                    object,
+                });
+            }
+        } else if FACTS.contains(&kind) || self.kustomization || self.reading.render && kind == VALUES {
             self.keep(source, object);
         }
     }

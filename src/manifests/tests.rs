@@ -26,6 +26,7 @@ fn read_with(folder: &Path, sift: &Sift) -> Manifests {
         stdin_name: "-",
         kinds: &kinds(),
         keep: Keep::Objects,
+        render: false,
     };
     Manifests::read(&[folder.display().to_string()], &reading)
 }
@@ -65,6 +66,7 @@ fn a_path_that_leads_to_no_text_is_an_error_with_its_place() {
         stdin_name: "-",
         kinds: &kinds,
         keep: Keep::Objects,
+        render: false,
     };
     let manifests = Manifests::read(&[folder.path().display().to_string()], &reading);
     let errors: Vec<&str> = manifests.errors.iter().map(|error| error.message.as_str()).collect();
@@ -262,6 +264,7 @@ fn a_file_that_a_person_named_is_read_or_an_error() {
         stdin_name: "-",
         kinds: &kinds(),
         keep: Keep::Objects,
+        render: false,
     };
     let manifests = Manifests::read(
         &[at("t.yaml"), at("v.yaml"), at("n.yaml"), at("n.yaml"), at("gone.yaml")],

@@ -16,6 +16,10 @@ const DEEPEST: usize = 40;
 pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<Workload> {
     let mut uses = Vec::new();
     search(values, &FieldPath::root(), 0, &mut uses);
+    used(uses, chart, namespace)
+}
+
+fn used(uses: Vec<ImageUse>, chart: &str, namespace: &str) -> Option<Workload> {
     (!uses.is_empty()).then(|| Workload {
         object: ObjectId {
             api_version: String::new(),
@@ -46,6 +50,52 @@ pub(super) fn workload(values: &Value, chart: &str, namespace: &str) -> Option<W
     })
 }
 
+/// The images whose name and tag stand in separate fields of any object, as if a pod used them: `repository` with `tag`, and `name` with
+/// `newTag` as kustomize has it. Only their author knows what becomes of them. `None` where there are none.
+pub(super) fn apart(object: &Value, kind: &str, name: &str, namespace: &str) -> Option<Workload> {
+    let mut uses = Vec::new();
+    search_apart(object, &FieldPath::root(), 0, &mut uses);
+    let mut workload = used(uses, name, namespace)?;
+    kind.clone_into(&mut workload.object.kind);
+    Some(workload)
+}
+
+fn search_apart(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse>) {
+    if depth > DEEPEST {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            let by_kustomize = renamed(fields).map(|image| ("newTag", image));
+            let of_chart = fields.contains_key("tag").then(|| image_in(fields)).flatten();
+            let found = by_kustomize.or(of_chart.filter(|(key, _)| *key == "repository"));
+            uses.extend(found.map(|(key, image)| one(path.field(key), image)));
+            for (key, value) in fields {
+                search_apart(value, &path.field(key), depth + 1, uses);
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                search_apart(item, &path.index(at), depth + 1, uses);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The image that an entry of kustomize's `images` makes.
+fn renamed(fields: &Map<String, Value>) -> Option<String> {
+    let text = |key: &str| match fields.get(key) {
+        Some(Value::String(text)) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Some(Value::Number(number)) if number.is_u64() => Some(number.to_string()),
+        _ => None,
+    };
+    let (old, new, tag) = (text("name")?, text("newName"), text("newTag")?);
+    let at = text("digest").map_or_else(String::new, |digest| format!("@{digest}"));
+    let image = format!("{}:{tag}{at}", new.unwrap_or(old));
+    Reference::parse(&image).ok().map(|_| image)
+}
+
 fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse>) {
     if depth > DEEPEST {
         return;
@@ -56,17 +106,8 @@ fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse
             if fields.get("enabled") == Some(&Value::Bool(false)) {
                 return;
             }
-            if let Some((key, image)) = here(fields) {
-                uses.push(ImageUse {
-                    path: path.field(key),
-                    name: String::new(),
-                    role: Role::Container,
-                    pull_policy: PullPolicy::default_for(&image),
-                    image,
-                    unchanged: false,
-                    later: None,
-                    stream: None,
-                });
+            if let Some((key, image)) = image_in(fields) {
+                uses.push(one(path.field(key), image));
             }
             for (key, value) in fields {
                 search(value, &path.field(key), depth + 1, uses);
@@ -81,8 +122,21 @@ fn search(value: &Value, path: &FieldPath, depth: usize, uses: &mut Vec<ImageUse
     }
 }
 
+fn one(path: FieldPath, image: String) -> ImageUse {
+    ImageUse {
+        path,
+        name: String::new(),
+        role: Role::Container,
+        pull_policy: PullPolicy::default_for(&image),
+        image,
+        unchanged: false,
+        later: None,
+        stream: None,
+    }
+}
+
 /// The image that these fields name, and the field to point at.
-fn here(fields: &Map<String, Value>) -> Option<(&'static str, String)> {
+pub(super) fn image_in(fields: &Map<String, Value>) -> Option<(&'static str, String)> {
     let text = |key: &str| match fields.get(key) {
         Some(Value::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         // A fraction would have lost its last zeros: 1.20 is 1.2.
@@ -155,5 +209,25 @@ mod tests {
             ]
         );
         assert!(super::workload(&json!({"a": 1}), "app", "shop").is_none());
+    }
+
+    #[test]
+    fn names_and_tags_that_are_written_apart_are_found() {
+        let object = json!({
+            "images": [{"name": "app", "newTag": "v1"}, {"name": "b", "newName": "reg.example/b", "newTag": 2, "digest": ""}, {"name": "c", "newName": "d"}],
+            "spec": {"values": {"image": {"repository": "team/app", "tag": "v1"}, "none": {"repository": "https://a.test/x", "tag": "1"}}},
+            "env": [{"name": "X", "value": "y"}],
+        });
+        let workload = apart(&object, "Kustomization", "x", "shop").unwrap();
+        let uses = workload.templates.iter().flat_map(|template| &template.uses);
+        let found: Vec<(&str, &str)> = uses.map(|image| (image.path.as_str(), image.image.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                ("images[0].newTag", "app:v1"),
+                ("images[1].newTag", "reg.example/b:2"),
+                ("spec.values.image.repository", "team/app:v1"),
+            ]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Which files changed since a commit: for `check --since`, on the machine of its user, at whose word alone git is run.
 
-use super::run::{Belongs, run};
+use super::run::{Belongs, Bounds, run};
 use crate::credentials::helper::Exit;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -56,7 +56,7 @@ async fn git(arguments: &[&str], failed: &str) -> Result<Vec<u8>, String> {
     command
         .args(["-c", "core.fsmonitor=false", "-c", "core.quotePath=false"])
         .args(arguments);
-    let ended = run(command, Belongs::ToUser, Vec::new(), LONGEST).await;
+    let ended = run(command, Belongs::ToUser, Vec::new(), Bounds::usual(LONGEST)).await;
     let ended = ended.map_err(|fault| format!("--since needs git: {}", fault.clause()))?;
     match ended.exit {
         Exit::Well => Ok(ended.printed),

@@ -1,7 +1,7 @@
 //! Docker's credential helpers, for `pullgate check` only: they are the user's programs, named in the user's own docker config.
 
 use super::flights::{Flights, Landed};
-use super::run::{self, Belongs};
+use super::run::{self, Belongs, Bounds};
 use crate::credentials::Credential;
 use crate::credentials::helper::{Exit, HelperAnswer, HelperCall, Helpers, parse_helper_answer};
 use crate::image::escape;
@@ -62,7 +62,7 @@ async fn get(call: &HelperCall) -> Reply {
         command,
         Belongs::ToUser,
         format!("{}\n", call.server).into_bytes(),
-        limits::PROGRAM,
+        Bounds::usual(limits::PROGRAM),
     )
     .await
     .map_err(|fault| failed(call, fault.clause()))?;

@@ -2,7 +2,7 @@
 
 use super::SetupError;
 use super::flights::{Flights, Landed};
-use super::run::{self, Belongs};
+use super::run::{self, Belongs, Bounds};
 use crate::credentials::helper::Exit;
 use crate::credentials::node::{Entries, Provided};
 use crate::credentials::provider::{CacheKey, Identity, Provider, Response, parse_response};
@@ -320,9 +320,14 @@ impl Plugin {
                     .iter()
                     .map(|(name, value)| (name, value.expose().into_owned())),
             );
-        let ended = run::run(command, Belongs::ToUs, self.provider.request(name), limits::PROGRAM)
-            .await
-            .map_err(|fault| fault.clause().to_owned())?;
+        let ended = run::run(
+            command,
+            Belongs::ToUs,
+            self.provider.request(name),
+            Bounds::usual(limits::PROGRAM),
+        )
+        .await
+        .map_err(|fault| fault.clause().to_owned())?;
         match ended.exit {
             Exit::Badly => Err(ended.status),
             Exit::Well => parse_response(&ended.printed, self.provider.api_version).map_err(|fault| fault.clause().to_owned()),

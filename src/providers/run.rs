@@ -29,7 +29,7 @@ impl Fault {
         match self {
             Self::Missing => "it is not installed",
             Self::Broken => "it could not be run",
-            Self::TooMuch => "it printed more than 256 KiB",
+            Self::TooMuch => "it printed too much",
             Self::TooLong => "it did not answer in time",
         }
     }
@@ -42,6 +42,30 @@ pub(super) struct Ended {
     /// A clause about `it`: `it ended with exit status 1`.
     pub(super) status: String,
     pub(super) printed: Vec<u8>,
+    /// Its standard error, as far as it was kept.
+    pub(super) complained: Vec<u8>,
+}
+
+/// What bounds a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// How long it may run.
+    pub(super) time: Duration,
+    /// Bytes that it may print.
+    pub(super) output: u64,
+    /// Bytes of its standard error that are kept. Of programs that handle secrets nobody reads any.
+    pub(super) complaints: u64,
+}
+
+impl Bounds {
+    /// Those of a program that handles credentials.
+    pub(super) const fn usual(time: Duration) -> Self {
+        Self {
+            time,
+            output: limits::PROGRAM_OUTPUT,
+            complaints: 0,
+        }
+    }
 }
 
 /// Who a program belongs to.
@@ -81,7 +105,7 @@ impl Group {
 
 /// Runs a program with `input` on standard input. It is killed if it runs too long, prints too much, or nobody waits for it any
 /// more.
-pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, limit: Duration) -> Result<Ended, Fault> {
+pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, bounds: Bounds) -> Result<Ended, Fault> {
     match belongs {
         Belongs::ToUs => command.process_group(0),
         Belongs::ToUser => &mut command,
@@ -89,8 +113,11 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // May contain secrets: nobody reads it.
-        .stderr(Stdio::null())
+        .stderr(if bounds.complaints == 0 {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .kill_on_drop(true);
     let fault = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => Fault::Missing,
@@ -114,23 +141,47 @@ pub(super) async fn run(mut command: Command, belongs: Belongs, input: Vec<u8>, 
     let read = async move {
         let mut printed = Vec::new();
         if let Some(stdout) = stdout {
-            stdout.take(limits::PROGRAM_OUTPUT + 1).read_to_end(&mut printed).await?;
+            stdout.take(bounds.output + 1).read_to_end(&mut printed).await?;
         }
         Ok::<_, std::io::Error>(printed)
     };
-    let all = async {
-        let ((), printed) = join(write, read).await;
-        let printed = printed.map_err(|_| Fault::Broken)?;
-        if printed.len() as u64 > limits::PROGRAM_OUTPUT {
-            return Err(Fault::TooMuch);
+    let stderr = child.stderr.take();
+    let complain = async move {
+        let mut kept = Vec::new();
+        if let Some(mut stderr) = stderr {
+            // What cannot be read says nothing. The rest is read too, so that the program does not wait for it.
+            let _ = (&mut stderr).take(bounds.complaints).read_to_end(&mut kept).await;
+            let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
         }
+        kept
+    };
+    let all = async {
+        let whole = async {
+            let printed = read.await.map_err(|_| Fault::Broken)?;
+            // Said at once: what prints without end never closes its standard error.
+            if printed.len() as u64 > bounds.output {
+                return Err(Fault::TooMuch);
+            }
+            Ok(printed)
+        };
+        let written = join(write, complain);
+        let (((), complained), printed) = {
+            let mut written = std::pin::pin!(written);
+            let mut whole = std::pin::pin!(whole);
+            tokio::select! {
+                printed = &mut whole => (if printed.is_ok() { written.await } else { ((), Vec::new()) }, printed),
+                done = &mut written => (done, whole.await),
+            }
+        };
+        let printed = printed?;
         let status = child.wait().await.map_err(|_| Fault::Broken)?;
         group.ended();
         Ok(Ended {
             exit: if status.success() { Exit::Well } else { Exit::Badly },
             status: format!("it ended with {status}"),
             printed,
+            complained,
         })
     };
-    tokio::time::timeout(limit, all).await.unwrap_or(Err(Fault::TooLong))
+    tokio::time::timeout(bounds.time, all).await.unwrap_or(Err(Fault::TooLong))
 }

@@ -7,14 +7,49 @@ use std::fmt::Write as _;
 /// Context lines around a change.
 const AROUND: usize = 3;
 
-/// The diff of a file in which lines were changed in place, none added or removed. Empty without differences. In colour, for a
-/// terminal, control characters are escaped.
-pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String {
+/// A line of a diff.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line<'a> {
+    Same(&'a str),
+    Gone(&'a str),
+    New(&'a str),
+}
+
+/// What became of each line, of a text in which lines were changed in place or added.
+fn lines<'a>(before: &'a str, after: &'a str) -> Vec<Line<'a>> {
     let old: Vec<&str> = before.split_inclusive('\n').collect();
-    let new: Vec<&str> = after.split_inclusive('\n').collect();
-    let changed: Vec<usize> = (0..old.len().max(new.len()))
-        .filter(|at| old.get(*at) != new.get(*at))
-        .collect();
+    let mut new = after.split_inclusive('\n').peekable();
+    let mut all = Vec::new();
+    // Of changed lines one below the other, all that are gone come first.
+    let mut added: Vec<Line<'_>> = Vec::new();
+    for line in old {
+        let Some(now) = new.next() else {
+            all.push(Line::Gone(line));
+            continue;
+        };
+        if now == line {
+            all.append(&mut added);
+            all.push(Line::Same(line));
+        } else if new.peek() == Some(&line) {
+            all.append(&mut added);
+            all.push(Line::New(now));
+            all.extend(new.next().map(Line::Same));
+        } else {
+            all.push(Line::Gone(line));
+            added.push(Line::New(now));
+        }
+    }
+    all.append(&mut added);
+    all.extend(new.map(Line::New));
+    all
+}
+
+/// The diff of a file in which lines were changed in place or added. Empty without differences. In colour, for a terminal, control
+/// characters are escaped.
+pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String {
+    let all = lines(before, after);
+    let is_change = |line: &Line<'_>| !matches!(line, Line::Same(_));
+    let changed: Vec<usize> = (0..all.len()).filter(|at| all.get(*at).is_some_and(is_change)).collect();
     let mut out = String::new();
     if changed.is_empty() {
         return out;
@@ -32,29 +67,23 @@ pub fn unified(file: &str, before: &str, after: &str, colour: Colour) -> String 
             .count();
         let (hunk, after) = rest.split_at(together);
         rest = after;
-        let last = hunk.last().unwrap_or(first);
         let from = first.saturating_sub(AROUND);
-        let end = |lines: &[&str]| (last + 1 + AROUND).min(lines.len());
-        let (old_end, new_end) = (end(&old), end(&new));
-        let header = format!("@@ -{},{} +{},{} @@", from + 1, old_end - from, from + 1, new_end - from);
+        let to = (hunk.last().unwrap_or(first) + 1 + AROUND).min(all.len());
+        let count = |lines: &[Line<'_>]| {
+            let old = lines.iter().filter(|line| !matches!(line, Line::New(_))).count();
+            let new = lines.iter().filter(|line| !matches!(line, Line::Gone(_))).count();
+            (old, new)
+        };
+        let (old_from, new_from) = count(all.get(..from).unwrap_or_default());
+        let shown = all.get(from..to).unwrap_or_default();
+        let (old, new) = count(shown);
+        let header = format!("@@ -{},{old} +{},{new} @@", old_from + 1, new_from + 1);
         put(&mut out, "36", &header, colour);
-        let mut at = from;
-        while at < old_end.max(new_end) {
-            let run = hunk
-                .iter()
-                .skip_while(|changed| **changed < at)
-                .zip(at..)
-                .take_while(|(a, b)| **a == *b)
-                .count();
-            for (lines, mark, code) in [(&old, '-', "31"), (&new, '+', "32")] {
-                for line in lines.iter().skip(at).take(run) {
-                    put_line(&mut out, mark, code, line, colour);
-                }
-            }
-            at += run;
-            if run == 0 {
-                put_line(&mut out, ' ', "", old.get(at).copied().unwrap_or_default(), colour);
-                at += 1;
+        for line in shown {
+            match line {
+                Line::Same(line) => put_line(&mut out, ' ', "", line, colour),
+                Line::Gone(line) => put_line(&mut out, '-', "31", line, colour),
+                Line::New(line) => put_line(&mut out, '+', "32", line, colour),
             }
         }
     }
@@ -105,6 +134,18 @@ mod tests {
         let want = "--- a/k8s/a.yaml\n+++ b/k8s/a.yaml\n@@ -1,12 +1,12 @@\n line 1\n-line 2\n-line 3\n+LINE 2\n+LINE 3\n line 4\n line 5\n line 6\n \
                     line 7\n line 8\n-line 9\n+LINE 9\n line 10\n line 11\n line 12\n@@ -27,4 +27,4 @@\n line 27\n line 28\n line 29\n-line 30\n+LINE 30\n";
         assert_eq!(diff, want);
+    }
+
+    #[test]
+    fn a_line_may_be_added() {
+        let diff = unified("a", "x\ntag: 1\ny\n", "x\ntag: 1\ndigest: d\ny\n", Colour::None);
+        assert_eq!(diff, "--- a/a\n+++ b/a\n@@ -1,3 +1,4 @@\n x\n tag: 1\n+digest: d\n y\n");
+        let diff = unified("a", "tag: 1", "tag: 1\ndigest: d", Colour::None);
+        let end = "\\ No newline at end of file\n";
+        assert_eq!(
+            diff,
+            format!("--- a/a\n+++ b/a\n@@ -1,1 +1,2 @@\n-tag: 1\n{end}+tag: 1\n+digest: d\n{end}")
+        );
     }
 
     #[test]

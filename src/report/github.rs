@@ -5,7 +5,7 @@ use super::group::{Group, groups};
 use super::text::{self, Colour, Detail};
 use super::{Problem, Report, Standing, relative};
 use crate::image::escape;
-use crate::verdict::message::explain;
+use crate::verdict::message::explain_in_full;
 use std::fmt::Write as _;
 
 /// Annotations of one run. GitHub shows ten of a kind for a step, and readers read fewer.
@@ -54,7 +54,7 @@ impl Annotation<'_> {
                 };
                 let title = format!("{}: {}", finding.cause.name(), super::title(first));
                 let mut message = group.image.clone();
-                explain(&mut message, finding, decision, "");
+                explain_in_full(&mut message, finding, decision, "");
                 for place in group.places().iter().skip(1).take(ANNOTATIONS) {
                     let _ = write!(message, "\nalso at {place}");
                 }

@@ -94,6 +94,8 @@ struct Place<'a> {
     file: &'a str,
     document: usize,
     line: Option<usize>,
+    /// The value of a chart, the entry of a kustomization or the template that the image was made of, if it does not stand there itself.
+    origin: Option<&'a str>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -123,7 +125,7 @@ pub fn render(report: &Report) -> Result<String, serde_json::Error> {
 }
 
 /// The report as a value.
-pub(super) fn value(report: &Report) -> Result<Value, serde_json::Error> {
+pub fn value(report: &Report) -> Result<Value, serde_json::Error> {
     serde_json::to_value(written(report))
 }
 
@@ -176,6 +178,7 @@ fn place(entry: &Entry) -> Option<Place<'_>> {
         file: &source.file,
         document: source.document,
         line: entry.line,
+        origin: entry.origin.as_deref(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Entry, Problem, Report as All, title};
 use crate::image::escape;
-use crate::verdict::message::{explain, image_of};
+use crate::verdict::message::{explain_in_full, image_of};
 use quick_junit::{NonSuccessKind, Report, SerializeError, TestCase, TestCaseStatus, TestSuite};
 
 /// The suite of images from `--image` or from a cluster.
@@ -85,7 +85,7 @@ fn status(entry: &Entry, objected: bool) -> TestCaseStatus {
 fn everything(entry: &Entry) -> String {
     let mut text = String::new();
     for (finding, decision) in entry.open() {
-        explain(&mut text, finding, decision, "");
+        explain_in_full(&mut text, finding, decision, "");
     }
     text.trim_start_matches('\n').to_owned()
 }

@@ -50,6 +50,7 @@ fn entry(file: Option<&str>, container: &str, findings: Vec<Finding>) -> Entry {
             remark: None,
             judgement: Judgement::from_findings(findings),
         },
+        origin: None,
         accepted: Vec::new(),
     }
 }

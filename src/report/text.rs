@@ -3,7 +3,7 @@
 use super::group::{Group, Shared, filled_in, groups, remarks, unchecked};
 use super::{Entry, Report, Standing};
 use crate::image::escape;
-use crate::verdict::message::{explain, image_of};
+use crate::verdict::message::{explain_in_full, image_of};
 use crate::verdict::size::Bytes;
 use std::fmt::Write as _;
 
@@ -100,7 +100,7 @@ fn paragraph(out: &mut String, group: &Group<'_>, colour: Colour, detail: Detail
     };
     let _ = write!(out, "{mark}  {}", group.image);
     let (finding, decision) = group.root;
-    explain(out, finding, decision, INDENT);
+    explain_in_full(out, finding, decision, INDENT);
     for (other, _) in group.others() {
         let _ = write!(out, "\n{INDENT}also: {}: {}", other.cause.name(), other.message);
     }

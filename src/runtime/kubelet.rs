@@ -109,6 +109,14 @@ impl Attempts {
     }
 }
 
+/// How it is pulled where no node is known.
+pub fn usual_setup() -> Setup {
+    Setup {
+        runtime: Runtime::today(),
+        pool: Pool::default(),
+    }
+}
+
 /// Pulls an image as each of the setups would.
 pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
     let mut by_setup: BTreeMap<Setup, Vec<&Platform>> = BTreeMap::new();
@@ -116,11 +124,7 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
         by_setup.entry(puller.setup()).or_default().push(&puller.platform);
     }
     if by_setup.is_empty() {
-        let usual = Setup {
-            runtime: Runtime::today(),
-            pool: Pool::default(),
-        };
-        by_setup.insert(usual, Vec::new());
+        by_setup.insert(usual_setup(), Vec::new());
     }
     let mut all = net.each(&by_setup, |net, (setup, platforms)| {
         Ok((*setup, by(*setup, platforms, pod, net)?))

@@ -53,7 +53,8 @@ fn kinds(audience: &Audience) -> Vec<Kind<'_>> {
     kinds
 }
 
-fn title(runtime: Runtime) -> String {
+/// A runtime for people: `containerd`, `CRI-O 1.36.3`.
+pub fn title(runtime: Runtime) -> String {
     match runtime {
         Runtime::Containerd(_) => "containerd".to_owned(),
         Runtime::Crio(crio) => {

@@ -147,6 +147,18 @@ fn find<'a>(document: &'a Document, path: &str) -> Option<(usize, &'a Lines)> {
     Some((lines.start()?, lines))
 }
 
+/// Where the text of the scalar at a path starts, and another place where it is used, if there is one.
+pub(super) fn places_of(document: &Document, path: &str) -> Option<(usize, Option<(String, usize)>)> {
+    let (start, own) = find(document, path)?;
+    let mut other = None;
+    walk(&document.value, &document.lines, &mut Vec::new(), &mut |path, _, lines| {
+        if lines.start() == Some(start) && !std::ptr::eq(lines, own) {
+            other.get_or_insert_with(|| (path.concat(), lines.line()));
+        }
+    });
+    Some((start, other))
+}
+
 /// A place where a scalar's text is used.
 #[derive(Debug)]
 struct Place<'a> {
@@ -218,7 +230,7 @@ fn obstacle(meant: &[Meant<'_>], places: &[Place<'_>]) -> Option<Obstacle> {
 }
 
 /// The end of a scalar's text that has the value `value`: before its closing quote, or after its last letter.
-fn end(text: &str, start: usize, value: &str) -> Option<usize> {
+pub(super) fn end(text: &str, start: usize, value: &str) -> Option<usize> {
     let rest = text.get(start..)?;
     match rest.bytes().next()? {
         b'"' => {

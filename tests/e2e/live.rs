@@ -64,6 +64,8 @@ fn what_would_be_denied_today_is_found_and_nothing_is_changed() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.starts_with("pullgate: cluster ") && first.contains(" node"), "{said}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let told: BTreeMap<String, String> = report["images"]
         .as_array()

@@ -172,7 +172,7 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
         .filter(|line| line.starts_with('-') && !line.starts_with("---"))
         .count();
     assert_eq!(removed, 7, "{}", shown.out);
-    let count = "13 images: 8 to pin, 2 pinned before, 2 skipped, 1 could not be pinned\n";
+    let count = "14 images: 8 to pin, 2 pinned before, 3 skipped, 1 could not be pinned\n";
     assert!(shown.err.ends_with(count), "{}", shown.err);
 
     let written = pin(folder, &["-f", ".", "-R", "--write", "-f", "a.yaml"], "");
@@ -195,11 +195,12 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
     has(&format!(
         "anchors.yml:19: Pod default/two, container a: {reg}team/app:v1 could not be pinned: through an anchor, the same text is also metadata.labels.image (line 15), which"
     ));
-    has("values.yaml:1: image has the name and the tag in separate fields");
+    has("values.yaml:2: file default/values.yaml, container at image.repository: ");
+    has(&format!("its digest is {index}"));
     assert!(
         written
             .err
-            .ends_with("13 images: 8 pinned now, 2 pinned before, 2 skipped, 1 could not be pinned\n"),
+            .ends_with("14 images: 8 pinned now, 2 pinned before, 3 skipped, 1 could not be pinned\n"),
         "{}",
         written.err
     );
@@ -213,6 +214,120 @@ async fn files_are_pinned_and_nothing_else_in_them_changes() {
     assert_eq!(pinned.map(inode), inodes);
     let shown = pin(folder, &["-f", "a.yaml", "-f", "below"], "");
     assert_eq!((shown.code, shown.out.as_str()), (Some(0), ""), "{}", shown.err);
+}
+
+const OVERLAY: &str = "\
+resources: [../base]
+images:
+- name: app   # the thing itself
+  newName: REGteam/app
+  newTag: v1   # raised by hand
+- {name: b, newName: REGteam/app, newTag: v2}
+";
+
+const VALUES: &str = "\
+image:
+  repository: REGteam/app
+  tag: v1
+  digest: \"\" # filled in at release
+side: {image: REGteam/app:v2}
+old:
+  repository: REGteam/app
+  tag: v1
+  digest: sha256:MANIFEST
+bare:
+  repository: REGteam/app
+  tag: v2
+";
+
+#[tokio::test]
+async fn names_and_tags_in_separate_fields_get_their_digests() {
+    let (registry, index, manifest) = registry(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reg = registry.name("");
+    let fill = |text: &str| text.replace("REG", &reg).replace("sha256:MANIFEST", &manifest);
+    fs::create_dir_all(folder.join("chart")).unwrap();
+    fs::create_dir_all(folder.join("overlay")).unwrap();
+    fs::create_dir_all(folder.join("base")).unwrap();
+    fs::write(folder.join("base/kustomization.yaml"), "resources: []\n").unwrap();
+    fs::write(
+        folder.join("chart/Chart.yaml"),
+        "apiVersion: v2\nname: chart\nversion: 1.0.0\n",
+    )
+    .unwrap();
+    fs::write(folder.join("chart/values.yaml"), fill(VALUES)).unwrap();
+    fs::write(folder.join("overlay/kustomization.yaml"), fill(OVERLAY)).unwrap();
+
+    let shown = pin(folder, &["-R", "."], "");
+    assert_eq!(shown.code, Some(1), "{}", shown.err);
+    assert!(
+        shown
+            .out
+            .contains(&format!("   newTag: v1   # raised by hand\n+  digest: {index}\n")),
+        "{}",
+        shown.out
+    );
+
+    let ran = pin(folder, &["-R", ".", "--write"], "");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let overlay = fs::read_to_string(folder.join("overlay/kustomization.yaml")).unwrap();
+    let expected = fill(OVERLAY)
+        .replace("# raised by hand\n", &format!("# raised by hand\n  digest: {index}\n"))
+        .replace("newTag: v2}", &format!("newTag: v2, digest: {manifest}}}"));
+    assert_eq!(overlay, expected);
+    let values = fs::read_to_string(folder.join("chart/values.yaml")).unwrap();
+    let expected = fill(VALUES)
+        .replace("\"\" # filled", &format!("\"{index}\" # filled"))
+        .replace("team/app:v2}", &format!("team/app:v2@{manifest}}}"));
+    assert_eq!(values, expected);
+    let bare = format!("only their author knows where a digest belongs; its digest is {manifest}\n");
+    assert!(ran.err.contains(&bare), "{}", ran.err);
+    let moved = format!("unchanged; its tag now resolves to {index}\n");
+    assert!(ran.err.contains(&moved), "{}", ran.err);
+
+    // What was pinned stays, and what has moved moves when that is asked for.
+    let again = pin(folder, &["-R", ".", "-o", "json"], "");
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    let ran = pin(folder, &["-R", ".", "--refresh", "--write", "-o", "json"], "");
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["version"], "pullgate.dev/pin/v1");
+    assert_eq!(json["summary"]["refreshed"], 1);
+    let images = json["images"].as_array().unwrap();
+    let refreshed = images.iter().find(|image| image["outcome"] == "refreshed").unwrap();
+    assert_eq!(
+        (&refreshed["file"], &refreshed["path"]),
+        (&"chart/values.yaml".into(), &"old.repository".into())
+    );
+    assert_eq!(
+        (&refreshed["before"], &refreshed["digest"]),
+        (&manifest.as_str().into(), &index.as_str().into())
+    );
+    let now = fs::read_to_string(folder.join("chart/values.yaml")).unwrap();
+    assert_eq!(
+        now,
+        values.replace(
+            &format!("tag: v1\n  digest: {manifest}"),
+            &format!("tag: v1\n  digest: {index}")
+        )
+    );
+}
+
+#[tokio::test]
+async fn digests_of_whole_names_move_too() {
+    let (registry, index, manifest) = registry(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let pod = |digest: &str| {
+        let image = format!("{}:v1@{digest}", registry.name("team/app"));
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - name: c\n    image: \"{image}\" # c\n")
+    };
+    let ran = pin(folder.path(), &["-f", "-", "--refresh"], &pod(&manifest));
+    assert_eq!((ran.code, ran.out), (Some(0), pod(&index)), "{}", ran.err);
+    assert_eq!(
+        ran.err,
+        "1 image: 0 pinned now, 1 moved, 0 pinned before, 0 skipped, 0 could not be pinned\n"
+    );
 }
 
 #[tokio::test]

@@ -148,6 +148,7 @@ impl Report {
                 line: None,
                 object: Some(workload.object.clone()),
                 judged,
+                origin: None,
                 accepted: Vec::new(),
             });
         }

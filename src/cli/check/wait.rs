@@ -1,5 +1,6 @@
 //! Judging all there is to judge: within which time, and asking again for what is not there yet (`--wait`).
 
+use super::progress::Progress;
 use crate::cli::inputs::AT_ONCE;
 use crate::engine::Gate;
 use crate::policy::Requester;
@@ -34,8 +35,14 @@ pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: Bounds) -
             .map(|(at, subject)| async move { (at, gate.judge(subject, &Requester::default(), bounds.end).await) })
             .buffer_unordered(AT_ONCE);
         let mut asked = std::pin::pin!(asked);
+        let (begun, mut progress, mut done) = (Instant::now(), Progress::new(), 0);
         // The end is the gate's own; a silence is noticed here.
-        while let Ok(Some((at, answer))) = tokio::time::timeout(bounds.silence, asked.next()).await {
+        loop {
+            let next = tokio::time::timeout(bounds.silence, asked.next());
+            let Ok(Some((at, answer))) = progress.during(gate, begun, (done, subjects.len()), next).await else {
+                break;
+            };
+            done += 1;
             if let Some(place) = answers.get_mut(at) {
                 *place = Some(answer);
             }

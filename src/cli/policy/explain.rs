@@ -1,10 +1,11 @@
 //! `pullgate policy explain`: how policies treat images, rule by rule, and the verdict that `check` comes to.
 
-use crate::cli::check::{lone, own_or_judge};
+use crate::cli::check::own_or_judge;
 use crate::cli::inputs::{AT_ONCE, Options};
+use crate::cli::lone::lone;
 use crate::cli::{say, tell};
 use crate::image::{Reference, escape, mask_userinfo};
-use crate::manifests::Keep;
+use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
 use crate::policy::explain::{About, Done, Explanation, explain};
 use crate::policy::{self, Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
@@ -112,7 +113,9 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let namespace = namespace.unwrap_or_else(|| "default".to_owned());
     let labels = labels.map(|pairs| labels_of(&pairs, &namespace)).transpose()?;
-    let mut inputs = inputs.read(&namespace, Admission::StillToCome, None, Keep::Objects)?;
+    let mut inputs = inputs
+        .read(&namespace, Admission::StillToCome, None, Keep::Objects, &Rendering::default())
+        .await?;
     let kind = match kind {
         Some(kind) => policy::kind(&kind, &inputs.kinds()).map_err(|why| anyhow::anyhow!("--kind: {why}"))?,
         None => String::new(),

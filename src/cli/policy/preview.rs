@@ -5,7 +5,7 @@ use crate::cli::inputs::{AT_ONCE, Options};
 use crate::cli::{DENIED, WRONG, say, tell};
 use crate::engine::Gate;
 use crate::image::{escape, mask_userinfo};
-use crate::manifests::Keep;
+use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
 use crate::report::Entry;
 use crate::verdict::Verdict;
@@ -114,7 +114,15 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     } else {
         Admission::StillToCome
     };
-    let mut inputs = inputs.read(namespace.as_deref().unwrap_or("default"), admission, None, Keep::Objects)?;
+    let mut inputs = inputs
+        .read(
+            namespace.as_deref().unwrap_or("default"),
+            admission,
+            None,
+            Keep::Objects,
+            &Rendering::default(),
+        )
+        .await?;
     let mut manifests = std::mem::take(&mut inputs.manifests);
     let begun = Instant::now();
     let (entries, problems) = if of_cluster {
@@ -164,6 +172,7 @@ async fn judge<'a>(gate: &Gate, workloads: impl Iterator<Item = &'a Workload>) -
             line: None,
             object: Some(workload.object.clone()),
             judged,
+            origin: None,
             accepted: Vec::new(),
         })
     });

@@ -5,7 +5,7 @@ use super::Site;
 use crate::files;
 use crate::image::escape;
 use crate::limits;
-use crate::report::Problem;
+use crate::manifests::notes::{Note, Notes, Passed};
 use crate::workload::{ImageUse, Later};
 use crate::yaml::{self, Document};
 use serde_json::Value;
@@ -47,11 +47,17 @@ struct Kustomization {
     variables: bool,
     /// Whether `replacements` write an image.
     replaces: bool,
+    /// What it wants from elsewhere, or of a plugin: a clause.
+    wants: Option<String>,
+    /// Whether it is a component, which only others build.
+    component: bool,
 }
 
 /// An entry of `images`.
 #[derive(Debug, Default)]
 struct Image {
+    /// Its line, from 1.
+    line: usize,
     name: String,
     new_name: String,
     new_tag: String,
@@ -68,8 +74,8 @@ struct Patch {
 }
 
 impl Kustomizations {
-    /// Reads the kustomizations in these folders. What they name and is not there is an error.
-    pub(super) fn read(folders: &[PathBuf], errors: &mut Vec<Problem>) -> Self {
+    /// Reads the kustomizations in these folders. What they name and is not there is a note.
+    pub(super) fn read(folders: &[PathBuf], notes: &mut Notes) -> Self {
         let mut all = BTreeMap::new();
         for folder in folders {
             let found = NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file());
@@ -77,7 +83,7 @@ impl Kustomizations {
             let Some(document) = document(&file) else { continue };
             let version = document.value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
             if version.is_empty() || version.starts_with("kustomize.config.k8s.io/") {
-                all.insert(folder.clone(), Kustomization::read(folder, &file, &document, errors));
+                all.insert(folder.clone(), Kustomization::read(folder, &file, &document, notes));
             }
         }
         let mut read = Self {
@@ -147,6 +153,26 @@ impl Kustomizations {
         found
     }
 
+    /// The folders of the kustomizations that no other one takes in, components apart.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        let taken: BTreeSet<&PathBuf> = self
+            .all
+            .values()
+            .flat_map(|one| one.resources.iter().chain(&one.components))
+            .collect();
+        let roots = self
+            .all
+            .iter()
+            .filter(|(folder, one)| !one.component && !taken.contains(folder));
+        roots.map(|(folder, _)| folder.clone()).collect()
+    }
+
+    /// Whether a file is reached, and only from these roots.
+    pub(super) fn only_from(&self, file: &Path, roots: &BTreeSet<PathBuf>) -> bool {
+        let ways = self.ways.get(file);
+        ways.is_some_and(|ways| ways.iter().all(|way| way.last().is_some_and(|root| roots.contains(root))))
+    }
+
     /// What fills in `$(VAR)` of a file.
     pub(super) fn variables(&self, file: Option<&Path>) -> Option<String> {
         let chains = self.chains(file);
@@ -192,6 +218,51 @@ fn through(chain: &[&Kustomization], site: &Site<'_>, image: &ImageUse) -> Optio
     Some(Later::Named { name, by })
 }
 
+/// A kustomization with all that it takes in.
+#[derive(Debug)]
+pub(in crate::manifests) struct Tree(Vec<(PathBuf, Kustomization)>);
+
+impl Tree {
+    /// Reads the one in a folder and those below it.
+    pub(in crate::manifests) fn read(folder: &Path) -> Self {
+        let (mut all, mut open) = (Vec::new(), vec![folder.to_owned()]);
+        let mut seen = BTreeSet::new();
+        while let Some(folder) = open.pop() {
+            let file = NAMES.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+            let Some(file) = file.filter(|_| seen.len() < MOST_STEPS && seen.insert(folder.clone())) else {
+                continue;
+            };
+            let Some(document) = document(&file) else { continue };
+            // What is not there, kustomize says itself.
+            let one = Kustomization::read(&folder, &file, &document, &mut Notes::default());
+            open.extend(one.resources.iter().chain(&one.components).cloned());
+            all.push((file, one));
+        }
+        Self(all)
+    }
+
+    /// What it needs that is not in the tree; a clause.
+    pub(in crate::manifests) fn wants(&self) -> Option<&str> {
+        self.0.iter().find_map(|(_, one)| one.wants.as_deref())
+    }
+
+    /// The entry of `images` that made this image: the kustomization, its line, and the name of the entry.
+    pub(in crate::manifests) fn renamed(&self, image: &str) -> Option<(&Path, usize, &str)> {
+        self.0.iter().find_map(|(file, one)| {
+            let entry = one.images.iter().find(|entry| entry.makes(image))?;
+            Some((file.as_path(), entry.line, entry.name.as_str()))
+        })
+    }
+
+    /// All files of it.
+    pub(in crate::manifests) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().flat_map(|(file, one)| {
+            let taken = one.resources.iter().chain(&one.patch_files);
+            std::iter::once(file.as_path()).chain(taken.map(PathBuf::as_path))
+        })
+    }
+}
+
 fn same(one: &Later, other: &Later) -> bool {
     match (one, other) {
         (Later::Named { name, .. }, Later::Named { name: other, .. }) => name == other,
@@ -231,7 +302,7 @@ fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
 }
 
 impl Kustomization {
-    fn read(folder: &Path, file: &Path, document: &Document, errors: &mut Vec<Problem>) -> Self {
+    fn read(folder: &Path, file: &Path, document: &Document, notes: &mut Notes) -> Self {
         let value = &document.value;
         let shown = shown(file);
         let mut local = |field: &str, at: usize, text: &str| -> Option<PathBuf> {
@@ -240,8 +311,8 @@ impl Kustomization {
                 Err(_) if is_remote(text) => None,
                 Err(_) => {
                     let line = document.line_of(&format!("{field}[{at}]"));
-                    let message = format!("line {line}: {field}: {} is not there", escape(text));
-                    errors.push(Problem::in_file(&shown, Some(line), message));
+                    let note = Note::about(Passed::NotThere, &shown).at(line);
+                    notes.push(note.because(&format!("{field}: {text}")));
                     None
                 }
             }
@@ -284,7 +355,8 @@ impl Kustomization {
                 patches.extend(documents.into_iter().map(|document| Patch::of(document.value, target)));
             }
         }
-        let images = list(value, "images").iter().map(|entry| Image {
+        let images = list(value, "images").iter().enumerate().map(|(at, entry)| Image {
+            line: document.line_of(&format!("images[{at}]")),
             name: text(entry, "name"),
             new_name: text(entry, "newName"),
             new_tag: text(entry, "newTag"),
@@ -307,8 +379,34 @@ impl Kustomization {
             patches,
             variables: !list(value, "vars").is_empty(),
             replaces,
+            wants: wants(value),
+            component: value.get("kind").and_then(Value::as_str) == Some("Component"),
         }
     }
+}
+
+/// What a kustomization needs that is not in files beside it.
+fn wants(value: &Value) -> Option<String> {
+    for field in ["helmCharts", "helmChartInflationGenerator"] {
+        if !list(value, field).is_empty() {
+            return Some(format!("its {field} are fetched by Helm"));
+        }
+    }
+    let fields = [
+        "resources",
+        "bases",
+        "components",
+        "generators",
+        "transformers",
+        "validators",
+        "crds",
+        "configurations",
+    ];
+    fields.iter().find_map(|field| {
+        let mut entries = list(value, field).iter().filter_map(Value::as_str);
+        let remote = entries.find(|entry| is_remote(entry) && !entry.contains('\n'))?;
+        Some(format!("{} is elsewhere", escape(remote)))
+    })
 }
 
 /// Relative to the current folder, where that is possible.
@@ -329,6 +427,24 @@ fn is_remote(text: &str) -> bool {
 }
 
 impl Image {
+    /// Whether an image may be what it makes of one.
+    fn makes(&self, image: &str) -> bool {
+        let name = if self.new_name.is_empty() {
+            &self.name
+        } else {
+            &self.new_name
+        };
+        let Some(rest) = image.strip_prefix(name.as_str()) else {
+            return false;
+        };
+        let (tag, digest) = rest.split_once('@').unwrap_or((rest, ""));
+        let tag_fits = match self.new_tag.as_str() {
+            "" => tag.is_empty() || tag.starts_with(':'),
+            new => tag.strip_prefix(':') == Some(new),
+        };
+        tag_fits && (self.digest.is_empty() || digest == self.digest)
+    }
+
     /// What becomes of a name that it is for.
     fn apply(&self, image: &str) -> Option<String> {
         let rest = image.strip_prefix(self.name.as_str())?;
@@ -391,7 +507,7 @@ impl Patch {
 }
 
 /// What stands at a path such as `spec.containers[0]`.
-pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+pub(in crate::manifests) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.')
         .filter(|step| !step.is_empty())
         .try_fold(value, |value, step| {
@@ -411,6 +527,7 @@ mod tests {
     #[test]
     fn images_are_renamed_as_kustomize_does() {
         let entry = |new_name: &str, new_tag: &str, digest: &str, suffix: &str| Image {
+            line: 1,
             name: "app".to_owned(),
             new_name: new_name.to_owned(),
             new_tag: new_tag.to_owned(),

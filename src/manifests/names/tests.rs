@@ -1,4 +1,4 @@
-use crate::manifests::{Keep, Manifests, Reading, Sift, Walk};
+use crate::manifests::{Keep, Manifests, Note, Reading, Sift, Walk};
 use crate::workload::{Kinds, Later, PullPolicy};
 use std::fs;
 use std::path::Path;
@@ -22,6 +22,7 @@ fn read(folder: &Path) -> Manifests {
         namespace: "default",
         kinds: &kinds,
         keep: Keep::Objects,
+        render: false,
         stdin_name: "-",
     };
     Manifests::read(&[folder.display().to_string()], &reading)
@@ -238,21 +239,20 @@ fn patches_and_replacements_name_it_too() {
 }
 
 #[test]
-fn what_a_kustomization_names_and_is_not_there_is_an_error_with_its_place() {
+fn what_a_kustomization_names_and_is_not_there_is_a_note_with_its_place() {
     let app = deployment("app");
     let text = "resources:\n- a.yaml\n- missing.yaml\n- https://example.com/x.yaml\nimages: [{name: app, newTag: '1'}]\n";
     let folder = folder(&[("a.yaml", &app), ("kustomization.yaml", text)]);
     let manifests = read(folder.path());
-    let errors: Vec<_> = manifests
-        .errors
+    assert_eq!(manifests.errors, []);
+    let notes: Vec<String> = manifests
+        .notes
         .iter()
-        .filter(|error| error.message.contains("missing.yaml"))
+        .map(Note::sentence)
+        .filter(|note| note.contains("missing"))
         .collect();
-    assert_eq!(errors.len(), 1, "{:?}", manifests.errors);
-    assert!(
-        errors[0].message == "line 3: resources: missing.yaml is not there" && errors[0].line == Some(3),
-        "{errors:?}"
-    );
+    let end = "kustomization.yaml:3: file that a kustomization names and that is not there (resources: missing.yaml)";
+    assert!(matches!(&notes[..], [note] if note.ends_with(end)), "{notes:?}");
     assert_eq!(names(&manifests)[0].0, "app -> app:1");
 }
 

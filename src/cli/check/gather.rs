@@ -1,0 +1,112 @@
+//! What is judged of the manifests, and what becomes of the answers in the report.
+
+use super::accept;
+use crate::image::escape;
+use crate::manifests::{Manifests, Note, Subject};
+use crate::report::{self, Entry, Report, Skipped, Source};
+use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
+use crate::verdict::{Cause, Outlook, Verdict};
+use crate::workload::ObjectId;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Leaves the objects of the files that changed. What others are judged by stays.
+pub(super) fn keep_changed(manifests: &mut Manifests, changed: &BTreeSet<PathBuf>) {
+    let mut known: std::collections::HashMap<String, bool> = std::collections::HashMap::new();
+    manifests.subjects.retain(|subject| {
+        if !subject.reads.is_empty() {
+            return changed
+                .iter()
+                .any(|file| subject.reads.iter().any(|read| file.starts_with(read)));
+        }
+        let file = &subject.source.file;
+        *known
+            .entry(file.clone())
+            .or_insert_with(|| file == "-" || Path::new(file).canonicalize().is_ok_and(|file| changed.contains(&file)))
+    });
+}
+
+/// An object is judged with its owner only if the owner is in the input: of a dump of Pods alone, the Pods are judged.
+pub(in crate::cli) fn own_or_judge(subjects: &mut [Subject]) {
+    let key = |object: &ObjectId| (object.kind.clone(), object.namespace.clone(), object.name.clone());
+    let here: HashSet<_> = subjects.iter().map(|subject| key(&subject.workload.object)).collect();
+    for subject in subjects {
+        if !subject.owner.as_ref().is_some_and(|owner| here.contains(owner)) {
+            subject.workload.controller = None;
+        }
+    }
+}
+
+/// Whether a credential is what is missing for each image: what is green then was not checked.
+pub(super) fn all_are_private(entries: &[Entry]) -> bool {
+    let is_private = |entry: &Entry| {
+        let worst = entry.worst().map(|(finding, _)| finding.cause);
+        let wants = matches!(
+            worst,
+            Some(Cause::NotFoundOrDenied | Cause::PullSecretMissing | Cause::PullSecretNoMatch | Cause::CredentialRefused)
+        );
+        wants && entry.outlook() == Outlook::Unknown
+    };
+    !entries.is_empty() && entries.iter().all(is_private)
+}
+
+/// A remark as the report has it.
+pub(super) fn noted(note: &Note) -> report::Note {
+    report::Note {
+        kind: note.passed.name(),
+        file: (!note.file.is_empty()).then(|| note.file.clone()),
+        line: note.line,
+        message: note.sentence(),
+    }
+}
+
+/// Adds the answer for an object, or for an image by itself. Comments beside images hold on the day `today`, if at all. Returns remarks on
+/// comments that have expired.
+pub(super) fn add(report: &mut Report, subject: Option<&Subject>, answer: Answer, today: Option<&str>) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let Answer { images, exempt, .. } = answer;
+    for judged in images {
+        let path = judged.image.path.as_str().to_owned();
+        let why = why_skipped(&judged, exempt.as_ref(), subject);
+        let place = subject.map(|subject| (subject, subject.place_of(&path)));
+        let mut entry = Entry {
+            source: place.map(|(subject, (file, ..))| Source {
+                file: file.to_owned(),
+                document: subject.source.document,
+            }),
+            line: place.map(|(_, (_, line, _))| line),
+            origin: place.and_then(|(_, (.., origin))| origin.map(str::to_owned)),
+            object: subject.map(|subject| subject.workload.object.clone()),
+            judged,
+            accepted: Vec::new(),
+        };
+        if let Some(why) = why {
+            report.skipped.push(Skipped { entry, why });
+            continue;
+        }
+        let ignores = subject.into_iter().flat_map(|subject| &subject.ignores);
+        if let Some(today) = today {
+            for (_, ignore) in ignores.filter(|(of, _)| **of == *path) {
+                remarks.extend(accept::by_comment(&mut entry, ignore, today));
+            }
+        }
+        report.entries.push(entry);
+    }
+    remarks
+}
+
+/// Why an image was not judged; `None` if it was.
+fn why_skipped(judged: &Judged, exempt: Option<&Exemption>, subject: Option<&Subject>) -> Option<String> {
+    if judged.look != Look::PassedOver || judged.judgement.verdict != Verdict::Allow || judged.judgement.ruled().next().is_some() {
+        return None;
+    }
+    Some(match (exempt, &judged.remark) {
+        (Some(Exemption::Namespace), _) => "its namespace is exempt".to_owned(),
+        (Some(Exemption::Annotation(_)), _) => "an annotation exempts its object".to_owned(),
+        (None, Some(remark @ Remark::FilledIn { .. })) => remark.clause(),
+        (None, _) => match subject.and_then(|subject| subject.owner.as_ref()) {
+            Some((kind, _, name)) => format!("judged with {} {}", escape(kind), escape(name)),
+            None => "judged elsewhere".to_owned(),
+        },
+    })
+}

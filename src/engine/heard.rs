@@ -1,0 +1,90 @@
+//! Everything that was asked for pulls, and answered, for `pullgate explain`.
+
+use crate::ask::{Log, Recall, Step, step};
+use crate::runtime::Setup;
+use crate::runtime::answer::Answer;
+use crate::runtime::kubelet::{self, Attempts, PodPull};
+use crate::runtime::request::Request;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Hears pulls. Cheap to clone; clones share what they heard.
+#[derive(Debug, Clone, Default)]
+pub struct Ear(Arc<Mutex<Vec<Heard>>>);
+
+/// A pull, and the answers that it rested on.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// What was pulled, with which credentials, for which nodes.
+    pub pod: PodPull,
+    answers: Log<Request>,
+}
+
+/// What nodes of one kind ask, and what comes of it.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The runtime and the pool.
+    pub setup: Setup,
+    /// The requests in the order of the runtime, each with its answer.
+    pub spoken: Vec<(Request, Answer)>,
+    /// What comes of it.
+    pub attempts: Attempts,
+}
+
+impl Ear {
+    pub(super) fn hear(&self, pod: &PodPull, answers: Log<Request>) {
+        let heard = Heard {
+            pod: pod.clone(),
+            answers,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+    }
+
+    /// What was heard so far, in that order.
+    pub fn heard(&self) -> Vec<Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Answers what was answered, and notes the order.
+struct Replay<'a> {
+    answers: &'a Log<Request>,
+    spoken: Mutex<Vec<(Request, Answer)>>,
+}
+
+impl Recall<Request> for Replay<'_> {
+    fn recall(&self, request: &Request) -> Option<Answer> {
+        let answer = self.answers.get(request)?.clone();
+        let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
+        spoken.push((request.clone(), answer.clone()));
+        Some(answer)
+    }
+}
+
+impl Heard {
+    /// The pull once more for each kind of node, over the same answers.
+    pub fn conversations(&self) -> Vec<Conversation> {
+        let mut setups: BTreeSet<Option<Setup>> = self.pod.pullers.iter().map(|puller| Some(puller.setup())).collect();
+        if setups.is_empty() {
+            setups.insert(None);
+        }
+        let all = setups.into_iter().filter_map(|setup| {
+            let mut pod = self.pod.clone();
+            pod.pullers.retain(|puller| Some(puller.setup()) == setup);
+            let replay = Replay {
+                answers: &self.answers,
+                spoken: Mutex::default(),
+            };
+            let Step::Done(attempts) = step(&mut Log::default(), &replay, |net| kubelet::pull(&pod, net)) else {
+                // All of it was answered before, in one run with the others.
+                return None;
+            };
+            Some(Conversation {
+                setup: setup.unwrap_or_else(kubelet::usual_setup),
+                spoken: replay.spoken.into_inner().unwrap_or_else(PoisonError::into_inner),
+                attempts,
+            })
+        });
+        all.collect()
+    }
+}

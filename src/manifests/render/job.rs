@@ -1,0 +1,110 @@
+//! One run of Helm or kustomize.
+
+use super::super::Reading;
+use super::super::names::Tree;
+use super::super::notes::Passed;
+use super::super::read::{self, Wanted};
+use super::origin::Layer;
+use super::overlays::Overlay;
+use super::sources::{Chart, Sources, layer};
+use super::stage::{self, About, Obstacle};
+use super::{Done, Job, Without, relative, top_of};
+use crate::providers::Renderer;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+impl Job {
+    pub(super) async fn run(
+        &self,
+        tool: Option<&Renderer>,
+        home: &Path,
+        tops: &[PathBuf],
+        reading: &Reading<'_>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Done, Without> {
+        let failed = |error: std::io::Error| Without::Note(Passed::Unrendered, error.to_string());
+        if let Self::Overlay { folder, .. } = self {
+            let tree = Tree::read(folder);
+            if let Some(why) = tree.wants() {
+                return Err(Without::Note(Passed::RemoteBase, why.to_owned()));
+            }
+            let tool = tool.ok_or(Without::Kustomize)?;
+            std::fs::create_dir_all(home).map_err(failed)?;
+            let overlay = Overlay::new(folder, tree, home).map_err(failed)?;
+            let text = tool.overlay(overlay.wrapper(), home).await;
+            let text = text.map_err(|why| Without::Note(Passed::Unrendered, why.to_string()))?;
+            let read = read::rendered(&text, &relative(folder), reading, wanted);
+            return Ok(Done {
+                read,
+                sources: Sources::Overlay(overlay),
+            });
+        }
+        let (folder, asked) = match self {
+            Self::Chart { folder, .. } => (folder, None),
+            Self::Release { asked, .. } => (&asked.chart, Some(asked)),
+            Self::Overlay { .. } => return Err(Without::Kustomize),
+        };
+        let shown = folder.display().to_string();
+        let top = top_of(folder, tops);
+        let mut own: Vec<Layer> = Vec::new();
+        if let Self::Chart { values: Some(file), .. } = self {
+            own.extend(layer(file));
+        }
+        own.extend(asked.into_iter().flat_map(|asked| asked.layers.iter().cloned()));
+        let tool = tool.ok_or(Without::Helm)?;
+        let about = About::read(folder);
+        let real = folder.canonicalize().map_err(failed)?;
+        let copied = home.join("chart").join(if about.name.is_empty() { "chart" } else { "app" });
+        stage::copy(&real, &top, &copied).map_err(|obstacle| match obstacle {
+            Obstacle::Dependency(what) => Without::Note(Passed::Dependencies, what),
+            Obstacle::Other(why) => Without::Note(Passed::Unrendered, why),
+        })?;
+        if asked.is_some_and(|asked| asked.without_defaults) {
+            std::fs::write(copied.join("values.yaml"), "").map_err(failed)?;
+        }
+        let mut arguments: Vec<OsString> = Vec::new();
+        for (at, layer) in own.iter().enumerate() {
+            let file = home.join(format!("values-{at}.json"));
+            std::fs::write(&file, layer.value.to_string()).map_err(failed)?;
+            arguments.extend(["--values".into(), file.into()]);
+        }
+        let (release, namespace) = match asked {
+            Some(asked) => (asked.release.as_str(), asked.namespace.as_str()),
+            None => (about.name.as_str(), reading.namespace),
+        };
+        let namespace = if namespace.is_empty() { reading.namespace } else { namespace };
+        arguments.extend(["--namespace".into(), namespace.into()]);
+        arguments.extend(asked.into_iter().flat_map(|asked| asked.sets.iter().cloned()));
+        let text = tool.chart(&release_name(release), &copied, arguments, home).await;
+        // Nothing is left of a chart while the others are rendered.
+        let _ = std::fs::remove_dir_all(home);
+        let text = text.map_err(|why| {
+            let place = copied.display().to_string();
+            Without::Note(Passed::Unrendered, why.to_string().replace(&place, &shown))
+        })?;
+        let in_release = Reading { namespace, ..*reading };
+        let read = read::rendered(&text, &shown, &in_release, wanted);
+        own.reverse();
+        own.extend(layer(&folder.join("values.yaml")));
+        Ok(Done {
+            read,
+            sources: Sources::Chart(Chart {
+                folder: folder.clone(),
+                shown,
+                layers: own,
+            }),
+        })
+    }
+}
+
+/// What Helm takes as the name of a release.
+fn release_name(name: &str) -> String {
+    let mut name: String = name
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(53)
+        .collect();
+    name = name.trim_matches('-').to_owned();
+    if name.is_empty() { "release".to_owned() } else { name }
+}

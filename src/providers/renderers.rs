@@ -1,0 +1,134 @@
+//! Helm and kustomize, for `check --render` and `check -k`, on the machine of its user, at whose word alone they are run. What they work on
+//! is a stranger's: they find no program, no configuration and no way out.
+
+use super::run::{Bounds, Ended, run};
+use crate::credentials::helper::Exit;
+use crate::limits;
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use tokio::process::Command;
+
+/// Bytes of their complaints that are kept: the last line says why.
+const COMPLAINTS: u64 = 64 << 10;
+/// For which Kubernetes charts are rendered.
+const KUBERNETES: &str = "1.34.0";
+/// Where nobody listens: what wants to fetch something is refused at once.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// A program that renders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renderer {
+    /// `helm`.
+    Helm(PathBuf),
+    /// `kustomize`.
+    Kustomize(PathBuf),
+    /// `kubectl`, which has kustomize in it.
+    Kubectl(PathBuf),
+}
+
+/// Why nothing was rendered; a clause.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unrendered(pub String);
+
+impl Renderer {
+    /// Helm, if it is in PATH.
+    pub fn helm() -> Option<Self> {
+        in_path("helm").map(Self::Helm)
+    }
+
+    /// kustomize, or kubectl, if one is in PATH.
+    pub fn kustomize() -> Option<Self> {
+        in_path("kustomize")
+            .map(Self::Kustomize)
+            .or_else(|| in_path("kubectl").map(Self::Kubectl))
+    }
+
+    /// Renders the chart in a folder as this release, with further arguments (values, namespace). `home` is a folder of its own.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn chart(&self, release: &str, chart: &Path, arguments: Vec<OsString>, home: &Path) -> Result<String, Unrendered> {
+        // By default a build of Helm takes the version that it was built with, and one by `go install` a very old one.
+        let mut all: Vec<OsString> = vec!["template".into(), "--kube-version".into(), KUBERNETES.into()];
+        all.extend(arguments);
+        all.extend(["--".into(), release.into(), chart.into()]);
+        self.run(all, home).await
+    }
+
+    /// Builds the kustomization in a folder.
+    ///
+    /// # Errors
+    /// Why there is no result.
+    pub async fn overlay(&self, folder: &Path, home: &Path) -> Result<String, Unrendered> {
+        let verb = match self {
+            Self::Helm(_) | Self::Kustomize(_) => "build",
+            Self::Kubectl(_) => "kustomize",
+        };
+        self.run(vec![verb.into(), folder.into()], home).await
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Helm(_) => "helm",
+            Self::Kustomize(_) => "kustomize",
+            Self::Kubectl(_) => "kubectl",
+        }
+    }
+
+    async fn run(&self, arguments: Vec<OsString>, home: &Path) -> Result<String, Unrendered> {
+        let (Self::Helm(program) | Self::Kustomize(program) | Self::Kubectl(program)) = self;
+        let bounds = Bounds {
+            time: limits::RENDERING,
+            output: limits::RENDERED,
+            complaints: COMPLAINTS,
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(home).env_clear().env("HOME", home);
+        // No git, no ssh, no post-renderer, no shell.
+        command.env("PATH", home.join("no-programs"));
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
+            command.env(name, NOWHERE);
+        }
+        let ended = run(command, super::run::Belongs::ToUs, Vec::new(), bounds).await;
+        let ended = ended.map_err(|fault| Unrendered(format!("{}: {}", self.name(), fault.clause())))?;
+        match ended.exit {
+            Exit::Well => String::from_utf8(ended.printed)
+                .map_err(|_| Unrendered(format!("{}: what it printed is not UTF-8 text", self.name()))),
+            Exit::Badly => Err(Unrendered(format!("{}: {}", self.name(), why(&ended)))),
+        }
+    }
+}
+
+/// The last line that it complained with, without what every complaint begins with.
+fn why(ended: &Ended) -> String {
+    let complaint = String::from_utf8_lossy(&ended.complained);
+    let mut lines = complaint.lines().map(str::trim).filter(|line| {
+        let advice = line.is_empty() || line.starts_with("Use --debug") || line.starts_with("WARNING");
+        !advice && !line.starts_with("# Warning")
+    });
+    let last = lines.next_back().unwrap_or_default();
+    let last = last
+        .strip_prefix("Error:")
+        .or_else(|| last.strip_prefix("error:"))
+        .unwrap_or(last)
+        .trim();
+    if last.is_empty() {
+        return ended.status.clone();
+    }
+    last.chars().take(300).collect()
+}
+
+/// The program of this name in the first folder of PATH that has it.
+fn in_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        // A folder that is not absolute depends on where the command runs: the repository could name the program.
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|file| {
+            file.metadata()
+                .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+        })
+}
