@@ -18,6 +18,7 @@ use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::{Owner, OwnerReference, Workload};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// The label on a namespace that takes everything in it out of pullgate's hands.
@@ -42,7 +43,7 @@ pub struct Case<'a> {
 }
 
 /// What a review asks about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     /// The nodes, the namespace, and what the templates need of it.
     Facts,
@@ -56,6 +57,20 @@ pub enum About {
     Pulls(Arc<[Check]>),
     /// Whether these images are there; for a better fix only.
     Elsewhere(Arc<[Check]>),
+}
+
+/// A review asks a handful of questions, mostly of different kinds: the comparison tells them apart.
+impl Hash for About {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        let length = match self {
+            Self::Facts => 0,
+            Self::Again(objects) => objects.len(),
+            Self::NodeCredentials(wanted) => wanted.len(),
+            Self::Pulls(checks) | Self::Elsewhere(checks) => checks.len(),
+        };
+        length.hash(state);
+    }
 }
 
 /// What it is answered with.

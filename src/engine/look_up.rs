@@ -4,22 +4,24 @@
 use crate::ask::{Ask, Log, Missing, Question as _, Recall, Step, step};
 use crate::diagnosis;
 use crate::engine::{Ear, drive};
+use crate::image::Reference;
 use crate::limits;
 use crate::plan::{Check, Offer};
 use crate::registry::{NodeLogins, Settings, SetupError, Wire, on_behalf_of, share};
-use crate::runtime::Pool;
 use crate::runtime::containerd::peers;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
-use crate::runtime::request::Request;
+use crate::runtime::request::{Agents, Request, Who};
+use crate::runtime::{Depth, Pool, Puller};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use moka::sync::Cache;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,10 +42,10 @@ type Flight = Shared<BoxFuture<'static, Arc<Attempts>>>;
 /// What memory had of some checks.
 #[derive(Debug)]
 pub struct Recalled {
-    /// By check; `None` where the nodes' settings must be read first.
+    /// By check; `None` where a registry must be asked.
+    known: Vec<Option<Arc<Attempts>>>,
+    /// By check, where nothing is known; `None` where the nodes' settings must be read first.
     pods: Vec<Option<PodPull>>,
-    /// By pull; `None` where a registry must be asked.
-    known: HashMap<PodPull, Option<Arc<Attempts>>>,
     /// What may still be held for the object, in bytes.
     room: usize,
 }
@@ -51,19 +53,57 @@ pub struct Recalled {
 impl Recalled {
     /// The answers in the order of the checks, if all are known.
     pub fn all(&self) -> Option<Arc<[Arc<Attempts>]>> {
-        self.pods.iter().map(|pod| self.known.get(pod.as_ref()?)?.clone()).collect()
+        self.known.iter().cloned().collect()
     }
 
-    fn insert(&mut self, pod: &PodPull, known: Option<Arc<Attempts>>) {
-        let known = known.map(|attempts| {
-            let weight = attempts.weight();
-            if weight > self.room {
-                return Arc::new(too_much(pod.reference.registry()));
-            }
-            self.room -= weight;
-            attempts
-        });
-        self.known.insert(pod.clone(), known);
+    /// As much as there is room for.
+    fn within(&mut self, attempts: Arc<Attempts>, registry: &str) -> Arc<Attempts> {
+        let weight = attempts.weight();
+        if weight > self.room {
+            return Arc::new(too_much(registry));
+        }
+        self.room -= weight;
+        attempts
+    }
+}
+
+/// A check, for what came of it a moment ago: with whose credentials, not with which.
+#[derive(PartialEq, Eq)]
+struct Key {
+    reference: Reference,
+    namespace: Arc<str>,
+    short: Option<Arc<str>>,
+    offers: Vec<Offered>,
+    depth: Depth,
+    pullers: Arc<[Puller]>,
+    agents: Agents,
+}
+
+impl Key {
+    fn of(check: &Check) -> Self {
+        let offered = |offer: &Offer| Offered {
+            who: Who::of(&offer.credential),
+            source: offer.source.clone(),
+            sent: offer.sent,
+        };
+        Self {
+            reference: check.reference.clone(),
+            namespace: Arc::clone(&check.namespace),
+            short: check.short.clone(),
+            offers: check.credentials.iter().map(offered).collect(),
+            depth: check.depth,
+            pullers: Arc::clone(&check.pullers),
+            agents: check.agents,
+        }
+    }
+}
+
+/// What tells most checks apart; the rest is left to the comparison.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.reference.hash(state);
+        self.namespace.hash(state);
+        self.offers.first().map(|offer| offer.who.id).hash(state);
     }
 }
 
@@ -73,7 +113,7 @@ pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, (Flight, Instant)>>>,
     /// What came of pulls a moment ago: good answers only, which hold for a minute at least.
-    latest: Cache<PodPull, (Arc<Attempts>, Instant)>,
+    latest: Cache<Key, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
     /// Who wants to hear what is asked, if anybody does.
@@ -124,35 +164,37 @@ impl LookUps {
     /// What memory has of `checks`.
     pub fn recall(&self, checks: &[Check]) -> Recalled {
         let mut recalled = Recalled {
-            pods: Vec::with_capacity(checks.len()),
-            known: HashMap::new(),
+            known: Vec::with_capacity(checks.len()),
+            pods: Vec::new(),
             room: limits::FOUND_PER_OBJECT,
         };
-        for check in checks {
-            // Nothing of it needs the deadline, or it is read in `finish`.
-            let pod = self.pod(check).now_or_never();
-            if let Some(pod) = &pod
-                && !recalled.known.contains_key(pod)
-                && recalled.known.len() < limits::LOOK_UPS_PER_OBJECT
-            {
-                let known = self.known(pod);
-                if known.is_some() {
-                    self.metrics.cache(CacheName::Answers, CacheResult::Hit);
+        for check in checks.iter().take(limits::LOOK_UPS_PER_OBJECT) {
+            let key = Key::of(check);
+            let latest = self.latest.get(&key).filter(|(_, at)| at.elapsed() < LATEST);
+            let (known, pod) = match latest {
+                Some((attempts, _)) => (Some(attempts), None),
+                None => {
+                    // Nothing of it needs the deadline, or it is read in `finish`.
+                    let pod = self.pod(check).now_or_never();
+                    (pod.as_ref().and_then(|pod| self.known(key, pod)), pod)
                 }
-                recalled.insert(pod, known);
+            };
+            if known.is_some() {
+                self.metrics.cache(CacheName::Answers, CacheResult::Hit);
             }
+            let known = known.map(|attempts| recalled.within(attempts, check.reference.registry()));
+            recalled.known.push(known);
             recalled.pods.push(pod);
+        }
+        for check in checks.iter().skip(limits::LOOK_UPS_PER_OBJECT) {
+            recalled.known.push(Some(Arc::new(beyond(check.reference.registry()))));
+            recalled.pods.push(None);
         }
         recalled
     }
 
     /// What memory has of one pull.
-    fn known(&self, pod: &PodPull) -> Option<Arc<Attempts>> {
-        if let Some((attempts, at)) = self.latest.get(pod)
-            && at.elapsed() < LATEST
-        {
-            return Some(attempts);
-        }
+    fn known(&self, key: Key, pod: &PodPull) -> Option<Arc<Attempts>> {
         let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |net| explained(pod, net)) else {
             return None;
         };
@@ -169,45 +211,49 @@ impl LookUps {
             Err(_) => false,
         };
         if attempts.attempts.iter().all(good) && attempts.others.is_empty() {
-            self.latest.insert(pod.clone(), (Arc::clone(&attempts), Instant::now()));
+            self.latest.insert(key, (Arc::clone(&attempts), Instant::now()));
         }
         Some(attempts)
     }
 
     /// Asks for what memory did not have of these `checks`, as [`Self::gather`] does.
     pub async fn finish(&self, mut recalled: Recalled, checks: &[Check], deadline: Instant) -> Vec<Arc<Attempts>> {
-        let mut pods = std::mem::take(&mut recalled.pods);
-        for (pod, check) in pods.iter_mut().zip(checks) {
-            if pod.is_none() {
-                // The nodes' settings could not be read in time.
-                *pod = tokio::time::timeout_at(deadline, self.pod(check)).await.ok();
-            }
-            if let Some(pod) = pod
-                && recalled.known.len() < limits::LOOK_UPS_PER_OBJECT
-            {
-                recalled.known.entry(pod.clone()).or_default();
-            }
-        }
-        // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
-        let mut look_ups = Vec::new();
         #[expect(
             clippy::mutable_key_type,
             reason = "a compiled pattern has a cache inside, which no comparison looks at"
         )]
-        let mut begun = HashSet::new();
-        for pod in pods.iter().flatten() {
-            if matches!(recalled.known.get(pod), Some(None)) && begun.insert(pod) {
-                look_ups.push(async move { (pod, self.one(pod, deadline).await) });
+        let mut open: HashMap<PodPull, Vec<usize>> = HashMap::new();
+        let pods = std::mem::take(&mut recalled.pods);
+        for (at, (pod, check)) in pods.into_iter().zip(checks).enumerate() {
+            if matches!(recalled.known.get(at), Some(None)) {
+                let pod = match pod {
+                    Some(pod) => Some(pod),
+                    // The nodes' settings could not be read in time.
+                    None => tokio::time::timeout_at(deadline, self.pod(check)).await.ok(),
+                };
+                if let Some(pod) = pod {
+                    open.entry(pod).or_default().push(at);
+                }
             }
         }
-        let mut begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
-        while let Some((pod, outcome)) = begun.next().await {
-            recalled.insert(pod, Some(outcome));
+        // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
+        let mut look_ups = Vec::new();
+        for (pod, places) in &open {
+            look_ups.push(async move { (pod, places, self.one(pod, deadline).await) });
         }
-        let outcome = |pod: &Option<PodPull>| recalled.known.get(pod.as_ref()?)?.clone();
-        let answers = pods.iter().zip(checks);
+        let mut begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
+        while let Some((pod, places, outcome)) = begun.next().await {
+            let outcome = recalled.within(outcome, pod.reference.registry());
+            for at in places {
+                if let Some(known) = recalled.known.get_mut(*at) {
+                    *known = Some(Arc::clone(&outcome));
+                }
+            }
+        }
+        drop(begun);
+        let answers = recalled.known.into_iter().zip(checks);
         answers
-            .map(|(pod, check)| outcome(pod).unwrap_or_else(|| Arc::new(beyond(check.reference.registry()))))
+            .map(|(known, check)| known.unwrap_or_else(|| Arc::new(beyond(check.reference.registry()))))
             .collect()
     }
 
@@ -252,7 +298,7 @@ impl LookUps {
             reference: check.reference.clone(),
             offers: check.credentials.iter().map(offered).collect(),
             short: check.short.clone(),
-            pullers: check.pullers.clone(),
+            pullers: Arc::clone(&check.pullers),
             configs,
             until: check.depth,
             agents: check.agents,

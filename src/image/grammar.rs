@@ -10,7 +10,7 @@ pub(super) const LONGEST_PATH: usize = 255;
 pub(super) const LONGEST_TAG: usize = 128;
 
 /// A reference in its parts.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Parts {
     pub(super) domain: String,
     pub(super) path: String,

@@ -2,15 +2,11 @@
 
 use super::{Digest, Hint, escape::escape, grammar, hint, userinfo::mask_userinfo};
 use std::fmt;
+use std::sync::Arc;
 
-/// A normalised image reference (`ParseNormalizedNamed`).
+/// A normalised image reference (`ParseNormalizedNamed`). Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Reference {
-    domain: String,
-    path: String,
-    tag: Option<String>,
-    digest: Option<Digest>,
-}
+pub struct Reference(Arc<grammar::Parts>);
 
 /// What a node asks the registry for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,68 +42,68 @@ impl Reference {
     /// The same tag and digest under another normalised name; `None` if `name` is not one.
     pub(crate) fn with_name(&self, name: &str) -> Option<Self> {
         let named =
-            Self::parse_plain(name).filter(|named| named.tag.is_none() && named.digest.is_none() && named.name() == name)?;
-        Some(Self {
-            tag: self.tag.clone(),
-            digest: self.digest.clone(),
-            ..named
-        })
+            Self::parse_plain(name).filter(|named| named.tag().is_none() && named.digest().is_none() && named.name() == name)?;
+        Some(Self::from(grammar::Parts {
+            tag: self.0.tag.clone(),
+            digest: self.0.digest.clone(),
+            ..grammar::Parts::clone(&named.0)
+        }))
     }
 
     /// The same name with this digest in the place of tag and digest.
     pub(crate) fn at_digest(&self, digest: Digest) -> Self {
-        Self {
+        Self::from(grammar::Parts {
             tag: None,
             digest: Some(digest),
-            ..self.clone()
-        }
+            ..grammar::Parts::clone(&self.0)
+        })
     }
 
     /// The domain as distribution/reference has it; empty for names such as `exa_mple.com/foo`.
     pub fn domain(&self) -> &str {
-        &self.domain
+        &self.0.domain
     }
 
     /// The path as distribution/reference has it (`library/nginx`).
     pub fn path(&self) -> &str {
-        &self.path
+        &self.0.path
     }
 
     /// The tag as written, if any.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.0.tag.as_deref()
     }
 
     /// The digest as written, if any.
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+        self.0.digest.as_ref()
     }
 
     /// Domain and path, without tag or digest: `docker.io/library/nginx`. Keyrings and policies match on it.
     pub fn name(&self) -> String {
-        if self.domain.is_empty() {
-            self.path.clone()
+        if self.0.domain.is_empty() {
+            self.0.path.clone()
         } else {
-            format!("{}/{}", self.domain, self.path)
+            format!("{}/{}", self.0.domain, self.0.path)
         }
     }
 
     /// The registry host, split off as containerd does: everything before the first `/` of [`Self::name`]
     /// (`docker.io`, `localhost:5000`, `exa_mple.com`).
     pub fn registry(&self) -> &str {
-        if self.domain.is_empty() {
-            self.path.split('/').next().unwrap_or_default()
+        if self.0.domain.is_empty() {
+            self.0.path.split('/').next().unwrap_or_default()
         } else {
-            &self.domain
+            &self.0.domain
         }
     }
 
     /// The repository within the registry: everything after the first `/` of [`Self::name`].
     pub fn repository(&self) -> &str {
-        if self.domain.is_empty() {
-            self.path.split_once('/').map_or("", |(_, repository)| repository)
+        if self.0.domain.is_empty() {
+            self.0.path.split_once('/').map_or("", |(_, repository)| repository)
         } else {
-            &self.path
+            &self.0.path
         }
     }
 
@@ -136,7 +132,7 @@ impl Reference {
 
     /// What to ask the registry for: the digest, or else the tag, or else `latest`.
     pub fn target(&self) -> Target {
-        match (&self.digest, &self.tag) {
+        match (&self.0.digest, &self.0.tag) {
             (Some(digest), _) => Target::Digest(digest.clone()),
             (None, Some(tag)) => Target::Tag(tag.clone()),
             (None, None) => Target::Tag("latest".to_owned()),
@@ -145,31 +141,19 @@ impl Reference {
 }
 
 impl From<grammar::Parts> for Reference {
-    fn from(
-        grammar::Parts {
-            domain,
-            path,
-            tag,
-            digest,
-        }: grammar::Parts,
-    ) -> Self {
-        Self {
-            domain,
-            path,
-            tag,
-            digest,
-        }
+    fn from(parts: grammar::Parts) -> Self {
+        Self(Arc::new(parts))
     }
 }
 
 /// The canonical form: name, tag and digest; `:latest` if there is neither.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.domain.is_empty() {
-            write!(f, "{}/", self.domain)?;
+        if !self.0.domain.is_empty() {
+            write!(f, "{}/", self.0.domain)?;
         }
-        f.write_str(&self.path)?;
-        match (&self.tag, &self.digest) {
+        f.write_str(&self.0.path)?;
+        match (&self.0.tag, &self.0.digest) {
             (None, None) => f.write_str(":latest"),
             (Some(tag), None) => write!(f, ":{tag}"),
             (None, Some(digest)) => write!(f, "@{digest}"),

@@ -23,7 +23,7 @@ pub struct Check {
     /// How far the look-up goes.
     pub depth: Depth,
     /// For whom. Sorted, each once.
-    pub pullers: Vec<Puller>,
+    pub pullers: Arc<[Puller]>,
     /// As whom registries are asked.
     pub agents: Agents,
 }

@@ -24,7 +24,7 @@ pub(super) struct PullSecrets {
     read: Vec<String>,
     /// Where the passwords of secrets are that have none, as clauses, by secret.
     elsewhere: HashMap<String, String>,
-    /// The first secret whose parser error poisons the pod.
+    /// The first secret whose parser error fails the whole pod.
     pub(super) malformed: Option<(String, ParseError)>,
     /// A template lists a secret, or names a service account, that may still come.
     pub(super) may_come: bool,

@@ -27,7 +27,7 @@ use crate::workload::pod::{Parameters, PodKind};
 
 use crate::workload::{ImageUse, Later, ObjectId, PullPolicy, Role, StreamTag, Template};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// What makes two checks the same: the image, whose credentials are offered in which order (messages name whose), how far to look and for
@@ -37,7 +37,7 @@ type Question = (
     Option<Arc<str>>,
     Vec<(Source, Fingerprint, Sent)>,
     Depth,
-    Vec<Puller>,
+    Arc<[Puller]>,
 );
 
 /// What was asked so far for one object.
@@ -75,6 +75,8 @@ pub(super) struct Pod<'a> {
     agents: Agents,
     /// What is offered to each repository, by name: found out once, as an object may name one many times.
     offered: RefCell<HashMap<String, Offered>>,
+    /// Those of the last audience.
+    pullers: RefCell<Option<(Arc<Audience>, Arc<[Puller]>)>>,
     pull_secrets: PullSecrets,
     owner: Owner,
     ran: Ran<'a>,
@@ -140,6 +142,7 @@ impl<'a> Pod<'a> {
             agents: audience::agents(&candidates, settings),
             holders: Holders::new(candidates, template.uses.len()),
             offered: RefCell::default(),
+            pullers: RefCell::default(),
             pull_secrets: PullSecrets::of(template, facts, settings.admission),
             owner,
             template,
@@ -156,6 +159,19 @@ impl<'a> Pod<'a> {
             }
         }
         pod
+    }
+
+    /// The pullers of an audience, which most images share.
+    fn pullers_of(&self, audience: &Arc<Audience>) -> Arc<[Puller]> {
+        let mut last = self.pullers.borrow_mut();
+        match &*last {
+            Some((known, pullers)) if Arc::ptr_eq(known, audience) => Arc::clone(pullers),
+            _ => {
+                let pullers = Arc::from(pullers(audience));
+                *last = Some((Arc::clone(audience), Arc::clone(&pullers)));
+                pullers
+            }
+        }
     }
 
     /// Who has to pull an image: its nodes, unless a policy names platforms instead.
@@ -209,7 +225,7 @@ impl<'a> Pod<'a> {
             namespace: Arc::from(""),
             short: None,
             depth: Depth::Manifest,
-            pullers: Vec::new(),
+            pullers: Arc::default(),
             agents: Agents::default(),
         };
         there.map(check).collect()
@@ -431,11 +447,10 @@ impl<'a> Pod<'a> {
             None if !also.sizes => self.settings.depth,
             Some(_) | None => self.settings.depth.max(Depth::Sizes),
         };
-        let mut pullers = pullers(&audience);
+        let mut pullers = self.pullers_of(&audience);
         if !also.pullers.is_empty() {
-            pullers.extend(also.pullers.iter().cloned());
-            pullers.sort();
-            pullers.dedup();
+            let all: BTreeSet<&Puller> = pullers.iter().chain(&also.pullers).collect();
+            pullers = all.into_iter().cloned().collect();
         }
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
         let short = || short_names::written(written(image, remark)).map(Arc::from);
@@ -448,7 +463,7 @@ impl<'a> Pod<'a> {
                 .map(|offer| (offer.source.clone(), offer.credential.fingerprint(), offer.sent))
                 .collect(),
             depth,
-            pullers.clone(),
+            Arc::clone(&pullers),
         );
         let check = match asked.known.get(&key) {
             Some(check) => *check,

@@ -1,4 +1,4 @@
-//! Findings that need no registry: a name that does not parse, a policy of Never, a secret that poisons the pod.
+//! Findings that need no registry: a name that does not parse, a policy of Never, a secret that fails the whole pod.
 
 use super::audience::{Holders, minor};
 use crate::cluster::Facts;

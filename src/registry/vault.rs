@@ -62,10 +62,11 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// Whether the registry may have revoked it since it was sent before; from now on it was. One that was granted just now is as good as
-    /// the one that a node would have: what the registry says of it counts.
-    pub(super) fn may_be_revoked(&self) -> bool {
-        self.used.swap(true, Ordering::Relaxed) && self.since.elapsed() >= JUST_GRANTED
+    /// Whether the registry may have revoked it since it was sent before; from now on it was. A pull begins with a manifest, for which a node
+    /// would have a new one; where a blob is refused to one that was granted just now, it would be refused to the node's, too.
+    pub(super) fn may_be_revoked(&self, path: &str) -> bool {
+        let used = self.used.swap(true, Ordering::Relaxed);
+        used && !(path.contains("/blobs/") && self.since.elapsed() < JUST_GRANTED)
     }
 
     /// The token alone.
@@ -352,9 +353,11 @@ mod tests {
         );
         assert!(vault.granted(&request).is_none());
         let first = vault.token(&request).unwrap();
-        assert!(!first.may_be_revoked() && !first.may_be_revoked());
+        let (manifest, blob) = ("/v2/a/manifests/1", "/v2/a/blobs/sha256:1");
+        assert!(!first.may_be_revoked(manifest) && !first.may_be_revoked(blob));
+        assert!(first.may_be_revoked(manifest));
         tokio::time::advance(JUST_GRANTED).await;
-        assert!(first.may_be_revoked());
+        assert!(first.may_be_revoked(blob));
         vault.keep(&request, FreshToken::new("c", None).unwrap(), &granted());
         vault.forget(&request, &first);
         assert_eq!(vault.token(&request).unwrap().header, "Bearer c", "that is another one");

@@ -302,7 +302,7 @@ impl Inner {
             };
             let used: Vec<_> = tokens
                 .into_iter()
-                .map(|(origin, key, token)| (origin, key, token.may_be_revoked(), token))
+                .map(|(origin, key, token)| (origin, key, token.may_be_revoked(&request.path), token))
                 .collect();
             let Exchanged { answer, token } = self.exchange.send(request, &secrets).await;
             if let (Answer::Response(response), Want::Token(key), Some(fresh)) = (&answer, &request.want, token) {

@@ -22,7 +22,7 @@ pub struct PodPull {
     /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
     pub short: Option<Arc<str>>,
     /// On which nodes. Sorted, each once. None: as today's containerd.
-    pub pullers: Vec<Puller>,
+    pub pullers: Arc<[Puller]>,
     /// What the nodes of each pool are told.
     pub configs: BTreeMap<Pool, NodeConfigs>,
     /// How far the pull is followed.
@@ -120,7 +120,7 @@ pub fn usual_setup() -> Setup {
 /// Pulls an image as each of the setups would.
 pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missing> {
     let mut by_setup: BTreeMap<Setup, Vec<&Platform>> = BTreeMap::new();
-    for puller in &pod.pullers {
+    for puller in &*pod.pullers {
         by_setup.entry(puller.setup()).or_default().push(&puller.platform);
     }
     if by_setup.is_empty() {

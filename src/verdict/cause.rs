@@ -47,7 +47,7 @@ causes! {
     PullSecretMissing,
     /// A listed pull secret is of a type that the kubelet ignores.
     PullSecretWrongType,
-    /// A pull secret that the kubelet's parser refuses; it poisons every image of the pod.
+    /// A pull secret that the kubelet's parser refuses: no image of the pod is pulled then.
     PullSecretMalformed,
     /// Secrets were read, none has an entry for this registry and path.
     PullSecretNoMatch,

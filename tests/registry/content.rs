@@ -51,7 +51,7 @@ async fn the_whole_sequence() {
         assert_eq!(
             seen.header("user-agent"),
             Some(concat!(
-                "containerd/2.1 (compatible; pullgate/",
+                "containerd/2.4.2 (compatible; pullgate/",
                 env!("CARGO_PKG_VERSION"),
                 ")"
             ))

@@ -27,7 +27,7 @@ fn puller(platform: &str, runtime: Runtime) -> Puller {
 fn deep(name: &str, depth: Depth) -> Check {
     Check {
         depth,
-        pullers: vec![puller("linux/amd64", Runtime::Containerd(Containerd::local()))],
+        pullers: [puller("linux/amd64", Runtime::Containerd(Containerd::local()))].into(),
         ..check(name, &[])
     }
 }
@@ -448,7 +448,7 @@ async fn a_login_page_is_no_layer() {
         .await;
         let (registry, _) = room(settings());
         let check = Check {
-            pullers: vec![puller("linux/amd64", runtime)],
+            pullers: [puller("linux/amd64", runtime)].into(),
             ..deep(&format!("{}/team/app:1", server.host()), Depth::Layers)
         };
         let outcome = outcome(&registry, check).await;

@@ -13,6 +13,7 @@ use pullgate::runtime::kubelet::Sent;
 use pullgate::runtime::request::Agents;
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::{Evidence, Failure, ImageFacts};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -56,7 +57,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
             })
             .collect(),
         depth: Depth::Manifest,
-        pullers: Vec::new(),
+        pullers: Arc::default(),
         agents: Agents::default(),
     }
 }
