@@ -64,7 +64,7 @@ impl Hash for About {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);
         let length = match self {
-            Self::Facts => 0,
+            Self::Facts | Self::Owner(_) => 0,
             Self::Again(objects) => objects.len(),
             Self::NodeCredentials(wanted) => wanted.len(),
             Self::Pulls(checks) | Self::Elsewhere(checks) => checks.len(),

@@ -69,8 +69,11 @@ impl Heard {
             setups.insert(None);
         }
         let all = setups.into_iter().filter_map(|setup| {
-            let mut pod = self.pod.clone();
-            pod.pullers.retain(|puller| Some(puller.setup()) == setup);
+            let pullers = self.pod.pullers.iter().filter(|puller| Some(puller.setup()) == setup);
+            let pod = PodPull {
+                pullers: pullers.cloned().collect(),
+                ..self.pod.clone()
+            };
             let replay = Replay {
                 answers: &self.answers,
                 spoken: Mutex::default(),
