@@ -127,7 +127,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             plan = plan::plan_with(workload, &facts, settings, &node, &matching);
         }
         let outcomes = pulls(&plan.checks, About::Pulls, ask)?;
-        let mut judgements = decide(&plan, &outcomes);
+        let mut judgements = decide(&mut plan, &outcomes);
         let mut doubtful = doubts(&plan, &judgements, &facts);
         doubtful.retain(|object| !read_again.contains(object));
         if !doubtful.is_empty() && round < ROUNDS {

@@ -69,6 +69,9 @@ pub const REVIEW_BODY: usize = 20 << 20;
 pub const REVIEW_BEGINNING: usize = 256 << 10;
 /// Images of one object. Each takes some kilobytes until the answer, and no node can store a hundredth of them.
 pub const IMAGES_PER_OBJECT: usize = 25_000;
+/// What name rules object to in one object, all of it told. Beyond, only what is answered most severely is told of each image: twenty policies
+/// may object sixty times to each of [`IMAGES_PER_OBJECT`].
+pub const OBJECTIONS_PER_OBJECT: usize = 2000;
 /// Images of one object that registries are asked about. Real objects have a few dozen; one of a few megabytes may have tens of thousands,
 /// each costs a look through its pull secrets, and together they would keep the queues of their registries full for everybody.
 pub const LOOK_UPS_PER_OBJECT: usize = 1000;
@@ -226,6 +229,12 @@ pub const RESOLVING_KNOWN: usize = 32;
 /// Names that are resolved at once, of all others. The system's resolver keeps a thread for as long as it waits for a name server, whoever
 /// has stopped waiting for it; names come from users, and so may the name servers.
 pub const RESOLVING_OTHERS: usize = 64;
+/// How long the answer of before stands in for one that is late.
+pub const RESOLVED_BEFORE: Duration = Duration::from_mins(30);
+/// How long a new answer for such a name is waited for. Name servers near by take a few milliseconds.
+pub const RESOLVE_KNOWN: Duration = Duration::from_millis(250);
+/// After waiting in vain, how long nobody waits for that name again.
+pub const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 /// Entries of a memory of small things whose keys users choose: hosts, names, credentials at hosts.
 pub const REMEMBERED: u64 = 10_000;
 

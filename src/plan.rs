@@ -21,7 +21,8 @@ use crate::cluster::{Facts, Visible};
 use crate::credentials::node::{NodeCredentials, Wanted};
 use crate::credentials::{Credential, RegistryPatterns};
 use crate::image::{Platform, Reference, Rewrite};
-use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, Policies, Raised, Requester, Subject};
+use crate::limits;
+use crate::policy::{Circumstances, Matching, Modes, NAME_LABEL, Narrowing, Policies, Raised, Requester, Subject};
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::{Depth, Pool, Runtime};
@@ -166,7 +167,7 @@ pub struct Planned<'a> {
     pub remark: Option<Remark>,
     /// The policies that are about it.
     pub policies: Matching,
-    /// What their name rules object to.
+    /// What their name rules object to, until it is decided.
     pub raised: Vec<Raised>,
     /// What comes next.
     pub next: Next,
@@ -269,6 +270,8 @@ pub fn plan_with<'a>(
     };
     let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
+    let mut narrowing = Narrowing::of(matching);
+    let mut room = limits::OBJECTIONS_PER_OBJECT;
     for template in &workload.templates {
         let owner = match ownership {
             Ownership::Other => Owner::Stranger,
@@ -284,11 +287,15 @@ pub fn plan_with<'a>(
                 Name::Known(name) => pod.names(image, name, remark.as_ref()),
                 Name::Later | Name::Invalid(_) => Vec::new(),
             };
-            let matching = matching.narrowed_by_all(&as_nodes_have_it);
+            let matching = narrowing.about(&as_nodes_have_it);
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
             let raised = match &name {
-                Name::Known(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, written(image, remark.as_ref())),
+                Name::Known(_) if !image.unchanged => {
+                    let raised = raised(&matching, &as_nodes_have_it, written(image, remark.as_ref()), room);
+                    room = room.saturating_sub(raised.len());
+                    raised
+                }
                 Name::Known(_) | Name::Later | Name::Invalid(_) => Vec::new(),
             };
             let stream = pod.unknown_stream(image);
@@ -351,11 +358,16 @@ pub fn plan_with<'a>(
     plan
 }
 
-/// What the name rules object to in any of the names that nodes make of an image.
-fn raised(matching: &Matching, names: &[Reference], shown: &str) -> Vec<Raised> {
+/// What the name rules object to in any of the names that nodes make of an image; only the severest where there is no `room` for all.
+fn raised(matching: &Matching, names: &[Reference], shown: &str, room: usize) -> Vec<Raised> {
     let mut all: Vec<Raised> = Vec::new();
     for name in names {
-        for mut raised in matching.names(name, shown) {
+        let mut objections = matching.objections(name, shown);
+        if objections.len() > room {
+            objections = matching.severest(&objections).into_iter().collect();
+        }
+        for objection in objections {
+            let mut raised = objection.raise(name, shown);
             if name.domain() == pod::NOWHERE {
                 raised.finding.message = format!(
                     "the name says no registry, and nodes with CRI-O do not complete it by what is known of their registries.conf: {}",

@@ -1,5 +1,6 @@
 //! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
+mod apart;
 mod clients;
 mod crio;
 mod exchange;

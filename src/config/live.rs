@@ -73,6 +73,7 @@ pub async fn watch_settings(
     };
     loop {
         if let Some(contents) = files.poll().await {
+            let blank = contents.as_ref().is_ok_and(|contents| contents.iter().all(Vec::is_empty));
             let read = contents.and_then(|contents| {
                 let bytes = contents.first().map_or(&[][..], Vec::as_slice);
                 Settings::from_bytes(&file, bytes).map_err(|error: Error| error.to_string())
@@ -81,6 +82,8 @@ pub async fn watch_settings(
             match read {
                 // Only a comment changed, or the file is as it was at the start.
                 Ok(settings) if settings == held => {}
+                // Whoever wants the defaults writes so; a disk that is full cuts files off.
+                Ok(_) if blank => refused(&file, "the file is empty; for the defaults, write {}", &metrics),
                 Ok(settings) => {
                     // Read before the settings are applied, so that later changes are noticed.
                     let files = Named::of(&settings).await;

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::policy::{self, Part, Policy, cases};
 use crate::workload::Kinds;
 use crate::yaml::{self, Document};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,6 +141,20 @@ impl Files {
     /// Folders without policy files.
     pub fn empty(&self) -> &[PathBuf] {
         &self.empty
+    }
+
+    /// Files without a single byte.
+    fn blank(&self) -> impl Iterator<Item = &str> {
+        self.files
+            .iter()
+            .filter(|file| file.text.as_deref() == Ok(""))
+            .map(|file| file.name.as_str())
+    }
+
+    /// The others.
+    fn written(&self) -> BTreeSet<String> {
+        let written = self.files.iter().filter(|file| file.text.as_deref() != Ok(""));
+        written.map(|file| file.name.clone()).collect()
     }
 
     fn refuse(&mut self, path: &Path, fault: Fault) {

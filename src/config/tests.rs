@@ -608,6 +608,7 @@ mod files {
             ("1", "assumeAlwaysPull: false"),
             ("2", "assumeAlwaysPull: true"),
             ("3", "assumeAlwaysPul: false"),
+            ("4", ""),
         ] {
             std::fs::create_dir(dir.path().join(version)).unwrap();
             std::fs::write(dir.path().join(version).join("config.yaml"), text).unwrap();
@@ -654,6 +655,14 @@ mod files {
         again.send_replace(());
         looked().await;
         assert_eq!(count("settings_refused"), Some(2), "said again when somebody asks");
+        // A disk that is full leaves a file without its text.
+        swap("4");
+        looked().await;
+        assert!(
+            live.load().assume_always_pull,
+            "an empty file does not stand for the defaults"
+        );
+        assert_eq!((count("settings_refused"), count("settings_replaced")), (Some(3), Some(1)));
         task.abort();
     }
 

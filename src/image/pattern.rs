@@ -11,6 +11,7 @@ use std::fmt;
 pub struct Pattern {
     text: String,
     components: Vec<Component>,
+    specificity: Specificity,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,9 +88,14 @@ impl Pattern {
         {
             return Err(format!("{text:?} has ** twice in a row; one is enough"));
         }
+        let kinds: Vec<Kind> = components.iter().map(Kind::of).collect();
         let pattern = Self {
             text: text.to_owned(),
             components,
+            specificity: Specificity {
+                literals: kinds.iter().filter(|kind| **kind == Kind::Literal).count(),
+                kinds,
+            },
         };
         pattern.check()?;
         Ok(pattern)
@@ -113,12 +119,8 @@ impl Pattern {
     }
 
     /// How specific the pattern is: of several that match, the greatest decides (contract 5).
-    pub fn specificity(&self) -> Specificity {
-        let kinds: Vec<Kind> = self.components.iter().map(Kind::of).collect();
-        Specificity {
-            literals: kinds.iter().filter(|kind| **kind == Kind::Literal).count(),
-            kinds,
-        }
+    pub fn specificity(&self) -> &Specificity {
+        &self.specificity
     }
 
     /// Whether this pattern matches every name that `other` matches, as far as can be told quickly: `false` if not, and for pairs
@@ -137,19 +139,35 @@ impl Pattern {
 
     /// Whether a name ([`Reference::name`]) matches.
     pub fn matches(&self, name: &str) -> bool {
-        self.capture(name).is_some()
+        self.matches_components(&name.split('/').collect::<Vec<_>>())
+    }
+
+    /// The same of a name that is taken apart already: an object may have tens of thousands, and each meets every pattern. Allocates nothing.
+    pub fn matches_components(&self, name: &[&str]) -> bool {
+        self.find(name).is_some()
     }
 
     /// The text that the last wildcard matches in `name` (empty without a wildcard); `None` if the name does not match.
-    ///
-    /// Earlier wildcards match as little as they can. Takes time linear in the name for every component of the pattern.
     pub fn capture(&self, name: &str) -> Option<String> {
         let name: Vec<&str> = name.split('/').collect();
+        let (whole, text) = self.find(&name)?;
+        Some(match self.wildcard() {
+            Wildcard::Components => whole.join("/"),
+            Wildcard::Text | Wildcard::None => text.to_owned(),
+        })
+    }
+
+    /// What the last `**` and the last `*` match.
+    ///
+    /// Earlier wildcards match as little as they can. Takes time linear in the name for every component of the pattern.
+    fn find<'n, 'a>(&self, name: &'n [&'a str]) -> Option<(&'n [&'a str], &'a str)> {
         let mut runs = self.components.split(|component| *component == Component::Many);
         let first = runs.next()?;
-        let mut runs: Vec<&[Component]> = runs.collect();
-        let Some(last) = runs.pop() else {
-            return (name.len() == first.len()).then(|| run(first, &name)).flatten();
+        let Some(last) = runs.next_back() else {
+            return (name.len() == first.len())
+                .then(|| run(first, name))
+                .flatten()
+                .map(|text| (&[][..], text));
         };
         let mut from = first.len();
         run(first, name.get(..from)?)?;
@@ -166,10 +184,7 @@ impl Pattern {
             return None;
         }
         let text = run(last, name.get(to..)?)?;
-        match self.wildcard() {
-            Wildcard::Components => Some(name.get(from..to)?.join("/")),
-            Wildcard::Text | Wildcard::None => Some(text),
-        }
+        Some((name.get(from..to)?, text))
     }
 
     /// Refuses patterns that no normalised name can match.
@@ -227,7 +242,7 @@ fn component(text: &str) -> Result<Component, String> {
 }
 
 /// Matches components without `**` against as many of a name; returns what the last `*` matches.
-fn run(pattern: &[Component], name: &[&str]) -> Option<String> {
+fn run<'a>(pattern: &[Component], name: &[&'a str]) -> Option<&'a str> {
     let mut last = "";
     for (component, text) in pattern.iter().zip(name) {
         // A run is what lies between `**`s.
@@ -237,7 +252,7 @@ fn run(pattern: &[Component], name: &[&str]) -> Option<String> {
             last = taken;
         }
     }
-    Some(last.to_owned())
+    Some(last)
 }
 
 /// Matches a component's literal parts against a text; returns what the last `*` matches.

@@ -19,16 +19,24 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`].
-pub fn decide<A: Borrow<Attempts>>(plan: &Plan<'_>, outcomes: &[A]) -> Vec<Judgement> {
+/// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`]. What name rules object to moves from the plan into the
+/// judgements.
+pub fn decide<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> Vec<Judgement> {
+    let raised: Vec<Vec<Raised>> = plan
+        .images
+        .iter_mut()
+        .map(|planned| std::mem::take(&mut planned.raised))
+        .collect();
+    let plan = &*plan;
     let outcomes: Vec<&Attempts> = outcomes.iter().map(Borrow::borrow).collect();
     let outcomes = outcomes.as_slice();
     plan.images
         .iter()
-        .map(|planned| {
+        .zip(raised)
+        .map(|(planned, raised)| {
             let judgement = judged(plan, planned, outcomes, &Instead::default());
             let own = own(plan, planned, outcomes, &judgement);
-            ruled(planned, judgement, own)
+            ruled(planned, judgement, raised, own)
         })
         .collect()
 }
@@ -144,11 +152,10 @@ fn naming(planned: &Planned<'_>) -> Naming {
 }
 
 /// The same with the name rules' findings before it, and with what the policies do about each.
-fn ruled(planned: &Planned<'_>, mut judgement: Judgement, own: Own) -> Judgement {
+fn ruled(planned: &Planned<'_>, mut judgement: Judgement, mut raised: Vec<Raised>, own: Own) -> Judgement {
     if matches!(planned.next, Next::Later) {
         return judgement;
     }
-    let mut raised = planned.raised.clone();
     if let (Some(reference), Some(digest)) = (&planned.reference, &judgement.digest) {
         let missing = raised
             .iter_mut()

@@ -134,7 +134,7 @@ fn index(archs: &[&str]) -> Content {
 /// Every check gets the same answer, once per credential (or once anonymously).
 fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
     let workload = extract(object, None, "ns", &Kinds::default()).expect("an object with images");
-    let plan = plan(&workload, facts, settings);
+    let mut plan = plan(&workload, facts, settings);
     let outcomes: Vec<Attempts> = plan
         .checks
         .iter()
@@ -155,7 +155,7 @@ fn judge_with(object: &Value, facts: &Facts, settings: &Settings, answer: &Resul
             }
         })
         .collect();
-    decide(&plan, &outcomes)
+    decide(&mut plan, &outcomes)
 }
 
 fn judge(object: &Value, facts: &Facts, answer: &Result<ImageFacts, Failure>) -> Judgement {
@@ -337,7 +337,7 @@ fn a_credential_that_only_some_kubelets_send_might_have_worked() {
     facts = with_secret(facts, "two", PULL, r#"{"auths": {"reg.example": {"auth": "dTrp"}}}"#);
     let object = pod("reg.example/a:1", &["one", "two"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
-    let plan = plan(&workload, &facts, &settings());
+    let mut plan = plan(&workload, &facts, &settings());
     let failed = |evidence| Failure {
         evidence,
         ..needs_login().unwrap_err()
@@ -354,10 +354,11 @@ fn a_credential_that_only_some_kubelets_send_might_have_worked() {
             source,
             result: Err(failure),
         });
+        let attempts: Vec<Attempt> = attempts.collect();
         let judgement = decide(
-            &plan,
+            &mut plan,
             &[Attempts {
-                attempts: attempts.collect(),
+                attempts,
                 ..Attempts::default()
             }],
         )
@@ -478,7 +479,7 @@ fn what_is_not_known_outweighs_a_refusal() {
     let facts = with_secret(facts, "b", PULL, r#"{"auths": {"reg.example": {"auth": "dTpwMg=="}}}"#);
     let object = pod("reg.example/a:1", &["a", "b"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
-    let plan = plan(&workload, &facts, &settings());
+    let mut plan = plan(&workload, &facts, &settings());
     let attempt = |at: usize, result| Attempt {
         source: Some(plan.checks[0].credentials[at].source.clone()),
         result,
@@ -487,7 +488,7 @@ fn what_is_not_known_outweighs_a_refusal() {
         attempts: vec![attempt(0, refused()), attempt(1, Err(failure(Evidence::RateLimited, 429)))],
         ..Attempts::default()
     };
-    let judgement = decide(&plan, &[outcome]).remove(0);
+    let judgement = decide(&mut plan, &[outcome]).remove(0);
     assert_eq!(causes(&judgement), [Cause::RateLimited]);
     assert_eq!(judgement.verdict, Verdict::Warn);
 }
@@ -639,25 +640,28 @@ fn doubts_name_what_a_finding_rests_on() {
     let facts = absent(with_secret(facts(), "used", PULL, GOOD), "gone");
     let object = pod("reg.example/a:1", &["used", "gone"]);
     let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
-    let plan = plan(&workload, &facts, &settings());
+    let mut plan = plan(&workload, &facts, &settings());
     let outcome = |result| Attempts {
         attempts: vec![Attempt { source: None, result }],
         ..Attempts::default()
     };
-    let doubted = doubts(&plan, &decide(&plan, &[outcome(refused())]), &facts);
+    let judgements = decide(&mut plan, &[outcome(refused())]);
+    let doubted = doubts(&plan, &judgements, &facts);
     let names: Vec<String> = doubted.into_iter().map(|object| format!("{object:?}")).collect();
     assert_eq!(names, ["Namespace", "Secret(\"gone\")", "Secret(\"used\")"]);
     let only_gone = pod("reg.example/a:1", &["gone"]);
     let workload = extract(&only_gone, None, "ns", &Kinds::default()).unwrap();
-    let hidden = super::plan(&workload, &facts, &settings());
+    let mut hidden = super::plan(&workload, &facts, &settings());
     let missing = Err(failure(Evidence::RepositoryUnknown, 404));
-    let doubted = doubts(&hidden, &decide(&hidden, &[outcome(missing)]), &facts);
+    let judgements = decide(&mut hidden, &[outcome(missing)]);
+    let doubted = doubts(&hidden, &judgements, &facts);
     assert!(
         doubted.contains(&crate::cluster::Object::Secret("gone".to_owned())),
         "a 404 without the listed secret"
     );
     let unreachable = Err(failure(Evidence::ConnectionFailed(ConnectionFault::Refused), 0));
-    assert!(doubts(&plan, &decide(&plan, &[outcome(unreachable)]), &facts).is_empty());
+    let judgements = decide(&mut plan, &[outcome(unreachable)]);
+    assert!(doubts(&plan, &judgements, &facts).is_empty());
 }
 
 #[test]

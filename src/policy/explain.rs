@@ -2,7 +2,7 @@
 
 use super::applies::{Certainty, applies, doubt, exempt};
 use super::compiled::OUTLOOKS;
-use super::names::held;
+use super::names::{components, held};
 use super::{Circumstances, Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::verdict::decision::{Decision, Voice};
@@ -262,6 +262,7 @@ fn rules(policy: &Policy, reference: &Reference) -> Vec<Rule> {
 fn registries(policy: &Policy, reference: &Reference) -> Rule {
     let list = &policy.registries;
     let name = held(reference);
+    let name = components(&name);
     let allowed = list.judge(&name).is_ok();
     let why = match list.weigh(&name) {
         (Some(deny), Some(allow)) if allowed => {

@@ -4,29 +4,32 @@ use super::Circumstances;
 use super::applies::{Certainty, Requester, Subject, applies, doubt, exempt};
 use super::compiled::Policy;
 use super::model::Mode;
-use super::names::held;
-use super::refusals::{digest_required, not_allowed, tag_not_allowed};
+use super::objections::RULES;
 use super::votes::{Ballot, Default, Vote, count};
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::verdict::decision::Decision;
 use crate::verdict::finding::Finding;
 use crate::verdict::{Cause, Outlook};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// The policies that apply to an object, or to one of its images.
+/// The policies that apply to an object, or to one of its images. Cheap to clone: an object may have tens of thousands of images.
 #[derive(Debug, Clone)]
-pub struct Matching {
-    matched: Vec<Matched>,
+pub struct Matching(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) matched: Vec<Matched>,
     /// Policies that would apply, but for an exemption.
-    exempting: Vec<Arc<str>>,
+    pub(super) exempting: Vec<Arc<str>>,
     /// The settings' mode for the namespace.
-    gate: Mode,
+    pub(super) gate: Mode,
+    pub(super) rulings: OnceLock<Vec<[Decision; 3]>>,
 }
 
 #[derive(Debug, Clone)]
-struct Matched {
-    policy: Arc<Policy>,
+pub(super) struct Matched {
+    pub(super) policy: Arc<Policy>,
     certainty: Certainty,
     /// Why that is not certain, as a clause.
     doubt: &'static str,
@@ -64,10 +67,7 @@ impl Matching {
         requester: &Requester,
         circumstances: Circumstances<'_>,
     ) -> Self {
-        let mut matching = Self {
-            gate: circumstances.modes.of(subject),
-            ..Self::none()
-        };
+        let mut matching = Inner::none(circumstances.modes.of(subject));
         for policy in policies {
             let Ok(certainty) = applies(policy, subject) else { continue };
             if exempt(policy, subject, requester).is_some() {
@@ -80,113 +80,52 @@ impl Matching {
                 });
             }
         }
-        matching
+        Self(Arc::new(matching))
     }
 
     /// No policies, and the settings' mode is `Enforce`.
     pub fn none() -> Self {
-        Self {
-            matched: Vec::new(),
-            exempting: Vec::new(),
-            gate: Mode::Enforce,
-        }
+        Self(Arc::new(Inner::none(Mode::Enforce)))
     }
 
     /// The settings' mode for the namespace.
     pub fn gate(&self) -> Mode {
-        self.gate
+        self.0.gate
     }
 
-    /// The policies that apply to one image: `exempt.images` exempts an image from its own policy only.
-    #[must_use]
-    pub fn narrowed(&self, reference: &Reference) -> Self {
-        let name = held(reference);
-        let mut matching = Self {
-            matched: Vec::new(),
-            exempting: self.exempting.clone(),
-            gate: self.gate,
-        };
-        for matched in &self.matched {
-            if matched.policy.exempt_images.iter().any(|pattern| pattern.matches(&name)) {
-                matching.exempting.push(Arc::clone(&matched.policy.name));
-            } else {
-                matching.matched.push(matched.clone());
-            }
-        }
-        matching
-    }
-
-    /// The policies about an image that nodes know by several names: exempt is what all of them are.
-    pub fn narrowed_by_all(&self, references: &[Reference]) -> Self {
-        let mut all = references.iter().map(|reference| self.narrowed(reference));
-        let Some(mut widest) = all.next() else {
-            return self.clone();
-        };
-        for other in all {
-            for matched in other.matched {
-                if widest.matched.iter().all(|known| known.policy.name != matched.policy.name) {
-                    widest.exempting.retain(|name| *name != matched.policy.name);
-                    widest.matched.push(matched);
-                }
-            }
-        }
-        widest
+    #[cfg(test)]
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether no policy applies.
     pub fn is_empty(&self) -> bool {
-        self.matched.is_empty()
+        self.0.matched.is_empty()
     }
 
     /// Policies that an exemption has removed.
     pub fn exempting(&self) -> &[Arc<str>] {
-        &self.exempting
+        &self.0.exempting
     }
 
     /// Policies that apply, with their modes.
     pub fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
-        self.matched.iter().map(|matched| (&matched.policy.name, matched.mode()))
-    }
-
-    /// What the name rules object to; `shown` is the image as written. Needs no network.
-    pub fn names(&self, reference: &Reference, shown: &str) -> Vec<Raised> {
-        self.matched
-            .iter()
-            .flat_map(|matched| {
-                let raise = |finding: Finding| Raised {
-                    finding: matched.note(finding),
-                    policy: Arc::clone(&matched.policy.name),
-                };
-                let policy = &matched.policy;
-                let mut findings = Vec::new();
-                let judged = if Reference::is_whole_image_id(shown) {
-                    policy.registries.judge_image_id()
-                } else {
-                    policy.registries.judge(&held(reference)).map(|_| ())
-                };
-                if let Err(why) = judged {
-                    findings.push(not_allowed(policy, reference, &why));
-                }
-                if let Some((tag, pattern)) = policy.tags.refuse(reference) {
-                    findings.push(tag_not_allowed(policy, reference, tag, pattern));
-                }
-                if policy.tags.wants_digest(reference) {
-                    findings.push(digest_required(policy, shown));
-                }
-                findings.into_iter().map(raise).collect::<Vec<_>>()
-            })
-            .collect()
+        self.0.matched.iter().map(|matched| (&matched.policy.name, matched.mode()))
     }
 
     /// How each policy votes on a finding; `raised_by` is the policy whose rule raised it.
     pub fn votes(&self, finding: &Finding, raised_by: Option<&str>) -> Vec<Vote> {
+        self.votes_on(finding.cause, finding.outlook, raised_by)
+    }
+
+    fn votes_on(&self, cause: Cause, outlook: Outlook, raised_by: Option<&str>) -> Vec<Vote> {
         let ballot = |matched: &Matched| {
-            let written = matched.policy.actions.of(finding.cause, finding.outlook).map(Ballot::Action);
+            let written = matched.policy.actions.of(cause, outlook).map(Ballot::Action);
             // A policy that sets a rule votes against violations of it.
-            let own = (raised_by == Some(&*matched.policy.name)).then(|| Ballot::Rule(finding.outlook.default_verdict()));
+            let own = (raised_by == Some(&*matched.policy.name)).then(|| Ballot::Rule(outlook.default_verdict()));
             written.or(own)
         };
-        self.matched.iter().map(|matched| matched.vote(ballot(matched))).collect()
+        self.0.matched.iter().map(|matched| matched.vote(ballot(matched))).collect()
     }
 
     /// What each policy demands by itself.
@@ -206,7 +145,7 @@ impl Matching {
     /// another policy must not make it object. `raised_by`: the policy that is not enforced whose demand alone brings the finding about.
     pub fn decide_by_policy(&self, finding: &Finding, raised_by: Option<&str>, own: &FindingsByPolicy) -> Decision {
         let mut votes = self.votes(finding, raised_by);
-        for (vote, matched) in votes.iter_mut().zip(&self.matched) {
+        for (vote, matched) in votes.iter_mut().zip(&self.0.matched) {
             let policy = &matched.policy;
             if let Some(found) = own.get(&policy.name) {
                 let outlooks = found.iter().filter(|(cause, _)| *cause == finding.cause);
@@ -221,7 +160,7 @@ impl Matching {
         }
         let default = match raised_by {
             Some(_) => Default::None,
-            None => Default::Of(finding.outlook, self.gate),
+            None => Default::Of(finding.outlook, self.0.gate),
         };
         count(&votes, default, Certainty::Certain)
     }
@@ -231,23 +170,32 @@ impl Matching {
     /// A policy that only may apply can add a warning and takes nothing back; findings of its own name rules never deny, however
     /// others vote (`docs/decisions/0009`).
     pub fn decide(&self, finding: &Finding, raised_by: Option<&str>) -> Decision {
+        let rule = RULES.iter().position(|cause| *cause == finding.cause);
+        let policy = raised_by.and_then(|name| self.0.matched.iter().position(|matched| *matched.policy.name == *name));
+        match (rule, policy) {
+            (Some(rule), Some(policy)) if finding.outlook == Outlook::NotAllowed => self.rulings()[policy][rule].clone(),
+            _ => self.weigh(finding.cause, finding.outlook, raised_by),
+        }
+    }
+
+    pub(super) fn weigh(&self, cause: Cause, outlook: Outlook, raised_by: Option<&str>) -> Decision {
         let default = match raised_by {
             Some(_) => Default::None,
-            None => Default::Of(finding.outlook, self.gate),
+            None => Default::Of(outlook, self.0.gate),
         };
-        count(&self.votes(finding, raised_by), default, self.doubtful(raised_by))
+        count(&self.votes_on(cause, outlook, raised_by), default, self.doubtful(raised_by))
     }
 
     /// What is done about findings of an outlook when no policy sets an action for their cause.
     pub(super) fn decide_outlook(&self, outlook: Outlook) -> Decision {
         let ballot = |matched: &Matched| matched.policy.actions.of_outlook(outlook).map(Ballot::Action);
-        let votes: Vec<Vote> = self.matched.iter().map(|matched| matched.vote(ballot(matched))).collect();
-        count(&votes, Default::Of(outlook, self.gate), Certainty::Certain)
+        let votes: Vec<Vote> = self.0.matched.iter().map(|matched| matched.vote(ballot(matched))).collect();
+        count(&votes, Default::Of(outlook, self.0.gate), Certainty::Certain)
     }
 
     /// Whether a finding is certain: it is not if the policy that raised it may not apply.
     fn doubtful(&self, raised_by: Option<&str>) -> Certainty {
-        let matched = self.matched.iter().find(|matched| raised_by == Some(&*matched.policy.name));
+        let matched = self.0.matched.iter().find(|matched| raised_by == Some(&*matched.policy.name));
         matched.map_or(Certainty::Certain, |matched| matched.certainty)
     }
 
@@ -276,7 +224,7 @@ impl Matching {
     /// The places that allow lists name: registry and path before the first wildcard, without duplicates, in order.
     pub fn places(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
-        for place in self.matched.iter().flat_map(|matched| matched.policy.places()) {
+        for place in self.0.matched.iter().flat_map(|matched| matched.policy.places()) {
             if !all.contains(&place) {
                 all.push(place);
             }
@@ -286,11 +234,25 @@ impl Matching {
 
     /// The policies that apply.
     pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
-        self.matched.iter().map(|matched| &matched.policy)
+        self.0.matched.iter().map(|matched| &matched.policy)
     }
 
     fn certain(&self) -> impl Iterator<Item = &Matched> {
-        self.matched.iter().filter(|matched| matched.certainty == Certainty::Certain)
+        self.0
+            .matched
+            .iter()
+            .filter(|matched| matched.certainty == Certainty::Certain)
+    }
+}
+
+impl Inner {
+    fn none(gate: Mode) -> Self {
+        Self {
+            matched: Vec::new(),
+            exempting: Vec::new(),
+            gate,
+            rulings: OnceLock::new(),
+        }
     }
 }
 
@@ -309,7 +271,7 @@ impl Matched {
         self.policy.mode()
     }
 
-    fn note(&self, mut finding: Finding) -> Finding {
+    pub(super) fn note(&self, mut finding: Finding) -> Finding {
         if self.certainty == Certainty::Uncertain {
             finding
                 .message

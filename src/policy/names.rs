@@ -20,6 +20,11 @@ pub(super) fn lower_host(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A name taken apart, as patterns match it.
+pub(super) fn components(name: &str) -> Vec<&str> {
+    name.split('/').collect()
+}
+
 /// `registries`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Registries {
@@ -29,20 +34,20 @@ pub(super) struct Registries {
 }
 
 /// Why a name is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused<'a> {
     /// This pattern of the deny list is the most specific match.
-    Denied(String),
+    Denied(&'a str),
     /// There is an allow list, and none of its patterns matches.
     NotListed,
 }
 
 impl Registries {
     /// The most specific matching pattern decides; on a tie, deny (contract 5).
-    pub(super) fn judge(&self, name: &str) -> Result<Option<&Pattern>, Refused> {
+    pub(super) fn judge(&self, name: &[&str]) -> Result<Option<&Pattern>, Refused<'_>> {
         match self.weigh(name) {
             (Some(deny), Some(allow)) if allow.specificity() > deny.specificity() => Ok(Some(allow)),
-            (Some(deny), _) => Err(Refused::Denied(deny.as_str().to_owned())),
+            (Some(deny), _) => Err(Refused::Denied(deny.as_str())),
             (None, Some(allow)) => Ok(Some(allow)),
             (None, None) if self.allow.is_some() => Err(Refused::NotListed),
             (None, None) => Ok(None),
@@ -50,7 +55,7 @@ impl Registries {
     }
 
     /// An image's ID: it names no registry, so no pattern of an allow list can be about it.
-    pub(super) fn judge_image_id(&self) -> Result<(), Refused> {
+    pub(super) fn judge_image_id(&self) -> Result<(), Refused<'_>> {
         if self.allow.is_some() {
             Err(Refused::NotListed)
         } else {
@@ -59,9 +64,9 @@ impl Registries {
     }
 
     /// The most specific matching pattern of the deny list, and of the allow list.
-    pub(super) fn weigh(&self, name: &str) -> (Option<&Pattern>, Option<&Pattern>) {
-        fn best<'a>(list: &'a [Pattern], name: &str) -> Option<&'a Pattern> {
-            let matching = list.iter().filter(|pattern| pattern.matches(name));
+    pub(super) fn weigh(&self, name: &[&str]) -> (Option<&Pattern>, Option<&Pattern>) {
+        fn best<'a>(list: &'a [Pattern], name: &[&str]) -> Option<&'a Pattern> {
+            let matching = list.iter().filter(|pattern| pattern.matches_components(name));
             matching.max_by_key(|pattern| pattern.specificity())
         }
         let allow = self.allow.as_deref().unwrap_or_default();

@@ -19,7 +19,7 @@ fn finding(cause: Cause, message: String, fix: String) -> Finding {
     }
 }
 
-pub(super) fn not_allowed(policy: &Policy, reference: &Reference, why: &Refused) -> Finding {
+pub(super) fn not_allowed(policy: &Policy, reference: &Reference, why: Refused<'_>) -> Finding {
     let why = match why {
         Refused::Denied(pattern) => format!("its deny list has \"{pattern}\""),
         Refused::NotListed => "no pattern of its allow list matches".to_owned(),

@@ -7,7 +7,7 @@ pub(super) use handshakes::Handshakes;
 
 use super::SetupError;
 use super::proxy::Proxy;
-use super::resolve::{Guarded, Threads};
+use super::resolve::{Before, Guarded, Names};
 use crate::limits;
 use crate::net::Reach;
 use rustls_pki_types::CertificateDer;
@@ -103,10 +103,10 @@ impl Factory {
         for bundle in bundles {
             roots.extend(certificates(bundle).map_err(|why| SetupError(format!("a CA bundle {why}")))?);
         }
-        let threads = Threads::new();
+        let names = Names::new();
         Ok(Self {
-            strict: Guarded::new(Arc::clone(reach), entries, threads.clone()),
-            open: Guarded::new(Arc::new(Reach::Everything), entries, threads),
+            strict: Guarded::new(Arc::clone(reach), entries, names.clone()),
+            open: Guarded::new(Arc::new(Reach::Everything), entries, names),
             roots,
             proxy: proxy.map(Proxy::to_client).transpose().map_err(SetupError)?.flatten(),
             connect: limits::CONNECT.min(limit),
@@ -191,13 +191,13 @@ impl Factory {
 
     /// From now on no new name resolves.
     #[cfg(test)]
-    pub(super) fn stick(&self) -> tokio::sync::OwnedSemaphorePermit {
+    pub(super) fn stick(&self) -> Vec<super::queue::Place> {
         self.strict.stick()
     }
 
-    /// The addresses of a name, as this machine resolves it; nothing where it does not.
+    /// The addresses of a name, as this machine resolves it now; nothing where it does not.
     pub(super) async fn addresses(&self, name: &str) -> Vec<SocketAddr> {
-        self.strict.all(name).await.unwrap_or_default()
+        self.strict.all(name, Before::DoesNot).await.unwrap_or_default()
     }
 }
 

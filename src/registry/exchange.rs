@@ -1,10 +1,11 @@
 //! One request to a registry or a token server, one answer: guarded, bounded, counted; redirects by the rule of
 //! [`crate::runtime::redirect`] (contract 7).
 
+use super::apart::apart;
 use super::fold::{Fold, Parsing, TooMuch};
 use super::headers;
 use super::proxy::Proxy;
-use super::queue::Crowded;
+use super::queue::{Crowded, on_behalf_of, share};
 use super::quiet::Quiet;
 use super::servers::{self, Server, Servers};
 use super::speaker;
@@ -287,8 +288,10 @@ impl Exchange {
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.to_owned());
         }
+        let died = |_| (Failed::Fault(FaultKind::Internal), "the connection's task died".to_owned());
         let exchange = async {
-            let response = request.send().await.map_err(|error| match &way {
+            let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
+            let response = sent.map_err(|error| match &way {
                 Way::Direct(_) => transport::failed(&error),
                 Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
             })?;

@@ -8,10 +8,12 @@ use std::fmt;
 use std::io;
 
 /// Our resolver's own errors; found again at the bottom of the client's error.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum ResolveError {
     /// The name does not resolve.
-    NoSuchHost(Option<io::Error>),
+    NoSuchHost(Option<String>),
+    /// It was not asked for: too many wait for names that never resolve.
+    Crowded,
     /// The guard admits none of its addresses.
     Refused(Refusal),
 }
@@ -19,8 +21,9 @@ pub(super) enum ResolveError {
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchHost(Some(error)) => write!(f, "{error}"),
+            Self::NoSuchHost(Some(error)) => f.write_str(error),
             Self::NoSuchHost(None) => f.write_str("the name has no address"),
+            Self::Crowded => f.write_str("too many names wait to be resolved"),
             Self::Refused(_) => f.write_str("the address is not admitted"),
         }
     }
@@ -75,6 +78,7 @@ pub(super) fn failed(error: &reqwest::Error) -> (Failed, String) {
     if let Some(failed) = find::<ResolveError>(error) {
         return match failed {
             ResolveError::NoSuchHost(_) => (Failed::Fault(FaultKind::NameNotResolved), failed.to_string()),
+            ResolveError::Crowded => (Failed::Fault(FaultKind::TimedOut(TimeoutStage::Deadline)), failed.to_string()),
             ResolveError::Refused(refusal) => (Failed::Refused(refusal.clone()), failed.to_string()),
         };
     }

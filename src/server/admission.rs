@@ -50,6 +50,13 @@ pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 /// connection reset: up to this many times the limit, and for as long as a body may take.
 const DISCARD_FACTOR: usize = 4;
 
+/// A body that is told to give way keeps its place if this much of it is there in a moment: where the processor is busy, bytes that have
+/// long arrived are read late, and that is not their sender's fault.
+const PROOF: usize = 16 << 10;
+
+/// That moment.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
+
 struct Shared {
     reviewer: Reviewer,
     metrics: Metrics,
@@ -273,17 +280,26 @@ impl Collecting {
         let mut room = self.bytes.capacity();
         // Each step has as long as a whole small body: in a crowd a large one may take longer than that without anybody's fault.
         let (mut due, mut step) = (Instant::now() + shared.limits.body, 0);
+        // Once it is told to go: until when it may show that it is only we who had no time to read it, and what came since.
+        let mut told: Option<(Instant, usize)> = None;
         loop {
             let lost = async {
-                match &self.place {
-                    Some(place) => place.lost().await,
-                    None => std::future::pending().await,
+                match (&self.place, told) {
+                    (Some(place), None) => place.lost().await,
+                    (Some(_), Some((until, _))) => tokio::time::sleep_until(until).await,
+                    (None, _) => std::future::pending().await,
                 }
             };
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = lost => return Err(Refused::GaveWay),
+                () = lost => match told {
+                    Some(_) => return Err(Refused::GaveWay),
+                    None => {
+                        told = Some((Instant::now() + LAST_CHANCE, 0));
+                        continue;
+                    }
+                },
                 () = tokio::time::sleep_until(due.min(deadline)) => return Err(Refused::TooSlow),
             };
             let Some(frame) = frame else { break };
@@ -300,6 +316,14 @@ impl Collecting {
             }
             self.bytes.extend_from_slice(data.get(..fits).unwrap_or_default());
             if let Some(place) = &self.place {
+                told = match told {
+                    Some((_, come)) if come + fits >= PROOF => {
+                        place.stay();
+                        None
+                    }
+                    Some((until, come)) => Some((until, come + fits)),
+                    None => None,
+                };
                 place.progress(fits);
             }
             step += fits;
@@ -348,4 +372,67 @@ fn close(mut response: Response) -> Response {
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::ServiceExt as _;
+
+    /// 200 KiB are announced: 1 KiB comes at once, so much at a time after that, each later than the one before.
+    fn request(part: usize, after: Duration) -> Request {
+        const LENGTH: usize = 200 << 10;
+        let parts = futures_util::stream::unfold(0, move |come| async move {
+            if come == LENGTH {
+                return None;
+            }
+            let part = if come == 0 {
+                1 << 10
+            } else {
+                tokio::time::sleep(after).await;
+                part.min(LENGTH - come)
+            };
+            Some((Ok::<_, std::io::Error>(vec![b' '; part]), come + part))
+        });
+        Request::post("/validate?timeout=10s")
+            .header(header::CONTENT_LENGTH, LENGTH)
+            .body(Body::from_stream(parts))
+            .unwrap()
+    }
+
+    async fn answered(first: Request) -> (StatusCode, StatusCode) {
+        let limits = Limits {
+            bodies_bytes: 400 << 10,
+            ..Limits::default()
+        };
+        let reviewer: Reviewer = Arc::new(|_, _| {
+            let reply = Reply {
+                status: StatusCode::OK,
+                content_type: PLAIN,
+                body: Vec::new(),
+            };
+            Box::pin(std::future::ready(reply))
+        });
+        let routes = routes(reviewer, Metrics::new(), limits);
+        let (first, second) = tokio::join!(
+            routes.clone().oneshot(first),
+            routes.oneshot(request(LENGTH_OF_ALL, Duration::from_millis(1)))
+        );
+        (first.unwrap().status(), second.unwrap().status())
+    }
+
+    const LENGTH_OF_ALL: usize = 200 << 10;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_was_only_read_late_keeps_its_place() {
+        // A second and a bit: later than is allowed, and there when it is looked at once more.
+        let late = request(LENGTH_OF_ALL, Duration::from_millis(1250));
+        assert_eq!(answered(late).await, (StatusCode::OK, StatusCode::OK));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_gives_way() {
+        let trickle = request(1 << 10, Duration::from_millis(50));
+        assert_eq!(answered(trickle).await, (StatusCode::REQUEST_TIMEOUT, StatusCode::OK));
+    }
 }

@@ -57,7 +57,7 @@ pub(super) struct Place {
     pool: Arc<Pool>,
     number: u64,
     go: Arc<Notify>,
-    _bytes: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
 }
 
 impl Budget {
@@ -123,7 +123,7 @@ impl Pool {
             pool: Arc::clone(self),
             number,
             go,
-            _bytes: permit,
+            bytes: permit,
         })
     }
 
@@ -156,6 +156,17 @@ impl Place {
                 slot.since = Instant::now();
             }
         }
+    }
+
+    /// It goes on arriving after all.
+    pub(super) fn stay(&self) {
+        let slot = Slot {
+            since: Instant::now(),
+            come: 0,
+            bytes: self.bytes.num_permits(),
+            go: Arc::clone(&self.go),
+        };
+        self.pool.arriving().all.insert(self.number, slot);
     }
 
     /// The body is there: it keeps its place.

@@ -81,6 +81,8 @@ labels! {
         SecretWrite => "secret_write",
         RegistrationRead => "registration_read",
         RegistrationWrite => "registration_write",
+        /// The API server's time is far from every other.
+        Date => "date",
     }
 
     /// Why pullgate ended a connection on the webhook port.

@@ -59,6 +59,9 @@ pub fn object_of(object: &ObjectId) -> String {
     }
 }
 
+/// After so many lines that found no room, none is made any more: an object may have tens of thousands of images.
+const TRIED: usize = 500;
+
 /// The text of a denial: every denied image with cause, evidence, what the kubelet would show, and the fix. Of an object with very
 /// many the first are told, and the rest counted.
 pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
@@ -175,6 +178,10 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     // What is denied is explained in full by the denial.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
         for (finding, _) in spoken(line) {
+            if left_out >= TRIED {
+                left_out += 1;
+                continue;
+            }
             let text = warning(line, finding);
             if out.contains(&text) {
                 continue;
@@ -242,6 +249,10 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
     let mut rest = 0_usize;
     for judged in about {
         for (finding, _) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
+            if rest >= TRIED {
+                rest += 1;
+                continue;
+            }
             let line = line(judged, finding, LONGEST);
             let mut digest = DefaultHasher::new();
             line.hash(&mut digest);

@@ -12,6 +12,8 @@ mod attacks;
 mod binary;
 mod bodies;
 mod clients;
+#[path = "../support/confined.rs"]
+mod confined;
 mod connections;
 mod deploy;
 mod drain;

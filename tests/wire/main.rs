@@ -19,6 +19,8 @@ mod faulty;
 mod sample;
 
 mod bodies;
+mod families;
+mod floods;
 mod limits;
 mod memory;
 mod pulls;

@@ -16,7 +16,7 @@ const LOGGED: usize = 20;
 
 /// Polls the places forever. A changed and entirely valid set goes into the store. If it is not valid, the last good policies stay
 /// in force and log, metric (`policies_refused`) and `note` report it, the note until the files are valid again. `now` is what was
-/// read at the start and is already in the store. A folder that had policies and is empty is no valid set. `asked` has everything read
+/// read at the start and is already in the store. A folder or file that had policies and is empty is no valid set. `asked` has everything read
 /// again. `kinds` are those that policies may name.
 pub async fn watch_policy_files(
     places: Vec<PathBuf>,
@@ -29,6 +29,7 @@ pub async fn watch_policy_files(
 ) {
     let places = Arc::new(places);
     let mut empty: BTreeSet<PathBuf> = now.empty().iter().cloned().collect();
+    let mut written = now.written();
     let mut seen = now;
     loop {
         let again = next_poll(&mut asked).await;
@@ -36,20 +37,18 @@ pub async fn watch_policy_files(
             continue;
         };
         seen = files;
-        let emptied: Vec<String> = seen
-            .empty()
-            .iter()
-            .filter(|folder| !empty.contains(*folder))
-            .map(|folder| escape(&folder.display().to_string()))
-            .collect();
+        let folders = seen.empty().iter().filter(|folder| !empty.contains(*folder));
+        let folders = folders.map(|folder| folder.display().to_string());
+        let cut_off = seen.blank().filter(|file| written.contains(*file)).map(str::to_owned);
+        let emptied: Vec<String> = folders.chain(cut_off).map(|place| escape(&place)).collect();
         if !emptied.is_empty() {
-            // A mount that has gone, or a deployment half done: nobody takes all policies away like this on purpose.
+            // A mount that has gone, a deployment half done, a full disk: nobody takes all policies away like this on purpose.
             let why = format!(
                 "{} had policies and is empty: the last good ones stay in force until a restart, or until there are others",
                 emptied.join(", ")
             );
             metrics.reload(Reload::PoliciesRefused);
-            tracing::warn!(folders = ?emptied, "{why}");
+            tracing::warn!(places = ?emptied, "{why}");
             note.store(Some(why));
             continue;
         }
@@ -63,6 +62,7 @@ pub async fn watch_policy_files(
         match set.sound() {
             Ok(policies) => {
                 empty = seen.empty().iter().cloned().collect();
+                written = seen.written();
                 let count = policies.len();
                 store.set_files(policies);
                 metrics.policies(PolicySource::Files, count, 0);

@@ -403,11 +403,24 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     looked().await;
     assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
 
+    // A disk that is full leaves a file without its text.
+    mounted.publish("7", &[("a.yaml", ""), ("b.yaml", &policy("seventh", ""))]);
+    looked().await;
+    assert_eq!(held(), "sixth");
+    let said = note.load().as_ref().clone().unwrap();
+    assert!(said.contains("a.yaml had policies and is empty"), "{said}");
+    mounted.publish("8", &[("a.yaml", ""), ("b.yaml", &policy("eighth", ""))]);
+    looked().await;
+    assert_eq!(held(), "sixth", "as long as it lasts");
+    mounted.publish("9", &[("a.yaml", &policy("sixth", "mode: Enforce"))]);
+    looked().await;
+    assert_eq!((held().as_str(), note.load().as_ref()), ("sixth", &None));
+
     let replaced = |many: usize| metrics.encode().contains(&format!("reason=\"policies_replaced\"}} {many}"));
-    assert!(replaced(3), "{}", metrics.encode());
+    assert!(replaced(4), "{}", metrics.encode());
     again.send_replace(());
     looked().await;
-    assert!(replaced(4), "read again because somebody asks");
+    assert!(replaced(5), "read again because somebody asks");
 
     fs::rename(mounted.0.path(), mounted.0.path().with_extension("away")).unwrap();
     looked().await;

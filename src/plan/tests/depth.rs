@@ -343,7 +343,7 @@ fn too_large_for_a_policy() {
             &[workload.object.kind.clone()],
             super::policies::circumstances(&Modes::default()),
         );
-        let plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
+        let mut plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);
         assert_eq!(plan.checks[0].depth, Depth::Sizes, "a limit makes the sizes be looked for");
         assert!(!plan.checks[0].pullers.is_empty());
         let result = facts_of(&["amd64"], vec![build("amd64", Ok(image("amd64", bytes)))]);
@@ -351,7 +351,7 @@ fn too_large_for_a_policy() {
             attempts: vec![Attempt { source: None, result }],
             ..Attempts::default()
         };
-        decide(&plan, &[outcome]).remove(0)
+        decide(&mut plan, &[outcome]).remove(0)
     };
     let limit = json!({"size": {"max": "1Gi"}});
     assert_eq!(judged(&limit, 1 << 30).verdict, Verdict::Allow);

@@ -13,7 +13,7 @@ fn many(images: impl Iterator<Item = String>, policy: &str, secrets: &[&str]) ->
     extract(&object, None, "ns", &Kinds::default()).unwrap()
 }
 
-fn answered(plan: &Plan<'_>, result: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
+fn answered(plan: &mut Plan<'_>, result: &Result<ImageFacts, Failure>) -> Vec<Judgement> {
     let outcome = Attempts {
         attempts: vec![Attempt {
             source: None,
@@ -21,7 +21,8 @@ fn answered(plan: &Plan<'_>, result: &Result<ImageFacts, Failure>) -> Vec<Judgem
         }],
         ..Attempts::default()
     };
-    decide(plan, &vec![outcome; plan.checks.len()])
+    let outcomes = vec![outcome; plan.checks.len()];
+    decide(plan, &outcomes)
 }
 
 #[test]
@@ -31,12 +32,12 @@ fn so_many_are_asked_for_and_the_rest_is_unknown() {
     let facts = with_secret(facts(), "s", PULL, GOOD);
     let workload = many(images, "Always", &["s"]);
     let settings = settings();
-    let plan = plan(&workload, &facts, &settings);
+    let mut plan = plan(&workload, &facts, &settings);
     assert_eq!(
         (plan.checks.len(), plan.wanted.len()),
         (LOOK_UPS_PER_OBJECT, LOOK_UPS_PER_OBJECT)
     );
-    let judgements = answered(&plan, &refused());
+    let judgements = answered(&mut plan, &refused());
     let denied = judgements
         .iter()
         .filter(|judgement| judgement.verdict == Verdict::Deny)
@@ -93,8 +94,8 @@ fn what_nodes_hold_is_the_same_for_many_images() {
     let of = |more: usize, policy: &str| {
         let others = (0..more).map(|at| format!("reg.example/other{at}:1"));
         let workload = many(named.map(str::to_owned).into_iter().chain(others), policy, &[]);
-        let plan = plan(&workload, &facts, &settings);
-        answered(&plan, &missing)
+        let mut plan = plan(&workload, &facts, &settings);
+        answered(&mut plan, &missing)
             .iter()
             .take(named.len())
             .map(|judgement| judgement.outlook)

@@ -231,9 +231,9 @@ fn the_id_of_an_image_is_asked_of_no_registry() {
         let workload = extract(&object, None, "ns", &Kinds::default()).expect("an object with images");
         let facts = facts();
         let settings = settings();
-        let plan = plan(&workload, &facts, &settings);
+        let mut plan = plan(&workload, &facts, &settings);
         assert!(plan.checks.is_empty());
-        let judgement = decide::<Attempts>(&plan, &[]).remove(0);
+        let judgement = decide::<Attempts>(&mut plan, &[]).remove(0);
         assert_eq!((judgement.outlook, causes(&judgement)), (outlook, vec![cause]));
     }
     let written_out = format!("docker.io/library/{id}");

@@ -53,14 +53,14 @@ fn judged_with(
 ) -> Judgement {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let node = answers(object, facts, settings, provided);
-    let plan = plan_with(&workload, facts, settings, &node, &Matching::none());
+    let mut plan = plan_with(&workload, facts, settings, &node, &Matching::none());
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,
         result: answer.clone(),
     }];
     decide(
-        &plan,
+        &mut plan,
         &[Attempts {
             attempts,
             ..Attempts::default()

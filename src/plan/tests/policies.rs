@@ -40,7 +40,7 @@ fn ask_as(
         &[workload.object.kind.clone()],
         circumstances(&Modes::default()),
     );
-    let plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
+    let mut plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = || Attempts {
         attempts: vec![Attempt {
             source: None,
@@ -50,7 +50,7 @@ fn ask_as(
     };
     let outcomes: Vec<Attempts> = plan.checks.iter().map(|_| outcome()).collect();
     Asked {
-        judgements: decide(&plan, &outcomes),
+        judgements: decide(&mut plan, &outcomes),
         checks: plan.checks.len(),
     }
 }
@@ -365,14 +365,15 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         &[workload.object.kind.clone()],
         circumstances(&Modes::default()),
     );
-    let plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
+    let mut plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);
     let outcome = |result: Result<ImageFacts, Failure>| Attempts {
         attempts: vec![Attempt { source: None, result }],
         ..Attempts::default()
     };
     // Of an image that is there nothing more is asked.
-    assert_eq!(hints(&plan, &decide(&plan, &[outcome(good())])), []);
-    let mut judgements = decide(&plan, &[outcome(missing())]);
+    let judgements = decide(&mut plan, &[outcome(good())]);
+    assert_eq!(hints(&plan, &judgements), []);
+    let mut judgements = decide(&mut plan, &[outcome(missing())]);
     let asked = hints(&plan, &judgements);
     let names: Vec<String> = asked.iter().map(|(_, check)| check.reference.to_string()).collect();
     assert_eq!(
@@ -393,4 +394,30 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         "{judgements:?}"
     );
     assert_eq!(judgements[0].findings[0].suggestions[0], "reg.example/team/app:1");
+}
+/// What twenty policies say of tens of thousands of images is told in full of the first ones only; the verdict is that of all of them.
+#[test]
+fn of_many_images_only_the_severest_objection_is_told_and_all_are_denied() {
+    const IMAGES: usize = 23_000;
+    let deny = json!({"registries": {"deny": ["evil.example/**"]}, "tags": {"deny": ["v*"], "requireDigest": true}});
+    let with_mode = |mode: &str| {
+        let mut spec = deny.clone();
+        spec["mode"] = mode.into();
+        spec
+    };
+    let policies: Vec<_> = (0..20)
+        // The one in force is not the first.
+        .map(|at| policy(&format!("p{at:02}"), &with_mode(if at == 13 { "Enforce" } else { "Audit" })))
+        .collect();
+    let container = |at: usize| json!({"name": format!("c{at}"), "image": format!("evil.example/app{at}:v1")});
+    let object = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": (0..IMAGES).map(container).collect::<Vec<_>>()}});
+    let asked = ask_as(&object, None, &facts(), &policies, &Requester::default(), &good());
+    assert_eq!((asked.judgements.len(), asked.checks), (IMAGES, 0));
+    assert!(asked.judgements.iter().all(|judgement| judgement.verdict == Verdict::Deny));
+    let told: usize = asked.judgements.iter().map(|judgement| judgement.findings.len()).sum();
+    assert!(told < limits::OBJECTIONS_PER_OBJECT + IMAGES, "{told}");
+    let last = asked.judgements.last().unwrap();
+    assert_eq!(last.findings.len(), 1);
+    assert!(last.findings[0].message.contains("\"p13\""), "{}", last.findings[0].message);
+    assert_eq!(asked.judgements[0].findings.len(), 60);
 }

@@ -76,7 +76,7 @@ fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: &Evidence) -
         ..facts()
     };
     let workload = extract(&deployment("reg.example/app:1", &[]), None, "ns", &Kinds::default()).unwrap();
-    let plan = plan(&workload, &facts, &settings);
+    let mut plan = plan(&workload, &facts, &settings);
     let attempts = |result| vec![Attempt { source: None, result }];
     let setups: Vec<_> = plan.checks[0].pullers.iter().map(crate::runtime::Puller::setup).collect();
     let outcome = Attempts {
@@ -91,7 +91,7 @@ fn told(failing: impl Fn(&crate::runtime::Setup) -> bool, evidence: &Evidence) -
             .map(|setup| (*setup, format!("/etc/{}:3", setup.pool.0)))
             .collect(),
     };
-    decide(&plan, &[outcome]).remove(0)
+    decide(&mut plan, &[outcome]).remove(0)
 }
 
 #[test]

@@ -14,14 +14,14 @@ fn running(image: &str, secrets: &[&str]) -> Value {
 
 fn judged_with(new: &Value, old: &Value, facts: &Facts, settings: &Settings, answer: &Result<ImageFacts, Failure>) -> Judgement {
     let workload = extract(new, Some(old), "ns", &Kinds::default()).unwrap();
-    let plan = plan_with(&workload, facts, settings, &NodeCredentials::default(), &Matching::none());
+    let mut plan = plan_with(&workload, facts, settings, &NodeCredentials::default(), &Matching::none());
     let source = plan.checks[0].credentials.first().map(|offer| offer.source.clone());
     let attempts = vec![Attempt {
         source,
         result: answer.clone(),
     }];
     decide(
-        &plan,
+        &mut plan,
         &[Attempts {
             attempts,
             ..Attempts::default()
@@ -110,13 +110,13 @@ fn another_container_of_the_repository_counts() {
     containers.push(json!({"name": "side", "image": "reg.example/team/app:side"}));
     let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
     let (facts, settings) = (facts(), settings());
-    let plan = plan(&workload, &facts, &settings);
+    let mut plan = plan(&workload, &facts, &settings);
     let attempts = vec![Attempt {
         source: None,
         result: needs_login(),
     }];
     let judgements = decide(
-        &plan,
+        &mut plan,
         &[Attempts {
             attempts,
             ..Attempts::default()
@@ -146,8 +146,8 @@ fn a_matching_credential_stands_for_what_a_node_would_try() {
     let malformed = with_secret(facts(), "regcred", PULL, "{");
     let workload = extract(&new, Some(&old), "ns", &Kinds::default()).unwrap();
     let settings = settings();
-    let plan = plan(&workload, &malformed, &settings);
-    let judgement = decide::<Attempts>(&plan, &[]).remove(0);
+    let mut plan = plan(&workload, &malformed, &settings);
+    let judgement = decide::<Attempts>(&mut plan, &[]).remove(0);
     assert_eq!(
         (causes(&judgement), judgement.outlook),
         (vec![Cause::PullSecretMalformed], Outlook::WillFail)

@@ -16,7 +16,7 @@ fn with_volume(reference: &str, field: &str) -> Value {
 fn volume(object: &Value, answer: &Result<ImageFacts, Failure>) -> Judgement {
     let workload = extract(object, None, "ns", &Kinds::default()).unwrap();
     let facts = facts();
-    let plan = plan(&workload, &facts, &settings());
+    let mut plan = plan(&workload, &facts, &settings());
     let outcome = |check: &Check| {
         let result = match check.reference.repository() {
             "app" => found(index(&["amd64"])),
@@ -28,7 +28,7 @@ fn volume(object: &Value, answer: &Result<ImageFacts, Failure>) -> Judgement {
         }
     };
     let outcomes: Vec<Attempts> = plan.checks.iter().map(outcome).collect();
-    let mut judgements = decide(&plan, &outcomes);
+    let mut judgements = decide(&mut plan, &outcomes);
     let volume = judgements.pop().unwrap();
     assert!(judgements.iter().all(|judgement| judgement.findings.is_empty()));
     volume

@@ -266,3 +266,20 @@ fn an_unknown_kind_is_an_error_with_the_nearest_one() {
         }
     }
 }
+
+#[test]
+fn policies_about_many_images_are_made_once() {
+    let exempt = json!({"registries": {"deny": ["docker.io/**"]}, "exempt": {"images": ["docker.io/debug/*"]}});
+    let policies = Policies::new(vec![
+        policy("a", &exempt),
+        policy("b", &json!({"registries": {"deny": ["docker.io/**"]}})),
+    ]);
+    let matching = policies.matching(&SHOP, &Requester::default(), circumstances(&Modes::default()));
+    let mut narrowing = Narrowing::of(&matching);
+    let mut about = |image: &str| narrowing.about(&[reference(image)]);
+    assert!(about("busybox").is_same_as(&matching));
+    assert!(about("debug/x").is_same_as(&about("debug/y")));
+    assert!(!about("debug/x").is_same_as(&matching));
+    let both = narrowing.about(&[reference("debug/x"), reference("busybox")]);
+    assert!(both.is_same_as(&matching), "exempt is what all of its names are");
+}

@@ -17,8 +17,8 @@ mod trust;
 pub use decide::Lifetimes;
 pub use subject::Subject;
 
-use super::Certificate;
 use super::clock::Clock;
+use super::{Certificate, timestamp};
 use crate::cluster::{CertificateClient, Registration, RequestError, SecretData, StoredSecret, Webhook, WebhookTarget};
 use crate::telemetry::{CertificateFailure, Metrics, RenewalReason, RenewalStep};
 use contents::Stored;
@@ -148,8 +148,16 @@ impl Managed {
             (_, Ok(answer)) => answer.date,
             (Err(_), Err(_)) => None,
         };
-        if let Some(date) = date {
-            self.clock.set(date);
+        if let Some(date) = date
+            && !self.clock.hear(date)
+        {
+            // Nothing is served, made or written by such a time; the next look comes within seconds.
+            let failure = RequestError::Failed(format!(
+                "the API server says that it is {}, far from what it said before and from this machine's clock ({}): it counts when it says so once more",
+                timestamp(date),
+                timestamp(self.clock.now())
+            ));
+            return self.failed(CertificateFailure::Date, &failure);
         }
         let secret = match secret {
             Ok(answer) => answer.value,

@@ -156,7 +156,7 @@ fn an_ended_certificate_is_served_from_the_start_but_not_ready() {
     let ended = generate(&["x".to_owned()], Duration::ZERO).unwrap();
     let metrics = Metrics::new();
     let served = Certificate::from_pem(ended.certificate.as_bytes(), ended.key.as_bytes(), metrics.clone()).unwrap();
-    served.0.clock.set(jiff::Timestamp::now().as_second() + 2);
+    served.0.clock.hear(jiff::Timestamp::now().as_second() + 2);
     assert!(served.check().unwrap_err().starts_with("the served certificate expired at"));
     assert!(metrics.encode().contains("pullgate_certificate_expiry_timestamp_seconds 1"));
 }

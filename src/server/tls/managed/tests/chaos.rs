@@ -1,9 +1,10 @@
 //! Years, and accidents. The order is random, and the same in every run.
 
-use super::fake::{DAY, Fake, settle};
+use super::fake::{DAY, Fake, elapse, settle};
 use crate::server::tls::Validity;
 use crate::server::tls::managed::contents::{AUTHORITY_KEY, CERTIFICATE, KEY, NEXT, NEXT_KEY, TRUST, UNTIL};
-use crate::server::tls::managed::{Managed, Round};
+use crate::server::tls::managed::{Lifetimes, Managed, Round};
+use std::time::Duration;
 
 /// A small generator (Knuth's MMIX constants).
 struct Dice(u64);
@@ -65,6 +66,55 @@ async fn in_years_of_renewals_and_rotations_no_served_certificate_is_ever_refuse
     let writes = fake.count("PUT secret 201");
     assert!((20..45).contains(&writes), "{writes}");
     assert_eq!(fake.held().strange, [""; 0]);
+}
+
+/// The shortest lifetimes that the settings admit: three rotations of the CA in every few minutes, looks that come late, a replica that is cut
+/// off for as long as its certificate holds. What is served and has not ended is taken, after every look.
+#[tokio::test]
+async fn with_lifetimes_of_a_minute_no_served_certificate_is_refused() {
+    let lifetimes = Lifetimes {
+        leaf: Duration::from_mins(1),
+        authority: Duration::from_mins(2),
+    };
+    let fake = Fake::new().await;
+    let new = || {
+        let mut replica = fake.replica_for(&[], lifetimes);
+        replica.settled = lifetimes.leaf / 10;
+        replica
+    };
+    let mut replicas = vec![new(), new(), new()];
+    for replica in &mut replicas {
+        settle(replica).await;
+    }
+    let mut dice = Dice(11);
+    let mut cut_off = [0_i64; 3];
+    let mut rotations = 0;
+    for _ in 0..3000 {
+        let seconds = 1 + dice.roll(3);
+        fake.pass(i64::try_from(seconds).unwrap());
+        elapse(Duration::from_secs(u64::try_from(seconds).unwrap())).await;
+        let at = dice.roll(3);
+        if cut_off[at] > fake.now() {
+            continue;
+        }
+        if dice.roll(40) == 0 {
+            cut_off[at] = fake.now() + i64::try_from(dice.roll(90)).unwrap();
+        }
+        if dice.roll(200) == 0 {
+            replicas[at] = new();
+        }
+        let before = fake.trust();
+        while replicas[at].round().await != Round::Done {}
+        rotations += usize::from(fake.trust().certificates()[0] != before.certificates()[0]);
+        for (which, replica) in replicas.iter().enumerate() {
+            let Some(served) = replica.certificate().leaf() else {
+                continue;
+            };
+            let over = Validity::of(&served).unwrap().not_after < fake.now();
+            assert!(over || fake.takes(replica).is_ok(), "{which}: {:?}", fake.takes(replica));
+        }
+    }
+    assert!(rotations > 30, "{rotations}");
 }
 
 async fn heal(replicas: &mut [Managed], dice: &mut Dice) {

@@ -2,9 +2,10 @@
 //! clock that the tests set, and nothing else: anything else is refused as a missing right.
 
 use crate::cluster::{CertificateClient, ObjectNames};
+use crate::server::tls::clock::Clock;
 use crate::server::tls::managed::trust::{Bundle, verify};
 use crate::server::tls::managed::{Budget, Managed, Round, Subject};
-use crate::server::tls::{Lifetimes, managed::contents};
+use crate::server::tls::{Certificate, Lifetimes, managed::contents};
 use crate::telemetry::Metrics;
 use axum::Router;
 use axum::body::Bytes;
@@ -83,6 +84,14 @@ impl Fake {
         self.replica_for(&[], Lifetimes::default())
     }
 
+    /// One that takes no date on trust, as in life.
+    pub(super) fn replica_that_doubts(&self) -> Managed {
+        let mut replica = self.replica();
+        replica.clock = Clock::default();
+        replica.certificate = Certificate::pending(Metrics::new(), replica.clock.clone());
+        replica
+    }
+
     pub(super) fn replica_for(&self, others: &[&str], lifetimes: Lifetimes) -> Managed {
         let names = ObjectNames {
             namespace: Some("pullgate".to_owned()),
@@ -93,6 +102,7 @@ impl Fake {
         let subject = Subject::new("pullgate".to_owned(), others, lifetimes).unwrap();
         let mut replica = Managed::new(CertificateClient::at(self.address, names), subject, Metrics::new());
         replica.settled = Duration::ZERO;
+        replica.clock.doubt_nothing();
         (replica.secret_writes, replica.registration_writes) = (Budget::unlimited(), Budget::unlimited());
         replica
     }

@@ -439,3 +439,38 @@ async fn it_runs_by_itself() {
     let trust = Bundle::parse(&fake.secret(TRUST));
     assert!(fake.bundle(0).same_as(&trust));
 }
+
+/// Its `Date` is three years after this machine's time, or before; the API server's clock is the one that counts, once it has said so twice.
+#[tokio::test]
+async fn an_api_server_that_is_years_off_keeps_nobody_from_serving() {
+    for years in [3, -3] {
+        let fake = Fake::new().await;
+        fake.held().date = jiff::Timestamp::now().as_second() + years * 365 * DAY;
+        let mut replica = fake.replica_that_doubts();
+        assert_eq!(replica.round().await, Round::Done);
+        assert_eq!(fake.all_writes(), 0, "nothing is made for a time that was told once");
+        settle(&mut replica).await;
+        ready(&replica);
+        assert_eq!(fake.takes(&replica), Ok(()));
+    }
+}
+
+/// One of two API servers behind a balancer is years off.
+#[tokio::test]
+async fn a_single_date_that_is_years_off_changes_nothing() {
+    let fake = Fake::new().await;
+    let right = jiff::Timestamp::now().as_second();
+    fake.held().date = right;
+    let mut replica = fake.replica_that_doubts();
+    settle(&mut replica).await;
+    ready(&replica);
+    let (served, writes) = (leaf(&replica), fake.all_writes());
+    for wrong in [0, right + 100 * 365 * DAY, right - 10 * 365 * DAY] {
+        fake.held().date = wrong;
+        assert_eq!(replica.round().await, Round::Done);
+        fake.held().date = right;
+        assert_eq!(replica.round().await, Round::Done);
+        ready(&replica);
+        assert_eq!((leaf(&replica), fake.all_writes()), (served.clone(), writes));
+    }
+}

@@ -1,0 +1,185 @@
+//! What name rules object to, of one image among perhaps tens of thousands: the policies about an image are made once an object, and words
+//! only where there is room for them.
+
+use super::matching::{Inner, Matched, Matching, Raised};
+use super::names::{Refused, components, held};
+use super::refusals::{digest_required, not_allowed, tag_not_allowed};
+use crate::image::Reference;
+use crate::verdict::{Cause, Decision, Outlook};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+/// The causes of name rules.
+pub(super) const RULES: [Cause; 3] = [Cause::RegistryNotAllowed, Cause::TagNotAllowed, Cause::DigestRequired];
+
+/// The policies about each image of an object, each set of them made once.
+#[derive(Debug)]
+pub struct Narrowing<'a> {
+    of_object: &'a Matching,
+    /// By which policies exempt an image.
+    known: HashMap<Vec<usize>, Matching>,
+}
+
+impl<'a> Narrowing<'a> {
+    /// Of the policies about an object.
+    pub fn of(of_object: &'a Matching) -> Self {
+        Self {
+            of_object,
+            known: HashMap::new(),
+        }
+    }
+
+    /// The policies about an image that nodes know by these names: exempt is what all of them are.
+    pub fn about(&mut self, references: &[Reference]) -> Matching {
+        let exempt = self.of_object.exempt_from(references);
+        if exempt.is_empty() {
+            return self.of_object.clone();
+        }
+        let without = |exempt: &Vec<usize>| self.of_object.without(exempt);
+        self.known.entry(exempt).or_insert_with_key(without).clone()
+    }
+}
+
+/// What a name rule objects to, not yet put into words.
+#[derive(Debug, Clone, Copy)]
+pub struct Objection<'a> {
+    by: &'a Matched,
+    /// Its index.
+    at: usize,
+    what: What<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What<'a> {
+    Registry(Refused<'a>),
+    /// The tag, and the pattern that refuses it.
+    Tag(&'a str, &'a str),
+    Digest,
+}
+
+impl What<'_> {
+    /// Its place in [`RULES`].
+    fn rule(self) -> usize {
+        match self {
+            Self::Registry(_) => 0,
+            Self::Tag(..) => 1,
+            Self::Digest => 2,
+        }
+    }
+}
+
+impl Objection<'_> {
+    /// Puts it into words; `shown` is the image as written.
+    pub fn raise(self, reference: &Reference, shown: &str) -> Raised {
+        let policy = &self.by.policy;
+        let finding = match self.what {
+            What::Registry(why) => not_allowed(policy, reference, why),
+            What::Tag(tag, pattern) => tag_not_allowed(policy, reference, tag, pattern),
+            What::Digest => digest_required(policy, shown),
+        };
+        Raised {
+            finding: self.by.note(finding),
+            policy: Arc::clone(&policy.name),
+        }
+    }
+}
+
+impl Matching {
+    /// The policies that apply to one image: `exempt.images` exempts an image from its own policy only.
+    #[must_use]
+    pub fn narrowed(&self, reference: &Reference) -> Self {
+        Narrowing::of(self).about(std::slice::from_ref(reference))
+    }
+
+    /// The indices of the policies that exempt an image under all of its names.
+    fn exempt_from(&self, references: &[Reference]) -> Vec<usize> {
+        let able = self.0.matched.iter().enumerate();
+        let able = able.filter(|(_, matched)| !matched.policy.exempt_images.is_empty());
+        let mut exempt: Vec<(usize, &Matched)> = able.collect();
+        if references.is_empty() {
+            return Vec::new();
+        }
+        if !exempt.is_empty() {
+            for reference in references {
+                let name = held(reference);
+                let name = components(&name);
+                exempt.retain(|(_, matched)| {
+                    let patterns = &matched.policy.exempt_images;
+                    patterns.iter().any(|pattern| pattern.matches_components(&name))
+                });
+            }
+        }
+        exempt.into_iter().map(|(at, _)| at).collect()
+    }
+
+    fn without(&self, exempt: &[usize]) -> Self {
+        let mut exempting = self.0.exempting.clone();
+        let mut matched = Vec::new();
+        for (at, one) in self.0.matched.iter().enumerate() {
+            if exempt.contains(&at) {
+                exempting.push(Arc::clone(&one.policy.name));
+            } else {
+                matched.push(one.clone());
+            }
+        }
+        Self(Arc::new(Inner {
+            matched,
+            exempting,
+            gate: self.0.gate,
+            rulings: OnceLock::new(),
+        }))
+    }
+
+    /// What the name rules object to; `shown` is the image as written. Needs no network.
+    pub fn objections<'a>(&'a self, reference: &'a Reference, shown: &str) -> Vec<Objection<'a>> {
+        let name = held(reference);
+        let name = components(&name);
+        let is_image_id = Reference::is_whole_image_id(shown);
+        let mut objections = Vec::new();
+        for (at, by) in self.0.matched.iter().enumerate() {
+            let policy = &by.policy;
+            let mut object = |what| objections.push(Objection { by, at, what });
+            let judged = if is_image_id {
+                policy.registries.judge_image_id()
+            } else {
+                policy.registries.judge(&name).map(|_| ())
+            };
+            if let Err(why) = judged {
+                object(What::Registry(why));
+            }
+            if let Some((tag, pattern)) = policy.tags.refuse(reference) {
+                object(What::Tag(tag, pattern));
+            }
+            if policy.tags.wants_digest(reference) {
+                object(What::Digest);
+            }
+        }
+        objections
+    }
+
+    /// The same in words.
+    pub fn names(&self, reference: &Reference, shown: &str) -> Vec<Raised> {
+        let objections = self.objections(reference, shown);
+        objections.into_iter().map(|one| one.raise(reference, shown)).collect()
+    }
+
+    /// Of objections to one image, the one that is answered most severely, now or were every policy enforced; the first of several.
+    pub fn severest<'a>(&self, objections: &[Objection<'a>]) -> Option<Objection<'a>> {
+        let weight = |objection: &Objection<'_>| {
+            let rule = objection.what.rule();
+            let decision = &self.rulings()[objection.at][rule];
+            // Where all that is missing is a digest the registry may be asked.
+            (decision.verdict, decision.enforced, RULES[rule] != Cause::DigestRequired)
+        };
+        // `max_by_key` takes the last of several.
+        objections.iter().rev().max_by_key(|objection| weight(objection)).copied()
+    }
+
+    /// What is done about what each policy's name rules object to, in the order of [`RULES`]: the same for every image.
+    pub(super) fn rulings(&self) -> &[[Decision; 3]] {
+        self.0.rulings.get_or_init(|| {
+            let of = |matched: &Matched| RULES.map(|cause| self.weigh(cause, Outlook::NotAllowed, Some(&matched.policy.name)));
+            self.0.matched.iter().map(of).collect()
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! Threads that serve nothing but connections to registries. What a registry sends is read by a library in long strides: one that floods us
+//! with `100 Continue` keeps a thread busy for seconds at a time, and that must not be one on which reviews and health are answered.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinError, JoinHandle};
+
+/// How many: they take turns with the others by the system's scheduler, however few processors there are.
+const THREADS: usize = 4;
+
+/// `None` where the system gives no threads.
+static APART: LazyLock<Option<Runtime>> = LazyLock::new(|| {
+    Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("registries")
+        .enable_all()
+        .build()
+        .ok()
+});
+
+/// Work on these threads; it ends when this is dropped.
+pub(super) struct Apart<T>(JoinHandle<T>);
+
+/// Begins `work` there.
+pub(super) fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Apart<T> {
+    Apart(match &*APART {
+        Some(runtime) => runtime.spawn(work),
+        None => tokio::spawn(work),
+    })
+}
+
+impl<T> Future for Apart<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,82 @@
+//! A process with the memory that the chart gives it.
+#![allow(dead_code, reason = "each test target uses its own part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The chart's limit (`resources.limits.memory`), in bytes.
+pub(crate) const LIMIT: usize = 256 << 20;
+
+/// A control group of one process, which the kernel ends at [`LIMIT`]; where this machine lets nobody make one, the most memory that the
+/// process had resident is all that there is to look at ([`most_resident`]).
+pub(crate) struct Confined {
+    group: Option<PathBuf>,
+}
+
+impl Confined {
+    pub(crate) fn new(process: u32) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pullgate-test-{}-{number}", std::process::id());
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let of = |prefix: &str| {
+            own.lines()
+                .find_map(|line| line.split_once(prefix))
+                .map_or("/", |(_, path)| path)
+        };
+        let root = Path::new("/sys/fs/cgroup");
+        let below = |root: &Path, path: &str| root.join(path.trim_start_matches('/')).join(&name);
+        let group = [
+            (below(root, of("0::")), "memory.max"),
+            (root.join(&name), "memory.max"),
+            (below(&root.join("memory"), of(":memory:")), "memory.limit_in_bytes"),
+            (root.join("memory").join(&name), "memory.limit_in_bytes"),
+        ]
+        .into_iter()
+        .find_map(|(group, limit)| confine(group, limit, process));
+        match &group {
+            Some(group) => println!("memory limit: {LIMIT} bytes, by the control group {}", group.display()),
+            None => println!("memory limit: no control group can be made here, so VmHWM is looked at afterwards"),
+        }
+        Self { group }
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        let Some(group) = &self.group else { return };
+        // The process has been ended before; the kernel takes a moment.
+        for _ in 0..50 {
+            if fs::remove_dir(group).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn confine(group: PathBuf, limit: &str, process: u32) -> Option<PathBuf> {
+    // Else a folder of another file system is made, or one without this controller.
+    if !group.parent()?.join("cgroup.procs").exists() {
+        return None;
+    }
+    fs::create_dir(&group).ok()?;
+    let done = group.join(limit).exists()
+        && fs::write(group.join(limit), LIMIT.to_string()).is_ok()
+        && fs::write(group.join("cgroup.procs"), process.to_string()).is_ok();
+    if !done {
+        let _ = fs::remove_dir(&group);
+        return None;
+    }
+    Some(group)
+}
+
+/// The most memory that a process ever had resident, in bytes.
+pub(crate) fn most_resident(process: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.expect("the process lives: it was ended if it took more memory than its limit") << 10
+}
