@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(clock.now(), off + 5);
         assert!(clock.hear(off + 6), "from then on it is the last one");
         assert!(clock.hear(own()), "what this machine's clock says, too, needs nobody else");
-        assert!(!clock.hear(off), "two API servers that disagree: each doubt begins anew");
+        assert!(!clock.hear(off), "two API servers that disagree: each is doubted again");
     }
 }
