@@ -154,6 +154,7 @@ async fn a_token_server_that_refuses_now_leaves_the_registrys_answer() {
     refusing.store(200, Ordering::Relaxed);
     assert_eq!(response(&wire, &asked("/1?again")).await.status, 401);
     refusing.store(503, Ordering::Relaxed);
+    later(Duration::from_secs(4)).await;
     assert_eq!(fails(&wire, &asked("/4")).await, FaultKind::Internal);
 }
 
