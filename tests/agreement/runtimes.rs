@@ -132,9 +132,10 @@ pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
         let mut asked = Vec::new();
         for (runtime, (registries, done)) in runtimes.0.iter().zip(&done) {
             let one = done.iter().find(|known| known.case.name == case.name);
-            let is_kept =
-                !registries.holds_ports(case) && !BY_CHANCE.contains(&case.name.as_str()) && case.crio == CrioFiles::default();
-            if let Some(one) = one.filter(|_| is_kept) {
+            let is_kept = |_: &&Done| {
+                !registries.holds_ports(case) && !BY_CHANCE.contains(&case.name.as_str()) && case.crio == CrioFiles::default()
+            };
+            if let Some(one) = one.filter(is_kept) {
                 asked.push((runtime.id.clone(), one.asked.clone()));
             }
         }
