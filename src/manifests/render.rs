@@ -213,7 +213,13 @@ impl Manifests {
                     self.take(read);
                 }
                 Err(Without::Helm) => without_helm += 1,
-                Err(Without::Kustomize) => without_kustomize += 1,
+                Err(Without::Kustomize) => match job {
+                    Job::Overlay { named: Some(place), .. } => {
+                        let why = "neither kustomize nor kubectl is in PATH: it cannot be built";
+                        self.errors.push(Problem::in_file(&place, None, why));
+                    }
+                    Job::Overlay { .. } | Job::Chart { .. } | Job::Release { .. } => without_kustomize += 1,
+                },
                 Err(Without::Note(passed, why)) => match job {
                     Job::Chart { folder, .. } => {
                         failed

@@ -261,13 +261,7 @@ async fn names_and_tags_in_separate_fields_get_their_digests() {
 
     let shown = pin(folder, &["-R", "."], "");
     assert_eq!(shown.code, Some(1), "{}", shown.err);
-    assert!(
-        shown
-            .out
-            .contains(&format!("   newTag: v1   # raised by hand\n+  digest: {index}\n")),
-        "{}",
-        shown.out
-    );
+    assert!(shown.out.contains(&format!("\n+  digest: {index}\n")), "{}", shown.out);
 
     let ran = pin(folder, &["-R", ".", "--write"], "");
     assert_eq!(ran.code, Some(0), "{}", ran.err);
