@@ -359,7 +359,7 @@ const STRIMZI_KAFKA: &[Written] = &[
         .also(&["jmxTrans.template.pod"])
         .doubts(&[OPERATOR, OPERATORS_ACCOUNT]),
 ];
-/// Connect, MirrorMaker 2 and the bridge.
+/// Connect, `MirrorMaker` 2 and the bridge.
 const STRIMZI_CLIENT: &[Written] = &[images("", &[("image", Role::Container), ("clientRackInitImage", Role::Init)])
     .also(&["template.pod"])
     .doubts(&[OPERATOR, OPERATORS_ACCOUNT])];
