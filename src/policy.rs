@@ -7,6 +7,8 @@
 mod applies;
 pub mod cases;
 mod compiled;
+pub mod dates;
+mod exemptions;
 pub mod explain;
 pub mod export;
 mod foreign;
@@ -24,13 +26,13 @@ mod selector;
 mod votes;
 
 pub use applies::{Requester, Subject};
-pub use compiled::{Origin, Policies, Policy};
+pub use compiled::{DaysLeft, Origin, Policies, Policy};
 pub use kinds::{built_in_kinds, kind};
 pub use matching::{Demand, FindingsByPolicy, Matching, Raised};
 pub use model::{ImagePolicy, ImagePolicySpec, Mode};
 pub use modes::Modes;
 pub use objections::{Narrowing, Objection};
-pub use refusals::offer_digest;
+pub use refusals::{first_an_image, offer_digest};
 pub use remarks::remarks;
 pub use selector::NAME_LABEL;
 pub use votes::{Ballot, Vote};

@@ -227,6 +227,22 @@ impl Metrics {
         gauge.set(i64::try_from(refused).unwrap_or(i64::MAX));
     }
 
+    /// How many days are left, by policy: until it is enforced, and until the first of its exemptions ends. Policies that are not named
+    /// have no such days.
+    pub fn days_left<'a>(&self, policies: impl Iterator<Item = (&'a str, Option<i64>, Option<i64>)>) {
+        let (enforced, exemption) = (&self.0.enforced_days, &self.0.exemption_days);
+        enforced.clear();
+        exemption.clear();
+        for (policy, until_enforced, until_end) in policies {
+            for (family, days) in [(enforced, until_enforced), (exemption, until_end)] {
+                if let Some(days) = days {
+                    let policy = self.policy_label(policy);
+                    family.get_or_create(&PolicyLabels { policy }).set(days);
+                }
+            }
+        }
+    }
+
     /// The outcome of writing a policy's status.
     pub fn policy_status(&self, reason: PolicyStatus) {
         let reason = reason.name();

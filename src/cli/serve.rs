@@ -315,6 +315,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         move || nameable.load(),
         move |policies| to_keep.set_cluster(policies),
     );
+    background.spawn(count_days(store.clone(), metrics.clone()));
     let held = Live::new(settings.clone());
     let (reviewer, apply, follow) = wire(&held, store, kinds, cluster.clone(), &metrics, deadline)?;
     background.spawn(follow);
@@ -429,6 +430,18 @@ async fn measure_silence(cluster: Cluster, metrics: Metrics) {
     while let Some(silence) = cluster.silence() {
         metrics.api_server_silence(silence);
         tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// Keeps the metrics of days left up to date.
+async fn count_days(store: PolicyStore, metrics: Metrics) {
+    loop {
+        let (policies, now) = (store.load(), jiff::Timestamp::now());
+        metrics.days_left(policies.iter().map(|policy| {
+            let left = policy.days_left(now);
+            (&*policy.name, left.enforced, left.exemption)
+        }));
+        tokio::time::sleep(Duration::from_secs(30)).await;
     }
 }
 

@@ -14,6 +14,7 @@ use crate::registry::{NodeLogins, on_behalf_of};
 use crate::verdict::answer::Answer;
 use crate::workload::{Kinds, Workload};
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +86,11 @@ impl Gate {
 
     /// Judges one object that `requester` asks for. Ends at `deadline`, or a moment later; what is not known by then is `Unknown`.
     pub async fn judge(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Answer {
+        self.judge_at(workload, requester, deadline, Timestamp::now()).await
+    }
+
+    /// The same, by what policies say at another time.
+    pub async fn judge_at(&self, workload: &Workload, requester: &Requester, deadline: Instant, now: Timestamp) -> Answer {
         let (engine, policies) = (self.engine.load(), self.policies.load());
         let registries_conf = engine.registry.registries_conf().await;
         let shared = engine.registry.shared().await;
@@ -105,7 +111,7 @@ impl Gate {
             requester,
             settings,
             policies: &policies,
-            now: jiff::Timestamp::now(),
+            now,
         };
         let sources = Sources {
             engine: &engine,

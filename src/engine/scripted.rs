@@ -7,7 +7,7 @@ use crate::gate::{self, About, Fact, counts_as, review};
 use crate::image::{Platform, Reference};
 use crate::plan::{Admission, Check, Settings, matching};
 use crate::policy::cases::{Case, CaseOutcome, PullPolicy, Secret, Simulation, simulate};
-use crate::policy::{Circumstances, Matching, Policies, Requester};
+use crate::policy::{Circumstances, Matching, Policies, Requester, dates};
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
 use crate::workload::{Kinds, Node, Owner, OwnerKind, OwnerReference, extract};
@@ -30,9 +30,10 @@ const SECRET: &str = "regcred";
 /// What the only node runs.
 const NODE: &str = "linux/amd64";
 
-/// Runs a case at a time. In its cluster there is one node of linux/amd64; everything that is not in the case is not there.
+/// Runs a case, at a time unless it says one itself. In its cluster there is one node of linux/amd64; everything that is not in the case is not there.
 pub fn run(case: &Case, policies: &Policies, now: Timestamp) -> Ran {
     let given = &case.given;
+    let now = given.now.as_ref().and_then(|text| dates::parse(text).ok()).unwrap_or(now);
     let namespace = given.namespace.as_deref().unwrap_or("default");
     let kind = given.kind.as_deref().unwrap_or("Deployment");
     let reference = Reference::parse(&given.image);

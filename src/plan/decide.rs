@@ -4,7 +4,7 @@ use super::audience::of_policy;
 use super::credentials::whose;
 use super::{Next, Plan, Planned, is_short};
 use crate::cluster::{Facts, Object, Visible};
-use crate::policy::{FindingsByPolicy, Raised, offer_digest};
+use crate::policy::{FindingsByPolicy, Raised, first_an_image, offer_digest};
 use crate::runtime::Setup;
 use crate::runtime::kubelet::{Attempt, Attempts};
 use crate::verdict::Judgement;
@@ -161,6 +161,16 @@ fn ruled(planned: &Planned<'_>, mut judgement: Judgement, mut raised: Vec<Raised
             .iter_mut()
             .filter(|raised| raised.finding.cause == Cause::DigestRequired);
         missing.for_each(|raised| offer_digest(&mut raised.finding, reference, digest));
+    }
+    let absent = judgement
+        .findings
+        .iter()
+        .any(|finding| matches!(finding.cause, Cause::TagNotFound | Cause::RepositoryNotFound));
+    if absent {
+        let missing = raised
+            .iter_mut()
+            .filter(|raised| raised.finding.cause == Cause::DigestRequired);
+        missing.for_each(|raised| first_an_image(&mut raised.finding));
     }
     let policies = &planned.policies;
     let mut all: Vec<(Finding, Decision)> = Vec::new();

@@ -89,7 +89,7 @@ pub(super) fn selected(selector: &Selector, subject: &Subject<'_>) -> Result<Cer
 }
 
 /// The glob that matches the object's namespace. A cluster-scoped object is in none.
-fn named<'a>(globs: &'a [Glob], subject: &Subject<'_>) -> Option<&'a Glob> {
+pub(super) fn named<'a>(globs: &'a [Glob], subject: &Subject<'_>) -> Option<&'a Glob> {
     let mut globs = globs.iter().filter(|_| !subject.namespace.is_empty());
     globs.find(|glob| glob.matches(subject.namespace))
 }
@@ -123,21 +123,4 @@ pub(super) fn doubt(policy: &Policy, subject: &Subject<'_>) -> &'static str {
     } else {
         "the object's owner could not be read"
     }
-}
-
-/// What exempts a requester or a namespace from a policy, as a clause.
-pub(super) fn exempt(policy: &Policy, subject: &Subject<'_>, requester: &Requester) -> Option<String> {
-    if let Some(glob) = named(&policy.exempt_namespaces, subject) {
-        return Some(format!("exempt.namespaces has \"{}\"", glob.as_str()));
-    }
-    let user = policy
-        .exempt_users
-        .iter()
-        .find(|glob| !requester.user.is_empty() && glob.matches(&requester.user))
-        .map(|glob| format!("exempt.users has \"{}\"", escape(glob.as_str())));
-    let group = |glob: &&Glob| requester.groups.iter().any(|group| glob.matches(group));
-    user.or_else(|| {
-        let glob = policy.exempt_groups.iter().find(group)?;
-        Some(format!("exempt.groups has \"{}\"", escape(glob.as_str())))
-    })
 }

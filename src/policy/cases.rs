@@ -67,6 +67,9 @@ pub struct Given {
     /// The requesting user's groups.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// When it is asked: a day, which begins in UTC (`2027-01-15`), or a time as in RFC 3339; now if omitted.
+    #[serde(default)]
+    pub now: Option<String>,
     /// What the registry would return.
     #[serde(default)]
     pub registry: Registry,

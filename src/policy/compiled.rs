@@ -1,15 +1,19 @@
 //! A checked policy, ready to be applied to images.
 
+use super::dates;
+use super::exemptions::Exemption;
 use super::kinds::{built_in_kinds, kind};
-use super::model::{API_VERSION, ImagePolicySpec, KIND, Mode, Operator};
+use super::model::{self, API_VERSION, Exempt, ImagePolicySpec, KIND, Mode, Operator};
 use super::names::{Registries, Tags, held, lower_host};
 use super::quantity;
 use super::schema;
 use super::selector::{Alphabet, Glob, Selector};
 use super::{Circumstances, Matching, Problem, Requester, Subject};
-use crate::image::{Pattern, Platform, Reference};
+use crate::image::{Pattern, Platform, Reference, escape};
+use crate::verdict::decision::Words;
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::Kinds;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,10 +45,19 @@ pub struct Policy {
     pub(super) platforms: Option<Vec<Platform>>,
     pub(super) size_max: Option<u64>,
     pub(super) actions: Actions,
-    pub(super) exempt_images: Vec<Pattern>,
-    pub(super) exempt_namespaces: Vec<Glob>,
-    pub(super) exempt_users: Vec<Glob>,
-    pub(super) exempt_groups: Vec<Glob>,
+    pub(super) enforce_from: Option<Timestamp>,
+    pub(super) exemptions: Vec<Exemption>,
+    /// What its author says to users.
+    pub(super) words: Option<Arc<Words>>,
+}
+
+/// Days until something changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaysLeft {
+    /// Until the policy is enforced, 0 where it is; `None` without `enforceFrom`.
+    pub enforced: Option<i64>,
+    /// Until the first exemption ends that has not ended; `None` where there is none.
+    pub exemption: Option<i64>,
 }
 
 /// From harmless to worst.
@@ -140,9 +153,53 @@ impl Policy {
         self.kinds.is_some() || !self.excluded_kinds.is_empty()
     }
 
-    /// Its mode.
+    /// Its mode as written.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The mode in which it acts at a time: until `enforceFrom` it warns.
+    pub fn mode_at(&self, now: Timestamp) -> Mode {
+        match self.enforce_from {
+            Some(from) if now < from => self.mode.min(Mode::Warn),
+            Some(_) | None => self.mode,
+        }
+    }
+
+    /// How many exemptions it has, whether they have ended or not.
+    pub fn exemptions(&self) -> usize {
+        let each = self.exemptions.iter();
+        each.map(Exemption::len).sum()
+    }
+
+    /// How many days are left until it is enforced, and until the first of its exemptions ends that have not ended.
+    pub fn days_left(&self, now: Timestamp) -> DaysLeft {
+        let running = self.exemptions.iter().filter(|exemption| !exemption.ended(now));
+        let first = running.filter_map(|exemption| exemption.until).min();
+        DaysLeft {
+            enforced: self.enforce_from.map(|from| dates::days_left(from, now)),
+            exemption: first.map(|until| dates::days_left(until, now)),
+        }
+    }
+
+    /// What happens when, as clauses: the same whenever it is asked.
+    pub fn schedule(&self) -> Vec<String> {
+        let from = self.enforce_from.map(|from| {
+            let from = dates::written(from);
+            format!("it warns until {from} and is enforced from then")
+        });
+        let ends = self.exemptions.iter().filter_map(|exemption| {
+            let reason = exemption
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(" ({reason})"));
+            Some(format!(
+                "{} ends at {}{reason}",
+                exemption.path,
+                dates::written(exemption.until?)
+            ))
+        });
+        from.into_iter().chain(ends).collect()
     }
 
     /// Whether it sets platforms or a size limit.
@@ -181,7 +238,8 @@ fn without(mut object: Value, path: &str) -> Value {
     let at = entry.split_once(']').and_then(|(at, _)| at.parse::<usize>().ok());
     let pointer = format!("/{}", list.replace('.', "/"));
     match at.and_then(|at| object.pointer_mut(&pointer)?.get_mut(at)) {
-        // The only list whose entries are objects.
+        // Lists whose entries are objects.
+        Some(entry) if list.ends_with(".entries") => *entry = json!({"reason": GAP}),
         Some(entry) if list.ends_with(".matchExpressions") => *entry = json!({"key": GAP, "operator": Operator::Exists}),
         Some(entry) => *entry = GAP.into(),
         None => remove(&mut object, list),
@@ -267,8 +325,20 @@ impl Reading {
             size,
             actions,
             mode,
+            enforce_from,
+            message,
+            link,
             exempt,
         } = spec;
+        let enforce_from = enforce_from.as_ref().and_then(|text| self.date(text, "spec.enforceFrom"));
+        if enforce_from.is_some() && *mode != Mode::Enforce {
+            let text = format!(
+                "it puts off mode: Enforce, and the mode is {}: leave out mode, or enforceFrom",
+                mode.name()
+            );
+            self.problems.push(Problem::at_key("spec.enforceFrom", text));
+        }
+        let exemptions = self.exemptions(exempt, enforce_from);
         let registries = Registries {
             allow: registries
                 .allow
@@ -320,16 +390,100 @@ impl Reading {
                 }
             }),
             actions: Actions::compile(actions),
-            exempt_images: self.list(exempt.images.as_ref(), "spec.exempt.images", pattern),
-            exempt_namespaces: self.list(exempt.namespaces.as_ref(), "spec.exempt.namespaces", namespace),
-            exempt_users: self.list(exempt.users.as_ref(), "spec.exempt.users", person),
-            exempt_groups: self.list(exempt.groups.as_ref(), "spec.exempt.groups", person),
+            enforce_from,
+            exemptions,
+            words: self.words(message.as_deref(), link.as_deref()),
         };
         if self.problems.is_empty() {
             Ok(policy)
         } else {
             Err(self.problems)
         }
+    }
+
+    /// `exempt` and its entries.
+    fn exemptions(&mut self, written: &Exempt, enforce_from: Option<Timestamp>) -> Vec<Exemption> {
+        // Destructured, so that a new field cannot be forgotten.
+        let Exempt {
+            images,
+            namespaces,
+            users,
+            groups,
+            until,
+            reason,
+            entries,
+        } = written.clone();
+        let whole = model::Exemption {
+            images,
+            namespaces,
+            users,
+            groups,
+            until,
+            reason,
+        };
+        let mut all = Vec::new();
+        if whole != model::Exemption::default() {
+            all.push(self.exemption(&whole, "exempt".to_owned(), enforce_from));
+        }
+        for (at, entry) in entries.iter().flatten().enumerate() {
+            all.push(self.exemption(entry, format!("exempt.entries[{at}]"), enforce_from));
+        }
+        all
+    }
+
+    fn exemption(&mut self, written: &model::Exemption, path: String, enforce_from: Option<Timestamp>) -> Exemption {
+        let at = |field: &str| format!("spec.{path}.{field}");
+        let model::Exemption {
+            images,
+            namespaces,
+            users,
+            groups,
+            until,
+            reason,
+        } = written;
+        let is_gap = reason.as_deref() == Some(GAP);
+        if images.is_none() && users.is_none() && groups.is_none() && !is_gap {
+            self.problems.push(Problem::at(
+                format!("spec.{path}"),
+                "it names no images, users or groups, and exempts nothing",
+            ));
+        }
+        let end = until.as_ref().and_then(|text| self.date(text, &at("until")));
+        if let (Some(end), Some(from)) = (end, enforce_from)
+            && end < from
+        {
+            let text = format!(
+                "it ends before the policy is enforced ({}), and so exempts from no denial",
+                dates::written(from)
+            );
+            self.problems.push(Problem::at(at("until"), text));
+        }
+        Exemption {
+            images: self.list(images.as_ref(), &at("images"), pattern),
+            namespaces: self.list(namespaces.as_ref(), &at("namespaces"), namespace),
+            users: self.list(users.as_ref(), &at("users"), person),
+            groups: self.list(groups.as_ref(), &at("groups"), person),
+            until: end,
+            reason: reason.as_deref().map(|text| Arc::from(one_line(text))),
+            path,
+        }
+    }
+
+    fn date(&mut self, text: &str, path: &str) -> Option<Timestamp> {
+        let read = dates::parse(text);
+        read.map_err(|why| self.problems.push(Problem::at(path, why))).ok()
+    }
+
+    fn words(&mut self, message: Option<&str>, link: Option<&str>) -> Option<Arc<Words>> {
+        let link = link.and_then(|text| match is_link(text) {
+            Ok(()) => Some(text.to_owned()),
+            Err(why) => {
+                self.problems.push(Problem::at("spec.link", why));
+                None
+            }
+        });
+        let message = message.map(one_line).filter(|message| !message.is_empty());
+        (message.is_some() || link.is_some()).then(|| Arc::new(Words { message, link }))
     }
 
     fn each<T>(&mut self, list: &[String], path: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
@@ -373,6 +527,26 @@ fn pattern(text: &str) -> Result<Pattern, String> {
         }
         Pattern::parse(&held(&name))
     })
+}
+
+/// Somebody's words on one line: white space is one space, and what does not print is escaped.
+fn one_line(text: &str) -> String {
+    escape(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The error is a clause for its author.
+fn is_link(text: &str) -> Result<(), String> {
+    let wrong = || format!("{text:?} is no URL that people can open: write https://HOST/PATH");
+    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let plain = text.chars().all(|c| c.is_ascii_graphic());
+    let web = matches!(url.scheme(), "http" | "https") && url.has_host() && text.contains("://");
+    if !plain || !web {
+        return Err(wrong());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a link that everybody is shown must not have a user name or password in it".to_owned());
+    }
+    Ok(())
 }
 
 fn namespace(text: &str) -> Result<Glob, String> {

@@ -1,13 +1,16 @@
 //! Why an image is treated the way it is: each policy, each rule, and what is done about anything a registry may return.
 
-use super::applies::{Certainty, applies, doubt, exempt};
+use super::applies::{Certainty, applies, doubt};
 use super::compiled::OUTLOOKS;
+use super::dates;
+use super::exemptions::{self, Used};
 use super::names::{components, held};
 use super::{Circumstances, Origin, Policies, Policy, Requester, Subject};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::verdict::decision::{Decision, Voice};
 use crate::verdict::finding::Proof;
 use crate::verdict::{Cause, Finding, Outlook, Verdict};
+use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -44,15 +47,36 @@ pub struct Explanation {
     pub verdicts: Vec<Row>,
 }
 
+/// An exemption with an end or a reason.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExemptionShown {
+    /// Where it is written: `exempt.entries[0]`.
+    pub path: String,
+    /// When it ends; null: never.
+    pub until: Option<String>,
+    /// How many days are left, a day that has begun included; 0 where it has ended.
+    pub days_left: Option<i64>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// One policy.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explained {
     /// Its name.
     pub name: String,
     /// Where it was read from.
     pub origin: String,
-    /// Its mode.
+    /// The mode in which it acts.
     pub mode: &'static str,
+    /// When it is enforced, where it only warns until then.
+    pub enforced_from: Option<String>,
+    /// How many days are left until then, a day that has begun included.
+    pub days_left: Option<i64>,
+    /// Its exemptions that have an end or a reason.
+    pub exemptions: Vec<ExemptionShown>,
     /// Whether it applies to the image.
     pub about: About,
     /// Why it does not, or may not; empty otherwise.
@@ -189,7 +213,7 @@ pub fn explain(
         mode: matching.gate().name(),
         policies: policies
             .iter()
-            .map(|policy| explained(policy, reference, subject, requester))
+            .map(|policy| explained(policy, reference, subject, requester, circumstances.now))
             .collect(),
         findings,
         registry_asked,
@@ -197,28 +221,55 @@ pub fn explain(
     }
 }
 
-fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requester: &Requester) -> Explained {
-    let name = held(reference);
-    let image = policy.exempt_images.iter().find(|pattern| pattern.matches(&name));
-    let image = image.map(|pattern| format!("exempt.images has \"{pattern}\""));
+fn explained(policy: &Policy, reference: &Reference, subject: &Subject<'_>, requester: &Requester, now: Timestamp) -> Explained {
+    let image = exemptions::of_image(policy, &held(reference), now);
+    let used = exemptions::of_requester(policy, subject, requester, now)
+        .into_iter()
+        .chain(image);
     let (about, why) = match applies(policy, subject) {
         Err(why) => (About::No, why),
-        Ok(certainty) => match (exempt(policy, subject, requester).or(image), certainty) {
-            (Some(why), _) => (About::Exempt, why),
+        Ok(certainty) => match (used.max_by_key(Used::end), certainty) {
+            (Some(used), _) if used.ending(now).is_none() => {
+                let ends = if used.until.is_none() && used.reason.is_none() {
+                    String::new()
+                } else {
+                    format!("; it {}", used.ends(now))
+                };
+                (About::Exempt, used.why + &ends)
+            }
             (None, Certainty::Certain) => (About::Yes, String::new()),
-            (None, Certainty::Uncertain) => (
+            (Some(used), Certainty::Certain) => (
+                About::Yes,
+                format!("{}, but that {}: it warns until then", used.why, used.ends(now)),
+            ),
+            (Some(_) | None, Certainty::Uncertain) => (
                 About::Perhaps,
                 format!("not known, since {}; it can warn, but not deny", doubt(policy, subject)),
             ),
         },
     };
+    let from = policy.enforce_from.filter(|from| now < *from);
+    let dated = policy
+        .exemptions
+        .iter()
+        .filter(|exemption| exemption.until.is_some() || exemption.reason.is_some());
     Explained {
         name: policy.name.to_string(),
         origin: match &policy.origin {
             Origin::File(place) => place.clone(),
             Origin::Cluster => "the cluster".to_owned(),
         },
-        mode: policy.mode().name(),
+        mode: policy.mode_at(now).name(),
+        enforced_from: from.map(dates::written),
+        days_left: from.map(|from| dates::days_left(from, now)),
+        exemptions: dated
+            .map(|exemption| ExemptionShown {
+                path: exemption.path.clone(),
+                until: exemption.until.map(dates::written),
+                days_left: exemption.until.map(|until| dates::days_left(until, now)),
+                reason: exemption.reason.as_deref().map(str::to_owned),
+            })
+            .collect(),
         about,
         why,
         rules: match about {

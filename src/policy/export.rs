@@ -10,11 +10,14 @@
 mod kinds;
 
 use super::compiled::{Origin, Policy};
+use super::dates;
+use super::exemptions::Exemption;
 use super::model::Mode;
 use super::names::Registries;
 use super::selector::{Glob, NAME_LABEL, Selector};
 use crate::image::{Pattern, escape};
 use crate::verdict::{Cause, Outlook, Verdict};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -58,8 +61,10 @@ const LONGEST_EXPRESSION: usize = 100_000;
 
 /// Exports a policy. It skips objects in the `excluded` namespaces, as the webhook's registration does
 /// (`webhook.excludedNamespaces` of the chart).
-pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
-    let mut left_out = not_exportable(policy);
+///
+/// The API server's expressions know no time: what is exported is what holds at `now`.
+pub fn export(policy: &Policy, excluded: &[String], now: Timestamp) -> Exported {
+    let mut left_out = not_exportable(policy, now);
     let rules = rules(policy);
     let kinds::Said {
         kinds,
@@ -76,12 +81,15 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
     }
     let mut manifests = Vec::new();
     for (action, suffix) in [("Deny", ""), ("Warn", "-warn"), ("Audit", "-audit")] {
-        let here: Vec<&Rule> = rules.iter().filter(|rule| done(policy, rule.cause) == Some(action)).collect();
+        let here: Vec<&Rule> = rules
+            .iter()
+            .filter(|rule| done(policy, rule.cause, now) == Some(action))
+            .collect();
         if here.is_empty() || kinds.is_empty() {
             continue;
         }
         let name = format!("pullgate-{}{suffix}", policy.name);
-        let exported = admission_policy(policy, &name, (&kinds, of_kinds.as_deref()), &here, excluded);
+        let exported = admission_policy(policy, &name, (&kinds, of_kinds.as_deref()), &here, excluded, now);
         if let Some(why) = refused(policy, &name, &exported) {
             left_out.push(why);
             continue;
@@ -94,7 +102,7 @@ pub fn export(policy: &Policy, excluded: &[String]) -> Exported {
             "spec": {"policyName": name, "validationActions": [action]},
         }));
     }
-    for rule in rules.iter().filter(|rule| done(policy, rule.cause).is_none()) {
+    for rule in rules.iter().filter(|rule| done(policy, rule.cause, now).is_none()) {
         left_out.push(format!("{}, which its actions allow", rule.cause.name()));
     }
     Exported {
@@ -154,9 +162,9 @@ fn is_label_name(text: &str) -> bool {
 }
 
 /// The validation action; `None` if the policy allows violations of the rule.
-fn done(policy: &Policy, cause: Cause) -> Option<&'static str> {
+fn done(policy: &Policy, cause: Cause, now: Timestamp) -> Option<&'static str> {
     let action = policy.actions.of(cause, Outlook::NotAllowed).unwrap_or(Verdict::Deny);
-    match (action, policy.mode()) {
+    match (action, policy.mode_at(now)) {
         (Verdict::Allow, _) => None,
         (Verdict::Deny | Verdict::Warn, Mode::Audit) => Some("Audit"),
         (Verdict::Deny, Mode::Enforce) => Some("Deny"),
@@ -164,8 +172,17 @@ fn done(policy: &Policy, cause: Cause) -> Option<&'static str> {
     }
 }
 
-fn not_exportable(policy: &Policy) -> Vec<String> {
+fn not_exportable(policy: &Policy, now: Timestamp) -> Vec<String> {
     let mut notes = Vec::new();
+    let until = policy.exemptions.iter().filter(|exemption| !exemption.ended(now));
+    let ends = until.filter_map(|exemption| exemption.until);
+    let from = policy.enforce_from.filter(|from| now < *from);
+    if let Some(next) = ends.chain(from).min() {
+        notes.push(format!(
+            "what changes at a date, which the API server's expressions do not know (the next is {}; export it again then)",
+            dates::written(next)
+        ));
+    }
     if policy.platforms.is_some() {
         notes.push("platforms (a registry must be asked)".to_owned());
     }
@@ -352,7 +369,9 @@ fn admission_policy(
     (kinds, of_kinds): (&[&(&str, &str, &str)], Option<&str>),
     rules: &[&Rule],
     excluded: &[String],
+    now: Timestamp,
 ) -> Value {
+    let running: Vec<&Exemption> = policy.exemptions.iter().filter(|exemption| !exemption.ended(now)).collect();
     let mut groups: Vec<&str> = kinds.iter().map(|(group, ..)| *group).collect();
     groups.dedup();
     let resource_rules: Vec<Value> = groups
@@ -386,10 +405,14 @@ fn admission_policy(
             .into_iter()
             .map(|(name, expression)| variable(name, expression)),
     );
-    let exempt = if policy.exempt_images.is_empty() {
+    let regexes: Vec<String> = running
+        .iter()
+        .flat_map(|exemption| &exemption.images)
+        .map(pattern_regex)
+        .collect();
+    let exempt = if regexes.is_empty() {
         "variables.held".to_owned()
     } else {
-        let regexes: Vec<String> = policy.exempt_images.iter().map(pattern_regex).collect();
         let regex = quote(&format!("^({})$", regexes.join("|")));
         format!("variables.held.filter(i, !i.name.matches({regex}))")
     };
@@ -427,7 +450,7 @@ fn admission_policy(
         "spec": {
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": resource_rules, "namespaceSelector": namespace_selector(policy, excluded)},
-            "matchConditions": match_conditions(policy, of_kinds),
+            "matchConditions": match_conditions(policy, of_kinds, &running),
             "variables": variables,
             "validations": validations,
         },
@@ -493,7 +516,7 @@ fn namespace_selector(policy: &Policy, excluded: &[String]) -> Value {
     json!({"matchExpressions": expressions})
 }
 
-fn match_conditions(policy: &Policy, of_kinds: Option<&str>) -> Vec<Value> {
+fn match_conditions(policy: &Policy, of_kinds: Option<&str>, running: &[&Exemption]) -> Vec<Value> {
     let condition = |name: &str, expression: String| json!({"name": name, "expression": expression});
     let mut conditions = vec![
         condition("not-being-deleted", "!has(object.metadata.deletionTimestamp)".to_owned()),
@@ -507,9 +530,10 @@ fn match_conditions(policy: &Policy, of_kinds: Option<&str>) -> Vec<Value> {
     if let Some(of_kinds) = of_kinds {
         conditions.push(condition("kinds", of_kinds.to_owned()));
     }
+    let exempt: Vec<Glob> = running.iter().flat_map(|exemption| exemption.namespaces.clone()).collect();
     for (name, globs) in [
         ("not-excluded-namespaces", &policy.excluded_namespaces),
-        ("not-exempt-namespaces", &policy.exempt_namespaces),
+        ("not-exempt-namespaces", &exempt),
     ] {
         if !globs.is_empty() {
             conditions.push(condition(name, format!("!request.namespace.matches({})", any_glob(globs))));
@@ -521,15 +545,17 @@ fn match_conditions(policy: &Policy, of_kinds: Option<&str>) -> Vec<Value> {
             format!("request.namespace.matches({})", any_glob(globs)),
         ));
     }
-    if !policy.exempt_users.is_empty() {
-        let users = any_glob(&policy.exempt_users);
+    let users: Vec<Glob> = running.iter().flat_map(|exemption| exemption.users.clone()).collect();
+    if !users.is_empty() {
+        let users = any_glob(&users);
         conditions.push(condition(
             "not-exempt-users",
             format!("!request.userInfo.username.matches({users})"),
         ));
     }
-    if !policy.exempt_groups.is_empty() {
-        let groups = any_glob(&policy.exempt_groups);
+    let groups: Vec<Glob> = running.iter().flat_map(|exemption| exemption.groups.clone()).collect();
+    if !groups.is_empty() {
+        let groups = any_glob(&groups);
         conditions.push(condition(
             "not-exempt-groups",
             format!("!has(request.userInfo.groups) || !request.userInfo.groups.exists(g, g.matches({groups}))"),

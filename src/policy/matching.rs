@@ -1,8 +1,10 @@
 //! The policies that apply to one object, and how they vote (contract 5).
 
 use super::Circumstances;
-use super::applies::{Certainty, Requester, Subject, applies, doubt, exempt};
+use super::applies::{Certainty, Requester, Subject, applies, doubt};
 use super::compiled::Policy;
+use super::dates;
+use super::exemptions::{self, Used};
 use super::model::Mode;
 use super::objections::RULES;
 use super::votes::{Ballot, Default, Vote, count};
@@ -10,6 +12,7 @@ use crate::image::Platform;
 use crate::verdict::decision::Decision;
 use crate::verdict::finding::Finding;
 use crate::verdict::{Cause, Outlook};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -24,6 +27,7 @@ pub(super) struct Inner {
     pub(super) exempting: Vec<Arc<str>>,
     /// The settings' mode for the namespace.
     pub(super) gate: Mode,
+    pub(super) now: Timestamp,
     pub(super) rulings: OnceLock<Vec<[Decision; 3]>>,
 }
 
@@ -33,6 +37,12 @@ pub(super) struct Matched {
     certainty: Certainty,
     /// Why that is not certain, as a clause.
     doubt: &'static str,
+    /// The mode in which it acts.
+    mode: Mode,
+    /// When it will be enforced, where it only warns until then.
+    from: Option<Timestamp>,
+    /// An exemption that still holds, and ends so soon that it is a warning.
+    ending: Option<Used>,
 }
 
 /// A finding of a name rule, and the policy that raised it.
@@ -67,25 +77,26 @@ impl Matching {
         requester: &Requester,
         circumstances: Circumstances<'_>,
     ) -> Self {
-        let mut matching = Inner::none(circumstances.modes.of(subject));
+        let mut matching = Inner::none(circumstances.modes.of(subject), circumstances.now);
         for policy in policies {
             let Ok(certainty) = applies(policy, subject) else { continue };
-            if exempt(policy, subject, requester).is_some() {
-                matching.exempting.push(Arc::clone(&policy.name));
-            } else {
-                matching.matched.push(Matched {
-                    policy: Arc::clone(policy),
-                    certainty,
-                    doubt: doubt(policy, subject),
-                });
-            }
+            let matched = Matched {
+                policy: Arc::clone(policy),
+                certainty,
+                doubt: doubt(policy, subject),
+                mode: policy.mode_at(matching.now),
+                from: policy.enforce_from.filter(|from| matching.now < *from),
+                ending: None,
+            };
+            let used = exemptions::of_requester(policy, subject, requester, matching.now);
+            matching.add(matched, used);
         }
         Self(Arc::new(matching))
     }
 
     /// No policies, and the settings' mode is `Enforce`.
     pub fn none() -> Self {
-        Self(Arc::new(Inner::none(Mode::Enforce)))
+        Self(Arc::new(Inner::none(Mode::Enforce, Timestamp::UNIX_EPOCH)))
     }
 
     /// The settings' mode for the namespace.
@@ -108,9 +119,9 @@ impl Matching {
         &self.0.exempting
     }
 
-    /// Policies that apply, with their modes.
+    /// Policies that apply, with the modes in which they act.
     pub fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
-        self.0.matched.iter().map(|matched| (&matched.policy.name, matched.mode()))
+        self.0.matched.iter().map(|matched| (&matched.policy.name, matched.mode))
     }
 
     /// How each policy votes on a finding; `raised_by` is the policy whose rule raised it.
@@ -125,7 +136,12 @@ impl Matching {
             let own = (raised_by == Some(&*matched.policy.name)).then(|| Ballot::Rule(outlook.default_verdict()));
             written.or(own)
         };
-        self.0.matched.iter().map(|matched| matched.vote(ballot(matched))).collect()
+        let now = self.0.now;
+        self.0
+            .matched
+            .iter()
+            .map(|matched| matched.vote(ballot(matched), now))
+            .collect()
     }
 
     /// What each policy demands by itself.
@@ -134,7 +150,7 @@ impl Matching {
             .filter(|matched| matched.policy.demands())
             .map(|matched| Demand {
                 policy: Arc::clone(&matched.policy.name),
-                enforced: matched.mode() == Mode::Enforce,
+                enforced: matched.mode == Mode::Enforce,
                 platforms: matched.policy.platforms.clone(),
                 size_max: matched.policy.size_max,
             })
@@ -150,8 +166,7 @@ impl Matching {
             if let Some(found) = own.get(&policy.name) {
                 let outlooks = found.iter().filter(|(cause, _)| *cause == finding.cause);
                 let worst = outlooks.map(|(_, outlook)| *outlook).max();
-                let breaks =
-                    raised_by == Some(&*policy.name) || (matched.mode() == Mode::Enforce && policy.rules_on(finding.cause));
+                let breaks = raised_by == Some(&*policy.name) || (matched.mode == Mode::Enforce && policy.rules_on(finding.cause));
                 vote.ballot = worst.and_then(|outlook| {
                     let written = policy.actions.of(finding.cause, outlook).map(Ballot::Action);
                     written.or_else(|| breaks.then(|| Ballot::Rule(outlook.default_verdict())))
@@ -189,7 +204,13 @@ impl Matching {
     /// What is done about findings of an outlook when no policy sets an action for their cause.
     pub(super) fn decide_outlook(&self, outlook: Outlook) -> Decision {
         let ballot = |matched: &Matched| matched.policy.actions.of_outlook(outlook).map(Ballot::Action);
-        let votes: Vec<Vote> = self.0.matched.iter().map(|matched| matched.vote(ballot(matched))).collect();
+        let now = self.0.now;
+        let votes: Vec<Vote> = self
+            .0
+            .matched
+            .iter()
+            .map(|matched| matched.vote(ballot(matched), now))
+            .collect();
         count(&votes, Default::Of(outlook, self.0.gate), Certainty::Certain)
     }
 
@@ -203,7 +224,7 @@ impl Matching {
     pub fn platforms(&self) -> Option<Vec<Platform>> {
         let mut all: Vec<Platform> = self
             .certain()
-            .filter(|matched| matched.mode() == Mode::Enforce)
+            .filter(|matched| matched.mode == Mode::Enforce)
             .filter_map(|matched| matched.policy.platforms.as_ref())
             .flatten()
             .cloned()
@@ -216,7 +237,7 @@ impl Matching {
     /// The smallest limit on the compressed size that an enforced policy sets, in bytes, and the policy.
     pub fn size_max(&self) -> Option<(u64, Arc<str>)> {
         self.certain()
-            .filter(|matched| matched.mode() == Mode::Enforce)
+            .filter(|matched| matched.mode == Mode::Enforce)
             .filter_map(|matched| Some((matched.policy.size_max?, Arc::clone(&matched.policy.name))))
             .min()
     }
@@ -246,32 +267,53 @@ impl Matching {
 }
 
 impl Inner {
-    fn none(gate: Mode) -> Self {
+    /// Adds a policy that applies but for an exemption. In the week before its end, an exemption turns the policy into a warning.
+    pub(super) fn add(&mut self, mut matched: Matched, used: Option<Used>) {
+        if let Some(used) = used {
+            let name = &matched.policy.name;
+            if !self.exempting.contains(name) {
+                self.exempting.push(Arc::clone(name));
+            }
+            let Some(end) = used.ending(self.now) else { return };
+            if matched.ending.as_ref().is_none_or(|known| known.end() < used.end()) {
+                matched.mode = matched.mode.min(Mode::Warn);
+                // Whichever is later.
+                matched.from =
+                    (matched.policy.mode() == Mode::Enforce).then(|| matched.policy.enforce_from.map_or(end, |from| from.max(end)));
+                matched.ending = Some(used);
+            }
+        }
+        self.matched.push(matched);
+    }
+
+    pub(super) fn none(gate: Mode, now: Timestamp) -> Self {
         Self {
             matched: Vec::new(),
             exempting: Vec::new(),
             gate,
+            now,
             rulings: OnceLock::new(),
         }
     }
 }
 
 impl Matched {
-    fn vote(&self, ballot: Option<Ballot>) -> Vote {
+    fn vote(&self, ballot: Option<Ballot>, now: Timestamp) -> Vote {
         Vote {
             policy: Arc::clone(&self.policy.name),
-            mode: self.mode(),
+            mode: self.mode,
             ballot,
             certainty: self.certainty,
+            from: self.from.map(|from| (from, dates::shown(from, now))),
+            words: self.policy.words.clone(),
         }
     }
 
-    /// The mode in which it acts.
-    fn mode(&self) -> Mode {
-        self.policy.mode()
-    }
-
-    pub(super) fn note(&self, mut finding: Finding) -> Finding {
+    pub(super) fn note(&self, mut finding: Finding, now: Timestamp) -> Finding {
+        if let Some(ending) = &self.ending {
+            finding.message.push_str("; it is exempt, and the exemption ");
+            finding.message.push_str(&ending.ends(now));
+        }
         if self.certainty == Certainty::Uncertain {
             finding
                 .message

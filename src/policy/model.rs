@@ -30,11 +30,14 @@ pub const KIND: &str = "ImagePolicy";
     derive = "PartialEq",
     doc = "Which images may be used where, and what is done about images that would fail to pull.",
     printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
+    printcolumn = r#"{"name": "From", "type": "string", "jsonPath": ".spec.enforceFrom", "description": "When Enforce begins; a warning until then."}"#,
+    printcolumn = r#"{"name": "Exemptions", "type": "integer", "jsonPath": ".status.exemptions", "description": "How many exemptions it has, whether they have ended or not."}"#,
     printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("!has(self.enforceFrom) || self.mode == 'Enforce'", "enforceFrom puts off mode: Enforce; leave out mode, or enforceFrom"))]
 pub struct ImagePolicySpec {
     /// Which objects the policy applies to. All parts that are set must match; an empty match applies to everything.
     #[serde(default, rename = "match", skip_serializing_if = "Match::is_empty")]
@@ -57,9 +60,22 @@ pub struct ImagePolicySpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "actions")]
     pub actions: BTreeMap<String, Verdict>,
-    /// How far the policy goes.
+    /// How far the policy goes. It governs what the policy says and nothing else.
     #[serde(default)]
     pub mode: Mode,
+    /// When `Enforce` begins: a day, which begins in UTC (`2027-01-15`), or a time as in RFC 3339 (`2027-01-15T08:00:00Z`). Until then the
+    /// policy warns, and the warnings say the date. Default: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40), extend("pattern" = DATE))]
+    pub enforce_from: Option<String>,
+    /// What users are told beside pullgate's own words in a denial or warning of this policy: whom to ask, or why there is such a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 300))]
+    pub message: Option<String>,
+    /// A URL that is shown with `message`: https://wiki.corp.example/images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200), extend("pattern" = "^https?://[^/]"))]
+    pub link: Option<String>,
     /// What is exempt from this policy (and from this one only).
     #[serde(default, skip_serializing_if = "Exempt::is_empty")]
     pub exempt: Exempt,
@@ -220,6 +236,9 @@ pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     Schema::try_from(schema).unwrap_or_default()
 }
 
+/// How dates are written.
+const DATE: &str = super::dates::PATTERN;
+
 /// What a policy does not apply to.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Exempt {
@@ -239,6 +258,48 @@ pub struct Exempt {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
     pub groups: Option<Vec<String>>,
+    /// When the exemptions of these lists end: a day, which begins in UTC (`2027-02-01`), or a time as in RFC 3339. In the week before,
+    /// what they exempt is a warning that says the date. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40), extend("pattern" = DATE))]
+    pub until: Option<String>,
+    /// Why these are exempt; shown to whoever is warned of the end, and by `policy explain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 300))]
+    pub reason: Option<String>,
+    /// More exemptions, each with its own end and reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub entries: Option<Vec<Exemption>>,
+}
+
+/// Exemptions with an end and a reason of their own. Whatever one of the lists names is exempt.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Exemption {
+    /// Images, as patterns on normalised names like in `registries`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub images: Option<Vec<String>>,
+    /// Namespaces whose objects are exempt; `*` matches any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 253)))]
+    pub namespaces: Option<Vec<String>>,
+    /// Users whose requests are exempt; `*` matches any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub users: Option<Vec<String>>,
+    /// Groups whose members' requests are exempt; `*` matches any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 1024)))]
+    pub groups: Option<Vec<String>>,
+    /// When it ends. In the week before, what it exempts is a warning that says the date. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 40), extend("pattern" = DATE))]
+    pub until: Option<String>,
+    /// Why; shown to whoever is warned of the end, and by `policy explain`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 300))]
+    pub reason: Option<String>,
 }
 
 /// What pullgate reports about a policy in the cluster.
@@ -248,6 +309,9 @@ pub struct Status {
     /// The generation that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// How many exemptions the policy has: images, namespaces, users and groups, whether they have ended or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exemptions: Option<i64>,
     /// `Accepted`: whether the policy is valid as written.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

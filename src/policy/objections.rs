@@ -1,13 +1,15 @@
 //! What name rules object to, of one image among perhaps tens of thousands: the policies about an image are made once an object, and words
 //! only where there is room for them.
 
+use super::exemptions;
 use super::matching::{Inner, Matched, Matching, Raised};
 use super::names::{Refused, components, held};
 use super::refusals::{digest_required, not_allowed, tag_not_allowed};
 use crate::image::Reference;
 use crate::verdict::{Cause, Decision, Outlook};
+use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The causes of name rules.
 pub(super) const RULES: [Cause; 3] = [Cause::RegistryNotAllowed, Cause::TagNotAllowed, Cause::DigestRequired];
@@ -16,8 +18,8 @@ pub(super) const RULES: [Cause; 3] = [Cause::RegistryNotAllowed, Cause::TagNotAl
 #[derive(Debug)]
 pub struct Narrowing<'a> {
     of_object: &'a Matching,
-    /// By which policies exempt an image.
-    known: HashMap<Vec<usize>, Matching>,
+    /// By which policies exempt an image, and by which of their exemptions.
+    known: HashMap<Vec<(usize, usize)>, Matching>,
 }
 
 impl<'a> Narrowing<'a> {
@@ -35,7 +37,7 @@ impl<'a> Narrowing<'a> {
         if exempt.is_empty() {
             return self.of_object.clone();
         }
-        let without = |exempt: &Vec<usize>| self.of_object.without(exempt);
+        let without = |exempt: &Vec<(usize, usize)>| self.of_object.without(exempt);
         self.known.entry(exempt).or_insert_with_key(without).clone()
     }
 }
@@ -44,6 +46,7 @@ impl<'a> Narrowing<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Objection<'a> {
     by: &'a Matched,
+    now: Timestamp,
     /// Its index.
     at: usize,
     what: What<'a>,
@@ -78,7 +81,7 @@ impl Objection<'_> {
             What::Digest => digest_required(policy, shown),
         };
         Raised {
-            finding: self.by.note(finding),
+            finding: self.by.note(finding, self.now),
             policy: Arc::clone(&policy.name),
         }
     }
@@ -91,43 +94,32 @@ impl Matching {
         Narrowing::of(self).about(std::slice::from_ref(reference))
     }
 
-    /// The indices of the policies that exempt an image under all of its names.
-    fn exempt_from(&self, references: &[Reference]) -> Vec<usize> {
+    /// The policies that exempt an image under all of its names, and by which of their exemptions: of several the one that ends first.
+    fn exempt_from(&self, references: &[Reference]) -> Vec<(usize, usize)> {
         let able = self.0.matched.iter().enumerate();
-        let able = able.filter(|(_, matched)| !matched.policy.exempt_images.is_empty());
-        let mut exempt: Vec<(usize, &Matched)> = able.collect();
-        if references.is_empty() {
+        let able: Vec<(usize, &Matched)> = able.filter(|(_, matched)| exemptions::has_images(&matched.policy)).collect();
+        if able.is_empty() || references.is_empty() {
             return Vec::new();
         }
-        if !exempt.is_empty() {
-            for reference in references {
-                let name = held(reference);
-                let name = components(&name);
-                exempt.retain(|(_, matched)| {
-                    let patterns = &matched.policy.exempt_images;
-                    patterns.iter().any(|pattern| pattern.matches_components(&name))
-                });
-            }
-        }
-        exempt.into_iter().map(|(at, _)| at).collect()
+        let names: Vec<String> = references.iter().map(held).collect();
+        let names: Vec<_> = names.iter().map(|name| components(name)).collect();
+        let by = |(at, matched): (usize, &Matched)| {
+            let policy = &matched.policy;
+            let each: Option<Vec<usize>> = names.iter().map(|name| exemptions::which(policy, name, self.0.now)).collect();
+            let first = each?.into_iter().min_by_key(|which| exemptions::used(policy, *which).end())?;
+            Some((at, first))
+        };
+        able.into_iter().filter_map(by).collect()
     }
 
-    fn without(&self, exempt: &[usize]) -> Self {
-        let mut exempting = self.0.exempting.clone();
-        let mut matched = Vec::new();
+    fn without(&self, exempt: &[(usize, usize)]) -> Self {
+        let mut inner = Inner::none(self.0.gate, self.0.now);
+        inner.exempting.clone_from(&self.0.exempting);
         for (at, one) in self.0.matched.iter().enumerate() {
-            if exempt.contains(&at) {
-                exempting.push(Arc::clone(&one.policy.name));
-            } else {
-                matched.push(one.clone());
-            }
+            let used = exempt.iter().find(|(exempt, _)| *exempt == at);
+            inner.add(one.clone(), used.map(|(_, which)| exemptions::used(&one.policy, *which)));
         }
-        Self(Arc::new(Inner {
-            matched,
-            exempting,
-            gate: self.0.gate,
-            rulings: OnceLock::new(),
-        }))
+        Self(Arc::new(inner))
     }
 
     /// What the name rules object to; `shown` is the image as written. Needs no network.
@@ -138,7 +130,14 @@ impl Matching {
         let mut objections = Vec::new();
         for (at, by) in self.0.matched.iter().enumerate() {
             let policy = &by.policy;
-            let mut object = |what| objections.push(Objection { by, at, what });
+            let mut object = |what| {
+                objections.push(Objection {
+                    by,
+                    now: self.0.now,
+                    at,
+                    what,
+                })
+            };
             let judged = if is_image_id {
                 policy.registries.judge_image_id()
             } else {

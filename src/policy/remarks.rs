@@ -24,12 +24,14 @@ pub fn remarks(object: &Value, policy: &Policy) -> Vec<Problem> {
 fn patterns(policy: &Policy, notes: &mut Vec<Problem>) {
     let allow = policy.registries.allow.as_deref().unwrap_or_default();
     let deny = policy.registries.deny.as_slice();
-    let lists = [
-        ("spec.registries.allow", allow),
-        ("spec.registries.deny", deny),
-        ("spec.exempt.images", policy.exempt_images.as_slice()),
-    ];
-    for (path, list) in lists {
+    let exempt: Vec<(String, &[Pattern])> = policy
+        .exemptions
+        .iter()
+        .map(|exemption| (format!("spec.{}.images", exemption.path), exemption.images.as_slice()))
+        .collect();
+    let lists = [("spec.registries.allow", allow), ("spec.registries.deny", deny)];
+    let exempt_lists = exempt.iter().map(|(path, list)| (path.as_str(), *list));
+    for (path, list) in lists.into_iter().chain(exempt_lists.clone()) {
         for (at, pattern) in list.iter().enumerate() {
             let Some(host) = whole_host(pattern) else { continue };
             let wide = format!("{host}/**");
@@ -62,7 +64,9 @@ fn patterns(policy: &Policy, notes: &mut Vec<Problem>) {
         },
         notes,
     );
-    shadowed(("spec.exempt.images", &policy.exempt_images), |_, _| false, notes);
+    for list in exempt_lists {
+        shadowed(list, |_, _| false, notes);
+    }
 }
 
 /// The host of `host/*`.
@@ -122,17 +126,19 @@ fn tags(policy: &Policy, notes: &mut Vec<Problem>) {
 fn namespaces(policy: &Policy, notes: &mut Vec<Problem>) {
     let wanted = policy.namespaces.as_deref().unwrap_or_default();
     let lists = [
-        ("spec.match.namespaces", wanted),
-        ("spec.match.excludeNamespaces", policy.excluded_namespaces.as_slice()),
-        ("spec.exempt.namespaces", policy.exempt_namespaces.as_slice()),
+        ("match.namespaces", wanted),
+        ("match.excludeNamespaces", policy.excluded_namespaces.as_slice()),
     ];
-    for (path, list) in lists {
+    let lists = lists.map(|(path, list)| (path.to_owned(), list));
+    let exempt = policy.exemptions.iter();
+    let exempt = exempt.map(|exemption| (format!("{}.namespaces", exemption.path), exemption.namespaces.as_slice()));
+    for (path, list) in lists.into_iter().chain(exempt.clone()) {
         for (at, glob) in list.iter().enumerate() {
             let text = glob.as_str();
             let literal = text.chars().filter(|c| *c != '*').count();
             if text.starts_with('-') || text.ends_with('-') || literal > LONGEST_NAMESPACE {
                 notes.push(Problem::at(
-                    format!("{path}[{at}]"),
+                    format!("spec.{path}[{at}]"),
                     format!(
                         "{text:?} can match no namespace: names have at most {LONGEST_NAMESPACE} characters and begin and end with a letter or a digit"
                     ),
@@ -141,12 +147,15 @@ fn namespaces(policy: &Policy, notes: &mut Vec<Problem>) {
         }
     }
     for (at, glob) in wanted.iter().enumerate() {
-        let out = [
-            ("match.excludeNamespaces", &policy.excluded_namespaces),
-            ("exempt.namespaces", &policy.exempt_namespaces),
-        ];
+        // Exemptions that end are not for ever.
+        let lasting = exempt
+            .clone()
+            .zip(&policy.exemptions)
+            .filter(|(_, exemption)| exemption.until.is_none());
+        let mut out = std::iter::once(("match.excludeNamespaces".to_owned(), policy.excluded_namespaces.as_slice()))
+            .chain(lasting.map(|(list, _)| list));
         let covers = |globs: &&super::selector::Glob| globs.matches(glob.as_str());
-        if let Some((list, wide)) = out.iter().find_map(|(list, globs)| Some((list, globs.iter().find(covers)?))) {
+        if let Some((list, wide)) = out.find_map(|(list, globs)| Some((list, globs.iter().find(covers)?))) {
             notes.push(Problem::at(
                 format!("spec.match.namespaces[{at}]"),
                 format!("{:?} changes nothing: {list} has {:?}", glob.as_str(), wide.as_str()),

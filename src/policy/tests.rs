@@ -4,6 +4,7 @@ mod export;
 mod matching;
 mod names;
 mod properties;
+mod time;
 mod votes;
 mod written;
 

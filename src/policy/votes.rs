@@ -2,8 +2,9 @@
 
 use super::applies::Certainty;
 use super::model::Mode;
-use crate::verdict::decision::{Decision, Voice};
+use crate::verdict::decision::{Decision, Pending, Voice, Words};
 use crate::verdict::{Outlook, Verdict};
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// How one policy votes.
@@ -11,11 +12,15 @@ use std::sync::Arc;
 pub struct Vote {
     /// The policy.
     pub policy: Arc<str>,
-    /// Its mode.
+    /// The mode in which it acts.
     pub mode: Mode,
     /// What it says of the finding; `None`: it does not vote.
     pub ballot: Option<Ballot>,
     pub(super) certainty: Certainty,
+    /// When it will be enforced, where it only warns until then; and how people say that.
+    pub(super) from: Option<(Timestamp, String)>,
+    /// What its author says to users.
+    pub(super) words: Option<Arc<Words>>,
 }
 
 /// What a policy says of a finding.
@@ -56,6 +61,7 @@ pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Dec
         Default::Of(outlook, mode) if !votes.iter().any(acted) => Some(by_default(outlook, mode)),
         Default::Of(..) | Default::None => None,
     };
+    let by_gate = by_default.is_some() && by_default_denies(default);
     let mut decision = match (severest(Certainty::Certain), by_default) {
         (Some(cast), Some(default)) if (default.verdict, default.enforced) > (cast.verdict, cast.enforced) => default,
         (Some(cast), _) => cast,
@@ -66,6 +72,8 @@ pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Dec
             voice: Voice::Silent,
             policy: None,
             enforced: Verdict::Allow,
+            pending: None,
+            words: None,
         },
     };
     let enforced = votes.iter().filter_map(Vote::cast).map(|cast| cast.enforced).max();
@@ -80,7 +88,33 @@ pub(super) fn count(votes: &[Vote], default: Default, finding: Certainty) -> Dec
         decision.verdict = decision.verdict.min(Verdict::Warn);
         decision.enforced = decision.enforced.min(Verdict::Warn);
     }
+    if (decision.verdict, decision.enforced) == (Verdict::Warn, Verdict::Deny) {
+        decision.pending = pending(votes, by_gate);
+    }
     decision
+}
+
+/// Whether the default would deny, if the settings' mode were not `Warn`.
+fn by_default_denies(default: Default) -> bool {
+    matches!(default, Default::Of(outlook, Mode::Warn) if outlook.default_verdict() == Verdict::Deny)
+}
+
+/// Who will deny once it is enforced, and from when. Of what is tried out in Audit nobody is told.
+fn pending(votes: &[Vote], by_default: bool) -> Option<Pending> {
+    let denies = |vote: &&Vote| vote.mode == Mode::Warn && vote.cast().is_some_and(|cast| cast.enforced == Verdict::Deny);
+    let voting = || votes.iter().filter(denies);
+    let dated = voting().filter(|vote| vote.from.is_some()).min_by_key(|vote| &vote.from);
+    let of = |vote: &Vote| Pending {
+        policy: Some(Arc::clone(&vote.policy)),
+        from: vote.from.as_ref().map(|(_, shown)| shown.clone()),
+    };
+    let by_default = || {
+        by_default.then_some(Pending {
+            policy: None,
+            from: None,
+        })
+    };
+    dated.or_else(|| voting().next()).map(of).or_else(by_default)
 }
 
 /// What no policy votes on, in the settings' mode.
@@ -92,6 +126,8 @@ fn by_default(outlook: Outlook, mode: Mode) -> Decision {
         voice: if mode == Mode::Audit { Voice::Silent } else { Voice::Spoken },
         policy: None,
         enforced: verdict,
+        pending: None,
+        words: None,
     }
 }
 
@@ -110,6 +146,8 @@ impl Vote {
             },
             policy: Some(Arc::clone(&self.policy)),
             enforced: through(ceiling, wanted),
+            pending: None,
+            words: self.words.clone().filter(|_| verdict != Verdict::Allow),
         })
     }
 }

@@ -131,12 +131,13 @@ fn unread(object: &ObjectId, why: &str, standing: &Answer) -> String {
 fn status(object: &ObjectId, images: &[Judged], message: &str) -> Value {
     let causes: Vec<Value> = images
         .iter()
-        .flat_map(|judged| spoken(judged).map(move |(finding, _)| (judged, finding)))
+        .flat_map(|judged| spoken(judged).map(move |(finding, decision)| (judged, finding, decision)))
         .take(LISTED)
-        .map(|(judged, finding)| {
+        .map(|(judged, finding, decision)| {
+            let words = decision.words.as_ref().map_or_else(String::new, |words| format!("; {words}"));
             json!({
                 "reason": finding.cause.name(),
-                "message": format!("{}; {}", finding.message, finding.fix),
+                "message": format!("{}; {}{words}", finding.message, finding.fix),
                 "field": judged.image.path.as_str(),
             })
         })

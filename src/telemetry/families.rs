@@ -142,6 +142,8 @@ pub(super) struct Families {
     pub(super) reloads: Family<ReasonLabels, Counter>,
     pub(super) policies: Family<SourceLabels, Gauge>,
     pub(super) policies_refused: Family<SourceLabels, Gauge>,
+    pub(super) enforced_days: Family<PolicyLabels, Gauge>,
+    pub(super) exemption_days: Family<PolicyLabels, Gauge>,
     pub(super) policy_statuses: Family<ReasonLabels, Counter>,
     pub(super) events: Family<OutcomeLabels, Counter>,
     pub(super) certificate_expiry: Gauge,
@@ -189,6 +191,8 @@ impl Families {
             reloads: Family::default(),
             policies: Family::default(),
             policies_refused: Family::default(),
+            enforced_days: Family::default(),
+            exemption_days: Family::default(),
             policy_statuses: Family::default(),
             events: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -296,6 +300,16 @@ impl Families {
             "policies_refused",
             "Policies whose newest version is invalid, by source",
             families.policies_refused.clone(),
+        );
+        registry.register(
+            "policy_enforced_days_left",
+            "Days until a policy with enforceFrom is enforced, a day that has begun included; 0 where it is",
+            families.enforced_days.clone(),
+        );
+        registry.register(
+            "policy_exemption_days_left",
+            "Days until the first of a policy's exemptions ends that have not ended, a day that has begun included",
+            families.exemption_days.clone(),
         );
         registry.register(
             "policy_status_writes",

@@ -1,6 +1,7 @@
 //! What is done about one finding, and who decided it.
 
 use super::{Finding, Verdict};
+use std::fmt;
 use std::sync::Arc;
 
 /// What is done about one finding.
@@ -14,6 +15,40 @@ pub struct Decision {
     pub policy: Option<Arc<str>>,
     /// What would be done if every policy and the settings' mode were enforced: what `mode: Warn` and `mode: Audit` keep back.
     pub enforced: Verdict,
+    /// What will deny it, where it is a warning only because something is not enforced yet.
+    pub pending: Option<Pending>,
+    /// What the author of the policy says to users.
+    pub words: Option<Arc<Words>>,
+}
+
+/// What will deny once it is enforced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// The policy; `None`: the settings' mode.
+    pub policy: Option<Arc<str>>,
+    /// From when, in words: `15 January`; `None` where no date is set.
+    pub from: Option<String>,
+}
+
+/// What the author of a policy says to users, on one line and safe to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Words {
+    /// A sentence or two.
+    pub message: Option<String>,
+    /// A URL.
+    pub link: Option<String>,
+}
+
+/// `the message (https://wiki.corp.example/images)`.
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.message, &self.link) {
+            (Some(message), Some(link)) => write!(f, "{message} ({link})"),
+            (Some(message), None) => f.write_str(message),
+            (None, Some(link)) => write!(f, "see {link}"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 /// Whether the user is told of a finding.
@@ -35,6 +70,8 @@ impl Decision {
             voice: Voice::Spoken,
             policy: None,
             enforced: verdict,
+            pending: None,
+            words: None,
         }
     }
 }

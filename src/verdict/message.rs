@@ -2,6 +2,7 @@
 
 pub use super::answer::shown;
 use super::answer::{Judged, Remark, clip};
+use super::decision::Words;
 use super::kubelet::tail;
 use super::{Decision, Finding, Outlook, Verdict, Voice};
 use crate::image::escape;
@@ -118,7 +119,7 @@ pub fn spoken(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
     ruled.filter(|(_, decision)| decision.voice == Voice::Spoken)
 }
 
-/// What a policy has to do with what is done about a finding; `None` where it is the default, and where the finding is the policy's own.
+/// What a policy has to do with what is done about a finding; `None` where it is the default.
 fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
     let by_default = finding.outlook.default_verdict();
     let (done, enforced) = (decision.verdict.name(), decision.enforced.name());
@@ -127,14 +128,33 @@ fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
             .then(|| format!("the settings' mode is not Enforce here: {done}; enforced it would be {enforced}"));
     };
     if decision.verdict < decision.enforced {
+        let from = decision.pending.as_ref().and_then(|pending| pending.from.as_ref());
+        Some(match from {
+            Some(from) => format!("policy {policy} is not enforced yet: {done}; {enforced} from {from}"),
+            None => format!("policy {policy} is not enforced: {done}; enforced it would be {enforced}"),
+        })
+    } else if decision.verdict == Verdict::Deny && decision.verdict != by_default {
         Some(format!(
-            "policy \"{policy}\" is not enforced: {done}; enforced it would be {enforced}"
+            "denied by policy {policy}, which answers {} with {done}",
+            finding.outlook.name()
         ))
+    } else if decision.verdict == Verdict::Deny {
+        Some(format!("denied by policy {policy}"))
     } else if decision.verdict != by_default {
-        Some(format!("policy \"{policy}\" answers {} with {done}", finding.outlook.name()))
+        Some(format!("policy {policy} answers {} with {done}", finding.outlook.name()))
     } else {
         None
     }
+}
+
+/// What will become of a warning once everything is enforced.
+fn ahead(decision: &Decision) -> Option<String> {
+    let pending = decision.pending.as_ref()?;
+    Some(match (&pending.from, &pending.policy) {
+        (Some(from), _) => format!("will be denied from {from}"),
+        (None, Some(policy)) => format!("will be denied once policy {policy} is enforced"),
+        (None, None) => "will be denied once pullgate is enforced here".to_owned(),
+    })
 }
 
 /// A finding over several lines, with the end of the kubelet's line: a denial has many, and who reads it knows the image.
@@ -168,6 +188,9 @@ fn told(text: &mut String, finding: &Finding, decision: &Decision, indent: &str,
     if let Some(ruling) = ruling(finding, decision) {
         let _ = write!(text, "\n{indent}{ruling}");
     }
+    if let Some(words) = &decision.words {
+        let _ = write!(text, "\n{indent}{words}");
+    }
 }
 
 /// The warnings of an answer: one line a finding of the images that are not denied, within the limits; what does not fit is counted.
@@ -177,12 +200,12 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut left_out = 0usize;
     // What is denied is explained in full by the denial.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
-        for (finding, _) in spoken(line) {
+        for (finding, decision) in spoken(line) {
             if left_out >= TRIED {
                 left_out += 1;
                 continue;
             }
-            let text = warning(line, finding);
+            let text = warning(line, finding, decision);
             if out.contains(&text) {
                 continue;
             }
@@ -202,21 +225,38 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     out
 }
 
-/// `container api: IMAGE: Cause: why; fix`, on one line and within the limit.
-fn warning(judged: &Judged, finding: &Finding) -> String {
-    line(judged, finding, WARNING_LIMIT)
+/// `container api: IMAGE: Cause: why; fix`, on one line and within the limit. What a policy's author says follows, and has as much room.
+fn warning(judged: &Judged, finding: &Finding, decision: &Decision) -> String {
+    let ours = line(judged, finding, decision, WARNING_LIMIT);
+    match &decision.words {
+        Some(words) => format!("{ours}; {}", clip_words(words)),
+        None => ours,
+    }
+}
+
+/// The words of a policy's author; rather the message is cut than the link.
+fn clip_words(words: &Words) -> String {
+    let link = words.link.as_ref().map_or(0, |link| link.chars().count() + 3);
+    let message = words.message.as_ref();
+    Words {
+        message: message.map(|message| clip(message, WARNING_LIMIT.saturating_sub(link))),
+        link: words.link.clone(),
+    }
+    .to_string()
 }
 
 /// The same in at most `limit` characters.
-fn line(judged: &Judged, finding: &Finding, limit: usize) -> String {
+fn line(judged: &Judged, finding: &Finding, decision: &Decision, limit: usize) -> String {
     // Of 256 characters.
     const IMAGE_SHOWN: usize = 100;
     const USER_SHOWN: usize = 70;
     const FIX_SHOWN: usize = 110;
+    const AHEAD_SHOWN: usize = 80;
     let share = |part: usize| part * limit / WARNING_LIMIT;
     let name = clip(&image_of(judged), share(IMAGE_SHOWN));
     let user = clip(&user_of(&judged.image), share(USER_SHOWN));
-    let head = format!("{user}: {name}: {}: ", finding.cause.name());
+    let ahead = ahead(decision).map_or_else(String::new, |ahead| format!("{}: ", clip(&ahead, share(AHEAD_SHOWN))));
+    let head = format!("{ahead}{user}: {name}: {}: ", finding.cause.name());
     let fix = clip(&finding.fix, share(FIX_SHOWN));
     let room = limit.saturating_sub(head.chars().count());
     let why_room = room.saturating_sub(fix.chars().count() + 2);
@@ -248,12 +288,12 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
     let mut seen: HashSet<u64> = HashSet::new();
     let mut rest = 0_usize;
     for judged in about {
-        for (finding, _) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
+        for (finding, decision) in spoken(judged).filter(|(finding, decision)| tells(finding, decision)) {
             if rest >= TRIED {
                 rest += 1;
                 continue;
             }
-            let line = line(judged, finding, LONGEST);
+            let line = line(judged, finding, decision, LONGEST);
             let mut digest = DefaultHasher::new();
             line.hash(&mut digest);
             if !seen.insert(digest.finish()) {

@@ -1,6 +1,7 @@
 //! Words, limits and the one ordered list of softening rules.
 
 use super::answer::{Judged, Look};
+use super::decision::{Pending, Words};
 use super::kubelet;
 use super::message::{WARNING_LIMIT, WARNINGS_LIMIT, denial, warnings};
 use super::soften::{Context, Owner, Peers, Presence, PresenceRule, Verification, soften};
@@ -9,6 +10,7 @@ use super::*;
 use crate::image::Reference;
 use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, RequestLine};
 use crate::workload::{FieldPath, ImageUse, ObjectId, PullPolicy, Role};
+use std::sync::Arc;
 
 fn failure(evidence: Evidence) -> Failure {
     Failure {
@@ -146,6 +148,73 @@ fn a_warning_says_container_image_cause_why_and_fix() {
     assert_eq!(
         warnings(&images),
         ["container api: reg.example/api:1: TagNotFound: the tag is not there; do this"]
+    );
+}
+
+#[test]
+fn a_warning_begins_with_what_will_be_denied_and_ends_with_the_policys_words() {
+    let mut images = [judged("api", "reg.example/api:1", vec![finding("why", Outlook::WillFail)])];
+    let mut warned = |pending: Pending, words: Option<Words>| {
+        images[0].judgement.verdict = Verdict::Warn;
+        for decision in &mut images[0].judgement.decisions {
+            decision.verdict = Verdict::Warn;
+            decision.policy.clone_from(&pending.policy);
+            decision.pending = Some(pending.clone());
+            decision.words = words.clone().map(Arc::new);
+        }
+        warnings(&images).remove(0)
+    };
+    let pending = |policy: Option<&str>, from: Option<&str>| Pending {
+        policy: policy.map(Arc::from),
+        from: from.map(str::to_owned),
+    };
+    let rest = "container api: reg.example/api:1: TagNotFound: why; do this";
+    for (pending, begins) in [
+        (pending(Some("p"), Some("15 January")), "will be denied from 15 January"),
+        (pending(Some("p"), None), "will be denied once policy p is enforced"),
+        (pending(None, None), "will be denied once pullgate is enforced here"),
+    ] {
+        assert_eq!(warned(pending, None), format!("{begins}: {rest}"));
+    }
+    let words = |message: &str| Words {
+        message: Some(message.to_owned()),
+        link: Some("https://wiki.corp/images".to_owned()),
+    };
+    let soon = || pending(Some("p"), Some("15 January"));
+    assert_eq!(
+        warned(soon(), Some(words("Ask #platform."))),
+        format!("will be denied from 15 January: {rest}; Ask #platform. (https://wiki.corp/images)")
+    );
+    // The link is never cut.
+    let long = warned(soon(), Some(words(&"x".repeat(300))));
+    assert!(long.ends_with("\u{2026} (https://wiki.corp/images)"), "{long}");
+    assert!(long.chars().count() <= 2 * WARNING_LIMIT + 2, "{long}");
+}
+
+#[test]
+fn a_denial_says_by_which_policy_and_what_its_author_says() {
+    let mut images = [judged("api", "reg.example/api:1", vec![finding("why", Outlook::WillFail)])];
+    let mut denied = |outlook: Outlook| {
+        images[0].judgement.findings[0].outlook = outlook;
+        images[0].judgement.verdict = Verdict::Deny;
+        let decision = &mut images[0].judgement.decisions[0];
+        (decision.verdict, decision.enforced) = (Verdict::Deny, Verdict::Deny);
+        decision.policy = Some("prod-digests".into());
+        decision.words = Some(Arc::new(Words {
+            message: Some("Ask #platform.".to_owned()),
+            link: None,
+        }));
+        denial(&ObjectId::default(), &images)
+    };
+    let own = denied(Outlook::WillFail);
+    assert!(
+        own.ends_with("\n    fix: do this\n    denied by policy prod-digests\n    Ask #platform."),
+        "{own}"
+    );
+    let harder = denied(Outlook::Unknown);
+    assert!(
+        harder.contains("\n    denied by policy prod-digests, which answers Unknown with Deny\n"),
+        "{harder}"
     );
 }
 

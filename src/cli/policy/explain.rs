@@ -7,6 +7,7 @@ use crate::cli::{say, tell};
 use crate::image::{Reference, escape, mask_userinfo};
 use crate::manifests::{Keep, Rendering};
 use crate::plan::Admission;
+use crate::policy::dates;
 use crate::policy::explain::{About, Done, Explanation, explain};
 use crate::policy::{self, Circumstances, Modes, NAME_LABEL, Policies, Requester, Subject};
 use crate::verdict::answer::{Answer, Judged, Look};
@@ -46,6 +47,9 @@ pub(super) struct Args {
     /// Ask no registry: without a verdict where that depends on the answer
     #[arg(long)]
     names_only: bool,
+    /// As of this day or time (2027-01-15, or as in RFC 3339) [default: now]
+    #[arg(long, value_name = "TIME", value_parser = dates::parse)]
+    now: Option<jiff::Timestamp>,
     /// Output format
     #[arg(short = 'o', long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -102,6 +106,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         user,
         groups,
         names_only,
+        now,
         output,
     } = args;
     inputs.gather_places();
@@ -141,7 +146,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         groups,
     };
     let time = if names_only { Duration::ZERO } else { TIME };
-    let judged = stream::iter(&workloads).map(|workload| gate.judge(workload, &requester, Instant::now() + time));
+    let now = now.unwrap_or_else(jiff::Timestamp::now);
+    let judged = stream::iter(&workloads).map(|workload| gate.judge_at(workload, &requester, Instant::now() + time, now));
     let answers: Vec<Answer> = judged.buffered(AT_ONCE).collect().await;
     let policies = gate.policies();
     let modes = gate.modes();
@@ -151,6 +157,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             policies: &policies,
             modes: &modes,
             requester: &requester,
+            now,
         };
         all.extend(said(workload, answer, rules, names_only));
     }
@@ -182,6 +189,7 @@ struct Rules<'a> {
     policies: &'a Policies,
     modes: &'a Modes,
     requester: &'a Requester,
+    now: jiff::Timestamp,
 }
 
 /// What is said about each image of an object.
@@ -190,11 +198,9 @@ fn said(workload: &Workload, answer: Answer, rules: Rules<'_>, names_only: bool)
         policies,
         modes,
         requester,
+        now,
     } = rules;
-    let circumstances = Circumstances {
-        modes,
-        now: jiff::Timestamp::now(),
-    };
+    let circumstances = Circumstances { modes, now };
     let ObjectId {
         kind, namespace, name, ..
     } = &workload.object;
@@ -329,11 +335,28 @@ fn policies_text(explanation: &Explanation) -> String {
     for policy in policies {
         let _ = writeln!(out, "  {} ({}, {})", policy.name, policy.mode, escape(&policy.origin));
         let _ = match policy.about {
-            About::Yes => writeln!(out, "    matches"),
+            About::Yes if policy.why.is_empty() => writeln!(out, "    matches"),
+            About::Yes => writeln!(out, "    matches: {}", policy.why),
             About::Perhaps => writeln!(out, "    may match: {}", policy.why),
             About::No => writeln!(out, "    does not match: {}", policy.why),
             About::Exempt => writeln!(out, "    exempt: {}", policy.why),
         };
+        if let (Some(from), Some(days)) = (&policy.enforced_from, policy.days_left) {
+            let _ = writeln!(out, "    enforced from {from}, in {}; it warns until then", count_days(days));
+        }
+        for exemption in &policy.exemptions {
+            let reason = exemption
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {reason}"));
+            let _ = match (&exemption.until, exemption.days_left) {
+                (Some(until), Some(0)) => writeln!(out, "    {} ended at {until}{reason}", exemption.path),
+                (Some(until), Some(days)) => {
+                    writeln!(out, "    {} ends at {until}, in {}{reason}", exemption.path, count_days(days))
+                }
+                (Some(_) | None, _) => writeln!(out, "    {} has no end{reason}", exemption.path),
+            };
+        }
         for rule in &policy.rules {
             let said = if rule.allowed { "allows it" } else { "refuses it" };
             let _ = writeln!(out, "    {} {said}: {}", rule.rule, rule.why);
@@ -363,6 +386,10 @@ fn policies_text(explanation: &Explanation) -> String {
         let _ = writeln!(out, "  {:width$}  {}", row.subject, done(&row.done));
     }
     out
+}
+
+fn count_days(days: i64) -> String {
+    format!("{days} {}", if days == 1 { "day" } else { "days" })
 }
 
 /// `Deny, decided by production`.

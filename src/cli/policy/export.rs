@@ -45,6 +45,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .filter(|name| !name.is_empty())
         .cloned()
         .collect();
+    let now = jiff::Timestamp::now();
     let mut text = String::from(HEAD);
     let mut written = 0;
     for policy in &sound {
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             policy,
             manifests,
             left_out,
-        } = export(policy, &excluded);
+        } = export(policy, &excluded, now);
         for note in &left_out {
             let _ = complain(&format!("policy {policy}: not exported: {note}"));
             let _ = writeln!(text, "# Policy {policy}: not exported: {note}.");

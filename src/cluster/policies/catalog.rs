@@ -1,7 +1,7 @@
 //! The state of the cluster's policies: which version of each is in force, what is wrong with its newest version, and which status
 //! is to be written. Without any I/O.
 
-use super::status::{self, InForce};
+use super::status::{self, Facts, InForce};
 use crate::cluster::convert;
 use crate::policy::{Origin, Policy, Problem};
 use crate::workload::Kinds;
@@ -214,12 +214,16 @@ impl Entry {
         }
     }
 
+    fn facts(&self) -> Facts {
+        Facts::of(self.good.as_ref().map(|(policy, _)| &**policy))
+    }
+
     fn agrees(&self) -> bool {
-        status::agrees(&self.status, self.generation, &self.problems, self.effective())
+        status::agrees(&self.status, self.generation, &self.problems, self.effective(), &self.facts())
     }
 
     fn patch(&self) -> Value {
-        let status = status::write(&self.status, self.generation, &self.problems, self.effective());
+        let status = status::write(&self.status, self.generation, &self.problems, self.effective(), &self.facts());
         serde_json::json!({"metadata": {"resourceVersion": self.resource_version}, "status": status})
     }
 }

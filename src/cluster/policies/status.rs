@@ -1,7 +1,7 @@
 //! The status of a policy: the condition `Accepted`. Pure but for the time of a transition.
 
 use crate::image::escape;
-use crate::policy::Problem;
+use crate::policy::{Policy, Problem};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -78,23 +78,59 @@ pub(super) fn tell(problems: &[Problem]) -> String {
     out
 }
 
+/// What a valid policy's status says besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// What happens when, as clauses.
+    pub(super) schedule: Vec<String>,
+    /// How many exemptions it has.
+    pub(super) exemptions: usize,
+}
+
+impl Facts {
+    /// Of the policy in force.
+    pub(super) fn of(policy: Option<&Policy>) -> Self {
+        policy.map_or_else(Self::default, |policy| Self {
+            schedule: policy.schedule(),
+            exemptions: policy.exemptions(),
+        })
+    }
+
+    /// The message of a valid policy, of bounded length.
+    fn message(&self) -> String {
+        let mut text = "the policy is valid and in force".to_owned();
+        for (at, clause) in self.schedule.iter().enumerate() {
+            if text.chars().count() + clause.chars().count() > LONGEST {
+                let _ = write!(text, "; and {} more dates", self.schedule.len() - at);
+                break;
+            }
+            let _ = write!(text, "; {clause}");
+        }
+        text
+    }
+}
+
 /// Whether an existing status says what we would write. About the version in force it may say worse.
-pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce) -> bool {
+pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce, facts: &Facts) -> bool {
     let Some(condition) = accepted(status) else { return false };
     let about = |value: &Value| value.get("observedGeneration").and_then(Value::as_i64) == generation;
     let text = |key: &str| condition.get(key).and_then(Value::as_str).unwrap_or_default();
     if !about(status) || !about(condition) || (text("status"), text("reason")) != words(problems) {
         return false;
     }
-    problems.is_empty()
-        || text("message")
-            .strip_prefix(&tell(problems))
-            .and_then(InForce::read)
-            .is_some_and(|said| said.loss() >= in_force.loss())
+    if problems.is_empty() {
+        // What happens when changes with the generation only; another version may say it in other words.
+        let exemptions = status.get("exemptions").and_then(Value::as_u64).unwrap_or_default();
+        return u64::try_from(facts.exemptions) == Ok(exemptions);
+    }
+    text("message")
+        .strip_prefix(&tell(problems))
+        .and_then(InForce::read)
+        .is_some_and(|said| said.loss() >= in_force.loss())
 }
 
 /// The status to write. Other conditions are kept, and so is the transition time if the condition's status has not changed.
-pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce) -> Value {
+pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem], in_force: InForce, facts: &Facts) -> Value {
     let (status, reason) = words(problems);
     let since = accepted(before)
         .filter(|old| old.get("status").and_then(Value::as_str) == Some(status))
@@ -105,7 +141,7 @@ pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem
             str::to_owned,
         );
     let message = if problems.is_empty() {
-        "the policy is valid and in force".to_owned()
+        facts.message()
     } else {
         tell(problems) + &in_force.clause()
     };
@@ -120,6 +156,9 @@ pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem
         written["observedGeneration"] = generation.into();
     }
     all.insert(0, condition);
+    if problems.is_empty() {
+        written["exemptions"] = facts.exemptions.into();
+    }
     written["conditions"] = all.into();
     written
 }

@@ -352,7 +352,7 @@ fn what_is_said_of_many_problems_is_bounded() {
 
 #[test]
 fn of_what_still_holds_the_worse_word_stays() {
-    use super::status::{InForce, agrees, write};
+    use super::status::{Facts, InForce, agrees, write};
     use crate::policy::Problem;
     let problems = [Problem::at("spec.mode", "no")];
     // From the best to the worst.
@@ -363,15 +363,39 @@ fn of_what_still_holds_the_worse_word_stays() {
         InForce::Nothing,
     ];
     for (at, said) in all.into_iter().enumerate() {
-        let status = write(&Value::Null, Some(4), &problems, said);
+        let status = write(&Value::Null, Some(4), &problems, said, &Facts::default());
         for (own, in_force) in all.into_iter().enumerate() {
             assert_eq!(
-                agrees(&status, Some(4), &problems, in_force),
+                agrees(&status, Some(4), &problems, in_force, &Facts::default()),
                 at >= own,
                 "{said:?} and {in_force:?}"
             );
         }
-        assert!(!agrees(&status, Some(5), &problems, said), "another generation");
-        assert!(!agrees(&status, Some(4), &[], said), "it is accepted");
+        assert!(
+            !agrees(&status, Some(5), &problems, said, &Facts::default()),
+            "another generation"
+        );
+        assert!(!agrees(&status, Some(4), &[], said, &Facts::default()), "it is accepted");
     }
+}
+
+#[test]
+fn the_status_says_what_happens_when_and_how_many_are_exempt() {
+    use super::status::{Facts, InForce, agrees, write};
+    let object = serde_json::json!({"apiVersion": "pullgate.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "p"}, "spec": {
+        "enforceFrom": "2027-01-15", "tags": {"deny": ["latest"]},
+        "exempt": {"users": ["jane", "joe"], "entries": [{"images": ["nginx"], "until": "2027-02-01", "reason": "moving"}]}}});
+    let policy = crate::policy::Policy::compile(&object, crate::policy::Origin::Cluster).unwrap();
+    let facts = Facts::of(Some(&policy));
+    let status = write(&Value::Null, Some(1), &[], InForce::Nothing, &facts);
+    assert_eq!(status["exemptions"], 3);
+    assert_eq!(
+        status["conditions"][0]["message"],
+        "the policy is valid and in force; it warns until 2027-01-15 and is enforced from then; exempt.entries[0] ends at 2027-02-01 (moving)"
+    );
+    assert!(agrees(&status, Some(1), &[], InForce::Nothing, &facts));
+    assert!(
+        !agrees(&status, Some(1), &[], InForce::Nothing, &Facts::default()),
+        "fewer are exempt"
+    );
 }

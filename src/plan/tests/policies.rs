@@ -122,6 +122,10 @@ fn a_missing_digest_is_denied_and_offered() {
     let pinned = format!("reg.example/a:1@{}", Digest::sha256(b"x"));
     assert_eq!(judgement.findings[0].suggestions, std::slice::from_ref(&pinned));
     assert!(judgement.findings[0].fix.contains(&pinned));
+    // Of what is not there no digest is to be written.
+    let (judgement, _) = ask("reg.example/a:1", &[policy("p", &rule)], &missing());
+    assert_eq!(causes(&judgement), [Cause::DigestRequired, Cause::TagNotFound]);
+    assert!(!judgement.findings[0].fix.contains("sha256"), "{judgement:?}");
     // Where the registry does not say, it is denied all the same.
     let (judgement, _) = ask("reg.example/a:1", &[policy("p", &rule)], &down());
     assert_eq!(judgement.verdict, Verdict::Deny);

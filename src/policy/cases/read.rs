@@ -3,7 +3,7 @@
 use super::PolicyTest;
 use crate::image::Platform;
 use crate::policy::model::{API_VERSION, Quantity};
-use crate::policy::{Problem, built_in_kinds, kind, quantity, schema};
+use crate::policy::{Problem, built_in_kinds, dates, kind, quantity, schema};
 use crate::workload::{Kinds, OwnerKind};
 use crate::yaml::unknown;
 use serde_json::Value;
@@ -60,6 +60,9 @@ fn meaningless(document: &Value, kinds: &Kinds) -> Vec<Problem> {
             if let Some(Err(why)) = platform.as_str().map(Platform::parse) {
                 problems.push(Problem::at(format!("{registry}.platforms[{place}]"), why));
             }
+        }
+        if let Some(Err(why)) = text("/given/now").map(dates::parse) {
+            problems.push(Problem::at(format!("spec.cases[{at}].given.now"), why));
         }
         let size = case.pointer("/given/registry/size").cloned();
         let size = size.and_then(|size| serde_json::from_value::<Quantity>(size).ok());

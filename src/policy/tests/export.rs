@@ -60,7 +60,7 @@ fn nobody() -> Value {
 }
 
 fn exported(spec: &Value) -> Exported {
-    export(&policy("p", spec), &["kube-system".to_owned()])
+    export(&policy("p", spec), &["kube-system".to_owned()], jiff::Timestamp::UNIX_EPOCH)
 }
 
 fn broken(spec: &Value, image: &str) -> BTreeSet<String> {
@@ -383,14 +383,17 @@ fn modes_become_actions_and_what_is_left_out_is_named() {
         ("p", labels(json!({"a/b/c": ""})), "its namespaceSelector: \"a/b/c\""),
         ("p", labels(json!({"-env": "prod"})), "its namespaceSelector: \"-env\""),
     ] {
-        let exported = export(&policy(name, &spec), &[]);
+        let exported = export(&policy(name, &spec), &[], jiff::Timestamp::UNIX_EPOCH);
         assert!(
             exported.manifests.is_empty() && exported.left_out[0].starts_with(why),
             "{exported:?}"
         );
     }
     let sound = labels(json!({"team.corp.example/Sand_box.1": "", "kubernetes.io/metadata.name": "a-b"}));
-    assert_eq!(export(&policy("p", &sound), &[]).manifests.len(), 2);
+    assert_eq!(
+        export(&policy("p", &sound), &[], jiff::Timestamp::UNIX_EPOCH).manifests.len(),
+        2
+    );
 }
 
 #[test]
