@@ -6,6 +6,7 @@ mod families;
 mod labels;
 pub mod log;
 mod process;
+mod recent;
 
 pub use labels::{
     BadRequest, CacheName, CacheResult, CertificateFailure, ConnectionEnd, EventOutcome, HostClass, PolicySource, PolicyStatus,
@@ -142,6 +143,19 @@ impl Metrics {
             enforced,
         };
         self.0.votes.get_or_create(&labels).inc();
+    }
+
+    /// A policy denied a review.
+    pub fn denied_by(&self, policy: &str) {
+        let policy = self.policy_label(policy);
+        let mut denied = self.0.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.count(policy, self.0.began.elapsed());
+    }
+
+    /// How many reviews a policy denied in the last hour.
+    pub fn denied_last_hour(&self, policy: &str) -> u64 {
+        let mut denied = self.0.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        denied.sum(policy, self.0.began.elapsed())
     }
 
     /// A finding on which no policy voted was decided by the default, in the settings' mode.

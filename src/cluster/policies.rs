@@ -3,6 +3,7 @@
 //! reported in each policy's status, in the background.
 
 mod catalog;
+mod denials;
 mod status;
 
 use super::kind::{ErrorLog, Kind, POLICIES};
@@ -14,7 +15,8 @@ use crate::limits;
 use crate::policy::Policy;
 use crate::telemetry::{Metrics, PolicySource, PolicyStatus, Reload};
 use crate::workload::Kinds;
-use catalog::{Catalog, Change, Job, Next};
+use catalog::{COUNTS, Catalog, Change, Job, Next};
+use denials::Denials;
 use futures_util::{StreamExt as _, pin_mut};
 use kube::Client;
 use kube::api::Api;
@@ -67,6 +69,8 @@ pub(super) struct PolicyWatch {
     errors: Arc<ErrorLog>,
     metrics: Metrics,
     kinds: KindsInForce,
+    /// This replica's name: a Pod's host name is its own.
+    replica: String,
 }
 
 /// The cluster's policies at one moment.
@@ -96,6 +100,7 @@ impl PolicyWatch {
             errors: Arc::clone(errors),
             metrics: metrics.clone(),
             kinds,
+            replica: std::env::var("HOSTNAME").unwrap_or_else(|_| "pullgate".to_owned()),
         });
         let watching = tokio::spawn(Arc::clone(&watch).watch(on_change)).abort_handle();
         let writing = tokio::spawn(Arc::clone(&watch).write()).abort_handle();
@@ -136,7 +141,7 @@ impl PolicyWatch {
     /// Whether no status is left to write until something changes.
     #[cfg(test)]
     pub(super) fn is_settled(&self) -> bool {
-        self.catalog().next(Instant::now(), Duration::ZERO) == Next::Idle
+        self.next(Duration::ZERO) == Next::Idle
     }
 
     fn catalog(&self) -> MutexGuard<'_, Catalog> {
@@ -292,19 +297,30 @@ impl PolicyWatch {
         }
     }
 
+    fn next(&self, delay: Duration) -> Next {
+        let denials = Denials {
+            replica: &self.replica,
+            now: jiff::Timestamp::now(),
+            counts: &|policy| self.metrics.denied_last_hour(policy),
+        };
+        self.catalog().next(Instant::now(), delay, denials)
+    }
+
     /// Writes statuses forever, one at a time.
     async fn write(self: Arc<Self>) {
         loop {
-            let next = self.catalog().next(Instant::now(), jittered(STATUS_DELAY));
-            match next {
-                Next::Idle => self.changed.notified().await,
+            match self.next(jittered(STATUS_DELAY)) {
+                Next::Idle => {
+                    // Counts change in silence.
+                    let _ = tokio::time::timeout(COUNTS, self.changed.notified()).await;
+                }
                 Next::Wait(until) => {
                     // Whichever comes first.
                     let _ = tokio::time::timeout_at(until.into(), self.changed.notified()).await;
                 }
                 Next::Write(job) => {
                     let outcome = self.send(&job).await;
-                    self.catalog().attempted(&job.name, Instant::now());
+                    self.catalog().attempted(&job, Instant::now());
                     tokio::time::sleep(pause(outcome)).await;
                 }
             }

@@ -442,10 +442,11 @@ impl Reading {
             reason,
         } = written;
         let is_gap = reason.as_deref() == Some(GAP);
-        if images.is_none() && users.is_none() && groups.is_none() && !is_gap {
+        let names_some = images.is_some() || namespaces.is_some() || users.is_some() || groups.is_some();
+        if !names_some && !is_gap {
             self.problems.push(Problem::at(
                 format!("spec.{path}"),
-                "it names no images, users or groups, and exempts nothing",
+                "it names no images, namespaces, users or groups, and exempts nothing",
             ));
         }
         let end = until.as_ref().and_then(|text| self.date(text, &at("until")));

@@ -32,6 +32,7 @@ pub const KIND: &str = "ImagePolicy";
     printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
     printcolumn = r#"{"name": "From", "type": "string", "jsonPath": ".spec.enforceFrom", "description": "When Enforce begins; a warning until then."}"#,
     printcolumn = r#"{"name": "Exemptions", "type": "integer", "jsonPath": ".status.exemptions", "description": "How many exemptions it has, whether they have ended or not."}"#,
+    printcolumn = r#"{"name": "Denied", "type": "integer", "jsonPath": ".status.deniedLastHour", "description": "Reviews that it denied in the last hour."}"#,
     printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].status"}"#,
     printcolumn = r#"{"name": "Message", "type": "string", "priority": 1, "jsonPath": ".status.conditions[?(@.type==\"Accepted\")].message"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
@@ -312,10 +313,30 @@ pub struct Status {
     /// How many exemptions the policy has: images, namespaces, users and groups, whether they have ended or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exemptions: Option<i64>,
+    /// How many reviews it has denied in the last hour, in all replicas of pullgate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_last_hour: Option<i64>,
+    /// The same by replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["replica"]))]
+    pub denials: Option<Vec<DenialCount>>,
     /// `Accepted`: whether the policy is valid as written.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// How many reviews one replica has denied by a policy in the last hour.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DenialCount {
+    /// The replica's name.
+    pub replica: String,
+    /// How many.
+    pub last_hour: i64,
+    /// When it was counted, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
 }
 
 /// One condition.

@@ -74,6 +74,33 @@ impl Glob {
     }
 }
 
+/// The key of a label that no namespace can have as required.
+fn contradiction(requirements: &[Requirement]) -> Option<&str> {
+    let contradicted = |key: &&str| {
+        let on_key = || requirements.iter().filter(|requirement| requirement.key == **key);
+        let is = |operator: Operator| on_key().any(|requirement| requirement.operator == operator);
+        let values = |requirement: &Requirement| requirement.values.clone().unwrap_or_default();
+        if is(Operator::DoesNotExist) {
+            return is(Operator::In) || is(Operator::Exists);
+        }
+        let lists = on_key()
+            .filter(|requirement| requirement.operator == Operator::In)
+            .map(values);
+        // An empty list is a fault of its own.
+        let mut lists = lists.filter(|list| !list.is_empty());
+        let Some(mut possible) = lists.next() else { return false };
+        lists.for_each(|list| possible.retain(|value| list.contains(value)));
+        for excluded in on_key().filter(|requirement| requirement.operator == Operator::NotIn) {
+            possible.retain(|value| !values(excluded).contains(value));
+        }
+        possible.is_empty()
+    };
+    requirements
+        .iter()
+        .map(|requirement| requirement.key.as_str())
+        .find(contradicted)
+}
+
 /// The label that every namespace gets automatically: its name.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
@@ -106,6 +133,10 @@ impl Selector {
                 ));
             }
             requirements.push(requirement.clone());
+        }
+        if let Some(key) = contradiction(&requirements) {
+            let text = format!("it selects nothing: its requirements on {key} contradict each other");
+            problems.push(Problem::at(path, text));
         }
         Self(requirements)
     }

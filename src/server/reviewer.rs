@@ -11,6 +11,7 @@ use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
 use crate::workload::{Kinds, ObjectId, Skip, Workload, astray, extract};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -250,6 +251,12 @@ impl Handler {
         }
         for policy in &verdict.policies.exempting {
             metrics.exempted(policy);
+        }
+        let ruled = verdict.images.iter().flat_map(|judged| judged.judgement.ruled());
+        let denials = ruled.filter(|(_, decision)| decision.verdict == Verdict::Deny);
+        let denying: BTreeSet<&str> = denials.filter_map(|(_, decision)| decision.policy.as_deref()).collect();
+        for policy in denying {
+            metrics.denied_by(policy);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::labels::{
     self, BadRequest, CertificateFailure, ConnectionEnd, EventOutcome, HostClass, PolicySource, PolicyStatus, QuotaLevel, Reload,
     RequestOutcome,
 };
+use super::recent::LastHour;
 use super::{log, process};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -14,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Mutex;
+use std::time::Instant;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReviewLabels {
@@ -130,6 +132,10 @@ pub(super) struct Families {
     pub(super) by_default: Family<DefaultLabels, Counter>,
     pub(super) exemptions: Family<PolicyLabels, Counter>,
     pub(super) policy_names: Mutex<HashSet<String>>,
+    /// When counting began.
+    pub(super) began: Instant,
+    /// Reviews that policies denied.
+    pub(super) denied: Mutex<LastHour>,
     pub(super) unknown_kinds: Family<KindLabels, Counter>,
     pub(super) unknown_kind_names: Mutex<HashSet<(String, String)>>,
     pub(super) bad_requests: Family<ReasonLabels, Counter>,
@@ -179,6 +185,8 @@ impl Families {
             by_default: Family::default(),
             exemptions: Family::default(),
             policy_names: Mutex::default(),
+            began: Instant::now(),
+            denied: Mutex::default(),
             unknown_kinds: Family::default(),
             unknown_kind_names: Mutex::default(),
             bad_requests: Family::default(),

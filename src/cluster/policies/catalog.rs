@@ -1,6 +1,7 @@
 //! The state of the cluster's policies: which version of each is in force, what is wrong with its newest version, and which status
 //! is to be written. Without any I/O.
 
+use super::denials::Denials;
 use super::status::{self, Facts, InForce};
 use crate::cluster::convert;
 use crate::policy::{Origin, Policy, Problem};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 const LONGEST: Duration = Duration::from_mins(10);
 /// The wait after the first attempt; doubled with each further one for the same generation.
 const FIRST: Duration = Duration::from_secs(2);
+
+/// The wait between two writes of counts.
+pub(super) const COUNTS: Duration = Duration::from_mins(1);
 
 /// All policies of the cluster, by name; and what this process puts them in order by.
 #[derive(Debug, Default)]
@@ -36,6 +40,8 @@ struct Entry {
     /// `status`, as the API server has it.
     status: Value,
     writes: StatusWrites,
+    /// When counts were written last.
+    counted: Option<Instant>,
 }
 
 /// How often a status was written for one generation, and when it may be written again.
@@ -68,6 +74,8 @@ pub(super) struct Job {
     pub(super) name: String,
     /// A merge patch with the version it was made from: it is refused if another replica was faster.
     pub(super) patch: Value,
+    /// Whether only counts are new.
+    only_counts: bool,
 }
 
 /// What the writer does next.
@@ -121,21 +129,26 @@ impl Catalog {
     }
 
     /// The status to write next. A new status waits for `delay`: another replica may be faster.
-    pub(super) fn next(&mut self, now: Instant, delay: Duration) -> Next {
+    pub(super) fn next(&mut self, now: Instant, delay: Duration, denials: Denials<'_>) -> Next {
         // Of those that are due, refused ones go first: somebody waits for the reason. Every replica has its own order, so that few meet at
         // one policy.
-        let mut due: Option<((bool, u64), &String, &Entry)> = None;
+        let mut due: Option<((bool, bool, u64), &String, &Entry)> = None;
         let mut soonest: Option<Instant> = None;
         for (name, entry) in &mut self.0 {
-            if !convert::is_name(name) || entry.agrees() {
+            let told = entry.agrees();
+            if !convert::is_name(name) || (told && denials.agrees(&entry.status, name)) {
                 continue;
             }
-            let at = *entry.writes.not_before.get_or_insert(now + delay);
+            let at = if told {
+                entry.counted.map_or(now, |counted| counted + COUNTS)
+            } else {
+                *entry.writes.not_before.get_or_insert(now + delay)
+            };
             if at > now {
                 soonest = Some(soonest.map_or(at, |before| before.min(at)));
                 continue;
             }
-            let rank = (entry.problems.is_empty(), self.1.hash_one(name));
+            let rank = (told, entry.problems.is_empty(), self.1.hash_one(name));
             if due.is_none_or(|(first, _, _)| rank < first) {
                 due = Some((rank, name, entry));
             }
@@ -143,7 +156,8 @@ impl Catalog {
         match (due, soonest) {
             (Some((_, name, entry)), _) => Next::Write(Job {
                 name: name.clone(),
-                patch: entry.patch(),
+                patch: entry.patch(name, denials),
+                only_counts: entry.agrees(),
             }),
             (None, Some(at)) => Next::Wait(at),
             (None, None) => Next::Idle,
@@ -151,8 +165,10 @@ impl Catalog {
     }
 
     /// A status was written, or not. The watch will show the result; until then it is left alone.
-    pub(super) fn attempted(&mut self, name: &str, now: Instant) {
-        if let Some(entry) = self.0.get_mut(name) {
+    pub(super) fn attempted(&mut self, job: &Job, now: Instant) {
+        let Some(entry) = self.0.get_mut(&job.name) else { return };
+        entry.counted = Some(now);
+        if !job.only_counts {
             let wait = FIRST.saturating_mul(1 << entry.writes.attempts.min(16)).min(LONGEST);
             entry.writes = StatusWrites {
                 attempts: entry.writes.attempts.saturating_add(1),
@@ -173,11 +189,13 @@ impl Entry {
             problems: Vec::new(),
             status: object.get("status").cloned().unwrap_or_default(),
             writes: StatusWrites::default(),
+            counted: None,
         };
         // An object that was deleted and recreated is a different one: nothing of the old one stays in force.
         let before = before.filter(|before| before.uid == entry.uid);
         if let Some(before) = before {
             entry.good = before.good;
+            entry.counted = before.counted;
             // A status or a label changed: the spec is the same.
             if entry.generation.is_some() && entry.generation == before.generation {
                 entry.problems = before.problems;
@@ -222,8 +240,9 @@ impl Entry {
         status::agrees(&self.status, self.generation, &self.problems, self.effective(), &self.facts())
     }
 
-    fn patch(&self) -> Value {
-        let status = status::write(&self.status, self.generation, &self.problems, self.effective(), &self.facts());
+    fn patch(&self, name: &str, denials: Denials<'_>) -> Value {
+        let mut status = status::write(&self.status, self.generation, &self.problems, self.effective(), &self.facts());
+        denials.write(&self.status, name, &mut status);
         serde_json::json!({"metadata": {"resourceVersion": self.resource_version}, "status": status})
     }
 }

@@ -286,3 +286,47 @@ fn each(schema: &Value, path: &str, bare: &mut Vec<String>) {
         each(below, &format!("{path}.{key}"), bare);
     }
 }
+
+#[test]
+fn a_selector_that_selects_nothing_is_a_mistake() {
+    let selects = |selector: Value| {
+        Policy::compile(
+            &object("p", &json!({"match": {"namespaceSelector": selector}})),
+            Origin::Cluster,
+        )
+        .is_ok()
+    };
+    let list = |all: &[(&str, &[&str])]| {
+        let all: Vec<Value> = all
+            .iter()
+            .map(|(operator, values)| {
+                let mut one = json!({"key": "env", "operator": operator});
+                if !values.is_empty() {
+                    one["values"] = json!(values);
+                }
+                one
+            })
+            .collect();
+        json!({"matchExpressions": all})
+    };
+    for sound in [
+        list(&[("In", &["a", "b"]), ("NotIn", &["a"])]),
+        list(&[("DoesNotExist", &[]), ("NotIn", &["a"])]),
+        list(&[("Exists", &[]), ("NotIn", &["a"])]),
+        json!({}),
+    ] {
+        assert!(selects(sound.clone()), "{sound}");
+    }
+    for dead in [
+        list(&[("In", &["a"]), ("NotIn", &["a"])]),
+        list(&[("In", &["a"]), ("In", &["b"])]),
+        list(&[("Exists", &[]), ("DoesNotExist", &[])]),
+        json!({"matchLabels": {"env": "a"}, "matchExpressions": [{"key": "env", "operator": "In", "values": ["b"]}]}),
+    ] {
+        assert!(!selects(dead.clone()), "{dead}");
+    }
+    assert_eq!(
+        problems(&json!({"match": {"namespaceSelector": list(&[("In", &["a"]), ("NotIn", &["a"])])}})),
+        ["spec.match.namespaceSelector: it selects nothing: its requirements on env contradict each other"]
+    );
+}
