@@ -137,8 +137,8 @@ fn commands_and_flags_are_the_programs() {
     let (mut commands_seen, mut flags_seen) = (0, 0);
     for (path, line) in commands() {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        // `policy` alone has commands of its own.
-        let depth = if words[0] == "policy" { 2 } else { 1 };
+        // These have commands of their own.
+        let depth = if matches!(words[0].as_str(), "policy" | "config") { 2 } else { 1 };
         let text = help(&words[..depth]);
         commands_seen += 1;
         for word in words
