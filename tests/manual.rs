@@ -138,7 +138,11 @@ fn commands_and_flags_are_the_programs() {
     for (path, line) in commands() {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         // These have commands of their own.
-        let depth = if matches!(words[0].as_str(), "policy" | "config") { 2 } else { 1 };
+        let depth = if matches!(words[0].as_str(), "policy" | "config") {
+            2
+        } else {
+            1
+        };
         let text = help(&words[..depth]);
         commands_seen += 1;
         for word in words
