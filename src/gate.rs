@@ -17,7 +17,7 @@ use crate::verdict::Judgement;
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
 use crate::workload::{Owner, OwnerReference, Workload};
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -112,6 +112,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
     let kinds = counts_as(workload, requester, policies, ask)?;
     let mut read_again: Vec<Object> = Vec::new();
     let mut round = 0;
+    let mut before = Vec::new();
     loop {
         if ignored(&facts) {
             return Ok(Answer::exempt(passed_over(workload), Exemption::Namespace));
@@ -134,9 +135,15 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
             read_again.extend(doubtful);
             let fresh = self::facts(About::Again(read_again.clone()), ask)?;
             if let Some(fresh) = fresh.filter(|fresh| changed(&facts, fresh)) {
+                if loses(&facts, &fresh) {
+                    before = judgements;
+                }
                 facts = fresh;
                 continue;
             }
+        }
+        for (judgement, before) in judgements.iter_mut().zip(before) {
+            judgement.keep_doubt(before, NOT_CONFIRMED);
         }
         if let Some(why) = &facts.unconfirmed {
             for judgement in &mut judgements {
@@ -155,6 +162,7 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
     }
 }
 
+const NOT_CONFIRMED: &str = "it could not be read again";
 const TOO_LATE: &str = "it could not be read in time";
 
 fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, Missing> {
@@ -232,6 +240,16 @@ fn changed(before: &Facts, after: &Facts) -> bool {
         || before.unconfirmed != after.unconfirmed
         || before.service_accounts != after.service_accounts
         || before.secrets != after.secrets
+}
+
+/// Whether a secret or service account that was seen is out of sight now. What was found with it is then not known, and not mended either.
+fn loses(before: &Facts, after: &Facts) -> bool {
+    fn any<T>(before: &BTreeMap<String, Visible<T>>, after: &BTreeMap<String, Visible<T>>) -> bool {
+        before
+            .iter()
+            .any(|(name, object)| matches!((object, after.get(name)), (Visible::Seen(_), Some(Visible::Hidden(_)))))
+    }
+    any(&before.secrets, &after.secrets) || any(&before.service_accounts, &after.service_accounts)
 }
 
 fn ignored(facts: &Facts) -> bool {

@@ -8,6 +8,7 @@ mod fold;
 mod headers;
 mod instead;
 mod memo;
+mod network;
 mod nodes;
 mod pools;
 mod proxy;
@@ -25,6 +26,7 @@ mod vault;
 mod wire;
 mod words;
 
+pub use network::Network;
 pub use pools::{NodeLogins, faults};
 pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
@@ -38,6 +40,7 @@ use crate::runtime::containerd::k3s::DefaultEndpoint;
 use http::HeaderValue;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How look-ups are made.
@@ -68,6 +71,8 @@ pub struct Settings {
     pub proxy: Option<Proxy>,
     /// The `User-Agent` of all requests. `None`: that of the runtime which would ask, and pullgate's own behind it.
     pub user_agent: Option<HeaderValue>,
+    /// What answers in the place of the network, in simulations.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 /// What the nodes of a pool have of their own; what is not here is as for nodes of no pool.
@@ -108,6 +113,7 @@ impl Default for Settings {
             pools: Vec::new(),
             proxy: None,
             user_agent: None,
+            network: None,
         }
     }
 }

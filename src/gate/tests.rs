@@ -18,6 +18,8 @@ struct Cluster {
     comes: bool,
     /// When it is asked again, the API server is silent.
     silent: bool,
+    /// The secret is cut off, nothing asks for a password, and when it is read again nothing comes.
+    malformed: bool,
     asked: RefCell<Vec<String>>,
 }
 
@@ -28,6 +30,7 @@ impl Cluster {
             labels: labels.collect(),
             comes,
             silent: false,
+            malformed: false,
             asked: RefCell::default(),
         }
     }
@@ -39,6 +42,14 @@ impl Cluster {
             data: Hidden::new(r#"{"auths":{"reg.example":{"auth":"dXNlcjpwYXNz"}}}"#),
             version: "1".to_owned(),
         });
+        let found = if self.malformed {
+            found.map(|secret| PullSecret {
+                data: Hidden::new("{"),
+                ..secret
+            })
+        } else {
+            found
+        };
         Fact::Facts(Arc::new(Facts {
             nodes: Arc::default(),
             namespace: Visible::Seen(Some(Namespace {
@@ -58,17 +69,22 @@ impl Cluster {
 impl Recall<About> for Cluster {
     fn recall(&self, about: &About) -> Option<Fact> {
         let (name, fact) = match about {
-            About::Facts => ("facts".to_owned(), self.facts(false)),
+            About::Facts => ("facts".to_owned(), self.facts(self.malformed)),
             About::Again(objects) => {
                 let mut fact = self.facts(self.comes);
                 if let (true, Fact::Facts(facts)) = (self.silent, &mut fact) {
                     Arc::make_mut(facts).unconfirmed = Some("nobody confirms it".to_owned());
+                }
+                if let (true, Fact::Facts(facts)) = (self.malformed, &mut fact) {
+                    let hidden = Visible::Hidden("the API server does not answer".to_owned());
+                    Arc::make_mut(facts).secrets.insert("regcred".to_owned(), hidden);
                 }
                 (format!("again {objects:?}"), fact)
             }
             About::NodeCredentials(_) => ("node credentials".to_owned(), Fact::NodeCredentials(Arc::new([]))),
             About::Pulls(checks) => {
                 let outcome = |check: &Check| match check.credentials.len() {
+                    _ if self.malformed => Attempts::default(),
                     0 => Attempts::ended(Evidence::AuthenticationRequired { at: AuthStage::Basic }, "reg.example"),
                     _ => Attempts::default(),
                 };
@@ -165,6 +181,21 @@ fn what_a_silent_api_server_does_not_confirm_denies_nothing() {
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
     let message = &judgement.findings[0].message;
     assert!(message.ends_with("; nobody confirms it"), "{message}");
+}
+
+/// Found by the simulation (seed 31 of 60 events): the image was said to pull.
+#[test]
+fn a_broken_secret_that_cannot_be_read_again_is_not_forgotten() {
+    let cluster = Cluster {
+        malformed: true,
+        ..Cluster::new(&[], true)
+    };
+    let answer = reviewed(&cluster);
+    let judgement = &answer.images[0].judgement;
+    assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
+    let finding = &judgement.findings[0];
+    assert_eq!(finding.cause, Cause::PullSecretMalformed);
+    assert!(finding.message.ends_with("; it could not be read again"), "{finding:?}");
 }
 
 #[test]

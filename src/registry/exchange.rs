@@ -4,6 +4,7 @@
 use super::apart::apart;
 use super::fold::{Fold, Parsing, TooMuch};
 use super::headers;
+use super::network::{self, Network};
 use super::proxy::Proxy;
 use super::queue::{Crowded, on_behalf_of, share};
 use super::quiet::Quiet;
@@ -65,6 +66,7 @@ pub(super) struct Exchange {
     proxy: Option<Proxy>,
     /// As whom everything is asked, where the settings say it.
     user_agent: Option<HeaderValue>,
+    network: Option<Arc<dyn Network>>,
     /// What names resolve to here, for those that are reached through the proxy.
     vetted: Cache<String, Arc<Vec<IpAddr>>>,
     /// When a name was last answered for in time, of those.
@@ -119,6 +121,7 @@ impl Exchange {
         reach: Arc<Reach>,
         proxy: Option<Proxy>,
         user_agent: Option<HeaderValue>,
+        network: Option<Arc<dyn Network>>,
         limit: Duration,
         metrics: Metrics,
     ) -> Self {
@@ -127,6 +130,7 @@ impl Exchange {
             reach,
             proxy,
             user_agent,
+            network,
             vetted: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(VETTED_FOR)
@@ -290,11 +294,16 @@ impl Exchange {
         }
         let died = |_| (Failed::Fault(FaultKind::Internal), "the connection's task died".to_owned());
         let exchange = async {
-            let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
-            let response = sent.map_err(|error| match &way {
-                Way::Direct(_) => transport::failed(&error),
-                Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
-            })?;
+            let response = match &self.network {
+                Some(network) => network::exchange(&**network, request).await?,
+                None => {
+                    let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
+                    sent.map_err(|error| match &way {
+                        Way::Direct(_) => transport::failed(&error),
+                        Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
+                    })?
+                }
+            };
             if let (Way::Direct(_), Some(address)) = (&way, response.remote_addr()) {
                 server.is_at(address.ip().to_canonical());
             }
@@ -710,7 +719,7 @@ mod tests {
         let reach = Arc::new(Reach::Listed(Vec::new()));
         let factory = super::super::clients::Factory::new(&reach, entries, &[], Some(&proxy), limits::REQUEST).unwrap();
         let trusts = Arc::new(Trusts::new(factory).unwrap());
-        Exchange::new(trusts, reach, Some(proxy), None, limits::REQUEST, Metrics::new())
+        Exchange::new(trusts, reach, Some(proxy), None, None, limits::REQUEST, Metrics::new())
     }
 
     #[tokio::test]

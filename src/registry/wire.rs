@@ -79,6 +79,7 @@ impl Wire {
             pools,
             proxy,
             user_agent,
+            network,
         } = settings;
         let reach = Arc::new(reach);
         let request_limit = limits::REQUEST.min(limit / 2);
@@ -93,7 +94,7 @@ impl Wire {
         };
         Ok(Self(Arc::new(Inner {
             pools: Pools::new(usual, pools, &trusts)?,
-            exchange: Exchange::new(trusts, reach, proxy, user_agent, request_limit, metrics.clone()),
+            exchange: Exchange::new(trusts, reach, proxy, user_agent, network, request_limit, metrics.clone()),
             vault: Vault::new(tokens),
             memo: Memo::new(cache_bytes - tokens, max_stale),
             flights: Mutex::default(),

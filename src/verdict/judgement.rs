@@ -88,6 +88,24 @@ impl Judgement {
         self.sum_up();
     }
 
+    /// Where nothing is found any more, since what showed it could not be read again, goes back to what was found `before`: as not known. `why`
+    /// is a clause.
+    pub fn keep_doubt(&mut self, mut before: Self, why: &str) {
+        if self.outlook > Outlook::Pulls || before.outlook <= Outlook::Unknown {
+            return;
+        }
+        for (finding, decision) in before.findings.iter_mut().zip(&mut before.decisions) {
+            if finding.outlook > Outlook::Unknown {
+                finding.outlook = Outlook::Unknown;
+                finding.message = format!("{}; {why}", finding.message);
+                decision.verdict = decision.verdict.min(Verdict::Warn);
+                decision.enforced = decision.enforced.min(Verdict::Warn);
+            }
+        }
+        before.sum_up();
+        *self = before;
+    }
+
     /// The findings with what is done about each.
     pub fn ruled(&self) -> impl Iterator<Item = (&Finding, &Decision)> {
         self.findings.iter().zip(&self.decisions)

@@ -117,7 +117,7 @@ impl Serving {
         self.child.0.id()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([name, &self.child.0.id().to_string()])
             .status()

@@ -17,6 +17,8 @@ mod confined;
 mod connections;
 mod deploy;
 mod drain;
+mod endurance;
+mod faults;
 #[allow(unreachable_pub, reason = "other targets use it too")]
 #[path = "../support/faulty.rs"]
 mod faulty;

@@ -54,7 +54,7 @@ fn image(number: usize) -> (String, String) {
 }
 
 /// What the registry answers: status, further headers, body. A repository's number says how it is treated.
-fn answer(path: &str, authorized: bool) -> (u16, String, String) {
+pub(crate) fn answer(path: &str, authorized: bool) -> (u16, String, String) {
     let Some(rest) = path.strip_prefix("/v2/shop/app-") else {
         return (200, String::new(), String::new());
     };
@@ -128,7 +128,7 @@ async fn registry(at: usize) -> SocketAddr {
 }
 
 /// Namespaces with a secret for every registry, each with another password.
-fn facts(folder: &Path, registries: &[SocketAddr]) {
+pub(crate) fn facts(folder: &Path, registries: &[SocketAddr]) {
     let objects: Vec<String> = (0..NAMESPACES)
         .map(|at| {
             let auths: serde_json::Map<String, Value> = registries
@@ -145,7 +145,7 @@ fn facts(folder: &Path, registries: &[SocketAddr]) {
 }
 
 /// The review of that number: three images that nobody has asked for before, one that many ask for, and one registry that is not there.
-fn review(number: usize, registries: &[SocketAddr]) -> String {
+pub(crate) fn review(number: usize, registries: &[SocketAddr]) -> String {
     let namespace = if number.is_multiple_of(2) {
         format!("ns-{}", number / 2 % NAMESPACES)
     } else {
@@ -177,7 +177,7 @@ fn review(number: usize, registries: &[SocketAddr]) -> String {
 }
 
 /// Resident memory of a process, in KiB.
-fn resident(id: u32) -> u64 {
+pub(crate) fn resident(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
