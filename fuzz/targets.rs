@@ -26,8 +26,11 @@ use std::sync::{Arc, LazyLock};
 
 pub use talk::{conversation, machine, token};
 
+/// A target.
+pub type Target = fn(&[u8]);
+
 /// All of them, by name.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Target)] = &[
     ("admission_review", admission_review),
     ("reference", reference),
     ("docker_config", docker_config),
@@ -178,7 +181,7 @@ pub fn yaml_edit(data: &[u8]) {
     }
     let mut additions = Vec::new();
     for (at, document) in parsed.documents.iter().enumerate() {
-        images(&document.value, String::new(), &mut |path, value| {
+        images(&document.value, "", &mut |path, value| {
             additions.push(yaml::Addition {
                 document: at,
                 path,
@@ -195,10 +198,10 @@ pub fn yaml_edit(data: &[u8]) {
     assert!(again.errors.is_empty(), "what is written is not read: {}", edited.text);
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for document in &parsed.documents {
-        images(&document.value, String::new(), &mut |_, value| before.push(value.to_owned()));
+        images(&document.value, "", &mut |_, value| before.push(value.to_owned()));
     }
     for document in &again.documents {
-        images(&document.value, String::new(), &mut |_, value| after.push(value.to_owned()));
+        images(&document.value, "", &mut |_, value| after.push(value.to_owned()));
     }
     assert_eq!(before.len(), after.len(), "{}", edited.text);
     for (at, (before, after)) in before.iter().zip(&after).enumerate() {
@@ -216,7 +219,7 @@ pub fn yaml_edit(data: &[u8]) {
 }
 
 /// The strings under `image`, in order.
-fn images(value: &Value, path: String, take: &mut dyn FnMut(String, &str)) {
+fn images(value: &Value, path: &str, take: &mut dyn FnMut(String, &str)) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
@@ -227,13 +230,13 @@ fn images(value: &Value, path: String, take: &mut dyn FnMut(String, &str)) {
                 };
                 match value {
                     Value::String(text) if key == "image" && !text.is_empty() => take(path, text),
-                    value => images(value, path, take),
+                    value => images(value, &path, take),
                 }
             }
         }
         Value::Array(items) => {
             for (at, item) in items.iter().enumerate() {
-                images(item, format!("{path}[{at}]"), take);
+                images(item, &format!("{path}[{at}]"), take);
             }
         }
         _ => {}

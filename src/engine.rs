@@ -2,12 +2,12 @@
 //! `policy test` ([`scripted`]).
 
 mod drive;
-mod heard;
 mod live;
 mod look_up;
 pub mod scripted;
+mod transcript;
 
 pub use drive::drive;
-pub use heard::{Conversation, Ear, Heard};
 pub use live::{Engine, Gate};
 pub use look_up::LookUps;
+pub use transcript::{Conversation, Transcript, Transcripts};

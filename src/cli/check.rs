@@ -41,6 +41,7 @@ use wait::Bounds;
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub struct Args {
     #[command(flatten)]
     inputs: Options,

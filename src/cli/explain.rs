@@ -98,11 +98,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let mut inputs = read.await?;
     let errors = std::mem::take(&mut inputs.manifests.errors);
-    let (ear, pools) = (inputs.listen(), inputs.pools());
+    let (transcripts, pools) = (inputs.transcribe(), inputs.pools());
     let (gate, said) = inputs.gate(end, deadline).await?;
     let workload = lone(&image, &namespace, service_account.as_deref(), &pull_secret);
     let answer = gate.judge(&workload, &Requester::default(), end).await;
-    let pulls: Vec<Pulled> = ear.heard().iter().map(|heard| Pulled::of(heard, &pools)).collect();
+    let pulls: Vec<Pulled> = transcripts.all().iter().map(|pull| Pulled::of(pull, &pools)).collect();
     let denied = answer.images.iter().any(|judged| judged.judgement.verdict == Verdict::Deny);
     let reference = answer
         .images

@@ -5,7 +5,7 @@ use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
 use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
-use crate::engine::{Ear, Engine, Gate};
+use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
 use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
@@ -381,11 +381,11 @@ impl Inputs {
         Ok((engine, self.store, Cluster::layered(self.directory, cluster)))
     }
 
-    /// Hears what registries are asked, once there is a gate.
-    pub(super) fn listen(&mut self) -> Ear {
-        let ear = Ear::default();
-        self.engine.registry.listen(ear.clone());
-        ear
+    /// Keeps what registries are asked and answer, once there is a gate.
+    pub(super) fn transcribe(&mut self) -> Transcripts {
+        let transcripts = Transcripts::default();
+        self.engine.registry.transcribe(transcripts.clone());
+        transcripts
     }
 
     /// The names of the pools of nodes, in the order of the settings.

@@ -59,7 +59,7 @@ pub(super) async fn read(client: &Client, access: SecretsAccess) -> Result<Optio
             Ok(map) => objects.add_core(&typed(map, "v1", "ConfigMap")),
             // Whether a certificate is trusted is not known then, and denies nothing.
             Err(broken) => {
-                tracing::debug!(%broken, "the additional authorities of images.config.openshift.io/cluster cannot be read")
+                tracing::debug!(%broken, "the additional authorities of images.config.openshift.io/cluster cannot be read");
             }
         }
     }

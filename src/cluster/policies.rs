@@ -100,7 +100,9 @@ impl PolicyWatch {
             errors: Arc::clone(errors),
             metrics: metrics.clone(),
             kinds,
-            replica: std::env::var("HOSTNAME").unwrap_or_else(|_| "pullgate".to_owned()),
+            replica: std::env::var_os("HOSTNAME")
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or_else(|| "pullgate".to_owned()),
         });
         let watching = tokio::spawn(Arc::clone(&watch).watch(on_change)).abort_handle();
         let writing = tokio::spawn(Arc::clone(&watch).write()).abort_handle();

@@ -65,6 +65,7 @@ impl Streams {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as readers take it")]
 fn one(object: &Value) -> Option<ImageStreams> {
     let mut streams = ImageStreams::default();
     streams.add(convert::namespace_of(object), convert::name(object), object);

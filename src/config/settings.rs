@@ -304,7 +304,7 @@ impl Reading<'_> {
                 let named: Vec<Vec<Runtime>> = self.each(list, |text| Runtime::named(&text));
                 named.concat()
             }),
-            user_agent: user_agent.and_then(|text| self.one(text, values::user_agent)),
+            user_agent: user_agent.and_then(|text| self.one(text, |text| values::user_agent(&text))),
             docker_config: docker_config
                 .and_then(|path| self.one(path, non_empty))
                 .map(|path| self.folder.join(path)),

@@ -717,7 +717,7 @@ mod files {
 #[test]
 fn a_user_agent_is_one_line_of_visible_characters() {
     for text in ["\"\"", "\"a\\nb\"", "\"größe\""] {
-        let error = read(&format!("registries:\n  userAgent: {text}\n")).unwrap_err().to_string();
+        let error = read(&format!("registries:\n  userAgent: {text}\n")).unwrap_err();
         assert!(error.contains(":2:14: a User-Agent is one line"), "{text}: {error}");
     }
 }

@@ -64,7 +64,7 @@ fn within_link_local(range: Cidr) -> bool {
 }
 
 /// A `User-Agent`: visible ASCII, as RFC 9110 (10.1.5) has it.
-pub(super) fn user_agent(text: String) -> Result<HeaderValue, String> {
+pub(super) fn user_agent(text: &str) -> Result<HeaderValue, String> {
     let visible = text.bytes().all(|b| (b' '..=b'~').contains(&b));
     let value = HeaderValue::from_str(text.trim()).ok();
     value

@@ -3,7 +3,7 @@
 
 use crate::ask::{Ask, Log, Missing, Question as _, Recall, Step, step};
 use crate::diagnosis;
-use crate::engine::{Ear, drive};
+use crate::engine::{Transcripts, drive};
 use crate::image::Reference;
 use crate::limits;
 use crate::plan::{Check, Offer};
@@ -116,8 +116,8 @@ pub struct LookUps {
     latest: Cache<Key, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
-    /// Who wants to hear what is asked, if anybody does.
-    ear: Option<Ear>,
+    /// Where what is asked and answered is kept, if anybody wants it.
+    transcripts: Option<Transcripts>,
 }
 
 impl std::fmt::Debug for LookUps {
@@ -132,9 +132,9 @@ impl LookUps {
         self.wire.tell_openshift(told);
     }
 
-    /// Lets an ear hear what is asked from now on.
-    pub fn listen(&mut self, ear: Ear) {
-        self.ear = Some(ear);
+    /// Keeps what is asked and answered from now on.
+    pub fn transcribe(&mut self, into: Transcripts) {
+        self.transcripts = Some(into);
     }
 
     /// Opens it. The error is a sentence, or a line for each `hosts.toml` that cannot be used.
@@ -150,7 +150,7 @@ impl LookUps {
                 .build(),
             limit,
             metrics,
-            ear: None,
+            transcripts: None,
         })
     }
 
@@ -171,13 +171,12 @@ impl LookUps {
         for check in checks.iter().take(limits::LOOK_UPS_PER_OBJECT) {
             let key = Key::of(check);
             let latest = self.latest.get(&key).filter(|(_, at)| at.elapsed() < LATEST);
-            let (known, pod) = match latest {
-                Some((attempts, _)) => (Some(attempts), None),
-                None => {
-                    // Nothing of it needs the deadline, or it is read in `finish`.
-                    let pod = self.pod(check).now_or_never();
-                    (pod.as_ref().and_then(|pod| self.known(key, pod)), pod)
-                }
+            let (known, pod) = if let Some((attempts, _)) = latest {
+                (Some(attempts), None)
+            } else {
+                // Nothing of it needs the deadline, or it is read in `finish`.
+                let pod = self.pod(check).now_or_never();
+                (pod.as_ref().and_then(|pod| self.known(key, pod)), pod)
             };
             if known.is_some() {
                 self.metrics.cache(CacheName::Answers, CacheResult::Hit);
@@ -218,11 +217,7 @@ impl LookUps {
 
     /// Asks for what memory did not have of these `checks`, as [`Self::gather`] does.
     pub async fn finish(&self, mut recalled: Recalled, checks: &[Check], deadline: Instant) -> Vec<Arc<Attempts>> {
-        #[expect(
-            clippy::mutable_key_type,
-            reason = "a compiled pattern has a cache inside, which no comparison looks at"
-        )]
-        let mut open: HashMap<PodPull, Vec<usize>> = HashMap::new();
+        let mut open: Vec<(usize, PodPull)> = Vec::new();
         let pods = std::mem::take(&mut recalled.pods);
         for (at, (pod, check)) in pods.into_iter().zip(checks).enumerate() {
             if matches!(recalled.known.get(at), Some(None)) {
@@ -231,14 +226,26 @@ impl LookUps {
                     // The nodes' settings could not be read in time.
                     None => tokio::time::timeout_at(deadline, self.pod(check)).await.ok(),
                 };
-                if let Some(pod) = pod {
-                    open.entry(pod).or_default().push(at);
-                }
+                open.extend(pod.map(|pod| (at, pod)));
+            }
+        }
+        #[expect(
+            clippy::mutable_key_type,
+            reason = "a compiled pattern has a cache inside, which no comparison looks at"
+        )]
+        let mut known: HashMap<&PodPull, usize> = HashMap::new();
+        // Each pull once, in the order of the checks.
+        let mut each: Vec<(&PodPull, Vec<usize>)> = Vec::new();
+        for (at, pod) in &open {
+            let place = *known.entry(pod).or_insert(each.len());
+            match each.get_mut(place) {
+                Some((_, places)) => places.push(*at),
+                None => each.push((pod, vec![*at])),
             }
         }
         // A loop, since the compiler takes no closure over borrowed pulls for one that may be sent.
         let mut look_ups = Vec::new();
-        for (pod, places) in &open {
+        for (pod, places) in &each {
             look_ups.push(async move { (pod, places, self.one(pod, deadline).await) });
         }
         let mut begun = futures_util::stream::iter(look_ups).buffer_unordered(limits::LOOK_UPS_AT_ONCE);
@@ -347,8 +354,8 @@ impl LookUps {
 
     async fn pull(&self, pod: &PodPull) -> Attempts {
         let (attempts, answers) = drive(&self.wire, Instant::now() + self.limit, |net| kubelet::pull(pod, net)).await;
-        if let Some(ear) = &self.ear {
-            ear.hear(pod, answers);
+        if let Some(transcripts) = &self.transcripts {
+            transcripts.add(pod, answers);
         }
         let until = Instant::now() + PATIENCE.min(self.limit);
         let (attempts, _) = drive(&self.wire, until, |net| {

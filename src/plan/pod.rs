@@ -76,11 +76,14 @@ pub(super) struct Pod<'a> {
     /// What is offered to each repository, by name: found out once, as an object may name one many times.
     offered: RefCell<HashMap<String, Offered>>,
     /// Those of the last audience.
-    pullers: RefCell<Option<(Arc<Audience>, Arc<[Puller]>)>>,
+    pullers: RefCell<Option<Pulling>>,
     pull_secrets: PullSecrets,
     owner: Owner,
     ran: Ran<'a>,
 }
+
+/// An audience and its pullers.
+type Pulling = (Arc<Audience>, Arc<[Puller]>);
 
 /// What the pods of a template ran before an UPDATE, under the names that nodes see.
 #[derive(Default)]

@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn is_of(self, runtime: &Runtime) -> bool {
+    fn is_of(self, runtime: Runtime) -> bool {
         match runtime {
             Runtime::Containerd(_) => self == Self::Containerd,
             Runtime::Crio(_) => self == Self::Crio,
@@ -76,7 +76,7 @@ impl NodePool {
     pub fn runtimes(&self, written: &Runtimes) -> Vec<Runtime> {
         let given = match written {
             Runtimes::Exactly(runtimes) => runtimes.clone(),
-            Runtimes::Default(runtimes) => runtimes.iter().filter(|one| self.runtime.is_of(one)).copied().collect(),
+            Runtimes::Default(runtimes) => runtimes.iter().filter(|one| self.runtime.is_of(**one)).copied().collect(),
             Runtimes::Guess => Vec::new(),
         };
         if given.is_empty() { self.runtime.usual() } else { given }

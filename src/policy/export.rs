@@ -256,7 +256,7 @@ fn admits(registries: &Registries) -> String {
     let allow = registries.allow.iter().flatten().map(|pattern| (pattern, Verdict::Allow));
     let deny = registries.deny.iter().map(|pattern| (pattern, Verdict::Deny));
     let mut all: Vec<(&Pattern, Verdict)> = allow.chain(deny).collect();
-    all.sort_by(|(a, does_a), (b, does_b)| b.specificity().cmp(&a.specificity()).then(does_b.cmp(does_a)));
+    all.sort_by(|(a, does_a), (b, does_b)| b.specificity().cmp(a.specificity()).then(does_b.cmp(does_a)));
     let mut groups: Vec<(Vec<String>, Verdict)> = Vec::new();
     for (pattern, does) in all {
         match groups.last_mut() {

@@ -73,7 +73,7 @@ pub struct ImagePolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 300))]
     pub message: Option<String>,
-    /// A URL that is shown with `message`: https://wiki.corp.example/images.
+    /// A URL that is shown with `message`: `https://wiki.corp.example/images`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 200), extend("pattern" = "^https?://[^/]"))]
     pub link: Option<String>,

@@ -19,13 +19,11 @@ impl Modes {
     pub fn add(&mut self, namespaces: &LabelSelector, mode: Mode) -> Result<(), String> {
         let mut problems = Vec::new();
         let selector = Selector::compile(namespaces, "namespaceSelector", &mut problems);
-        match problems.first() {
-            Some(problem) => Err(problem.to_string()),
-            None => {
-                self.0.push((selector, mode));
-                Ok(())
-            }
+        if let Some(problem) = problems.first() {
+            return Err(problem.to_string());
         }
+        self.0.push((selector, mode));
+        Ok(())
     }
 
     /// The mode for an object. Where labels are not known, so that several entries are possible, the strictest of them that does not deny.

@@ -136,7 +136,7 @@ impl Matching {
                     now: self.0.now,
                     at,
                     what,
-                })
+                });
             };
             let judged = if is_image_id {
                 policy.registries.judge_image_id()

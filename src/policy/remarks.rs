@@ -81,8 +81,13 @@ fn shadowed((path, list): (&str, &[Pattern]), between: impl Fn(&Pattern, &Patter
     for (at, narrow) in list.iter().enumerate() {
         let wide = list.iter().enumerate().find(|(other, wide)| {
             let same = wide.as_str() == narrow.as_str();
-            (same && *other < at)
-                || (!same && wide.covers(narrow) && !(narrow.covers(wide) && *other > at) && !between(wide, narrow))
+            let equal = narrow.covers(wide);
+            let first = *other < at || !equal;
+            if same {
+                *other < at
+            } else {
+                wide.covers(narrow) && first && !between(wide, narrow)
+            }
         });
         if let Some((_, wide)) = wide {
             let why = if wide.as_str() == narrow.as_str() {

@@ -294,15 +294,14 @@ impl Exchange {
         }
         let died = |_| (Failed::Fault(FaultKind::Internal), "the connection's task died".to_owned());
         let exchange = async {
-            let response = match &self.network {
-                Some(network) => network::exchange(&**network, request).await?,
-                None => {
-                    let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
-                    sent.map_err(|error| match &way {
-                        Way::Direct(_) => transport::failed(&error),
-                        Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
-                    })?
-                }
+            let response = if let Some(network) = &self.network {
+                network::exchange(&**network, request).await?
+            } else {
+                let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
+                sent.map_err(|error| match &way {
+                    Way::Direct(_) => transport::failed(&error),
+                    Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
+                })?
             };
             if let (Way::Direct(_), Some(address)) = (&way, response.remote_addr()) {
                 server.is_at(address.ip().to_canonical());

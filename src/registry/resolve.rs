@@ -103,28 +103,30 @@ impl Names {
         let answer = {
             let mut threads = self.threads();
             // Another one may have been first.
-            match threads.get(name) {
-                Some(begun) => begun.clone(),
-                None => {
-                    let (this, asked) = (self.clone(), name.to_owned());
-                    let thread = tokio::task::spawn_blocking(move || {
-                        let _place = place;
-                        let found = (this.system)(&asked);
-                        let found: Found = found
-                            .map(Arc::from)
-                            .map_err(|error| ResolveError::NoSuchHost(Some(error.to_string())));
-                        if let Ok(addresses) = &found {
-                            let (addresses, late) = (Arc::clone(addresses), None);
-                            this.last.insert(asked.clone(), Last { addresses, late });
-                        }
-                        this.threads().remove(&asked);
-                        found
-                    });
-                    let died = |_| Err(ResolveError::NoSuchHost(Some("the resolver's thread died".to_owned())));
-                    let answer = thread.map(move |found| found.unwrap_or_else(died)).boxed().shared();
-                    threads.insert(name.to_owned(), answer.clone());
-                    answer
-                }
+            if let Some(begun) = threads.get(name) {
+                begun.clone()
+            } else {
+                let (this, asked) = (self.clone(), name.to_owned());
+                let thread = tokio::task::spawn_blocking(move || {
+                    let _place = place;
+                    let found = (this.system)(&asked);
+                    let found: Found = found
+                        .map(Arc::from)
+                        .map_err(|error| ResolveError::NoSuchHost(Some(error.to_string())));
+                    if let Ok(addresses) = &found {
+                        let last = Last {
+                            addresses: Arc::clone(addresses),
+                            late: None,
+                        };
+                        this.last.insert(asked.clone(), last);
+                    }
+                    this.threads().remove(&asked);
+                    found
+                });
+                let died = |_| Err(ResolveError::NoSuchHost(Some("the resolver's thread died".to_owned())));
+                let answer = thread.map(move |found| found.unwrap_or_else(died)).boxed().shared();
+                threads.insert(name.to_owned(), answer.clone());
+                answer
             }
         };
         answer.await

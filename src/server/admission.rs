@@ -293,13 +293,13 @@ impl Collecting {
             let frame = tokio::select! {
                 biased;
                 frame = body.frame() => frame,
-                () = lost => match told {
-                    Some(_) => return Err(Refused::GaveWay),
-                    None => {
-                        told = Some((Instant::now() + LAST_CHANCE, 0));
-                        continue;
+                () = lost => {
+                    if told.is_some() {
+                        return Err(Refused::GaveWay);
                     }
-                },
+                    told = Some((Instant::now() + LAST_CHANCE, 0));
+                    continue;
+                }
                 () = tokio::time::sleep_until(due.min(deadline)) => return Err(Refused::TooSlow),
             };
             let Some(frame) = frame else { break };

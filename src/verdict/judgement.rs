@@ -64,7 +64,13 @@ impl Judgement {
 
     /// Replaces the findings, and what is done about each.
     pub fn decided(&mut self, ruled: Vec<(Finding, Decision)>) {
-        (self.findings, self.decisions) = ruled.into_iter().unzip();
+        // As much room as is needed: an object may have tens of thousands of images, with a finding each.
+        self.findings = Vec::with_capacity(ruled.len());
+        self.decisions = Vec::with_capacity(ruled.len());
+        for (finding, decision) in ruled {
+            self.findings.push(finding);
+            self.decisions.push(decision);
+        }
         self.sum_up();
     }
 

@@ -17,6 +17,7 @@ use pullgate::telemetry::Metrics;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -259,7 +260,10 @@ impl Registries {
             }
             if let Some(own) = &files.namespace_auths {
                 let name = Reference::parse(&world.image()).unwrap().name();
-                let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+                let mut hash = String::new();
+                for byte in Sha256::digest(name) {
+                    write!(hash, "{byte:02x}").unwrap();
+                }
                 let text = json!({"auths": filled(own)}).to_string();
                 write(&format!("auth/{}-{hash}.json", case.namespace()), &text);
             }

@@ -155,6 +155,7 @@ pub(crate) struct Probes {
 
 impl Probes {
     /// No probe may wait behind what is done meanwhile: each is answered sooner than the attack took, whatever else this machine does.
+    #[expect(clippy::print_stdout, reason = "for whoever reads a test that failed")]
     pub(crate) async fn held(self, attack: Duration) {
         self.over.store(true, Ordering::Relaxed);
         let mut all = self.task.await.unwrap();

@@ -157,7 +157,11 @@ fn nothing_falls_to_the_corpus_and_its_mutations() {
 #[test]
 #[ignore = "takes minutes; its head says how"]
 fn many_inputs() {
-    let set = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .and_then(|text| text.into_string().ok())
+            .filter(|text| !text.is_empty())
+    };
     let number = |name: &str| set(name).map(|text| text.parse::<u64>().unwrap());
     let by_clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_secs());
     let seed = number("PULLGATE_SEED").unwrap_or_else(by_clock);

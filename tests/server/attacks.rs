@@ -171,7 +171,8 @@ async fn both_ports_answer_with_few_descriptors() {
 }
 
 /// `PULLGATE_NODES` is another number of them, for the table in docs/operations.md.
-static NODES: LazyLock<usize> = LazyLock::new(|| std::env::var("PULLGATE_NODES").map_or(5000, |nodes| nodes.parse().unwrap()));
+static NODES: LazyLock<usize> =
+    LazyLock::new(|| std::env::var_os("PULLGATE_NODES").map_or(5000, |nodes| nodes.to_str().unwrap().parse().unwrap()));
 
 /// A node with fifty images, each with a long name by tag and by digest, as a kubelet lists them.
 fn node(number: usize) -> Value {

@@ -119,7 +119,8 @@ fn next(state: &mut u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes half an hour, and draws docs/soak.svg"]
 async fn endurance() {
-    let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse::<u64>().unwrap());
+    let number =
+        |name: &str, usual: u64| std::env::var_os(name).map_or(usual, |text| text.to_str().unwrap().parse::<u64>().unwrap());
     let (minutes, seed) = (number("PULLGATE_MINUTES", 30), number("PULLGATE_SEED", 1));
     let dir = tempfile::tempdir().unwrap();
     let (mut registries, mut troubles) = (Vec::new(), Vec::new());
@@ -187,9 +188,12 @@ async fn endurance() {
             ("descriptors", descriptors as f64),
             ("threads", threads(serving.id()) as f64),
         ]);
-        let troubled = troubles.iter().filter(|trouble| trouble.load(Ordering::Relaxed) != 0).count();
-        println!("{values:?}, {troubled} in trouble");
-        samples.push(Sample { values, troubled });
+        let in_trouble = troubles.iter().filter(|trouble| trouble.load(Ordering::Relaxed) != 0).count();
+        println!("{values:?}, {in_trouble} in trouble");
+        samples.push(Sample {
+            values,
+            troubled: in_trouble,
+        });
     }
     let build = if cfg!(debug_assertions) {
         "unoptimised build"

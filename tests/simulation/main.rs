@@ -156,8 +156,8 @@ fn alike(seed: u64, lie: Option<Lie>) -> usize {
         run(
             &script,
             &Options {
-                worthless,
                 lie,
+                worthless,
                 ..Options::default()
             },
         )
@@ -219,7 +219,7 @@ fn a_failure_is_made_short() {
 #[test]
 #[ignore = "the seed is named by PULLGATE_SEED"]
 fn one_seed() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let number = |name: &str| std::env::var_os(name).map(|text| text.to_str().unwrap().parse::<u64>().unwrap());
     let events = number("PULLGATE_EVENTS").map_or(EVENTS, |events| usize::try_from(events).unwrap());
     hold(&Script::new(number("PULLGATE_SEED").unwrap(), events));
 }
@@ -227,8 +227,8 @@ fn one_seed() {
 #[test]
 #[ignore = "takes minutes; its head says how"]
 fn many_reviews() {
-    let wanted: u64 = std::env::var("PULLGATE_REVIEWS").map_or(1_000_000, |text| text.parse().unwrap());
-    let first: u64 = std::env::var("PULLGATE_SEED").map_or(1_000_000, |text| text.parse().unwrap());
+    let wanted: u64 = std::env::var_os("PULLGATE_REVIEWS").map_or(1_000_000, |text| text.to_str().unwrap().parse().unwrap());
+    let first: u64 = std::env::var_os("PULLGATE_SEED").map_or(1_000_000, |text| text.to_str().unwrap().parse().unwrap());
     let (next, reviews) = (AtomicU64::new(first), AtomicU64::new(0));
     let began = Instant::now();
     let threads = std::thread::available_parallelism().map_or(2, usize::from);

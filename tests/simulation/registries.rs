@@ -209,7 +209,6 @@ impl Registry {
         let user = match (&self.login, caller) {
             (Login::Nobody, _) => return None,
             (Login::Basic, Caller::User(user)) => Some(user.as_str()),
-            (Login::Basic, _) => return Some(ask(None)),
             (Login::Token { .. }, Caller::Token { user, repositories }) => {
                 if !self.rights_at_use && repositories.contains(repository) {
                     return None;
@@ -220,7 +219,7 @@ impl Registry {
                 user.as_deref()
             }
             (Login::Token { .. }, Caller::Wrong) => return Some(ask(Some("invalid_token"))),
-            (Login::Token { .. }, _) => return Some(ask(None)),
+            (Login::Basic | Login::Token { .. }, _) => return Some(ask(None)),
         };
         (!self.may_read(repository, user)).then(|| self.hidden(ask))
     }

@@ -340,7 +340,10 @@ fn event(script: &Script, random: &mut Random) -> Event {
             let registries: BTreeSet<usize> = (0..4).map(|_| random.below(HOSTS.len())).collect();
             Event::Write {
                 namespace,
-                name: *random.of(&SECRETS),
+                name: {
+                    let &name = random.of(&SECRETS);
+                    name
+                },
                 form: *random.of(&[
                     Form::Usable,
                     Form::Usable,
@@ -355,7 +358,10 @@ fn event(script: &Script, random: &mut Random) -> Event {
         }
         88 => Event::Remove {
             namespace,
-            name: *random.of(&SECRETS),
+            name: {
+                let &name = random.of(&SECRETS);
+                name
+            },
         },
         89 => Event::Account {
             namespace,

@@ -1,5 +1,9 @@
 //! A process with the memory that the chart gives it.
-#![allow(dead_code, reason = "each test target uses its own part")]
+#![allow(
+    dead_code,
+    clippy::print_stdout,
+    reason = "each test target uses its own part; for whoever reads a test that failed"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

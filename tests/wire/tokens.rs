@@ -121,11 +121,11 @@ async fn a_token_that_was_granted_just_now_is_refused_as_a_node_would_be() {
     let wire = wire();
     let token = token(&strict, Who::default(), Grant::Anonymous);
     let asked = |path: &str| with(Auth::Bearer(Arc::clone(&token)), &head(&strict, path));
-    assert_eq!(response(&wire, &asked("/1")).await.status, 401);
+    assert_eq!(response(&wire, &asked("/v2/a/blobs/1")).await.status, 401);
     strict.forget();
     // It was sent before, and no other one is fetched.
-    assert_eq!(response(&wire, &asked("/2")).await.status, 401);
-    assert_eq!(strict.lines(), ["HEAD /2"]);
+    assert_eq!(response(&wire, &asked("/v2/a/blobs/2")).await.status, 401);
+    assert_eq!(strict.lines(), ["HEAD /v2/a/blobs/2"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What was asked and answered, for people and for programs. Of credentials only the names.
 
-use crate::engine::{Conversation, Heard};
+use crate::engine::{Conversation, Transcript};
 use crate::image::escape;
 use crate::runtime::Pool;
 use crate::runtime::answer::{Answer, Body, FaultKind, Response, Withheld};
@@ -36,13 +36,13 @@ struct ByRuntime {
     runtime: String,
     pool: Option<String>,
     platforms: Vec<String>,
-    requests: Vec<Spoken>,
+    requests: Vec<Exchanged>,
     attempts: Vec<Tried>,
 }
 
 /// A request and its answer.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Spoken {
+struct Exchanged {
     method: &'static str,
     url: String,
     /// What is sent along: `nothing`, `user name and password of Secret x`, `a token for Secret x`.
@@ -80,8 +80,8 @@ struct Tried {
 }
 
 impl Pulled {
-    pub(super) fn of(heard: &Heard, pools: &[String]) -> Self {
-        let pod = &heard.pod;
+    pub(super) fn of(transcript: &Transcript, pools: &[String]) -> Self {
+        let pod = &transcript.pod;
         let offered = pod.offers.iter().map(|offer| Offered {
             source: offer.source.to_string(),
             has: [
@@ -94,7 +94,7 @@ impl Pulled {
             .collect(),
         });
         let mut runtimes: Vec<ByRuntime> = Vec::new();
-        for one in heard.conversations() {
+        for one in transcript.conversations() {
             let one = by_runtime(&one, pod, pools);
             // Versions that ask the same are told once.
             if !runtimes.contains(&one) {
@@ -118,9 +118,9 @@ fn by_runtime(conversation: &Conversation, pod: &PodPull, pools: &[String]) -> B
         pool: pool(setup.pool, pools),
         platforms: platforms.into_iter().collect(),
         requests: conversation
-            .spoken
+            .exchanged
             .iter()
-            .map(|(request, answer)| spoken(request, answer, pod))
+            .map(|(request, answer)| exchanged(request, answer, pod))
             .collect(),
         attempts: conversation.attempts.attempts.iter().map(tried).collect(),
     }
@@ -170,7 +170,7 @@ fn name(who: Who, pod: &PodPull) -> String {
     }
 }
 
-fn spoken(request: &Request, answer: &Answer, pod: &PodPull) -> Spoken {
+fn exchanged(request: &Request, answer: &Answer, pod: &PodPull) -> Exchanged {
     let sent: Vec<String> = request
         .auth
         .iter()
@@ -185,7 +185,7 @@ fn spoken(request: &Request, answer: &Answer, pod: &PodPull) -> Spoken {
         (_, true) => "nothing".to_owned(),
         (_, false) => sent.join(", "),
     };
-    Spoken {
+    Exchanged {
         method: request.method.name(),
         url: url(request, answer),
         sends,
@@ -333,15 +333,15 @@ fn one(out: &mut String, pull: &Pulled) {
             format!(" on {}", by.platforms.join(", "))
         };
         let _ = writeln!(out, "  {}{pool}{on}:", by.runtime);
-        for spoken in &by.requests {
+        for exchanged in &by.requests {
             let _ = writeln!(
                 out,
                 "    {} {}, with {}",
-                spoken.method,
-                escape(&spoken.url),
-                escape(&spoken.sends)
+                exchanged.method,
+                escape(&exchanged.url),
+                escape(&exchanged.sends)
             );
-            let _ = writeln!(out, "      {}", answered(&spoken.answer));
+            let _ = writeln!(out, "      {}", answered(&exchanged.answer));
         }
         for tried in &by.attempts {
             let with = tried.credential.as_deref().unwrap_or("nobody's credential");

@@ -3,7 +3,7 @@
 use super::outcome::{Became, Count, Image, Written};
 use super::{Found, Way};
 use crate::cli::{DENIED, WRONG};
-use crate::image::escape;
+use crate::image::{Digest, escape};
 use crate::manifests::{Text, replace};
 use crate::pin::Outcome;
 use crate::report::diff::unified;
@@ -91,7 +91,7 @@ impl Report {
                     if let Some(now) = now {
                         self.notes.push(format!("{head} unchanged; its tag now resolves to {now}"));
                     }
-                    self.take(&text.file, found, Became::Before, now.as_ref().map(|now| now.as_str()), None);
+                    self.take(&text.file, found, Became::Before, now.as_ref().map(Digest::as_str), None);
                 }
                 Outcome::Left(why) => {
                     self.notes.push(format!("{head} skipped: {why}"));
@@ -142,7 +142,8 @@ impl Report {
             self.fail(text, &pins, "part of the file cannot be read");
             return None;
         }
-        let (mut appended, mut edited): (Vec<(Pin<'_>, Addition)>, Vec<(Pin<'_>, Edit)>) = (Vec::new(), Vec::new());
+        let mut appended: Vec<(Pin<'_>, Addition)> = Vec::new();
+        let mut edited: Vec<(Pin<'_>, Edit)> = Vec::new();
         for pin in pins {
             match parsed.documents.get(pin.found.document).map(|document| form(&pin, document)) {
                 Some(Form::Append(addition)) => appended.push((pin, addition)),

@@ -59,6 +59,7 @@ pub(super) enum Became {
 
 /// An image for programs.
 #[derive(Debug, Clone, Serialize)]
+#[expect(clippy::struct_field_names, reason = "its name in the report")]
 pub(super) struct Image {
     file: String,
     line: usize,

@@ -85,6 +85,7 @@ struct Row {
 /// One image.
 #[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "its name in the report")]
 struct Image {
     image: String,
     cause: &'static str,
@@ -179,9 +180,12 @@ async fn judge<'a>(gate: &Gate, workloads: impl Iterator<Item = &'a Workload>) -
     entries.collect()
 }
 
+type Images = BTreeMap<(String, &'static str), Image>;
+
 /// What each policy does in each namespace. A policy counts where it decided: alone, or before all others.
 fn sum_up(entries: &[Entry]) -> Preview {
-    let mut rows: BTreeMap<(String, String), BTreeMap<(String, &'static str), Image>> = BTreeMap::new();
+    // By policy and namespace, then by image and cause.
+    let mut rows: BTreeMap<(String, String), Images> = BTreeMap::new();
     let mut denied_anyway = 0;
     for entry in entries {
         let judgement = &entry.judged.judgement;

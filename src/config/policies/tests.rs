@@ -122,7 +122,7 @@ spec:
             "a.yaml:9:15: spec.platforms[0]: \"linux\" is not a platform: write os/architecture or os/architecture/variant, such as linux/arm64",
             "a.yaml:10:24: spec.match.namespaces[0]: \"Prod-*\" cannot match anything: namespace names consist of lower-case letters, digits \
              and -; * matches any text",
-            "a.yaml:10:43: spec.match.kinds[0]: \"pods\" is not a kind; write it as in manifests: Deployment",
+            "a.yaml:10:43: spec.match.kinds[0]: unknown kind \"pods\"; did you mean \"Pod\"?",
         ]
     );
     let dead = policy(

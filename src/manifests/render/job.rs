@@ -53,9 +53,9 @@ impl Job {
         own.extend(asked.into_iter().flat_map(|asked| asked.layers.iter().cloned()));
         let tool = tool.ok_or(Without::Helm)?;
         let about = About::read(folder);
-        let real = folder.canonicalize().map_err(failed)?;
+        let original = folder.canonicalize().map_err(failed)?;
         let copied = home.join("chart").join(if about.name.is_empty() { "chart" } else { "app" });
-        stage::copy(&real, &top, &copied).map_err(|obstacle| match obstacle {
+        stage::copy(&original, &top, &copied).map_err(|obstacle| match obstacle {
             Obstacle::Dependency(what) => Without::Note(Passed::Dependencies, what),
             Obstacle::Other(why) => Without::Note(Passed::Unrendered, why),
         })?;
@@ -99,12 +99,12 @@ impl Job {
 
 /// What Helm takes as the name of a release.
 fn release_name(name: &str) -> String {
-    let mut name: String = name
+    let name: String = name
         .to_lowercase()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(53)
         .collect();
-    name = name.trim_matches('-').to_owned();
-    if name.is_empty() { "release".to_owned() } else { name }
+    let name = name.trim_matches('-');
+    if name.is_empty() { "release" } else { name }.to_owned()
 }

@@ -88,7 +88,8 @@ fn with_dependencies(chart: &Path, top: &Path, to: &Path, left: &mut Left, depth
             let file = entry.file_name();
             let file = file.to_string_lossy();
             file.strip_prefix(name.as_str())
-                .is_some_and(|rest| rest.starts_with('-') && rest.ends_with(".tgz"))
+                .and_then(|rest| rest.strip_suffix(".tgz"))
+                .is_some_and(|version| version.starts_with('-'))
         });
         if packed || below.join(&name).join("Chart.yaml").is_file() {
             continue;

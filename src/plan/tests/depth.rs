@@ -340,7 +340,7 @@ fn too_large_for_a_policy() {
             &facts(),
             &policies(spec),
             &Requester::default(),
-            &[workload.object.kind.clone()],
+            std::slice::from_ref(&workload.object.kind),
             super::policies::circumstances(&Modes::default()),
         );
         let mut plan = plan_with(&workload, &facts(), &settings(), &NodeCredentials::default(), &matching);

@@ -37,7 +37,7 @@ fn ask_as(
         facts,
         &policies,
         requester,
-        &[workload.object.kind.clone()],
+        std::slice::from_ref(&workload.object.kind),
         circumstances(&Modes::default()),
     );
     let mut plan = plan_with(&workload, facts, &settings(), &NodeCredentials::default(), &matching);
@@ -366,7 +366,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
         &facts,
         &policies,
         &Requester::default(),
-        &[workload.object.kind.clone()],
+        std::slice::from_ref(&workload.object.kind),
         circumstances(&Modes::default()),
     );
     let mut plan = plan_with(&workload, &facts, &settings(), &NodeCredentials::default(), &matching);

@@ -158,7 +158,7 @@ fn a_policy_judges_a_short_name_as_each_node_completes_it() {
             &facts,
             &policies,
             &Requester::default(),
-            &[workload.object.kind.clone()],
+            std::slice::from_ref(&workload.object.kind),
             super::policies::circumstances(&Modes::default()),
         );
         let plan = plan_with(&workload, &facts, &settings, &NodeCredentials::default(), &matching);

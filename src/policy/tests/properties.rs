@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn specificity_is_a_total_preorder(a in pattern(), b in pattern(), c in pattern()) {
         let (a, b, c) = (a.specificity(), b.specificity(), c.specificity());
-        prop_assert_eq!(a.cmp(&b), b.cmp(&a).reverse());
+        prop_assert_eq!(a.cmp(b), b.cmp(a).reverse());
         prop_assert!(!(a <= b && b <= c) || a <= c);
         prop_assert_eq!(a == b, a <= b && b <= a);
     }

@@ -10,8 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-/// What a client offers in the handshake.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What a client offers in the handshake: no more than it speaks, since a registry takes h2 where that is offered.
+const PROTOCOL: &[u8] = b"http/1.1";
 
 /// TLS that believes the system's authorities and `roots`, and shows `identity` (a certificate and its key, PEM) to who asks. The error
 /// is a clause.
@@ -30,7 +30,7 @@ pub(super) fn config(roots: &[CertificateDer<'static>], identity: Option<&[u8]>)
         }
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(config)
 }
 

@@ -52,7 +52,7 @@ pub(in crate::registry) fn by_files(path: &Path, by: Crio) -> Result<Vec<Section
         sections
             .push(Section::new("the node's credentials", None).with("not known: global_auth_file names a file that is not here"));
     }
-    for (name, _) in &parsed.auths {
+    for name in parsed.auths.keys() {
         if let Some((file, text)) = with_text(&names.auths.join(format!("{name}.json"))) {
             sections.push(credentials(&format!("credentials for {} alone", escape(name)), &file, &text));
         }

@@ -10,6 +10,7 @@ use crate::runtime::containerd::hosts_toml::{File, Files, Line};
 use crate::runtime::containerd::k3s::Registries;
 use crate::runtime::containerd::{Containerd, Fork};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// What stands for all registries that are not named.
@@ -131,10 +132,10 @@ fn host(line: &Line) -> String {
     text.push_str(&tls(&line.tls));
     if !line.headers.is_empty() {
         let names: Vec<&str> = line.headers.keys().map(http::HeaderName::as_str).collect();
-        text.push_str(&format!(", with header {}", names.join(", ")));
+        let _ = write!(text, ", with header {}", names.join(", "));
     }
     for (pattern, replacement) in &line.rewrites {
-        text.push_str(&format!(", rewrites \"{}\" to \"{}\"", escape(pattern), escape(replacement)));
+        let _ = write!(text, ", rewrites \"{}\" to \"{}\"", escape(pattern), escape(replacement));
     }
     text
 }
@@ -145,10 +146,10 @@ fn tls(files: &Files) -> String {
         text.push_str(", certificate not checked");
     }
     for ca in files.ca.iter().flatten() {
-        text.push_str(&format!(", ca {}", escape(ca)));
+        let _ = write!(text, ", ca {}", escape(ca));
     }
     for (certificate, _) in files.client.iter().flatten() {
-        text.push_str(&format!(", client certificate {}", escape(certificate)));
+        let _ = write!(text, ", client certificate {}", escape(certificate));
     }
     text
 }

@@ -19,7 +19,14 @@ async fn live(fake: &Fake, flags: &[&str]) -> Done {
         .into_iter()
         .chain([kubeconfig.to_str().unwrap()])
         .chain(flags.iter().copied());
-    check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
+    without_the_cluster(check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap())
+}
+
+/// What was said after the first line, which says of which cluster.
+fn without_the_cluster(mut done: Done) -> Done {
+    let first = done.said.remove(0);
+    assert!(first.starts_with("cluster here (http://127.0.0.1:"), "{first}");
+    done
 }
 
 /// Kind, namespace, name, verdict and first cause of each image of the report.
@@ -269,7 +276,7 @@ async fn given_manifests_are_judged_by_the_clusters_policies_too() {
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--file={}", manifest.display()),
         ]);
-        check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap()
+        without_the_cluster(check(Only::try_parse_from(words).unwrap().args, 0).await.unwrap())
     };
     let done = run().await;
     assert_eq!(told(&done), ["Pod shop/given Deny RegistryNotAllowed"]);

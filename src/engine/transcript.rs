@@ -8,13 +8,13 @@ use crate::runtime::request::Request;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Hears pulls. Cheap to clone; clones share what they heard.
+/// What was asked and answered for each pull. Cheap to clone; clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Ear(Arc<Mutex<Vec<Heard>>>);
+pub struct Transcripts(Arc<Mutex<Vec<Transcript>>>);
 
 /// A pull, and the answers that it rested on.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct Transcript {
     /// What was pulled, with which credentials, for which nodes.
     pub pod: PodPull,
     answers: Log<Request>,
@@ -26,22 +26,22 @@ pub struct Conversation {
     /// The runtime and the pool.
     pub setup: Setup,
     /// The requests in the order of the runtime, each with its answer.
-    pub spoken: Vec<(Request, Answer)>,
+    pub exchanged: Vec<(Request, Answer)>,
     /// What comes of it.
     pub attempts: Attempts,
 }
 
-impl Ear {
-    pub(super) fn hear(&self, pod: &PodPull, answers: Log<Request>) {
-        let heard = Heard {
+impl Transcripts {
+    pub(super) fn add(&self, pod: &PodPull, answers: Log<Request>) {
+        let transcript = Transcript {
             pod: pod.clone(),
             answers,
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(transcript);
     }
 
-    /// What was heard so far, in that order.
-    pub fn heard(&self) -> Vec<Heard> {
+    /// All so far, in that order.
+    pub fn all(&self) -> Vec<Transcript> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -49,19 +49,19 @@ impl Ear {
 /// Answers what was answered, and notes the order.
 struct Replay<'a> {
     answers: &'a Log<Request>,
-    spoken: Mutex<Vec<(Request, Answer)>>,
+    exchanged: Mutex<Vec<(Request, Answer)>>,
 }
 
 impl Recall<Request> for Replay<'_> {
     fn recall(&self, request: &Request) -> Option<Answer> {
         let answer = self.answers.get(request)?.clone();
-        let mut spoken = self.spoken.lock().unwrap_or_else(PoisonError::into_inner);
-        spoken.push((request.clone(), answer.clone()));
+        let mut exchanged = self.exchanged.lock().unwrap_or_else(PoisonError::into_inner);
+        exchanged.push((request.clone(), answer.clone()));
         Some(answer)
     }
 }
 
-impl Heard {
+impl Transcript {
     /// The pull once more for each kind of node, over the same answers.
     pub fn conversations(&self) -> Vec<Conversation> {
         let mut setups: BTreeSet<Option<Setup>> = self.pod.pullers.iter().map(|puller| Some(puller.setup())).collect();
@@ -76,7 +76,7 @@ impl Heard {
             };
             let replay = Replay {
                 answers: &self.answers,
-                spoken: Mutex::default(),
+                exchanged: Mutex::default(),
             };
             let Step::Done(attempts) = step(&mut Log::default(), &replay, |net| kubelet::pull(&pod, net)) else {
                 // All of it was answered before, in one run with the others.
@@ -84,7 +84,7 @@ impl Heard {
             };
             Some(Conversation {
                 setup: setup.unwrap_or_else(kubelet::usual_setup),
-                spoken: replay.spoken.into_inner().unwrap_or_else(PoisonError::into_inner),
+                exchanged: replay.exchanged.into_inner().unwrap_or_else(PoisonError::into_inner),
                 attempts,
             })
         });
