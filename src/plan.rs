@@ -264,7 +264,7 @@ pub fn plan_with<'a>(
 ) -> Plan<'a> {
     let mut plan = Plan {
         namespace: &workload.object.namespace,
-        images: Vec::new(),
+        images: Vec::with_capacity(workload.templates.iter().map(|template| template.uses.len()).sum()),
         checks: Vec::new(),
         wanted: BTreeSet::new(),
     };
@@ -380,6 +380,8 @@ fn raised(matching: &Matching, names: &[Reference], shown: &str, room: usize) ->
             }
         }
     }
+    // Kept for tens of thousands of images, perhaps.
+    all.shrink_to_fit();
     all
 }
 

@@ -19,22 +19,28 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`]. What name rules object to moves from the plan into the
-/// judgements.
+/// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`]. What name rules object to, and what is settled, moves
+/// from the plan into the judgements.
 pub fn decide<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> Vec<Judgement> {
-    let raised: Vec<Vec<Raised>> = plan
-        .images
-        .iter_mut()
-        .map(|planned| std::mem::take(&mut planned.raised))
-        .collect();
+    let take = |planned: &mut Planned<'_>| {
+        let settled = match &mut planned.next {
+            Next::Settled(findings) => std::mem::take(findings),
+            Next::PassedOver | Next::Later | Next::Ask { .. } => Vec::new(),
+        };
+        (std::mem::take(&mut planned.raised), settled)
+    };
+    let taken: Vec<(Vec<Raised>, Vec<Finding>)> = plan.images.iter_mut().map(take).collect();
     let plan = &*plan;
     let outcomes: Vec<&Attempts> = outcomes.iter().map(Borrow::borrow).collect();
     let outcomes = outcomes.as_slice();
     plan.images
         .iter()
-        .zip(raised)
-        .map(|(planned, raised)| {
-            let judgement = judged(plan, planned, outcomes, &Instead::default());
+        .zip(taken)
+        .map(|(planned, (raised, settled))| {
+            let judgement = match &planned.next {
+                Next::Settled(_) => Judgement::from_findings(settled),
+                Next::PassedOver | Next::Later | Next::Ask { .. } => judged(plan, planned, outcomes, &Instead::default()),
+            };
             let own = own(plan, planned, outcomes, &judgement);
             ruled(planned, judgement, raised, own)
         })
@@ -91,7 +97,7 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
     own
 }
 
-/// What the registry and the facts say of an image.
+/// What the registry and the facts say of an image that is not settled.
 fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
         (Next::Ask { check, case }, Some(reference)) => {
@@ -126,9 +132,8 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instea
                 size_limit: instead.size_limit.as_ref().or(case.size_limit.as_ref()),
             })
         }
-        (Next::Settled(findings), _) => Judgement::from_findings(findings.clone()),
         (Next::Later, _) => Judgement::not_judged(),
-        (Next::PassedOver | Next::Ask { .. }, _) => Judgement::allowed(),
+        (Next::PassedOver | Next::Settled(_) | Next::Ask { .. }, _) => Judgement::allowed(),
     }
 }
 

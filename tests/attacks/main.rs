@@ -192,7 +192,9 @@ async fn twenty_policies_about_twenty_three_thousand_images_fit_into_little_memo
             more / MIB
         );
         assert_eq!(response["allowed"], allowed, "{}", response["status"]);
-        assert!(more < 64 * MIB, "{mode}: {} MiB", more / MIB);
+        // Where nothing is denied by its name, each image has a finding more: that it is one too many to be looked up.
+        let most = if mode == "Enforce" { 64 } else { 80 };
+        assert!(more < most * MIB, "{mode}: {} MiB", more / MIB);
     }
 }
 
