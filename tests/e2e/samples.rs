@@ -99,6 +99,10 @@ impl Sample {
         if let Some(about) = spec["match"].as_object_mut() {
             about.remove("namespaceSelector");
         }
+        // It is enforced today, whenever it is otherwise.
+        if let Some(spec) = spec.as_object_mut() {
+            spec.remove("enforceFrom");
+        }
         policy.apply(spec.clone()).done();
         assert_eq!(policy.accepted(1)["status"], "True", "{}", self.name);
         if spec["mode"].as_str().is_some_and(|mode| mode != "Enforce") {
