@@ -39,6 +39,7 @@ pub const KIND: &str = "ImagePolicy";
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("!has(self.enforceFrom) || self.mode == 'Enforce'", "enforceFrom puts off mode: Enforce; leave out mode, or enforceFrom"))]
+#[x_kube(validation = ("!has(self.enforceFrom) || !has(self.exempt) || !has(self.exempt.until) || timestamp(self.exempt.until + (size(self.exempt.until) == 10 ? 'T00:00:00Z' : '')) >= timestamp(self.enforceFrom + (size(self.enforceFrom) == 10 ? 'T00:00:00Z' : ''))", "exempt.until is before enforceFrom, and so exempts from no denial"))]
 pub struct ImagePolicySpec {
     /// Which objects the policy applies to. All parts that are set must match; an empty match applies to everything.
     #[serde(default, rename = "match", skip_serializing_if = "Match::is_empty")]
