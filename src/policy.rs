@@ -8,6 +8,7 @@ mod applies;
 pub mod cases;
 mod compiled;
 pub mod dates;
+mod exempt_entry;
 mod exemptions;
 pub mod explain;
 pub mod export;

@@ -4,6 +4,7 @@
 pub mod candidates;
 mod diff;
 mod extract;
+mod found_owner;
 mod json;
 mod keep;
 pub mod kinds;
@@ -20,10 +21,11 @@ mod stream_tag;
 pub mod streams;
 
 pub use extract::{Skip, astray, extract};
+pub use found_owner::Owner;
 pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope, is_kind};
 pub use node::{Listed, Node};
-pub use owner::{Owner, OwnerKind, OwnerReference};
+pub use owner::{OwnerKind, OwnerReference};
 pub use path::FieldPath;
 pub use pod::{ImageUse, Injection, Later, Nature, ObjectId, PodNeeds, PullPolicy, Role, Template, Workload};
 pub use route::Route;

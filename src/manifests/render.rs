@@ -7,6 +7,7 @@ mod overlays;
 mod releases;
 mod sources;
 mod stage;
+mod texts;
 
 pub(super) use origin::Origin;
 
@@ -17,10 +18,11 @@ use crate::providers::Renderer;
 use crate::report::Problem;
 use futures_util::{StreamExt as _, stream};
 use releases::Asked;
-use sources::{Sources, Texts};
+use sources::Sources;
 use stage::About;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use texts::Texts;
 
 /// What is to be rendered.
 #[derive(Debug, Clone, Default)]

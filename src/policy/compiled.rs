@@ -1,7 +1,7 @@
 //! A checked policy, ready to be applied to images.
 
 use super::dates;
-use super::exemptions::Exemption;
+use super::exempt_entry::Exemption;
 use super::kinds::{built_in_kinds, kind};
 use super::model::{self, API_VERSION, Exempt, ImagePolicySpec, KIND, Mode, Operator};
 use super::names::{Registries, Tags, held, lower_host};

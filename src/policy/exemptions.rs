@@ -3,25 +3,11 @@
 use super::applies::{Requester, Subject, named};
 use super::compiled::Policy;
 use super::dates;
+use super::exempt_entry::Exemption;
 use super::selector::Glob;
-use crate::image::{Pattern, escape};
+use crate::image::escape;
 use jiff::Timestamp;
 use std::sync::Arc;
-
-/// Some exemptions with one end.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Exemption {
-    /// Where it is written: `exempt`, `exempt.entries[0]`.
-    pub(super) path: String,
-    pub(super) images: Vec<Pattern>,
-    pub(super) namespaces: Vec<Glob>,
-    pub(super) users: Vec<Glob>,
-    pub(super) groups: Vec<Glob>,
-    /// When it ends; `None`: never.
-    pub(super) until: Option<Timestamp>,
-    /// Why, in its author's words, escaped.
-    pub(super) reason: Option<Arc<str>>,
-}
 
 /// An exemption that holds.
 #[derive(Debug, Clone)]
@@ -34,16 +20,6 @@ pub(super) struct Used {
 }
 
 impl Exemption {
-    /// Whether it has ended.
-    pub(super) fn ended(&self, now: Timestamp) -> bool {
-        self.until.is_some_and(|until| until <= now)
-    }
-
-    /// How many it names.
-    pub(super) fn len(&self) -> usize {
-        self.images.len() + self.namespaces.len() + self.users.len() + self.groups.len()
-    }
-
     fn of_requester(&self, subject: &Subject<'_>, requester: &Requester) -> Option<String> {
         if let Some(glob) = named(&self.namespaces, subject) {
             return Some(format!("{}.namespaces has \"{}\"", self.path, glob.as_str()));

@@ -11,7 +11,7 @@ mod kinds;
 
 use super::compiled::{Origin, Policy};
 use super::dates;
-use super::exemptions::Exemption;
+use super::exempt_entry::Exemption;
 use super::model::Mode;
 use super::names::Registries;
 use super::selector::{Glob, NAME_LABEL, Selector};

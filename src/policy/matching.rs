@@ -6,7 +6,7 @@ use super::compiled::Policy;
 use super::dates;
 use super::exemptions::{self, Used};
 use super::model::Mode;
-use super::objections::RULES;
+use super::refusals::RULES;
 use super::votes::{Ballot, Default, Vote, count};
 use crate::image::Platform;
 use crate::verdict::decision::Decision;

@@ -4,15 +4,12 @@
 use super::exemptions;
 use super::matching::{Inner, Matched, Matching, Raised};
 use super::names::{Refused, components, held};
-use super::refusals::{digest_required, not_allowed, tag_not_allowed};
+use super::refusals::{RULES, digest_required, not_allowed, tag_not_allowed};
 use crate::image::Reference;
 use crate::verdict::{Cause, Decision, Outlook};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// The causes of name rules.
-pub(super) const RULES: [Cause; 3] = [Cause::RegistryNotAllowed, Cause::TagNotAllowed, Cause::DigestRequired];
 
 /// The policies about each image of an object, each set of them made once.
 #[derive(Debug)]

@@ -6,6 +6,9 @@ use crate::image::{Digest, Pattern, Reference, escape, mask_userinfo};
 use crate::verdict::finding::{Finding, Proof};
 use crate::verdict::{Cause, Outlook};
 
+/// The causes of name rules.
+pub(super) const RULES: [Cause; 3] = [Cause::RegistryNotAllowed, Cause::TagNotAllowed, Cause::DigestRequired];
+
 fn finding(cause: Cause, message: String, fix: String) -> Finding {
     Finding {
         cause,

@@ -1,12 +1,10 @@
-//! Owners: what an object says of the one that controls it, and what that one is.
+//! What an object says of the one that controls it, and of which kind that is.
 //!
 //! Anyone can write an `ownerReference`, so it proves nothing by itself. It counts where the controller of the owner's kind makes the object,
 //! or where the owner itself is read and fits.
 
-use super::{Kinds, ObjectId, Workload, json};
+use super::json;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 /// The `ownerReference` with `controller: true`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,17 +17,6 @@ pub struct OwnerReference {
     pub name: String,
     /// The UID.
     pub uid: String,
-}
-
-/// An owner, reduced to what it proves.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Owner {
-    /// Its UID.
-    pub uid: String,
-    /// The images of its pods, as written.
-    pub images: BTreeSet<String>,
-    /// Its own owner.
-    pub owner: Option<OwnerReference>,
 }
 
 /// A built-in kind that owns pods, or what owns them.
@@ -176,42 +163,6 @@ impl OwnerReference {
     }
 
     /// Its kind, if it is a built-in one.
-    pub fn owner_kind(&self) -> Option<OwnerKind> {
-        OwnerKind::of(&self.api_version, &self.kind)
-    }
-}
-
-impl Owner {
-    /// What an object proves as an owner.
-    pub fn of(workload: &Workload) -> Self {
-        let uses = workload.templates.iter().flat_map(|template| &template.uses);
-        Self {
-            uid: workload.uid.clone(),
-            images: uses.map(|image| image.image.clone()).collect(),
-            owner: workload.owner.clone(),
-        }
-    }
-
-    /// Reads an object of a built-in kind. One that is being deleted makes no pods any more, and has no images.
-    pub fn read(object: &Value) -> Self {
-        static BUILT_IN: LazyLock<Kinds> = LazyLock::new(Kinds::default);
-        match super::extract(object, None, "", &BUILT_IN) {
-            Ok(workload) => Self::of(&workload),
-            Err(_) => Self {
-                uid: json::string(object.get("metadata").unwrap_or(&Value::Null), "uid"),
-                ..Self::default()
-            },
-        }
-    }
-
-    /// About what it takes in memory, in bytes.
-    pub fn weight(&self) -> usize {
-        self.uid.len() + self.images.iter().map(|image| 40 + image.len()).sum::<usize>() + 200
-    }
-}
-
-impl ObjectId {
-    /// Its kind as an owner, if it is a built-in one.
     pub fn owner_kind(&self) -> Option<OwnerKind> {
         OwnerKind::of(&self.api_version, &self.kind)
     }

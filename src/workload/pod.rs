@@ -1,6 +1,6 @@
 //! What an object says about its pods: the images they use and what pulling those depends on.
 
-use super::owner::OwnerReference;
+use super::owner::{OwnerKind, OwnerReference};
 use super::stream_tag::StreamTag;
 use super::{FieldPath, candidates::Scheduling, json};
 use crate::image::Reference;
@@ -18,6 +18,13 @@ pub struct ObjectId {
     pub namespace: String,
     /// The name, or `generateName` with a trailing `*`; may be empty.
     pub name: String,
+}
+
+impl ObjectId {
+    /// Its kind as an owner, if it is a built-in one.
+    pub fn owner_kind(&self) -> Option<OwnerKind> {
+        OwnerKind::of(&self.api_version, &self.kind)
+    }
 }
 
 /// An object, reduced to what matters for pulls.

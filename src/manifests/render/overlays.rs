@@ -4,7 +4,7 @@ use super::super::Subject;
 use super::super::names::{Tree, at};
 use super::origin::Origin;
 use super::relative;
-use super::sources::Texts;
+use super::texts::Texts;
 use crate::yaml;
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};

@@ -4,10 +4,10 @@ use super::super::Subject;
 use super::super::comments;
 use super::origin::{self, Layer, Lines, Origin};
 use super::overlays::Overlay;
+use super::texts::Texts;
 use crate::files;
 use crate::limits;
 use crate::yaml;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where the images of a rendering may come from.
@@ -23,19 +23,6 @@ pub(super) struct Chart {
     pub(super) shown: String,
     /// Values, the winning ones first.
     pub(super) layers: Vec<Layer>,
-}
-
-/// Files that were read for the places of images.
-#[derive(Default)]
-pub(super) struct Texts(BTreeMap<PathBuf, String>);
-
-impl Texts {
-    pub(super) fn of(&mut self, file: &Path) -> &str {
-        self.0.entry(file.to_owned()).or_insert_with(|| {
-            let bytes = files::read(file, limits::MANIFEST_FILE).unwrap_or_default();
-            String::from_utf8(bytes).unwrap_or_default()
-        })
-    }
 }
 
 impl Sources {
