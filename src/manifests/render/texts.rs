@@ -1,6 +1,7 @@
 //! Files by which the places of images are found.
 
-use crate::{files, limits};
+use crate::files;
+use crate::limits;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
