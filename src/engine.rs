@@ -4,6 +4,7 @@
 mod drive;
 mod live;
 mod look_up;
+mod recent;
 pub mod scripted;
 mod transcript;
 

@@ -204,12 +204,18 @@ impl Metrics {
 
     /// A cache was used.
     pub fn cache(&self, cache: CacheName, result: CacheResult) {
+        self.caches(cache, result, 1);
+    }
+
+    /// A cache was used several times.
+    pub fn caches(&self, cache: CacheName, result: CacheResult, times: usize) {
         debug_assert!(
             labels::holds(labels::CACHE_RESULTS, &cache, &result),
             "{cache:?} with {result:?} has no series"
         );
         let (cache, result) = (cache.name(), result.name());
-        self.0.cache.get_or_create(&CacheLabels { cache, result }).inc();
+        let times = u64::try_from(times).unwrap_or(u64::MAX);
+        self.0.cache.get_or_create(&CacheLabels { cache, result }).inc_by(times);
     }
 
     /// The size of a cache, in bytes.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Something that was looked up in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Visible<T> {
     /// It was read; `None` if it does not exist.
     Seen(Option<T>),
@@ -16,7 +16,7 @@ pub enum Visible<T> {
 }
 
 /// A service account's pull secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ServiceAccount {
     /// `imagePullSecrets[*].name`, in order.
     pub pull_secrets: Vec<String>,
@@ -25,7 +25,7 @@ pub struct ServiceAccount {
 }
 
 /// A namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Namespace {
     /// Labels, sorted by key.
     pub labels: Vec<(String, String)>,

@@ -10,7 +10,7 @@ pub const DOCKERCONFIGJSON: &str = "kubernetes.io/dockerconfigjson";
 pub const DOCKERCFG: &str = "kubernetes.io/dockercfg";
 
 /// A Secret, reduced to what a pull needs. Its data is never shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PullSecret {
     /// `metadata.name`.
     pub name: String,

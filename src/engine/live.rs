@@ -4,8 +4,9 @@ use crate::ask::{Recall, Source};
 use crate::cluster::{Cluster, Facts};
 use crate::config::{Live, PolicyStore};
 use crate::engine::look_up::Recalled;
+use crate::engine::recent::{Question, Recent};
 use crate::engine::{LookUps, drive};
-use crate::gate::{About, Case, Fact, review};
+use crate::gate::{self, About, Case, Fact};
 use crate::limits;
 use crate::plan::{Check, Settings};
 use crate::policy::{Modes, Policies, Requester};
@@ -16,6 +17,7 @@ use crate::workload::{Kinds, Workload};
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,6 +42,7 @@ pub struct Gate {
     engine: Live<Engine>,
     policies: PolicyStore,
     cluster: Cluster,
+    recent: Arc<Recent>,
 }
 
 /// What answers one review.
@@ -48,8 +51,10 @@ struct Sources<'a> {
     cluster: &'a Cluster,
     workload: &'a Workload,
     deadline: Instant,
-    /// As they were read last.
+    /// As they were read last; `None` where they must be waited for.
     facts: Mutex<Option<Arc<Facts>>>,
+    /// Whether anything was waited for, or read of an owner.
+    waited: AtomicBool,
     /// What was known of the pulls that are to be asked for next.
     recalled: Mutex<HashMap<About, Recalled>>,
 }
@@ -61,6 +66,7 @@ impl Gate {
             engine,
             policies,
             cluster,
+            recent: Arc::default(),
         }
     }
 
@@ -91,39 +97,93 @@ impl Gate {
 
     /// The same, by what policies say at another time.
     pub async fn judge_at(&self, workload: &Workload, requester: &Requester, deadline: Instant, now: Timestamp) -> Answer {
+        let review = self.begin(workload, deadline).await;
+        self.decide(review, workload, requester, deadline, now).await.0
+    }
+
+    /// The same for `serve`: an object that differs from one of the last second in its name alone gets that one's answer.
+    pub async fn judge_or_recall(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Arc<Answer> {
+        let review = self.begin(workload, deadline).await;
+        let question = match &review.facts {
+            Some(facts) if review.settings.is_none() => Question::of(workload, requester, facts, &review.engine, &review.policies),
+            Some(_) | None => {
+                let (answer, _) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
+                return Arc::new(answer);
+            }
+        };
+        if let Some(answer) = self.recent.get(&question) {
+            review.engine.registry.remembered(answer.checks);
+            return answer;
+        }
+        let (answer, waited) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
+        let answer = Arc::new(answer);
+        if !waited {
+            self.recent.keep(question, &answer);
+        }
+        answer
+    }
+
+    /// What holds for one review.
+    async fn begin(&self, workload: &Workload, deadline: Instant) -> Begun {
         let (engine, policies) = (self.engine.load(), self.policies.load());
         let registries_conf = engine.registry.registries_conf().await;
         let shared = engine.registry.shared().await;
         let logins = engine.registry.node_logins();
-        let with_files;
-        let settings = if registries_conf.is_empty() && shared.is_empty() && matches!(logins, NodeLogins::None) {
-            &engine.settings
-        } else {
-            with_files = Settings {
+        let files = !registries_conf.is_empty() || !shared.is_empty() || !matches!(logins, NodeLogins::None);
+        let facts = self
+            .cluster
+            .facts(&workload.object.namespace, &workload.templates, deadline)
+            .now_or_never();
+        Begun {
+            settings: files.then(|| Settings {
                 registries_conf,
                 shared,
                 ..with_logins(&engine.settings, &logins)
-            };
-            &with_files
-        };
+            }),
+            facts: facts.map(Arc::new),
+            engine,
+            policies,
+        }
+    }
+
+    /// The answer, and whether anything was waited for.
+    async fn decide(
+        &self,
+        review: Begun,
+        workload: &Workload,
+        requester: &Requester,
+        deadline: Instant,
+        now: Timestamp,
+    ) -> (Answer, bool) {
         let case = Case {
             workload,
             requester,
-            settings,
-            policies: &policies,
+            settings: review.settings.as_ref().unwrap_or(&review.engine.settings),
+            policies: &review.policies,
             now,
         };
         let sources = Sources {
-            engine: &engine,
+            engine: &review.engine,
             cluster: &self.cluster,
             workload,
             deadline,
-            facts: Mutex::default(),
+            facts: Mutex::new(review.facts),
+            waited: AtomicBool::new(false),
             recalled: Mutex::default(),
         };
-        let (answer, _) = drive(&sources, deadline + GRACE, |ask| review(&case, ask)).await;
-        answer
+        let (answer, _) = drive(&sources, deadline + GRACE, |ask| gate::review(&case, ask)).await;
+        (answer, sources.waited.into_inner())
     }
+}
+
+/// What holds for one review, whatever changes meanwhile.
+struct Begun {
+    engine: Arc<Engine>,
+    policies: Arc<Policies>,
+    /// The settings, with what the nodes' files say; `None` where they say nothing.
+    settings: Option<Settings>,
+    /// `None` where the API server must be asked.
+    facts: Option<Arc<Facts>>,
 }
 
 /// The settings, with what nodes log in with beside them.
@@ -189,12 +249,11 @@ impl Recall<About> for Sources<'_> {
     fn recall(&self, about: &About) -> Option<Fact> {
         match about {
             About::Facts => {
-                let facts = self
-                    .cluster
-                    .facts(&self.workload.object.namespace, &self.workload.templates, self.deadline);
-                Some(self.keep(facts.now_or_never()?))
+                let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                facts.map(Fact::Facts)
             }
             About::Owner(reference) => {
+                self.waited.store(true, Ordering::Relaxed);
                 let owner = self.cluster.owner(&self.workload.object.namespace, reference, self.deadline);
                 Some(Fact::Owner(owner.now_or_never()?))
             }
@@ -216,6 +275,7 @@ impl Recall<About> for Sources<'_> {
 
 impl Source<About> for Sources<'_> {
     async fn fetch(&self, about: About) -> (About, Fact) {
+        self.waited.store(true, Ordering::Relaxed);
         let fact = self.answer(&about).await;
         (about, fact)
     }

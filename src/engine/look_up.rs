@@ -161,6 +161,11 @@ impl LookUps {
         answers.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
+    /// So many pulls were known without asking for any of them.
+    pub fn remembered(&self, checks: usize) {
+        self.metrics.caches(CacheName::Answers, CacheResult::Hit, checks);
+    }
+
     /// What memory has of `checks`.
     pub fn recall(&self, checks: &[Check]) -> Recalled {
         let mut recalled = Recalled {

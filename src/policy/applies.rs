@@ -17,7 +17,7 @@ pub struct Subject<'a> {
 }
 
 /// Who makes the request. The default is nobody in particular, as in `check`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Requester {
     /// The user's name.
     pub user: String,

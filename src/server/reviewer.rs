@@ -147,7 +147,7 @@ impl Handler {
             Ok(many) if images > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
             Ok(_) | Err(_) => None,
         };
-        let verdict = self.gate.judge(&workload, &review.requester, end).await;
+        let verdict = self.gate.judge_or_recall(&workload, &review.requester, end).await;
         if time.began.elapsed() >= time.budget {
             metrics.deadline_hit();
         }

@@ -10,7 +10,7 @@ use crate::image::Platform;
 use serde_json::Value;
 
 /// The parts of a `PodSpec` that select nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scheduling {
     /// `nodeName`.
     pub node_name: Option<String>,
@@ -39,7 +39,7 @@ pub struct Scheduling {
 const MULTIARCH_GATE: &str = "multiarch.openshift.io/scheduling-gate";
 
 /// How pods are spread over the candidate nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Spread {
     /// The scheduler chooses some of the candidates.
     #[default]
@@ -49,7 +49,7 @@ pub enum Spread {
 }
 
 /// A toleration, as written.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Toleration {
     /// Empty with `Exists` tolerates everything.
     pub key: String,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 
 /// The identity of an object.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ObjectId {
     /// `apps/v1`, `v1` …
     pub api_version: String,
@@ -57,7 +57,7 @@ impl Workload {
 }
 
 /// Whether the images belong to a pod or to a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PodKind {
     /// A Pod: admission has already set its service account, pull secrets and runtime class.
     Pod,
@@ -66,7 +66,7 @@ pub enum PodKind {
 }
 
 /// A pod template: its images and what pulling them depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Template {
     /// Pod or template.
     pub kind: PodKind,
@@ -83,7 +83,7 @@ pub struct Template {
 }
 
 /// How reliable a template is. The default is for built-in kinds: completely.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Nature {
     /// Its position, with names instead of indexes where list elements have names: it identifies the template across an update.
     pub key: String,
@@ -96,7 +96,7 @@ pub struct Nature {
 }
 
 /// What happens to `{{x}}` and `$(x)` in an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Parameters {
     /// Nothing: the kubelet gets them unchanged.
     #[default]
@@ -106,7 +106,7 @@ pub enum Parameters {
 }
 
 /// What a pull depends on besides the image's name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PodNeeds {
     /// Names in `imagePullSecrets`, in order, including empty ones (a list with one empty name inherits nothing).
     pub pull_secrets: Vec<String>,
@@ -143,7 +143,7 @@ pub enum PullPolicy {
 }
 
 /// One use of an image in an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageUse {
     /// The path of the image: `spec.containers[0].image`.
     pub path: FieldPath,
@@ -164,7 +164,7 @@ pub struct ImageUse {
 }
 
 /// What becomes of a name that stands in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Later {
     /// A tool of the set replaces it.
     Named {
@@ -184,7 +184,7 @@ pub enum Later {
 
 /// What a pod's labels say of Istio's injector, which writes the image of a container that has the image `auto`
 /// (<https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Injection {
     /// Nothing: the namespace decides.
     #[default]

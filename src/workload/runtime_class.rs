@@ -5,7 +5,7 @@ use super::json;
 use serde_json::Value;
 
 /// A `RuntimeClass` (`node.k8s.io/v1`), reduced to what matters for pulls.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RuntimeClass {
     /// `handler`, the name of a runtime on the node.
     pub handler: String,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::fmt;
 
 /// One term; all its requirements must hold. An empty term matches nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Term {
     /// On labels.
     pub expressions: Vec<Requirement>,
@@ -14,7 +14,7 @@ pub struct Term {
 }
 
 /// `key operator values`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Requirement {
     /// Label key or field name.
     pub key: String,

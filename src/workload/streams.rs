@@ -13,7 +13,7 @@ const TRIGGERS: &str = "image.openshift.io/triggers";
 const RESOLVE_NAMES: &str = "alpha.image.policy.openshift.io/resolve-names";
 
 /// The image streams that are known, by namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ImageStreams {
     known: BTreeMap<(String, String), Stream>,
     /// Those that may be there, and cannot be read.
@@ -21,7 +21,7 @@ pub struct ImageStreams {
 }
 
 /// An image stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Stream {
     /// `lookupPolicy.local`: pods may name it as if it were a repository.
     local: bool,

@@ -1,0 +1,292 @@
+//! Answers of a moment ago. The pods of one template come by the dozen and differ in their names alone: what was found for the first holds
+//! for the others while nothing that it rests on has changed.
+
+use super::Engine;
+use crate::cluster::Facts;
+use crate::policy::{Policies, Requester};
+use crate::verdict::answer::Answer;
+use crate::workload::{Node, Workload};
+use sha2::{Digest as _, Sha256};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long an answer holds. What registries said holds for longer (contract 6); everything else is compared.
+const LATEST: Duration = Duration::from_secs(1);
+/// How many are kept.
+const PLACES: usize = 256;
+/// The most that the texts of one may weigh, in bytes.
+const WEIGHT: usize = 8 << 10;
+
+/// Everything that an answer rests on, except what registries say and the time.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// Of the object without its name, of who asks for it, and of what the cluster says.
+    fingerprint: [u8; 32],
+    engine: Weak<Engine>,
+    policies: Weak<Policies>,
+    /// `None` where no node is known.
+    nodes: Option<Weak<Vec<Node>>>,
+}
+
+impl Question {
+    pub(super) fn of(
+        workload: &Workload,
+        requester: &Requester,
+        facts: &Facts,
+        engine: &Arc<Engine>,
+        policies: &Arc<Policies>,
+    ) -> Self {
+        let Workload {
+            object,
+            templates,
+            annotations,
+            controller,
+            owner,
+            uid: _,
+        } = workload;
+        let Facts {
+            nodes,
+            namespace,
+            service_accounts,
+            secrets,
+            runtime_classes,
+            complete,
+            unconfirmed,
+            image_streams,
+        } = facts;
+        let mut text = Text(Vec::with_capacity(1 << 10));
+        (&object.api_version, &object.kind, &object.namespace).hash(&mut text);
+        (templates, annotations, controller, owner, requester).hash(&mut text);
+        (namespace, service_accounts, secrets, runtime_classes).hash(&mut text);
+        (complete, unconfirmed, image_streams).hash(&mut text);
+        Self {
+            fingerprint: Sha256::digest(&text.0).into(),
+            engine: Arc::downgrade(engine),
+            policies: Arc::downgrade(policies),
+            nodes: (!nodes.is_empty()).then(|| Arc::downgrade(nodes)),
+        }
+    }
+
+    fn place(&self) -> usize {
+        usize::from(self.fingerprint[0]) % PLACES
+    }
+}
+
+/// Pointers that are held, if only weakly, are not given to anything else.
+impl PartialEq for Question {
+    fn eq(&self, other: &Self) -> bool {
+        let nodes = match (&self.nodes, &other.nodes) {
+            (Some(these), Some(those)) => these.ptr_eq(those),
+            (these, those) => these.is_none() && those.is_none(),
+        };
+        self.fingerprint == other.fingerprint && self.engine.ptr_eq(&other.engine) && self.policies.ptr_eq(&other.policies) && nodes
+    }
+}
+
+/// Collects what is hashed, for a digest that nobody can find a second text for.
+struct Text(Vec<u8>);
+
+impl Hasher for Text {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+/// The answers of the last second.
+#[derive(Debug)]
+pub(super) struct Recent(Mutex<Vec<Option<Remembered>>>);
+
+#[derive(Debug)]
+struct Remembered {
+    question: Question,
+    answer: Arc<Answer>,
+    at: Instant,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Mutex::new((0..PLACES).map(|_| None).collect()))
+    }
+}
+
+impl Recent {
+    /// The answer to the same question a moment ago.
+    pub(super) fn get(&self, question: &Question) -> Option<Arc<Answer>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let remembered = kept.get(question.place())?.as_ref()?;
+        (remembered.at.elapsed() < LATEST && remembered.question == *question).then(|| Arc::clone(&remembered.answer))
+    }
+
+    /// Keeps an answer that says nothing against any image: whatever else is found may have changed by the next question.
+    pub(super) fn keep(&self, question: Question, answer: &Arc<Answer>) {
+        let fine = answer.exempt.is_none()
+            && answer
+                .images
+                .iter()
+                .all(|judged| judged.judgement.findings.is_empty() && !judged.judgement.stale);
+        let texts = answer
+            .images
+            .iter()
+            .map(|judged| judged.image.path.as_str().len() + judged.image.name.len() + 2 * judged.image.image.len());
+        if !fine || texts.sum::<usize>() > WEIGHT {
+            return;
+        }
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = kept.get_mut(question.place()) {
+            *place = Some(Remembered {
+                question,
+                answer: Arc::clone(answer),
+                at: Instant::now(),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{ServiceAccount, Visible};
+    use crate::config::{Frontend, Settings};
+    use crate::engine::LookUps;
+    use crate::plan::{self, Admission};
+    use crate::providers::Providers;
+    use crate::telemetry::Metrics;
+    use crate::verdict::Judgement;
+    use crate::verdict::answer::{Judged, Look, Standing};
+    use crate::workload::{Kinds, extract};
+    use serde_json::{Value, json};
+
+    fn engine() -> Arc<Engine> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let metrics = Metrics::new();
+        Arc::new(Engine {
+            registry: LookUps::new(Settings::default().registry(Frontend::Serve), metrics).unwrap(),
+            settings: plan::Settings::bare(Admission::HasRun),
+            providers: Providers::default(),
+        })
+    }
+
+    fn pod(name: &str, uid: &str, spec: &Value) -> Workload {
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "uid": uid}, "spec": spec});
+        extract(&pod, None, "shop", &Kinds::default()).unwrap()
+    }
+
+    fn spec(image: &str) -> Value {
+        json!({"containers": [{"name": "c", "image": image}]})
+    }
+
+    fn nodes() -> Arc<Vec<Node>> {
+        Arc::new(vec![Node::from_json(&json!({"metadata": {"name": "n"}}))])
+    }
+
+    #[test]
+    fn only_the_names_of_objects_make_no_difference() {
+        let (engine, policies, requester) = (engine(), Arc::new(Policies::default()), Requester::default());
+        let workload = pod("a", "1", &spec("reg.example/a:1"));
+        let facts = Facts::hidden(&workload.templates, "there is no cluster");
+        let seen = Facts {
+            nodes: nodes(),
+            ..facts.clone()
+        };
+        let question = |workload: &Workload, facts: &Facts| Question::of(workload, &requester, facts, &engine, &policies);
+        for facts in [&facts, &seen] {
+            let other = pod("b", "2", &spec("reg.example/a:1"));
+            assert_eq!(question(&workload, facts), question(&other, facts));
+        }
+        for other in [
+            spec("reg.example/a:2"),
+            json!({"containers": [{"name": "d", "image": "reg.example/a:1"}]}),
+            json!({"containers": [{"name": "c", "image": "reg.example/a:1", "imagePullPolicy": "Always"}]}),
+            json!({"containers": [{"name": "c", "image": "reg.example/a:1"}], "nodeSelector": {"kubernetes.io/arch": "arm64"}}),
+            json!({"containers": [{"name": "c", "image": "reg.example/a:1"}], "imagePullSecrets": [{"name": "s"}]}),
+        ] {
+            assert_ne!(
+                question(&workload, &facts),
+                question(&pod("a", "1", &other), &facts),
+                "{other}"
+            );
+        }
+        let mut elsewhere = pod("a", "1", &spec("reg.example/a:1"));
+        elsewhere.object.namespace = "other".to_owned();
+        assert_ne!(question(&workload, &facts), question(&elsewhere, &facts));
+        let mut account = facts.clone();
+        let pulls = ServiceAccount {
+            pull_secrets: vec!["s".to_owned()],
+            version: "2".to_owned(),
+        };
+        account
+            .service_accounts
+            .insert("default".to_owned(), Visible::Seen(Some(pulls)));
+        let other_nodes = Facts {
+            nodes: nodes(),
+            ..facts.clone()
+        };
+        for other in [&account, &other_nodes] {
+            assert_ne!(question(&workload, &seen), question(&workload, other));
+        }
+        let somebody = Requester {
+            user: "jane".to_owned(),
+            groups: Vec::new(),
+        };
+        let first = question(&workload, &facts);
+        for other in [
+            Question::of(&workload, &somebody, &facts, &engine, &policies),
+            Question::of(&workload, &requester, &facts, &self::engine(), &policies),
+            Question::of(&workload, &requester, &facts, &engine, &Arc::default()),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+
+    fn answer(workload: &Workload, judgement: Judgement) -> Arc<Answer> {
+        let image = workload.templates[0].uses[0].clone();
+        Arc::new(Answer {
+            images: vec![Judged {
+                image,
+                reference: None,
+                remark: None,
+                judgement,
+                look: Look::Taken,
+            }],
+            exempt: None,
+            policies: Standing::default(),
+            checks: 1,
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_fine_holds_for_a_second() {
+        let (engine, policies) = (engine(), Arc::new(Policies::default()));
+        let question = |workload: &Workload| {
+            let facts = Facts::hidden(&workload.templates, "there is no cluster");
+            Question::of(workload, &Requester::default(), &facts, &engine, &policies)
+        };
+        let recent = Recent::default();
+        let workload = pod("a", "1", &spec("reg.example/a:1"));
+        assert!(recent.get(&question(&workload)).is_none());
+        let first = answer(&workload, Judgement::allowed());
+        recent.keep(question(&workload), &first);
+        tokio::time::advance(LATEST - Duration::from_millis(1)).await;
+        assert!(Arc::ptr_eq(&recent.get(&question(&workload)).unwrap(), &first));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(recent.get(&question(&workload)).is_none());
+
+        let stale = Judgement {
+            stale: true,
+            ..Judgement::allowed()
+        };
+        recent.keep(question(&workload), &answer(&workload, stale));
+        assert!(recent.get(&question(&workload)).is_none());
+        let mut large = pod("a", "1", &spec("reg.example/a:1"));
+        large.templates[0].uses[0].name = "c".repeat(WEIGHT);
+        recent.keep(question(&large), &answer(&large, Judgement::allowed()));
+        assert!(recent.get(&question(&large)).is_none());
+    }
+}
