@@ -1,11 +1,13 @@
 //! An AdmissionReview, parsed with an envelope of our own so that an odd field elsewhere never makes it fail.
 
+use crate::limits;
 use crate::policy::Requester;
 use crate::telemetry::BadRequest;
 use crate::workload::{Keep, Kinds, Skip, TOO_MUCH};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -109,40 +111,80 @@ impl<'de> Deserialize<'de> for Shallow {
     }
 }
 
-#[derive(serde::Deserialize)]
+/// A review, as far as it was read: reading may end early.
+#[derive(Default)]
 struct Envelope<'a> {
-    #[serde(rename = "apiVersion", default)]
-    api_version: Shallow,
-    #[serde(default)]
-    kind: Shallow,
-    #[serde(borrow, default)]
-    request: Asked<'a>,
+    api_version: Value,
+    kind: Value,
+    request: Option<Request<'a>>,
 }
 
-/// A request. Its objects are passed over at first: what is read of them depends on their kind.
+/// A request.
 #[derive(Default)]
 struct Request<'a> {
     fields: Map<String, Value>,
-    object: Option<&'a RawValue>,
-    old_object: Option<&'a RawValue>,
+    object: Option<Object<'a>>,
+    old_object: Option<Object<'a>>,
 }
 
-/// A request, if there is one.
-#[derive(Default)]
-struct Asked<'a>(Option<Request<'a>>);
+/// An object of a request: what is read of it depends on its kind.
+enum Object<'a> {
+    /// Passed over for now.
+    Unread(&'a RawValue),
+    /// Read as the kind that the request says.
+    Read(Value),
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Asked<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut asked = Self(None);
-        deserializer.deserialize_any(Members(&mut asked.0))?;
-        Ok(asked)
+impl Request<'_> {
+    /// The kind, where the request has said it by now.
+    fn kind(&self) -> Option<(String, &str)> {
+        let kind = self.fields.get("kind")?;
+        let part = |part: &str| kind.get(part).and_then(Value::as_str);
+        Some((api_version(part("group")?, part("version")?), part("kind")?))
     }
 }
 
-/// Reads a request's members, and leaves those that it has read where reading ends early.
-struct Members<'r, 'a>(&'r mut Option<Request<'a>>);
+/// Reads the members of a review. With `kinds`, objects are read in passing.
+struct Reviews<'r, 'a, 'k>(&'r mut Envelope<'a>, Option<&'k Kinds>);
 
-impl<'de: 'a, 'a> Visitor<'de> for Members<'_, 'a> {
+impl<'de: 'a, 'a> Visitor<'de> for Reviews<'_, 'a, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an AdmissionReview")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let Self(envelope, kinds) = self;
+        while let Some(name) = members.next_key::<Cow<'_, str>>()? {
+            match &*name {
+                "apiVersion" => envelope.api_version = members.next_value::<Shallow>()?.0,
+                "kind" => envelope.kind = members.next_value::<Shallow>()?.0,
+                "request" => members.next_value_seed(Members(&mut envelope.request, kinds))?,
+                _ => _ = members.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the members of a request.
+struct Members<'r, 'a, 'k>(&'r mut Option<Request<'a>>, Option<&'k Kinds>);
+
+impl<'de: 'a, 'a> DeserializeSeed<'de> for Members<'_, 'a, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Members<'_, 'a, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,48 +221,31 @@ impl<'de: 'a, 'a> Visitor<'de> for Members<'_, 'a> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let request = self.0.get_or_insert_default();
-        while let Some(name) = members.next_key::<String>()? {
-            match name.as_str() {
-                "object" => request.object = members.next_value()?,
-                "oldObject" => request.old_object = members.next_value()?,
+        let Self(request, kinds) = self;
+        let request = request.get_or_insert_default();
+        while let Some(name) = members.next_key::<Cow<'_, str>>()? {
+            match &*name {
+                "object" | "oldObject" => {
+                    let keep = kinds
+                        .zip(request.kind())
+                        .map(|(kinds, (version, kind))| kinds.keep(&version, kind));
+                    let object = match keep {
+                        Some(keep) => Some(Object::Read(members.next_value_seed(keep)?)),
+                        None => members.next_value::<Option<&RawValue>>()?.map(Object::Unread),
+                    };
+                    if name == "object" {
+                        request.object = object;
+                    } else {
+                        request.old_object = object;
+                    }
+                }
                 _ => match REQUEST.member(&name) {
-                    Some(keep) => _ = request.fields.insert(name, members.next_value_seed(keep)?),
+                    Some(keep) => _ = request.fields.insert(name.into_owned(), members.next_value_seed(keep)?),
                     None => _ = members.next_value::<IgnoredAny>()?,
                 },
             }
         }
         Ok(())
-    }
-}
-
-/// The beginning of a body: what there is of its request.
-struct Beginning<'r, 'a>(&'r mut Option<Request<'a>>);
-
-impl<'de: 'a, 'a> Visitor<'de> for Beginning<'_, 'a> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an AdmissionReview")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<String>()? {
-            if name == "request" {
-                members.next_value_seed(Members(&mut *self.0))?;
-            } else {
-                members.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de: 'a, 'a> DeserializeSeed<'de> for Members<'_, 'a> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
     }
 }
 
@@ -268,32 +293,45 @@ impl<'de> Visitor<'de> for &mut Named {
 /// Parses a review. Of its objects it reads what their kind says ([`Kinds::keep`]), to 100 levels; the rest takes no memory, however much
 /// there is.
 pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-    let (Shallow(kind), Shallow(api_version)) = (&envelope.kind, &envelope.api_version);
-    if kind.as_str() != Some("AdmissionReview") {
+    // At one go, as the request says the kind first and it nearly always is the object's own; else by the object's own kind.
+    let at_once = (body.len() < limits::LARGE_BODY).then(|| parse_as(body, kinds, Some(kinds)).ok());
+    at_once.flatten().map_or_else(|| parse_as(body, kinds, None), Ok)
+}
+
+fn parse_as(body: &[u8], kinds: &Kinds, in_passing: Option<&Kinds>) -> Result<Review, Bad> {
+    let mut envelope = Envelope::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let reviewed = deserializer.deserialize_any(Reviews(&mut envelope, in_passing));
+    reviewed
+        .and_then(|()| deserializer.end())
+        .map_err(|error| unreadable(&error))?;
+    if envelope.kind.as_str() != Some("AdmissionReview") {
         return Err(Bad::new(
             BadRequest::WrongKind,
-            format!("expected kind AdmissionReview, got {}", brief(kind)),
+            format!("expected kind AdmissionReview, got {}", brief(&envelope.kind)),
         ));
     }
-    if api_version.as_str() != Some("admission.k8s.io/v1") {
+    if envelope.api_version.as_str() != Some("admission.k8s.io/v1") {
         return Err(Bad::new(
             BadRequest::WrongVersion,
             format!(
                 "expected apiVersion admission.k8s.io/v1, got {}; set admissionReviewVersions: [v1]",
-                brief(api_version)
+                brief(&envelope.api_version)
             ),
         ));
     }
-    let Asked(Some(request)) = envelope.request else {
+    let Some(request) = envelope.request else {
         return Err(Bad::new(BadRequest::NoRequest, "the AdmissionReview has no request"));
     };
     let mut review = head(&request.fields)?;
     if let (None, Some(object)) = (review.skip(), request.object) {
-        let (api_version, kind) = kind_of(object);
-        let keep = kinds.keep(&api_version, &kind);
+        let kind = match &object {
+            Object::Unread(object) => kind_of(object),
+            Object::Read(_) => (review.api_version.clone(), review.kind.clone()),
+        };
         let old = request.old_object.filter(|_| review.operation == Operation::Update);
-        match (read(object, keep)?, old.map(|old| read(old, keep)).transpose()?) {
+        let old = old.map(|old| read(old, &kind, kinds)).transpose()?;
+        match (read(object, &kind, kinds)?, old) {
             (Some(object), None) => review.object = object,
             (Some(object), Some(Some(old))) => {
                 review.object = object;
@@ -307,10 +345,10 @@ pub fn parse(body: &[u8], kinds: &Kinds) -> Result<Review, Bad> {
 
 /// Reads what there is of a review whose body has only its `beginning`. Its object is not read.
 pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
-    let mut request = None;
+    let mut envelope = Envelope::default();
     // It ends in the middle, so there is an error.
-    let ended = serde_json::Deserializer::from_slice(beginning).deserialize_map(Beginning(&mut request));
-    let Some(request) = request else {
+    let ended = serde_json::Deserializer::from_slice(beginning).deserialize_map(Reviews(&mut envelope, None));
+    let Some(request) = envelope.request else {
         let reason = if ended.is_ok() {
             BadRequest::NoRequest
         } else {
@@ -323,13 +361,36 @@ pub fn parse_beginning(beginning: &[u8], why: String) -> Result<Review, Bad> {
     Ok(review)
 }
 
-/// `None` where there is too much to be read.
-fn read(object: &RawValue, keep: &Keep) -> Result<Option<Value>, Bad> {
-    let mut deserializer = serde_json::Deserializer::from_str(object.get());
-    match keep.read(&mut deserializer) {
-        Ok(object) => Ok(Some(object)),
-        Err(error) if error.to_string().starts_with(TOO_MUCH) => Ok(None),
-        Err(error) => Err(unreadable(&error)),
+/// An object as its kind is read. `None` where there is too much to be read; an error where it was read as another.
+fn read(object: Object<'_>, (api_version, kind): &(String, String), kinds: &Kinds) -> Result<Option<Value>, Bad> {
+    match object {
+        Object::Read(object) => {
+            let says = |field: &str, text: &str| object.get(field).and_then(Value::as_str) == Some(text);
+            if object.is_null() || says("apiVersion", api_version) && says("kind", kind) {
+                return Ok(Some(object));
+            }
+            Err(Bad::new(
+                BadRequest::NotJson,
+                "the object is of another kind than the request says",
+            ))
+        }
+        Object::Unread(object) => {
+            let mut deserializer = serde_json::Deserializer::from_str(object.get());
+            match kinds.keep(api_version, kind).read(&mut deserializer) {
+                Ok(object) => Ok(Some(object)),
+                Err(error) if error.to_string().starts_with(TOO_MUCH) => Ok(None),
+                Err(error) => Err(unreadable(&error)),
+            }
+        }
+    }
+}
+
+/// As objects have it: `apps/v1`, `v1`.
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
     }
 }
 
@@ -369,11 +430,7 @@ fn head(fields: &Map<String, Value>) -> Result<Review, Bad> {
         object: Value::Null,
         old_object: None,
         requester: requester(fields.get("userInfo")),
-        api_version: if group.is_empty() {
-            version
-        } else {
-            format!("{group}/{version}")
-        },
+        api_version: api_version(&group, &version),
         unread: None,
         uid,
     })
@@ -489,6 +546,29 @@ mod tests {
         ] {
             assert_eq!(reason(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn an_object_is_read_by_its_own_kind() {
+        let review = |said: &str, object: &str| {
+            let body = format!(
+                r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{said},"operation":"UPDATE",
+                    "oldObject":{object},"object":{object}}}}}"#
+            );
+            parse(body.as_bytes(), &Kinds::default()).unwrap()
+        };
+        let (pod, job) = (
+            r#"{"group":"","version":"v1","kind":"Pod"}"#,
+            r#"{"group":"batch","version":"v1","kind":"Job"}"#,
+        );
+        let object = r#"{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"image":"a","command":["x"]}]}}"#;
+        for said in [pod, job, "null", "5"] {
+            let review = review(said, object);
+            let container = serde_json::json!({"image": "a"});
+            assert_eq!(review.object["spec"]["containers"][0], container, "{said}");
+            assert_eq!(review.before().unwrap()["spec"]["containers"][0], container, "{said}");
+        }
+        assert!(review(pod, "null").object.is_null());
     }
 
     #[test]
