@@ -23,7 +23,8 @@ pub use reviewer::reviewer;
 
 use crate::limits;
 use crate::telemetry::Metrics;
-use listen::Port;
+use admission::Webhook;
+use listen::{Answers, Port};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -179,7 +180,7 @@ impl Server {
             webhook: Port::new(
                 webhook,
                 Some(TlsAcceptor::from(tls)),
-                admission::routes(reviewer, metrics.clone(), limits),
+                Answers::Reviews(Webhook::new(reviewer, metrics.clone(), limits)),
                 limits,
                 listen::Counted::Yes(metrics.clone()),
                 watched.clone(),
@@ -187,7 +188,7 @@ impl Server {
             plain: Port::new(
                 plain,
                 None,
-                health::routes(metrics, readiness, watched),
+                Answers::Pages(health::routes(metrics, readiness, watched)),
                 Limits {
                     connections: limits.plain_connections,
                     ..limits

@@ -6,19 +6,17 @@ use crate::config::values;
 use crate::image::escape;
 use crate::limits::{self, REVIEW};
 use crate::telemetry::{BadRequest, Metrics};
-use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
-use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tower_http::catch_panic::CatchPanicLayer;
 
 /// Answers a review: takes the request's body and what is left of the caller's `?timeout=` (`None` if there is no valid one).
 pub type Reviewer = Arc<dyn Fn(Sent, Option<Duration>) -> BoxFuture<'static, Reply> + Send + Sync>;
@@ -57,6 +55,10 @@ const PROOF: usize = 16 << 10;
 /// That moment.
 const LAST_CHANCE: Duration = Duration::from_millis(200);
 
+/// What answers on the webhook port. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Webhook(Arc<Shared>);
+
 struct Shared {
     reviewer: Reviewer,
     metrics: Metrics,
@@ -65,96 +67,88 @@ struct Shared {
     budget: Budget,
 }
 
-impl Shared {
-    /// Refuses a request, and says so: whatever is not reviewed is a line in the log and a metric with its reason.
-    fn refuse(&self, reason: BadRequest, status: StatusCode, text: &str) -> Response {
-        refuse(&self.metrics, reason, status, text)
+impl Webhook {
+    /// Passes reviews to `reviewer`.
+    pub(super) fn new(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Self {
+        Self(Arc::new(Shared {
+            reviewer,
+            metrics,
+            limits,
+            budget: Budget::new(&limits),
+        }))
     }
-}
 
-fn refuse(metrics: &Metrics, reason: BadRequest, status: StatusCode, text: &str) -> Response {
-    metrics.bad_request(reason);
-    tracing::warn!(
-        reason = reason.name(),
-        code = status.as_u16(),
-        "a request was refused: {text}"
-    );
-    sentence(status, text)
-}
-
-/// The routes of the webhook port.
-pub(super) fn routes(reviewer: Reviewer, metrics: Metrics, limits: Limits) -> Router {
-    let panics = metrics.clone();
-    let responses = metrics.clone();
-    let shared = Arc::new(Shared {
-        reviewer,
-        metrics,
-        limits,
-        budget: Budget::new(&limits),
-    });
-    Router::new()
-        .route("/validate", post(validate).fallback(wrong_method))
-        .fallback(wrong_path)
-        .with_state(shared)
-        .layer(CatchPanicLayer::custom(move |_: Box<dyn Any + Send>| {
+    /// Answers a request. A panic is answered, too.
+    pub(super) async fn answer(self, request: Request) -> Response {
+        let shared = &*self.0;
+        let answered = AssertUnwindSafe(shared.route(request)).catch_unwind().await;
+        let response = answered.unwrap_or_else(|_| {
             // The panic itself was logged by the hook. Its message is not for the caller.
-            panics.panicked();
-            refuse(
-                &panics,
+            shared.metrics.panicked();
+            shared.refuse(
                 BadRequest::Panicked,
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "pullgate failed on this review; its log says where",
             )
-        }))
-        .layer(axum::middleware::map_response(move |response: Response| {
-            responses.responded(response.status());
-            std::future::ready(response)
-        }))
-}
-
-async fn validate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let arrived = Instant::now();
-    let timeout = timeout(request.uri().query());
-    let deadline = arrived + answer_limit(timeout).min(shared.limits.answer);
-    let sent = match read(request, &shared, deadline).await {
-        Ok(sent) => sent,
-        Err(refused) => return refused.answer(&shared),
-    };
-    let left = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
-    let review = (shared.reviewer)(sent, left);
-    match tokio::time::timeout_at(deadline, review).await {
-        Ok(Reply {
-            status,
-            content_type,
-            body,
-        }) => (status, [(header::CONTENT_TYPE, content_type)], body).into_response(),
-        Err(_) => shared.refuse(
-            BadRequest::AnswerTimeout,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "pullgate did not finish this review in time; nothing is known about its images",
-        ),
+        });
+        shared.metrics.responded(response.status());
+        response
     }
 }
 
-async fn wrong_method(State(shared): State<Arc<Shared>>, method: Method) -> Response {
-    let mut response = shared.refuse(
-        BadRequest::Method,
-        StatusCode::METHOD_NOT_ALLOWED,
-        &format!(
-            "{} is not supported; send an AdmissionReview by POST",
-            escape(method.as_str())
-        ),
-    );
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-    close(response)
-}
+impl Shared {
+    /// Refuses a request, and says so: whatever is not reviewed is a line in the log and a metric with its reason.
+    fn refuse(&self, reason: BadRequest, status: StatusCode, text: &str) -> Response {
+        self.metrics.bad_request(reason);
+        tracing::warn!(
+            reason = reason.name(),
+            code = status.as_u16(),
+            "a request was refused: {text}"
+        );
+        sentence(status, text)
+    }
 
-async fn wrong_path(State(shared): State<Arc<Shared>>) -> Response {
-    close(shared.refuse(
-        BadRequest::Path,
-        StatusCode::NOT_FOUND,
-        "not found: send AdmissionReviews to POST /validate",
-    ))
+    async fn route(&self, request: Request) -> Response {
+        match (request.uri().path(), request.method()) {
+            ("/validate", &Method::POST) => self.validate(request).await,
+            ("/validate", method) => {
+                let method = escape(method.as_str());
+                let text = format!("{method} is not supported; send an AdmissionReview by POST");
+                let mut response = self.refuse(BadRequest::Method, StatusCode::METHOD_NOT_ALLOWED, &text);
+                response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+                close(response)
+            }
+            _ => close(self.refuse(
+                BadRequest::Path,
+                StatusCode::NOT_FOUND,
+                "not found: send AdmissionReviews to POST /validate",
+            )),
+        }
+    }
+
+    async fn validate(&self, request: Request) -> Response {
+        let arrived = Instant::now();
+        let timeout = timeout(request.uri().query());
+        let deadline = arrived + answer_limit(timeout).min(self.limits.answer);
+        let sent = match read(request, self, deadline).await {
+            Ok(sent) => sent,
+            Err(refused) => return refused.answer(self),
+        };
+        let left = timeout.map(|timeout| timeout.saturating_sub(arrived.elapsed()));
+        let review = (self.reviewer)(sent, left);
+        match tokio::time::timeout_at(deadline, review).await {
+            Ok(Reply {
+                status,
+                content_type,
+                body,
+            }) => (status, [(header::CONTENT_TYPE, content_type)], body).into_response(),
+            Err(_) => self.refuse(
+                BadRequest::AnswerTimeout,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "pullgate did not finish this review in time; nothing is known about its images",
+            ),
+        }
+    }
 }
 
 /// The `timeout` of a query, as the API server writes it (`?timeout=10s`). Invalid values and zero count as missing.
@@ -283,24 +277,31 @@ impl Collecting {
         // Once it is told to go: until when it may show that it is only we who had no time to read it, and what came since.
         let mut told: Option<(Instant, usize)> = None;
         loop {
-            let lost = async {
-                match (&self.place, told) {
-                    (Some(place), None) => place.lost().await,
-                    (Some(_), Some((until, _))) => tokio::time::sleep_until(until).await,
-                    (None, _) => std::future::pending().await,
+            let frame = if let Some(frame) = body.frame().now_or_never() {
+                frame
+            } else {
+                if let Some(place) = &mut self.place {
+                    place.arrive();
                 }
-            };
-            let frame = tokio::select! {
-                biased;
-                frame = body.frame() => frame,
-                () = lost => {
-                    if told.is_some() {
-                        return Err(Refused::GaveWay);
+                let lost = async {
+                    match (&self.place, told) {
+                        (Some(place), None) => place.lost().await,
+                        (Some(_), Some((until, _))) => tokio::time::sleep_until(until).await,
+                        (None, _) => std::future::pending().await,
                     }
-                    told = Some((Instant::now() + LAST_CHANCE, 0));
-                    continue;
+                };
+                tokio::select! {
+                    biased;
+                    frame = body.frame() => frame,
+                    () = lost => {
+                        if told.is_some() {
+                            return Err(Refused::GaveWay);
+                        }
+                        told = Some((Instant::now() + LAST_CHANCE, 0));
+                        continue;
+                    }
+                    () = tokio::time::sleep_until(due.min(deadline)) => return Err(Refused::TooSlow),
                 }
-                () = tokio::time::sleep_until(due.min(deadline)) => return Err(Refused::TooSlow),
             };
             let Some(frame) = frame else { break };
             // Trailers are ignored.
@@ -332,6 +333,9 @@ impl Collecting {
             }
             if fits < data.len() {
                 return Ok(End::Full);
+            }
+            if body.is_end_stream() {
+                break;
             }
         }
         if let Some(place) = &self.place {
@@ -377,7 +381,6 @@ fn close(mut response: Response) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tower::ServiceExt as _;
 
     /// 200 KiB are announced: 1 KiB comes at once, so much at a time after that, each later than the one before.
     fn request(part: usize, after: Duration) -> Request {
@@ -413,12 +416,12 @@ mod tests {
             };
             Box::pin(std::future::ready(reply))
         });
-        let routes = routes(reviewer, Metrics::new(), limits);
+        let webhook = Webhook::new(reviewer, Metrics::new(), limits);
         let (first, second) = tokio::join!(
-            routes.clone().oneshot(first),
-            routes.oneshot(request(LENGTH_OF_ALL, Duration::from_millis(1)))
+            webhook.clone().answer(first),
+            webhook.answer(request(LENGTH_OF_ALL, Duration::from_millis(1)))
         );
-        (first.unwrap().status(), second.unwrap().status())
+        (first.status(), second.status())
     }
 
     const LENGTH_OF_ALL: usize = 200 << 10;

@@ -55,9 +55,9 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Place {
     pool: Arc<Pool>,
-    number: u64,
-    go: Arc<Notify>,
     bytes: OwnedSemaphorePermit,
+    /// Once it has been waited for: its number among those that arrive, and what tells it to go.
+    arriving: Option<(u64, Arc<Notify>)>,
 }
 
 impl Budget {
@@ -98,7 +98,11 @@ impl Pool {
     async fn place(self: &Arc<Self>, bytes: usize, until: Instant) -> Option<Place> {
         // What is larger than all there is takes all there is.
         let bytes = bytes.min(self.bytes);
-        let mut waiting = std::pin::pin!(Arc::clone(&self.free).acquire_many_owned(u32::try_from(bytes).ok()?));
+        let many = u32::try_from(bytes).ok()?;
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(many) {
+            return Some(Place::new(self, permit));
+        }
+        let mut waiting = std::pin::pin!(Arc::clone(&self.free).acquire_many_owned(many));
         let permit = loop {
             let now = Instant::now();
             match tokio::time::timeout_at(until.min(now + LOOK), &mut waiting).await {
@@ -107,24 +111,7 @@ impl Pool {
                 Err(_) => self.dismiss(bytes),
             }
         };
-        let go = Arc::new(Notify::new());
-        let mut arriving = self.arriving();
-        let number = arriving.next;
-        arriving.next += 1;
-        let slot = Slot {
-            since: Instant::now(),
-            come: 0,
-            bytes,
-            go: Arc::clone(&go),
-        };
-        arriving.all.insert(number, slot);
-        drop(arriving);
-        Some(Place {
-            pool: Arc::clone(self),
-            number,
-            go,
-            bytes: permit,
-        })
+        Some(Place::new(self, permit))
     }
 
     /// Tells those that arrive too slowly to go, the oldest first, until `wanted` bytes are free.
@@ -142,14 +129,49 @@ impl Pool {
 }
 
 impl Place {
+    fn new(pool: &Arc<Pool>, bytes: OwnedSemaphorePermit) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            bytes,
+            arriving: None,
+        }
+    }
+
+    fn slot(&self, go: &Arc<Notify>) -> Slot {
+        Slot {
+            since: Instant::now(),
+            come: 0,
+            bytes: self.bytes.num_permits(),
+            go: Arc::clone(go),
+        }
+    }
+
+    /// The body is not there yet: from now on it may have to go.
+    pub(super) fn arrive(&mut self) {
+        if self.arriving.is_none() {
+            let go = Arc::new(Notify::new());
+            let slot = self.slot(&go);
+            let mut arriving = self.pool.arriving();
+            let number = arriving.next;
+            arriving.next += 1;
+            arriving.all.insert(number, slot);
+            drop(arriving);
+            self.arriving = Some((number, go));
+        }
+    }
+
     /// Completes when the body has taken too long and others wait.
     pub(super) async fn lost(&self) {
-        self.go.notified().await;
+        match &self.arriving {
+            Some((_, go)) => go.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// So many bytes have come.
     pub(super) fn progress(&self, bytes: usize) {
-        if let Some(slot) = self.pool.arriving().all.get_mut(&self.number) {
+        let Some((number, _)) = &self.arriving else { return };
+        if let Some(slot) = self.pool.arriving().all.get_mut(number) {
             slot.come = slot.come.saturating_add(bytes);
             if slot.come >= STEP {
                 slot.come = 0;
@@ -160,18 +182,16 @@ impl Place {
 
     /// It goes on arriving after all.
     pub(super) fn stay(&self) {
-        let slot = Slot {
-            since: Instant::now(),
-            come: 0,
-            bytes: self.bytes.num_permits(),
-            go: Arc::clone(&self.go),
-        };
-        self.pool.arriving().all.insert(self.number, slot);
+        if let Some((number, go)) = &self.arriving {
+            self.pool.arriving().all.insert(*number, self.slot(go));
+        }
     }
 
     /// The body is there: it keeps its place.
     pub(super) fn settle(&self) {
-        self.pool.arriving().all.remove(&self.number);
+        if let Some((number, _)) = &self.arriving {
+            self.pool.arriving().all.remove(number);
+        }
     }
 }
 
@@ -224,7 +244,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_arrive_gives_way() {
         let budget = budget(4000);
-        let slow = budget.place(600, soon(1)).await.unwrap();
+        let mut slow = budget.place(600, soon(1)).await.unwrap();
+        slow.arrive();
         let complete = budget.place(300, soon(1)).await.unwrap();
         complete.settle();
         let begun = Instant::now();
@@ -239,7 +260,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_goes_on_arriving_keeps_its_place() {
         let budget = budget(4000);
-        let busy = budget.place(600, soon(1)).await.unwrap();
+        let mut busy = budget.place(600, soon(1)).await.unwrap();
+        busy.arrive();
         let waiting = budget.place(500, soon(60));
         let arriving = async {
             for _ in 0..8 {

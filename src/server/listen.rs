@@ -6,11 +6,14 @@
 mod connections;
 
 use self::connections::{Connection, Connections, Room};
+use super::admission::Webhook;
 use super::timeouts::{Phase, Progress, TimedTransport};
 use super::{Limits, Stage};
 use crate::limits;
 use crate::telemetry::{BadRequest, ConnectionEnd, Metrics};
 use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
 use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -85,6 +88,25 @@ impl Counted {
     }
 }
 
+/// What answers the requests of a port.
+#[derive(Clone)]
+pub(super) enum Answers {
+    /// Reviews.
+    Reviews(Webhook),
+    /// Metrics and health.
+    Pages(Router),
+}
+
+impl Answers {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let request = request.map(Body::new);
+        match self {
+            Self::Reviews(webhook) => Ok(webhook.answer(request).await),
+            Self::Pages(router) => router.oneshot(request).await,
+        }
+    }
+}
+
 /// An open port.
 #[derive(Debug)]
 pub(super) struct Port {
@@ -97,7 +119,7 @@ pub(super) struct Port {
 /// What the connections of a port share.
 struct Shared {
     tls: Option<TlsAcceptor>,
-    router: Router,
+    answers: Answers,
     http: http1::Builder,
     limits: Limits,
     counted: Counted,
@@ -122,7 +144,7 @@ impl Port {
     pub(super) fn new(
         listener: TcpListener,
         tls: Option<TlsAcceptor>,
-        router: Router,
+        answers: Answers,
         limits: Limits,
         counted: Counted,
         stage: watch::Receiver<Stage>,
@@ -139,7 +161,7 @@ impl Port {
             slots: Arc::new(Semaphore::new(limits.connections)),
             shared: Arc::new(Shared {
                 tls,
-                router,
+                answers,
                 http,
                 limits,
                 counted,
@@ -394,7 +416,7 @@ async fn serve_http<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Sh
         if *shared.stage.borrow() != Stage::Serving {
             shared.last_request.send_replace(Some(Instant::now()));
         }
-        let answer = shared.router.clone().oneshot(request);
+        let answer = shared.answers.clone().answer(request);
         let progress = progress.clone();
         async move {
             let mut response = answer.await?;
