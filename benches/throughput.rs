@@ -21,6 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +37,9 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Kept-alive connections.
 const CONNECTIONS: [usize; 2] = [1, 16];
+
+/// Stands where each review has a number of its own.
+const NUMBER: &str = "00000000";
 
 #[tokio::main]
 async fn main() {
@@ -54,19 +58,31 @@ async fn main() {
     std::fs::create_dir_all(&folder).unwrap();
     let registry = CountingRegistry::start().await;
     let images: Vec<String> = (0..3).map(|at| format!("{}/team/known-{at}:v1", registry.address)).collect();
-    let body = deployment(&images);
+    let deployment = deployment(&images);
+    let numbered = |from: &str, to: &str| Arc::new(Numbered::new(&deployment.replace(from, &to.replace('#', NUMBER))));
+    // A burst of one template, and objects that all differ in what a pull depends on.
+    let bodies = [
+        ("one template", numbered(r#""name":"api""#, r##""name":"api-#""##)),
+        (
+            "each another",
+            numbered(
+                r#""restartPolicy":"Always""#,
+                r##""nodeName":"node-#","restartPolicy":"Always""##,
+            ),
+        ),
+    ];
     let ours = Server::pullgate(&folder);
     let empty = Server::empty(&folder);
 
     println!(
-        "| connections | server | reviews a second | p50 | p99 | processor time a review | of the empty server's throughput |"
+        "| connections | objects | server | reviews a second | p50 | p99 | processor time a review | of the empty server's throughput |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    for connections in CONNECTIONS {
+    println!("|---|---|---|---|---|---|---|---|");
+    for (connections, (objects, body)) in CONNECTIONS.iter().flat_map(|many| bodies.iter().map(|body| (*many, body))) {
         let (mut to_ours, mut to_empty) = (ours.connect(connections).await, empty.connect(connections).await);
         // From here on the images are in the cache.
         for caller in to_ours.iter_mut().chain(&mut to_empty) {
-            let answer = String::from_utf8(caller.ask(body.as_bytes()).await).unwrap();
+            let answer = String::from_utf8(caller.ask(&body.next()).await).unwrap();
             assert!(
                 answer.contains(r#""allowed":true"#) && !answer.contains("warnings"),
                 "{answer}"
@@ -74,8 +90,8 @@ async fn main() {
         }
         let (mut our_turns, mut empty_turns) = (Turns::default(), Turns::default());
         for _ in 0..TURNS {
-            to_ours = our_turns.take(&ours, to_ours, &body).await;
-            to_empty = empty_turns.take(&empty, to_empty, &body).await;
+            to_ours = our_turns.take(&ours, to_ours, body).await;
+            to_empty = empty_turns.take(&empty, to_empty, body).await;
         }
         let mut ratios: Vec<f64> = our_turns
             .rates
@@ -86,10 +102,36 @@ async fn main() {
         ratios.sort_by(f64::total_cmp);
         let at = |part: usize| ratios[(ratios.len() * part / 4).min(ratios.len() - 1)];
         let ratio = format!("{:.2} ({:.2} to {:.2})", at(2), at(1), at(3));
-        println!("| {connections} | pullgate | {} | {ratio} |", our_turns.row());
-        println!("| {connections} | empty | {} | |", empty_turns.row());
+        println!("| {connections} | {objects} | pullgate | {} | {ratio} |", our_turns.row());
+        println!("| {connections} | {objects} | empty | {} | |", empty_turns.row());
     }
     println!("\nResident memory of pullgate afterwards: {} MiB", ours.resident() >> 20);
+}
+
+/// A review in which every number is another.
+struct Numbered {
+    text: String,
+    places: Vec<usize>,
+    next: AtomicUsize,
+}
+
+impl Numbered {
+    fn new(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            places: text.match_indices(NUMBER).map(|(at, _)| at).collect(),
+            next: AtomicUsize::new(1),
+        }
+    }
+
+    fn next(&self) -> Vec<u8> {
+        let number = format!("{:08}", self.next.fetch_add(1, Ordering::Relaxed));
+        let mut body = self.text.clone().into_bytes();
+        for at in &self.places {
+            body[*at..at + NUMBER.len()].copy_from_slice(number.as_bytes());
+        }
+        body
+    }
 }
 
 /// What came of the turns of one server.
@@ -102,13 +144,13 @@ struct Turns {
 
 impl Turns {
     /// One turn: every connection asks again as soon as it is answered.
-    async fn take(&mut self, server: &Server, callers: Vec<Caller>, body: &str) -> Vec<Caller> {
+    async fn take(&mut self, server: &Server, callers: Vec<Caller>, body: &Arc<Numbered>) -> Vec<Caller> {
         let (before, began) = (server.processor(), Instant::now());
         let until = began + TURN;
         let tasks: Vec<_> = callers
             .into_iter()
             .map(|mut caller| {
-                let body: Arc<[u8]> = body.as_bytes().into();
+                let body = Arc::clone(body);
                 tokio::spawn(async move {
                     let mut latencies = Vec::new();
                     loop {
@@ -116,7 +158,7 @@ impl Turns {
                         if asked >= until {
                             return (caller, latencies);
                         }
-                        let answer = caller.ask(&body).await;
+                        let answer = caller.ask(&body.next()).await;
                         assert!(answer.windows(14).any(|part| part == br#""allowed":true"#));
                         latencies.push(asked.elapsed());
                     }
