@@ -1,5 +1,5 @@
-//! What is asked once a pull has failed, to tell a person more: the registry's own words, whether the repository exists, which tags are close.
-//! It can better the words of a failure, and soften what it shows; never more.
+//! Extra questions after a failed pull, so that the message can say more: the registry's own words, whether the repository exists, which
+//! tags are close. The answers can improve the message and soften the outlook; they never harden it.
 
 use crate::ask::{Ask, Missing};
 use crate::image::{Reference, Target};

@@ -1,4 +1,4 @@
-//! What asks is driven here: the one loop ([`drive`]), pulls over the wire ([`LookUps`]), and reviews: live ones ([`Gate`]), and those of
+//! Drives the functions that ask: the one loop ([`drive`]), pulls over the wire ([`LookUps`]), and reviews, both live ([`Gate`]) and for
 //! `policy test` ([`scripted`]).
 
 mod drive;

@@ -1,6 +1,6 @@
-//! Reading files whole: never more than a limit, and nothing that could keep us waiting.
+//! Reads whole files: never more than a limit, and never from anything that could block (a FIFO, a device).
 //!
-//! Every file that this program reads as a whole is read here. The errors are clauses; who asks names the file.
+//! Every file that this program reads whole is read here. Errors are clauses; the caller names the file.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,6 +1,6 @@
-//! The review of one object as a pure step that asks ([`crate::ask`]): exemptions, policies, what each image needs, pulls, verdict, and
-//! what is doubtful once more. The only place where their order stands. Whoever answers it (`crate::engine`) knows the cluster, the
-//! registries and the clock.
+//! The review of one object as a pure step that asks ([`crate::ask`]): exemptions, policies, what each image needs, pulls, verdict, and a
+//! second look at whatever is doubtful. Their order is defined here and nowhere else. The driver that answers the questions
+//! (`crate::engine`) knows the cluster, the registries and the clock.
 
 mod owner;
 

@@ -1,8 +1,8 @@
 //! pullgate: would a node be able to pull the images of this object, and if not, why?
 //!
-//! [`gate::review`] is a pure function that asks ([`ask`]); [`engine`] answers it from the cluster, the credential programs and the registries.
-//! How a node pulls is [`runtime`]: kubelet, containerd and CRI-O, functions of the same form. Where things are, and which room may import
-//! which: `docs/architecture.md`.
+//! [`gate::review`] is a pure function that asks ([`ask`]); [`engine`] answers it from the cluster, the credential programs and the
+//! registries. How a node pulls is [`runtime`]: kubelet, containerd and CRI-O, functions of the same form. Where things are, and which
+//! module may import which: `docs/architecture.md`.
 
 pub mod ask;
 pub mod budget;

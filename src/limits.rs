@@ -1,8 +1,8 @@
-//! The bounds that protect this program, the API server and registries from whoever can create an object. Each stands here once, with its
-//! reason. Pure.
+//! The bounds that protect this program, the API server and registries from whoever can create an object. Each is defined here once, with
+//! its reason. Pure.
 //!
-//! What the settings or the command line can change is not here, nor how long answers hold (the caches have that), nor what a protocol
-//! or a runtime lays down.
+//! Defined elsewhere: limits that the settings or the command line can change, lifetimes of cached answers (in the caches), and limits that
+//! a protocol or a runtime prescribes.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Finds files of manifests, reads them, and keeps of each object what is judged or known by it; writes edited files. Judging happens
+//! Finds and reads manifest files, keeps the parts of each object that a judgement needs, and writes edited files. Judging happens
 //! elsewhere.
 //!
-//! Files are read side by side, and a document is dropped as soon as its images are known: what is kept of a repository is small, however
-//! large its files are.
+//! Files are read in parallel, and a document is dropped as soon as its images are known, so memory stays small however large the files
+//! are.
 
 mod classify;
 mod comments;

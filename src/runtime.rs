@@ -1,8 +1,8 @@
 //! How nodes pull, as values: each container runtime, and the kubelet above it, is a pure function that asks ([`crate::ask`]).
 //!
-//! A runtime is given a reference, the node's registry configuration, the kind of credential and the platform. It reads top to bottom as the
-//! runtime's own source does, and gets the answers of registries from whoever drives it. It sees no socket, no clock and no secret. Whether
-//! it asks what the real one asks is tested by replaying recorded conversations (`tests/agreement/recordings`).
+//! A runtime is given a reference, the node's registry configuration, the kind of credential and the platform. It reads top to bottom as
+//! the runtime's own source does, and gets the answers of registries from its driver. It sees no socket, no clock and no secret. Whether it
+//! asks what the real one asks is tested by replaying recorded conversations (`tests/agreement/recordings`).
 //!
 //! A new runtime is a module of its own here, and a line in [`Runtime`].
 

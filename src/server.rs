@@ -1,12 +1,12 @@
 //! HTTPS for the API server, and a plain port for probes and scrapers.
 //!
-//! Malformed or abusive requests are stopped here: connections, handshakes, heads and bodies have limits of their own, and a
-//! handler that panics or takes too long still answers. This room does not parse reviews: it passes bytes to the [`Reviewer`] and
-//! sends back its [`Reply`].
+//! Malformed or abusive requests are stopped here: connections, handshakes, heads and bodies have limits of their own, and a handler that
+//! panics or takes too long still answers. This module does not parse reviews: it passes bytes to the [`Reviewer`] and sends back its
+//! [`Reply`].
 //!
-//! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future completes. Then `/readyz` fails, connections
-//! are still accepted for [`Limits::drain_delay`] (the cluster needs that long to route new ones elsewhere; while it still sends
-//! some, somewhat longer), the port closes, reviews in flight are answered, and `run` returns.
+//! Life of a server: [`Server::bind`], then [`Server::run`] until its `stop` future completes. Then `/readyz` fails, connections are still
+//! accepted for [`Limits::drain_delay`] (the cluster needs that long to route new ones elsewhere; somewhat longer while it still sends
+//! some), the port closes, reviews in flight are answered, and `run` returns.
 
 pub mod admission;
 mod budget;

@@ -1,4 +1,4 @@
-//! `pullgate config`: for whoever writes the settings.
+//! `pullgate config`: commands for people who write the settings.
 
 mod show;
 

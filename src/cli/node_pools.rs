@@ -1,4 +1,4 @@
-//! What is odd about the settings' node pools, for the log and for metrics.
+//! Reports what looks wrong with the settings' node pools, in the log and in metrics.
 
 use super::engine;
 use crate::cluster::Cluster;

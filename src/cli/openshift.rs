@@ -1,4 +1,4 @@
-//! OpenShift's own objects about registries, told to the look-ups.
+//! Passes OpenShift's objects about registries on to the look-ups.
 
 use crate::cluster::Cluster;
 use crate::config::{Live, Settings};

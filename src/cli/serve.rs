@@ -1,4 +1,4 @@
-//! `pullgate serve`: wires the rooms together and answers reviews until told to stop.
+//! `pullgate serve`: wires the modules together and answers reviews until told to stop.
 
 use super::{certs, engine, node_pools, openshift, policies};
 use crate::cluster::{Cluster, ObjectNames, WatchedDirectory};

@@ -1,4 +1,4 @@
-//! What shells and `man` know of the command line: written by clap's own crates, from the command line itself.
+//! Shell completions and man pages, generated from the command line by clap's own crates.
 
 use super::{Cli, say};
 use anyhow::Context as _;

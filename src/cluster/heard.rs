@@ -1,4 +1,5 @@
-//! When the API server was last heard of: an answer, or a byte of one. A connection that was cut without a word looks like a quiet one.
+//! When the API server last sent anything, even one byte of an answer. By itself, a connection that was cut silently looks like a quiet
+//! one.
 
 use crate::limits;
 use kube::Client;

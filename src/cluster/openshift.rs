@@ -1,4 +1,4 @@
-//! What an OpenShift cluster has for its nodes' registries: mirror sets and `images.config.openshift.io/cluster`.
+//! What an OpenShift cluster configures about registries for its nodes: mirror sets and `images.config.openshift.io/cluster`.
 
 use super::convert;
 use super::inventory::groups;

@@ -1,4 +1,4 @@
-//! OpenShift's image streams, read one by one where an image may be filled in by one.
+//! OpenShift's image streams, each read only when it may fill in an image.
 
 use super::convert;
 use super::facts::Visible;

@@ -1,5 +1,5 @@
-//! Whose request to the API server may go next. Users choose how many objects a review reads (a Pod may list a hundred pull secrets), so
-//! there is one limit over all reviews, shared by namespace, and the API server is left alone when it asks for that.
+//! Decides whose request to the API server goes next. Users choose how many objects a review reads (a Pod may list a hundred pull secrets),
+//! so one limit covers all reviews, namespaces share it, and pullgate pauses when the API server asks it to.
 
 use crate::limits;
 use std::collections::HashMap;

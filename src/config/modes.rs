@@ -1,4 +1,4 @@
-//! `mode`: how far pullgate goes where no policy votes.
+//! `mode`: what pullgate does about findings on which no policy votes.
 
 use super::file;
 use super::problem::Problem;

@@ -1,4 +1,4 @@
-//! `nodePools`: nodes that reach registries in a way of their own.
+//! `nodePools`: groups of nodes with their own registry configuration.
 
 use super::file;
 use super::problem::Problem;

@@ -1,5 +1,5 @@
-//! `.pullgate.yaml` at the root of a repository: which files `check` reads there, and what is known of them. It comes with the files that are
-//! checked, so nothing in it can say how registries are asked, run anything, or lead out of the repository.
+//! `.pullgate.yaml` at the root of a repository: the files that `check` reads there, its output formats and its baseline. It comes with the
+//! files under check, so it cannot configure access to registries, run programs, or point outside the repository.
 
 use serde::Deserialize;
 use std::path::{Component, Path};

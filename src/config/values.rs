@@ -1,4 +1,4 @@
-//! Values written as people write them: sizes, durations, address ranges. The errors are clauses for the reader.
+//! Parses values as people write them: sizes, durations, address ranges. Errors are clauses that complete a message.
 
 use crate::go;
 use crate::net::{Cidr, CidrError};

@@ -1,5 +1,5 @@
-//! Pulls of images, asked of registries: over what is remembered where that is enough, else by a task of its own that outlives the review
-//! that began it.
+//! Looks up pulls at registries: from remembered answers if they suffice, otherwise in a task of its own that outlives the review that
+//! started it.
 
 use crate::ask::{Ask, Log, Missing, Question as _, Recall, Step, step};
 use crate::diagnosis;

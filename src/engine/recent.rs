@@ -1,5 +1,5 @@
-//! Answers of a moment ago. The pods of one template come by the dozen and differ in their names alone: what was found for the first holds
-//! for the others while nothing that it rests on has changed.
+//! Answers from a moment ago. The pods of one template arrive by the dozen and differ only in their names: the answer for the first one
+//! holds for the others as long as nothing that it was based on has changed.
 
 use super::Engine;
 use crate::cluster::Facts;

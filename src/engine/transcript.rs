@@ -1,4 +1,4 @@
-//! Everything that was asked for pulls, and answered, for `pullgate explain`.
+//! Records every request of a pull and its answer, for `pullgate explain`.
 
 use crate::ask::{Log, Recall, Step, step};
 use crate::runtime::Setup;

@@ -1,4 +1,4 @@
-//! As which kind an object counts for policies: its root owner's, as far as it has one for sure.
+//! Which kind an object counts as for policies: its root owner's, if ownership is certain.
 
 use super::{About, Fact};
 use crate::ask::{Ask, Missing};

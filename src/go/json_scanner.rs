@@ -1,7 +1,7 @@
 //! JSON with the error texts of Go's `encoding/json`, because they end up in a pod's status (pull-semantics 4.3).
 //!
-//! The syntax is checked by a state machine with a stack of its own: no recursion, so no depth of nesting can hurt. What reads
-//! values afterwards relies on that check and only walks over bytes.
+//! The syntax is checked by a state machine with a stack of its own: no recursion, so deep nesting is harmless. The code that reads values
+//! afterwards relies on that check and only walks over bytes.
 
 use super::MAX_JSON_DEPTH;
 use super::json::folded;

@@ -1,4 +1,4 @@
-//! What a file is that is not a Kubernetes manifest, by its name and text.
+//! Classifies files that are not Kubernetes manifests, by name and text.
 
 use super::notes::Passed;
 use serde_json::Value;

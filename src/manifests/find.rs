@@ -1,4 +1,4 @@
-//! Which files there are to read.
+//! Finds the files to read.
 
 use super::notes::{Note, Passed};
 use super::{Manifests, Reading};

@@ -1,4 +1,4 @@
-//! Names that are not images yet: what the files of a set say will become of them. `check` and `pin` both read it here.
+//! Names that are not images yet: what will replace them, according to the files of a set. `check` and `pin` both use this.
 
 mod kustomize;
 mod tools;

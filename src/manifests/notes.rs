@@ -1,4 +1,4 @@
-//! What was passed over in the files, in a few lines.
+//! Sums up in a few lines what was skipped in the files.
 
 use super::shown;
 use crate::image::escape;

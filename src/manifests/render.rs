@@ -1,5 +1,5 @@
-//! `--render`: what Helm makes of the charts of a set, and kustomize of its overlays, judged in place of their sources. Each image is said to
-//! come from the value or the line that it was made of.
+//! `--render`: renders the charts of a set with Helm and its overlays with kustomize, and judges the output instead of the sources. Each
+//! image is traced back to the value or line that it came from.
 
 mod job;
 mod origin;

@@ -1,7 +1,7 @@
 //! Images in the `values.yaml` of a chart, in the forms that charts use: a whole name under `image`, or `repository` (or `image`) with `tag`,
 //! `digest` and `registry` beside it. Pure.
 //!
-//! What a template makes of them only rendering shows, so nothing about them is ever certain to fail.
+//! Only rendering shows what a template makes of them, so no failure found here is certain.
 
 use crate::image::Reference;
 use crate::workload::candidates::Scheduling;

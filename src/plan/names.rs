@@ -1,4 +1,4 @@
-//! Names that something replaces before there are pods, as far as the object and its namespace say it.
+//! Names that something replaces before pods are created, as far as the object and its namespace show it.
 
 use crate::cluster::{Facts, Visible};
 use crate::workload::{ImageUse, Injection, ObjectId, Template, parameter};

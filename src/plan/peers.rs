@@ -1,4 +1,4 @@
-//! Nodes that give each other the images that they hold: the embedded registry of k3s and RKE2.
+//! Nodes that share the images they hold with each other: the embedded registry of k3s and RKE2.
 
 use super::Settings;
 use super::audience::pool_of;

@@ -1,4 +1,4 @@
-//! What the images of one template share, and what is made of each of them: a question to a registry, or an answer without one.
+//! What the images of one template have in common, and the result for each: a question to a registry, or an answer without one.
 
 use super::Check;
 use super::audience::{self, Holders};

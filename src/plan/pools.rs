@@ -1,4 +1,4 @@
-//! Pools of nodes: which of them the pods of a template may land on where no node is known, and what is odd about them.
+//! Node pools: which of them the pods of a template may land on when no node is known, and what looks wrong with the pools.
 
 use super::{Runtimes, Settings};
 use crate::image::escape;

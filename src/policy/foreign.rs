@@ -1,4 +1,4 @@
-//! Fields and values of Kyverno, Gatekeeper and Kubewarden, and what says the same here (docs/migrating.md).
+//! Fields and values of Kyverno, Gatekeeper and Kubewarden, and their equivalents here (docs/migrating.md).
 
 /// Where a field is written by mistake.
 const ANYWHERE: &str = "";

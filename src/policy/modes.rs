@@ -1,4 +1,4 @@
-//! The settings' `mode`: how far what no policy votes on goes, namespace by namespace.
+//! The settings' `mode`, by namespace: what becomes of a finding on which no policy votes.
 
 use super::Subject;
 use super::applies::{Certainty, selected};

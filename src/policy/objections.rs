@@ -1,5 +1,5 @@
-//! What name rules object to, of one image among perhaps tens of thousands: the policies about an image are made once an object, and words
-//! only where there is room for them.
+//! The objections of name rules to an image. An object may have tens of thousands of images, so each set of matching policies is built once
+//! per object, and messages are written only while there is room for them.
 
 use super::exemptions;
 use super::matching::{Inner, Matched, Matching, Raised};

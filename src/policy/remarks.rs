@@ -1,4 +1,4 @@
-//! What is valid and may not mean what its author thinks: notes of `policy validate`.
+//! Notes of `policy validate`: what is valid but may not mean what its author thinks.
 
 use super::compiled::Policy;
 use super::{Problem, schema};

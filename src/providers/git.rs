@@ -1,4 +1,4 @@
-//! Which files changed since a commit: for `check --since`, on the machine of its user, at whose word alone git is run.
+//! Which files changed since a commit, for `check --since`. git runs on the user's machine, and only because the user asked for it.
 
 use super::run::{Belongs, Bounds, run};
 use crate::credentials::helper::Exit;

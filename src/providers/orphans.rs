@@ -1,5 +1,5 @@
-//! What programs leave behind. As process 1 of a container pullgate is handed every child whose parent has ended; elsewhere it asks for
-//! that, so that it can end those that left their group (`setsid`), and wait for all, lest they stay as zombies.
+//! Cleans up after programs. As process 1 of a container, pullgate inherits every child whose parent has ended; elsewhere it asks the
+//! kernel for them. It ends those that left their process group (`setsid`), and waits for all of them so that none stays a zombie.
 
 use crate::limits;
 use rustix::process::{Pid, Signal, WaitOptions, getpgrp, getpid, kill_process, set_child_subreaper, waitpid};

@@ -1,5 +1,5 @@
-//! Helm and kustomize, for `check --render` and `check -k`, on the machine of its user, at whose word alone they are run. What they work on
-//! is a stranger's: they find no program, no configuration and no way out.
+//! Helm and kustomize, for `check --render` and `check -k`. They run on the user's machine, and only because the user asked for it. Their
+//! input may be a stranger's, so they run without other programs, without configuration and without a network.
 
 use super::run::{Bounds, Ended, run};
 use crate::credentials::helper::Exit;

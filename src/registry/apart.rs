@@ -1,5 +1,5 @@
-//! Threads that serve nothing but connections to registries. What a registry sends is read by a library in long strides: one that floods us
-//! with `100 Continue` keeps a thread busy for seconds at a time, and that must not be one on which reviews and health are answered.
+//! Threads for connections to registries and nothing else. The HTTP library reads from a registry for long stretches: one that floods us
+//! with `100 Continue` keeps a thread busy for seconds at a time, and that must not be a thread that answers reviews or health probes.
 
 use std::pin::Pin;
 use std::sync::LazyLock;

@@ -1,7 +1,7 @@
 //! CRI-O's settings for registries, as they are on the nodes: `registries.conf` alone, or a folder laid out as the nodes have it.
 //!
-//! They are read again when somebody asks and a second has passed. What was read decides about identity: as long as the bytes are the same,
-//! so is the configuration. Files that CRI-O would refuse change nothing, as in a CRI-O that runs: the last good ones serve.
+//! The files are read again when a look-up needs them and a second has passed. As long as the bytes are the same, so is the configuration.
+//! Files that CRI-O would refuse change nothing, as in a running CRI-O: the last good ones stay in force.
 
 mod crio_conf;
 mod folder;

@@ -1,4 +1,4 @@
-//! Bodies become values: a fold counts, hashes and stops at its limit while bytes arrive, and then reads what it has, once.
+//! Turns bodies into values: a fold counts and hashes bytes as they arrive, stops at its limit, and then parses what it has, once.
 
 use super::tags;
 use super::vault::FreshToken;

@@ -1,17 +1,18 @@
-//! What we send instead of what a runtime would send. Machines ask exactly as runtimes do; sparing the registry is our rule, and it stands
-//! here only. Pure.
+//! What we send instead of what a runtime would send. The runtime modules ask exactly as runtimes do; sparing the registry is our own rule,
+//! and only this file applies it. Pure.
 //!
-//! Invariant: with it a verdict is the same as without, or unknown. A refusal is believed only of the request that a runtime sends; of a
-//! HEAD in its place only success is, and what says nothing either way (429, no answer).
+//! Invariant: with it a verdict is the same as without, or unknown. A refusal counts only if it answers the request that a runtime sends.
+//! Of the answers to a HEAD sent in its place, only success counts, and whatever proves nothing either way (429, no answer).
 //!
-//! - Content that is asked for without authorisation, by whom the repository has just asked for some: nothing; it would ask again.
-//! - A layer: HEAD; where that is not answered well, or tells another length, GET decides. Its body is not read.
-//! - Content by digest that somebody has read here: nothing, where this asker was shown the digest within minutes, by the same right; else
-//!   HEAD, as the proof that it may be read.
+//! - Content that is requested without authorisation, right after the repository asked the same caller for it: nothing; it would ask again.
+//! - A layer: HEAD; if that fails, or reports another length, GET decides. Its body is not read.
+//! - Content by digest that pullgate has already read: nothing, if this asker was shown the digest within the last minutes with the same
+//!   credential; otherwise HEAD, to prove that the asker may read it.
 //! - A request that a runtime sends again after 401, 408, 429 or no answer: nothing; the first answer holds. (The 401 was answered by a
-//!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: who was let in by HEAD may be let in again.)
-//! - One that was answered well, or by 404, and is sent again without a pause (CRI-O looks for an artifact so): nothing.
-//! - A HEAD that is refused by what does not show itself as a registry: the same GET after it, whose body may show it ([`beyond`]).
+//!   fresh token or by user name and password: the wire sees to it. A GET is sent once more: a caller that HEAD let in may be let in
+//!   again.)
+//! - A request that succeeded or got a 404, and is repeated without a pause (as CRI-O does to look for an artifact): nothing.
+//! - A HEAD whose refusal does not show that a registry sent it: then the same GET, whose body may show it ([`beyond`]).
 //!
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.

@@ -1,7 +1,7 @@
-//! What was answered, for as long as it holds (contract 6): answers by request, content by digest, and who is not to be asked now.
+//! Remembered answers, each for its lifetime (contract 6): answers by request, content by digest, and which servers must not be asked now.
 //!
-//! The key of an answer is the request with its asker, so nobody learns from another's answers, nor from their timing. Content by digest
-//! is shared between askers, each after a proof of its own.
+//! The key of an answer is the request with its asker, so nobody learns from another's answers, nor from their timing. Askers share content
+//! by digest, each after its own proof that it may read it.
 
 use super::exchange::asked;
 use super::instead::{Known, asks_who};

@@ -1,5 +1,5 @@
-//! What answers in the place of the network: the world of the simulation, or the arbitrary conversations of a fuzz target. All else is as
-//! it is over sockets: what is sent, the limits, redirects, the reading of bodies, the memory.
+//! Stands in for the network: the world of the simulation, or the arbitrary conversations of a fuzz target. Everything else works as over
+//! sockets: what is sent, the limits, redirects, the reading of bodies, the memory.
 
 use super::transport::Failed;
 use crate::runtime::answer::FaultKind;

@@ -1,8 +1,8 @@
 //! containerd's `hosts.toml` trees, as they are on the nodes: which hosts are asked for a registry, and by which settings (pull-semantics
 //! 5.4).
 //!
-//! A tree is read again when somebody asks and a second has passed. What was read decides about identity: as long as the bytes are the
-//! same, so are the configuration, its connections, and what was remembered by it.
+//! A tree is read again when a look-up needs it and a second has passed. As long as the bytes are the same, so are the configuration, its
+//! connections, and the answers remembered for it.
 
 mod folder;
 mod k3s;

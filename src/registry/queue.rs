@@ -1,5 +1,5 @@
-//! So many at once, and so many that wait for it: by turns of those on whose behalf they are, so that nobody's thousand requests stand before
-//! another's one.
+//! Limits how many requests run at once and how many wait. Namespaces take turns, so that one namespace's thousand requests do not hold up
+//! another's single one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Name resolution that hands out admitted addresses only, so that a connection goes to what was vetted.
+//! Name resolution that returns only admitted addresses, so that every connection goes to an address that was checked.
 
 use super::queue::{Crowded, Queue};
 use super::transport::ResolveError;

@@ -1,4 +1,4 @@
-//! What is shown of the way of nodes to their registries.
+//! The sections in which `config show` prints how nodes reach their registries.
 
 /// What nodes have for some registries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,4 +1,4 @@
-//! What keeps one server from harming the others, or itself: requests in flight, and a breaker (contract 6).
+//! Keeps one server from harming the others or being overloaded: a limit on requests in flight, and a circuit breaker (contract 6).
 
 use super::queue::{Crowded, Place, Queue};
 use crate::limits;

@@ -1,5 +1,5 @@
-//! The way of some nodes to their registries, made out for people: what is asked in which order, under which names, with which credentials,
-//! and which line of which file says so. No secret is in it.
+//! Explains to people how given nodes reach their registries: which hosts they ask in which order, under which names, with which
+//! credentials, and which line of which file says so. It contains no secrets.
 
 use super::section::Section;
 use super::{Settings, crio, nodes};

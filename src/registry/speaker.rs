@@ -1,11 +1,11 @@
-//! Whether an answer shows that a registry gave it (contract 3). What stands before a registry answers too: an ingress without a backend, a
-//! firewall, a login page. Pure.
+//! Whether an answer shows that a registry gave it (contract 3). Whatever stands in front of a registry answers too: an ingress without a
+//! backend, a firewall, a login page. Pure.
 //!
-//! A registry shows itself by one of these:
+//! Any one of these shows that a registry answered:
 //!
-//! - `Docker-Distribution-API-Version`, which the reference registry and what is made of it send with every answer below `/v2/`
-//!   (distribution 3.1.1, `registry/handlers/app.go`, `ServeHTTP`; zot, `pkg/api/routes.go`; Pulp, `app/registry.py`). Quay and Harbor do not
-//!   (quay, `endpoints/v2/manifest.py`; harbor, `src/server/registry/manifest.go`): they show themselves by the next two;
+//! - `Docker-Distribution-API-Version`, which the reference registry and software based on it send with every answer below `/v2/`
+//!   (distribution 3.1.1, `registry/handlers/app.go`, `ServeHTTP`; zot, `pkg/api/routes.go`; Pulp, `app/registry.py`). Quay and Harbor do
+//!   not (quay, `endpoints/v2/manifest.py`; harbor, `src/server/registry/manifest.go`): the next two show them;
 //! - `Docker-Content-Digest` (distribution-spec 1.1, "Pulling manifests");
 //! - the error envelope `{"errors": [{"code": …}]}` (distribution-spec 1.1, "Error Codes"), or another form of [`FORMS`];
 //! - content: a media type that no page has, a manifest, or bytes of the very digest that was asked for;

@@ -1,4 +1,4 @@
-//! From an HTTP client's error to what it proves.
+//! Turns an HTTP client's error into what it proves.
 
 use crate::net::Refused;
 use crate::runtime::answer::FaultKind;

@@ -1,5 +1,5 @@
-//! By which settings a host is asked: TLS, headers, addresses and patience. Requests name them by [`TrustId`]; whoever reads a node's
-//! configuration registers them. The default is the registry itself, as its reference names it.
+//! The settings for requests to a host: TLS, headers, addresses and timeouts. Requests name them by [`TrustId`]; the code that reads a
+//! node's configuration registers them. The default is the registry itself, as its reference names it.
 
 use super::SetupError;
 use super::clients::{Factory, Profile, Trust as Tls, Verification};

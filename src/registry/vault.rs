@@ -1,4 +1,5 @@
-//! Secrets: credentials and tokens, and what is made of them to be sent. Nothing here has a `Debug`; nothing else holds a secret.
+//! Secrets: credentials and tokens, and the headers and bodies made from them. Nothing here implements `Debug`; no other module holds a
+//! secret.
 
 use crate::credentials::{Credential, Fingerprint};
 use crate::runtime::answer::Response;

@@ -1,5 +1,5 @@
-//! The wire: one request, one answer. What to ask is for the runtimes to say ([`crate::runtime`]), what to send instead for [`instead`];
-//! here requests are sent, each once at a time, and their answers remembered.
+//! The wire: one request, one answer. The runtimes decide what to ask ([`crate::runtime`]), and [`instead`] what to send in its place; this
+//! module sends the requests, equal ones only once at a time, and remembers their answers.
 //!
 //! [`instead`]: super::instead
 

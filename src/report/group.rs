@@ -1,4 +1,4 @@
-//! Findings by image and cause, with the places that share them: what is wrong once is said once.
+//! Findings by image and cause, with the places that share them: each problem is reported once.
 
 use super::{Entry, Standing};
 use crate::verdict::answer::Remark;

@@ -1,4 +1,4 @@
-//! `-o html`: one page that needs nothing else, to look through what was found.
+//! `-o html`: one self-contained page for browsing the findings.
 
 use super::{Report, json};
 

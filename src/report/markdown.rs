@@ -1,4 +1,4 @@
-//! `-o markdown`: for a comment at a pull request, or the summary of a job.
+//! `-o markdown`: for a comment on a pull request, or the summary of a job.
 
 use super::group::{groups, remarks};
 use super::{Report, Standing};

@@ -1,4 +1,5 @@
-//! `-o text`: for a terminal or a CI log. What is well takes one line in all; what is wrong is said once for all places that share it.
+//! `-o text`: for a terminal or a CI log. All images that are fine take one line in total; each problem is reported once, with the places
+//! that share it.
 
 use super::group::{Group, Shared, filled_in, groups, remarks, unchecked};
 use super::{Entry, Report, Standing};

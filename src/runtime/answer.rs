@@ -1,4 +1,4 @@
-//! Answers to requests: what matters of them to a runtime, and to whoever words a failure.
+//! Answers to requests, reduced to what matters to a runtime and to the message about a failure.
 
 use crate::ask::Question;
 use crate::image::Digest;

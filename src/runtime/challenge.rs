@@ -1,5 +1,4 @@
-//! `WWW-Authenticate`, as containerd and containers/image read it: all headers, of each header its first challenge only (pull-semantics
-//! 5.3).
+//! `WWW-Authenticate`, as containerd and containers/image read it: all headers, but only the first challenge of each (pull-semantics 5.3).
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Of the failures of several hosts, the one that speaks for all.
+//! Picks the failure to report when several hosts failed.
 
 /// The longest detail, in characters.
 const LONGEST: usize = 200;

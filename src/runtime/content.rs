@@ -1,5 +1,5 @@
-//! Manifests, indexes and configs: what their bytes say, read as tolerantly as Go reads them and no more (pull-semantics 5.2, 5.6). What a
-//! runtime makes of that is its own module's business.
+//! Manifests, indexes and configs: what their bytes say, read exactly as tolerantly as Go reads them (pull-semantics 5.2, 5.6). Each
+//! runtime's own module decides what that means.
 
 mod config;
 mod document;

@@ -1,8 +1,9 @@
 //! CRI-O from 1.32 on, with the containers/image that it is built with (`crio-semantics`; `internal/storage/image.go`). Read top to bottom:
 //! [`short_names`], then for each name [`image`] and [`artifact`], which ask [`places`] in turn by [`source`] and [`session`].
 //!
-//! Not followed: partial pulls of zstd:chunked layers (range requests in the place of one GET, with the same end), signatures that OpenShift's
-//! own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and what lies in a layer.
+//! Not followed: partial pulls of zstd:chunked layers (range requests instead of one GET, with the same result), signatures that
+//! OpenShift's own registry serves (`X-Registry-Supports-Signatures`), a token's lifetime (the wire renews tokens), and the contents of
+//! layers.
 
 mod artifact;
 pub mod auth;

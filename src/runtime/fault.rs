@@ -1,4 +1,4 @@
-//! What may be wrong with an answer, or with what it brings.
+//! What may be wrong with an answer, or with its content.
 
 use std::time::Duration;
 

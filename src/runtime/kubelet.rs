@@ -1,5 +1,5 @@
-//! The kubelet above the runtimes: each credential of the pod in order, nobody's only where there is none, and the first success ends it
-//! (pull-semantics 4.5; `pkg/kubelet/kuberuntime/kuberuntime_image.go`, `PullImage`).
+//! The kubelet above the runtimes: it tries the pod's credentials in order, pulls anonymously only if there is none, and stops at the first
+//! success (pull-semantics 4.5; `pkg/kubelet/kuberuntime/kuberuntime_image.go`, `PullImage`).
 
 use crate::ask::{Ask, Missing};
 use crate::credentials::Source;

@@ -1,4 +1,4 @@
-//! What came of a pull, or of one request of it: the evidence that `verdict` judges by.
+//! The result of a pull, or of one of its requests: the evidence on which `verdict` judges.
 
 use crate::image::Digest;
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Speaker, Withheld};

@@ -1,5 +1,5 @@
-//! One budget of bytes for the bodies of all reviews. Who does not fit waits; a body that does not arrive loses its place to one that
-//! waits.
+//! One budget of bytes for the bodies of all reviews. A body that does not fit waits; a body that stops arriving loses its place to one
+//! that waits.
 
 use super::Limits;
 use crate::limits;

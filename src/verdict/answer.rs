@@ -1,4 +1,4 @@
-//! What the gate says of an object: the form in which `serve` and `check` carry it on.
+//! The gate's answer about an object, as `serve` and `check` use it.
 
 use super::{Judgement, Verdict};
 use crate::image::{Reference, escape, mask_userinfo};

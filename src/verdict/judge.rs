@@ -1,4 +1,4 @@
-//! One image: what was tried and what is known, to findings and an outlook.
+//! Judges one image: turns what was tried and what is known into findings and an outlook.
 
 use super::case::{Case, SecretNote, Tried};
 use super::cause::base;

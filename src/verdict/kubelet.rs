@@ -2,8 +2,8 @@
 //!
 //! Measured with the kubelet of Kubernetes 1.37.2 and containerd 2.4.2, by its transfer service and by its client; the words of containerd
 //! 1.x by CRI, on 1.7.34. Messages of gRPC's code Unknown come bare, others keep their `rpc error: code = … desc = `. What cannot be
-//! foreseen is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error other than a 403)
-//! or stands as `...` (names of temporary files).
+//! predicted is left out at the end (what a JSON parser stumbled over, what a registry says in the body of an error other than a 403) or
+//! appears as `...` (names of temporary files).
 
 use super::audience::{Audience, Group};
 use super::finding::Kubelet;

@@ -1,4 +1,4 @@
-//! What context may do to a base outlook: soften it, by one ordered list kept here (contract 2). Nothing hardens it.
+//! Context may soften a base outlook, by the one ordered list kept here (contract 2). Nothing hardens it.
 
 use super::{Failure, Outlook};
 use crate::image::escape;

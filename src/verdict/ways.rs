@@ -1,4 +1,4 @@
-//! By which way each kind of candidate node pulls an image, and what comes of it.
+//! How each kind of candidate node pulls an image, and with what result.
 
 use super::audience::{Audience, Group, of_group};
 use super::case::{Case, Tried};

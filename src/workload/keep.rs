@@ -1,5 +1,5 @@
-//! Which parts of an object are read, and reading JSON to those parts alone: whatever else an object holds (environments, managed fields,
-//! megabytes of text) is passed over where it stands and takes no memory.
+//! Which parts of an object are read, and reading JSON to those parts alone: everything else in an object (environments, managed fields,
+//! megabytes of text) is skipped while reading and takes no memory.
 
 use crate::limits;
 use crate::workload::Injection;

@@ -1,7 +1,7 @@
-//! What an object says of the one that controls it, and of which kind that is.
+//! What an object says about its controlling owner, and of which kind that is.
 //!
-//! Anyone can write an `ownerReference`, so it proves nothing by itself. It counts where the controller of the owner's kind makes the object,
-//! or where the owner itself is read and fits.
+//! Anyone can write an `ownerReference`, so it proves nothing by itself. It counts where the controller of the owner's kind makes the
+//! object, or where the owner itself was read and matches.
 
 use super::json;
 use serde_json::Value;

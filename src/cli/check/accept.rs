@@ -1,4 +1,4 @@
-//! What is known and accepted: a baseline, comments beside images, images that are built later.
+//! Findings that the user accepts: a baseline, comments beside images, images that are built later.
 
 use crate::image::Pattern;
 use crate::manifests::Ignore;

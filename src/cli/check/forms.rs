@@ -1,4 +1,4 @@
-//! In which forms the report is written, and where to: `-o FORMAT[=FILE]`.
+//! The formats of the report, and where each is written: `-o FORMAT[=FILE]`.
 
 use crate::report::text::{Colour, Detail};
 use crate::report::{Entry, Report, github, gitlab, html, json, junit, markdown, sarif, text};

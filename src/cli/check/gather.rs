@@ -1,4 +1,4 @@
-//! What is judged of the manifests, and what becomes of the answers in the report.
+//! Chooses what to judge in the manifests, and collects the answers for the report.
 
 use super::accept;
 use crate::image::escape;

@@ -1,4 +1,4 @@
-//! One line on a terminal while a run takes longer than a moment: how many images are judged, and which registry is waited for.
+//! One line on a terminal while a run takes longer than a moment: how many images are judged, and which registry it is waiting for.
 
 use crate::engine::Gate;
 use crate::image::escape;

@@ -1,4 +1,4 @@
-//! Judging all there is to judge: within which time, and asking again for what is not there yet (`--wait`).
+//! Judges the whole input within its time limit, and asks again for images that do not exist yet (`--wait`).
 
 use super::progress::Progress;
 use crate::cli::inputs::AT_ONCE;

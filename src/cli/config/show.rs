@@ -1,4 +1,4 @@
-//! `pullgate config show`: the way of some nodes to their registries.
+//! `pullgate config show`: how given nodes reach their registries.
 
 use crate::cli::engine;
 use crate::config::{Frontend, PoolRegistries, Settings};

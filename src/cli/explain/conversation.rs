@@ -1,4 +1,4 @@
-//! What was asked and answered, for people and for programs. Of credentials only the names.
+//! The requests and answers of a pull, for people and for programs. Credentials appear by name only.
 
 use crate::engine::{Conversation, Transcript};
 use crate::image::escape;

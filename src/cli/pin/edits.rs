@@ -1,4 +1,4 @@
-//! Where the digests go in the files, and what is said of them.
+//! Where the digests go in the files, and the report about them.
 
 use super::outcome::{Became, Count, Image, Written};
 use super::{Found, Way};

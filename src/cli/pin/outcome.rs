@@ -1,4 +1,4 @@
-//! What became of each image, counted, and as `pullgate.dev/pin/v1` for programs.
+//! The outcome for each image: totals for people, `pullgate.dev/pin/v1` for programs.
 
 use super::{Found, Way};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Which value of a chart, or which line of a template, an image was made of. Pure.
+//! Which value of a chart, or which line of a template, an image came from. Pure.
 
 use super::super::values::image_in;
 use crate::image::Reference;

@@ -1,4 +1,4 @@
-//! A kustomization that is built, and where the images that come out are written.
+//! Builds a kustomization, and finds where the images in its output are written.
 
 use super::super::Subject;
 use super::super::names::{Tree, at};

@@ -1,4 +1,4 @@
-//! What Flux's `HelmRelease` and Argo CD's `Application` render of a chart in the same repository
+//! Flux's `HelmRelease` and Argo CD's `Application`: what they render from a chart in the same repository
 //! (<https://fluxcd.io/flux/components/helm/helmreleases/>, <https://argo-cd.readthedocs.io/en/stable/user-guide/helm/>).
 
 use super::super::names::at;

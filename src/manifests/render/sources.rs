@@ -1,4 +1,4 @@
-//! Where the images of a rendering come from, as far as its files tell.
+//! Where the images in rendered output come from, as far as its files show it.
 
 use super::super::Subject;
 use super::super::comments;

@@ -1,4 +1,4 @@
-//! A copy of a chart with what it depends on, in which nothing leads out of the repository.
+//! A copy of a chart and its dependencies, in which nothing leads out of the repository.
 
 use crate::files;
 use crate::limits;

@@ -1,4 +1,4 @@
-//! Files by which the places of images are found.
+//! The texts of the files that are searched for the places of images.
 
 use crate::files;
 use crate::limits;

@@ -1,5 +1,5 @@
-//! When TLS handshakes began: by that a connection that came about and then fell silent is told from one that never came about. The HTTP
-//! client does not tell them apart; rustls asks for what it remembers of a server as the handshake begins.
+//! Records when TLS handshakes begin, to tell a connection that was established and then fell silent from one that was never established.
+//! The HTTP client does not tell them apart. The hook is rustls' session store: rustls looks up the server there when a handshake begins.
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::{NamedGroup, client::Resumption};

@@ -1,4 +1,4 @@
-//! Whose certificates are believed: those of webpki's rules, and those that nodes believe besides.
+//! Which certificates are accepted: those that webpki's rules accept, and others that nodes accept too.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};

@@ -1,4 +1,4 @@
-//! The files of a node with CRI-O, read at once.
+//! The files of a CRI-O node, all read together.
 
 use super::crio_conf::CrioConf;
 use crate::credentials::Credential;

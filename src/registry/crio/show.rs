@@ -1,4 +1,4 @@
-//! CRI-O's files, made out for people.
+//! CRI-O's files, explained to people.
 
 use super::folder::Folder;
 use crate::image::escape;

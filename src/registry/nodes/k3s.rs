@@ -1,4 +1,4 @@
-//! `registries.yaml` of nodes with k3s or RKE2 as a file: read when somebody asks, the last good one in the place of a broken one.
+//! `registries.yaml` of nodes with k3s or RKE2 as a file: read on demand; while it is broken, the last good one stays in force.
 
 use super::folder::{Folder, Meaning};
 use crate::credentials::Credential;

@@ -1,4 +1,4 @@
-//! `hosts.toml` trees and k3s' `registries.yaml`, made out for people.
+//! `hosts.toml` trees and k3s' `registries.yaml`, explained to people.
 
 use super::folder::{Folder, HOSTS, Meaning};
 use super::k3s::K3s;

@@ -1,4 +1,4 @@
-//! What is fetched of an image beyond its first manifest: the entries of an index that are for the node, their configs and layers
+//! What a pull fetches after the first manifest: the entries of an index that are for the node, their configs and layers
 //! (`images.ChildrenHandler`, `images.FilterPlatforms`, `images.LimitManifests`).
 
 use crate::ask::Ask;

@@ -1,4 +1,4 @@
-//! How a pull ends: which entry of an index the node takes, and what was found of that.
+//! How a pull ends: which entry of an index the node takes, and what was found for it.
 
 use crate::image::Platform;
 use crate::image::platform::Personality;

@@ -1,5 +1,5 @@
-//! Content by digest: from host to host, whatever they may be asked for, until one has it (`dockerFetcher.Fetch` in
-//! `core/remotes/docker/fetcher.go`). What the first that answers serves is final.
+//! Fetches content by digest: from host after host, whatever their capabilities, until one has it (`dockerFetcher.Fetch` in
+//! `core/remotes/docker/fetcher.go`). What that host serves is final.
 
 use crate::ask::Ask;
 use crate::image::{Digest, Platform};

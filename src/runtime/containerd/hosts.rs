@@ -1,4 +1,4 @@
-//! Which hosts containerd asks for a registry, and how: its `RegistryHost`s, of a `hosts.toml` or by default (pull-semantics 5.4;
+//! Which hosts containerd asks for a registry, and how: its `RegistryHost`s, from a `hosts.toml` or by default (pull-semantics 5.4;
 //! `core/remotes/docker/config/hosts.go`, `registry.go`).
 
 use crate::runtime::containerd::rewrites::Rewrites;

@@ -1,4 +1,5 @@
-//! `registries.yaml` of k3s and RKE2, and the `hosts.toml` tree that they make of it (`getHostConfigs` in `pkg/agent/containerd/config.go` of k3s).
+//! `registries.yaml` of k3s and RKE2, and the `hosts.toml` tree that they generate from it (`getHostConfigs` in
+//! `pkg/agent/containerd/config.go` of k3s).
 
 use crate::credentials::{Credential, Hidden};
 use crate::runtime::containerd::hosts::{contacted, is_loopback, port};

@@ -1,4 +1,4 @@
-//! What containerd makes of a manifest, an index or a config (pull-semantics 5.2, 5.6).
+//! How containerd reads a manifest, an index or a config (pull-semantics 5.2, 5.6).
 
 use super::layer::{Layer, layer};
 use crate::image::{Digest, Platform};

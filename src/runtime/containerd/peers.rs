@@ -1,4 +1,4 @@
-//! The embedded registry of k3s and RKE2 (Spegel): nodes give each other the images that they hold, and ask each other before anybody else
+//! The embedded registry of k3s and RKE2 (Spegel): nodes share the images that they hold, and ask each other before any registry
 //! (`pkg/spegel` of k3s).
 
 use crate::image::Reference;

@@ -1,5 +1,5 @@
-//! The `rewrite` table of a host, which k3s' containerd has and upstream's does not (`withRewritesFromHost` in `core/remotes/docker/resolver.go`
-//! of `k3s-io/containerd`): patterns by which the repository gets another name at that host.
+//! The `rewrite` table of a host, which k3s' containerd has and upstream's does not (`withRewritesFromHost` in
+//! `core/remotes/docker/resolver.go` of `k3s-io/containerd`): patterns that rename the repository at that host.
 
 use regex::Regex;
 use std::borrow::Cow;

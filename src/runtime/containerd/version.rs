@@ -1,4 +1,4 @@
-//! In what containerd's versions differ, each difference by name.
+//! How containerd's versions differ, with a name for each difference.
 
 use crate::runtime::containerd::PullPath;
 

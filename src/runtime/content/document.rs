@@ -1,5 +1,5 @@
-//! A manifest or an index as its JSON says it. Everything is read once, whatever the media type: what does not belong there is for the runtime
-//! to judge.
+//! A manifest or an index as its JSON states it. Every member is read, whatever the media type; the runtime judges those that do not belong
+//! there.
 
 use super::schema1::layers as schema1_layers;
 use crate::budget::Claim;

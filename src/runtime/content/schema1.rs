@@ -1,4 +1,4 @@
-//! Docker schema 1, as containers/image reads it (`manifest/docker_schema1.go`). Nobody else pulls it any longer.
+//! Docker schema 1, as containers/image reads it (`manifest/docker_schema1.go`). containerd 2.1 and later no longer pull it.
 
 use serde::Deserialize;
 use std::collections::HashSet;

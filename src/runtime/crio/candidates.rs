@@ -1,4 +1,4 @@
-//! What CRI-O makes of names that say no registry (`pkg/shortnames` of containers/image).
+//! How CRI-O completes names without a registry (`pkg/shortnames` of containers/image).
 
 use crate::image::Reference;
 use crate::runtime::crio::registries_conf::RegistriesConf;

@@ -1,5 +1,5 @@
-//! Which entry of an index is the image (`ChooseInstance` and `internal/pkg/platform` of containers/image): what is declared is compared letter by
-//! letter, and neither `os.version` nor `os.features` is looked at.
+//! Which entry of an index is the image (`ChooseInstance` and `internal/pkg/platform` of containers/image): it compares the declared values
+//! literally, and ignores `os.version` and `os.features`.
 
 use crate::image::Platform;
 use crate::runtime::content::{Descriptor, Document};

@@ -1,4 +1,4 @@
-//! How the pull of what was found ends on a node with CRI-O.
+//! How a pull ends on a CRI-O node, given what was found.
 
 use crate::image::Platform;
 use crate::runtime::containerd::ends::{End, Way, runs, trouble};

@@ -1,4 +1,4 @@
-//! What CRI-O makes of a manifest or an index (`manifest`, `internal/manifest` and `internal/image` of containers/image).
+//! How CRI-O reads a manifest or an index (`manifest`, `internal/manifest` and `internal/image` of containers/image).
 
 use crate::image::Digest;
 use crate::runtime::content::{BlobRef, Body, Content, Descriptor, Document, IndexEntry, ReadConfig, Unpack, clipped};

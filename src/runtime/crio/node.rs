@@ -1,4 +1,4 @@
-//! What a node with CRI-O is told about registries: `registries.conf`, and what lies beside it.
+//! The registry configuration of a CRI-O node: `registries.conf` and the files beside it.
 
 use crate::image::Reference;
 use crate::runtime::crio::auth::NodeAuth;

@@ -1,4 +1,4 @@
-//! What OpenShift's machine config operator makes of a cluster's objects for the nodes: `registries.conf` and `policy.json`
+//! How OpenShift's machine config operator turns a cluster's objects into the nodes' `registries.conf` and `policy.json`
 //! (`EditRegistriesConfig` in `pkg/registries` of openshift/runtime-utils; `helpers.go` of the operator).
 //!
 //! Not followed: that the operator never blocks the registry of the release image, and the signatures that `ClusterImagePolicy` asks for.

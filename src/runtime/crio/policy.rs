@@ -1,4 +1,4 @@
-//! `policy.json`: which images a node lets in (`signature` of containers/image). What hinges on signatures is not checked here.
+//! `policy.json`: which images a node admits (`signature` of containers/image). Signatures are not checked here.
 
 use crate::image::{Reference, Target};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! One registry: how it is reached, and how it lets in (`docker/docker_client.go` of containers/image).
+//! One registry: how CRI-O connects and authenticates (`docker/docker_client.go` of containers/image).
 
 use crate::ask::Ask;
 use crate::runtime::answer::{Body, Response};

@@ -1,4 +1,4 @@
-//! Names that say no registry, as CRI-O reads them (`pkg/shortnames` of containers/image).
+//! Names without a registry, as CRI-O resolves them (`pkg/shortnames` of containers/image).
 
 use crate::image::is_domain;
 

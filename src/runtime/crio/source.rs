@@ -1,4 +1,4 @@
-//! An image at the first of its places that has its manifest (`docker/docker_image_src.go` of containers/image).
+//! Finds an image at the first of its places that has the manifest (`docker/docker_image_src.go` of containers/image).
 
 use crate::ask::Ask;
 use crate::image::{Digest, Reference, Target};

@@ -1,5 +1,5 @@
-//! In what CRI-O's versions differ, each difference by name. Where no rule of `crio-semantics` is measured, the sources of the release are the
-//! reference (`internal/storage/image.go`, `internal/ociartifact`, and the containers/image that it is built with).
+//! How CRI-O's versions differ, with a name for each difference. Where no rule of `crio-semantics` is measured, the sources of the release
+//! are the reference (`internal/storage/image.go`, `internal/ociartifact`, and the containers/image that it is built with).
 
 use crate::runtime::containerd::version::Version as Parts;
 

@@ -1,8 +1,8 @@
-//! What CRI-O says of a failed pull, in its own words; people search for them. It is what the kubelet shows, but for `RegistryUnavailable`, from
-//! which the kubelet makes a sentence of its own. Read from the sources, not measured.
+//! CRI-O's own messages about failed pulls; people search for them. The kubelet shows them unchanged, except for `RegistryUnavailable`,
+//! which it words itself. Read from the sources, not measured.
 //!
-//! What cannot be foreseen stands as `...` (addresses, names of files), or leaves the whole unsaid: what a JSON parser stumbled over, the body
-//! of an error that is no registry's, the failures of several mirrors.
+//! What cannot be predicted appears as `...` (addresses, file names). Some messages are left out altogether, because too much in them
+//! cannot be predicted: what a JSON parser stumbled over, the body of an error that no registry sent, the failures of several mirrors.
 
 use crate::image::{Reference, Target};
 use crate::runtime::crio::choose::variants;

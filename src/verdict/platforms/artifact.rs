@@ -1,4 +1,4 @@
-//! What is no image (contract 3 `NotAnImage`; pull-semantics 5.6).
+//! Things that are not images (contract 3 `NotAnImage`; pull-semantics 5.6).
 
 use crate::image::platform::Personality;
 use crate::image::{Reference, escape};

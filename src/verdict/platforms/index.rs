@@ -1,4 +1,4 @@
-//! An index: what it comes to for an audience whose members take different entries of it.
+//! Judges an index for nodes that take different entries of it.
 
 use super::tally::{Tally, tally, who};
 use super::{Audience, Found, Group, Objections, Trouble, Use, artifact, does_not_start, runnable, served};

@@ -1,4 +1,4 @@
-//! How many of the audience fare how, and that in words.
+//! Counts how many nodes are served and how many are not, and puts it into words.
 
 use crate::image::escape;
 use crate::image::platform::Fit;

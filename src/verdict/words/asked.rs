@@ -1,4 +1,4 @@
-//! The URL that was asked, where the nodes' settings make another one of it than the image's name says.
+//! The URL that was asked, if the nodes' settings make it differ from what the image's name says.
 
 use crate::image::Reference;
 use crate::runtime::containerd::hosts::contacted;
