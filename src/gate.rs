@@ -127,7 +127,10 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         if let Some(node) = node_credentials(&plan, ask)? {
             plan = plan::plan_with(workload, &facts, settings, &node, &matching);
         }
-        let outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+        let mut outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+        if plan::every_build(&mut plan, &outcomes) {
+            outcomes = pulls(&plan.checks, About::Pulls, ask)?;
+        }
         let mut judgements = decide(&mut plan, &outcomes);
         let mut doubtful = doubts(&plan, &judgements, &facts);
         doubtful.retain(|object| !read_again.contains(object));

@@ -5,7 +5,7 @@ use crate::image::{Digest, Reference, escape};
 use crate::verdict::answer::{Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Finding, Outlook};
 use crate::workload::pod::Parameters;
-use crate::workload::{ImageUse, Later, Workload, parameter};
+use crate::workload::{ImageUse, Later, ObjectId, Workload, parameter};
 
 /// An image before the registry is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub enum Stand {
 
 impl Stand {
     /// Classifies an image as written.
-    pub fn of(image: &ImageUse, parameters: Parameters) -> Self {
+    pub fn of(image: &ImageUse, parameters: Parameters, object: &ObjectId) -> Self {
         match &image.later {
-            Some(Later::FilledIn { what, by }) => return Self::filled_in(what, Some(by)),
+            Some(Later::FilledIn { what, by }) => return Self::filled_in(what, by),
             Some(Later::Named { name, by }) => {
                 return Self::Elsewhere(format!("{} names it {}: pin it there", escape(by), escape(name)));
             }
@@ -40,16 +40,15 @@ impl Stand {
                 (Some(_), None) => Self::Fixed,
                 (None, _) => Self::Open,
             },
-            Err(_) => match parameter::find(image).or_else(|| parameter::of_template(image)) {
-                Some(text) if parameters == Parameters::FilledIn => Self::filled_in(text, None),
+            Err(_) => match parameter::of(image, object) {
+                Some((text, by)) if parameters == Parameters::FilledIn => Self::filled_in(text, &by),
                 Some(_) | None => Self::Open,
             },
         }
     }
 
-    fn filled_in(what: &str, by: Option<&str>) -> Self {
-        let by = by.map_or_else(String::new, |by| format!(", by {}", escape(by)));
-        Self::Elsewhere(format!("{} is filled in later{by}", escape(what)))
+    fn filled_in(what: &str, by: &str) -> Self {
+        Self::Elsewhere(format!("{} is filled in later, by {}", escape(what), escape(by)))
     }
 }
 
@@ -63,7 +62,7 @@ pub fn reduce(workload: &mut Workload) -> Vec<(ImageUse, Stand)> {
             if image.image.is_empty() {
                 return false;
             }
-            let stand = Stand::of(image, parameters);
+            let stand = Stand::of(image, parameters, &workload.object);
             all.push((image.clone(), stand.clone()));
             match stand {
                 Stand::Open => true,

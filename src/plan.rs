@@ -2,6 +2,7 @@
 //! de-duplicated checks, and afterwards outcomes → judgements.
 
 mod audience;
+mod builds;
 mod check;
 mod credentials;
 mod decide;
@@ -12,6 +13,7 @@ mod pod;
 pub mod pools;
 mod settled;
 
+pub use builds::every_build;
 pub use check::{Check, Offer};
 pub use decide::{decide, doubts};
 pub use hints::{hints, offer};

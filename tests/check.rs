@@ -6,6 +6,8 @@
 mod explain;
 #[path = "support/faulty.rs"]
 mod faulty;
+#[path = "check/field.rs"]
+mod field;
 #[path = "check/pipelines.rs"]
 mod pipelines;
 #[path = "support/program.rs"]

@@ -193,6 +193,9 @@ impl UserConfig {
             });
             entries.append(&mut usual.entries);
             usual.entries = entries;
+            if usual.helpers == Helpers::default() {
+                usual.helpers = Helpers::parse(held.as_encoded_bytes());
+            }
         }
         usual
     }
@@ -242,6 +245,17 @@ mod tests {
         std::fs::write(&file, json).unwrap();
         let usual = UserConfig::usual(None, Some(file.clone()), Some(held));
         assert_eq!(keys(&usual.entries), ["d.io", "a.io", "c.io"]);
+        let held = OsString::from(r#"{"auths": {"e.io": {"auth": "dTpw", "identitytoken": "t"}}, "credsStore": "pass"}"#);
+        let usual = UserConfig::usual(None, None, Some(held));
+        assert!(usual.helpers.call("b.io").is_some(), "as GitLab has it");
+        let [(_, token), (_, password)] = &usual.entries[..] else {
+            panic!("{:?}", keys(&usual.entries))
+        };
+        assert!(
+            token.username.is_empty() && token.identity_token.expose() == "t",
+            "the token goes first"
+        );
+        assert_eq!(password.password.expose(), "p");
         assert!(UserConfig::of_folder(&file).is_err(), "a file is no folder");
     }
 }

@@ -57,15 +57,30 @@ pub fn parse_dockercfg(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseEr
     Ok(entries.list)
 }
 
-/// Parses a user's own `config.json` as docker's tools do: `identitytoken` counts, and an empty entry is ignored (it only says that
-/// a credential store has the credential).
+/// Parses a user's own `config.json` as docker's tools do: `identitytoken` counts, before a password beside it, and an empty entry is
+/// ignored (it only says that a credential store has the credential).
 ///
 /// # Errors
 /// As [`parse_docker_config`].
 pub fn parse_user_config(json: &[u8]) -> Result<Vec<(String, Credential)>, ParseError> {
-    let mut entries = config(json, Tokens::Kept)?;
-    entries.retain(|(_, credential)| *credential != Credential::default());
-    Ok(entries)
+    let entries = config(json, Tokens::Kept)?.into_iter();
+    let tried = entries.flat_map(|(key, credential)| {
+        // Beside a password, the token is what docker's tools ask token servers with; registries without one want the password.
+        let both = !credential.identity_token.is_empty() && !credential.password.is_empty();
+        let token = both.then(|| Credential {
+            identity_token: credential.identity_token.clone(),
+            ..Credential::default()
+        });
+        let rest = Credential {
+            identity_token: if both { Hidden::default() } else { credential.identity_token },
+            ..credential
+        };
+        token
+            .into_iter()
+            .chain([rest])
+            .map(move |credential| (key.clone(), credential))
+    });
+    Ok(tried.filter(|(_, credential)| *credential != Credential::default()).collect())
 }
 
 fn config(json: &[u8], tokens: Tokens) -> Result<Vec<(String, Credential)>, ParseError> {

@@ -1,6 +1,7 @@
 //! Names that are not images yet: what will replace them, according to the files of a set. `check` and `pin` both use this.
 
 mod kustomize;
+mod tilt;
 mod tools;
 
 pub(super) use kustomize::{Tree, at};
@@ -21,7 +22,13 @@ pub(super) struct Hints {
     policies: Vec<Box<str>>,
     /// Whether it has the label of a kubebuilder project's manager.
     manager: bool,
+    /// Its labels, and annotations that are no documents: what a kustomization may select it by.
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
 }
+
+/// Longer annotations are documents, which nobody selects by.
+const LONGEST_ANNOTATION: usize = 256;
 
 impl Hints {
     pub(super) fn of(object: &Value, workload: &Workload) -> Self {
@@ -41,7 +48,21 @@ impl Hints {
             let label = object.pointer(pointer).and_then(|labels| labels.get("control-plane"));
             label.and_then(Value::as_str).is_some()
         });
+        let pairs = |field: &str| -> Vec<(String, String)> {
+            let map = object
+                .get("metadata")
+                .and_then(|metadata| metadata.get(field))
+                .and_then(Value::as_object);
+            let texts = map
+                .into_iter()
+                .flatten()
+                .filter_map(|(key, value)| Some((key, value.as_str()?)));
+            let short = texts.filter(|(_, value)| value.len() <= LONGEST_ANNOTATION);
+            short.map(|(key, value)| (key.clone(), value.to_owned())).collect()
+        };
         Self {
+            labels: pairs("labels"),
+            annotations: pairs("annotations"),
             policies: uses.filter(written).map(|image| Box::from(image.path.as_str())).collect(),
             manager,
         }
@@ -73,7 +94,7 @@ impl Names {
     ) -> Self {
         let folders = folders(places, files);
         Self {
-            kustomizations: Kustomizations::read(&folders, notes),
+            kustomizations: Kustomizations::read(&folders, objects, notes),
             tools: Tools::read(&folders, objects),
         }
     }

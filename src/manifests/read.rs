@@ -431,6 +431,10 @@ impl Taker<'_, '_> {
                     .at(document.line_of(&prefix))
                     .because(&format!("{kind} {name}")),
             );
+            if kind == "Application" {
+                // It may name images for a kustomization.
+                self.keep(source, object.clone());
+            }
             if self.reading.render {
                 self.read.releases.push(Release {
                     source: source.clone(),

@@ -24,6 +24,8 @@ pub(super) struct PullSecrets {
     read: Vec<String>,
     /// Where the passwords of secrets are that have none, as clauses, by secret.
     elsewhere: HashMap<String, String>,
+    /// What a secret without any entry says of where they are, as a clause.
+    stored: Option<String>,
     /// The first secret whose parser error fails the whole pod.
     pub(super) malformed: Option<(String, ParseError)>,
     /// A template lists a secret, or names a service account, that may still come.
@@ -98,7 +100,12 @@ impl PullSecrets {
                     Contents::Usable(entries) => {
                         self.keyring.add(&Source::Secret(name.clone()), &entries);
                         if let Some(place) = elsewhere(secret) {
-                            self.elsewhere.insert(name.clone(), where_it_is(&place));
+                            let place = where_it_is(&place);
+                            if entries.is_empty() {
+                                let name = escape(name);
+                                self.stored = Some(format!("secret \"{name}\" holds no user name and password: {place}"));
+                            }
+                            self.elsewhere.insert(name.clone(), place);
                         }
                         self.read.push(name.clone());
                     }
@@ -152,6 +159,7 @@ impl PullSecrets {
                 let whose = whose(&miss.source);
                 format!("the nearest key is \"{}\" in {whose}: {}", escape(&miss.key), miss.why)
             });
+            let nearest = nearest.or_else(|| self.stored.clone());
             notes.push(SecretNote::NoMatch {
                 names: self.read.clone(),
                 nearest,

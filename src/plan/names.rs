@@ -1,23 +1,7 @@
 //! Names that something replaces before pods are created, as far as the object and its namespace show it.
 
 use crate::cluster::{Facts, Visible};
-use crate::workload::{ImageUse, Injection, ObjectId, Template, parameter};
-
-/// The parameter in a name, and what fills it in: the controller of a custom kind.
-pub(super) fn parameter_of<'a>(name: &'a str, object: &ObjectId) -> Option<(&'a str, String)> {
-    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
-    let found = match group {
-        "template.openshift.io" => parameter::of_template(name),
-        _ => parameter::find(name),
-    }?;
-    let by = match group {
-        "argoproj.io" => "Argo".to_owned(),
-        "tekton.dev" | "triggers.tekton.dev" => "Tekton".to_owned(),
-        "template.openshift.io" => "OpenShift's template processing (oc process)".to_owned(),
-        _ => format!("the controller of {}", object.kind),
-    };
-    Some((found, by))
-}
+use crate::workload::{ImageUse, Injection, Template};
 
 /// The container whose image Istio's injector fills in, and the image that says so.
 const PROXY: &str = "istio-proxy";

@@ -25,6 +25,7 @@ use crate::verdict::size::Limit;
 use crate::verdict::soften::{Context, Owner, Presence, PresenceRule, Verification};
 use crate::workload::pod::{Parameters, PodKind};
 
+use crate::workload::parameter;
 use crate::workload::{ImageUse, Later, ObjectId, PullPolicy, Role, StreamTag, Template};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -279,7 +280,7 @@ impl<'a> Pod<'a> {
             Ok(reference) => reference,
             Err(error) => {
                 let parameter = match self.template.nature.parameters {
-                    Parameters::FilledIn => names::parameter_of(&text, self.object),
+                    Parameters::FilledIn => parameter::of(&text, self.object),
                     Parameters::Literal => None,
                 };
                 return match parameter {

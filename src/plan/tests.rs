@@ -180,6 +180,19 @@ fn refused() -> Result<ImageFacts, Failure> {
 }
 
 #[test]
+fn a_secret_without_entries_says_where_they_are() {
+    let data = r#"{"auths": {}, "credsStore": "osxkeychain"}"#;
+    let facts = with_secret(facts(), "regcred", PULL, data);
+    let judgement = judge(&pod("reg.example/app:1", &["regcred"]), &facts, &needs_login());
+    assert_eq!(causes(&judgement), [Cause::PullSecretNoMatch, Cause::NotFoundOrDenied]);
+    let message = &judgement.findings[0].message;
+    assert!(
+        message.contains("made on a machine that keeps them in its credential store (\"osxkeychain\")"),
+        "{message}"
+    );
+}
+
+#[test]
 fn an_entry_without_a_password_says_where_that_is() {
     for (data, why) in [
         (

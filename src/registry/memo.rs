@@ -417,7 +417,10 @@ impl Kept {
     fn as_of(&self, now: Instant) -> Answer {
         match &self.latest {
             Answer::Response(response) if response.status == 429 => Answer::Response(Arc::new(Response {
-                retry_after: response.retry_after.map(|_| self.fresh_until.saturating_duration_since(now)),
+                // What it asked for, not how long we wait at most.
+                retry_after: response
+                    .retry_after
+                    .map(|asked| asked.saturating_sub(now.duration_since(self.given))),
                 ..Response::clone(response)
             })),
             answer if now.duration_since(self.given) >= QUOTA => without_quota(answer),

@@ -6,7 +6,7 @@ use crate::runtime::content::{Content, clipped};
 pub use crate::runtime::fault::{
     ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault, UnreadLayer,
 };
-use crate::runtime::request::{Request, Want};
+use crate::runtime::request::{Method, Request, Want};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +149,7 @@ impl Failure {
             code: words.code.as_deref().map(str::to_owned),
             detail: words.detail.as_deref().map(str::to_owned).or(kind),
             retry_after: response.retry_after,
+            printed: words.printed.clone().filter(|_| response.at.method == Method::Get),
             ..Self::at(evidence, &response.at, purpose)
         }
     }

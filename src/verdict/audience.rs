@@ -39,6 +39,8 @@ pub enum Origin {
     /// No such node is known and nobody said anything: a guess, which denies nothing.
     #[default]
     Assumed,
+    /// The same, with all platforms that an index names in place of the guess: what fails for each of them fails everywhere.
+    Builds,
 }
 
 /// Everyone who may have to pull the image.
@@ -66,7 +68,7 @@ impl Audience {
         match self.origin {
             Origin::Assumed => Outlook::MayFail,
             _ if self.doubt.is_some() => Outlook::MayFail,
-            Origin::Nodes | Origin::Selectors | Origin::System | Origin::Configured => Outlook::WillFail,
+            Origin::Nodes | Origin::Selectors | Origin::System | Origin::Configured | Origin::Builds => Outlook::WillFail,
         }
     }
 

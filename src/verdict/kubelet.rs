@@ -144,11 +144,9 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             }
             None => ("ErrImagePull", said.to_owned()),
         };
-        // Word by word, since the whole may be longer than what is escaped of one name.
-        let words: Vec<String> = said.split(' ').map(escape).collect();
         return Some(Kubelet {
             reason: reason.to_owned(),
-            message: words.join(" "),
+            message: escape_words(&said),
         });
     }
     if let Some(told) = &failure.told {
@@ -194,11 +192,26 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             reason_phrase(status)
         )
     };
+    // What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x). Of several errors containerd makes a list.
+    let printed: Vec<String> = failure
+        .printed
+        .iter()
+        .flat_map(|printed| printed.lines())
+        .map(escape_words)
+        .collect();
+    let printed = printed.join("\n");
+    let written = as_written(&url, failure, reference);
     let answered = |status: u16| {
-        if fetching && by == Pull::Client {
-            format!("{stage}unexpected status code {url}: {status} {}", reason_phrase(status))
+        let (before, between) = if fetching && by == Pull::Client {
+            let text = format!("{stage}unexpected status code {written}: {status} {}", reason_phrase(status));
+            (text, " - Server message: ")
         } else {
-            status_of(&stage, status)
+            (status_of(&stage, status), "\n")
+        };
+        if printed.is_empty() {
+            before
+        } else {
+            format!("{before}{between}{printed}")
         }
     };
     let token = |status: u16, whose: &str| status_of(&at_token(whose), status);
@@ -292,7 +305,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
             Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
-            Rejection::NoAddress => format!("{resolve}parse \"{url}\": invalid host: "),
+            Rejection::NoAddress => {
+                let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
+                // Of what has colons, Go says more than can be told here.
+                let why = if address.contains(':') { "" } else { "unable to parse IP" };
+                format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
+            }
         },
         Evidence::RateLimited => answered(or_status(status, 429)),
         Evidence::ServerError { token_server: true } => token(or_status(status, 500), whose),
@@ -368,7 +386,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
                 part.trim_start_matches("child ")
             ),
             ContentFault::DigestWrong | ContentFault::NotServed => not_found(&format!(
-                "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+                "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
             )),
             ContentFault::ConfigNotJson => format!("{pull}unmarshal image config: invalid character"),
             ContentFault::ConfigWrongKind => match by {
@@ -459,7 +477,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::ContentMissing {
             part: "child manifest", ..
         } => not_found(&format!(
-            "{pull}failed to copy: httpReadSeeker: failed open: content at {url} not found: not found"
+            "{pull}failed to copy: httpReadSeeker: failed open: content at {written} not found: not found"
         )),
         Evidence::ContentMissing { digest, media_type, .. } => not_found(&format!(
             "{pull}failed to copy: httpReadSeeker: failed open: could not fetch content descriptor {} ({}) from remote: not found",
@@ -477,13 +495,20 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             return None;
         }
     };
-    // What a registry says to the GET after a HEAD that was forbidden (`withGETErrorBody`).
-    let printed = failure.printed.iter().flat_map(|printed| printed.lines());
-    let message = printed.fold(message, |message, line| {
-        let words: Vec<String> = line.split(' ').map(escape).collect();
-        format!("{message}\n{}", words.join(" "))
-    });
     Some(err_image_pull(message))
+}
+
+/// Word by word, since the whole may be longer than what is escaped of one name.
+fn escape_words(line: &str) -> String {
+    line.split(' ').map(escape).collect::<Vec<_>>().join(" ")
+}
+
+/// The address as the host's settings have it: it does not change where a loopback registry is asked without TLS in the end.
+fn as_written(url: &str, failure: &Failure, reference: &Reference) -> String {
+    match url.strip_prefix("http://") {
+        Some(rest) if failure.host == reference.registry() && !failure.host.ends_with(":80") => format!("https://{rest}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// What Go's digest package says of a text that is no digest.

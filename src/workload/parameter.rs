@@ -1,5 +1,23 @@
 //! Parameters of templates, which Argo (`{{x}}`) and Tekton (`$(x)`) fill in before they create a pod.
 
+use super::pod::ObjectId;
+
+/// The parameter in a name, and what fills it in: the controller of a custom kind.
+pub fn of<'a>(name: &'a str, object: &ObjectId) -> Option<(&'a str, String)> {
+    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
+    let found = match group {
+        "template.openshift.io" => of_template(name),
+        _ => find(name),
+    }?;
+    let by = match group {
+        "argoproj.io" => "Argo".to_owned(),
+        "tekton.dev" | "triggers.tekton.dev" => "Tekton".to_owned(),
+        "template.openshift.io" => "OpenShift's template processing (oc process)".to_owned(),
+        _ => format!("the controller of {}", object.kind),
+    };
+    Some((found, by))
+}
+
 /// The first parameter in a text, with its delimiters.
 pub fn find(text: &str) -> Option<&str> {
     let first = |open: &str, close: &str| {

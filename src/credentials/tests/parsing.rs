@@ -184,7 +184,12 @@ fn a_users_own_config_keeps_tokens_and_drops_empty_entries() {
     let kubelets = credential("00000000-0000-0000-0000-000000000000", "");
     assert_eq!(parse_docker_config(json.as_bytes()), Ok(vec![("a".to_owned(), kubelets)]));
     let both = br#"{"auths":{"a":{"auth":"dTpw","identitytoken":"t"}}}"#;
-    assert_eq!(parse_user_config(both).unwrap()[0].1.username, Hidden::new("u"));
+    let token = Credential {
+        identity_token: Hidden::new("t"),
+        ..Credential::default()
+    };
+    let both = parse_user_config(both).unwrap();
+    assert_eq!(both, [("a".to_owned(), token), ("a".to_owned(), credential("u", "p"))]);
 }
 
 #[test]

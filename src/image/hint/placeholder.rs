@@ -55,6 +55,7 @@ pub fn find(name: &str) -> Option<Placeholder<'_>> {
     name.char_indices().find_map(|(at, c)| {
         let rest = name.get(at..)?;
         let (syntax, text) = match c {
+            '$' if rest.starts_with("${{") => (Syntax::Template, closed(rest, "${{", "}}")?),
             '{' => (
                 Syntax::Template,
                 closed(rest, "{{", "}}").or_else(|| closed(rest, "{%", "%}"))?,

@@ -119,6 +119,14 @@ fn tools_that_build_are_known_by_their_files() {
             "version: v2beta1\nimages: {a: {image: app}, w: {image: reg.example/worker}}\n",
         ),
         (
+            "skaffold-dev.yml",
+            "apiVersion: skaffold/v2beta1\nkind: Config\nprofiles: [{name: x, patches: [{op: add, path: /build/artifacts/-, value: {image: app}}, {op: replace, path: /build/artifacts, value: [{image: reg.example/worker}]}]}]\n",
+        ),
+        (
+            "dev.tiltfile",
+            "IMG = 'app'\ndocker_build(IMG, '.')\ndocker_build('%s/worker' % 'reg.example', '.')\n",
+        ),
+        (
             "kbld.yaml",
             "apiVersion: kbld.k14s.io/v1alpha1\nkind: Config\nsources: [{image: app}, {image: reg.example/worker}]\n",
         ),
@@ -268,4 +276,150 @@ fn kustomizations_that_name_each_other_end() {
         texts(&[("kustomization.yaml", "resources: [.]\n"), ("x.yaml", &deployment("app"))]),
         ["app"]
     );
+}
+
+#[test]
+fn replacements_write_what_the_set_says() {
+    let app = deployment("app");
+    let to = |select: &str, path: &str| {
+        format!(
+            "source: {{kind: ConfigMap, name: c, fieldPath: data.IMG}}\ntargets: [{{select: {select}, fieldPaths: ['{path}']}}]\n"
+        )
+    };
+    let place = "spec.template.spec.containers.[name=app].image";
+    let one = to("{kind: Deployment}", place);
+    let generator = "resources: [a.yaml]\nconfigMapGenerator: [{name: c, literals: ['IMG=reg.example/app:1']}]\nreplacements: [{path: r.yaml}]\n";
+    let files = |one: &str, kustomization: &str| texts(&[("a.yaml", &app), ("r.yaml", one), ("kustomization.yaml", kustomization)]);
+    assert_eq!(files(&one, generator), ["app -> reg.example/app:1"]);
+    assert_eq!(
+        files(&to("{kind: Job}", place), generator),
+        ["app"],
+        "it is for something else"
+    );
+    assert_eq!(
+        files(
+            &to("{kind: Deployment}", "spec.template.spec.containers.[name=b].image"),
+            generator
+        ),
+        ["app"]
+    );
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {IMG: 'reg.example/app:2'}\n";
+    let resource = "resources: [a.yaml, c.yaml]\nreplacements: [{path: r.yaml}]\n";
+    let found = texts(&[
+        ("a.yaml", &app),
+        ("c.yaml", map),
+        ("r.yaml", &one),
+        ("kustomization.yaml", resource),
+    ]);
+    assert_eq!(found, ["app -> reg.example/app:2"]);
+    let nowhere = "resources: [a.yaml]\nreplacements: [{path: r.yaml}]\n";
+    let found = files(&one, nowhere);
+    assert!(
+        found[0].starts_with("app later: app by kustomize (replacements of "),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn transformers_and_configurations() {
+    let app = deployment("app");
+    let image = "apiVersion: builtin\nkind: ImageTagTransformer\nmetadata: {name: t}\nimageTag: {name: app, newTag: '7'}\n";
+    let with = "resources: [a.yaml]\ntransformers: [t.yaml]\n";
+    let of = |transformer: &str| texts(&[("a.yaml", &app), ("t.yaml", transformer), ("kustomization.yaml", with)]);
+    assert_eq!(of(image), ["app -> app:7"]);
+    let program = "apiVersion: example.com/v1\nkind: Pinner\nmetadata: {name: t}\n";
+    let found = of(program);
+    assert!(
+        found[0].starts_with("app later: app by kustomize (transformer Pinner of "),
+        "{found:?}"
+    );
+    // Image volumes are images; other fields are where the configurations say so.
+    let volume =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [], volumes: [{name: v, image: {reference: data}}]}\n";
+    let images = "resources: [a.yaml]\nimages: [{name: data, newName: reg.example/data, newTag: '1'}]\n";
+    assert_eq!(
+        texts(&[("a.yaml", volume), ("kustomization.yaml", images)]),
+        ["data -> reg.example/data:1"]
+    );
+    let custom = "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nmetadata: {name: p}\nspec: {image: data}\n";
+    let known = format!("{images}configurations: [c.yaml]\n");
+    let config = "images:\n- {path: spec/image, kind: Prometheus}\n";
+    for (kustomization, expected) in [(images, "data"), (&known, "data -> reg.example/data:1")] {
+        let found = texts(&[("a.yaml", custom), ("c.yaml", config), ("kustomization.yaml", kustomization)]);
+        assert_eq!(found, [expected]);
+    }
+}
+
+#[test]
+fn flux_and_argo_cd_name_images_too() {
+    let app = deployment("app");
+    let plain = "resources: [a.yaml]\n";
+    let flux = |images: &str| {
+        format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: apps}}\nspec: {{path: ./apps, {images}}}\n"
+        )
+    };
+    let named = flux("images: [{name: app, newName: reg.example/app, newTag: '1'}]");
+    let argo = "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: apps}\nspec: {source: {repoURL: x, path: apps, kustomize: {images: ['app=reg.example/app:1']}}}\n";
+    let patched = flux(
+        "patches: [{target: {kind: Deployment}, patch: '[{op: replace, path: /spec/template/spec/containers/0/image, value: \"reg.example/app:1\"}]'}]",
+    );
+    for object in [named.as_str(), argo, &patched] {
+        let found = texts(&[
+            ("apps/a.yaml", &app),
+            ("apps/kustomization.yaml", plain),
+            ("clusters/prod/apps.yaml", object),
+        ]);
+        assert_eq!(found, ["app -> reg.example/app:1"], "{object}");
+    }
+    // Flux makes a kustomization of a folder that has none.
+    assert_eq!(
+        texts(&[("apps/a.yaml", &app), ("flux.yaml", &named)]),
+        ["app -> reg.example/app:1"]
+    );
+    // Another folder.
+    assert_eq!(texts(&[("other/a.yaml", &app), ("flux.yaml", &named)]), ["app"]);
+}
+
+#[test]
+fn components_and_prefixes() {
+    let app = deployment("app");
+    let base = "namePrefix: x-\nresources: [a.yaml]\n";
+    // After a prefix, a resource has both names.
+    for name in ["app", "x-app"] {
+        let patch = format!(
+            "resources: [../base]\npatches:\n- patch: |\n    apiVersion: apps/v1\n    kind: Deployment\n    metadata: {{name: {name}}}\n    spec: {{template: {{spec: {{containers: [{{name: app, image: reg.example/p:1}}]}}}}}}\n"
+        );
+        let found = texts(&[
+            ("base/a.yaml", &app),
+            ("base/kustomization.yaml", base),
+            ("over/kustomization.yaml", &patch),
+        ]);
+        assert_eq!(found, ["app -> reg.example/p:1"], "{name}");
+    }
+    // A component of a component, and the one after it.
+    let component = |rest: &str| format!("apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n{rest}\n");
+    let inner = component("images: [{name: app, newName: reg.example/inner}]");
+    let outer = component("components: [../inner]\nimages: [{name: reg.example/inner, newName: reg.example/outer}]");
+    let last = component("images: [{name: reg.example/outer, newTag: '3'}]");
+    let found = texts(&[
+        ("base/a.yaml", &app),
+        ("inner/kustomization.yaml", &inner),
+        ("outer/kustomization.yaml", &outer),
+        ("last/kustomization.yaml", &last),
+        (
+            "base/kustomization.yaml",
+            "resources: [a.yaml]\ncomponents: [../outer, ../last]\n",
+        ),
+    ]);
+    assert_eq!(found, ["app -> reg.example/outer:3"]);
+}
+
+#[test]
+fn names_that_tilt_works_out() {
+    let tiltfile = "docker_build(os.getenv('IMAGE'), '.')\n";
+    for (image, later) in [("app", Some("app")), ("app:1", None), ("reg.example/app", None)] {
+        let found = texts(&[("a.yaml", &deployment(image)), ("Tiltfile", tiltfile)]);
+        assert_eq!(found[0].contains(" later: "), later.is_some(), "{found:?}");
+    }
 }

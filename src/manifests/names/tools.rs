@@ -1,5 +1,6 @@
 //! Tools that build images or fill in names, and the files by which a set shows them.
 
+use super::tilt;
 use crate::files;
 use crate::image::Reference;
 use crate::limits;
@@ -9,11 +10,15 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+const TILT: &str = "Tilt builds it (Tiltfile)";
+
 /// What a set shows of them.
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     /// Names that a tool builds, without tag and digest, and which tool.
     built: HashMap<String, String>,
+    /// A Tiltfile builds others, whose names it works out.
+    tilt: bool,
     /// A Flux Kustomization that substitutes variables, as a phrase.
     flux: Option<String>,
     /// A PROJECT file of kubebuilder.
@@ -24,15 +29,18 @@ impl Tools {
     pub(super) fn read(folders: &[PathBuf], objects: &[Manifest]) -> Self {
         let mut tools = Self::default();
         for folder in folders {
-            for name in ["skaffold.yaml", "skaffold.yml", "devspace.yaml", "kbld.yaml", "kbld.yml"] {
-                let Some(text) = text(&folder.join(name)) else { continue };
+            for file in configurations(folder) {
+                let Some(text) = text(&file) else { continue };
+                if is_tiltfile(&file) {
+                    let found = tilt::built(&text);
+                    for name in found.names {
+                        tools.add(&name, TILT);
+                    }
+                    tools.tilt |= found.more;
+                    continue;
+                }
                 for document in yaml::documents(&text).documents {
                     tools.builds(&document.value);
-                }
-            }
-            if let Some(text) = text(&folder.join("Tiltfile")) {
-                for name in tilt(&text) {
-                    tools.add(&name, "Tilt builds it (Tiltfile)");
                 }
             }
             tools.kubebuilder |= text(&folder.join("PROJECT")).is_some_and(|text| text.contains("kubebuilder.io"));
@@ -60,8 +68,20 @@ impl Tools {
         if group == "skaffold" {
             let profiles = list(config, "/profiles");
             for place in std::iter::once(config).chain(&profiles) {
-                for artifact in list(place, "/build/artifacts") {
-                    self.add_field(&artifact, "image", "Skaffold, which builds it (skaffold.yaml)");
+                let patches = list(place, "/patches");
+                let patched = patches
+                    .iter()
+                    .filter(|patch| {
+                        patch
+                            .get("path")
+                            .and_then(Value::as_str)
+                            .is_some_and(|path| path.starts_with("/build/artifacts"))
+                    })
+                    .filter_map(|patch| patch.get("value"));
+                let (many, one): (Vec<&Value>, Vec<&Value>) = patched.partition(|value| value.is_array());
+                let many = many.into_iter().filter_map(Value::as_array).flatten();
+                for artifact in list(place, "/build/artifacts").iter().chain(one).chain(many) {
+                    self.add_field(artifact, "image", "Skaffold, which builds it (skaffold.yaml)");
                 }
             }
         } else if group == "kbld.k14s.io" {
@@ -72,7 +92,7 @@ impl Tools {
             && config
                 .get("version")
                 .and_then(Value::as_str)
-                .is_some_and(|v| v.starts_with("v2"))
+                .is_some_and(|v| v.starts_with("v2") || v.starts_with("v1beta"))
         {
             for image in config
                 .get("images")
@@ -97,12 +117,15 @@ impl Tools {
         }
     }
 
-    /// What builds an image of this name.
+    /// What builds an image of this name. Where a Tiltfile works out names, that is any without a registry and a tag.
     pub(super) fn built(&self, name: &str) -> Option<String> {
-        if self.built.is_empty() {
+        if self.built.is_empty() && !self.tilt {
             return None;
         }
-        self.built.get(&key(name)?).cloned()
+        let key = key(name)?;
+        let bare =
+            || self.tilt && !name.contains([':', '@']) && Reference::parse(name).is_ok_and(|name| name.registry() == "docker.io");
+        self.built.get(&key).cloned().or_else(|| bare().then(|| TILT.to_owned()))
     }
 
     /// What substitutes variables, where the set says it.
@@ -126,39 +149,31 @@ fn key(name: &str) -> Option<String> {
     Reference::parse(name).ok().map(|reference| reference.name())
 }
 
+/// The files in a folder that configure such tools, in order.
+fn configurations(folder: &Path) -> Vec<PathBuf> {
+    let known = |name: &str| {
+        let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        let of = ["skaffold", "devspace", "kbld"].iter().any(|tool| name.starts_with(tool));
+        (yaml && of) || is_tiltfile(Path::new(name))
+    };
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(known))
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+fn is_tiltfile(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == "Tiltfile" || name.starts_with("Tiltfile.") || name.to_ascii_lowercase().ends_with(".tiltfile")
+}
+
 fn text(path: &Path) -> Option<String> {
     let bytes = files::read(path, limits::MANIFEST_FILE).ok()?;
     String::from_utf8(bytes).ok()
-}
-
-/// The names that a Tiltfile builds: the first argument, or `ref`, of its functions that build (`docker_build`, `custom_build`,
-/// `docker_build_with_restart` and other extensions).
-fn tilt(text: &str) -> Vec<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    let mut names = Vec::new();
-    for (at, _) in code.match_indices('(') {
-        let (before, after) = code.split_at(at);
-        let function: &str = before
-            .rsplit(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .next()
-            .unwrap_or_default();
-        if !function.contains("build") {
-            continue;
-        }
-        let argument = after.trim_start_matches('(').trim_start();
-        let argument = argument
-            .strip_prefix("ref")
-            .map_or(argument, |rest| rest.trim_start().trim_start_matches('=').trim_start());
-        let Some(quote) = argument.chars().next().filter(|c| matches!(c, '\'' | '"')) else {
-            continue;
-        };
-        names.extend(argument.get(1..).and_then(|rest| rest.split(quote).next()).map(str::to_owned));
-    }
-    names
 }
 
 /// What fills in `{{ }}` in a file.
@@ -173,17 +188,5 @@ pub(super) fn templates(file: Option<&Path>) -> &'static str {
         "Helm"
     } else {
         "a template engine (Helm, for example)"
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_tiltfile_builds() {
-        let text = "# docker_build('old', '.')\ndocker_build('reg.example/app', '.')\ncustom_build(\n  ref=\"worker\", command='x')\n\
-                    load('ext://restart_process', 'docker_build_with_restart')\ndocker_build_with_restart('third', '.')\nk8s_yaml('x.yaml')\nbuild(name)\n";
-        assert_eq!(tilt(text), ["reg.example/app", "worker", "third"]);
     }
 }

@@ -104,7 +104,13 @@ impl<'a> Session<'a> {
             return Err(Failure::plain(evidence, self.host.shown.to_string()).into());
         }
         let Some(server) = &self.host.server else {
-            return Err(Stop::from(self.closed("no address can be made of its name and port")));
+            let why = if is_odd_literal(&self.host.shown) {
+                "a name in brackets that is no IPv6 address: built with a Go from 1.24.8 or 1.25.2 on, containerd refuses it, and with one before it \
+                 looks the name up"
+            } else {
+                "no address can be made of its name and port"
+            };
+            return Err(Stop::from(self.closed(why)));
         };
         if let Some(why) = &self.host.unusable {
             return Err(Stop::from(self.closed(why)));

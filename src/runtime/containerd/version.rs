@@ -30,7 +30,6 @@ impl Version {
     /// The first version that pulls as this one does: what is named here is all in which they differ.
     pub fn as_it_pulls(self) -> Self {
         const DIFFER: &[Version] = &[
-            Version(2, 4, 2),
             Version(2, 3, 3),
             Version(2, 3, 2),
             Version(2, 3, 0),
@@ -83,9 +82,11 @@ impl Version {
         self >= Self(2, 3, 0)
     }
 
-    /// A name in brackets has to be an IPv6 address: it is built with a Go whose `url.Parse` wants that. Before, the name was looked up.
+    /// A name in brackets has to be an IPv6 address: it is certainly built with a Go whose `url.Parse` wants that, which is Go 1.24.8, 1.25.2 and
+    /// everything since 1.26 (CVE-2025-47912). Of 2.3.0 `go.mod` asks for Go 1.26.2; of versions before it asks for one that did not, and
+    /// which of them it was built with cannot be seen: then the name may be looked up.
     pub(super) fn wants_addresses_in_brackets(self) -> bool {
-        self >= Self(2, 4, 2)
+        self >= Self(2, 3, 0)
     }
 
     /// Docker schema 1 manifests are refused; 2.0 converts them where its environment says so.

@@ -5,45 +5,81 @@ use crate::image::{Digest, Reference};
 use crate::runtime::containerd::ends::worst;
 use crate::runtime::content::{BlobRef, Content};
 use crate::runtime::crio::choose::choose;
-use crate::runtime::crio::image::{Found, child};
+use crate::runtime::crio::image::{Entry, Found, child, missing};
 use crate::runtime::crio::manifest::{self, Form, Manifest};
 use crate::runtime::crio::source::{Served, Source};
 use crate::runtime::crio::version::Look;
-use crate::runtime::crio::{Got, Stop, Walk};
-use crate::runtime::outcome::{Build, ContentFault, Failure};
+use crate::runtime::crio::{Got, Stop, Walk, caught};
+use crate::runtime::outcome::{Build, ContentFault, Evidence, Failure};
 use crate::runtime::request::Request;
 use crate::runtime::{Depth, End};
 use std::collections::HashSet;
 
+/// What a reference is found to be.
+enum Looked {
+    Image,
+    Artifact(Reference),
+    /// An index whose entry for the node fails: that ends the pull as it would end that of an image.
+    Failed(Box<Found>),
+}
+
 /// Pulls it as an artifact; `None` where it is an image.
 pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Found>> {
-    let reference = match walk.version.looks_for_artifacts() {
-        Look::None => Some(walk.reference.clone()),
+    let looked = match walk.version.looks_for_artifacts() {
+        Look::None => Looked::Artifact(walk.reference.clone()),
         Look::ByReference => look_by_reference(walk, net)?,
-        Look::Twice => look_twice(walk, net)?,
+        Look::Twice => look_twice(walk, net)?.map_or(Looked::Image, Looked::Artifact),
     };
-    match reference {
-        Some(reference) => copy(walk, net, &reference).map(Some),
-        None => Ok(None),
+    match looked {
+        Looked::Artifact(reference) => copy(walk, net, &reference).map(Some),
+        Looked::Failed(found) => Ok(Some(*found)),
+        Looked::Image => Ok(None),
     }
 }
 
 /// `PullManifest` up to 1.34: the reference of what is an artifact.
-fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Reference>> {
-    let mut reference = walk.reference.clone();
-    let mut source = Source::open(walk, net, &reference)?;
-    match source.manifest.form {
-        Form::DockerList => return Ok(None),
-        Form::OciIndex => {
-            let entry = chosen(walk, &source.manifest)?;
-            let by_digest = Digest::parse(&entry).map(|digest| reference.at_digest(digest));
-            let malformed = || ContentFault::Structure("the digest of a child manifest is malformed".to_owned());
-            reference = by_digest.ok_or_else(|| source.manifest.broken(malformed()))?;
-            source = Source::open(walk, net, &reference)?;
-        }
-        Form::Oci | Form::Docker | Form::Schema1 => {}
+fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Looked> {
+    let reference = walk.reference.clone();
+    let source = Source::open(walk, net, &reference)?;
+    let served = &source.manifest;
+    if served.form == Form::DockerList {
+        return Ok(Looked::Image);
     }
-    Ok(read(walk, &source.manifest)?.is_artifact().then_some(reference))
+    let (manifest, reference) = if served.form == Form::OciIndex {
+        let document = served.document().map_err(|fault| served.broken(fault))?;
+        let entries = manifest::index(served.form, &document).map_err(|fault| served.broken(fault))?;
+        let ends = |walk: &Walk<'_>, (builds, end, by_network): Entry| {
+            let found = Found::new(walk, &source, Content::Index(entries), builds, end, by_network);
+            Ok(Looked::Failed(Box::new(found)))
+        };
+        let Some(entry) = choose(&document, served.form, walk.platform) else {
+            return ends(walk, (Vec::new(), End::NoMatch, false));
+        };
+        let malformed = || ContentFault::Structure("the digest of a child manifest is malformed".to_owned());
+        let digest = Digest::parse(&entry.digest).ok_or_else(|| served.broken(malformed()))?;
+        let reference = reference.at_digest(digest);
+        match caught(Source::open(walk, net, &reference))? {
+            Ok(child) => (child.manifest, reference),
+            Err(mut failed) => {
+                if failed.told.evidence == Evidence::DigestUnknown {
+                    failed.told.evidence = Evidence::ContentMissing {
+                        part: "child manifest",
+                        digest: entry.digest.clone(),
+                        media_type: String::new(),
+                    };
+                }
+                return ends(walk, missing(entry, failed));
+            }
+        }
+    } else {
+        (served.clone(), reference)
+    };
+    let is_artifact = read(walk, &manifest)?.is_artifact();
+    Ok(if is_artifact {
+        Looked::Artifact(reference)
+    } else {
+        Looked::Image
+    })
 }
 
 /// `EnsureNotContainerImage`, since 1.35.2.

@@ -127,7 +127,7 @@ impl Single {
 }
 
 /// What was found of an entry, how the pull ends with it, and whether for want of an answer.
-type Entry = (Vec<Build>, End, bool);
+pub(super) type Entry = (Vec<Build>, End, bool);
 
 /// Whether the entry of an index that is for the node is there.
 fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<Entry> {
@@ -151,7 +151,7 @@ fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source
 }
 
 /// An entry that is not to be had.
-fn missing(entry: &Descriptor, failed: Failed) -> Entry {
+pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
     let Failed {
         mut told, by_network, ..
     } = failed;

@@ -825,6 +825,12 @@ fn an_index_as_deep_as_is_looked() {
     let missing = matches!(evidence(&outcome), Evidence::ContentMissing { part: "child manifest", media_type, .. } if media_type == OCI_IMAGE_MEDIA_TYPE);
     assert!(missing, "{outcome:?}");
     assert_eq!(asked.len(), 3 + 5);
+    // Those that look for an artifact first end with what an image ends with.
+    let first = Version(1, 33, 0);
+    assert_eq!(play(first, &s390x, &net).0.ends, [End::NoMatch]);
+    let (outcome, _) = play(first, &pull("a.example/x:v1"), &net.clone().at(&url, says(404)));
+    let missing = matches!(evidence(&outcome), Evidence::ContentMissing { part: "child manifest", media_type, .. } if media_type == OCI_IMAGE_MEDIA_TYPE);
+    assert!(missing, "{outcome:?}");
     // An index there is not followed.
     let nested = net.at(&url, says(200).with("content-type", OCI_IMAGE_INDEX_MEDIA_TYPE).body(&child));
     let (outcome, _) = play(NEW, &pull("a.example/x:v1"), &nested);

@@ -77,7 +77,8 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
             // What fails to run serves nobody either.
-            let mut text = if matches!(outlook, Outlook::WillFail | Outlook::FailsToRun) {
+            let nobody = tally.yes + tally.perhaps == 0;
+            let mut text = if nobody || matches!(outlook, Outlook::WillFail | Outlook::FailsToRun) {
                 let noun = if all == 1 { "candidate" } else { "candidates" };
                 format!("no node that the pods could land on is served ({all} {noun}, {missed})")
             } else if tally.tolerated_yes + tally.tolerated_perhaps == 0 {
@@ -103,6 +104,7 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
         }
         Origin::Selectors => format!("the pods select {missed}, and no such node is known"),
         Origin::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
+        Origin::Builds => format!("no node is known, and the index offers {}", platforms(audience)),
         Origin::Assumed => format!("no node is known, and {} is what is usual", platforms(audience)),
     };
     match &audience.doubt {

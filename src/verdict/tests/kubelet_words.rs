@@ -92,6 +92,10 @@ fn both_ways_of_pulling() {
         "manifests/v1",
     );
     let throttled = asked(Evidence::RateLimited, 429, "GET", &format!("blobs/{DIGEST}"));
+    let said = Failure {
+        printed: Some("toomanyrequests: slow down".into()),
+        ..throttled.clone()
+    };
     let large = Evidence::ContentInvalid(ContentFault::OtherSize {
         part: "config",
         by: "manifest",
@@ -117,6 +121,11 @@ fn both_ways_of_pulling() {
             &throttled,
             format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests"),
             format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status code https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests"),
+        ),
+        (
+            &said,
+            format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests\ntoomanyrequests: slow down"),
+            format!("IMAGEfailed to copy: httpReadSeeker: failed open: unexpected status code https://r.example:5000/v2/app/blobs/{DIGEST}: 429 Too Many Requests - Server message: toomanyrequests: slow down"),
         ),
         (
             &large,

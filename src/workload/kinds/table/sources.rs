@@ -28,7 +28,7 @@ pub(in crate::workload::kinds) const SOURCES: &[(&str, &str)] = &[
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet 0.10.0, CRD"),
     (
         "disaggregatedset.x-k8s.io",
-        "LeaderWorkerSet 0.10.0, CRD (v1); examples of its v1alpha1, which no release has",
+        "LeaderWorkerSet 0.10.0, CRD (v1); `api/disaggregatedset/v1alpha1/disaggregatedset_types.go` at d5d8b69 (v1alpha1, which no release has)",
     ),
     (
         "workload.codeflare.dev",
