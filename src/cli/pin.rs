@@ -214,7 +214,8 @@ async fn ask(gate: &Gate, manifests: &mut Manifests, end: Instant) -> Vec<Found>
                     Stand::Pinned(digest) => Some(digest),
                     Stand::Open | Stand::Fixed | Stand::Elsewhere(_) => None,
                 },
-                apart: subject.apart,
+                // What kustomize names is an image.
+                apart: subject.apart && !image.path.as_str().starts_with("images["),
                 image: image.image,
                 judged,
             });

@@ -9,7 +9,7 @@ pub(super) use kustomize::{Tree, at};
 use super::{Manifest, Notes, Subject};
 use crate::image::{Syntax, placeholder};
 use crate::workload::pod::{Parameters, PullPolicy};
-use crate::workload::{ImageUse, Later, ObjectId, Workload};
+use crate::workload::{ImageUse, Later, ObjectId, Template, Workload};
 use kustomize::Kustomizations;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,8 @@ struct Site<'a> {
     hints: &'a Hints,
     /// Its file; `None` for standard input.
     file: Option<PathBuf>,
+    /// The folder of the kustomization that it was built of.
+    overlay: Option<&'a Path>,
     object: &'a ObjectId,
 }
 
@@ -109,20 +111,17 @@ impl Names {
         self.kustomizations.only_from(file, roots)
     }
 
-    /// The same for an object that was rendered: its names are those that kustomize and Helm have made.
-    pub(super) fn settle_rendered(&self, subject: &mut Subject) {
+    /// The same for an object that was rendered: its names are those that Helm or kustomize has made, and what a controller does to the
+    /// folder of an overlay comes on top.
+    pub(super) fn settle_rendered(&self, subject: &mut Subject, overlay: Option<&Path>) {
         let Subject { hints, workload, .. } = subject;
         let site = Site {
             hints,
             file: None,
+            overlay,
             object: &workload.object,
         };
-        for template in &mut workload.templates {
-            let parameters = template.nature.parameters;
-            for image in &mut template.uses {
-                image.later = self.later(&site, &image.image, parameters);
-            }
-        }
+        self.settle_all(&site, &mut workload.templates);
     }
 
     /// Says of each image of an object what becomes of its name. An image that several overlays name differently is there once for each
@@ -134,14 +133,19 @@ impl Names {
         let site = Site {
             hints,
             file: Path::new(&source.file).canonicalize().ok(),
+            overlay: None,
             object: &workload.object,
         };
-        for template in &mut workload.templates {
+        self.settle_all(&site, &mut workload.templates);
+    }
+
+    fn settle_all(&self, site: &Site<'_>, templates: &mut [Template]) {
+        for template in templates {
             let parameters = template.nature.parameters;
             let uses = std::mem::take(&mut template.uses);
             template.uses = uses
                 .into_iter()
-                .flat_map(|image| self.becomes(&site, image, parameters))
+                .flat_map(|image| self.becomes(site, image, parameters))
                 .collect();
         }
     }

@@ -206,9 +206,13 @@ impl Manifests {
                         Job::Overlay { folder, .. } => _ = overlays.insert(folder.clone()),
                         Job::Release { .. } => {}
                     }
+                    let overlay = match &job {
+                        Job::Overlay { folder, .. } => Some(folder.as_path()),
+                        Job::Chart { .. } | Job::Release { .. } => None,
+                    };
                     let mut texts = Texts::default();
                     for subject in &mut read.subjects {
-                        self.names.settle_rendered(subject);
+                        self.names.settle_rendered(subject, overlay);
                         sources.attribute(subject, &mut texts);
                     }
                     read.subjects.retain_mut(|subject| is_new(subject, &mut seen));

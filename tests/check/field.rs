@@ -190,6 +190,12 @@ fn check_and_pin_take_the_name_that_the_set_gives() {
             let (found, note, pin) = both(&files, "app");
             assert_eq!(found, outlook, "{files:?}");
             assert!(note.ends_with(&format!("names it {name}")), "{note}");
+            if tag == "gone" && files[1].1.contains("newName") && files.len() == 2 {
+                let pinned = run(folder(&files).path(), "pin", &[]);
+                let said = String::from_utf8(pinned.stderr).unwrap();
+                assert_eq!(pinned.status.code(), Some(1), "{said}");
+                assert!(said.contains(&format!("{name} could not be pinned")), "{said}");
+            }
             assert!(pin.contains(&format!("names it {name}: pin it there")), "{pin}");
         }
     }

@@ -146,7 +146,11 @@ impl Kustomizations {
     pub(super) fn rename(&self, site: &Site<'_>, image: &ImageUse) -> Vec<Later> {
         let mut found: Vec<Later> = Vec::new();
         let mut untouched = false;
-        for chain in self.chains(site.file.as_deref()) {
+        let chains = match site.overlay {
+            Some(folder) => self.applied_to(folder),
+            None => self.chains(site.file.as_deref()),
+        };
+        for chain in chains {
             match self.through(&chain, site, image) {
                 Some(later) if !found.iter().any(|known| same(known, &later)) => found.push(later),
                 Some(_) => {}
@@ -185,7 +189,9 @@ impl Kustomizations {
     /// Whether a file is reached, and only from these roots.
     pub(super) fn only_from(&self, file: &Path, roots: &BTreeSet<PathBuf>) -> bool {
         let ways = self.ways.get(file);
-        ways.is_some_and(|ways| ways.iter().all(|way| way.last().is_some_and(|root| roots.contains(root))))
+        let is_folder = |place: &&PathBuf| self.all.get(*place).is_some_and(|one| !one.applied);
+        let root = |way: &Vec<PathBuf>| way.iter().rev().find(is_folder).is_some_and(|root| roots.contains(root));
+        ways.is_some_and(|ways| ways.iter().all(root))
     }
 
     /// What fills in `$(VAR)` of a file.
@@ -195,6 +201,20 @@ impl Kustomizations {
         reached
             .find(|one| one.variables)
             .map(|one| format!("kustomize (vars of {})", one.shown))
+    }
+
+    /// What controllers do to a folder: for each of them, what works on what was built of it.
+    fn applied_to(&self, folder: &Path) -> Vec<Vec<&Kustomization>> {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let of = |one: &'_ Kustomization| one.applied && one.resources.contains(&folder);
+        let applied = self.all.values().filter(|one| of(one));
+        applied
+            .map(|one| {
+                let components = self.components(&one.components, 0);
+                let components = components.iter().filter_map(|folder| self.all.get(folder));
+                components.chain([one]).collect()
+            })
+            .collect()
     }
 
     /// The kustomizations that work on a file, for each way on which it is reached.

@@ -382,6 +382,27 @@ fn flux_and_argo_cd_name_images_too() {
 }
 
 #[test]
+fn what_flux_adds_comes_on_top_of_what_was_built() {
+    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {path: ./apps, images: [{name: app, newTag: '1'}]}\n";
+    let folder = folder(&[
+        ("apps/a.yaml", &deployment("app")),
+        ("apps/kustomization.yaml", "resources: [a.yaml]\n"),
+        ("flux.yaml", flux),
+        ("built/a.yaml", &deployment("app")),
+    ]);
+    let set = read(folder.path());
+    let mut built = read(&folder.path().join("built"));
+    let apps = folder.path().join("apps").canonicalize().unwrap();
+    set.names.settle_rendered(&mut built.subjects[0], Some(&apps));
+    assert_eq!(names(&built)[0].0, "app -> app:1");
+    set.names.settle_rendered(&mut built.subjects[0], None);
+    assert_eq!(names(&built)[0].0, "app");
+    // The folder is a root still, and its file is reached from it alone.
+    assert_eq!(set.names.roots(), [apps.clone()]);
+    assert!(set.names.only_from(&apps.join("a.yaml"), &[apps.clone()].into()));
+}
+
+#[test]
 fn components_and_prefixes() {
     let app = deployment("app");
     let base = "namePrefix: x-\nresources: [a.yaml]\n";
