@@ -40,6 +40,8 @@ SETS = {
     "the cluster chooses the user": {"runAsUser": None},
     "refuses when away": {"webhook": {"failurePolicy": "Fail", "optOut": "review"}, "replicas": 3},
     "plugins": PLUGINS,
+    "OpenShift": {"openshift": {"enabled": True}},
+    "OpenShift, with the pull secret": {"openshift": {"enabled": True, "pullSecret": True}, "secrets": {"access": "namespaces", "namespaces": ["shop"]}},
     "bare": {"priorityClass": {"create": False}, "podDisruptionBudget": {"enabled": False}, "topologySpread": {"hostname": "", "zone": ""},
              "policies": {"crd": False}, "tests": {"enabled": False}},
 }
@@ -318,6 +320,32 @@ def test_rights_are_those_that_are_used():
                 status = (resource, verb) == ("imagepolicies/status", "patch")
                 event = group == "events.k8s.io" and resource == "events" and verb in ("create", "patch")
                 expect(reads or own or bundle or status or event, f"{name}: {role} may {verb} {resource} {only or ''}")
+
+
+def test_openshift_is_read_where_it_is_enabled():
+    reads = {("config.openshift.io", "imagedigestmirrorsets", None, "list"), ("config.openshift.io", "imagetagmirrorsets", None, "list"),
+             ("config.openshift.io", "images", "cluster", "get"), ("operator.openshift.io", "imagecontentsourcepolicies", None, "list"),
+             ("image.openshift.io", "imagestreams", None, "get")}
+    authorities, secret = ("", "configmaps", None, "get"), ("", "secrets", "pull-secret", "get")
+    place = ("pullgate-openshift", "openshift-config")
+    plain = rights(objects())
+    expect(place not in plain and not plain[("pullgate", None)] & reads, "no rights for nothing")
+    for values, role in (({"enabled": True}, {authorities}), ({"enabled": True, "pullSecret": True}, {authorities, secret})):
+        found = objects(values={"openshift": values})
+        given = rights(found)
+        same(given[place], role, f"{values}")
+        same(given[("pullgate", None)] - plain[("pullgate", None)], reads, f"{values}")
+        same({at: what for at, what in given.items() if at not in (place, ("pullgate", None))},
+             {at: what for at, what in plain.items() if at != ("pullgate", None)}, "and nothing else")
+        [binding] = [o for o in found if o["kind"] == "RoleBinding" and o["metadata"].get("namespace") == "openshift-config"]
+        same(binding["roleRef"], {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pullgate-openshift"})
+        same(binding["subjects"], [{"kind": "ServiceAccount", "name": "pullgate", "namespace": "pullgate"}])
+    # The secret is nobody's to read unless both are asked for.
+    given = rights(objects(values={"openshift": {"pullSecret": True}}))
+    expect(place not in given, f"{given}")
+    refused({"openshift": {"enabled": True, "pullSecret": True}, "secrets": {"access": "none"}}, "openshift.pullSecret", "secrets.access none")
+    given = rights(objects(values={"openshift": {"enabled": True}, "secrets": {"access": "none"}}))
+    expect(not any("secrets" in right for what, right in ((at, r) for at, rs in given.items() for r in rs) if what[0] != "pullgate-tls"), f"{given}")
 
 
 def crds(found):

@@ -54,6 +54,9 @@
 {{- if hasKey $config "secrets" -}}
 {{- fail "config.secrets: set secrets.access instead, so that the RBAC rules match the settings" -}}
 {{- end -}}
+{{- if and .Values.openshift.pullSecret (eq .Values.secrets.access "none") -}}
+{{- fail "openshift.pullSecret: with secrets.access none, pullgate reads no Secret, this one neither; set secrets.access to namespaces, get or cluster" -}}
+{{- end -}}
 {{- if and .Values.hosts (hasKey ($config.registries | default dict) "hostsDir") -}}
 {{- fail "config.registries.hostsDir: the value hosts creates this folder; set only one of the two" -}}
 {{- end -}}
