@@ -346,6 +346,12 @@ pub(crate) struct CrioFiles {
     /// A drop-in of `registries.conf.d`.
     #[serde(default)]
     pub(crate) registries: Option<String>,
+    /// The search registries: the case then has a CRI-O to itself.
+    #[serde(default)]
+    pub(crate) search: Option<Vec<String>>,
+    /// The `short_name_mode` of that one.
+    #[serde(default)]
+    pub(crate) short_name_mode: ShortNameMode,
     /// Scopes of `policy.json`.
     #[serde(default)]
     pub(crate) policy: BTreeMap<String, Value>,
@@ -361,6 +367,24 @@ pub(crate) struct CrioFiles {
     /// Copies in `certs.d`, by `HOST/NAME`.
     #[serde(default)]
     pub(crate) certs: BTreeMap<String, String>,
+}
+
+/// A `short_name_mode` of `crio.conf`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ShortNameMode {
+    #[default]
+    Enforcing,
+    Disabled,
+}
+
+impl ShortNameMode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Enforcing => "enforcing",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 /// A Secret of the namespace.
@@ -423,6 +447,11 @@ impl Case {
         let direct = ["{registry}", "{closed}", "{mirror}", "localhost", "127.", "0.0.0.0", "["];
         let elsewhere = !self.secrets.is_empty() && !direct.iter().any(|host| self.image.starts_with(host));
         self.is_against(Against::Crio) || (self.is_against(Against::Containerd) && !only_containerd && !elsewhere)
+    }
+
+    /// Whether what it is about holds for a whole node, so that no other case can be tried at the same time.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.crio.search.is_some()
     }
 
     /// The namespace of its pod.

@@ -56,14 +56,19 @@ fn usual(runtimes: &[&str]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_engine_says_what_the_table_expects() {
-    let cases = Arc::new(cases::all());
+    let (apart, cases): (Vec<Case>, Vec<Case>) = cases::all().into_iter().partition(Case::is_apart);
+    let cases = Arc::new(cases);
     let registries = Arc::new(Registries::start(&cases).await);
     registries.lose();
     let judging = (0..cases.len()).map(|at| {
         let (cases, registries) = (Arc::clone(&cases), Arc::clone(&registries));
         tokio::spawn(async move { wrong(&cases[at], &registries).await }).map(Result::unwrap)
     });
-    let judged: Vec<Vec<String>> = stream::iter(judging).buffered(AT_ONCE).collect().await;
+    let mut judged: Vec<Vec<String>> = stream::iter(judging).buffered(AT_ONCE).collect().await;
+    for case in &apart {
+        let registries = Registries::start(std::slice::from_ref(case)).await;
+        judged.push(wrong(case, &registries).await);
+    }
     let all = judged.concat().join("\n");
     assert!(all.is_empty(), "\n{all}");
 }

@@ -43,7 +43,7 @@ impl Runtime {
         let [id, version, socket] = fields[..] else {
             panic!("runtimes up: {line}");
         };
-        let (name, on_nodes) = if id == "crio" {
+        let (name, on_nodes) = if id.starts_with("crio") {
             (format!("CRI-O {version}"), format!("cri-o://{version}"))
         } else {
             let way = ["transfer", "local"].into_iter().find(|way| id.ends_with(way));
@@ -59,11 +59,20 @@ impl Runtime {
     }
 
     fn is_crio(&self) -> bool {
-        self.id == "crio"
+        self.id.starts_with("crio")
+    }
+
+    /// Its `short_name_mode`, if it is there for cases that need a CRI-O to themselves.
+    fn apart(&self) -> Option<&str> {
+        self.id.strip_prefix("crio-")
     }
 
     fn takes(&self, case: &Case) -> bool {
-        if self.is_crio() {
+        if let Some(mode) = self.apart() {
+            case.is_apart() && case.crio.short_name_mode.name() == mode
+        } else if case.is_apart() {
+            false
+        } else if self.is_crio() {
             case.is_against_crio()
         } else if self.id.starts_with("k3s") {
             case.is_against(Against::K3s)
@@ -114,23 +123,20 @@ struct Done {
 
 /// Runs every case against each runtime that it names.
 pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
-    let runtimes = Runtimes::up();
+    let all = Runtimes::up();
+    let (apart, runtimes): (Vec<&Runtime>, Vec<&Runtime>) = all.0.iter().partition(|runtime| runtime.apart().is_some());
     let taken = |runtime: &Runtime| -> Vec<Case> { cases.iter().filter(|case| runtime.takes(case)).cloned().collect() };
     // Both ways of one containerd are the same to us.
-    let nodes: BTreeMap<&str, &Runtime> = runtimes
-        .0
-        .iter()
-        .map(|runtime| (runtime.on_nodes.as_str(), runtime))
-        .collect();
+    let nodes: BTreeMap<&str, &Runtime> = runtimes.iter().map(|runtime| (runtime.on_nodes.as_str(), *runtime)).collect();
     let judging = nodes.iter().map(|(node, runtime)| judge(node, taken(runtime)));
-    let pulling = runtimes.0.iter().map(|runtime| pull_all(runtime, taken(runtime)));
+    let pulling = runtimes.iter().map(|runtime| pull_all(runtime, taken(runtime)));
     let (said, done) = futures_util::future::join(join_all(judging), join_all(pulling)).await;
     let said: BTreeMap<&str, BTreeMap<String, Said>> = nodes.into_keys().zip(said).collect();
 
     let mut recorded = Vec::new();
     for case in cases {
         let mut asked = Vec::new();
-        for (runtime, (registries, done)) in runtimes.0.iter().zip(&done) {
+        for (runtime, (registries, done)) in runtimes.iter().zip(&done) {
             let one = done.iter().find(|known| known.case.name == case.name);
             let is_kept = |_: &&Done| {
                 !registries.holds_ports(case) && !BY_CHANCE.contains(&case.name.as_str()) && case.crio == CrioFiles::default()
@@ -145,19 +151,38 @@ pub(crate) async fn compare_all(cases: &[Case]) -> Vec<Run> {
     }
     requests::write(&recorded);
 
-    let run = |(runtime, (registries, done)): (&Runtime, (Arc<Registries>, Vec<Done>))| {
-        let rows = done.into_iter().map(|Done { case, deed, asked }| {
-            let said = &said[runtime.on_nodes.as_str()][&case.name];
-            let requests = requests::compare(&asked, std::slice::from_ref(&said.asked), &registries.configs(&case));
-            let deed = (deed, &registries.masks(&case));
-            Row::new(&case, &runtime.name, (said.opinion.clone(), &said.masks), deed, requests)
-        });
+    let run = |(runtime, (registries, done)): (&&Runtime, (Arc<Registries>, Vec<Done>))| {
+        let said = &said[runtime.on_nodes.as_str()];
+        let rows = done.into_iter().map(|done| row(runtime, &registries, done, said));
         Run {
             against: runtime.name.clone(),
             rows: rows.collect(),
         }
     };
-    runtimes.0.iter().zip(done).map(run).collect()
+    let mut runs: Vec<Run> = runtimes.iter().zip(done).map(run).collect();
+    for runtime in apart {
+        for case in taken(runtime) {
+            let drop_ins = runtime.socket.with_extension("").join("registries.conf.d");
+            for old in std::fs::read_dir(&drop_ins).unwrap() {
+                std::fs::remove_file(old.unwrap().path()).unwrap();
+            }
+            let said = judge(&runtime.on_nodes, vec![case.clone()]).await;
+            let (registries, done) = pull_all(runtime, vec![case]).await;
+            let rows = done.into_iter().map(|done| row(runtime, &registries, done, &said));
+            let run = runs.iter_mut().find(|run| run.against == runtime.name).unwrap();
+            run.rows.extend(rows);
+        }
+    }
+    runs
+}
+
+/// What a runtime did with a case, beside what we said.
+fn row(runtime: &Runtime, registries: &Registries, done: Done, said: &BTreeMap<String, Said>) -> Row {
+    let Done { case, deed, asked } = done;
+    let said = &said[&case.name];
+    let requests = requests::compare(&asked, std::slice::from_ref(&said.asked), &registries.configs(&case));
+    let deed = (deed, &registries.masks(&case));
+    Row::new(&case, &runtime.name, (said.opinion.clone(), &said.masks), deed, requests)
 }
 
 /// Does something with each case, so many at the same time; in the order of the cases.

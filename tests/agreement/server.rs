@@ -278,13 +278,24 @@ impl Registries {
         let policy = json!({"default": [{"type": "insecureAcceptAnything"}], "transports": {"docker": scopes}});
         write("policy.json", &policy.to_string());
         write("auth.json", &json!({"auths": auths}).to_string());
+        if let Some(case) = cases.iter().find(|case| case.is_apart()) {
+            let mode = case.crio.short_name_mode.name();
+            // For us: a real one has been started with it.
+            write("crio.conf", &format!("[crio.image]\nshort_name_mode = \"{mode}\"\n"));
+        }
         // The last one: by it is seen that CRI-O has read them all.
         write("registries.conf.d/agreement.conf", &self.registries_conf(cases));
     }
 
     /// CRI-O's registries.conf for the cases.
     fn registries_conf(&self, cases: &[Case]) -> String {
-        let mut text = String::from("unqualified-search-registries = [\"docker.io\"]\n");
+        let search = cases.iter().find_map(|case| {
+            let values = &self.world(case).values;
+            let search = case.crio.search.as_ref()?;
+            Some(search.iter().map(|one| fill(one, values)).collect())
+        });
+        let search = search.unwrap_or_else(|| vec!["docker.io".to_owned()]);
+        let mut text = format!("unqualified-search-registries = {search:?}\n");
         let mut entry = |prefix: &str, location: &str| {
             let lines = format!("prefix = \"{prefix}\"\nlocation = \"{location}\"\ninsecure = true\n");
             text.push_str("[[registry]]\n");
