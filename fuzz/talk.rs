@@ -465,6 +465,7 @@ pub fn conversation(data: &[u8]) {
             depth: depth(until),
             pullers: pullers.collect(),
             agents: pullgate::runtime::request::Agents::default(),
+            peers_only: std::sync::Arc::default(),
         };
         let deadline = Duration::from_secs(20);
         let found = ours.runtime.block_on(async {

@@ -203,6 +203,9 @@ pub enum NodeConfig {
     Default,
     /// It is there, and cannot be read: why, as a clause.
     Unreadable(Arc<str>),
+    /// Nobody is asked but other nodes of the cluster, which cannot be asked from here (k3s' embedded registry without the default
+    /// endpoint).
+    PeersOnly,
     /// containerd's `hosts.toml`.
     Containerd(Arc<Hosts>),
     /// CRI-O's `registries.conf`, and what lies beside it.

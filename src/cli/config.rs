@@ -15,7 +15,7 @@ use crate::workload::kinds::{Suggested, suggest};
 use crate::workload::{Kinds, Node, Scope};
 use crate::yaml;
 use anyhow::bail;
-use clap::{ArgGroup, Subcommand};
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -61,11 +61,26 @@ struct Show {
     /// The pool, by its name in nodePools
     #[arg(long, value_name = "NAME", env = "PULLGATE_POOL")]
     pool: Option<String>,
+    /// For one image alone: what is asked for it, in order
+    #[arg(long, value_name = "REF", env = "PULLGATE_IMAGE")]
+    image: Option<String>,
     /// The settings file
     #[arg(long, value_name = "F", env = "PULLGATE_CONFIG")]
     config: Option<PathBuf>,
+    /// The form
+    #[arg(short = 'o', long, value_enum, default_value_t = Format::Text, env = "PULLGATE_OUTPUT")]
+    output: Format,
     #[command(flatten)]
     nodes: NodeSource,
+}
+
+/// The forms of `config show`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
 }
 
 /// Where the nodes come from.
@@ -113,6 +128,7 @@ impl NodeSource {
         let mut any = false;
         for document in &documents {
             any |= openshift.add(document);
+            openshift.add_core(document);
         }
         let is_node = |document: &&Value| document.get("kind").and_then(Value::as_str) == Some("Node");
         let nodes = documents.iter().filter(is_node).map(Node::from_json).collect();
@@ -272,13 +288,16 @@ async fn show_way(args: Show) -> anyhow::Result<ExitCode> {
         bail!("--node needs to know the nodes: give them with --nodes FILE|DIR|-, or use --cluster");
     }
     let (nodes, openshift) = args.nodes.read(&settings).await?;
-    say(&show::text(
-        args.node.as_deref(),
-        args.pool.as_deref(),
-        &settings,
-        &nodes,
-        openshift,
-    )?)?;
+    let whose = show::Whose {
+        node: args.node.as_deref(),
+        pool: args.pool.as_deref(),
+        image: args.image.as_deref(),
+    };
+    let ways = show::ways(whose, &settings, &nodes, openshift)?;
+    say(&match args.output {
+        Format::Text => ways.text(),
+        Format::Json => format!("{:#}\n", ways.json()),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

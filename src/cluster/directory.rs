@@ -184,9 +184,12 @@ impl Directory {
         Arc::clone(&self.nodes)
     }
 
-    /// Takes the nodes of `other` for its own.
+    /// Takes the nodes of `other` for its own, and what OpenShift tells them, where that is among it.
     pub fn set_nodes(&mut self, other: &Self) {
         self.nodes = Arc::clone(&other.nodes);
+        if other.openshift.is_some() {
+            self.openshift.clone_from(&other.openshift);
+        }
     }
 
     /// What the API server would have refused.

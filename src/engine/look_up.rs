@@ -14,7 +14,7 @@ use crate::runtime::crio::openshift::Told;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::{Agents, Request, Who};
-use crate::runtime::{Depth, Pool, Puller};
+use crate::runtime::{Depth, NodeConfig, Pool, Puller};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
@@ -77,6 +77,7 @@ struct Key {
     depth: Depth,
     pullers: Arc<[Puller]>,
     agents: Agents,
+    peers_only: Arc<[Pool]>,
 }
 
 impl Key {
@@ -94,6 +95,7 @@ impl Key {
             depth: check.depth,
             pullers: Arc::clone(&check.pullers),
             agents: check.agents,
+            peers_only: Arc::clone(&check.peers_only),
         }
     }
 }
@@ -297,8 +299,11 @@ impl LookUps {
         let pools = check.pullers.iter().map(|puller| puller.pool);
         for pool in pools.chain(check.pullers.is_empty().then(Pool::default)) {
             if let Entry::Vacant(vacant) = configs.entry(pool) {
-                let read = self.wire.node_configs(pool, &check.reference, &check.namespace);
-                vacant.insert(read.await);
+                let mut read = self.wire.node_configs(pool, &check.reference, &check.namespace).await;
+                if check.peers_only.contains(&pool) {
+                    read.containerd = NodeConfig::PeersOnly;
+                }
+                vacant.insert(read);
             }
         }
         let offered = |offer: &Offer| Offered {

@@ -12,6 +12,7 @@ use crate::files::{self, ReadError};
 use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
+use crate::runtime::crio::openshift::CONFIG_NAMESPACE;
 use crate::workload::{Workload, astray, extract};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
@@ -42,7 +43,7 @@ const RELEASES: &[(&str, &str)] = &[
     ("helm.cattle.io", "HelmChart"),
 ];
 
-/// The kind that holds values of releases.
+/// The kind that holds values of releases, and OpenShift's authorities of registries.
 const VALUES: &str = "ConfigMap";
 
 /// What was read of a file.
@@ -69,7 +70,7 @@ impl<'a> Wanted<'a> {
                     .map(|(_, kind)| kind)
                     .chain(FACTS.iter().copied())
                     .chain(RELEASES.iter().map(|(_, kind)| *kind))
-                    .chain(reading.render.then_some(VALUES))
+                    .chain([VALUES])
                     .collect(),
             )),
             Keep::Texts => Self(None),
@@ -443,7 +444,10 @@ impl Taker<'_, '_> {
                     object,
                 });
             }
-        } else if FACTS.contains(&kind) || self.kustomization || self.reading.render && kind == VALUES {
+        } else if FACTS.contains(&kind)
+            || self.kustomization
+            || kind == VALUES && (self.reading.render || namespace(&object) == Some(CONFIG_NAMESPACE))
+        {
             self.keep(source, object);
         }
     }
@@ -455,6 +459,10 @@ impl Taker<'_, '_> {
             object,
         });
     }
+}
+
+fn namespace(object: &Value) -> Option<&str> {
+    object.pointer("/metadata/namespace").and_then(Value::as_str)
 }
 
 /// The group of an object's `apiVersion`.

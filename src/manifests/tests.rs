@@ -332,3 +332,24 @@ fn a_comment_beside_an_image_goes_with_it() {
     assert!(two.ignores.is_empty());
     assert_eq!(passed(&manifests), [Passed::Comment]);
 }
+
+#[test]
+fn of_config_maps_those_of_openshift_are_kept() {
+    let map = |namespace: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: ca, namespace: {namespace}}}\ndata: {{a: x}}\n")
+    };
+    let folder = folder(&[
+        ("a.yaml", &format!("{}---\n{}", map("openshift-config"), map("shop"))),
+        (
+            "list.yaml",
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: b, namespace: openshift-config}}\n",
+        ),
+    ]);
+    let manifests = read_with(folder.path(), &Sift::default());
+    let names: Vec<&str> = manifests
+        .objects
+        .iter()
+        .filter_map(|one| one.object["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["ca", "b"]);
+}

@@ -3,6 +3,7 @@
 use crate::credentials::{Credential, Source};
 use crate::image::Reference;
 use crate::runtime::Depth;
+use crate::runtime::Pool;
 use crate::runtime::Puller;
 use crate::runtime::kubelet::Sent;
 use crate::runtime::request::Agents;
@@ -26,6 +27,8 @@ pub struct Check {
     pub pullers: Arc<[Puller]>,
     /// As whom registries are asked.
     pub agents: Agents,
+    /// The pools whose nodes ask nobody but each other for it.
+    pub peers_only: Arc<[Pool]>,
 }
 
 /// A credential, and where it came from.

@@ -4,34 +4,55 @@ use super::Settings;
 use super::audience::pool_of;
 use crate::image::Reference;
 use crate::runtime::Pool;
-use crate::runtime::containerd::peers::{LABELS, may_be_shared};
+use crate::runtime::containerd::peers::{LABELS, Latest, may_be_shared};
 use crate::verdict::soften;
 use crate::workload::Node;
 use crate::workload::candidates::Candidates;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Whom the candidate nodes of a template ask for images before any registry.
 #[derive(Default)]
 pub(super) struct Peers<'a> {
-    /// The pools of candidates that ask.
-    pools: BTreeSet<Pool>,
+    /// The pools of candidates that ask, and whether each candidate of the pool does.
+    pools: BTreeMap<Pool, bool>,
+    /// Whether they ask for the tag `latest`.
+    latest: Latest,
     /// Who is asked: every node of the cluster that takes part.
     nodes: Vec<&'a Node>,
 }
 
 impl<'a> Peers<'a> {
     pub(super) fn of(candidates: &Candidates<'_>, nodes: &'a [Node], settings: &Settings) -> Self {
-        let all = candidates.tolerated.iter().chain(&candidates.tainted);
-        let pools: BTreeSet<Pool> = all
+        let all = || candidates.tolerated.iter().chain(&candidates.tainted);
+        let mut pools: BTreeMap<Pool, bool> = all()
             .filter(|node| takes_part(node))
-            .map(|node| pool_of(node, settings))
+            .map(|node| (pool_of(node, settings), true))
             .collect();
-        let nodes = if pools.is_empty() {
-            Vec::new()
-        } else {
-            nodes.iter().filter(|node| takes_part(node)).collect()
+        if pools.is_empty() {
+            return Self::default();
+        }
+        for node in all().filter(|node| !takes_part(node)) {
+            if let Some(each) = pools.get_mut(&pool_of(node, settings)) {
+                *each = false;
+            }
+        }
+        let asks_for_latest = all().any(|node| takes_part(node) && node.shares_latest);
+        Self {
+            pools,
+            nodes: nodes.iter().filter(|node| takes_part(node)).collect(),
+            latest: if asks_for_latest { Latest::Shared } else { Latest::Own },
+        }
+    }
+
+    /// The pools whose candidates ask nobody but each other for an image, whatever its registry would say.
+    pub(super) fn only(&self, reference: &Reference, settings: &Settings) -> Arc<[Pool]> {
+        let only = |pool: &Pool| {
+            let shared = settings.shared.get(pool);
+            shared.is_some_and(|shared| shared.has_only_peers(reference.registry()))
         };
-        Self { pools, nodes }
+        let each = self.pools.iter().filter_map(|(pool, each)| each.then_some(*pool));
+        each.filter(only).collect()
     }
 
     /// Whether one of them has an image. Where no `registries.yaml` says which registries are shared, all may be.
@@ -42,13 +63,14 @@ impl<'a> Peers<'a> {
                 .get(pool)
                 .is_none_or(|shared| shared.has(reference.registry()))
         };
-        if !may_be_shared(reference) || !self.pools.iter().any(shared) {
+        if !may_be_shared(reference, self.latest) || !self.pools.keys().any(shared) {
             return soften::Peers::None;
         }
         let name = Node::lists_as(reference);
         if self.nodes.iter().any(|node| node.lists(&name)) {
             soften::Peers::Hold
-        // Whatever has a digest is shared by it, under whichever name a node has pulled it.
+        // For a tag, Spegel gives what containerd has as an image of that name (`Resolve` of its store), and those are the images that a
+        // kubelet lists. Whatever has a digest is shared by it, under whichever name a node has pulled it.
         } else if reference.digest().is_some() || self.nodes.iter().any(|node| !lists_all(node)) {
             soften::Peers::MayHold
         } else {

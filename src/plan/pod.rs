@@ -16,7 +16,7 @@ use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::short_names;
 use crate::runtime::kubelet::Sent;
 use crate::runtime::request::Agents;
-use crate::runtime::{Puller, Runtime};
+use crate::runtime::{Pool, Puller, Runtime};
 use crate::verdict::Finding;
 use crate::verdict::answer::Remark;
 use crate::verdict::platforms::pullers;
@@ -39,6 +39,7 @@ type Question = (
     Vec<(Source, Fingerprint, Sent)>,
     Depth,
     Arc<[Puller]>,
+    Arc<[Pool]>,
 );
 
 /// What was asked so far for one object.
@@ -231,6 +232,7 @@ impl<'a> Pod<'a> {
             depth: Depth::Manifest,
             pullers: Arc::default(),
             agents: Agents::default(),
+            peers_only: Arc::default(),
         };
         there.map(check).collect()
     }
@@ -459,6 +461,7 @@ impl<'a> Pod<'a> {
         let for_crio = pullers.iter().any(|puller| matches!(puller.runtime, Runtime::Crio(_)));
         let short = || short_names::written(written(image, remark)).map(Arc::from);
         let short = if for_crio && !rewritten { short() } else { None };
+        let peers_only = self.peers.only(reference, self.settings);
         let key = (
             reference.clone(),
             short.clone(),
@@ -468,6 +471,7 @@ impl<'a> Pod<'a> {
                 .collect(),
             depth,
             Arc::clone(&pullers),
+            Arc::clone(&peers_only),
         );
         let check = match asked.known.get(&key) {
             Some(check) => *check,
@@ -481,6 +485,7 @@ impl<'a> Pod<'a> {
                     depth,
                     pullers,
                     agents: self.agents,
+                    peers_only,
                 });
                 asked.known.insert(key, plan.checks.len() - 1);
                 plan.checks.len() - 1

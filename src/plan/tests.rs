@@ -101,6 +101,7 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         passed_on: false,
         doubled: None,
         told: None,
+        completed: None,
     }
 }
 

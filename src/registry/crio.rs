@@ -188,9 +188,13 @@ impl Crio {
     }
 }
 
-/// What is wrong in the files of a node, with places.
+/// What is wrong in the files of a node, and what its CRI-O passes over or stumbles on in them, with places.
 pub(super) fn problems(path: &Path) -> Vec<String> {
-    Folder::read(path).parse().err().unwrap_or_default()
+    let folder = Folder::read(path);
+    match folder.parse() {
+        Ok(parsed) => folder.notes(&parsed),
+        Err(problems) => problems,
+    }
 }
 
 impl Good {

@@ -14,6 +14,9 @@ use super::clients::{Trust as Tls, Verification};
 use super::trust::{Trust, Trusts, Written};
 use super::vault::Vault;
 use crate::credentials::Credential;
+use crate::files;
+use crate::image::escape;
+use crate::limits;
 use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Host, Hosts};
 use crate::runtime::containerd::hosts_toml::{Files, Line};
@@ -222,6 +225,11 @@ impl Nodes {
                     ..Known::unreadable(&why)
                 };
             }
+            let from = match (&k3s, &folder) {
+                (Some(told), _) => Some(told.from.clone()),
+                (None, Some(folder)) => Some(folder.path.display().to_string()),
+                (None, None) => None,
+            };
             let mut trusts_of = Vec::new();
             let mut hosts = folder.as_ref().map(|folder| {
                 let mut reading = Reading {
@@ -238,7 +246,7 @@ impl Nodes {
             let credentials = k3s.map_or_else(Vec::new, |k3s| add_credentials(&mut hosts, &k3s, &name));
             Known {
                 id,
-                from: folder.as_ref().map(|folder| Arc::from(folder.path.display().to_string())),
+                from: from.map(Arc::from),
                 config: hosts.map_or(NodeConfig::Default, |hosts| NodeConfig::Containerd(Arc::new(hosts))),
                 trusts: trusts_of,
                 credentials,
@@ -287,7 +295,7 @@ impl Nodes {
         shared
     }
 
-    /// The folder that a registry's settings come from, as it was read last.
+    /// The folder, or the file and line, that a registry's settings come from, as it was read last.
     pub(super) async fn from(&self, registry: &str) -> Option<Arc<str>> {
         let slot = self.known.get(registry).await?;
         let slot = slot.lock().await;
@@ -341,9 +349,11 @@ fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -
     used
 }
 
-/// What is wrong in a whole tree, with places.
+/// What is wrong in a whole tree, and what nodes pass over in it, with places.
 pub(super) fn problems(root: &Path) -> Vec<String> {
-    folder::problems(root)
+    let mut all = folder::problems(root);
+    all.extend(folder::notes(root));
+    all
 }
 
 /// What is wrong in a `registries.yaml`, and what k3s passes over in it, with places.
@@ -351,7 +361,17 @@ pub(super) fn k3s_problems(file: &K3sFile) -> Vec<String> {
     match K3s::new(file.clone()).read() {
         Ok(registries) => {
             let at = file.path.display();
-            registries.notes.iter().map(|note| format!("{at}:{note}")).collect()
+            let beside = file.path.parent().unwrap_or(Path::new(""));
+            let missing = registries.files.iter().filter_map(|named| {
+                let error = files::read(&beside.join(named.text()), limits::SETTINGS_FILE).err()?;
+                let (line, column) = named.place();
+                let name = escape(named.text());
+                Some(format!(
+                    "{at}:{line}:{column}: {name}: {error}; whether nodes reach that host is not known without it"
+                ))
+            });
+            let notes = registries.notes.iter().map(|note| format!("{at}:{note}"));
+            notes.chain(missing).collect()
         }
         Err(why) => vec![why],
     }

@@ -231,6 +231,13 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     assert_eq!(docker.hosts.len(), 1, "no default endpoint");
     assert_eq!(docker.hosts[0].rewrites.lines().collect::<Vec<_>>(), [("^team/", "proj/")]);
     assert!(!docker.by_client && docker.hosts[0].node.id.is_none());
+    let from = async |registry: &str| {
+        let reference = Reference::parse(&format!("{registry}/app")).unwrap();
+        let from = pools.configs(NONE, &reference, "ns", &vault).await.containerd_from.unwrap();
+        from.replace(&format!("{}/", folder.path().display()), "")
+    };
+    assert_eq!(from("docker.io").await, "registries.yaml:2", "for people, by the line");
+    assert_eq!(from("quay.io").await, "registries.yaml");
     assert_eq!(found("quay.io").await, NodeConfig::Default);
     // A credential anywhere makes containerd pull by its client everywhere.
     let auth =
@@ -256,4 +263,37 @@ async fn a_registries_yaml_of_k3s_with_its_credentials() {
     // Of a pool, it makes its nodes unknown.
     let pools = Pools::new(usual(None), vec![k3s], &trusts()).unwrap();
     assert!(why(&configs(&pools, GPU, "docker.io").await.containerd).contains("registries.yaml:"));
+}
+
+#[test]
+fn what_a_node_stumbles_on_in_files_that_it_can_use_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    write(&at("registries.conf"), "[[registry]]\nlocation = 'r.example'\n");
+    write(
+        &at("registries.conf.d/10-x.conf"),
+        "\nunqualified-serach-registries = ['docker.io']\n",
+    );
+    write(
+        &at("auth.json"),
+        "{\"auths\": {\n  \"good.example\": {\"auth\": \"dTpw\"},\n  \"bad.example\": {\"auth\": \"hunter2!\"}\n}}\n",
+    );
+    write(&at("certs.d/b.example:5000/client.cert"), "no key beside it");
+    let settings = Settings {
+        registries_conf: Some(folder.path().to_owned()),
+        ..Settings::default()
+    };
+    let found: Vec<String> = faults(&settings)
+        .iter()
+        .map(|line| line.replace(&format!("{}/", folder.path().display()), ""))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "registries.conf.d/10-x.conf:2:1: unknown key \"unqualified-serach-registries\"; did you mean \"unqualified-search-registries\"?; \
+             CRI-O passes over it",
+            "auth.json:3:19: auth must be user:password in base64; every pull from \"bad.example\" fails",
+            "certs.d/b.example:5000/client.cert: its key is not there; every pull from \"b.example:5000\" fails",
+        ]
+    );
 }

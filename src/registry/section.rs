@@ -1,5 +1,7 @@
 //! The sections in which `config show` prints how nodes reach their registries.
 
+use crate::image::escape;
+
 /// What nodes have for some registries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
@@ -18,6 +20,10 @@ pub struct Row {
     pub text: String,
     /// `FILE:LINE`, where one says it.
     pub at: Option<String>,
+    /// What is asked for an image there, where the row is about one: URLs, of which the node takes one.
+    pub asks: Vec<String>,
+    /// Whose credential is shown there, where the row is about one image.
+    pub credential: Option<String>,
 }
 
 impl Section {
@@ -30,7 +36,23 @@ impl Section {
     }
 
     pub(super) fn row(&mut self, text: impl Into<String>, at: Option<String>) {
-        self.rows.push(Row { text: text.into(), at });
+        self.rows.push(Row {
+            text: text.into(),
+            at,
+            ..Row::default()
+        });
+    }
+
+    /// A place that is asked for an image.
+    pub(super) fn asks(&mut self, asks: Vec<String>, notes: &str, credential: String, at: Option<String>) {
+        let number = self.rows.iter().filter(|row| !row.asks.is_empty()).count() + 1;
+        let all: Vec<String> = asks.iter().map(|url| escape(url)).collect();
+        self.rows.push(Row {
+            text: format!("{number}. {}{notes}; credential: {credential}", all.join(" or ")),
+            at,
+            asks,
+            credential: Some(credential),
+        });
     }
 
     pub(super) fn with(mut self, text: impl Into<String>) -> Self {

@@ -3,30 +3,51 @@
 
 use super::section::Section;
 use super::{Settings, crio, nodes};
+use crate::image::Reference;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::{Pool, Runtime};
 
-/// The way of a node of a pool with this runtime; `told` is what OpenShift's objects say, where there are some. The error has a line for
-/// each fault of the files.
-pub fn show(settings: &Settings, pool: Pool, runtime: Runtime, told: Option<&Told>) -> Result<Vec<Section>, Vec<String>> {
+/// An image, as a pod names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    /// As it is written.
+    pub written: &'a str,
+    /// What that is.
+    pub reference: &'a Reference,
+}
+
+/// The way of a node of a pool with this runtime, to all registries or for one image alone; `told` is what OpenShift's objects say, where
+/// there are some. The error has a line for each fault of the files.
+pub fn show(
+    settings: &Settings,
+    pool: Pool,
+    runtime: Runtime,
+    told: Option<&Told>,
+    image: Option<Image<'_>>,
+) -> Result<Vec<Section>, Vec<String>> {
     let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.pools.get(at));
     match runtime {
         Runtime::Containerd(by) => {
             let own = own.filter(|files| !files.hosts_dirs.is_empty() || files.k3s.is_some());
             let (roots, k3s) = own.map_or((&settings.hosts_dirs, &settings.k3s), |files| (&files.hosts_dirs, &files.k3s));
-            match k3s {
-                Some(file) => nodes::show::by_k3s(file, by),
-                None => Ok(nodes::show::by_trees(roots, by)),
+            match (k3s, image) {
+                (Some(file), None) => nodes::show::by_k3s(file, by),
+                (Some(file), Some(image)) => Ok(vec![nodes::show::image_by_k3s(file, by, image.reference)?]),
+                (None, None) => Ok(nodes::show::by_trees(roots, by)),
+                (None, Some(image)) => Ok(vec![nodes::show::image_by_trees(roots, by, image.reference)]),
             }
         }
         Runtime::Crio(by) => {
             let path = own
                 .and_then(|files| files.registries_conf.as_ref())
                 .or(settings.registries_conf.as_ref());
-            match (path, told) {
-                (Some(path), _) => crio::show::by_files(path, by),
-                (None, Some(told)) => Ok(crio::show::by_openshift(told, by)),
-                (None, None) => Ok(vec![
+            match (path, told, image) {
+                (Some(path), _, None) => crio::show::by_files(path, by),
+                (Some(path), _, Some(image)) => crio::show::image_by_files(path, by, image),
+                (None, Some(told), None) => Ok(crio::show::by_openshift(told, by)),
+                (None, Some(told), Some(image)) => Ok(crio::show::image_by_openshift(told, by, image)),
+                (None, None, Some(image)) => Ok(crio::show::image_by_nothing(by, image)),
+                (None, None, None) => Ok(vec![
                     Section::new("every registry", None)
                         .with("the node's registries.conf is not known here: give it as registriesConf")
                         .with("a name that says its registry is asked for there; a short name is not known"),

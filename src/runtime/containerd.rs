@@ -25,7 +25,7 @@ use crate::image::{Platform, Reference};
 use crate::runtime::answer::Response;
 use crate::runtime::choice::choose;
 use crate::runtime::content::Content;
-use crate::runtime::outcome::{Evidence, Failure, ImageFacts};
+use crate::runtime::outcome::{Evidence, Failure, ImageFacts, Rejection};
 use crate::runtime::request::Request;
 use crate::runtime::{Depth, End, NodeConfig, Outcome, Pool, Pull, Puller, Runtime};
 use ends::Way;
@@ -114,6 +114,13 @@ struct Walk<'a> {
 impl Containerd {
     /// Pulls an image.
     pub fn pull(mut self, pull: &Pull, net: &mut Ask<'_, Request>) -> Result<Outcome, Missing> {
+        if pull.node == NodeConfig::PeersOnly {
+            let failure = Failure::plain(Evidence::Rejected(Rejection::PeersOnly), pull.reference.registry().to_owned());
+            return Ok(Outcome {
+                ends: vec![End::Failed(failure)],
+                ..Outcome::default()
+            });
+        }
         let own: Vec<Host>;
         let hosts = match &pull.node {
             NodeConfig::Containerd(hosts) => {
@@ -122,7 +129,7 @@ impl Containerd {
                 }
                 hosts.of(self)
             }
-            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_) => {
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::PeersOnly | NodeConfig::Crio(_) => {
                 own = vec![Host::of_registry(pull.reference.registry())];
                 &own
             }

@@ -14,7 +14,7 @@ mod image;
 mod manifest;
 pub mod node;
 pub mod openshift;
-mod places;
+pub(crate) mod places;
 pub mod policy;
 pub mod registries_conf;
 mod session;
@@ -144,7 +144,9 @@ impl Crio {
         let nothing = NodeSettings::default();
         let (node, known) = match &pull.node {
             NodeConfig::Crio(node) => (&**node, true),
-            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => (&nothing, false),
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::PeersOnly | NodeConfig::Containerd(_) => {
+                (&nothing, false)
+            }
         };
         let names = match &pull.short {
             None => Ok(vec![pull.reference.clone()]),
@@ -192,6 +194,15 @@ impl Crio {
             };
             if outcome.is_pulled() {
                 break;
+            }
+            if pull.short.is_some() {
+                let ends = outcome.ends.iter_mut().filter_map(|end| match end {
+                    End::Failed(failure) => Some(failure),
+                    _ => None,
+                });
+                for failure in ends.chain(&mut outcome.passed) {
+                    failure.completed.get_or_insert_with(|| name.clone());
+                }
             }
         }
         Ok(outcome)

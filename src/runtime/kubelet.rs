@@ -257,7 +257,7 @@ fn has_own_credential(setup: Setup, pod: &PodPull) -> bool {
     let config = pod.configs.get(&setup.pool).map(|configs| configs.of(setup.runtime));
     match config {
         Some(NodeConfig::Containerd(hosts)) => hosts.hosts.iter().any(|host| host.node.id.is_some()),
-        Some(NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Crio(_)) | None => false,
+        Some(NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::PeersOnly | NodeConfig::Crio(_)) | None => false,
     }
 }
 

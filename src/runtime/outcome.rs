@@ -1,6 +1,6 @@
 //! The result of a pull, or of one of its requests: the evidence on which `verdict` judges.
 
-use crate::image::Digest;
+use crate::image::{Digest, Reference};
 use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
 use crate::runtime::content::{Content, clipped};
 pub use crate::runtime::fault::{
@@ -86,6 +86,8 @@ pub struct Failure {
     pub doubled: Option<Box<str>>,
     /// What the runtime tells, where this failure of another host counts for more.
     pub told: Option<Box<Failure>>,
+    /// The image as the node completed its name, where that says no registry (CRI-O).
+    pub completed: Option<Reference>,
 }
 
 impl Failure {
@@ -107,6 +109,7 @@ impl Failure {
             passed_on: false,
             doubled: None,
             told: None,
+            completed: None,
         }
     }
 
@@ -568,6 +571,8 @@ pub enum Rejection {
     NoRealm,
     /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
     NoHost,
+    /// k3s asks only other nodes of the cluster, of which none gives it. Nothing was sent.
+    PeersOnly,
     /// The name of the registry is in brackets and no IPv6 address: no URL can be made of it. Nothing was sent.
     NoAddress,
 }
@@ -624,6 +629,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
             | Rejection::RedirectLoop
             | Rejection::NoRealm
             | Rejection::NoHost
+            | Rejection::PeersOnly
             | Rejection::NoAddress,
         )
         | Evidence::RateLimited

@@ -9,7 +9,7 @@ use super::platforms::{self, Found, Objections, Trouble};
 use super::size::{over_limit, over_storage};
 use super::soften::{Presence, PresenceRule, soften};
 use super::ways;
-use super::words::{self, Pulled, Topic};
+use super::words::{self, Naming, Pulled, Topic};
 use super::{Cause, Outlook};
 use crate::image::escape;
 use crate::runtime::kubelet::might_have_worked;
@@ -214,11 +214,15 @@ fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
 fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
     let Trouble { failure, outlook, note } = trouble;
     let phrase = tried(case.tried);
+    let reference = failure.completed.as_ref().unwrap_or(case.reference);
     let topic = Topic {
-        reference: case.reference,
+        reference,
         tried: phrase.as_deref(),
         namespace: case.namespace,
-        naming: case.naming,
+        naming: match failure.completed {
+            Some(_) => Naming::Completed,
+            None => case.naming,
+        },
         pulled: match case.context.runs {
             Some(_) => Pulled::Before,
             None => Pulled::Unknown,
@@ -226,7 +230,7 @@ fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
     };
     let (outlook, notes) = soften(outlook, Some(failure), case.context);
     let mut message = words::what(failure, topic);
-    let asked = words::asked::url(failure, case.reference);
+    let asked = words::asked::url(failure, reference);
     if let Some(url) = asked {
         annotate(&mut message, &[format!("asked for {}", escape(url))]);
     }

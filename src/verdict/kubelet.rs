@@ -304,6 +304,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             ),
             Rejection::RedirectLoop => transport("stopped after 10 redirects"),
             Rejection::NoRealm => format!("{resolve}no realm specified for token auth challenge"),
+            Rejection::PeersOnly => not_found(&format!("{resolve}{name}: not found")),
             Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
             Rejection::NoAddress => {
                 let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();

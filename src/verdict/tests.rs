@@ -33,6 +33,7 @@ fn failure(evidence: Evidence) -> Failure {
         passed_on: false,
         doubled: None,
         told: None,
+        completed: None,
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Naming {
     Full,
     /// `app`, `team/app`: it is Docker Hub's, which not everybody means.
     Short,
+    /// The same, and the nodes completed it by their own settings (CRI-O).
+    Completed,
 }
 
 /// Whether Docker Hub's answer may be about another image than the one that was meant.
@@ -100,8 +102,11 @@ fn place(failure: &Failure, topic: Topic<'_>) -> String {
 /// The first sentence: what, and why.
 pub(super) fn what(failure: &Failure, topic: Topic<'_>) -> String {
     let why = why(failure, topic);
-    if may_mean_another(failure, topic) {
-        format!("no registry is named, so this is {}: {why}", escape(&topic.reference.name()))
+    let name = || escape(&topic.reference.name());
+    if topic.naming == Naming::Completed {
+        format!("no registry is named, and the nodes make it {}: {why}", name())
+    } else if may_mean_another(failure, topic) {
+        format!("no registry is named, so this is {}: {why}", name())
     } else {
         why
     }
@@ -196,6 +201,10 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                     "{host} answers HEAD for {target} of \"{repository}\" by 404, and GET well: containerd asks by HEAD, and fails"
                 ),
                 Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
+                Rejection::PeersOnly => format!(
+                    "nodes ask only each other for {target} of \"{repository}\" (k3s' embedded registry, without the default endpoint), \
+                     and never {host}"
+                ),
                 Rejection::NoAddress => format!("{host} is in brackets and no IPv6 address, and containerd can make no URL of it"),
             };
             format!("{why}{said}")

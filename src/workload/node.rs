@@ -7,6 +7,9 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, LazyLock};
 
+/// The most names of one image that a kubelet lists (`MaxNamesPerImageInNodeStatus`).
+const MOST_NAMES: usize = 5;
+
 /// The facts about one node; reduced on arrival.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
@@ -29,6 +32,10 @@ pub struct Node {
     pub images: Listed,
     /// The number of entries in `status.images`; with 50 or more the list may be truncated.
     pub image_entries: usize,
+    /// An entry has as many names as a kubelet lists of one image, so that there may be others.
+    pub names_cut: bool,
+    /// It gives and asks other nodes for the tag `latest` too (the embedded registry of k3s and RKE2).
+    pub shares_latest: bool,
     /// `status.allocatable["ephemeral-storage"]` in bytes, if it can be parsed.
     pub ephemeral_storage: Option<u64>,
 }
@@ -110,6 +117,8 @@ impl Node {
             kubelet: json::string(info, "kubeletVersion"),
             images: names.collect(),
             image_entries: images.len(),
+            names_cut: images.iter().any(|image| json::list(image, "names").len() >= MOST_NAMES),
+            shares_latest: shares_latest(metadata),
             ephemeral_storage: json::at(status, "allocatable.ephemeral-storage").and_then(written_quantity),
             labels,
         }
@@ -129,9 +138,10 @@ impl Node {
         LABELS.iter().any(|(key, value)| self.label(key) == Some(value))
             || self.taints.iter().any(|taint| taint.key == "virtual-kubelet.io/provider")
     }
-    /// Whether the image list is complete (fewer than the kubelet's default cap of 50 entries).
+    /// Whether the image list is complete: it has fewer entries than the kubelet's default cap of 50, and none of them as many names as the
+    /// kubelet lists of one image.
     pub fn images_complete(&self) -> bool {
-        self.image_entries < 50
+        self.image_entries < 50 && !self.names_cut
     }
     /// Whether the node lists this image (normalised; by digest alone if the reference has one).
     pub fn holds(&self, reference: &Reference) -> bool {
@@ -155,6 +165,19 @@ impl Taint {
             effect: json::string(taint, "effect"),
         }
     }
+}
+
+/// Whether k3s or RKE2 was started with `K3S_P2P_ENABLE_LATEST`: both write their environment down at the node.
+fn shares_latest(metadata: &Value) -> bool {
+    ["K3S", "RKE2"].iter().any(|program| {
+        let annotation = format!("{}.io/node-env", program.to_ascii_lowercase());
+        let written = metadata.get("annotations").and_then(|all| all.get(annotation)?.as_str());
+        let environment = written.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let value = environment
+            .as_ref()
+            .and_then(|all| all.get(format!("{program}_P2P_ENABLE_LATEST"))?.as_str());
+        matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+    })
 }
 
 fn label<'a>(labels: &'a [(String, String)], key: &str) -> Option<&'a str> {

@@ -303,6 +303,28 @@ async fn a_mirror_for_pulls_only_resolves_no_tag() {
 }
 
 #[tokio::test]
+async fn nodes_that_ask_only_each_other_ask_no_registry() {
+    let app = image("amd64");
+    let server = serving(&app).await;
+    let (registry, _) = room(settings());
+    let alone = Check {
+        peers_only: [Pool::default()].into(),
+        ..check(&format!("{}/team/app:1", server.host()), &[])
+    };
+    let outcome = registry.gather(std::slice::from_ref(&alone), soon()).await.remove(0);
+    let failure = outcome.attempts[0].result.clone().unwrap_err();
+    assert_eq!(failure.evidence, Evidence::Rejected(Rejection::PeersOnly));
+    assert!(server.lines().is_empty());
+    // Another pool's nodes do, at the same time.
+    let other = Check {
+        peers_only: [Pool(7)].into(),
+        ..alone
+    };
+    let outcome = registry.gather(std::slice::from_ref(&other), soon()).await.remove(0);
+    assert!(outcome.attempts[0].result.is_ok());
+}
+
+#[tokio::test]
 async fn paths_and_headers() {
     let app = image("amd64");
     let mirror = Faulty::start(move |seen| {

@@ -59,6 +59,7 @@ pub fn check(reference: &str, credentials: &[(&str, Credential)]) -> Check {
         depth: Depth::Manifest,
         pullers: Arc::default(),
         agents: Agents::default(),
+        peers_only: Arc::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::engine;
 use crate::config::{Frontend, PoolRegistries, Settings};
-use crate::image::escape;
+use crate::image::{Reference, escape};
 use crate::plan::Runtimes;
 use crate::plan::pools::usual_runtimes;
 use crate::registry::{self, Row, Section};
@@ -10,16 +10,44 @@ use crate::runtime::crio::openshift::Objects;
 use crate::runtime::{Pool, Runtime};
 use crate::workload::Node;
 use anyhow::bail;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
+/// Whose way, and for which image.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Whose<'a> {
+    /// A node, by its name.
+    pub(super) node: Option<&'a str>,
+    /// The nodes of a pool, by its name. Neither: nodes of no pool.
+    pub(super) pool: Option<&'a str>,
+    /// As a pod names it; `None` for the way to all registries.
+    pub(super) image: Option<&'a str>,
+}
+
+/// Ways, by runtime where not all nodes have the same one.
+pub(super) struct Ways {
+    who: String,
+    /// The pool, its selector and where its files are.
+    of: String,
+    /// Of which pool.
+    pool: Option<String>,
+    by_runtime: Vec<(String, Vec<Section>)>,
+    kubelet: Section,
+}
+
 /// The way of a node, of a pool's nodes, or of nodes of no pool.
-pub(super) fn text(
-    node: Option<&str>,
-    pool: Option<&str>,
-    settings: &Settings,
-    nodes: &[Node],
-    openshift: Option<Objects>,
-) -> anyhow::Result<String> {
+pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], openshift: Option<Objects>) -> anyhow::Result<Ways> {
+    let Whose { node, pool, image } = whose;
+    let reference = match image {
+        Some(image) => match Reference::parse(image) {
+            Ok(reference) => Some(reference),
+            Err(error) => bail!("{image:?} is no name of an image: {error}"),
+        },
+        None => None,
+    };
+    let image = image
+        .zip(reference.as_ref())
+        .map(|(written, reference)| registry::Image { written, reference });
     let of_pool = |node: &Node| place(settings.node_pools.iter().position(|pool| pool.selector.selects(node)));
     let (who, pool, runtimes) = match (node, pool) {
         (Some(name), _) => {
@@ -62,18 +90,57 @@ pub(super) fn text(
         None => None,
     };
     let files = settings.registry(Frontend::Check);
-    let mut out = String::new();
-    for (named, runtime) in by_runtime(&runtimes, pool, settings) {
-        if !out.is_empty() {
-            out.push('\n');
-        }
-        let _ = writeln!(out, "{who}: {}, {named}", called(pool, settings, &who));
-        let sections =
-            registry::show(&files, pool, runtime, told.as_ref()).map_err(|faults| anyhow::anyhow!("{}", faults.join("\n")))?;
-        write(&mut out, &sections);
+    let mut by_runtime = Vec::new();
+    for (named, runtime) in runtimes_of(&runtimes, pool, settings) {
+        let sections = registry::show(&files, pool, runtime, told.as_ref(), image);
+        by_runtime.push((named, sections.map_err(|faults| anyhow::anyhow!("{}", faults.join("\n")))?));
     }
-    write(&mut out, &[kubelet(settings)]);
-    Ok(out)
+    let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.node_pools.get(at));
+    Ok(Ways {
+        of: called(pool, settings, &who),
+        who,
+        pool: own.map(|own| own.name.clone()),
+        by_runtime,
+        kubelet: kubelet(settings),
+    })
+}
+
+impl Ways {
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        for (runtime, sections) in &self.by_runtime {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let _ = writeln!(out, "{}: {}, {runtime}", self.who, self.of);
+            write(&mut out, sections);
+        }
+        write(&mut out, std::slice::from_ref(&self.kubelet));
+        out
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        let row = |row: &Row| {
+            let mut shown = json!({"text": row.text, "at": row.at});
+            if let (Some(fields), Some(credential)) = (shown.as_object_mut(), &row.credential) {
+                fields.insert("asks".to_owned(), json!(row.asks));
+                fields.insert("credential".to_owned(), json!(credential));
+            }
+            shown
+        };
+        let section = |section: &Section| {
+            let rows: Vec<Value> = section.rows.iter().map(row).collect();
+            json!({"title": section.title, "at": section.at, "rows": rows})
+        };
+        let way = |(runtime, sections): &(String, Vec<Section>)| {
+            let sections: Vec<Value> = sections.iter().map(section).collect();
+            json!({"runtime": runtime, "sections": sections})
+        };
+        let ways: Vec<Value> = self.by_runtime.iter().map(way).collect();
+        json!({"of": self.who, "pool": self.pool, "ways": ways, "podCredentials": section(&self.kubelet)})
+    }
 }
 
 fn place(at: Option<usize>) -> Pool {
@@ -107,7 +174,7 @@ fn kinds(nodes: &[Node], wanted: impl Fn(&Node) -> bool) -> Vec<String> {
 }
 
 /// The runtimes, as people name them; where no node says it, by the settings.
-fn by_runtime(said: &[String], pool: Pool, settings: &Settings) -> Vec<(String, Runtime)> {
+fn runtimes_of(said: &[String], pool: Pool, settings: &Settings) -> Vec<(String, Runtime)> {
     let known = said.iter().filter_map(|said| {
         let runtime = Runtime::of_node(said)?.into_iter().next()?;
         Some((escape(&said.replacen("://", " ", 1)), runtime))
@@ -176,7 +243,7 @@ fn called(pool: Pool, settings: &Settings, who: &str) -> String {
 
 /// Whose credentials "the pod's" are.
 fn kubelet(settings: &Settings) -> Section {
-    let row = |text: String| Row { text, at: None };
+    let row = |text: String| Row { text, ..Row::default() };
     let mut rows = vec![row(
         "1. the pull secrets of the pod and of its service account, by their entries for the image".to_owned(),
     )];
@@ -184,6 +251,7 @@ fn kubelet(settings: &Settings) -> Section {
         rows.push(Row {
             text: format!("{}. the node's docker config, by its entries for the image", rows.len() + 1),
             at: Some(file.display().to_string()),
+            ..Row::default()
         });
     }
     if let Some(providers) = &settings.credential_providers {
@@ -193,6 +261,7 @@ fn kubelet(settings: &Settings) -> Section {
                 rows.len() + 1
             ),
             at: Some(providers.config.display().to_string()),
+            ..Row::default()
         });
     }
     if !settings.node_credentials.is_empty() {
@@ -236,165 +305,4 @@ fn write(out: &mut String, sections: &[Section]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-    use std::path::Path;
-
-    fn files(all: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in all {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        folder
-    }
-
-    fn settings(folder: &Path) -> Settings {
-        Settings::read(&folder.join("settings.yaml")).unwrap()
-    }
-
-    fn node(name: &str, runtime: &str, pool: &str) -> Node {
-        Node::from_json(&json!({
-            "metadata": {"name": name, "labels": {"pool": pool}},
-            "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64", "containerRuntimeVersion": runtime}},
-        }))
-    }
-
-    /// What is printed, without the folder, runs of spaces as one, and without the kubelet's part.
-    #[track_caller]
-    fn shown(folder: &Path, node: Option<&str>, pool: Option<&str>, nodes: &[Node]) -> Vec<String> {
-        let text = text(node, pool, &settings(folder), nodes, None).unwrap();
-        assert!(!text.contains("hunter2"), "no secret may be printed: {text}");
-        let text = text.replace(&format!("{}/", folder.display()), "");
-        let (text, _) = text.split_once("the pod's credentials, as the kubelet").unwrap();
-        text.lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect()
-    }
-
-    #[test]
-    fn a_node_with_k3s() {
-        let folder = files(&[
-            (
-                "settings.yaml",
-                "nodePools:\n- name: edge\n  selector: {pool: edge}\n  registries: {k3sRegistries: registries.yaml, disableDefaultEndpoint: true}\n",
-            ),
-            (
-                "registries.yaml",
-                "mirrors:\n  docker.io:\n    endpoint:\n      - \"https://mirror.example:5000\"\n    rewrite:\n      \"^team/\": \"proj/\"\n  quay.io:\n\
-                 configs:\n  mirror.example:5000:\n    auth: {username: u, password: hunter2}\n    tls: {ca_file: ca.pem}\n",
-            ),
-        ]);
-        let nodes = [
-            node("a", "containerd://2.1.5-k3s1", "edge"),
-            node("b", "containerd://2.4.2", "other"),
-        ];
-        assert_eq!(
-            shown(folder.path(), Some("a"), None, &nodes),
-            [
-                "node a: pool edge (pool=edge), k3sRegistries registries.yaml, containerd 2.1.5-k3s1",
-                "docker.io registries.yaml:2",
-                "1. https://mirror.example:5000/v2, ca ca.pem, rewrites \"^team/\" to \"proj/\"; credential: the pod's, else that of \
-                 configs[\"mirror.example:5000\"] in line 9 registries.yaml:4",
-                "the registry itself is not asked (disableDefaultEndpoint)",
-                "before all of them, other nodes, where the node has the embedded registry (label p2p.k3s.cattle.io/enabled)",
-                "mirror.example:5000 registries.yaml:9",
-                "1. https://mirror.example:5000/v2, ca ca.pem; credential: the pod's, else that of configs[\"mirror.example:5000\"] in line 9 \
-                 registries.yaml:9",
-                "every other registry",
-                "1. the registry itself; credential: the pod's",
-            ]
-        );
-        assert_eq!(
-            shown(folder.path(), Some("b"), None, &nodes),
-            [
-                "node b: of no pool, containerd 2.4.2",
-                "every registry",
-                "1. the registry itself; credential: the pod's"
-            ]
-        );
-        let unknown = text(Some("c"), None, &settings(folder.path()), &nodes, None).unwrap_err();
-        assert_eq!(unknown.to_string(), "there is no node \"c\"; known: a, b");
-        let unknown = text(None, Some("x"), &settings(folder.path()), &nodes, None).unwrap_err();
-        assert_eq!(unknown.to_string(), "the settings have no node pool \"x\"; known: edge");
-    }
-
-    #[test]
-    fn a_pool_with_cri_o() {
-        let folder = files(&[
-            (
-                "settings.yaml",
-                "defaultRuntimes: [crio@1.36.3]\nnodePools:\n- name: gpu\n  selector: {pool: gpu}\n  registries: {registriesConf: gpu}\n",
-            ),
-            (
-                "gpu/registries.conf",
-                "unqualified-search-registries = ['a.example', 'b.example']\n[[registry]]\nlocation = 'quay.io'\nblocked = true\n\
-                 [[registry.mirror]]\nlocation = 'mirror.example/quay'\npull-from-mirror = 'digest-only'\n",
-            ),
-            (
-                "gpu/registries.conf.d/10-short.conf",
-                "[aliases]\n'app' = 'quay.io/team/app'\n",
-            ),
-            (
-                "gpu/auth.json",
-                "{\n  \"auths\": {\n    \"mirror.example/quay\": {\"auth\": \"dTpodW50ZXIy\"}\n  }\n}\n",
-            ),
-            (
-                "gpu/policy.json",
-                "{\"default\": [{\"type\": \"reject\"}],\n \"transports\": {\"docker\": {\n  \"quay.io\": [{\"type\": \"insecureAcceptAnything\"}]}}}\n",
-            ),
-        ]);
-        assert_eq!(
-            shown(folder.path(), None, Some("gpu"), &[]),
-            [
-                "pool gpu: pool=gpu, registriesConf gpu, CRI-O 1.36.3",
-                "short names",
-                "app is quay.io/team/app gpu/registries.conf.d/10-short.conf:2",
-                "others fail: of several search registries (a.example, b.example) none is taken gpu/registries.conf:1",
-                "quay.io gpu/registries.conf:2",
-                "1. mirror.example/quay, for digests only; credential: the node's, key \"mirror.example/quay\" gpu/registries.conf:5",
-                "2. the registry itself is blocked gpu/registries.conf:2",
-                "every other registry",
-                "1. the registry itself; credential: the pod's, else the node's for that HOST:PORT",
-                "the node's credentials gpu/auth.json",
-                "\"mirror.example/quay\" of auths gpu/auth.json:3",
-                "what may run (policy.json) gpu/policy.json",
-                "quay.io: insecureAcceptAnything gpu/policy.json:3",
-                "all others: reject gpu/policy.json:1",
-            ]
-        );
-    }
-
-    #[test]
-    fn nodes_of_no_pool_with_a_tree() {
-        let folder = files(&[
-            ("settings.yaml", "registries: {hostsDir: certs.d}\n"),
-            (
-                "certs.d/docker.io/hosts.toml",
-                "server = \"https://registry-1.docker.io\"\n\n[host.\"https://mirror.example\"]\n  capabilities = [\"pull\"]\n  skip_verify = true\n\
-                 [host.\"https://mirror.example\".header]\n  x-token = [\"hunter2\"]\n",
-            ),
-            ("certs.d/r.example_5000_/ca.crt", ""),
-            ("certs.d/broken.example/hosts.toml", "[host\n"),
-        ]);
-        assert_eq!(
-            shown(folder.path(), None, None, &[node("a", "containerd://2.4.2", "x")]),
-            [
-                "nodes of no pool: by registries, containerd 2.4.2",
-                "broken.example certs.d/broken.example",
-                "hosts.toml is not used: certs.d/broken.example/hosts.toml:1:6: unclosed table, expected `]`",
-                "1. the registry itself; credential: the pod's",
-                "docker.io certs.d/docker.io/hosts.toml",
-                "1. https://mirror.example/v2, for content and digests only, certificate not checked, with header x-token; credential: the \
-                 pod's certs.d/docker.io/hosts.toml:3",
-                "2. https://registry-1.docker.io/v2; credential: the pod's certs.d/docker.io/hosts.toml:1",
-                "r.example:5000 certs.d/r.example_5000_",
-                "1. the registry itself, ca ca.crt; credential: the pod's",
-                "every other registry",
-                "1. the registry itself; credential: the pod's",
-            ]
-        );
-    }
-}
+mod tests;

@@ -242,3 +242,21 @@ async fn a_followed_folder_can_be_looked_at_at_once() {
         .await;
     assert_eq!(names(&fresh.secrets), [("one", true), ("two", true)]);
 }
+
+#[test]
+fn the_nodes_files_may_say_what_openshift_tells_them() {
+    let image = json!({"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"},
+                       "spec": {"additionalTrustedCA": {"name": "authorities"}}});
+    let authorities = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authorities", "namespace": "openshift-config"},
+                             "data": {"r.example..5000": "PEM"}});
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+    let certificates = |directory: &Directory| directory.openshift().map(|known| known.told().unwrap().certificates.len());
+    let all = Directory::from_objects(&[authorities, image, node.clone()], Completeness::Partial);
+    assert_eq!(certificates(&all), Some(1));
+    let mut directory = Directory::default();
+    directory.set_nodes(&all);
+    assert_eq!((directory.nodes().len(), certificates(&directory)), (1, Some(1)));
+    // Nodes alone take nothing away.
+    directory.set_nodes(&Directory::from_objects(&[node], Completeness::Partial));
+    assert_eq!(certificates(&directory), Some(1));
+}

@@ -4,8 +4,10 @@ use super::*;
 use crate::plan::pools::Kind;
 use crate::runtime::Pool;
 use crate::runtime::containerd::peers::Shared;
+use crate::runtime::outcome::Rejection;
 use crate::verdict::soften::PresenceRule;
 use crate::workload::selector::{NodeSelector, Requirement};
+use std::collections::BTreeSet;
 
 /// A node with `images`, which takes part where it has `label`.
 fn k3s(name: &str, label: Option<&str>, images: &[&str]) -> Node {
@@ -133,6 +135,85 @@ fn what_peers_may_hold_is_unknown() {
     let unknown = Err(failure(Evidence::DigestUnknown, 404));
     let judgement = judged(&on_a(&digest), vec![k3s("a", LABEL, &[])], &all, &unknown);
     assert_eq!(judgement.outlook, Outlook::Unknown, "{judgement:?}");
+}
+
+#[test]
+fn a_list_with_as_many_names_of_an_image_as_a_kubelet_lists_may_lack_some() {
+    let all = sharing(&["*"]);
+    let names: Vec<String> = (0..5).map(|at| format!("reg.example/a:other{at}")).collect();
+    let cut: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (listed, expected) in [(&cut[..], Outlook::Unknown), (&cut[..4], Outlook::WillFail)] {
+        let nodes = vec![k3s("a", LABEL, &[]), k3s("b", LABEL, listed)];
+        let judgement = judged(&on_a(IMAGE), nodes, &all, &gone());
+        assert_eq!(judgement.outlook, expected, "{listed:?}: {judgement:?}");
+    }
+}
+
+#[test]
+fn latest_is_shared_where_the_node_was_started_with_that() {
+    let all = sharing(&["*"]);
+    let latest = "reg.example/a:latest";
+    for (environment, expected) in [
+        (r#"{"K3S_P2P_ENABLE_LATEST":"true","K3S_TOKEN":"********"}"#, Outlook::MayFail),
+        (r#"{"K3S_P2P_ENABLE_LATEST":"false"}"#, Outlook::WillFail),
+        ("no JSON", Outlook::WillFail),
+    ] {
+        let node = Node::from_json(&json!({
+            "metadata": {"name": "a", "labels": {"p2p.k3s.cattle.io/enabled": "true"}, "annotations": {"k3s.io/node-env": environment}},
+            "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "amd64", "containerRuntimeVersion": "containerd://2.1.5-k3s1"},
+                       "images": [{"names": ["pause.example/pause:3"]}]},
+        }));
+        let judgement = judged(&on_a(latest), vec![node, k3s("b", LABEL, &[latest])], &all, &gone());
+        assert_eq!(judgement.outlook, expected, "{environment}: {judgement:?}");
+    }
+}
+
+/// Nodes of these pools, of which that of `reg.example` has only peers.
+fn only_peers(nodes: &[Node], image: &str) -> Vec<Pool> {
+    let mut settings = sharing(&["reg.example", "other.example"]);
+    let shared = Shared {
+        peers_only: BTreeSet::from(["reg.example".to_owned()]),
+        ..Shared::clone(&settings.shared[&Pool::default()])
+    };
+    settings.shared.insert(Pool::default(), Arc::new(shared));
+    let facts = cluster(nodes.to_vec());
+    let object = pod(image, &[]);
+    let workload = extract(&object, None, "ns", &Kinds::default()).unwrap();
+    let plan = plan(&workload, &facts, &settings);
+    assert_eq!(plan.checks.len(), 1);
+    plan.checks[0].peers_only.to_vec()
+}
+
+#[test]
+fn without_a_default_endpoint_nodes_ask_only_each_other() {
+    let both = [k3s("a", LABEL, &[]), k3s("b", LABEL, &[])];
+    assert_eq!(only_peers(&both, IMAGE), [Pool::default()]);
+    assert_eq!(
+        only_peers(&both, "reg.example/a:latest"),
+        [Pool::default()],
+        "nor for what they do not share"
+    );
+    assert_eq!(only_peers(&both, "other.example/a:1"), []);
+    // Where one of them has no embedded registry, it asks the registry.
+    assert_eq!(only_peers(&[k3s("a", LABEL, &[]), k3s("b", None, &[])], IMAGE), []);
+    assert_eq!(only_peers(&[k3s("a", None, &[])], IMAGE), []);
+}
+
+#[test]
+fn what_only_peers_may_give_hinges_on_what_they_hold() {
+    let nobody = || {
+        let evidence = Evidence::Rejected(Rejection::PeersOnly);
+        Err(Failure::plain(evidence, "reg.example".to_owned()))
+    };
+    let all = sharing(&["*"]);
+    for (held, expected) in [(&[IMAGE][..], Outlook::MayFail), (&[], Outlook::WillFail)] {
+        let nodes = vec![k3s("a", LABEL, &[]), k3s("b", LABEL, held)];
+        let judgement = judged(&on_a(IMAGE), nodes, &all, &nobody());
+        assert_eq!(judgement.outlook, expected, "{judgement:?}");
+        assert!(judgement.findings[0].message.contains("ask only each other"), "{judgement:?}");
+        let kubelet = judgement.findings[0].kubelet.as_ref().unwrap();
+        assert!(kubelet.message.ends_with("reg.example/a:1: not found"), "{kubelet:?}");
+    }
 }
 
 #[test]

@@ -222,5 +222,6 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         passed_on: false,
         doubled: None,
         told: None,
+        completed: None,
     }
 }

@@ -40,14 +40,20 @@ struct Image {
     signature_policy_dir: Option<String>,
 }
 
+/// Line and column behind a text.
+fn place(before: &str) -> (usize, usize) {
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
+}
+
 impl CrioConf {
     /// Reads one file. The error begins with line and column.
     pub(super) fn add(&mut self, text: &str) -> Result<(), String> {
         let file: File = toml::from_str(text).map_err(|error| {
             let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
-            let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-            let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-            format!("{}:{column}: {}", before.matches('\n').count() + 1, error.message())
+            let (line, column) = place(before);
+            format!("{line}:{column}: {}", error.message())
         })?;
         let image = file.crio.image;
         for (kept, read) in [
@@ -63,9 +69,13 @@ impl CrioConf {
         }
         match self.short_name_mode.as_deref() {
             None | Some("" | "enforcing" | "disabled") => Ok(()),
-            Some(other) => Err(format!(
-                "1:1: short_name_mode {other:?} is neither \"enforcing\" nor \"disabled\""
-            )),
+            Some(other) => {
+                let before = text.find("short_name_mode").and_then(|at| text.get(..at)).unwrap_or_default();
+                let (line, column) = place(before);
+                Err(format!(
+                    "{line}:{column}: short_name_mode {other:?} is neither \"enforcing\" nor \"disabled\""
+                ))
+            }
         }
     }
 }

@@ -3,10 +3,12 @@
 use super::crio_conf::CrioConf;
 use crate::credentials::Credential;
 use crate::files::{self, ReadError};
+use crate::image::escape;
 use crate::limits;
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::policy::Policy;
 use crate::runtime::crio::registries_conf::RegistriesConf;
+use crate::yaml;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -266,6 +268,43 @@ impl Folder {
             certificates: self.certificates(),
             files,
         })
+    }
+
+    /// What CRI-O passes over in files that it can use, and by which it fails some pulls.
+    pub(super) fn notes(&self, parsed: &Parsed) -> Vec<String> {
+        let mut notes = Vec::new();
+        let (drop_ins, _) = self.registries();
+        for at in std::iter::once(self.main.as_path()).chain(drop_ins) {
+            let passed = RegistriesConf::passed_over(self.text(at).unwrap_or_default());
+            notes.extend(passed.iter().map(|note| format!("{}:{note}", self.shown(at))));
+        }
+        if let Ok(names) = self.names() {
+            let own = parsed
+                .auths
+                .iter()
+                .map(|(name, auth)| (names.auths.join(format!("{name}.json")), auth));
+            for (at, auth) in own.chain([(names.auth.clone(), &parsed.auth)]) {
+                let text = self.text(&at).unwrap_or_default();
+                let documents = yaml::documents(text).documents;
+                for (key, _) in auth.entries.iter().filter(|(_, entry)| entry.is_none()) {
+                    let place = documents
+                        .first()
+                        .map(|document| document.place_of(&format!("auths[{key}].auth")));
+                    let (line, column) = place.unwrap_or((1, 1));
+                    notes.push(format!(
+                        "{}:{line}:{column}: auth must be user:password in base64; every pull from {:?} fails",
+                        self.shown(&at),
+                        escape(key)
+                    ));
+                }
+            }
+        }
+        for (host, certificates) in &parsed.certificates {
+            if let Err(why) = certificates {
+                notes.push(format!("{why}; every pull from {:?} fails", escape(host)));
+            }
+        }
+        notes
     }
 
     /// Which of the files are those that `crio.conf` may name otherwise.

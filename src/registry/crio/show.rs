@@ -1,13 +1,20 @@
 //! CRI-O's files, explained to people.
 
 use super::folder::Folder;
-use crate::image::escape;
+use crate::image::{Reference, Target, escape};
 use crate::registry::section::{Section, place};
+use crate::registry::show::Image;
 use crate::runtime::crio::Crio;
 use crate::runtime::crio::auth::NodeAuth;
+use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::node::NodeSettings;
 use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, GlobalPullSecret, PULL_SECRET, Told};
+use crate::runtime::crio::places::places;
+use crate::runtime::crio::policy::{Policy, Says};
 use crate::runtime::crio::registries_conf::{AskedFor, RegistriesConf, Registry};
+use crate::runtime::crio::short_names::written;
+use crate::runtime::outcome::Unresolved;
+use crate::runtime::request::Scheme;
 use crate::yaml;
 use serde_json::Value;
 use std::path::Path;
@@ -70,6 +77,117 @@ pub(in crate::registry) fn by_files(path: &Path, by: Crio) -> Result<Vec<Section
         }
     }
     Ok(sections)
+}
+
+/// By the same, for one image.
+pub(in crate::registry) fn image_by_files(path: &Path, by: Crio, image: Image<'_>) -> Result<Vec<Section>, Vec<String>> {
+    let folder = Folder::read(path);
+    let parsed = folder.parse()?;
+    let node = NodeSettings {
+        registries: parsed.registries,
+        auth: Arc::clone(&parsed.auth),
+        policy: parsed.policy,
+        files: parsed.files,
+        ..NodeSettings::default()
+    };
+    Ok(of_image(&node, by, image))
+}
+
+/// By OpenShift's objects, for one image.
+pub(in crate::registry) fn image_by_openshift(told: &Told, by: Crio, image: Image<'_>) -> Vec<Section> {
+    let mut node = NodeSettings::from(told.conf.clone());
+    match &told.pull_secret {
+        GlobalPullSecret::Known(json) => node.auth = Arc::new(NodeAuth::parse(json.bytes()).unwrap_or_default().0),
+        GlobalPullSecret::Hidden => {
+            node.auth = Arc::new(NodeAuth {
+                unknown: true,
+                ..NodeAuth::default()
+            });
+        }
+        GlobalPullSecret::None => {}
+    }
+    let policy = told
+        .policy
+        .as_ref()
+        .and_then(|json| Policy::parse(json.to_string().as_bytes()).ok());
+    node.policy = policy.map(Arc::new);
+    of_image(&node, by, image)
+}
+
+/// For one image where the node's file is not known: as with an empty one.
+pub(in crate::registry) fn image_by_nothing(by: Crio, image: Image<'_>) -> Vec<Section> {
+    const UNKNOWN: &str = "the node's registries.conf is not known here: give it as registriesConf";
+    if written(image.written).is_some() {
+        return vec![
+            Section::new(escape(image.written), None)
+                .with(UNKNOWN)
+                .with("a short name is not known without it"),
+        ];
+    }
+    let sections = of_image(&NodeSettings::default(), by, image);
+    sections.into_iter().map(|section| section.with(UNKNOWN)).collect()
+}
+
+/// The places that are asked for an image, name by name.
+fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
+    let fails = |title: &str, why: Unresolved| {
+        let why = match why {
+            Unresolved::NoSearchRegistry => "a short name, and there is neither an alias for it nor a search registry",
+            Unresolved::Ambiguous => "a short name, and of several search registries none is taken",
+            _ => "what the settings make of the name is none",
+        };
+        Section::new(escape(title), None).with(format!("fails: {why}"))
+    };
+    let short = written(image.written);
+    let names = match short {
+        Some(short) => match candidates(&node.registries, by.version, short, image.reference) {
+            Ok(names) => names,
+            Err(why) => return vec![fails(image.written, why)],
+        },
+        None => vec![image.reference.clone()],
+    };
+    let one = |name: &Reference| {
+        let entry = node.registries.find(&name.name()).map(|registry| registry.at);
+        let all = match places(&node.registries, by.version, name) {
+            Ok(all) => all,
+            Err(why) => return fails(&name.to_string(), why),
+        };
+        let mut section = Section::new(escape(&name.to_string()), entry.and_then(|at| node.place(at)));
+        if let Some(at) = short.and_then(|short| node.registries.aliases_at.get(short)) {
+            section.row(format!("\"{}\" is an alias of it", escape(image.written)), node.place(*at));
+        } else if short.is_some() {
+            section.row("by the search registries", node.place(node.registries.search_at));
+        }
+        for place in all {
+            let there = &place.reference;
+            let at = node.place(place.at).filter(|_| entry.is_some());
+            if place.blocked {
+                section.row(format!("{} is blocked", escape(&there.name())), at);
+                continue;
+            }
+            let target = match there.target() {
+                Target::Tag(tag) => tag,
+                Target::Digest(digest) => digest.to_string(),
+            };
+            let host = place
+                .origin(Scheme::Https)
+                .map_or_else(|| there.domain().to_owned(), |origin| origin.to_string());
+            let url = format!("{host}/v2/{}/manifests/{target}", there.repository());
+            let credential = credential(&node.auth, &there.name(), place.own);
+            let credential = credential.trim_start_matches("; credential: ").to_owned();
+            section.asks(vec![url], insecure(place.insecure), credential, at);
+        }
+        let says = match node.says(name) {
+            Says::Accept => None,
+            Says::Reject => Some("policy.json rejects it, once the manifest is found"),
+            Says::IfSigned => Some("policy.json lets it in if it is signed, which is not looked at here"),
+        };
+        if let Some(says) = says {
+            section.row(says, None);
+        }
+        section
+    };
+    names.iter().map(one).collect()
 }
 
 /// By what OpenShift's operator makes of the cluster's objects.

@@ -214,18 +214,37 @@ fn certificates(folder: &Path) -> io::Result<Files> {
 
 /// What is wrong in a whole tree, with places: what an admin wants to hear of at the start.
 pub(super) fn problems(root: &Path) -> Vec<String> {
-    let entries = match std::fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) => return vec![format!("registries.hostsDir: {}: {error}", root.display())],
+    match folders(root) {
+        Ok(folders) => folders.iter().filter_map(Folder::problem).collect(),
+        Err(why) => vec![why],
+    }
+}
+
+/// What nodes pass over in a whole tree, with places.
+pub(super) fn notes(root: &Path) -> Vec<String> {
+    let notes = |folder: &Folder| {
+        let text = std::str::from_utf8(&folder.text).unwrap_or_default();
+        let at = folder.path.join(HOSTS);
+        let passed = hosts_toml::passed_over(text);
+        let passed = passed.iter().map(|note| format!("{}:{note}", at.display()));
+        passed.collect::<Vec<_>>()
     };
+    let sound = folders(root).unwrap_or_default();
+    sound
+        .iter()
+        .filter(|folder| folder.problem().is_none())
+        .flat_map(notes)
+        .collect()
+}
+
+/// The folders of a tree. The error is why it cannot be read.
+fn folders(root: &Path) -> Result<Vec<Folder>, String> {
+    let entries = std::fs::read_dir(root).map_err(|error| format!("registries.hostsDir: {}: {error}", root.display()))?;
     let mut folders: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.is_dir())
         .collect();
     folders.sort();
-    folders
-        .into_iter()
-        .filter_map(|folder| Folder::read(folder).problem())
-        .collect()
+    Ok(folders.into_iter().map(Folder::read).collect())
 }

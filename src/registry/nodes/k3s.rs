@@ -5,6 +5,7 @@ use crate::credentials::Credential;
 use crate::files;
 use crate::limits;
 use crate::registry::K3sFile;
+use crate::registry::section::place;
 use crate::runtime::containerd::hosts_toml::{Files, Line};
 use crate::runtime::containerd::k3s::Registries;
 use crate::runtime::containerd::peers::Shared;
@@ -62,7 +63,7 @@ impl K3s {
     /// The registries whose images nodes give each other; `None` where no good file was ever seen.
     pub(super) fn shared(&self) -> Option<Arc<Shared>> {
         let (_, registries) = self.in_force().ok()?;
-        Some(Arc::new(registries.shared()))
+        Some(Arc::new(registries.shared(self.file.default_endpoint)))
     }
 
     /// The file, or the last good one; `Err` where no good file was ever seen.
@@ -88,7 +89,12 @@ impl K3s {
     pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
         let (bytes, registries) = self.in_force()?;
         let mut tree = registries.tree(self.file.default_endpoint);
-        let file = tree.remove(registry).or_else(|| tree.remove("_default"));
+        let (file, key) = match tree.remove(registry) {
+            Some(file) => (Some(file), registry),
+            None => (tree.remove("_default"), "*"),
+        };
+        let line = file.as_ref().map_or(0, |_| registries.line_of(key));
+        let from = place(self.file.path.display(), line);
         let folder = file.map(|file| {
             let beside = self.file.path.parent().unwrap_or(Path::new(""));
             let lines = file.hosts.iter().chain([&file.server]);
@@ -106,6 +112,7 @@ impl K3s {
         });
         Ok(Told {
             folder,
+            from,
             bytes,
             registries,
         })
@@ -115,6 +122,8 @@ impl K3s {
 /// What a `registries.yaml` has for one registry.
 pub(super) struct Told {
     pub(super) folder: Option<Folder>,
+    /// `FILE:LINE`, or the file alone where it says nothing of the registry.
+    pub(super) from: String,
     bytes: Vec<u8>,
     registries: Arc<Registries>,
 }

@@ -2,20 +2,25 @@
 
 use super::folder::{Folder, HOSTS, Meaning};
 use super::k3s::K3s;
-use crate::image::escape;
+use crate::image::{Reference, Target, escape};
 use crate::registry::K3sFile;
 use crate::registry::section::{Section, place};
-use crate::runtime::containerd::hosts::is_loopback;
+use crate::runtime::containerd::hosts::{Host, Schemes, contacted, is_loopback};
 use crate::runtime::containerd::hosts_toml::{File, Files, Line};
 use crate::runtime::containerd::k3s::Registries;
+use crate::runtime::containerd::peers::{Latest, Shared, may_be_shared};
+use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::containerd::{Containerd, Fork};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What stands for all registries that are not named.
 const DEFAULT: &str = "_default";
 const OTHERS: &str = "every other registry";
+/// The key of a `registries.yaml` that stands for them.
+const ALL: &str = "*";
 
 /// By trees, the first that has a folder for a registry wins.
 pub(in crate::registry) fn by_trees(roots: &[PathBuf], by: Containerd) -> Vec<Section> {
@@ -66,17 +71,112 @@ fn registry(folder: &str) -> String {
     }
 }
 
-fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
+/// The same for one image.
+pub(in crate::registry) fn image_by_trees(roots: &[PathBuf], by: Containerd, image: &Reference) -> Section {
+    let Some(folder) = Folder::find(roots, image.registry()) else {
+        return itself(image, None, "", "the pod's");
+    };
     let path = folder.path.join(HOSTS);
-    let at = |line: usize| place(path.display(), line);
+    let (file, beside) = in_force(&folder, by);
+    let mut section = Section::new(escape(&image.to_string()), Some(path.display().to_string()));
+    match (file, beside) {
+        (Some(file), _) => {
+            let lines = if reads_as_k3s(file, by) {
+                file.lines_of_k3s()
+            } else {
+                file.lines()
+            };
+            for line in &lines {
+                let at = (line.at > 0).then(|| place(path.display(), line.at));
+                asks(&mut section, line, image, "the pod's".to_owned(), at);
+            }
+            if !lines.iter().any(is_server(file)) {
+                section.row(NO_SERVER, None);
+            }
+        }
+        (None, Some(files)) => return itself(image, Some(folder.path.display().to_string()), &tls(files), "the pod's"),
+        (None, None) => section.row(format!("not known: {}", folder.problem().unwrap_or_default()), None),
+    }
+    section
+}
+
+const NO_SERVER: &str = "the registry itself is not asked: there is no server line (k3s)";
+
+/// An image for which only its own registry is asked.
+fn itself(image: &Reference, at: Option<String>, notes: &str, credential: &str) -> Section {
+    let mut section = Section::new(escape(&image.to_string()), at);
+    let (base, path) = own(image.registry());
+    section.asks(
+        vec![url(&base, path, image.repository(), image)],
+        notes,
+        credential.to_owned(),
+        None,
+    );
+    section
+}
+
+/// The address of a registry itself, and the path of its API.
+fn own(registry: &str) -> (String, &'static str) {
+    let base = match Host::of_registry(registry).server {
+        Some(server) if server.schemes == Schemes::Http => server.http.to_string(),
+        Some(server) => server.https.to_string(),
+        None => format!("https://{registry}"),
+    };
+    (base, "/v2")
+}
+
+fn url(base: &str, path: &str, repository: &str, image: &Reference) -> String {
+    let target = match image.target() {
+        Target::Tag(tag) => tag,
+        Target::Digest(digest) => digest.to_string(),
+    };
+    format!("{base}{}/{repository}/manifests/{target}", path.trim_end_matches('/'))
+}
+
+/// What a host is asked for an image, if it is.
+fn asks(section: &mut Section, line: &Line, image: &Reference, credential: String, at: Option<String>) {
+    let (base, path) = match &line.written {
+        Some(written) if !written.authority.is_empty() => (
+            format!("{}://{}", written.scheme.name(), written.authority),
+            written.path.as_str(),
+        ),
+        Some(_) | None => own(image.registry()),
+    };
+    let by_tag = matches!(image.target(), Target::Tag(_));
+    if line.written.is_some() && !(line.pull && (line.resolve || !by_tag)) {
+        let (base, target) = (escape(&base), if by_tag { "tag" } else { "digest" });
+        section.row(format!("{base} is not asked for a {target}: it lacks capabilities"), at);
+        return;
+    }
+    let repository = image.repository();
+    let names = match Rewrites::new(line.rewrites.clone()) {
+        Ok(rewrites) => rewrites.names(repository).into_iter().map(Cow::into_owned).collect(),
+        Err(_) => vec![repository.to_owned()],
+    };
+    let mut notes = tls(&line.tls);
+    if names.iter().any(|name| name != repository) {
+        notes.push_str(", rewritten");
+    }
+    let all = names.iter().map(|name| url(&base, path, name, image)).collect();
+    section.asks(all, &notes, credential, at);
+}
+
+/// What counts of a folder for this containerd: its file, or the certificates.
+fn in_force(folder: &Folder, by: Containerd) -> (Option<&File>, Option<&Files>) {
     let old = by.version.reads_hosts_as_1_x();
-    let (file, beside) = match &folder.meaning {
+    match &folder.meaning {
         Meaning::File { beside: Some(files), .. } if old => (None, Some(files)),
         Meaning::File { file, .. } => (Some(file), None),
         Meaning::Older { file, .. } if old => (Some(file), None),
         Meaning::Older { beside, .. } | Meaning::Certificates(beside) => (None, Some(beside)),
         Meaning::Unreadable(_) => (None, None),
-    };
+    }
+}
+
+fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
+    let path = folder.path.join(HOSTS);
+    let at = |line: usize| place(path.display(), line);
+    let (file, beside) = in_force(folder, by);
     let mut section = Section::new(title, file.map(|_| at(0)).or_else(|| Some(folder.path.display().to_string())));
     match (file, beside) {
         (Some(file), _) => {
@@ -90,7 +190,7 @@ fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
                 section.row(text, (line.at > 0).then(|| at(line.at)));
             }
             if !lines.iter().any(is_server(file)) {
-                section.row("the registry itself is not asked: there is no server line (k3s)", None);
+                section.row(NO_SERVER, None);
             }
         }
         (None, Some(files)) => {
@@ -164,9 +264,22 @@ pub(in crate::registry) fn by_k3s(file: &K3sFile, by: Containerd) -> Result<Vec<
         .into_iter()
         .map(|(name, made)| {
             let title = if name == DEFAULT { OTHERS } else { name.as_str() };
-            from_k3s(title, name, made, &registries, &file.path, by)
+            from_k3s(title, name, made, &registries, file, by)
         })
         .collect();
+    let shared = registries.shared(file.default_endpoint);
+    for name in shared
+        .mirrors
+        .iter()
+        .filter(|name| !tree.contains_key(folder_of(name)) && !is_loopback(name))
+    {
+        let title = if name == ALL { OTHERS } else { name };
+        let at = Some(place(file.path.display(), registries.line_of(name)));
+        let mut section = Section::new(title, at).with("1. the registry itself; credential: the pod's");
+        peers(&mut section, &shared, name);
+        sections.push(section);
+    }
+    sections.sort_by(|one, other| (one.title == OTHERS, &one.title).cmp(&(other.title == OTHERS, &other.title)));
     sections.extend(the_rest(&sections));
     for note in &registries.notes {
         let mut section = Section::new("without effect", Some(place(file.path.display(), note.place().0)));
@@ -176,8 +289,65 @@ pub(in crate::registry) fn by_k3s(file: &K3sFile, by: Containerd) -> Result<Vec<
     Ok(sections)
 }
 
-fn from_k3s(title: &str, registry: &str, file: &File, all: &Registries, path: &Path, by: Containerd) -> Section {
-    let at = |line: usize| (line > 0).then(|| place(path.display(), line));
+fn folder_of(registry: &str) -> &str {
+    if registry == ALL { DEFAULT } else { registry }
+}
+
+/// Whether other nodes are asked for a registry's images.
+fn peers(section: &mut Section, shared: &Shared, registry: &str) {
+    const WHERE: &str = "where the node has the embedded registry (label p2p.k3s.cattle.io/enabled)";
+    if is_loopback(registry) || !shared.has(registry) {
+        return;
+    }
+    section.row(
+        if shared.has_only_peers(registry) {
+            format!("instead, other nodes alone, {WHERE}: disableDefaultEndpoint")
+        } else {
+            format!("before all of them, other nodes, {WHERE}")
+        },
+        None,
+    );
+}
+
+/// By a `registries.yaml`, for one image. The error has the place of its fault.
+pub(in crate::registry) fn image_by_k3s(yaml: &K3sFile, by: Containerd, image: &Reference) -> Result<Section, Vec<String>> {
+    let registries = K3s::new(yaml.clone()).read().map_err(|why| vec![why])?;
+    let registry = image.registry();
+    let mut tree = registries.tree(yaml.default_endpoint);
+    let (key, file) = match tree.remove(registry) {
+        Some(file) => (registry, Some(file)),
+        None => (ALL, tree.remove(DEFAULT)),
+    };
+    let credential = |host: &str| match registries.credential_at(host) {
+        Some((key, on)) => format!("the pod's, else that of configs[\"{}\"] in line {on}", escape(key)),
+        None => "the pod's".to_owned(),
+    };
+    let at = |line: usize| (line > 0).then(|| place(yaml.path.display(), line));
+    let mut section = match file {
+        None => itself(image, None, "", &credential(contacted(registry))),
+        Some(file) => {
+            let mut section = Section::new(escape(&image.to_string()), at(registries.line_of(key)));
+            let is_k3s = by.fork != Fork::Upstream;
+            let lines = if is_k3s { file.lines_of_k3s() } else { file.lines() };
+            for line in &lines {
+                let host = line.written.as_ref().map(|written| written.authority.as_str());
+                let host = host.filter(|host| !host.is_empty()).unwrap_or_else(|| contacted(registry));
+                asks(&mut section, line, image, credential(host), at(line.at));
+            }
+            if is_k3s && !lines.iter().any(is_server(&file)) {
+                section.row("the registry itself is not asked (disableDefaultEndpoint)", None);
+            }
+            section
+        }
+    };
+    if may_be_shared(image, Latest::Own) {
+        peers(&mut section, &registries.shared(yaml.default_endpoint), registry);
+    }
+    Ok(section)
+}
+
+fn from_k3s(title: &str, registry: &str, file: &File, all: &Registries, yaml: &K3sFile, by: Containerd) -> Section {
+    let at = |line: usize| (line > 0).then(|| place(yaml.path.display(), line));
     let mut section = Section::new(title, at(all.line_of(registry)));
     let is_k3s = by.fork != Fork::Upstream;
     let lines = if is_k3s { file.lines_of_k3s() } else { file.lines() };
@@ -193,11 +363,7 @@ fn from_k3s(title: &str, registry: &str, file: &File, all: &Registries, path: &P
     if is_k3s && !lines.iter().any(is_server(file)) {
         section.row("the registry itself is not asked (disableDefaultEndpoint)", None);
     }
-    if all.shared().has(registry) && !is_loopback(registry) {
-        section.row(
-            "before all of them, other nodes, where the node has the embedded registry (label p2p.k3s.cattle.io/enabled)",
-            None,
-        );
-    }
+    let known = if registry == DEFAULT { ALL } else { registry };
+    peers(&mut section, &all.shared(yaml.default_endpoint), known);
     section
 }

@@ -1,6 +1,6 @@
 //! The tree on a disk: which folder counts, what it means, and when it is read again.
 
-use super::folder::{Folder, Meaning, problems};
+use super::folder::{Folder, Meaning, notes, problems};
 use super::*;
 use crate::net::Reach;
 use crate::registry::clients::Factory;
@@ -168,7 +168,7 @@ async fn certificates_as_docker_lays_them_out() {
 async fn problems_of_a_whole_tree() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "good.example", "server = \"m\"\n");
-    assert!(problems(dir.path()).is_empty());
+    assert!(problems(dir.path()).is_empty() && notes(dir.path()).is_empty());
     write(dir.path(), "b.example", "server = \"m\"\nskip_verify = 1\n");
     write(dir.path(), "a.example", "server =\n");
     let error = Nodes::new(vec![dir.path().to_owned()], trusts()).err().unwrap().to_string();
@@ -272,4 +272,37 @@ async fn equal_settings_share_their_clients_and_their_name() {
     let (a, b) = (hosts(&nodes, "a").await, hosts(&nodes, "b").await);
     assert_eq!(a.hosts[0].trust, b.hosts[0].trust);
     assert_ne!(a.hosts[0], b.hosts[0], "each stands in for another registry");
+}
+
+#[test]
+fn what_nodes_pass_over_in_a_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        std::fs::write(dir.path().join(name).join("hosts.toml"), text).unwrap();
+    };
+    write(
+        "a.example",
+        "server = 'https://a.example'\nsevrer = 1\n[host.'https://m.example']\n  capabilites = ['pull']\n  Skip_Verify = true\n\
+         [host.'https://m.example'.header]\n  x-any = ['y']\n[host.'https://m.example'.rewrite]\n  '^(' = 'x'\n  '^ok' = 'y'\n",
+    );
+    write("b.example", "[host\n");
+    let found: Vec<String> = notes(dir.path())
+        .iter()
+        .map(|line| line.replace(&format!("{}/", dir.path().display()), ""))
+        .collect();
+    assert_eq!(found.len(), 3, "{found:#?}");
+    assert!(
+        found[0].starts_with("a.example/hosts.toml:2:1: unknown key \"sevrer\""),
+        "{}",
+        found[0]
+    );
+    assert_eq!(
+        found[1],
+        "a.example/hosts.toml:4:3: unknown key \"capabilites\"; did you mean \"capabilities\"?; containerd passes over it"
+    );
+    assert_eq!(
+        found[2],
+        "a.example/hosts.toml:9:3: this pattern is no regular expression; k3s passes over it"
+    );
 }

@@ -2,7 +2,9 @@
 
 use crate::go::duration;
 use crate::runtime::containerd::hosts::{Schemes, Server, port};
+use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::Scheme;
+use crate::yaml;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -103,6 +105,11 @@ impl Problem {
         Self { line, column, text }
     }
 
+    /// The clause.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Line and column.
     pub(crate) fn place(&self) -> (usize, usize) {
         (self.line, self.column)
@@ -113,6 +120,65 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.line, self.column, self.text)
     }
+}
+
+/// What a host may say (`hostFileConfig`; `rewrite` is k3s' own).
+const HOST: &[&str] = &[
+    "capabilities",
+    "ca",
+    "client",
+    "skip_verify",
+    "header",
+    "override_path",
+    "dial_timeout",
+    "rewrite",
+];
+/// What may stand at the top beside that.
+const TOP: &[&str] = &["server", "host"];
+
+/// What containerd passes over in a file that it can read: unknown keys, rewrite patterns that are none.
+pub(crate) fn passed_over(text: &str) -> Vec<Problem> {
+    let reading = Reading {
+        text,
+        referrers: Cell::new(false),
+        unread: RefCell::default(),
+    };
+    let Ok(root) = DeTable::parse(text) else {
+        return Vec::new();
+    };
+    let known = |keys: &[&str], name: &str| keys.iter().any(|key| key.eq_ignore_ascii_case(name));
+    let mut notes = Vec::new();
+    let mut look = |table: &DeTable<'_>, top: &'static [&'static str]| {
+        for (key, _) in table {
+            let name: &str = key.get_ref();
+            if !known(HOST, name) && !known(top, name) {
+                let text = format!("{}; containerd passes over it", yaml::unknown("key", name, HOST));
+                notes.push(reading.problem(Some(key.span()), text));
+            }
+        }
+        let rewrites = table.get("rewrite").and_then(|value| value.get_ref().as_table());
+        for (pattern, value) in rewrites.into_iter().flatten() {
+            let line = [(
+                pattern.get_ref().to_string(),
+                value.get_ref().as_str().unwrap_or_default().to_owned(),
+            )];
+            if Rewrites::new(line).is_ok_and(|one| one.broken().next().is_some()) {
+                notes.push(reading.problem(
+                    Some(pattern.span()),
+                    "this pattern is no regular expression; k3s passes over it",
+                ));
+            }
+        }
+    };
+    look(root.get_ref(), TOP);
+    let hosts = root.get_ref().get("host").and_then(|value| value.get_ref().as_table());
+    for (_, host) in hosts.into_iter().flatten() {
+        if let Some(table) = host.get_ref().as_table() {
+            look(table, &[]);
+        }
+    }
+    notes.sort_by_key(Problem::place);
+    notes
 }
 
 /// Reads `text`. Unknown keys are passed over, as containerd does.

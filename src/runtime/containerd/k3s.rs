@@ -5,11 +5,12 @@ use crate::credentials::{Credential, Hidden};
 use crate::runtime::containerd::hosts::{contacted, is_loopback, port};
 use crate::runtime::containerd::hosts_toml::{File, Files, Line, Problem, Readers, Written};
 use crate::runtime::containerd::peers::Shared;
+use crate::runtime::containerd::rewrites::Rewrites;
 use crate::runtime::request::Scheme;
 use crate::yaml::{self, Document};
 use base64::Engine as _;
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The folder of all registries that have none of their own.
 const DEFAULT: &str = "_default";
@@ -21,8 +22,10 @@ const ALL: &str = "*";
 pub(crate) struct Registries {
     mirrors: BTreeMap<String, Mirror>,
     configs: BTreeMap<String, Config>,
-    /// What k3s passes over: unknown keys, endpoints that are none. In the order of the file.
+    /// What k3s passes over: unknown keys, endpoints and patterns that are none. In the order of the file.
     pub(crate) notes: Vec<Problem>,
+    /// The files that `configs` name, where they are named.
+    pub(crate) files: Vec<Problem>,
 }
 
 /// What is asked for a registry before itself.
@@ -77,16 +80,32 @@ impl Registries {
         let mut reading = Reading {
             document,
             notes: Vec::new(),
+            files: Vec::new(),
         };
         let registries = reading.registries()?;
-        let mut notes = reading.notes;
+        let Reading { mut notes, files, .. } = reading;
         notes.sort_by_key(Problem::place);
-        Ok(Self { notes, ..registries })
+        Ok(Self {
+            notes,
+            files,
+            ..registries
+        })
     }
 
     /// The registries whose images nodes give each other by the embedded registry, where they have it: an endpoint is not needed.
-    pub(crate) fn shared(&self) -> Shared {
-        Shared::new(self.mirrors.keys().cloned())
+    pub(crate) fn shared(&self, default_endpoint: DefaultEndpoint) -> Shared {
+        let has_endpoint = |mirror: &Mirror| mirror.endpoints.iter().any(|(text, _)| Endpoint::parse(text).is_ok());
+        let peers_only = self.mirrors.iter().filter(|(host, mirror)| {
+            // The embedded registry is an endpoint, so that the default endpoint is left out. Of `configs`, only `*` does not keep it.
+            let keeps = host.as_str() != ALL && self.configs.contains_key(host.as_str());
+            default_endpoint == DefaultEndpoint::Disabled && !keeps && !has_endpoint(mirror)
+        });
+        let configs = self.configs.iter().filter(|(_, config)| config.has_settings());
+        Shared {
+            peers_only: peers_only.map(|(host, _)| host.clone()).collect(),
+            configs: configs.map(|(host, _)| host.clone()).collect(),
+            ..Shared::new(self.mirrors.keys().cloned())
+        }
     }
 
     /// The credential for a host that is asked, where the kubelet gives none (`getHosts` in `image_pull.go` of `k3s-io/containerd`).
@@ -125,10 +144,15 @@ impl Registries {
     /// The `hosts.toml` by folder: `docker.io`, `registry.example:5000`, `_default`.
     pub(crate) fn tree(&self, default_endpoint: DefaultEndpoint) -> BTreeMap<String, File> {
         let mut tree: BTreeMap<String, (Option<Line>, Vec<Line>)> = BTreeMap::new();
+        // A credential is not in the file, and makes one all the same (`endpointHasConfig`).
+        let mut special: BTreeSet<String> = BTreeSet::new();
         for (host, config) in &self.configs {
             if let Ok(endpoint) = Endpoint::parse(host) {
                 let server = Some(server(host, &endpoint, config));
                 tree.insert(folder(host), (server, Vec::new()));
+                if config.has_settings() {
+                    special.insert(folder(host));
+                }
             }
         }
         for (host, mirror) in &self.mirrors {
@@ -138,7 +162,13 @@ impl Registries {
                 DefaultEndpoint::Disabled => (None, Vec::new()),
                 // Of all registries, nothing is said for the default endpoint.
                 DefaultEndpoint::Asked if host == ALL => (Some(line(None, 0, None)), Vec::new()),
-                DefaultEndpoint::Asked => (Some(server(host, &own, &self.config(host))), Vec::new()),
+                DefaultEndpoint::Asked => {
+                    let config = self.config(host);
+                    if config.has_settings() {
+                        special.insert(folder(host));
+                    }
+                    (Some(server(host, &own, &config)), Vec::new())
+                }
             });
             let mut hosts = Vec::new();
             let mut seen: Vec<String> = Vec::new();
@@ -148,10 +178,14 @@ impl Registries {
                     continue;
                 }
                 let config = self.config(&endpoint.registry);
+                let has_settings = config.has_settings();
                 let new = line(Some(endpoint.written), *on, config.tls);
                 // The last one, if it is the registry itself, is the default endpoint, which knows no rewrites.
                 if at + 1 == mirror.endpoints.len() && host != ALL && server.is_some() && endpoint.url == own.url {
                     server = Some(new);
+                    if has_settings {
+                        special.insert(folder(host));
+                    }
                 } else {
                     let rewrites = mirror.rewrites.clone();
                     hosts.push(Line { rewrites, ..new });
@@ -160,7 +194,7 @@ impl Registries {
             }
             tree.insert(folder(host), (server, hosts));
         }
-        tree.retain(|_, (server, hosts)| !hosts.is_empty() || server.as_ref().is_some_and(|line| line.tls.is_explicit()));
+        tree.retain(|folder, (server, hosts)| !hosts.is_empty() || server.is_some() && special.contains(folder));
         tree.into_iter()
             .map(|(folder, (server, hosts))| (folder, file(server, hosts)))
             .collect()
@@ -205,6 +239,13 @@ fn file(server: Option<Line>, hosts: Vec<Line>) -> File {
         server: server.unwrap_or_else(|| line(None, 0, None)),
         by_k3s: true,
         readers: Readers::All,
+    }
+}
+
+impl Config {
+    /// Whether there is anything below its key (`endpointHasConfig`).
+    fn has_settings(&self) -> bool {
+        self.auth.is_some() || self.tls.is_some()
     }
 }
 
@@ -253,6 +294,7 @@ impl Endpoint {
 struct Reading<'a> {
     document: &'a Document,
     notes: Vec<Problem>,
+    files: Vec<Problem>,
 }
 
 impl Reading<'_> {
@@ -297,8 +339,13 @@ impl Reading<'_> {
             }
             let table = below(&path, "rewrite");
             for (pattern, value) in self.map(&table, mirror.get("rewrite"))? {
-                let replacement = self.text(&below(&table, &pattern), Some(&value))?;
-                read.rewrites.push((pattern, replacement));
+                let at = below(&table, &pattern);
+                let line = (pattern, self.text(&at, Some(&value))?);
+                if Rewrites::new([line.clone()]).is_ok_and(|one| one.broken().next().is_some()) {
+                    self.notes
+                        .push(self.problem(&at, "this pattern is no regular expression; k3s passes over it"));
+                }
+                read.rewrites.push(line);
             }
             registries.mirrors.insert(host, read);
         }
@@ -359,6 +406,11 @@ impl Reading<'_> {
         self.known(path, &tls, &["ca_file", "cert_file", "key_file", "insecure_skip_verify"]);
         let file = |key| self.text(&below(path, key), tls.get(key));
         let (ca, cert, key) = (file("ca_file")?, file("cert_file")?, file("key_file")?);
+        for (name, key) in [(&ca, "ca_file"), (&cert, "cert_file"), (&key, "key_file")] {
+            if !name.is_empty() {
+                self.files.push(self.problem(&below(path, key), name));
+            }
+        }
         let skip_verify = match tls.get("insecure_skip_verify") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(skip)) => *skip,

@@ -141,7 +141,35 @@ fn without_the_default_endpoint() {
     );
     // An endpoint is not needed to share images among nodes.
     let names = ["*", "docker.io", "last.example", "own.example", "quay.io"];
-    assert_eq!(registries.shared(), Shared::new(names.map(str::to_owned)));
+    let shared = registries.shared(DefaultEndpoint::Asked);
+    assert_eq!(shared.mirrors, names.map(str::to_owned).into());
+    assert_eq!(shared.peers_only, BTreeSet::new());
+    // To the embedded registry, which is an endpoint, the default endpoint is none beside it.
+    let shared = registries.shared(DefaultEndpoint::Disabled);
+    assert_eq!(shared.peers_only, BTreeSet::from(["quay.io".to_owned()]));
+    let all = read("mirrors:\n  \"*\":\n  kept.example:\nconfigs:\n  kept.example:\n  \"*\":\n    tls: {ca_file: /ca.pem}\n");
+    let shared = all.shared(DefaultEndpoint::Disabled);
+    assert!(shared.has_only_peers("quay.io"), "of configs, * does not keep it");
+    assert!(!shared.has_only_peers("kept.example"));
+}
+
+// `endpointHasConfig`: and so `*` does not count for them.
+#[test]
+fn whatever_stands_below_a_host_in_configs_makes_a_folder_of_its_own() {
+    let registries = read(
+        "mirrors:\n  \"*\":\n    endpoint: [m.example]\nconfigs:\n  auth.example:\n    auth: {username: u, password: p}\n\
+         \x20 tls.example:\n    tls: {}\n  nothing.example:\n  null.example:\n    auth:\n    tls:\n",
+    );
+    assert_eq!(
+        shown(&registries, DefaultEndpoint::Asked),
+        [
+            "_default: https://m.example/v2 (-)",
+            "auth.example: (https://auth.example/v2)",
+            "tls.example: (https://tls.example/v2)",
+        ]
+    );
+    let shared = registries.shared(DefaultEndpoint::Asked);
+    assert!(shared.has("nothing.example") && !shared.has("auth.example") && !shared.has("tls.example"));
 }
 
 #[test]
@@ -168,6 +196,10 @@ fn what_k3s_passes_over_is_noted_with_its_place() {
             "5:16: this endpoint is passed over: \"ftp\" is not http or https",
             "6:1: unknown key \"mirror\"; did you mean \"mirrors\"?; k3s passes over it",
         ]
+    );
+    assert_eq!(
+        notes("mirrors:\n  docker.io:\n    endpoint: [m.example]\n    rewrite:\n      \"^(\": x\n      \"^ok\": y\n"),
+        ["5:7: this pattern is no regular expression; k3s passes over it"]
     );
     assert_eq!(
         notes("configs:\n  r.example:\n    auth: {token: x}\n    tls: {ca: /x}\n  \"*\":\n    auth: {username: u}\nauths: {}\n"),

@@ -10,24 +10,59 @@ pub const LABELS: [&str; 2] = ["p2p.k3s.cattle.io/enabled", "p2p.rke2.cattle.io/
 
 /// The registries whose images nodes give each other: the keys below `mirrors` in `registries.yaml`; `*` stands for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Shared(BTreeSet<String>);
+pub struct Shared {
+    /// The keys.
+    pub mirrors: BTreeSet<String>,
+    /// Those of `configs` with settings: each has a `hosts.toml` of its own, and so `*` does not count for it.
+    pub configs: BTreeSet<String>,
+    /// The keys of mirrors by which nobody but other nodes is asked: they have no endpoint, and the default endpoint is disabled.
+    pub peers_only: BTreeSet<String>,
+}
 
 impl Shared {
     /// Of these names.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        Self(names.into_iter().collect())
+        Self {
+            mirrors: names.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The key that counts for a registry.
+    fn key<'a>(&self, registry: &'a str) -> Option<&'a str> {
+        if self.mirrors.contains(registry) {
+            Some(registry)
+        } else {
+            (self.mirrors.contains("*") && !self.configs.contains(registry)).then_some("*")
+        }
     }
 
     /// Whether the images of a registry are among them.
     pub fn has(&self, registry: &str) -> bool {
-        self.0.contains(registry) || self.0.contains("*")
+        self.key(registry).is_some()
+    }
+
+    /// Whether nodes that take part ask nobody but each other for them.
+    pub fn has_only_peers(&self, registry: &str) -> bool {
+        self.key(registry).is_some_and(|key| self.peers_only.contains(key)) && !is_loopback(registry)
     }
 }
 
-/// Whether nodes ask each other for an image at all: not for one of a loopback registry, and for the tag `latest` only by its digest.
-pub fn may_be_shared(reference: &Reference) -> bool {
-    let latest = reference.digest().is_none() && reference.tag().is_none_or(|tag| tag == "latest");
-    !latest && !is_loopback(reference.registry())
+/// Whether nodes ask each other for an image at all: not for one of a loopback registry, and for the tag `latest` by its digest alone, unless
+/// they are told to (`K3S_P2P_ENABLE_LATEST`).
+pub fn may_be_shared(reference: &Reference, latest: Latest) -> bool {
+    let is_latest = reference.digest().is_none() && reference.tag().is_none_or(|tag| tag == "latest");
+    (!is_latest || latest == Latest::Shared) && !is_loopback(reference.registry())
+}
+
+/// Whether nodes ask each other for the tag `latest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Latest {
+    /// They do not.
+    #[default]
+    Own,
+    /// They do.
+    Shared,
 }
 
 #[cfg(test)]
@@ -40,6 +75,23 @@ mod tests {
         assert!(some.has("docker.io") && some.has("r.example:5000"));
         assert!(!some.has("r.example") && !some.has("quay.io"));
         assert!(Shared::new(["*".to_owned()]).has("quay.io"));
+        let hidden = Shared {
+            configs: BTreeSet::from(["quay.io".to_owned()]),
+            peers_only: BTreeSet::from(["*".to_owned()]),
+            ..Shared::new(["*".to_owned(), "docker.io".to_owned()])
+        };
+        assert!(hidden.has("ghcr.io") && hidden.has_only_peers("ghcr.io"));
+        assert!(
+            hidden.has("docker.io") && !hidden.has_only_peers("docker.io"),
+            "its own key counts"
+        );
+        assert!(
+            !hidden.has("quay.io") && !hidden.has_only_peers("quay.io"),
+            "it has a hosts.toml of its own"
+        );
+        assert!(!hidden.has_only_peers("localhost:5000"));
+        let latest = Reference::parse("r.example/a").unwrap();
+        assert!(may_be_shared(&latest, Latest::Shared));
         let digest = format!("r.example/a@sha256:{}", "a".repeat(64));
         let tagged = format!("r.example/a:latest@sha256:{}", "a".repeat(64));
         for (image, shared) in [
@@ -52,7 +104,11 @@ mod tests {
             ("localhost:5000/a:1", false),
             ("127.0.0.1:5000/a:1", false),
         ] {
-            assert_eq!(may_be_shared(&Reference::parse(image).unwrap()), shared, "{image}");
+            assert_eq!(
+                may_be_shared(&Reference::parse(image).unwrap(), Latest::Own),
+                shared,
+                "{image}"
+            );
         }
     }
 }

@@ -71,7 +71,7 @@ impl Rewrites {
     }
 
     /// The names that the runtime may ask for in place of a repository. Several: one of them at every request, at random. Never empty.
-    pub(super) fn names<'a>(&self, repository: &'a str) -> Vec<Cow<'a, str>> {
+    pub(crate) fn names<'a>(&self, repository: &'a str) -> Vec<Cow<'a, str>> {
         let mut names: Vec<Cow<'a, str>> = Vec::new();
         for one in &*self.0 {
             let Some(regex) = &one.regex else { continue };

@@ -74,7 +74,7 @@ impl NodeSettings {
     }
 
     /// What `policy.json` says of an image.
-    pub(super) fn says(&self, reference: &Reference) -> Says {
+    pub(crate) fn says(&self, reference: &Reference) -> Says {
         self.policy.as_ref().map_or(Says::Accept, |policy| policy.says(reference))
     }
 }

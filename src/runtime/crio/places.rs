@@ -2,32 +2,34 @@
 
 use crate::image::Reference;
 use crate::runtime::containerd::hosts::contacted;
-use crate::runtime::crio::registries_conf::{AskedFor, RegistriesConf};
+use crate::runtime::crio::registries_conf::{AskedFor, Line, RegistriesConf};
 use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::Unresolved;
 use crate::runtime::request::{Origin, Scheme, TrustId};
 
 /// One place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The reference under the name that it has there.
-    pub(super) reference: Reference,
+    pub(crate) reference: Reference,
     /// It may be asked without TLS, and its certificates are not checked.
-    pub(super) insecure: bool,
+    pub(crate) insecure: bool,
+    /// The line that says so.
+    pub(crate) at: Line,
     /// The settings forbid to ask it.
-    pub(super) blocked: bool,
+    pub(crate) blocked: bool,
     /// It is at the host and port that the reference names: the pod's credential is shown nowhere else.
-    pub(super) own: bool,
+    pub(crate) own: bool,
 }
 
 impl Place {
     /// Its address; `None` when none can be made of its name and port.
-    pub(super) fn origin(&self, scheme: Scheme) -> Option<Origin> {
+    pub(crate) fn origin(&self, scheme: Scheme) -> Option<Origin> {
         Origin::new(scheme, contacted(self.reference.domain()))
     }
 
     /// By which settings it is asked.
-    pub(super) fn trust(&self) -> TrustId {
+    pub(crate) fn trust(&self) -> TrustId {
         match (self.insecure, is_loopback(self.reference.domain())) {
             (true, _) => TrustId::UNVERIFIED,
             (false, true) => TrustId::VERIFIED,
@@ -37,16 +39,17 @@ impl Place {
 }
 
 /// The places of a reference that names its registry, in the order in which they are asked: mirrors, then the registry itself.
-pub(super) fn places(conf: &RegistriesConf, version: Version, reference: &Reference) -> Result<Vec<Place>, Unresolved> {
+pub(crate) fn places(conf: &RegistriesConf, version: Version, reference: &Reference) -> Result<Vec<Place>, Unresolved> {
     let name = reference.name();
     let loopback = version.trusts_loopback() && is_loopback(reference.domain());
-    let place = |name: &str, insecure: bool| {
+    let place = |name: &str, insecure: bool, at: Line| {
         let there = reference.with_name(name).ok_or(Unresolved::Name)?;
         // containers/image knows no IPv6 addresses.
         if there.domain().is_empty() || there.domain().starts_with('[') {
             return Err(Unresolved::Name);
         }
         Ok(Place {
+            at,
             insecure: insecure || loopback,
             blocked: conf.find(name).is_some_and(|registry| registry.blocked),
             own: there.domain() == reference.domain(),
@@ -54,7 +57,7 @@ pub(super) fn places(conf: &RegistriesConf, version: Version, reference: &Refere
         })
     };
     let Some(registry) = conf.find(&name) else {
-        return Ok(vec![place(&name, false)?]);
+        return Ok(vec![place(&name, false, Line::default())?]);
     };
     let rest = registry.matches(&name).and_then(|end| name.get(end..)).unwrap_or_default();
     let by_digest = reference.digest().is_some();
@@ -65,13 +68,13 @@ pub(super) fn places(conf: &RegistriesConf, version: Version, reference: &Refere
     };
     let mut places = Vec::new();
     for mirror in registry.mirrors.iter().filter(|mirror| asked(mirror.asked_for)) {
-        places.push(place(&format!("{}{rest}", mirror.location), mirror.insecure)?);
+        places.push(place(&format!("{}{rest}", mirror.location), mirror.insecure, mirror.at)?);
     }
     let own = match registry.location.as_str() {
         "" => name.clone(),
         location => format!("{location}{rest}"),
     };
-    places.push(place(&own, registry.insecure)?);
+    places.push(place(&own, registry.insecure, registry.at)?);
     Ok(places)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::image::{Reference, Target};
 use serde::Deserialize;
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny};
 use std::collections::BTreeMap;
 
 /// A policy.
@@ -38,10 +38,47 @@ enum Kind {
     SigstoreSigned,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Requirement {
-    #[serde(rename = "type")]
     kind: Kind,
+}
+
+/// What a requirement may say (`newPolicyRequirementFromJSON`): a key that is not known makes the whole policy one that cannot be used.
+#[derive(Deserialize)]
+struct WrittenRequirement {
+    r#type: Kind,
+    #[serde(flatten)]
+    more: BTreeMap<String, IgnoredAny>,
+}
+
+impl<'de> Deserialize<'de> for Requirement {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const SIGNED_BY: &[&str] = &["keyType", "keyPath", "keyPaths", "keyData", "signedIdentity"];
+        const SIGSTORE: &[&str] = &[
+            "keyPath",
+            "keyPaths",
+            "keyData",
+            "keyDatas",
+            "fulcio",
+            "pki",
+            "rekorPublicKeyPath",
+            "rekorPublicKeyPaths",
+            "rekorPublicKeyData",
+            "rekorPublicKeyDatas",
+            "signedIdentity",
+        ];
+        let WrittenRequirement { r#type: kind, more } = WrittenRequirement::deserialize(deserializer)?;
+        let known = match kind {
+            Kind::Accept | Kind::Reject => &[],
+            Kind::SignedBy => SIGNED_BY,
+            Kind::SignedBaseLayer => &["baseLayerIdentity"],
+            Kind::SigstoreSigned => SIGSTORE,
+        };
+        match more.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(D::Error::custom(format!("unknown key {key:?} in a requirement"))),
+            None => Ok(Self { kind }),
+        }
+    }
 }
 
 /// What a policy says of an image.
@@ -165,6 +202,14 @@ mod tests {
                 "a list of requirements must not be empty at line 1 column 15",
             ),
             ("{\"default\": [{\"type\": \"allow\"}]}", "unknown variant `allow`"),
+            (
+                r#"{"default": [{"type": "reject", "why": "x"}]}"#,
+                "unknown key \"why\" in a requirement at line 1 column 44",
+            ),
+            (
+                r#"{"default": [{"type": "signedBy", "keyType": "GPGKeys", "fulcio": {}}]}"#,
+                "unknown key \"fulcio\" in a requirement",
+            ),
             (
                 "{\"default\": [{\"type\": \"reject\"}],\n \"transport\": {}}",
                 "unknown field `transport`",

@@ -2,6 +2,8 @@
 
 use crate::image::{Reference, escape, is_domain};
 use crate::runtime::crio::short_names;
+use crate::yaml;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -114,8 +116,35 @@ struct Wrong {
     key: &'static str,
     registry: Option<usize>,
     mirror: Option<usize>,
+    /// A key of that entry, or an alias; empty for the entry as a whole.
+    field: Cow<'static, str>,
     why: String,
 }
+
+/// What is wrong with a value: its key, empty where it is about the table as a whole, and why.
+type Fault = (&'static str, String);
+
+/// What is known at the top of a file, in `[[registry]]`, in `[[registry.mirror]]`, and in `[registries]` of version 1.
+const TOP: &[&str] = &[
+    "registry",
+    "unqualified-search-registries",
+    "credential-helpers",
+    "short-name-mode",
+    "additional-layer-store-auth-helper",
+    "aliases",
+    "registries",
+];
+const ENTRY: &[&str] = &[
+    "prefix",
+    "location",
+    "insecure",
+    "blocked",
+    "mirror-by-digest-only",
+    "mirror",
+    "pull-from-mirror",
+];
+const MIRROR: &[&str] = &["location", "insecure", "pull-from-mirror"];
+const OLD: &[&str] = &["search", "insecure", "block"];
 
 /// Where things stand in a file.
 struct Places<'a> {
@@ -132,6 +161,11 @@ impl<'a> Places<'a> {
     }
 
     fn span(&self, key: &str, registry: Option<usize>, mirror: Option<usize>) -> Option<Range<usize>> {
+        self.span_of(key, registry, mirror, "")
+    }
+
+    /// That of a key of an entry, where it is written there; else that of the entry.
+    fn span_of(&self, key: &str, registry: Option<usize>, mirror: Option<usize>, field: &str) -> Option<Range<usize>> {
         let root = self.root.as_ref()?;
         let find = |table: &DeTable<'a>, key: &str| {
             let exact = table.iter().find(|(name, _)| name.get_ref() == key);
@@ -140,10 +174,50 @@ impl<'a> Places<'a> {
         };
         let (at, value) = find(root, key)?;
         let Some(registry) = registry else { return Some(at) };
-        let entry = value.get_ref().as_array()?.get(registry)?.clone();
-        let Some(mirror) = mirror else { return Some(entry.span()) };
-        let (_, mirrors) = find(entry.get_ref().as_table()?, "mirror")?;
-        mirrors.get_ref().as_array()?.get(mirror).map(toml::Spanned::span)
+        let mut entry = value.get_ref().as_array()?.get(registry)?.clone();
+        if let Some(mirror) = mirror {
+            let (_, mirrors) = find(entry.get_ref().as_table()?, "mirror")?;
+            entry = mirrors.get_ref().as_array()?.get(mirror)?.clone();
+        }
+        let field = entry.get_ref().as_table().and_then(|table| find(table, field));
+        Some(field.map_or_else(|| entry.span(), |(at, _)| at))
+    }
+
+    /// The keys that nobody reads, with what is known in their places.
+    fn unknown(&self) -> Vec<(Range<usize>, String, &'static [&'static str])> {
+        fn collect<'a>(
+            table: &DeTable<'a>,
+            known: &'static [&'static str],
+            found: &mut Vec<(Range<usize>, String, &'static [&'static str])>,
+        ) {
+            for (key, value) in table {
+                let name = key.get_ref();
+                if !known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                    found.push((key.span(), name.to_string(), known));
+                    continue;
+                }
+                let below = match name.to_ascii_lowercase().as_str() {
+                    "registry" => ENTRY,
+                    "mirror" => MIRROR,
+                    "registries" if std::ptr::eq(known, TOP) => OLD,
+                    "search" | "insecure" | "block" if std::ptr::eq(known, OLD) => &["registries"],
+                    _ => continue,
+                };
+                let tables = value.get_ref().as_array().into_iter().flatten();
+                for entry in tables
+                    .filter_map(|entry| entry.get_ref().as_table())
+                    .chain(value.get_ref().as_table())
+                {
+                    collect(entry, below, found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        if let Some(root) = &self.root {
+            collect(root, TOP, &mut found);
+        }
+        found.sort_by_key(|(span, _, _)| span.start);
+        found
     }
 
     fn alias(&self, name: &str) -> Option<Range<usize>> {
@@ -171,6 +245,7 @@ fn of(key: &'static str) -> impl Fn(String) -> Wrong {
         key,
         registry: None,
         mirror: None,
+        field: Cow::Borrowed(""),
         why,
     }
 }
@@ -189,7 +264,8 @@ impl RegistriesConf {
                 place: match wrong.key {
                     // The text itself cannot be read.
                     "" => syntax(text),
-                    key => places.place(places.span(key, wrong.registry, wrong.mirror)),
+                    "aliases" if !wrong.field.is_empty() => places.place(places.alias(&wrong.field)),
+                    key => places.place(places.span_of(key, wrong.registry, wrong.mirror, &wrong.field)),
                 },
                 why: wrong.why,
             })?;
@@ -215,8 +291,21 @@ impl RegistriesConf {
         Ok(conf)
     }
 
+    /// The keys of one file that CRI-O passes over: line, column, and a clause.
+    pub fn passed_over(text: &str) -> Vec<Invalid> {
+        let places = Places::of(text);
+        let unknown = places.unknown().into_iter();
+        unknown
+            .map(|(span, key, known)| Invalid {
+                drop_in: None,
+                place: places.place(Some(span)),
+                why: format!("{}; CRI-O passes over it", yaml::unknown("key", &key, known)),
+            })
+            .collect()
+    }
+
     /// The entry for a repository (`docker.io/library/app`): the one with the longest prefix (`FindRegistry`).
-    pub(super) fn find(&self, name: &str) -> Option<&Registry> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Registry> {
         let matching = self.registries.iter().filter(|registry| registry.matches(name).is_some());
         matching.reduce(|longest, next| {
             if next.prefix.len() > longest.prefix.len() {
@@ -274,9 +363,9 @@ impl File {
         }
         let search = texts(&table, "unqualified-search-registries").map_err(of("unqualified-search-registries"))?;
         texts(&table, "credential-helpers").map_err(of("credential-helpers"))?;
-        text_of(&table, "additional-layer-store-auth-helper").map_err(of("additional-layer-store-auth-helper"))?;
+        text_of(&table, "additional-layer-store-auth-helper").map_err(|(key, why)| of(key)(why))?;
         // Not used by CRI-O, and looked at all the same.
-        let mode = text_of(&table, "short-name-mode").map_err(of("short-name-mode"))?;
+        let mode = text_of(&table, "short-name-mode").map_err(|(key, why)| of(key)(why))?;
         if !["", "disabled", "enforcing", "permissive"].contains(&mode) {
             return Err(of("short-name-mode")(format!(
                 "invalid short-name mode: \"{}\"",
@@ -285,11 +374,16 @@ impl File {
         }
         let mut aliases = BTreeMap::new();
         if let Some(written) = get(&table, "aliases") {
-            let wrong = |why: &str| of("aliases")(why.to_owned());
-            let written = written.as_table().ok_or_else(|| wrong("aliases must be a table"))?;
+            let written = written
+                .as_table()
+                .ok_or_else(|| of("aliases")("aliases must be a table".to_owned()))?;
             for (name, full) in written {
-                let full = full.as_str().ok_or_else(|| wrong("an alias must be text"))?;
-                aliases.insert(name.clone(), alias(name, full).map_err(of("aliases"))?);
+                let wrong = |why: String| Wrong {
+                    field: Cow::Owned(name.clone()),
+                    ..of("aliases")(why)
+                };
+                let full = full.as_str().ok_or_else(|| wrong("an alias must be text".to_owned()))?;
+                aliases.insert(name.clone(), alias(name, full).map_err(wrong)?);
             }
         }
         Self {
@@ -347,6 +441,7 @@ impl File {
                         key: "registry",
                         registry: other.at.line.checked_sub(1),
                         mirror: None,
+                        field: Cow::Borrowed(""),
                         why: format!("registry '{location}' is defined multiple times with conflicting '{setting}' setting"),
                     });
                 }
@@ -372,28 +467,32 @@ impl File {
 impl Registry {
     /// The one that stands there, counted from 0.
     fn read(table: &Table, at: usize) -> Result<Self, Wrong> {
-        let wrong = |why: String| Wrong {
+        let wrong = |(field, why): Fault| Wrong {
             key: "registry",
             registry: Some(at),
             mirror: None,
+            field: Cow::Borrowed(field),
             why,
         };
         let mut registry = Self::of(table).map_err(wrong)?;
         registry.at.line = at + 1;
-        for (nth, mirror) in tables(table, "mirror").map_err(wrong)?.into_iter().enumerate() {
-            let mirror = registry.mirror(mirror).map_err(|why| Wrong {
+        let mirrors = tables(table, "mirror").map_err(|why| wrong(("mirror", why)))?;
+        for (nth, mirror) in mirrors.into_iter().enumerate() {
+            let mirror = registry.mirror(mirror).map_err(|fault| Wrong {
                 mirror: Some(nth),
-                ..wrong(why)
+                ..wrong(fault)
             })?;
             registry.mirrors.push(mirror);
         }
         Ok(registry)
     }
 
-    fn of(table: &Table) -> Result<Self, String> {
+    fn of(table: &Table) -> Result<Self, Fault> {
+        let place = |key: &'static str| location(text_of(table, key)?).map_err(|why| (key, why));
+        let whole = |why: &str| Err(("", why.to_owned()));
         let mut registry = Self {
-            prefix: location(text_of(table, "prefix")?)?,
-            location: location(text_of(table, "location")?)?,
+            prefix: place("prefix")?,
+            location: place("location")?,
             insecure: truth(table, "insecure")?,
             blocked: truth(table, "blocked")?,
             mirror_by_digest_only: truth(table, "mirror-by-digest-only")?,
@@ -404,39 +503,38 @@ impl Registry {
             registry.prefix.clone_from(&registry.location);
         }
         if registry.prefix.is_empty() {
-            return Err("invalid condition: both location and prefix are unset".to_owned());
+            return whole("invalid condition: both location and prefix are unset");
         }
         let prefix = escape(&registry.prefix);
         if registry.prefix.starts_with("*.") {
             if registry.prefix.contains(['/', '@', ':']) {
-                return Err(format!(
-                    "a prefix with a wildcard should be in the format *.example.com, and \"{prefix}\" is not"
-                ));
+                let why = format!("a prefix with a wildcard should be in the format *.example.com, and \"{prefix}\" is not");
+                return Err(("prefix", why));
             }
         } else if registry.location.is_empty() {
-            return Err("invalid condition: location is unset and prefix is not in the format: *.example.com".to_owned());
+            return whole("invalid condition: location is unset and prefix is not in the format: *.example.com");
         }
         if !text_of(table, "pull-from-mirror")?.is_empty() {
-            return Err(format!(
-                "pull-from-mirror must not be set for a non-mirror registry \"{prefix}\""
-            ));
+            let why = format!("pull-from-mirror must not be set for a non-mirror registry \"{prefix}\"");
+            return Err(("pull-from-mirror", why));
         }
         Ok(registry)
     }
 
-    fn mirror(&self, mirror: &Table) -> Result<Mirror, String> {
+    fn mirror(&self, mirror: &Table) -> Result<Mirror, Fault> {
         let prefix = escape(&self.prefix);
-        let at = location(text_of(mirror, "location")?)?;
+        let at = location(text_of(mirror, "location")?).map_err(|why| ("location", why))?;
         if at.is_empty() {
-            return Err("invalid condition: mirror location is unset".to_owned());
+            return Err(("location", "invalid condition: mirror location is unset".to_owned()));
         }
         let asked_for = text_of(mirror, "pull-from-mirror")?;
         if self.mirror_by_digest_only && !asked_for.is_empty() {
-            return Err(format!(
+            let why = format!(
                 "cannot set mirror usage mirror-by-digest-only for the registry (\"{prefix}\") and pull-from-mirror for per-mirror \
                  (\"{}\") at the same time",
                 escape(&at)
-            ));
+            );
+            return Err(("pull-from-mirror", why));
         }
         Ok(Mirror {
             asked_for: match asked_for {
@@ -445,7 +543,8 @@ impl Registry {
                 "tag-only" => AskedFor::Tags,
                 other => {
                     let (other, at) = (escape(other), escape(&at));
-                    return Err(format!("unsupported pull-from-mirror value \"{other}\" for mirror \"{at}\""));
+                    let why = format!("unsupported pull-from-mirror value \"{other}\" for mirror \"{at}\"");
+                    return Err(("pull-from-mirror", why));
                 }
             },
             location: at,
@@ -553,13 +652,15 @@ fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     })
 }
 
-fn text_of<'a>(table: &'a Table, key: &str) -> Result<&'a str, String> {
-    get(table, key).map_or(Ok(""), |value| value.as_str().ok_or_else(|| format!("{key} must be text")))
+fn text_of<'a>(table: &'a Table, key: &'static str) -> Result<&'a str, Fault> {
+    get(table, key).map_or(Ok(""), |value| {
+        value.as_str().ok_or_else(|| (key, format!("{key} must be text")))
+    })
 }
 
-fn truth(table: &Table, key: &str) -> Result<bool, String> {
+fn truth(table: &Table, key: &'static str) -> Result<bool, Fault> {
     get(table, key).map_or(Ok(false), |value| {
-        value.as_bool().ok_or_else(|| format!("{key} must be true or false"))
+        value.as_bool().ok_or_else(|| (key, format!("{key} must be true or false")))
     })
 }
 

@@ -132,9 +132,53 @@ fn what_is_wrong_has_a_place() {
             "[[registry]]\nlocation = 'a.example'\n[[registry]]\nlocation = 'a.example'\nblocked = true\n",
             "3:1: registry 'a.example' is defined multiple times with conflicting 'blocked' setting",
         ),
+        // At the key, where one is to blame.
+        (
+            "[[registry]]\nlocation = 'a.example'\n  insecure = 'yes'\n",
+            "3:3: insecure must be true or false",
+        ),
+        (
+            "[[registry]]\nprefix = 'a.example'\nlocation = 'http://b.example'\n",
+            "3:1: invalid location 'http://b.example': URI schemes are not supported",
+        ),
+        (
+            "[[registry]]\nlocation = 'a.example'\n[[registry.mirror]]\nlocation = 'm.test'\npull-from-mirror = 'tags'\n",
+            "5:1: unsupported pull-from-mirror value \"tags\" for mirror \"m.test\"",
+        ),
+        (
+            "[aliases]\n'a' = 'b.example/a'\n'b:v1' = 'b.example/b'\n",
+            "3:1: invalid short name \"b:v1\"",
+        ),
     ] {
         assert_eq!(place(text), expected, "{text}");
     }
+}
+
+#[test]
+fn what_crio_passes_over_is_noted_with_its_place() {
+    let notes = |text: &str| -> Vec<String> { RegistriesConf::passed_over(text).iter().map(ToString::to_string).collect() };
+    assert_eq!(
+        notes(
+            "[[registry]]\nlocation = 'a.example'\nblokced = true\n[[registry.mirror]]\nlocation = 'm.test'\n  blocked = true\n\
+             unqualified-search-registries = ['docker.io']\n[registries.serach]\nregistries = []\n[other]\nx = 1\n"
+        ),
+        [
+            "3:1: unknown key \"blokced\"; did you mean \"blocked\"?; CRI-O passes over it",
+            "6:3: unknown key \"blocked\"; known here: location, insecure, pull-from-mirror; CRI-O passes over it",
+            "7:1: unknown key \"unqualified-search-registries\"; known here: location, insecure, pull-from-mirror; CRI-O passes over it",
+            "8:13: unknown key \"serach\"; did you mean \"search\"?; CRI-O passes over it",
+            "10:2: unknown key \"other\"; known here: registry, unqualified-search-registries, credential-helpers, short-name-mode, \
+             additional-layer-store-auth-helper, aliases, registries; CRI-O passes over it",
+        ]
+    );
+    assert_eq!(
+        notes(
+            "unqualified-search-registries = []\nshort-name-mode = ''\n[aliases]\nx = 'a.example/x'\n\
+             [[registry]]\nPrefix = '*.a.example'\nmirror = [{location = 'm', insecure = true}]\n"
+        ),
+        [""; 0]
+    );
+    assert_eq!(notes("[registries.insecure]\nregistries = ['a.example']\n"), [""; 0]);
 }
 
 #[test]

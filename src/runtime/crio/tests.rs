@@ -749,6 +749,12 @@ fn short_names() {
     let (outcome, _) = play(old, &searched, &net.at("https://b.example/v2/", says(403)));
     assert!(matches!(evidence(&outcome), Evidence::Forbidden { .. }));
     assert_eq!(outcome.passed.len(), 1);
+    let names = |failure: &Failure| failure.completed.as_ref().map(ToString::to_string);
+    assert_eq!(names(&outcome.passed[0]).as_deref(), Some("a.example/x:v1"));
+    let [End::Failed(told)] = outcome.ends.as_slice() else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(names(told).as_deref(), Some("b.example/x:v1"));
 }
 
 #[test]

@@ -42,7 +42,9 @@ impl Crio {
         let nothing = NodeSettings::default();
         let conf = match &pull.node {
             NodeConfig::Crio(node) => &node.registries,
-            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::Containerd(_) => &nothing.registries,
+            NodeConfig::Default | NodeConfig::Unreadable(_) | NodeConfig::PeersOnly | NodeConfig::Containerd(_) => {
+                &nothing.registries
+            }
         };
         let end = outcome.ends.first()?;
         let written = written(pull);

@@ -90,6 +90,20 @@ fn a_warning_shows_the_hint_whole() {
 }
 
 #[test]
+fn a_name_that_the_nodes_complete_is_told_as_they_complete_it() {
+    let reference = Reference::parse("search.example:5000/myapp:v1").unwrap();
+    let failure = Failure {
+        host: "search.example:5000".to_owned(),
+        status: Some(404),
+        ..failure(Evidence::TagUnknown { repository_exists: true })
+    };
+    let message = words::what(&failure, topic(&reference, Naming::Completed));
+    let start = "no registry is named, and the nodes make it search.example:5000/myapp: repository \"myapp\" exists";
+    assert!(message.starts_with(start), "{message}");
+    assert!(!words::fix(&failure, topic(&reference, Naming::Completed)).contains("Docker Hub"));
+}
+
+#[test]
 fn a_name_without_a_registry_is_docker_hubs() {
     let reference = Reference::parse("myapp:v1").unwrap();
     let short = topic(&reference, Naming::Short);

@@ -143,6 +143,9 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Rejected(Rejection::NoHost) => {
             format!("give a host in the nodes' hosts.toml for {registry} the capabilities \"pull\" and \"resolve\"")
         }
+        Evidence::Rejected(Rejection::PeersOnly) => format!(
+            "load the image onto a node that has the embedded registry, or name {registry} among the endpoints of its mirror in registries.yaml"
+        ),
         Evidence::Rejected(Rejection::NoAddress) => "write the name or the address of the registry".to_owned(),
         Evidence::Rejected(rejection) => {
             let own = match rejection {
@@ -156,6 +159,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
                 | Rejection::NoRealm
                 | Rejection::HeadOnly
                 | Rejection::NoHost
+                | Rejection::PeersOnly
                 | Rejection::NoAddress => String::new(),
             };
             format!("{own}ask the owners of {host}; the same request by a node gets the same answer")

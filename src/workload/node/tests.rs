@@ -41,6 +41,28 @@ fn a_node_in_full() {
     );
     assert_eq!((node.image_entries, node.images_complete()), (3, true));
     assert_eq!(node.ephemeral_storage, Some(18_242_267_924 * 1024));
+    assert!(!node.shares_latest);
+}
+
+#[test]
+fn a_kubelet_lists_five_names_of_an_image() {
+    let listed = |many: usize| {
+        let names: Vec<String> = (0..many).map(|at| format!("r.example/a:{at}")).collect();
+        Node::from_json(&json!({"status": {"images": [{"names": ["r.example/b:1"]}, {"names": names}]}}))
+    };
+    assert!(listed(4).images_complete());
+    assert!(!listed(5).images_complete());
+}
+
+#[test]
+fn k3s_writes_its_environment_down() {
+    let shares =
+        |annotation: &str, text: &str| Node::from_json(&json!({"metadata": {"annotations": {annotation: text}}})).shares_latest;
+    assert!(shares("k3s.io/node-env", r#"{"K3S_P2P_ENABLE_LATEST": "1"}"#));
+    assert!(shares("rke2.io/node-env", r#"{"RKE2_P2P_ENABLE_LATEST": "true"}"#));
+    assert!(!shares("rke2.io/node-env", r#"{"K3S_P2P_ENABLE_LATEST": "true"}"#));
+    assert!(!shares("k3s.io/node-env", r#"{"K3S_P2P_ENABLE_LATEST": "yes"}"#));
+    assert!(!shares("k3s.io/node-env", "["));
 }
 
 #[test]
