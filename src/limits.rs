@@ -69,9 +69,9 @@ pub const REVIEW_BODY: usize = 20 << 20;
 pub const REVIEW_BEGINNING: usize = 256 << 10;
 /// Images of one object. Each takes some kilobytes until the answer, and no node can store a hundredth of them.
 pub const IMAGES_PER_OBJECT: usize = 25_000;
-/// What name rules object to in one object, all of it told. Beyond, only what is answered most severely is told of each image: twenty policies
-/// may object sixty times to each of [`IMAGES_PER_OBJECT`].
-pub const OBJECTIONS_PER_OBJECT: usize = 2000;
+/// What is found of one object without a registry, all of it told in full. Beyond, each image has the finding that is answered most severely, and
+/// none has words: twenty policies may object sixty times to each of [`IMAGES_PER_OBJECT`].
+pub const FINDINGS_PER_OBJECT: usize = 2000;
 /// Images of one object that registries are asked about. Real objects have a few dozen; one of a few megabytes may have tens of thousands,
 /// each costs a look through its pull secrets, and together they would keep the queues of their registries full for everybody.
 pub const LOOK_UPS_PER_OBJECT: usize = 1000;
@@ -161,6 +161,15 @@ pub const QUESTIONS: usize = 1000;
 
 // What registries answer.
 
+/// Bytes that a server may send before the head of its answer has been read: the handshake of TLS, then interim answers and the head itself.
+/// Heads of registries have a kilobyte or two; certificates may have 64 KiB in all (rustls), and so much is read ahead.
+pub const ANSWER_HEAD: usize = 192 << 10;
+/// Bytes that are read ahead of a connection, and the longest head of one answer.
+pub const ANSWER_BUFFER: usize = 64 << 10;
+/// Interim answers (1xx) before an answer. Registries send none; Go's client takes five (net/http, `max1xxResponses`).
+pub const INTERIM_ANSWERS: usize = 5;
+/// Bytes that are read of a connection in one turn; then others have theirs.
+pub const READ_PER_TURN: usize = 256 << 10;
 /// Bytes of a manifest or an index: what containerd reads, 4·1048·1048 (sic; core/remotes/docker `MaxManifestSize`).
 pub const IMAGE_MANIFEST: usize = 4_393_216;
 /// Memory that a manifest, an index or a config may take while it is read, in bytes, roughly: three bytes of JSON (`{},`) can take a

@@ -273,7 +273,7 @@ pub fn plan_with<'a>(
     let mut asked = Asked::default();
     let ownership = ownership(workload, &settings.kinds);
     let mut narrowing = Narrowing::of(matching);
-    let mut room = limits::OBJECTIONS_PER_OBJECT;
+    let mut room = limits::FINDINGS_PER_OBJECT;
     for template in &workload.templates {
         let owner = match ownership {
             Ownership::Other => Owner::Stranger,
@@ -292,16 +292,12 @@ pub fn plan_with<'a>(
             let matching = narrowing.about(&as_nodes_have_it);
             // An image that an UPDATE leaves alone is held against no name rule; one of a controlled object is: anyone can write an
             // ownerReference (contract 6).
-            let raised = match &name {
-                Name::Known(_) if !image.unchanged => {
-                    let raised = raised(&matching, &as_nodes_have_it, written(image, remark.as_ref()), room);
-                    room = room.saturating_sub(raised.len());
-                    raised
-                }
+            let mut raised = match &name {
+                Name::Known(_) if !image.unchanged => raised(&matching, &as_nodes_have_it, written(image, remark.as_ref()), room),
                 Name::Known(_) | Name::Later | Name::Invalid(_) => Vec::new(),
             };
             let stream = pod.unknown_stream(image);
-            let next = match &name {
+            let mut next = match &name {
                 _ if image.unchanged => Next::PassedOver,
                 _ if judged_with_owner(image) && raised.is_empty() => Next::PassedOver,
                 _ if judged_with_owner(image) || !may_ask(&matching, &raised) => Next::Settled(Vec::new()),
@@ -336,6 +332,7 @@ pub fn plan_with<'a>(
                     pod.plan(named, audience, &mut plan, &mut asked)
                 }
             };
+            room = tell(&mut raised, &mut next, &matching, room);
             let elsewhere = match (&name, &next) {
                 (Name::Known(reference), Next::Ask { .. }) if remark.is_none() && is_short(&image.image) => {
                     pod.elsewhere(reference, &matching, &mut asked)
@@ -385,6 +382,30 @@ fn raised(matching: &Matching, names: &[Reference], shown: &str, room: usize) ->
     // Kept for tens of thousands of images, perhaps.
     all.shrink_to_fit();
     all
+}
+
+/// Where there is `room` for what was found of one image, takes it. Else what was settled is left out where a name rule's finding is answered
+/// no less severely, and no words are kept: an object may have tens of thousands of images, each with an essay. Returns the room that is left.
+fn tell(raised: &mut [Raised], next: &mut Next, matching: &Matching, room: usize) -> usize {
+    let settled = match next {
+        Next::Settled(findings) => findings,
+        Next::PassedOver | Next::Later | Next::Ask { .. } => &mut Vec::new(),
+    };
+    if let Some(left) = room.checked_sub(raised.len() + settled.len()) {
+        return left;
+    }
+    let weight = |finding: &Finding, by: Option<&str>| {
+        let decision = matching.decide(finding, by);
+        (decision.verdict, decision.enforced)
+    };
+    let severest = raised
+        .iter()
+        .map(|raised| weight(&raised.finding, Some(&raised.policy)))
+        .max();
+    settled.retain(|finding| severest.is_none_or(|severest| weight(finding, None) > severest));
+    let all = raised.iter_mut().map(|raised| &mut raised.finding).chain(settled);
+    all.for_each(Finding::forget_words);
+    0
 }
 
 /// The name as people wrote it: in the object, or where a tool takes it from.

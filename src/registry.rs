@@ -1,6 +1,7 @@
 //! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
 mod apart;
+mod client;
 mod clients;
 mod crio;
 mod exchange;

@@ -22,26 +22,18 @@ use std::sync::Arc;
 /// Judges every image of the plan; `outcomes` are in the order of [`Plan::checks`]. What name rules object to, and what is settled, moves
 /// from the plan into the judgements.
 pub fn decide<A: Borrow<Attempts>>(plan: &mut Plan<'_>, outcomes: &[A]) -> Vec<Judgement> {
-    let take = |planned: &mut Planned<'_>| {
-        let settled = match &mut planned.next {
-            Next::Settled(findings) => std::mem::take(findings),
-            Next::PassedOver | Next::Later | Next::Ask { .. } => Vec::new(),
-        };
-        (std::mem::take(&mut planned.raised), settled)
-    };
-    let taken: Vec<(Vec<Raised>, Vec<Finding>)> = plan.images.iter_mut().map(take).collect();
-    let plan = &*plan;
     let outcomes: Vec<&Attempts> = outcomes.iter().map(Borrow::borrow).collect();
     let outcomes = outcomes.as_slice();
+    let namespace = plan.namespace;
     plan.images
-        .iter()
-        .zip(taken)
-        .map(|(planned, (raised, settled))| {
-            let judgement = match &planned.next {
-                Next::Settled(_) => Judgement::from_findings(settled),
-                Next::PassedOver | Next::Later | Next::Ask { .. } => judged(plan, planned, outcomes, &Instead::default()),
+        .iter_mut()
+        .map(|planned| {
+            let raised = std::mem::take(&mut planned.raised);
+            let judgement = match &mut planned.next {
+                Next::Settled(findings) => Judgement::from_findings(std::mem::take(findings)),
+                Next::PassedOver | Next::Later | Next::Ask { .. } => judged(namespace, planned, outcomes, &Instead::default()),
             };
-            let own = own(plan, planned, outcomes, &judgement);
+            let own = own(namespace, planned, outcomes, &judgement);
             ruled(planned, judgement, raised, own)
         })
         .collect()
@@ -62,7 +54,7 @@ struct Own {
     tried_out: Vec<(Finding, Arc<str>)>,
 }
 
-fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> Own {
+fn own(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], judgement: &Judgement) -> Own {
     let mut own = Own::default();
     let Next::Ask { case, .. } = &planned.next else {
         return own;
@@ -82,7 +74,7 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
                 policy: Arc::clone(&demand.policy),
             }),
         };
-        let found = judged(plan, planned, outcomes, &instead).findings;
+        let found = judged(namespace, planned, outcomes, &instead).findings;
         let kinds = found.iter().map(|finding| (finding.cause, finding.outlook)).collect();
         own.by_policy.insert(Arc::clone(&demand.policy), kinds);
         if !demand.enforced {
@@ -98,7 +90,7 @@ fn own(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], judgement
 }
 
 /// What the registry and the facts say of an image that is not settled.
-fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instead: &Instead) -> Judgement {
+fn judged(namespace: &str, planned: &Planned<'_>, outcomes: &[&Attempts], instead: &Instead) -> Judgement {
     match (&planned.next, &planned.reference) {
         (Next::Ask { check, case }, Some(reference)) => {
             let none = Attempts::default();
@@ -119,7 +111,7 @@ fn judged(plan: &Plan<'_>, planned: &Planned<'_>, outcomes: &[&Attempts], instea
                 .collect();
             judge(&Case {
                 reference,
-                namespace: plan.namespace,
+                namespace,
                 naming: naming(planned),
                 used_by: case.used_by,
                 audience: instead.audience.as_ref().unwrap_or(&case.audience),

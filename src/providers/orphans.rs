@@ -106,6 +106,24 @@ fn sweep(seen: &mut HashMap<i32, Instant>, patience: Duration) -> usize {
     seen.len()
 }
 
+/// Ends a process, and all that came of it and still hang together with it.
+pub(super) fn end_with_children(process: Pid) {
+    let all: Vec<Process> = processes().collect();
+    let mut family = vec![process.as_raw_nonzero().get()];
+    let mut at = 0;
+    while let Some(parent) = family.get(at).copied() {
+        family.extend(
+            all.iter()
+                .filter(|process| process.parent == parent)
+                .map(|process| process.id),
+        );
+        at += 1;
+    }
+    for id in family.into_iter().filter_map(Pid::from_raw) {
+        let _ = kill_process(id, Signal::KILL);
+    }
+}
+
 /// Of `/proc/PID/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq, Eq)]
 struct Process {

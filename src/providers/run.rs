@@ -71,30 +71,31 @@ impl Bounds {
 /// Who a program belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Belongs {
-    /// The user of `check`, whom it may ask for input: it stays in our process group, so that Ctrl-C reaches it.
+    /// The user of `check`, whom it may ask for input: it stays in our process group, so that Ctrl-C reaches it, and is killed with its
+    /// children.
     ToUser,
     /// Us: it gets its own process group, and is killed with everything it started.
     ToUs,
 }
 
-/// A process group that is killed when this is dropped.
-struct Group(Option<Pid>);
+/// A program that is killed when this is dropped, with what it started.
+struct Group(Option<Pid>, Belongs);
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // The leader was not waited for, so its id was not reused. If it is gone there is nothing to kill.
-            let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+        let Some(leader) = self.0 else { return };
+        // The leader was not waited for, so its id was not reused. If it is gone there is nothing to kill.
+        match self.1 {
+            Belongs::ToUs => _ = rustix::process::kill_process_group(leader, Signal::KILL),
+            Belongs::ToUser => orphans::end_with_children(leader),
         }
     }
 }
 
 impl Group {
     fn of(child: &Child, belongs: Belongs) -> Self {
-        Self(match belongs {
-            Belongs::ToUs => child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
-            Belongs::ToUser => None,
-        })
+        let leader = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        Self(leader, belongs)
     }
 
     /// It ended by itself; what it left running has as long as a program has (see `orphans`).

@@ -306,6 +306,46 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     assert_eq!(folder.runs(), 1);
 }
 
+/// A docker credential helper stays in the group of the user's terminal, and ends with what it started all the same.
+#[tokio::test]
+async fn whatever_a_helper_does_wrong_ends_with_what_it_started() {
+    let folder = Folder::new();
+    for (name, body, why) in [
+        ("hangs", "sleep 1000 & echo $$ $! > pids; wait", run::Fault::TooLong),
+        (
+            "forks",
+            "sh -c 'sleep 1000 & echo $$ $! > pids; wait' & wait",
+            run::Fault::TooLong,
+        ),
+        ("floods", "yes hunter2 & echo $$ $! > pids; wait", run::Fault::TooMuch),
+        (
+            "closes",
+            "exec 1>&-; sleep 1000 & echo $$ $! > pids; wait",
+            run::Fault::TooLong,
+        ),
+    ] {
+        folder.script(name, body);
+        let mut command = tokio::process::Command::new(folder.path(name));
+        command.arg("get");
+        let bounds = run::Bounds::usual(Duration::from_secs(5));
+        let ended = run::run(command, run::Belongs::ToUser, b"reg.example\n".to_vec(), bounds).await;
+        assert_eq!(ended.err(), Some(why), "{name}");
+        let pids = std::fs::read_to_string(folder.path("pids")).unwrap();
+        std::fs::remove_file(folder.path("pids")).unwrap();
+        let runs = |pid: &str| {
+            let state = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
+            state.is_ok_and(|state| !state.contains(") Z "))
+        };
+        for _ in 0..600 {
+            if !pids.split_whitespace().any(runs) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!pids.split_whitespace().any(runs), "{name}: it still runs");
+    }
+}
+
 #[tokio::test]
 async fn a_plugin_that_wants_service_account_tokens_is_never_run() {
     let folder = Folder::new();

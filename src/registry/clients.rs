@@ -6,6 +6,7 @@ mod tls;
 pub(super) use handshakes::Handshakes;
 
 use super::SetupError;
+use super::client::{Client, Connector, Through};
 use super::proxy::Proxy;
 use super::resolve::{Before, Guarded, Names};
 use crate::limits;
@@ -22,12 +23,12 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Profile {
     /// To hosts that the settings admit.
-    pub(super) strict: reqwest::Client,
+    pub(super) strict: Client,
     /// To hosts that a `hosts.toml` names: private addresses too.
-    pub(super) open: reqwest::Client,
+    pub(super) open: Client,
     /// Through the proxy. It resolves the proxy's name only: who sends a request to it has vetted the host.
-    pub(super) proxied: Option<reqwest::Client>,
-    /// When its handshakes began; nothing is known of them where certificates are not verified.
+    pub(super) proxied: Option<Client>,
+    /// When its handshakes began.
     pub(super) handshakes: Arc<Handshakes>,
 }
 
@@ -49,12 +50,6 @@ pub(super) enum Verification {
     #[default]
     Full,
     None,
-}
-
-/// How a profile's clients make TLS.
-enum Way {
-    Verified(Box<rustls::ClientConfig>),
-    Unverified(Option<reqwest::Identity>),
 }
 
 impl Trust {
@@ -84,7 +79,7 @@ pub(super) struct Factory {
     strict: Guarded,
     open: Guarded,
     roots: Vec<CertificateDer<'static>>,
-    proxy: Option<reqwest::Proxy>,
+    proxy: Option<Through>,
     connect: Duration,
     /// Those in use.
     profiles: Mutex<HashMap<[u8; 32], Weak<Profile>>>,
@@ -128,55 +123,22 @@ impl Factory {
         }
         let identity = trust.identity.as_deref();
         let handshakes: Arc<Handshakes> = Arc::default();
-        let way = match trust.verification {
-            Verification::Full => {
-                let mut config = tls::config(&roots, identity)?;
-                config.resumption = handshakes.resumption();
-                Way::Verified(Box::new(config))
-            }
-            Verification::None => Way::Unverified(match identity {
-                Some(pem) => Some(reqwest::Identity::from_pem(pem).map_err(|_| tls::unusable())?),
-                None => None,
-            }),
+        let mut config = match trust.verification {
+            Verification::Full => tls::config(&roots, identity)?,
+            Verification::None => tls::unverified(identity)?,
         };
+        config.resumption = handshakes.resumption();
+        let config = Arc::new(config);
         // A timeout of 0 is none to Go.
         let connect = match trust.connect {
             Some(limit) if !limit.is_zero() => limit.min(self.connect),
             Some(_) | None => self.connect,
         };
-        let builder = |resolver: &Guarded| {
-            let builder = reqwest::Client::builder()
-                // To proxies; requests have their own.
-                .user_agent(concat!("pullgate/", env!("CARGO_PKG_VERSION")))
-                .no_proxy()
-                .redirect(reqwest::redirect::Policy::none())
-                .referer(false)
-                .dns_resolver(resolver.clone())
-                // One request a connection: over HTTP/2 a server decides how much of its windows and frames we hold.
-                .http1_only()
-                .connect_timeout(connect)
-                .pool_max_idle_per_host(8)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .tcp_keepalive(Duration::from_secs(15));
-            match &way {
-                Way::Verified(config) => builder.tls_backend_preconfigured(config.as_ref().clone()),
-                Way::Unverified(Some(identity)) => builder.identity(identity.clone()).tls_danger_accept_invalid_certs(true),
-                Way::Unverified(None) => builder.tls_danger_accept_invalid_certs(true),
-            }
-        };
-        let built = |builder: reqwest::ClientBuilder| {
-            builder.build().map_err(|error| {
-                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                format!("no HTTPS client can be set up ({cause})")
-            })
-        };
+        let client = |resolver: &Guarded, proxy| Client::new(Connector::new(resolver, &config, proxy, connect));
         let profile = Arc::new(Profile {
-            strict: built(builder(&self.strict))?,
-            open: built(builder(&self.open))?,
-            proxied: match &self.proxy {
-                Some(proxy) => Some(built(builder(&self.open).proxy(proxy.clone()))?),
-                None => None,
-            },
+            strict: client(&self.strict, None),
+            open: client(&self.open, None),
+            proxied: self.proxy.as_ref().map(|proxy| client(&self.open, Some(proxy))),
             handshakes,
         });
         profiles.retain(|_, profile| profile.strong_count() > 0);

@@ -2,6 +2,7 @@
 //! [`crate::runtime::redirect`] (contract 7).
 
 use super::apart::apart;
+use super::client::{Client, Received};
 use super::fold::{Fold, Parsing, TooMuch};
 use super::headers;
 use super::network::{self, Network};
@@ -24,6 +25,8 @@ use crate::runtime::redirect::{self, Next};
 use crate::runtime::request::{Agent, Method, Origin, Request, Scheme, Want};
 use crate::telemetry::{Metrics, QuotaLevel, RequestOutcome};
 use http::{HeaderMap, HeaderValue, header};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use moka::future::Cache;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,8 +113,8 @@ struct Got {
 
 /// Which client a request is given to.
 enum Way<'a> {
-    Direct(&'a reqwest::Client),
-    Proxied(&'a reqwest::Client, &'a Proxy),
+    Direct(&'a Client),
+    Proxied(&'a Client, &'a Proxy),
 }
 
 impl Exchange {
@@ -279,32 +282,22 @@ impl Exchange {
         let client = match &way {
             Way::Direct(client) | Way::Proxied(client, _) => *client,
         };
-        let method = match hop.method {
-            Method::Head => http::Method::HEAD,
-            Method::Get => http::Method::GET,
-            Method::Post => http::Method::POST,
-        };
-        let mut request = client.request(method, hop.url.clone()).headers(hop.headers());
         let agent = self.user_agent.clone().or_else(|| introduction(hop.request.agent));
-        request = request.headers(agent.into_iter().map(|agent| (header::USER_AGENT, agent)).collect());
-        if let Some(form) = hop.form {
-            request = request
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form.to_owned());
-        }
+        let request = hop.to_send(agent)?;
         let died = |_| (Failed::Fault(FaultKind::Internal), "the connection's task died".to_owned());
         let exchange = async {
             let response = if let Some(network) = &self.network {
                 network::exchange(&**network, request).await?
             } else {
-                let sent = apart(on_behalf_of(share(), request.send())).await.map_err(died)?;
+                let request = request.map(|form| Full::from(Bytes::from(form)));
+                let sent = apart(on_behalf_of(share(), client.send(request))).await.map_err(died)?;
                 sent.map_err(|error| match &way {
                     Way::Direct(_) => transport::failed(&error),
                     Way::Proxied(_, proxy) => transport::failed_through(&error, &proxy.shown()),
                 })?
             };
-            if let (Way::Direct(_), Some(address)) = (&way, response.remote_addr()) {
-                server.is_at(address.ip().to_canonical());
+            if let (Way::Direct(_), Some(address)) = (&way, response.from) {
+                server.is_at(address.to_canonical());
             }
             self.read(response, hop, server).await
         };
@@ -380,9 +373,9 @@ impl Exchange {
         answered.is_none_or(|at| at.elapsed() >= limits::ANSWERING)
     }
 
-    async fn read(&self, response: reqwest::Response, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
+    async fn read(&self, response: Received, hop: &Hop<'_>, server: &Server) -> Result<Got, (Failed, String)> {
+        let status = response.status.as_u16();
+        let headers = response.headers.clone();
         let location = headers.get(header::LOCATION).map(HeaderValue::as_bytes);
         let next = redirect::next(hop.method, &hop.url, status, location);
         let (body, token) = if next == Next::Stay {
@@ -401,7 +394,7 @@ impl Exchange {
 
     async fn body(
         &self,
-        mut response: reqwest::Response,
+        mut response: Received,
         headers: &HeaderMap,
         hop: &Hop<'_>,
         server: &Server,
@@ -416,7 +409,7 @@ impl Exchange {
                 None => nothing,
             };
         }
-        let Some(mut fold) = Fold::of(&hop.request.want, response.status().as_u16()) else {
+        let Some(mut fold) = Fold::of(&hop.request.want, response.status.as_u16()) else {
             return nothing;
         };
         if headers::is_encoded(headers) {
@@ -428,7 +421,8 @@ impl Exchange {
             };
         }
         let is_optional = fold.is_optional();
-        let share = fold.share(response.content_length());
+        let share = fold.share(response.length);
+        response.make_room(fold.limit());
         let fill = async {
             // Held until the bytes are gone.
             let mut place = None;
@@ -543,6 +537,38 @@ impl Hop<'_> {
             origin: self.origin.clone(),
             path,
         }
+    }
+
+    /// The request as it is sent.
+    fn to_send(&self, agent: Option<HeaderValue>) -> Result<http::Request<String>, (Failed, String)> {
+        let mut url = self.url.clone();
+        let of_url = headers::take_userinfo(&mut url);
+        let mut request = http::Request::new(self.form.unwrap_or_default().to_owned());
+        *request.method_mut() = match self.method {
+            Method::Head => http::Method::HEAD,
+            Method::Get => http::Method::GET,
+            Method::Post => http::Method::POST,
+        };
+        let no_uri = |_| {
+            (
+                Failed::Fault(FaultKind::Internal),
+                "no request can be made of the URL".to_owned(),
+            )
+        };
+        *request.uri_mut() = url.as_str().parse().map_err(no_uri)?;
+        let mut headers = self.headers();
+        if let Some(agent) = agent {
+            headers.insert(header::USER_AGENT, agent);
+        }
+        if let Some(authorization) = of_url {
+            headers.entry(header::AUTHORIZATION).or_insert(authorization);
+        }
+        if self.form.is_some() {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(header::CONTENT_TYPE, form);
+        }
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     fn headers(&self) -> HeaderMap {

@@ -98,6 +98,11 @@ impl Fold {
         })
     }
 
+    /// Bytes that are read at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether a body that breaks off, or that is packed, is as good as none.
     pub(super) fn is_optional(&self) -> bool {
         matches!(self.reader, Reader::Words)

@@ -1,12 +1,49 @@
 //! What the headers of an answer say.
 
 use crate::runtime::outcome::{Counted, Quota};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, header};
 use std::time::Duration;
+use url::Url;
 
 /// The first value of a header, where it is text, without spaces around it.
 pub(super) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+/// The user name and password of a URL as a Basic authorization, taken out of it. Marked sensitive.
+pub(super) fn take_userinfo(url: &mut Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let userinfo = [url.username().as_bytes(), b":", url.password().unwrap_or_default().as_bytes()].concat();
+    let _ = (url.set_username(""), url.set_password(None));
+    let mut value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(unescaped(&userinfo)))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What is meant by percent escapes; what is none stays.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digit = |at: usize| {
+            after
+                .get(at)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        if let (b'%', Some(high), Some(low)) = (first, digit(0), digit(1)) {
+            out.push(high << 4 | low);
+            rest = &after[2..];
+        } else {
+            out.push(*first);
+            rest = after;
+        }
+    }
+    out
 }
 
 /// Whether the body is packed.

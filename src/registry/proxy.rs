@@ -1,5 +1,7 @@
 //! The proxy, and which hosts are reached without it: Go's rules for `HTTPS_PROXY` and `NO_PROXY`, which containerd follows. Pure.
 
+use super::client::Through;
+use super::headers;
 use crate::net::Cidr;
 use crate::runtime::request::Origin;
 use std::fmt;
@@ -134,14 +136,16 @@ impl Proxy {
         })
     }
 
-    /// As the HTTP client takes it: for every request that is given to it. `None` where there is nothing to reach it by.
-    pub(super) fn to_client(&self) -> Result<Option<reqwest::Proxy>, String> {
-        match &self.at {
-            At::Url(url) => reqwest::Proxy::all(url.clone())
-                .map(Some)
-                .map_err(|_| "the proxy's URL cannot be used".to_owned()),
-            At::Nowhere(_) => Ok(None),
-        }
+    /// As the HTTP client takes it. `None` where there is nothing to reach it by.
+    pub(super) fn to_client(&self) -> Result<Option<Through>, String> {
+        let At::Url(url) = &self.at else { return Ok(None) };
+        let mut bare = url.clone();
+        let authorization = headers::take_userinfo(&mut bare);
+        let at = bare
+            .as_str()
+            .parse()
+            .map_err(|_| "the proxy's URL cannot be used".to_owned())?;
+        Ok(Some(Through { at, authorization }))
     }
 }
 

@@ -5,11 +5,12 @@ use super::transport::ResolveError;
 use crate::limits;
 use crate::net::Reach;
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
+use hyper_util::client::legacy::connect::dns::Name;
 use moka::sync::Cache;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use tokio::time::{Instant, timeout};
 
 /// What the system says of a name: `getaddrinfo`, as on nodes.
@@ -195,13 +196,18 @@ impl Guarded {
     }
 }
 
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
+impl tower::Service<Name> for Guarded {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = BoxFuture<'static, Result<Self::Response, ResolveError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move {
-            let addresses = this.look_up(name.as_str()).await?;
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
+        async move { Ok(this.look_up(name.as_str()).await?.into_iter()) }.boxed()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Turns an HTTP client's error into what it proves.
 
+use super::client;
 use crate::net::Refused;
 use crate::runtime::answer::FaultKind;
 use crate::runtime::outcome::{ConnectionFault, Refusal, TimeoutStage, TlsFault};
@@ -74,7 +75,7 @@ pub(super) enum Failed {
 }
 
 /// Why a request failed, and the transport's own words.
-pub(super) fn failed(error: &reqwest::Error) -> (Failed, String) {
+pub(super) fn failed(error: &client::Error) -> (Failed, String) {
     if let Some(failed) = find::<ResolveError>(error) {
         return match failed {
             ResolveError::NoSuchHost(_) => (Failed::Fault(FaultKind::NameNotResolved), failed.to_string()),
@@ -86,17 +87,9 @@ pub(super) fn failed(error: &reqwest::Error) -> (Failed, String) {
     (Failed::Fault(kind), words)
 }
 
-fn fault(error: &reqwest::Error) -> (FaultKind, String) {
+fn fault(error: &client::Error) -> (FaultKind, String) {
     if let Some(failed) = find::<rustls::Error>(error) {
         return (FaultKind::Tls(tls(failed)), failed.to_string());
-    }
-    if error.is_timeout() {
-        let stage = if error.is_connect() {
-            TimeoutStage::Connect
-        } else {
-            TimeoutStage::Response
-        };
-        return (FaultKind::TimedOut(stage), "no answer in time".to_owned());
     }
     let Some(failed) = innermost(error) else {
         // A closed or broken connection, or an answer that is not HTTP.
@@ -104,8 +97,15 @@ fn fault(error: &reqwest::Error) -> (FaultKind, String) {
         return (FaultKind::Connection(ConnectionFault::Interrupted), words);
     };
     let kind = match failed.kind() {
+        io::ErrorKind::TimedOut => {
+            let stage = if error.is_connect() {
+                TimeoutStage::Connect
+            } else {
+                TimeoutStage::Response
+            };
+            return (FaultKind::TimedOut(stage), "no answer in time".to_owned());
+        }
         io::ErrorKind::ConnectionRefused => FaultKind::Connection(ConnectionFault::Refused),
-        io::ErrorKind::TimedOut => FaultKind::TimedOut(TimeoutStage::Connect),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
@@ -117,7 +117,7 @@ fn fault(error: &reqwest::Error) -> (FaultKind, String) {
 }
 
 /// The same of a request through the proxy `at`: what kept the connection from coming about is its doing, or its name's.
-pub(super) fn failed_through(error: &reqwest::Error, at: &str) -> (Failed, String) {
+pub(super) fn failed_through(error: &client::Error, at: &str) -> (Failed, String) {
     let (found, words) = failed(error);
     let own = matches!(found, Failed::Fault(FaultKind::Tls(_) | FaultKind::TimedOut(_)));
     if own || !error.is_connect() {

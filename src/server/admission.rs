@@ -174,6 +174,7 @@ enum Refused {
     GaveWay,
     TooSlow,
     Broken,
+    Packed,
 }
 
 impl Refused {
@@ -208,6 +209,11 @@ impl Refused {
                 StatusCode::BAD_REQUEST,
                 "the body was cut short or is not well-formed HTTP".to_owned(),
             ),
+            Self::Packed => (
+                BadRequest::Encoding,
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the body has a Content-Encoding; send an AdmissionReview as it is".to_owned(),
+            ),
         };
         close(shared.refuse(reason, status, &text))
     }
@@ -216,6 +222,10 @@ impl Refused {
 /// Reads a body within its limits, once there is room for it. Of one that is too long the beginning.
 async fn read(request: Request, shared: &Shared, deadline: Instant) -> Result<Sent, Refused> {
     let limits = &shared.limits;
+    let coding = request.headers().get(header::CONTENT_ENCODING);
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refused::Packed);
+    }
     let waits_for_continue = request.headers().contains_key(header::EXPECT);
     let announced = request
         .headers()

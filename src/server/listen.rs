@@ -7,7 +7,7 @@ mod connections;
 
 use self::connections::{Connection, Connections, Room};
 use super::admission::Webhook;
-use super::timeouts::{Phase, Progress, TimedTransport};
+use super::timeouts::{Noted, Phase, Progress, TimedTransport};
 use super::{Limits, Stage};
 use crate::limits;
 use crate::telemetry::{BadRequest, ConnectionEnd, Metrics};
@@ -38,9 +38,10 @@ use tower::ServiceExt;
 const RECYCLE: Duration = Duration::from_millis(100);
 
 /// At the limit, a connection that has not sent a whole head for this long is dropped in favour of a new one: real clients send at
-/// once. A burst of handshakes takes a while.
+/// once. A burst of handshakes takes a while; each time that nobody is found, the next look is less patient.
 const SILENT_TLS: Duration = Duration::from_secs(1);
-const SILENT_PLAIN: Duration = Duration::from_millis(100);
+/// The same of one that has not sent a byte, of a plain one, and at the end of all patience.
+const MUTE: Duration = Duration::from_millis(100);
 
 /// While draining, how long a connection may take to its first byte.
 const DRAIN_FIRST_BYTE: Duration = Duration::from_secs(1);
@@ -139,6 +140,16 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+impl Shared {
+    /// How long a connection may come to no request, at the limit.
+    fn patience(&self) -> Duration {
+        match self.tls {
+            Some(_) => SILENT_TLS,
+            None => MUTE,
+        }
+    }
+}
+
 impl Port {
     /// A port over `listener`; plain HTTP without `tls`.
     pub(super) fn new(
@@ -190,6 +201,7 @@ impl Port {
             slots,
         } = self;
         let mut spare = Spare::of(&shared);
+        let mut patience = shared.patience();
         loop {
             // Both waits end when draining begins: a server at its limit must notice that too.
             let connection = tokio::select! {
@@ -206,7 +218,7 @@ impl Port {
                     }
                     break;
                 }
-                slot = free_slot(&slots, &shared) => slot,
+                slot = free_slot(&slots, &shared, &mut patience) => slot,
             };
             tokio::spawn(serve(connection, slot, Arc::clone(&shared)));
         }
@@ -236,16 +248,15 @@ async fn reached(stage: &mut watch::Receiver<Stage>, wanted: Stage) {
 /// A slot for one more connection. At the limit, unused connections go first, the oldest before the others: silent ones are
 /// dropped, idle ones closed. Then busy ones are asked, one by one, to close after their answer. Anyone can hold connections open,
 /// but must not keep out the API server or the probes.
-async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared) -> OwnedSemaphorePermit {
-    let silent = match shared.tls {
-        Some(_) => SILENT_TLS,
-        None => SILENT_PLAIN,
-    };
+async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared, patience: &mut Duration) -> OwnedSemaphorePermit {
     let mut waited = false;
     loop {
-        let full = slots.available_permits() == 0;
-        if full && (shared.connections.evict(silent) == Room::Made || waited && shared.connections.close_oldest()) {
+        if slots.available_permits() > 0 {
+            *patience = shared.patience();
+        } else if shared.connections.evict(MUTE, *patience) == Room::Made || waited && shared.connections.close_oldest() {
             shared.counted.ended(ConnectionEnd::Recycled);
+        } else if waited {
+            *patience = (*patience / 2).max(MUTE);
         }
         if let Ok(Ok(slot)) = tokio::time::timeout(RECYCLE, Arc::clone(slots).acquire_owned()).await {
             return slot;
@@ -302,12 +313,12 @@ async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut Spare) -> T
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) if is_out_of_files(&error) && spare.give_up() => {
-                if shared.connections.evict(Duration::ZERO) == Room::Made {
+                if shared.connections.evict(Duration::ZERO, Duration::ZERO) == Room::Made {
                     shared.counted.ended(ConnectionEnd::Recycled);
                 }
             }
             Err(error) => {
-                if is_out_of_files(&error) && shared.connections.evict(SILENT_PLAIN) == Room::Made {
+                if is_out_of_files(&error) && shared.connections.evict(MUTE, MUTE) == Room::Made {
                     shared.counted.ended(ConnectionEnd::Recycled);
                 }
                 tracing::warn!(%error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept a connection");
@@ -352,7 +363,12 @@ async fn handshake_and_serve(tcp: TcpStream, shared: &Shared, connection: &Conne
     let Some(tls) = &shared.tls else {
         return serve_http(tcp, shared, connection).await;
     };
-    match tokio::time::timeout(shared.limits.handshake, tls.accept(tcp)).await {
+    match tokio::time::timeout(
+        shared.limits.handshake,
+        tls.accept(Noted::new(tcp, connection.progress.clone())),
+    )
+    .await
+    {
         Ok(Ok(stream)) => serve_http(stream, shared, connection).await,
         Ok(Err(error)) if lacks_trusted_certificate(&error) => {
             shared.counted.ended(ConnectionEnd::ClientRefused);
@@ -468,7 +484,7 @@ async fn serve_http<T: AsyncRead + AsyncWrite + Unpin>(transport: T, shared: &Sh
 async fn until_first_byte<C: Future>(mut http: Pin<&mut C>, progress: &Progress) -> Option<C::Output> {
     std::future::poll_fn(|cx| match http.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending if progress.get() == Phase::Opening => Poll::Pending,
+        Poll::Pending if matches!(progress.get(), Phase::Opening | Phase::Greeting) => Poll::Pending,
         Poll::Pending => Poll::Ready(None),
     })
     .await

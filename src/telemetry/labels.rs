@@ -35,6 +35,8 @@ labels! {
         BodySlow => "body_slow",
         BodyTimeout => "body_timeout",
         BodyBroken => "body_broken",
+        /// The body is packed.
+        Encoding => "encoding",
         Method => "method",
         Path => "path",
         NotJson => "not_json",
@@ -235,7 +237,7 @@ pub(super) const CERTIFICATE_RENEWALS: &[(RenewalStep, &[RenewalReason])] = &[
 ];
 
 /// Status codes that we write ourselves.
-pub(super) const CODES: &[u16] = &[200, 400, 404, 405, 408, 413, 500, 503];
+pub(super) const CODES: &[u16] = &[200, 400, 404, 405, 408, 413, 415, 500, 503];
 
 /// Whether a list contains this pair.
 pub(super) fn holds<A: PartialEq, B: PartialEq>(list: &[(A, &[B])], first: &A, second: &B) -> bool {

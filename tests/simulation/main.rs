@@ -188,6 +188,8 @@ fn no_check_is_blind() {
         (Lie::MovesSecrets, "credentials"),
         (Lie::Dawdles, "deadline"),
         (Lie::Hoards, "memory"),
+        (Lie::Insists, "steps"),
+        (Lie::Dies, "panics"),
     ] {
         let options = Options {
             lie: Some(lie),

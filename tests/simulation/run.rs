@@ -39,6 +39,10 @@ pub enum Lie {
     Hoards,
     /// What was said to one namespace is said to the next one, too.
     Repeats,
+    /// Each pull is looked up hundreds of times, and nothing is remembered.
+    Insists,
+    /// The task of a look-up dies.
+    Dies,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -103,6 +107,7 @@ async fn live(script: &Script, options: &Options) -> Report {
     for (registry, namespace, password) in &passwords {
         world.inside().know_password(password, *registry, *namespace);
     }
+    world.inside().dies = options.lie == Some(Lie::Dies);
     let simulation = Arc::new(Simulation {
         script: script.clone(),
         options: options.clone(),
@@ -342,6 +347,12 @@ impl Sources<'_> {
 
     async fn pulls(&self, checks: &[Check], until: Instant) -> Fact {
         let namespace = Arc::from(self.workload.object.namespace.as_str());
+        if self.simulation.options.lie == Some(Lie::Insists) {
+            for _ in 0..400 {
+                let look_ups = &self.simulation.process(self.review.replica).look_ups;
+                look_ups.finish(look_ups.recall(checks), checks, until).await;
+            }
+        }
         let look_ups = &self.process.look_ups;
         let pulled = registry::on_behalf_of(namespace, look_ups.finish(look_ups.recall(checks), checks, until));
         Fact::Pulls(pulled.await.into())

@@ -70,6 +70,8 @@ pub struct Inside {
     /// Reviews under way, or that began a short time ago: namespace and time.
     pub reviews: Vec<(usize, Time)>,
     pub requests: u64,
+    /// Whether whoever asks dies of it.
+    pub dies: bool,
     /// What must never happen, and did.
     pub wrongs: Vec<(&'static str, String)>,
     /// Every request, where the story is to be told.
@@ -93,6 +95,7 @@ impl World {
             passwords: HashMap::new(),
             reviews: Vec::new(),
             requests: 0,
+            dies: false,
             wrongs: Vec::new(),
             story: tells.then(Vec::new),
         })))
@@ -343,6 +346,8 @@ impl Inside {
 impl Network for World {
     fn exchange(&self, request: http::Request<Vec<u8>>) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, FaultKind>> {
         Box::pin(async move {
+            let dies = self.inside().dies;
+            assert!(!dies, "a look-up dies on purpose");
             let is_head = request.method() == http::Method::HEAD;
             let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
             let after = {

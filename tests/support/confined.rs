@@ -25,21 +25,9 @@ impl Confined {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pullgate-test-{}-{number}", std::process::id());
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let of = |prefix: &str| {
-            own.lines()
-                .find_map(|line| line.split_once(prefix))
-                .map_or("/", |(_, path)| path)
-        };
-        let root = Path::new("/sys/fs/cgroup");
-        let below = |root: &Path, path: &str| root.join(path.trim_start_matches('/')).join(&name);
-        let group = [
-            (below(root, of("0::")), "memory.max"),
-            (root.join(&name), "memory.max"),
-            (below(&root.join("memory"), of(":memory:")), "memory.limit_in_bytes"),
-            (root.join("memory").join(&name), "memory.limit_in_bytes"),
-        ]
-        .into_iter()
-        .find_map(|(group, limit)| confine(group, limit, process));
+        let group = places(Path::new("/sys/fs/cgroup"), &own, &name)
+            .into_iter()
+            .find_map(|(group, limit)| confine(group, limit, process));
         match &group {
             Some(group) => println!("memory limit: {LIMIT} bytes, by the control group {}", group.display()),
             None => println!("memory limit: no control group can be made here, so VmHWM is looked at afterwards"),
@@ -59,6 +47,26 @@ impl Drop for Confined {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Where a group of this name may be made, and the file of its limit: below our own or the first, of version 2 (also beside version 1, as
+/// systemd has it) or 1. `own` is `/proc/self/cgroup` (`cgroups(7)`).
+pub(crate) fn places(root: &Path, own: &str, name: &str) -> Vec<(PathBuf, &'static str)> {
+    let path = |is: fn(&str) -> bool| {
+        let mut lines = own.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        lines.find(|(controllers, _)| is(controllers)).map_or("/", |(_, path)| path)
+    };
+    let second = path(str::is_empty);
+    let first = path(|controllers| controllers.split(',').any(|one| one == "memory"));
+    let below = |root: &Path, path: &str| root.join(path.trim_start_matches('/')).join(name);
+    let (unified, memory) = (root.join("unified"), root.join("memory"));
+    vec![
+        (below(root, second), "memory.max"),
+        (root.join(name), "memory.max"),
+        (below(&unified, second), "memory.max"),
+        (below(&memory, first), "memory.limit_in_bytes"),
+        (memory.join(name), "memory.limit_in_bytes"),
+    ]
 }
 
 fn confine(group: PathBuf, limit: &str, process: u32) -> Option<PathBuf> {

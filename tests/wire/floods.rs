@@ -2,13 +2,12 @@
 
 use crate::support::*;
 use pullgate::runtime::answer::{Answer, FaultKind};
-use pullgate::runtime::outcome::{ConnectionFault, TimeoutStage};
+use pullgate::runtime::outcome::ConnectionFault;
 use pullgate::runtime::request::*;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A server with threads of its own that begins each answer with `head`, and goes on with `more` for as long as anybody reads.
 struct Flood {
@@ -57,30 +56,55 @@ impl Flood {
 }
 
 #[tokio::test]
-async fn a_flood_of_interim_answers_ends_by_itself_and_leaves_everybody_else_the_processor() {
-    let flood = Flood::start(b"", |_| b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000));
-    let wire = wire_with(pullgate::registry::Settings {
-        look_up_limit: Duration::from_secs(3),
-        ..settings()
+async fn floods_of_interim_answers_end_at_once_and_leave_everybody_else_the_processor() {
+    // More than there are threads for registries.
+    let floods: Vec<Flood> = [
+        &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+    ]
+    .into_iter()
+    .cycle()
+    .take(16)
+    .map(|interim| Flood::start(b"", |_| interim.repeat(1000)))
+    .collect();
+    let wire = wire();
+    let asked = floods.iter().map(|flood| flood.asked(Method::Head, Want::Nothing));
+    let asked: Vec<Request> = asked.collect();
+    let ends = futures_util::future::join_all(asked.iter().map(|request| fails(&wire, request))).await;
+    for (what, flood) in ends.into_iter().zip(&floods) {
+        assert_eq!(what, FaultKind::Connection(ConnectionFault::Interrupted));
+        // What the kernel holds of it besides is not ours.
+        let sent = flood.sent.load(Ordering::Relaxed);
+        assert!(sent < 32 << 20, "{sent} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_few_interim_answers_are_passed_over() {
+    let few = Flood::start(b"", |turn| match turn {
+        0..4 => b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec(),
     });
-    let over = Arc::new(AtomicBool::new(false));
-    // What reviews and health would do meanwhile, on the only thread of this test.
-    let others = tokio::spawn({
-        let (over, sent) = (Arc::clone(&over), Arc::clone(&flood.sent));
-        async move {
-            let mut turns = 0;
-            while !over.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                turns += usize::from(sent.load(Ordering::Relaxed) > 1 << 20);
-            }
-            turns
-        }
+    let answer = ask(&wire(), &few.asked(Method::Head, Want::Nothing)).await;
+    assert!(
+        matches!(&answer, Answer::Response(response) if response.status == 404),
+        "{answer:?}"
+    );
+}
+
+/// A length may have zeros before it, and each is a step of its own to who reads it.
+#[tokio::test]
+async fn a_length_of_zeros_without_end_ends_at_a_small_bound() {
+    let zeros = Flood::start(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", |_| {
+        vec![b'0'; 1 << 16]
     });
-    let what = fails(&wire, &flood.asked(Method::Head, Want::Nothing)).await;
-    over.store(true, Ordering::Relaxed);
-    assert_eq!(what, FaultKind::TimedOut(TimeoutStage::Response));
-    let turns = others.await.unwrap();
-    assert!(turns > 20, "{turns} turns during the flood");
+    let asked = zeros.asked(Method::Get, Want::Token(token(&zeros)));
+    assert_eq!(
+        fails(&wire(), &asked).await,
+        FaultKind::Connection(ConnectionFault::Interrupted)
+    );
+    let sent = zeros.sent.load(Ordering::Relaxed);
+    assert!(sent < 32 << 20, "{sent} bytes");
 }
 
 #[tokio::test]

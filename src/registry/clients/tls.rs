@@ -16,13 +16,31 @@ const PROTOCOL: &[u8] = b"http/1.1";
 /// TLS that believes the system's authorities and `roots`, and shows `identity` (a certificate and its key, PEM) to who asks. The error
 /// is a clause.
 pub(super) fn config(roots: &[CertificateDer<'static>], identity: Option<&[u8]>) -> Result<ClientConfig, String> {
-    let provider = CryptoProvider::get_default().map_or_else(|| Arc::new(aws_lc_rs::default_provider()), Arc::clone);
+    let provider = provider();
+    with(Arc::new(AsNodes::new(roots, Arc::clone(&provider))?), provider, identity)
+}
+
+/// TLS that believes anybody.
+pub(super) fn unverified(identity: Option<&[u8]>) -> Result<ClientConfig, String> {
+    let provider = provider();
+    with(Arc::new(Anybody(Arc::clone(&provider))), provider, identity)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    CryptoProvider::get_default().map_or_else(|| Arc::new(aws_lc_rs::default_provider()), Arc::clone)
+}
+
+fn with(
+    verifier: Arc<dyn ServerCertVerifier>,
+    provider: Arc<CryptoProvider>,
+    identity: Option<&[u8]>,
+) -> Result<ClientConfig, String> {
     let fault = |why: &dyn std::fmt::Display| format!("no HTTPS client can be set up ({why})");
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| fault(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AsNodes::new(roots, provider)?));
+        .with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         Some(pem) => {
             let (chain, key) = of_client(pem).ok_or_else(unusable)?;
@@ -34,7 +52,7 @@ pub(super) fn config(roots: &[CertificateDer<'static>], identity: Option<&[u8]>)
     Ok(config)
 }
 
-pub(super) fn unusable() -> String {
+fn unusable() -> String {
     "the client certificate and its key cannot be used".to_owned()
 }
 
@@ -186,6 +204,45 @@ impl ServerCertVerifier for AsNodes {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Believes every certificate, where the settings of nodes say so.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// The connections of a port, oldest first.
 #[derive(Debug, Default)]
@@ -18,7 +17,6 @@ pub(super) struct Connections {
 /// The state of a connection, and the ways to end it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    since: Instant,
     pub(super) progress: Progress,
     /// Asks it to close after its current request.
     pub(super) close: Notify,
@@ -50,7 +48,6 @@ impl Connections {
     pub(super) fn join(&self) -> Guard<'_> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
-            since: Instant::now(),
             progress: Progress::default(),
             close: Notify::new(),
             abort: Notify::new(),
@@ -63,11 +60,14 @@ impl Connections {
         }
     }
 
-    /// Drops the oldest connection that has been silent for `silent`, or else closes the oldest idle one.
-    pub(super) fn evict(&self, silent: Duration) -> Room {
+    /// Drops the oldest connection that has sent nothing for `mute`, or else the oldest that has come to no request for `silent`, or else closes
+    /// the oldest idle one.
+    pub(super) fn evict(&self, mute: Duration, silent: Duration) -> Room {
         let mut present = self.all();
+        let is_mute = |connection: &Connection| connection.progress.get() == Phase::Opening && connection.progress.lasts() >= mute;
         let is_silent = |connection: &Connection| {
-            matches!(connection.progress.get(), Phase::Opening | Phase::Head) && connection.since.elapsed() >= silent
+            matches!(connection.progress.get(), Phase::Opening | Phase::Greeting | Phase::Head)
+                && connection.progress.lasts() >= silent
         };
         let is_idle = |connection: &Connection| connection.progress.get() == Phase::Waiting;
         let first = |wanted: &dyn Fn(&Connection) -> bool| {
@@ -76,11 +76,8 @@ impl Connections {
                 .find(|(_, connection)| wanted(connection))
                 .map(|(number, _)| *number)
         };
-        let number = match (first(&is_silent), first(&is_idle)) {
-            (Some(silent), _) => silent,
-            (None, Some(idle)) => idle,
-            (None, None) => return Room::None,
-        };
+        let found = first(&is_mute).or_else(|| first(&is_silent)).or_else(|| first(&is_idle));
+        let Some(number) = found else { return Room::None };
         if let Some(connection) = present.remove(&number) {
             if is_idle(&connection) {
                 connection.close.notify_one();
@@ -112,5 +109,35 @@ impl Connections {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         self.connections.all().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MUTE: Duration = Duration::from_millis(100);
+    const SILENT: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_goes_first_and_who_has_just_begun_stays() {
+        let all = Connections::default();
+        let old = all.join();
+        old.connection.progress.set(Phase::Waiting);
+        let (half, mute) = (all.join(), all.join());
+        half.connection.progress.set(Phase::Greeting);
+        tokio::time::advance(MUTE).await;
+        // The next request of a kept connection is on its way: however old that is, it has just begun.
+        old.connection.progress.set(Phase::Head);
+        let gone = |guard: &Guard<'_>| !all.all().contains_key(&guard.number);
+        assert_eq!(all.evict(MUTE, SILENT), Room::Made);
+        assert!(gone(&mute) && !gone(&half) && !gone(&old));
+        assert_eq!(all.evict(MUTE, SILENT), Room::None);
+        tokio::time::advance(SILENT - MUTE).await;
+        assert_eq!(all.evict(MUTE, SILENT), Room::Made);
+        assert!(
+            gone(&half) && !gone(&old),
+            "half of a handshake is as good as none after a second"
+        );
     }
 }
