@@ -165,6 +165,8 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
     }
 }
 
+/// After so many images memory is given back.
+const GIVEN_BACK: usize = 2048;
 const NOT_CONFIRMED: &str = "it could not be read again";
 const TOO_LATE: &str = "it could not be read in time";
 
@@ -205,20 +207,29 @@ fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, A
     })
 }
 
-fn answer(plan: Plan<'_>, judgements: Vec<Judgement>, policies: Standing) -> Answer {
-    let checks = plan.checks.len();
-    let judged = plan.images.into_iter().zip(judgements).map(|(planned, judgement)| Judged {
-        image: planned.image.clone(),
-        reference: planned.reference,
-        remark: planned.remark,
-        judgement,
-        look: match planned.next {
-            Next::PassedOver => Look::PassedOver,
-            Next::Later | Next::Settled(_) | Next::Ask { .. } => Look::Taken,
-        },
-    });
+fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: Standing) -> Answer {
+    let (checks, mut plans) = (plan.checks.len(), plan.images);
+    let mut images = Vec::with_capacity(judgements.len());
+    // From the last on: an object may have tens of thousands of images, and what has been put together is given back meanwhile.
+    while let (Some(planned), Some(judgement)) = (plans.pop(), judgements.pop()) {
+        images.push(Judged {
+            image: planned.image.clone(),
+            reference: planned.reference,
+            remark: planned.remark,
+            judgement,
+            look: match planned.next {
+                Next::PassedOver => Look::PassedOver,
+                Next::Later | Next::Settled(_) | Next::Ask { .. } => Look::Taken,
+            },
+        });
+        if images.len().is_multiple_of(GIVEN_BACK) {
+            plans.shrink_to_fit();
+            judgements.shrink_to_fit();
+        }
+    }
+    images.reverse();
     Answer {
-        images: judged.collect(),
+        images,
         exempt: None,
         policies,
         checks,

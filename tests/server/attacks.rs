@@ -147,6 +147,63 @@ async fn no_registry_fills_the_memory() {
     assert!(worst < Duration::from_secs(5), "{worst:?}");
 }
 
+/// More registries than there are threads for them send interim answers without end: another one is asked all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_interim_answers_keep_no_other_registry_waiting() {
+    let floods: Vec<std::net::SocketAddr> = (0..16).map(|_| flood()).collect();
+    let registry = Faulty::start(|_| Reply::new(404).json(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.yaml");
+    std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\n").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let (config, out) = (text(&config), text(dir.path()));
+    let serving = Serving::start(&["--tls-dev", "--tls-dev-out", &out, "--config", &config]);
+    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    let ask = async |number: usize, host: String| {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+                         "spec": {"containers": [{"name": "c", "image": format!("{host}/app{number}:v1")}]}});
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "u", "operation": "CREATE",
+                          "namespace": format!("ns{number}"), "kind": {"kind": "Pod"}, "object": pod}});
+        let mut stream = connect(serving.webhook, &ca).await.unwrap();
+        let answer = post(&mut stream, "/validate?timeout=10s", &body.to_string()).await;
+        serde_json::from_str::<Value>(&answer.body).unwrap()["response"].clone()
+    };
+    let attacks = (0..64).map(|number| ask(number, floods[number % floods.len()].to_string()));
+    let others = async {
+        for number in 100..120 {
+            let answer = ask(number, registry.host()).await;
+            assert_eq!(answer["allowed"], false, "{answer}");
+            assert!(
+                answer["status"]["message"].as_str().unwrap().contains("TagNotFound"),
+                "{answer}"
+            );
+        }
+    };
+    let (attacked, ()) = futures_util::future::join(futures_util::future::join_all(attacks), others).await;
+    for answer in attacked {
+        assert_eq!(answer["allowed"], true, "what is not known is allowed: {answer}");
+        assert!(answer["warnings"].to_string().contains("ConnectionFailed"), "{answer}");
+    }
+}
+
+/// A server with a thread for each connection, which sends interim answers for as long as anybody reads.
+fn flood() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+                while stream.write_all(&many).is_ok() {}
+            });
+        }
+    });
+    address
+}
+
 #[tokio::test]
 async fn both_ports_answer_with_few_descriptors() {
     for (files, crowd) in [(64, 200), (48, 60)] {

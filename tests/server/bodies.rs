@@ -1,9 +1,9 @@
 //! Requests, right and wrong.
 
-use crate::support::{Answer, Running, head, limits, post, say, until};
+use crate::support::{Answer, Running, closes, head, limits, post, say, until};
 use pullgate::server::{Limits, Readiness};
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 
 const MIB: usize = 1 << 20;
 
@@ -193,6 +193,124 @@ async fn a_body_that_is_not_http_is_refused() {
     stream.write_all(b"zzz\r\nxx").await.unwrap();
     assert_eq!(Answer::read(&mut stream).await.status, 400);
     assert_eq!(server.count("pullgate_bad_requests_total{reason=\"body_broken\"}"), 1);
+}
+
+/// What an API server never sends, and a client of the port may: each has a status and a sentence or none, and is counted by its reason.
+#[tokio::test]
+async fn odd_requests_are_refused_and_counted() {
+    let server = Running::start(limits()).await;
+    let many: String = (0..65).map(|at| format!("X-{at}: y\r\n")).collect();
+    let long = format!("X: {}\r\n", "y".repeat(40 << 10));
+    let review = "Content-Length: 2\r\n";
+    let post = |rest: &str| format!("POST /validate HTTP/1.1\r\nHost: localhost\r\n{rest}\r\n{{}}");
+    for (what, request, status, reason) in [
+        ("gzip", post(&format!("Content-Encoding: gzip\r\n{review}")), 415, "encoding"),
+        ("br", post(&format!("Content-Encoding: br\r\n{review}")), 415, "encoding"),
+        (
+            "a list",
+            post(&format!("Content-Encoding: identity, gzip\r\n{review}")),
+            415,
+            "encoding",
+        ),
+        ("two lengths", post(&format!("{review}Content-Length: 3\r\n")), 400, "head"),
+        ("a length that is none", post("Content-Length: +2\r\n"), 400, "head"),
+        ("an unknown transfer coding", post("Transfer-Encoding: gzip\r\n"), 400, "head"),
+        ("65 headers", post(&format!("{many}{review}")), 431, "head"),
+        ("a header of 40 KiB", post(&format!("{long}{review}")), 431, "head"),
+        ("a space before a colon", post(&format!("X : y\r\n{review}")), 400, "head"),
+        (
+            "TRACE",
+            "TRACE /validate HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            405,
+            "method",
+        ),
+        (
+            "CONNECT",
+            "CONNECT metadata.internal:80 HTTP/1.1\r\nHost: metadata.internal\r\n\r\n".to_owned(),
+            404,
+            "path",
+        ),
+        (
+            "an absolute target elsewhere",
+            "GET http://metadata.internal/latest HTTP/1.1\r\nHost: metadata.internal\r\n\r\n".to_owned(),
+            404,
+            "path",
+        ),
+        (
+            "the asterisk",
+            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            404,
+            "path",
+        ),
+        (
+            "an upgrade by GET",
+            "GET /validate HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned(),
+            405,
+            "method",
+        ),
+        (
+            "extensions of a chunk without end",
+            post("Transfer-Encoding: chunked\r\n").replace("{}", &format!("1;{}", "x".repeat(20 << 10))),
+            400,
+            "body_broken",
+        ),
+        (
+            "trailers without end",
+            post("Transfer-Encoding: chunked\r\n").replace("{}", &format!("2\r\n{{}}\r\n0\r\nX: {}", "x".repeat(40 << 10))),
+            400,
+            "body_broken",
+        ),
+    ] {
+        let line = format!("pullgate_bad_requests_total{{reason=\"{reason}\"}}");
+        let before = server.count(&line);
+        let mut stream = server.tls().await;
+        // It may be refused before all of it is sent.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let _ = stream.flush().await;
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+        until(what, async || server.count(&line) == before + 1).await;
+    }
+    // HTTP/2 in plain words has no answer that its client would understand.
+    let before = server.count("pullgate_bad_requests_total{reason=\"head\"}");
+    let mut stream = server.tls().await;
+    say(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    closes(&mut stream).await;
+    assert_eq!(server.count("pullgate_bad_requests_total{reason=\"head\"}"), before + 1);
+    // What is odd and well-formed is read: an absolute target (RFC 9112, 3.2.2), extensions of chunks, a wish to upgrade, a client that asks.
+    for (what, request) in [
+        (
+            "an absolute target",
+            post(review).replace("POST /", "POST https://localhost/"),
+        ),
+        (
+            "extensions",
+            post("Transfer-Encoding: chunked\r\n").replace("{}", "2;a=b;c\r\n{}\r\n0\r\nX: y\r\n\r\n"),
+        ),
+        (
+            "an upgrade",
+            post(&format!("{review}Connection: Upgrade\r\nUpgrade: h2c\r\n")),
+        ),
+        ("two lengths that are one", post(&format!("{review}{review}"))),
+    ] {
+        let mut stream = server.tls().await;
+        say(&mut stream, request.as_bytes()).await;
+        let answer = Answer::read(&mut stream).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "2 bytes"), "{what}");
+    }
+    let mut stream = server.tls().await;
+    say(
+        &mut stream,
+        post(&format!("{review}Expect: 100-continue\r\n"))
+            .trim_end_matches("{}")
+            .as_bytes(),
+    )
+    .await;
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    say(&mut stream, b"{}").await;
+    assert_eq!(Answer::read(&mut stream).await.status, 200);
 }
 
 #[tokio::test]

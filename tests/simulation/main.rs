@@ -35,6 +35,10 @@ use script::Script;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// As in the process itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Events of a world in the usual run.
 const EVENTS: usize = 30;
 

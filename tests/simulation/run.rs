@@ -16,9 +16,9 @@ use pullgate::registry;
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::answer::Answer;
 use pullgate::verdict::{Judgement, Outlook, Verdict};
-use pullgate::workload::{Kinds, Workload, extract};
+use pullgate::workload::{Workload, extract};
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -65,6 +65,9 @@ pub struct Report {
     /// Nodes' pulls that were looked at.
     pub pulls: usize,
 }
+
+/// Read once a process, as in `serve`: with them comes the table of kinds.
+static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::bare(Admission::HasRun));
 
 /// How much longer than its deadline a review may take, in milliseconds (`engine/live.rs`, `GRACE`), and a moment.
 const GRACE: Time = 250 + 5;
@@ -270,10 +273,10 @@ impl Simulation {
 
     async fn answer(&self, review_of: &Review, process: &Process) -> Answer {
         let namespace = crate::cluster::NAMESPACES[review_of.namespace];
-        let workload = extract(&object(review_of), None, namespace, &Kinds::default()).unwrap();
+        let workload = extract(&object(review_of), None, namespace, &SETTINGS.kinds).unwrap();
         let settings = Settings {
             depth: self.script.depth,
-            ..Settings::bare(Admission::HasRun)
+            ..SETTINGS.clone()
         };
         let deadline = Instant::now() + Duration::from_millis(review_of.deadline);
         let sources = Sources {
