@@ -30,6 +30,8 @@ use clap::ValueEnum;
 use forms::{Form, Format, render};
 pub(super) use gather::own_or_judge;
 use gather::{add, all_are_private, keep_changed, noted};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -320,7 +322,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
             wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, tell).await;
         }
         let mut answers = answers.into_iter();
-        let today = jiff::Zoned::now().date().to_string();
+        let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();
         for subject in &manifests.subjects {
             let Some(answer) = answers.next() else { break };
             let expired = add(&mut report, Some(subject), answer, (!no_exceptions).then_some(today.as_str()));
