@@ -4,6 +4,7 @@
 
 mod common;
 
+use axum::body::Bytes;
 use common::{CountingRegistry, deployment};
 use pullgate::cluster::{Cluster, EventRecorder};
 use pullgate::config::{Frontend, Live, PolicyStore, Settings};
@@ -32,6 +33,8 @@ use tokio_rustls::client::TlsStream;
 
 /// Reviews at once of the same new image.
 const TENANTS: usize = 50;
+/// The same without connections in between.
+const CROWD: usize = 1000;
 
 #[tokio::main]
 async fn main() {
@@ -43,7 +46,8 @@ async fn main() {
     // The line about each review is part of what a review costs; where it goes is not.
     tracing_subscriber::fmt().json().with_writer(std::io::sink).init();
     let registry = CountingRegistry::start().await;
-    let gate = Webhook::start(gate()).await;
+    let reviewer = gate();
+    let gate = Webhook::start(Arc::clone(&reviewer)).await;
     let allow = Webhook::start(allow_all()).await;
     let (mut to_gate, mut to_allow) = (gate.connect().await, allow.connect().await);
     let images = Images::new(registry.address);
@@ -130,6 +134,19 @@ async fn main() {
         "Requests that reached the registry in {TENANTS} reviews at once: {} : {}",
         same / 20,
         other / 20
+    );
+    let body = Bytes::from(deployment(&images.new_one()));
+    let (took, requests) = registry
+        .during(async {
+            let began = Instant::now();
+            let crowd = (0..CROWD).map(|_| reviewer(Sent::Whole(body.clone()), None));
+            futures_util::future::join_all(crowd).await;
+            began.elapsed()
+        })
+        .await;
+    println!(
+        "Requests that reached the registry in {CROWD} reviews of one new image at once: {requests}, in {} ms",
+        took.as_millis()
     );
 }
 

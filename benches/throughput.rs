@@ -38,6 +38,10 @@ const TURN: Duration = Duration::from_secs(1);
 /// Kept-alive connections.
 const CONNECTIONS: [usize; 2] = [1, 16];
 
+/// References that are all remembered, and so many of them in one object.
+const REFERENCES: usize = 100_800;
+const IMAGES: usize = 100;
+
 /// Stands where each review has a number of its own.
 const NUMBER: &str = "00000000";
 
@@ -58,8 +62,8 @@ async fn main() {
     std::fs::create_dir_all(&folder).unwrap();
     let registry = CountingRegistry::start().await;
     let images: Vec<String> = (0..3).map(|at| format!("{}/team/known-{at}:v1", registry.address)).collect();
-    let deployment = deployment(&images);
-    let numbered = |from: &str, to: &str| Arc::new(Numbered::new(&deployment.replace(from, &to.replace('#', NUMBER))));
+    let body = deployment(&images);
+    let numbered = |from: &str, to: &str| Arc::new(Numbered::new(&body.replace(from, &to.replace('#', NUMBER))));
     // A burst of one template, and objects that all differ in what a pull depends on.
     let bodies = [
         ("one template", numbered(r#""name":"api""#, r##""name":"api-#""##)),
@@ -106,6 +110,20 @@ async fn main() {
         println!("| {connections} | {objects} | empty | {} | |", empty_turns.row());
     }
     println!("\nResident memory of pullgate afterwards: {} MiB", ours.resident() >> 20);
+    let mut callers = ours.connect(CONNECTIONS[1]).await;
+    let each = REFERENCES / IMAGES / callers.len();
+    let asked = callers.iter_mut().enumerate().map(async |(caller, callers)| {
+        for turn in 0..each {
+            let images = (0..IMAGES).map(|at| format!("{}/team/one-of-many-{caller}-{turn}-{at}:v1", registry.address));
+            let answer = callers.ask(deployment(&images.collect::<Vec<_>>()).as_bytes()).await;
+            assert!(!String::from_utf8(answer).unwrap().contains("warnings"));
+        }
+    });
+    futures_util::future::join_all(asked).await;
+    println!(
+        "Resident memory of pullgate once it has been asked about {REFERENCES} references: {} MiB",
+        ours.resident() >> 20
+    );
 }
 
 /// A review in which every number is another.
