@@ -17,7 +17,7 @@ impl FieldPath {
         if self.0.is_empty() {
             Self(name.to_owned())
         } else {
-            Self(format!("{}.{name}", self.0))
+            Self([&self.0, ".", name].concat())
         }
     }
     /// This path and an index.
