@@ -232,9 +232,9 @@ fn one_image_by_k3s() {
     assert_eq!(
         shown_for(folder.path(), "a", "own.example/app:v1", &nodes),
         [
-            "own.example/app:v1 registries.yaml:12",
-            "1. https://own.example/v2/app/manifests/v1; credential: the pod's, else that of configs[\"own.example\"] in line 12 \
-             registries.yaml:12",
+            "own.example/app:v1 registries.yaml:13",
+            "1. https://own.example/v2/app/manifests/v1; credential: the pod's, else that of configs[\"own.example\"] in line 13 \
+             registries.yaml:13",
         ]
     );
 }
