@@ -48,8 +48,8 @@ pub struct Finding {
 impl Finding {
     /// Keeps what counts of a finding, and not how it is told: of an object that has thousands, the first are told in full.
     pub fn forget_words(&mut self) {
-        self.message = "more findings than are told".to_owned();
-        self.fix = "mend the first".to_owned();
+        self.message = String::from("more findings than are told");
+        self.fix = String::from("mend the first");
         self.kubelet = None;
         self.evidence = Proof::default();
         self.suggestions = Vec::new();

@@ -39,7 +39,7 @@ pub(in crate::registry) struct Connector {
 #[derive(Debug, Clone)]
 enum Way {
     Direct(HttpsConnector<Sockets>),
-    Through(HttpsConnector<Tunnel<HttpsConnector<Sockets>>>),
+    Through(Box<HttpsConnector<Tunnel<HttpsConnector<Sockets>>>>),
 }
 
 impl Connector {
@@ -62,7 +62,7 @@ impl Connector {
                     Some(authorization) => tunnel.with_auth(authorization.clone()),
                     None => tunnel,
                 };
-                Way::Through(HttpsConnector::from((tunnel, Arc::clone(tls))))
+                Way::Through(Box::new(HttpsConnector::from((tunnel, Arc::clone(tls)))))
             }
         };
         Self { way, limit }
@@ -83,7 +83,7 @@ impl Service<Uri> for Connector {
         let connect = async {
             match way {
                 Way::Direct(way) => way.oneshot(to).await.map(Carried::new),
-                Way::Through(way) => way.oneshot(to).await.map(Carried::new),
+                Way::Through(way) => (*way).oneshot(to).await.map(Carried::new),
             }
         };
         Box::pin(async move {
