@@ -66,7 +66,7 @@ enum Command {
     Pin(Box<pin::Args>),
     /// Check, explain and test policies.
     Policy(Box<policy::Args>),
-    /// Check settings files, and find what belongs into them.
+    /// Check settings files, and find entries for them.
     Config(config::Args),
     /// Print the JSON Schema of an input or output format.
     Schema(schema::Args),

@@ -369,7 +369,7 @@ fn raised(matching: &Matching, names: &[Reference], shown: &str, room: usize) ->
             let mut raised = objection.raise(name, shown);
             if name.domain() == pod::NOWHERE {
                 raised.finding.message = format!(
-                    "the name says no registry, and nodes with CRI-O do not complete it by what is known of their registries.conf: {}",
+                    "the name has no registry, and CRI-O nodes do not complete it, as far as their registries.conf is known: {}",
                     raised.finding.message
                 );
             }

@@ -487,7 +487,7 @@ fn it_waits_for_a_push_and_ends_as_soon_as_it_is_there() {
     let gone = format!("{}/team/gone:1", server.host());
     let (code, _, told) = run_in(std::path::Path::new("/"), &["--image", &gone, "--wait", "1ms"]);
     assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("waited in vain for "), "{told}");
+    assert!(told.contains("gave up waiting for "), "{told}");
 }
 
 #[test]
@@ -947,7 +947,7 @@ fn nodes_among_the_manifests_are_no_cluster_unless_somebody_says_so() {
         let output = check(arguments, &[], node);
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("is not taken for the cluster's")
+            .contains("is ignored: if it is the cluster's")
     };
     assert!(remark(&["-f", "-"]));
     assert!(!remark(&["-f", "-", "--complete"]));

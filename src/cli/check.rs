@@ -65,10 +65,10 @@ pub struct Args {
     /// Where GitHub takes the summary of a job
     #[arg(long, env = "GITHUB_STEP_SUMMARY", hide = true)]
     github_step_summary: Option<PathBuf>,
-    /// Render the charts and overlays in the folders (helm, and kustomize or kubectl, in PATH), and check what comes out. Without network
+    /// Render the charts and overlays in the folders (helm, and kustomize or kubectl, in PATH), and check the output. Uses no network
     #[arg(long, env = "PULLGATE_RENDER", value_parser = clap::builder::FalseyValueParser::new())]
     render: bool,
-    /// Build the kustomization in this folder, and check what comes out (repeatable)
+    /// Build the kustomization in this folder, and check the output (repeatable)
     #[arg(short = 'k', long, value_name = "DIR", env = "PULLGATE_KUSTOMIZE")]
     kustomize: Vec<String>,
     /// Check what exists in the cluster, as if it were created now. Changes nothing
@@ -84,7 +84,7 @@ pub struct Args {
         env = "PULLGATE_OUTPUT"
     )]
     output: Vec<Form>,
-    /// Only say what is denied
+    /// Report only what is denied
     #[arg(short = 'q', long, env = "PULLGATE_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     quiet: bool,
     /// When to exit with 1
@@ -93,7 +93,7 @@ pub struct Args {
     /// How much to check: indexes and manifests; also configs; also layers [default: the settings file's, else manifest]
     #[arg(long, value_enum, env = "PULLGATE_DEPTH")]
     depth: Option<How>,
-    /// Only judge objects in files that differ from this commit, or from where it and this branch parted
+    /// Only judge objects in files that differ from this commit, or from the point where this branch left it
     #[arg(long, value_name = "COMMIT", env = "PULLGATE_SINCE")]
     since: Option<String>,
     /// Accept the findings in this file
@@ -105,19 +105,19 @@ pub struct Args {
     /// Accept nothing: neither the baseline nor comments (`# pullgate: ignore CAUSE because …`)
     #[arg(long, env = "PULLGATE_NO_EXCEPTIONS", value_parser = clap::builder::FalseyValueParser::new())]
     no_exceptions: bool,
-    /// Accept that these images are not there yet, such as `registry.corp/shop/**` (repeatable)
+    /// Accept that these images do not exist yet, such as `registry.corp/shop/**` (repeatable)
     #[arg(long, value_name = "PATTERN", value_delimiter = ',', value_parser = Pattern::parse, env = "PULLGATE_EXPECT_MISSING")]
     expect_missing: Vec<Pattern>,
-    /// Ask again for so long while images are not there
+    /// Keep asking for this long while images do not exist yet
     #[arg(long, value_name = "TIME", value_parser = values::duration, env = "PULLGATE_WAIT")]
     wait: Option<Duration>,
     /// Time limit for the whole run; with --live, for each object [default: none; see --silence and --timeout]
     #[arg(long, value_parser = values::duration, env = "PULLGATE_DEADLINE")]
     deadline: Option<Duration>,
-    /// Without --deadline: end when nothing answers for so long
+    /// Without --deadline: stop when nothing answers for this long
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, env = "PULLGATE_SILENCE")]
     silence: Duration,
-    /// Without --deadline: end after so long
+    /// Without --deadline: stop after this long
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::duration, env = "PULLGATE_TIMEOUT")]
     timeout: Duration,
 }
@@ -338,8 +338,8 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         if report.entries.is_empty() && report.skipped.is_empty() {
             said.push("there is no image in the input: nothing was checked".to_owned());
         } else if all_are_private(&report.entries) {
-            let sentence = "every image asks for a credential, and none here opens it: nothing was checked; log in (docker login), or \
-                            give the pull secrets (--facts)";
+            let sentence = "every image needs a credential, and none given here works: nothing was checked; log in (docker \
+                            login), or give the pull secrets (--facts)";
             said.push(sentence.to_owned());
         }
     }

@@ -35,7 +35,7 @@ pub struct Args {
 enum Command {
     /// Report every problem of a settings file, and of the nodes' files that it names
     Validate(Validate),
-    /// Print the way of a node, or of a pool's nodes, to their registries: mirrors in order, rewrites, which credential goes where, and the
+    /// Print how a node, or a pool's nodes, reach their registries: mirrors in order, rewrites, which credential goes where, and the
     /// line of the file that says so
     Show(Show),
     /// Find custom kinds with pods or images, and print the `workloads` entries for them

@@ -35,25 +35,25 @@ pub(super) struct Options {
     /// The same, without -f
     #[arg(value_name = "FILE|DIR|-")]
     places: Vec<String>,
-    /// What standard input is called in the report
+    /// The name of standard input in the report
     #[arg(long, value_name = "NAME", default_value = "-", env = "PULLGATE_STDIN_NAME")]
     stdin_name: String,
     /// Search the folders recursively
     #[arg(short = 'R', long, env = "PULLGATE_RECURSIVE", value_parser = clap::builder::FalseyValueParser::new())]
     pub(super) recursive: bool,
-    /// In folders, only files that match this glob, as in a .gitignore (repeatable)
+    /// In folders, read only files that match this glob, as in a .gitignore (repeatable)
     #[arg(long, value_name = "GLOB", value_delimiter = ',', env = "PULLGATE_INCLUDE")]
     include: Vec<String>,
-    /// In folders, no files that match this glob, as in a .gitignore (repeatable)
+    /// In folders, skip files that match this glob, as in a .gitignore (repeatable)
     #[arg(long, value_name = "GLOB", value_delimiter = ',', env = "PULLGATE_EXCLUDE")]
     exclude: Vec<String>,
-    /// In folders, also files that .gitignore names
+    /// In folders, also read files that .gitignore excludes
     #[arg(long, env = "PULLGATE_NO_GITIGNORE", value_parser = clap::builder::FalseyValueParser::new())]
     no_gitignore: bool,
     /// Files that are ours and not manifests; not an option
     #[arg(skip)]
     pub(super) ours: Vec<PathBuf>,
-    /// What was passed over in the files is an error
+    /// Treat whatever was skipped in the files as an error
     #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
     /// Check for these platforms, whatever the nodes are (repeatable) [default: the nodes' or those that selectors name, else linux/amd64 as
@@ -260,9 +260,9 @@ impl Options {
         } else if !complete && !directory.nodes().is_empty() {
             // Fixtures of tests and examples: nobody said that this is the cluster.
             said.push(match directory.nodes().len() {
-                1 => "a Node among the manifests is not taken for the cluster's: --nodes or --complete says that it is".to_owned(),
+                1 => "a Node among the manifests is ignored: if it is the cluster's, say so with --nodes or --complete".to_owned(),
                 many => format!(
-                    "{many} Nodes among the manifests are not taken for the cluster's: --nodes or --complete says that they are"
+                    "{many} Nodes among the manifests are ignored: if they are the cluster's, say so with --nodes or --complete"
                 ),
             });
             directory.set_nodes(&Directory::default());
@@ -467,7 +467,7 @@ async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>
     match super::openshift::tell(cluster, settings, &engine.load().registry).await {
         Known::Absent | Known::Told => None,
         Known::Overruled => {
-            Some("registries.registriesConf is given: OpenShift's own objects about registries do not count".to_owned())
+            Some("registries.registriesConf is given: OpenShift's own objects about registries are ignored".to_owned())
         }
         Known::Unknown(why) => Some(why),
     }

@@ -36,7 +36,7 @@ pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &Look
             }
         },
         Err(why) => {
-            let why = format!("OpenShift's registry settings are not known, and CRI-O nodes are judged as without them: {why}");
+            let why = format!("OpenShift's registry settings are not known, so CRI-O nodes are judged without them: {why}");
             (None, Known::Unknown(why))
         }
     };
@@ -51,12 +51,12 @@ pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Liv
         let known = tell(&cluster, &settings.load(), &live.load().registry).await;
         if known != before {
             match &known {
-                Known::Absent => tracing::info!("the cluster has no registry settings of OpenShift any more"),
+                Known::Absent => tracing::info!("the cluster no longer has OpenShift's registry settings"),
                 Known::Told => {
                     tracing::info!("CRI-O nodes are judged by the cluster's mirror sets and images.config.openshift.io/cluster");
                 }
                 Known::Overruled => tracing::info!(
-                    "registries.registriesConf is given: the cluster's mirror sets and images.config.openshift.io/cluster do not count"
+                    "registries.registriesConf is given: the cluster's mirror sets and images.config.openshift.io/cluster are ignored"
                 ),
                 Known::Unknown(why) => tracing::warn!(why, "OpenShift's registry settings cannot be used"),
             }

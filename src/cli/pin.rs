@@ -29,14 +29,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The end of the `--help` text.
-const MORE: &str = "\
-Each image that has a tag gets the digest that its registry has for the tag now: nginx:1.25 becomes nginx:1.25@sha256:..., and nginx \
-becomes nginx:latest@sha256:... . In kustomize's images and in a chart's values the digest goes into its own field. Nothing else is \
-changed, not a byte; what has a digest keeps it, unless --refresh moves it to where its tag points now.
+const MORE: &str = "Each image that has a tag gets the digest that its registry has for the tag now: nginx:1.25 becomes \
+nginx:1.25@sha256:..., and nginx becomes nginx:latest@sha256:... . In kustomize's images and in a chart's values the digest goes \
+into its own field. No other byte changes. An image that has a digest keeps it, unless --refresh moves it to where its tag \
+points now.
 
-Of files a diff is printed; --write writes them. Standard input (-f -) is printed with the digests.
+For files, pin prints a diff; --write changes the files. Standard input (-f -) is printed with the digests.
 
-Exit codes: 0 everything is pinned; 1 something could not be pinned, or was not where only a diff is printed; 2 the command was wrong, or \
+Exit \
+codes: 0 everything is pinned; 1 something could not be pinned, or the printed diff is not empty; 2 the command was wrong, or \
 something could not be read or written.";
 
 /// Options of `pin`.

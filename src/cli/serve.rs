@@ -327,7 +327,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let modes = &held.load().modes;
         (!modes.enforce_everywhere()).then(|| {
             format!(
-                "{} (settings): what no policy votes on is not denied everywhere",
+                "{} (settings): findings on which no policy votes are not denied everywhere",
                 modes.described()
             )
         })
@@ -456,7 +456,7 @@ fn readiness(cluster: Cluster) -> Readiness {
         let silent = source.silence().filter(|silence| *silence >= limits::API_SILENCE);
         let silence = silent.map(|silence| {
             format!(
-                "the API server has not been heard of for {} s: nothing is denied that it cannot confirm",
+                "the API server has sent nothing for {} s: pullgate denies nothing that it cannot confirm",
                 silence.as_secs()
             )
         });

@@ -18,7 +18,7 @@ pub struct Completions {
 /// Options of `man`.
 #[derive(Debug, clap::Args)]
 pub struct Pages {
-    /// A folder into which a page for each command is written; without it, the first page is printed
+    /// A folder to write a page for each command into; without it, the first page is printed
     folder: Option<PathBuf>,
 }
 
@@ -26,7 +26,7 @@ pub struct Pages {
 pub fn completions(args: &Completions) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "pullgate", &mut text);
-    say(&String::from_utf8(text).context("the completions are no text")?)?;
+    say(&String::from_utf8(text).context("the completions are not UTF-8 text")?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -35,7 +35,7 @@ pub fn pages(args: &Pages) -> anyhow::Result<ExitCode> {
     let Some(folder) = &args.folder else {
         let mut text = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut text)?;
-        say(&String::from_utf8(text).context("the page is no text")?)?;
+        say(&String::from_utf8(text).context("the page is not UTF-8 text")?)?;
         return Ok(ExitCode::SUCCESS);
     };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;

@@ -45,8 +45,8 @@ pub(super) struct Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoTurn(pub(super) &'static str);
 
-const CROWDED: NoTurn = NoTurn("too much is asked of the API server at the moment");
-const LEFT_ALONE: NoTurn = NoTurn("the API server asks to be left alone for a moment");
+const CROWDED: NoTurn = NoTurn("too many requests to the API server are waiting");
+const LEFT_ALONE: NoTurn = NoTurn("the API server asked pullgate to wait");
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

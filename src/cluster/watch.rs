@@ -368,7 +368,7 @@ impl Watched {
                     let holds = matches!(fresh, Visible::Hidden(_)) && !inner.heard.is_silent();
                     if matches!(fresh, Visible::Hidden(_)) && inner.heard.is_silent() {
                         facts.unconfirmed = Some(format!(
-                            "the API server has not been heard of for {} s: nodes, policies and the namespace's labels may have changed",
+                            "the API server has sent nothing for {} s: nodes, policies and the namespace's labels may have changed",
                             inner.heard.age().as_secs()
                         ));
                     }

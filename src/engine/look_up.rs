@@ -458,7 +458,7 @@ fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
 /// What was found is more than is held of one object.
 fn too_much(registry: &str) -> Attempts {
     let failure = Failure {
-        detail: Some("the manifests of this object's images take more memory than is given to one object".to_owned()),
+        detail: Some("the manifests of this object's images take more memory than one object may use".to_owned()),
         ..Failure::plain(Evidence::TimedOut(TimeoutStage::Deadline), registry.to_owned())
     };
     Attempts {
@@ -473,7 +473,10 @@ fn too_much(registry: &str) -> Attempts {
 /// An image that is not asked for.
 fn beyond(registry: &str) -> Attempts {
     let unasked = Failure {
-        detail: Some(format!("of one object, {} images are looked up", limits::LOOK_UPS_PER_OBJECT)),
+        detail: Some(format!(
+            "pullgate looks up {} images of one object",
+            limits::LOOK_UPS_PER_OBJECT
+        )),
         ..Failure::plain(Evidence::TimedOut(TimeoutStage::Deadline), registry.to_owned())
     };
     Attempts {

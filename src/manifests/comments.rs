@@ -67,7 +67,7 @@ fn read(text: &str, line: usize) -> Result<Ignore, Wrong> {
         }))
     };
     if let Some(day) = until.as_ref().filter(|day| !is_day(day)) {
-        return Err(wrong(format!("has `until {day}`, which is not a day as 2027-01-31")));
+        return Err(wrong(format!("has `until {day}`, which is not a day such as 2027-01-31")));
     }
     let mut known = Vec::new();
     for name in causes.split([',', ' ']).filter(|name| !name.is_empty()) {

@@ -76,7 +76,7 @@ pub(super) fn files(places: &[String], reading: &Reading<'_>, into: &mut Manifes
                 match reading.walk {
                     Walk::Flat => "; use -R to search its subfolders",
                     Walk::Recursive if reading.sift.no_gitignore => "",
-                    Walk::Recursive => " that .gitignore, --include and --exclude leave (--no-gitignore)",
+                    Walk::Recursive => " left over by .gitignore, --include and --exclude (see --no-gitignore)",
                 }
             );
             into.errors.push(Problem::in_file(place, None, message));

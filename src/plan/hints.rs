@@ -36,7 +36,7 @@ pub fn offer(judgements: &mut [Judgement], asked: &[(usize, Check)], outcomes: &
 fn name(judgement: &mut Judgement, there: &Reference) {
     let there = there.to_string();
     for finding in judgement.findings.iter_mut().filter(|finding| is_absence(finding.cause)) {
-        finding.fix = format!("write {there}, which is there; or {}", finding.fix);
+        finding.fix = format!("write {there}, which exists; or {}", finding.fix);
         finding.suggestions.insert(0, there.clone());
     }
 }

@@ -90,7 +90,7 @@ pub(super) fn filled_in(tag: &StreamTag) -> Finding {
         cause: Cause::InvalidImageName,
         outlook: Outlook::Unknown,
         message: format!(
-            "{} fills it in, and what that stands for is not known here",
+            "{} fills it in, and pullgate does not know with which image",
             escape(&tag.to_string())
         ),
         fix: "check it together with its ImageStream, with its status (oc get imagestream -o yaml)".to_owned(),
@@ -107,7 +107,7 @@ pub(super) fn image_id(image: &ImageUse, policy: PullPolicy, context: &Context) 
         PullPolicy::Always => (
             Cause::TagNotFound,
             Outlook::WillFail,
-            "and imagePullPolicy is Always, so it is asked of a registry, and no registry knows images by their IDs",
+            "and imagePullPolicy is Always, so nodes ask a registry for it, and no registry knows images by their IDs",
         ),
         PullPolicy::IfNotPresent => (
             Cause::TagNotFound,
@@ -126,9 +126,7 @@ pub(super) fn image_id(image: &ImageUse, policy: PullPolicy, context: &Context) 
         cause,
         outlook,
         message: format!("the name is the ID of an image, {what}{notes}"),
-        fix:
-            "name the image by its repository and digest, as in REPOSITORY@sha256:DIGEST (the ID is another number than the digest)"
-                .to_owned(),
+        fix: "name the image by its repository and digest, as in REPOSITORY@sha256:DIGEST (the ID is not the digest)".to_owned(),
         kubelet: Some(match policy {
             PullPolicy::Never => Kubelet {
                 reason: "ErrImageNeverPull".to_owned(),
@@ -190,10 +188,10 @@ pub(super) fn one_too_many(reference: &Reference) -> Finding {
         cause: Cause::Timeout,
         outlook: Outlook::Unknown,
         message: format!(
-            "of one object, {} images are looked up, and this is one more",
+            "pullgate looks up {} images of one object, and this one is beyond that limit",
             limits::LOOK_UPS_PER_OBJECT
         ),
-        fix: "take the object apart, or check its images with `pullgate check --image`".to_owned(),
+        fix: "split the object, or check its images with `pullgate check --image`".to_owned(),
         kubelet: None,
         evidence: Proof {
             host: Some(reference.registry().to_owned()),
@@ -225,7 +223,7 @@ pub(super) fn malformed_secret(secret: &str, error: &ParseError, namespace: &str
             escape(&error.text)
         ),
         fix: format!(
-            "make secret \"{}\" in namespace \"{}\" again (kubectl create secret docker-registry)",
+            "create secret \"{}\" in namespace \"{}\" again (kubectl create secret docker-registry)",
             escape(secret),
             escape(namespace)
         ),

@@ -206,7 +206,7 @@ fn an_entry_without_a_password_says_where_that_is() {
         ),
         (
             r#"{"auths": {"reg.example": {}}}"#,
-            "without user name and password; nodes ask without a credential",
+            "without a user name and password; nodes ask without a credential",
         ),
     ] {
         let facts = with_secret(facts(), "regcred", PULL, data);
@@ -688,7 +688,7 @@ fn a_namespace_that_cannot_be_read_may_be_exempt() {
     assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
     let message = &judgement.findings[0].message;
     assert!(
-        message.ends_with("whether the namespace is exempt from judgement is not known: pullgate may not read namespaces"),
+        message.ends_with("pullgate does not know whether the namespace is exempt: pullgate may not read namespaces"),
         "{message}"
     );
     // Where there is no cluster there is no label, and what does not exist stays definite.

@@ -537,7 +537,7 @@ fn one_line(text: &str) -> String {
 
 /// The error is a clause for its author.
 fn is_link(text: &str) -> Result<(), String> {
-    let wrong = || format!("{text:?} is no URL that people can open: write https://HOST/PATH");
+    let wrong = || format!("{text:?} is not a URL that people can open: write https://HOST/PATH");
     let url = url::Url::parse(text).map_err(|_| wrong())?;
     let plain = text.chars().all(|c| c.is_ascii_graphic());
     let web = matches!(url.scheme(), "http" | "https") && url.has_host() && text.contains("://");

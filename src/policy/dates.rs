@@ -23,7 +23,7 @@ pub fn parse(text: &str) -> Result<Timestamp, String> {
     };
     read.ok_or_else(|| {
         format!(
-            "{text:?} is no date: write a day (2027-01-15, which begins in UTC) or a time as in RFC 3339 (2027-01-15T08:00:00Z)"
+            "{text:?} is not a date: write a day (2027-01-15, which begins in UTC) or a time as in RFC 3339 (2027-01-15T08:00:00Z)"
         )
     })
 }

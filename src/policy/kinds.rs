@@ -33,8 +33,8 @@ pub fn kind(text: &str, kinds: &Kinds) -> Result<String, String> {
     Err(match nearest(first, &known) {
         Some(near) => format!("unknown kind {text:?}; did you mean {near:?}?"),
         None => format!(
-            "unknown kind {text:?}: neither Kubernetes nor the tools that pullgate knows have such a kind with pods (docs/kinds.md); a kind of your own \
-             belongs into `workloads` of the settings file (--config)"
+            "unknown kind {text:?}: neither Kubernetes nor the tools that pullgate knows have such a kind with pods \
+             (docs/kinds.md); add a kind of your own to `workloads` in the settings file (--config)"
         ),
     })
 }

@@ -41,7 +41,7 @@ const MAX_BYTES: u64 = 16 << 20;
 const COMPLAINT: Duration = Duration::from_mins(1);
 
 /// Why a plugin is not waited for; a clause about `it`.
-const HUNG: &str = "it did not answer in time shortly before, and is not waited for at the moment";
+const HUNG: &str = "it did not answer in time a moment ago, and pullgate does not wait for it now";
 
 /// An answer, or why there is none, as a clause about `it`.
 type Reply = Result<Entries, String>;

@@ -294,7 +294,7 @@ async fn a_plugin_that_hangs_is_killed_with_what_it_started() {
     assert!(!pids.iter().any(runs), "it still runs");
     // Other images of its registries do not wait for it now, one of them later does.
     let name = "a.example/y";
-    let until = |why: &str| why.contains("is not waited for");
+    let until = |why: &str| why.contains("does not wait for it");
     while !ask(&providers, name).await.unanswered.is_some_and(|why| until(&why)) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -161,7 +161,7 @@ impl Crio {
             }
             let read = match folder.parse() {
                 Ok(parsed) => {
-                    tracing::info!(path = %path.display(), "the settings of CRI-O nodes have changed, and count from now on");
+                    tracing::info!(path = %path.display(), "the settings of CRI-O nodes have changed and are now in force");
                     Ok(Arc::new(Good::of(parsed, &trusts)))
                 }
                 Err(problems) => {
@@ -288,7 +288,7 @@ impl Good {
 /// The settings by which a host is asked.
 fn trust(host: &str, certificates: &Certificates, insecure: bool, all: &Trusts) -> Result<(TrustId, Arc<Trust>), String> {
     let schemes = if insecure { Schemes::HttpsThenHttp } else { Schemes::Https };
-    let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("no address can be made of its name and port")?;
+    let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("its name and port do not make an address")?;
     let special = insecure || !certificates.roots.is_empty() || certificates.identity.is_some();
     let tls = special.then(|| Tls {
         verification: if insecure { Verification::None } else { Verification::Full },

@@ -38,7 +38,7 @@ use url::Url;
 /// Why a request was not sent.
 const CROWDED: &str = "too many requests wait for registries that do not answer";
 const NOT_ADMITTED: &str = "the address is not admitted";
-const UNSEEN: &str = "the name does not resolve in time, and is not sent to the proxy unseen";
+const UNSEEN: &str = "the name does not resolve in time, and pullgate sends no unchecked name to the proxy";
 const COMPRESSED: &str = "the answer is compressed, although identity was asked for";
 const VETTED_FOR: Duration = Duration::from_secs(30);
 const DIGEST: &str = "docker-content-digest";
@@ -168,7 +168,7 @@ impl Exchange {
             None => request.path.to_string(),
         };
         let Ok(url) = Url::parse(&format!("{}{path}", request.origin)) else {
-            return Exchanged::from(internal(request, "no URL can be made of it"));
+            return Exchanged::from(internal(request, "it does not make a URL"));
         };
         let mut hop = Hop {
             request,

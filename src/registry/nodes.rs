@@ -105,7 +105,7 @@ impl Told {
         if matches!(&folder.meaning, Meaning::File { beside: Some(_), .. }) {
             tracing::warn!(
                 folder = %folder.path.display(),
-                "containerd 1.x passes over this hosts.toml: it has no [host] table, or the capability \"referrers\""
+                "containerd 1.x ignores this hosts.toml: it has no [host] table, or the capability \"referrers\""
             );
         }
         for host in hosts {
@@ -114,10 +114,10 @@ impl Told {
                     folder = %folder.path.display(),
                     registry.host = host.shown.escape_debug().to_string(),
                     pattern,
-                    "a rewrite pattern in hosts.toml is broken; nodes pass over it"
+                    "a rewrite pattern in hosts.toml is broken; nodes ignore it"
                 );
             }
-            let nowhere = host.server.is_none().then_some("no address can be made of its name and port");
+            let nowhere = host.server.is_none().then_some("its name and port do not make an address");
             if let Some(why) = host.unusable.as_deref().or(nowhere) {
                 tracing::warn!(
                     folder = %folder.path.display(),

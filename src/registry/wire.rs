@@ -328,7 +328,7 @@ impl Inner {
 
     /// What is secret of a request, and the tokens among it. Those that are not there (any longer) are fetched.
     async fn secrets(self: &Arc<Self>, request: &Request) -> Result<(Secrets, Vec<Sent>), Answer> {
-        let lost = || internal(request, "the credential has been forgotten meanwhile");
+        let lost = || internal(request, "the credential was dropped in the meantime");
         let mut secrets = Secrets::default();
         let mut tokens = Vec::new();
         if let Some(credential) = self.vault.credential(request.asker) {

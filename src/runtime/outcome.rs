@@ -218,7 +218,7 @@ impl Failure {
             Withheld::Guard(refusal) => Self::at(Evidence::Refused(refusal.clone()), &not_sent.at, purpose),
             Withheld::Throttled { left, asked } => Self {
                 status: Some(429),
-                detail: Some("it throttled us a moment ago, and was not asked again".to_owned()),
+                detail: Some("it throttled pullgate a moment ago, and was not asked again".to_owned()),
                 retry_after: asked.then_some(*left),
                 ..Self::plain(Evidence::RateLimited, not_sent.at.origin.authority())
             },
@@ -573,7 +573,7 @@ pub enum Rejection {
     NoHost,
     /// k3s asks only other nodes of the cluster, of which none gives it. Nothing was sent.
     PeersOnly,
-    /// The name of the registry is in brackets and no IPv6 address: no URL can be made of it. Nothing was sent.
+    /// The name of the registry is in brackets and no IPv6 address: it does not make a URL. Nothing was sent.
     NoAddress,
 }
 

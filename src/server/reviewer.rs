@@ -226,8 +226,8 @@ impl Handler {
             tracing::warn!(
                 group = %brief(group),
                 kind = %brief(kind),
-                "the webhook is sent a kind that pullgate does not know: its objects are allowed without a check; `pullgate config suggest --cluster` prints \
-                 the `workloads` entry for it, if it has pods"
+                "the webhook receives a kind that pullgate does not know, and allows its objects unchecked; `pullgate config \
+                 suggest --cluster` prints the `workloads` entry for it, if it has pods"
             );
         }
     }

@@ -243,7 +243,7 @@ impl Families {
         );
         registry.register(
             "unknown_kinds",
-            "Reviews of objects of kinds that pullgate is sent and does not know, by group and kind",
+            "Reviews of objects whose kind pullgate does not know, by group and kind",
             families.unknown_kinds.clone(),
         );
         registry.register(
@@ -311,12 +311,12 @@ impl Families {
         );
         registry.register(
             "policy_enforced_days_left",
-            "Days until a policy with enforceFrom is enforced, a day that has begun included; 0 where it is",
+            "Days until a policy with enforceFrom is enforced, counting a started day; 0 once it is enforced",
             families.enforced_days.clone(),
         );
         registry.register(
             "policy_exemption_days_left",
-            "Days until the first of a policy's exemptions ends that have not ended, a day that has begun included",
+            "Days until the next of a policy's exemptions ends, counting a started day",
             families.exemption_days.clone(),
         );
         registry.register(
@@ -364,7 +364,7 @@ impl Families {
         );
         registry.register(
             "api_server_silence_seconds",
-            "Time since the API server was last heard of",
+            "Time since the API server last sent anything",
             families.api_server_silence.clone(),
         );
         registry.register(

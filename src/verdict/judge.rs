@@ -153,7 +153,7 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
                 escape(case.reference.registry()),
                 kubelet::containerd_reference(case.reference)
             ),
-            fix: "nothing, unless the registry stays down when a node pulls".to_owned(),
+            fix: "nothing to do, unless the registry is still down when a node pulls".to_owned(),
             kubelet: None,
             evidence: Proof {
                 host: host.clone(),
@@ -351,7 +351,7 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
             SecretNote::WrongType { name, kind } => Some(finding(
                 Cause::PullSecretWrongType,
                 format!(
-                    "pull secret \"{}\" is of type \"{}\", which the kubelet ignores without a word{goes_on}",
+                    "pull secret \"{}\" is of type \"{}\", which the kubelet silently ignores{goes_on}",
                     escape(name),
                     escape(kind)
                 ),
@@ -367,11 +367,11 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                 Some(finding(
                     Cause::PullSecretNoMatch,
                     format!(
-                        "pull secret \"{0}\" has an entry for {registry} without user name and password{elsewhere}; nodes ask without a credential",
+                        "pull secret \"{0}\" has an entry for {registry} without a user name and password{elsewhere}; nodes ask without a credential",
                         escape(name)
                     ),
                     format!(
-                        "write user name and password into it (kubectl create secret docker-registry {} --docker-server={registry})",
+                        "add a user name and password to it (kubectl create secret docker-registry {} --docker-server={registry})",
                         escape(name)
                     ),
                 ))

@@ -125,13 +125,13 @@ fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
     let (done, enforced) = (decision.verdict.name(), decision.enforced.name());
     let Some(policy) = &decision.policy else {
         return (decision.verdict < decision.enforced)
-            .then(|| format!("the settings' mode is not Enforce here: {done}; enforced it would be {enforced}"));
+            .then(|| format!("the settings' mode is not Enforce here: {done}; if enforced, it would be {enforced}"));
     };
     if decision.verdict < decision.enforced {
         let from = decision.pending.as_ref().and_then(|pending| pending.from.as_ref());
         Some(match from {
             Some(from) => format!("policy {policy} is not enforced yet: {done}; {enforced} from {from}"),
-            None => format!("policy {policy} is not enforced: {done}; enforced it would be {enforced}"),
+            None => format!("policy {policy} is not enforced: {done}; if enforced, it would be {enforced}"),
         })
     } else if decision.verdict == Verdict::Deny && decision.verdict != by_default {
         Some(format!(
@@ -280,7 +280,7 @@ pub fn note(images: &[Judged], tells: impl Fn(&Finding, &Decision) -> bool) -> S
     let end = if denied {
         complaint(&about)
     } else {
-        "could not be looked up; let pass"
+        "could not be looked up; allowed"
     };
     let noun = if images.len() == 1 { "image" } else { "images" };
     let mut text = format!("{} of {} {noun} {end}", about.len(), images.len());

@@ -139,7 +139,7 @@ fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
     Some(Trouble {
         failure,
         outlook: base(&failure.evidence).1,
-        note: (others > 0).then(|| format!("so it is with {others} more of its parts, or worse could not be found out")),
+        note: (others > 0).then(|| format!("{others} more of its parts have problems, or could not be checked")),
     })
 }
 
@@ -186,7 +186,7 @@ fn single(platform: &Platform, audience: &Audience) -> Option<Finding> {
         other => other,
     };
     let message = format!(
-        "the image is built for {} (a single manifest, which runtimes pull without a look); {}",
+        "the image is built for {} (a single manifest, whose platform runtimes do not check); {}",
         escape(&platform.normalized().to_string()),
         who(audience, &tally, outlook)
     );

@@ -52,7 +52,7 @@ pub(super) fn over_limit(sizes: &[Size], limit: &Limit) -> Option<Finding> {
     (largest.bytes > bytes.0).then(|| {
         finding(
             format!(
-                "the image is {} compressed (for {}), policy \"{}\" admits {bytes}",
+                "the image is {} compressed (for {}), but policy \"{}\" allows at most {bytes}",
                 Bytes(largest.bytes),
                 largest.platform,
                 escape(policy)
@@ -80,7 +80,7 @@ pub(super) fn over_storage(sizes: &[Size], audience: &Audience) -> Option<Findin
     let known: usize = audience.groups.iter().map(|group| group.storage.len()).sum();
     Some(finding(
         format!(
-            "the image is {} compressed (for {}), and {} of {known} candidate nodes can hold less (the smallest {} of ephemeral storage)",
+            "the image is {} compressed (for {}), and {} of {known} candidate nodes can store less (the smallest has {} of ephemeral storage)",
             Bytes(size.bytes),
             size.platform,
             small.len(),

@@ -60,7 +60,7 @@ impl Presence {
             Verification::Never => why.to_owned(),
             Verification::Possible => {
                 format!(
-                    "{why}; a kubelet from 1.35 on starts it only if no kubelet pulled it with other credentials than the pod's"
+                    "{why}; a kubelet from 1.35 on starts it only if no kubelet pulled it with credentials other than the pod's"
                 )
             }
         };
@@ -166,7 +166,7 @@ fn nobody_mounts_it(_: Outlook, _: Option<&Failure>, context: &Context) -> Optio
     context.unmounted.then(|| {
         (
             Outlook::Pulls,
-            "no container mounts this volume: its pods run all the same, and the kubelet writes an event".to_owned(),
+            "no container mounts this volume: its pods run anyway, and the kubelet only writes an event".to_owned(),
         )
     })
 }
@@ -191,7 +191,7 @@ fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context)
     let image = context.runs.as_ref()?;
     credential_failure(failure).then(|| {
         let why = format!(
-            "but pods of this object run with {}, and no pull secret of theirs matches it: the nodes seem to hold credentials of their own",
+            "but pods of this object already run {}, and none of their pull secrets matches it: the nodes seem to hold credentials of their own",
             escape(image)
         );
         (Outlook::Unknown, why)
@@ -237,7 +237,8 @@ fn given_by_other_nodes(outlook: Outlook, failure: Option<&Failure>, context: &C
         )),
         Peers::Hold => Some((
             Outlook::MayFail,
-            "candidate nodes ask each other for images first (the embedded registry of k3s), and some node holds it".to_owned(),
+            "candidate nodes ask each other for images first (the embedded registry of k3s), and at least one node holds it"
+                .to_owned(),
         )),
     }
 }
@@ -275,6 +276,6 @@ fn an_exemption_we_may_not_read(_: Outlook, _: Option<&Failure>, context: &Conte
     let why = context.exemption_hidden.as_ref()?;
     Some((
         Outlook::Unknown,
-        format!("whether the namespace is exempt from judgement is not known: {why}"),
+        format!("pullgate does not know whether the namespace is exempt: {why}"),
     ))
 }

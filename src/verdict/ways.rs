@@ -191,7 +191,7 @@ pub(super) fn who(case: &Case<'_>) -> Option<String> {
     };
     let verb = |some: &[String], one: &str, many: &str| if some.len() == 1 { one.to_owned() } else { many.to_owned() };
     let mut parts = vec![match pulls.len() {
-        0 => format!("none of {} {noun} surely pulls it", fare.len()),
+        0 => format!("none of {} {noun} is sure to pull it", fare.len()),
         1 => format!("1 of {} {noun} pulls it", fare.len()),
         some => format!("{some} of {} {noun} pull it", fare.len()),
     }];
@@ -202,7 +202,7 @@ pub(super) fn who(case: &Case<'_>) -> Option<String> {
         parts.push(format!("{} may not", may_not.join(" and ")));
     }
     if !unknown.is_empty() {
-        parts.push(format!("of {} it is not known", unknown.join(" and ")));
+        parts.push(format!("for {} it is not known", unknown.join(" and ")));
     }
     Some(parts.join("; "))
 }

@@ -131,11 +131,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         }
         Evidence::TagWithoutManifest => {
             format!(
-                "{host} lists {target} in repository \"{repository}\", and has no manifest for it{said}: that was deleted, or not yet written"
+                "{host} lists {target} in repository \"{repository}\", but has no manifest for it{said}: it was deleted, or is not written yet"
             )
         }
         Evidence::TagUnknown { .. } | Evidence::DigestUnknown if hint::is_page(failure) => {
-            format!("{host} answers with a web page where a registry has {target} of \"{repository}\": is it one?{said}")
+            format!("{host} answers with a web page instead of {target} of \"{repository}\": is it a registry?{said}")
         }
         Evidence::TagUnknown {
             repository_exists: false,
@@ -174,15 +174,17 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 "; kubelets before 1.34 send it as it is"
             };
             format!(
-                "a user name or password in {tried} is not UTF-8: the kubelet fails with it before anybody is asked, and does not fall \
-                 back to an anonymous pull{older}"
+                "a user name or password in {tried} is not UTF-8: the kubelet fails on it before it asks the registry, and does \
+                 not fall back to an anonymous pull{older}"
             )
         }
         Evidence::Forbidden { address_bound: true, .. } => {
-            format!("{host} refuses this caller's address; a node's address may fare otherwise{said}")
+            format!("{host} refuses pullgate's address; it may accept a node's{said}")
         }
         Evidence::Forbidden { .. } => match failure.status {
-            Some(412) => format!("{host} blocks this image by a rule of its own (unsigned or vulnerable, for instance){said}"),
+            Some(412) => format!(
+                "{host} blocks this image by one of its own rules (for example, because it is unsigned or vulnerable){said}"
+            ),
             Some(451) => format!("{host} withholds this image for legal reasons{said}"),
             _ => format!("{host} forbids it: \"{repository}\" or its {target} does not exist or is not readable {with}{said}"),
         },
@@ -192,20 +194,22 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 Rejection::NoUsableChallenge => {
                     format!("{host} answers 401 without a challenge that a container runtime can answer")
                 }
-                Rejection::UnauthorizedAgain => format!("{host} answers 401 again, with a fresh token ({with})"),
+                Rejection::UnauthorizedAgain => format!("{host} answers 401 again, even to a fresh token ({with})"),
                 Rejection::TokenStatus => format!("the token server {host} rejects the request"),
                 Rejection::NoToken => format!("the token server {host} gave no usable token"),
                 Rejection::RedirectLoop => format!("{host} redirects ten times in a row, and runtimes give up at the tenth"),
-                Rejection::NoRealm => format!("{host} asks for a token and names no usable realm"),
+                Rejection::NoRealm => format!("{host} asks for a token but names no usable realm"),
                 Rejection::HeadOnly => format!(
-                    "{host} answers HEAD for {target} of \"{repository}\" by 404, and GET well: containerd asks by HEAD, and fails"
+                    "{host} answers HEAD for {target} of \"{repository}\" with 404, but GET succeeds: containerd sends HEAD, and fails"
                 ),
                 Rejection::NoHost => format!("the hosts.toml for {host} names no host that may be asked for {target}"),
                 Rejection::PeersOnly => format!(
                     "nodes ask only each other for {target} of \"{repository}\" (k3s' embedded registry, without the default endpoint), \
                      and never {host}"
                 ),
-                Rejection::NoAddress => format!("{host} is in brackets and no IPv6 address, and containerd can make no URL of it"),
+                Rejection::NoAddress => {
+                    format!("{host} is in brackets but is not an IPv6 address, so containerd cannot make a URL of it")
+                }
             };
             format!("{why}{said}")
         }
@@ -214,34 +218,34 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             let nodes = "the nodes' registries.conf";
             match unresolved {
                 Unresolved::ShortName => {
-                    "the name says no registry, and CRI-O nodes resolve it by their own registries.conf".to_owned()
+                    "the name has no registry, and CRI-O nodes complete it from their own registries.conf".to_owned()
                 }
                 Unresolved::PlainHttp => {
-                    format!("{host} does not speak TLS, and whether CRI-O nodes ask it without is for their registries.conf to say")
+                    format!("{host} does not speak TLS; the nodes' registries.conf decides whether CRI-O uses plain HTTP")
                 }
                 Unresolved::NodeCredential => {
-                    format!("the nodes have a credential of their own for {host}, which is not known here")
+                    format!("the nodes have a credential of their own for {host}, which pullgate does not have")
                 }
                 Unresolved::Rejected => format!("the nodes' policy.json rejects \"{name}\""),
                 Unresolved::Signatures => {
-                    format!("the nodes' policy.json lets \"{name}\" in if it is signed, and pullgate does not check signatures")
+                    format!("the nodes' policy.json admits \"{name}\" if it is signed, and pullgate does not check signatures")
                 }
-                Unresolved::Unreadable => format!("by which settings the nodes pull is not known{said}"),
+                Unresolved::Unreadable => format!("pullgate does not know the registry settings of the nodes{said}"),
                 Unresolved::NoSearchRegistry => {
-                    format!("the name says no registry, and {nodes} has neither an alias for it nor a search registry")
+                    format!("the name has no registry, and {nodes} has neither an alias for it nor a search registry")
                 }
                 Unresolved::Ambiguous => {
-                    format!("the name says no registry, and {nodes} has several search registries, of which CRI-O takes none")
+                    format!("the name has no registry, and {nodes} has several search registries, of which CRI-O chooses none")
                 }
                 Unresolved::Blocked => format!("{nodes} blocks \"{name}\""),
-                Unresolved::Name => format!("{nodes} makes no valid name of \"{name}\""),
+                Unresolved::Name => format!("{nodes} turns \"{name}\" into an invalid name"),
             }
         }
         Evidence::RateLimited => {
             let until = failure.retry_after.map_or_else(String::new, |after| {
                 format!("; it asks to wait {} s", after.as_millis().div_ceil(1000))
             });
-            format!("{host} throttles us{said}{until}; whether a node fares better is not known")
+            format!("{host} throttles pullgate{said}{until}; it may treat the nodes differently")
         }
         Evidence::NameNotResolved => format!("the name {host} does not resolve from here{said}"),
         Evidence::ConnectionFailed(fault) => match fault {
@@ -264,7 +268,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             TlsFault::Expired => format!("the certificate of {host} has expired or is not valid yet"),
             TlsFault::WrongName => format!("the certificate of {host} is for another name"),
             TlsFault::PlainHttp => format!("{host} speaks plain HTTP where HTTPS is expected"),
-            TlsFault::Other => format!("no TLS connection to {host} comes about{said}"),
+            TlsFault::Other => format!("the TLS handshake with {host} fails{said}"),
         },
         Evidence::ServerError { token_server } => {
             let who = if *token_server { "the token server " } else { "" };
@@ -275,11 +279,11 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 format!("{host} has an address in {range}, which pullgate's settings do not admit; nothing was sent")
             }
             Refusal::NeverAdmitted { address } => format!(
-                "{host} has the address {}, a link-local, metadata or reserved address that is never asked; nothing was sent",
+                "{host} has the address {}, a link-local, metadata or reserved address that pullgate never contacts; nothing was sent",
                 escape(address)
             ),
             Refusal::Metadata { name } => format!(
-                "{} is the name of a cloud's metadata service, which is never asked; nothing was sent",
+                "{} is the name of a cloud's metadata service, which pullgate never contacts; nothing was sent",
                 escape(name)
             ),
             Refusal::Redirect if failure.host.is_empty() => {
@@ -289,7 +293,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
                 format!("the registry redirects to {host}, which pullgate does not follow; nothing was sent there")
             }
             Refusal::Withheld => format!(
-                "the registry redirects to {host}, which refuses who shows no credential; pullgate sends none along a redirect, a node may{said}"
+                "the registry redirects to {host}, which refuses requests without a credential; pullgate sends none along a redirect, but a node may{said}"
             ),
             Refusal::Realm => {
                 format!("the registry names {host} as its token server, which pullgate does not admit; nothing was sent there")
@@ -306,7 +310,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             escape(media_type)
         ),
         Evidence::Elsewhere { part, host, digest } => format!(
-            "{part} {} is to be fetched from {} before the registry is asked; pullgate does not ask there",
+            "nodes try to fetch {part} {} from {} before they ask the registry; pullgate does not contact that host",
             escape(digest),
             escape(host)
         ),
@@ -321,21 +325,21 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             what(&resting_on(failure, fails), topic)
         ),
         Evidence::TooLong { bytes } if *bytes <= 4_393_216 => {
-            format!("the manifest has {bytes} bytes; CRI-O rejects one over 4194304")
+            format!("the manifest has {bytes} bytes; CRI-O rejects more than 4194304")
         }
         Evidence::TooLong { bytes } => {
-            format!("the manifest has {bytes} bytes; runtimes reject one over 4393216")
+            format!("the manifest has {bytes} bytes; runtimes reject more than 4393216")
         }
         Evidence::NoRegistry { spoke_before, .. } => {
             let before = if *spoke_before {
-                format!("; a registry answered at {host} before, so it, or the way to it, is in trouble")
+                format!("; a registry answered at {host} before, so the registry, or the path to it, is failing now")
             } else {
                 String::new()
             };
             let kind = if hint::is_page(failure) { " with a web page" } else { "" };
             format!(
-                "something before the registry answered at {host}{kind}, and nothing in its answer shows a registry{said}{before}; a node that \
-                 gets this answer fails too"
+                "something in front of the registry answered at {host}{kind}: nothing in the answer shows a \
+                 registry{said}{before}; a node that gets this answer fails too"
             )
         }
         Evidence::Internal => "pullgate's own look-up failed; this is a bug, see its log".to_owned(),
@@ -352,13 +356,13 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         }
         ContentFault::MediaType(media_type) => {
             format!(
-                "{host} serves {target} as \"{}\", which no runtime takes for a manifest",
+                "{host} serves {target} as \"{}\", which no runtime accepts as a manifest",
                 escape(media_type)
             )
         }
         ContentFault::EntryType(media_type) => {
             format!(
-                "{target} lists an image of type \"{}\", which no runtime takes for a manifest",
+                "{target} lists an image of type \"{}\", which no runtime accepts as a manifest",
                 escape(media_type)
             )
         }
@@ -372,19 +376,19 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             format!("the content that {host} serves for {target} does not have the digest it states{said}")
         }
         ContentFault::OtherDigest { part, has } => format!(
-            "the {part} that {host} serves for {target} has another digest than the one that it is asked for by: {}",
+            "the {part} that {host} serves for {target} does not have the digest that was asked for: {}",
             escape(has)
         ),
         ContentFault::Unsigned => {
             format!("{target} at {host} is a Docker schema 1 manifest without signatures, which containerd does not convert")
         }
         ContentFault::NotServed => format!(
-            "{host} says which digest {target} stands for, and then does not serve that digest{said}: a proxy cache with a stale tag does so, \
-             or a clean-up that left the tag"
+            "{host} resolves {target} to a digest, and then does not serve that digest{said}: a proxy cache has a stale tag, or \
+             a clean-up left the tag behind"
         ),
         ContentFault::ConfigNotJson => format!("the image config of {target} at {host} is not JSON"),
         ContentFault::ConfigWrongKind => {
-            format!("the image config of {target} at {host} is damaged: a member of it is of the wrong kind")
+            format!("the image config of {target} at {host} is damaged: one of its fields has the wrong type")
         }
         ContentFault::SizeOf {
             part: "config", digest, ..
@@ -403,7 +407,7 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
         }
         ContentFault::DigestIsBlob => format!("{target} names a blob (a config or a layer), not a manifest"),
         ContentFault::OtherSize { part, by, has, says } => {
-            format!("the {part} of {target} at {host} has {has} bytes, the {by} says {says}")
+            format!("the {part} of {target} at {host} has {has} bytes, but the {by} says {says}")
         }
         ContentFault::NoImage => format!("the index of {target} at {host} lists no image"),
         ContentFault::NeedsPlugin(media_type) => format!(
@@ -411,23 +415,23 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             escape(media_type)
         ),
         ContentFault::Packed(media_type) => format!(
-            "containerd unpacks a layer of type \"{}\" as plain tar, and it is none: its digest is not the diff_id in the config",
+            "containerd unpacks a layer of type \"{}\" as plain tar, but it is not plain tar: its digest is not the diff_id in the config",
             escape(media_type)
         ),
         ContentFault::Unread(UnreadLayer::Packing(media_type)) => format!(
-            "the type \"{}\" of a layer names no compression, and the layer is not the plain tar that the config counts: CRI-O pulls it only \
-             if it finds a compression that it knows",
+            "the type \"{}\" of a layer names no compression, but the layer is not the plain tar that the config lists: CRI-O \
+             pulls it only if it detects a compression that it knows",
             escape(media_type)
         ),
         ContentFault::Unread(UnreadLayer::Length { has, says }) => format!(
-            "a layer of {target} at {host} has {has} bytes, the manifest says {says}: CRI-O fails if its digest differs, too"
+            "a layer of {target} at {host} has {has} bytes, but the manifest says {says}: CRI-O fails if its digest differs too"
         ),
         ContentFault::DiffId(id) => format!(
-            "the config names a layer by \"{}\"; containerd counts what it unpacks by sha256, and compares",
+            "the config names a layer by \"{}\"; containerd compares that with the sha256 of what it unpacks",
             escape(id)
         ),
         ContentFault::PartOfOthers(platform) => format!(
-            "a descriptor in the manifest says that its part is for {}, which the config does not; other runtimes pass over that part",
+            "a descriptor in the manifest says that its part is for {}, but the config does not; other runtimes skip that part",
             escape(platform)
         ),
         ContentFault::Newer(what) => format!(
@@ -435,7 +439,7 @@ fn content(fault: &ContentFault, host: &str, target: &str, said: &str) -> String
             escape(what)
         ),
         ContentFault::WrongKind(what) => {
-            format!("the manifest of {target} at {host} is damaged: the {what} has a member of the wrong kind")
+            format!("the manifest of {target} at {host} is damaged: the {what} has a field of the wrong type")
         }
         ContentFault::Structure(what) => format!("the manifest of {target} at {host} is damaged: {}", escape(what)),
     }

@@ -54,7 +54,7 @@ impl Skip {
         match self {
             Self::OtherKind => "this kind has no pods",
             Self::Deleting => "the object is being deleted",
-            Self::MirrorPod => "a mirror pod shows a static pod, which no admission can stop",
+            Self::MirrorPod => "a mirror pod represents a static pod, which admission cannot stop",
             Self::Subresource => "this subresource cannot change images",
             Self::Operation => "this operation cannot change images",
             Self::Unchanged => "the update changes nothing that a pull depends on",

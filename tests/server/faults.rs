@@ -108,13 +108,13 @@ const REGISTRY: &[(&str, &str, Script)] = &[
     ("registry", "503", |_| page(503, "maintenance")),
     ("registry", "429 without a time", |_| Reply::new(429)),
     ("registry", "429, one minute", |_| Reply::new(429).header("Retry-After", "60")),
-    ("registry", "the ingress before it: 404", |_| {
+    ("registry", "the ingress in front of it: 404", |_| {
         page(404, "default backend - 404")
     }),
-    ("registry", "the login page before it: 200", |_| {
+    ("registry", "the login page in front of it: 200", |_| {
         page(200, "<html>who are you?</html>")
     }),
-    ("registry", "the firewall before it: 403", |_| {
+    ("registry", "the firewall in front of it: 403", |_| {
         page(403, "<html>blocked</html>")
     }),
     ("registry", "redirects to another host, without TLS", |_| {
@@ -123,7 +123,7 @@ const REGISTRY: &[(&str, &str, Script)] = &[
     ("registry", "redirects to a metadata service", |_| {
         Reply::new(307).header("Location", "https://169.254.169.254/latest")
     }),
-    ("registry", "packs what was asked for as it is", |seen| {
+    ("registry", "compresses what must not be compressed", |seen| {
         good(seen).header("Content-Encoding", "gzip")
     }),
     ("token server", "503", |seen| by_token(seen, || page(503, "maintenance"))),

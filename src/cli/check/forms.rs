@@ -22,9 +22,9 @@ pub(super) enum Format {
     Github,
     /// GitLab's code quality report
     Gitlab,
-    /// For a comment at a pull request
+    /// For a comment on a pull request
     Markdown,
-    /// One page to look through
+    /// One page for a browser
     Html,
 }
 

@@ -132,7 +132,7 @@ pub(super) async fn wait(
                 }
                 Waits::InVain(what) => {
                     tell(&format!(
-                        "not waiting: {}, which no push mends",
+                        "not waiting: {}, which no push can fix",
                         crate::verdict::message::shown(&what)
                     ));
                     return;
@@ -144,7 +144,7 @@ pub(super) async fn wait(
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tell(&format!("waited in vain for {first}{}", others(absent.len())));
+            tell(&format!("gave up waiting for {first}{}", others(absent.len())));
             return;
         }
         if said != absent.len() {

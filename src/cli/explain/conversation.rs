@@ -148,7 +148,7 @@ fn tried(attempt: &Attempt) -> Tried {
                 digest: None,
                 failure: Some(
                     if failure.status.is_some_and(|status| status < 300) && failure.detail.is_none() {
-                        format!("what it answers is of no use ({})", words.join(" "))
+                        format!("its answer is unusable ({})", words.join(" "))
                     } else if words.is_empty() {
                         "no answer".to_owned()
                     } else {
@@ -176,7 +176,7 @@ fn exchanged(request: &Request, answer: &Answer, pod: &PodPull) -> Exchanged {
         .iter()
         .map(|(_, auth)| match auth {
             Auth::Basic(who) => format!("user name and password of {}", name(*who, pod)),
-            Auth::Bearer(token) if token.is_anonymous() => "a token for nobody".to_owned(),
+            Auth::Bearer(token) if token.is_anonymous() => "an anonymous token".to_owned(),
             Auth::Bearer(token) => format!("a token for {}", name(token.who, pod)),
         })
         .collect();
@@ -289,7 +289,7 @@ fn fault_clause(kind: FaultKind) -> &'static str {
         FaultKind::TimedOut(TimeoutStage::Handshake) => "the TLS handshake took too long",
         FaultKind::TimedOut(TimeoutStage::Response | TimeoutStage::Deadline) => "no answer in time",
         FaultKind::Tls(_) => "TLS failed",
-        FaultKind::Unreadable => "the answer is packed, and cannot be read",
+        FaultKind::Unreadable => "the answer is compressed, and cannot be read",
         FaultKind::RedirectLoop => "too many redirects",
         FaultKind::Internal => "the look-up died",
     }

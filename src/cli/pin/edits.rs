@@ -98,7 +98,7 @@ impl Report {
                     self.take(&text.file, found, Became::Skipped, None, Some(why));
                 }
                 Outcome::Failed if found.apart => {
-                    let why = "no digest of it is known; perhaps it is no image";
+                    let why = "its digest is not known; it may not be an image";
                     self.notes.push(format!("{head} skipped: {why}"));
                     self.take(&text.file, found, Became::Skipped, None, Some(why));
                 }

@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// A group of the requesting user (repeatable)
     #[arg(long = "group", value_name = "G")]
     groups: Vec<String>,
-    /// Ask no registry: without a verdict where that depends on the answer
+    /// Ask no registry; gives no verdict that depends on an answer
     #[arg(long)]
     names_only: bool,
     /// As of this day or time (2027-01-15, or as in RFC 3339) [default: now]

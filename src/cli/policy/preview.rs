@@ -276,7 +276,7 @@ fn text(preview: &Preview) -> String {
     }
     let _ = writeln!(
         out,
-        "{} judged; exempt.users and exempt.groups count only for controllers: nobody knows who would ask",
+        "{} judged; exempt.users and exempt.groups count only for controllers, because the requester is not known",
         super::count(preview.images, "image", "images")
     );
     if preview.denied_anyway > 0 {

@@ -486,7 +486,7 @@ async fn a_silent_api_server_is_not_believed() {
         "the API server could not be reached when asked for Namespaces"
     );
     let why = silent.unconfirmed.unwrap();
-    assert!(why.starts_with("the API server has not been heard of for "), "{why}");
+    assert!(why.starts_with("the API server has sent nothing for "), "{why}");
     fake.start();
     eventually("it is heard of again", async || {
         let heard = again().await;

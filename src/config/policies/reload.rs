@@ -44,7 +44,7 @@ pub async fn watch_policy_files(
         if !emptied.is_empty() {
             // A mount that has gone, a deployment half done, a full disk: nobody takes all policies away like this on purpose.
             let why = format!(
-                "{} had policies and is empty: the last good ones stay in force until a restart, or until there are others",
+                "{} had policies and is now empty: the last good ones stay in force until a restart, or until it has new ones",
                 emptied.join(", ")
             );
             metrics.reload(Reload::PoliciesRefused);

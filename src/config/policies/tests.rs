@@ -396,7 +396,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     assert_eq!(held(), "sixth");
     let said = note.load().as_ref().clone().unwrap();
     assert!(
-        said.contains("had policies and is empty: the last good ones stay in force"),
+        said.contains("had policies and is now empty: the last good ones stay in force"),
         "{said}"
     );
     mounted.publish("6", &[("a.yaml", &policy("sixth", "mode: Audit"))]);

@@ -81,7 +81,7 @@ fn with_dependencies(chart: &Path, top: &Path, to: &Path, left: &mut Left, depth
     folder(chart, top, to, left, 0)?;
     for (name, version, repository) in About::read(chart).dependencies {
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(Obstacle::Other(format!("{name:?} is no name of a dependency")));
+            return Err(Obstacle::Other(format!("{name:?} is not a valid name of a dependency")));
         }
         let below = to.join("charts");
         let packed = fs::read_dir(&below).into_iter().flatten().flatten().any(|entry| {

@@ -46,7 +46,7 @@ fn so_many_are_asked_for_and_the_rest_is_unknown() {
     for judgement in judgements.iter().skip(LOOK_UPS_PER_OBJECT) {
         assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Unknown, Verdict::Warn));
         assert!(
-            judgement.findings[0].message.contains("1000 images are looked up"),
+            judgement.findings[0].message.contains("pullgate looks up 1000 images"),
             "{judgement:?}"
         );
     }

@@ -394,7 +394,7 @@ fn a_short_name_that_is_not_on_docker_hub_is_offered_from_the_allow_list() {
     assert!(
         judgements[0].findings[0]
             .fix
-            .starts_with("write reg.example/team/app:1, which is there; or "),
+            .starts_with("write reg.example/team/app:1, which exists; or "),
         "{judgements:?}"
     );
     assert_eq!(judgements[0].findings[0].suggestions[0], "reg.example/team/app:1");

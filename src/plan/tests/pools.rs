@@ -126,7 +126,7 @@ fn one_finding_names_the_pool_its_runtime_and_what_it_would_do() {
     assert_eq!(judgement.outlook, Outlook::Unknown);
     let message = &judgement.findings[0].message;
     assert!(
-        message.starts_with("2 of 3 pools pull it; of pool gpu (CRI-O 1.36.3) it is not known: "),
+        message.starts_with("2 of 3 pools pull it; for pool gpu (CRI-O 1.36.3) it is not known: "),
         "{message}"
     );
     let judgement = told(|_| true, &gone);
@@ -175,7 +175,7 @@ fn a_policy_judges_a_short_name_as_each_node_completes_it() {
     for unresolved in [None, Some("")] {
         let told = raised(vec![crio()], unresolved);
         assert!(
-            told.len() == 1 && told[0].starts_with("the name says no registry, "),
+            told.len() == 1 && told[0].starts_with("the name has no registry, "),
             "{told:?}"
         );
     }

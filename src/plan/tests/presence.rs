@@ -38,7 +38,7 @@ fn hide() -> Settings {
 }
 
 const IMAGE: &[&str] = &["reg.example/a:1"];
-const VERIFIES: &str = "a kubelet from 1.35 on starts it only if no kubelet pulled it with other credentials than the pod's";
+const VERIFIES: &str = "a kubelet from 1.35 on starts it only if no kubelet pulled it with credentials other than the pod's";
 
 #[test]
 fn presence_softens_whatever_the_registry_says_as_far_as_the_kubelets_go() {

@@ -53,8 +53,7 @@ fn pods_that_run_without_a_matching_secret_show_that_the_nodes_hold_credentials(
             let finding = judgement.findings.last().unwrap();
             assert!(
                 finding.message.ends_with(
-                    "but pods of this object run with reg.example/team/app:1, and no pull secret of theirs matches it: \
-                     the nodes seem to hold credentials of their own"
+                    "but pods of this object already run reg.example/team/app:1, and none of their pull secrets matches it: the nodes seem to hold credentials of their own"
                 ),
                 "{}",
                 finding.message

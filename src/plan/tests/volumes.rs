@@ -71,7 +71,7 @@ fn one_that_no_container_mounts_keeps_no_pod_from_running() {
         assert_eq!((judgement.outlook, judgement.verdict), (Outlook::Pulls, Verdict::Allow));
         let message = &judgement.findings[0].message;
         assert!(
-            message.ends_with("no container mounts this volume: its pods run all the same, and the kubelet writes an event"),
+            message.ends_with("no container mounts this volume: its pods run anyway, and the kubelet only writes an event"),
             "{message}"
         );
     }

@@ -258,7 +258,7 @@ fn an_unknown_kind_is_an_error_with_the_nearest_one() {
         ("apps/v1/Deployment", "write Deployment, without group and version"),
         ("batch/*/CronJobs", "no wildcards"),
         ("*", "leave the field out"),
-        ("Ingress", "belongs into `workloads`"),
+        ("Ingress", "add a kind of your own to `workloads`"),
     ] {
         for field in ["kinds", "excludeKinds"] {
             let problems = problems(&json!({"match": {field: [kind]}}));

@@ -137,7 +137,7 @@ fn what_is_wrong_with_dates_and_words_is_said() {
     for (spec, said) in [
         (
             json!({"enforceFrom": "15.1.2027"}),
-            "spec.enforceFrom: \"15.1.2027\" is no date: write a day",
+            "spec.enforceFrom: \"15.1.2027\" is not a date: write a day",
         ),
         (
             json!({"enforceFrom": "2027-01-15", "mode": "Warn"}),
@@ -167,7 +167,10 @@ fn what_is_wrong_with_dates_and_words_is_said() {
             json!({"message": "x".repeat(1 << 20)}),
             "spec.message: 1048576 characters; the limit is 300",
         ),
-        (json!({"link": "wiki"}), "spec.link: \"wiki\" is no URL that people can open"),
+        (
+            json!({"link": "wiki"}),
+            "spec.link: \"wiki\" is not a URL that people can open",
+        ),
         (json!({"link": "javascript:alert(1)"}), "spec.link: "),
         (json!({"link": "https://a b"}), "spec.link: "),
         (

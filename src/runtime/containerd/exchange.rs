@@ -105,10 +105,10 @@ impl<'a> Session<'a> {
         }
         let Some(server) = &self.host.server else {
             let why = if is_odd_literal(&self.host.shown) {
-                "a name in brackets that is no IPv6 address: built with a Go from 1.24.8 or 1.25.2 on, containerd refuses it, and with one before it \
+                "a name in brackets that is not an IPv6 address: built with a Go from 1.24.8 or 1.25.2 on, containerd refuses it, and with one before it \
                  looks the name up"
             } else {
-                "no address can be made of its name and port"
+                "its name and port do not make an address"
             };
             return Err(Stop::from(self.closed(why)));
         };

@@ -285,7 +285,7 @@ impl Reading<'_> {
     fn string<'v>(&self, value: &'v Value<'_>, what: &str) -> Result<&'v str, Problem> {
         match value.get_ref().as_str() {
             Some(text) => Ok(text),
-            None => self.wrong(value, format!("{what} must be a text")),
+            None => self.wrong(value, format!("{what} must be a string")),
         }
     }
 

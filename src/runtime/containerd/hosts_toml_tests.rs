@@ -92,7 +92,7 @@ fn nearly_nothing() {
 fn problems_have_a_place() {
     for (text, expected) in [
         ("server = \n", "1:10: string values must be quoted, expected literal string"),
-        ("\nserver = 7\n", "2:10: server must be a text"),
+        ("\nserver = 7\n", "2:10: server must be a string"),
         (
             "[host.\"m\"]\ncapabilities = [\"pull\", \"fly\"]\n",
             "2:25: unknown capability \"fly\"; known: pull, resolve, push, referrers",

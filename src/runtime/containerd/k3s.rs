@@ -332,7 +332,7 @@ impl Reading<'_> {
                 let text = self.text(&at, Some(endpoint))?;
                 if let Err(why) = Endpoint::parse(&text) {
                     self.notes
-                        .push(self.problem(&at, format!("this endpoint is passed over: {why}")));
+                        .push(self.problem(&at, format!("nodes ignore this endpoint: {why}")));
                 }
                 let (on, _) = self.document.place_of(&at);
                 read.endpoints.push((text, on));
@@ -360,7 +360,7 @@ impl Reading<'_> {
                 tls: self.tls(&below(&path, "tls"), config.get("tls"))?,
             };
             if host == ALL && read.auth.is_some() {
-                let text = "a credential for \"*\" is sent to nobody; write it for the host and port of an endpoint";
+                let text = "k3s never sends a credential for \"*\"; write it for the host and port of an endpoint";
                 self.notes.push(self.problem(&below(&path, "auth"), text));
             }
             registries.configs.insert(host, read);
@@ -444,7 +444,7 @@ impl Reading<'_> {
     /// Notes keys that k3s does not know.
     fn known(&mut self, path: &str, map: &Map<String, Value>, keys: &'static [&'static str]) {
         for key in map.keys().filter(|key| !keys.contains(&key.as_str())) {
-            let text = format!("{}; k3s passes over it", yaml::unknown("key", key, keys));
+            let text = format!("{}; k3s ignores it", yaml::unknown("key", key, keys));
             self.notes.push(self.problem(&below(path, key), text));
         }
     }

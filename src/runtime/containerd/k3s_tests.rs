@@ -191,10 +191,10 @@ fn what_k3s_passes_over_is_noted_with_its_place() {
             "mirrors:\n  docker.io:\n    endpoints: [m.example]\n  https://quay.io:\n    endpoint: [\"ftp://m.example\"]\nmirror: {}\n"
         ),
         [
-            "3:5: unknown key \"endpoints\"; did you mean \"endpoint\"?; k3s passes over it",
+            "3:5: unknown key \"endpoints\"; did you mean \"endpoint\"?; k3s ignores it",
             "4:3: \"https://quay.io\" stands for no registry; write the host alone, without a scheme",
-            "5:16: this endpoint is passed over: \"ftp\" is not http or https",
-            "6:1: unknown key \"mirror\"; did you mean \"mirrors\"?; k3s passes over it",
+            "5:16: nodes ignore this endpoint: \"ftp\" is not http or https",
+            "6:1: unknown key \"mirror\"; did you mean \"mirrors\"?; k3s ignores it",
         ]
     );
     assert_eq!(
@@ -204,9 +204,9 @@ fn what_k3s_passes_over_is_noted_with_its_place() {
     assert_eq!(
         notes("configs:\n  r.example:\n    auth: {token: x}\n    tls: {ca: /x}\n  \"*\":\n    auth: {username: u}\nauths: {}\n"),
         [
-            "3:12: unknown key \"token\"; known here: username, password, auth, identity_token; k3s passes over it",
-            "4:11: unknown key \"ca\"; known here: ca_file, cert_file, key_file, insecure_skip_verify; k3s passes over it",
-            "6:5: a credential for \"*\" is sent to nobody; write it for the host and port of an endpoint",
+            "3:12: unknown key \"token\"; known here: username, password, auth, identity_token; k3s ignores it",
+            "4:11: unknown key \"ca\"; known here: ca_file, cert_file, key_file, insecure_skip_verify; k3s ignores it",
+            "6:5: k3s never sends a credential for \"*\"; write it for the host and port of an endpoint",
             "7:1: auths is not used any more; write the credential under configs",
         ]
     );

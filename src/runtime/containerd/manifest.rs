@@ -144,7 +144,7 @@ fn index(document: &Document) -> Result<Parsed, ContentFault> {
 /// Members that only newer runtimes know, and whether they are of the wrong kind.
 fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
     match members.iter().find(|(_, odd)| *odd) {
-        Some((name, _)) => Err(ContentFault::Newer(format!("its {name} is of the wrong kind"))),
+        Some((name, _)) => Err(ContentFault::Newer(format!("its {name} has the wrong type"))),
         None => Ok(()),
     }
 }

@@ -42,7 +42,7 @@ impl Rewrites {
                 Ok(regex) => Some(regex),
                 // Of these, Go reads what we do not.
                 Err(regex::Error::Syntax(_)) if !["\\Q", "\\C", "{"].iter().any(|own| pattern.contains(own)) => None,
-                Err(_) => return Err(format!("the rewrite pattern {pattern:?} cannot be read here")),
+                Err(_) => return Err(format!("pullgate cannot read the rewrite pattern {pattern:?}")),
             };
             all.push(Rewrite {
                 pattern,

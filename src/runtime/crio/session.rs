@@ -69,7 +69,7 @@ impl Session {
     fn ping(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place, scheme: Scheme) -> Got<Self> {
         let Some(origin) = place.origin(scheme) else {
             return Err(Stop::unanswered(Failure {
-                detail: Some("no address can be made of its name and port".to_owned()),
+                detail: Some("its name and port do not make an address".to_owned()),
                 ..Failure::plain(
                     Evidence::ConnectionFailed(ConnectionFault::Unreachable),
                     place.reference.domain().to_owned(),

@@ -117,7 +117,7 @@ fn what_exists_is_told_of_by_its_uid() {
     assert!(
         event
             .note
-            .starts_with("1 of 1 image could not be looked up; let pass | container c0: "),
+            .starts_with("1 of 1 image could not be looked up; allowed | container c0: "),
         "{}",
         event.note
     );

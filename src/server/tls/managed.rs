@@ -153,7 +153,7 @@ impl Managed {
         {
             // Nothing is served, made or written by such a time; the next look comes within seconds.
             let failure = RequestError::Failed(format!(
-                "the API server says that it is {}, far from what it said before and from this machine's clock ({}): it counts when it says so once more",
+                "the API server's clock says {}, far from its earlier times and from this machine's clock ({}): pullgate believes it once it is repeated",
                 timestamp(date),
                 timestamp(self.clock.now())
             ));

@@ -212,11 +212,11 @@ fn without_platform(ways: &Ways<'_>, reference: &Reference, pull: Option<Pull>) 
         cause: Cause::PlatformMismatch,
         outlook,
         message: format!(
-            "no entry of the index is for {missed}: containerd pulls one without a platform, and then fails to measure the image by the first \
-             entry that has one ({}), which it did not fetch",
+            "no entry of the index is for {missed}: containerd pulls an entry without a platform, and then fails to compute the \
+             image's size from the first entry with a platform ({}), which it did not fetch",
             escape(&other.unwrap_or_default())
         ),
-        fix: format!("push the index again with a platform in every entry, {missed} in the one that is for it"),
+        fix: format!("push the index again with a platform in every entry, and {missed} in the entry that is for it"),
         kubelet: kubelet::unmeasured(
             pull,
             &image.map_or_else(|| containerd_reference(reference), escape),
@@ -240,7 +240,7 @@ fn foreign(ways: &Ways<'_>) -> Option<Finding> {
     };
     let named = escape(&platform.normalized().to_string());
     let message = format!(
-        "what the index offers for {} is built for {named}, says its config; runtimes pull it without a look",
+        "the image that the index offers for {} is built for {named}, according to its config; runtimes do not check that",
         hit.missed.join(", ")
     );
     Some(does_not_start(outlook, message, &hit))

@@ -105,7 +105,7 @@ pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> Strin
         Origin::Selectors => format!("the pods select {missed}, and no such node is known"),
         Origin::Configured => format!("the platforms to serve are set to {}", platforms(audience)),
         Origin::Builds => format!("no node is known, and the index offers {}", platforms(audience)),
-        Origin::Assumed => format!("no node is known, and {} is what is usual", platforms(audience)),
+        Origin::Assumed => format!("no node is known, so {} is assumed", platforms(audience)),
     };
     match &audience.doubt {
         Some(why) => format!("{who}; but {why}"),

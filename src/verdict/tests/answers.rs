@@ -55,7 +55,7 @@ fn something_before_the_registry() {
     let (message, fix, kubelet) = said(&failure);
     assert_eq!(
         message,
-        "something before the registry answered at r.example, and nothing in its answer shows a registry (404: 404 page not found); a node that gets \
+        "something in front of the registry answered at r.example: nothing in the answer shows a registry (404: 404 page not found); a node that gets \
          this answer fails too"
     );
     assert_eq!(
@@ -68,7 +68,7 @@ fn something_before_the_registry() {
         "runtimes do not look who answers"
     );
     let (message, _, _) = said(&at(before(true), Some(404), URL));
-    assert!(message.contains("a registry answered at r.example before, so it, or the way to it, is in trouble"));
+    assert!(message.contains("a registry answered at r.example before, so the registry, or the path to it, is failing now"));
 }
 
 #[test]
@@ -93,13 +93,13 @@ fn a_tag_that_is_listed_is_not_said_not_to_exist() {
     let (message, fix, _) = said(&at(Evidence::TagWithoutManifest, Some(404), URL));
     assert_eq!(
         message,
-        "r.example lists tag \"v1\" in repository \"team/app\", and has no manifest for it (404): that was deleted, or not yet written"
+        "r.example lists tag \"v1\" in repository \"team/app\", but has no manifest for it (404): it was deleted, or is not written yet"
     );
     assert_eq!(fix, "push v1 again, or use another tag");
     let (message, _, kubelet) = said(&at(Evidence::Rejected(Rejection::HeadOnly), Some(404), URL));
     assert_eq!(
         message,
-        "r.example answers HEAD for tag \"v1\" of \"team/app\" by 404, and GET well: containerd asks by HEAD, and fails (404)"
+        "r.example answers HEAD for tag \"v1\" of \"team/app\" with 404, but GET succeeds: containerd sends HEAD, and fails (404)"
     );
     assert!(kubelet.ends_with("r.example/team/app:v1: not found"), "{kubelet}");
 }
@@ -113,7 +113,7 @@ fn who_asks_to_wait() {
     let (message, _, _) = said(&throttled(None));
     assert_eq!(
         message,
-        "r.example throttles us (429); whether a node fares better is not known"
+        "r.example throttles pullgate (429); it may treat the nodes differently"
     );
     let (message, _, _) = said(&throttled(Some(Duration::from_secs(9))));
     assert!(message.contains("; it asks to wait 9 s; "), "{message}");
@@ -151,9 +151,7 @@ fn digests_that_are_not_served_or_are_others() {
     failure.request.as_mut().unwrap().method = "GET";
     let (message, _, kubelet) = said(&failure);
     assert!(
-        message.starts_with(
-            "r.example says which digest tag \"v1\" stands for, and then does not serve that digest (404): a proxy cache"
-        ),
+        message.starts_with("r.example resolves tag \"v1\" to a digest, and then does not serve that digest (404): a proxy cache"),
         "{message}"
     );
     assert!(kubelet.ends_with("not found: not found"), "{kubelet}");

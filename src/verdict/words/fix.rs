@@ -117,10 +117,9 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             let tried = topic.tried.unwrap_or("the credential");
             format!("write {tried} again in UTF-8, or remove its entry for {registry} if the image is public")
         }
-        Evidence::Forbidden { address_bound: true, .. } => hint(Situation::Address).map_or_else(
-            || format!("check that the nodes' addresses are admitted by {host}"),
-            str::to_owned,
-        ),
+        Evidence::Forbidden { address_bound: true, .. } => {
+            hint(Situation::Address).map_or_else(|| format!("check that {host} admits the nodes' addresses"), str::to_owned)
+        }
         Evidence::Forbidden { with_credential, .. } => match failure.status {
             Some(412) => format!(
                 "{}ask the owners of {host} why the image is blocked (signature, scan), and push one that passes",
@@ -176,7 +175,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             "give pullgate the nodes' auth.json, in the folder of registries.registriesConf".to_owned()
         }
         Evidence::Unresolved(Unresolved::Rejected) => {
-            format!("use an image that the nodes may run, or let {repository} in by their policy.json")
+            format!("use an image that the nodes may run, or allow {repository} in their policy.json")
         }
         Evidence::Unresolved(Unresolved::Signatures) => {
             "check the signature with the tool that made it, or try the pull on a node".to_owned()
@@ -184,7 +183,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::Unresolved(Unresolved::NoSearchRegistry | Unresolved::Ambiguous) => {
             "write the registry in front of the name".to_owned()
         }
-        Evidence::Unresolved(Unresolved::Unreadable) => "repair that file; pullgate's log has the place".to_owned(),
+        Evidence::Unresolved(Unresolved::Unreadable) => "repair that file; pullgate's log says where".to_owned(),
         Evidence::Unresolved(Unresolved::Blocked) => {
             format!("use a registry that the nodes may ask, or unblock {registry} in their registries.conf")
         }
@@ -206,16 +205,16 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             format!("if a registry may live there, add {range} to network.allow in pullgate's settings")
         }
         Evidence::Refused(Refusal::Withheld) => {
-            format!("try the pull on a node; pullgate cannot do all that {registry} asks of a client")
+            format!("try the pull on a node; pullgate does not support everything that {registry} asks of a client")
         }
-        Evidence::Refused(_) => format!("check the registry {registry}: where it points is not followed"),
+        Evidence::Refused(_) => format!("check the registry {registry}: pullgate does not go where it points"),
         Evidence::ContentInvalid(ContentFault::DigestIsBlob) => "use the digest of the manifest or index".to_owned(),
         Evidence::ContentInvalid(ContentFault::MediaType(media_type)) if media_type.starts_with("text/html") => format!(
             "{}check the name and the port, or repair what {host} serves",
             before(Situation::Page)
         ),
         Evidence::ContentInvalid(ContentFault::NotServed) => {
-            format!("push the image again; if {host} is a cache, clear what it holds of {repository}")
+            format!("push the image again; if {host} is a cache, clear {repository} from it")
         }
         Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
             format!("push the image again, or repair what {host} serves")
@@ -225,7 +224,7 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
             escape(host)
         ),
         Evidence::SentOn { by, .. } => format!(
-            "let the nodes reach {host} too, not {} alone{}",
+            "let the nodes reach {host} too, not only {}{}",
             escape(by),
             data_endpoint(&host)
         ),

@@ -111,7 +111,7 @@ pub(in crate::verdict) const HINTS: &[(Software, Situation, &str)] = &[
     (
         Ecr,
         Missing,
-        "create the repository in this account and region: ECR makes none by itself",
+        "create the repository in this account and region: ECR does not create it by itself",
     ),
     (Ecr, Throttled, "spread the pulls: ECR throttles by account and region"),
     (
@@ -184,12 +184,12 @@ pub(in crate::verdict) const HINTS: &[(Software, Situation, &str)] = &[
     (
         Harbor,
         Blocked,
-        "sign the image or mend its vulnerabilities, as the Harbor project's policy demands",
+        "sign the image or fix its vulnerabilities, as the Harbor project's policy demands",
     ),
     (
         Harbor,
         NoChallenge,
-        "check the project's name: Harbor answers so where there is no such project",
+        "check the project's name: Harbor gives this answer if it does not exist",
     ),
     (GitLab, Login, "use a deploy token with read_registry"),
     (GitLab, Renew, "make a new deploy token with read_registry"),
@@ -207,7 +207,7 @@ pub(in crate::verdict) const HINTS: &[(Software, Situation, &str)] = &[
     (
         Artifactory,
         Right,
-        "check the tag too: a virtual repository may answer 403 for one that is not there",
+        "check the tag too: a virtual repository may answer 403 for a missing one",
     ),
     (
         Artifactory,

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(in crate::verdict) fn quota(quota: Quota, reference: &Reference) -> Option<(String, String)> {
     let registry = escape(reference.registry());
     let whose = match quota.counted {
-        Counted::Address | Counted::NotSaid => "nodes that pull from our address share it",
+        Counted::Address | Counted::NotSaid => "nodes that pull from pullgate's address share it",
         Counted::Account => "nodes that pull with this credential share it",
     };
     let window = quota
@@ -29,7 +29,7 @@ pub(in crate::verdict) fn quota(quota: Quota, reference: &Reference) -> Option<(
                 .limit
                 .map_or_else(String::new, |limit| format!(", 0 of {limit} pulls left in the {window}"));
             format!(
-                "the image is there, but {registry} says that our pull quota is used up{of} ({whose}): a pull is refused until it is renewed"
+                "the image is there, but {registry} says that pullgate's pull quota is used up{of} ({whose}): it refuses pulls until the quota renews"
             )
         }
     };

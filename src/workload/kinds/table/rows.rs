@@ -286,7 +286,7 @@ const ELASTIC_AGENT: &[Written] = &[
 ];
 
 const VOLCANO_TASKS: &[Written] = &[pods("tasks[*].template.spec")];
-const PULLED_AHEAD: Doubt = image_doubt(When::Always, "it is only pulled ahead, and runs nowhere");
+const PULLED_AHEAD: Doubt = image_doubt(When::Always, "it is only pulled in advance, and never runs");
 
 const REPLACED_BY_TRAIN_JOB: Doubt = image_doubt(When::Always, "a TrainJob may name another image");
 const RUNTIME: &[Written] =
