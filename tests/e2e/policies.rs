@@ -76,11 +76,11 @@ fn a_broken_edit_leaves_the_last_good_version_and_says_so() {
     );
     let message = accepted["message"].as_str().unwrap();
     assert!(message.starts_with("spec.registries.allow[0]: "), "{message}");
-    assert!(message.ends_with("; generation 1 stays in force"), "{message}");
+    assert!(message.ends_with("; generation 1 still holds"), "{message}");
     try_it(&namespace).denied(&["RegistryNotAllowed"]);
 
     let table = kubectl(&["get", "imgpol", &policy.name, "-o", "wide"], "").done().stdout;
-    for word in ["MODE", "ACCEPTED", "Enforce", "False", "stays in force"] {
+    for word in ["MODE", "ACCEPTED", "Enforce", "False", "still holds"] {
         assert!(table.contains(word), "expected {word}:\n{table}");
     }
     let log = gate().log();

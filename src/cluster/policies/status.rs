@@ -28,10 +28,10 @@ impl InForce {
     /// The end of the message.
     pub(super) fn clause(self) -> String {
         match self {
-            Self::Earlier => "; an earlier version stays in force".to_owned(),
-            Self::Generation(generation) => format!("; generation {generation} stays in force"),
-            Self::NothingSinceStart => "; it has no effect in replicas that started after the last good version".to_owned(),
-            Self::Nothing => "; it is not in force".to_owned(),
+            Self::Earlier => "; an earlier version still holds".to_owned(),
+            Self::Generation(generation) => format!("; generation {generation} still holds"),
+            Self::NothingSinceStart => "; nothing of it holds where pullgate started after the last good version".to_owned(),
+            Self::Nothing => "; it does not hold".to_owned(),
         }
     }
 

@@ -134,7 +134,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
     let replica = Replica::synced(&fake).await;
     assert_eq!(replica.holds(), ["a: r.io/a"]);
     fake.put(POLICIES, policy("a", "https://r.io/a"));
-    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 stays in force")).await;
+    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
     let told = condition(&fake, "a").unwrap();
     assert_eq!(
         (&told["reason"], &told["observedGeneration"]),
@@ -145,7 +145,7 @@ async fn a_broken_edit_keeps_the_last_good_version_and_a_broken_newcomer_never_h
         told["message"].as_str().unwrap().starts_with("spec.registries.allow[0]: "),
         "{told}"
     );
-    eventually("its status", || says(&fake, "born-broken", "False", "; it is not in force")).await;
+    eventually("its status", || says(&fake, "born-broken", "False", "; it does not hold")).await;
     assert_eq!(replica.holds(), ["a: r.io/a"]);
     assert_eq!(replica.note().as_deref(), Some("2 are not accepted: see their status"));
     assert!(replica.counts("pullgate_policies_refused{source=\"cluster\"} 2"));
@@ -170,7 +170,7 @@ async fn two_replicas_write_each_status_once() {
     fake.put(POLICIES, policy("a", "r.io/a/**"));
     eventually("the status", || says(&fake, "a", "True", "")).await;
     fake.put(POLICIES, policy("a", "r.io/[x"));
-    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 stays in force")).await;
+    eventually("the refusal", || says(&fake, "a", "False", "; generation 1 still holds")).await;
     for replica in &replicas {
         replica.settles().await;
     }
@@ -178,7 +178,7 @@ async fn two_replicas_write_each_status_once() {
     // One that starts later knows of no version that holds. It says so, once, and the others leave it at that.
     let late = Replica::synced(&fake).await;
     eventually("its word", || {
-        says(&fake, "a", "False", "it has no effect in replicas that started after")
+        says(&fake, "a", "False", "nothing of it holds where pullgate started after")
     })
     .await;
     for replica in replicas.iter().chain([&late]) {

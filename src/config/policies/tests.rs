@@ -408,7 +408,7 @@ async fn a_mounted_config_map_is_read_again_and_a_broken_one_keeps_the_last_good
     looked().await;
     assert_eq!(held(), "sixth");
     let said = note.load().as_ref().clone().unwrap();
-    assert!(said.contains("a.yaml had policies and is empty"), "{said}");
+    assert!(said.contains("a.yaml had policies and is now empty"), "{said}");
     mounted.publish("8", &[("a.yaml", ""), ("b.yaml", &policy("eighth", ""))]);
     looked().await;
     assert_eq!(held(), "sixth", "as long as it lasts");

@@ -360,7 +360,7 @@ fn too_large_for_a_policy() {
     assert_eq!(causes(&over), [Cause::ImageTooLarge]);
     let finding = &over.findings[0];
     assert!(
-        finding.message.contains("policy \"small\" admits 1.0 GiB"),
+        finding.message.contains("policy \"small\" allows at most 1.0 GiB"),
         "{}",
         finding.message
     );

@@ -149,7 +149,7 @@ fn what_is_wrong_with_dates_and_words_is_said() {
         ),
         (
             json!({"exempt": {"entries": [{"users": ["a"]}, {"users": ["a"], "until": "soon"}]}}),
-            "spec.exempt.entries[1].until: \"soon\" is no date",
+            "spec.exempt.entries[1].until: \"soon\" is not a date",
         ),
         (
             json!({"exempt": {"entries": [{"reason": "x"}]}}),
