@@ -291,7 +291,7 @@ fn what_a_node_stumbles_on_in_files_that_it_can_use_is_told_with_its_place() {
         found,
         [
             "registries.conf.d/10-x.conf:2:1: unknown key \"unqualified-serach-registries\"; did you mean \"unqualified-search-registries\"?; \
-             CRI-O passes over it",
+             CRI-O ignores it",
             "auth.json:3:19: auth must be user:password in base64; every pull from \"bad.example\" fails",
             "certs.d/b.example:5000/client.cert: its key is not there; every pull from \"b.example:5000\" fails",
         ]

@@ -299,10 +299,10 @@ fn what_nodes_pass_over_in_a_tree() {
     );
     assert_eq!(
         found[1],
-        "a.example/hosts.toml:4:3: unknown key \"capabilites\"; did you mean \"capabilities\"?; containerd passes over it"
+        "a.example/hosts.toml:4:3: unknown key \"capabilites\"; did you mean \"capabilities\"?; containerd ignores it"
     );
     assert_eq!(
         found[2],
-        "a.example/hosts.toml:9:3: this pattern is no regular expression; k3s passes over it"
+        "a.example/hosts.toml:9:3: this pattern is not a regular expression; k3s ignores it"
     );
 }

@@ -152,7 +152,7 @@ pub(crate) fn passed_over(text: &str) -> Vec<Problem> {
         for (key, _) in table {
             let name: &str = key.get_ref();
             if !known(HOST, name) && !known(top, name) {
-                let text = format!("{}; containerd passes over it", yaml::unknown("key", name, HOST));
+                let text = format!("{}; containerd ignores it", yaml::unknown("key", name, HOST));
                 notes.push(reading.problem(Some(key.span()), text));
             }
         }
@@ -165,7 +165,7 @@ pub(crate) fn passed_over(text: &str) -> Vec<Problem> {
             if Rewrites::new(line).is_ok_and(|one| one.broken().next().is_some()) {
                 notes.push(reading.problem(
                     Some(pattern.span()),
-                    "this pattern is no regular expression; k3s passes over it",
+                    "this pattern is not a regular expression; k3s ignores it",
                 ));
             }
         }

@@ -343,7 +343,7 @@ impl Reading<'_> {
                 let line = (pattern, self.text(&at, Some(&value))?);
                 if Rewrites::new([line.clone()]).is_ok_and(|one| one.broken().next().is_some()) {
                     self.notes
-                        .push(self.problem(&at, "this pattern is no regular expression; k3s passes over it"));
+                        .push(self.problem(&at, "this pattern is not a regular expression; k3s ignores it"));
                 }
                 read.rewrites.push(line);
             }

@@ -199,7 +199,7 @@ fn what_k3s_passes_over_is_noted_with_its_place() {
     );
     assert_eq!(
         notes("mirrors:\n  docker.io:\n    endpoint: [m.example]\n    rewrite:\n      \"^(\": x\n      \"^ok\": y\n"),
-        ["5:7: this pattern is no regular expression; k3s passes over it"]
+        ["5:7: this pattern is not a regular expression; k3s ignores it"]
     );
     assert_eq!(
         notes("configs:\n  r.example:\n    auth: {token: x}\n    tls: {ca: /x}\n  \"*\":\n    auth: {username: u}\nauths: {}\n"),

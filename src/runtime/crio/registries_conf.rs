@@ -299,7 +299,7 @@ impl RegistriesConf {
             .map(|(span, key, known)| Invalid {
                 drop_in: None,
                 place: places.place(Some(span)),
-                why: format!("{}; CRI-O passes over it", yaml::unknown("key", &key, known)),
+                why: format!("{}; CRI-O ignores it", yaml::unknown("key", &key, known)),
             })
             .collect()
     }

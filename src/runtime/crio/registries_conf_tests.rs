@@ -163,12 +163,12 @@ fn what_crio_passes_over_is_noted_with_its_place() {
              unqualified-search-registries = ['docker.io']\n[registries.serach]\nregistries = []\n[other]\nx = 1\n"
         ),
         [
-            "3:1: unknown key \"blokced\"; did you mean \"blocked\"?; CRI-O passes over it",
-            "6:3: unknown key \"blocked\"; known here: location, insecure, pull-from-mirror; CRI-O passes over it",
-            "7:1: unknown key \"unqualified-search-registries\"; known here: location, insecure, pull-from-mirror; CRI-O passes over it",
-            "8:13: unknown key \"serach\"; did you mean \"search\"?; CRI-O passes over it",
+            "3:1: unknown key \"blokced\"; did you mean \"blocked\"?; CRI-O ignores it",
+            "6:3: unknown key \"blocked\"; known here: location, insecure, pull-from-mirror; CRI-O ignores it",
+            "7:1: unknown key \"unqualified-search-registries\"; known here: location, insecure, pull-from-mirror; CRI-O ignores it",
+            "8:13: unknown key \"serach\"; did you mean \"search\"?; CRI-O ignores it",
             "10:2: unknown key \"other\"; known here: registry, unqualified-search-registries, credential-helpers, short-name-mode, \
-             additional-layer-store-auth-helper, aliases, registries; CRI-O passes over it",
+             additional-layer-store-auth-helper, aliases, registries; CRI-O ignores it",
         ]
     );
     assert_eq!(
