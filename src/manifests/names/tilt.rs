@@ -70,7 +70,6 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (Some(open), c) if open == c => quote = None,
-            (Some(_), _) => {}
             (None, '\'' | '"') => quote = Some(c),
             (None, '(' | '[' | '{') => depth += 1,
             (None, ')' | ']' | '}') if depth == 0 => {
@@ -82,7 +81,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
                 parts.extend(text.get(from..at));
                 from = at + c.len_utf8();
             }
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     parts.extend(text.get(from..end));

@@ -69,7 +69,7 @@ impl Tools {
             let profiles = list(config, "/profiles");
             for place in std::iter::once(config).chain(&profiles) {
                 let patches = list(place, "/patches");
-                let patched = patches
+                let values = patches
                     .iter()
                     .filter(|patch| {
                         patch
@@ -78,7 +78,7 @@ impl Tools {
                             .is_some_and(|path| path.starts_with("/build/artifacts"))
                     })
                     .filter_map(|patch| patch.get("value"));
-                let (many, one): (Vec<&Value>, Vec<&Value>) = patched.partition(|value| value.is_array());
+                let (many, one): (Vec<&Value>, Vec<&Value>) = values.partition(|value| value.is_array());
                 let many = many.into_iter().filter_map(Value::as_array).flatten();
                 for artifact in list(place, "/build/artifacts").iter().chain(one).chain(many) {
                     self.add_field(artifact, "image", "Skaffold, which builds it (skaffold.yaml)");
@@ -152,7 +152,8 @@ fn key(name: &str) -> Option<String> {
 /// The files in a folder that configure such tools, in order.
 fn configurations(folder: &Path) -> Vec<PathBuf> {
     let known = |name: &str| {
-        let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        let ending = Path::new(name).extension();
+        let yaml = ending.is_some_and(|ending| ending == "yaml" || ending == "yml");
         let of = ["skaffold", "devspace", "kbld"].iter().any(|tool| name.starts_with(tool));
         (yaml && of) || is_tiltfile(Path::new(name))
     };

@@ -245,7 +245,7 @@ pub(super) enum Source {
     /// It is written there.
     Value(String),
     Field {
-        target: Target,
+        target: Box<Target>,
         path: String,
         cut: Option<Cut>,
     },
@@ -298,7 +298,7 @@ impl Replacement {
         let source = match (value.get("sourceValue").and_then(Value::as_str), value.get("source")) {
             (Some(value), _) => Source::Value(value.to_owned()),
             (None, Some(source)) => Source::Field {
-                target: Target::read(source),
+                target: Box::new(Target::read(source)),
                 path: Some(text(source, "fieldPath"))
                     .filter(|path| !path.is_empty())
                     .unwrap_or_else(|| "metadata.name".to_owned()),

@@ -75,7 +75,7 @@ impl Kustomization {
         let components = reader.paths(spec, "components");
         let mut steps = reader.steps(spec);
         let arguments = list(spec, "images").iter().filter_map(Value::as_str);
-        steps.extend(arguments.filter_map(|argument| Image::of_argument(argument)).map(Step::Image));
+        steps.extend(arguments.filter_map(Image::of_argument).map(Step::Image));
         Self {
             components,
             steps,
