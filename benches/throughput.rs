@@ -66,12 +66,12 @@ async fn main() {
     let numbered = |from: &str, to: &str| Arc::new(Numbered::new(&body.replace(from, &to.replace('#', NUMBER))));
     // A burst of one template, and objects that all differ in what a pull depends on.
     let bodies = [
-        ("one template", numbered(r#""name":"api""#, r##""name":"api-#""##)),
+        ("one template", numbered(r#""name":"api""#, r#""name":"api-#""#)),
         (
             "each another",
             numbered(
                 r#""restartPolicy":"Always""#,
-                r##""nodeName":"node-#","restartPolicy":"Always""##,
+                r#""nodeName":"node-#","restartPolicy":"Always""#,
             ),
         ),
     ];

@@ -275,8 +275,8 @@ impl Folder {
         let mut notes = Vec::new();
         let (drop_ins, _) = self.registries();
         for at in std::iter::once(self.main.as_path()).chain(drop_ins) {
-            let passed = RegistriesConf::passed_over(self.text(at).unwrap_or_default());
-            notes.extend(passed.iter().map(|note| format!("{}:{note}", self.shown(at))));
+            let unread = RegistriesConf::passed_over(self.text(at).unwrap_or_default());
+            notes.extend(unread.iter().map(|note| format!("{}:{note}", self.shown(at))));
         }
         if let Ok(names) = self.names() {
             let own = parsed

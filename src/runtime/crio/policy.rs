@@ -2,7 +2,7 @@
 
 use crate::image::{Reference, Target};
 use serde::Deserialize;
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::Error as _;
 use std::collections::BTreeMap;
 
 /// A policy.
@@ -48,7 +48,7 @@ struct Requirement {
 struct WrittenRequirement {
     r#type: Kind,
     #[serde(flatten)]
-    more: BTreeMap<String, IgnoredAny>,
+    more: BTreeMap<String, serde_json::Value>,
 }
 
 impl<'de> Deserialize<'de> for Requirement {

@@ -185,8 +185,8 @@ impl<'a> Places<'a> {
 
     /// The keys that nobody reads, with what is known in their places.
     fn unknown(&self) -> Vec<(Range<usize>, String, &'static [&'static str])> {
-        fn collect<'a>(
-            table: &DeTable<'a>,
+        fn collect(
+            table: &DeTable<'_>,
             known: &'static [&'static str],
             found: &mut Vec<(Range<usize>, String, &'static [&'static str])>,
         ) {
