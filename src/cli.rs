@@ -7,6 +7,7 @@ pub mod certs;
 pub mod check;
 pub mod config;
 pub mod demo;
+mod early;
 mod engine;
 pub mod explain;
 mod inputs;
@@ -94,8 +95,8 @@ const WRONG: u8 = 2;
 impl Cli {
     /// Parses the command line and its environment variables; exits on errors. An empty variable counts as unset.
     pub fn read() -> Self {
-        let mut command = without_empty(Self::command(), &|name| {
-            std::env::var_os(name).is_some_and(|value| value.is_empty())
+        let mut command = without(Self::command(), &|arg, name| {
+            std::env::var_os(name).is_some_and(|value| value.is_empty() || is_for_check(arg, &value))
         });
         // kubectl runs a program of that name as `kubectl pullgate`.
         let called = std::env::args_os().next();
@@ -162,14 +163,27 @@ impl Cli {
     }
 }
 
-/// The command, where no argument (of subcommands neither) reads a variable that is empty.
-fn without_empty(command: clap::Command, is_empty: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+/// The command, where no argument (of subcommands neither) reads a variable that is as good as unset.
+fn without(command: clap::Command, is_unset: &dyn Fn(&clap::Arg, &OsStr) -> bool) -> clap::Command {
     command
         .mut_args(|arg| match arg.get_env() {
-            Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+            Some(name) if is_unset(&arg, name) => arg.env(Resettable::Reset),
             Some(_) | None => arg,
         })
-        .mut_subcommands(|command| without_empty(command, is_empty))
+        .mut_subcommands(|command| without(command, is_unset))
+}
+
+/// Whether the value of `PULLGATE_OUTPUT` names forms that only `check` has: a pipeline sets it once, and runs other commands too.
+fn is_for_check(arg: &clap::Arg, value: &OsStr) -> bool {
+    let own = arg.get_possible_values();
+    let Some(text) = value
+        .to_str()
+        .filter(|_| arg.get_env() == Some(OsStr::new("PULLGATE_OUTPUT")))
+    else {
+        return false;
+    };
+    let is_own = own.iter().any(|known| known.matches(text, false));
+    !own.is_empty() && !is_own && text.split(',').all(check::is_form)
 }
 
 /// Reports an error on standard error; returns the exit code for it.
@@ -235,12 +249,29 @@ mod tests {
     #[test]
     fn a_variable_that_is_empty_is_as_good_as_none() {
         let set = |empty: &dyn Fn(&OsStr) -> bool| {
-            let command = without_empty(Cli::command(), empty);
+            let command = without(Cli::command(), &|_, name| empty(name));
             let all = options(&command);
             all.iter().filter(|arg| arg.get_env().is_some()).count()
         };
         assert!(set(&|_| false) > 40);
         assert_eq!(set(&|_| true), 0);
         assert_eq!(set(&|name| name != "PULLGATE_LOG"), 1);
+    }
+
+    #[test]
+    fn a_form_of_check_in_the_variable_is_nothing_to_commands_without_it() {
+        let left = |value: &str| {
+            let command = without(Cli::command(), &|arg, _| is_for_check(arg, OsStr::new(value)));
+            let has = |name: &str| {
+                let command = command.find_subcommand(name).unwrap();
+                let output = command.get_arguments().find(|arg| arg.get_long() == Some("output"));
+                output.unwrap().get_env().is_some()
+            };
+            ["check", "pin", "explain"].map(has)
+        };
+        assert_eq!(left("github"), [true, false, false]);
+        assert_eq!(left("text,sarif=a.sarif"), [true, false, false]);
+        assert_eq!(left("json"), [true, true, true]);
+        assert_eq!(left("nonsense"), [true, true, true], "that is a mistake everywhere");
     }
 }

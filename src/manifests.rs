@@ -26,7 +26,7 @@ use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
 use crate::workload::{Kinds, Workload};
-use crate::yaml::Document;
+use crate::yaml::{self, Document};
 use read::FileRead;
 use render::Origin;
 use serde_json::Value;
@@ -146,6 +146,12 @@ pub struct Reading<'a> {
     pub render: bool,
 }
 
+/// So many files take a moment to read.
+const MANY: usize = 200;
+
+/// Who is told of an object early.
+pub type Tell<'a> = &'a (dyn Fn(Workload) + Sync);
+
 /// Everything that was read, and what could not be: a bad document does not affect the others.
 #[derive(Debug, Default)]
 pub struct Manifests {
@@ -170,21 +176,39 @@ pub struct Manifests {
 impl Manifests {
     /// Reads files, folders and `-` (standard input).
     pub fn read(places: &[String], reading: &Reading<'_>) -> Self {
+        Self::read_and_tell(places, reading, None)
+    }
+
+    /// The same; of a large input each object is told as soon as its file is read, by the names that its images have as far as is known then.
+    pub fn read_and_tell(places: &[String], reading: &Reading<'_>, tell: Option<Tell<'_>>) -> Self {
         let mut manifests = Self::default();
         let found = find::files(places, reading, &mut manifests);
+        let files = || found.iter().filter_map(|file| file.path.as_deref());
+        let early = tell
+            .filter(|_| found.len() >= MANY)
+            .map(|tell| (tell, names::Names::of(places, files(), &[], &mut Notes::default())));
         let wanted = read::Wanted::of(reading);
         let next = AtomicUsize::new(0);
         let done: Mutex<Vec<(usize, FileRead)>> = Mutex::default();
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(found.len());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let read = read::file(file, reading, &wanted);
-                        let at = file.at;
-                        done.lock().unwrap_or_else(PoisonError::into_inner).push((at, read));
+        let work = || {
+            while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let read = read::file(file, reading, &wanted);
+                if let Some((tell, names)) = &early {
+                    let place = file.path.as_ref().and_then(|path| path.canonicalize().ok());
+                    for subject in read.subjects.iter().filter(|subject| subject.owner.is_none()) {
+                        let mut workload = subject.workload.clone();
+                        names.settle(&subject.hints, place.as_deref(), &mut workload);
+                        tell(workload);
                     }
-                });
+                }
+                done.lock().unwrap_or_else(PoisonError::into_inner).push((file.at, read));
+            }
+        };
+        std::thread::scope(|scope| {
+            let started = (0..threads).filter(|_| yaml::reader(scope, work).is_ok()).count();
+            if started == 0 {
+                work();
             }
         });
         let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -192,9 +216,17 @@ impl Manifests {
         for (_, read) in done {
             manifests.take(read);
         }
-        let files = found.iter().filter_map(|file| file.path.as_deref());
-        let names = names::Names::of(places, files, &manifests.objects, &mut manifests.notes);
-        manifests.subjects.iter_mut().for_each(|subject| names.settle(subject));
+        let names = names::Names::of(places, files(), &manifests.objects, &mut manifests.notes);
+        let mut of = (String::new(), None);
+        for subject in &mut manifests.subjects {
+            if of.0 != subject.source.file {
+                of = (
+                    subject.source.file.clone(),
+                    Path::new(&subject.source.file).canonicalize().ok(),
+                );
+            }
+            names.settle(&subject.hints, of.1.as_deref(), &mut subject.workload);
+        }
         manifests.names = names;
         manifests
     }
@@ -215,11 +247,26 @@ impl Manifests {
 
 /// Standard input, or why it cannot be read.
 fn standard_input() -> Result<String, String> {
-    match files::read_stream(std::io::stdin(), limits::MANIFEST_FILE).map(String::from_utf8) {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(_)) => Err("standard input: not UTF-8 text".to_owned()),
+    match files::read_stream(std::io::stdin(), limits::MANIFEST_FILE).map(|bytes| decode(bytes, false)) {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err("standard input: not UTF-8 text".to_owned()),
         Err(error) => Err(format!("standard input: {error}")),
     }
+}
+
+/// The text in these bytes: UTF-8, or UTF-16 with a byte order mark as `kubectl` takes it (a redirection of `PowerShell` writes it), if `utf16`.
+fn decode(bytes: Vec<u8>, utf16: bool) -> Option<String> {
+    let unit: Option<fn([u8; 2]) -> u16> = match bytes.get(..2) {
+        Some([0xff, 0xfe]) if utf16 => Some(u16::from_le_bytes),
+        Some([0xfe, 0xff]) if utf16 => Some(u16::from_be_bytes),
+        Some(_) | None => None,
+    };
+    let Some(unit) = unit else {
+        return String::from_utf8(bytes).ok();
+    };
+    let pairs = bytes.chunks_exact(2).skip(1).filter_map(|pair| pair.try_into().ok());
+    let units: Vec<u16> = pairs.map(unit).collect();
+    String::from_utf16(&units).ok()
 }
 
 /// A path as a person may read it.

@@ -7,12 +7,16 @@
 
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Options, UserMessageFormatter};
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
+use std::thread::Scope;
 
 mod change;
 mod edit;
+mod items;
 mod located;
 mod nearest;
 mod split;
@@ -31,6 +35,8 @@ const MAX_REPLAYED: usize = 100_000;
 const MAX_NODES: usize = 10_000_000;
 /// Documents longer than this, in bytes, are read one at a time, whoever reads them: one takes ten times its length while it is read.
 const LARGE: usize = 2 << 20;
+/// Lists longer than this, in bytes, are read item by item.
+const LONG: usize = 256 << 10;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The stack of the parsing thread, in bytes; several times what [`MAX_DEPTH`] needs in a debug build.
 const STACK: usize = 32 << 20;
@@ -51,6 +57,8 @@ pub struct Document {
     pub index: usize,
     /// The line where its content starts; from 1.
     pub line: usize,
+    /// Of an item of a long list, which [`each`] reads one by one: where it is in the document, as `items[3].`. Else empty.
+    pub prefix: String,
     /// The content.
     pub value: Value,
     /// Keys that a mapping has more than once, with the line of each repetition; only from [`manifests`].
@@ -115,7 +123,7 @@ impl Document {
     /// The deepest part of a path that exists, and the rest of the path.
     fn follow<'p>(&self, path: &'p str) -> (&Lines, &'p str) {
         let mut at = &self.lines;
-        let mut rest = path;
+        let mut rest = path.strip_prefix(self.prefix.as_str()).unwrap_or(path);
         while !rest.is_empty() {
             let next = match &at.below {
                 Below::List(items) => item(items, rest),
@@ -174,10 +182,20 @@ pub enum Found {
     Broken(YamlError),
 }
 
-/// As [`manifests`], one document after the other, so that none need be kept. A document whose first level says by `kind: KIND` that it is of a
-/// kind that `wanted` refuses is checked, and not built.
+/// As [`manifests`], one document after the other, so that none need be kept; of a long `List`, one item after the other. A document whose
+/// first level says by `kind: KIND` that it is of a kind that `wanted` refuses is checked, and not built.
 pub fn each(text: &str, wanted: &(dyn Fn(&str) -> bool + Sync), take: &mut (dyn FnMut(Found) + Send)) {
-    on_a_large_stack(text, take, |take| read(text, Repeated::LastCounts, wanted, take));
+    on_a_large_stack(text, take, |take| {
+        read(text, Repeated::LastCounts, &Take::OneByOne(wanted), take);
+    });
+}
+
+/// What is built of a text.
+enum Take<'a> {
+    /// Each document, as a whole.
+    Whole,
+    /// Each document of these kinds, and each item of a long list by itself.
+    OneByOne(&'a dyn Fn(&str) -> bool),
 }
 
 fn collect(text: &str, repeated: Repeated) -> Parsed {
@@ -187,17 +205,39 @@ fn collect(text: &str, repeated: Repeated) -> Parsed {
         Found::PassedOver => {}
         Found::Broken(error) => parsed.errors.push(error),
     };
-    on_a_large_stack(text, &mut take, |take| read(text, repeated, &|_| true, take));
+    on_a_large_stack(text, &mut take, |take| read(text, repeated, &Take::Whole, take));
     parsed
+}
+
+thread_local! {
+    /// Whether this thread was made by [`reader`].
+    static IS_READER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on a thread that reads texts itself, without another one for each.
+///
+/// # Errors
+/// If there can be no more threads.
+pub fn reader<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Send + 'scope) -> std::io::Result<()> {
+    let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+    let started = reader.spawn_scoped(scope, move || {
+        IS_READER.set(true);
+        work();
+    });
+    started.map(drop)
 }
 
 /// The deserializer recurses; in a debug build, the stack of a worker thread would not be enough for the limit.
 fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl FnOnce(&mut (dyn FnMut(Found) + Send)) + Send) {
-    let ran = std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
-        let reader = reader.spawn_scoped(scope, || run(&mut *take));
-        reader.ok().and_then(|reader| reader.join().ok())
-    });
+    let ran = if IS_READER.get() {
+        catch_unwind(AssertUnwindSafe(|| run(&mut *take))).ok()
+    } else {
+        std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().name("yaml".to_owned()).stack_size(STACK);
+            let reader = reader.spawn_scoped(scope, || run(&mut *take));
+            reader.ok().and_then(|reader| reader.join().ok())
+        })
+    };
     if ran.is_none() {
         take(Found::Broken(YamlError {
             document: 0,
@@ -209,16 +249,31 @@ fn on_a_large_stack(text: &str, take: &mut (dyn FnMut(Found) + Send), run: impl 
     }
 }
 
-fn read(text: &str, repeated: Repeated, wanted: &dyn Fn(&str) -> bool, take: &mut dyn FnMut(Found)) {
+fn read(text: &str, repeated: Repeated, how: &Take<'_>, take: &mut dyn FnMut(Found)) {
     let mut index = 0;
     let stream = text.strip_prefix('\u{feff}').unwrap_or(text);
     for mut chunk in split::chunks(stream) {
         chunk.start += text.len() - stream.len();
+        if chunk.text.len() > LONG && matches!(how, Take::OneByOne(_)) {
+            let mut one = |prefix: String, value, lines: Lines| take(found(index, prefix, value, lines, repeated));
+            if let Some(read) = items::each(&chunk, &mut one) {
+                if let Err(mut error) = read {
+                    error.document = index;
+                    take(Found::Broken(error));
+                }
+                index += 1;
+                continue;
+            }
+        }
         // Until it has been taken.
         let _turn = (chunk.text.len() > LARGE).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_wanted = |kind| match how {
+            Take::Whole => true,
+            Take::OneByOne(wanted) => wanted(kind),
+        };
         let results = if chunk.is_json() {
             json(&chunk, repeated)
-        } else if chunk.kind().is_some_and(|kind| !wanted(kind)) {
+        } else if chunk.kind().is_some_and(|kind| !is_wanted(kind)) {
             match passed_over(&chunk) {
                 Ok(()) => {
                     take(Found::PassedOver);
@@ -232,16 +287,7 @@ fn read(text: &str, repeated: Repeated, wanted: &dyn Fn(&str) -> bool, take: &mu
         };
         for result in results {
             match result {
-                Ok(Some((value, lines))) => take(Found::Document(Document {
-                    index,
-                    line: lines.line(),
-                    value,
-                    repeated: match repeated {
-                        Repeated::Refused => Vec::new(),
-                        Repeated::LastCounts => lines.repeated(),
-                    },
-                    lines,
-                })),
+                Ok(Some((value, lines))) => take(found(index, String::new(), value, lines, repeated)),
                 Ok(None) => continue,
                 Err(mut error) => {
                     error.document = index;
@@ -251,6 +297,20 @@ fn read(text: &str, repeated: Repeated, wanted: &dyn Fn(&str) -> bool, take: &mu
             index += 1;
         }
     }
+}
+
+fn found(index: usize, prefix: String, value: Value, lines: Lines, repeated: Repeated) -> Found {
+    Found::Document(Document {
+        index,
+        line: lines.line(),
+        prefix,
+        value,
+        repeated: match repeated {
+            Repeated::Refused => Vec::new(),
+            Repeated::LastCounts => lines.repeated(),
+        },
+        lines,
+    })
 }
 
 type Outcome = Result<Option<(Value, Lines)>, YamlError>;
@@ -305,15 +365,28 @@ const FARTHER: usize = 2 * MAX_DEPTH;
 /// The most lines of a document that are put farther in.
 const CONTINUED: usize = 500;
 
-/// Parses a document. `kubectl` takes a quoted scalar that goes on in the column of its key, the parser does not: such lines are put farther
-/// in, which does not change the value, since leading blanks of a continued line are folded. Returns where blanks were inserted, as offsets
-/// in the chunk.
+/// Parses a document; returns where blanks were inserted, as offsets in the chunk.
 fn parse<T: serde::de::DeserializeOwned>(chunk: &split::Chunk<'_>, repeated: Repeated) -> Result<(T, Vec<usize>), YamlError> {
+    let mut inserted = Vec::new();
+    let parsed = prepared(chunk, |text, at| {
+        inserted = at.to_vec();
+        serde_saphyr::from_str_with_options(text, options(repeated))
+    })?;
+    Ok((parsed, inserted))
+}
+
+/// Reads a document by `read`, which gets its text and the offsets in the chunk at which blanks were inserted. `kubectl` takes a quoted
+/// scalar that goes on in the column of its key, the parser does not: such lines are put farther in, which does not change the value, since
+/// leading blanks of a continued line are folded.
+fn prepared<T>(
+    chunk: &split::Chunk<'_>,
+    mut read: impl FnMut(&str, &[usize]) -> Result<T, serde_saphyr::Error>,
+) -> Result<T, YamlError> {
     let mut inserted: Vec<usize> = Vec::new();
     let mut text = std::borrow::Cow::Borrowed(chunk.text);
     loop {
-        let error = match serde_saphyr::from_str_with_options(&text, options(repeated)) {
-            Ok(parsed) => return Ok((parsed, inserted)),
+        let error = match read(&text, &inserted) {
+            Ok(parsed) => return Ok(parsed),
             Err(error) => chunk_error(chunk, &error),
         };
         let unindented = error.message.contains("invalid indentation in multiline quoted scalar");

@@ -122,6 +122,11 @@ pub struct Args {
     timeout: Duration,
 }
 
+/// Whether a text is a value of `-o`.
+pub(super) fn is_form(text: &str) -> bool {
+    text.parse::<Form>().is_ok()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum How {
     /// The index or manifest, and the config of a single manifest
@@ -260,14 +265,21 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         .filter_map(|form| form.file.clone())
         .chain(write_baseline.clone())
         .collect();
-    let mut inputs = inputs
-        .read(&namespace, admission, depth.map(Depth::from), Keep::Objects, &rendering)
-        .await?;
-    let mut manifests = std::mem::take(&mut inputs.manifests);
     let begun = Instant::now();
     let bounds = Bounds {
         end: begun + deadline.unwrap_or(timeout),
         silence: deadline.unwrap_or(silence),
+    };
+    inputs.early = (!live && since.is_none()).then_some(bounds.end);
+    let mut inputs = inputs
+        .read(&namespace, admission, depth.map(Depth::from), Keep::Objects, &rendering)
+        .await?;
+    let mut manifests = std::mem::take(&mut inputs.manifests);
+    // Reading has no limit of its own.
+    let begun = Instant::now();
+    let bounds = Bounds {
+        end: begun + deadline.unwrap_or(timeout),
+        ..bounds
     };
     let usual = deadline.unwrap_or(USUAL_DEADLINE);
     let mut report = Report::default();

@@ -1,5 +1,6 @@
 //! The inputs of `check` and `pin` (manifests, settings, policies, credentials, a cluster), and the gate built from them.
 
+use super::early::Early;
 use super::openshift::Known;
 use super::{engine, policies};
 use crate::cluster::{Cluster, Completeness, Directory};
@@ -7,14 +8,14 @@ use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
-use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Walk};
+use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Tell, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
 use crate::registry::Proxy;
 use crate::report::Problem;
 use crate::runtime::{Depth, Runtime};
 use crate::telemetry::Metrics;
-use crate::workload::Kinds;
+use crate::workload::{Kinds, Workload};
 use anyhow::bail;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -53,6 +54,9 @@ pub(super) struct Options {
     /// Files that are ours and not manifests; not an option
     #[arg(skip)]
     pub(super) ours: Vec<PathBuf>,
+    /// When the run ends, for those who ask for images while files are still being read; not an option
+    #[arg(skip)]
+    pub(super) early: Option<Instant>,
     /// Treat whatever was skipped in the files as an error
     #[arg(long, env = "PULLGATE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     strict: bool,
@@ -125,7 +129,7 @@ pub(super) struct Inputs {
     pub(super) said: Vec<String>,
     settings: config::Settings,
     store: PolicyStore,
-    engine: Engine,
+    engine: Live<Engine>,
     directory: Directory,
     /// How to find the cluster, if one was asked for.
     cluster_options: Option<ClusterOptions>,
@@ -171,6 +175,7 @@ impl Options {
             exclude,
             no_gitignore,
             ours,
+            early,
             strict,
             platform,
             runtime,
@@ -223,16 +228,52 @@ impl Options {
             exclude,
             ours,
         };
+        if let Some(platforms) = platforms(&platform)? {
+            engine.settings.platforms = Platforms::Exactly(platforms);
+        }
+        if let Some(runtimes) = runtimes(&runtime)? {
+            engine.settings.runtimes = Runtimes::Exactly(runtimes);
+        }
+        match docker_config {
+            Some(folder) => {
+                let engine::UserConfig { entries, helpers } = engine::UserConfig::of_folder(&folder)?;
+                engine.settings.docker_config = Arc::new(entries);
+                engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
+            }
+            // The user's own login says nothing about a cluster or about a complete set.
+            None if complete || cluster => {
+                let unused = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
+                if complete && unused.has_login() {
+                    let sentence = "your docker login is not used, because --complete says that the manifests have all credentials";
+                    said.push(sentence.to_owned());
+                }
+            }
+            None => {
+                let usual = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
+                engine.settings.stand_in = Arc::new(usual.entries);
+                engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::TheUnseen);
+            }
+        }
+        let engine = Live::new(engine);
+        // Where more decides about how images are asked for than the objects themselves, all of it is read first.
+        let is_plain = policy_files.is_empty() && facts.is_empty() && nodes.is_empty() && !complete && !cluster && !rendering.all;
+        let early = early.filter(|_| is_plain).map(|until| {
+            let nothing_else = Cluster::from(Directory::default());
+            Early::begin(Gate::new(engine.clone(), store.clone(), nothing_else), until)
+        });
+        let kinds = Arc::clone(&engine.load().settings.kinds);
         let reading = Reading {
             walk: if recursive { Walk::Recursive } else { Walk::Flat },
             sift: &sift,
             namespace,
             stdin_name: &stdin_name,
-            kinds: &engine.settings.kinds,
+            kinds: &kinds,
             keep,
             render: rendering.all,
         };
-        let mut manifests = Manifests::read(&files, &reading);
+        let tell = early.as_ref().map(|early| move |workload: Workload| early.tell(workload));
+        let mut manifests = Manifests::read_and_tell(&files, &reading, tell.as_ref().map(|tell| tell as Tell<'_>));
+        drop(early);
         manifests.render(rendering, &reading, &files).await;
         let by_facts = Manifests::read(&facts, &reading);
         manifests.errors.extend(by_facts.errors);
@@ -286,32 +327,6 @@ impl Options {
             manifests.errors.extend(noted);
             manifests.notes = Notes::default();
         }
-        if let Some(platforms) = platforms(&platform)? {
-            engine.settings.platforms = Platforms::Exactly(platforms);
-        }
-        if let Some(runtimes) = runtimes(&runtime)? {
-            engine.settings.runtimes = Runtimes::Exactly(runtimes);
-        }
-        match docker_config {
-            Some(folder) => {
-                let engine::UserConfig { entries, helpers } = engine::UserConfig::of_folder(&folder)?;
-                engine.settings.docker_config = Arc::new(entries);
-                engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
-            }
-            // The user's own login says nothing about a cluster or about a complete set.
-            None if complete || cluster => {
-                let unused = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
-                if complete && unused.has_login() {
-                    let sentence = "your docker login is not used, because --complete says that the manifests have all credentials";
-                    said.push(sentence.to_owned());
-                }
-            }
-            None => {
-                let usual = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
-                engine.settings.stand_in = Arc::new(usual.entries);
-                engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::TheUnseen);
-            }
-        }
         Ok(Inputs {
             manifests,
             said,
@@ -327,7 +342,7 @@ impl Options {
 impl Inputs {
     /// The kinds that are judged, and that policies may name.
     pub(super) fn kinds(&self) -> Arc<Kinds> {
-        Arc::clone(&self.engine.settings.kinds)
+        Arc::clone(&self.engine.load().settings.kinds)
     }
 
     /// Gives a namespace these labels, whatever else is known of it.
@@ -347,7 +362,6 @@ impl Inputs {
             cluster_options,
             manifests: _,
         } = self;
-        let engine = Live::new(engine);
         let Some(cluster_options) = cluster_options else {
             let cluster = Cluster::from(directory);
             said.extend(pools(&cluster, &settings));
@@ -372,7 +386,7 @@ impl Inputs {
 
     /// What a gate is made of, with the cluster behind the inputs if there is one, and without that cluster's policies.
     pub(super) async fn parts(self) -> anyhow::Result<(Live<Engine>, PolicyStore, Cluster)> {
-        let engine = Live::new(self.engine);
+        let engine = self.engine;
         let Some(ClusterOptions { kubeconfig, context }) = self.cluster_options else {
             return Ok((engine, self.store, Cluster::from(self.directory)));
         };
@@ -384,7 +398,7 @@ impl Inputs {
     /// Keeps what registries are asked and answer, once there is a gate.
     pub(super) fn transcribe(&mut self) -> Transcripts {
         let transcripts = Transcripts::default();
-        self.engine.registry.transcribe(transcripts.clone());
+        self.engine.load().registry.transcribe(transcripts.clone());
         transcripts
     }
 
@@ -399,7 +413,7 @@ impl Inputs {
             bail!("--cluster is missing");
         };
         let cluster = engine::connect(kubeconfig, context, &self.settings).await?;
-        let engine = Live::new(self.engine);
+        let engine = self.engine;
         let remark = openshift(&cluster, &self.settings, &engine).await;
         Ok((engine, self.store, cluster, remark))
     }

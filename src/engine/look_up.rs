@@ -23,7 +23,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -119,7 +119,7 @@ pub struct LookUps {
     limit: Duration,
     metrics: Metrics,
     /// Where what is asked and answered is kept, if anybody wants it.
-    transcripts: Option<Transcripts>,
+    transcripts: OnceLock<Transcripts>,
 }
 
 impl std::fmt::Debug for LookUps {
@@ -135,8 +135,9 @@ impl LookUps {
     }
 
     /// Keeps what is asked and answered from now on.
-    pub fn transcribe(&mut self, into: Transcripts) {
-        self.transcripts = Some(into);
+    pub fn transcribe(&self, into: Transcripts) {
+        // Whoever asked first has them.
+        let _ = self.transcripts.set(into);
     }
 
     /// Opens it. The error is a sentence, or a line for each `hosts.toml` that cannot be used.
@@ -152,7 +153,7 @@ impl LookUps {
                 .build(),
             limit,
             metrics,
-            transcripts: None,
+            transcripts: OnceLock::new(),
         })
     }
 
@@ -193,7 +194,10 @@ impl LookUps {
             recalled.pods.push(pod);
         }
         for check in checks.iter().skip(limits::LOOK_UPS_PER_OBJECT) {
-            recalled.known.push(Some(Arc::new(beyond(check.reference.registry()))));
+            let most = format!("pullgate looks up {} images of one object", limits::LOOK_UPS_PER_OBJECT);
+            recalled
+                .known
+                .push(Some(Arc::new(unasked(check.reference.registry(), Some(most)))));
             recalled.pods.push(None);
         }
         recalled
@@ -267,7 +271,7 @@ impl LookUps {
         drop(begun);
         let answers = recalled.known.into_iter().zip(checks);
         answers
-            .map(|(known, check)| known.unwrap_or_else(|| Arc::new(beyond(check.reference.registry()))))
+            .map(|(known, check)| known.unwrap_or_else(|| Arc::new(unasked(check.reference.registry(), None))))
             .collect()
     }
 
@@ -364,7 +368,7 @@ impl LookUps {
 
     async fn pull(&self, pod: &PodPull) -> Attempts {
         let (attempts, answers) = drive(&self.wire, Instant::now() + self.limit, |net| kubelet::pull(pod, net)).await;
-        if let Some(transcripts) = &self.transcripts {
+        if let Some(transcripts) = self.transcripts.get() {
             transcripts.add(pod, answers);
         }
         let until = Instant::now() + PATIENCE.min(self.limit);
@@ -470,13 +474,10 @@ fn too_much(registry: &str) -> Attempts {
     }
 }
 
-/// An image that is not asked for.
-fn beyond(registry: &str) -> Attempts {
+/// An image that is not asked for, or not in time.
+fn unasked(registry: &str, detail: Option<String>) -> Attempts {
     let unasked = Failure {
-        detail: Some(format!(
-            "pullgate looks up {} images of one object",
-            limits::LOOK_UPS_PER_OBJECT
-        )),
+        detail,
         ..Failure::plain(Evidence::TimedOut(TimeoutStage::Deadline), registry.to_owned())
     };
     Attempts {

@@ -6,7 +6,20 @@ use std::path::Path;
 
 /// Whether a text is a template that something has to render.
 pub(super) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%") || text.contains("<%")
+    let marks = ["{{", "{%", "<%", "%{"];
+    marks.iter().any(|mark| text.contains(mark)) || has_configured(text)
+}
+
+/// Whether there is an `@NAME@`, which `configure`, `CMake` or `sed` fill in.
+fn has_configured(text: &str) -> bool {
+    let is_name = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_uppercase())
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    text.lines()
+        .any(|line| line.split('@').skip(1).any(is_name) && line.matches('@').count() > 1)
 }
 
 /// Whether a text that does not parse was meant for a cluster: it has both fields that every object has, where an object has them.
@@ -118,6 +131,8 @@ mod tests {
     #[test]
     fn a_broken_text_looks_like_kubernetes_by_the_two_fields_of_every_object() {
         assert!(looks_like_kubernetes("apiVersion: v1\nkind: Pod\n  x: [\n"));
+        assert!(is_template("name: @STS_NAME@\n") && is_template("%{ if x ~}\n"));
+        assert!(!is_template("image: a@sha256:00\nmail: a@EXAMPLE\n"));
         assert!(looks_like_kubernetes("{\"apiVersion\": \"v1\", \"kind\": "));
         assert!(!looks_like_kubernetes("a:\n  apiVersion: v1\n  kind: Pod\n x: [\n"));
         assert!(!looks_like_kubernetes("kind: x\n- a\n"));

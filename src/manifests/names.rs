@@ -126,13 +126,10 @@ impl Names {
 
     /// Says of each image of an object what becomes of its name. An image that several overlays name differently is there once for each
     /// of them.
-    pub(super) fn settle(&self, subject: &mut Subject) {
-        let Subject {
-            source, hints, workload, ..
-        } = subject;
+    pub(super) fn settle(&self, hints: &Hints, file: Option<&Path>, workload: &mut Workload) {
         let site = Site {
             hints,
-            file: Path::new(&source.file).canonicalize().ok(),
+            file: file.map(Path::to_owned),
             overlay: None,
             object: &workload.object,
         };

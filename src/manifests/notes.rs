@@ -97,7 +97,10 @@ impl Passed {
         match self {
             Self::HelmTemplate => ("Helm template", "Helm templates"),
             Self::Template => ("template that is not rendered", "templates that are not rendered"),
-            Self::ChartFile => ("file of values of a Helm chart", "files of values of Helm charts"),
+            Self::ChartFile => (
+                "file of a Helm chart (values, Chart.yaml)",
+                "files of Helm charts (values, Chart.yaml)",
+            ),
             Self::Workflow => ("CI workflow", "CI workflows"),
             Self::Compose => ("compose file", "compose files"),
             Self::JsonWithComments => ("JSON file with comments", "JSON files with comments"),

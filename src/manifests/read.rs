@@ -96,7 +96,9 @@ pub(super) fn file(file: &Candidate, reading: &Reading<'_>, wanted: &Wanted<'_>)
                 files::read(path, limits::MANIFEST_FILE)
             };
             let text = match bytes {
-                Ok(bytes) => String::from_utf8(bytes).map_err(|_| (Passed::NotText, "not UTF-8 text".to_owned())),
+                // What was read otherwise cannot be edited in place.
+                Ok(bytes) => super::decode(bytes, reading.keep == Keep::Objects)
+                    .ok_or_else(|| (Passed::NotText, "not UTF-8 text".to_owned())),
                 Err(error) => Err((passed(&error), error.to_string())),
             };
             match text {
@@ -326,15 +328,16 @@ impl Taker<'_, '_> {
         if self.reading.keep == Keep::Texts {
             self.apart(document);
         }
+        let is_item = !document.prefix.is_empty();
         // An error page, a pointer to a large file, or a path: a manifest is never plain text.
-        if self.file.named && !(document.value.is_object() || document.value.is_array()) {
+        if self.file.named && !is_item && !(document.value.is_object() || document.value.is_array()) {
             let line = document.line;
             let message = format!("line {line}: this is plain text, not a manifest");
             self.read.errors.push(Problem::in_file(self.name, Some(line), message));
             return;
         }
         let kustomization = self.kustomization && document.value.is_object();
-        if !kustomization && !is_kubernetes(&document.value) {
+        if !kustomization && !is_item && !is_kubernetes(&document.value) {
             if !document.value.is_object() || document.value.as_object().is_some_and(|fields| !fields.is_empty()) {
                 self.note(Note::about(classify::other(self.path, self.text), self.name));
             }
@@ -348,7 +351,7 @@ impl Taker<'_, '_> {
             document: document.index,
         };
         let value = std::mem::take(&mut document.value);
-        for (prefix, object) in flatten(value, String::new()) {
+        for (prefix, object) in flatten(value, document.prefix.clone()) {
             let object = settle(object, self.reading.namespace);
             self.object(document, &source, prefix, object);
         }
@@ -382,7 +385,7 @@ impl Taker<'_, '_> {
             ..About::default()
         };
         self.read
-            .subject(document, &source, String::new(), workload, about, &self.commented);
+            .subject(document, &source, document.prefix.clone(), workload, about, &self.commented);
     }
 
     fn object(&mut self, document: &Document, source: &Source, prefix: String, object: Value) {

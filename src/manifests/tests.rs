@@ -353,3 +353,17 @@ fn of_config_maps_those_of_openshift_are_kept() {
         .collect();
     assert_eq!(names, ["ca", "b"]);
 }
+
+#[test]
+fn a_text_in_utf_16_is_read_by_its_mark() {
+    let text = "apiVersion: v1\nkind: Pod\nnote: \u{e4}\u{1f600}\n";
+    let units: Vec<u16> = std::iter::once(0xfeff).chain(text.encode_utf16()).collect();
+    let little: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
+    for bytes in [little, big] {
+        assert_eq!(super::decode(bytes.clone(), true).as_deref(), Some(text));
+        assert_eq!(super::decode(bytes, false), None, "it could not be edited");
+    }
+    assert_eq!(super::decode(text.as_bytes().to_vec(), true).as_deref(), Some(text));
+    assert_eq!(super::decode(vec![0xff, 0xfe, 0x00], true).as_deref(), Some(""));
+}

@@ -1,6 +1,6 @@
 //! `-o markdown`: for a comment on a pull request, or the summary of a job.
 
-use super::group::{groups, remarks};
+use super::group::{groups, remarks, unchecked};
 use super::{Report, Standing};
 use std::fmt::Write as _;
 
@@ -22,7 +22,8 @@ pub fn render(report: &Report) -> String {
     };
     let _ = writeln!(out, "### {mark} pullgate: {}\n", tally.sentence());
     let groups = groups(&report.entries);
-    for group in groups.iter().take(TOLD) {
+    let told = || groups.iter().filter(|group| group.standing != Standing::Unchecked);
+    for group in told().take(TOLD) {
         let (finding, _) = group.root;
         let word = match group.standing {
             Standing::Denied => "**denied**",
@@ -52,8 +53,24 @@ pub fn render(report: &Report) -> String {
             let _ = writeln!(out, "  - and in {} more places", places.len() - PLACES);
         }
     }
-    if groups.len() > TOLD {
-        let _ = writeln!(out, "- and {} more", groups.len() - TOLD);
+    if let Some(more) = told().count().checked_sub(TOLD).filter(|more| *more > 0) {
+        let _ = writeln!(out, "- and {more} more");
+    }
+    for reason in unchecked(&groups).iter().take(TOLD) {
+        let (finding, images) = (reason.finding, &reason.images);
+        let first = images.first().map_or_else(String::new, |first| code(first));
+        let more = match images.len().saturating_sub(1) {
+            0 => String::new(),
+            1 => " and 1 more image".to_owned(),
+            more => format!(" and {more} more images"),
+        };
+        let _ = writeln!(
+            out,
+            "- {first}{more} could not be checked, `{}`: {}\n  - fix: {}",
+            finding.cause.name(),
+            prose(&finding.message),
+            prose(&finding.fix)
+        );
     }
     for remark in remarks(&report.entries) {
         let (finding, count) = (remark.finding, remark.images.len());

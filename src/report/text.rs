@@ -180,7 +180,8 @@ fn summed_up(out: &mut String, reasons: &[Shared<'_>], colour: Colour) {
         let _ = writeln!(out, "{INDENT}  fix: {}", finding.fix);
     }
     if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
-        let _ = writeln!(out, "{INDENT}and {more} more reasons (-v names all)");
+        let noun = if more == 1 { "reason" } else { "reasons" };
+        let _ = writeln!(out, "{INDENT}and {more} more {noun} (-v names all)");
     }
 }
 

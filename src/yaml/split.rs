@@ -48,6 +48,23 @@ impl<'a> Chunk<'a> {
             .is_some_and(|rest| rest.trim_start().starts_with(['"', '}']))
     }
 
+    /// What comes after this and `between`.
+    pub(super) fn after(&self, between: &str, text: &'a str) -> Self {
+        let passed = [self.text, between];
+        let column = passed
+            .iter()
+            .fold(self.first_column, |column, text| match text.rsplit_once('\n') {
+                Some((_, last)) => last.chars().count() + 1,
+                None => column + text.chars().count(),
+            });
+        Self {
+            text,
+            first_line: self.first_line + passed.iter().map(|text| text.matches('\n').count()).sum::<usize>(),
+            first_column: column,
+            start: self.start + passed.iter().map(|text| text.len()).sum::<usize>(),
+        }
+    }
+
     /// The part from byte `start` to `end`, without leading blanks.
     pub(super) fn piece(&self, start: usize, end: usize) -> Self {
         let text = self.text.get(start..end).unwrap_or_default();

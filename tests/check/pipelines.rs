@@ -327,3 +327,64 @@ fn shells_and_man_know_every_command() {
             .contains(".TH pullgate")
     );
 }
+
+/// The Job of a gate, on files that are mounted as a kubelet mounts a `ConfigMap`: behind two links.
+#[test]
+fn the_jobs_for_argo_cd_and_flux_check_what_is_mounted() {
+    use std::os::unix::fs::symlink;
+    let mounted = tempfile::tempdir().unwrap();
+    let version = mounted.path().join("..2026_11_30");
+    fs::create_dir(&version).unwrap();
+    symlink("..2026_11_30", mounted.path().join("..data")).unwrap();
+    let kustomization = "resources: [pod.yaml]\nimages: [{name: upper/CASE, newName: upper/Other}]\n";
+    for (name, text) in [("pod.yaml", TWO_IMAGES), ("kustomization.yaml", kustomization)] {
+        fs::write(version.join(name), text).unwrap();
+        symlink(format!("..data/{name}"), mounted.path().join(name)).unwrap();
+    }
+    for system in ["argocd", "flux"] {
+        let folder = format!("deploy/ci/{system}");
+        let component = &documents(&format!("{folder}/kustomization.yaml"))[0];
+        let mut objects = Vec::new();
+        for file in component["resources"].as_array().unwrap() {
+            objects.extend(documents(&format!("{folder}/{}", file.as_str().unwrap())));
+        }
+        // Whatever else the Job needs is there before it.
+        let hook = |object: &Value| object["metadata"]["annotations"]["argocd.argoproj.io/hook"].clone();
+        let expected = if system == "argocd" {
+            Value::from("PreSync")
+        } else {
+            Value::Null
+        };
+        assert!(objects.iter().all(|object| hook(object) == expected), "{system}");
+        let job = objects.iter().find(|object| object["kind"] == "Job").unwrap();
+        let pod = &job["spec"]["template"]["spec"];
+        let account = pod["serviceAccountName"].as_str().unwrap();
+        assert!(
+            objects
+                .iter()
+                .any(|object| object["kind"] == "ServiceAccount" && object["metadata"]["name"] == account)
+        );
+        let container = &pod["containers"][0];
+        assert_eq!(container["volumeMounts"][0]["mountPath"], "/manifests");
+        let args = container["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
+        // There is no cluster here, and nothing to wait for.
+        let args = args.filter(|arg| *arg != "--cluster").map(|arg| match arg {
+            "/manifests" => mounted.path().to_str().unwrap(),
+            other => other,
+        });
+        let output = pullgate().args(args).env("PULLGATE_NAMESPACE", "shop").output().unwrap();
+        let (out, told) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert_eq!(output.status.code(), Some(1), "{out}{told}");
+        assert!(out.contains("upper/Other") && out.contains("pod.yaml:7: "), "{out}{told}");
+        // Neither they nor what an administrator applies is anything that check objects to.
+        let itself = pullgate()
+            .args(["check", "-R", &folder, "--deadline", "1ms"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert_eq!(itself.status.code(), Some(0), "{}", String::from_utf8_lossy(&itself.stdout));
+    }
+}

@@ -130,6 +130,21 @@ const SHAPES: &[(&str, Shape)] = &[
         },
     ),
     (
+        "templates of sed",
+        Shape {
+            files: &[
+                (
+                    "k8s/set.yaml",
+                    "apiVersion: apps/v1\nkind: StatefulSet\nmetadata:\n  name: @NAME@\n",
+                ),
+                ("k8s/app.yaml", "@REG/team/app:v1"),
+            ],
+            code: 0,
+            counts: "1 image: 1 pulls",
+            says: &["1 template that is not rendered (k8s/set.yaml): render them first"],
+        },
+    ),
+    (
         "an operator",
         Shape {
             files: &[
@@ -326,4 +341,44 @@ fn what_never_ends_or_leads_nowhere_is_a_remark() {
         told.contains("1 FIFO, socket or device") && told.contains("1 link that leads nowhere"),
         "{told}"
     );
+}
+
+/// The last file of many is a pipe that nobody writes before the registry has been asked for the image of the first.
+#[test]
+fn images_are_asked_for_while_files_are_still_being_read() {
+    let (_runtime, server) = registry();
+    let host = server.host();
+    let folder = tempfile::tempdir().unwrap();
+    for at in 0..400 {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n");
+        fs::write(folder.path().join(format!("c{at}.yaml")), text).unwrap();
+    }
+    fs::write(folder.path().join("a.yaml"), pod("first", &format!("{host}/team/first:v1"))).unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut command = pullgate();
+    command.current_dir(folder.path()).env("HOME", folder.path());
+    let running = command
+        .args(["check", "--platform", "amd64", ".", "pipe"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !server.seen().iter().any(|seen| seen.path.contains("team/first")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fs::write(&pipe, pod("last", &format!("{host}/team/gone:v1"))).unwrap();
+    let output = running.wait_with_output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(out.ends_with("2 images: 1 pulls, 1 denied\n"), "{out}");
+    let mut asked: Vec<String> = server
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("team/first"))
+        .collect();
+    asked.sort();
+    let all = asked.len();
+    asked.dedup();
+    assert_eq!(asked.len(), all, "what was asked early is not asked again");
 }

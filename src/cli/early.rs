@@ -1,0 +1,84 @@
+//! Images are asked for while files are still being read: what registries answer is remembered, and whoever judges the whole input finds it
+//! there. Nothing is decided here.
+
+use super::inputs::AT_ONCE;
+use crate::engine::Gate;
+use crate::policy::Requester;
+use crate::workload::{ImageUse, Later, Workload};
+use futures_util::{StreamExt as _, stream};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How many objects may wait to be asked for. Further ones are left to the judgement of the whole.
+const WAITING: usize = 256;
+/// How many names of images are remembered, so that none is asked for twice.
+const REMEMBERED: usize = 20_000;
+
+/// Asks until it is dropped; what is under way then goes on.
+#[derive(Debug)]
+pub(super) struct Early {
+    send: mpsc::Sender<Workload>,
+    seen: Mutex<HashSet<String>>,
+    asking: JoinHandle<()>,
+}
+
+impl Early {
+    /// Begins to ask; `until` is the end of the run.
+    pub(super) fn begin(gate: Gate, until: Instant) -> Self {
+        let (send, receive) = mpsc::channel(WAITING);
+        let asking = tokio::spawn(async move {
+            let told = stream::unfold(receive, |mut receive: mpsc::Receiver<Workload>| async move {
+                receive.recv().await.map(|workload| (workload, receive))
+            });
+            let gate = &gate;
+            told.for_each_concurrent(AT_ONCE, |workload| async move {
+                gate.judge(&workload, &Requester::default(), until).await;
+            })
+            .await;
+        });
+        Self {
+            send,
+            seen: Mutex::default(),
+            asking,
+        }
+    }
+
+    /// Takes an object if what is still to be read will hardly change how its images are asked for: it names no pull secret.
+    pub(super) fn tell(&self, mut workload: Workload) {
+        let with_secret = workload
+            .templates
+            .iter()
+            .any(|template| !template.needs.pull_secrets.is_empty());
+        if with_secret || workload.controller.is_some() {
+            return;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for template in &mut workload.templates {
+            template
+                .uses
+                .retain(|image| seen.len() < REMEMBERED && seen.insert(called(image).to_owned()));
+        }
+        drop(seen);
+        if workload.templates.iter().any(|template| !template.uses.is_empty()) {
+            // Full: the registries are slower than the disk.
+            let _ = self.send.try_send(workload);
+        }
+    }
+}
+
+/// The name by which it is pulled.
+fn called(image: &ImageUse) -> &str {
+    match &image.later {
+        Some(Later::Named { name, .. }) => name,
+        Some(Later::FilledIn { .. }) | None => &image.image,
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
+}
