@@ -192,10 +192,12 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             reason_phrase(status)
         )
     };
-    // What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x). Of several errors containerd makes a list.
+    // What the registry says in the body (`unexpectedResponseErr`; `dockerFetcher.open` of 1.x), but no token server (`auth.FetchToken`). Of
+    // several errors containerd makes a list.
     let printed: Vec<String> = failure
         .printed
         .iter()
+        .filter(|_| purpose == Purpose::Content)
         .flat_map(|printed| printed.lines())
         .map(escape_words)
         .collect();

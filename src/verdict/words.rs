@@ -338,7 +338,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             };
             let kind = if hint::is_page(failure) { " with a web page" } else { "" };
             format!(
-                "something in front of the registry answered at {host}{kind}: nothing in the answer shows a \
+                "something before the registry answered at {host}{kind}: nothing in the answer shows a \
                  registry{said}{before}; a node that gets this answer fails too"
             )
         }

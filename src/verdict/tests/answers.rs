@@ -55,7 +55,7 @@ fn something_before_the_registry() {
     let (message, fix, kubelet) = said(&failure);
     assert_eq!(
         message,
-        "something in front of the registry answered at r.example: nothing in the answer shows a registry (404: 404 page not found); a node that gets \
+        "something before the registry answered at r.example: nothing in the answer shows a registry (404: 404 page not found); a node that gets \
          this answer fails too"
     );
     assert_eq!(
