@@ -23,7 +23,7 @@ pub enum Stand {
 impl Stand {
     /// Classifies an image as written.
     pub fn of(image: &ImageUse, parameters: Parameters, object: &ObjectId) -> Self {
-        match &image.later {
+        match image.later.as_deref() {
             Some(Later::FilledIn { what, by }) => return Self::filled_in(what, by),
             Some(Later::Named { name, by }) => {
                 return Self::Elsewhere(format!("{} names it {}: pin it there", escape(by), escape(name)));

@@ -71,7 +71,7 @@ impl Early {
 
 /// The name by which it is pulled.
 fn called(image: &ImageUse) -> &str {
-    match &image.later {
+    match image.later.as_deref() {
         Some(Later::Named { name, .. }) => name,
         Some(Later::FilledIn { .. }) | None => &image.image,
     }

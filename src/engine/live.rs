@@ -105,7 +105,9 @@ impl Gate {
     pub async fn judge_or_recall(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Arc<Answer> {
         let review = self.begin(workload, deadline).await;
         let question = match &review.facts {
-            Some(facts) if review.settings.is_none() => Question::of(workload, requester, facts, &review.engine, &review.policies),
+            Some(facts) if review.settings.is_none() && Recent::may_keep(workload) => {
+                Question::of(workload, requester, facts, &review.engine, &review.policies)
+            }
             Some(_) | None => {
                 let (answer, _) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
                 return Arc::new(answer);

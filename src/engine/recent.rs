@@ -16,6 +16,8 @@ use tokio::time::Instant;
 const LATEST: Duration = Duration::from_secs(1);
 /// How many are kept.
 const PLACES: usize = 256;
+/// The most images that an object may have for it.
+const IMAGES: usize = 64;
 /// The most that the texts of one may weigh, in bytes.
 const WEIGHT: usize = 8 << 10;
 
@@ -117,6 +119,11 @@ impl Default for Recent {
 }
 
 impl Recent {
+    /// Whether the answer for such an object may be kept: one with many images is not even looked for, since what it rests on takes memory.
+    pub(super) fn may_keep(workload: &Workload) -> bool {
+        workload.templates.iter().map(|template| template.uses.len()).sum::<usize>() <= IMAGES
+    }
+
     /// The answer to the same question a moment ago.
     pub(super) fn get(&self, question: &Question) -> Option<Arc<Answer>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);

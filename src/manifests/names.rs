@@ -150,7 +150,7 @@ impl Names {
     fn becomes(&self, site: &Site<'_>, image: ImageUse, parameters: Parameters) -> Vec<ImageUse> {
         let renamed = self.kustomizations.rename(site, &image);
         if renamed.is_empty() {
-            let later = self.later(site, &image.image, parameters);
+            let later = self.later(site, &image.image, parameters).map(Box::new);
             return vec![ImageUse { later, ..image }];
         }
         let each = renamed.into_iter().map(|later| match later {
@@ -163,7 +163,7 @@ impl Names {
                 } else {
                     PullPolicy::default_for(&name)
                 };
-                let later = further.or(Some(Later::Named { name, by }));
+                let later = further.or(Some(Later::Named { name, by })).map(Box::new);
                 ImageUse {
                     pull_policy,
                     later,
@@ -171,7 +171,7 @@ impl Names {
                 }
             }
             later @ Later::FilledIn { .. } => ImageUse {
-                later: Some(later),
+                later: Some(Box::new(later)),
                 ..image.clone()
             },
         });

@@ -90,10 +90,10 @@ fn what_is_not_for_pinning_is_left_with_a_reason() {
     ] {
         let mut workload = pod(&[image]);
         for use_of in workload.templates.iter_mut().flat_map(|template| &mut template.uses) {
-            use_of.later = Some(Later::FilledIn {
+            use_of.later = Some(Box::new(Later::FilledIn {
                 what: image.to_owned(),
                 by: "a tool".to_owned(),
-            });
+            }));
         }
         let (image, stand) = reduce(&mut workload).remove(0);
         assert!(!is_asked(&stand));

@@ -260,7 +260,7 @@ impl<'a> Pod<'a> {
             (Name::Later, Some(Remark::FilledIn { what, by }))
         };
         let (streams, namespace) = (&self.facts.image_streams, self.object.namespace.as_str());
-        let filled = match &image.stream {
+        let filled = match image.stream.as_deref() {
             Some(tag) => streams.image(namespace, tag),
             None if self.template.kind == PodKind::Template => streams.looked_up(namespace, &image.image),
             None => None,
@@ -270,7 +270,7 @@ impl<'a> Pod<'a> {
         {
             return (Name::Known(reference), Some(Remark::Rewritten(filled.to_owned())));
         }
-        let (text, named) = match &image.later {
+        let (text, named) = match image.later.as_deref() {
             Some(Later::FilledIn { what, by }) => return filled_in(what, by.clone()),
             Some(Later::Named { name, by }) => {
                 let (name, by) = (name.clone(), by.clone());
@@ -314,7 +314,7 @@ impl<'a> Pod<'a> {
             streams.hidden(&self.object.namespace, &image.image)
         };
         let is_template = self.template.kind == PodKind::Template;
-        image.stream.clone().or_else(|| local().filter(|_| is_template))
+        image.stream.as_deref().cloned().or_else(|| local().filter(|_| is_template))
     }
 
     /// The ID of an image that a node holds or does not: no registry is asked.

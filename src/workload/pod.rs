@@ -158,9 +158,9 @@ pub struct ImageUse {
     /// Whether an UPDATE left everything that this pull depends on unchanged.
     pub unchanged: bool,
     /// What OpenShift puts in its place: always where it is blank, and for names that it looks up.
-    pub stream: Option<StreamTag>,
+    pub stream: Option<Box<StreamTag>>,
     /// What becomes of the name before there are pods, where the set of files tells it.
-    pub later: Option<Later>,
+    pub later: Option<Box<Later>>,
 }
 
 /// What becomes of a name that stands in a file.

@@ -122,7 +122,7 @@ impl ImageStreams {
 
 /// The streams that may fill in images of these templates, by namespace and name; `namespace` is that of the object.
 pub fn wanted(templates: &[Template], namespace: &str) -> BTreeSet<(String, String)> {
-    let of_use = |template: &Template, image: &ImageUse| match &image.stream {
+    let of_use = |template: &Template, image: &ImageUse| match image.stream.as_deref() {
         Some(tag) => Some(tag.clone()),
         None if template.kind == PodKind::Template => StreamTag::local(&image.image),
         None => None,
@@ -155,7 +155,7 @@ pub(super) fn note(templates: &mut [Template], object: &Value) {
             );
             let uses = templates.iter_mut().flat_map(|template| &mut template.uses);
             for one in uses.filter(|one| names.contains(&one.name) && is_blank(&one.image)) {
-                one.stream.clone_from(&tag);
+                one.stream = tag.clone().map(Box::new);
             }
         }
     }
@@ -169,7 +169,7 @@ pub(super) fn note(templates: &mut [Template], object: &Value) {
             for template in &mut *templates {
                 for one in template.uses.iter_mut().filter(|one| is_at(one, &field)) {
                     if is_blank(&one.image) {
-                        one.stream = Some(tag.clone());
+                        one.stream = Some(Box::new(tag.clone()));
                     } else {
                         let why = "an image trigger may set another image";
                         template.nature.other_image.get_or_insert(why);
@@ -185,7 +185,7 @@ pub(super) fn note(templates: &mut [Template], object: &Value) {
     {
         for one in templates.iter_mut().flat_map(|template| &mut template.uses) {
             if one.stream.is_none() {
-                one.stream = StreamTag::local(&one.image);
+                one.stream = StreamTag::local(&one.image).map(Box::new);
             }
         }
     }

@@ -36,7 +36,7 @@ fn names(manifests: &Manifests) -> Vec<(String, PullPolicy)> {
         .flat_map(|subject| &subject.workload.templates)
         .flat_map(|template| &template.uses);
     uses.map(|image| {
-        let text = match &image.later {
+        let text = match image.later.as_deref() {
             None => image.image.clone(),
             Some(Later::Named { name, .. }) => format!("{} -> {name}", image.image),
             Some(Later::FilledIn { what, by }) => format!("{} later: {what} by {by}", image.image),
