@@ -58,6 +58,9 @@ pub const API_SILENCE: Duration = Duration::from_secs(30);
 
 // Reviews.
 
+/// Objects of files that are judged at the same time.
+pub const JUDGED_AT_ONCE: usize = 32;
+
 /// How long the API server waits if it does not say (`timeoutSeconds` of a webhook defaults to 10).
 pub const REVIEW: Duration = Duration::from_secs(10);
 /// Bytes of a review's body. etcd stores no object of more than 1.5 MiB (`DefaultMaxRequestBytes` in its server/v3/embed/config.go, which

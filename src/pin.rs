@@ -40,7 +40,7 @@ impl Stand {
                 (Some(_), None) => Self::Fixed,
                 (None, _) => Self::Open,
             },
-            Err(_) => match parameter::of(image, object) {
+            Err(_) => match parameter::of(image, &object.api_version, &object.kind) {
                 Some((text, by)) if parameters == Parameters::FilledIn => Self::filled_in(text, &by),
                 Some(_) | None => Self::Open,
             },

@@ -31,8 +31,8 @@ pub use network::Network;
 pub use pools::{NodeLogins, faults};
 pub use proxy::Proxy;
 pub use queue::{on_behalf_of, share};
-pub use section::{Row, Section};
-pub use show::{Image, show};
+pub use section::{Image, Row, Section};
+pub use show::show;
 pub use wire::{Stale, Wire};
 
 use crate::limits;

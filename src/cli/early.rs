@@ -1,8 +1,8 @@
 //! Images are asked for while files are still being read: what registries answer is remembered, and whoever judges the whole input finds it
 //! there. Nothing is decided here.
 
-use super::inputs::AT_ONCE;
 use crate::engine::Gate;
+use crate::limits;
 use crate::policy::Requester;
 use crate::workload::{ImageUse, Later, Workload};
 use futures_util::{StreamExt as _, stream};
@@ -34,7 +34,7 @@ impl Early {
                 receive.recv().await.map(|workload| (workload, receive))
             });
             let gate = &gate;
-            told.for_each_concurrent(AT_ONCE, |workload| async move {
+            told.for_each_concurrent(limits::JUDGED_AT_ONCE, |workload| async move {
                 gate.judge(&workload, &Requester::default(), until).await;
             })
             .await;

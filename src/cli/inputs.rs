@@ -8,6 +8,7 @@ use crate::config::project::Project;
 use crate::config::{self, Frontend, Live, PolicyStore, Settings};
 use crate::engine::{Engine, Gate, Transcripts};
 use crate::image::{Platform, escape};
+use crate::limits;
 use crate::manifests::{Keep, Manifests, Note, Notes, Passed, Reading, Rendering, Sift, Tell, Walk};
 use crate::plan::{Admission, Platforms, Runtimes};
 use crate::providers::StandsFor;
@@ -24,7 +25,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many objects are checked at the same time.
-pub(super) const AT_ONCE: usize = 32;
+pub(super) const AT_ONCE: usize = limits::JUDGED_AT_ONCE;
 
 /// The options that both commands share.
 #[derive(Debug, clap::Args)]

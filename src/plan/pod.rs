@@ -282,7 +282,7 @@ impl<'a> Pod<'a> {
             Ok(reference) => reference,
             Err(error) => {
                 let parameter = match self.template.nature.parameters {
-                    Parameters::FilledIn => parameter::of(&text, self.object),
+                    Parameters::FilledIn => parameter::of(&text, &self.object.api_version, &self.object.kind),
                     Parameters::Literal => None,
                 };
                 return match parameter {

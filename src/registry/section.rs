@@ -1,6 +1,15 @@
 //! The sections in which `config show` prints how nodes reach their registries.
 
-use crate::image::escape;
+use crate::image::{Reference, escape};
+
+/// An image, as a pod names it.
+#[derive(Debug, Clone, Copy)]
+pub struct Image<'a> {
+    /// As it is written.
+    pub written: &'a str,
+    /// What that is.
+    pub reference: &'a Reference,
+}
 
 /// What nodes have for some registries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

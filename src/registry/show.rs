@@ -1,20 +1,10 @@
 //! Explains to people how given nodes reach their registries: which hosts they ask in which order, under which names, with which
 //! credentials, and which line of which file says so. It contains no secrets.
 
-use super::section::Section;
+use super::section::{Image, Section};
 use super::{Settings, crio, nodes};
-use crate::image::Reference;
 use crate::runtime::crio::openshift::Told;
 use crate::runtime::{Pool, Runtime};
-
-/// An image, as a pod names it.
-#[derive(Debug, Clone, Copy)]
-pub struct Image<'a> {
-    /// As it is written.
-    pub written: &'a str,
-    /// What that is.
-    pub reference: &'a Reference,
-}
 
 /// The way of a node of a pool with this runtime, to all registries or for one image alone; `told` is what OpenShift's objects say, where
 /// there are some. The error has a line for each fault of the files.

@@ -1,10 +1,8 @@
 //! Parameters of templates, which Argo (`{{x}}`) and Tekton (`$(x)`) fill in before they create a pod.
 
-use super::pod::ObjectId;
-
 /// The parameter in a name, and what fills it in: the controller of a custom kind.
-pub fn of<'a>(name: &'a str, object: &ObjectId) -> Option<(&'a str, String)> {
-    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
+pub fn of<'a>(name: &'a str, api_version: &str, kind: &str) -> Option<(&'a str, String)> {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let found = match group {
         "template.openshift.io" => of_template(name),
         _ => find(name),
@@ -13,7 +11,7 @@ pub fn of<'a>(name: &'a str, object: &ObjectId) -> Option<(&'a str, String)> {
         "argoproj.io" => "Argo".to_owned(),
         "tekton.dev" | "triggers.tekton.dev" => "Tekton".to_owned(),
         "template.openshift.io" => "OpenShift's template processing (oc process)".to_owned(),
-        _ => format!("the controller of {}", object.kind),
+        _ => format!("the controller of {kind}"),
     };
     Some((found, by))
 }

@@ -2,8 +2,8 @@
 
 use super::folder::Folder;
 use crate::image::{Reference, Target, escape};
+use crate::registry::section::Image;
 use crate::registry::section::{Section, place};
-use crate::registry::show::Image;
 use crate::runtime::crio::Crio;
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::candidates::candidates;

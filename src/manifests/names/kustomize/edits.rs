@@ -1,6 +1,6 @@
 //! What a kustomization does to the names of images: entries of `images`, patches, replacements.
 
-use super::target::{Known, Target};
+use super::target::{Identity, Known, Target};
 use super::{at, list, text};
 use crate::workload::ImageUse;
 use regex::Regex;
@@ -17,15 +17,6 @@ pub(super) enum Step {
     Replacement(Replacement),
     /// A transformer that is a program of its own; its kind.
     Program(String),
-}
-
-/// What changes of the resources themselves.
-#[derive(Debug, Default)]
-pub(super) struct Identity {
-    pub(super) prefix: String,
-    pub(super) suffix: String,
-    pub(super) namespace: String,
-    pub(super) labels: Vec<(String, String)>,
 }
 
 /// An entry of `images`.

@@ -1,6 +1,7 @@
 //! Reads a `kustomization.yaml`.
 
-use super::edits::{Identity, Image, Patch, Replacement, Step, generated};
+use super::edits::{Image, Patch, Replacement, Step, generated};
+use super::target::Identity;
 use super::{Kustomization, file_text, list, text};
 use crate::image::escape;
 use crate::manifests::notes::{Note, Notes, Passed};

@@ -1,9 +1,17 @@
 //! Which resources a patch or a replacement is for: kustomize's `Selector` (`api/types/selector.go`).
 
-use super::edits::Identity;
 use super::text;
 use regex::Regex;
 use serde_json::Value;
+
+/// What changes of the resources themselves.
+#[derive(Debug, Default)]
+pub(super) struct Identity {
+    pub(super) prefix: String,
+    pub(super) suffix: String,
+    pub(super) namespace: String,
+    pub(super) labels: Vec<(String, String)>,
+}
 
 /// What a resource is called on its way through kustomizations: what it was called before still selects it.
 #[derive(Debug, Default)]
