@@ -36,9 +36,8 @@ points now.
 
 For files, pin prints a diff; --write changes the files. Standard input (-f -) is printed with the digests.
 
-Exit \
-codes: 0 everything is pinned; 1 something could not be pinned, or the printed diff is not empty; 2 the command was wrong, or \
-something could not be read or written.";
+Exit codes: 0 everything is pinned; 1 something could not be pinned, or the printed diff is not empty; 2 the command was wrong, \
+or something could not be read or written.";
 
 /// Options of `pin`.
 #[derive(Debug, clap::Args)]

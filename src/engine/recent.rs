@@ -159,9 +159,9 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{ServiceAccount, Visible};
-    use crate::config::{Frontend, Settings};
-    use crate::engine::LookUps;
+    use crate::cluster::{Cluster, ServiceAccount, Visible};
+    use crate::config::{Frontend, Live, PolicyStore, Settings};
+    use crate::engine::{Gate, LookUps};
     use crate::plan::{self, Admission};
     use crate::providers::Providers;
     use crate::telemetry::Metrics;
@@ -251,6 +251,32 @@ mod tests {
         ] {
             assert_ne!(first, other);
         }
+    }
+
+    /// The first answer and the second, to objects whose only image an UPDATE left as it was.
+    async fn twice(gate: &Gate, workload: &Workload) -> [Arc<Answer>; 2] {
+        let until = Instant::now() + Duration::from_secs(5);
+        let requester = Requester::default();
+        let first = gate.judge_or_recall(workload, &requester, until).await;
+        [first, gate.judge_or_recall(workload, &requester, until).await]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_given_again_while_it_rests_on_the_same() {
+        let policies = PolicyStore::default();
+        let engine = Live::new(Arc::into_inner(engine()).unwrap());
+        let gate = Gate::new(engine, policies.clone(), Cluster::Absent);
+        let mut workload = pod("a", "1", &spec("reg.example/a:1"));
+        workload.templates[0].uses[0].unchanged = true;
+        let [first, second] = twice(&gate, &workload).await;
+        assert!(Arc::ptr_eq(&first, &second));
+        policies.set_files(Vec::new());
+        let [third, _] = twice(&gate, &workload).await;
+        assert!(!Arc::ptr_eq(&second, &third), "other policies are in force");
+
+        workload.templates[0].uses = vec![workload.templates[0].uses[0].clone(); IMAGES + 1];
+        let [first, second] = twice(&gate, &workload).await;
+        assert!(!Arc::ptr_eq(&first, &second), "too many images");
     }
 
     fn answer(workload: &Workload, judgement: Judgement) -> Arc<Answer> {

@@ -90,18 +90,23 @@ fn review(number: usize, host: &str) -> String {
     .to_string()
 }
 
+/// A server that may ask registries on loopback, and its authority; its files are in `folder`.
+fn serve_with_loopback(folder: &Path) -> (Serving, String) {
+    let config = folder.join("config.yaml");
+    std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\n").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let serving = Serving::start(&["--tls-dev", "--tls-dev-out", &text(folder), "--config", &text(&config)]);
+    let ca = std::fs::read_to_string(folder.join("ca.crt")).unwrap();
+    (serving, ca)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_registry_fills_the_memory() {
     let bodies = Bodies::new();
     let registry = Faulty::start(move |seen| bodies.answer(seen)).await;
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("config.yaml");
-    std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\n").unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let (config, out) = (text(&config), text(dir.path()));
-    let serving = Serving::start(&["--tls-dev", "--tls-dev-out", &out, "--config", &config]);
+    let (serving, ca) = serve_with_loopback(dir.path());
     let _confined = Confined::new(serving.id());
-    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
 
     let over = Arc::new(AtomicBool::new(false));
     let plain = serving.plain;
@@ -153,12 +158,7 @@ async fn floods_of_interim_answers_keep_no_other_registry_waiting() {
     let floods: Vec<std::net::SocketAddr> = (0..16).map(|_| flood()).collect();
     let registry = Faulty::start(|_| Reply::new(404).json(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#)).await;
     let dir = tempfile::tempdir().unwrap();
-    let config = dir.path().join("config.yaml");
-    std::fs::write(&config, "network: {allow: [127.0.0.0/8]}\n").unwrap();
-    let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let (config, out) = (text(&config), text(dir.path()));
-    let serving = Serving::start(&["--tls-dev", "--tls-dev-out", &out, "--config", &config]);
-    let ca = std::fs::read_to_string(dir.path().join("ca.crt")).unwrap();
+    let (serving, ca) = serve_with_loopback(dir.path());
     let ask = async |number: usize, host: String| {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
                          "spec": {"containers": [{"name": "c", "image": format!("{host}/app{number}:v1")}]}});

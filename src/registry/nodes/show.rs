@@ -81,11 +81,7 @@ pub(in crate::registry) fn image_by_trees(roots: &[PathBuf], by: Containerd, ima
     let mut section = Section::new(escape(&image.to_string()), Some(path.display().to_string()));
     match (file, beside) {
         (Some(file), _) => {
-            let lines = if reads_as_k3s(file, by) {
-                file.lines_of_k3s()
-            } else {
-                file.lines()
-            };
+            let lines = lines(file, by);
             for line in &lines {
                 let at = (line.at > 0).then(|| place(path.display(), line.at));
                 asks(&mut section, line, image, "the pod's".to_owned(), at);
@@ -173,6 +169,15 @@ fn in_force(folder: &Folder, by: Containerd) -> (Option<&File>, Option<&Files>) 
     }
 }
 
+/// The hosts of a file, as this runtime reads them.
+fn lines(file: &File, by: Containerd) -> Vec<Line> {
+    if reads_as_k3s(file, by) {
+        file.lines_of_k3s()
+    } else {
+        file.lines()
+    }
+}
+
 fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
     let path = folder.path.join(HOSTS);
     let at = |line: usize| place(path.display(), line);
@@ -180,11 +185,7 @@ fn section(title: &str, folder: &Folder, by: Containerd) -> Section {
     let mut section = Section::new(title, file.map(|_| at(0)).or_else(|| Some(folder.path.display().to_string())));
     match (file, beside) {
         (Some(file), _) => {
-            let lines = if reads_as_k3s(file, by) {
-                file.lines_of_k3s()
-            } else {
-                file.lines()
-            };
+            let lines = lines(file, by);
             for (number, line) in (1..).zip(&lines) {
                 let text = format!("{number}. {}; credential: the pod's", host(line));
                 section.row(text, (line.at > 0).then(|| at(line.at)));

@@ -344,15 +344,8 @@ impl File {
             if !main {
                 return Err(of("registries")("registry must be in v2 format but is in v1".to_owned()));
             }
-            let new = [
-                "registry",
-                "unqualified-search-registries",
-                "credential-helpers",
-                "short-name-mode",
-                "additional-layer-store-auth-helper",
-                "aliases",
-            ];
-            if new.iter().any(|key| get(&table, key).is_some()) {
+            let mut new = TOP.iter().filter(|key| **key != "registries");
+            if new.any(|key| get(&table, key).is_some()) {
                 return Err(of("registries")("mixing sysregistry v1/v2 is not supported".to_owned()));
             }
             return old.file();
