@@ -18,6 +18,7 @@ mod quiet;
 mod resolve;
 mod section;
 mod servers;
+mod shelf;
 mod show;
 mod speaker;
 mod tags;

@@ -53,6 +53,26 @@ impl Digest {
         Self(hex_of("sha256", &sha2::Sha256::digest(bytes)))
     }
 
+    /// Its 32 bytes, of a sha256 digest: less than half of its text.
+    pub fn to_sha256(&self) -> Option<[u8; 32]> {
+        let hex = self.0.strip_prefix("sha256:")?.as_bytes();
+        let digit = |at: usize| {
+            char::from(*hex.get(at)?)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        let mut bytes = [0; 32];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = digit(2 * at)? << 4 | digit(2 * at + 1)?;
+        }
+        Some(bytes)
+    }
+
+    /// The sha256 digest of these 32 bytes.
+    pub fn of_sha256(bytes: &[u8; 32]) -> Self {
+        Self(hex_of("sha256", bytes))
+    }
+
     /// Whether `bytes` have this digest (sha256, sha384 and sha512).
     pub fn matches(&self, bytes: &[u8]) -> bool {
         let actual = match self.algorithm() {
@@ -178,6 +198,9 @@ mod tests {
         hasher.update(b"bc");
         assert_eq!(hasher.finish(), Digest::sha256(b"abc"));
         assert_eq!(Digest::parse(sha512).unwrap().algorithm(), "sha512");
+        let bytes = Digest::parse(empty).unwrap().to_sha256().unwrap();
+        assert_eq!(Digest::of_sha256(&bytes).as_str(), empty);
+        assert_eq!(Digest::parse(sha512).unwrap().to_sha256(), None);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! The key of an answer is the request with its asker, so nobody learns from another's answers, nor from their timing. Askers share content
 //! by digest, each after its own proof that it may read it.
 
+mod kept;
+
+use self::kept::{Kept, Types, weight, weight_of_response};
 use super::exchange::asked;
 use super::instead::{Known, asks_who};
 use super::servers::{class, is_of_host, is_silence, part};
+use super::shelf::{Shelf, Weighs};
 use crate::credentials::Fingerprint;
 use crate::image::Digest;
 use crate::limits;
@@ -13,9 +17,8 @@ use crate::runtime::answer::{Answer, Body, Fault, FaultKind, NotSent, Response, 
 use crate::runtime::outcome::TlsFault;
 use crate::runtime::request::{Attempt, Auth, Method, Origin, Request, TrustId, Want, Who};
 use crate::telemetry::HostClass;
-use moka::Expiry;
 use moka::sync::Cache;
-use std::mem::size_of;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -51,18 +54,6 @@ pub(super) enum Age {
     Stale,
 }
 
-/// What was answered last, and the last good answer.
-#[derive(Clone)]
-struct Kept {
-    latest: Answer,
-    given: Instant,
-    fresh_until: Instant,
-    /// The last good answer and when it was given; it serves while the registry is down, and is forgotten once that says otherwise.
-    good: Option<(Answer, Instant)>,
-    /// How long the entry is of use.
-    keep: Duration,
-}
-
 /// What a 429 was about: Docker Hub counts GETs of manifests, while HEADs go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Lane {
@@ -78,89 +69,93 @@ type Throttled = (Arc<str>, u16, Option<Fingerprint>, Lane, Option<Arc<str>>);
 /// Who waited in vain: for which host, by which settings, and for which repository, where only that was silent.
 type Silent = (Who, Origin, TrustId, Option<Arc<str>>);
 
+/// What an answer is kept under: the request, whatever the runtime paused before it.
+struct Named<'a>(&'a Request);
+
+impl Hash for Named<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Request {
+            asker,
+            method,
+            origin,
+            path,
+            accept,
+            auth,
+            want,
+            trust,
+            agent,
+            attempt: Attempt { nth, after: _ },
+        } = self.0;
+        (asker, method, origin, path, accept, auth, want, trust, agent, nth).hash(state);
+    }
+}
+
 /// What content is kept under. Not by digest alone: a registry that lies about a digest must not be told what another holds.
-#[derive(PartialEq, Eq, Hash)]
-struct ContentKey {
-    origin: Origin,
-    path: Arc<str>,
-    accept: Arc<str>,
-    want: Want,
+#[derive(Hash)]
+struct ContentKey<'a> {
+    origin: &'a Origin,
+    path: &'a str,
+    accept: &'a str,
+    want: &'a Want,
     trust: TrustId,
 }
 
 /// Who was shown what, and by what right.
-#[derive(PartialEq, Eq, Hash)]
-struct Proof {
+#[derive(Hash)]
+struct Proof<'a> {
     asker: Who,
-    origin: Origin,
-    /// It ends in a digest, without a query.
-    path: Arc<str>,
+    origin: &'a Origin,
+    /// It ends in a digest, without a query; or names a repository.
+    path: &'a str,
     trust: TrustId,
-    auth: Vec<(Origin, Auth)>,
+    auth: &'a [(Origin, Auth)],
+}
+
+impl Weighs for Instant {
+    fn weight(&self) -> usize {
+        0
+    }
+}
+
+impl Weighs for (Arc<Response>, Instant) {
+    fn weight(&self) -> usize {
+        weight_of_response(&self.0)
+    }
 }
 
 /// The memory.
 pub(super) struct Memo {
-    answers: Cache<Request, Kept>,
-    contents: Cache<ContentKey, (Arc<Response>, Instant)>,
-    proofs: Cache<Proof, Instant>,
+    /// By [`Named`].
+    answers: Shelf<Box<Kept>>,
+    /// By [`ContentKey`]; with when they came.
+    contents: Shelf<(Arc<Response>, Instant)>,
+    /// By [`Proof`]; when it was given.
+    proofs: Shelf<Instant>,
+    types: Types,
     /// Until when, and whether the registry said so.
     throttled: Cache<Throttled, (Instant, bool)>,
     /// The repository that was throttled last, and until when: another one before that, and it is more than the repository.
     throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
     silent: Cache<Silent, (Arc<Fault>, Instant)>,
     /// What a repository asked of an asker without authorisation, and until when that holds.
-    challenges: Cache<Proof, (Arc<Response>, Instant)>,
+    challenges: Shelf<(Arc<Response>, Instant)>,
     max_stale: Duration,
-}
-
-struct AsLong;
-
-impl Expiry<Request, Kept> for AsLong {
-    fn expire_after_create(&self, _: &Request, kept: &Kept, _: std::time::Instant) -> Option<Duration> {
-        Some(kept.keep)
-    }
-
-    fn expire_after_update(&self, _: &Request, kept: &Kept, _: std::time::Instant, _: Option<Duration>) -> Option<Duration> {
-        Some(kept.keep)
-    }
 }
 
 impl Memo {
     /// `bytes` bounds the weight of answers, content and proofs together; `max_stale` how long a good answer may serve while its registry is down.
     pub(super) fn new(bytes: u64, max_stale: Duration) -> Self {
         let share = |percent| bytes / 100 * percent;
-        let answers = Cache::builder()
-            .max_capacity(share(45))
-            .weigher(|request: &Request, kept: &Kept| {
-                let good = match &kept.good {
-                    Some((good, _)) if !is_same(good, &kept.latest) => weight(good),
-                    Some(_) | None => 0,
-                };
-                clamped(weight_of_request(request) + size_of::<Kept>() + weight(&kept.latest) + good)
-            })
-            .expire_after(AsLong)
-            .build();
-        let contents = Cache::builder()
-            .max_capacity(share(45))
-            .weigher(|key: &ContentKey, (response, _): &(Arc<Response>, Instant)| {
-                clamped(size_of::<ContentKey>() + key.path.len() + key.accept.len() + weight_of_response(response))
-            })
-            .time_to_live(CONTENT.max(max_stale))
-            .build();
-        let proofs = Cache::builder()
-            .max_capacity(share(10))
-            .weigher(|proof: &Proof, _| {
-                clamped(size_of::<(Proof, Instant)>() + proof.path.len() + proof.auth.len() * size_of::<(Origin, Auth)>())
-            })
-            .time_to_live(DIGEST.max(max_stale))
-            .build();
-        let hosts = |lives| Cache::builder().max_capacity(limits::REMEMBERED).time_to_live(lives);
         Self {
-            answers,
-            contents,
-            proofs,
-            throttled: hosts(limits::LONGEST_RETRY_AFTER).build(),
+            answers: Shelf::new(share(45)),
+            contents: Shelf::new(share(35)),
+            proofs: Shelf::new(share(15)),
+            challenges: Shelf::new(share(5)),
+            types: Types::default(),
+            throttled: Cache::builder()
+                .max_capacity(limits::REMEMBERED)
+                .time_to_live(limits::LONGEST_RETRY_AFTER)
+                .build(),
             throttled_last: Cache::builder()
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(limits::LONGEST_RETRY_AFTER)
@@ -169,40 +164,36 @@ impl Memo {
                 .max_capacity(limits::REMEMBERED)
                 .time_to_live(PLAIN_HTTP)
                 .build(),
-            challenges: Cache::builder()
-                .max_capacity(limits::REMEMBERED)
-                .time_to_live(DIGEST.max(max_stale))
-                .build(),
             max_stale,
         }
     }
 
     /// What is kept of answers and of content, in bytes, roughly.
     pub(super) fn weights(&self) -> [u64; 2] {
-        [self.answers.weighted_size(), self.contents.weighted_size()]
+        [self.answers.weight(), self.contents.weight()]
     }
 
     /// The remembered answer to this very request.
     pub(super) fn recall(&self, request: &Request, age: Age) -> Option<Answer> {
-        let kept = if request.attempt.after.is_zero() {
-            self.answers.get(request)?
-        } else {
-            self.answers.get(&named(request))?
-        };
         let now = Instant::now();
-        let is_fresh = now < kept.fresh_until;
-        if age == Age::Fresh || !is_down(request, &kept.latest) && is_fresh {
-            return is_fresh.then(|| kept.as_of(now));
-        }
-        match &kept.good {
-            Some((good, at)) if now.duration_since(*at) <= self.max_stale => Some(without_quota(good)),
-            Some(_) | None => is_fresh.then(|| kept.as_of(now)),
-        }
+        let told = self.answers.read(self.answers.name(&Named(request)), |kept| {
+            let is_fresh = now < kept.fresh_until;
+            let latest = is_fresh.then(|| kept.as_of(request, now));
+            if age == Age::Fresh || latest.as_ref().is_some_and(|latest| !is_down(request, latest)) {
+                return latest;
+            }
+            match kept.last_good(request) {
+                Some((good, at)) if now.duration_since(at) <= self.max_stale => Some(good),
+                Some(_) | None => latest,
+            }
+        });
+        told.flatten()
     }
 
     /// The content of this digest, whoever asked for it.
     pub(super) fn content(&self, request: &Request, age: Age) -> Option<Arc<Response>> {
-        let (response, at) = self.contents.get(&ContentKey::of(request))?;
+        let name = self.contents.name(&ContentKey::of(request));
+        let (response, at) = self.contents.read(name, Clone::clone)?;
         let longest = match age {
             Age::Fresh => CONTENT,
             Age::Stale => CONTENT.max(self.max_stale),
@@ -212,7 +203,8 @@ impl Memo {
 
     /// When this asker was shown what it asks for, by the right that it asks by.
     pub(super) fn shown(&self, request: &Request, age: Age) -> Option<Instant> {
-        let at = self.proofs.get(&Proof::of(request, bare(&request.path)))?;
+        let name = self.proofs.name(&Proof::of(request, bare(&request.path)));
+        let at = self.proofs.read(name, |at| *at)?;
         let longest = match age {
             Age::Fresh => DIGEST,
             Age::Stale => DIGEST.max(self.max_stale),
@@ -222,7 +214,8 @@ impl Memo {
 
     /// What the repository of a request asked of this asker when it came without authorisation.
     pub(super) fn challenge(&self, request: &Request, age: Age) -> Option<Answer> {
-        let (response, until) = self.challenges.get(&repository(request)?)?;
+        let name = self.challenges.name(&repository(request)?);
+        let (response, until) = self.challenges.read(name, Clone::clone)?;
         let holds = match age {
             Age::Fresh => Instant::now() < until,
             Age::Stale => true,
@@ -283,7 +276,9 @@ impl Memo {
                     && let Some(key) = repository(request)
                 {
                     let until = Instant::now() + lives(request, answer);
-                    self.challenges.insert(key, (Arc::clone(response), until));
+                    let name = self.challenges.name(&key);
+                    let lives = DIGEST.max(self.max_stale);
+                    self.challenges.put(name, (Arc::clone(response), until), lives);
                 }
                 if response.is_success() && !response.is_of_no_registry() {
                     self.prove(request, response);
@@ -294,8 +289,9 @@ impl Memo {
                             ..Response::clone(response)
                         };
                         // Found there from now on, by whoever has a proof.
-                        self.contents
-                            .insert(ContentKey::of(request), (Arc::new(stored), Instant::now()));
+                        let name = self.contents.name(&ContentKey::of(request));
+                        let stored = (Arc::new(stored), Instant::now());
+                        self.contents.put(name, stored, CONTENT.max(self.max_stale));
                     }
                 }
             }
@@ -331,35 +327,29 @@ impl Memo {
 
     /// Remembers a refusal that led on to a success as long as that: a runtime asks it again every time.
     pub(super) fn keep_as_good(&self, request: &Request, lives: Duration) {
-        if let Some(kept) = self.answers.get(request)
-            && matches!(kept.latest, Answer::Response(_))
-        {
-            self.insert(request, &kept.latest, lives, true);
+        let name = self.answers.name(&Named(request));
+        let latest = self.answers.read(name, |kept| kept.latest(request));
+        if let Some(latest @ Answer::Response(_)) = latest {
+            self.insert(request, &latest, lives, true);
         }
     }
 
     fn insert(&self, request: &Request, answer: &Answer, lives: Duration, is_good: bool) {
         let now = Instant::now();
-        let request = named(request);
-        let good = if is_good {
-            Some((answer.clone(), now))
-        } else if is_down(&request, answer) || is_throttled(answer) {
-            self.answers.get(&request).and_then(|before| before.good)
-        } else {
-            None
+        let name = self.answers.name(&Named(request));
+        let kept = Kept::new(request, answer, &self.types, now, lives);
+        let before = (!is_good && (is_down(request, answer) || is_throttled(answer)))
+            .then(|| self.answers.read(name, |before| before.last_good(request)))
+            .flatten()
+            .flatten();
+        let of_use = |at: Instant| self.max_stale.saturating_sub(now.duration_since(at));
+        let (kept, of_use) = match before {
+            Some((good, at)) => (kept.after(request, (&good, at), &self.types), of_use(at)),
+            None if is_good => (kept.good(), of_use(now)),
+            None => (kept, Duration::ZERO),
         };
-        let of_use = good
-            .as_ref()
-            .map_or(Duration::ZERO, |(_, at)| self.max_stale.saturating_sub(at.elapsed()));
-        let kept = Kept {
-            latest: answer.clone(),
-            given: now,
-            fresh_until: now + lives,
-            good,
-            // What led on to something is looked for a little later.
-            keep: (lives + DOWN).max(of_use),
-        };
-        self.answers.insert(request, kept);
+        // What led on to something is looked for a little later.
+        self.answers.put(name, Box::new(kept), (lives + DOWN).max(of_use));
     }
 
     /// Notes what a good answer shows to its asker: the digest that it asked for, the one that its tag stands for, and the config of a
@@ -405,49 +395,32 @@ impl Memo {
     }
 
     fn note(&self, request: &Request, path: &str, at: Instant) {
-        let proof = Proof::of(request, path);
-        if self.proofs.get(&proof).is_none_or(|before| before < at) {
-            self.proofs.insert(proof, at);
+        let name = self.proofs.name(&Proof::of(request, path));
+        if self.proofs.read(name, |before| *before).is_none_or(|before| before < at) {
+            self.proofs.put(name, at, DIGEST.max(self.max_stale));
         }
     }
 }
 
-impl Kept {
-    /// The latest answer as it is to be told now.
-    fn as_of(&self, now: Instant) -> Answer {
-        match &self.latest {
-            Answer::Response(response) if response.status == 429 => Answer::Response(Arc::new(Response {
-                // What it asked for, not how long we wait at most.
-                retry_after: response
-                    .retry_after
-                    .map(|asked| asked.saturating_sub(now.duration_since(self.given))),
-                ..Response::clone(response)
-            })),
-            answer if now.duration_since(self.given) >= QUOTA => without_quota(answer),
-            answer => answer.clone(),
-        }
-    }
-}
-
-impl Proof {
-    fn of(request: &Request, path: &str) -> Self {
+impl<'a> Proof<'a> {
+    fn of(request: &'a Request, path: &'a str) -> Self {
         Self {
             asker: request.asker,
-            origin: request.origin.clone(),
-            path: Arc::from(path),
+            origin: &request.origin,
+            path,
             trust: request.trust,
-            auth: request.auth.clone(),
+            auth: &request.auth,
         }
     }
 }
 
-impl ContentKey {
-    fn of(request: &Request) -> Self {
+impl<'a> ContentKey<'a> {
+    fn of(request: &'a Request) -> Self {
         Self {
-            origin: request.origin.clone(),
-            path: Arc::clone(&request.path),
-            accept: Arc::clone(&request.accept),
-            want: request.want.clone(),
+            origin: &request.origin,
+            path: &request.path,
+            accept: &request.accept,
+            want: &request.want,
             trust: request.trust,
         }
     }
@@ -478,7 +451,7 @@ impl Known for Looked<'_> {
 }
 
 /// A repository at a host, asked by somebody: `/v2/team/app`.
-fn repository(request: &Request) -> Option<Proof> {
+fn repository(request: &Request) -> Option<Proof<'_>> {
     let path = bare(&request.path);
     let end = ["/manifests/", "/blobs/"].iter().find_map(|part| path.rfind(part))?;
     Some(Proof::of(request, path.get(..end)?))
@@ -509,17 +482,6 @@ fn counts_by_account(origin: &Origin) -> bool {
         | HostClass::K8s
         | HostClass::Mcr
         | HostClass::Other => false,
-    }
-}
-
-/// By its number among equal requests; how long the runtime paused before it makes no difference.
-fn named(request: &Request) -> Request {
-    Request {
-        attempt: Attempt {
-            nth: request.attempt.nth,
-            after: Duration::ZERO,
-        },
-        ..request.clone()
     }
 }
 
@@ -616,54 +578,6 @@ fn is_down(request: &Request, answer: &Answer) -> bool {
 
 fn is_throttled(answer: &Answer) -> bool {
     matches!(answer, Answer::Response(response) if response.status == 429)
-}
-
-fn without_quota(answer: &Answer) -> Answer {
-    match answer {
-        Answer::Response(response) if response.quota.is_some() => Answer::Response(Arc::new(Response {
-            quota: None,
-            ..Response::clone(response)
-        })),
-        answer => answer.clone(),
-    }
-}
-
-fn is_same(one: &Answer, other: &Answer) -> bool {
-    matches!((one, other), (Answer::Response(one), Answer::Response(other)) if Arc::ptr_eq(one, other))
-}
-
-fn clamped(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-fn weight_of_request(request: &Request) -> usize {
-    // Paths are shared with nothing else once a pull is over.
-    size_of::<Request>() + request.path.len() + request.origin.host.len() + request.auth.len() * size_of::<(Origin, Auth)>()
-}
-
-/// An answer, in bytes of memory, roughly.
-fn weight(answer: &Answer) -> usize {
-    match answer {
-        Answer::Response(response) => weight_of_response(response),
-        Answer::Fault(fault) => size_of::<Fault>() + fault.detail.as_ref().map_or(0, |detail| detail.len()),
-        Answer::NotSent(_) => size_of::<NotSent>() + 100,
-        Answer::Late => 0,
-    }
-}
-
-fn weight_of_response(response: &Response) -> usize {
-    let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
-    let body = match &response.body {
-        Body::Manifest {
-            document: Ok(document), ..
-        } => document.weight(),
-        Body::Config { config: Ok(config), .. } => config.weight(),
-        Body::Tags(tags) => 100 + tags.closest.iter().map(|tag| 24 + tag.len()).sum::<usize>(),
-        Body::Words(words) => text(&words.code) + text(&words.detail),
-        Body::Manifest { .. } | Body::Config { .. } => 300,
-        Body::Unread | Body::Granted | Body::NoToken { .. } | Body::TooLong(_) => 0,
-    };
-    size_of::<Response>() + response.at.path.len() + response.content_type.len() + 100 * response.challenges.len() + body
 }
 
 #[cfg(test)]

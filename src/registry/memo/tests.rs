@@ -456,7 +456,90 @@ fn weights_are_bounded() {
     for n in 0..10_000 {
         memo.keep(&head(&format!("manifests/{n}")), &answer(manifest()));
     }
-    memo.answers.run_pending_tasks();
     let [answers, _] = memo.weights();
     assert!(answers > 1 << 17 && answers <= 1 << 19, "{answers}");
+}
+
+/// What a registry says of a tag: its digest. With the default budget (`cache.maxBytes`) less what tokens have of it.
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_references_are_remembered_in_little_memory() {
+    const REFERENCES: u64 = 100_000;
+    let memo = Memo::new((64 << 20) / 5 * 4, STALE);
+    let tag = |n: u64| Request {
+        path: Arc::from(format!("/v2/team/one-of-many-{n}/manifests/v1.2.3?ns=registry.example")),
+        ..head("")
+    };
+    let told = |n: u64| Response {
+        at: asked(&tag(n)),
+        content_type: Arc::from("application/vnd.oci.image.index.v1+json"),
+        length: Some(1000 + n),
+        digest: Some(Arc::from(Digest::sha256(&n.to_le_bytes()).as_str())),
+        ..response(200)
+    };
+    for n in 0..REFERENCES {
+        memo.keep(&tag(n), &answer(told(n)));
+    }
+    for n in 0..REFERENCES {
+        let Some(Answer::Response(recalled)) = memo.recall(&tag(n), Age::Fresh) else {
+            panic!("{n} is forgotten");
+        };
+        assert_eq!(*recalled, told(n));
+    }
+    let each = (memo.weights()[0] + memo.proofs.weight()) / REFERENCES;
+    assert!(each < 260, "{each} bytes");
+}
+
+/// What is kept in few bytes comes back as it was given, whatever it was.
+#[tokio::test(start_paused = true)]
+async fn answers_come_back_as_they_were() {
+    let quota = Some(Quota {
+        remaining: 3,
+        limit: Some(100),
+        window: None,
+        counted: Counted::Address,
+    });
+    let told = [
+        Response { quota, ..response(200) },
+        Response {
+            digest: Some(Arc::from("sha256:no digest")),
+            ..response(200)
+        },
+        Response {
+            digest: Some(Arc::from(format!("sha512:{}", "a".repeat(128)))),
+            ..response(200)
+        },
+        Response {
+            at: At {
+                path: Arc::from("/elsewhere"),
+                ..asked(&head("manifests/1"))
+            },
+            ..response(404)
+        },
+        Response {
+            encoded: true,
+            ..response(200)
+        },
+        Response {
+            as_somebody: true,
+            ..response(200)
+        },
+        Response {
+            speaker: Speaker::Something,
+            ..response(403)
+        },
+        Response {
+            challenges: vec![Challenge::Basic],
+            ..response(401)
+        },
+        manifest(),
+    ];
+    for told in told {
+        let memo = memo();
+        memo.keep(&head("manifests/1"), &answer(told.clone()));
+        let recalled = memo.recall(&head("manifests/1"), Age::Fresh);
+        assert!(
+            matches!(&recalled, Some(Answer::Response(recalled)) if **recalled == told),
+            "{told:?} {recalled:?}"
+        );
+    }
 }

@@ -1,0 +1,271 @@
+//! A bounded memory of very many small things. A thing takes little more than itself: its key is kept as sixteen bytes, and it has no timer
+//! and no place in a list of its own. What has passed its time is swept out when room is needed, and once a minute; then what was not asked
+//! for since the last sweep.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::mem::size_of;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Parts with a lock each, where there is room for them.
+const PARTS: u64 = 16;
+/// What a part must hold: the largest things, several times.
+const LEAST: u64 = 1 << 20;
+/// How long things stay beyond their time at most, in seconds, while others are put in.
+const SWEPT: u32 = 60;
+
+/// What a thing weighs beside its place, in bytes, roughly; the same whenever it is asked.
+pub(super) trait Weighs {
+    /// In bytes.
+    fn weight(&self) -> usize;
+}
+
+/// A key: 128 bits by two hashes with secret keys of this process (SipHash), so that nobody can look for two keys with one name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name(u64, u64);
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// A name is a hash already.
+#[derive(Default)]
+struct Itself(u64);
+
+impl Hasher for Itself {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The memory.
+pub(super) struct Shelf<V> {
+    keys: [RandomState; 2],
+    parts: Box<[Mutex<Part<V>>]>,
+    begun: Instant,
+}
+
+struct Part<V> {
+    places: HashMap<Name, Place<V>, BuildHasherDefault<Itself>>,
+    room: usize,
+    weight: usize,
+    /// When it is swept next, if room is not needed before.
+    sweep: u32,
+}
+
+struct Place<V> {
+    value: V,
+    /// In seconds since the beginning.
+    until: u32,
+    /// Since the last sweep.
+    used: bool,
+}
+
+impl<V: Weighs> Shelf<V> {
+    /// `bytes` bounds what all things weigh together, with their places.
+    pub(super) fn new(bytes: u64) -> Self {
+        let parts = (bytes / LEAST).clamp(1, PARTS);
+        let room = usize::try_from(bytes / parts).unwrap_or(usize::MAX);
+        let part = |_| {
+            Mutex::new(Part {
+                places: HashMap::default(),
+                room,
+                weight: 0,
+                sweep: SWEPT,
+            })
+        };
+        Self {
+            keys: [RandomState::new(), RandomState::new()],
+            parts: (0..parts).map(part).collect(),
+            begun: Instant::now(),
+        }
+    }
+
+    /// What a key is called here.
+    pub(super) fn name(&self, key: &impl Hash) -> Name {
+        let [one, other] = &self.keys;
+        Name(one.hash_one(key), other.hash_one(key))
+    }
+
+    /// What `read` makes of the thing of this name.
+    pub(super) fn read<R>(&self, name: Name, read: impl FnOnce(&V) -> R) -> Option<R> {
+        let now = self.seconds(Duration::ZERO);
+        let mut part = self.part(name)?;
+        let place = part.places.get_mut(&name).filter(|place| now <= place.until)?;
+        place.used = true;
+        Some(read(&place.value))
+    }
+
+    /// Puts a thing in, for so long at least; nothing happens where there is no room for it.
+    pub(super) fn put(&self, name: Name, value: V, lives: Duration) {
+        let now = self.seconds(Duration::ZERO);
+        // Rounded down twice at most.
+        let until = self.seconds(lives).saturating_add(1);
+        let Some(mut part) = self.part(name) else { return };
+        part.take(name);
+        let weight = weight(&value);
+        if weight > part.room {
+            return;
+        }
+        if part.weight + weight > part.room {
+            let room = part.room / 4 * 3;
+            part.sweep(now, room.saturating_sub(weight));
+        } else if now >= part.sweep {
+            let room = part.room;
+            part.sweep(now, room);
+        }
+        part.weight += weight;
+        let place = Place {
+            value,
+            until,
+            used: false,
+        };
+        part.places.insert(name, place);
+    }
+
+    /// What all things weigh, in bytes, roughly.
+    pub(super) fn weight(&self) -> u64 {
+        let weights = self.parts.iter().map(|part| whole(part).weight as u64);
+        weights.sum()
+    }
+
+    fn part(&self, name: Name) -> Option<MutexGuard<'_, Part<V>>> {
+        let at = name.1 % u64::try_from(self.parts.len()).ok()?;
+        self.parts.get(usize::try_from(at).ok()?).map(whole)
+    }
+
+    /// The time in `later`, in seconds since the beginning.
+    fn seconds(&self, later: Duration) -> u32 {
+        let since = self.begun.elapsed().saturating_add(later);
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+impl<V: Weighs> Part<V> {
+    fn take(&mut self, name: Name) {
+        if let Some(before) = self.places.remove(&name) {
+            self.weight = self.weight.saturating_sub(weight(&before.value));
+        }
+    }
+
+    /// Drops what has passed its time; and until the rest weighs no more than `most`, what was not used of late, then anything.
+    fn sweep(&mut self, now: u32, most: usize) {
+        self.sweep = now.saturating_add(SWEPT);
+        self.drop_where(0, |place| place.until < now);
+        self.drop_where(most, |place| !std::mem::take(&mut place.used));
+        self.drop_where(most, |_| true);
+        if self.places.len() < self.places.capacity() / 4 {
+            self.places.shrink_to(self.places.len() * 2);
+        }
+    }
+
+    fn drop_where(&mut self, most: usize, mut goes: impl FnMut(&mut Place<V>) -> bool) {
+        let left = &mut self.weight;
+        self.places.retain(|_, place| {
+            let goes = *left > most && goes(place);
+            if goes {
+                *left = left.saturating_sub(weight(&place.value));
+            }
+            !goes
+        });
+    }
+}
+
+/// A thing with its place, of which a table has about as many again as are taken, at its fullest a seventh.
+fn weight<V: Weighs>(value: &V) -> usize {
+    size_of::<(Name, Place<V>)>() / 2 * 3 + value.weight()
+}
+
+/// Its lock; it is whole at every step.
+fn whole<V>(part: &Mutex<Part<V>>) -> MutexGuard<'_, Part<V>> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    impl Weighs for u64 {
+        fn weight(&self) -> usize {
+            0
+        }
+    }
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    fn get(shelf: &Shelf<u64>, key: u64) -> Option<u64> {
+        shelf.read(shelf.name(&key), |value| *value)
+    }
+
+    fn put(shelf: &Shelf<u64>, key: u64, lives: Duration) {
+        shelf.put(shelf.name(&key), key, lives);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thing_stays_for_its_time_and_is_gone_soon_after() {
+        let shelf = Shelf::new(64 << 20);
+        for at in 0..1000 {
+            put(&shelf, at, Duration::from_millis(2500));
+        }
+        let full = shelf.weight();
+        advance(Duration::from_millis(2500)).await;
+        assert_eq!(get(&shelf, 7), Some(7));
+        assert_eq!(get(&shelf, 1000), None);
+        advance(Duration::from_millis(1600)).await;
+        assert_eq!(get(&shelf, 7), None);
+        advance(Duration::from_mins(1)).await;
+        // One for each part sweeps it.
+        for at in 0..1000 {
+            put(&shelf, 5000 + at, LONG);
+        }
+        assert_eq!(shelf.weight(), full, "what has passed its time weighs nothing");
+        put(&shelf, 5000, LONG);
+        assert_eq!(shelf.weight(), full, "what takes the place of another weighs once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_used_outlives_a_flood() {
+        let shelf = Shelf::new(1 << 20);
+        let each = weight(&0_u64) as u64;
+        let fit = (1 << 20) / each;
+        for at in 0..fit / 4 {
+            put(&shelf, at, LONG);
+        }
+        for at in 1_000_000..1_000_000 + 4 * fit {
+            put(&shelf, at, LONG);
+            assert!(shelf.weight() <= 1 << 20);
+            if at % 2048 == 0 {
+                assert!((0..fit / 4).all(|at| get(&shelf, at) == Some(at)));
+            }
+        }
+        assert!(shelf.weight() > 1 << 19, "it is used");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_passed_its_time_goes_first() {
+        let shelf = Shelf::new(1 << 20);
+        let fit = (1 << 20) / weight(&0_u64) as u64;
+        for at in 0..fit / 2 {
+            put(&shelf, at, LONG);
+        }
+        for turn in 1..=10 {
+            advance(Duration::from_secs(5)).await;
+            for at in 0..fit / 3 {
+                put(&shelf, turn * 1_000_000 + at, Duration::from_secs(2));
+            }
+        }
+        assert!((0..fit / 2).all(|at| get(&shelf, at) == Some(at)));
+    }
+}
