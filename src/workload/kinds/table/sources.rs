@@ -40,7 +40,7 @@ pub(in crate::workload::kinds) const SOURCES: &[(&str, &str)] = &[
     ("apps.kruise.io", "OpenKruise 1.9.0, CRDs and `apis/apps`"),
     (
         "kubefledged.io",
-        "kube-fledged 0.10.0, CRD (v1alpha2). Not verified: `images[*].name`, of a v1alpha3 that was not to be found",
+        "kube-fledged 0.10.0, CRD (v1alpha2); `v1alpha3/types.go` of the fork tensorchord/kube-fledged at fb1d2bf (v1alpha3, `images[*].name`)",
     ),
     ("keda.sh", "KEDA 2.20.2, CRD"),
     ("trainer.kubeflow.org", "Kubeflow Trainer 2.3.0, CRDs"),
