@@ -25,7 +25,7 @@ impl Stand {
     pub fn of(image: &ImageUse, parameters: Parameters, object: &ObjectId) -> Self {
         match image.later.as_deref() {
             Some(Later::FilledIn { what, by }) => return Self::filled_in(what, by),
-            Some(Later::Named { name, by }) => {
+            Some(Later::Named { name, by, .. }) => {
                 return Self::Elsewhere(format!("{} names it {}: pin it there", escape(by), escape(name)));
             }
             None => {}

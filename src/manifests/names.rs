@@ -3,6 +3,7 @@
 mod kustomize;
 mod tilt;
 mod tools;
+mod values;
 
 pub(super) use kustomize::{Tree, at};
 
@@ -14,6 +15,7 @@ use kustomize::Kustomizations;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tools::Tools;
+use values::Values;
 
 /// What only the whole object says of the names of its images.
 #[derive(Debug, Default)]
@@ -25,7 +27,12 @@ pub(super) struct Hints {
     /// Its labels, and annotations that are no documents: what a kustomization may select it by.
     labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
+    /// The parameters of an `OpenShift` Template, and its name.
+    template: Option<(Values, String)>,
 }
+
+/// Why an image may be another one than the defaults of a Template make of it.
+const OTHER_PARAMETERS: &str = "the template may be processed with other parameters";
 
 /// Longer annotations are documents, which nobody selects by.
 const LONGEST_ANNOTATION: usize = 256;
@@ -65,6 +72,7 @@ impl Hints {
             annotations: pairs("annotations"),
             policies: uses.filter(written).map(|image| Box::from(image.path.as_str())).collect(),
             manager,
+            template: is_template(&workload.object).then(|| (Values::of_template(object), workload.object.name.clone())),
         }
     }
 }
@@ -150,20 +158,20 @@ impl Names {
     fn becomes(&self, site: &Site<'_>, image: ImageUse, parameters: Parameters) -> Vec<ImageUse> {
         let renamed = self.kustomizations.rename(site, &image);
         if renamed.is_empty() {
-            let later = self.later(site, &image.image, parameters).map(Box::new);
+            let later = self.further(site, &image.image, parameters).map(Box::new);
             return vec![ImageUse { later, ..image }];
         }
         let each = renamed.into_iter().map(|later| match later {
-            Later::Named { name, by } => {
+            Later::Named { name, by, otherwise } => {
                 // What kustomize writes may be for another tool to fill in.
-                let further = self.later(site, &name, parameters);
+                let further = self.further(site, &name, parameters);
                 let written = site.hints.policies.iter().any(|path| **path == *image.path.as_str());
                 let pull_policy = if written {
                     image.pull_policy
                 } else {
                     PullPolicy::default_for(&name)
                 };
-                let later = further.or(Some(Later::Named { name, by })).map(Box::new);
+                let later = further.or(Some(Later::Named { name, by, otherwise })).map(Box::new);
                 ImageUse {
                     pull_policy,
                     later,
@@ -176,6 +184,18 @@ impl Names {
             },
         });
         each.collect()
+    }
+
+    /// What becomes of a name that kustomize has written or left alone.
+    fn further(&self, site: &Site<'_>, name: &str, parameters: Parameters) -> Option<Later> {
+        let by_default = site.hints.template.as_ref().and_then(|(values, template)| {
+            Some(Later::Named {
+                name: values.fill_in(name)?,
+                by: format!("OpenShift's template processing (defaults of Template {template})"),
+                otherwise: Some(OTHER_PARAMETERS),
+            })
+        });
+        by_default.or_else(|| self.later(site, name, parameters))
     }
 
     /// What fills a name in, of which nothing in the set says the value.
@@ -204,7 +224,7 @@ impl Names {
         let found = placeholder(name)?;
         let by_controller = parameters == Parameters::FilledIn;
         match found.syntax {
-            Syntax::Shell if site.object.api_version.starts_with("template.openshift.io/") => None,
+            Syntax::Shell if is_template(site.object) => None,
             Syntax::Shell => filled_in(found.text, self.tools.substitutes().unwrap_or("envsubst or Flux").to_owned()),
             Syntax::Template | Syntax::Kubernetes if by_controller => None,
             Syntax::Template => filled_in(found.text, tools::templates(site.file.as_deref()).to_owned()),
@@ -215,6 +235,10 @@ impl Names {
             Syntax::Percent | Syntax::Angle => None,
         }
     }
+}
+
+fn is_template(object: &ObjectId) -> bool {
+    object.api_version.starts_with("template.openshift.io/")
 }
 
 /// The folders of the files, and those above them up to a folder that was given; sorted, each once.

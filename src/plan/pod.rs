@@ -243,7 +243,12 @@ impl<'a> Pod<'a> {
             unmounted: image.role == Role::UnmountedVolume,
             presence_rule: self.settings.presence_rule,
             owner: self.owner,
-            other_image: self.template.nature.other_image,
+            other_image: match image.later.as_deref() {
+                Some(Later::Named {
+                    otherwise: Some(why), ..
+                }) => Some(why),
+                _ => self.template.nature.other_image,
+            },
             exemption_hidden: match &self.facts.namespace {
                 // Without a cluster nobody can say it, and who runs pullgate so knows.
                 Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
@@ -272,7 +277,7 @@ impl<'a> Pod<'a> {
         }
         let (text, named) = match image.later.as_deref() {
             Some(Later::FilledIn { what, by }) => return filled_in(what, by.clone()),
-            Some(Later::Named { name, by }) => {
+            Some(Later::Named { name, by, .. }) => {
                 let (name, by) = (name.clone(), by.clone());
                 (name.clone(), Some(Remark::Named { name, by }))
             }

@@ -172,6 +172,8 @@ pub enum Later {
         name: String,
         /// Which tool and where it says so: `kustomize (overlays/prod/kustomization.yaml)`.
         by: String,
+        /// Why it may be another one after all.
+        otherwise: Option<&'static str>,
     },
     /// Something replaces it, and by which name is not known.
     FilledIn {

@@ -75,7 +75,7 @@ fn check_and_pin_name_the_same_tool() {
         files.extend(more.iter().map(|(name, text)| (*name, (*text).to_owned())));
         files
     };
-    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substitute: {TAG: v1}}}\n";
+    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substituteFrom: [{kind: Secret, name: vars}]}}\n";
     let skaffold = "apiVersion: skaffold/v4beta11\nkind: Config\nbuild: {artifacts: [{image: app}]}\n";
     let injected = deployment("auto").replace(
         "    spec:\n      c",
@@ -171,7 +171,14 @@ fn check_and_pin_take_the_name_that_the_set_gives() {
         let flux = format!(
             "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: a}}\nspec: {{path: ./, images: [{{name: app, newName: '{host}/team/app', newTag: '{tag}'}}]}}\n"
         );
+        let substituted = format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: a}}\nspec: {{path: ./, postBuild: {{substitute: {{TAG: '{tag}'}}}}}}\n"
+        );
         for more in [
+            vec![
+                of_images(&format!("newName: '{host}/team/app', newTag: '${{TAG}}'")),
+                ("flux.yaml", substituted),
+            ],
             vec![of_images(&format!("newName: '{host}/team/app', newTag: '{tag}'"))],
             vec![patch("replace", &format!("{container}/image"), &name)],
             vec![patch("replace", container, &format!("{{name: app, image: \"{name}\"}}"))],
@@ -198,6 +205,25 @@ fn check_and_pin_take_the_name_that_the_set_gives() {
             }
             assert!(pin.contains(&format!("names it {name}: pin it there")), "{pin}");
         }
+    }
+}
+
+// What a Template says of its parameters is a default: whoever processes it may say something else.
+#[test]
+fn check_and_pin_take_the_defaults_of_a_template() {
+    let (_runtime, server) = registry();
+    for (tag, outlook) in [("1", "Pulls"), ("gone", "MayFail")] {
+        let name = format!("{}/team/app:{tag}", server.host());
+        let template = format!(
+            "apiVersion: template.openshift.io/v1\nkind: Template\nmetadata: {{name: t}}\nparameters: [{{name: IMAGE, value: '{name}'}}]\nobjects:\n- apiVersion: v1\n  kind: Pod\n  metadata: {{name: p}}\n  spec:\n    containers:\n    - name: a\n      image: \"${{IMAGE}}\"\n"
+        );
+        let (found, note, pin) = both(&[("t.yaml", template)], "${IMAGE}");
+        let named = format!("OpenShift's template processing (defaults of Template t) names it {name}");
+        assert_eq!(found, outlook);
+        assert!(
+            note.ends_with(&named) && pin.contains(&format!("{named}: pin it there")),
+            "{note}, {pin}"
+        );
     }
 }
 

@@ -163,6 +163,7 @@ impl Kustomizations {
             let as_it_is = Later::Named {
                 name: image.image.clone(),
                 by,
+                otherwise: None,
             };
             if !found.iter().any(|known| same(known, &as_it_is)) {
                 found.push(as_it_is);
@@ -227,7 +228,7 @@ impl Kustomizations {
     /// The name that a chain of kustomizations makes of one.
     fn through(&self, chain: &[&Kustomization], site: &Site<'_>, image: &ImageUse) -> Option<Later> {
         let mut name = image.image.clone();
-        let mut by = None;
+        let mut by: Option<String> = None;
         let mut known = Known {
             api_version: site.object.api_version.clone(),
             kind: site.object.kind.clone(),
@@ -256,12 +257,16 @@ impl Kustomizations {
                     Step::Image(_) => None,
                     Step::Replacement(replacement) => replacement.apply(image, &name, &known, |source| self.value(one, source)),
                     Step::Program(_) => Some(Written::Something),
+                    Step::Substitute(values) => values.of(&name, &known, |file| self.changes(file)).map(Written::Name),
                 };
                 match written {
                     None => {}
                     Some(Written::Name(new)) => {
                         name = new;
-                        by = Some(&one.shown);
+                        by = Some(match step {
+                            Step::Substitute(_) => format!("Flux (postBuild of {})", one.shown),
+                            _ => format!("kustomize ({})", one.shown),
+                        });
                     }
                     Some(Written::Something) => {
                         let what = match step {
@@ -275,8 +280,22 @@ impl Kustomizations {
                 }
             }
         }
-        let by = format!("kustomize ({})", by?);
-        Some(Later::Named { name, by })
+        let by = by?;
+        Some(Later::Named {
+            name,
+            by,
+            otherwise: None,
+        })
+    }
+
+    /// Whether kustomizations change what stands in a file.
+    fn changes(&self, file: &Path) -> bool {
+        let chains = self.chains(Some(file));
+        chains
+            .iter()
+            .flatten()
+            .flat_map(|one| &one.steps)
+            .any(|step| !matches!(step, Step::Identity(_) | Step::Image(_) | Step::Substitute(_)))
     }
 
     /// The value of a replacement's source, if a resource of the kustomization or what it generates has it as it stands.

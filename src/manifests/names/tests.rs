@@ -78,7 +78,7 @@ fn placeholders_of_files_are_filled_in_later() {
 
 #[test]
 fn the_set_says_who_fills_them_in() {
-    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substitute: {TAG: v1}}}\n";
+    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substituteFrom: [{kind: Secret, name: vars}]}}\n";
     let app = deployment("reg/app:${TAG}");
     let found = texts(&[("a.yaml", &app), ("flux.yaml", flux)]);
     assert_eq!(
@@ -103,6 +103,86 @@ fn the_set_says_who_fills_them_in() {
 
     let workflow = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec: {templates: [{name: a, container: {image: '{{x}}'}}]}\n";
     assert_eq!(texts(&[("a.yaml", workflow)]), ["{{x}}"], "its kind says by whom");
+}
+
+#[test]
+fn flux_fills_in_what_its_object_says() {
+    let flux = |name: &str, path: &str, build: &str| {
+        format!(
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: {name}}}\nspec: {{path: {path}, postBuild: {build}}}\n"
+        )
+    };
+    let app = &deployment("${REG:=reg.example}/app:${TAG}");
+    let v1 = &flux("apps", "./apps", "{substitute: {TAG: v1}}");
+    let v2 = &flux("more", "./apps", "{substitute: {TAG: v2, REG: other.example}}");
+    let from = &flux(
+        "apps",
+        "./apps",
+        "{substitute: {TAG: v1}, substituteFrom: [{kind: ConfigMap, name: vars}]}",
+    );
+    let plain = ("apps/a.yaml", app.as_str());
+    let built = ("apps/kustomization.yaml", "resources: [a.yaml]\n");
+    let patched = (
+        "clusters/kustomization.yaml",
+        "resources: [f.yaml]\npatches: [{path: p.yaml}]\n",
+    );
+    let patch = (
+        "clusters/p.yaml",
+        "kind: Kustomization\nmetadata: {name: apps}\nspec: {postBuild: {substitute: {TAG: v2}}}\n",
+    );
+    let off = &app.replace(
+        "{name: app}",
+        "{name: app, labels: {kustomize.toolkit.fluxcd.io/substitute: disabled}}",
+    );
+    let object = ("clusters/f.yaml", v1.as_str());
+    let reg = "reg.example/app:v1";
+    for (files, expected) in [
+        (vec![plain, object], vec![reg]),
+        (vec![plain, built, object], vec![reg]),
+        (
+            vec![plain, object, ("clusters/g.yaml", v2)],
+            vec![reg, "other.example/app:v2"],
+        ),
+        (vec![plain, ("clusters/f.yaml", from)], vec![]),
+        (vec![plain, object, patched, patch], vec![]),
+        (vec![("apps/a.yaml", off.as_str()), object], vec![]),
+        (vec![("elsewhere/a.yaml", app.as_str()), object], vec![]),
+    ] {
+        let found = texts(&files);
+        let named: Vec<&str> = found.iter().filter_map(|name| Some(name.split_once(" -> ")?.1)).collect();
+        assert_eq!(named, expected, "{files:?}: {found:?}");
+        let later = found
+            .iter()
+            .filter(|name| name.contains(" later: ${REG:=reg.example} by Flux (postBuild of"));
+        assert_eq!(later.count() + named.len(), found.len(), "{files:?}: {found:?}");
+    }
+    let tag = deployment("app");
+    let entry = "resources: [a.yaml]\nimages: [{name: app, newTag: '${TAG}'}]\n";
+    let found = texts(&[("apps/a.yaml", &tag), ("apps/kustomization.yaml", entry), object]);
+    assert_eq!(found, ["app -> app:v1"], "what kustomize writes is filled in, too");
+}
+
+#[test]
+fn a_template_gives_its_parameters_values() {
+    let template = |parameters: &str| {
+        format!(
+            "apiVersion: template.openshift.io/v1\nkind: Template\nmetadata: {{name: t}}\nparameters: {parameters}\nobjects: [{{apiVersion: v1, kind: Pod, metadata: {{name: p}}, spec: {{containers: [{{name: a, image: '${{IMAGE}}:${{TAG}}'}}]}}}}]\n"
+        )
+    };
+    let image = "{name: IMAGE, value: reg.example/app}";
+    for (parameters, expected) in [
+        (
+            format!("[{image}, {{name: TAG, value: v1}}]"),
+            "${IMAGE}:${TAG} -> reg.example/app:v1",
+        ),
+        (format!("[{image}, {{name: TAG}}]"), "${IMAGE}:${TAG}"),
+        (
+            format!("[{image}, {{name: TAG, generate: expression, from: 'v[0-9]'}}]"),
+            "${IMAGE}:${TAG}",
+        ),
+    ] {
+        assert_eq!(texts(&[("t.yaml", &template(&parameters))]), [expected]);
+    }
 }
 
 #[test]

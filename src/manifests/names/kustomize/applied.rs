@@ -2,6 +2,7 @@
 //! and Argo CD's `Application` (<https://argo-cd.readthedocs.io/en/stable/user-guide/kustomize/>) add images, patches and components to
 //! the folder that they apply.
 
+use super::edits::{Step, Substitution};
 use super::{Kustomization, list, read, text};
 use crate::manifests::Manifest;
 use crate::manifests::notes::Notes;
@@ -30,9 +31,10 @@ pub(super) fn add(all: &mut BTreeMap<PathBuf, Kustomization>, folders: &[PathBuf
                 read::shown(&file)
             );
             let mut one = Kustomization::applied(&folder, spec, &shown, notes);
+            one.steps.extend(Substitution::read(spec, &file).map(Step::Substitute));
             if all.contains_key(&folder) {
                 one.resources.push(folder);
-            } else if !one.steps.iter().all(|step| matches!(step, super::Step::Identity(_))) {
+            } else if !one.steps.iter().all(|step| matches!(step, Step::Identity(_))) {
                 files(&folder, all, &mut one.resources);
             }
             all.insert(file.join(format!("#{at}")), one);

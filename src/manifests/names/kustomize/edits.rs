@@ -1,11 +1,12 @@
 //! What a kustomization does to the names of images: entries of `images`, patches, replacements.
 
+use super::super::values::Values;
 use super::target::{Identity, Known, Target};
 use super::{at, list, text};
 use crate::workload::ImageUse;
 use regex::Regex;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One thing that is done, in the order in which kustomize does them.
 #[derive(Debug)]
@@ -17,6 +18,35 @@ pub(super) enum Step {
     Replacement(Replacement),
     /// A transformer that is a program of its own; its kind.
     Program(String),
+    /// Flux replaces variables in what was built.
+    Substitute(Substitution),
+}
+
+/// Variables that a Flux `Kustomization` gives a value.
+#[derive(Debug)]
+pub(super) struct Substitution {
+    values: Values,
+    /// The file that it stands in.
+    file: PathBuf,
+}
+
+/// The label or annotation by which an object is left as it is.
+const SUBSTITUTE: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
+
+impl Substitution {
+    pub(super) fn read(spec: &Value, file: &Path) -> Option<Self> {
+        let values = Values::of_flux(spec)?;
+        let file = file.to_owned();
+        (!values.are_none()).then_some(Self { values, file })
+    }
+
+    /// The name with its variables replaced, where the set says all their values. A file that kustomizations change may say others.
+    pub(super) fn of(&self, name: &str, known: &Known, changes: impl Fn(&Path) -> bool) -> Option<String> {
+        let mut marks = known.labels.iter().chain(&known.annotations);
+        let off = marks.any(|(key, value)| (key.as_str(), value.as_str()) == SUBSTITUTE);
+        let filled = self.values.fill_in(name).filter(|_| !off)?;
+        (!changes(&self.file)).then_some(filled)
+    }
 }
 
 /// An entry of `images`.
