@@ -4,6 +4,14 @@
 
 use core::net::Ipv6Addr;
 
+/// The Go that a kubelet is built with. From 1.24.8, 1.25.2 and 1.26 on `url.Parse` takes nothing but an IPv6 address in brackets
+/// (CVE-2025-47912); one before takes whatever stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Go {
+    Before,
+    Today,
+}
+
 /// The result of `url.Parse("https://…")`, as far as the keyring uses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
@@ -27,7 +35,11 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Parses text without a scheme. `None` if Go's parser refuses it.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let location = parse(text)?;
+        Self::parse_by(text, Go::Today)
+    }
+
+    pub(super) fn parse_by(text: &[u8], go: Go) -> Option<Self> {
+        let location = parse(text, go)?;
         let (host, port) = split_port(&location.host);
         Some(Self {
             labels: String::from_utf8_lossy(host).split('.').map(str::to_owned).collect(),
@@ -48,7 +60,7 @@ impl Endpoint {
 }
 
 /// Parses what follows `https://`. `None` if `url.Parse` returns an error.
-pub(super) fn parse(text: &[u8]) -> Option<Location> {
+pub(super) fn parse(text: &[u8], go: Go) -> Option<Location> {
     let (text, fragment) = cut(text, b'#');
     if text.iter().any(|&byte| byte < 0x20 || byte == 0x7f) {
         return None;
@@ -71,7 +83,7 @@ pub(super) fn parse(text: &[u8]) -> Option<Location> {
         unescape(fragment, Part::Other)?;
     }
     Some(Location {
-        host: host_of(host)?,
+        host: host_of(host, go)?,
         path: unescape(path, Part::Other)?,
     })
 }
@@ -106,8 +118,16 @@ fn in_userinfo(byte: u8) -> bool {
 
 /// Checks the port and decodes the host. Since Go 1.26 a bracket may only start the host, and must contain an IPv6 address; the
 /// port starts at the first colon. An address with a zone (`%25eth0`), which Go accepts, cannot be an image's: it is refused.
-fn host_of(host: &[u8]) -> Option<Vec<u8>> {
-    let port = if host.contains(&b'[') {
+fn host_of(host: &[u8], go: Go) -> Option<Vec<u8>> {
+    let port = if go == Go::Before && host.contains(&b'[') {
+        let end = if host.starts_with(b"[") { b']' } else { b':' };
+        match host.iter().rposition(|&byte| byte == end) {
+            Some(at) if end == b':' => host.get(at..)?,
+            Some(at) => host.get(at + 1..)?,
+            None if end == b':' => b"",
+            None => return None,
+        }
+    } else if host.contains(&b'[') {
         let end = host.iter().rposition(|&byte| byte == b']')?;
         let address = str::from_utf8(host.get(..end)?.strip_prefix(b"[")?).ok()?;
         address.parse::<Ipv6Addr>().ok()?;

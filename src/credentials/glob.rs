@@ -1,8 +1,10 @@
 //! Matches one label of a host against one label of a pattern: what remains of Go's `filepath.Match` for the characters that a host
 //! may have.
 //!
-//! `*` is the only wildcard: `?` starts a URL query, and Go 1.26 refuses brackets except around an IPv6 address. Matching takes
+//! `*` is the only wildcard: `?` starts a URL query, and today's Go refuses brackets except around an IPv6 address ([`Go`]). Matching takes
 //! time proportional to pattern times label: it only backtracks to the last `*`.
+
+use super::endpoint::Go;
 
 /// A compiled label.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,18 +14,44 @@ pub(super) struct Label(Vec<Piece>);
 enum Piece {
     Star,
     Literal(char),
+    /// One of these ASCII characters, a bit each.
+    Class(u128),
+}
+
+impl Piece {
+    fn takes(self, c: char) -> bool {
+        match self {
+            Self::Star => false,
+            Self::Literal(literal) => literal == c,
+            Self::Class(bits) => c.is_ascii() && bits & bit(c) != 0,
+        }
+    }
+}
+
+fn bit(c: char) -> u128 {
+    1_u128.checked_shl(u32::from(c)).unwrap_or_default()
 }
 
 impl Label {
-    /// `None` for an IPv6 address in brackets (without a port): Go treats them as a character class, which matches no host.
-    pub(super) fn parse(pattern: &str) -> Option<Self> {
-        if pattern.contains('[') {
+    /// `None` for an IPv6 address in brackets (without a port): Go treats them as a character class, which matches no host. With a Go before,
+    /// whatever stands in brackets is one; `None` for one that is malformed.
+    pub(super) fn parse(pattern: &str, go: Go) -> Option<Self> {
+        if go == Go::Today && pattern.contains('[') {
             return None;
         }
-        let mut pieces: Vec<Piece> = pattern
-            .chars()
-            .map(|c| if c == '*' { Piece::Star } else { Piece::Literal(c) })
-            .collect();
+        let mut pieces = Vec::new();
+        let mut rest = pattern.chars();
+        while let Some(c) = rest.next() {
+            pieces.push(match c {
+                '*' => Piece::Star,
+                '[' => {
+                    let (class, behind) = rest.as_str().split_once(']')?;
+                    rest = behind.chars();
+                    Piece::Class(class_of(class)?)
+                }
+                c => Piece::Literal(c),
+            });
+        }
         pieces.dedup_by(|a, b| (*a, *b) == (Piece::Star, Piece::Star));
         Some(Self(pieces))
     }
@@ -40,11 +68,11 @@ impl Label {
                     star = Some((piece, at));
                     piece += 1;
                 }
-                Some(Piece::Literal(literal)) if *literal == c => {
+                Some(piece_here) if piece_here.takes(c) => {
                     at += 1;
                     piece += 1;
                 }
-                Some(Piece::Literal(_)) | None => {
+                Some(_) | None => {
                     let Some((place, taken)) = star else { return false };
                     star = Some((place, taken + 1));
                     at = taken + 1;
@@ -56,12 +84,47 @@ impl Label {
     }
 }
 
+/// The characters of a class without its brackets: single ones and ranges. A host has no `^` and no backslash.
+fn class_of(class: &str) -> Option<u128> {
+    let mut bits = 0;
+    let mut rest = class.chars().peekable();
+    while let Some(low) = rest.next() {
+        let high = if rest.next_if_eq(&'-').is_some() { rest.next()? } else { low };
+        if low == '-' || high == '-' {
+            return None;
+        }
+        bits |= (low..=high).filter(char::is_ascii).fold(0, |bits, c| bits | bit(c));
+    }
+    (!class.is_empty()).then_some(bits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn classes_match_as_they_did() {
+        for (pattern, text, expected) in [
+            ("reg[67]", "reg6", true),
+            ("reg[67]", "reg8", false),
+            ("reg[67]", "reg", false),
+            ("reg[a-c]x*", "regbxyz", true),
+            ("reg[a-c0-9]", "reg5", true),
+            ("*[67]", "reg57", true),
+            ("reg[c-a]", "regb", false),
+            ("reg[]", "reg", false),
+            ("reg[-a]", "rega", false),
+            ("reg[a-]", "rega", false),
+            ("reg[67", "reg6", false),
+            ("reg[67]", "regé", false),
+        ] {
+            let found = Label::parse(pattern, Go::Before).is_some_and(|label| label.matches(text));
+            assert_eq!(found, expected, "{pattern} {text}");
+        }
+    }
+
     fn matches(pattern: &str, text: &str) -> bool {
-        Label::parse(pattern).is_some_and(|label| label.matches(text))
+        Label::parse(pattern, Go::Today).is_some_and(|label| label.matches(text))
     }
 
     #[test]
@@ -105,7 +168,7 @@ mod tests {
                     (Some(_), None) => false,
                 }
             }
-            if let Some(label) = Label::parse(&pattern) {
+            if let Some(label) = Label::parse(&pattern, Go::Today) {
                 let chars: Vec<char> = text.chars().collect();
                 proptest::prop_assert_eq!(label.matches(&text), plain(&label.0, &chars));
             }

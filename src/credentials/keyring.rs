@@ -1,7 +1,7 @@
 //! The kubelet's keyring: normalisation of keys, matching and order (pull-semantics 4.4).
 
 use super::Credential;
-use super::endpoint::{self, Endpoint};
+use super::endpoint::{self, Endpoint, Go};
 use super::glob::Label;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -63,6 +63,8 @@ pub struct Keyring {
     entries: Vec<Entry>,
     /// By normalised key, in reverse order: the order in which the kubelet tries them.
     index: BTreeMap<Reverse<Vec<u8>>, Slot>,
+    /// Keys that only a kubelet built with an older Go takes, and their places in `entries`.
+    former: Vec<(Pattern, usize)>,
 }
 
 /// One normalised key.
@@ -82,16 +84,19 @@ impl Keyring {
     /// [`Self::nearest`].
     pub fn add(&mut self, source: &Source, entries: &[(String, Credential)]) {
         for (key, credential) in entries {
-            if let Some(normal) = normalize(key) {
-                let place = self.entries.len();
+            let place = self.entries.len();
+            if let Some(normal) = normalize(key, Go::Today) {
                 self.index
                     .entry(Reverse(normal))
                     .or_insert_with_key(|Reverse(normal)| Slot {
-                        pattern: Pattern::parse(normal),
+                        pattern: Pattern::parse(normal, Go::Today),
                         places: Vec::new(),
                     })
                     .places
                     .push(place);
+            } else if let Some(normal) = normalize(key, Go::Before) {
+                let pattern = Pattern::parse(&normal, Go::Before);
+                self.former.extend(pattern.map(|pattern| (pattern, place)));
             }
             self.entries.push(Entry {
                 key: endpoint::masked(key),
@@ -122,6 +127,13 @@ impl Keyring {
         found.into_iter().filter_map(|place| self.entries.get(place)).collect()
     }
 
+    /// An entry that a kubelet built with an older Go takes for a repository, while today's skips its key (`reg[67].example.com`).
+    pub fn formerly(&self, name: &str) -> Option<&Entry> {
+        let target = Endpoint::parse(name.as_bytes()).filter(|_| !self.former.is_empty())?;
+        let found = self.former.iter().find(|(pattern, _)| pattern.covers(&target));
+        found.and_then(|(_, place)| self.entries.get(*place))
+    }
+
     /// Every entry, in the order added.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -135,12 +147,12 @@ impl Keyring {
 
 /// The kubelet's normalised form of a key: without `http://` or `https://`, userinfo, `/v1` or `/v2` before another slash, or a
 /// lone slash. `None` if it is not a URL: the kubelet then skips the entry.
-fn normalize(key: &str) -> Option<Vec<u8>> {
+fn normalize(key: &str, go: Go) -> Option<Vec<u8>> {
     let rest = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"))
         .unwrap_or(key);
-    let location = endpoint::parse(rest.as_bytes())?;
+    let location = endpoint::parse(rest.as_bytes(), go)?;
     let mut path = location.path.as_slice();
     if path.starts_with(b"/v1/") || path.starts_with(b"/v2/") {
         path = path.get(3..).unwrap_or_default();
@@ -163,10 +175,10 @@ pub(super) fn is_hub(name: &str) -> bool {
 
 /// Whether a key, as written, would match a repository.
 pub(super) fn serves(key: &str, name: &str) -> bool {
-    let (Some(normal), Some(target)) = (normalize(key), Endpoint::parse(name.as_bytes())) else {
+    let (Some(normal), Some(target)) = (normalize(key, Go::Today), Endpoint::parse(name.as_bytes())) else {
         return false;
     };
-    Pattern::parse(&normal).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
+    Pattern::parse(&normal, Go::Today).is_some_and(|pattern| pattern.covers(&target)) || (normal == HUB_KEY && is_hub(name))
 }
 
 /// A key or a `matchImages` pattern.
@@ -179,10 +191,10 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn parse(text: &[u8]) -> Option<Self> {
-        let Endpoint { labels, port, path } = Endpoint::parse(text)?;
+    fn parse(text: &[u8], go: Go) -> Option<Self> {
+        let Endpoint { labels, port, path } = Endpoint::parse_by(text, go)?;
         Some(Self {
-            labels: labels.iter().map(|label| Label::parse(label)).collect(),
+            labels: labels.iter().map(|label| Label::parse(label, go)).collect(),
             port,
             path,
         })
@@ -228,7 +240,7 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
             match text.as_ref() {
                 "*" => all.every = true,
                 // What cannot be read matches nothing.
-                text => all.patterns.extend(Pattern::parse(text.as_bytes())),
+                text => all.patterns.extend(Pattern::parse(text.as_bytes(), Go::Today)),
             }
         }
         all
@@ -238,10 +250,10 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
 /// Whether a `matchImages` pattern matches a repository, by the kubelet's rules.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
     let target = Endpoint::parse(name.as_bytes());
-    matches!((Pattern::parse(pattern.as_bytes()), target), (Some(pattern), Some(target)) if pattern.covers(&target))
+    matches!((Pattern::parse(pattern.as_bytes(), Go::Today), target), (Some(pattern), Some(target)) if pattern.covers(&target))
 }
 
 /// Whether the kubelet can parse a `matchImages` pattern.
 pub(super) fn is_pattern(pattern: &str) -> bool {
-    !pattern.is_empty() && endpoint::parse(pattern.as_bytes()).is_some()
+    !pattern.is_empty() && endpoint::parse(pattern.as_bytes(), Go::Today).is_some()
 }

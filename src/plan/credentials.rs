@@ -141,6 +141,18 @@ impl PullSecrets {
         if idle { StandIn::Idle } else { StandIn::Wanted }
     }
 
+    /// Why a kubelet built with an older Go may hold more for a repository, as a clause.
+    pub(super) fn formerly(&self, name: &str, settings: &Settings) -> Option<String> {
+        let config = &settings.docker_config;
+        let of_config = || keyring_of(config).formerly(name).cloned();
+        let entry = self.keyring.formerly(name).cloned().or_else(of_config)?;
+        Some(format!(
+            "a kubelet built with a Go before 1.24.8 or 1.25.2 takes the key \"{}\" in {} for a pattern that matches, and later ones skip it",
+            escape(&entry.key),
+            whose(&entry.source)
+        ))
+    }
+
     /// What the pod's own secrets hold for a repository.
     pub(super) fn own(&self, name: &str) -> Vec<Offer> {
         self.keyring.lookup(name).into_iter().map(offer).collect()
@@ -245,9 +257,13 @@ fn from_config(entries: &[(String, Credential)], name: &str) -> Vec<Offer> {
     if entries.is_empty() {
         return Vec::new();
     }
+    keyring_of(entries).lookup(name).into_iter().map(offer).collect()
+}
+
+fn keyring_of(config: &[(String, Credential)]) -> Keyring {
     let mut keyring = Keyring::default();
-    keyring.add(&Source::DockerConfig, entries);
-    keyring.lookup(name).into_iter().map(offer).collect()
+    keyring.add(&Source::DockerConfig, config);
+    keyring
 }
 
 /// The answers of all plugins make one keyring.

@@ -422,6 +422,10 @@ impl<'a> Pod<'a> {
                     name,
                 };
                 let mut offered = self.pull_secrets.offers(&wanted, self.settings, self.node.get(&wanted));
+                if self.holders.may_read_classes() {
+                    let formerly = || self.pull_secrets.formerly(&wanted.name, self.settings);
+                    offered.hidden = offered.hidden.or_else(formerly);
+                }
                 for offer in offered.offers.iter_mut().filter(|offer| !offer.credential.is_text()) {
                     offer.sent = self.holders.send_what_is_no_text();
                 }

@@ -345,6 +345,48 @@ fn a_credential_that_is_no_text_is_not_sent_by_todays_kubelets() {
     }
 }
 
+// Which Go an older kubelet was built with cannot be seen.
+#[test]
+fn a_class_in_a_key_may_be_a_pattern_to_older_kubelets() {
+    let unknown = |kubelets: &[&str], key: &str| {
+        let secret = format!(r#"{{"auths": {{"{key}": {{"auth": "dTpw"}}}}}}"#);
+        let mut facts = with_secret(facts(), "regcred", PULL, &secret);
+        let like = facts.nodes[0].clone();
+        let nodes = kubelets.iter().map(|kubelet| Node {
+            kubelet: (*kubelet).to_owned(),
+            ..like.clone()
+        });
+        facts.nodes = Arc::new(nodes.collect());
+        let judgement = judge(&pod("reg7.example/a:1", &["regcred"]), &facts, &needs_login());
+        let says = format!("takes the key \"{key}\" in secret \"regcred\" for a pattern");
+        let says = judgement.findings.iter().any(|finding| finding.message.contains(&says));
+        assert_eq!(says, judgement.outlook == Outlook::Unknown, "{key}: {:?}", judgement.findings);
+        says
+    };
+    for (kubelets, expected) in [
+        (&["v1.36.0"][..], false),
+        (&["v1.37.2", "v1.36.1"], false),
+        (&["v1.35.9"], true),
+        (&["v1.30.14+k3s1", "v1.37.2"], true),
+        (&["odd"], true),
+        (&[], true),
+    ] {
+        assert_eq!(unknown(kubelets, "reg[67].example"), expected, "{kubelets:?}");
+    }
+    for (key, expected) in [
+        ("https://reg[67].example/v1/", true),
+        ("reg[0-9].example/a", true),
+        ("*[67].exampl[a-z]", true),
+        ("[reg7.example]:443", false),
+        ("reg[^6].example", false),
+        ("reg[68].example", false),
+        ("reg[67].example:5000", false),
+        ("[rs]eg7.example", false),
+    ] {
+        assert_eq!(unknown(&["v1.34.2"], key), expected, "{key}");
+    }
+}
+
 #[test]
 fn a_credential_that_only_some_kubelets_send_might_have_worked() {
     let mut facts = with_secret(facts(), "one", PULL, GOOD);
