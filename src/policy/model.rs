@@ -311,6 +311,13 @@ pub struct Status {
     /// The generation that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Where the policy is not valid as written, what is in force instead: an `Earlier` version; `NothingSinceStart`, where a replica of
+    /// pullgate started after the last valid version; or `Nothing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<String>,
+    /// The generation of the earlier version that is in force, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation_in_force: Option<i64>,
     /// How many exemptions the policy has: images, namespaces, users and groups, whether they have ended or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exemptions: Option<i64>,

@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 
 /// The condition's type.
 const ACCEPTED: &str = "Accepted";
+/// The field that says which version is in force, where the newest one is not.
+const IN_FORCE: &str = "inForce";
+/// The field with its generation.
+const GENERATION_IN_FORCE: &str = "generationInForce";
 /// The length of the message about problems, in characters; the rest is counted.
 const LONGEST: usize = 2_000;
 
@@ -35,7 +39,29 @@ impl InForce {
         }
     }
 
-    fn read(clause: &str) -> Option<Self> {
+    /// As the status has it: `inForce`, and `generationInForce` where it is known.
+    fn fields(self) -> (&'static str, Option<i64>) {
+        match self {
+            Self::Earlier => ("Earlier", None),
+            Self::Generation(generation) => ("Earlier", Some(generation)),
+            Self::NothingSinceStart => ("NothingSinceStart", None),
+            Self::Nothing => ("Nothing", None),
+        }
+    }
+
+    /// What a status says. Where it has no fields for it (older versions wrote none, and their CRD drops them), the end of the message says it.
+    fn read(status: &Value, clause: &str) -> Option<Self> {
+        let Some(in_force) = status.get(IN_FORCE).and_then(Value::as_str) else {
+            return Self::read_clause(clause);
+        };
+        let generation = status.get(GENERATION_IN_FORCE).and_then(Value::as_i64);
+        [Self::Earlier, Self::NothingSinceStart, Self::Nothing]
+            .into_iter()
+            .chain(generation.map(Self::Generation))
+            .find(|one| one.fields() == (in_force, generation))
+    }
+
+    fn read_clause(clause: &str) -> Option<Self> {
         let number = clause
             .strip_prefix("; generation ")
             .and_then(|rest| rest.strip_suffix(" still holds"));
@@ -125,7 +151,7 @@ pub(super) fn agrees(status: &Value, generation: Option<i64>, problems: &[Proble
     }
     text("message")
         .strip_prefix(&tell(problems))
-        .and_then(InForce::read)
+        .and_then(|clause| InForce::read(status, clause))
         .is_some_and(|said| said.loss() >= in_force.loss())
 }
 
@@ -156,8 +182,21 @@ pub(super) fn write(before: &Value, generation: Option<i64>, problems: &[Problem
         written["observedGeneration"] = generation.into();
     }
     all.insert(0, condition);
+    // A merge patch removes what is null.
+    for gone in [IN_FORCE, GENERATION_IN_FORCE]
+        .into_iter()
+        .filter(|key| before.get(*key).is_some())
+    {
+        written[gone] = Value::Null;
+    }
     if problems.is_empty() {
         written["exemptions"] = facts.exemptions.into();
+    } else {
+        let (which, generation) = in_force.fields();
+        written[IN_FORCE] = which.into();
+        if let Some(generation) = generation {
+            written[GENERATION_IN_FORCE] = generation.into();
+        }
     }
     written["conditions"] = all.into();
     written

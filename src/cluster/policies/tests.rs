@@ -357,6 +357,7 @@ fn of_what_still_holds_the_worse_word_stays() {
     let problems = [Problem::at("spec.mode", "no")];
     // From the best to the worst.
     let all = [
+        InForce::Earlier,
         InForce::Generation(3),
         InForce::Generation(2),
         InForce::NothingSinceStart,
@@ -364,13 +365,25 @@ fn of_what_still_holds_the_worse_word_stays() {
     ];
     for (at, said) in all.into_iter().enumerate() {
         let status = write(&Value::Null, Some(4), &problems, said, &Facts::default());
+        // As older versions have written it, and their CRD keeps it; and in words that nobody reads.
+        let (mut of_old, mut other_words) = (status.clone(), status.clone());
+        let fields = of_old.as_object_mut().unwrap();
+        assert!(fields.remove("inForce").is_some());
+        fields.remove("generationInForce");
+        let message = &mut other_words["conditions"][0]["message"];
+        *message = format!("{}; in other words", message.as_str().unwrap()).into();
         for (own, in_force) in all.into_iter().enumerate() {
-            assert_eq!(
-                agrees(&status, Some(4), &problems, in_force, &Facts::default()),
-                at >= own,
-                "{said:?} and {in_force:?}"
-            );
+            for status in [&status, &of_old, &other_words] {
+                assert_eq!(
+                    agrees(status, Some(4), &problems, in_force, &Facts::default()),
+                    at >= own,
+                    "{said:?} and {in_force:?}"
+                );
+            }
         }
+        let mended = write(&status, Some(5), &[], InForce::Nothing, &Facts::default());
+        assert_eq!(mended["inForce"], Value::Null);
+        assert!(mended.as_object().unwrap().contains_key("inForce"), "a patch removes it");
         assert!(
             !agrees(&status, Some(5), &problems, said, &Facts::default()),
             "another generation"
