@@ -11,4 +11,5 @@ mod transcript;
 pub use drive::drive;
 pub use live::{Engine, Gate};
 pub use look_up::LookUps;
+pub use recent::Subject;
 pub use transcript::{Conversation, Transcript, Transcripts};

@@ -14,6 +14,7 @@ mod event;
 pub mod health;
 mod listen;
 mod reviewer;
+mod seen;
 mod timeouts;
 pub mod tls;
 

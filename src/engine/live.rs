@@ -4,7 +4,7 @@ use crate::ask::{Recall, Source};
 use crate::cluster::{Cluster, Facts};
 use crate::config::{Live, PolicyStore};
 use crate::engine::look_up::Recalled;
-use crate::engine::recent::{Question, Recent};
+use crate::engine::recent::{Question, Recent, Subject};
 use crate::engine::{LookUps, drive};
 use crate::gate::{self, About, Case, Fact};
 use crate::limits;
@@ -101,28 +101,37 @@ impl Gate {
         self.decide(review, workload, requester, deadline, now).await.0
     }
 
-    /// The same for `serve`: an object that differs from one of the last second in its name alone gets that one's answer.
-    pub async fn judge_or_recall(&self, workload: &Workload, requester: &Requester, deadline: Instant) -> Arc<Answer> {
+    /// The same for `serve`: the answer is kept for a second for whatever else has the same `subject`.
+    pub async fn judge_and_keep(
+        &self,
+        workload: &Workload,
+        requester: &Requester,
+        subject: Option<Subject>,
+        deadline: Instant,
+    ) -> Arc<Answer> {
         let review = self.begin(workload, deadline).await;
-        let question = match &review.facts {
-            Some(facts) if review.settings.is_none() && Recent::may_keep(workload) => {
-                Question::of(workload, requester, facts, &review.engine, &review.policies)
-            }
-            Some(_) | None => {
-                let (answer, _) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
-                return Arc::new(answer);
-            }
-        };
-        if let Some(answer) = self.recent.get(&question) {
-            review.engine.registry.remembered(answer.checks);
+        let question = subject.and_then(|subject| review.question(subject));
+        if let Some(answer) = question.as_ref().and_then(|question| self.kept(&review, question)) {
             return answer;
         }
         let (answer, waited) = self.decide(review, workload, requester, deadline, Timestamp::now()).await;
         let answer = Arc::new(answer);
-        if !waited {
+        if let Some(question) = question.filter(|_| !waited) {
             self.recent.keep(question, &answer);
         }
         answer
+    }
+
+    /// The answer that was given within the last second, if whatever it rests on is still the same. It has nothing against any image.
+    pub async fn recall(&self, subject: Subject, workload: &Workload, deadline: Instant) -> Option<Arc<Answer>> {
+        let review = self.begin(workload, deadline).await;
+        self.kept(&review, &review.question(subject)?)
+    }
+
+    fn kept(&self, review: &Begun, question: &Question) -> Option<Arc<Answer>> {
+        let answer = self.recent.get(question)?;
+        review.engine.registry.remembered(answer.checks);
+        Some(answer)
     }
 
     /// What holds for one review.
@@ -186,6 +195,14 @@ struct Begun {
     settings: Option<Settings>,
     /// `None` where the API server must be asked.
     facts: Option<Arc<Facts>>,
+}
+
+impl Begun {
+    /// `None` where answers are not kept.
+    fn question(&self, subject: Subject) -> Option<Question> {
+        let facts = self.facts.as_ref().filter(|_| self.settings.is_none())?;
+        Some(Question::of(subject, facts, &self.engine, &self.policies))
+    }
 }
 
 /// The settings, with what nodes log in with beside them.

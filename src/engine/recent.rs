@@ -21,25 +21,17 @@ const IMAGES: usize = 64;
 /// The most that the texts of one may weigh, in bytes.
 const WEIGHT: usize = 8 << 10;
 
-/// Everything that an answer rests on, except what registries say and the time.
-#[derive(Debug)]
-pub(super) struct Question {
-    /// Of the object without its name, of who asks for it, and of what the cluster says.
-    fingerprint: [u8; 32],
-    engine: Weak<Engine>,
-    policies: Weak<Policies>,
-    /// `None` where no node is known.
-    nodes: Option<Weak<Vec<Node>>>,
-}
+/// What a review is about, as a digest: of the object all but its name and uid, and who asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject([u8; 32]);
 
-impl Question {
-    pub(super) fn of(
-        workload: &Workload,
-        requester: &Requester,
-        facts: &Facts,
-        engine: &Arc<Engine>,
-        policies: &Arc<Policies>,
-    ) -> Self {
+impl Subject {
+    /// `None` for an object with many images: its answer is not kept, since what it rests on takes memory.
+    pub fn of(workload: &Workload, requester: &Requester) -> Option<Self> {
+        let images: usize = workload.templates.iter().map(|template| template.uses.len()).sum();
+        if images > IMAGES {
+            return None;
+        }
         let Workload {
             object,
             templates,
@@ -48,6 +40,31 @@ impl Question {
             owner,
             uid: _,
         } = workload;
+        let mut text = Text(Vec::with_capacity(1 << 10));
+        (&object.api_version, &object.kind, &object.namespace).hash(&mut text);
+        (templates, annotations, controller, owner, requester).hash(&mut text);
+        Some(Self(Sha256::digest(&text.0).into()))
+    }
+
+    /// A number below `many` that differs from subject to subject.
+    pub fn place(self, many: usize) -> usize {
+        usize::from(self.0[0]) % many.max(1)
+    }
+}
+
+/// Everything that an answer rests on, except what registries say and the time.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// Of the subject, and of what the cluster says.
+    fingerprint: [u8; 32],
+    engine: Weak<Engine>,
+    policies: Weak<Policies>,
+    /// `None` where no node is known.
+    nodes: Option<Weak<Vec<Node>>>,
+}
+
+impl Question {
+    pub(super) fn of(subject: Subject, facts: &Facts, engine: &Arc<Engine>, policies: &Arc<Policies>) -> Self {
         let Facts {
             nodes,
             namespace,
@@ -58,9 +75,8 @@ impl Question {
             unconfirmed,
             image_streams,
         } = facts;
-        let mut text = Text(Vec::with_capacity(1 << 10));
-        (&object.api_version, &object.kind, &object.namespace).hash(&mut text);
-        (templates, annotations, controller, owner, requester).hash(&mut text);
+        let mut text = Text(Vec::with_capacity(1 << 9));
+        text.write(&subject.0);
         (namespace, service_accounts, secrets, runtime_classes).hash(&mut text);
         (complete, unconfirmed, image_streams).hash(&mut text);
         Self {
@@ -119,11 +135,6 @@ impl Default for Recent {
 }
 
 impl Recent {
-    /// Whether the answer for such an object may be kept: one with many images is not even looked for, since what it rests on takes memory.
-    pub(super) fn may_keep(workload: &Workload) -> bool {
-        workload.templates.iter().map(|template| template.uses.len()).sum::<usize>() <= IMAGES
-    }
-
     /// The answer to the same question a moment ago.
     pub(super) fn get(&self, question: &Question) -> Option<Arc<Answer>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -203,7 +214,8 @@ mod tests {
             nodes: nodes(),
             ..facts.clone()
         };
-        let question = |workload: &Workload, facts: &Facts| Question::of(workload, &requester, facts, &engine, &policies);
+        let asked = |workload: &Workload, requester: &Requester| Subject::of(workload, requester).unwrap();
+        let question = |workload: &Workload, facts: &Facts| Question::of(asked(workload, &requester), facts, &engine, &policies);
         for facts in [&facts, &seen] {
             let other = pod("b", "2", &spec("reg.example/a:1"));
             assert_eq!(question(&workload, facts), question(&other, facts));
@@ -245,9 +257,9 @@ mod tests {
         };
         let first = question(&workload, &facts);
         for other in [
-            Question::of(&workload, &somebody, &facts, &engine, &policies),
-            Question::of(&workload, &requester, &facts, &self::engine(), &policies),
-            Question::of(&workload, &requester, &facts, &engine, &Arc::default()),
+            Question::of(asked(&workload, &somebody), &facts, &engine, &policies),
+            Question::of(asked(&workload, &requester), &facts, &self::engine(), &policies),
+            Question::of(asked(&workload, &requester), &facts, &engine, &Arc::default()),
         ] {
             assert_ne!(first, other);
         }
@@ -257,8 +269,9 @@ mod tests {
     async fn twice(gate: &Gate, workload: &Workload) -> [Arc<Answer>; 2] {
         let until = Instant::now() + Duration::from_secs(5);
         let requester = Requester::default();
-        let first = gate.judge_or_recall(workload, &requester, until).await;
-        [first, gate.judge_or_recall(workload, &requester, until).await]
+        let subject = Subject::of(workload, &requester);
+        let first = gate.judge_and_keep(workload, &requester, subject, until).await;
+        [first, gate.judge_and_keep(workload, &requester, subject, until).await]
     }
 
     #[tokio::test(start_paused = true)]
@@ -300,7 +313,8 @@ mod tests {
         let (engine, policies) = (engine(), Arc::new(Policies::default()));
         let question = |workload: &Workload| {
             let facts = Facts::hidden(&workload.templates, "there is no cluster");
-            Question::of(workload, &Requester::default(), &facts, &engine, &policies)
+            let subject = Subject::of(workload, &Requester::default()).unwrap();
+            Question::of(subject, &facts, &engine, &policies)
         };
         let recent = Recent::default();
         let workload = pod("a", "1", &spec("reg.example/a:1"));

@@ -9,6 +9,10 @@ const LONGEST: usize = 300;
 /// breaks, bidi overrides, invisible and private-use characters and spaces other than U+0020 become `\u{..}`. If longer than 300
 /// characters, it is cut and ends in `…`. Escaping twice changes nothing more.
 pub fn escape(text: &str) -> String {
+    // Most texts are plain, and short.
+    if text.len() <= LONGEST && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len().min(4 * LONGEST));
     let mut length = 0;
     // Where to cut if the text turns out too long: the last position that leaves room for `…` and does not split an escape.

@@ -85,7 +85,7 @@ impl Bad {
 }
 
 /// What is read of a request, beside its objects.
-static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
+pub(super) static REQUEST: LazyLock<Keep> = LazyLock::new(|| {
     Keep::paths(&[
         "uid",
         "operation",

@@ -7,7 +7,9 @@ use crate::verdict::Verdict;
 use crate::verdict::answer::{Answer, Judged};
 use crate::verdict::message::{LISTED, denial, spoken, warnings};
 use crate::workload::{ObjectId, Skip};
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The outcome to report.
 #[derive(Debug, Clone, Copy)]
@@ -53,64 +55,84 @@ fn enforced(standing: &Answer) -> impl Iterator<Item = &str> {
         .map(|(name, _)| &**name)
 }
 
-/// Builds the answer to the review with that uid.
-pub fn respond(uid: &str, outcome: Outcome<'_>) -> Value {
+/// The answer to a review, as JSON.
+#[derive(Serialize)]
+struct Answered<'a> {
+    #[serde(rename = "apiVersion")]
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+struct Response<'a> {
+    allowed: bool,
+    #[serde(rename = "auditAnnotations")]
+    annotations: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
+    uid: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// The answer to the review with that uid, as JSON.
+pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
     let verdict = outcome.verdict();
-    let mut response = json!({"uid": uid, "allowed": verdict != Verdict::Deny});
-    let mut annotations = json!({"verdict": verdict.name()});
+    let mut response = Response {
+        allowed: verdict != Verdict::Deny,
+        annotations: BTreeMap::from([("verdict", verdict.name().to_owned())]),
+        status: None,
+        uid,
+        warnings: Vec::new(),
+    };
+    let mut annotate = |key, text: &str| {
+        if !text.is_empty() {
+            response.annotations.insert(key, text.to_owned());
+        }
+    };
     match outcome {
-        Outcome::Skipped(skip) => annotations["skipped"] = skip.name().into(),
+        Outcome::Skipped(skip) => annotate("skipped", skip.name()),
         Outcome::Unread { object, why, standing } => {
             let audit = Audit::of(standing);
-            for (key, text) in [
-                ("unread", why),
-                ("exempt", audit.exempt.as_str()),
-                ("policy", audit.policies.as_str()),
-            ] {
-                if !text.is_empty() {
-                    annotations[key] = text.into();
-                }
-            }
+            annotate("unread", why);
+            annotate("exempt", &audit.exempt);
+            annotate("policy", &audit.policies);
             let message = unread(object, why, standing);
             match verdict {
-                Verdict::Deny => response["status"] = status(object, &[], &message),
-                Verdict::Warn => response["warnings"] = json!([message]),
+                Verdict::Deny => response.status = Some(status(object, &[], &message)),
+                Verdict::Warn => response.warnings = vec![message],
                 Verdict::Allow => {}
             }
         }
         Outcome::Answered { object, answer } => {
             let images = &answer.images;
             let audit = Audit::of(answer);
-            let mut annotate = |key: &str, text: &str| {
-                if !text.is_empty() {
-                    annotations[key] = text.into();
-                }
-            };
             annotate("exempt", &audit.exempt);
             annotate("policy", &audit.policies);
             annotate("decision", &audit.decisions);
             annotate("mode", audit.mode.unwrap_or_default());
             annotate("enforced", audit.enforced.unwrap_or_default());
-            let warnings = warnings(images);
-            if !warnings.is_empty() {
-                response["warnings"] = warnings.into();
-            }
             let mut causes: Vec<&str> = Vec::new();
             for finding in images.iter().flat_map(|judged| &judged.judgement.findings) {
                 if !causes.contains(&finding.cause.name()) {
                     causes.push(finding.cause.name());
                 }
             }
-            if !causes.is_empty() {
-                annotations["causes"] = causes.join(",").into();
-            }
+            annotate("causes", &causes.join(","));
+            response.warnings = warnings(images);
             if verdict == Verdict::Deny {
-                response["status"] = status(object, images, &denial(object, images));
+                response.status = Some(status(object, images, &denial(object, images)));
             }
         }
     }
-    response["auditAnnotations"] = annotations;
-    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    let answered = Answered {
+        api_version: "admission.k8s.io/v1",
+        kind: "AdmissionReview",
+        response,
+    };
+    // Nothing in it can fail.
+    serde_json::to_vec(&answered).unwrap_or_default()
 }
 
 /// What is said of an object that could not be read.

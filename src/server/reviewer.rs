@@ -2,8 +2,9 @@
 
 use super::admission::{PLAIN, Reply, Reviewer, Sent};
 use super::event;
+use super::seen::Seen;
 use crate::cluster::EventRecorder;
-use crate::engine::Gate;
+use crate::engine::{Gate, Subject};
 use crate::image::escape;
 use crate::limits;
 use crate::review::{self, Audit, Bad, Outcome, Review};
@@ -30,6 +31,7 @@ pub fn reviewer(gate: Gate, metrics: Metrics, events: EventRecorder, limit: Dura
         gate,
         metrics,
         events,
+        seen: Seen::default(),
         large: Arc::new(Semaphore::new(limits::LARGE_BODIES_AT_ONCE)),
         reading: Semaphore::new(1),
         images: Semaphore::new(limits::IMAGES_PER_OBJECT),
@@ -53,6 +55,7 @@ struct Handler {
     gate: Gate,
     metrics: Metrics,
     events: EventRecorder,
+    seen: Seen,
     /// Permits for large bodies.
     large: Arc<Semaphore>,
     /// Only one large body is parsed at a time: until its images are known, an object takes many times the memory of its text.
@@ -116,12 +119,19 @@ fn deadline(timeout: Option<Duration>, limit: Duration) -> Duration {
 
 impl Handler {
     async fn review(&self, sent: Sent, time: Time) -> Reply {
+        if let Some(reply) = self.repeat(&sent, time).await {
+            return reply;
+        }
         let metrics = &self.metrics;
-        let (mut review, subject) = match self.read(sent).await {
+        let Read {
+            mut review,
+            workload,
+            subject,
+        } = match self.read(sent).await {
             Ok(read) => read,
             Err(bad) => return refuse(metrics, &bad),
         };
-        let workload = match subject {
+        let workload = match workload {
             Ok(workload) => workload,
             Err(skip) => {
                 metrics.skipped(skip.name());
@@ -147,7 +157,7 @@ impl Handler {
             Ok(many) if images > MANY_IMAGES => tokio::time::timeout_at(end, self.images.acquire_many(many)).await.ok(),
             Ok(_) | Err(_) => None,
         };
-        let verdict = self.gate.judge_or_recall(&workload, &review.requester, end).await;
+        let verdict = self.gate.judge_and_keep(&workload, &review.requester, subject, end).await;
         if time.began.elapsed() >= time.budget {
             metrics.deadline_hit();
         }
@@ -182,15 +192,34 @@ impl Handler {
         answer(&self.metrics, review, outcome, time.began)
     }
 
+    /// Answers a review that repeats one of the last second in all but its names.
+    async fn repeat(&self, sent: &Sent, time: Time) -> Option<Reply> {
+        let Sent::Whole(body) = sent else { return None };
+        let (known, names) = self.seen.find(body, &self.gate.kinds())?;
+        let end = time.began + time.budget;
+        let verdict = self.gate.recall(known.subject, &known.workload, end).await?;
+        self.count(&verdict);
+        let outcome = Outcome::Answered {
+            object: &known.workload.object,
+            answer: &verdict,
+        };
+        Some(answer(&self.metrics, &known.named(&names), outcome, time.began))
+    }
+
     /// Parses the request. The body is dropped: a review may wait for a registry, and others arrive meanwhile.
-    async fn read(&self, sent: Sent) -> Result<(Review, Result<Workload, Skip>), Bad> {
+    async fn read(&self, sent: Sent) -> Result<Read, Bad> {
+        let kinds = self.gate.kinds();
         let body = match sent {
             Sent::Whole(body) => body,
             Sent::Beginning(beginning) => {
                 let why = format!("the review is larger than {} bytes, the limit", limits::REVIEW_BODY);
                 let review = review::parse_beginning(&beginning, why)?;
-                let subject = subject(&review, &self.gate.kinds());
-                return Ok((review, subject));
+                let workload = subject(&review, &kinds);
+                return Ok(Read {
+                    review,
+                    workload,
+                    subject: None,
+                });
             }
         };
         let _alone = match body.len() {
@@ -198,10 +227,18 @@ impl Handler {
             // Never closed.
             limits::LARGE_BODY.. => self.reading.acquire().await.ok(),
         };
-        let kinds = self.gate.kinds();
         let review = review::parse(&body, &kinds)?;
-        let subject = subject(&review, &kinds);
-        Ok((review, subject))
+        let workload = subject(&review, &kinds);
+        let read = workload.as_ref().ok().filter(|_| review.unread.is_none());
+        let subject = read.and_then(|workload| Subject::of(workload, &review.requester));
+        if let (Some(workload), Some(subject)) = (read, subject) {
+            self.seen.note(&body, &review, workload, subject, &kinds);
+        }
+        Ok(Read {
+            review,
+            workload,
+            subject,
+        })
     }
 
     /// Says once of a kind of the settings that its paths lead to something else than images or pods.
@@ -259,6 +296,15 @@ impl Handler {
             metrics.denied_by(policy);
         }
     }
+}
+
+/// A review that was read.
+struct Read {
+    review: Review,
+    /// Its object, or why there is nothing to judge.
+    workload: Result<Workload, Skip>,
+    /// `None` where its answer is not kept.
+    subject: Option<Subject>,
 }
 
 fn group_and_kind(review: &Review) -> (&str, &str) {
@@ -418,11 +464,10 @@ fn answer(metrics: &Metrics, review: &Review, outcome: Outcome<'_>, began: Insta
         brief(&review.namespace),
         brief(&review.name),
     );
-    let body = review::respond(&review.uid, outcome);
     Reply {
         status: http::StatusCode::OK,
         content_type: "application/json",
-        body: serde_json::to_vec(&body).unwrap_or_default(),
+        body: review::respond(&review.uid, outcome),
     }
 }
 

@@ -254,7 +254,8 @@ impl Keep {
         known.or_else(mounts)
     }
 
-    fn element(&self) -> Option<&Self> {
+    /// What is read of the elements of a list; `None`: nothing, not even how many there are.
+    pub fn element(&self) -> Option<&Self> {
         if self.whole {
             return Some(self);
         }

@@ -51,36 +51,80 @@ fn the_deadline_leaves_room_for_the_answer() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
+fn handler(images: usize) -> (Handler, PolicyStore) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let metrics = Metrics::new();
+    let (metrics, policies) = (Metrics::new(), PolicyStore::default());
     let engine = Engine {
         registry: LookUps::new(Settings::default().registry(Frontend::Serve), metrics.clone()).unwrap(),
         settings: plan::Settings::bare(Admission::HasRun),
         providers: Providers::default(),
     };
     let handler = Handler {
-        gate: Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent),
+        gate: Gate::new(Live::new(engine), policies.clone(), Cluster::Absent),
         metrics,
         events: EventRecorder::default(),
+        seen: Seen::default(),
         large: Arc::new(Semaphore::new(1)),
         reading: Semaphore::new(1),
-        images: Semaphore::new(MANY_IMAGES),
+        images: Semaphore::new(images),
     };
+    (handler, policies)
+}
+
+/// A review of the creation of a pod.
+fn pod(uid: &str, containers: &[serde_json::Value]) -> Sent {
+    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": uid, "operation": "CREATE", "namespace": "ns", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": uid}, "spec": {"containers": containers}}}});
+    Sent::Whole(review.to_string().into())
+}
+
+fn soon() -> Time {
+    Time {
+        began: Instant::now(),
+        budget: Duration::from_secs(5),
+    }
+}
+
+fn response(reply: &Reply) -> serde_json::Value {
+    let mut answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    answer["response"].take()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_third_review_of_a_template_need_not_be_read() {
+    let (handler, policies) = handler(1);
+    for (uid, repeats) in [("u-1", false), ("u-2", false), ("u-3", true), ("u-4", true)] {
+        let sent = pod(uid, &[]);
+        let repeated = handler.repeat(&sent, soon()).await;
+        assert_eq!(repeated.is_some(), repeats, "{uid}");
+        let reply = match repeated {
+            Some(reply) => reply,
+            None => handler.review(sent, soon()).await,
+        };
+        assert_eq!(response(&reply)["uid"], uid);
+        assert_eq!(response(&reply)["allowed"], true);
+    }
+    // One that has an image is none of them, nor is any once what they rest on has changed.
+    let other = pod("u-5", &[json!({"name": "c", "image": "Bad/Name"})]);
+    assert!(handler.repeat(&other, soon()).await.is_none());
+    assert_eq!(response(&handler.review(other, soon()).await)["allowed"], false);
+    policies.set_files(Vec::new());
+    assert!(handler.repeat(&pod("u-6", &[]), soon()).await.is_none());
+    assert_eq!(response(&handler.review(pod("u-6", &[]), soon()).await)["uid"], "u-6");
+    assert!(handler.repeat(&pod("u-7", &[]), soon()).await.is_some());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(handler.repeat(&pod("u-8", &[]), soon()).await.is_none(), "a second is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_among_the_crowds_is_answered_in_time() {
+    let (handler, _) = handler(MANY_IMAGES);
     let containers: Vec<_> = (0..=MANY_IMAGES)
         .map(|n| json!({"name": format!("c{n}"), "image": "Bad/Name"}))
         .collect();
-    let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-        "uid": "u-1", "operation": "CREATE", "namespace": "ns", "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}}});
-    let time = Time {
-        began: Instant::now(),
-        budget: Duration::from_secs(5),
-    };
-    let reply = handler.review(Sent::Whole(review.to_string().into()), time);
+    let reply = handler.review(pod("u-1", &containers), soon());
     let reply = tokio::time::timeout(Duration::from_secs(6), reply).await.unwrap();
-    let answer: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-    assert_eq!(answer["response"]["uid"], "u-1");
-    assert_eq!(answer["response"]["allowed"], false);
+    assert_eq!(response(&reply)["uid"], "u-1");
+    assert_eq!(response(&reply)["allowed"], false);
 }
