@@ -1,5 +1,6 @@
 //! The log subscriber: one line per event, on standard error.
 
+mod plain;
 mod writer;
 
 pub(super) use writer::dropped;
@@ -124,7 +125,8 @@ where
     let lines = fmt::layer().with_writer(writer);
     match format {
         Format::Json => lines.json().flatten_event(true).boxed(),
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        Format::Text if std::io::stderr().is_terminal() => lines.with_ansi(true).boxed(),
+        Format::Text => lines.with_ansi(false).fmt_fields(plain::Plain).boxed(),
     }
 }
 
