@@ -15,6 +15,7 @@ use crate::runtime::answer::Body;
 use crate::runtime::content::Document;
 use crate::runtime::request::Want;
 use http::{HeaderMap, header};
+use serde_json::{Map, Value};
 
 /// Headers that only a registry sends: its software, the header, and where that is said.
 const HEADERS: &[(&str, &str, &str)] = &[
@@ -36,12 +37,15 @@ const HEADERS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Whether one entry of `errors` is in a form of a registry: its software, which members it has, and where that is said.
-const FORMS: &[(&str, &[&str], &str)] = &[
-    ("all", &["code"], "distribution-spec 1.1, Error Codes"),
+/// What an entry of `errors` has in it.
+type Entry = Map<String, Value>;
+
+/// Whether one entry of `errors` is in a form of a registry: its software, how that is seen, and where it is said.
+const FORMS: &[(&str, fn(&Entry) -> bool, &str)] = &[
+    ("all", has_code, "distribution-spec 1.1, Error Codes"),
     (
         "Artifactory",
-        &["status", "message"],
+        |entry| entry.get("status").is_some_and(Value::is_number) && entry.get("message").is_some_and(Value::is_string),
         "answers of Artifactory with Xray in sobolevn/git-secret#801, StatCan/aaw#1744",
     ),
 ];
@@ -82,9 +86,17 @@ pub(super) fn is_registry(status: u16, headers: &HeaderMap, body: &Body, want: &
     }
 }
 
-/// Whether an error of `errors` with these members is told as registries do.
-pub(super) fn is_in_form(has: impl Fn(&str) -> bool) -> bool {
-    FORMS.iter().any(|(_, members, _)| members.iter().all(|member| has(member)))
+/// Whether an error of `errors` is told as registries do.
+pub(super) fn is_in_form(entry: &Entry) -> bool {
+    FORMS.iter().any(|(_, is_form, _)| is_form(entry))
+}
+
+/// "A unique identifier, containing only uppercase alphabetic characters and underscores"; digits are let pass. Gateways that tell errors as
+/// JSON:API does have codes as well, beside a title.
+fn has_code(entry: &Entry) -> bool {
+    let code = entry.get("code").and_then(Value::as_str).unwrap_or_default();
+    let plain = |c: u8| c.is_ascii_uppercase() || c.is_ascii_digit() || c == b'_';
+    code.starts_with(|c: char| c.is_ascii_uppercase()) && code.bytes().all(plain) && !entry.contains_key("title")
 }
 
 /// Whether an XML error is that of a store behind a registry which does not have a blob.

@@ -62,7 +62,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         return Words {
             code: text_of("code").and_then(code),
             detail: line(&joined, secrets),
-            of_a_registry: speaker::is_in_form(|member| first.get(member).is_some_and(|value| !value.is_null())),
+            of_a_registry: speaker::is_in_form(first),
             printed: printed(&envelope.errors, secrets),
         };
     }
@@ -325,7 +325,18 @@ mod tests {
         for (body, expected) in [
             (r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#, true),
             (r#"{"errors":[{"status":404,"message":"Not Found"}]}"#, true),
+            (r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"x"}]}"#, true),
             (r#"{"errors":[{"code":null,"message":"x"}]}"#, false),
+            (r#"{"errors":[{"code":"","message":"x"}]}"#, false),
+            (r#"{"errors":[{"code":404,"message":"x"}]}"#, false),
+            (r#"{"errors":[{"code":"not_found","message":"x"}]}"#, false),
+            (r#"{"errors":[{"code":"NotFound","defaultMessage":"x"}]}"#, false),
+            (
+                r#"{"errors":[{"id":"7","status":"404","code":"NOT_FOUND","title":"Not Found"}]}"#,
+                false,
+            ),
+            (r#"{"errors":[{"status":"404","message":"x"}]}"#, false),
+            (r#"{"errors":[{"message":"x","extensions":{"code":"NOT_FOUND"}}]}"#, false),
             (r#"{"errors":[]}"#, false),
             (r#"{"errors":["x"]}"#, false),
             (r#"{"code":404,"message":"no route"}"#, false),
