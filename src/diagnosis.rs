@@ -17,14 +17,17 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
         return Ok(failure.clone());
     };
     let refused = (400..500).contains(&status) && !matches!(status, 408 | 429);
-    if asked.method != Method::Head || !refused {
+    if !refused {
         return Ok(failure.clone());
     }
+    // A GET has brought the registry's words.
+    let by_head = asked.method == Method::Head;
     let tag = match reference.target() {
         Target::Tag(tag) if status == 404 => Some(tag),
         Target::Tag(_) | Target::Digest(_) => None,
     };
-    let questions = std::iter::once(words(asked)).chain(tag.as_deref().and_then(|tag| tags(asked, tag)));
+    let list = tag.as_deref().and_then(|tag| tags(asked, tag));
+    let questions = by_head.then(|| words(asked)).into_iter().chain(list);
     let answers = net.each(questions, Ask::get)?;
     let answers: Vec<Option<Arc<Response>>> = answers
         .into_iter()
@@ -33,7 +36,8 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
             Answer::Fault(_) | Answer::NotSent(_) | Answer::Late => None,
         })
         .collect();
-    let got = answers.first().cloned().flatten();
+    let mut answers = answers.into_iter();
+    let got = if by_head { answers.next().flatten() } else { None };
     if got
         .as_ref()
         .is_some_and(|got| got.is_success() && got.speaker == Speaker::Registry)
@@ -46,7 +50,7 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
         return Ok(told);
     }
     let said = got.filter(|said| said.status == status);
-    let list = answers.get(1).cloned().flatten();
+    let list = answers.next().flatten();
     Ok(told(failure, said.as_deref(), list.as_deref()))
 }
 

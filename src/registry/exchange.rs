@@ -426,7 +426,7 @@ impl Exchange {
         let fill = async {
             // Held until the bytes are gone.
             let mut place = None;
-            while let Some(chunk) = response.chunk().await.map_err(|error| transport::failed(&error))? {
+            while let Some(chunk) = response.chunk().await.map_err(|error| transport::failed_within(&error))? {
                 if place.is_none()
                     && !fold.is_short_with(&chunk)
                     && let Some(share) = share

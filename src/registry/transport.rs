@@ -3,7 +3,7 @@
 use super::client;
 use crate::net::Refused;
 use crate::runtime::answer::FaultKind;
-use crate::runtime::outcome::{ConnectionFault, Refusal, TimeoutStage, TlsFault};
+use crate::runtime::outcome::{CUT_SHORT, ConnectionFault, Refusal, TimeoutStage, TlsFault};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -85,6 +85,13 @@ pub(super) fn failed(error: &client::Error) -> (Failed, String) {
     }
     let (kind, words) = fault(error);
     (Failed::Fault(kind), words)
+}
+
+/// The same while a body is read.
+pub(super) fn failed_within(error: &client::Error) -> (Failed, String) {
+    let (failed, words) = failed(error);
+    let ended = innermost(error).is_some_and(|failed| failed.kind() == io::ErrorKind::UnexpectedEof);
+    (failed, if ended { CUT_SHORT.to_owned() } else { words })
 }
 
 fn fault(error: &client::Error) -> (FaultKind, String) {

@@ -305,6 +305,9 @@ fn shown_type(response: &Response) -> Option<String> {
 /// What stands for the body of an error that is a web page, in [`Failure::detail`].
 pub const WEB_PAGE: &str = "a web page";
 
+/// What stands in [`Failure::detail`] of an interrupted connection where the answer had begun.
+pub const CUT_SHORT: &str = "the answer ends before its announced length";
+
 /// The kinds of evidence. `cause` maps each to a cause and a base outlook, in one exhaustive match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Evidence {

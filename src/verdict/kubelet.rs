@@ -11,7 +11,8 @@ use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told, WEB_PAGE,
+    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told,
+    WEB_PAGE,
 };
 use core::net::Ipv4Addr;
 
@@ -328,6 +329,15 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         )),
         Evidence::ConnectionFailed(ConnectionFault::Refused) => {
             transport(&format!("dial tcp {dialled}: connect: connection refused"))
+        }
+        // Where less comes than the manifest says, it is asked for again, and found to be too short.
+        Evidence::ConnectionFailed(ConnectionFault::Interrupted)
+            if purpose == Purpose::Content && failure.detail.as_deref() == Some(CUT_SHORT) =>
+        {
+            match by {
+                Pull::Client => format!("{pull}failed to read expected number of bytes: unexpected EOF"),
+                Pull::Transfer => format!("{pull}short read: expected ... bytes but got ...: unexpected EOF"),
+            }
         }
         Evidence::ConnectionFailed(ConnectionFault::Interrupted) => transport("EOF"),
         Evidence::ConnectionFailed(ConnectionFault::Unreachable) => {

@@ -227,6 +227,47 @@ fn check_and_pin_take_the_defaults_of_a_template() {
     }
 }
 
+// Whichever method the runtime asks by, the list of tags tells more of a 404.
+#[test]
+fn the_list_of_tags_is_asked_for_whatever_the_runtime() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(Faulty::start(|seen| match seen.path.as_str() {
+        "/v2/" => Reply::new(200).json("{}"),
+        path if path.contains("/tags/list") => Reply::new(200).json(r#"{"name":"team/app","tags":["1","2"]}"#),
+        _ => Reply::new(404).json(r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#),
+    }));
+    let folder = folder(&[]);
+    for kind in ["containerd@1.7.27", "containerd@2.1.4", "crio@1.33"] {
+        for (tag, expected) in [
+            (
+                "1",
+                "lists tag \"1\" in repository \"team/app\", but has no manifest for it (404",
+            ),
+            ("3", "repository \"team/app\" exists, tag \"3\" does not (404"),
+        ] {
+            let image = format!("{}/team/app:{tag}", server.host());
+            let output = pullgate()
+                .current_dir(folder.path())
+                .args([
+                    "check",
+                    "--config",
+                    "settings.json",
+                    "--image",
+                    &image,
+                    "--runtime",
+                    kind,
+                    "-o",
+                    "json",
+                ])
+                .output()
+                .unwrap();
+            let report = report(&output);
+            let message = report["images"][0]["findings"][0]["message"].as_str().unwrap();
+            assert!(message.contains(expected), "{kind}: {message}");
+        }
+    }
+}
+
 // Field case 20.
 #[test]
 fn an_index_whose_builds_are_all_gone_fails_on_whatever_nodes() {

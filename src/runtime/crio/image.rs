@@ -173,8 +173,9 @@ pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
 pub(super) fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, digest: &str) -> Got<Served> {
     let served = source.child(walk, net, digest)?;
     if served.digest.as_str() != digest || !digest.starts_with("sha256:") {
-        let text = "the child manifest served does not have the digest that the index names";
-        return Err(served.broken(ContentFault::Structure(text.to_owned())).into());
+        let has = served.digest.to_string();
+        let part = "child manifest";
+        return Err(served.broken(ContentFault::OtherDigest { part, has }).about(digest).into());
     }
     if served.form.is_list() {
         let text = "an entry of the index leads to another index, which CRI-O does not follow";

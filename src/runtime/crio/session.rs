@@ -31,6 +31,8 @@ pub(super) struct Session {
     way: Way,
     /// The scopes beside its own for which there is a token; the empty one is none.
     granted: Vec<Arc<str>>,
+    /// What was asked of it last.
+    pub(super) latest: Option<Box<Request>>,
 }
 
 /// How it lets in, which its answer to `/v2/` alone tells.
@@ -104,6 +106,7 @@ impl Session {
             who,
             way: Way::Nobody,
             granted: Vec::new(),
+            latest: None,
         };
         let ping = Asked {
             path: Arc::from("/v2/"),
@@ -179,7 +182,9 @@ impl Session {
             attempt: Attempt::default(),
         };
         let (request, answer) = walk.ask(net, request, after)?;
-        answer.response(&request).map_err(Stop::unanswered)
+        let response = answer.response(&request).map_err(Stop::unanswered);
+        self.latest = Some(Box::new(request));
+        response
     }
 
     /// A token, which holds for as long as the registry is asked (`getBearerToken`). Nothing is tried where it is refused.

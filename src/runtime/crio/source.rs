@@ -115,8 +115,8 @@ impl Source {
         }
         // It is counted by sha256, whatever names it.
         if *has != digest || digest.algorithm() != "sha256" {
-            let text = "the config served does not have the digest that the manifest names";
-            return Err(broken(ContentFault::Structure(text.to_owned())));
+            let (part, has) = ("config", has.to_string());
+            return Err(broken(ContentFault::OtherDigest { part, has }));
         }
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
         Ok(Some((Arc::clone(read), length)))
@@ -220,7 +220,12 @@ fn fetch(
             },
             (_, _) => session.refused(&response),
         };
-        return Err(Failure::of(evidence, &response, Purpose::Content).into());
+        let failure = Failure::of(evidence, &response, Purpose::Content);
+        return Err(Failure {
+            asked: session.latest.clone(),
+            ..failure
+        }
+        .into());
     }
     let bytes = match &response.body {
         Body::Manifest { length, .. } => *length,

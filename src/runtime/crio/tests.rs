@@ -938,7 +938,10 @@ fn configs_that_are_refused() {
         matches!(evidence, Evidence::ContentMissing { part: "config", .. })
     });
     check(says(200).body("{}"), &|evidence| {
-        matches!(evidence, Evidence::ContentInvalid(ContentFault::Structure(_)))
+        matches!(
+            evidence,
+            Evidence::ContentInvalid(ContentFault::OtherDigest { part: "config", .. })
+        )
     });
     let long = says(200).body(&" ".repeat(4 << 20 | 1));
     check(

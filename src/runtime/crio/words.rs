@@ -11,7 +11,8 @@ use crate::runtime::crio::places::places;
 use crate::runtime::crio::version::{Artifacts, Look};
 use crate::runtime::crio::{Crio, Failure, candidates};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault, Unresolved,
+    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, ImageFacts, Purpose, Rejection, TimeoutStage, TlsFault,
+    Unresolved,
 };
 use crate::runtime::{End, NodeConfig, Outcome, Pull};
 use core::net::Ipv4Addr;
@@ -98,7 +99,10 @@ impl Crio {
                     let prefix = &conf.find(&place.reference.name())?.prefix;
                     (Met::Source(format!("registry {prefix} is blocked in ... or ...")), false)
                 }
-                _ => (words.of(failure)?, failure.status.is_none() && failure.request.is_some()),
+                _ => (
+                    words.of(failure)?,
+                    failure.status.is_none() && failure.request.is_some() && !is_cut_short(failure),
+                ),
             },
             End::NoMatch => (words.no_match(pull)?, false),
             End::Pulled { .. } | End::Unmeasured { .. } | End::Foreign(_) | End::Artifact { .. } => return None,
@@ -181,6 +185,10 @@ impl Words<'_> {
         }
         let url = failure.request.as_ref().map_or("", |request| &request.url);
         let purpose = failure.request.as_ref().map(|request| request.purpose);
+        if is_cut_short(failure) && purpose == Some(Purpose::Content) {
+            // What it says of a blob depends on how often it asks again.
+            return url.contains("/manifests/").then(|| Met::Source("unexpected EOF".to_owned()));
+        }
         if let Some(why) = unanswered(failure) {
             let error = format!("Get \"{url}\": {why}");
             return Some(match purpose? {
@@ -206,7 +214,7 @@ impl Words<'_> {
                 Some(Purpose::AnonymousToken | Purpose::OauthToken),
             ) => token_refused(failure).map(Met::Source),
             (Evidence::TooLong { .. }, _) => Some(Met::Source("exceeded maximum allowed size of 4194304 bytes".to_owned())),
-            (Evidence::ContentInvalid(fault), _) => Some(Met::Image(self.of_content(fault)?, Looked::Image)),
+            (Evidence::ContentInvalid(fault), _) => Some(Met::Image(self.of_content(failure, fault)?, Looked::Image)),
             (Evidence::ContentMissing { part, digest, .. }, _) => {
                 let refused = refused(failure)?;
                 Some(if *part == "child manifest" {
@@ -237,12 +245,21 @@ impl Words<'_> {
     }
 
     /// What is behind a name, once its manifest is there.
-    fn of_content(&self, fault: &ContentFault) -> Option<String> {
+    fn of_content(&self, failure: &Failure, fault: &ContentFault) -> Option<String> {
+        let about = failure.digest.as_deref();
         match fault {
             ContentFault::DigestWrong => Some(format!(
                 "determining manifest MIME type for {}: Manifest does not match provided manifest digest {}",
                 self.named, self.target
             )),
+            ContentFault::OtherDigest { part: "config", has } => Some(self.within_an_index(&format!(
+                "parsing image configuration: Download config.json digest {has} does not match expected {}",
+                about?
+            ))),
+            ContentFault::OtherDigest { .. } => Some(self.within_an_index(&format!(
+                "determining manifest MIME type for {}: Manifest does not match provided manifest digest {}",
+                self.named, about?
+            ))),
             ContentFault::OtherSize { part: "config", .. } => Some(self.within_an_index("writing blob: blob size mismatch")),
             _ => None,
         }
@@ -304,6 +321,10 @@ impl Words<'_> {
 
 fn is_list(media_type: &str) -> bool {
     super::manifest::Form::of(media_type).is_list()
+}
+
+fn is_cut_short(failure: &Failure) -> bool {
+    failure.evidence == Evidence::ConnectionFailed(ConnectionFault::Interrupted) && failure.detail.as_deref() == Some(CUT_SHORT)
 }
 
 /// Why there was no answer, in Go's words.

@@ -197,6 +197,71 @@ fn parts_that_are_missing() {
     );
 }
 
+// As CRI-O 1.36.3 said them in the cases `index-build-of-another-body`, `config-of-another-body` and `cut-short`.
+#[test]
+fn what_is_another_or_cut_short() {
+    let other = |part, url: &str| {
+        let has = DIGEST.to_owned();
+        failure(
+            Evidence::ContentInvalid(ContentFault::OtherDigest { part, has }),
+            url,
+            Some(200),
+            None,
+        )
+        .about(OTHER)
+    };
+    let child = other("child manifest", &format!("https://a.example/v2/x/manifests/{OTHER}"));
+    let config = || other("config", &format!("https://a.example/v2/x/blobs/{OTHER}"));
+    let in_an_index = |failure| Outcome {
+        found: Some(found(OCI_IMAGE_INDEX_MEDIA_TYPE, Vec::new())),
+        ..failed(failure)
+    };
+    let interrupted = || Evidence::ConnectionFailed(ConnectionFault::Interrupted);
+    let cut = |url: &str| Failure {
+        detail: Some(CUT_SHORT.to_owned()),
+        ..failure(interrupted(), url, None, None)
+    };
+    let manifest = "https://a.example/v2/x/manifests/v1";
+    let is_image = "image reference: reference is a container image, not an OCI artifact";
+    let config_of = format!("parsing image configuration: Download config.json digest {DIGEST} does not match expected {OTHER}");
+    for (outcome, image, artifact) in [
+        (
+            in_an_index(child),
+            format!(
+                "copying system image from manifest list: determining manifest MIME type for docker://a.example/x:v1: \
+                 Manifest does not match provided manifest digest {OTHER}"
+            ),
+            is_image,
+        ),
+        (failed(config()), config_of.clone(), is_image),
+        (
+            in_an_index(config()),
+            format!("copying system image from manifest list: {config_of}"),
+            is_image,
+        ),
+        (
+            failed(cut(manifest)),
+            "initializing source docker://a.example/x:v1: unexpected EOF".to_owned(),
+            "image reference: get manifest from ref: create image source: unexpected EOF",
+        ),
+    ] {
+        assert_eq!(
+            said(NEW, &pull("a.example/x:v1"), &outcome).unwrap(),
+            format!("unable to pull image or OCI artifact: pull image err: {image}; artifact err: {artifact}")
+        );
+    }
+    let text = said(
+        NEW,
+        &pull("a.example/x:v1"),
+        &failed(failure(interrupted(), manifest, None, None)),
+    )
+    .unwrap();
+    assert!(
+        text.starts_with("unable to pull image: ") && text.ends_with(": EOF"),
+        "{text}"
+    );
+}
+
 #[test]
 fn names_that_lead_nowhere() {
     let unresolved = |why| failed(Failure::plain(Evidence::Unresolved(why), "docker.io".to_owned()));

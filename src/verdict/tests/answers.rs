@@ -2,7 +2,7 @@
 
 use super::super::kubelet::{Pull, predict};
 use super::*;
-use crate::runtime::outcome::{ContentFault, Rejection, TimeoutStage};
+use crate::runtime::outcome::{CUT_SHORT, ConnectionFault, ContentFault, Rejection, TimeoutStage};
 use crate::verdict::cause::base;
 use std::time::Duration;
 
@@ -142,6 +142,25 @@ fn a_time_out_says_its_stage() {
         assert_eq!(message, words);
         assert!(kubelet.ends_with(kubelets), "{kubelet}");
     }
+}
+
+#[test]
+fn an_answer_that_is_cut_short_was_begun() {
+    let interrupted = |detail: Option<&str>| Failure {
+        detail: detail.map(str::to_owned),
+        ..at(Evidence::ConnectionFailed(ConnectionFault::Interrupted), None, URL)
+    };
+    let (_, _, kubelet) = said(&interrupted(None));
+    assert!(kubelet.ends_with(": EOF"), "{kubelet}");
+    let (message, _, kubelet) = said(&interrupted(Some(CUT_SHORT)));
+    assert_eq!(
+        message,
+        "r.example breaks off the connection (the answer ends before its announced length)"
+    );
+    assert!(
+        kubelet.ends_with(": unexpected EOF") && !kubelet.contains("Head"),
+        "{kubelet}"
+    );
 }
 
 #[test]
