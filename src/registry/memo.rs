@@ -5,7 +5,7 @@
 
 mod kept;
 
-use self::kept::{Kept, Types, weight, weight_of_response};
+use self::kept::{Kept, Packed, Types, weight, weight_of_response};
 use super::exchange::asked;
 use super::instead::{Known, asks_who};
 use super::servers::{class, is_of_host, is_silence, part};
@@ -128,7 +128,7 @@ pub(super) struct Memo {
     /// By [`Named`].
     answers: Shelf<Box<Kept>>,
     /// By [`ContentKey`]; with when they came.
-    contents: Shelf<(Arc<Response>, Instant)>,
+    contents: Shelf<Box<(Packed, Instant)>>,
     /// By [`Proof`]; when it was given.
     proofs: Shelf<Instant>,
     types: Types,
@@ -187,13 +187,22 @@ impl Memo {
                 Some(_) | None => latest,
             }
         });
-        told.flatten()
+        let told = told.flatten()?;
+        if age == Age::Stale
+            && is_down(request, &told)
+            && self.shown(request, age).is_some()
+            && let Some(content) = self.content(request, age)
+        {
+            return Some(Answer::Response(content));
+        }
+        Some(told)
     }
 
     /// The content of this digest, whoever asked for it.
     pub(super) fn content(&self, request: &Request, age: Age) -> Option<Arc<Response>> {
         let name = self.contents.name(&ContentKey::of(request));
-        let (response, at) = self.contents.read(name, Clone::clone)?;
+        let (answer, at) = self.contents.read(name, |kept| (kept.0.unpack(request, false), kept.1))?;
+        let Answer::Response(response) = answer else { return None };
         let longest = match age {
             Age::Fresh => CONTENT,
             Age::Stale => CONTENT.max(self.max_stale),
@@ -283,15 +292,12 @@ impl Memo {
                 if response.is_success() && !response.is_of_no_registry() {
                     self.prove(request, response);
                     if is_content(request, response) {
-                        let stored = Response {
-                            quota: None,
-                            retry_after: None,
-                            ..Response::clone(response)
-                        };
-                        // Found there from now on, by whoever has a proof.
+                        // Found there from now on, by whoever has a proof; what was answered before is over.
                         let name = self.contents.name(&ContentKey::of(request));
-                        let stored = (Arc::new(stored), Instant::now());
-                        self.contents.put(name, stored, CONTENT.max(self.max_stale));
+                        let stored = (Packed::of(request, answer, &self.types), Instant::now());
+                        self.contents.put(name, Box::new(stored), CONTENT.max(self.max_stale));
+                        self.answers.take(self.answers.name(&Named(request)));
+                        return;
                     }
                 }
             }

@@ -134,6 +134,13 @@ impl<V: Weighs> Shelf<V> {
         part.places.insert(name, place);
     }
 
+    /// Takes a thing away.
+    pub(super) fn take(&self, name: Name) {
+        if let Some(mut part) = self.part(name) {
+            part.take(name);
+        }
+    }
+
     /// What all things weigh, in bytes, roughly.
     pub(super) fn weight(&self) -> u64 {
         let weights = self.parts.iter().map(|part| whole(part).weight as u64);

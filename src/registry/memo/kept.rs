@@ -4,6 +4,7 @@ use super::{QUOTA, asked};
 use crate::image::Digest;
 use crate::registry::shelf::Weighs;
 use crate::runtime::answer::{Answer, Body, Fault, NotSent, Response, Speaker};
+use crate::runtime::content::{Document, ReadConfig};
 use crate::runtime::outcome::Quota;
 use crate::runtime::request::Request;
 use std::mem::size_of;
@@ -47,8 +48,9 @@ enum Good {
     Before(Box<(Packed, Instant)>),
 }
 
-enum Packed {
-    /// A registry's own, to what was asked for, without a body that is read.
+/// An answer, in fewer bytes.
+pub(super) enum Packed {
+    /// A registry's own, to what was asked for.
     Plain {
         status: u16,
         content_type: Arc<str>,
@@ -56,12 +58,63 @@ enum Packed {
         /// Of sha256.
         digest: Option<[u8; 32]>,
         quota: Option<Box<Quota>>,
+        /// `None` where none is read.
+        body: Option<Box<Read>>,
     },
     Whole(Answer),
 }
 
+/// A body that was read, its sha256 digest and its length.
+pub(super) enum Read {
+    Manifest(Arc<Document>, [u8; 32], u64),
+    Config(Arc<ReadConfig>, [u8; 32], u64),
+}
+
+impl Read {
+    /// `None` for what is no such body, else what is kept of it.
+    fn of(body: &Body) -> Option<Option<Self>> {
+        Some(match body {
+            Body::Unread => None,
+            Body::Manifest {
+                document: Ok(document),
+                digest,
+                length,
+            } => Some(Self::Manifest(Arc::clone(document), digest.to_sha256()?, *length)),
+            Body::Config {
+                config: Ok(config),
+                digest,
+                length,
+            } => Some(Self::Config(Arc::clone(config), digest.to_sha256()?, *length)),
+            _ => return None,
+        })
+    }
+
+    fn unpack(&self) -> Body {
+        match self {
+            Self::Manifest(document, digest, length) => Body::Manifest {
+                document: Ok(Arc::clone(document)),
+                digest: Digest::of_sha256(digest),
+                length: *length,
+            },
+            Self::Config(config, digest, length) => Body::Config {
+                config: Ok(Arc::clone(config)),
+                digest: Digest::of_sha256(digest),
+                length: *length,
+            },
+        }
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Manifest(document, ..) => document.weight(),
+                Self::Config(config, ..) => config.weight(),
+            }
+    }
+}
+
 impl Packed {
-    fn of(request: &Request, answer: &Answer, types: &Types) -> Self {
+    pub(super) fn of(request: &Request, answer: &Answer, types: &Types) -> Self {
         Self::plain(request, answer, types).unwrap_or_else(|| Self::Whole(answer.clone()))
     }
 
@@ -76,7 +129,7 @@ impl Packed {
             length,
             encoded: false,
             digest,
-            body: Body::Unread,
+            body,
             quota,
             retry_after: None,
             speaker: Speaker::Registry,
@@ -88,17 +141,19 @@ impl Packed {
             Some(text) => Some(Digest::parse(text)?.to_sha256()?),
             None => None,
         };
+        let body = Read::of(body)?;
         (challenges.is_empty() && *at == asked(request)).then(|| Self::Plain {
             status: *status,
             content_type: types.one(content_type),
             length: *length,
             digest,
             quota: quota.clone().map(Box::new),
+            body: body.map(Box::new),
         })
     }
 
     /// The answer to `request`, the one that it was given to. What it said of the pull quota only where that is `news`.
-    fn unpack(&self, request: &Request, news: bool) -> Answer {
+    pub(super) fn unpack(&self, request: &Request, news: bool) -> Answer {
         match self {
             Self::Plain {
                 status,
@@ -106,6 +161,7 @@ impl Packed {
                 length,
                 digest,
                 quota,
+                body,
             } => Answer::Response(Arc::new(Response {
                 at: asked(request),
                 status: *status,
@@ -115,7 +171,7 @@ impl Packed {
                 length: *length,
                 encoded: false,
                 digest: digest.map(|bytes| Arc::from(Digest::of_sha256(&bytes).as_str())),
-                body: Body::Unread,
+                body: body.as_deref().map_or(Body::Unread, Read::unpack),
                 quota: quota.as_deref().filter(|_| news).cloned(),
                 retry_after: None,
                 speaker: Speaker::Registry,
@@ -130,7 +186,9 @@ impl Packed {
 
     fn weight(&self) -> usize {
         match self {
-            Self::Plain { quota, .. } => quota.as_ref().map_or(0, |_| size_of::<Quota>()),
+            Self::Plain { quota, body, .. } => {
+                quota.as_ref().map_or(0, |_| size_of::<Quota>()) + body.as_deref().map_or(0, Read::weight)
+            }
             Self::Whole(answer) => weight(answer),
         }
     }
@@ -189,6 +247,12 @@ impl Kept {
             Good::Latest => Some((self.latest.unpack(request, false), self.given)),
             Good::Before(before) => Some((before.0.unpack(request, false), before.1)),
         }
+    }
+}
+
+impl Weighs for Box<(Packed, Instant)> {
+    fn weight(&self) -> usize {
+        size_of::<(Packed, Instant)>() + self.0.weight()
     }
 }
 

@@ -543,3 +543,29 @@ async fn answers_come_back_as_they_were() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn content_is_kept_once_and_serves_while_its_registry_is_down() {
+    let memo = memo();
+    memo.keep(&by_digest(), &fault(REFUSED));
+    assert_eq!(status(memo.recall(&by_digest(), Age::Fresh)), Some(0));
+    memo.keep(&by_digest(), &answer(manifest()));
+    assert!(memo.recall(&by_digest(), Age::Fresh).is_none(), "the fault is over");
+    assert_eq!(memo.weights()[0], 0, "content is kept as content");
+    let told = Response {
+        at: asked(&by_digest()),
+        ..manifest()
+    };
+    memo.keep(&by_digest(), &answer(told.clone()));
+    assert_eq!(*memo.content(&by_digest(), Age::Fresh).unwrap(), told);
+    advance(DIGEST).await;
+    memo.keep(&by_digest(), &answer(response(503)));
+    assert_eq!(status(memo.recall(&by_digest(), Age::Fresh)), Some(503));
+    assert_eq!(status(memo.recall(&by_digest(), Age::Stale)), Some(200));
+    let stranger = Request {
+        asker: who("me"),
+        ..by_digest()
+    };
+    memo.keep(&stranger, &answer(response(503)));
+    assert_eq!(status(memo.recall(&stranger, Age::Stale)), Some(503), "without a proof");
+}
