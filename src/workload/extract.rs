@@ -5,7 +5,7 @@ mod site;
 use super::kinds::{Kinds, Scope, Shape, Standing};
 use super::owner::OwnerReference;
 use super::pod::PodKind;
-use super::route::Place;
+use super::route::{Place, Route};
 use super::{FieldPath, ObjectId, Workload, diff, json, running};
 use serde_json::Value;
 
@@ -91,19 +91,37 @@ pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'
     let Some(known) = kinds.find(&api_version, &kind) else {
         return Vec::new();
     };
-    let what = |value: &Value, wanted_object: bool| match value {
-        Value::Number(_) => Some("a number"),
-        Value::Bool(_) => Some("true or false"),
-        Value::Array(_) if known.standing == Standing::Configured => Some("a list"),
-        Value::String(_) if wanted_object => Some("a text"),
-        Value::Object(_) if !wanted_object && known.standing == Standing::Configured => Some("an object"),
-        Value::Null | Value::Array(_) | Value::String(_) | Value::Object(_) => None,
+    let configured = known.standing == Standing::Configured;
+    let what = |value: &Value, wanted_object: bool| {
+        let odd = match value {
+            Value::Number(_) | Value::Bool(_) => true,
+            Value::Array(_) => configured,
+            Value::String(_) => wanted_object,
+            Value::Object(_) => !wanted_object && configured,
+            Value::Null => false,
+        };
+        odd.then(|| is(value))
     };
     let mut found = Vec::new();
     if known.standing == Standing::BuiltIn {
         return found;
     }
     let top = Place::top(object);
+    let mut stuck = |route: &Route, from: &Place<'_>| {
+        for (place, wanted) in route.stuck(from) {
+            if configured && !found.iter().any(|(path, ..)| *path == place.path) {
+                found.push((place.path, is(place.value), wanted));
+            }
+        }
+    };
+    for site in &known.sites {
+        stuck(&site.at, &top);
+        if let Shape::Images(images) = &site.shape {
+            for place in &site.at.find(&top) {
+                images.iter().for_each(|(route, _)| stuck(route, place));
+            }
+        }
+    }
     for site in &known.sites {
         let places = site.at.find(&top);
         match &site.shape {
@@ -122,6 +140,17 @@ pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'
         }
     }
     found
+}
+
+fn is(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 fn read(object: &Value, old: Option<&Value>, namespace: &str, kinds: &Kinds) -> Result<Workload, Skip> {

@@ -157,6 +157,25 @@ impl Route {
         }
         places
     }
+
+    /// Places on its way from which it cannot go on, each with what should be there.
+    pub(super) fn stuck<'a>(&self, from: &Place<'a>) -> Vec<(Place<'a>, &'static str)> {
+        let (mut places, mut stuck) = (vec![from.clone()], Vec::new());
+        for step in &self.0 {
+            let wanted = match step {
+                Step::Elements => "a list",
+                Step::Field(_) | Step::Values => "an object",
+            };
+            let goes_on = |value: &Value| match step {
+                Step::Elements => value.is_array(),
+                Step::Field(_) | Step::Values => value.is_object(),
+            };
+            let ends = places.iter().filter(|place| !place.value.is_null() && !goes_on(place.value));
+            stuck.extend(ends.map(|place| (place.clone(), wanted)));
+            places = places.iter().flat_map(|place| step.take(place)).collect();
+        }
+        stuck
+    }
 }
 
 impl Step {

@@ -669,6 +669,17 @@ fn paths_that_lead_to_no_text_are_told() {
     );
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"image": 5}]}});
     assert_eq!(told(&pod, &own), [""; 0]);
+    let on_the_way = |spec: Value| told(&json!({"apiVersion": "example.com/v1", "kind": "App", "spec": spec}), &own);
+    for (spec, expected) in [
+        (json!({"sets": "text"}), "spec.sets: a text, not a list"),
+        (json!({"sets": {"a": {"pod": {}}}}), "spec.sets: an object, not a list"),
+        (json!({"sets": [1]}), "spec.sets[0]: a number, not an object"),
+        (json!({"tool": ["a:1"]}), "spec.tool: a list, not an object"),
+        (json!("text"), "spec: a text, not an object"),
+    ] {
+        assert_eq!(on_the_way(spec), [expected]);
+    }
+    assert_eq!(on_the_way(json!({"sets": null, "tool": {}})), [""; 0]);
 }
 
 #[test]
