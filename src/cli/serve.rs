@@ -13,7 +13,7 @@ use crate::server::{self, Limits, Readiness, Reviewer, Server};
 use crate::telemetry::{Metrics, PolicySource, log};
 use crate::workload::Kinds;
 use anyhow::{Context, bail};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -556,7 +556,8 @@ fn development(out: Option<PathBuf>, metrics: &Metrics) -> anyhow::Result<Certif
 }
 
 /// Completes at the first signal that would end the process: SIGTERM, SIGINT and those that are sent by mistake or by habit, so that none
-/// of them cuts off reviews. SIGHUP has files read again. The handlers are installed before this returns.
+/// of them cuts off reviews. SIGHUP has files read again. SIGXFSZ does nothing: a log that has reached its `ulimit -f` loses lines, which are
+/// counted. The handlers are installed before this returns.
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let kinds = [
         SignalKind::terminate(),
@@ -565,7 +566,13 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
         SignalKind::alarm(),
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
+        SignalKind::io(),
+        SignalKind::from_raw(Signal::VTALARM.as_raw()),
+        SignalKind::from_raw(Signal::PROF.as_raw()),
+        SignalKind::from_raw(Signal::XCPU.as_raw()),
     ];
+    // Its handler stays when this is dropped.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?;
     let mut signals = kinds
         .into_iter()
         .map(|kind| signal(kind).with_context(|| format!("cannot listen for signal {}", kind.as_raw_value())))

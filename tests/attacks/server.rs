@@ -117,6 +117,14 @@ impl Server {
         most_resident(self.process.id())
     }
 
+    /// Processor time so far (fields 14 and 15 of `proc_pid_stat(5)`, in hundredths of a second).
+    pub(crate) fn processor(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
     pub(crate) async fn metrics(&self) -> String {
         get(self.plain, "/metrics").await
     }

@@ -141,7 +141,7 @@ impl Serving {
 async fn it_serves_with_a_throwaway_certificate_and_a_signal_ends_it_with_zero() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("made/for/it");
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["-TERM", "-INT", "-QUIT", "-USR1", "-ALRM", "-VTALRM", "-PROF", "-XCPU", "-IO"] {
         let mut serving = Serving::start(&["--tls-dev", "--tls-dev-out", out.to_str().unwrap()]);
         let ca = std::fs::read_to_string(out.join("ca.crt")).unwrap();
         let plain = serving.plain;
@@ -149,6 +149,9 @@ async fn it_serves_with_a_throwaway_certificate_and_a_signal_ends_it_with_zero()
         let stream = connect(serving.webhook, &ca).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         drop(stream);
+        // What the kernel sends to whoever writes past `ulimit -f`.
+        serving.signal("-XFSZ");
+        assert_eq!(get(plain, "/healthz").await.status, 200);
         serving.signal(signal);
         assert_eq!(serving.exit_code().await, Some(0), "{signal}");
         let rest = serving.rest.take().unwrap().join().unwrap();
