@@ -572,7 +572,7 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send> {
         SignalKind::from_raw(Signal::XCPU.as_raw()),
     ];
     // Its handler stays when this is dropped.
-    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?;
+    drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).context("cannot listen for SIGXFSZ")?);
     let mut signals = kinds
         .into_iter()
         .map(|kind| signal(kind).with_context(|| format!("cannot listen for signal {}", kind.as_raw_value())))
