@@ -16,6 +16,7 @@ mod random;
 mod targets;
 
 use random::Random;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,45 @@ fn nothing_falls_to_the_corpus_and_its_mutations() {
     for (target, run) in targets::ALL {
         fuzz(target, *run, 1, INPUTS);
     }
+}
+
+/// What is built for the fuzzer has a lock file of its own: `fuzz/run` builds nothing where that is behind `Cargo.lock`.
+#[test]
+fn the_fuzzer_is_built_of_what_we_are() {
+    let packages = |file: &str| -> BTreeMap<String, String> {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let blocks = text.split("\n\n").filter_map(|block| {
+            let block = block.trim().strip_prefix("[[package]]\nname = \"")?;
+            let (name, rest) = block.split_once('"')?;
+            Some((format!("{name} {}", rest.lines().nth(1)?), rest.to_owned()))
+        });
+        blocks.collect()
+    };
+    let (ours, fuzzers) = (packages("Cargo.lock"), packages("fuzz/Cargo.lock"));
+    let here = "make it again: cp Cargo.lock fuzz/Cargo.lock && cargo fetch --manifest-path fuzz/Cargo.toml";
+    // What only a fuzzer needs.
+    let own = ["arbitrary ", "libfuzzer-sys ", "pullgate-fuzz "];
+    for name in fuzzers.keys().filter(|name| !own.iter().any(|own| name.starts_with(own))) {
+        assert!(ours.contains_key(name), "{name} is not in Cargo.lock; {here}");
+    }
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let dependencies = dependencies.split("\n\n[").next().unwrap().lines();
+    let names: Vec<&str> = dependencies
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| Some(line.split_once(" = ")?.0))
+        .collect();
+    let (_, of_us) = fuzzers.iter().find(|(name, _)| name.starts_with("pullgate ")).unwrap();
+    let locked: Vec<&str> = of_us
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix('"')?.split([' ', '"']).next())
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in &names {
+        assert!(locked.contains(name), "{name} is not in fuzz/Cargo.lock; {here}");
+    }
+    let gone: Vec<_> = locked.iter().filter(|name| !names.contains(name)).collect();
+    assert!(gone.is_empty(), "{gone:?} are in fuzz/Cargo.lock still; {here}");
 }
 
 #[test]
