@@ -632,6 +632,22 @@ fn platforms() {
     assert_eq!(judged.outlook, Outlook::WillFail);
 }
 
+/// While a registry is down the tag may have been pushed again.
+#[test]
+fn what_a_registry_had_once_is_no_ground_for_a_denial() {
+    let mut facts = facts();
+    facts.nodes = Arc::new(vec![node("n1", "amd64")]);
+    for (stale, outlook, verdict) in [
+        (false, Outlook::WillFail, Verdict::Deny),
+        (true, Outlook::Unknown, Verdict::Warn),
+    ] {
+        let had = found(index(&["arm64"])).map(|found| ImageFacts { stale, ..found });
+        let judgement = judge(&pod("reg.example/a:1", &[]), &facts, &had);
+        assert_eq!((judgement.outlook, judgement.verdict), (outlook, verdict), "{judgement:?}");
+        assert_eq!(causes(&judgement).first(), Some(&Cause::PlatformMismatch));
+    }
+}
+
 #[test]
 fn taints_make_it_may_fail_and_daemon_sets_name_their_nodes() {
     let mut facts = facts();

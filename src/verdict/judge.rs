@@ -7,7 +7,7 @@ use super::judgement::Judgement;
 use super::kubelet;
 use super::platforms::{self, Found, Objections, Trouble};
 use super::size::{over_limit, over_storage};
-use super::soften::{Presence, PresenceRule, soften};
+use super::soften::{Context, Presence, PresenceRule, soften};
 use super::ways;
 use super::words::{self, Naming, Pulled, Topic};
 use super::{Cause, Outlook};
@@ -85,11 +85,17 @@ fn with_malformed_secret(case: &Case<'_>, mut finding: Finding) -> Judgement {
     let readable = case.tried.last().is_some_and(|tried| tried.result.is_ok());
     let hide = case.context.presence_rule == PresenceRule::Hide;
     if !hide || readable || case.context.node_credentials || case.context.presence == Presence::ById {
-        let (outlook, notes) = soften(finding.outlook, None, case.context);
-        finding.outlook = outlook;
-        annotate(&mut finding.message, &notes);
+        finding = softened(finding, case.context);
     }
     Judgement::from_findings(vec![finding])
+}
+
+/// A finding that no registry gave, by what is known beside it.
+fn softened(mut finding: Finding, context: &Context) -> Finding {
+    let (outlook, notes) = soften(finding.outlook, None, context);
+    finding.outlook = outlook;
+    annotate(&mut finding.message, &notes);
+    finding
 }
 
 /// Some have found the image: `finds` is what one of them tried, `tried` what most did, `apart` what others did.
@@ -126,23 +132,22 @@ fn found<'a>(case: &Case<'_>, finds: &[Tried<'a>], tried: &[Tried<'a>], apart: &
         sizes,
     } = platforms::judge(&view, case.reference, case.audience, case.used_by);
     let too_large = over_storage(&sizes, case.audience);
-    let softened = about_content.into_iter().chain(too_large).map(|mut finding| {
-        let (outlook, notes) = soften(finding.outlook, None, case.context);
-        finding.outlook = outlook;
-        annotate(&mut finding.message, &notes);
-        finding
+    let old = facts.stale.then(|| Context {
+        old: true,
+        ..case.context.clone()
     });
-    let mut findings: Vec<Finding> = softened.collect();
-    // A policy's limit holds whatever nodes have.
-    findings.extend(case.size_limit.and_then(|limit| over_limit(&sizes, limit)));
-    findings.extend(troubles.into_iter().map(|trouble| {
-        let mut finding = troubled(case, trouble);
-        // The image itself was read: what nodes hold may count, whatever became of its parts.
-        let (outlook, notes) = soften(finding.outlook, None, case.context);
-        finding.outlook = outlook;
-        annotate(&mut finding.message, &notes);
-        finding
-    }));
+    let context = old.as_ref().unwrap_or(case.context);
+    let found = about_content.into_iter().chain(too_large);
+    let mut findings: Vec<Finding> = found.map(|finding| softened(finding, context)).collect();
+    // A policy's limit holds whatever nodes have, but not for what the registry had once.
+    let limit = Context {
+        old: facts.stale,
+        ..Context::default()
+    };
+    let over = case.size_limit.and_then(|limit| over_limit(&sizes, limit));
+    findings.extend(over.map(|finding| softened(finding, &limit)));
+    // The image itself was read: what nodes hold may count, whatever became of its parts.
+    findings.extend(troubles.into_iter().map(|trouble| softened(troubled(case, trouble), context)));
     let host = Some(case.reference.registry().to_owned());
     if facts.stale {
         findings.push(Finding {

@@ -120,6 +120,8 @@ pub struct Context {
     pub hidden: Option<String>,
     /// Why the label that exempts the namespace could not be read, as a clause.
     pub exemption_hidden: Option<String>,
+    /// What is judged is what the registry had when it last answered.
+    pub old: bool,
 }
 
 /// A softened outlook, and the clause that says why.
@@ -155,6 +157,7 @@ const RULES: &[Rule] = &[
     secret_may_still_come,
     facts_we_may_not_read,
     an_exemption_we_may_not_read,
+    pushed_since,
 ];
 
 fn credential_failure(failure: Option<&Failure>) -> bool {
@@ -278,4 +281,14 @@ fn an_exemption_we_may_not_read(_: Outlook, _: Option<&Failure>, context: &Conte
         Outlook::Unknown,
         format!("pullgate does not know whether the namespace is exempt: {why}"),
     ))
+}
+
+// An old answer stands in so that what pulls need not wait for the registry. Nothing is denied because of it (docs/operations.md).
+fn pushed_since(_: Outlook, _: Option<&Failure>, context: &Context) -> Option<Softened> {
+    context.old.then(|| {
+        (
+            Outlook::Unknown,
+            "the registry had this when it last answered, and may have something else by now".to_owned(),
+        )
+    })
 }

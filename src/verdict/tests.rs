@@ -267,6 +267,7 @@ fn nothing_hardens_an_outlook() {
                         PresenceRule::Soften
                     },
                     unmounted: bits & 64 > 0 && bits & 2 > 0,
+                    old: bits & 9 == 9,
                     owner,
                 };
                 for one in &evidence {
