@@ -10,6 +10,6 @@ mod transcript;
 
 pub use drive::drive;
 pub use live::{Engine, Gate};
-pub use look_up::LookUps;
-pub use recent::Subject;
+pub use look_up::{LookUps, Recalled};
+pub use recent::{Question, Recent, Subject};
 pub use transcript::{Conversation, Transcript, Transcripts};

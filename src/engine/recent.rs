@@ -54,7 +54,7 @@ impl Subject {
 
 /// Everything that an answer rests on, except what registries say and the time.
 #[derive(Debug)]
-pub(super) struct Question {
+pub struct Question {
     /// Of the subject, and of what the cluster says.
     fingerprint: [u8; 32],
     engine: Weak<Engine>,
@@ -64,7 +64,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn of(subject: Subject, facts: &Facts, engine: &Arc<Engine>, policies: &Arc<Policies>) -> Self {
+    /// What is asked when a subject is reviewed with these facts.
+    pub fn of(subject: Subject, facts: &Facts, engine: &Arc<Engine>, policies: &Arc<Policies>) -> Self {
         let Facts {
             nodes,
             namespace,
@@ -119,7 +120,7 @@ impl Hasher for Text {
 
 /// The answers of the last second.
 #[derive(Debug)]
-pub(super) struct Recent(Mutex<Vec<Option<Remembered>>>);
+pub struct Recent(Mutex<Vec<Option<Remembered>>>);
 
 #[derive(Debug)]
 struct Remembered {
@@ -136,14 +137,14 @@ impl Default for Recent {
 
 impl Recent {
     /// The answer to the same question a moment ago.
-    pub(super) fn get(&self, question: &Question) -> Option<Arc<Answer>> {
+    pub fn get(&self, question: &Question) -> Option<Arc<Answer>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let remembered = kept.get(question.place())?.as_ref()?;
         (remembered.at.elapsed() < LATEST && remembered.question == *question).then(|| Arc::clone(&remembered.answer))
     }
 
     /// Keeps an answer that says nothing against any image: whatever else is found may have changed by the next question.
-    pub(super) fn keep(&self, question: Question, answer: &Arc<Answer>) {
+    pub fn keep(&self, question: Question, answer: &Arc<Answer>) {
         let fine = answer.exempt.is_none()
             && answer
                 .images

@@ -26,13 +26,13 @@ use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, Want, 
 use crate::runtime::{NodeConfigs, Pool};
 use crate::telemetry::{CacheName, CacheResult, Metrics};
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// The way to all registries. Cheap to clone.
 #[derive(Clone)]
@@ -45,8 +45,8 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// A request that is on its way, for all who wait for it.
-type Flight = watch::Receiver<Option<Answer>>;
+/// A request that is on its way, for all who wait for it. They go on in the order in which they came.
+type Flight = future::Shared<oneshot::Receiver<Answer>>;
 
 struct Inner {
     exchange: Exchange,
@@ -198,7 +198,7 @@ impl Inner {
     /// The answer to a request: known, or got by a task of its own, one for all who wait for it. Who goes away does not end it.
     fn answer<'a>(self: &'a Arc<Self>, request: &'a Request) -> BoxFuture<'a, Answer> {
         let waiting = async move {
-            let (mut flight, result) = {
+            let (flight, result) = {
                 let mut flights = self.flights();
                 // Looked at while no flight can end: what one brought is there.
                 if let Some(answer) = self.known(request, Age::Fresh) {
@@ -214,10 +214,9 @@ impl Inner {
                 }
             };
             self.counts(request, result);
-            let landed = flight.wait_for(Option::is_some).await;
             // It ends without an answer when the async runtime does.
-            let answer = landed.ok().and_then(|answer| answer.clone());
-            answer.unwrap_or_else(|| internal(request, "the look-up was given up"))
+            let landed = flight.await;
+            landed.unwrap_or_else(|_| internal(request, "the look-up was given up"))
         };
         // A request may take another one first, and that one a token.
         Box::pin(waiting)
@@ -230,7 +229,8 @@ impl Inner {
         flights: &mut HashMap<Request, Flight>,
         work: impl Future<Output = Answer> + Send + 'static,
     ) -> Flight {
-        let (landing, flight) = watch::channel(None);
+        let (landing, flight) = oneshot::channel();
+        let flight = flight.shared();
         flights.insert(request.clone(), flight.clone());
         let (inner, request) = (Arc::clone(self), request.clone());
         tokio::spawn(on_behalf_of(share(), async move {
@@ -253,7 +253,8 @@ impl Inner {
                 }
             };
             inner.flights().remove(&request);
-            landing.send_replace(Some(answer));
+            // Nobody may wait any longer.
+            let _ = landing.send(answer);
             inner.weigh();
         }));
         flight
@@ -487,10 +488,10 @@ mod tests {
     }
 
     async fn fly(wire: &Wire, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
-        let mut flight = wire.0.take_off(&request(), &mut wire.0.flights(), work);
-        let answer = flight.wait_for(Option::is_some).await.unwrap().clone();
+        let flight = wire.0.take_off(&request(), &mut wire.0.flights(), work);
+        let answer = flight.await.unwrap();
         assert!(wire.0.flights().is_empty());
-        answer.unwrap()
+        answer
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,19 +11,18 @@ use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Res
 use pullgate::runtime::redirect::{self, Next};
 use pullgate::runtime::request::{Agent, Auth, Grant, Method, Origin, Request, TokenRequest, Want, Who};
 use pullgate::runtime::{Depth, End, NodeConfig, Pull, Runtime, challenge, content};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use url::Url;
 
 /// What came of it, over all the ways in which the node may pull.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Came {
     /// Some way has the image afterwards, or rests on a request that we would not send and a node may.
     pub may_pull: bool,
     /// Every way has an image afterwards that can run there.
     pub always_pulls: bool,
-    /// In words.
-    pub told: String,
 }
 
 /// Steps after which a machine is said not to end.
@@ -31,18 +30,34 @@ const STEPS: usize = 400;
 
 /// Pulls an image on a node while the registries hold `content`.
 pub fn pull(content: &Content, reference: &Reference, offers: &Offers, kind: NodeKind, until: Depth) -> Came {
+    looked_at(content, reference, offers, kind, until, |_| {})
+}
+
+/// How the last way of such a pull ends, in words.
+pub fn told(content: &Content, reference: &Reference, offers: &Offers, kind: NodeKind, until: Depth) -> String {
+    let mut told = "a pull secret cannot be read".to_owned();
+    looked_at(content, reference, offers, kind, until, |ends| told = format!("{ends:?}"));
+    told
+}
+
+fn looked_at(
+    content: &Content,
+    reference: &Reference,
+    offers: &Offers,
+    kind: NodeKind,
+    until: Depth,
+    mut look: impl FnMut(&[End]),
+) -> Came {
     let Offers::These(offers) = offers else {
         return Came {
             may_pull: false,
             always_pulls: false,
-            told: "a pull secret cannot be read".to_owned(),
         };
     };
     let platform = Platform::parse(&format!("linux/{}", kind.architecture)).unwrap();
     let mut came = Came {
         may_pull: false,
         always_pulls: true,
-        told: String::new(),
     };
     for runtime in Runtime::of_node(kind.runtime).unwrap() {
         let tries: Vec<Option<&(String, String)>> = if offers.is_empty() {
@@ -54,7 +69,7 @@ pub fn pull(content: &Content, reference: &Reference, offers: &Offers, kind: Nod
         for offer in tries {
             let outside = Outside { content, offer };
             let ends = outside.pull(runtime, reference, &platform, until);
-            came.told = format!("{ends:?}");
+            look(&ends);
             let withheld = |end: &End| matches!(end, End::Failed(failure) if failure.evidence.is_unknown());
             if ends.iter().any(withheld) {
                 // Of what a node sends there we know nothing.
@@ -249,22 +264,39 @@ fn response(request: &Request, method: Method, origin: &Origin, url: &Url, reply
 
 /// What has been pulled before, while everything was as it is.
 #[derive(Debug, Default)]
-pub struct Pulls(BTreeMap<(usize, String, String, NodeKind, Depth), Came>);
+pub struct Pulls {
+    images: HashMap<Reference, usize>,
+    offers: HashMap<Offers, usize>,
+    known: HashMap<(usize, usize, usize, NodeKind, Depth), Came>,
+}
 
 impl Pulls {
     /// How many.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.known.len()
     }
 
     /// `version` names `content`.
-    pub fn pull(&mut self, version: usize, content: &Content, image: &str, offers: &Offers, kind: NodeKind, until: Depth) -> Came {
-        let key = (version, image.to_owned(), format!("{offers:?}"), kind, until);
-        if let Some(known) = self.0.get(&key) {
-            return known.clone();
-        }
-        let came = pull(content, &Reference::parse(image).unwrap(), offers, kind, until);
-        self.0.insert(key, came.clone());
-        came
+    pub fn pull(
+        &mut self,
+        version: usize,
+        content: &Content,
+        reference: &Reference,
+        offers: &Offers,
+        kind: NodeKind,
+        until: Depth,
+    ) -> Came {
+        let image = number(&mut self.images, reference);
+        let key = (version, image, number(&mut self.offers, offers), kind, until);
+        *(self.known.entry(key)).or_insert_with(|| pull(content, reference, offers, kind, until))
     }
+}
+
+/// A number that is for this value alone.
+fn number<T: Clone + Eq + Hash>(numbers: &mut HashMap<T, usize>, value: &T) -> usize {
+    let next = numbers.len();
+    numbers
+        .get(value)
+        .copied()
+        .unwrap_or_else(|| *numbers.entry(value.clone()).or_insert(next))
 }

@@ -1,23 +1,27 @@
 //! Lets a script happen, and looks at every answer.
 
-use crate::check::{Said, check};
+use crate::check::{Held, Said, check};
 use crate::cluster::Cluster;
 use crate::node::Pulls;
 use crate::script::{Event, HOSTS, Review, Script, user};
 use crate::world::{Time, World};
+use futures_util::future::join_all;
 use pullgate::ask::{Nothing, Recall, Source};
 use pullgate::cluster::Facts;
-use pullgate::engine::{LookUps, drive};
+use pullgate::engine::{Engine, LookUps, Question, Recalled, Recent, Subject, drive};
 use pullgate::gate::{About, Case, Fact, review};
 use pullgate::net::Reach;
 use pullgate::plan::{Admission, Check, Settings};
 use pullgate::policy::{Policies, Requester};
+use pullgate::providers::Providers;
 use pullgate::registry;
 use pullgate::telemetry::Metrics;
 use pullgate::verdict::answer::Answer;
 use pullgate::verdict::{Judgement, Outlook, Verdict};
 use pullgate::workload::{Workload, extract};
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,6 +72,7 @@ pub struct Report {
 
 /// Read once a process, as in `serve`: with them comes the table of kinds.
 static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::bare(Admission::HasRun));
+static REQUESTER: LazyLock<Requester> = LazyLock::new(Requester::default);
 
 /// How much longer than its deadline a review may take, in milliseconds (`engine/live.rs`, `GRACE`), and a moment.
 const GRACE: Time = 250 + 5;
@@ -81,7 +86,8 @@ pub fn run(script: &Script, options: &Options) -> Report {
 }
 
 struct Process {
-    look_ups: LookUps,
+    engine: Arc<Engine>,
+    recent: Recent,
     metrics: Metrics,
     lag: Time,
 }
@@ -90,11 +96,19 @@ struct Simulation {
     script: Script,
     options: Options,
     world: Arc<World>,
+    policies: Arc<Policies>,
     processes: Mutex<Vec<Arc<Process>>>,
+    /// What the watches show: by version of the cluster, namespace and listed secrets.
+    shown: Mutex<HashMap<(usize, usize, Vec<&'static str>), Arc<Facts>>>,
     pulls: Mutex<Pulls>,
     said: Mutex<Vec<Said>>,
     last: Mutex<Option<Vec<Judgement>>>,
 }
+
+/// Facts that are kept in memory.
+const SHOWN: usize = 64;
+/// Between two batches of pods, in milliseconds.
+const BATCH: u64 = 5;
 
 async fn live(script: &Script, options: &Options) -> Report {
     let mut content = script.content.clone();
@@ -115,7 +129,9 @@ async fn live(script: &Script, options: &Options) -> Report {
         script: script.clone(),
         options: options.clone(),
         world,
+        policies: Arc::default(),
         processes: Mutex::default(),
+        shown: Mutex::default(),
         pulls: Mutex::default(),
         said: Mutex::default(),
         last: Mutex::default(),
@@ -153,7 +169,15 @@ impl Simulation {
         };
         let metrics = Metrics::new();
         Arc::new(Process {
-            look_ups: LookUps::new(settings, metrics.clone()).unwrap(),
+            engine: Arc::new(Engine {
+                registry: LookUps::new(settings, metrics.clone()).unwrap(),
+                settings: Settings {
+                    depth: self.script.depth,
+                    ..SETTINGS.clone()
+                },
+                providers: Providers::default(),
+            }),
+            recent: Recent::default(),
             metrics,
             lag: self.script.replicas[replica].lag,
         })
@@ -167,9 +191,8 @@ impl Simulation {
             event.happen(&mut self.world.inside());
             match event {
                 Event::Review(review) => {
-                    let process = Arc::clone(&locked(&self.processes)[review.replica]);
-                    let (this, review, at) = (Arc::clone(self), review.clone(), *at);
-                    under_way.spawn(async move { this.review(&review, &process, at).await });
+                    let (this, applied) = (Arc::clone(self), Applied::new(review.clone(), *at));
+                    under_way.spawn(async move { this.apply(&applied).await });
                 }
                 Event::Restart { replica } => {
                     self.look_at(&locked(&self.processes)[*replica]);
@@ -217,37 +240,37 @@ impl Simulation {
         }
     }
 
-    async fn review(&self, review: &Review, process: &Process, at: Time) {
+    /// Makes pods of a template as a controller does: one, then two at once, then four, and so on as long as none is denied
+    /// (`slowStartBatch` in `pkg/controller/replicaset/replica_set.go`).
+    async fn apply(&self, applied: &Applied) {
+        let (mut made, wanted) = (0, applied.review.pods);
+        while made < wanted {
+            let batch = made..wanted.min(2 * made + 1);
+            made = batch.end;
+            let answers = join_all(batch.map(|pod| self.review(applied, pod))).await;
+            if made == wanted || answers.contains(&false) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(BATCH)).await;
+        }
+    }
+
+    /// Whether the pod is let in.
+    async fn review(&self, applied: &Applied, pod: usize) -> bool {
+        let review = &applied.review;
+        let process = {
+            let processes = locked(&self.processes);
+            Arc::clone(&processes[(review.replica + pod) % processes.len()])
+        };
         let start = {
             let mut inside = self.world.inside();
             let now = inside.now();
-            inside.reviews.retain(|(_, begun)| begun + 60_000 > now);
-            inside.reviews.push((review.namespace, now));
+            inside.asked[review.namespace] = Some(now);
             now
         };
-        let mut answer = self.answer(review, process).await;
-        match self.options.lie {
-            Some(Lie::Dawdles) => tokio::time::sleep(Duration::from_millis(review.deadline + 300)).await,
-            Some(Lie::Denies) => answer.images.iter_mut().for_each(|judged| {
-                if judged.judgement.outlook == Outlook::Pulls {
-                    judged.judgement.verdict = Verdict::Deny;
-                }
-            }),
-            Some(Lie::Allows) => answer.images.iter_mut().for_each(|judged| {
-                if judged.judgement.outlook == Outlook::WillFail {
-                    judged.judgement.outlook = Outlook::Pulls;
-                    judged.judgement.verdict = Verdict::Allow;
-                }
-            }),
-            Some(Lie::Repeats) => {
-                let own: Vec<Judgement> = answer.images.iter().map(|judged| judged.judgement.clone()).collect();
-                if let Some(before) = locked(&self.last).replace(own) {
-                    for (judged, before) in answer.images.iter_mut().zip(before) {
-                        judged.judgement = before;
-                    }
-                }
-            }
-            _ => {}
+        let mut answer = self.answer(applied, &process).await;
+        if let Some(lie) = self.options.lie {
+            self.lie(lie, review, Arc::make_mut(&mut answer)).await;
         }
         let mut inside = self.world.inside();
         let end = inside.now();
@@ -257,45 +280,142 @@ impl Simulation {
                 format!("a review of {} ms took {} ms", review.deadline, end - start),
             );
         }
-        let said = Said::new(review, at, start, end, &answer);
+        let said = Said {
+            at: applied.at,
+            namespace: review.namespace,
+            start,
+            end,
+            answer,
+        };
         inside.tell(|| format!("    {said}"));
+        let lets_in = said
+            .answer
+            .images
+            .iter()
+            .all(|judged| judged.judgement.verdict != Verdict::Deny);
         check(
             &mut inside,
             &mut locked(&self.pulls),
             self.script.depth,
             process.lag,
-            review,
+            applied,
             &said,
         );
         drop(inside);
         locked(&self.said).push(said);
+        lets_in
     }
 
-    async fn answer(&self, review_of: &Review, process: &Process) -> Answer {
-        let namespace = crate::cluster::NAMESPACES[review_of.namespace];
-        let workload = extract(&object(review_of), None, namespace, &SETTINGS.kinds).unwrap();
-        let settings = Settings {
-            depth: self.script.depth,
-            ..SETTINGS.clone()
-        };
-        let deadline = Instant::now() + Duration::from_millis(review_of.deadline);
+    async fn lie(&self, lie: Lie, review: &Review, answer: &mut Answer) {
+        match lie {
+            Lie::Dawdles => tokio::time::sleep(Duration::from_millis(review.deadline + 300)).await,
+            Lie::Denies => answer.images.iter_mut().for_each(|judged| {
+                if judged.judgement.outlook == Outlook::Pulls {
+                    judged.judgement.verdict = Verdict::Deny;
+                }
+            }),
+            Lie::Allows => answer.images.iter_mut().for_each(|judged| {
+                if judged.judgement.outlook == Outlook::WillFail {
+                    judged.judgement.outlook = Outlook::Pulls;
+                    judged.judgement.verdict = Verdict::Allow;
+                }
+            }),
+            Lie::Repeats => {
+                let own: Vec<Judgement> = answer.images.iter().map(|judged| judged.judgement.clone()).collect();
+                if let Some(before) = locked(&self.last).replace(own) {
+                    for (judged, before) in answer.images.iter_mut().zip(before) {
+                        judged.judgement = before;
+                    }
+                }
+            }
+            Lie::SharesSecrets | Lie::MovesSecrets | Lie::Hoards | Lie::Insists | Lie::Dies => {}
+        }
+    }
+
+    /// As `serve` answers (`Gate::judge_and_keep`).
+    async fn answer(&self, applied: &Applied, process: &Process) -> Arc<Answer> {
+        let deadline = Instant::now() + Duration::from_millis(applied.review.deadline);
+        let facts = self.shown(&applied.review, process.lag);
+        let question = Question::of(applied.subject, &facts, &process.engine, &self.policies);
+        if let Some(answer) = process.recent.get(&question) {
+            return answer;
+        }
         let sources = Sources {
             simulation: self,
             process,
-            review: review_of,
-            workload: &workload,
+            review: &applied.review,
             deadline,
-            facts: Mutex::default(),
+            facts: Mutex::new(facts),
+            recalled: Mutex::default(),
+            waited: AtomicBool::new(false),
         };
         let case = Case {
-            workload: &workload,
-            requester: &Requester::default(),
-            settings: &settings,
-            policies: &Policies::default(),
+            workload: &applied.workload,
+            requester: &REQUESTER,
+            settings: &process.engine.settings,
+            policies: &self.policies,
             now: jiff::Timestamp::UNIX_EPOCH,
         };
         let until = deadline + Duration::from_millis(250);
-        drive(&sources, until, |ask| review(&case, ask)).await.0
+        let answer = Arc::new(drive(&sources, until, |ask| review(&case, ask)).await.0);
+        if !sources.waited.into_inner() {
+            process.recent.keep(question, &answer);
+        }
+        answer
+    }
+
+    /// What the watches of a replica have shown of a namespace.
+    fn shown(&self, review: &Review, lag: Time) -> Arc<Facts> {
+        let (version, cluster) = self.world.inside().cluster_before(lag);
+        let mut shown = locked(&self.shown);
+        if shown.len() >= SHOWN {
+            shown.clear();
+        }
+        let key = (version, review.namespace, review.lists.clone());
+        Arc::clone(shown.entry(key).or_insert_with(|| Arc::new(self.given(&cluster, review))))
+    }
+
+    fn given(&self, cluster: &Cluster, review: &Review) -> Facts {
+        let own = review.namespace;
+        let mut cluster = cluster.clone();
+        match self.options.lie {
+            Some(Lie::SharesSecrets) => cluster.namespaces[own] = cluster.namespaces[(own + 1) % 3].clone(),
+            Some(Lie::MovesSecrets) => {
+                for secret in cluster.namespaces[own].secrets.values_mut() {
+                    for (key, _, _) in &mut secret.entries {
+                        let at = HOSTS.iter().position(|host| key == host).unwrap_or_default();
+                        HOSTS[(at + 1) % HOSTS.len()].clone_into(key);
+                    }
+                }
+            }
+            _ => {}
+        }
+        cluster.facts(own, &review.lists)
+    }
+}
+
+/// A template that somebody has applied.
+pub struct Applied {
+    pub review: Review,
+    /// When.
+    pub at: Time,
+    workload: Workload,
+    subject: Subject,
+    /// What was held against nodes already.
+    pub held: Mutex<Held>,
+}
+
+impl Applied {
+    fn new(review: Review, at: Time) -> Self {
+        let namespace = crate::cluster::NAMESPACES[review.namespace];
+        let workload = extract(&object(&review), None, namespace, &SETTINGS.kinds).unwrap();
+        Self {
+            subject: Subject::of(&workload, &REQUESTER).unwrap(),
+            workload,
+            review,
+            at,
+            held: Mutex::default(),
+        }
     }
 }
 
@@ -324,40 +444,25 @@ struct Sources<'a> {
     simulation: &'a Simulation,
     process: &'a Process,
     review: &'a Review,
-    workload: &'a Workload,
     deadline: Instant,
-    facts: Mutex<Option<Facts>>,
+    facts: Mutex<Arc<Facts>>,
+    recalled: Mutex<HashMap<About, Recalled>>,
+    waited: AtomicBool,
 }
 
 impl Sources<'_> {
-    fn given(&self, cluster: &Cluster) -> Facts {
-        let own = self.review.namespace;
-        let mut cluster = cluster.clone();
-        match self.simulation.options.lie {
-            Some(Lie::SharesSecrets) => cluster.namespaces[own] = cluster.namespaces[(own + 1) % 3].clone(),
-            Some(Lie::MovesSecrets) => {
-                for secret in cluster.namespaces[own].secrets.values_mut() {
-                    for (key, _, _) in &mut secret.entries {
-                        let at = HOSTS.iter().position(|host| key == host).unwrap_or_default();
-                        HOSTS[(at + 1) % HOSTS.len()].clone_into(key);
-                    }
-                }
-            }
-            _ => {}
-        }
-        cluster.facts(own, &self.review.lists)
-    }
-
-    async fn pulls(&self, checks: &[Check], until: Instant) -> Fact {
-        let namespace = Arc::from(self.workload.object.namespace.as_str());
+    async fn pulls(&self, about: &About, checks: &[Check], until: Instant) -> Fact {
+        let namespace = Arc::from(crate::cluster::NAMESPACES[self.review.namespace]);
         if self.simulation.options.lie == Some(Lie::Insists) {
             for _ in 0..400 {
-                let look_ups = &self.simulation.process(self.review.replica).look_ups;
+                let look_ups = &self.simulation.process(self.review.replica).engine.registry;
                 look_ups.finish(look_ups.recall(checks), checks, until).await;
             }
         }
-        let look_ups = &self.process.look_ups;
-        let pulled = registry::on_behalf_of(namespace, look_ups.finish(look_ups.recall(checks), checks, until));
+        let look_ups = &self.process.engine.registry;
+        let recalled = locked(&self.recalled).remove(about);
+        let recalled = recalled.unwrap_or_else(|| look_ups.recall(checks));
+        let pulled = registry::on_behalf_of(namespace, look_ups.finish(recalled, checks, until));
         Fact::Pulls(pulled.await.into())
     }
 }
@@ -365,14 +470,16 @@ impl Sources<'_> {
 impl Recall<About> for Sources<'_> {
     fn recall(&self, about: &About) -> Option<Fact> {
         match about {
-            About::Facts => {
-                let shown = self.simulation.world.inside().cluster_before(self.process.lag);
-                let facts = self.given(&shown);
-                *locked(&self.facts) = Some(facts.clone());
-                Some(Fact::Facts(Arc::new(facts)))
-            }
+            About::Facts => Some(Fact::Facts(Arc::clone(&locked(&self.facts)))),
             About::NodeCredentials(_) => Some(Fact::NodeCredentials(Arc::new([]))),
-            About::Pulls(checks) | About::Elsewhere(checks) => self.process.look_ups.recall(checks).all().map(Fact::Pulls),
+            About::Pulls(checks) | About::Elsewhere(checks) => {
+                let recalled = self.process.engine.registry.recall(checks);
+                let all = recalled.all().map(Fact::Pulls);
+                if all.is_none() {
+                    locked(&self.recalled).insert(about.clone(), recalled);
+                }
+                all
+            }
             About::Again(_) | About::Owner(_) => Recall::<About>::recall(&Nothing, about),
         }
     }
@@ -380,23 +487,18 @@ impl Recall<About> for Sources<'_> {
 
 impl Source<About> for Sources<'_> {
     async fn fetch(&self, about: About) -> (About, Fact) {
+        self.waited.store(true, Ordering::Relaxed);
         let fact = match &about {
             About::Again(objects) => {
-                let before = locked(&self.facts).clone();
                 let now = Arc::clone(self.simulation.world.inside().cluster());
-                match before {
-                    Some(before) => {
-                        let fresh = now.reread(&before, self.review.namespace, objects);
-                        *locked(&self.facts) = Some(fresh.clone());
-                        Fact::Facts(Arc::new(fresh))
-                    }
-                    None => Fact::Late,
-                }
+                let mut facts = locked(&self.facts);
+                *facts = Arc::new(now.reread(&facts, self.review.namespace, objects));
+                Fact::Facts(Arc::clone(&facts))
             }
-            About::Pulls(checks) => self.pulls(checks, self.deadline).await,
+            About::Pulls(checks) => self.pulls(&about, checks, self.deadline).await,
             About::Elsewhere(checks) => {
                 let until = self.deadline.min(Instant::now() + Duration::from_millis(1500));
-                self.pulls(checks, until).await
+                self.pulls(&about, checks, until).await
             }
             About::Facts | About::Owner(_) | About::NodeCredentials(_) => Fact::Late,
         };

@@ -123,6 +123,9 @@ pub enum Event {
 /// What somebody applies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Review {
+    /// How often: a controller makes so many pods of one template.
+    pub pods: usize,
+    /// Of the first one; the others go to the others in turn.
     pub replica: usize,
     pub namespace: usize,
     pub pod: bool,
@@ -214,10 +217,16 @@ impl Script {
         script
     }
 
-    /// Without anything that happens to hosts or for which those of one namespace could keep others waiting.
+    /// Without anything that happens to hosts or for which those of one namespace could keep others waiting; of each template one pod, since
+    /// the others come when it is let in.
     pub fn calm(mut self) -> Self {
         let is_calm = |event: &Event| !matches!(event, Event::Trouble { .. } | Event::ApiServer { .. } | Event::Restart { .. });
         self.events.retain(|(_, event)| is_calm(event));
+        for (_, event) in &mut self.events {
+            if let Event::Review(review) = event {
+                review.pods = 1;
+            }
+        }
         self.cache_bytes = 32 << 20;
         self
     }
@@ -442,10 +451,19 @@ fn review(script: &Script, namespace: usize, random: &mut Random) -> Review {
             image(random)
         });
     }
+    let pod = random.percent(60);
+    // Some come alone, some are a handful, and some many.
+    let pods = match random.below(10) {
+        _ if !pod => 1,
+        0..4 => 1,
+        4..7 => random.below(10) + 1,
+        _ => random.below(100) + 1,
+    };
     Review {
+        pods,
         replica: random.below(script.replicas.len()),
         namespace,
-        pod: random.percent(60),
+        pod,
         lists: if random.percent(80) { vec![SECRETS[0]] } else { lists(random) },
         images,
         only: random.percent(20).then(|| *random.of(&["amd64", "arm64"])),
@@ -563,7 +581,11 @@ impl fmt::Display for Event {
         let of = |namespace: &usize| NAMESPACES[*namespace];
         match self {
             Self::Review(review) => {
-                let kind = if review.pod { "a Pod" } else { "a Deployment" };
+                let kind = match review.pods {
+                    _ if !review.pod => "a Deployment".to_owned(),
+                    1 => "a Pod".to_owned(),
+                    pods => format!("{pods} Pods"),
+                };
                 let only = review.only.map_or_else(String::new, |only| format!(" for {only} nodes"));
                 let (whose, images) = (of(&review.namespace), review.images.join(", "));
                 let Review {

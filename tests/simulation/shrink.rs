@@ -1,68 +1,88 @@
-//! A failure in few events, and in words.
+//! A failure in few events.
 
 use crate::run::{Options, run};
-use crate::script::Script;
-use std::fmt::Write as _;
+use crate::script::{Event, Script};
 
 /// Runs that are made to find a shorter script.
 const TRIES: usize = 400;
 
-fn fails(script: &Script, options: &Options, check: &str) -> bool {
-    run(script, options).wrongs.iter().any(|(saw, _)| *saw == check)
+/// Looks for a smaller script that still fails.
+struct Smaller<'a> {
+    best: Script,
+    options: &'a Options,
+    check: &'a str,
+    tries: usize,
 }
 
-/// The script with as few events as still make `check` fail.
-fn shrunk(script: &Script, options: &Options, check: &str) -> Script {
-    let mut best = script.clone();
-    let mut share = best.events.len().div_ceil(2);
-    let mut tries = 0;
-    while share > 0 && tries < TRIES {
+/// The script with as few events, pods, images, nodes and replicas as still make `check` fail.
+pub fn shrunk(script: &Script, options: &Options, check: &str) -> Script {
+    let mut smaller = Smaller {
+        best: script.clone(),
+        options,
+        check,
+        tries: TRIES,
+    };
+    let mut share = script.events.len().div_ceil(2);
+    while share > 0 {
         let mut at = 0;
-        while at < best.events.len() && tries < TRIES {
-            let mut shorter = best.clone();
-            shorter.events.drain(at..(at + share).min(best.events.len()));
-            tries += 1;
-            if fails(&shorter, options, check) {
-                best = shorter;
-            } else {
+        while at < smaller.best.events.len() {
+            let end = (at + share).min(smaller.best.events.len());
+            if !smaller.without(|script| drop(script.events.drain(at..end))) {
                 at += share;
             }
         }
         share /= 2;
     }
-    best
+    for at in 0..smaller.best.events.len() {
+        smaller.review(at);
+    }
+    for at in (0..smaller.best.cluster.nodes.len()).rev() {
+        smaller.without(|script| {
+            script.cluster.nodes.remove(at);
+        });
+    }
+    smaller.best
 }
 
-/// The story of a seed that fails.
-pub fn told(script: &Script, options: &Options, check: &str) -> String {
-    let short = shrunk(script, options, check);
-    let report = run(
-        &short,
-        &Options {
-            tells: true,
-            ..options.clone()
-        },
-    );
-    let mut text = String::new();
-    let (seed, all) = (script.seed, script.events.len());
-    let _ = writeln!(
-        text,
-        "seed {seed} of {all} events, with the {} that it takes:",
-        short.events.len()
-    );
-    let _ = writeln!(text, "  nodes: {:?}; depth: {:?}", short.cluster.nodes, short.depth);
-    for replica in &short.replicas {
-        let _ = writeln!(text, "  a replica whose watches are {} ms behind", replica.lag);
+impl Smaller<'_> {
+    /// Whether it fails still when this is done to it; then it stays done.
+    fn without(&mut self, change: impl FnOnce(&mut Script)) -> bool {
+        let mut shorter = self.best.clone();
+        change(&mut shorter);
+        if self.tries == 0 {
+            return false;
+        }
+        self.tries -= 1;
+        let fails = run(&shorter, self.options).wrongs.iter().any(|(saw, _)| *saw == self.check);
+        if fails {
+            self.best = shorter;
+        }
+        fails
     }
-    for registry in &short.content.registries {
-        let login = format!(
-            "{:?}, {:?}, rights at use: {}",
-            registry.login, registry.hides, registry.rights_at_use
-        );
-        let _ = writeln!(text, "  {}: {login}, tokens for {} s", registry.host, registry.token_life);
+
+    /// One pod and one image do, if it is not about their number.
+    fn review(&mut self, at: usize) {
+        let Some((_, Event::Review(review))) = self.best.events.get(at) else {
+            return;
+        };
+        let (images, pods) = (review.images.len(), review.pods);
+        let mut changed = |change: &dyn Fn(&mut crate::script::Review)| {
+            self.without(|script| {
+                if let Some((_, Event::Review(review))) = script.events.get_mut(at) {
+                    change(review);
+                }
+            })
+        };
+        for image in (0..images).rev().filter(|_| images > 1) {
+            changed(&|review| {
+                if review.images.len() > 1 {
+                    review.images.remove(image);
+                }
+            });
+        }
+        let mut fewer = pods / 2;
+        while fewer > 0 && changed(&|review| review.pods = fewer) {
+            fewer /= 2;
+        }
     }
-    for line in &report.story {
-        let _ = writeln!(text, "{line}");
-    }
-    text
 }

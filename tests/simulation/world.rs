@@ -5,6 +5,7 @@ use crate::cluster::{Cluster, NAMESPACES};
 use crate::images::object;
 use crate::random::hashed;
 use crate::registries::{CDN, Caller, Content, Reply, TRAP, blob};
+use crate::script::HOSTS;
 use base64::Engine as _;
 use futures_util::future::BoxFuture;
 use pullgate::registry::Network;
@@ -58,8 +59,8 @@ pub struct Inside {
     began: Instant,
     /// With the time since when; the last holds now.
     pub contents: Vec<(Time, Arc<Content>)>,
-    /// Which registry each of them changed.
-    changed: Vec<usize>,
+    /// Of each, by registry, the first that was the same there.
+    alike: Vec<[usize; HOSTS.len()]>,
     pub clusters: Vec<(Time, Arc<Cluster>)>,
     pub troubles: BTreeMap<String, Trouble>,
     /// When anything was slow last.
@@ -67,8 +68,8 @@ pub struct Inside {
     tokens: HashMap<String, Token>,
     /// Every password that there ever was: for which host, and of which namespace.
     passwords: HashMap<String, (usize, usize)>,
-    /// Reviews under way, or that began a short time ago: namespace and time.
-    pub reviews: Vec<(usize, Time)>,
+    /// When each namespace has asked last.
+    pub asked: [Option<Time>; NAMESPACES.len()],
     pub requests: u64,
     /// Whether whoever asks dies of it.
     pub dies: bool,
@@ -87,13 +88,13 @@ impl World {
             seed,
             began: Instant::now(),
             contents: vec![(0, Arc::new(content))],
-            changed: vec![0],
+            alike: vec![[0; HOSTS.len()]],
             clusters: vec![(0, Arc::new(cluster))],
             troubles: BTreeMap::new(),
             slow: 0,
             tokens: HashMap::new(),
             passwords: HashMap::new(),
-            reviews: Vec::new(),
+            asked: [None; NAMESPACES.len()],
             requests: 0,
             dies: false,
             wrongs: Vec::new(),
@@ -126,26 +127,25 @@ impl Inside {
         &self.clusters.last().unwrap().1
     }
 
-    /// The cluster as a watch shows it that is so far behind.
-    pub fn cluster_before(&self, lag: Time) -> Arc<Cluster> {
+    /// The cluster as a watch shows it that is so far behind, and which version of it that is.
+    pub fn cluster_before(&self, lag: Time) -> (usize, Arc<Cluster>) {
         let at = self.now().saturating_sub(lag);
-        let shown = self.clusters.iter().rev().find(|(since, _)| *since <= at);
-        Arc::clone(&shown.unwrap_or(&self.clusters[0]).1)
+        let version = self.clusters.iter().rposition(|(since, _)| *since <= at).unwrap_or(0);
+        (version, Arc::clone(&self.clusters[version].1))
     }
 
     /// The first of the contents that was the same as this one at a host.
     pub fn first_like(&self, version: usize, host: &str) -> usize {
-        let registry = self.contents[version].1.at(host).map_or(0, |(at, _)| at);
-        self.changed[..=version]
-            .iter()
-            .rposition(|changed| *changed == registry)
-            .unwrap_or(0)
+        let registry = HOSTS.iter().position(|known| *known == host).unwrap_or(0);
+        self.alike[version][registry]
     }
 
     pub fn change_content(&mut self, registry: usize, change: impl FnOnce(&mut Content)) {
         let mut content = Content::clone(self.content());
         change(&mut content);
-        self.changed.push(registry);
+        let mut alike = *self.alike.last().unwrap();
+        alike[registry] = self.contents.len();
+        self.alike.push(alike);
         self.contents.push((self.now(), Arc::new(content)));
     }
 
@@ -199,7 +199,7 @@ impl Inside {
                     );
                 }
                 let since = self.now().saturating_sub(LOOK_UP);
-                if !self.reviews.iter().any(|(own, at)| *own == namespace && *at >= since) {
+                if self.asked[namespace].is_none_or(|at| at < since) {
                     let whose = NAMESPACES[namespace];
                     self.wrong("namespaces", format!("a password of {whose} is used and nobody asked for it"));
                 }
