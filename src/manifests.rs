@@ -193,7 +193,8 @@ impl Manifests {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(found.len());
         let work = || {
             while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let read = read::file(file, reading, &wanted);
+                let mut read = read::file(file, reading, &wanted);
+                read.subjects.shrink_to_fit();
                 if let Some((tell, names)) = &early {
                     let place = file.path.as_ref().and_then(|path| path.canonicalize().ok());
                     for subject in read.subjects.iter().filter(|subject| subject.owner.is_none()) {
@@ -213,6 +214,8 @@ impl Manifests {
         });
         let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(at, _)| *at);
+        let subjects = done.iter().map(|(_, read)| read.subjects.len()).sum();
+        manifests.subjects.reserve_exact(subjects);
         for (_, read) in done {
             manifests.take(read);
         }
@@ -225,7 +228,8 @@ impl Manifests {
                     Path::new(&subject.source.file).canonicalize().ok(),
                 );
             }
-            names.settle(&subject.hints, of.1.as_deref(), &mut subject.workload);
+            let hints = std::mem::take(&mut subject.hints);
+            names.settle(&hints, of.1.as_deref(), &mut subject.workload);
         }
         manifests.names = names;
         manifests

@@ -16,7 +16,7 @@ use crate::engine::Gate;
 use crate::files;
 use crate::image::{Pattern, escape};
 use crate::limits;
-use crate::manifests::{Keep, Note, Rendering};
+use crate::manifests::{Keep, Note, Rendering, Subject};
 use crate::plan::Admission;
 use crate::providers::changed_since;
 use crate::report::text::{Colour, Detail};
@@ -156,6 +156,9 @@ enum FailOn {
     /// Something is denied, or its outcome is unknown
     Unknown,
 }
+
+/// How many objects are judged, and reported, before the next ones.
+const BATCH: usize = 4096;
 
 /// How long to wait for a cluster, and with `--live` for each object, if nothing is said.
 const USUAL_DEADLINE: Duration = Duration::from_secs(30);
@@ -323,29 +326,34 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
             .iter()
             .map(|image| lone(image, &namespace, service_account.as_deref(), &pull_secret))
             .collect();
-        let workloads: Vec<&Workload> = manifests
-            .subjects
-            .iter()
-            .map(|subject| &subject.workload)
-            .chain(&lone)
-            .collect();
-        let mut answers = wait::judge(&gate, &workloads, bounds).await;
-        if let Some(time) = wait {
-            wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, tell).await;
-        }
-        let mut answers = answers.into_iter();
+        let subjects = std::mem::take(&mut manifests.subjects);
+        let all = subjects.len() + lone.len();
+        // An object is dropped once it is judged. Those that are waited for must be there together.
+        let batch = if wait.is_some() { usize::MAX } else { BATCH };
+        let mut subjects = subjects.into_iter();
+        let (mut bounds, mut judged) = (bounds, 0);
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();
-        for subject in &manifests.subjects {
-            let Some(answer) = answers.next() else { break };
-            let expired = add(&mut report, Some(subject), answer, (!no_exceptions).then_some(today.as_str()));
-            said.extend(
-                expired
-                    .into_iter()
-                    .map(|why| format!("{}: {why}", escape(&subject.source.file))),
-            );
-        }
-        for answer in answers {
-            add(&mut report, None, answer, None);
+        while judged < all {
+            let some: Vec<Subject> = subjects.by_ref().take(batch).collect();
+            let lone = if subjects.len() == 0 { lone.as_slice() } else { &[] };
+            let workloads: Vec<&Workload> = some.iter().map(|subject| &subject.workload).chain(lone).collect();
+            let mut answers = wait::judge(&gate, &workloads, &mut bounds, (judged, all)).await;
+            if let Some(time) = wait {
+                wait::wait(&gate, &workloads, &mut answers, begun + time, bounds.silence, tell).await;
+            }
+            judged += workloads.len();
+            let mut answers = answers.into_iter();
+            for (subject, answer) in some.iter().zip(answers.by_ref()) {
+                let expired = add(&mut report, Some(subject), answer, (!no_exceptions).then_some(today.as_str()));
+                said.extend(
+                    expired
+                        .into_iter()
+                        .map(|why| format!("{}: {why}", escape(&subject.source.file))),
+                );
+            }
+            for answer in answers {
+                add(&mut report, None, answer, None);
+            }
         }
         if report.entries.is_empty() && report.skipped.is_empty() {
             said.push("there is no image in the input: nothing was checked".to_owned());

@@ -256,12 +256,6 @@ impl Options {
             }
         }
         let engine = Live::new(engine);
-        // Where more decides about how images are asked for than the objects themselves, all of it is read first.
-        let is_plain = policy_files.is_empty() && facts.is_empty() && nodes.is_empty() && !complete && !cluster && !rendering.all;
-        let early = early.filter(|_| is_plain).map(|until| {
-            let nothing_else = Cluster::from(Directory::default());
-            Early::begin(Gate::new(engine.clone(), store.clone(), nothing_else), until)
-        });
         let kinds = Arc::clone(&engine.load().settings.kinds);
         let reading = Reading {
             walk: if recursive { Walk::Recursive } else { Walk::Flat },
@@ -272,33 +266,46 @@ impl Options {
             keep,
             render: rendering.all,
         };
-        let tell = early.as_ref().map(|early| move |workload: Workload| early.tell(workload));
-        let mut manifests = Manifests::read_and_tell(&files, &reading, tell.as_ref().map(|tell| tell as Tell<'_>));
-        drop(early);
-        manifests.render(rendering, &reading, &files).await;
         let by_facts = Manifests::read(&facts, &reading);
-        manifests.errors.extend(by_facts.errors);
-        manifests.objects.extend(by_facts.objects.iter().cloned());
         let completeness = if complete {
             Completeness::Complete
         } else {
             Completeness::Partial
         };
-        let mut directory = Directory::from_objects(manifests.objects.iter().map(|manifest| &manifest.object), completeness);
+        let given = |read: &Manifests| Directory::from_objects(read.objects.iter().map(|manifest| &manifest.object), completeness);
+        let facts = given(&by_facts);
+        let by_nodes = (!nodes.is_empty()).then(|| Manifests::read(&nodes, &reading));
+        // The cluster's nodes, where somebody says which they are.
+        let its_nodes = match &by_nodes {
+            Some(read) => Some(given(read)),
+            None => Some(facts.clone()).filter(|facts| !facts.nodes().is_empty()),
+        };
+        // With a cluster or a complete set, credentials are known last; what is rendered takes the place of files.
+        let may_ask = !complete && !cluster && !rendering.all;
+        let early = early.filter(|_| may_ask).map(|until| {
+            let mut known = facts;
+            if let Some(nodes) = &its_nodes {
+                known.set_nodes(nodes);
+            }
+            Early::begin(Gate::new(engine.clone(), store.clone(), Cluster::from(known)), until)
+        });
+        let tell = early.as_ref().map(|early| move |workload: Workload| early.tell(workload));
+        let mut manifests = Manifests::read_and_tell(&files, &reading, tell.as_ref().map(|tell| tell as Tell<'_>));
+        drop(early);
+        manifests.render(rendering, &reading, &files).await;
+        manifests.errors.extend(by_facts.errors);
+        manifests.objects.extend(by_facts.objects);
+        let mut directory = given(&manifests);
         directory.add_owners(manifests.subjects.iter().map(|subject| &subject.workload));
-        if !nodes.is_empty() {
-            let read = Manifests::read(&nodes, &reading);
+        if let Some(read) = by_nodes {
             manifests.errors.extend(read.errors);
-            let given = Directory::from_objects(read.objects.iter().map(|manifest| &manifest.object), completeness);
-            if given.nodes().is_empty() {
+        }
+        if let Some(its_nodes) = &its_nodes {
+            if its_nodes.nodes().is_empty() {
                 let sentence = format!("--nodes: there is no Node in {}", escape(&nodes.join(", ")));
                 manifests.errors.push(Problem::from(sentence));
             }
-            directory.set_nodes(&given);
-        } else if let given = Directory::from_objects(by_facts.objects.iter().map(|manifest| &manifest.object), completeness)
-            && !given.nodes().is_empty()
-        {
-            directory.set_nodes(&given);
+            directory.set_nodes(its_nodes);
         } else if !complete && !directory.nodes().is_empty() {
             // Fixtures of tests and examples: nobody said that this is the cluster.
             said.push(match directory.nodes().len() {

@@ -152,6 +152,7 @@ impl Names {
                 .into_iter()
                 .flat_map(|image| self.becomes(site, image, parameters))
                 .collect();
+            template.uses.shrink_to_fit();
         }
     }
 

@@ -223,10 +223,11 @@ impl FileRead {
         document: &Document,
         source: &Source,
         prefix: String,
-        workload: Workload,
+        mut workload: Workload,
         about: About,
         commented: &[&str],
     ) {
+        workload.shrink();
         let uses = workload.templates.iter().flat_map(|template| &template.uses);
         let lines = uses.map(|image| {
             let path = image.path.as_str();

@@ -46,6 +46,15 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Gives back the memory that its lists do not use: a list of one template has room for four.
+    pub fn shrink(&mut self) {
+        self.templates.shrink_to_fit();
+        self.annotations.shrink_to_fit();
+        for template in &mut self.templates {
+            template.uses.shrink_to_fit();
+        }
+    }
+
     /// Marks the object as cluster-scoped: it is not known which namespace's secrets its pods will have.
     pub fn leave_namespace(&mut self) {
         self.object.namespace.clear();

@@ -346,6 +346,33 @@ fn what_never_ends_or_leads_nowhere_is_a_remark() {
 /// The last file of many is a pipe that nobody writes before the registry has been asked for the image of the first.
 #[test]
 fn images_are_asked_for_while_files_are_still_being_read() {
+    asked_early(&[]);
+}
+
+#[test]
+fn images_are_asked_for_early_where_facts_nodes_and_policies_are_given() {
+    let given = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = given.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let account = file(
+        "facts.yaml",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default, namespace: default}\n",
+    );
+    let node = file(
+        "node.yaml",
+        "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {kubernetes.io/arch: amd64, kubernetes.io/os: linux}}\n",
+    );
+    let policy = file(
+        "policy.yaml",
+        "apiVersion: pullgate.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: p}\nspec: {registries: {deny: [evil.example/**]}}\n",
+    );
+    asked_early(&["--facts", &account, "--nodes", &node, "--policies", &policy]);
+}
+
+fn asked_early(also: &[&str]) {
     let (_runtime, server) = registry();
     let host = server.host();
     let folder = tempfile::tempdir().unwrap();
@@ -360,6 +387,7 @@ fn images_are_asked_for_while_files_are_still_being_read() {
     command.current_dir(folder.path()).env("HOME", folder.path());
     let running = command
         .args(["check", "--platform", "amd64", ".", "pipe"])
+        .args(also)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -370,7 +398,8 @@ fn images_are_asked_for_while_files_are_still_being_read() {
     fs::write(&pipe, pod("last", &format!("{host}/team/gone:v1"))).unwrap();
     let output = running.wait_with_output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(1), "{out}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{out}{told}");
     assert!(out.ends_with("2 images: 1 pulls, 1 denied\n"), "{out}");
     let mut asked: Vec<String> = server
         .lines()

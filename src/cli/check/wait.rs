@@ -25,22 +25,29 @@ const FIRST_PAUSE: Duration = Duration::from_secs(3);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Judges these. What is not known when the time is up, or after a silence, is `Unknown`.
-pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: Bounds) -> Vec<Answer> {
+/// Judges these, of `all` of which `before` have been judged. What is not known when the time is up, or after a silence, is `Unknown`; a
+/// silence ends the run.
+pub(super) async fn judge(gate: &Gate, subjects: &[&Workload], bounds: &mut Bounds, (before, all): (usize, usize)) -> Vec<Answer> {
+    let end = bounds.end;
     let nobody = Requester::default();
     let mut answers: Vec<Option<Answer>> = Vec::new();
     answers.resize_with(subjects.len(), || None);
     {
         let asked = stream::iter(subjects.iter().enumerate())
-            .map(|(at, subject)| async move { (at, gate.judge(subject, &Requester::default(), bounds.end).await) })
+            .map(|(at, subject)| async move { (at, gate.judge(subject, &Requester::default(), end).await) })
             .buffer_unordered(AT_ONCE);
         let mut asked = std::pin::pin!(asked);
         let (begun, mut progress, mut done) = (Instant::now(), Progress::new(), 0);
         // The end is the gate's own; a silence is noticed here.
         loop {
             let next = tokio::time::timeout(bounds.silence, asked.next());
-            let Ok(Some((at, answer))) = progress.during(gate, begun, (done, subjects.len()), next).await else {
-                break;
+            let (at, answer) = match progress.during(gate, begun, (before + done, all), next).await {
+                Ok(Some(answered)) => answered,
+                Ok(None) => break,
+                Err(_) => {
+                    bounds.end = bounds.end.min(Instant::now());
+                    break;
+                }
             };
             done += 1;
             if let Some(place) = answers.get_mut(at) {
@@ -154,12 +161,15 @@ pub(super) async fn wait(
         tokio::time::sleep(pause.min(left)).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
         let again: Vec<&Workload> = absent.iter().filter_map(|at| subjects.get(*at).copied()).collect();
-        let bounds = Bounds {
+        let mut bounds = Bounds {
             // The last round gets its time too.
             end: until.max(Instant::now() + Duration::from_secs(10)),
             silence,
         };
-        for (at, answer) in absent.into_iter().zip(judge(gate, &again, bounds).await) {
+        for (at, answer) in absent
+            .into_iter()
+            .zip(judge(gate, &again, &mut bounds, (0, again.len())).await)
+        {
             if let Some(place) = answers.get_mut(at) {
                 *place = answer;
             }
