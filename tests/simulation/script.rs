@@ -217,17 +217,22 @@ impl Script {
         script
     }
 
-    /// Without anything that happens to hosts or for which those of one namespace could keep others waiting; of each template one pod, since
-    /// the others come when it is let in.
+    /// Without anything that happens to hosts or for which those of one namespace could keep others waiting.
     pub fn calm(mut self) -> Self {
         let is_calm = |event: &Event| !matches!(event, Event::Trouble { .. } | Event::ApiServer { .. } | Event::Restart { .. });
         self.events.retain(|(_, event)| is_calm(event));
+        self.cache_bytes = 32 << 20;
+        // The second pod comes when the first one is let in.
+        self.of_one_pod()
+    }
+
+    /// One pod of each template.
+    pub fn of_one_pod(mut self) -> Self {
         for (_, event) in &mut self.events {
             if let Event::Review(review) = event {
                 review.pods = 1;
             }
         }
-        self.cache_bytes = 32 << 20;
         self
     }
 }
