@@ -120,6 +120,11 @@ async fn main() {
         }
     });
     futures_util::future::join_all(asked).await;
+    // What is held for a second only is not what is remembered.
+    for _ in 0..30 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        callers[0].ask(body.as_bytes()).await;
+    }
     println!(
         "Resident memory of pullgate once it has been asked about {REFERENCES} references: {} MiB",
         ours.resident() >> 20

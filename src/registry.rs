@@ -1,6 +1,7 @@
 //! The wire: the only module that opens a socket to a registry. One request, one answer ([`Wire`]); what is asked is decided by `runtime`.
 
 mod apart;
+mod bounded;
 mod client;
 mod clients;
 mod crio;
@@ -18,7 +19,6 @@ mod quiet;
 mod resolve;
 mod section;
 mod servers;
-mod shelf;
 mod show;
 mod speaker;
 mod tags;

@@ -330,6 +330,8 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let all = subjects.len() + lone.len();
         // An object is dropped once it is judged. Those that are waited for must be there together.
         let batch = if wait.is_some() { usize::MAX } else { BATCH };
+        let images = subjects.iter().flat_map(|subject| &subject.workload.templates);
+        report.entries.reserve_exact(images.map(|template| template.uses.len()).sum());
         let mut subjects = subjects.into_iter();
         let (mut bounds, mut judged) = (bounds, 0);
         let today = Timestamp::now().to_zoned(TimeZone::UTC).date().to_string();

@@ -341,7 +341,7 @@ impl<'a> Holders<'a> {
     /// Whether some of them may take what stands in brackets in a credential's key for a character class.
     pub(super) fn may_read_classes(&self) -> bool {
         let wants = |node: &&Node| minor(&node.kubelet).is_some_and(|minor| minor >= WANTS_ADDRESSES_MINOR);
-        self.nodes.is_empty() || self.opaque > 0 || !self.nodes.iter().all(|node| wants(&node))
+        self.nodes.is_empty() || self.opaque > 0 || !self.nodes.iter().all(wants)
     }
 
     /// Whether they hold it already.

@@ -6,10 +6,10 @@
 mod kept;
 
 use self::kept::{Kept, Packed, Types, weight, weight_of_response};
+use super::bounded::{Bounded, Weighs};
 use super::exchange::asked;
 use super::instead::{Known, asks_who};
 use super::servers::{class, is_of_host, is_silence, part};
-use super::shelf::{Shelf, Weighs};
 use crate::credentials::Fingerprint;
 use crate::image::Digest;
 use crate::limits;
@@ -126,11 +126,11 @@ impl Weighs for (Arc<Response>, Instant) {
 /// The memory.
 pub(super) struct Memo {
     /// By [`Named`].
-    answers: Shelf<Box<Kept>>,
+    answers: Bounded<Box<Kept>>,
     /// By [`ContentKey`]; with when they came.
-    contents: Shelf<Box<(Packed, Instant)>>,
+    contents: Bounded<Box<(Packed, Instant)>>,
     /// By [`Proof`]; when it was given.
-    proofs: Shelf<Instant>,
+    proofs: Bounded<Instant>,
     types: Types,
     /// Until when, and whether the registry said so.
     throttled: Cache<Throttled, (Instant, bool)>,
@@ -138,7 +138,7 @@ pub(super) struct Memo {
     throttled_last: Cache<Throttled, (Arc<str>, Instant)>,
     silent: Cache<Silent, (Arc<Fault>, Instant)>,
     /// What a repository asked of an asker without authorisation, and until when that holds.
-    challenges: Shelf<(Arc<Response>, Instant)>,
+    challenges: Bounded<(Arc<Response>, Instant)>,
     max_stale: Duration,
 }
 
@@ -147,10 +147,10 @@ impl Memo {
     pub(super) fn new(bytes: u64, max_stale: Duration) -> Self {
         let share = |percent| bytes / 100 * percent;
         Self {
-            answers: Shelf::new(share(45)),
-            contents: Shelf::new(share(35)),
-            proofs: Shelf::new(share(15)),
-            challenges: Shelf::new(share(5)),
+            answers: Bounded::new(share(45)),
+            contents: Bounded::new(share(35)),
+            proofs: Bounded::new(share(15)),
+            challenges: Bounded::new(share(5)),
             types: Types::default(),
             throttled: Cache::builder()
                 .max_capacity(limits::REMEMBERED)

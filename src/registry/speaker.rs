@@ -40,8 +40,11 @@ const HEADERS: &[(&str, &str, &str)] = &[
 /// What an entry of `errors` has in it.
 type Entry = Map<String, Value>;
 
-/// Whether one entry of `errors` is in a form of a registry: its software, how that is seen, and where it is said.
-const FORMS: &[(&str, fn(&Entry) -> bool, &str)] = &[
+/// Whether one entry of `errors` is in a form of a registry.
+type InForm = fn(&Entry) -> bool;
+
+/// The forms: the registry's software, how that is seen, and where it is said.
+const FORMS: &[(&str, InForm, &str)] = &[
     ("all", has_code, "distribution-spec 1.1, Error Codes"),
     (
         "Artifactory",

@@ -215,14 +215,13 @@ impl<'a> Walk<'a> {
         let kept = |keep: Option<&'a Keep>| keep.map_or(Place::Ignored, Place::Kept);
         Some(match place {
             Place::Review if name == "request" => Place::Request,
-            Place::Review => Place::Ignored,
             Place::Request if name == "object" => Place::Kept(self.object),
             Place::Request => kept(REQUEST.member(name)),
             Place::Kept(keep) => {
                 self.image_volumes |= name == "image" && self.path.iter().any(|member| *member == b"volumes");
                 kept(keep.member(name))
             }
-            Place::Ignored => Place::Ignored,
+            Place::Review | Place::Ignored => Place::Ignored,
         })
     }
 
@@ -268,8 +267,12 @@ impl<'a> Walk<'a> {
                 self.names.push(text);
             }
             [b"request", b"object", b"metadata", b"name" | b"uid"] => self.names.push(text),
-            [b"request", b"object", b"spec", b"volumes", b"", b"name"] if self.is_pod => self.volumes.push(text),
-            [b"request", b"object", b"spec", _, b"", b"volumeMounts", b"", b"name"] if self.is_pod => self.volumes.push(text),
+            [b"request", b"object", b"spec", b"volumes", b"", b"name"]
+            | [b"request", b"object", b"spec", _, b"", b"volumeMounts", b"", b"name"]
+                if self.is_pod =>
+            {
+                self.volumes.push(text);
+            }
             _ if matches!(place, Place::Ignored) => self.ignored.push(text),
             _ => {}
         }
@@ -312,7 +315,7 @@ mod tests {
     use serde_json::json;
     use std::sync::LazyLock;
 
-    /// A pod of a ReplicaSet as the API server sends it, but for what is of no use here.
+    /// A pod of a `ReplicaSet` as the API server sends it, but for what is of no use here.
     fn pod(uid: &str, name: &str, token: &str, image: &str) -> String {
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
             "uid": uid, "kind": {"group": "", "version": "v1", "kind": "Pod"}, "name": name, "namespace": "shop", "operation": "CREATE",
@@ -345,8 +348,9 @@ mod tests {
             "/spec/containers/0/volumeMounts/0/name",
         ] {
             let name = review.object.pointer_mut(path);
-            let name = name.filter(|name| name.is_string());
-            name.into_iter().for_each(|name| *name = Value::Null);
+            if let Some(name) = name.filter(|name| name.is_string()) {
+                *name = Value::Null;
+            }
         }
         (review, names)
     }

@@ -118,7 +118,9 @@ pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'
         stuck(&site.at, &top);
         if let Shape::Images(images) = &site.shape {
             for place in &site.at.find(&top) {
-                images.iter().for_each(|(route, _)| stuck(route, place));
+                for (route, _) in images {
+                    stuck(route, place);
+                }
             }
         }
     }

@@ -212,7 +212,7 @@ impl Of<'_> {
         all
     }
 
-    fn told(&self, content: &Content, reference: &Reference, offers: &Offers, kind: NodeKind, until: Depth) -> String {
+    fn told(content: &Content, reference: &Reference, offers: &Offers, kind: NodeKind, until: Depth) -> String {
         let told = node::told(content, reference, offers, kind, until);
         format!("{} on {}: {told}", kind.runtime, kind.architecture)
     }
@@ -236,7 +236,7 @@ impl Of<'_> {
             }
         }
         let (content, offers, kind) = one?;
-        Some(self.told(content, &reference, offers, kind, Depth::Layers))
+        Some(Self::told(content, &reference, offers, kind, Depth::Layers))
     }
 
     /// It is said rightly to pull if every node could, by what may be remembered: the tag of a minute, the right to read of some more.
@@ -250,9 +250,7 @@ impl Of<'_> {
             for candidates in &nodes {
                 let content = self.world.content();
                 let mut fails = |kind: &&NodeKind| !pulls.pull(now, content, &reference, offers, **kind, self.depth).always_pulls;
-                let Some(kind) = candidates.iter().find(&mut fails) else {
-                    return None;
-                };
+                let kind = candidates.iter().find(&mut fails)?;
                 failing = failing.or(Some((offers, *kind)));
                 for (_, content) in self.world.contents[looks.content..].iter().rev() {
                     let content = self.with_all_rights(content, looks.rights, offers);
@@ -264,7 +262,7 @@ impl Of<'_> {
             }
         }
         let (offers, kind) = failing?;
-        Some(self.told(self.world.content(), &reference, offers, kind, self.depth))
+        Some(Self::told(self.world.content(), &reference, offers, kind, self.depth))
     }
 
     /// `content` with every right, part and password that there was from a version on.

@@ -92,14 +92,16 @@ struct Process {
     lag: Time,
 }
 
+/// What the watches show: by version of the cluster, namespace and listed secrets.
+type Shown = HashMap<(usize, usize, Vec<&'static str>), Arc<Facts>>;
+
 struct Simulation {
     script: Script,
     options: Options,
     world: Arc<World>,
     policies: Arc<Policies>,
     processes: Mutex<Vec<Arc<Process>>>,
-    /// What the watches show: by version of the cluster, namespace and listed secrets.
-    shown: Mutex<HashMap<(usize, usize, Vec<&'static str>), Arc<Facts>>>,
+    shown: Mutex<Shown>,
     pulls: Mutex<Pulls>,
     said: Mutex<Vec<Said>>,
     last: Mutex<Option<Vec<Judgement>>>,

@@ -2,7 +2,7 @@
 
 use super::{QUOTA, asked};
 use crate::image::Digest;
-use crate::registry::shelf::Weighs;
+use crate::registry::bounded::Weighs;
 use crate::runtime::answer::{Answer, Body, Fault, NotSent, Response, Speaker};
 use crate::runtime::content::{Document, ReadConfig};
 use crate::runtime::outcome::Quota;
@@ -71,10 +71,9 @@ pub(super) enum Read {
 }
 
 impl Read {
-    /// `None` for what is no such body, else what is kept of it.
-    fn of(body: &Body) -> Option<Option<Self>> {
-        Some(match body {
-            Body::Unread => None,
+    /// What is kept of a body that was read; `None` where it is none of these.
+    fn of(body: &Body) -> Option<Self> {
+        match body {
             Body::Manifest {
                 document: Ok(document),
                 digest,
@@ -85,8 +84,8 @@ impl Read {
                 digest,
                 length,
             } => Some(Self::Config(Arc::clone(config), digest.to_sha256()?, *length)),
-            _ => return None,
-        })
+            _ => None,
+        }
     }
 
     fn unpack(&self) -> Body {
@@ -141,14 +140,17 @@ impl Packed {
             Some(text) => Some(Digest::parse(text)?.to_sha256()?),
             None => None,
         };
-        let body = Read::of(body)?;
+        let body = match body {
+            Body::Unread => None,
+            read => Some(Box::new(Read::of(read)?)),
+        };
         (challenges.is_empty() && *at == asked(request)).then(|| Self::Plain {
             status: *status,
             content_type: types.one(content_type),
             length: *length,
             digest,
-            quota: quota.clone().map(Box::new),
-            body: body.map(Box::new),
+            quota: quota.map(Box::new),
+            body,
         })
     }
 
@@ -172,7 +174,7 @@ impl Packed {
                 encoded: false,
                 digest: digest.map(|bytes| Arc::from(Digest::of_sha256(&bytes).as_str())),
                 body: body.as_deref().map_or(Body::Unread, Read::unpack),
-                quota: quota.as_deref().filter(|_| news).cloned(),
+                quota: quota.as_deref().filter(|_| news).copied(),
                 retry_after: None,
                 speaker: Speaker::Registry,
             })),

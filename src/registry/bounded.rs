@@ -23,7 +23,7 @@ pub(super) trait Weighs {
     fn weight(&self) -> usize;
 }
 
-/// A key: 128 bits by two hashes with secret keys of this process (SipHash), so that nobody can look for two keys with one name.
+/// A key: 128 bits by two hashes with secret keys of this process (`SipHash`), so that nobody can look for two keys with one name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name(u64, u64);
 
@@ -50,7 +50,7 @@ impl Hasher for Itself {
 }
 
 /// The memory.
-pub(super) struct Shelf<V> {
+pub(super) struct Bounded<V> {
     keys: [RandomState; 2],
     parts: Box<[Mutex<Part<V>>]>,
     begun: Instant,
@@ -72,7 +72,7 @@ struct Place<V> {
     used: bool,
 }
 
-impl<V: Weighs> Shelf<V> {
+impl<V: Weighs> Bounded<V> {
     /// `bytes` bounds what all things weigh together, with their places.
     pub(super) fn new(bytes: u64) -> Self {
         let parts = (bytes / LEAST).clamp(1, PARTS);
@@ -212,67 +212,67 @@ mod tests {
 
     const LONG: Duration = Duration::from_hours(1);
 
-    fn get(shelf: &Shelf<u64>, key: u64) -> Option<u64> {
-        shelf.read(shelf.name(&key), |value| *value)
+    fn get(bounded: &Bounded<u64>, key: u64) -> Option<u64> {
+        bounded.read(bounded.name(&key), |value| *value)
     }
 
-    fn put(shelf: &Shelf<u64>, key: u64, lives: Duration) {
-        shelf.put(shelf.name(&key), key, lives);
+    fn put(bounded: &Bounded<u64>, key: u64, lives: Duration) {
+        bounded.put(bounded.name(&key), key, lives);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_thing_stays_for_its_time_and_is_gone_soon_after() {
-        let shelf = Shelf::new(64 << 20);
+        let bounded = Bounded::new(64 << 20);
         for at in 0..1000 {
-            put(&shelf, at, Duration::from_millis(2500));
+            put(&bounded, at, Duration::from_millis(2500));
         }
-        let full = shelf.weight();
+        let full = bounded.weight();
         advance(Duration::from_millis(2500)).await;
-        assert_eq!(get(&shelf, 7), Some(7));
-        assert_eq!(get(&shelf, 1000), None);
+        assert_eq!(get(&bounded, 7), Some(7));
+        assert_eq!(get(&bounded, 1000), None);
         advance(Duration::from_millis(1600)).await;
-        assert_eq!(get(&shelf, 7), None);
+        assert_eq!(get(&bounded, 7), None);
         advance(Duration::from_mins(1)).await;
         // One for each part sweeps it.
         for at in 0..1000 {
-            put(&shelf, 5000 + at, LONG);
+            put(&bounded, 5000 + at, LONG);
         }
-        assert_eq!(shelf.weight(), full, "what has passed its time weighs nothing");
-        put(&shelf, 5000, LONG);
-        assert_eq!(shelf.weight(), full, "what takes the place of another weighs once");
+        assert_eq!(bounded.weight(), full, "what has passed its time weighs nothing");
+        put(&bounded, 5000, LONG);
+        assert_eq!(bounded.weight(), full, "what takes the place of another weighs once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_used_outlives_a_flood() {
-        let shelf = Shelf::new(1 << 20);
+        let bounded = Bounded::new(1 << 20);
         let each = weight(&0_u64) as u64;
         let fit = (1 << 20) / each;
         for at in 0..fit / 4 {
-            put(&shelf, at, LONG);
+            put(&bounded, at, LONG);
         }
         for at in 1_000_000..1_000_000 + 4 * fit {
-            put(&shelf, at, LONG);
-            assert!(shelf.weight() <= 1 << 20);
+            put(&bounded, at, LONG);
+            assert!(bounded.weight() <= 1 << 20);
             if at % 2048 == 0 {
-                assert!((0..fit / 4).all(|at| get(&shelf, at) == Some(at)));
+                assert!((0..fit / 4).all(|at| get(&bounded, at) == Some(at)));
             }
         }
-        assert!(shelf.weight() > 1 << 19, "it is used");
+        assert!(bounded.weight() > 1 << 19, "it is used");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_has_passed_its_time_goes_first() {
-        let shelf = Shelf::new(1 << 20);
+        let bounded = Bounded::new(1 << 20);
         let fit = (1 << 20) / weight(&0_u64) as u64;
         for at in 0..fit / 2 {
-            put(&shelf, at, LONG);
+            put(&bounded, at, LONG);
         }
         for turn in 1..=10 {
             advance(Duration::from_secs(5)).await;
             for at in 0..fit / 3 {
-                put(&shelf, turn * 1_000_000 + at, Duration::from_secs(2));
+                put(&bounded, turn * 1_000_000 + at, Duration::from_secs(2));
             }
         }
-        assert!((0..fit / 2).all(|at| get(&shelf, at) == Some(at)));
+        assert!((0..fit / 2).all(|at| get(&bounded, at) == Some(at)));
     }
 }
