@@ -197,7 +197,7 @@ async fn twenty_policies_about_twenty_three_thousand_images_fit_into_little_memo
         server.ask(&review("CREATE", &pod(), &Value::Null)).await;
         let (before, spent) = (server.peak(), server.processor());
         let response = server.ask(&body).await;
-        let (took, grown) = (server.processor() - spent, server.peak() - before);
+        let (took, grown) = (server.processor().saturating_sub(spent), server.peak() - before);
         println!(
             "23,000 images ({image}, {pull_policy}), 20 policies, {mode}{more}: {took:?} of a processor, {} MiB more than before",
             grown / MIB
