@@ -51,9 +51,26 @@ pub fn admission_review(data: &[u8]) {
     static KINDS: LazyLock<Kinds> = LazyLock::new(Kinds::default);
     let _ = review::parse_beginning(data, "it is cut off".to_owned());
     let Ok(review) = review::parse(data, &KINDS) else { return };
-    if let Ok(workload) = extract(&review.object, review.before(), &review.namespace, &KINDS) {
-        for image in workload.templates.iter().flat_map(|template| &template.uses) {
+    let templates = |review: &review::Review| {
+        extract(&review.object, review.before(), &review.namespace, &KINDS).map(|workload| workload.templates)
+    };
+    if let Ok(templates) = templates(&review) {
+        for image in templates.iter().flat_map(|template| &template.uses) {
             let _ = Reference::parse(&image.image);
+        }
+    }
+    // Another body that fits the pattern of this one is read the same.
+    let Some(pattern) = review::Pattern::of(data, &review, &KINDS) else {
+        return;
+    };
+    for at in (0..data.len()).step_by(data.len() / 64 + 1) {
+        for byte in *b"x\"\\{" {
+            let mut other = data.to_vec();
+            other[at] = byte;
+            let Some(names) = pattern.fits(&other) else { continue };
+            let read = review::parse(&other, &KINDS).unwrap();
+            assert_eq!((names.uid, names.name), (read.uid.as_str(), read.name.as_str()));
+            assert_eq!(templates(&read), templates(&review));
         }
     }
 }

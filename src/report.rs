@@ -9,6 +9,7 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod sarif;
+pub mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod text;

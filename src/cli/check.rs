@@ -19,6 +19,7 @@ use crate::limits;
 use crate::manifests::{Keep, Note, Rendering, Subject};
 use crate::plan::Admission;
 use crate::providers::changed_since;
+use crate::report::terminal;
 use crate::report::text::{Colour, Detail};
 use crate::report::{Entry, Problem, Report};
 use crate::runtime::Depth;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use terminal_size::Width;
 use tokio::time::Instant;
 use wait::Bounds;
 
@@ -461,7 +463,7 @@ fn write(
         let text = render(report, format, colour, detail, |entry| objects(entry, fail_on))?;
         match file {
             Some(file) => std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?,
-            None => printed = Printed::Report(text),
+            None => printed = Printed::Report(on_terminal(text, format, colour)),
         }
         if let Some(file) = summary.filter(|_| format == Format::Github) {
             let text = render(report, Format::Markdown, colour, detail, |_| false)?;
@@ -471,6 +473,15 @@ fn write(
         }
     }
     Ok(printed)
+}
+
+/// The report as it is shown: a text for people is made to fit a terminal.
+fn on_terminal(text: String, format: Format, colour: Colour) -> String {
+    let shown = (format == Format::Text && colour == Colour::Ansi).then(|| {
+        let (Width(columns), _) = terminal_size::terminal_size()?;
+        Some(terminal::fit(&text, usize::from(columns), &std::env::current_dir().ok()?))
+    });
+    shown.flatten().unwrap_or(text)
 }
 
 /// What the repository's own file says, if there is one.
