@@ -39,19 +39,19 @@ pub struct Pull {
     /// The repository as the pod writes it, where CRI-O takes that for a short name ([`crio::short_names::written`]) and completes it by its
     /// own settings. `None` for every other runtime: there such a name is Docker Hub's.
     pub short: Option<Arc<str>>,
-    /// How the node is told to reach the registry.
+    /// The node's registry configuration.
     pub node: NodeConfig,
-    /// Whose credential the kubelet hands over.
+    /// Which credential the kubelet hands over.
     pub who: Who,
     /// The node's platform.
     pub platform: Platform,
-    /// How far the pull is followed.
+    /// How deep the pull is followed.
     pub until: Depth,
-    /// As whom the runtime asks.
+    /// The `User-Agent` that the runtime sends.
     pub agent: Agent,
 }
 
-/// A container runtime, as it pulls.
+/// A container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Runtime {
     /// containerd.
@@ -64,23 +64,23 @@ pub enum Runtime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Pool(pub u16);
 
-/// How a node pulls: by which runtime, and by the registry settings of which pool.
+/// How a node pulls: its runtime, and the pool whose registry settings it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Setup {
-    /// The node's.
+    /// The node's runtime.
     pub runtime: Runtime,
-    /// The node's.
+    /// The node's pool.
     pub pool: Pool,
 }
 
-/// A runtime on a node of a platform: whoever would pull.
+/// A runtime on a node of one platform: what would pull an image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Puller {
-    /// The node's, normalised and with its variant.
+    /// The node's platform, normalised and with its variant.
     pub platform: Platform,
-    /// The node's.
+    /// The node's runtime.
     pub runtime: Runtime,
-    /// The node's.
+    /// The node's pool.
     pub pool: Pool,
 }
 
@@ -95,8 +95,8 @@ impl Puller {
 }
 
 impl Runtime {
-    /// The runtimes that a node may have, by `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`): where it can pull in more
-    /// than one way, each of them. `None` for any that is not known here.
+    /// The runtimes that a node may have, by `status.nodeInfo.containerRuntimeVersion` (`containerd://2.3.4`). Several where a node of this
+    /// version may pull in more than one way; `None` for a runtime that pullgate does not know.
     pub fn of_node(container_runtime_version: &str) -> Option<Vec<Self>> {
         match container_runtime_version.split_once("://") {
             Some(("containerd", version)) => Some(Containerd::of_node(version).map(Self::Containerd).collect()),
@@ -105,7 +105,7 @@ impl Runtime {
         }
     }
 
-    /// The runtimes that somebody names: `crio`, `containerd`, with or without `@VERSION`. The error is a clause.
+    /// The runtimes that a setting names: `crio` or `containerd`, with or without `@VERSION`. The error is a clause.
     pub fn named(text: &str) -> Result<Vec<Self>, String> {
         let (name, version) = match text.split_once('@') {
             Some((name, version)) => (name, Some(version)),
@@ -126,17 +126,17 @@ impl Runtime {
         }
     }
 
-    /// What may run on a node of which nothing is known.
+    /// What a node may run when nothing is known about it.
     pub fn unknown() -> Vec<Self> {
         Containerd::unknown().map(Self::Containerd).collect()
     }
 
-    /// What a node with CRI-O of an unknown version is taken to run.
+    /// What a node with CRI-O of an unknown version is assumed to run.
     pub fn usual_crio() -> Vec<Self> {
         vec![Self::Crio(Crio::today())]
     }
 
-    /// The one that stands for all where they do not differ.
+    /// The runtime that stands for all where they do not differ.
     pub fn today() -> Self {
         Self::Containerd(Containerd::today())
     }
@@ -149,7 +149,7 @@ impl Runtime {
         }
     }
 
-    /// What it says of a pull that failed, where its words are known here as a whole.
+    /// The runtime's own text for a failed pull, where the whole text is known.
     fn text(self, pull: &Pull, outcome: &Outcome) -> Option<String> {
         match self {
             Self::Containerd(_) => None,
@@ -157,7 +157,7 @@ impl Runtime {
         }
     }
 
-    /// In how many ways the pull of what was found may end on a node of this platform, and how.
+    /// The ways in which the pull of an image with these facts may end on a node of this platform.
     pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
         match self {
             Self::Containerd(containerd) => containerd.ways(facts, platform),
@@ -165,7 +165,7 @@ impl Runtime {
         }
     }
 
-    /// What its choice from an index goes by.
+    /// The rules by which it chooses an entry of an index.
     pub fn personality(self) -> Personality {
         match self {
             Self::Containerd(containerd) => containerd.personality(),
@@ -174,19 +174,19 @@ impl Runtime {
     }
 }
 
-/// What the nodes of a pool are told about a registry, by runtime.
+/// The registry configuration of the nodes of a pool, by runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NodeConfigs {
     /// containerd's `hosts.toml` trees.
     pub containerd: NodeConfig,
     /// CRI-O's `registries.conf`.
     pub crio: NodeConfig,
-    /// The file or folder that containerd's come from.
+    /// The file or folder that containerd's configuration comes from.
     pub containerd_from: Option<Arc<str>>,
 }
 
 impl NodeConfigs {
-    /// What a runtime is told.
+    /// The configuration that this runtime reads.
     pub fn of(&self, runtime: Runtime) -> &NodeConfig {
         match runtime {
             Runtime::Containerd(_) => &self.containerd,
@@ -195,20 +195,19 @@ impl NodeConfigs {
     }
 }
 
-/// What a node's registry configuration has for one registry, or CRI-O's for all.
+/// A node's registry configuration: for containerd what it says about one registry, for CRI-O all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum NodeConfig {
-    /// Nothing, as far as is known: the registry itself is asked.
+    /// No configuration is known: the registry itself is asked.
     #[default]
     Default,
-    /// It is there, and cannot be read: why, as a clause.
+    /// It exists and cannot be read. The reason, as a clause.
     Unreadable(Arc<str>),
-    /// Nobody is asked but other nodes of the cluster, which cannot be asked from here (k3s' embedded registry without the default
-    /// endpoint).
+    /// Only other nodes of the cluster are asked, and pullgate cannot ask those (k3s' embedded registry without the default endpoint).
     PeersOnly,
     /// containerd's `hosts.toml`.
     Containerd(Arc<Hosts>),
-    /// CRI-O's `registries.conf`, and what lies beside it.
+    /// CRI-O's `registries.conf`, and the files beside it.
     Crio(Arc<NodeSettings>),
 }
 
@@ -217,27 +216,27 @@ pub enum NodeConfig {
 pub enum Depth {
     /// The manifest or index of the reference, and the config of a single manifest.
     Manifest,
-    /// And the manifests that an index has for the node: enough to know what would be fetched, in bytes.
+    /// Also the manifests that an index has for the node: enough to know how many bytes would be fetched.
     Sizes,
-    /// And their configs.
+    /// Also their configs.
     Config,
-    /// And every layer.
+    /// Also every layer.
     Layers,
 }
 
-/// What came of a pull.
+/// The result of a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// What the reference stands for, if that was found.
+    /// What the reference stands for, if the registry has it.
     pub found: Option<Arc<ImageFacts>>,
-    /// How the pull ends: in more than one way where it is not known which of several entries of an index the node takes.
+    /// How the pull ends. Several ends where it is not known which of several entries of an index the node takes.
     pub ends: Vec<End>,
-    /// Failures of hosts that were asked before another one, which the runtime does not tell.
+    /// Failures of hosts that were asked before another one, which the runtime does not report.
     pub passed: Vec<Failure>,
 }
 
 impl Outcome {
-    /// Whether the node has the image afterwards, as far as was looked.
+    /// Whether the node has the image afterwards, as far as this look-up went.
     pub fn is_pulled(&self) -> bool {
         self.ends.iter().all(|end| match end {
             End::Pulled { .. } | End::Foreign(_) | End::Artifact { fails: false, .. } => true,
@@ -249,14 +248,14 @@ impl Outcome {
 /// How a pull ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// The node has the image, as far as was looked.
+    /// The node has the image, as far as this look-up went.
     Pulled {
-        /// What it fetches in bytes, config and layers, where that is known.
+        /// How many bytes it fetches (config and layers), where that is known.
         size: Option<u64>,
     },
     /// No entry of the index is for the node.
     NoMatch,
-    /// It takes an entry without a platform, and then misses this one when it measures the image.
+    /// It takes an entry without a platform, and then misses this other entry when it measures the image.
     Unmeasured {
         /// The entry.
         missing: IndexEntry,
@@ -265,9 +264,9 @@ pub enum End {
     },
     /// It fails.
     Failed(Failure),
-    /// It pulls an image whose config names a platform that it does not run.
+    /// It pulls an image whose config names a platform that the node does not run.
     Foreign(Platform),
-    /// It takes what is no image.
+    /// It pulls something that is not an image.
     Artifact {
         /// What it is.
         kind: String,

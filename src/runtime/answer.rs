@@ -9,20 +9,20 @@ use crate::runtime::request::{Method, Origin, Request};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// An answer, of whatever status.
+    /// A response, of any status.
     Response(Arc<Response>),
-    /// There was none.
+    /// No response came.
     Fault(Arc<Fault>),
-    /// Our own rules forbid to send it, here or to where it was redirected.
+    /// Our own rules forbid to send the request, here or to where it was redirected.
     NotSent(Arc<NotSent>),
-    /// Nobody waits for it any longer.
+    /// Nobody waits for the answer any longer.
     Late,
 }
 
-/// A place that was asked last: of the request itself, or where redirects led.
+/// The place that was asked last: that of the request itself, or where redirects led.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At {
     /// The method, which a redirect may change.
@@ -33,36 +33,36 @@ pub struct At {
     pub path: Arc<str>,
 }
 
-/// An answer of a server.
+/// A server's response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// Who gave it.
     pub at: At,
     /// The HTTP status.
     pub status: u16,
-    /// Whether a redirect named a user, whom a node would have been to the host that it led to. We are nobody there.
+    /// A redirect named a user. A node would have asked the next host as that user; we ask it as nobody.
     pub as_somebody: bool,
-    /// The challenges of `WWW-Authenticate`, in the order of the headers; of each header as many as a runtime reads.
+    /// The challenges of `WWW-Authenticate`, in the order of the headers; of each header only those that a runtime reads.
     pub challenges: Vec<Challenge>,
     /// The content type as it was sent; empty where there is none.
     pub content_type: Arc<str>,
     /// `Content-Length`; `None` where none was sent.
     pub length: Option<u64>,
-    /// The body is packed, although it was asked for as it is.
+    /// The body is compressed, although we asked for it uncompressed.
     pub encoded: bool,
     /// `Docker-Content-Digest` as it was sent, where that is not empty.
     pub digest: Option<Arc<str>>,
-    /// What came with it, read as was wanted.
+    /// The body, read for what the request wanted.
     pub body: Body,
-    /// The pull quota, if the headers tell it.
+    /// The pull quota, if the headers state it.
     pub quota: Option<Quota>,
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// Who gave it, as far as it shows.
+    /// Whether a registry gave it, as far as the answer shows.
     pub speaker: Speaker,
 }
 
-/// Whether an answer shows that a registry gave it (contract 3). Who lets in is not asked that: of a 401, and of what a token server says, the
+/// Whether an answer shows that a registry gave it (contract 3). This is not asked of a 401 or of a token server's answer: there the
 /// runtime's rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
@@ -80,7 +80,7 @@ impl Response {
         (200..300).contains(&self.status)
     }
 
-    /// Whether it proves nothing of the image, since nothing shows that a registry gave it.
+    /// Whether it proves nothing about the image, because nothing shows that a registry gave it.
     pub fn is_of_no_registry(&self) -> bool {
         let claims = self.is_success() || (400..500).contains(&self.status) && !matches!(self.status, 401 | 408 | 429);
         claims && self.speaker != Speaker::Registry
@@ -104,7 +104,7 @@ pub enum Body {
     Manifest {
         /// As its JSON says it, or why that cannot be read.
         document: Result<Arc<Document>, ContentFault>,
-        /// What its bytes come to.
+        /// The digest of its bytes.
         digest: Digest,
         /// In bytes.
         length: u64,
@@ -113,14 +113,14 @@ pub enum Body {
     Config {
         /// What it says, or why that cannot be read.
         config: Result<Arc<ReadConfig>, ContentFault>,
-        /// What its bytes come to.
+        /// The digest of its bytes.
         digest: Digest,
         /// In bytes.
         length: u64,
     },
-    /// A token, which the wire keeps.
+    /// A token. The wire keeps it.
     Granted,
-    /// An answer of a token server without a token that can be sent.
+    /// A token server's answer without a token that can be sent.
     NoToken {
         /// It is a web page.
         page: bool,
@@ -129,33 +129,33 @@ pub enum Body {
     Tags(Arc<Tags>),
     /// The body of a refusal.
     Words(Words),
-    /// It is longer than is read; so much was read.
+    /// It is longer than we read; this many bytes were read.
     TooLong(u64),
 }
 
-/// What a tag list shows.
+/// What a tag list contains.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tags {
     /// There are tags.
     pub any: bool,
-    /// The wanted one is among them.
+    /// The wanted tag is among them.
     pub has_it: bool,
     /// Those closest to the wanted one, best first.
     pub closest: Vec<String>,
 }
 
-/// What the body of a refusal says: made safe to show, without secrets.
+/// The text of a refusal, made safe to show, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Words {
     /// The registry's code (`MANIFEST_UNKNOWN`).
     pub code: Option<Arc<str>>,
     /// One line.
     pub detail: Option<Arc<str>>,
-    /// It speaks of the caller's address (firewall, geography).
+    /// It is about the caller's address (firewall, geography).
     pub about_address: bool,
-    /// It has the form in which registries, or the stores behind them, tell errors.
+    /// It has the form in which registries, or the stores behind them, report errors.
     pub of_a_registry: bool,
-    /// The errors of a registry as containerd prints them, one a line.
+    /// The registry's errors as containerd prints them, one per line.
     pub printed: Option<Arc<str>>,
 }
 
@@ -179,33 +179,33 @@ pub enum FaultKind {
     Connection(ConnectionFault),
     /// No answer in time.
     TimedOut(TimeoutStage),
-    /// TLS did not come about.
+    /// The TLS handshake failed.
     Tls(TlsFault),
-    /// It came packed although it was asked for as it is, or in another form that we cannot read and a runtime may.
+    /// The answer is compressed although we asked for it uncompressed, or in another form that we cannot read and a runtime may.
     Unreadable,
     /// More redirects in a row than runtimes follow.
     RedirectLoop,
-    /// A look-up died: a bug of ours.
+    /// A look-up panicked: a bug of ours.
     Internal,
 }
 
-/// Why a request was not sent, or a redirect not followed.
+/// Why we did not send a request, or did not follow a redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotSent {
-    /// What would have been asked.
+    /// Where it would have been sent.
     pub at: At,
     /// Why not.
     pub why: Withheld,
 }
 
-/// Which rule of ours it was.
+/// The rule of ours that forbids it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Withheld {
-    /// The address guard, or the rule of redirects.
+    /// The address guard, or the rule for redirects.
     Guard(Refusal),
-    /// A 429 of before still holds.
+    /// The pause after an earlier 429 is not over.
     Throttled {
-        /// For so long.
+        /// How long it still lasts.
         left: Duration,
         /// The registry said how long to wait; otherwise the pause is our own.
         asked: bool,

@@ -13,10 +13,10 @@ pub enum Challenge {
     Other,
 }
 
-/// The parameters of a Bearer challenge; those that are empty count as missing.
+/// The parameters of a Bearer challenge. Empty ones count as missing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bearer {
-    /// The token server. Runtimes fail where it is missing, even beside a Basic challenge.
+    /// The token server. Runtimes fail without it, even if there is a Basic challenge as well.
     pub realm: Option<String>,
     /// Passed on to the token server.
     pub service: Option<String>,
@@ -24,7 +24,7 @@ pub struct Bearer {
     pub scope: Option<String>,
     /// `insufficient_scope`, `invalid_token` …
     pub error: Option<String>,
-    /// What stands before the first parameter that is empty, where one is: containers/image reads no further.
+    /// The parameters before the first empty one, if there is an empty one: containers/image reads no further.
     pub up_to_empty: Option<Box<Bearer>>,
 }
 
@@ -52,13 +52,13 @@ impl Bearer {
     }
 }
 
-/// The challenges of some header values, one each, in their order.
+/// The challenges in these header values, one for each value, in order.
 pub fn read<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Vec<Challenge> {
     values.into_iter().map(first).collect()
 }
 
 fn first(value: &[u8]) -> Challenge {
-    // Between quotes there may be more than ASCII.
+    // A quoted value may hold more than ASCII.
     let text = String::from_utf8_lossy(value);
     let (scheme, parameters) = parse(&text);
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -70,8 +70,8 @@ fn first(value: &[u8]) -> Challenge {
     }
 }
 
-/// Reads a header's first challenge, and its parameters up to the first that is none. What comes behind a Basic challenge in the same
-/// header is lost, as it is to containerd.
+/// Reads a header's first challenge, and its parameters up to the first that does not parse. Whatever follows a Basic challenge in the same
+/// header is lost, as in containerd.
 fn parse(text: &str) -> (&str, Vec<(&str, String)>) {
     let mut parameters = Vec::new();
     let (scheme, mut rest) = token(text);
@@ -96,14 +96,14 @@ fn parse(text: &str) -> (&str, Vec<(&str, String)>) {
     (scheme, parameters)
 }
 
-/// A token of HTTP at the beginning of `text`, and what follows.
+/// An HTTP token at the beginning of `text`, and the rest.
 fn token(text: &str) -> (&str, &str) {
     let is_token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
     let end = text.find(|c| !is_token(c)).unwrap_or(text.len());
     text.split_at(end)
 }
 
-/// What stands up to the closing quote, and what follows; empty where there is no such quote.
+/// The text up to the closing quote, and the rest; empty if there is no closing quote.
 fn unquote(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut escaped = false;
@@ -134,7 +134,7 @@ pub fn crios(challenges: &[Challenge]) -> &Challenge {
     answered.unwrap_or(&Challenge::Other)
 }
 
-/// The scopes of a token request: the sorted union of our own and the challenge's.
+/// The scopes of a token request: our own and those of the challenge, merged and sorted.
 pub fn scopes(repository: &str, challenged: Option<&str>) -> Vec<Arc<str>> {
     let challenged = challenged.unwrap_or_default().split_ascii_whitespace();
     let mut scopes: Vec<Arc<str>> = challenged.map(Arc::from).collect();
@@ -176,7 +176,7 @@ mod tests {
         check(&["Bearer realm=https://t/,service=s"], &bearer("https"));
         check(&["Bearer  realm=\"https://t/\" ,  x=\"a\\\"b\"  "], &bearer("https://t/"));
         check(&["Bearer realm=\"https://t/\" service=\"s\""], &bearer("https://t/"));
-        // What is empty is read like everything else (measured on 1.6 and 2.1).
+        // Empty parameters are read like all others (measured on 1.6 and 2.1).
         let with_empty = Challenge::Bearer(Bearer {
             realm: Some("https://t/".into()),
             up_to_empty: Some(Box::default()),

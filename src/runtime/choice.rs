@@ -5,13 +5,13 @@ const LONGEST: usize = 200;
 
 use crate::runtime::outcome::{Evidence, Failure, hinges_on_credentials};
 
-/// The failure that speaks for the image; `None` of none. `speaking` are those that a runtime could end with, `doubts` those of hosts
-/// that it passed before.
+/// The failure that speaks for the image; `None` if there is none. `speaking` are the failures that the runtime could end with, `doubts`
+/// those of hosts that it gave up on before.
 ///
-/// What is not known outweighs what is: a node may get the image where we got no answer (but not where a mirror has passed it on,
-/// [`Failure::passed_on`]). So does a refusal that another credential may
-/// lift. Among those that are certain, it is the one that came furthest, as containerd from 2.0 on ranks them (1.7 reports the first
-/// one; either way the pull fails): a manifest that is too long, a status, not found, everything else.
+/// What is unknown outweighs what is certain: where we got no answer, a node may get the image (except where a mirror answered 404 and
+/// the runtime went on to the next host, [`Failure::passed_on`]). A refusal that another credential may lift outweighs certainty as well.
+/// Among the certain failures, the one that came furthest counts, in the order of containerd 2.0 and later (1.7 reports the first one; the
+/// pull fails either way): a manifest that is too long, a status, not found, everything else.
 pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Failure> {
     let first_speaking = doubts.len();
     let mut all = doubts;
@@ -43,7 +43,8 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
     Some(failure)
 }
 
-/// `https://mirror.example/v2/cache` of another host that was asked for the same by `https://mirror.example/v2/cache/v2/app/manifests/1`.
+/// The address of a host that was asked by a path with `/v2` twice: `https://mirror.example/v2/cache` for
+/// `https://mirror.example/v2/cache/v2/app/manifests/1`, where `failure` is about another host's `/v2/app/manifests/1`.
 fn doubled(failure: &Failure, other: &Failure) -> Option<Box<str>> {
     let url = |failure: &Failure| {
         let url = &failure.request.as_ref()?.url;
@@ -64,8 +65,8 @@ fn bounded(detail: &str) -> String {
     }
 }
 
-/// How far a runtime came. Of hosts that have not found it, the one that knows most speaks, then the last, which is the registry itself;
-/// of others the first.
+/// How far a runtime came with a host. Among hosts that do not have the image, the one that knows most speaks, then the last, which is the
+/// registry itself; otherwise the first.
 fn progress(at: usize, failure: &Failure) -> (u8, u8, isize) {
     let at = isize::try_from(at).unwrap_or(isize::MAX);
     match (&failure.evidence, failure.status) {

@@ -38,44 +38,44 @@ use version::Version;
 /// How containerd 2.x pulls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum PullPath {
-    /// By its client, as its versions before 2.1 do.
+    /// By its own client, as versions before 2.1 do.
     Local,
     /// By its transfer service: the default since 2.1.
     Transfer,
 }
 
-/// A containerd.
+/// One containerd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Containerd {
     /// Its version.
     pub version: Version,
     /// How it pulls.
     pub path: PullPath,
-    /// Whose it is.
+    /// Who built it.
     pub fork: Fork,
 }
 
-/// Whose containerd it is: they differ in how they read a `hosts.toml`.
+/// Who built a containerd: the forks read a `hosts.toml` differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fork {
-    /// The project's own, and that of every distribution but k3s and RKE2.
+    /// The upstream project, and every distribution except k3s and RKE2.
     Upstream,
-    /// That of k3s and RKE2.
+    /// k3s and RKE2.
     K3s,
-    /// No node says which.
+    /// The node does not show it.
     Unknown,
 }
 
-/// What ends a part of a pull before its end.
+/// Why a part of a pull stops early.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// An answer is not known yet.
     Missing(Missing),
-    /// It failed: the failure that containerd tells first, then those that it does not tell.
+    /// It failed: first the failure that containerd reports, then those that it does not report.
     Failed(Vec<Failure>),
 }
 
-/// A part of a pull.
+/// The result of a part of a pull.
 pub(crate) type Got<T> = Result<T, Stop>;
 
 impl From<Missing> for Stop {
@@ -90,7 +90,7 @@ impl From<Failure> for Stop {
     }
 }
 
-/// Takes a failure for a value: what follows goes on in spite of it.
+/// Turns a failure into a value, so that the pull can go on.
 pub(crate) fn caught<T>(got: Got<T>) -> Result<Result<T, Vec<Failure>>, Missing> {
     match got {
         Ok(done) => Ok(Ok(done)),
@@ -99,7 +99,7 @@ pub(crate) fn caught<T>(got: Got<T>) -> Result<Result<T, Vec<Failure>>, Missing>
     }
 }
 
-/// One pull: its hosts, and what was learned of them.
+/// One pull: its hosts, and what was learned about them.
 #[derive(Debug, Clone)]
 struct Walk<'a> {
     by: Containerd,
@@ -107,7 +107,7 @@ struct Walk<'a> {
     platform: &'a Platform,
     accept: Arc<str>,
     sessions: Vec<Session<'a>>,
-    /// Failures of hosts that were passed on the way to a success: they may cast a doubt on what fails later.
+    /// Failures of hosts that were tried before one succeeded. They may cast doubt on a later failure.
     passed: Vec<Failure>,
 }
 
@@ -146,7 +146,7 @@ impl Containerd {
         self.by_name(pull, hosts, &names, 0, net)
     }
 
-    /// Pulls an image by one of the names that its repository may have at each host.
+    /// Pulls an image by one of the names that its repository may have at each host (k3s rewrites).
     fn by_name(
         self,
         pull: &Pull,
@@ -192,7 +192,7 @@ impl Containerd {
     pub fn of_node(version: &str) -> impl Iterator<Item = Self> {
         let fork = if version.contains("-k3s") { Fork::K3s } else { Fork::Upstream };
         let version = Version::parse(version);
-        // 1.7 was not told apart from its neighbours in all that it does.
+        // The behaviour of 1.7 was not told apart from its neighbours' in every detail.
         let older = (version >= Version(1, 7, 0) && version < Version(2, 0, 0)).then_some(Self { fork, ..OLD });
         let ways = version.pull_paths().iter().map(move |path| Self {
             version: version.as_it_pulls(),
@@ -202,12 +202,12 @@ impl Containerd {
         older.into_iter().chain(ways)
     }
 
-    /// What may run on a node of which nothing is known: every way to pull, old and new.
+    /// What a node may run when nothing is known about it: every way to pull, old and new.
     pub fn unknown() -> impl Iterator<Item = Self> {
         [OLD, Self::local(), Self::today()].into_iter()
     }
 
-    /// Today's, where its settings turn the transfer service off.
+    /// The newest version, with the transfer service turned off.
     pub fn local() -> Self {
         Self {
             path: PullPath::Local,
@@ -215,7 +215,7 @@ impl Containerd {
         }
     }
 
-    /// Today's, as it pulls by default.
+    /// The newest version, with its default settings.
     pub fn today() -> Self {
         Self {
             version: Version(2, 4, 2).as_it_pulls(),
@@ -224,7 +224,7 @@ impl Containerd {
         }
     }
 
-    /// What its choice from an index goes by.
+    /// The rules by which it chooses an entry of an index.
     pub fn personality(self) -> Personality {
         match self.path {
             PullPath::Transfer => Personality::ContainerdTransfer,
@@ -233,7 +233,7 @@ impl Containerd {
         }
     }
 
-    /// Itself on a node of this platform.
+    /// This containerd on a node of this platform.
     fn puller(self, platform: &Platform) -> Puller {
         let mut platform = platform.clone();
         if !self.version.looks_at_os_features() {
@@ -246,7 +246,7 @@ impl Containerd {
         }
     }
 
-    /// How the pull of what was found may end on a node of this platform.
+    /// How the pull of an image with these facts may end on a node of this platform.
     pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, platform: &Platform) -> Vec<Way<'a>> {
         let own = |end, size| vec![Way { end, size }];
         let trouble = || {
@@ -271,14 +271,14 @@ impl Containerd {
     }
 }
 
-/// Up to 1.6: it knows nothing of `os.features`, and holds every layer against the config, of whatever type.
+/// Up to 1.6: it ignores `os.features`, and compares every layer with the config, whatever its type.
 const OLD: Containerd = Containerd {
     version: Version(1, 6, 0),
     path: PullPath::Local,
     fork: Fork::Unknown,
 };
 
-/// What comes of several names of which the runtime takes one at random, again at every request: certain only where all agree.
+/// The result where the runtime picks one of several names at random for every request: certain only if all names agree.
 fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) -> Outcome {
     let mut each = each.into_iter();
     let Some(mut first) = each.next() else {
@@ -304,7 +304,7 @@ fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) ->
     if !differ {
         return first;
     }
-    // What one name led to is not there by the other.
+    // What was found by one name is missing by the other.
     let failure = failed.unwrap_or_else(|| {
         let (digest, media_type) = first
             .found
@@ -334,7 +334,7 @@ impl Walk<'_> {
     fn image(&mut self, net: &mut Ask<'_, Request>, until: Depth) -> Got<ImageFacts> {
         let resolved = resolve::resolve(self, net)?;
         let resolving = std::mem::take(&mut self.sessions);
-        // The fetcher has hosts of its own: it begins without what the resolver was granted (`dockerResolver.Fetcher`).
+        // The fetcher builds its own hosts: it begins without the tokens that the resolver got (`dockerResolver.Fetcher`).
         self.sessions = resolving.iter().map(Session::fresh).collect();
         let (content, config) = self.root(net, &resolved)?;
         let mut facts = ImageFacts {
@@ -362,7 +362,7 @@ impl Walk<'_> {
         Ok(facts)
     }
 
-    /// Runs `run` for each item at the same time: none sees what another has learned.
+    /// Runs `run` for each item concurrently: none sees what another has learned.
     fn branch<T, U>(
         &mut self,
         net: &mut Ask<'_, Request>,
@@ -385,12 +385,12 @@ impl Walk<'_> {
         results.into_iter().map(|result| result.map_err(Stop::Failed)).collect()
     }
 
-    /// The failure that speaks for a part, with what was passed on the way to it.
+    /// The failure that speaks for a part of the pull, given also the failures that were passed over before.
     fn told(&self, failures: Vec<Failure>) -> Option<Failure> {
         choose(self.passed.clone(), failures)
     }
 
-    /// What an answer without success of a host proves.
+    /// What a host's refusal proves.
     fn refused(&self, at: usize, response: &Response) -> Evidence {
         self.sessions
             .get(at)

@@ -10,7 +10,8 @@ use crate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Reque
 use std::sync::Arc;
 use url::form_urlencoded::Serializer;
 
-/// What containerd sends of a credential: a user name wins over an identity token, and half a pair is nothing (CRI's `ParseAuth`).
+/// What containerd sends of a credential. A user name wins over an identity token, and a user name or password alone is ignored (CRI's
+/// `ParseAuth`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sending {
     /// Nothing.
@@ -22,7 +23,7 @@ pub enum Sending {
 }
 
 impl Sending {
-    /// Of what a credential has.
+    /// What is sent of this credential.
     pub fn of(who: Who) -> Self {
         match (who.user, who.password, who.identity_token) {
             (true, true, _) => Self::Password,
@@ -32,15 +33,15 @@ impl Sending {
     }
 }
 
-/// What is known of how to be let in at one host, and where it redirects to (`dockerAuthorizer`).
+/// What is known about authentication at one host and at the hosts that it redirects to (`dockerAuthorizer`).
 #[derive(Debug, Clone)]
 pub(super) struct Authorizer {
     given: Who,
-    /// The same, where something of it is sent.
+    /// The same, if any of it is sent.
     who: Who,
     sending: Sending,
     handlers: Vec<(Origin, Handler)>,
-    /// A token was shown, and then asked for user name and password (Harbor).
+    /// A token was sent, and then the registry asked for user name and password (Harbor).
     shown_token: bool,
 }
 
@@ -55,7 +56,7 @@ impl Authorizer {
         let sending = Sending::of(who);
         Self {
             given: who,
-            // What is not sent makes nobody of anybody.
+            // A credential that is not sent identifies nobody.
             who: if sending == Sending::Nothing { Who::default() } else { who },
             sending,
             handlers: Vec::new(),
@@ -63,12 +64,12 @@ impl Authorizer {
         }
     }
 
-    /// Whose credential there is, sent or not.
+    /// Whose credential was given, whether it is sent or not.
     pub(super) fn given(&self) -> Who {
         self.given
     }
 
-    /// Who asks.
+    /// Whose credential is sent.
     pub(super) fn who(&self) -> Who {
         self.who
     }
@@ -78,7 +79,7 @@ impl Authorizer {
         self.sending != Sending::Nothing && !self.handlers.is_empty()
     }
 
-    /// Whether something would be sent at all.
+    /// Whether there is anything to send.
     pub(super) fn has_credential(&self) -> bool {
         self.sending != Sending::Nothing
     }
@@ -92,7 +93,7 @@ impl Authorizer {
         self.handlers.retain(|(origin, _)| !origin.is_same_server(server));
     }
 
-    /// What one branch of a pull has learned that another may not have.
+    /// Takes over what a concurrent part of the pull has learned.
     pub(super) fn learn(&mut self, other: &Self) {
         for (origin, handler) in &other.handlers {
             if self.handler(origin).is_none() {
@@ -102,7 +103,7 @@ impl Authorizer {
         self.shown_token |= other.shown_token;
     }
 
-    /// What to send to whom (`Authorize`). May ask for tokens.
+    /// The authorization for each origin (`Authorize`). May ask for tokens.
     pub(super) fn authorize(&mut self, net: &mut Ask<'_, Request>, scope: &Scope<'_>) -> Got<Vec<(Origin, Auth)>> {
         let mut all = Vec::with_capacity(self.handlers.len());
         for (origin, handler) in &self.handlers {
@@ -115,8 +116,8 @@ impl Authorizer {
         Ok(all)
     }
 
-    /// Takes in a 401 (`AddResponses`). `Ok(false)`: there is nothing to answer it with, and it stands. `again` says whether the request
-    /// before it was the same.
+    /// Takes in a 401 (`AddResponses`). `Ok(false)` means that there is no way to answer it, so that it stands. `again` says whether the
+    /// request before was the same.
     pub(super) fn add(&mut self, response: &Response, again: bool) -> Result<bool, Failure> {
         let origin = &response.at.origin;
         let fails = |evidence| Failure::of(evidence, response, Purpose::Content);
@@ -150,7 +151,7 @@ impl Authorizer {
         }
     }
 
-    /// What a 401 proves with which containerd gives up.
+    /// What a 401 proves when containerd gives up on it.
     pub(super) fn refused(&self, response: &Response) -> Evidence {
         match challenge::containerds(&response.challenges) {
             Challenge::Bearer(bearer) => self.invalid(bearer.error.as_deref()),
@@ -165,7 +166,7 @@ impl Authorizer {
         }
     }
 
-    /// What a 401 to a fresh token proves.
+    /// What a 401 in spite of a fresh token proves.
     fn invalid(&self, error: Option<&str>) -> Evidence {
         let with_credential = self.has_credential();
         match error {
@@ -183,7 +184,7 @@ impl Authorizer {
         }
     }
 
-    /// A token, by POST with a credential and by GET where the server knows no POST; by GET without one (`doBearerAuth`).
+    /// Gets a token: with a credential by POST, and by GET if the server does not know POST; without a credential by GET (`doBearerAuth`).
     fn token(&self, net: &mut Ask<'_, Request>, scope: &Scope<'_>, origin: &Origin, bearer: &Bearer) -> Got<Arc<TokenRequest>> {
         let by = |by| {
             Arc::new(TokenRequest {
@@ -215,7 +216,7 @@ impl Authorizer {
     }
 }
 
-/// For what a token is asked, and how.
+/// What a token is requested for, and how.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) repository: &'a str,
@@ -230,7 +231,7 @@ fn fetch(net: &mut Ask<'_, Request>, scope: &Scope<'_>, token: &Arc<TokenRequest
     answer.response(&request).map_err(Stop::from)
 }
 
-/// The request that gets a token. `Err` where our rules forbid to ask its realm, or nothing can be asked there.
+/// The request for a token. `Err` if our rules forbid to ask its realm, or the realm is not a usable URL.
 pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Agent) -> Result<Request, Failure> {
     let refused = |refusal| {
         let mut failure = Failure::plain(Evidence::Refused(refusal), token.origin.authority());
@@ -251,7 +252,7 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Ag
             None => realm.path().to_owned(),
         },
         Method::Get | Method::Head => {
-            // Sorted by key, as Go encodes them; what the realm holds already stays.
+            // Sorted by key, as Go encodes them; parameters that the realm already has stay.
             let mut query: Vec<(String, String)> = realm.query_pairs().into_owned().collect();
             query.extend(
                 token
@@ -288,8 +289,7 @@ pub(crate) fn token_request(token: &Arc<TokenRequest>, trust: TrustId, agent: Ag
     })
 }
 
-/// What the answer of a token server comes to. `posted` is the one before it, where a POST was answered by a status that makes containerd
-/// ask by GET.
+/// Interprets a token server's answer. `posted` is the answer to a POST before it whose status made containerd try GET.
 fn granted(response: &Response, token: Arc<TokenRequest>, posted: Option<&Response>) -> Got<Arc<TokenRequest>> {
     let purpose = if token.is_anonymous() {
         Purpose::AnonymousToken

@@ -12,14 +12,15 @@ use crate::runtime::outcome::{Build, Failure, ImageFacts};
 use crate::runtime::request::Request;
 use std::collections::HashSet;
 
-/// An index in an index in an index …: deeper ones are not followed.
+/// How deep indexes within indexes are followed.
 pub(crate) const DEEPEST: usize = 4;
-/// Children of one index that are looked for: the transfer service fetches each that has no platform, and an index is a stranger's text.
+/// How many children of one index are looked up. The transfer service fetches each that has no platform, and whoever writes an index may
+/// list any number.
 const MOST_CHILDREN: usize = 1000;
-/// The same where it is only asked whether they are there.
+/// The same, if we only ask whether they exist.
 const MOST_ASKED_FOR: usize = 20;
 
-/// The parts that this node would fetch, as deep as `until` says.
+/// The parts that this node would fetch, to the depth of `until`.
 pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &ImageFacts, until: Depth) -> Got<Vec<Build>> {
     match &facts.content {
         Content::Index(entries) => children(walk, net, entries, until, DEEPEST),
@@ -28,7 +29,7 @@ pub(super) fn builds(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, facts: &Im
     }
 }
 
-/// What is wrong with the parts of an image that everybody fetches.
+/// The problems of the parts of an image that every node fetches.
 pub(super) fn own(facts: &ImageFacts, troubles: Vec<Failure>) -> Build {
     Build {
         digest: facts.digest.to_string(),
@@ -59,7 +60,7 @@ fn children(
         })
         .collect();
     let found = walk.branch(net, needed, |walk, net, entry| {
-        // Whether it is there is all that matters of an image whose platform the index names.
+        // If the index names the platform of an image, all that matters is whether the image exists.
         if until == Depth::Manifest && entry.platform.is_some() && entry.is_image() {
             there(walk, net, entry)
         } else {
@@ -69,7 +70,7 @@ fn children(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// An entry that a node would take, where it is not there or not known to be.
+/// An entry that a node would take and that is missing, or not known to exist.
 fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Vec<Build>> {
     let Err(failures) = caught(walk.is_there(net, entry))? else {
         return Ok(Vec::new());
@@ -116,7 +117,7 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
             vec![build(Ok(Content::Artifact { kind, unpack, body }), troubles)]
         }
         Parsed::Image { config, body } => {
-            // Where the index does not say for what it is, its config does, and runtimes look.
+            // If the index does not name the platform, the config does, and runtimes read it.
             let config = (until >= Depth::Config || entry.platform.is_none()).then_some(&config);
             let (platform, mut troubles) = image(walk, net, config, &body, until)?;
             let platform = platform.unwrap_or_else(|failures| {
@@ -128,7 +129,7 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
     })
 }
 
-/// The platform of an image by its config, or why it is not known, and what is wrong with its blobs.
+/// The platform of an image by its config (or why it is unknown), and the problems of its blobs.
 type Unpacked = (Result<Option<Platform>, Vec<Failure>>, Vec<Failure>);
 
 /// Reads an image's config, and then its blobs (`unpacker.unpack`).
@@ -146,7 +147,7 @@ pub(super) fn image(
     Ok((platform, blobs(walk, net, body, until)?))
 }
 
-/// What is wrong with the blobs.
+/// The problems of the blobs.
 fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, body: &Body, until: Depth) -> Got<Vec<Failure>> {
     if until < Depth::Layers {
         return Ok(Vec::new());

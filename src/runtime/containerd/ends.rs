@@ -12,11 +12,11 @@ use std::collections::{HashMap, HashSet};
 /// How the pull of one node ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End<'a> {
-    /// It pulls, as far as was looked.
+    /// It pulls, as far as the look-up went.
     Pulls,
-    /// No entry is for it.
+    /// The index has no entry for the node.
     NoMatch,
-    /// It takes an entry without a platform, and then misses this one when it measures the image.
+    /// It takes an entry without a platform, and then misses this other entry when it measures the image.
     Unmeasured {
         missing: &'a IndexEntry,
         /// The digest of the config of what it pulled, where that is known.
@@ -24,9 +24,9 @@ pub(crate) enum End<'a> {
     },
     /// It takes an entry that is broken in this way.
     Trouble(&'a Failure),
-    /// It pulls an image whose config names a platform that it does not run.
+    /// It pulls an image whose config names a platform that the node does not run.
     Foreign(&'a Platform),
-    /// It takes what is no image.
+    /// It takes something that is not an image.
     Artifact {
         kind: &'a str,
         /// Whether this runtime fails to unpack it; otherwise it pulls, and cannot start.
@@ -35,7 +35,7 @@ pub(crate) enum End<'a> {
 }
 
 impl End<'_> {
-    /// The same, for whoever keeps it.
+    /// The same, as an owned value.
     pub(crate) fn to_owned(self, size: Option<u64>) -> crate::runtime::End {
         use crate::runtime::End as Owned;
         match self {
@@ -73,14 +73,14 @@ fn certain(failure: &Failure) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Way<'a> {
     pub(crate) end: End<'a>,
-    /// What it fetches in bytes, config and layers.
+    /// How many bytes it fetches (config and layers).
     pub(crate) size: Option<u64>,
 }
 
-/// Choices of one puller in one index that are followed: an index is a stranger's text, and may list one index in another without end.
+/// How many choices of one puller in one index are followed: whoever writes an index may nest indexes without end.
 const MOST_CHOICES: usize = 6;
 
-/// What was found of the parts of an image, by digest and media type.
+/// What is known about the parts of an image, by digest and media type.
 pub(crate) struct Known<'a>(HashMap<(&'a str, &'a str), &'a Build>);
 
 impl<'a> Known<'a> {
@@ -94,7 +94,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// How the pull of `puller` may end with an index of these entries: more than one way where versions of its runtime choose differently.
+/// How the pull of `puller` may end with an index of these entries. Several ways where versions of its runtime choose differently.
 pub(crate) fn of_index<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller) -> Vec<Way<'a>> {
     within(known, entries, puller, DEEPEST)
 }
@@ -106,12 +106,12 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
         return only(End::NoMatch);
     }
     let all = fetched.all.as_deref();
-    // What is fetched beside the image must be there as well.
+    // Entries that are fetched beside the image must exist too.
     let beside = all.into_iter().flatten().filter(|at| !fetched.image.contains(at));
     let troubles: Vec<&Failure> = beside
         .filter_map(|at| known.find(entries.get(*at)?))
         .flat_map(|build| beside_the_image(known, build, puller, levels.saturating_sub(1)))
-        // What is no manifest is fetched as a blob, which may well be there; and of an index without images nothing is fetched.
+        // An entry that is not a manifest is fetched as a blob, which may well exist; and of an index without images nothing is fetched.
         .filter(|failure| {
             !matches!(
                 failure.evidence,
@@ -125,7 +125,7 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     }
     let of_entry = |at: &usize| -> Vec<Way<'a>> {
         if all.is_some_and(|all| !all.contains(at)) {
-            // Found by what it is compatible with, and not fetched.
+            // It was found among compatible entries, and not fetched.
             return only(End::NoMatch);
         }
         entries.get(*at).map_or_else(
@@ -135,7 +135,7 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     };
     let mut ways: Vec<Way<'a>> = fetched.image.iter().take(MOST_CHOICES).flat_map(of_entry).collect();
     if fetched.image.len() > MOST_CHOICES {
-        // One of the others may do.
+        // One of the other entries may do.
         ways.extend(only(End::Pulls));
     }
     if let Some(failure) = trouble {
@@ -155,7 +155,7 @@ fn within<'a>(known: &Known<'a>, entries: &'a [IndexEntry], puller: &Puller, lev
     ways
 }
 
-/// What is wrong with an entry that is fetched and is not the image: of an index in it, with what would be fetched of that.
+/// The problems of an entry that is fetched beside the image; for an index within the index, also of what would be fetched from it.
 fn beside_the_image<'a>(known: &Known<'a>, build: &'a Build, puller: &Puller, levels: usize) -> Vec<&'a Failure> {
     match &build.content {
         Ok(Content::Index(children)) if levels > 0 => {
@@ -205,7 +205,7 @@ fn entry_of<'a>(known: &Known<'a>, entry: &'a IndexEntry, puller: &Puller, level
     vec![Way { end, size }]
 }
 
-/// Whether a runtime fails to unpack what is no image.
+/// Whether a runtime fails to unpack something that is not an image.
 pub(crate) fn fails_to_unpack(unpack: Unpack, personality: Personality) -> bool {
     match personality {
         Personality::ContainerdOld => unpack != Unpack::Nothing,
@@ -219,7 +219,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
         return End::Trouble(failure);
     }
     let by_variant = match (puller.runtime.personality(), &entry.platform) {
-        // Here they compare the whole of it; 1.6 leaves the variant out, and where an entry has a platform nobody compares.
+        // Here runtimes compare the whole platform; 1.6 leaves the variant out. Where an entry has a platform, none of them compares.
         (Personality::ContainerdClient | Personality::ContainerdTransfer, None) => platform.is_some_and(|platform| {
             let named = Platform {
                 os_version: String::new(),
@@ -243,7 +243,7 @@ fn of_image<'a>(entry: &IndexEntry, build: &'a Build, platform: Option<&'a Platf
     }
 }
 
-/// Whether the host runs what a config names. Of the variants only arm's are looked at: the others are not told apart by runtimes here.
+/// Whether the host runs the platform that a config names. Only arm's variants are compared: runtimes do not tell the others apart here.
 pub(crate) fn runs(host: &Platform, platform: &Platform) -> bool {
     let named = platform.normalized();
     let named = Platform {
@@ -259,7 +259,7 @@ pub(crate) fn runs(host: &Platform, platform: &Platform) -> bool {
     host.ranks(&named, Personality::ContainerdClient).is_some()
 }
 
-/// What is wrong with a build: what is certain before what is not known.
+/// The problem of a build that counts: a certain one before one that is not known.
 pub(crate) fn trouble(build: &Build) -> Option<&Failure> {
     match &build.content {
         Err(failure) => Some(failure),
@@ -267,13 +267,14 @@ pub(crate) fn trouble(build: &Build) -> Option<&Failure> {
     }
 }
 
-/// What is certain before what is not known.
+/// A certain problem before one that is not known.
 pub(crate) fn worst<'a>(troubles: &[&'a Failure]) -> Option<&'a Failure> {
     // The first of those that are worst: `max_by_key` would give the last.
     troubles.iter().rev().max_by_key(|failure| failure.evidence.shows()).copied()
 }
 
-/// What entries are for: what they say, else what their configs or the entries of their indexes say, as far as they were read.
+/// The platforms of entries: what they declare, otherwise what their configs or the entries of their indexes declare, as far as these were
+/// read.
 pub(crate) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec<&'a Platform> {
     let mut platforms = Vec::new();
     let mut followed: HashSet<&str> = HashSet::new();
@@ -298,7 +299,7 @@ pub(crate) fn platforms<'a>(known: &Known<'a>, entries: &'a [IndexEntry]) -> Vec
     platforms
 }
 
-/// What a manifest refers to, where it is one.
+/// The blobs of a manifest; `None` for an index and for Docker schema 1.
 pub(crate) fn body(content: &Content) -> Option<&Body> {
     match content {
         Content::Image { body, .. } | Content::Artifact { body, .. } => Some(body),

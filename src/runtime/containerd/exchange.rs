@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::form_urlencoded::Serializer;
 
-/// The pause before a request is sent again that failed (`doWithTransportRetries`).
+/// The pause before a failed request is sent again (`doWithTransportRetries`).
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One host in one pull, with what was learned of it.
+/// One host in one pull, and what was learned about it.
 #[derive(Debug, Clone)]
 pub(super) struct Session<'a> {
     host: &'a Host,
@@ -27,15 +27,15 @@ pub(super) struct Session<'a> {
     /// The repository, by the name that it has at this host.
     repository: Cow<'a, str>,
     pub(super) auth: Authorizer,
-    /// It does not speak TLS, and is asked without (`NewHTTPFallback`).
+    /// The host does not speak TLS, and is asked over plain HTTP (`NewHTTPFallback`).
     plain: bool,
-    /// What the latest good answer said of the pull quota.
+    /// The pull quota, as the latest successful answer stated it.
     pub(super) quota: Option<Quota>,
-    /// What was sent last.
+    /// The last request.
     pub(super) latest: Option<Box<Request>>,
 }
 
-/// What is asked of a host.
+/// A request to a host, without what the session adds.
 #[derive(Debug, Clone)]
 pub(super) struct HostRequest<'a> {
     pub(super) method: Method,
@@ -43,7 +43,7 @@ pub(super) struct HostRequest<'a> {
     pub(super) rest: &'a str,
     pub(super) accept: &'a Arc<str>,
     pub(super) want: Want,
-    /// Whether no host is left after this one.
+    /// Whether this is the last host.
     pub(super) last: bool,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The same host, of which nothing is known yet.
+    /// The same host, as if nothing were known about it yet.
     pub(super) fn fresh(&self) -> Self {
         Self {
             auth: Authorizer::new(self.auth.given()),
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
         self.auth.is_authenticated()
     }
 
-    /// What a branch of the pull has learned that another may not have.
+    /// Takes over what a concurrent part of the pull has learned.
     pub(super) fn learn(&mut self, other: &Self) {
         self.auth.learn(&other.auth);
         self.plain |= other.plain;
@@ -190,7 +190,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether it is asked without TLS, as far as is known.
+    /// Whether the host is asked over plain HTTP, as far as is known.
     fn is_plain(&self, server: &Server) -> bool {
         match server.schemes {
             Schemes::Https => false,
@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// `/v2/REPOSITORY/REST`, with `ns` for a host in another's place.
+    /// `/v2/REPOSITORY/REST`, with `ns` if the host stands in for another registry.
     fn path(&self, server: &Server, rest: &str) -> Arc<str> {
         // A rewritten name may begin or end with a slash, or hold two: Go joins the parts of a path.
         let name: String = self
@@ -221,7 +221,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// `retryRequest`.
+    /// Decides about a repetition (`retryRequest`).
     fn again(&mut self, answers: &[(Method, Arc<Response>)], ask: &HostRequest<'_>) -> Got<Again> {
         let Some((_, last)) = answers.last() else {
             return Ok(Again::No);
@@ -250,8 +250,8 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Nodes hand what they send to this host on to where it redirects, within limits (Go, net/http), and name the user that a redirect
-    /// names; we do neither. A refusal that may come of that proves nothing.
+    /// Nodes pass their `Authorization` on to some hosts that this one redirects to (Go, net/http), and log in as a user that a redirect's
+    /// URL names. We do neither, so a refusal that may be due to that proves nothing.
     fn withheld(&self, server: &Server, response: &Response) -> Got<()> {
         let refused = matches!(response.status, 401 | 403 | 404);
         let there = &response.at.origin;
@@ -273,7 +273,7 @@ impl<'a> Session<'a> {
         server.is_some_and(|server| server.https.is_same_server(origin) || server.http.is_same_server(origin))
     }
 
-    /// What an answer without success proves, 404 excepted.
+    /// What a refusal proves, except for a 404.
     pub(super) fn refused(&self, response: &Response) -> Evidence {
         match response.status {
             401 => self.auth.refused(response),
@@ -293,7 +293,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Whether two requests differ in nothing but their number and what is sent to be let in.
+/// Whether two requests differ only in their number and their authorization.
 fn is_repeated(before: &Request, request: &Request) -> bool {
     before.method == request.method && before.origin == request.origin && before.auth == request.auth && before.path == request.path
 }
@@ -307,7 +307,7 @@ fn speaks_no_tls(answer: &Answer, server: &Server) -> bool {
         fault.what,
         FaultKind::Tls(TlsFault::PlainHttp) | FaultKind::Connection(ConnectionFault::Interrupted)
     );
-    // Where no port is written, another one listens for plain HTTP.
+    // Without a port, plain HTTP is on another port than HTTPS.
     let no_port = !server.names_port
         && matches!(
             fault.what,

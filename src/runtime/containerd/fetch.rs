@@ -13,12 +13,12 @@ use crate::runtime::outcome::{ContentFault, Evidence, Failure, Purpose};
 use crate::runtime::request::{Method, Request, Want};
 use std::sync::Arc;
 
-/// What is asked for by digest.
+/// Content that is requested by digest.
 struct Wanted {
     rest: String,
     media_type: String,
     want: Want,
-    /// What a 404 for it proves.
+    /// What a 404 proves.
     absent: Evidence,
 }
 
@@ -52,7 +52,7 @@ impl Walk<'_> {
             };
             let evidence = match response.status {
                 404 => wanted.absent.clone(),
-                // A storage behind the registry knows neither our credential nor a node's, but may know addresses.
+                // A storage behind the registry knows neither our credential nor a node's, but may filter addresses.
                 403 if wanted.rest.starts_with("blobs/") && !session.is_at(&response.at.origin) => Evidence::Forbidden {
                     address_bound: true,
                     with_credential: session.is_authenticated(),
@@ -64,13 +64,13 @@ impl Walk<'_> {
         Err(Stop::Failed(failures))
     }
 
-    /// What a reference was resolved to, and the config of an image, which is still to be read.
+    /// Reads what a reference was resolved to, and names the config of an image, which is still to be read.
     pub(super) fn root(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         match manifest::form(&resolved.media_type) {
             Form::Schema1 => return self.schema1(net, resolved),
             Form::Other => return Err(self.no_manifest(net, resolved)?),
-            // A registry that knows a manifest as a blob only is in trouble, whatever its GET may say.
+            // A registry that knows a manifest only as a blob is in trouble, whatever a GET may return.
             Form::Manifest | Form::Index if resolved.is_blob => {
                 let evidence = Evidence::ServerError { token_server: false };
                 return Err(Failure::plain(evidence, self.reference.registry().to_owned())
@@ -122,7 +122,7 @@ impl Walk<'_> {
         })
     }
 
-    /// What is served as Docker schema 1, which 1.x fetches and converts (`schema1.Converter`), and later versions refuse unread.
+    /// A Docker schema 1 manifest: containerd 1.x fetches and converts it (`schema1.Converter`), later versions refuse it unread.
     fn schema1(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<(Content, Option<Config>)> {
         let digest = &resolved.digest;
         let broken = |fault, response: &Response| {
@@ -157,7 +157,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What containerd makes of a reference whose media type is none of a manifest: it takes it for a blob, and fails in either case.
+    /// A reference whose media type is not that of a manifest: containerd takes it for a blob, and fails either way.
     fn no_manifest(&mut self, net: &mut Ask<'_, Request>, resolved: &Resolved) -> Got<Stop> {
         let fault = if resolved.is_blob {
             ContentFault::DigestIsBlob
@@ -172,7 +172,7 @@ impl Walk<'_> {
         };
         let fetched = caught(self.fetch(net, &wanted))?;
         if resolved.by.is_of_no_registry() {
-            // Whatever is among the blobs: what led there was a login page, or the like.
+            // Whether or not there is such a blob: the answer that led here came from a login page, or similar.
             let failure = Failure::unworded(Evidence::ContentInvalid(fault), &resolved.by);
             return Ok(failure.about(&resolved.digest).into());
         }
@@ -190,7 +190,7 @@ impl Walk<'_> {
         })
     }
 
-    /// Whether an entry of an index is there. Asked as a runtime asks for it, and not read.
+    /// Whether an entry of an index exists. The request is the runtime's; the body is not read.
     pub(super) fn is_there(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<()> {
         let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
         let wanted = Wanted {
@@ -223,7 +223,7 @@ impl Walk<'_> {
         }
     }
 
-    /// An entry of an index.
+    /// Reads an entry of an index.
     pub(super) fn child(&mut self, net: &mut Ask<'_, Request>, entry: &IndexEntry) -> Got<Parsed> {
         let digest = self.descriptor("child manifest", &entry.digest, signed(entry.size))?;
         if !entry.is_manifest() {
@@ -257,7 +257,7 @@ impl Walk<'_> {
                 digest: has, document, ..
             } => (document, has),
             Body::TooLong(_) if entry.size > LONGEST => {
-                // The limit of runtimes is about what a reference names, not about this; we read no more all the same.
+                // The runtimes' limit does not apply here, only to what a reference names; our own does.
                 let mut failure = Failure::unworded(Evidence::ServerError { token_server: false }, &response);
                 failure.detail = Some(format!(
                     "a child manifest of {} bytes, of which {LONGEST} are read here",
@@ -285,7 +285,7 @@ impl Walk<'_> {
         manifest::read(&entry.media_type, document).map_err(broken)
     }
 
-    /// The config of an image: its platform, if its layers go with it. `None` where it is too long to be read here.
+    /// Reads the config of an image: its platform, if the layers match the config. `None` if it is longer than we read.
     pub(super) fn config(&mut self, net: &mut Ask<'_, Request>, config: &Config) -> Got<Option<Platform>> {
         if let Some(host) = &config.elsewhere {
             return Err(self.elsewhere("config", host, config.digest.as_str()));
@@ -325,14 +325,14 @@ impl Walk<'_> {
         }
         let read = read.as_ref().map_err(|fault| broken(fault.clone()))?;
         match Claims::hold(&config.claims, read) {
-            // Where there is nothing to unpack, the transfer service does not count.
+            // If there is nothing to unpack, the transfer service does not count layers.
             Err(ContentFault::LayerCount { layers: 0, .. }) if self.by.path == PullPath::Transfer => {}
             held => held.map_err(broken)?,
         }
         Ok(Some(read.platform.clone()))
     }
 
-    /// Whether a blob that nobody reads is there, as long as was said.
+    /// Whether a blob exists and has the size that its descriptor says. Its content is not read.
     pub(super) fn blob(&mut self, net: &mut Ask<'_, Request>, blob: &BlobRef) -> Got<()> {
         let digest = self.descriptor(blob.part, &blob.digest, blob.size)?;
         if let Some(host) = &blob.elsewhere {
@@ -366,7 +366,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The digest of a descriptor by which something can be fetched.
+    /// The digest of a descriptor, if content can be fetched by it.
     fn descriptor(&self, part: &'static str, digest: &str, size: i64) -> Got<Digest> {
         match Digest::parse(digest) {
             Some(digest) if size > 0 => Ok(digest),
@@ -398,7 +398,7 @@ impl Walk<'_> {
         failure.about(digest).into()
     }
 
-    /// A part whose `urls` lead elsewhere: runtimes ask there first, and we never do.
+    /// The failure for a part whose `urls` lead to another host. Runtimes ask there first; we never do.
     fn elsewhere(&self, part: &'static str, host: &str, digest: &str) -> Stop {
         let evidence = Evidence::Elsewhere {
             part,
@@ -416,7 +416,7 @@ fn too_long(response: &Response, read: u64) -> Stop {
     Failure::unworded(Evidence::TooLong { bytes }, response).into()
 }
 
-/// The wire has not read what it was asked to read.
+/// The wire has not read a body that it was asked to read.
 fn unreadable(response: &Response) -> Stop {
     Failure::unworded(Evidence::ServerError { token_server: false }, response).into()
 }

@@ -6,27 +6,27 @@ use crate::runtime::containerd::{Containerd, Fork};
 use crate::runtime::request::{Origin, Scheme, TrustId, Who};
 use std::sync::Arc;
 
-/// What a node's `hosts.toml` tree has for one registry.
+/// What a node's `hosts.toml` tree says about one registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hosts {
-    /// In the order in which they are asked.
+    /// The hosts, in the order in which they are asked.
     pub hosts: Vec<Host>,
-    /// What containerd 1.x asks instead, where it reads the file otherwise.
+    /// The hosts that containerd 1.x asks instead, where it reads the file differently.
     pub by_1_x: Option<Vec<Host>>,
-    /// What k3s' containerd asks instead, where it reads the file otherwise.
+    /// The hosts that k3s' containerd asks instead, where it reads the file differently.
     pub by_k3s: Option<Vec<Host>>,
-    /// The node's settings have credentials: containerd then pulls by its client (k3s).
+    /// The node's settings hold credentials, which makes k3s' containerd pull by its client.
     pub by_client: bool,
 }
 
 /// A host that is asked for a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Host {
-    /// Where it is; `None` where nobody can ask it.
+    /// Its address; `None` if it cannot be asked at all.
     pub server: Option<Server>,
-    /// As people see it.
+    /// Its name in messages.
     pub shown: Arc<str>,
-    /// Why it cannot be asked from here, although a node may be able to; a clause.
+    /// Why we cannot ask it, although a node may be able to; a clause.
     pub unusable: Option<Arc<str>>,
     /// It may be asked for content.
     pub pull: bool,
@@ -34,26 +34,26 @@ pub struct Host {
     pub resolve: bool,
     /// Its settings for TLS, headers and addresses.
     pub trust: TrustId,
-    /// By which other names repositories are asked for there (k3s).
+    /// The names by which repositories are requested there (k3s).
     pub rewrites: Rewrites,
-    /// The node's own credential for it, sent where the kubelet gives none (k3s).
+    /// The node's own credential for it, sent if the kubelet gives none (k3s).
     pub node: Who,
 }
 
 /// The address of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
-    /// Over TLS.
+    /// The address over TLS.
     pub https: Origin,
-    /// Without.
+    /// The address without TLS.
     pub http: Origin,
-    /// Which of the two.
+    /// Which of the two are tried.
     pub schemes: Schemes,
     /// Whether the address names a port.
     pub names_port: bool,
-    /// Before the repository: `/v2`, unless a `hosts.toml` says otherwise.
+    /// The path before the repository: `/v2`, unless a `hosts.toml` says otherwise.
     pub path: Arc<str>,
-    /// The registry that the reference names, where this is another one in its place: sent as `ns`.
+    /// The registry that the reference names, if this host stands in for it: sent as `ns`.
     pub namespace: Option<Arc<str>>,
 }
 
@@ -69,7 +69,7 @@ pub enum Schemes {
 }
 
 impl Hosts {
-    /// The hosts that a containerd asks. Of one that is not known, a file with rewrites says that it is k3s'.
+    /// The hosts that a containerd asks. If the fork is unknown, a file with rewrites must be k3s'.
     pub(super) fn of(&self, by: Containerd) -> &[Host] {
         if let Some(hosts) = &self.by_1_x
             && by.version.reads_hosts_as_1_x()
@@ -85,7 +85,7 @@ impl Hosts {
 }
 
 impl Host {
-    /// The registry itself, as containerd asks it without any settings. `registry` is what stands before the first slash of a reference.
+    /// The registry itself, as containerd asks it without any settings. `registry` is the part of a reference before the first slash.
     pub fn of_registry(registry: &str) -> Self {
         let contacted = contacted(registry);
         let schemes = match (is_loopback(contacted), port(contacted)) {
@@ -107,7 +107,7 @@ impl Host {
 }
 
 impl Server {
-    /// At `host[:port]`; `None` when no address can be made of that.
+    /// For `host[:port]`; `None` if that is not an address.
     pub fn new(authority: &str, schemes: Schemes, path: &str, namespace: Option<&str>) -> Option<Self> {
         Some(Self {
             https: Origin::new(Scheme::Https, authority)?,
@@ -151,7 +151,7 @@ pub fn is_loopback(authority: &str) -> bool {
     crate::net::is_loopback(address)
 }
 
-/// Whether the host is in brackets and no IPv6 address. The grammar of references takes that, a URL does not.
+/// Whether the host is in brackets without being an IPv6 address. References may have such a host, URLs may not.
 pub(super) fn is_odd_literal(authority: &str) -> bool {
     let literal = authority.strip_prefix('[').and_then(|rest| rest.split_once(']'));
     literal.is_some_and(|(address, _)| Origin::new(Scheme::Https, &format!("[{address}]")).is_none())

@@ -15,14 +15,14 @@ use url::Url;
 
 type Value<'i> = toml::Spanned<DeValue<'i>>;
 
-/// What a `hosts.toml` says.
+/// The contents of a `hosts.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     /// The `[host."…"]` tables, in the order of the file.
     pub(crate) hosts: Vec<Line>,
-    /// The root: `server`, and the settings that hold for it, or for the upstream default where there is no `server`.
+    /// The root: `server`, and the settings that apply to it, or to the upstream default if there is no `server`.
     pub(crate) server: Line,
-    /// `server` is written, be it empty: k3s' containerd asks no other default endpoint.
+    /// `server` is present, even if empty: k3s' containerd then asks no other default endpoint.
     pub(crate) names_server: bool,
     /// k3s or RKE2 wrote it.
     pub(crate) by_k3s: bool,
@@ -33,9 +33,9 @@ pub(crate) struct File {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Readers {
     All,
-    /// Newer ones take it for broken: a `dial_timeout` that is none, of which older ones know nothing.
+    /// Newer versions reject it: it has an invalid `dial_timeout`, a key that older ones ignore.
     Older(Problem),
-    /// Older ones (1.x, measured on 1.6) take it for broken and pass over it whole: it has no `[host."…"]` table, or the capability
+    /// Older versions (1.x, measured on 1.6) reject it and ignore the whole file: it has no `[host."…"]` table, or it has the capability
     /// `referrers`, which came later.
     Newer,
 }
@@ -43,9 +43,9 @@ pub(crate) enum Readers {
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// Where it is; `None` only for a root without `server`.
+    /// Its address; `None` only for a root without `server`.
     pub(crate) written: Option<Written>,
-    /// The line of the file that names it; 0 where none does.
+    /// The line of the file that names it; 0 if none does.
     pub(crate) at: usize,
     /// It may be asked for content.
     pub(crate) pull: bool,
@@ -62,7 +62,7 @@ pub(crate) struct Line {
 /// A certificate and its key; `None`: the key is in the certificate's file.
 type Pair = (String, Option<String>);
 
-/// What TLS is to be made with: the names of files, as written; relative ones are taken from the folder of the `hosts.toml`.
+/// The files for TLS, by name as written; relative ones are in the folder of the `hosts.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Files {
     pub(crate) ca: Option<Vec<String>>,
@@ -71,7 +71,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Whether anything is said about TLS: such a host that is written with `http://` is tried by https first.
+    /// Whether TLS is configured at all: if so, a host written with `http://` is tried over HTTPS first.
     pub(crate) fn is_explicit(&self) -> bool {
         self.ca.is_some() || self.client.is_some() || self.skip_verify.is_some()
     }
@@ -99,7 +99,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A clause about what stands there; line and column from 1.
+    /// A clause about this place; line and column from 1.
     pub(crate) fn at(line: usize, column: usize, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { line, column, text }
@@ -122,7 +122,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a host may say (`hostFileConfig`; `rewrite` is k3s' own).
+/// The keys of a host (`hostFileConfig`; `rewrite` is k3s' own).
 const HOST: &[&str] = &[
     "capabilities",
     "ca",
@@ -133,10 +133,10 @@ const HOST: &[&str] = &[
     "dial_timeout",
     "rewrite",
 ];
-/// What may stand at the top beside that.
+/// The other keys at the top.
 const TOP: &[&str] = &["server", "host"];
 
-/// What containerd passes over in a file that it can read: unknown keys, rewrite patterns that are none.
+/// What containerd ignores in a file that it can read: unknown keys, invalid rewrite patterns.
 pub(crate) fn passed_over(text: &str) -> Vec<Problem> {
     let reading = Reading {
         text,
@@ -181,7 +181,7 @@ pub(crate) fn passed_over(text: &str) -> Vec<Problem> {
     notes
 }
 
-/// Reads `text`. Unknown keys are passed over, as containerd does.
+/// Reads `text`. Like containerd, ignores unknown keys.
 pub(crate) fn parse(text: &str) -> Result<File, Problem> {
     let reading = Reading {
         text,
@@ -200,7 +200,7 @@ pub(crate) fn parse(text: &str) -> Result<File, Problem> {
             hosts.push((name.span().start, host));
         }
     }
-    // In the order of the file, whatever the order of the map.
+    // In the order of the file, not of the map.
     hosts.sort_by_key(|(at, _)| *at);
     let server_at = root.get("server").map_or(0, |value| reading.line(value.span()));
     let server = match root.get("server") {
@@ -213,7 +213,7 @@ pub(crate) fn parse(text: &str) -> Result<File, Problem> {
     let server = reading.host(server, server_at, root)?;
     let newer_only = reading.referrers.get() || !root.contains_key("host");
     let readers = match reading.unread.take() {
-        // Nobody reads it then.
+        // Neither old nor new versions read it then.
         Some(problem) if newer_only => return Err(problem),
         Some(problem) => Readers::Older(problem),
         None if newer_only => Readers::Newer,
@@ -241,7 +241,8 @@ impl File {
         .collect()
     }
 
-    /// Those that k3s' containerd asks: no default endpoint where there are hosts and no `server` (`parseHostsFile` in `k3s-io/containerd`).
+    /// The lines that k3s' containerd asks, in order: no default endpoint if there are hosts and no `server` (`parseHostsFile` in
+    /// `k3s-io/containerd`).
     pub(crate) fn lines_of_k3s(&self) -> Vec<Line> {
         let server = self.names_server || self.hosts.is_empty();
         self.hosts.iter().chain(server.then_some(&self.server)).cloned().collect()
@@ -250,9 +251,9 @@ impl File {
 
 struct Reading<'a> {
     text: &'a str,
-    /// Whether it has the capability `referrers`, which older versions do not read.
+    /// Whether it has the capability `referrers`, which older versions reject.
     referrers: Cell<bool>,
-    /// Why newer versions do not read it.
+    /// Why newer versions reject it.
     unread: RefCell<Option<Problem>>,
 }
 
@@ -317,7 +318,7 @@ impl Reading<'_> {
             None => None,
         };
         let headers = self.headers(table.get("header"))?;
-        // Go sends no request with a header that is none.
+        // Go sends no request with an invalid header.
         let written = if headers.is_none() {
             Some(Written::nowhere())
         } else {
@@ -419,7 +420,7 @@ impl Reading<'_> {
         lines.collect()
     }
 
-    /// `None` where one of them cannot be sent.
+    /// `None` if one of them is invalid.
     fn headers(&self, value: Option<&Value<'_>>) -> Result<Option<HeaderMap>, Problem> {
         let mut headers = HeaderMap::new();
         let Some(value) = value else { return Ok(Some(headers)) };
@@ -461,24 +462,24 @@ impl Reading<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) scheme: Scheme,
-    /// Host and port, letter by letter: what decides about `?ns=`.
+    /// Host and port as written: these decide about `?ns=`.
     pub(crate) authority: String,
-    /// Without a slash at its end; empty for the root.
+    /// Without a trailing slash; empty for the root.
     pub(crate) path: String,
 }
 
 impl Written {
     /// `https://host:port/path`, `http://…`, or without a scheme, which means https. The error is a clause for the reader.
     ///
-    /// Only what Go's `url.Parse` refuses is an error, for it breaks the whole file. What it reads and nobody can ask (another scheme, no
-    /// host, a port beyond 65535) is passed over by containerd when its turn comes: here its authority is empty.
+    /// Only text that Go's `url.Parse` refuses is an error, because it breaks the whole file. An address that Go parses and nobody can ask
+    /// (another scheme, no host, a port beyond 65535) is skipped by containerd when its turn comes: its authority is empty here.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let full = if text.starts_with("http") {
             text.to_owned()
         } else {
             format!("https://{text}")
         };
-        // The text is not repeated: somebody may have written a password into it.
+        // The text is not repeated in the message: it may hold a password.
         let wrong = || "this is not the URL of a host; write it as https://mirror.example:5000".to_owned();
         let nowhere = Self::nowhere();
         if full.chars().any(|c| c.is_ascii_control()) {
@@ -508,7 +509,7 @@ impl Written {
         }
     }
 
-    /// Where it is asked for `registry`; `tls` says whether there are settings for TLS. `None` where nobody can ask it.
+    /// The address for `registry`; `tls` says whether TLS is configured. `None` if it cannot be asked.
     pub(crate) fn server(&self, registry: &str, tls: bool) -> Option<Server> {
         let schemes = match (self.scheme, tls, port(&self.authority)) {
             (Scheme::Https, _, _) => Schemes::Https,
@@ -519,7 +520,7 @@ impl Written {
         Server::new(&self.authority, schemes, &self.path, (!own).then_some(registry))
     }
 
-    /// What nobody can ask: containerd goes on to the next host.
+    /// An address that cannot be asked: containerd goes on to the next host.
     pub(crate) fn nowhere() -> Self {
         Self {
             scheme: Scheme::Https,
@@ -528,7 +529,7 @@ impl Written {
         }
     }
 
-    /// With `/v2` at the end of the path, unless it is there: what `override_path` prevents.
+    /// Adds `/v2` to the path, unless it already ends with it. `override_path` prevents this.
     pub(crate) fn with_api_path(mut self) -> Self {
         if !self.path.ends_with("/v2") {
             self.path.push_str("/v2");
@@ -537,7 +538,7 @@ impl Written {
     }
 }
 
-/// Whether Go's `url.Parse` takes this for a host and perhaps a port.
+/// Whether Go's `url.Parse` takes this for a host, with or without a port.
 fn go_reads(authority: &str) -> bool {
     let (host, port) = match authority.rsplit_once(']') {
         Some((_, port)) if authority.starts_with('[') => ("", port),
@@ -553,7 +554,7 @@ fn go_reads(authority: &str) -> bool {
     host.chars().all(plain) && digits
 }
 
-/// Without empty segments. What is empty then is the root.
+/// Without empty segments. An empty result is the root.
 fn clean(path: &str) -> String {
     path.split('/')
         .filter(|part| !part.is_empty())

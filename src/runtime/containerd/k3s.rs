@@ -12,33 +12,33 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The folder of all registries that have none of their own.
+/// The folder for all registries that have no folder of their own.
 const DEFAULT: &str = "_default";
-/// The registry that stands for all that are not named.
+/// The key that stands for all registries that are not named.
 const ALL: &str = "*";
 
-/// What a `registries.yaml` says.
+/// The contents of a `registries.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Registries {
     mirrors: BTreeMap<String, Mirror>,
     configs: BTreeMap<String, Config>,
-    /// What k3s passes over: unknown keys, endpoints and patterns that are none. In the order of the file.
+    /// What k3s ignores: unknown keys, invalid endpoints and patterns. In the order of the file.
     pub(crate) notes: Vec<Problem>,
-    /// The files that `configs` name, where they are named.
+    /// The files that `configs` names, and where.
     pub(crate) files: Vec<Problem>,
 }
 
-/// What is asked for a registry before itself.
+/// The mirrors of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Mirror {
     /// Its line.
     at: usize,
-    /// With their lines.
+    /// The endpoints and their lines.
     endpoints: Vec<(String, usize)>,
     rewrites: Vec<(String, String)>,
 }
 
-/// How a host is spoken to.
+/// The settings for a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Config {
     /// Its line.
@@ -50,25 +50,25 @@ struct Config {
 /// Whether a registry itself is asked after its mirrors (`--disable-default-registry-endpoint`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DefaultEndpoint {
-    /// It is.
+    /// It is asked.
     #[default]
     Asked,
-    /// Not where it has mirrors.
+    /// It is not asked if it has mirrors.
     Disabled,
 }
 
 /// An endpoint, as k3s writes it down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Endpoint {
-    /// Under which it stands in `configs`.
+    /// Its key in `configs`.
     registry: String,
-    /// With scheme and path.
+    /// The address, with scheme and path.
     url: String,
     written: Written,
 }
 
 impl Registries {
-    /// Reads `text`. The error is what keeps k3s from starting.
+    /// Reads `text`. The error is one that keeps k3s from starting.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let parsed = yaml::documents(text);
         if let Some(error) = parsed.errors.first() {
@@ -92,11 +92,12 @@ impl Registries {
         })
     }
 
-    /// The registries whose images nodes give each other by the embedded registry, where they have it: an endpoint is not needed.
+    /// The registries whose images nodes share by the embedded registry, if it is enabled. They need no endpoint.
     pub(crate) fn shared(&self, default_endpoint: DefaultEndpoint) -> Shared {
         let has_endpoint = |mirror: &Mirror| mirror.endpoints.iter().any(|(text, _)| Endpoint::parse(text).is_ok());
         let peers_only = self.mirrors.iter().filter(|(host, mirror)| {
-            // The embedded registry is an endpoint, so that the default endpoint is left out. Of `configs`, only `*` does not keep it.
+            // The embedded registry is an endpoint, so the default endpoint is left out. An entry in `configs` keeps it, unless that is
+            // `*`.
             let keeps = host.as_str() != ALL && self.configs.contains_key(host.as_str());
             default_endpoint == DefaultEndpoint::Disabled && !keeps && !has_endpoint(mirror)
         });
@@ -108,7 +109,7 @@ impl Registries {
         }
     }
 
-    /// The credential for a host that is asked, where the kubelet gives none (`getHosts` in `image_pull.go` of `k3s-io/containerd`).
+    /// The credential for a host, if the kubelet gives none (`getHosts` in `image_pull.go` of `k3s-io/containerd`).
     pub(crate) fn credential(&self, host: &str) -> Option<&Credential> {
         let aliases: &[&str] = if host == "registry-1.docker.io" {
             &["docker.io", "index.docker.io"]
@@ -119,14 +120,14 @@ impl Registries {
         keys.find_map(|key| self.configs.get(key)?.auth.as_ref())
     }
 
-    /// The line where a registry stands among the mirrors, else among the configs; `_default` is `*`.
+    /// The line of a registry in `mirrors`, otherwise in `configs`; `_default` is `*`.
     pub(crate) fn line_of(&self, registry: &str) -> usize {
         let key = if registry == DEFAULT { ALL } else { registry };
         let mirror = self.mirrors.get(key).map(|mirror| mirror.at);
         mirror.or_else(|| Some(self.configs.get(key)?.at)).unwrap_or_default()
     }
 
-    /// The key under `configs` that has that credential, and its line.
+    /// The key in `configs` that has this credential, and its line.
     pub(crate) fn credential_at(&self, host: &str) -> Option<(&str, usize)> {
         let found = self.credential(host)?;
         let (key, config) = self
@@ -136,7 +137,7 @@ impl Registries {
         Some((key, config.at))
     }
 
-    /// Whether there is any credential: containerd pulls by its client then.
+    /// Whether there is any credential: containerd then pulls by its client.
     pub(crate) fn has_credentials(&self) -> bool {
         self.configs.values().any(|config| config.auth.is_some())
     }
@@ -144,7 +145,7 @@ impl Registries {
     /// The `hosts.toml` by folder: `docker.io`, `registry.example:5000`, `_default`.
     pub(crate) fn tree(&self, default_endpoint: DefaultEndpoint) -> BTreeMap<String, File> {
         let mut tree: BTreeMap<String, (Option<Line>, Vec<Line>)> = BTreeMap::new();
-        // A credential is not in the file, and makes one all the same (`endpointHasConfig`).
+        // A credential is not written to the file, and still makes one necessary (`endpointHasConfig`).
         let mut special: BTreeSet<String> = BTreeSet::new();
         for (host, config) in &self.configs {
             if let Ok(endpoint) = Endpoint::parse(host) {
@@ -160,7 +161,7 @@ impl Registries {
             let known = if host == ALL { None } else { tree.remove(host) };
             let (mut server, _) = known.unwrap_or_else(|| match default_endpoint {
                 DefaultEndpoint::Disabled => (None, Vec::new()),
-                // Of all registries, nothing is said for the default endpoint.
+                // For all registries together, nothing is written about the default endpoint.
                 DefaultEndpoint::Asked if host == ALL => (Some(line(None, 0, None)), Vec::new()),
                 DefaultEndpoint::Asked => {
                     let config = self.config(host);
@@ -180,7 +181,7 @@ impl Registries {
                 let config = self.config(&endpoint.registry);
                 let has_settings = config.has_settings();
                 let new = line(Some(endpoint.written), *on, config.tls);
-                // The last one, if it is the registry itself, is the default endpoint, which knows no rewrites.
+                // If the last endpoint is the registry itself, it is the default endpoint, which has no rewrites.
                 if at + 1 == mirror.endpoints.len() && host != ALL && server.is_some() && endpoint.url == own.url {
                     server = Some(new);
                     if has_settings {
@@ -200,7 +201,7 @@ impl Registries {
             .collect()
     }
 
-    /// That of a host, by the name under which it is contacted or its own.
+    /// The settings of a host, by the name under which it is contacted or by its own.
     fn config(&self, host: &str) -> Config {
         let by = |name: &str| self.configs.get(name).cloned();
         let other = contacted(host);
@@ -213,7 +214,7 @@ fn folder(host: &str) -> String {
     if host == ALL { DEFAULT } else { host }.to_owned()
 }
 
-/// The line of a server; that of all hosts names none.
+/// The line of a server; the one for all hosts has no address.
 fn server(host: &str, endpoint: &Endpoint, config: &Config) -> Line {
     let written = (host != ALL).then(|| endpoint.written.clone());
     line(written, config.at, config.tls.clone())
@@ -243,14 +244,14 @@ fn file(server: Option<Line>, hosts: Vec<Line>) -> File {
 }
 
 impl Config {
-    /// Whether there is anything below its key (`endpointHasConfig`).
+    /// Whether it has any settings (`endpointHasConfig`).
     fn has_settings(&self) -> bool {
         self.auth.is_some() || self.tls.is_some()
     }
 }
 
 impl Endpoint {
-    /// `normalizeEndpointAddress`: `https`, but for loopback on another port than 443; the path `/v2` unless another one is written.
+    /// `normalizeEndpointAddress`: `https`, except for loopback on a port other than 443; the path is `/v2` unless another one is given.
     fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(scheme), rest),
@@ -290,7 +291,7 @@ impl Endpoint {
     }
 }
 
-/// From the text to values.
+/// Turns the text into values.
 struct Reading<'a> {
     document: &'a Document,
     notes: Vec<Problem>,
@@ -379,7 +380,7 @@ impl Reading<'_> {
             *text = self.text(&below(path, key), auth.get(*key))?;
         }
         let [(_, mut user), (_, mut password), (_, both), (_, identity_token)] = texts;
-        // containerd looks at `auth` where there is neither a user name nor an identity token (`ParseAuth`).
+        // containerd reads `auth` only if there is neither a user name nor an identity token (`ParseAuth`).
         if user.is_empty() && identity_token.is_empty() && !both.is_empty() {
             let decoded = base64::engine::general_purpose::STANDARD.decode(both.trim());
             let decoded = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -426,7 +427,7 @@ impl Reading<'_> {
         }))
     }
 
-    /// Notes a name that no image can have.
+    /// Notes a name that cannot be the registry of any image.
     fn host(&mut self, path: &str, host: &str) {
         let why = if host.contains("://") {
             Some("write the host alone, without a scheme")
@@ -449,7 +450,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Nothing is an empty map.
+    /// A missing value is an empty map.
     fn map(&self, path: &str, value: Option<&Value>) -> Result<Map<String, Value>, Problem> {
         match value {
             None | Some(Value::Null) => Ok(Map::new()),
@@ -458,7 +459,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Nothing is an empty text; numbers and truth values are taken as they are written.
+    /// A missing value is an empty text; numbers and booleans are taken as written.
     fn text(&self, path: &str, value: Option<&Value>) -> Result<String, Problem> {
         match value {
             None | Some(Value::Null) => Ok(String::new()),

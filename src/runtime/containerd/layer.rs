@@ -3,24 +3,24 @@
 /// What a layer's media type is to containerd (`images.IsLayerType`, `images.DiffCompression`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layer {
-    /// An image layer that is unpacked by what its first bytes say; foreign ones included.
+    /// An image layer that is unpacked according to its first bytes; foreign layers included.
     Packed,
-    /// An image layer that is taken for plain tar: one that says so, and one whose packing no runtime knows.
+    /// An image layer that is taken for plain tar: its type says so, or names a compression that no runtime knows.
     AsItIs,
-    /// An image layer by its name, of a kind that a runtime unpacks by a plugin or not at all.
+    /// An image layer by its type, which a runtime unpacks by a plugin or not at all.
     NeedsPlugin,
     /// Not a layer of an image.
     Foreign,
 }
 
-/// What a media type of a layer is to it.
+/// What this media type is to containerd.
 pub(super) fn layer(media_type: &str) -> Layer {
     let mut parts = media_type.split('+');
     let base = parts.next().unwrap_or_default();
     let packings: Vec<&str> = parts.collect();
     let oci = match base.strip_prefix("application/vnd.oci.image.layer.") {
         Some("v1.tar" | "nondistributable.v1.tar") => true,
-        // Of the family by name; what it holds is not known.
+        // Its type is that of an image layer; its format is not known.
         Some(_) => return Layer::NeedsPlugin,
         None => false,
     };
@@ -38,7 +38,7 @@ pub(super) fn layer(media_type: &str) -> Layer {
     if packings.contains(&"encrypted") {
         return Layer::NeedsPlugin;
     }
-    // Of several, containerd goes by the last one of the alphabet.
+    // Of several compressions, containerd takes the last one in the alphabet.
     match packings.iter().max() {
         None if docker => Layer::Packed,
         Some(&("gzip" | "zstd")) if oci => Layer::Packed,

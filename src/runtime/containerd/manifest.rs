@@ -20,7 +20,7 @@ pub(crate) const ACCEPT: &str = "application/vnd.docker.distribution.manifest.v2
 /// Docker schema 1, signed: what containerd 1.x converts.
 pub(super) const SIGNED_SCHEMA1: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
 
-/// What a content type is to containerd.
+/// What containerd takes a content type for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Docker or OCI manifest.
@@ -33,13 +33,13 @@ pub(crate) enum Form {
     Other,
 }
 
-/// The media type of a `Content-Type`, without parameters. Its case counts, and so does a space before the semicolon: containerd compares
-/// it letter by letter.
+/// The media type of a `Content-Type`, without parameters. Case counts, and so does a space before the semicolon: containerd compares it
+/// byte by byte.
 pub(crate) fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().to_owned()
 }
 
-/// What a media type stands for.
+/// What containerd takes a media type for.
 pub(crate) fn form(media_type: &str) -> Form {
     match media_type {
         IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE => Form::Manifest,
@@ -58,16 +58,16 @@ pub(crate) enum Parsed {
     Image {
         /// The config's descriptor.
         config: Config,
-        /// What it refers to.
+        /// Its blobs.
         body: Body,
     },
     /// Not an image to a runtime.
     Artifact {
         /// `artifactType`, the config's media type, or the media type of the layer that no runtime unpacks.
         kind: String,
-        /// Which runtimes stumble over it.
+        /// Which runtimes fail on it.
         unpack: Unpack,
-        /// What it refers to.
+        /// Its blobs.
         body: Body,
     },
 }
@@ -77,29 +77,29 @@ pub(crate) enum Parsed {
 pub(crate) struct Config {
     pub(crate) digest: Digest,
     pub(crate) media_type: String,
-    /// As written; runtimes hold the config against it.
+    /// The size as written; runtimes compare the config with it.
     pub(crate) size: i64,
     /// The host of its first `urls`, where runtimes look before they ask the registry.
     pub(crate) elsewhere: Option<String>,
-    /// What it has to go with.
+    /// What the manifest says about it.
     pub(crate) claims: Arc<Claims>,
 }
 
-/// What a manifest says that its config has to go with.
+/// What a manifest claims about its config.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Claims {
     /// The layers that runtimes unpack, in order.
     pub(crate) layers: Vec<Unpacked>,
-    /// For which platforms config and layers say that they are, where they do: a runtime on another one passes over such a part.
+    /// The platforms that config and layers declare, if they do: a runtime on another platform skips such a part.
     pub(crate) platforms: Vec<Platform>,
 }
 
 /// How a layer is unpacked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Unpacked {
-    /// By what its first bytes say.
+    /// According to its first bytes.
     AsFound,
-    /// Without a look, for its media type names no packing that containerd knows: its own digest must be the `diff_id`.
+    /// As plain tar, because its media type names no compression that containerd knows: its own digest must be the `diff_id`.
     AsItIs { digest: Digest, media_type: String },
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn read(media_type: &str, document: &Document) -> Result<Parsed, Cont
 }
 
 fn index(document: &Document) -> Result<Parsed, ContentFault> {
-    // Of its `artifactType` and `subject` containerd 1.x knows nothing.
+    // containerd 1.x does not know `artifactType` and `subject`.
     let odd = [
         ("artifactType", document.odd_artifact_type),
         ("subject", document.odd_subject),
@@ -141,7 +141,7 @@ fn index(document: &Document) -> Result<Parsed, ContentFault> {
     Ok(Parsed::Index(entries))
 }
 
-/// Members that only newer runtimes know, and whether they are of the wrong kind.
+/// Members that only newer runtimes know, and whether they are of the wrong type.
 fn newer(members: &[(&str, bool)]) -> Result<(), ContentFault> {
     match members.iter().find(|(_, odd)| *odd) {
         Some((name, _)) => Err(ContentFault::Newer(format!("its {name} has the wrong type"))),
@@ -162,7 +162,7 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
     };
     decodable(config)?;
     let odd = [("artifactType", document.odd_artifact_type)];
-    // Only the config of an image makes containerd fetch and unpack image layers; below another they are left alone.
+    // containerd fetches and unpacks image layers only if the config is that of an image.
     let of_image = matches!(
         config.media_type.as_str(),
         IMAGE_CONFIG_MEDIA_TYPE | IMAGE_DOCKER_CONFIG_MEDIA_TYPE
@@ -205,7 +205,7 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
         blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(kind),
-            // Such a config has no diff_ids to go with the layers.
+            // Such a config has no diff_ids to match the layers.
             unpack: match (unpacked, foreign) {
                 (0, None) => Unpack::Nothing,
                 (0, Some(_)) => Unpack::Foreign,
@@ -218,9 +218,9 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
             },
         });
     }
-    // What stands beside layers of an image is passed over by all.
+    // Other blobs beside image layers are ignored by all.
     if let Some(media_type) = foreign.filter(|_| unpacked == 0) {
-        // An image config over something else: the client-side pull misses layers, the transfer service passes over it.
+        // An image config without image layers: the client-side pull misses layers, the transfer service ignores it.
         blobs.push(config_blob);
         return Ok(Parsed::Artifact {
             kind: clipped(&media_type),
@@ -255,7 +255,7 @@ fn manifest(document: &Document) -> Result<Parsed, ContentFault> {
     })
 }
 
-/// containerd decodes what a descriptor embeds, whatever it is.
+/// Whether the embedded data of a descriptor decodes: containerd decodes it, whatever the descriptor is.
 fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
     if descriptor.data_decodes {
         Ok(())
@@ -265,7 +265,7 @@ fn decodable(descriptor: &Descriptor) -> Result<(), ContentFault> {
 }
 
 impl Claims {
-    /// What of a config does not go with the manifest.
+    /// Compares a config with what the manifest claims.
     pub(crate) fn hold(&self, config: &ReadConfig) -> Result<(), ContentFault> {
         if let Some(odd) = config
             .diff_ids
@@ -285,7 +285,7 @@ impl Claims {
             .iter()
             .zip(&self.layers)
             .find_map(|(diff_id, layer)| match layer {
-                // What is unpacked is always counted by sha256: another digest of the same bytes says nothing.
+                // Unpacked layers are always identified by sha256: another algorithm's digest of the same bytes proves nothing.
                 Unpacked::AsItIs { digest, media_type } if digest.as_str().starts_with("sha256:") && digest.as_str() != diff_id => {
                     Some(media_type)
                 }

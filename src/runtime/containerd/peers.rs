@@ -8,19 +8,19 @@ use std::collections::BTreeSet;
 /// The labels of nodes that take part; their value is `true`.
 pub const LABELS: [&str; 2] = ["p2p.k3s.cattle.io/enabled", "p2p.rke2.cattle.io/enabled"];
 
-/// The registries whose images nodes give each other: the keys below `mirrors` in `registries.yaml`; `*` stands for all.
+/// The registries whose images nodes share: the keys below `mirrors` in `registries.yaml`; `*` stands for all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shared {
     /// The keys.
     pub mirrors: BTreeSet<String>,
-    /// Those of `configs` with settings: each has a `hosts.toml` of its own, and so `*` does not count for it.
+    /// The keys in `configs` that have settings: each has a `hosts.toml` of its own, so that `*` does not apply to it.
     pub configs: BTreeSet<String>,
-    /// The keys of mirrors by which nobody but other nodes is asked: they have no endpoint, and the default endpoint is disabled.
+    /// The mirrors for which only other nodes are asked: they have no endpoint, and the default endpoint is disabled.
     pub peers_only: BTreeSet<String>,
 }
 
 impl Shared {
-    /// Of these names.
+    /// With these mirrors.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         Self {
             mirrors: names.into_iter().collect(),
@@ -28,7 +28,7 @@ impl Shared {
         }
     }
 
-    /// The key that counts for a registry.
+    /// The key that applies to a registry.
     fn key<'a>(&self, registry: &'a str) -> Option<&'a str> {
         if self.mirrors.contains(registry) {
             Some(registry)
@@ -37,19 +37,19 @@ impl Shared {
         }
     }
 
-    /// Whether the images of a registry are among them.
+    /// Whether nodes share the images of a registry.
     pub fn has(&self, registry: &str) -> bool {
         self.key(registry).is_some()
     }
 
-    /// Whether nodes that take part ask nobody but each other for them.
+    /// Whether nodes that take part ask only each other for images of this registry.
     pub fn has_only_peers(&self, registry: &str) -> bool {
         self.key(registry).is_some_and(|key| self.peers_only.contains(key)) && !is_loopback(registry)
     }
 }
 
-/// Whether nodes ask each other for an image at all: not for one of a loopback registry, and for the tag `latest` by its digest alone, unless
-/// they are told to (`K3S_P2P_ENABLE_LATEST`).
+/// Whether nodes ask each other for an image at all. They do not for loopback registries, and for the tag `latest` only by its digest
+/// unless `K3S_P2P_ENABLE_LATEST` is set.
 pub fn may_be_shared(reference: &Reference, latest: Latest) -> bool {
     let is_latest = reference.digest().is_none() && reference.tag().is_none_or(|tag| tag == "latest");
     (!is_latest || latest == Latest::Shared) && !is_loopback(reference.registry())

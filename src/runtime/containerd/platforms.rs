@@ -4,12 +4,12 @@ use crate::image::platform::Personality;
 use crate::runtime::Puller;
 use crate::runtime::content::IndexEntry;
 
-/// What a puller takes from an index, as places among its entries.
+/// The entries of an index that a puller takes, by position.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fetches {
-    /// The image is one of these: versions of the runtime differ where there is more than one. None: no entry is for it.
+    /// The image is one of these entries; several if versions of the runtime differ. Empty: the index has no entry for it.
     pub image: Vec<usize>,
-    /// These are fetched as well, or the pull fails. `None`: nothing beside the image.
+    /// Entries that are fetched as well, or the pull fails. `None`: nothing beside the image.
     pub all: Option<Vec<usize>>,
 }
 
@@ -23,11 +23,12 @@ impl Fetches {
     }
 }
 
-/// What `puller` fetches of an index of these entries.
+/// The entries that `puller` fetches from an index.
 ///
-/// containerd keeps the entries of its platform and those without one, sorts them (its own platform first, then what it is compatible
-/// with, then those without) and takes the first. The transfer service fetches every entry of its very platform and every one without,
-/// and then looks for its image as the others do, among all entries: what it is compatible with only, it finds and has not fetched.
+/// containerd keeps the entries of its platform and those without a platform, sorts them (its own platform first, then compatible ones,
+/// then those without) and takes the first. The transfer service fetches every entry of exactly its platform and every one without, and
+/// then looks for its image among all entries, as the others do. So it may choose an entry that is only compatible, which it has not
+/// fetched.
 pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
     match puller.runtime.personality() {
         Personality::ContainerdOld | Personality::ContainerdClient => Fetches {
@@ -47,7 +48,7 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
             }
         }
         Personality::CriO => Fetches {
-            // Of several for one platform, newer versions prefer what is packed by zstd.
+            // Of several entries for one platform, newer versions prefer one compressed with zstd.
             image: best(entries, puller, Personality::CriO),
             all: None,
         },
@@ -56,8 +57,8 @@ pub fn fetches(entries: &[IndexEntry], puller: &Puller) -> Fetches {
 
 /// The entry whose absence fails the pull of an image that has no platform in its index.
 ///
-/// Having pulled, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry with
-/// a platform comes before those without, whatever the platform is; and if it is a manifest of others, it was not fetched.
+/// After the pull, containerd measures the image: it sorts all entries, those of other platforms too, and reads the first one. An entry
+/// with any platform comes before those without. If that is a manifest for other nodes, it was not fetched.
 pub(crate) fn unmeasured<'a>(entries: &'a [IndexEntry], fetched: &Fetches, puller: &Puller) -> Option<&'a IndexEntry> {
     match puller.runtime.personality() {
         Personality::ContainerdOld | Personality::ContainerdClient | Personality::ContainerdTransfer => {}
@@ -81,7 +82,7 @@ fn places(entries: &[IndexEntry], is: impl Fn(&IndexEntry) -> bool) -> Vec<usize
     fitting.map(|(at, _)| at).collect()
 }
 
-/// The one that containerd takes. Of several Windows builds, versions differ in which they prefer.
+/// The entry that containerd takes. Versions differ in which of several Windows builds they prefer.
 fn first(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Vec<usize> {
     let mut best = best(entries, puller, personality);
     if puller.platform.os != "windows" {
@@ -90,9 +91,9 @@ fn first(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> V
     best
 }
 
-/// Those that suit best; where none declares a platform that does, those that declare none.
+/// The entries that fit best; if no declared platform fits, those that declare none.
 fn best(entries: &[IndexEntry], puller: &Puller, personality: Personality) -> Vec<usize> {
-    // Once an entry: an index may have thousands.
+    // Computed once per entry: an index may have thousands.
     let rank = |entry: &IndexEntry| {
         entry
             .platform

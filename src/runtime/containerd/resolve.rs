@@ -15,19 +15,19 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resolved {
     pub(super) digest: Digest,
-    /// Without parameters.
+    /// The media type, without parameters.
     pub(super) media_type: String,
-    /// In bytes, as announced, where that is how it is sent.
+    /// The announced size in bytes; `None` if the body is compressed in transit.
     pub(super) length: Option<u64>,
     /// It was found among the blobs.
     pub(super) is_blob: bool,
-    /// Which host said so.
+    /// The host that answered.
     pub(super) host: usize,
-    /// By which answer.
+    /// The answer.
     pub(super) by: Arc<Response>,
 }
 
-/// How far a host brought it, for the failure that is told (`firstErrPriority`).
+/// How far a host came: this decides which failure is reported (`firstErrPriority`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Progress {
     NoAnswer = 1,
@@ -36,14 +36,14 @@ enum Progress {
     TooLong = 4,
 }
 
-/// What one host came to.
+/// The result of one host.
 enum Tried {
     Resolved(Resolved),
-    /// The next one is asked.
+    /// The next host is asked.
     Failed(Progress, Box<Failure>),
 }
 
-/// Asks the hosts in order, a digest among the manifests and then among the blobs.
+/// Asks the hosts in order, for a digest first among manifests and then among blobs.
 pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Resolved> {
     let target = walk.reference.target();
     let able: Vec<usize> = (0..walk.sessions.len()).filter(|at| walk.resolves(*at, &target)).collect();
@@ -56,7 +56,7 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
         Target::Digest(digest) => vec![format!("manifests/{digest}"), format!("blobs/{digest}")],
     };
     let mut failures: Vec<(Progress, Failure)> = Vec::new();
-    // Of a tag, containerd keeps a digest that it has got once, also where it goes on to the next host.
+    // Once a host has given the digest of a tag, containerd keeps it, even if it goes on to the next host.
     let mut known: Option<Digest> = match target {
         Target::Digest(digest) => Some(digest),
         Target::Tag(_) => None,
@@ -79,7 +79,8 @@ pub(super) fn resolve(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Re
     Err(Stop::Failed(in_order(failures, walk.by.version.tells_the_furthest_failure())))
 }
 
-/// The failure that is told first. Of hosts that have not found it, the last speaks, which is the registry itself; the text is the same.
+/// The failures with the reported one first. Of hosts that do not have the image, the last one speaks, which is the registry itself; the
+/// text is the same.
 fn in_order(failures: Vec<(Progress, Failure)>, furthest: bool) -> Vec<Failure> {
     let told = if furthest {
         let most = failures.iter().map(|(progress, _)| *progress).max();
@@ -151,7 +152,7 @@ fn at_host(
             ..Failure::of(evidence, &response, Purpose::Content).of_host(last)
         };
         if response.status == 403 && response.at.method == Method::Head && walk.by.version.asks_why_forbidden() {
-            // Only its words count: an answer that is good does not make up for the HEAD.
+            // Only the error text of this GET counts: a success does not make up for the HEAD.
             if let Some(session) = walk.sessions.get_mut(at)
                 && let Ok(said) = caught(session.exchange(net, words))?
                 && said.status == response.status
@@ -209,7 +210,7 @@ fn at_host(
         return failed(Progress::TooLong, Failure::unworded(Evidence::TooLong { bytes }, &described));
     }
     if bytes == 0 {
-        // A descriptor of size 0 is refused before anything is fetched.
+        // containerd refuses a descriptor of size 0 before it fetches anything.
         let failure = Failure::unworded(Evidence::ContentInvalid(ContentFault::Empty), &described);
         return Err(about(failure).into());
     }
@@ -235,7 +236,7 @@ impl Walk<'_> {
         })
     }
 
-    /// What an answer without success to the target proves.
+    /// What a refusal proves about the target.
     fn refused_resolve(&self, at: usize, response: &Response) -> Evidence {
         match (response.status, self.reference.target()) {
             (404, Target::Tag(_)) => Evidence::TagUnknown {
@@ -246,7 +247,7 @@ impl Walk<'_> {
         }
     }
 
-    /// A failure that rests on the answer to HEAD, in the words of the answer to a GET.
+    /// A failure of a HEAD, with the error text of a GET.
     pub(super) fn worded(&self, at: usize, response: &Response, said: &Response) -> Failure {
         let mut failure = Failure::of(self.refused(at, said), response, Purpose::Content);
         let words = said.words();
@@ -257,7 +258,7 @@ impl Walk<'_> {
     }
 }
 
-/// What is accepted in the place of a manifest, in containerd's order.
+/// The `Accept` header for a manifest, in containerd's order.
 pub(super) fn accept() -> Arc<str> {
     Arc::from(manifest::ACCEPT)
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// The table, in the order of its patterns; the runtime has no order, and takes any that matches.
+/// The table, in the order of its patterns. The runtime has no order: it takes any that matches.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Rewrites(Arc<[Rewrite]>);
 
@@ -15,7 +15,7 @@ pub struct Rewrites(Arc<[Rewrite]>);
 struct Rewrite {
     pattern: String,
     replacement: String,
-    /// `None` where the pattern is broken: the runtime passes over it.
+    /// `None` if the pattern is invalid: the runtime ignores it.
     regex: Option<Regex>,
 }
 
@@ -34,13 +34,13 @@ impl Hash for Rewrite {
 }
 
 impl Rewrites {
-    /// Of patterns and what stands in the place of a match, both in Go's syntax. The error is a clause: what Go may read and we cannot.
+    /// From patterns and replacements, both in Go's syntax. The error is a clause: something that Go may read and we cannot.
     pub fn new(lines: impl IntoIterator<Item = (String, String)>) -> Result<Self, String> {
         let mut all = Vec::new();
         for (pattern, replacement) in lines {
             let regex = match Regex::new(&pattern) {
                 Ok(regex) => Some(regex),
-                // Of these, Go reads what we do not.
+                // Go reads these, and we do not.
                 Err(regex::Error::Syntax(_)) if !["\\Q", "\\C", "{"].iter().any(|own| pattern.contains(own)) => None,
                 Err(_) => return Err(format!("pullgate cannot read the rewrite pattern {pattern:?}")),
             };
@@ -54,29 +54,29 @@ impl Rewrites {
         Ok(Self(all.into()))
     }
 
-    /// Whether there are none.
+    /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The patterns and what stands in their place.
+    /// The patterns and their replacements.
     pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|one| (one.pattern.as_str(), one.replacement.as_str()))
     }
 
-    /// The patterns that no runtime can read, and passes over.
+    /// The patterns that no runtime can read; they are ignored.
     pub fn broken(&self) -> impl Iterator<Item = &str> {
         let broken = self.0.iter().filter(|one| one.regex.is_none());
         broken.map(|one| one.pattern.as_str())
     }
 
-    /// The names that the runtime may ask for in place of a repository. Several: one of them at every request, at random. Never empty.
+    /// The names that the runtime may use for a repository. If there are several, it picks one at random for every request. Never empty.
     pub(crate) fn names<'a>(&self, repository: &'a str) -> Vec<Cow<'a, str>> {
         let mut names: Vec<Cow<'a, str>> = Vec::new();
         for one in &*self.0 {
             let Some(regex) = &one.regex else { continue };
             let name = regex.replace_all(repository, one.replacement.as_str());
-            // A match that changes nothing counts for none.
+            // A match that changes nothing does not count.
             if name != repository && !names.contains(&name) {
                 names.push(name);
             }

@@ -7,7 +7,7 @@ use crate::runtime::containerd::PullPath;
 pub struct Version(pub u16, pub u16, pub u16);
 
 impl Version {
-    /// Of `2.1.9`, `v2.1.9-rc.1` or `2.1`; a part that is missing or no number is 0.
+    /// Parses `2.1.9`, `v2.1.9-rc.1` or `2.1`; a part that is missing or not a number is 0.
     pub fn parse(text: &str) -> Self {
         let mut parts = text.trim_start_matches('v').split('.').map(|part| {
             let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -27,7 +27,7 @@ impl Version {
         }
     }
 
-    /// The first version that pulls as this one does: what is named here is all in which they differ.
+    /// The first version that pulls like this one: the differences named in this file are all there are.
     pub fn as_it_pulls(self) -> Self {
         const DIFFER: &[Version] = &[
             Version(2, 3, 3),
@@ -41,13 +41,13 @@ impl Version {
         DIFFER.iter().copied().find(|first| self >= *first).unwrap_or(Self(1, 6, 0))
     }
 
-    /// How often one request is sent in all, where it is answered by 401, 408 or 429 again and again (`doWithRetries`): 6 times, and 5
-    /// since attempts are counted before they are made.
+    /// How often a request is sent in all if it is answered by 401, 408 or 429 again and again (`doWithRetries`): 6 times, or 5 since
+    /// attempts are counted before they are made.
     pub(super) fn requests(self) -> usize {
         if self.counts_attempts() { 5 } else { 6 }
     }
 
-    /// Attempts are counted as they are made, so that the last answer is still looked at (`doWithRetriesInner`).
+    /// Attempts are counted when they are made, so that the last answer is still examined (`doWithRetriesInner`).
     pub(super) fn counts_attempts(self) -> bool {
         self.repeats_failed_connections()
     }
@@ -62,29 +62,29 @@ impl Version {
         self >= Self(2, 1, 0)
     }
 
-    /// Of several failures the one that came furthest is told, otherwise the first that is no 404 (`firstErrPriority`).
+    /// Of several failures, the one that came furthest is reported; otherwise the first that is not a 404 (`firstErrPriority`).
     pub(super) fn tells_the_furthest_failure(self) -> bool {
         self >= Self(2, 0, 0)
     }
 
-    /// A digest is looked for among the blobs only where no host answered worse than 404.
+    /// A digest is looked up among blobs only if no host gave a worse answer than 404.
     pub(super) fn falls_back_to_blobs_on_404_only(self) -> bool {
         self >= Self(2, 2, 9)
     }
 
-    /// After a HEAD was answered by 403, a GET fetches the registry's words (`withGETErrorBody`).
+    /// After a 403 to a HEAD, a GET fetches the registry's error text (`withGETErrorBody`).
     pub(super) fn asks_why_forbidden(self) -> bool {
         self >= Self(2, 3, 3)
     }
 
-    /// The `os.features` of an entry are held against the node (containerd/platforms v1.0.0-rc.4).
+    /// The `os.features` of an entry are compared with the node's (containerd/platforms v1.0.0-rc.4).
     pub(super) fn looks_at_os_features(self) -> bool {
         self >= Self(2, 3, 0)
     }
 
-    /// A name in brackets has to be an IPv6 address: it is certainly built with a Go whose `url.Parse` wants that, which is Go 1.24.8, 1.25.2 and
-    /// everything since 1.26 (CVE-2025-47912). Of 2.3.0 `go.mod` asks for Go 1.26.2; of versions before it asks for one that did not, and
-    /// which of them it was built with cannot be seen: then the name may be looked up.
+    /// A host in brackets must be an IPv6 address: this version is certainly built with a Go whose `url.Parse` insists on it: Go 1.24.8,
+    /// 1.25.2, and everything since 1.26 (CVE-2025-47912). The `go.mod` of 2.3.0 requires Go 1.26.2. Earlier versions require an older Go,
+    /// and the Go that built them cannot be seen from outside: then the name may be looked up.
     pub(super) fn wants_addresses_in_brackets(self) -> bool {
         self >= Self(2, 3, 0)
     }
@@ -94,7 +94,7 @@ impl Version {
         self >= Self(2, 1, 0)
     }
 
-    /// A `hosts.toml` without a `[host]` table or with the capability `referrers` is passed over, and `dial_timeout` is not known.
+    /// A `hosts.toml` without a `[host]` table or with the capability `referrers` is ignored, and `dial_timeout` is not known.
     pub(crate) fn reads_hosts_as_1_x(self) -> bool {
         self < Self(2, 0, 0)
     }
