@@ -17,14 +17,14 @@ use oci_client::manifest::{
 };
 use std::collections::HashSet;
 
-/// What a manifest refers to.
+/// The blobs of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Body {
-    /// Config and layers in bytes, each blob once, as they are sent (compressed); `None` where the manifest does not tell.
+    /// The size of config and layers in bytes, each blob once, as they are sent (compressed); `None` if the manifest does not say.
     pub size: Option<u64>,
-    /// The digest of the config, by which runtimes call the image; as written.
+    /// The digest of the config, as written. Runtimes name the image by it.
     pub config: String,
-    /// The blobs that nobody reads: layers, and the config of what is no image.
+    /// The blobs that pullgate does not read: layers, and the config of an artifact.
     pub blobs: Vec<BlobRef>,
 }
 
@@ -44,7 +44,7 @@ pub struct BlobRef {
 }
 
 impl BlobRef {
-    /// What a manifest says of a blob.
+    /// The blob of a descriptor.
     pub(crate) fn of(part: &'static str, descriptor: &Descriptor) -> Self {
         Self {
             part,
@@ -55,7 +55,7 @@ impl BlobRef {
         }
     }
 
-    /// All of them in bytes, each digest once; `None` where one has no sensible size.
+    /// The total size in bytes, each digest once; `None` if one blob has no sensible size.
     pub(crate) fn bytes<'a>(blobs: impl Iterator<Item = &'a Self>) -> Option<u64> {
         let mut seen = HashSet::new();
         let mut sum = 0_u64;
@@ -85,7 +85,7 @@ pub enum Content {
     Artifact {
         /// `artifactType`, else the config's media type.
         kind: String,
-        /// Which runtimes stumble over it.
+        /// Which runtimes fail on it.
         unpack: Unpack,
         /// Its config and layers.
         body: Body,
@@ -94,14 +94,14 @@ pub enum Content {
     Schema1,
 }
 
-/// What runtimes make of the layers of an artifact.
+/// What runtimes do with the layers of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpack {
     /// There are none: it pulls everywhere.
     Nothing,
-    /// None that is an image's: containerd up to 1.6 holds them against the config all the same, and fails.
+    /// None of its layers is an image layer. containerd up to 1.6 compares them with the config anyway, and fails.
     Foreign,
-    /// Some are an image's, without a config to go with them: every client-side pull fails.
+    /// Some of its layers are image layers, without a config that matches: every client-side pull fails.
     Partly,
 }
 
@@ -119,7 +119,7 @@ pub struct IndexEntry {
 }
 
 impl Content {
-    /// What it takes, in bytes of memory, roughly.
+    /// Its size in memory in bytes, roughly.
     pub fn weight(&self) -> usize {
         let own = match self {
             Self::Index(entries) => entries.iter().map(IndexEntry::weight).sum(),
@@ -147,7 +147,7 @@ impl IndexEntry {
         size_of::<Self>() + self.digest.len() + self.media_type.len() + platform
     }
 
-    /// What an index says of a manifest.
+    /// The index entry of a descriptor.
     pub(crate) fn of(descriptor: &Descriptor) -> Self {
         Self {
             digest: descriptor.digest.clone(),
@@ -157,7 +157,7 @@ impl IndexEntry {
         }
     }
 
-    /// Whether runtimes take it for a manifest or an index; anything else they do not look into.
+    /// Whether runtimes take it for a manifest or an index. They do not look into anything else.
     pub fn is_manifest(&self) -> bool {
         self.is_image()
             || matches!(
@@ -166,7 +166,7 @@ impl IndexEntry {
             )
     }
 
-    /// Whether they take it for the manifest of one image.
+    /// Whether runtimes take it for the manifest of one image.
     pub fn is_image(&self) -> bool {
         matches!(self.media_type.as_str(), IMAGE_MANIFEST_MEDIA_TYPE | OCI_IMAGE_MEDIA_TYPE)
     }

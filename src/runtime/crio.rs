@@ -36,14 +36,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use version::{Artifacts, Version};
 
-/// A CRI-O.
+/// One CRI-O.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Crio {
     /// Its version.
     pub version: Version,
 }
 
-/// What ends a part of a pull before its end.
+/// Why a part of a pull stops early.
 #[derive(Debug)]
 enum Stop {
     /// An answer is not known yet.
@@ -55,15 +55,15 @@ enum Stop {
 /// How a part of a pull failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Failed {
-    /// What is told.
+    /// The failure that CRI-O reports.
     told: Failure,
-    /// What is not: of the places that were asked before.
+    /// Failures of places that were asked before, which CRI-O does not report.
     before: Vec<Failure>,
-    /// Nobody answered (Go's `net.Error`).
+    /// There was no answer (Go's `net.Error`).
     by_network: bool,
 }
 
-/// A part of a pull.
+/// The result of a part of a pull.
 type Got<T> = Result<T, Stop>;
 
 impl From<Missing> for Stop {
@@ -89,7 +89,7 @@ impl From<Failure> for Stop {
 }
 
 impl Stop {
-    /// It failed, and nobody has answered.
+    /// A failure without any answer.
     fn unanswered(told: Failure) -> Self {
         Self::Failed(Box::new(Failed {
             by_network: true,
@@ -98,7 +98,7 @@ impl Stop {
     }
 }
 
-/// Takes a failure for a value: what follows goes on in spite of it.
+/// Turns a failure into a value, so that the pull can go on.
 fn caught<T>(got: Got<T>) -> Result<Result<T, Failed>, Missing> {
     match got {
         Ok(done) => Ok(Ok(done)),
@@ -107,7 +107,7 @@ fn caught<T>(got: Got<T>) -> Result<Result<T, Failed>, Missing> {
     }
 }
 
-/// The pull of one name, and what was asked for it.
+/// The pull of one name, and the requests it made.
 #[derive(Debug, Clone)]
 struct Walk<'a> {
     version: Version,
@@ -117,22 +117,22 @@ struct Walk<'a> {
     agent: Agent,
     platform: &'a Platform,
     until: Depth,
-    /// In order, to number what is asked again.
+    /// In order, so that repeated requests can be numbered.
     sent: Vec<Request>,
     quota: Option<Quota>,
-    /// Failures of places on the way to a success.
+    /// Failures of places that were tried before one succeeded.
     passed: Vec<Failure>,
 }
 
 impl Crio {
-    /// That of a node which says so (`cri-o://1.36.3`).
+    /// The CRI-O of a node that reports this version (`cri-o://1.36.3`).
     pub fn of_node(version: &str) -> Self {
         Self {
             version: Version::parse(version),
         }
     }
 
-    /// The newest that is known here.
+    /// The newest version that pullgate knows.
     pub fn today() -> Self {
         Self {
             version: Version(1, 36, 3),
@@ -163,7 +163,7 @@ impl Crio {
                 version: self.version,
                 node,
                 reference: name,
-                // An empty user name is no credential, and an identity token is not looked at (`PullImage` in `server/image_pull.go`).
+                // A credential with an empty user name is none, and an identity token is ignored (`PullImage` in `server/image_pull.go`).
                 who: Who {
                     identity_token: false,
                     ..if pull.who.user { pull.who } else { Who::default() }
@@ -176,7 +176,7 @@ impl Crio {
                 passed: Vec::new(),
             };
             if at > 0 {
-                // Of several names, the failure of the last one is told.
+                // Of several names, the failure of the last one is reported.
                 let told = outcome.ends.into_iter().filter_map(|end| match end {
                     End::Failed(failure) => Some(failure),
                     _ => None,
@@ -210,10 +210,10 @@ impl Crio {
 }
 
 impl Walk<'_> {
-    /// As an image, as an artifact, or as either (`pullImageImplementation`).
+    /// Pulls as an image, as an artifact, or as either (`pullImageImplementation`).
     fn pull(&mut self, net: &mut Ask<'_, Request>) -> Result<Result<Found, Failure>, Missing> {
         let pulled = self.pulled(net)?;
-        // Whether it is signed is not looked at. What fails for another reason fails anyway.
+        // Signatures are not checked here. A pull that fails for another reason fails anyway.
         let is_pulled = |found: &Found| match &found.end {
             End::Pulled { .. } | End::Foreign(_) => true,
             End::Artifact { fails, .. } => !fails,
@@ -251,9 +251,9 @@ impl Walk<'_> {
         if again {
             match caught(artifact::pull(self, net))? {
                 Ok(Some(found)) => return Ok(Ok(found)),
-                // What is an artifact fails as an image for that reason alone.
+                // An artifact fails as an image only because it is not one.
                 Err(failed) if is_artifact => return Ok(Err(self.tell(failed))),
-                // It is told behind the failure of the image, which says what is wrong.
+                // This error follows that of the image in the text, and the image's says what is wrong.
                 Ok(None) | Err(_) => {}
             }
         }
@@ -269,7 +269,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The failure that is told.
+    /// Turns a failed part into the failure that is reported.
     fn tell(&mut self, failed: Failed) -> Failure {
         self.pass(failed.before);
         failed.told
@@ -283,7 +283,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the node lets the image in, which it finds out before it reads anything of it.
+    /// Whether `policy.json` admits the image. The node checks this before it reads anything of the image.
     fn let_in(&self) -> Got<()> {
         match self.node.says(self.reference) {
             Says::Reject => Err(unresolved(Unresolved::Rejected, self.reference).into()),
@@ -291,7 +291,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Asks, as another question each time.
+    /// Sends a request, numbered if the same one was sent before.
     fn ask(&mut self, net: &mut Ask<'_, Request>, request: Request, after: Duration) -> Result<(Request, Answer), Missing> {
         let before = self.sent.iter().filter(|before| **before == request).count();
         self.sent.push(request.clone());
@@ -312,7 +312,7 @@ impl Walk<'_> {
         Ok((request, answer))
     }
 
-    /// Runs `run` for each item at the same time: none sees what another has learned.
+    /// Runs `run` for each item concurrently: none sees what another has learned.
     fn branch<T, U>(
         &mut self,
         net: &mut Ask<'_, Request>,
@@ -335,7 +335,7 @@ impl Walk<'_> {
     }
 }
 
-/// What fails over TLS may be asked without it, if the nodes' `registries.conf` says so.
+/// A failure over TLS where the nodes' `registries.conf`, which is not known, may allow plain HTTP.
 fn by_a_file_unknown(told: Failure) -> Failure {
     match told.evidence {
         Evidence::Tls(TlsFault::PlainHttp) => Failure {
@@ -346,7 +346,7 @@ fn by_a_file_unknown(told: Failure) -> Failure {
     }
 }
 
-/// Nothing was found.
+/// The outcome of a pull that found nothing.
 fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
     Outcome {
         found: None,
@@ -355,7 +355,7 @@ fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
     }
 }
 
-/// The settings lead nowhere.
+/// The failure where the node's settings lead to no registry.
 fn unresolved(why: Unresolved, reference: &Reference) -> Failure {
     Failure::plain(Evidence::Unresolved(why), reference.registry().to_owned())
 }

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-/// What is left of a pull quota, as the headers of a good answer have it (pull-semantics 6.4). Asking by HEAD uses nothing up.
+/// What is left of a pull quota, from the headers of a successful answer (pull-semantics 6.4). A HEAD does not count against it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// `ratelimit-remaining`: pulls that are left. At 0 the next one is refused.
     pub remaining: u64,
-    /// `ratelimit-limit`, where it can be read.
+    /// `ratelimit-limit`, if it can be read.
     pub limit: Option<u64>,
-    /// The time in which so many pulls are free (`w=` of the headers, in seconds).
+    /// The period that the limit is for (`w=` of the headers, in seconds).
     pub window: Option<Duration>,
     /// `docker-ratelimit-source`: whose pulls are counted.
     pub counted: Counted,
 }
 
 impl Quota {
-    /// How much is left. Low only where limit and window are told, as Docker Hub does: other headers of that name count requests.
+    /// How much is left. Low only if both limit and window are stated, as Docker Hub does: elsewhere these headers count requests.
     pub fn level(&self) -> Level {
         match (self.remaining, self.limit, self.window) {
             (0, _, _) => Level::Exhausted,
@@ -65,22 +65,22 @@ pub enum ConnectionFault {
 pub enum TimeoutStage {
     /// Connecting.
     Connect,
-    /// The TLS handshake, on a connection that came about.
+    /// The TLS handshake, on an established connection.
     Handshake,
     /// The answer.
     Response,
-    /// The review's deadline passed while we waited (also: in the queue of a slow host).
+    /// The review's deadline passed before the answer came (or before the request left the queue of a slow host).
     Deadline,
 }
 
-/// Why TLS did not come about.
+/// Why the TLS handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TlsFault {
     /// Signed by an unknown authority.
     UnknownIssuer,
     /// Expired or not yet valid.
     Expired,
-    /// Another name.
+    /// The certificate is for another name.
     WrongName,
     /// The server speaks plain HTTP.
     PlainHttp,
@@ -91,37 +91,37 @@ pub enum TlsFault {
 /// What our guard refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The address is in a range that the settings do not admit; the range to add to `network.allow`.
+    /// The address is in a range that the settings do not allow; the range to add to `network.allow`.
     Address {
         /// For instance `10.0.0.0/8`.
         range: String,
     },
-    /// Link-local or metadata: never admitted.
+    /// Link-local or metadata: never allowed.
     NeverAdmitted {
         /// The address.
         address: String,
     },
-    /// The name of a cloud's metadata service: never admitted.
+    /// The name of a cloud's metadata service: never allowed.
     Metadata {
         /// As written.
         name: String,
     },
     /// A redirect from https to http, or to http on another host or port.
     Redirect,
-    /// What nodes take along to where a redirect leads: an `Authorization`, or the user that its URL names. It was followed without, and
-    /// refused us.
+    /// Something that nodes send along when they follow a redirect: an `Authorization`, or the user that its URL names. We followed it
+    /// without that, and were refused.
     Withheld,
     /// A token realm that is neither https nor the registry itself.
     Realm,
 }
 
-/// Why CRI-O may fail with a layer that we do not read.
+/// Why CRI-O may fail on a layer that we do not read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UnreadLayer {
-    /// Its type, this one, names no compression, and it is not the plain tar that the config counts: CRI-O pulls it if it detects a
-    /// compression in its bytes.
+    /// The layer's type (this one) names no compression, and the layer is not the plain tar that the config lists. CRI-O pulls it if it
+    /// detects a compression in its bytes.
     Packing(String),
-    /// It is longer or shorter than its descriptor says. CRI-O does not compare lengths: it fails if the bytes have another digest.
+    /// The layer is longer or shorter than its descriptor says. CRI-O does not compare lengths: it fails if the digest differs.
     Length {
         /// In bytes.
         has: u64,
@@ -133,38 +133,38 @@ pub enum UnreadLayer {
 /// Why a manifest is unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ContentFault {
-    /// The content type is none that a runtime takes for a manifest (`text/html`: a login page).
+    /// The content type is not one that a runtime takes for a manifest (`text/html`: a login page).
     MediaType(String),
-    /// The media type of an index entry is none that a runtime takes for a manifest.
+    /// The media type of an index entry is not one that a runtime takes for a manifest.
     EntryType(String),
     /// Not JSON.
     NotJson,
     /// The media type and the body disagree: how, in containerd's words.
     BodyMismatch(String),
-    /// A member of the manifest, or of the descriptor in it, is of the wrong kind.
+    /// A member of the manifest, or of a descriptor in it, is of the wrong type.
     WrongKind(&'static str),
     /// `Content-Length: 0`.
     Empty,
     /// `Docker-Content-Digest` is malformed.
     DigestMalformed(String),
-    /// `Docker-Content-Digest`, or the digest asked for, is not that of the body.
+    /// The body's digest is not the one in `Docker-Content-Digest`, or not the one asked for.
     DigestWrong,
-    /// A part is served that has another digest than the one that it was asked for by.
+    /// A part has another digest than the one that it was requested by.
     OtherDigest {
         /// `manifest`, `index`, `child manifest` or `config`.
         part: &'static str,
         /// The digest of what was served.
         has: String,
     },
-    /// The registry says which digest the reference stands for, and then does not serve it.
+    /// The registry resolves the reference to a digest, and then does not serve that digest.
     NotServed,
     /// A Docker schema 1 manifest without signatures, which containerd 1.x cannot convert.
     Unsigned,
     /// The config is not JSON.
     ConfigNotJson,
-    /// A member of the config is of the wrong kind.
+    /// A member of the config is of the wrong type.
     ConfigWrongKind,
-    /// A descriptor by which nothing is fetched: containerd refuses sizes of zero and below.
+    /// A descriptor that is never fetched: containerd refuses sizes of zero and below.
     SizeOf {
         /// `child manifest`, `config` or `layer`.
         part: &'static str,
@@ -173,7 +173,7 @@ pub enum ContentFault {
         /// Its size in bytes, as written.
         says: i64,
     },
-    /// Layers and `diff_ids` differ in number.
+    /// The numbers of layers and of `diff_ids` differ.
     LayerCount {
         /// Layers in the manifest.
         layers: usize,
@@ -182,30 +182,31 @@ pub enum ContentFault {
     },
     /// The digest names a blob, not a manifest.
     DigestIsBlob,
-    /// A part is longer or shorter than was said.
+    /// A part is longer or shorter than announced.
     OtherSize {
         /// `config`, `layer` …
         part: &'static str,
-        /// Who says so.
+        /// Who announced the size.
         by: &'static str,
         /// In bytes.
         has: i64,
         /// In bytes.
         says: i64,
     },
-    /// An index without entries that are not attestations.
+    /// An index that lists nothing but attestations, or nothing at all.
     NoImage,
-    /// A layer of this type, which a runtime unpacks by a plugin or not at all (encrypted, nydus, squashfs).
+    /// A layer of this type, which a runtime unpacks with a plugin or not at all (encrypted, nydus, squashfs).
     NeedsPlugin(String),
-    /// A layer of this type, which containerd takes for plain tar, is not what the config says it holds: it is packed after all.
+    /// A layer of this type, which containerd takes for plain tar, is not what the config lists: it is compressed after all.
     Packed(String),
-    /// Whether CRI-O can use a layer, only reading it would show.
+    /// A layer that CRI-O may or may not be able to use; only reading it would show that.
     Unread(UnreadLayer),
-    /// A `diff_id` in the config is none by sha256, by which containerd counts what it unpacks.
+    /// A `diff_id` in the config is not a sha256, which containerd computes for what it unpacks.
     DiffId(String),
-    /// Its config or a layer says that it is for this platform, which is not that of its config: a runtime passes over what is for others.
+    /// The descriptor of the config or of a layer declares this platform, which is not that of the config: a runtime skips parts for other
+    /// platforms.
     PartOfOthers(String),
-    /// Newer runtimes cannot read it, older ones know nothing of what is wrong.
+    /// Newer runtimes cannot read it; older ones ignore the faulty part.
     Newer(String),
     /// Other structural damage.
     Structure(String),

@@ -17,65 +17,65 @@ use std::sync::Arc;
 pub struct PodPull {
     /// The image.
     pub reference: Reference,
-    /// The credentials in the order in which a kubelet tries them. None: nobody's, and only then.
+    /// The credentials, in the order in which a kubelet tries them. If there are none, it pulls anonymously; otherwise it never does.
     pub offers: Vec<Offered>,
     /// The repository as the pod writes it, where CRI-O takes it for a short name ([`Pull::short`]).
     pub short: Option<Arc<str>>,
-    /// On which nodes. Sorted, each once. None: as today's containerd.
+    /// The nodes that would pull it: sorted, each once. If empty, today's containerd is assumed.
     pub pullers: Arc<[Puller]>,
-    /// What the nodes of each pool are told.
+    /// The registry configuration of the nodes of each pool.
     pub configs: BTreeMap<Pool, NodeConfigs>,
     /// How far the pull is followed.
     pub until: Depth,
-    /// As whom they ask.
+    /// The `User-Agent` that the nodes send.
     pub agents: Agents,
 }
 
-/// A credential, and where it came from.
+/// A credential, and its source.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Offered {
-    /// What a runtime may know of it.
+    /// What a runtime module may know of it.
     pub who: Who,
-    /// Shown to people.
+    /// The source, for messages.
     pub source: Source,
     /// Whether nodes would send it.
     pub sent: Sent,
 }
 
-/// Whether kubelets hand a credential to their runtime.
+/// Whether kubelets pass a credential to their runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Sent {
-    /// They do.
+    /// They all do.
     #[default]
     Always,
-    /// It is not UTF-8, and only the older ones of the candidate nodes do. Nothing is asked with it.
+    /// The credential is not UTF-8, and only the older kubelets among the candidate nodes pass it on. We ask nothing with it.
     BySome,
-    /// It is not UTF-8, and none of them does. Nothing is asked with it.
+    /// The credential is not UTF-8, and no kubelet passes it on. We ask nothing with it.
     Never,
 }
 
-/// One attempt, with one credential or none.
+/// One attempt, with one credential or anonymous.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Whose credential; `None` for the anonymous attempt.
+    /// The source of the credential; `None` for an anonymous attempt.
     pub source: Option<Source>,
-    /// What came of it.
+    /// The result.
     pub result: Result<ImageFacts, Failure>,
 }
 
-/// What came of the pulls of one image by the nodes of a cluster: the attempts in their order, of which only the last may have succeeded.
+/// The results of pulling one image on the nodes of a cluster: the attempts in order. Only the last may have succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Attempts {
-    /// With most setups; never empty.
+    /// The attempts of most setups; never empty.
     pub attempts: Vec<Attempt>,
-    /// With the setups that fare otherwise.
+    /// The attempts of setups with another result.
     pub others: Vec<(Setup, Vec<Attempt>)>,
-    /// The files by which setups ask, with the line where there is one.
+    /// The configuration file of each setup, with its line if there is one.
     pub settings: Vec<(Setup, String)>,
 }
 
 impl Attempts {
-    /// What was found, in bytes of memory, roughly.
+    /// The size in memory of what was found, in bytes, roughly.
     pub fn weight(&self) -> usize {
         let others = self.others.iter().flat_map(|(_, attempts)| attempts);
         let found = self
@@ -86,7 +86,7 @@ impl Attempts {
         found.map(ImageFacts::weight).sum()
     }
 
-    /// A pull that `evidence` ended before the registry was asked.
+    /// The result of a pull that `evidence` ended before the registry was asked.
     pub fn ended(evidence: Evidence, registry: &str) -> Self {
         Self {
             attempts: vec![Attempt {
@@ -97,19 +97,19 @@ impl Attempts {
         }
     }
 
-    /// There is no answer in time.
+    /// The result of a pull that was not answered in time.
     pub fn late(registry: &str) -> Self {
         Self::ended(Evidence::TimedOut(TimeoutStage::Deadline), registry)
     }
 
-    /// With one setup.
+    /// The attempts of this setup.
     pub fn of(&self, setup: Setup) -> &[Attempt] {
         let other = self.others.iter().find(|(other, _)| *other == setup);
         other.map_or(&self.attempts, |(_, attempts)| attempts)
     }
 }
 
-/// How it is pulled where no node is known.
+/// The setup that is assumed when no node is known.
 pub fn usual_setup() -> Setup {
     Setup {
         runtime: Runtime::today(),
@@ -129,7 +129,7 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
     let mut all = net.each(&by_setup, |net, (setup, platforms)| {
         Ok((*setup, by(*setup, platforms, pod, net)?))
     })?;
-    // The newest containerd speaks for all that fare as it does.
+    // The newest containerd speaks for all setups with the same result.
     let usual = all
         .iter()
         .rposition(|(setup, _)| matches!(setup.runtime, Runtime::Containerd(_)))
@@ -150,7 +150,7 @@ pub fn pull(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Missi
     })
 }
 
-/// The files by which each setup asks.
+/// The configuration file of each setup.
 fn settings(pod: &PodPull) -> Vec<(Setup, String)> {
     let mut setups: Vec<Setup> = pod.pullers.iter().map(Puller::setup).collect();
     setups.dedup();
@@ -165,7 +165,7 @@ fn settings(pod: &PodPull) -> Vec<(Setup, String)> {
     setups.into_iter().filter_map(|setup| Some((setup, file(setup)?))).collect()
 }
 
-/// Whether two setups come to the same; which parts they fetched may differ.
+/// Whether two setups have the same result. Which parts they fetched may differ.
 fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
     let alike = |one: &Attempt, other: &Attempt| match (&one.result, &other.result) {
         (Ok(one), Ok(other)) => {
@@ -182,7 +182,7 @@ fn is_alike(one: &[Attempt], other: &[Attempt]) -> bool {
             .all(|(one, other)| one.source == other.source && alike(one, other))
 }
 
-/// Whether two runtimes came to the same with the parts that both have fetched.
+/// Whether two runtimes had the same result with the parts that both fetched.
 fn agree(ones: &[Build], others: &[Build]) -> bool {
     ones.iter().all(|one| {
         let is_it = |other: &&Build| (&one.digest, &one.media_type) == (&other.digest, &other.media_type);
@@ -208,7 +208,7 @@ fn merge(attempts: &mut [Attempt], others: Vec<Attempt>) {
     }
 }
 
-/// One setup's attempts, on nodes of these platforms.
+/// The attempts of one setup, on nodes of these platforms.
 fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Vec<Attempt>, Missing> {
     let offers: Vec<Option<&Offered>> = if pod.offers.is_empty() {
         vec![None]
@@ -216,7 +216,7 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
         pod.offers.iter().map(Some).collect()
     };
     let mut attempts: Vec<Attempt> = Vec::with_capacity(offers.len());
-    // Some of its parts are in trouble: a kubelet would go on to the next credential.
+    // The first attempt that found the image with problems in its parts: a kubelet would go on to the next credential.
     let mut troubled: Option<Attempt> = None;
     for offer in offers {
         let attempt = Attempt {
@@ -241,7 +241,7 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
             }
         }
     }
-    // What came of another credential is not known: it might have had all the parts.
+    // How the pull would have ended with another credential is not known: it might have found all parts.
     let doubt = attempts.iter().any(|attempt| match &attempt.result {
         Ok(_) => false,
         Err(failure) => might_have_worked(&failure.evidence),
@@ -252,7 +252,7 @@ fn by(setup: Setup, platforms: &[&Platform], pod: &PodPull, net: &mut Ask<'_, Re
     Ok(attempts)
 }
 
-/// Whether the node's own settings have a credential for some host that it asks.
+/// Whether the node's own settings have a credential for a host that it asks.
 fn has_own_credential(setup: Setup, pod: &PodPull) -> bool {
     let config = pod.configs.get(&setup.pool).map(|configs| configs.of(setup.runtime));
     match config {
@@ -268,7 +268,7 @@ fn is_in_trouble(facts: &ImageFacts) -> bool {
         .any(|build| build.content.is_err() || !build.troubles.is_empty())
 }
 
-/// Whether the attempt that gave this evidence may fare better where a node makes it: nothing that another attempt shows is definite then.
+/// Whether an attempt with this evidence may do better on a node. If so, nothing that another attempt shows is definite.
 pub fn might_have_worked(evidence: &Evidence) -> bool {
     evidence.is_unknown() || matches!(evidence, Evidence::CredentialNotText { every_kubelet: false })
 }
@@ -315,7 +315,7 @@ fn attempt(
         let said = setup.runtime.text(&pull, &outcome).map(Arc::from);
         Ok(ended(outcome, pod).map_err(|failure| Failure { said, ..failure }))
     };
-    // What is found at first does not depend on the platform.
+    // What the first request finds does not depend on the platform.
     let usual = Platform {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
@@ -326,7 +326,7 @@ fn attempt(
         return pulled(first, net);
     }
     let (mut found, others) = if pod.until == Depth::Manifest {
-        // Only of an index do platforms take different parts.
+        // Platforms take different parts only if this is an index.
         let found = pulled(first, net)?;
         let is_index = matches!(&found, Ok(facts) if matches!(facts.content, Content::Index(_)));
         let rest = platforms.iter().skip(1).filter(|_| is_index);
@@ -345,7 +345,7 @@ fn attempt(
     Ok(found)
 }
 
-/// What was found, or the failure that speaks for all.
+/// The image as found, or the failure that speaks for the pull.
 fn ended(outcome: Outcome, pod: &PodPull) -> Result<ImageFacts, Failure> {
     match (outcome.found, outcome.ends.into_iter().next()) {
         (Some(facts), _) => Ok(Arc::unwrap_or_clone(facts)),

@@ -19,18 +19,18 @@ pub struct ImageFacts {
     pub media_type: String,
     /// What the manifest is.
     pub content: Content,
-    /// What a good answer said of the pull quota, where it did and that is news still.
+    /// The pull quota as a successful answer stated it, if that is still current.
     pub quota: Option<Quota>,
     /// Whether a credential was sent and accepted.
     pub authenticated: bool,
-    /// The good answer is older than its lifetime; the registry is failing now.
+    /// The successful answer has outlived its lifetime, and the registry is failing now.
     pub stale: bool,
-    /// What a greater depth than `manifest` found of the parts that the pullers of the check would fetch.
+    /// The parts that the candidate nodes would fetch, as far as a depth beyond `manifest` looked.
     pub builds: Vec<Build>,
 }
 
 impl ImageFacts {
-    /// In bytes of memory, roughly.
+    /// The size in memory in bytes, roughly.
     pub fn weight(&self) -> usize {
         let of_build = |build: &Build| {
             let content = build.content.as_ref().map_or(0, Content::weight);
@@ -40,53 +40,53 @@ impl ImageFacts {
     }
 }
 
-/// A manifest that a runtime would fetch: what it is, and what is wrong with it, as far as the depth looked.
+/// A manifest that a runtime would fetch: its contents and its problems, as far as the depth looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// Its digest, as the index has it; the image's own where there is no index.
     pub digest: String,
     /// Its media type, as the index has it.
     pub media_type: String,
-    /// What it is, or why a runtime does not get it.
+    /// Its contents, or why a runtime does not get it.
     pub content: Result<Content, Failure>,
-    /// What is wrong with its config and layers.
+    /// The problems of its config and layers.
     pub troubles: Vec<Failure>,
 }
 
-/// A look-up that did not end in an image, with what is needed to tell a person about it.
+/// A look-up that found no image, with all that a message needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What happened.
     pub evidence: Evidence,
-    /// The host that gave (or did not give) the answer: registry, token realm or redirect target, with port.
+    /// The host that answered (or should have): registry, token realm or redirect target, with port.
     pub host: String,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// The registry's own error code (`MANIFEST_UNKNOWN`).
     pub code: Option<String>,
-    /// The registry's own words, or the transport's: one line, at most 200 characters, no control characters, no secret.
+    /// The text of the registry's error, or of the transport's: one line, at most 200 characters, without control characters and secrets.
     pub detail: Option<String>,
     /// `HEAD https://host/v2/…` without query: for the kubelet's text.
     pub request: Option<RequestLine>,
     /// Closest existing tags, best first.
     pub suggestions: Vec<String>,
-    /// How long the registry asks to wait, where it does.
+    /// How long the registry asks to wait, if it does.
     pub retry_after: Option<Duration>,
-    /// The digest of the content that it is about, for the kubelet's text; where the evidence does not name it.
+    /// The digest of the content concerned, for the kubelet's text, if the evidence does not name it.
     pub digest: Option<String>,
-    /// What the runtime says of it, where its words are known here as a whole (CRI-O).
+    /// The runtime's own text, where the whole text is known (CRI-O).
     pub said: Option<Arc<str>>,
-    /// The request that was refused, where its words are still to be asked for.
+    /// The refused request, if its error text is still to be fetched.
     pub asked: Option<Box<Request>>,
-    /// What containerd prints of the registry's errors behind its own words, on lines of their own.
+    /// The registry's errors, as containerd prints them on lines of their own behind its own text.
     pub printed: Option<Arc<str>>,
-    /// A host before the last one said by a 404 that it has nothing, and the runtime went on to the next: what that one says counts.
+    /// A host before the last one answered 404, and the runtime went on to the next host, whose answer counts.
     pub passed_on: bool,
-    /// Another host that was asked by a path with a second `/v2`: its address up to that.
+    /// The address of another host that was asked by a path with `/v2` twice, up to the second one.
     pub doubled: Option<Box<str>>,
-    /// What the runtime tells, where this failure of another host counts for more.
+    /// The failure that the runtime reports, if it is not this one: this one is of another host, and counts for more.
     pub told: Option<Box<Failure>>,
-    /// The image as the node completed its name, where that says no registry (CRI-O).
+    /// The image by the full name that the node gave it, if its own name has no registry (CRI-O).
     pub completed: Option<Reference>,
 }
 
@@ -113,8 +113,8 @@ impl Failure {
         }
     }
 
-    /// The same, of a host after which another one is asked. Of a plain 404 it is not known who gave it, but the verdict is the next host's;
-    /// unless a registry has answered here before, which is in trouble then.
+    /// The same, for a host that is followed by another one. A plain 404 does not show who gave it, but the next host decides anyway;
+    /// unless a registry has answered here before, which is then in trouble.
     #[must_use]
     pub fn of_host(self, last: bool) -> Self {
         let nobody = matches!(self.evidence, Evidence::NoRegistry { spoke_before: false, .. });
@@ -136,7 +136,7 @@ impl Failure {
         }
     }
 
-    /// A failure that rests on an answer, in its own words. Nothing that is definite rests on what no registry shows itself in.
+    /// A failure because of an answer, in that answer's own words. If nothing shows that a registry gave the answer, the failure is not definite.
     pub fn of(evidence: Evidence, response: &Response, purpose: Purpose) -> Self {
         let words = response.words();
         let proves = purpose != Purpose::Content || evidence.is_unknown() || !response.is_of_no_registry();
@@ -157,7 +157,7 @@ impl Failure {
         }
     }
 
-    /// A failure that rests on an answer whose body is content, not an error to be quoted.
+    /// A failure because of an answer whose body is content, not an error text.
     pub fn unworded(evidence: Evidence, response: &Response) -> Self {
         let failure = Self::of(evidence, response, Purpose::Content);
         let detail = match failure.evidence {
@@ -171,21 +171,21 @@ impl Failure {
         }
     }
 
-    /// A good answer to a request for a part whose body nobody reads, and which is not that part as far as it shows: a login page.
+    /// A successful answer to the request for a part, whose body is not read and which is clearly not that part: a login page.
     pub fn of_page(part: &'static str, digest: &(impl ToString + ?Sized), response: &Response) -> Self {
         let has = "...".to_owned();
         let fault = ContentFault::OtherDigest { part, has };
         Self::unworded(Evidence::ContentInvalid(fault), response).about(digest)
     }
 
-    /// What kept a request from being answered.
+    /// A failure because no answer came.
     fn unanswered(request: &Request, fault: &Fault) -> Self {
         let evidence = match fault.what {
             FaultKind::NameNotResolved => Evidence::NameNotResolved,
             FaultKind::Connection(fault) => Evidence::ConnectionFailed(fault),
             FaultKind::TimedOut(stage) => Evidence::TimedOut(stage),
             FaultKind::Tls(fault) => Evidence::Tls(fault),
-            // A runtime would unpack it.
+            // A runtime would decompress it.
             FaultKind::Unreadable => Evidence::ServerError { token_server: false },
             FaultKind::RedirectLoop => Evidence::Rejected(Rejection::RedirectLoop),
             FaultKind::Internal => Evidence::Internal,
@@ -196,7 +196,7 @@ impl Failure {
         );
         let purpose = request.purpose();
         let elsewhere = fault.at.origin.host != request.origin.host || fault.at.origin.port != request.origin.port;
-        // No fault of the host that redirects.
+        // The host that redirects is not to blame.
         let evidence = if silent && elsewhere && purpose == Purpose::Content {
             Evidence::SentOn {
                 by: request.origin.authority(),
@@ -211,7 +211,7 @@ impl Failure {
         }
     }
 
-    /// What our own rules kept from being sent.
+    /// A failure because our own rules forbade to send the request.
     fn not_sent(request: &Request, not_sent: &NotSent) -> Self {
         let purpose = request.purpose();
         match &not_sent.why {
@@ -243,7 +243,7 @@ impl Failure {
 }
 
 impl Answer {
-    /// The response, or the failure that stands for there being none.
+    /// The response, or the failure if there is none.
     pub fn response(self, request: &Request) -> Result<std::sync::Arc<Response>, Failure> {
         match self {
             Self::Response(response) => Ok(response),
@@ -258,7 +258,7 @@ impl Answer {
 }
 
 impl Request {
-    /// What it is for.
+    /// What the request is for.
     pub fn purpose(&self) -> Purpose {
         match &self.want {
             Want::Token(token) if token.is_anonymous() => Purpose::AnonymousToken,
@@ -268,29 +268,29 @@ impl Request {
     }
 }
 
-/// The request that an answer belongs to, for the kubelet's text.
+/// A request line, for the kubelet's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestLine {
     /// `HEAD`, `GET` or `POST`.
     pub method: &'static str,
-    /// Without userinfo. Query kept only for token requests (scope and service).
+    /// Without userinfo. The query is kept only for token requests (scope and service).
     pub url: String,
-    /// What was asked for.
+    /// What the request was for.
     pub purpose: Purpose,
 }
 
-/// What a request is for: containerd words its failures accordingly.
+/// The purpose of a request: containerd words its failures accordingly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A manifest, a blob or a tag list.
     Content,
-    /// A token for nobody.
+    /// An anonymous token.
     AnonymousToken,
     /// A token for a credential, by POST or by the GET that follows it.
     OauthToken,
 }
 
-/// The content type of an answer whose body was not read, as words; nothing where it has none.
+/// The content type of an answer whose body was not read, in words; `None` if it has none.
 fn shown_type(response: &Response) -> Option<String> {
     let media_type = response.content_type.split(';').next().unwrap_or_default().trim();
     if media_type.is_empty() {
@@ -302,7 +302,7 @@ fn shown_type(response: &Response) -> Option<String> {
     Some(clipped(media_type))
 }
 
-/// What stands for the body of an error that is a web page, in [`Failure::detail`].
+/// Stands in [`Failure::detail`] for an error whose body is a web page.
 pub const WEB_PAGE: &str = "a web page";
 
 /// What stands in [`Failure::detail`] of an interrupted connection where the answer had begun.
@@ -318,16 +318,16 @@ pub enum Evidence {
         /// Whether the tag list proved that the repository exists.
         repository_exists: bool,
     },
-    /// 404 for the tag, which the list of tags has.
+    /// 404 for a tag that is in the tag list.
     TagWithoutManifest,
-    /// 404 for the digest, as manifest and as blob.
+    /// 404 for the digest, both as a manifest and as a blob.
     DigestUnknown,
     /// 401 (or a token server's 401/403) without any credential: authentication is required.
     AuthenticationRequired {
         /// Where the refusal was.
         at: AuthStage,
     },
-    /// A credential (or an anonymous token) was accepted, the right is missing.
+    /// A credential (or an anonymous token) was accepted, and lacks the right.
     InsufficientScope {
         /// Whether a credential was sent.
         with_credential: bool,
@@ -339,9 +339,9 @@ pub enum Evidence {
         /// Where the refusal was.
         at: AuthStage,
     },
-    /// The credential is not UTF-8: the kubelet fails before it asks anybody.
+    /// The credential is not UTF-8: the kubelet fails before it asks the registry.
     CredentialNotText {
-        /// Whether every candidate node's does; those before 1.34 send it as it is.
+        /// Whether this holds on every candidate node; kubelets before 1.34 send the credential as it is.
         every_kubelet: bool,
     },
     /// 403, 412 or 451 on the manifest or a blob.
@@ -361,18 +361,18 @@ pub enum Evidence {
     ConnectionFailed(ConnectionFault),
     /// No answer in time.
     TimedOut(TimeoutStage),
-    /// TLS did not come about.
+    /// The TLS handshake failed.
     Tls(TlsFault),
-    /// 408 or 5xx (or a status that makes no sense).
+    /// 408, 5xx, or a status that makes no sense.
     ServerError {
         /// Whether it was the token server.
         token_server: bool,
     },
-    /// Our guard refused; nothing was sent there.
+    /// Our address guard refused; nothing was sent there.
     Refused(Refusal),
-    /// The manifest is there and unusable.
+    /// The manifest exists and is unusable.
     ContentInvalid(ContentFault),
-    /// The manifest exists, a part of it does not.
+    /// The manifest exists, one of its parts does not.
     ContentMissing {
         /// `child manifest`, `config` or `layer`.
         part: &'static str,
@@ -386,9 +386,9 @@ pub enum Evidence {
         /// Bytes announced or read.
         bytes: u64,
     },
-    /// The node's own settings lead to no registry that may be asked; nothing was sent.
+    /// The node's own settings lead to no registry that may be asked. Nothing was sent.
     Unresolved(Unresolved),
-    /// A layer or config whose `urls` lead to another host. Runtimes ask there first, and we never do.
+    /// A layer or config whose `urls` lead to another host. Runtimes ask there first; we never do.
     Elsewhere {
         /// `layer` or `config`.
         part: &'static str,
@@ -397,16 +397,16 @@ pub enum Evidence {
         /// Its digest.
         digest: String,
     },
-    /// The registry answered with a redirect, and where that leads there was no answer.
+    /// The registry answered with a redirect, and the target did not answer.
     SentOn {
-        /// Who redirects.
+        /// The host that redirects.
         by: String,
-        /// What became of it.
+        /// What happened at the target.
         fails: Box<Evidence>,
     },
-    /// Something answered, and nothing in the answer shows that it was a registry.
+    /// Something answered, but nothing shows that it was a registry.
     NoRegistry {
-        /// What it would prove if a registry had given it, and what runtimes take it for.
+        /// What the answer would prove if a registry had given it; runtimes take it for that.
         fails: Box<Evidence>,
         /// A registry has answered there before.
         spoke_before: bool,
@@ -415,7 +415,7 @@ pub enum Evidence {
     ByChance {
         /// The names.
         names: Vec<String>,
-        /// What becomes of one of them.
+        /// What happens with one of them.
         fails: Box<Evidence>,
     },
     /// A look-up task died (a bug); never a reason to deny.
@@ -450,7 +450,7 @@ impl Evidence {
             )
             | Self::NoRegistry { .. }
             | Self::Internal => Shows::Nothing,
-            // Where there is nothing to unpack, containerd's transfer service does not count.
+            // If there is nothing to unpack, containerd's transfer service does not count layers.
             Self::CredentialNotText { every_kubelet: false }
             | Self::Elsewhere { .. }
             | Self::ContentInvalid(
@@ -479,7 +479,7 @@ impl Evidence {
         }
     }
 
-    /// The label of a failure in metrics, and its cause in the log.
+    /// The name of a failure in metrics, and its cause in the log.
     pub fn label(&self) -> &'static str {
         match self {
             Self::RateLimited => "rate_limited",
@@ -506,8 +506,8 @@ impl Evidence {
         }
     }
 
-    /// What every refusal has in common: throttled, broken, forbidden, otherwise refused. 401 and 404 are for the runtime, which knows what it
-    /// asked for and by what right.
+    /// What the status of a refusal proves: throttled, server error, forbidden, or another refusal. 401 and 404 are left to the runtime
+    /// modules, which know what was asked, and with which rights.
     pub fn of_status(response: &Response, with_credential: bool) -> Self {
         match response.status {
             429 => Self::RateLimited,
@@ -527,13 +527,13 @@ impl Evidence {
 pub enum Shows {
     /// Nothing: a node may fare better, or we asked nobody.
     Nothing,
-    /// Some nodes fail: it depends on their runtime, or on what we do not ask.
+    /// Some nodes fail, depending on their runtime, or on hosts that we do not ask.
     FailureOfSome,
     /// Every node fails.
     Failure,
 }
 
-/// Where an authentication ended.
+/// The stage at which authentication failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AuthStage {
     /// The registry itself, by a Basic challenge.
@@ -544,68 +544,68 @@ pub enum AuthStage {
     Registry,
 }
 
-/// How a registry says that a right is missing.
+/// How a registry says that a credential lacks a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Told {
     /// 401 with `error="insufficient_scope"` in the challenge (Docker Hub).
     InsufficientScope,
-    /// 401 again to a fresh token, and no more (Quay, Harbor).
+    /// Another 401 in spite of a fresh token, without an error code (Quay, Harbor).
     Nothing,
 }
 
-/// Refusals that a retry does not change.
+/// Refusals that stay the same on a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// Another 4xx.
     Status,
     /// 401 without a challenge that a runtime can use.
     NoUsableChallenge,
-    /// 401 again with a fresh token, and the challenge names an error that is not about rights (`invalid_token`).
+    /// Another 401 in spite of a fresh token, with an error that is not about rights (`invalid_token`).
     UnauthorizedAgain,
     /// The token server answered another 4xx.
     TokenStatus,
-    /// The token server's answer holds no token (HTML, empty, not a header value).
+    /// The token server's answer has no token that can be sent (HTML, empty, not a header value).
     NoToken,
-    /// HEAD is answered by 404, and the same question by GET well.
+    /// A HEAD gets a 404 and a GET of the same a success.
     HeadOnly,
-    /// A tenth redirect in a row.
+    /// More than nine redirects in a row.
     RedirectLoop,
     /// A Bearer challenge without a usable realm.
     NoRealm,
     /// No host of the registry's `hosts.toml` may be asked for this (a tag takes `pull` and `resolve`); nothing was sent.
     NoHost,
-    /// k3s asks only other nodes of the cluster, of which none gives it. Nothing was sent.
+    /// k3s asks only other nodes of the cluster, and none of them shares it. Nothing was sent.
     PeersOnly,
-    /// The name of the registry is in brackets and no IPv6 address: it does not make a URL. Nothing was sent.
+    /// The registry's name is in brackets and is not an IPv6 address, so that there is no URL for it. Nothing was sent.
     NoAddress,
 }
 
 /// Why the settings of a node lead to no registry (`registries.conf`, which CRI-O reads).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unresolved {
-    /// The name says no registry, and by which aliases and search registries the nodes complete it is not known.
+    /// The name has no registry, and the nodes' aliases and search registries are not known.
     ShortName,
-    /// The settings are there, and cannot be read here.
+    /// The settings exist and cannot be read here.
     Unreadable,
-    /// The name says no registry, and there is neither an alias for it nor a search registry.
+    /// The name has no registry, and there is neither an alias for it nor a search registry.
     NoSearchRegistry,
-    /// The name says no registry, and there are several search registries, of which none is taken.
+    /// The name has no registry, and there are several search registries, none of which is chosen.
     Ambiguous,
     /// The registry is blocked.
     Blocked,
-    /// What the settings make of the name is none.
+    /// The settings turn the name into an invalid one.
     Name,
-    /// The registry speaks no TLS, and whether nodes ask it without is not known.
+    /// The registry does not speak TLS, and it is not known whether nodes use plain HTTP there.
     PlainHttp,
-    /// The node has a credential of its own, or a program that gives one, and it is not known here.
+    /// The node has its own credential, or a program that supplies one, and we do not know it.
     NodeCredential,
     /// `policy.json` rejects the image.
     Rejected,
-    /// `policy.json` lets in what is signed, and that is not looked at here.
+    /// `policy.json` admits only signed images, and we do not check signatures.
     Signatures,
 }
 
-/// Whether another credential could have had another answer: an authentication or authorisation failure.
+/// Whether another credential could have got another answer: a failure of authentication or authorization.
 pub fn hinges_on_credentials(failure: &Failure) -> bool {
     hinges(&failure.evidence, failure)
 }
@@ -613,7 +613,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
         Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => hinges(fails, failure),
-        // A scanner's block (412) and a legal one (451) hold for everyone.
+        // A scanner's block (412) and a legal one (451) apply to everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }
@@ -652,8 +652,8 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     }
 }
 
-/// Whether the registry answered about the image itself, so that the credentials used (or none) may read there. Silence, throttling
-/// and errors show nothing: anyone can bring some of them about.
+/// Whether the registry's answer was about the image itself, so that the credentials used (or none) may read there. Silence, throttling and
+/// errors show nothing: anyone can cause some of them.
 pub fn shows_readable(failure: &Failure) -> bool {
     readable(&failure.evidence, failure)
 }
@@ -669,7 +669,7 @@ fn readable(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::ContentMissing { .. }
         | Evidence::Elsewhere { .. }
         | Evidence::TooLong { .. } => true,
-        // A block by a rule (412, 451) is about an image that could be read otherwise.
+        // A block by a rule (412, 451) is about an image that could otherwise be read.
         Evidence::Forbidden { .. } => !hinges(evidence, failure),
         Evidence::AuthenticationRequired { .. }
         | Evidence::InsufficientScope { .. }

@@ -5,24 +5,25 @@ use crate::runtime::request::{Method, Origin};
 use std::fmt::Write as _;
 use url::Url;
 
-/// Requests of one chain: containerd stops at the tenth redirect, before it asks an eleventh time (`resolver.go`, `CheckRedirect`).
+/// The most requests in one chain: containerd stops at the tenth redirect, before it sends an eleventh request (`resolver.go`,
+/// `CheckRedirect`).
 pub const REQUESTS: usize = 10;
 
 /// What to do with an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// It is the answer.
+    /// It is the final answer.
     Stay,
-    /// Ask there.
+    /// Send a request there.
     Follow {
-        /// By this method.
+        /// With this method.
         method: Method,
         /// Without userinfo and fragment.
         url: Url,
-        /// The redirect names a user, whom a node would be there. We are nobody.
+        /// The redirect names a user. A node would log in as that user; we do not.
         as_somebody: bool,
     },
-    /// Our rules forbid it; the place that was asked where no other is known.
+    /// Our rules forbid it. The URL is the target, or the place that was asked if the target is unknown.
     Refuse(Refusal, Url),
 }
 
@@ -32,7 +33,7 @@ pub fn next(method: Method, from: &Url, status: u16, location: Option<&[u8]>) ->
         301 | 302 | 303 | 307 | 308 => location.map(readable),
         _ => None,
     };
-    // An empty one leads nowhere, to Go as well.
+    // An empty `Location` leads nowhere, in Go too.
     let Some(location) = location.filter(|location| !location.is_empty()) else {
         return Next::Stay;
     };
@@ -47,7 +48,7 @@ pub fn next(method: Method, from: &Url, status: u16, location: Option<&[u8]>) ->
         ("http", "http") => here == there,
         _ => false,
     };
-    // Such a redirect asks to send the form, and the credential in it, once more.
+    // Such a redirect asks to send the form again, with the credential in it.
     let keeps_form = method == Method::Post && matches!(status, 307 | 308);
     if !admitted || there.is_none() || (keeps_form && here != there) {
         return Next::Refuse(Refusal::Redirect, to);
@@ -63,7 +64,7 @@ pub fn next(method: Method, from: &Url, status: u16, location: Option<&[u8]>) ->
     }
 }
 
-/// A `Location` as Go reads it: any bytes, those outside ASCII escaped in what is asked for.
+/// A `Location` as Go reads it: any bytes; those outside ASCII are escaped in the request.
 fn readable(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
@@ -76,8 +77,8 @@ fn readable(bytes: &[u8]) -> String {
     text
 }
 
-/// A token server that `registry` may name: https anywhere (its address is checked when it is contacted), or the registry itself. Without
-/// userinfo, which a runtime would send and we do not, and as it is: a runtime makes nothing of one with a space in front.
+/// The token server that `registry` names, if it is allowed: https anywhere (its address is checked on connection), or the registry itself.
+/// Without userinfo, which a runtime would send and we do not. Taken literally: a runtime rejects one with a leading space.
 pub fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
     if text.starts_with(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()) {
         return Err(Refusal::Realm);
@@ -98,7 +99,7 @@ pub fn realm(registry: &Origin, text: &str) -> Result<Url, Refusal> {
 }
 
 fn strip(url: &mut Url) {
-    // Both fail only for URLs that cannot have userinfo, where there is nothing to remove.
+    // Both fail only for URLs that cannot have userinfo, so there is nothing to remove.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_fragment(None);

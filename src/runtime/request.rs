@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// How a server is spoken to.
+/// The scheme of an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// HTTP over TLS.
@@ -33,19 +33,19 @@ impl Scheme {
     }
 }
 
-/// Scheme, host and port: what a request is sent to, and what a credential or a token is for.
+/// Scheme, host and port. A request is sent to an origin, and a credential or token belongs to one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Origin {
-    /// How it is spoken to.
+    /// The scheme.
     pub scheme: Scheme,
     /// In lower case; an IPv6 address in brackets.
     pub host: Arc<str>,
-    /// The scheme's own where none is written.
+    /// The default port of the scheme if none is given.
     pub port: u16,
 }
 
 impl Origin {
-    /// Of `host[:port]`; `None` when no address can be made of that (`ghcr.io:99999`).
+    /// The origin of `host[:port]`; `None` if that is not an address (`ghcr.io:99999`).
     pub fn new(scheme: Scheme, authority: &str) -> Option<Self> {
         let url = Url::parse(&format!("{}://{authority}/", scheme.name())).ok()?;
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -53,7 +53,7 @@ impl Origin {
         Self::of(&url).filter(|_| bare && nobody)
     }
 
-    /// Of an http(s) URL with a host.
+    /// The origin of an http(s) URL with a host.
     pub fn of(url: &Url) -> Option<Self> {
         let scheme = match url.scheme() {
             "https" => Scheme::Https,
@@ -77,13 +77,13 @@ impl Origin {
         }
     }
 
-    /// The same host and port, whatever the scheme: by this Go's clients keep what a server was found to want.
+    /// The same host and port, whatever the scheme: Go's clients remember by this what a server was found to need.
     pub fn is_same_server(&self, other: &Self) -> bool {
         (&self.host, self.port) == (&other.host, other.port)
     }
 
-    /// Whether nodes take an `Authorization` along when this server redirects to `to`: another port of the same host, or a host below it
-    /// (Go, net/http `shouldCopyHeaderOnRedirect`). We take it nowhere (contract 7).
+    /// Whether nodes keep the `Authorization` when this server redirects to `to`: another port of the same host, or a subdomain of it (Go,
+    /// net/http `shouldCopyHeaderOnRedirect`). We never keep it (contract 7).
     pub fn hands_to(&self, to: &Self) -> bool {
         let below = || to.host.strip_suffix(&*self.host).is_some_and(|rest| rest.ends_with('.'));
         self != to && (self.host == to.host || below())
@@ -97,10 +97,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// All that a runtime may know of a credential: which parts it has. Nobody's is the default.
+/// All that a runtime module may know about a credential: which parts it has. The default is no credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Who {
-    /// Tells one credential from another; nothing can be learned from it.
+    /// Tells one credential from another; reveals nothing about it.
     pub id: Option<Fingerprint>,
     /// It has a user name.
     pub user: bool,
@@ -111,7 +111,7 @@ pub struct Who {
 }
 
 impl Who {
-    /// Whose credential this is.
+    /// The parts that this credential has.
     pub fn of(credential: &Credential) -> Self {
         Self {
             id: Some(credential.fingerprint()),
@@ -122,17 +122,17 @@ impl Who {
     }
 }
 
-/// As whom a request introduces itself (`User-Agent`): a runtime, and its version: major, minor, patch.
+/// The `User-Agent` of a request: a runtime and its version (major, minor, patch).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Agent {
     /// `containerd/2.4.2` (`NewResolver` in `core/remotes/docker/resolver.go`).
     Containerd(u16, u16, u16),
-    /// `cri-o/1.36.3 go/… os/linux arch/amd64` (`internal/useragent`), of which the beginning can be known here.
+    /// `cri-o/1.36.3 go/… os/linux arch/amd64` (`internal/useragent`), of which only the beginning can be known here.
     Crio(u16, u16, u16),
 }
 
 impl Agent {
-    /// That of a node, by its `status.nodeInfo.containerRuntimeVersion`; `None` for a runtime that is not known here.
+    /// The `User-Agent` of a node, by its `status.nodeInfo.containerRuntimeVersion`; `None` for a runtime that pullgate does not know.
     pub fn of_node(container_runtime_version: &str) -> Option<Self> {
         let (name, version) = container_runtime_version.split_once("://")?;
         let mut parts = version.trim_start_matches('v').split('.').map(|part| {
@@ -149,7 +149,7 @@ impl Agent {
     }
 }
 
-/// Who asks where nothing is known of the nodes.
+/// The `User-Agent` when nothing is known about the nodes.
 impl Default for Agent {
     fn default() -> Self {
         Self::Containerd(2, 4, 2)
@@ -165,12 +165,12 @@ impl fmt::Display for Agent {
     }
 }
 
-/// As whom the nodes that would pull an image introduce themselves: of each runtime the newest, so that one answer serves all.
+/// The `User-Agent`s of the nodes that would pull an image: the newest version of each runtime, so that one answer serves all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Agents {
-    /// Nodes with containerd.
+    /// Of nodes with containerd.
     pub containerd: Agent,
-    /// Nodes with CRI-O.
+    /// Of nodes with CRI-O.
     pub crio: Agent,
 }
 
@@ -190,7 +190,7 @@ pub enum Method {
     Head,
     /// GET.
     Get,
-    /// POST, of a form.
+    /// POST of a form.
     Post,
 }
 
@@ -205,29 +205,29 @@ impl Method {
     }
 }
 
-/// What is sent to one origin to be let in.
+/// The authorization for one origin.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Auth {
-    /// User name and password (or the identity token as the password of nobody).
+    /// User name and password (or the identity token as a password without a user name).
     Basic(Who),
-    /// The token that this request gets.
+    /// The token that this token request gets.
     Bearer(Arc<TokenRequest>),
 }
 
-/// A request for a token. It names the token as well: the token may be renewed without any key changing.
+/// A request for a token. It also identifies the token, so that a token can be renewed without changing any key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
-    /// The registry that asked for it: a token that one registry asked for is not shown to another.
+    /// The registry that asked for it. A token that one registry asked for is not sent to another.
     pub origin: Origin,
     /// The token server.
     pub realm: Arc<str>,
-    /// As the challenge has it.
+    /// `service` of the challenge, as sent.
     pub service: Option<Arc<str>>,
     /// In the order in which they are sent.
     pub scopes: Vec<Arc<str>>,
-    /// Whose token.
+    /// Whose token it is.
     pub who: Who,
-    /// How it is asked for.
+    /// How it is requested.
     pub by: Grant,
 }
 
@@ -242,17 +242,16 @@ impl TokenRequest {
     }
 }
 
-/// How a token is asked for.
+/// How a token is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Grant {
     /// GET, without a credential.
     Anonymous,
     /// GET, with user name and password (`Basic`).
     Basic,
-    /// GET as containers/image does it: where there is a user name, it stands as `account` in the query (the wire puts it there, in the order
-    /// of names), and where there is a password too, both are sent (`Basic`). It reads what comes back more strictly than containerd: one
-    /// JSON value, in which `expires_in` is an integer and `issued_at` a time (RFC 3339); `token` counts before `access_token`, and where
-    /// there is neither, an empty token is sent.
+    /// GET as containers/image sends it: a user name is `account` in the query (the wire puts it there, in the order of names), and with a
+    /// password too, both are sent (`Basic`). It reads the answer more strictly than containerd: one JSON value, in which `expires_in` is
+    /// an integer and `issued_at` a time (RFC 3339). `token` counts before `access_token`, and if there is neither, an empty token is sent.
     Account,
     /// POST of user name and password (containerd).
     Password,
@@ -261,7 +260,7 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// POST or GET.
+    /// The method of this grant.
     pub fn method(self) -> Method {
         match self {
             Self::Anonymous | Self::Basic | Self::Account => Method::Get,
@@ -270,14 +269,14 @@ impl Grant {
     }
 }
 
-/// What the answer is read for.
+/// What is read from the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Want {
     /// Status and headers.
     Nothing,
-    /// A manifest or an index. Its digest is computed by the algorithm of the one that it was asked for by, else by sha256.
+    /// A manifest or an index. Its digest is computed with the algorithm of the requested digest, otherwise with sha256.
     Manifest {
-        /// What it was asked for by, where that is a digest.
+        /// The digest that was requested, if it was one.
         by: Option<Digest>,
     },
     /// The config of an image.
@@ -285,14 +284,14 @@ pub enum Want {
         /// Its digest.
         by: Digest,
     },
-    /// A layer, or another blob that nobody reads: whether it is there, and how long it is.
+    /// A layer, or another blob whose content is not read: only whether it exists, and its size.
     Blob {
-        /// How long it is said to be, in bytes, where that matters.
+        /// The announced size in bytes, if it matters.
         size: Option<i64>,
     },
     /// A token.
     Token(Arc<TokenRequest>),
-    /// The tags of a repository, those closest to the one that is named.
+    /// The tags of a repository that are closest to the named one.
     Tags {
         /// The tag that is not there.
         near: Arc<str>,
@@ -301,18 +300,19 @@ pub enum Want {
     Words,
 }
 
-/// Settings for TLS, addresses and headers that the node's configuration has for a host; the default is none. The wire knows them by this.
+/// A host's settings for TLS, addresses and headers in a node's configuration; the default is none. The wire knows the settings by this
+/// identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct TrustId(pub [u8; 16]);
 
 impl TrustId {
-    /// No settings, but certificates are not checked.
+    /// No settings, except that certificates are not checked.
     pub const UNVERIFIED: Self = Self([0xff; 16]);
-    /// No settings, but certificates are checked of loopback names too.
+    /// No settings, except that certificates are checked even for loopback names.
     pub const VERIFIED: Self = Self([0xfe; 16]);
 }
 
-/// Which of several equal requests this is.
+/// Distinguishes equal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Attempt {
     /// 0 for the first.
@@ -324,7 +324,8 @@ pub struct Attempt {
 /// A request. Redirects are followed by the wire ([`super::redirect`]).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// Who asks, also where nothing of the credential is sent: no tenant learns from the timing of an answer what another has asked.
+    /// Whose pull this is, even if nothing of the credential is sent: no tenant may learn from the timing of an answer what another has
+    /// asked.
     pub asker: Who,
     /// Its method.
     pub method: Method,
@@ -334,15 +335,15 @@ pub struct Request {
     pub path: Arc<str>,
     /// The `Accept` header.
     pub accept: Arc<str>,
-    /// What is sent to which origin; nothing goes anywhere else.
+    /// What is sent to which origin; nothing is sent anywhere else.
     pub auth: Vec<(Origin, Auth)>,
-    /// What the answer is read for.
+    /// What is read from the answer.
     pub want: Want,
-    /// By which settings it is sent.
+    /// The settings to send it with.
     pub trust: TrustId,
-    /// As whom.
+    /// The `User-Agent`.
     pub agent: Agent,
-    /// Which of several equal ones it is.
+    /// Distinguishes equal requests.
     pub attempt: Attempt,
 }
 

@@ -9,26 +9,26 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 
-/// What an image's config says.
+/// The contents of an image's config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadConfig {
-    /// Without an architecture where it names none.
+    /// Without an architecture if the config names none.
     pub platform: Platform,
     /// `rootfs.diff_ids`, as written.
     pub diff_ids: Vec<String>,
-    /// The memory of a long one, which is accounted for.
+    /// The memory that a long config takes, reserved from the budget.
     pub held: Claim,
 }
 
 impl ReadConfig {
-    /// What it takes, in bytes of memory, roughly.
+    /// Its size in memory in bytes, roughly.
     pub fn weight(&self) -> usize {
         let ids = self.diff_ids.iter().map(|id| size_of::<String>() + id.len()).sum::<usize>();
         size_of::<Self>() + self.platform.weight() + ids
     }
 }
 
-/// A date in text; anything else is an error where it stands, whatever follows.
+/// A date as text. Anything else is an error here, whatever follows in the document.
 #[derive(Debug, Default)]
 struct Date;
 
@@ -59,7 +59,7 @@ loose! {
 type Anything<'a> = HashMap<String, &'a RawValue>;
 
 loose! {
-    /// How the container is run; read for its types only.
+    /// How the container is run. Only the types of its members are checked.
     struct WrittenRun<'a> {
         "user" => _user: String,
         "exposedports" => _ports: HashMap<String, Option<Anything<'a>>>,
@@ -91,7 +91,7 @@ loose! {
     }
 }
 
-/// Reads a config. Runtimes refuse one with a member of the wrong kind, whatever they need of it.
+/// Reads a config. Runtimes refuse one with a member of the wrong type, even if they do not need that member.
 pub fn config(body: &[u8]) -> Result<ReadConfig, ContentFault> {
     let text = json::text(body);
     if json::is_too_deep(&text) {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use std::collections::{BTreeMap, HashMap};
 use url::Url;
 
-/// What a manifest or an index says.
+/// The contents of a manifest or an index.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "which members stand there")]
 pub struct Document {
@@ -24,34 +24,34 @@ pub struct Document {
     pub layers: Vec<Descriptor>,
     /// `manifests`.
     pub manifests: Vec<Descriptor>,
-    /// `artifactType`, where it is text.
+    /// `artifactType`, if it is a string.
     pub artifact_type: Option<String>,
-    /// `artifactType` is there and no text.
+    /// `artifactType` is present and not a string.
     pub odd_artifact_type: bool,
-    /// `subject` is there and no descriptor.
+    /// `subject` is present and not a descriptor.
     pub odd_subject: bool,
-    /// There is a `config`, if only `null`.
+    /// `config` is present, even if only as `null`.
     pub has_config: bool,
-    /// There are `layers`, if only `null`.
+    /// `layers` is present, even if only as `null`.
     pub has_layers: bool,
-    /// There are `manifests`, if only `null`.
+    /// `manifests` is present, even if only as `null`.
     pub has_manifests: bool,
-    /// There are `fsLayers`: a Docker schema 1 manifest has them.
+    /// `fsLayers` is present: that makes it a Docker schema 1 manifest.
     pub has_fs_layers: bool,
-    /// There are `signatures`, as a signed Docker schema 1 manifest has them.
+    /// `signatures` is present, as in a signed Docker schema 1 manifest.
     pub has_signatures: bool,
-    /// `schemaVersion`; 0 where it has none.
+    /// `schemaVersion`; 0 if absent.
     pub schema_version: i64,
-    /// Which members are there and not `null`, of those that tell one kind of manifest from another.
+    /// Which of the members that tell one kind of manifest from another are present and not `null`.
     pub members: Members,
-    /// Of a Docker schema 1 manifest, the digests of its layers, the lowest first, or what is wrong with it; `None` of every other one.
+    /// For a Docker schema 1 manifest: the digests of its layers, the lowest first, or what is wrong with it. `None` for any other.
     pub schema1: Option<Result<Vec<String>, String>>,
-    /// The memory of a long one, which is accounted for.
+    /// The memory that a long document takes, reserved from the budget.
     pub held: Claim,
 }
 
 impl Document {
-    /// What it takes, in bytes of memory, roughly.
+    /// Its size in memory in bytes, roughly.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let all = self.config.iter().chain(&self.layers).chain(&self.manifests);
@@ -90,16 +90,16 @@ pub struct Descriptor {
     pub size: Option<i64>,
     /// The host of the first http(s) URL of `urls`.
     pub elsewhere: Option<String>,
-    /// `data` is base64, or there is none.
+    /// `data` is valid base64, or absent.
     pub data_decodes: bool,
     /// `platform`.
     pub platform: Option<Platform>,
-    /// Annotated as packed by zstd, which containers/image prefers (`io.github.containers.compression.zstd`).
+    /// Annotated as compressed with zstd, which containers/image prefers (`io.github.containers.compression.zstd`).
     pub zstd: bool,
 }
 
 impl Descriptor {
-    /// What it takes, in bytes of memory, roughly.
+    /// Its size in memory in bytes, roughly.
     fn weight(&self) -> usize {
         let elsewhere = self.elsewhere.as_ref().map_or(0, String::len);
         let platform = self.platform.as_ref().map_or(0, Platform::weight);
@@ -155,7 +155,7 @@ impl From<WrittenPlatform<'_>> for Platform {
     }
 }
 
-/// Reads a manifest or an index. The error is [`ContentFault::NotJson`] or a member of the wrong kind.
+/// Reads a manifest or an index. The error is [`ContentFault::NotJson`], or a member of the wrong type.
 pub fn document(body: &[u8]) -> Result<Document, ContentFault> {
     let text = json::text(body);
     if json::is_too_deep(&text) {
@@ -234,12 +234,12 @@ fn is_base64(data: &str) -> bool {
     base64::engine::general_purpose::STANDARD.decode(data).is_ok()
 }
 
-/// Whether a member that was given is not of this kind.
+/// Whether a member is present and not of this type.
 fn misread<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> bool {
     raw.is_some_and(|raw| serde_json::from_str::<Option<T>>(raw.get()).is_err())
 }
 
-/// The members of an object by their names in lower case, whatever they hold: `null` and `[]` are something as well.
+/// The members of an object by their names in lower case, `null` and `[]` included.
 fn members(text: &str) -> BTreeMap<String, &RawValue> {
     let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_str(text).unwrap_or_default();
     members
@@ -258,7 +258,7 @@ fn fault(error: &serde_json::Error, what: &'static str) -> ContentFault {
     }
 }
 
-/// Names from a registry that end up in messages.
+/// Shortens a name from a registry for use in messages.
 pub(crate) fn clipped(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(140).collect()
 }

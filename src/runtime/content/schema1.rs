@@ -15,7 +15,7 @@ struct History {
     image: String,
 }
 
-/// An image of Docker's first format: one a layer, the uppermost first.
+/// An image of Docker's first format: each layer is one, the uppermost first.
 #[derive(Deserialize)]
 struct Image {
     #[serde(default)]
@@ -24,7 +24,7 @@ struct Image {
     parent: String,
 }
 
-/// The digests of the layers, the lowest first, of `fsLayers` and `history` as they are written; the error is a clause.
+/// The digests of the layers, the lowest first, from `fsLayers` and `history` as written. The error is a clause.
 pub(super) fn layers(layers: &str, history: &str) -> Result<Vec<String>, String> {
     let unreadable = |what: &str| format!("its {what} cannot be read");
     let layers: Option<Vec<Layer>> = serde_json::from_str(layers).map_err(|_| unreadable("fsLayers"))?;
@@ -56,7 +56,7 @@ pub(super) fn layers(layers: &str, history: &str) -> Result<Vec<String>, String>
     let mut digests = Vec::with_capacity(layers.len());
     for (at, (layer, image)) in layers.into_iter().zip(&images).enumerate() {
         match images.get(at + 1) {
-            // Of one image that comes twice in a row, the lower layer counts.
+            // If one image comes twice in a row, the lower layer counts.
             Some(below) if below.id == image.id => {}
             Some(below) if below.id != image.parent => return Err("an image in its history does not follow its parent".to_owned()),
             Some(_) | None => digests.push(layer.digest),
@@ -99,7 +99,7 @@ mod tests {
             &[image('3', Some('2')), image('2', Some('1')), image('1', None)],
             Ok(&["a", "b", "c"]),
         );
-        // One image twice in a row is one layer.
+        // The same image twice in a row is one layer.
         check(
             &["c", "b", "a"],
             &[image('2', Some('1')), image('2', Some('1')), image('1', None)],

@@ -15,15 +15,15 @@ use crate::runtime::request::Request;
 use crate::runtime::{Depth, End};
 use std::collections::HashSet;
 
-/// What a reference is found to be.
+/// What a reference turns out to be.
 enum Looked {
     Image,
     Artifact(Reference),
-    /// An index whose entry for the node fails: that ends the pull as it would end that of an image.
+    /// An index whose entry for the node fails: the pull ends as that of an image would.
     Failed(Box<Found>),
 }
 
-/// Pulls it as an artifact; `None` where it is an image.
+/// Pulls the reference as an artifact; `None` if it is an image.
 pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Found>> {
     let looked = match walk.version.looks_for_artifacts() {
         Look::None => Looked::Artifact(walk.reference.clone()),
@@ -37,7 +37,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Optio
     }
 }
 
-/// `PullManifest` up to 1.34: the reference of what is an artifact.
+/// `PullManifest` up to 1.34: returns the reference to pull if it is an artifact.
 fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Looked> {
     let reference = walk.reference.clone();
     let source = Source::open(walk, net, &reference)?;
@@ -95,7 +95,7 @@ fn look_twice(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Option<Ref
     Ok(read(walk, &served)?.is_artifact().then(|| reference.clone()))
 }
 
-/// The digest of the entry of an index that is for the node.
+/// The digest of the entry of an index for the node.
 fn chosen(walk: &Walk<'_>, index: &Served) -> Got<String> {
     let document = index.document().map_err(|fault| index.broken(fault))?;
     manifest::index(index.form, &document).map_err(|fault| index.broken(fault))?;
@@ -111,7 +111,7 @@ fn read(walk: &Walk<'_>, served: &Served) -> Got<Manifest> {
     manifest.map_err(|fault| Stop::from(served.broken(fault)))
 }
 
-/// `copy.Image` into a store of artifacts: its layers, then its config. Layers with `urls` stay where they are.
+/// `copy.Image` into a store of artifacts: its layers, then its config. Layers with `urls` are not fetched.
 fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) -> Got<Found> {
     let mut source = Source::open(walk, net, reference)?;
     let root = source.manifest.clone();
@@ -158,7 +158,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
     Ok(Found::new(walk, &source, content, builds, end, false))
 }
 
-/// What is wrong with its blobs.
+/// The problems of its blobs.
 fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manifest: &Manifest) -> Got<Vec<Failure>> {
     const MOST: usize = 1000;
     let mut seen = HashSet::new();

@@ -6,23 +6,23 @@ use base64::Engine as _;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// A node's file with credentials, as far as a runtime may know it.
+/// A node's credential file, as far as a runtime module may know it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NodeAuth {
-    /// By key; `None` for one that is broken, for which every pull fails.
+    /// By key; `None` for a broken entry, with which every pull fails.
     pub entries: BTreeMap<String, Option<Who>>,
-    /// Hosts whose credentials a program on the node has.
+    /// Hosts whose credentials come from a program on the node.
     pub helpers: BTreeMap<String, String>,
-    /// Settings name a file that is not here.
+    /// The settings name a file that is not available here.
     pub unknown: bool,
 }
 
-/// What a node has for a place.
+/// The node's own credential for a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
-    /// This, or nothing.
+    /// This one, or none.
     Has(Who),
-    /// What it has is not known here.
+    /// It is not known here.
     Unknown,
 }
 
@@ -41,7 +41,7 @@ struct Entry {
     identitytoken: Hidden64,
 }
 
-/// Text that is secret.
+/// Base64 text that is secret.
 #[derive(Debug, Default)]
 struct Hidden64(Hidden);
 
@@ -53,7 +53,8 @@ impl<'de> Deserialize<'de> for Hidden64 {
 }
 
 impl NodeAuth {
-    /// Reads a file. With it come the credentials, for whoever sends them. The error has line and column, and says nothing of what is there.
+    /// Reads a file. The credentials themselves are returned beside it, for the wire. The error has line and column, and quotes nothing
+    /// from the file.
     pub fn parse(json: &[u8]) -> Result<(Self, Vec<Credential>), String> {
         let place = |error: &serde_json::Error| {
             format!(
@@ -84,7 +85,7 @@ impl NodeAuth {
         Ok((auth, credentials))
     }
 
-    /// What the node shows at a place: the repository `name` at `host[:port]` (`findCredentialsInFile`).
+    /// The node's credential for the repository `name` at `host[:port]` (`findCredentialsInFile`).
     pub(super) fn of(&self, name: &str, host: &str) -> Own {
         if self.unknown || self.helpers.contains_key(host) {
             return Own::Unknown;
@@ -94,7 +95,7 @@ impl NodeAuth {
             .map_or(Own::Has(Who::default()), |entry| entry.map_or(Own::Unknown, Own::Has))
     }
 
-    /// The key that counts: the longest, else one that is this host when its scheme and path are cut off.
+    /// The key that applies: the longest one that matches, otherwise one that equals this host once its scheme and path are cut off.
     pub fn key(&self, name: &str, host: &str) -> Option<&str> {
         let mut rest = name;
         loop {
@@ -123,7 +124,7 @@ fn normal(host: &str) -> &str {
 }
 
 impl Entry {
-    /// `None`: broken. What has no colon is passed over.
+    /// `None` if it is broken. Text without a colon is ignored.
     fn credential(&self) -> Option<Credential> {
         let decoded = base64::engine::general_purpose::STANDARD.decode(self.auth.0.bytes()).ok()?;
         let Some(colon) = decoded.iter().position(|byte| *byte == b':') else {

@@ -5,7 +5,7 @@ use crate::image::Platform;
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::crio::manifest::Form;
 
-/// The variants that a host runs, best first (`WantedPlatforms`). Only an arm tells its own.
+/// The variants that a host runs, best first (`WantedPlatforms`). Only arm hosts report theirs.
 pub(super) fn variants(host: &Platform) -> Vec<&str> {
     const ARM: [&str; 4] = ["v8", "v7", "v6", "v5"];
     let own = match (host.architecture.as_str(), host.variant.as_str()) {
@@ -21,7 +21,7 @@ pub(super) fn variants(host: &Platform) -> Vec<&str> {
     }
 }
 
-/// The entry of an index that is for `host`; `None`: none is.
+/// The entry of an index for `host`; `None` if there is none.
 pub(super) fn choose<'a>(document: &'a Document, form: Form, host: &Platform) -> Option<&'a Descriptor> {
     let variants = variants(host);
     let rank = |entry: &Descriptor| match &entry.platform {
@@ -29,11 +29,11 @@ pub(super) fn choose<'a>(document: &'a Document, form: Form, host: &Platform) ->
             variants.iter().position(|variant| *variant == platform.variant)
         }
         Some(_) => None,
-        // The last resort, but a Docker list has none such.
+        // An entry without a platform is the last resort, but not in a Docker list.
         None => (form == Form::OciIndex).then_some(usize::MAX),
     };
     let ranked = document.manifests.iter().filter_map(|entry| Some((rank(entry)?, entry)));
-    // Of equals the first, but one that is packed by zstd goes before.
+    // Of equal entries the first, but one compressed with zstd comes before the others.
     let best = ranked.min_by_key(|(rank, entry)| (*rank, form == Form::OciIndex && !entry.zstd));
     best.map(|(_, entry)| entry)
 }
@@ -99,7 +99,7 @@ mod tests {
             Some(1),
         );
         check("linux/arm/v6", Form::OciIndex, &["linux/arm/v7", "linux/arm"], Some(1));
-        // Where its variant is not known, none goes first.
+        // If the host's variant is unknown, an entry without a variant comes first.
         check("linux/arm", Form::OciIndex, &["linux/arm/v7", "linux/arm"], Some(1));
         check("linux/arm", Form::OciIndex, &["linux/arm/v7", "linux/arm/v8"], Some(1));
     }

@@ -10,7 +10,7 @@ use crate::runtime::outcome::{Build, ImageFacts};
 use oci_client::manifest::IMAGE_MANIFEST_LIST_MEDIA_TYPE;
 
 impl Crio {
-    /// How the pull of what was found ends on a node of this platform.
+    /// How the pull of an image with these facts ends on a node of this platform.
     pub(crate) fn ways<'a>(self, facts: &'a ImageFacts, host: &Platform) -> Vec<Way<'a>> {
         let own = || facts.builds.iter().find(|build| build.digest == facts.digest.as_str());
         let (end, size) = match &facts.content {
@@ -31,7 +31,7 @@ impl Crio {
             return (End::Trouble(failure), None);
         }
         match &build.content {
-            // An index says for what its entries are, and nobody compares it with their configs.
+            // CRI-O goes by the platforms in the index, and does not compare them with the configs.
             Ok(Content::Image {
                 platform: Some(platform),
                 body,
@@ -41,7 +41,8 @@ impl Crio {
         }
     }
 
-    /// Whether it fails to pull an artifact of this kind. One that does not say what it is is none to it, where it looks.
+    /// Whether it fails to pull an artifact of this kind. An artifact that does not declare its type is not one to CRI-O, where CRI-O
+    /// checks.
     pub(crate) fn refuses(self, kind: &str) -> bool {
         match self.version.artifacts() {
             Artifacts::Never => true,
@@ -63,7 +64,7 @@ impl Crio {
     }
 }
 
-/// The entry of an index that is for a node. Of equals it is the one that was fetched: newer ones prefer what is packed by zstd
+/// The entry of an index for a node. Of equal entries, the one that was fetched: newer versions prefer one compressed with zstd
 /// ([`super::choose`]).
 fn chosen<'a>(facts: &ImageFacts, entries: &'a [IndexEntry], host: &Platform) -> Option<&'a IndexEntry> {
     let variants = variants(host);
@@ -72,7 +73,7 @@ fn chosen<'a>(facts: &ImageFacts, entries: &'a [IndexEntry], host: &Platform) ->
             variants.iter().position(|variant| *variant == platform.variant)
         }
         Some(_) => None,
-        // The last resort, but a Docker list has none such.
+        // An entry without a platform is the last resort, but not in a Docker list.
         None => (facts.media_type != IMAGE_MANIFEST_LIST_MEDIA_TYPE).then_some(usize::MAX),
     };
     let ranked = entries.iter().filter_map(|entry| Some((rank(entry)?, entry)));

@@ -14,26 +14,26 @@ use crate::runtime::{Depth, End};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Layers of one image that are looked for: a manifest is a stranger's text.
+/// How many layers of one image are looked up: whoever writes a manifest may list any number.
 const MOST_LAYERS: usize = 1000;
 
-/// What was found, and how the pull ends with it.
+/// What was found, and how the pull ends.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) facts: ImageFacts,
     pub(super) end: End,
-    /// Nobody answered for the part that fails it.
+    /// There was no answer for the part that fails the pull.
     pub(super) by_network: bool,
 }
 
-/// What a manifest of one image comes to.
+/// A manifest of one image, as far as it was read.
 struct Single {
     content: Content,
-    /// What is wrong with its parts, in the order in which it is found.
+    /// The problems of its parts, in the order in which they are found.
     troubles: Vec<Failed>,
 }
 
-/// Pulls it as an image.
+/// Pulls the reference as an image.
 pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found> {
     let reference = walk.reference;
     let mut source = Source::open(walk, net, reference)?;
@@ -55,7 +55,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
         };
         walk.let_in()?;
         let (builds, end, by_network) = match walk.until {
-            // Whether it is there is all that matters of an entry whose platform the index names.
+            // If the index names the platform, all that matters is whether the entry exists.
             Depth::Manifest if entry.platform.is_some() => there(walk, net, &mut source, entry)?,
             Depth::Manifest => of_entry(walk, net, &mut source, entry, Depth::Config)?,
             Depth::Sizes | Depth::Config | Depth::Layers => of_entry(walk, net, &mut source, entry, walk.until)?,
@@ -102,7 +102,8 @@ impl Single {
         }
     }
 
-    /// How the pull ends, and whether for want of an answer: the first trouble is told, and what is certain speaks before what is not known.
+    /// How the pull ends, and whether that is for lack of an answer. The first problem is reported; a certain one counts more than an
+    /// unknown.
     fn end(&self, entry: Option<&Descriptor>, host: &Platform) -> (End, bool) {
         if let Some(first) = self.troubles.first() {
             let all: Vec<&Failure> = self.troubles.iter().map(|failed| &failed.told).collect();
@@ -114,7 +115,7 @@ impl Single {
                 kind: kind.clone(),
                 fails: true,
             },
-            // An index says for what its entries are, and nobody compares it with their configs.
+            // CRI-O goes by the platforms in the index, and does not compare them with the configs.
             Content::Image {
                 platform: Some(platform),
                 ..
@@ -126,10 +127,10 @@ impl Single {
     }
 }
 
-/// What was found of an entry, how the pull ends with it, and whether for want of an answer.
+/// The parts of an entry, how the pull ends with it, and whether that is for lack of an answer.
 pub(super) type Entry = (Vec<Build>, End, bool);
 
-/// Whether the entry of an index that is for the node is there.
+/// Whether the entry of an index for the node exists.
 fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor) -> Got<Entry> {
     Ok(match caught(source.is_there(walk, net, &entry.digest))? {
         Ok(()) => (Vec::new(), End::Pulled { size: None }, false),
@@ -137,7 +138,7 @@ fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, e
     })
 }
 
-/// The entry of an index that is for the node, as deep as `until` says.
+/// The entry of an index for the node, to the depth of `until`.
 fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, entry: &Descriptor, until: Depth) -> Got<Entry> {
     let found = child(walk, net, source, &entry.digest).and_then(|served| single(walk, net, source, &served, until));
     Ok(match caught(found)? {
@@ -150,7 +151,7 @@ fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source
     })
 }
 
-/// An entry that is not to be had.
+/// An entry that cannot be fetched.
 pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
     let Failed {
         mut told, by_network, ..
@@ -184,7 +185,7 @@ pub(super) fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mu
     Ok(served)
 }
 
-/// A manifest of one image, as deep as `until` says (`copySingleImage`).
+/// A manifest of one image, to the depth of `until` (`copySingleImage`).
 fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, served: &Served, until: Depth) -> Got<Single> {
     let broken = |fault| Stop::from(served.broken(fault));
     let document = served.document().map_err(broken)?;
@@ -225,7 +226,7 @@ fn single(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source, 
     Ok(Single { content, troubles })
 }
 
-/// What is wrong with the layers, in their order. All are asked for at the same time, whatever becomes of the others.
+/// The problems of the layers, in their order. All are requested concurrently, whatever happens to the others.
 fn layers<'a>(
     walk: &mut Walk<'_>,
     net: &mut Ask<'_, Request>,
@@ -242,26 +243,26 @@ fn layers<'a>(
 }
 
 impl Served {
-    /// Its document, or why it cannot be read.
+    /// The document, or why it cannot be read.
     pub(super) fn document(&self) -> Result<Arc<Document>, ContentFault> {
         self.document.clone().map_err(|fault| match self.form {
-            // Read as what it is not.
+            // It was read as something that it is not.
             Form::Schema1 => ContentFault::MediaType(clipped(&self.response.content_type)),
             Form::Oci | Form::Docker | Form::OciIndex | Form::DockerList => fault,
         })
     }
 
-    /// A failure that rests on its content.
+    /// A failure because of its content.
     pub(super) fn broken(&self, fault: ContentFault) -> Failure {
         Failure::unworded(Evidence::ContentInvalid(fault), &self.response).about(&self.digest)
     }
 
-    /// Whether it has the digest that it was asked for by, which must be one by sha256 (`MatchesDigest`).
+    /// Whether its digest is the one that it was requested by, which must be a sha256 (`MatchesDigest`).
     pub(super) fn is_what_was_asked_for(&self, target: Target) -> Result<(), ContentFault> {
         let Target::Digest(digest) = target else {
             return Ok(());
         };
-        // The signatures of schema 1 do not count, and nobody here can tell what is left without them.
+        // The digest of a signed schema 1 manifest leaves the signatures out, and we cannot compute it.
         let signed = |document: &Arc<Document>| document.has_signatures && document.schema_version == 1;
         let is_same = self.digest == digest || self.document.as_ref().is_ok_and(signed);
         if is_same && digest.algorithm() == "sha256" {

@@ -18,7 +18,7 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, app
      application/vnd.docker.distribution.manifest.v1+prettyjws, application/vnd.docker.distribution.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.index.v1+json";
 
-/// As what something is read.
+/// The format in which a manifest is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// OCI manifest.
@@ -29,17 +29,17 @@ pub(super) enum Form {
     OciIndex,
     /// Docker manifest list.
     DockerList,
-    /// Docker schema 1: everything else is taken for that (`NormalizedMIMEType`).
+    /// Docker schema 1. Any other type counts as this one (`NormalizedMIMEType`).
     Schema1,
 }
 
 impl Form {
-    /// By a `Content-Type`.
+    /// The format for a `Content-Type`.
     pub(super) fn of(content_type: &str) -> Self {
         Self::of_media_type(&Self::media_type(content_type))
     }
 
-    /// A `Content-Type` without parameters, in lower case; empty where it is none (`simplifyContentType`).
+    /// The media type of a `Content-Type`, without parameters, in lower case; empty if it is invalid (`simplifyContentType`).
     pub(super) fn media_type(content_type: &str) -> String {
         let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
         let media_type = media_type.trim().to_ascii_lowercase();
@@ -81,7 +81,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?=".contains(c))
 }
 
-/// What may stand behind a media type: Go makes nothing of all of it where one of these is no parameter (`mime.ParseMediaType`).
+/// Whether this is a list of parameters behind a media type. Go rejects the whole value if one of them is invalid (`mime.ParseMediaType`).
 fn are_parameters(mut text: &str) -> bool {
     let mut seen: Vec<String> = Vec::new();
     loop {
@@ -128,15 +128,15 @@ fn are_parameters(mut text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
     pub(super) form: Form,
-    /// Of schema 1: none.
+    /// `None` for schema 1.
     pub(super) config: Option<BlobRef>,
-    /// As they are written, the lowest first.
+    /// The lowest first, as written.
     pub(super) layers: Vec<BlobRef>,
     /// `artifactType`.
     artifact_type: String,
 }
 
-/// Reads a manifest that was served in this form.
+/// Reads a manifest that was served in this format.
 pub(super) fn manifest(version: Version, form: Form, media_type: &str, document: &Document) -> Result<Manifest, ContentFault> {
     let members = document.members;
     let foreign = [
@@ -202,7 +202,7 @@ pub(super) fn manifest(version: Version, form: Form, media_type: &str, document:
     })
 }
 
-/// Reads an index that was served in this form.
+/// Reads an index that was served in this format.
 pub(super) fn index(form: Form, document: &Document) -> Result<Vec<IndexEntry>, ContentFault> {
     let members = document.members;
     if form == Form::OciIndex {
@@ -230,14 +230,13 @@ impl Manifest {
         self.config.as_ref().map_or("", |config| &config.media_type)
     }
 
-    /// What it is called where it is no image: `artifactType`, else the config's media type.
+    /// The name of its type if it is not an image: `artifactType`, otherwise the config's media type.
     pub(super) fn kind(&self) -> String {
         let kind = Some(self.artifact_type.as_str()).filter(|kind| !kind.is_empty());
         clipped(kind.unwrap_or(self.config_type()))
     }
 
-    /// Whether an image can be made of it (`OCIConfig` in `internal/image/oci.go`). Of Docker's own manifests the config's type does not
-    /// matter.
+    /// Whether it describes an image (`OCIConfig` in `internal/image/oci.go`). In Docker's own manifests the config's type does not matter.
     pub(super) fn is_image(&self) -> Result<bool, ContentFault> {
         match (self.form, self.config_type()) {
             (Form::Oci, IMAGE_DOCKER_CONFIG_MEDIA_TYPE) => Err(ContentFault::BodyMismatch(format!(
@@ -247,13 +246,13 @@ impl Manifest {
         }
     }
 
-    /// Whether CRI-O takes it for an artifact, where it looks for one (`EnsureNotContainerImage`).
+    /// Whether CRI-O takes it for an artifact, in versions that check (`EnsureNotContainerImage`).
     pub(super) fn is_artifact(&self) -> bool {
         let of_image = ["", IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE];
         self.form != Form::Schema1 && (!of_image.contains(&self.config_type()) || !self.artifact_type.is_empty())
     }
 
-    /// What it refers to, for whoever judges the image.
+    /// Its blobs.
     pub(super) fn body(&self) -> Body {
         Body {
             size: BlobRef::bytes(self.layers.iter().chain(&self.config)).filter(|_| self.form != Form::Schema1),
@@ -262,7 +261,7 @@ impl Manifest {
         }
     }
 
-    /// The same of an artifact, whose config nobody reads either. CRI-O unpacks nothing of it.
+    /// The same for an artifact, whose config is not read either. CRI-O unpacks nothing of it.
     pub(super) fn artifact(&self) -> Content {
         let mut body = self.body();
         body.blobs.extend(self.config.clone());
@@ -277,7 +276,8 @@ impl Manifest {
         }
     }
 
-    /// What fails an image once its parts are there (`PutBlobWithOptions`, `commitLayer` and `PutManifest` in `storage/storage_dest.go`).
+    /// Why an image may still fail once all its parts are fetched (`PutBlobWithOptions`, `commitLayer` and `PutManifest` in
+    /// `storage/storage_dest.go`).
     pub(super) fn commits(
         &self,
         version: Version,
@@ -290,7 +290,7 @@ impl Manifest {
         }
         if let (Some((config, length)), Some(said)) = (config, &self.config) {
             let has = i64::try_from(length).unwrap_or(i64::MAX);
-            // None at all is 0, and below that it is not looked at.
+            // A missing size counts as 0; negative sizes are not compared.
             if said.size >= 0 && said.size != has {
                 return Err(ContentFault::OtherSize {
                     part: "config",
@@ -302,7 +302,7 @@ impl Manifest {
             self.diff_ids(&config.diff_ids)?;
             self.unnamed_packing(&config.diff_ids)?;
         }
-        // What is kept is read again as what its body says that it is.
+        // The manifest that is stored is read again, in the format that its body declares.
         let kept = guessed(document);
         if kept == self.form {
             return Ok(());
@@ -320,7 +320,7 @@ impl Manifest {
         }
     }
 
-    /// How many of its layers are asked for: none for which a config that counts layers has no `diff_id` (`PutBlobPartial`).
+    /// How many of its layers are requested: none for which a config with `diff_ids` lacks one (`PutBlobPartial`).
     pub(super) fn counted(&self, config: Option<&ReadConfig>) -> usize {
         let ids = config
             .map(|config| &config.diff_ids)
@@ -328,8 +328,8 @@ impl Manifest {
         ids.map_or(self.layers.len(), Vec::len)
     }
 
-    /// How a layer is packed CRI-O detects from its bytes (`DetectCompressionFormat`), which we do not read. A layer whose digest is its `diff_id`
-    /// is not packed; of another whose type names no packing either, nobody knows.
+    /// CRI-O detects how a layer is compressed from its bytes (`DetectCompressionFormat`), which we do not read. A layer whose digest is
+    /// its `diff_id` is not compressed. If the type of any other layer names no compression, we cannot know.
     fn unnamed_packing(&self, ids: &[String]) -> Result<(), ContentFault> {
         let names_packing = |media_type: &str| ["gzip", "zstd"].iter().any(|packing| media_type.ends_with(packing));
         let mut pairs = self.layers.iter().zip(ids);
@@ -339,7 +339,7 @@ impl Manifest {
         }
     }
 
-    /// None at all is fine, and so are more than layers; each must be its layer's (`untrustedLayerDiffID`).
+    /// No `diff_ids` at all are fine, and so are more than there are layers; each must match its layer (`untrustedLayerDiffID`).
     fn diff_ids(&self, ids: &[String]) -> Result<(), ContentFault> {
         if ids.iter().all(String::is_empty) {
             return Ok(());
@@ -358,7 +358,7 @@ impl Manifest {
     }
 }
 
-/// What a manifest is by its body (`GuessMIMEType`).
+/// The format of a manifest by its body (`GuessMIMEType`).
 fn guessed(document: &Document) -> Form {
     match Form::of_media_type(&document.media_type) {
         Form::Schema1 => {}
@@ -374,7 +374,7 @@ fn guessed(document: &Document) -> Form {
     }
 }
 
-/// Whether Docker's manifests may name something by this type (`SupportedSchema2MediaType`).
+/// Whether Docker's manifests may refer to content of this type (`SupportedSchema2MediaType`).
 fn is_docker(version: Version, media_type: &str) -> bool {
     match media_type {
         SCHEMA_1
@@ -391,7 +391,7 @@ fn is_docker(version: Version, media_type: &str) -> bool {
     }
 }
 
-/// Members of other kinds of manifest make one ambiguous (`ValidateUnambiguousManifestFormat`).
+/// Members of another kind make a manifest ambiguous (`ValidateUnambiguousManifestFormat`).
 fn unambiguous(form: Form, foreign: &[(&str, bool)]) -> Result<(), ContentFault> {
     let unexpected: Vec<&str> = foreign.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
     if unexpected.is_empty() {

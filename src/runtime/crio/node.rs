@@ -9,29 +9,29 @@ use crate::runtime::request::TrustId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The settings of a node, for the pods of one namespace.
+/// A node's settings, for the pods of one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NodeSettings {
     /// `registries.conf` and its drop-ins.
     pub registries: RegistriesConf,
-    /// By which settings hosts are asked that the files name, by `host[:port]`.
+    /// The settings for TLS of the hosts that the files name, by `host[:port]`.
     pub hosts: BTreeMap<String, HostTrust>,
-    /// `policy.json`, where it is known.
+    /// `policy.json`, if it is known.
     pub policy: Option<Arc<Policy>>,
     /// The node's own credentials.
     pub auth: Arc<NodeAuth>,
-    /// The files, as messages name them; [`super::registries_conf::Line`] counts them.
+    /// The names of the files in messages; [`super::registries_conf::Line`] refers to them by position.
     pub files: Vec<Arc<str>>,
 }
 
-/// By which settings a host is asked.
+/// The settings for TLS with which a host is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct HostTrust {
-    /// Its certificates are checked.
+    /// Certificates are checked.
     pub secure: TrustId,
-    /// They are not.
+    /// Certificates are not checked.
     pub insecure: TrustId,
-    /// Why its certificates cannot be used, as a clause.
+    /// Why its certificates cannot be used; a clause.
     pub broken: Option<Arc<str>>,
 }
 
@@ -45,7 +45,7 @@ impl From<RegistriesConf> for NodeSettings {
 }
 
 impl NodeSettings {
-    /// By which settings a place is asked; or why it cannot be.
+    /// The settings for TLS at a place, or why it cannot be asked.
     pub(super) fn trust(&self, place: &Place) -> Result<TrustId, &Arc<str>> {
         let Some(host) = self.hosts.get(place.reference.domain()) else {
             return Ok(place.trust());
@@ -57,7 +57,7 @@ impl NodeSettings {
         }
     }
 
-    /// The file and line that count for an image, else the file alone.
+    /// The file and line that decide about an image, otherwise only the file.
     pub fn source(&self, reference: &Reference) -> Option<String> {
         let entry = self.registries.find(&reference.name()).map(|registry| registry.at);
         self.place(entry.unwrap_or_default())
@@ -73,7 +73,7 @@ impl NodeSettings {
         })
     }
 
-    /// What `policy.json` says of an image.
+    /// What `policy.json` says about an image.
     pub(crate) fn says(&self, reference: &Reference) -> Says {
         self.policy.as_ref().map_or(Says::Accept, |policy| policy.says(reference))
     }

@@ -9,10 +9,10 @@ use base64::Engine as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The search registries that the operator's own template has.
+/// The search registries in the operator's own template.
 const SEARCH: [&str; 2] = ["registry.access.redhat.com", "docker.io"];
 
-/// The objects that count, in any order.
+/// The objects that the operator reads, in any order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Objects {
     digests: Vec<MirrorSet>,
@@ -21,31 +21,31 @@ pub struct Objects {
     blocked: Vec<String>,
     allowed: Vec<String>,
     search: Vec<String>,
-    /// The `ConfigMap` with authorities, by its name.
+    /// The name of the `ConfigMap` with certificate authorities.
     trusted_ca: Option<String>,
-    /// Those of the namespace `openshift-config`.
+    /// The `ConfigMap`s of the namespace `openshift-config`.
     config_maps: BTreeMap<String, BTreeMap<String, String>>,
     pull_secret: GlobalPullSecret,
 }
 
-/// The cluster's global pull secret, which nodes have as `/var/lib/kubelet/config.json`: for the kubelet, and for CRI-O.
+/// The cluster's global pull secret. Nodes have it as `/var/lib/kubelet/config.json`, for the kubelet and for CRI-O.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum GlobalPullSecret {
-    /// Nobody gave it.
+    /// The cluster has none, or the input does not include it.
     #[default]
     None,
-    /// It may not be read.
+    /// We may not read it.
     Hidden,
     /// A docker config.
     Known(Hidden),
 }
 
-/// The namespace of what `images.config.openshift.io` names, and of the pull secret.
+/// The namespace of the pull secret and of the objects that `images.config.openshift.io` names.
 pub const CONFIG_NAMESPACE: &str = "openshift-config";
 /// The name of the pull secret.
 pub const PULL_SECRET: &str = "pull-secret";
 
-/// Mirrors of one source, as one object lists them.
+/// The mirrors of one source, as one object lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct MirrorSet {
     source: String,
@@ -53,37 +53,37 @@ struct MirrorSet {
     never_source: bool,
 }
 
-/// What nodes are told.
+/// The configuration that the operator gives to nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// `registries.conf` with its drop-in.
+    /// `registries.conf` and its drop-in.
     pub conf: RegistriesConf,
-    /// `policy.json`; `None` where the operator leaves its own, which admits everything.
+    /// `policy.json`; `None` if the operator leaves its default, which admits everything.
     pub policy: Option<Value>,
-    /// Authorities by `HOST[:PORT]`, PEM: `certs.d`.
+    /// The files of `certs.d`: authorities in PEM by `HOST[:PORT]`.
     pub certificates: BTreeMap<String, String>,
-    /// What nodes log in with.
+    /// The nodes' own credentials.
     pub pull_secret: GlobalPullSecret,
 }
 
 impl Objects {
-    /// The `ConfigMap` of [`CONFIG_NAMESPACE`] that has the authorities of registries.
+    /// The name of the `ConfigMap` in [`CONFIG_NAMESPACE`] that holds the registries' authorities.
     pub fn trusted_ca(&self) -> Option<&str> {
         self.trusted_ca.as_deref()
     }
 
-    /// The global pull secret may not be read.
+    /// Notes that the global pull secret may not be read.
     pub fn hide_pull_secret(&mut self) {
         self.pull_secret = GlobalPullSecret::Hidden;
     }
 
-    /// Takes over what [`Self::add_core`] has taken in there.
+    /// Takes over the objects that `other` got by [`Self::add_core`].
     pub fn take_core(&mut self, other: Self) {
         self.config_maps = other.config_maps;
         self.pull_secret = other.pull_secret;
     }
 
-    /// Takes in what counts of the core group: the pull secret and the `ConfigMap`s of [`CONFIG_NAMESPACE`].
+    /// Adds an object of the core group: the pull secret, or a `ConfigMap` of [`CONFIG_NAMESPACE`].
     pub fn add_core(&mut self, object: &Value) {
         let text = |path: &str| object.pointer(path).and_then(Value::as_str);
         if text("/metadata/namespace") != Some(CONFIG_NAMESPACE) {
@@ -105,7 +105,7 @@ impl Objects {
         }
     }
 
-    /// Takes in an object, if it is one of those that count.
+    /// Adds an object, if it is of a kind that the operator reads.
     pub fn add(&mut self, object: &Value) -> bool {
         let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
         let (group, _) = text("apiVersion").split_once('/').unwrap_or_default();
@@ -128,7 +128,7 @@ impl Objects {
         true
     }
 
-    /// What the operator writes. The error is why it writes nothing, as a clause: nodes then keep what they had.
+    /// The configuration that the operator writes. The error says why it writes none, as a clause: nodes then keep what they had.
     pub fn told(&self) -> Result<Told, String> {
         self.check()?;
         let mut search = self.search.clone();
@@ -139,7 +139,8 @@ impl Objects {
             conf: RegistriesConf {
                 registries: self.registries(),
                 search,
-                // OpenShift's crio.conf disables the short-name mode since 4.22 and in back-ports; before CRI-O 1.34 all are tried anyhow.
+                // OpenShift's crio.conf disables the short-name mode since 4.22 and in back-ports; before CRI-O 1.34 all search registries
+                // are tried anyway.
                 tries_all: true,
                 ..RegistriesConf::default()
             },
@@ -149,14 +150,14 @@ impl Objects {
         })
     }
 
-    /// What `additionalTrustedCA` names: a colon is written `..` there.
+    /// The authorities of `additionalTrustedCA`, where a colon is written `..`.
     fn certificates(&self) -> BTreeMap<String, String> {
         let map = self.trusted_ca.as_ref().and_then(|name| self.config_maps.get(name));
         let entries = map.into_iter().flatten();
         entries.map(|(host, pem)| (host.replace("..", ":"), pem.clone())).collect()
     }
 
-    /// `validateRegistriesConfScopes`, and that not both lists are given.
+    /// `validateRegistriesConfScopes`, and a check that not both lists are given.
     fn check(&self) -> Result<(), String> {
         let lists = [
             ("insecureRegistries", &self.insecure),
@@ -196,7 +197,7 @@ impl Objects {
                 sources.push(source);
             }
         }
-        // All are there before flags are handed down: the most precise entry is the one that counts.
+        // All entries exist before flags are handed down: the most specific entry applies.
         for scope in self.blocked.iter().chain(&self.insecure) {
             entry(&mut all, scope);
         }
@@ -208,7 +209,7 @@ impl Objects {
                 mirror.insecure |= within(&self.insecure, &mirror.location);
             }
         }
-        // An entry below a mirrored one has its mirrors too, unless it has its own.
+        // An entry below a mirrored one inherits its mirrors, unless it has its own.
         for source in &sources {
             let mirrors = all.get(source).map(|registry| registry.mirrors.clone()).unwrap_or_default();
             let below = all
@@ -263,7 +264,7 @@ fn sets(spec: &Value, key: &str) -> Vec<MirrorSet> {
     .collect()
 }
 
-/// The entry of a scope, made where it is missing.
+/// The entry of a scope; created if it is missing.
 fn entry<'a>(all: &'a mut BTreeMap<String, Registry>, scope: &str) -> &'a mut Registry {
     all.entry(scope.to_owned()).or_insert_with(|| Registry {
         prefix: scope.to_owned(),
@@ -276,8 +277,8 @@ fn entry<'a>(all: &'a mut BTreeMap<String, Registry>, scope: &str) -> &'a mut Re
     })
 }
 
-/// The mirrors by source, in an order that suits every set as far as one can, and whether the source is never asked. Sets without another
-/// mirror than the source say nothing.
+/// The mirrors by source, in an order that suits every set as far as possible, and whether the source is never asked. Sets whose only
+/// mirror is the source itself do not count.
 fn merged(sets: &[MirrorSet]) -> Vec<(String, bool, Vec<String>)> {
     let mut by_source: BTreeMap<&str, Vec<&MirrorSet>> = BTreeMap::new();
     for set in sets
@@ -304,7 +305,7 @@ fn merged(sets: &[MirrorSet]) -> Vec<(String, bool, Vec<String>)> {
             }
         }
         let mut mirrors = sorted(&edges);
-        // The source is asked last anyhow.
+        // The source is asked last anyway.
         mirrors.pop_if(|last| last == source);
         let never = sets.iter().any(|set| set.never_source);
         (source.to_owned(), never, mirrors)
@@ -312,7 +313,7 @@ fn merged(sets: &[MirrorSet]) -> Vec<(String, bool, Vec<String>)> {
     by_source.into_iter().map(of).collect()
 }
 
-/// `topoGraph.Sorted`: by precedence; what is equal by name, and a circle is opened at its first name.
+/// `topoGraph.Sorted`: by precedence, equal entries by name; a circle is broken at its first name.
 fn sorted(edges: &BTreeSet<(&str, &str)>) -> Vec<String> {
     let names: BTreeSet<&str> = edges.iter().flat_map(|(from, to)| [*from, *to]).collect();
     let mut before: BTreeMap<&str, BTreeSet<&str>> = names.iter().map(|name| (*name, BTreeSet::new())).collect();

@@ -7,28 +7,28 @@ use crate::runtime::crio::version::Version;
 use crate::runtime::outcome::Unresolved;
 use crate::runtime::request::{Origin, Scheme, TrustId};
 
-/// One place.
+/// One place where an image is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The reference under the name that it has there.
+    /// The reference by its name at this place.
     pub(crate) reference: Reference,
-    /// It may be asked without TLS, and its certificates are not checked.
+    /// Plain HTTP is allowed, and certificates are not checked.
     pub(crate) insecure: bool,
-    /// The line that says so.
+    /// The line of the file that names it.
     pub(crate) at: Line,
-    /// The settings forbid to ask it.
+    /// The settings block it.
     pub(crate) blocked: bool,
-    /// It is at the host and port that the reference names: the pod's credential is shown nowhere else.
+    /// It has the host and port that the reference names: the pod's credential is sent only there.
     pub(crate) own: bool,
 }
 
 impl Place {
-    /// Its address; `None` when none can be made of its name and port.
+    /// Its address; `None` if name and port do not make one.
     pub(crate) fn origin(&self, scheme: Scheme) -> Option<Origin> {
         Origin::new(scheme, contacted(self.reference.domain()))
     }
 
-    /// By which settings it is asked.
+    /// Its settings for TLS.
     pub(crate) fn trust(&self) -> TrustId {
         match (self.insecure, is_loopback(self.reference.domain())) {
             (true, _) => TrustId::UNVERIFIED,
@@ -44,7 +44,7 @@ pub(crate) fn places(conf: &RegistriesConf, version: Version, reference: &Refere
     let loopback = version.trusts_loopback() && is_loopback(reference.domain());
     let place = |name: &str, insecure: bool, at: Line| {
         let there = reference.with_name(name).ok_or(Unresolved::Name)?;
-        // containers/image knows no IPv6 addresses.
+        // containers/image does not support IPv6 addresses.
         if there.domain().is_empty() || there.domain().starts_with('[') {
             return Err(Unresolved::Name);
         }
@@ -78,7 +78,7 @@ pub(crate) fn places(conf: &RegistriesConf, version: Version, reference: &Refere
     Ok(places)
 }
 
-/// Of 127.0.0.0/8, or a name that is always there. Which other names resolve into it, a node alone knows.
+/// An address in 127.0.0.0/8, or a name that always resolves to one. Which other names resolve to loopback, only a node knows.
 fn is_loopback(domain: &str) -> bool {
     let host = domain.split(':').next().unwrap_or_default();
     host == "localhost" || crate::net::is_loopback(host)
@@ -133,13 +133,13 @@ mod tests {
         let found = check(conf, "a.example/teams/app", &["a.example/teams/app"]);
         assert!(found[0].insecure && found[0].own);
         assert_eq!(found[0].trust(), TrustId::UNVERIFIED);
-        // A prefix ends before a port too, for which its location has no place.
+        // A prefix may end before a port, but its location then leaves no room for the port.
         check(conf, "a.example:5000/app", &["a.example:5000/app"]);
         fails(
             "[[registry]]\nprefix = 'a.example'\nlocation = 'b.example:5000'\n",
             "a.example:8443/x",
         );
-        // Not canonical: this would be Docker Hub's.
+        // Not fully qualified: it would be a name on Docker Hub.
         fails("[[registry]]\nprefix = 'a.example'\nlocation = 'mirror'\n", "a.example/x");
         fails("[[registry]]\nprefix = 'a.example'\nlocation = '[::1]:5000'\n", "a.example/x");
     }
@@ -181,7 +181,7 @@ mod tests {
         let conf = "[[registry]]\nlocation = 'a.example'\nblocked = true\n[[registry.mirror]]\nlocation = 'm.test'\n";
         let found = check(conf, "a.example/x", &["m.test/x", "a.example/x"]);
         assert_eq!(found.iter().map(|place| place.blocked).collect::<Vec<_>>(), [false, true]);
-        // On an entry that leads elsewhere it stops nothing.
+        // On an entry with another location, `blocked` has no effect.
         let led = "[[registry]]\nprefix = 'a.example'\nlocation = 'b.example'\nblocked = true\n";
         assert!(!check(led, "a.example/x", &["b.example/x"])[0].blocked);
     }

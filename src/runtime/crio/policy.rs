@@ -14,13 +14,13 @@ pub struct Policy {
     transports: Transports,
 }
 
-/// Scopes and what they ask for, of the one transport that a node pulls by.
+/// The requirements by scope, for the one transport that nodes pull with.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Transports {
     docker: BTreeMap<String, Requirements>,
 }
 
-/// What has to hold; never empty.
+/// All of these must be met; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Requirements(Vec<Requirement>);
 
@@ -43,7 +43,7 @@ struct Requirement {
     kind: Kind,
 }
 
-/// What a requirement may say (`newPolicyRequirementFromJSON`): a key that is not known makes the whole policy one that cannot be used.
+/// One requirement as written (`newPolicyRequirementFromJSON`). An unknown key makes the whole policy unusable.
 #[derive(Deserialize)]
 struct WrittenRequirement {
     r#type: Kind,
@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Requirement {
     }
 }
 
-/// What a policy says of an image.
+/// What a policy says about an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Says {
     /// It may run.
@@ -115,17 +115,17 @@ impl<'de> Deserialize<'de> for Transports {
 }
 
 impl Policy {
-    /// Reads it. The error has line and column.
+    /// Reads a policy. The error has line and column.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
     }
 
-    /// What it says of an image: the most narrow scope counts, and only that.
+    /// What it says about an image: only the narrowest scope counts.
     pub(super) fn says(&self, reference: &Reference) -> Says {
         let scopes = scopes(reference);
         let found = scopes.iter().find_map(|scope| self.transports.docker.get(scope));
         let mut says = Says::Accept;
-        // In order; whatever is asked first and fails ends it.
+        // In order: the first requirement that is not met ends it.
         for requirement in &found.unwrap_or(&self.default).0 {
             match requirement.kind {
                 Kind::Accept => {}
@@ -137,7 +137,7 @@ impl Policy {
     }
 }
 
-/// The scopes that an image is in, from the narrowest on (`DockerReferenceIdentity`, `DockerReferenceNamespaces`).
+/// The scopes of an image, from the narrowest on (`DockerReferenceIdentity`, `DockerReferenceNamespaces`).
 fn scopes(reference: &Reference) -> Vec<String> {
     let name = reference.name();
     let mut scopes = vec![match reference.target() {

@@ -10,12 +10,12 @@ use std::ops::Range;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
-/// What a node's `registries.conf` and its drop-ins come to.
+/// The merged contents of a node's `registries.conf` and its drop-ins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RegistriesConf {
-    /// `[[registry]]`, in the order of their prefixes, each of which stands there once.
+    /// The `[[registry]]` entries in the order of their prefixes, each prefix once.
     pub registries: Vec<Registry>,
-    /// `unqualified-search-registries`: `host[:port]`, put before names that say no registry.
+    /// `unqualified-search-registries`: `host[:port]`, put before names without a registry.
     pub search: Vec<String>,
     /// `[aliases]`: the full name of a repository by its short one.
     pub aliases: BTreeMap<String, String>,
@@ -23,33 +23,33 @@ pub struct RegistriesConf {
     pub search_at: Line,
     /// Where aliases are written.
     pub aliases_at: BTreeMap<String, Line>,
-    /// crio.conf says `short_name_mode = "disabled"`: of several search registries all are tried.
+    /// crio.conf has `short_name_mode = "disabled"`: if there are several search registries, all are tried.
     pub tries_all: bool,
 }
 
 /// A line of one of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Line {
-    /// 0 is the main file, then the drop-ins in their order.
+    /// 0 is the main file; the drop-ins follow in their order.
     pub file: usize,
-    /// From 1; 0 where nothing is written.
+    /// From 1; 0 if it is written nowhere.
     pub line: usize,
 }
 
 /// A `[[registry]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Registry {
-    /// Of which names it is: `host[:port][/path]`, or `*.domain`.
+    /// The names that it applies to: `host[:port][/path]`, or `*.domain`.
     pub prefix: String,
-    /// What stands in the prefix's place; empty where the name stays as it is (`*.domain` only).
+    /// What replaces the prefix; empty if the name stays as it is (`*.domain` only).
     pub location: String,
-    /// It may be asked without TLS, and its certificates are not checked.
+    /// Plain HTTP is allowed, and certificates are not checked.
     pub insecure: bool,
     /// It must not be asked.
     pub blocked: bool,
     /// Its mirrors are asked for digests only.
     pub mirror_by_digest_only: bool,
-    /// Asked before it, in order.
+    /// Asked before the registry itself, in order.
     pub mirrors: Vec<Mirror>,
     /// Where it is written.
     pub at: Line,
@@ -58,17 +58,17 @@ pub struct Registry {
 /// A mirror of a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mirror {
-    /// What stands in the prefix's place.
+    /// What replaces the prefix.
     pub location: String,
-    /// It may be asked without TLS, and its certificates are not checked.
+    /// Plain HTTP is allowed, and certificates are not checked.
     pub insecure: bool,
-    /// `pull-from-mirror`: for what it is asked.
+    /// `pull-from-mirror`: what it is asked for.
     pub asked_for: AskedFor,
     /// Where it is written.
     pub at: Line,
 }
 
-/// For what a mirror is asked.
+/// What a mirror is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AskedFor {
     /// Tags and digests.
@@ -79,7 +79,7 @@ pub enum AskedFor {
     Tags,
 }
 
-/// Why CRI-O does not start with these files, or goes on with those of before.
+/// Why CRI-O does not start with these files, or keeps its earlier settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// Which drop-in; `None`: the main file.
@@ -105,12 +105,12 @@ struct File {
     registries: Vec<Registry>,
     search: Option<Vec<String>>,
     search_at: Line,
-    /// An empty value takes an earlier alias back.
+    /// An empty value removes an earlier alias.
     aliases: BTreeMap<String, String>,
     aliases_at: BTreeMap<String, Line>,
 }
 
-/// What is wrong, and of what: a key, or one of `[[registry]]` and perhaps of its mirrors.
+/// What is wrong, and where: in a top-level key, in a `[[registry]]`, or in one of its mirrors.
 #[derive(Debug)]
 struct Wrong {
     key: &'static str,
@@ -121,10 +121,10 @@ struct Wrong {
     why: String,
 }
 
-/// What is wrong with a value: its key, empty where it is about the table as a whole, and why.
+/// The fault of a value: its key (empty if it is about the table as a whole), and why.
 type Fault = (&'static str, String);
 
-/// What is known at the top of a file, in `[[registry]]`, in `[[registry.mirror]]`, and in `[registries]` of version 1.
+/// The known keys at the top of a file, in `[[registry]]`, in `[[registry.mirror]]`, and in `[registries]` of version 1.
 const TOP: &[&str] = &[
     "registry",
     "unqualified-search-registries",
@@ -146,7 +146,7 @@ const ENTRY: &[&str] = &[
 const MIRROR: &[&str] = &["location", "insecure", "pull-from-mirror"];
 const OLD: &[&str] = &["search", "insecure", "block"];
 
-/// Where things stand in a file.
+/// The positions of keys and entries in a file.
 struct Places<'a> {
     text: &'a str,
     root: Option<DeTable<'a>>,
@@ -164,7 +164,7 @@ impl<'a> Places<'a> {
         self.span_of(key, registry, mirror, "")
     }
 
-    /// That of a key of an entry, where it is written there; else that of the entry.
+    /// The position of a key of an entry, if it is written there; otherwise that of the entry.
     fn span_of(&self, key: &str, registry: Option<usize>, mirror: Option<usize>, field: &str) -> Option<Range<usize>> {
         let root = self.root.as_ref()?;
         let find = |table: &DeTable<'a>, key: &str| {
@@ -183,7 +183,7 @@ impl<'a> Places<'a> {
         Some(field.map_or_else(|| entry.span(), |(at, _)| at))
     }
 
-    /// The keys that nobody reads, with what is known in their places.
+    /// The keys that containers/image ignores, with the known keys in their places.
     fn unknown(&self) -> Vec<(Range<usize>, String, &'static [&'static str])> {
         fn collect(
             table: &DeTable<'_>,
@@ -239,7 +239,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// A fault of a key.
+/// Makes a fault of this key.
 fn of(key: &'static str) -> impl Fn(String) -> Wrong {
     move |why| Wrong {
         key,
@@ -251,8 +251,8 @@ fn of(key: &'static str) -> impl Fn(String) -> Wrong {
 }
 
 impl RegistriesConf {
-    /// Reads the main file (empty where there is none) and the drop-ins (`registries.conf.d/*.conf`, in the order of their names): a later
-    /// entry takes the place of an earlier one of the same prefix, later search registries that of earlier ones.
+    /// Reads the main file (empty if there is none) and the drop-ins (`registries.conf.d/*.conf`, in the order of their names). A later
+    /// entry replaces an earlier one with the same prefix, later search registries replace earlier ones.
     pub fn parse(main: &str, drop_ins: &[&str]) -> Result<Self, Invalid> {
         let mut merged: BTreeMap<String, Registry> = BTreeMap::new();
         let mut conf = Self::default();
@@ -262,7 +262,7 @@ impl RegistriesConf {
             let mut file = File::read(text, drop_in.is_none()).map_err(|wrong| Invalid {
                 drop_in,
                 place: match wrong.key {
-                    // The text itself cannot be read.
+                    // The text itself cannot be parsed.
                     "" => syntax(text),
                     "aliases" if !wrong.field.is_empty() => places.place(places.alias(&wrong.field)),
                     key => places.place(places.span_of(key, wrong.registry, wrong.mirror, &wrong.field)),
@@ -291,7 +291,7 @@ impl RegistriesConf {
         Ok(conf)
     }
 
-    /// The keys of one file that CRI-O passes over: line, column, and a clause.
+    /// The keys of one file that CRI-O ignores: line, column, and a clause.
     pub fn passed_over(text: &str) -> Vec<Invalid> {
         let places = Places::of(text);
         let unknown = places.unknown().into_iter();
@@ -304,7 +304,7 @@ impl RegistriesConf {
             .collect()
     }
 
-    /// The entry for a repository (`docker.io/library/app`): the one with the longest prefix (`FindRegistry`).
+    /// The entry for a repository (`docker.io/library/app`): the one with the longest matching prefix (`FindRegistry`).
     pub(crate) fn find(&self, name: &str) -> Option<&Registry> {
         let matching = self.registries.iter().filter(|registry| registry.matches(name).is_some());
         matching.reduce(|longest, next| {
@@ -318,7 +318,7 @@ impl RegistriesConf {
 }
 
 impl Registry {
-    /// How much of a name its prefix stands for (`refMatchingPrefix`): up to a slash or a colon, so that `quay.test` matches
+    /// How much of a name its prefix matches (`refMatchingPrefix`): up to a slash or a colon, so that `quay.test` matches
     /// `quay.test:8443/x`.
     pub(super) fn matches(&self, name: &str) -> Option<usize> {
         let end = match self.prefix.strip_prefix('*') {
@@ -335,7 +335,7 @@ impl Registry {
 }
 
 impl File {
-    /// Reads one file; only the main one may be of the old form (`[registries.search]`).
+    /// Reads one file. Only the main one may have the old format (`[registries.search]`).
     fn read(text: &str, main: bool) -> Result<Self, Wrong> {
         let table: Table = text
             .parse()
@@ -357,7 +357,7 @@ impl File {
         let search = texts(&table, "unqualified-search-registries").map_err(of("unqualified-search-registries"))?;
         texts(&table, "credential-helpers").map_err(of("credential-helpers"))?;
         text_of(&table, "additional-layer-store-auth-helper").map_err(|(key, why)| of(key)(why))?;
-        // Not used by CRI-O, and looked at all the same.
+        // CRI-O does not use it, but rejects an invalid one.
         let mode = text_of(&table, "short-name-mode").map_err(|(key, why)| of(key)(why))?;
         if !["", "disabled", "enforcing", "permissive"].contains(&mode) {
             return Err(of("short-name-mode")(format!(
@@ -396,7 +396,7 @@ impl File {
         };
         for registry in &mut self.registries {
             let at = registry.at.line;
-            // Until now it counted entries, from 1.
+            // Until now it held the number of the entry, from 1.
             let nth = at.checked_sub(1);
             registry.at = line(nth.and_then(|nth| places.span("registry", Some(nth), None)));
             for (mirror_nth, mirror) in registry.mirrors.iter_mut().enumerate() {
@@ -413,7 +413,7 @@ impl File {
         }
     }
 
-    /// What holds of all entries of one file (`postProcessRegistries`). Of two of one prefix the first counts.
+    /// The checks over all entries of one file (`postProcessRegistries`). Of two entries with the same prefix, the first counts.
     fn checked(mut self) -> Result<Self, Wrong> {
         for (at, one) in self.registries.iter().enumerate() {
             let place = |registry: &Registry| {
@@ -458,7 +458,7 @@ impl File {
 }
 
 impl Registry {
-    /// The one that stands there, counted from 0.
+    /// The entry at this position, counted from 0.
     fn read(table: &Table, at: usize) -> Result<Self, Wrong> {
         let wrong = |(field, why): Fault| Wrong {
             key: "registry",
@@ -547,7 +547,7 @@ impl Registry {
     }
 }
 
-/// The form of version 1: lists of hosts.
+/// The format of version 1: lists of hosts.
 struct Old {
     search: Option<Vec<String>>,
     insecure: Option<Vec<String>>,
@@ -601,13 +601,13 @@ impl Old {
     }
 }
 
-/// Where a text cannot be read.
+/// Line and column of a syntax error.
 fn syntax(text: &str) -> (usize, usize) {
     let error = text.parse::<Table>().err();
     Places { text, root: None }.place(error.and_then(|error| error.span()))
 }
 
-/// `parseLocation`: without slashes behind it, and without a scheme before it.
+/// `parseLocation`: strips trailing slashes, and refuses a scheme.
 fn location(text: &str) -> Result<String, String> {
     let trimmed = text.trim_end_matches('/');
     if trimmed.starts_with("http://") || trimmed.starts_with("https://") {
@@ -616,7 +616,7 @@ fn location(text: &str) -> Result<String, String> {
     Ok(trimmed.to_owned())
 }
 
-/// The full name that an alias stands for; empty where it takes one back.
+/// The full name that an alias stands for; empty if it removes one.
 fn alias(name: &str, full: &str) -> Result<String, String> {
     let path = name
         .split_once('/')
@@ -637,7 +637,7 @@ fn alias(name: &str, full: &str) -> Result<String, String> {
     Ok(reference.name())
 }
 
-/// A value by its key, whose case does not count where nothing has it letter by letter (as in `BurntSushi/toml`).
+/// A value by its key. If no key matches exactly, case is ignored (as in `BurntSushi/toml`).
 fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     table.get(key).or_else(|| {
         let similar = table.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));

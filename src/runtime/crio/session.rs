@@ -14,9 +14,9 @@ use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Sch
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often one request is sent in all, where it is throttled (`backoffNumIterations`).
+/// How often a throttled request is sent in all (`backoffNumIterations`).
 const TRIES: usize = 5;
-/// The first pause, where the registry names none; each following one is twice as long (`backoffInitialDelay`).
+/// The first pause, if the registry names none. Each following one is twice as long (`backoffInitialDelay`).
 const PAUSE: Duration = Duration::from_secs(2);
 /// No pause is longer (`backoffMaxDelay`).
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
@@ -29,32 +29,32 @@ pub(super) struct Session {
     origin: Origin,
     who: Who,
     way: Way,
-    /// The scopes beside its own for which there is a token; the empty one is none.
+    /// The scopes beside its own for which there is a token; the empty scope is none.
     granted: Vec<Arc<str>>,
-    /// What was asked of it last.
+    /// The last request.
     pub(super) latest: Option<Box<Request>>,
 }
 
-/// How it lets in, which its answer to `/v2/` alone tells.
+/// How it authenticates clients. Only its answer to `/v2/` shows this.
 #[derive(Debug, Clone)]
 enum Way {
-    /// It has not asked for anything that CRI-O can answer.
+    /// It has not sent a challenge that CRI-O can answer.
     Nobody,
     Basic,
     Bearer(Bearer),
 }
 
-/// What is asked of a registry.
+/// A request to a registry, without what the session adds.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
-    /// Below the host: `/v2/…`
+    /// The path below the host: `/v2/…`
     pub(super) path: Arc<str>,
     pub(super) accept: Arc<str>,
     pub(super) want: Want,
 }
 
 impl Session {
-    /// Asks a place for its `/v2/`, over TLS, and without where it may be asked so (`detectProperties`).
+    /// Asks a place for its `/v2/`: over TLS, and then over plain HTTP if that is allowed there (`detectProperties`).
     pub(super) fn connect(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, place: &Place) -> Got<Self> {
         if place.blocked {
             let evidence = Evidence::Unresolved(Unresolved::Blocked);
@@ -93,7 +93,7 @@ impl Session {
         let who = if place.own && walk.who.user {
             walk.who
         } else {
-            // A mirror does not see the credential that is for the registry (`newImageSourceAttempt`), and may have one of the node's.
+            // A mirror does not get the credential that is for the registry (`newImageSourceAttempt`), but may get one of the node's own.
             match walk.node.auth.of(&place.reference.name(), place.reference.domain()) {
                 Own::Has(who) => who,
                 Own::Unknown => return Err(unknown(None).into()),
@@ -136,7 +136,7 @@ impl Session {
     /// Sends a request as often as CRI-O does (`makeRequestToResolvedURL`); any status.
     pub(super) fn request(&mut self, walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, asked: &Asked) -> Got<Arc<Response>> {
         let mut response = self.once(walk, net, asked, None, Duration::ZERO)?;
-        // Once, for a registry that finds its scope too narrow.
+        // Once, if the registry says that the scope is too narrow.
         let wider = wider_scope(&response);
         if let Some(scope) = &wider {
             response = self.once(walk, net, asked, Some(scope), Duration::ZERO)?;
@@ -165,7 +165,7 @@ impl Session {
     ) -> Got<Arc<Response>> {
         let auth = match self.way.clone() {
             Way::Nobody => Vec::new(),
-            // Also where there is no credential: the user and the password are empty then.
+            // Even without a credential: user and password are then empty.
             Way::Basic => vec![(self.origin.clone(), Auth::Basic(self.who))],
             Way::Bearer(bearer) => vec![(self.origin.clone(), Auth::Bearer(self.token(walk, net, &bearer, scope)?))],
         };
@@ -187,7 +187,7 @@ impl Session {
         response
     }
 
-    /// A token, which holds for as long as the registry is asked (`getBearerToken`). Nothing is tried where it is refused.
+    /// A token, which is used for as long as the registry is asked (`getBearerToken`). If it is refused, nothing else is tried.
     fn token(
         &mut self,
         walk: &mut Walk<'_>,
@@ -234,8 +234,8 @@ impl Session {
         }
     }
 
-    /// Nodes hand what they send to this registry on to where it redirects, within limits (Go, net/http), and name the user that a redirect
-    /// names; we do neither. A refusal that may come of that proves nothing.
+    /// Nodes pass their `Authorization` on to some hosts that this registry redirects to (Go, net/http), and log in as a user that a
+    /// redirect's URL names. We do neither, so a refusal that may be due to that proves nothing.
     fn withheld(&self, response: &Response) -> Option<Failure> {
         let there = &response.at.origin;
         let handed = self.origin.hands_to(there) && self.is_authenticated() && matches!(response.status, 401 | 403 | 404);
@@ -248,7 +248,7 @@ impl Session {
         self.origin.is_same_server(origin)
     }
 
-    /// What an answer other than 200 proves, 404 excepted.
+    /// What a refusal proves, except for a 404.
     pub(super) fn refused(&self, response: &Response) -> Evidence {
         if response.status != 401 {
             return status(response, self.is_authenticated());
@@ -268,7 +268,7 @@ impl Session {
             },
             (Way::Bearer(_), _) if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
             (Way::Bearer(_), Some(_)) => Evidence::Rejected(Rejection::UnauthorizedAgain),
-            // The token server took the credential: what is missing is the right.
+            // The token server accepted the credential: it lacks the right.
             (Way::Bearer(_), None) => Evidence::InsufficientScope {
                 with_credential,
                 told: Told::Nothing,
@@ -277,7 +277,7 @@ impl Session {
     }
 }
 
-/// What every answer other than 200 has in common. Nothing between 200 and 400 is an answer to CRI-O.
+/// What holds for every answer other than 200. CRI-O treats everything from 201 to 399 as an error.
 fn status(response: &Response, with_credential: bool) -> Evidence {
     match response.status {
         200..=399 => Evidence::Rejected(Rejection::Status),
@@ -285,14 +285,14 @@ fn status(response: &Response, with_credential: bool) -> Evidence {
     }
 }
 
-/// How long is waited before the next try; `pause` is what it would be without a word of the registry.
+/// The pause before the next attempt: `pause`, unless the registry asks for another one.
 fn next_pause(response: &Response, pause: &mut Duration) -> Duration {
     let after = response.retry_after.unwrap_or(*pause).min(LONGEST_PAUSE);
     *pause = after.saturating_mul(2);
     after
 }
 
-/// The scope that a registry asks for beside our own (`needsRetryWithUpdatedScope`).
+/// The scope that a registry asks for in addition to our own (`needsRetryWithUpdatedScope`).
 fn wider_scope(response: &Response) -> Option<Arc<str>> {
     if response.status != 401 {
         return None;
@@ -305,7 +305,7 @@ fn wider_scope(response: &Response) -> Option<Arc<str>> {
     })
 }
 
-/// What the answer of a token server comes to.
+/// Interprets a token server's answer.
 fn granted(response: &Response, token: &TokenRequest) -> Result<(), Failure> {
     let anonymous = token.is_anonymous();
     let purpose = if anonymous {

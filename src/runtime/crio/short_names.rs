@@ -2,8 +2,8 @@
 
 use crate::image::is_domain;
 
-/// The repository of a reference as it is written, where CRI-O takes it for a short name: one without a slash, or whose first part has
-/// neither a dot nor a colon and is not `localhost`. So `Foo/bar` and `exa_mple.com/x` are short, which others ask elsewhere.
+/// The repository of a reference as written, if CRI-O takes it for a short name: it has no slash, or its first part has neither a dot nor a
+/// colon and is not `localhost`. So `Foo/bar` and `exa_mple.com/x` are short names, which other runtimes ask for elsewhere.
 pub fn written(reference: &str) -> Option<&str> {
     let name = reference.split('@').next().unwrap_or_default();
     let last = name.rfind('/').map_or(0, |at| at + 1);

@@ -7,38 +7,38 @@ use crate::runtime::containerd::version::Version as Parts;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub u16, pub u16, pub u16);
 
-/// When a reference is tried as an artifact.
+/// When CRI-O tries a reference as an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Artifacts {
     /// Never: artifacts fail.
     Never,
-    /// First: an image is what is found to be no artifact.
+    /// First: whatever is not an artifact is pulled as an image.
     First,
-    /// When the pull of the image has failed, whatever the reason.
+    /// After the pull as an image failed, for whatever reason.
     AfterAnyFailure,
-    /// When the pull of the image has failed, unless the network did.
+    /// After the pull as an image failed, unless there was no answer.
     AfterAnswers,
 }
 
-/// How it is found out whether a reference is an artifact.
+/// How CRI-O finds out whether a reference is an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// It is asked for; of an index, the entry for the node, by its digest as a reference of its own.
+    /// It requests the manifest; for an index, then the entry for the node, by its digest as a reference of its own.
     ByReference,
-    /// Not at all: whatever failed as an image is pulled as an artifact.
+    /// It does not check: whatever failed as an image is pulled as an artifact.
     None,
-    /// It is asked for; of an index, then once more and the entry for the node with it.
+    /// It requests the manifest; for an index, once more, together with the entry for the node.
     Twice,
 }
 
 impl Version {
-    /// Of `1.36.3`, `v1.35.0-rc.1` or `1.34`; a part that is missing or no number is 0.
+    /// Parses `1.36.3`, `v1.35.0-rc.1` or `1.34`; a part that is missing or not a number is 0.
     pub fn parse(text: &str) -> Self {
         let Parts(major, minor, patch) = Parts::parse(text);
         Self(major, minor, patch)
     }
 
-    /// Loopback is asked without TLS where it fails, and its certificates are not checked, whatever `registries.conf` says
+    /// If TLS fails at a loopback address, plain HTTP is tried, and certificates are not checked there, whatever `registries.conf` says
     /// (`insecure_registries` of crio.conf, whose default is 127.0.0.0/8; gone since 1.35).
     pub(super) fn trusts_loopback(self) -> bool {
         self < Self(1, 35, 0)
@@ -50,7 +50,7 @@ impl Version {
         self >= Self(1, 34, 0)
     }
 
-    /// Docker manifests may have layers packed by zstd (containers/image 5.37).
+    /// Docker manifests may have layers compressed with zstd (containers/image 5.37).
     pub(super) fn takes_docker_zstd(self) -> bool {
         self >= Self(1, 35, 0)
     }
@@ -65,7 +65,7 @@ impl Version {
         }
     }
 
-    /// How it is found out whether it is one.
+    /// How it finds out whether a reference is an artifact.
     pub(super) fn looks_for_artifacts(self) -> Look {
         match self {
             _ if self < Self(1, 35, 0) => Look::ByReference,

@@ -19,26 +19,26 @@ use core::net::Ipv4Addr;
 use oci_client::manifest::{IMAGE_MANIFEST_LIST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE};
 use url::Url;
 
-/// An error, and where CRI-O meets it.
+/// An error, and the stage at which CRI-O meets it.
 enum Met {
-    /// Before any place has given a manifest (`newImageSource`).
+    /// Before any place has returned a manifest (`newImageSource`).
     Source(String),
-    /// With the manifest at hand, and what comes of the look for an artifact.
+    /// After a manifest was returned, with the result of the check for an artifact.
     Image(String, Looked),
 }
 
-/// What the look for an artifact comes to.
+/// The result of the check for an artifact.
 enum Looked {
     /// It is an image.
     Image,
-    /// An index has nothing for the node.
+    /// An index has no entry for the node.
     NoEntry(String),
-    /// The manifest that an index names is not to be had.
+    /// The manifest that an index names cannot be fetched.
     NoChild(String),
 }
 
 impl Crio {
-    /// The text of the gRPC error (code Unknown) with which a pull ends; `None` where it does not fail or the text is not known.
+    /// The text of the gRPC error (code Unknown) with which a pull ends; `None` if it does not fail or the text is not known.
     pub fn text(&self, pull: &Pull, outcome: &Outcome) -> Option<String> {
         let nothing = NodeSettings::default();
         let conf = match &pull.node {
@@ -119,7 +119,7 @@ impl Crio {
         })
     }
 
-    /// What is said of both the image and the artifact (`pullImageImplementation`).
+    /// The text that covers both the image and the artifact (`pullImageImplementation`).
     fn framed(self, words: &Words<'_>, met: &Met, by_network: bool) -> Option<String> {
         let image = match met {
             Met::Source(error) => format!("initializing source {}: {error}", words.named),
@@ -162,11 +162,11 @@ impl Crio {
     }
 }
 
-/// What the words depend on.
+/// The names and numbers that the text contains.
 struct Words<'a> {
     /// `docker://app:v1`
     named: String,
-    /// The name at the place that was asked.
+    /// The image's name at the place that was asked.
     there: String,
     /// The tag, or the digest.
     target: String,
@@ -176,7 +176,7 @@ struct Words<'a> {
 impl Words<'_> {
     fn of(&self, failure: &Failure) -> Option<Met> {
         if let Evidence::NoRegistry { fails, .. } = &failure.evidence {
-            // It does not look who answers.
+            // The text does not depend on who answers.
             let evidence = Evidence::clone(fails);
             return self.of(&Failure {
                 evidence,
@@ -244,7 +244,7 @@ impl Words<'_> {
         }
     }
 
-    /// What is behind a name, once its manifest is there.
+    /// The rest of the text after a name, once the manifest was returned.
     fn of_content(&self, failure: &Failure, fault: &ContentFault) -> Option<String> {
         let about = failure.digest.as_deref();
         match fault {
@@ -265,7 +265,7 @@ impl Words<'_> {
         }
     }
 
-    /// A blob that is not to be had; the config is read first.
+    /// The text for a blob that cannot be fetched; the config is read first.
     fn of_blob(&self, failure: &Failure, error: &str) -> Option<String> {
         let digest = match &failure.evidence {
             Evidence::ContentMissing { part: "config", .. } => None,
@@ -273,7 +273,7 @@ impl Words<'_> {
             _ => {
                 let url = &failure.request.as_ref()?.url;
                 let digest = url.rsplit_once("/blobs/").map(|(_, digest)| digest.to_owned())?;
-                // The config of what has one was read before a layer is asked for.
+                // If there is a config, it was read before any layer was requested.
                 self.layers()?.contains(&digest.as_str()).then_some(digest)
             }
         };
@@ -283,7 +283,7 @@ impl Words<'_> {
         }))
     }
 
-    /// The digests of the layers, where a manifest was read.
+    /// The digests of the layers, if a manifest was read.
     fn layers(&self) -> Option<Vec<&str>> {
         use crate::runtime::content::Content;
         let found = self.found?;
@@ -305,7 +305,7 @@ impl Words<'_> {
         }
     }
 
-    /// An index has nothing for the node.
+    /// The error if an index has no entry for the node.
     fn no_match(&self, pull: &Pull) -> Option<Met> {
         let what = match self.found?.media_type.as_str() {
             OCI_IMAGE_INDEX_MEDIA_TYPE => "image index",
@@ -327,7 +327,7 @@ fn is_cut_short(failure: &Failure) -> bool {
     failure.evidence == Evidence::ConnectionFailed(ConnectionFault::Interrupted) && failure.detail.as_deref() == Some(CUT_SHORT)
 }
 
-/// Why there was no answer, in Go's words.
+/// The text for a missing answer, in Go's words.
 fn unanswered(failure: &Failure) -> Option<String> {
     let dialled = || {
         let url = Url::parse(&failure.request.as_ref()?.url).ok()?;
@@ -369,7 +369,7 @@ fn refused(failure: &Failure) -> Option<String> {
         "NAME_UNKNOWN" => ("name unknown", "repository name not known to registry"),
         "NAME_INVALID" => ("name invalid", "invalid repository name"),
         "BLOB_UNKNOWN" => ("blob unknown", "blob unknown to registry"),
-        // Every other is unknown to CRI-O.
+        // CRI-O does not know any other code.
         _ => ("unknown", "unknown error"),
     };
     match said {
@@ -405,7 +405,7 @@ fn authority(url: &str) -> Option<String> {
     rest.split('/').next().map(str::to_owned)
 }
 
-/// The image as the kubelet hands it over.
+/// The image's name as the kubelet passes it.
 fn written(pull: &Pull) -> String {
     let name = pull.short.as_deref().map_or_else(|| pull.reference.name(), str::to_owned);
     let (tag, digest) = (pull.reference.tag(), pull.reference.digest());
@@ -426,7 +426,7 @@ fn target(reference: &Reference) -> String {
     }
 }
 
-/// The short form of a reference (`FamiliarString`); a tag beside a digest was dropped.
+/// The short form of a reference (`FamiliarString`); a tag beside a digest is dropped.
 fn familiar(reference: &Reference) -> String {
     let name = reference.name();
     let hub = name.strip_prefix("docker.io/");
