@@ -13,7 +13,7 @@ pub trait Question: Clone + Eq + Hash {
     /// What it is answered with.
     type Answer: Clone;
 
-    /// The answer where there is none in time.
+    /// The answer that stands for one that did not come in time.
     fn late(&self) -> Self::Answer;
 }
 
@@ -44,7 +44,7 @@ impl<Q: Question> Recall<Q> for Nothing {
     }
 }
 
-/// The answers that the runs of one function have got so far.
+/// The answers that the runs of a function have received so far.
 #[derive(Debug, Clone)]
 pub struct Log<Q: Question>(HashMap<Q, Q::Answer>);
 

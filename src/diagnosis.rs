@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The registry's code for a repository that it does not know.
 const NAME_UNKNOWN: &str = "NAME_UNKNOWN";
 
-/// A failure to find an image, with all that can be told of it.
+/// A failure to find an image, with everything that a message can say about it.
 pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Request>) -> Result<Failure, Missing> {
     let (Some(asked), Some(status)) = (&failure.asked, failure.status) else {
         return Ok(failure.clone());

@@ -27,12 +27,12 @@ pub const IGNORE_LABEL: (&str, &str) = ("pullgate.dev/ignore", "true");
 /// How often the cluster is read. A second look can bring one more secret to light (a service account that lists it), never more.
 const ROUNDS: usize = 3;
 
-/// What is reviewed, and by which rules.
+/// The object under review, and the rules.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// The object.
     pub workload: &'a Workload,
-    /// Who asks for it.
+    /// Whose request it is.
     pub requester: &'a Requester,
     /// What the settings file says.
     pub settings: &'a Settings,
@@ -84,7 +84,7 @@ pub enum Fact {
     NodeCredentials(Arc<[(Wanted, Provided)]>),
     /// To [`About::Pulls`] and [`About::Elsewhere`], in the order of the checks.
     Pulls(Arc<[Arc<Attempts>]>),
-    /// There is no answer in time.
+    /// No answer came in time.
     Late,
 }
 
@@ -177,7 +177,7 @@ fn facts(about: About, ask: &mut Ask<'_, About>) -> Result<Option<Arc<Facts>>, M
     })
 }
 
-/// The credentials that only a node has; `None` where there are none.
+/// The credentials that only a node has; `None` if there are none.
 fn node_credentials(plan: &Plan<'_>, ask: &mut Ask<'_, About>) -> Result<Option<NodeCredentials>, Missing> {
     if plan.wanted.is_empty() {
         return Ok(None);
@@ -256,7 +256,8 @@ fn changed(before: &Facts, after: &Facts) -> bool {
         || before.secrets != after.secrets
 }
 
-/// Whether a secret or service account that was seen is out of sight now. What was found with it is then not known, and not mended either.
+/// Whether a secret or service account that was seen before cannot be seen now. Findings that rested on it are then neither confirmed nor
+/// resolved.
 fn loses(before: &Facts, after: &Facts) -> bool {
     fn any<T>(before: &BTreeMap<String, Visible<T>>, after: &BTreeMap<String, Visible<T>>) -> bool {
         before

@@ -91,7 +91,7 @@ pub struct Settings {
     pub assume_always_pull: AlwaysPull,
     /// The node-level docker config: tried after the pod's secrets, as the kubelet does.
     pub docker_config: Arc<Vec<(String, Credential)>>,
-    /// The docker config of the user of `check`: stands in for what could not be seen, and proves nothing.
+    /// The docker config of the user of `check`. It is used where a secret is missing, and proves nothing.
     pub stand_in: Arc<Vec<(String, Credential)>>,
     /// Whether admission has run.
     pub admission: Admission,
@@ -165,7 +165,7 @@ pub struct Planned<'a> {
     pub template: &'a Template,
     /// The reference that nodes will see, where it parses.
     pub reference: Option<Reference>,
-    /// What is to be said about the name.
+    /// What to say about the name.
     pub remark: Option<Remark>,
     /// The policies that are about it.
     pub policies: Matching,
@@ -203,7 +203,7 @@ pub struct Known {
     pub context: Context,
     /// About the pull secrets.
     pub secrets: Vec<SecretNote>,
-    /// Who has to pull it.
+    /// The nodes that have to pull it.
     pub audience: Arc<Audience>,
     /// What uses it.
     pub used_by: Use,
@@ -281,7 +281,7 @@ pub fn plan_with<'a>(
         };
         let mut pod = Pod::of(template, &workload.object, facts, settings, node, owner);
         for image in &template.uses {
-            // A debug container comes to a pod by a person's hand, never from the template that was judged.
+            // A person adds a debug container to a pod; it is never in the template that was judged.
             let judged_with_owner = |image: &ImageUse| ownership == Ownership::Judged && image.role != Role::Ephemeral;
             let (name, remark) = pod.name(image);
             // Policies vote on a name that does not parse, too; none can exempt it by its name.
@@ -305,7 +305,8 @@ pub fn plan_with<'a>(
                     let finding = stream.as_ref().map(settled::filled_in);
                     Next::Settled(finding.into_iter().collect())
                 }
-                // In `serve` a template whose controller or injector fills it in is allowed in silence; in `check` that is no proof.
+                // In `serve`, a template whose controller or injector fills in the image is allowed silently; in `check` that would be no
+                // proof.
                 Name::Later if settings.admission == Admission::HasRun => Next::PassedOver,
                 Name::Later => Next::Later,
                 Name::Known(_) if Reference::is_whole_image_id(written(image, remark.as_ref())) => {
@@ -428,7 +429,7 @@ fn may_ask(matching: &Matching, raised: &[Raised]) -> bool {
 /// Whose object it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ownership {
-    /// Nobody's.
+    /// No credential.
     None,
     /// Of a controller whose own object is judged: denying here would only loop.
     Judged,

@@ -77,7 +77,7 @@ pub struct Settings {
     pub network: Option<Arc<dyn Network>>,
 }
 
-/// What the nodes of a pool have of their own; what is not here is as for nodes of no pool.
+/// What differs for the nodes of a pool. For the rest they are like nodes of no pool.
 #[derive(Debug, Clone, Default)]
 pub struct PoolFiles {
     /// What it is called, for the log.

@@ -20,7 +20,7 @@ pub async fn drive<Q: Question, T>(
             Step::Done(done) => return (done, log),
             Step::Ask(questions) => questions,
         };
-        // Nothing is begun that nobody waits for.
+        // Nothing is started once nobody waits for it.
         let room = if Instant::now() < until {
             QUESTIONS.saturating_sub(log.len())
         } else {

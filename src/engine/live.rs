@@ -32,7 +32,7 @@ pub struct Engine {
     pub registry: LookUps,
     /// What the plan needs to know.
     pub settings: Settings,
-    /// Who gets the credentials that only a node has.
+    /// The programs that supply credentials which only a node has.
     pub providers: Providers,
 }
 
@@ -55,7 +55,7 @@ struct Sources<'a> {
     facts: Mutex<Option<Arc<Facts>>>,
     /// Whether anything was waited for, or read of an owner.
     waited: AtomicBool,
-    /// What was known of the pulls that are to be asked for next.
+    /// What memory had for the pulls that are asked for next.
     recalled: Mutex<HashMap<About, Recalled>>,
 }
 
@@ -246,7 +246,7 @@ impl Sources<'_> {
         }
     }
 
-    /// What registries say, who are asked by turns of the namespaces.
+    /// Registries, which serve namespaces in turn.
     async fn pulls(&self, about: &About, checks: &[Check], until: Instant) -> Fact {
         let recalled = self.recalled.lock().unwrap_or_else(PoisonError::into_inner).remove(about);
         let registry = &self.engine.registry;
@@ -264,7 +264,7 @@ impl Sources<'_> {
 }
 
 impl Recall<About> for Sources<'_> {
-    /// What is there at once, so that a review of known images is made in one run.
+    /// What is known at once, so that a review of known images ends in one run.
     fn recall(&self, about: &About) -> Option<Fact> {
         match about {
             About::Facts => {

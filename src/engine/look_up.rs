@@ -36,7 +36,7 @@ const LATEST: Duration = Duration::from_secs(1);
 /// The most that these may weigh, in bytes.
 const LATEST_BYTES: u64 = 2 << 20;
 
-/// A pull that is under way, for everybody who waits for it.
+/// A pull in flight, shared by everyone who waits for it.
 type Flight = Shared<BoxFuture<'static, Arc<Attempts>>>;
 
 /// What memory had of some checks.
@@ -67,7 +67,7 @@ impl Recalled {
     }
 }
 
-/// A check, for what came of it a moment ago: with whose credentials, not with which.
+/// The key of a check's recent result: it contains whose credentials are used, not the credentials.
 #[derive(PartialEq, Eq)]
 struct Key {
     reference: Reference,
@@ -114,11 +114,11 @@ impl Hash for Key {
 pub struct LookUps {
     wire: Wire,
     flights: Arc<Mutex<HashMap<PodPull, (Flight, Instant)>>>,
-    /// What came of pulls a moment ago: good answers only, which hold for a minute at least.
+    /// Recent results of pulls: only good ones, which are valid for a minute at least.
     latest: Cache<Key, (Arc<Attempts>, Instant)>,
     limit: Duration,
     metrics: Metrics,
-    /// Where what is asked and answered is kept, if anybody wants it.
+    /// Where requests and answers are recorded, if anyone wants them.
     transcripts: OnceLock<Transcripts>,
 }
 
@@ -129,12 +129,12 @@ impl std::fmt::Debug for LookUps {
 }
 
 impl LookUps {
-    /// What CRI-O nodes are told where no file of the settings says it.
+    /// The configuration of CRI-O nodes, if no file in the settings gives it.
     pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
         self.wire.tell_openshift(told);
     }
 
-    /// Keeps what is asked and answered from now on.
+    /// Records requests and answers from now on.
     pub fn transcribe(&self, into: Transcripts) {
         // Whoever asked first has them.
         let _ = self.transcripts.set(into);
@@ -203,14 +203,14 @@ impl LookUps {
         recalled
     }
 
-    /// What memory has of one pull.
+    /// What memory has for one pull.
     fn known(&self, key: Key, pod: &PodPull) -> Option<Arc<Attempts>> {
         let Step::Done(attempts) = step(&mut Log::default(), &self.wire, |net| explained(pod, net)) else {
             return None;
         };
         let attempts = Arc::new(self.or_stale(pod, attempts));
         let good = |attempt: &Attempt| match &attempt.result {
-            // What is wrong with a part may be mended in a moment.
+            // A broken part may be repaired at any moment.
             Ok(facts) => {
                 !facts.stale
                     && facts
@@ -282,7 +282,7 @@ impl LookUps {
         Some((pod.reference.registry().to_owned(), begun.elapsed()))
     }
 
-    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    /// The configuration of nodes with CRI-O by pool, where it is known.
     pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
         self.wire.registries_conf().await
     }
@@ -381,7 +381,7 @@ impl LookUps {
         self.or_stale(pod, attempts)
     }
 
-    /// Where the registry is in trouble, what was remembered of it, if that is not too old.
+    /// If the registry is in trouble, the remembered answer, unless it is too old.
     fn or_stale(&self, pod: &PodPull, attempts: Attempts) -> Attempts {
         let down = |attempt: &Attempt| match &attempt.result {
             Err(failure) => is_down(&failure.evidence),
@@ -410,7 +410,7 @@ impl LookUps {
     }
 }
 
-/// Whether an older answer may stand in: the registry, or the way to it, is in trouble. Throttling and our own rules are not.
+/// Whether an older answer may be used: the registry, or the way to it, is in trouble. Throttling and our own rules do not count.
 fn is_down(evidence: &Evidence) -> bool {
     match evidence {
         Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => is_down(fails),
@@ -430,7 +430,7 @@ fn explained(pod: &PodPull, net: &mut Ask<'_, Request>) -> Result<Attempts, Miss
     Ok(attempts)
 }
 
-/// Betters the words of what failed.
+/// Improves the wording of failures.
 fn tell(pod: &PodPull, attempts: &mut Attempts, net: &mut Ask<'_, Request>) -> Result<(), Missing> {
     let others = attempts.others.iter_mut().map(|(_, attempts)| attempts);
     let all: Vec<&mut Attempt> = std::iter::once(&mut attempts.attempts).chain(others).flatten().collect();
@@ -443,7 +443,7 @@ fn tell(pod: &PodPull, attempts: &mut Attempts, net: &mut Ask<'_, Request>) -> R
     Ok(())
 }
 
-/// What is known without asking anybody; the rest is late.
+/// What memory knows without a request; the rest is late.
 fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
     let mut log = Log::default();
     loop {
@@ -459,7 +459,7 @@ fn at_once(memory: &dyn Recall<Request>, pod: &PodPull) -> Attempts {
     }
 }
 
-/// What was found is more than is held of one object.
+/// More was found than is kept for one object.
 fn too_much(registry: &str) -> Attempts {
     let failure = Failure {
         detail: Some("the manifests of this object's images take more memory than one object may use".to_owned()),

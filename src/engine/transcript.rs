@@ -8,19 +8,19 @@ use crate::runtime::request::Request;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What was asked and answered for each pull. Cheap to clone; clones share it.
+/// The requests and answers of each pull. Cheap to clone; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Transcripts(Arc<Mutex<Vec<Transcript>>>);
 
 /// A pull, and the answers that it rested on.
 #[derive(Debug, Clone)]
 pub struct Transcript {
-    /// What was pulled, with which credentials, for which nodes.
+    /// The image, the credentials and the nodes of a pull.
     pub pod: PodPull,
     answers: Log<Request>,
 }
 
-/// What nodes of one kind ask, and what comes of it.
+/// What nodes of one kind ask, and the result.
 #[derive(Debug)]
 pub struct Conversation {
     /// The runtime and the pool.

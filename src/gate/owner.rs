@@ -7,7 +7,7 @@ use crate::policy::{Policies, Requester};
 use crate::workload::{Owner, OwnerKind, OwnerReference, Workload};
 use std::collections::BTreeSet;
 
-/// How many owners stand above an object at most: a Pod, its Job, that one's `CronJob`.
+/// The most owners above an object: a Pod, its Job, and the Job's `CronJob`.
 const DEEPEST: usize = 2;
 
 /// The kind that an object counts as for `match.kinds` and `match.excludeKinds`: one where it is known, several where it is one of them,
@@ -50,7 +50,7 @@ pub fn counts_as(
                 next = owner.owner;
                 images = owner.images;
             }
-            // It is there, says its controller; what owns it is not known.
+            // Its controller reference says that it exists; its own owner is not known.
             Visible::Seen(_) | Visible::Hidden(_) if made_by_controller => return Ok(one_of(of.name(), of.usual_owner())),
             // The owner was judged by itself, so a reference of its own that cannot be looked at lets nothing through unseen.
             Visible::Hidden(_) if depth > 0 => return Ok(one_of(&kind, Some(of))),

@@ -42,7 +42,7 @@ pub(super) fn scheduling<'a>(template: &'a Template, facts: &Facts, admission: A
     let shown = escape(name);
     match facts.runtime_classes.get(name) {
         Some(Visible::Seen(Some(class))) => {
-            // Admission has merged it into a Pod that comes to `serve`.
+            // For a Pod in `serve`, admission has already merged it.
             let mut merged = if template.kind == PodKind::Pod && admission == Admission::HasRun {
                 written.clone()
             } else {
@@ -323,7 +323,8 @@ impl<'a> Holders<'a> {
         !self.nodes.is_empty() && self.opaque == 0 && self.every_list_is_complete && self.holding(reference) == 0
     }
 
-    /// What becomes of a credential that is not UTF-8. Today's kubelets stand in where no node is known; of a virtual node's nothing is.
+    /// What kubelets do with a credential that is not UTF-8. Today's kubelets are assumed if no node is known; nothing is known about a
+    /// virtual node's.
     pub(super) fn send_what_is_no_text(&self) -> Sent {
         if self.opaque > 0 {
             return Sent::BySome;
@@ -338,7 +339,7 @@ impl<'a> Holders<'a> {
         }
     }
 
-    /// Whether some of them may take what stands in brackets in a credential's key for a character class.
+    /// Whether some of these kubelets may take brackets in a credential's key for a character class.
     pub(super) fn may_read_classes(&self) -> bool {
         let wants = |node: &&Node| minor(&node.kubelet).is_some_and(|minor| minor >= WANTS_ADDRESSES_MINOR);
         self.nodes.is_empty() || self.opaque > 0 || !self.nodes.iter().all(wants)

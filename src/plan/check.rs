@@ -27,7 +27,7 @@ pub struct Check {
     pub pullers: Arc<[Puller]>,
     /// As whom registries are asked.
     pub agents: Agents,
-    /// The pools whose nodes ask nobody but each other for it.
+    /// The pools whose nodes ask only each other for it.
     pub peers_only: Arc<[Pool]>,
 }
 

@@ -14,7 +14,7 @@ use crate::workload::pod::PodKind;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-/// What the pods of one template hold.
+/// The credentials of the pods of one template.
 #[derive(Debug, Default)]
 pub(super) struct PullSecrets {
     keyring: Keyring,
@@ -36,7 +36,7 @@ pub(super) struct PullSecrets {
     sought: Cell<usize>,
 }
 
-/// Repositories for which the nearest key is sought, of one template: it takes a few hundred comparisons each.
+/// For how many repositories of one template the nearest key is looked for: each takes a few hundred comparisons.
 const MOST_SOUGHT: usize = 50;
 
 impl PullSecrets {
@@ -45,7 +45,7 @@ impl PullSecrets {
     pub(super) fn of(template: &Template, facts: &Facts, admission: Admission) -> Self {
         let mut secrets = Self::written(template, facts, admission);
         if let Some(why) = template.nature.other_credentials {
-            // What is written is worth a try, and what is wrong with it proves nothing.
+            // A credential that is present is worth a try, and a fault in it proves nothing.
             secrets.notes.clear();
             secrets.malformed = None;
             secrets.may_come = false;
@@ -92,7 +92,7 @@ impl PullSecrets {
     }
 
     fn collect(&mut self, names: &[String], kind: PodKind, facts: &Facts) {
-        // The kubelet skips empty names in silence. What stands twice it also tries twice, to no other end.
+        // The kubelet silently skips empty names. It tries a name that is listed twice twice, with the same result.
         let mut seen = HashSet::new();
         for name in names.iter().filter(|name| !name.is_empty() && seen.insert(name.as_str())) {
             match facts.secrets.get(name) {
@@ -191,12 +191,12 @@ impl PullSecrets {
         }
         let unasked = Provided::default();
         let node = node.unwrap_or(&unasked);
-        // What a helper holds stands before what the file says, as docker has it.
+        // A helper's credential comes before the file's, as in docker.
         offers.extend(node.docker_config.iter().map(from_helper));
         offers.extend(from_config(&settings.docker_config, name));
         offers.extend(from_plugins(&node.plugins, name));
         let mut hidden = self.hidden.clone();
-        // The user's own config stands in for what could not be seen. It proves nothing, so an anonymous attempt follows it.
+        // The user's own config replaces a secret that could not be seen. It proves nothing, so an anonymous attempt follows it.
         if offers.is_empty()
             && let Some(why) = &mut hidden
         {
@@ -219,7 +219,7 @@ impl PullSecrets {
     }
 }
 
-/// What is tried for one repository, and what is to be said if that fails.
+/// The credentials that are tried for one repository, and what to say if that fails.
 #[derive(Debug, Clone)]
 pub(super) struct Offered {
     /// In order.

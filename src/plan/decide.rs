@@ -228,7 +228,7 @@ fn lacks_a_secret(next: &Next) -> bool {
     }
 }
 
-/// Whether a cause would not stand with other secrets.
+/// Whether a cause could go away with other secrets.
 fn rests_on_credentials(cause: Cause) -> bool {
     matches!(
         cause,

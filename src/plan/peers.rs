@@ -18,7 +18,7 @@ pub(super) struct Peers<'a> {
     pools: BTreeMap<Pool, bool>,
     /// Whether they ask for the tag `latest`.
     latest: Latest,
-    /// Who is asked: every node of the cluster that takes part.
+    /// Every node of the cluster that takes part.
     nodes: Vec<&'a Node>,
 }
 
@@ -45,7 +45,7 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// The pools whose candidates ask nobody but each other for an image, whatever its registry would say.
+    /// The pools whose candidate nodes ask only each other for an image, whatever its registry would answer.
     pub(super) fn only(&self, reference: &Reference, settings: &Settings) -> Arc<[Pool]> {
         let only = |pool: &Pool| {
             let shared = settings.shared.get(pool);

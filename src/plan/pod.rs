@@ -42,7 +42,7 @@ type Question = (
     Arc<[Pool]>,
 );
 
-/// What was asked so far for one object.
+/// The questions for one object so far.
 #[derive(Default)]
 pub(super) struct Asked {
     /// Places in [`Plan::checks`].
@@ -56,10 +56,10 @@ pub(super) struct Asked {
 /// Stands for the registry of a short name that no file completes: no list allows it.
 pub(super) const NOWHERE: &str = "no-registry.invalid";
 
-/// Images of one object for which other places are thought of.
+/// For how many images of one object other places are suggested.
 const MOST_SHORT: usize = 10;
 
-/// Everything that the images of one template share.
+/// What all images of one template share.
 pub(super) struct Pod<'a> {
     template: &'a Template,
     object: &'a ObjectId,
@@ -75,7 +75,7 @@ pub(super) struct Pod<'a> {
     peers: Peers<'a>,
     /// As whom they ask.
     agents: Agents,
-    /// What is offered to each repository, by name: found out once, as an object may name one many times.
+    /// The credentials offered to each repository, by name. Computed once, because an object may use one repository many times.
     offered: RefCell<HashMap<String, Offered>>,
     /// Those of the last audience.
     pullers: RefCell<Option<Pulling>>,
@@ -101,7 +101,7 @@ pub(super) enum Name {
     Known(Reference),
     /// Something replaces it before there are pods; a remark says what.
     Later,
-    /// It does not parse, and nobody will replace it.
+    /// It does not parse, and nothing will replace it.
     Invalid(ReferenceError),
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Named<'a> {
     pub(super) also: &'a TriedOut,
 }
 
-/// What policies ask for that are not enforced: it is looked up, and changes nothing of what holds without them.
+/// The demands of policies that are not enforced. They are looked up, and change nothing that applies without them.
 #[derive(Default)]
 pub(super) struct TriedOut {
     pullers: Vec<Puller>,
@@ -179,7 +179,7 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// Who has to pull an image: its nodes, unless a policy names platforms instead.
+    /// The nodes that have to pull an image, unless a policy names platforms instead.
     pub(super) fn audience_of(&mut self, matching: &Matching) -> Arc<Audience> {
         match matching.platforms() {
             None => Arc::clone(&self.audience),
@@ -250,7 +250,7 @@ impl<'a> Pod<'a> {
                 _ => self.template.nature.other_image,
             },
             exemption_hidden: match &self.facts.namespace {
-                // Without a cluster nobody can say it, and who runs pullgate so knows.
+                // Without a cluster this cannot be known, and whoever runs pullgate that way knows it.
                 Visible::Hidden(why) if self.facts.complete => Some(why.clone()),
                 Visible::Hidden(_) | Visible::Seen(_) => None,
             },
@@ -258,7 +258,7 @@ impl<'a> Pod<'a> {
         }
     }
 
-    /// The name that nodes will see. Mutating webhooks have been at work on a Pod that comes to `serve`.
+    /// The name that nodes will see. A Pod in `serve` has already been through mutating webhooks.
     pub(super) fn name(&self, image: &ImageUse) -> (Name, Option<Remark>) {
         let filled_in = |what: &str, by: String| {
             let what = what.to_owned();
@@ -394,7 +394,7 @@ impl<'a> Pod<'a> {
                 presence => presence,
             },
         };
-        // What nodes hold and may not be told counts once the registry has shown that the namespace may read the image.
+        // If nodes' image lists may not be revealed, they count only once the registry has shown that the namespace may read the image.
         let ask_first =
             self.settings.presence_rule == PresenceRule::Hide && matches!(presence, Presence::Some(_) | Presence::All(_));
         let known_presence = if ask_first { Presence::Nowhere } else { presence };

@@ -83,7 +83,7 @@ impl NodePool {
     }
 }
 
-/// What is odd about the pools.
+/// Problems of the pools.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Oddities {
     /// Each of them.

@@ -182,7 +182,7 @@ pub(super) fn never_pulled(image: &str, reference: &Reference, holders: &Holders
     })
 }
 
-/// One image more than are looked up of one object.
+/// More images than are looked up for one object.
 pub(super) fn one_too_many(reference: &Reference) -> Finding {
     Finding {
         cause: Cause::Timeout,

@@ -28,7 +28,7 @@ const IDLE_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) struct Client(legacy::Client<Connector, Full<Bytes>>);
 
-/// Why there is no answer; the chain of its sources says more.
+/// Why there is no answer. The chain of its sources says more.
 #[derive(Debug)]
 pub(super) enum Error {
     /// Before or while the head of the answer was read.
@@ -69,7 +69,7 @@ pub(super) struct Received {
     pub(super) headers: HeaderMap,
     /// How long the body is, where that is said.
     pub(super) length: Option<u64>,
-    /// Who answered, or the proxy.
+    /// The address that answered, or the proxy's.
     pub(super) from: Option<IpAddr>,
     body: Body,
 }
@@ -93,7 +93,7 @@ impl Client {
         Self(builder.build(connector))
     }
 
-    /// Sends a request; the answer is there when its head is.
+    /// Sends a request. Returns as soon as the head of the answer is there.
     pub(super) fn send(
         &self,
         mut request: http::Request<Full<Bytes>>,

@@ -26,7 +26,7 @@ pub(super) struct Profile {
     pub(super) strict: Client,
     /// To hosts that a `hosts.toml` names: private addresses too.
     pub(super) open: Client,
-    /// Through the proxy. It resolves the proxy's name only: who sends a request to it has vetted the host.
+    /// Through the proxy. Only the proxy's own name is resolved here: the caller has checked the host.
     pub(super) proxied: Option<Client>,
     /// When its handshakes began.
     pub(super) handshakes: Arc<Handshakes>,
@@ -129,7 +129,7 @@ impl Factory {
         };
         config.resumption = handshakes.resumption();
         let config = Arc::new(config);
-        // A timeout of 0 is none to Go.
+        // In Go, a timeout of 0 means none.
         let connect = match trust.connect {
             Some(limit) if !limit.is_zero() => limit.min(self.connect),
             Some(_) | None => self.connect,
@@ -146,7 +146,7 @@ impl Factory {
         Ok(profile)
     }
 
-    /// Whether a name stands in the settings.
+    /// Whether the settings name this host.
     pub(super) fn is_static(&self, name: &str) -> bool {
         self.strict.is_static(name)
     }

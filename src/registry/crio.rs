@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long what was read is believed.
+/// How long the files that were read are believed.
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// The files of some nodes.
@@ -41,7 +41,7 @@ pub(super) struct Crio {
     known: Mutex<Known>,
 }
 
-/// What was read, and when.
+/// The files that were read, and when.
 #[derive(Clone)]
 struct Known {
     at: Instant,
@@ -101,7 +101,7 @@ impl Crio {
         Self::with(PathBuf::new(), [0; 32], read, trusts)
     }
 
-    /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded.
+    /// The same for the nodes of a pool: broken files are logged, and nothing is concluded from them.
     pub(super) fn of_pool(name: &str, path: PathBuf, trusts: &Arc<Trusts>) -> Self {
         let folder = Folder::read(&path);
         let read = folder.parse().map(|parsed| Good::of(parsed, trusts)).map_err(|problems| {
@@ -188,7 +188,7 @@ impl Crio {
     }
 }
 
-/// What is wrong in the files of a node, and what its CRI-O passes over or stumbles on in them, with places.
+/// What is wrong in the files of a node, and what its CRI-O ignores or fails on, with places.
 pub(super) fn problems(path: &Path) -> Vec<String> {
     let folder = Folder::read(path);
     match folder.parse() {
@@ -263,7 +263,7 @@ impl Good {
         }
     }
 
-    /// For the pods of a namespace: what is there for it stands instead of what is there for all.
+    /// For the pods of a namespace: its own configuration replaces the one for all.
     fn of_namespace(&self, reference: &Reference, namespace: &str) -> Arc<NodeSettings> {
         let policy = self.policies.get(namespace);
         let auth = if self.auths.is_empty() {
@@ -285,7 +285,7 @@ impl Good {
     }
 }
 
-/// The settings by which a host is asked.
+/// The settings for TLS with which a host is asked.
 fn trust(host: &str, certificates: &Certificates, insecure: bool, all: &Trusts) -> Result<(TrustId, Arc<Trust>), String> {
     let schemes = if insecure { Schemes::HttpsThenHttp } else { Schemes::Https };
     let server = Server::new(contacted(host), schemes, "/v2", None).ok_or("its name and port do not make an address")?;

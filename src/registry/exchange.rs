@@ -43,19 +43,19 @@ const COMPRESSED: &str = "the answer is compressed, although identity was asked 
 const VETTED_FOR: Duration = Duration::from_secs(30);
 const DIGEST: &str = "docker-content-digest";
 
-/// What is secret of a request.
+/// The secret parts of a request.
 #[derive(Default)]
 pub(super) struct Secrets {
     /// An `Authorization` for one origin each; it is sent nowhere else. Marked sensitive.
     pub(super) authorizations: Vec<(Origin, HeaderValue)>,
     /// Of a POST.
     pub(super) form: Option<String>,
-    /// The user name that a token server is told in the query, encoded.
+    /// The user name in the query of a token request, encoded.
     pub(super) account: Option<String>,
     pub(super) masks: Masks,
 }
 
-/// What came back.
+/// The answer.
 pub(super) struct Exchanged {
     pub(super) answer: Answer,
     /// Where a token was granted.
@@ -413,7 +413,7 @@ impl Exchange {
             return nothing;
         };
         if headers::is_encoded(headers) {
-            // A runtime would decode it; we asked for it plain, and cannot tell what it says.
+            // A runtime would decode it. We asked for it uncompressed, and cannot read it.
             return if fold.is_optional() {
                 nothing
             } else {

@@ -29,7 +29,7 @@ impl Parsing {
         }
     }
 
-    /// A place in memory for a document of this weight; `None` where there is no room.
+    /// Reserves memory for a document of this weight; `None` if there is no room.
     fn room(&self, weight: usize) -> Option<Claim> {
         if weight <= limits::LONG_DOCUMENT {
             Some(Claim::default())
@@ -68,14 +68,14 @@ enum Reader {
     Words,
 }
 
-/// What was read.
+/// The result of reading.
 pub(super) struct Read {
     pub(super) body: Body,
     pub(super) token: Option<FreshToken>,
 }
 
 impl Fold {
-    /// Reads an answer of `status` for what is wanted; `None`: nothing is read.
+    /// Reads an answer of `status` for what the request wants; `None` if nothing is read.
     pub(super) fn of(want: &Want, status: u16) -> Option<Self> {
         let good = match want {
             // So does containerd.
@@ -115,7 +115,7 @@ impl Fold {
         u32::try_from(share).ok().filter(|_| share > SHORT_ANSWER)
     }
 
-    /// Whether these bytes, too, fit into what is given to everybody.
+    /// Whether the answer is still a short one with these bytes: for those, every reader has room.
     pub(super) fn is_short_with(&self, bytes: &[u8]) -> bool {
         self.bytes.len().saturating_add(bytes.len()) <= SHORT_ANSWER
     }
@@ -332,7 +332,7 @@ mod tests {
         ] {
             assert_eq!(too_much(&want, body.as_bytes(), &parsing), Some(TOO_MANY_VALUES), "{want:?}");
         }
-        // What is kept has its own limit, and all of it together.
+        // What is kept of a document has its own limit, and all documents together have one.
         let long = list(
             r#"{"manifests":["#,
             r#"{"digest":"sha256:0","platform":{"os":"linux"}}"#,

@@ -24,7 +24,7 @@ pub(super) fn take_userinfo(url: &mut Url) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// What is meant by percent escapes; what is none stays.
+/// Decodes percent escapes; invalid ones stay as they are.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

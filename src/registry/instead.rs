@@ -31,7 +31,7 @@ pub(super) trait Known {
     fn content(&self, request: &Request) -> Option<Arc<Response>>;
     /// What the repository of a request asked of this asker when it came without authorisation.
     fn challenge(&self, request: &Request) -> Option<Answer>;
-    /// Whether this asker, by the right that it asks by, has just been given what it asks for, or been told its digest.
+    /// Whether this asker, with the same authorization, has just been given this content, or been told its digest.
     fn is_shown(&self, request: &Request) -> bool;
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Instead {
     Send,
 }
 
-/// Decides about `request`; `first` is the answer to what was sent first.
+/// Decides about `request`; `first` is the answer to the request that was sent first.
 pub(super) fn instead(request: &Request, known: &dyn Known, first: Option<&Answer>) -> Instead {
     if let Some(answer) = before(request).find_map(|before| known.answer(&before))
         && ends_the_same(request, &answer)
@@ -97,7 +97,7 @@ pub(super) fn beyond(request: &Request, answer: &Answer) -> Option<Request> {
         return None;
     };
     let refused = (400..500).contains(&response.status) && response.is_of_no_registry();
-    // Where HEAD stands for the GET of a part, that GET decides (above).
+    // If a HEAD replaces the GET of a part, that GET decides (above).
     let decides = request.method == Method::Head && request.accept.contains("manifest");
     (refused && decides).then(|| Request {
         method: Method::Get,
@@ -133,7 +133,7 @@ fn before(request: &Request) -> impl Iterator<Item = Request> {
 
 /// Whether asking again soon would be answered the same, or prove nothing.
 fn ends_the_same(request: &Request, answer: &Answer) -> bool {
-    // Who was let in to find the image may well be let in to fetch it, if asked once more.
+    // Whoever was admitted to find the image may be admitted to fetch it, if we ask once more.
     let fetches_again = request.method == Method::Get && request.attempt.nth == 1;
     match answer {
         Answer::Response(response) if response.status == 401 => !fetches_again,
@@ -154,7 +154,7 @@ pub(super) fn asks_who(request: &Request, response: &Response) -> bool {
     response.status == 401 && !sent && response.challenges.iter().any(usable)
 }
 
-/// Whether a HEAD tells of the content that is stored.
+/// Whether a HEAD describes the content that is stored.
 fn is_of(head: &Response, stored: &Response) -> bool {
     let (digest, length) = match &stored.body {
         Body::Manifest { digest, length, .. } | Body::Config { digest, length, .. } => (digest, *length),

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Answers requests in the place of the network.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// The answer to a request as it would have gone over the wire, secrets included; or why there is none.
+    /// The answer to a request as it would be sent over the wire, secrets included; or why there is none.
     fn exchange(&self, request: http::Request<Vec<u8>>) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, FaultKind>>;
 }
 

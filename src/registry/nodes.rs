@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long what was read is believed.
+/// How long the files that were read are believed.
 const RECHECK: Duration = Duration::from_secs(1);
 /// How many registries are remembered; their names come from users.
 const REGISTRIES: u64 = 4096;
@@ -85,7 +85,7 @@ enum Broken {
     Unknown,
 }
 
-/// What the log has been told of each folder: once for each content, however many registries use it.
+/// What was logged about each folder: once for each content, however many registries use it.
 #[derive(Default)]
 struct Told(std::sync::Mutex<HashMap<PathBuf, [u8; 32]>>);
 
@@ -161,7 +161,7 @@ impl Nodes {
         Self::with(Source::K3s(k3s), Broken::Unknown, trusts)
     }
 
-    /// The same for the nodes of a pool: what is broken is told to the log, and nothing is concluded where it counts.
+    /// The same for the nodes of a pool: broken files are logged, and nothing is concluded for the registries concerned.
     pub(super) fn of_pool(name: &str, roots: Vec<PathBuf>, trusts: Arc<Trusts>) -> Self {
         for why in roots.iter().flat_map(|root| folder::problems(root)) {
             tracing::warn!(
@@ -326,7 +326,7 @@ impl Known {
     }
 }
 
-/// Adds the nodes' own credentials to the hosts that are asked for a registry; itself where there is no other.
+/// Adds the nodes' own credentials to the hosts that are asked for a registry; the registry itself if there are no other hosts.
 fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -> Vec<Credential> {
     let mut used = Vec::new();
     if !k3s.has_credentials() {
@@ -349,14 +349,14 @@ fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -
     used
 }
 
-/// What is wrong in a whole tree, and what nodes pass over in it, with places.
+/// What is wrong in a whole tree, and what nodes ignore in it, with places.
 pub(super) fn problems(root: &Path) -> Vec<String> {
     let mut all = folder::problems(root);
     all.extend(folder::notes(root));
     all
 }
 
-/// What is wrong in a `registries.yaml`, and what k3s passes over in it, with places.
+/// What is wrong in a `registries.yaml`, and what k3s ignores in it, with places.
 pub(super) fn k3s_problems(file: &K3sFile) -> Vec<String> {
     match K3s::new(file.clone()).read() {
         Ok(registries) => {

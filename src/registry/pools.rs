@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// All pools: first the nodes of none, then each in its order.
 pub(super) struct Pools {
     all: Vec<Files>,
-    /// What CRI-O nodes are told where no file says it: by the cluster's own objects.
+    /// The configuration of CRI-O nodes by the cluster's own objects, if no file gives it.
     openshift: RwLock<Option<Arc<Crio>>>,
     /// What OpenShift's kubelets log in with, beside the pods' own.
     logins: RwLock<NodeLogins>,
@@ -36,7 +36,7 @@ pub enum NodeLogins {
     Unknown,
 }
 
-/// What the nodes of one pool have.
+/// The configuration of the nodes of one pool.
 struct Files {
     hosts: Option<Nodes>,
     crio: Option<Crio>,
@@ -76,7 +76,7 @@ impl Pools {
         })
     }
 
-    /// What CRI-O nodes are told where no file says it.
+    /// Sets the configuration of CRI-O nodes, if no file gives it.
     pub(super) fn tell_openshift(&self, told: Option<Result<Told, String>>) {
         let secret = told
             .as_ref()
@@ -107,7 +107,7 @@ impl Pools {
         }
     }
 
-    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    /// The configuration of nodes with CRI-O by pool, where it is known.
     pub(super) async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
         let mut all = BTreeMap::new();
         let by_openshift = self.openshift.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -138,7 +138,7 @@ impl Pools {
         all
     }
 
-    /// What the nodes of a pool are told about an image of a pod of this namespace at this moment.
+    /// The configuration of the nodes of a pool for an image of a pod in this namespace, as of now.
     pub(super) async fn configs(&self, pool: Pool, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfigs {
         let (own, usual) = (self.all.get(usize::from(pool.0)), self.all.first());
         let hosts = own.and_then(|files| files.hosts.as_ref());

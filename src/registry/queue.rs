@@ -16,7 +16,7 @@ pub fn on_behalf_of<F: Future>(namespace: Arc<str>, work: F) -> impl Future<Outp
     SHARE.scope(namespace, work)
 }
 
-/// On whose behalf this task works; nobody's in particular where none was said.
+/// The share on whose behalf this task works; the common share if none was set.
 pub fn share() -> Arc<str> {
     SHARE.try_with(Arc::clone).unwrap_or_default()
 }
@@ -37,11 +37,11 @@ struct Inner {
 
 struct State {
     free: usize,
-    /// Who waits, by share, each in the order of arrival.
+    /// The waiting tasks by share, each in the order of arrival.
     lines: HashMap<Arc<str>, VecDeque<oneshot::Sender<Place>>>,
     /// The shares that wait, the next one first.
     turns: VecDeque<Arc<str>>,
-    /// In all lines, those who have gone away included.
+    /// The number in all lines, including those that have gone away.
     entries: usize,
 }
 
@@ -49,7 +49,7 @@ struct State {
 pub(super) struct Place(Option<Arc<Inner>>);
 
 impl Queue {
-    /// `at_once` have a place, `most` wait, half of them of one share.
+    /// `at_once` run, `most` wait, and at most half of those from one share.
     pub(super) fn new(at_once: usize, most: usize) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
@@ -149,7 +149,7 @@ impl Drop for Place {
     }
 }
 
-/// One who waits; counted out however it ends.
+/// A waiting task. It is removed from the count however its wait ends.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {

@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// Host names come from users: beyond this many in a minute, the rest is not logged.
 const REMEMBERED: usize = 1024;
 
-/// Remembers what was said.
+/// Remembers what was logged.
 #[derive(Debug, Default)]
 pub(super) struct Quiet(Mutex<HashMap<(String, &'static str), Instant>>);
 

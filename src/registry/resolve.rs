@@ -18,7 +18,7 @@ type System = dyn Fn(&str) -> std::io::Result<Vec<SocketAddr>> + Send + Sync;
 
 type Found = Result<Arc<[SocketAddr]>, ResolveError>;
 
-/// Whether an answer of before stands in for one that is late.
+/// Whether an earlier answer replaces one that is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     StandsIn,
@@ -268,7 +268,7 @@ mod tests {
             self.asked.lock().unwrap().get(name).copied().unwrap_or_default()
         }
 
-        /// Asks for names, whose answers nobody waits for.
+        /// Resolves names for whose answers nobody waits.
         async fn hang(&self, names: impl Iterator<Item = String>, wanted: usize) {
             for name in names {
                 let this = self.names.clone();

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// How long a server is remembered that nobody asks.
+/// How long a server is remembered while nobody asks it.
 const REMEMBERED_FOR: Duration = Duration::from_mins(30);
 
 /// The key of a server's limits: host, port, and whether an admin's `hosts.toml` names it. What keeps others from a server (an untrusted
@@ -50,7 +50,7 @@ struct State {
     address: Option<IpAddr>,
 }
 
-/// Failures in a row, and what stands for further ones until when.
+/// Failures in a row, and the fault that answers further requests until a given time.
 #[derive(Default)]
 struct Failures {
     consecutive: u32,
@@ -142,7 +142,7 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The fault that stands for this path of the server now, when it failed too often in a row just before.
+    /// The fault that answers for this path of the server now, because it failed too often in a row just before.
     pub(super) fn broken(&self, path: &str) -> Option<(FaultKind, String)> {
         let state = self.state();
         state.failures.stands().or_else(|| state.paths.get(part(path))?.stands())

@@ -89,7 +89,7 @@ pub(super) fn is_registry(status: u16, headers: &HeaderMap, body: &Body, want: &
     }
 }
 
-/// Whether an error of `errors` is told as registries do.
+/// Whether an error in `errors` has the form that registries use.
 pub(super) fn is_in_form(entry: &Entry) -> bool {
     FORMS.iter().any(|(_, is_form, _)| is_form(entry))
 }

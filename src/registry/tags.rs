@@ -196,7 +196,7 @@ fn rank(wanted: &str, want: &Version<'_>, tag: &str) -> Rank {
     } else {
         usize::MAX
     };
-    // One letter of a short tag is another tag; the numbers of versions are told apart below.
+    // In a short tag, one different letter makes another tag; version numbers are compared below.
     let slip = if want.numbers.is_empty() && wanted.len() > 4 { 2 } else { 1 };
     let style = if want.numbers.is_empty() {
         // `latest`, `stable`: a plain release serves best.

@@ -16,7 +16,7 @@ use url::form_urlencoded;
 
 /// How many credentials are remembered: a cluster has thousands of pull secrets.
 const CREDENTIALS: u64 = 50_000;
-/// How long one is remembered that nobody uses.
+/// How long a credential is remembered while nobody uses it.
 const CREDENTIALS_FOR: Duration = Duration::from_hours(1);
 /// Where the server names no lifetime of a token, in seconds.
 const USUAL_LIFETIME: u64 = 60;
@@ -131,7 +131,7 @@ impl Vault {
         who
     }
 
-    /// The credential of `who`; `None` for nobody, or where it was not used for an hour.
+    /// The credential of `who`; `None` for an anonymous pull, or if it was not used for an hour.
     pub(super) fn credential(&self, who: Who) -> Option<Arc<Credential>> {
         self.credentials.get(&who.id?)
     }
@@ -186,7 +186,7 @@ pub(super) fn basic(credential: &Credential) -> Option<HeaderValue> {
     sensitive(&format!("Basic {}", pair(credential)))
 }
 
-/// The user name as it stands in a query. It need not be text.
+/// The user name as it is in a query. It need not be UTF-8.
 pub(super) fn account(credential: &Credential) -> String {
     form_urlencoded::byte_serialize(credential.username.bytes()).collect()
 }

@@ -45,7 +45,7 @@ impl fmt::Debug for Wire {
     }
 }
 
-/// A request that is on its way, for all who wait for it. They go on in the order in which they came.
+/// A request in flight, for all who wait for it. They go on in the order in which they came.
 type Flight = future::Shared<oneshot::Receiver<Answer>>;
 
 struct Inner {
@@ -58,7 +58,7 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// What was remembered, with old good answers where a registry is down: to replay a pull that failed for that.
+/// The remembered answers, with old good ones where a registry is down: for replaying a pull that failed because of that.
 #[derive(Debug, Clone, Copy)]
 pub struct Stale<'a>(&'a Wire);
 
@@ -114,12 +114,12 @@ impl Wire {
         self.0.pools.tell_openshift(told);
     }
 
-    /// What the nodes of a pool are told about an image of a pod of this namespace.
+    /// The configuration of the nodes of a pool for an image of a pod in this namespace.
     pub async fn node_configs(&self, pool: Pool, reference: &Reference, namespace: &str) -> NodeConfigs {
         self.0.pools.configs(pool, reference, namespace, &self.0.vault).await
     }
 
-    /// What nodes with CRI-O are told, pool by pool, where it is known.
+    /// The configuration of nodes with CRI-O by pool, where it is known.
     pub async fn registries_conf(&self) -> BTreeMap<Pool, Arc<NodeSettings>> {
         self.0.pools.registries_conf().await
     }
@@ -195,12 +195,12 @@ impl Inner {
         answer.or_else(|| self.memo.withheld(request))
     }
 
-    /// The answer to a request: known, or got by a task of its own, one for all who wait for it. Who goes away does not end it.
+    /// The answer to a request: from memory, or from a task that all who want the answer share. A caller that goes away does not end it.
     fn answer<'a>(self: &'a Arc<Self>, request: &'a Request) -> BoxFuture<'a, Answer> {
         let waiting = async move {
             let (flight, result) = {
                 let mut flights = self.flights();
-                // Looked at while no flight can end: what one brought is there.
+                // Checked while no flight can end, so that the answer of one that just ended is here.
                 if let Some(answer) = self.known(request, Age::Fresh) {
                     self.counts(request, CacheResult::Hit);
                     return answer;
@@ -253,7 +253,7 @@ impl Inner {
                 }
             };
             inner.flights().remove(&request);
-            // Nobody may wait any longer.
+            // It fails if nobody waits any longer.
             let _ = landing.send(answer);
             inner.weigh();
         }));
@@ -289,7 +289,7 @@ impl Inner {
         answer
     }
 
-    /// Sends a request; once more, where a token that was remembered is no longer taken.
+    /// Sends a request, and sends it again if a remembered token is no longer accepted.
     async fn exchange(self: &Arc<Self>, request: &Request) -> Answer {
         let mut refused: Option<Answer> = None;
         loop {
@@ -327,7 +327,7 @@ impl Inner {
         }
     }
 
-    /// What is secret of a request, and the tokens among it. Those that are not there (any longer) are fetched.
+    /// The secret parts of a request, and its tokens. Missing or expired tokens are fetched.
     async fn secrets(self: &Arc<Self>, request: &Request) -> Result<(Secrets, Vec<Sent>), Answer> {
         let lost = || internal(request, "the credential was dropped in the meantime");
         let mut secrets = Secrets::default();
@@ -403,7 +403,7 @@ impl Inner {
             Want::Token(_) => CacheName::Tokens,
             Want::Manifest { by: Some(_) } => CacheName::Content,
             Want::Config { .. } | Want::Blob { .. } => CacheName::Parts,
-            // Whole pulls are counted by who asks for them.
+            // Whole pulls are counted where they are asked for.
             Want::Nothing | Want::Manifest { by: None } | Want::Tags { .. } | Want::Words => return,
         };
         let result = match result {

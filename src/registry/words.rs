@@ -14,7 +14,7 @@ pub(super) struct Words {
     pub(super) code: Option<String>,
     /// One line for people.
     pub(super) detail: Option<String>,
-    /// It has a form in which registries, or the stores behind them, tell errors.
+    /// It has a form in which registries, or the stores behind them, report errors.
     pub(super) of_a_registry: bool,
     /// The errors of a registry as containerd prints them, one a line.
     pub(super) printed: Option<String>,
@@ -128,7 +128,7 @@ fn is_page(text: &str) -> bool {
     start.starts_with("<!doctype html") || start.contains("<html")
 }
 
-/// A code as registries write them; anything else is no code.
+/// An error code in the form that registries use; any other text is not a code.
 fn code(text: &str) -> Option<String> {
     let plain = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     plain.then(|| text.to_owned())
@@ -169,7 +169,7 @@ pub(super) fn line(text: &str, secrets: &[&str]) -> Option<String> {
     Some(out)
 }
 
-/// Words that follow `Basic` in a sentence (`HTTP Basic: Access denied`), where a credential would stand otherwise.
+/// Words that follow `Basic` in a sentence (`HTTP Basic: Access denied`), in the place where a credential would be.
 fn is_said_of_schemes(word: &str) -> bool {
     let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     ["access", "auth", "authentication", "credentials", "realm", "token"]
@@ -209,7 +209,7 @@ fn without_query(word: &str) -> String {
     }
 }
 
-/// Whether a refusal speaks of where the caller is (firewall, geography): then a node may fare better.
+/// Whether a refusal is about the caller's location (firewall, geography): then a node may get another answer.
 pub(super) fn speaks_of_address(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     text.chars()

@@ -12,7 +12,7 @@ pub struct Judged {
     pub image: ImageUse,
     /// The reference that nodes will see (rewritten, where the settings say so), where it parses.
     pub reference: Option<Reference>,
-    /// What is to be said about the name.
+    /// What to say about the name.
     pub remark: Option<Remark>,
     /// What is said about it.
     pub judgement: Judgement,
@@ -29,7 +29,7 @@ pub enum Look {
     PassedOver,
 }
 
-/// What is to be said about an image's name beside the findings.
+/// What to say about an image's name in addition to the findings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remark {
     /// The settings' `rewrites` give it this name, which was looked up instead.
@@ -43,7 +43,7 @@ pub enum Remark {
     },
     /// Something replaces this part of it, or all of it, before there are pods: not judged.
     FilledIn {
-        /// What is replaced.
+        /// The part that is replaced.
         what: String,
         /// By what.
         by: String,

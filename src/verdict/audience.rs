@@ -21,7 +21,7 @@ pub struct Group {
     pub tainted: usize,
     /// Their names; filled for DaemonSets only, whose messages name the nodes that they miss.
     pub names: Vec<String>,
-    /// Allocatable ephemeral storage in bytes of those that admit the pod, as far as they tell it.
+    /// The allocatable ephemeral storage, in bytes, of each node that admits the pod and reports it.
     pub storage: Vec<u64>,
 }
 
@@ -36,14 +36,14 @@ pub enum Origin {
     System,
     /// No such node is known; somebody wrote `defaultPlatforms` or `--platform`.
     Configured,
-    /// No such node is known and nobody said anything: a guess, which denies nothing.
+    /// No such node is known and no setting names one: a guess, which denies nothing.
     #[default]
     Assumed,
     /// The same, with all platforms that an index names in place of the guess: what fails for each of them fails everywhere.
     Builds,
 }
 
-/// Everyone who may have to pull the image.
+/// All nodes that may have to pull the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Audience {
     /// By platform; empty when nothing can be said.

@@ -14,7 +14,7 @@ use crate::runtime::outcome::{Failure, ImageFacts};
 pub struct Tried<'a> {
     /// Whose credential, as a phrase (`secret "regcred"`); `None` for the anonymous attempt.
     pub with: Option<&'a str>,
-    /// What came of it.
+    /// The result.
     pub result: &'a Result<ImageFacts, Failure>,
 }
 
@@ -42,7 +42,7 @@ pub enum SecretNote {
     Empty {
         /// The secret.
         name: String,
-        /// Where the password is, as a clause about it, where the secret tells.
+        /// Where the password is, as a clause, if the secret shows it.
         elsewhere: Option<String>,
     },
     /// Secrets were read, none has an entry for this repository.
@@ -65,17 +65,17 @@ pub struct Case<'a> {
     pub naming: Naming,
     /// What uses it.
     pub used_by: Use,
-    /// Who has to pull it.
+    /// The nodes that have to pull it.
     pub audience: &'a Audience,
     /// What may soften the outlook.
     pub context: &'a Context,
     /// About the pull secrets.
     pub secrets: &'a [SecretNote],
-    /// What was tried, in order, with most setups.
+    /// The attempts of most setups, in order.
     pub tried: &'a [Tried<'a>],
-    /// What was tried with the setups that fare otherwise.
+    /// The attempts of setups with another result.
     pub others: &'a [(Setup, Vec<Tried<'a>>)],
-    /// The files by which setups ask.
+    /// The configuration file of each setup.
     pub settings: &'a [(Setup, String)],
     /// What stops the pull before it starts (a malformed secret), unless the nodes hold the image already.
     pub malformed_secret: Option<&'a Finding>,

@@ -77,7 +77,7 @@ causes! {
     ArchitectureMismatch,
     /// An artifact, chart, schema 1 manifest, or a manifest over the runtimes' limit.
     NotAnImage,
-    /// The manifest is there and unusable.
+    /// The manifest exists and is unusable.
     ContentInvalid,
     /// The manifest exists, a part of it does not.
     ContentMissing,

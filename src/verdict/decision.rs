@@ -51,7 +51,7 @@ impl fmt::Display for Words {
     }
 }
 
-/// Whether the user is told of a finding.
+/// Whether the user is told about a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voice {
     /// In the denial or as a warning.
@@ -61,7 +61,7 @@ pub enum Voice {
 }
 
 impl Decision {
-    /// What is done about a finding where no policy says anything.
+    /// What is done about a finding if no policy decides.
     pub fn by_default(finding: &Finding) -> Self {
         let verdict = finding.outlook.default_verdict();
         Self {

@@ -46,7 +46,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Keeps what counts of a finding, and not how it is told: of an object that has thousands, the first are told in full.
+    /// Keeps what counts about a finding, without its text. Of an object with thousands of findings, the first are given in full.
     pub fn forget_words(&mut self) {
         self.message = String::from("more findings than are told");
         self.fix = String::from("mend the first");

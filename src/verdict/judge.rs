@@ -22,7 +22,7 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     let mut judgement = judged(case);
     if let Some(who) = ways::who(case) {
         let worst = judgement.outlook;
-        // One finding tells them apart.
+        // It is enough that one finding says which nodes fail.
         let told = judgement
             .findings
             .iter_mut()
@@ -61,7 +61,7 @@ fn judged(case: &Case<'_>) -> Judgement {
     match (finds, tried.last()) {
         (Some(finds), _) => found(case, finds, tried, apart),
         (None, Some(_)) => {
-            // What is not known of one setup outweighs what is known of the others.
+            // An unknown result of one setup outweighs the certain results of others.
             let unknown =
                 |tried: &&[Tried<'_>]| primary(&failures(tried)).is_some_and(|failure| might_have_worked(&failure.evidence));
             let speaks = apart
@@ -90,7 +90,7 @@ fn with_malformed_secret(case: &Case<'_>, mut finding: Finding) -> Judgement {
     Judgement::from_findings(vec![finding])
 }
 
-/// A finding that no registry gave, by what is known beside it.
+/// A finding without an answer from a registry, given what else is known.
 fn softened(mut finding: Finding, context: &Context) -> Finding {
     let (outlook, notes) = soften(finding.outlook, None, context);
     finding.outlook = outlook;
@@ -215,7 +215,7 @@ fn failed(case: &Case<'_>, tried: &[Tried<'_>]) -> Judgement {
     Judgement::from_findings(findings)
 }
 
-/// A failure as a finding, softened by what is known beside it.
+/// A failure as a finding, softened by what else is known.
 fn troubled(case: &Case<'_>, trouble: Trouble<'_>) -> Finding {
     let Trouble { failure, outlook, note } = trouble;
     let phrase = tried(case.tried);
@@ -365,7 +365,7 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                     escape(name)
                 ),
             )),
-            // A secret for another registry, or without a password, is no fault of an image that pulls.
+            // A secret for another registry, or one without a password, is not a fault of an image that pulls.
             SecretNote::Empty { .. } | SecretNote::NoMatch { .. } if outlook == Outlook::Pulls => None,
             SecretNote::Empty { name, elsewhere } => {
                 let elsewhere = elsewhere.as_ref().map_or_else(String::new, |why| format!(": {why}"));

@@ -25,7 +25,7 @@ pub struct Judgement {
     pub sizes: Vec<Size>,
     /// Whether an older answer stood in for a registry that is down.
     pub stale: bool,
-    /// By which way each kind of node pulls it, and what comes of it.
+    /// How each kind of node pulls it, and the result.
     pub ways: Vec<NodeWay>,
 }
 

@@ -136,7 +136,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             .said
             .as_deref()
             .filter(|said| !said.starts_with("RegistryUnavailable: "))?;
-        // Of what a policy rejects, too.
+        // This applies to images that a policy rejects, too.
         let (reason, said) = match said.strip_prefix("SignatureValidationFailed") {
             Some(rest) => {
                 let image = containerd_reference(reference);
@@ -311,7 +311,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             Rejection::NoHost => not_found(&format!("{resolve}no resolve hosts: not found")),
             Rejection::NoAddress => {
                 let address = failure.host.trim_start_matches('[').split(']').next().unwrap_or_default();
-                // Of what has colons, Go says more than can be told here.
+                // For an address with colons, Go's text has more than is known here.
                 let why = if address.contains(':') { "" } else { "unable to parse IP" };
                 format!("{resolve}parse \"dummy://{name}\": invalid host: ParseAddr(\"{address}\"): {why}")
             }
@@ -511,7 +511,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
     Some(err_image_pull(message))
 }
 
-/// Word by word, since the whole may be longer than what is escaped of one name.
+/// Word by word, because the whole may be longer than [`escape`] allows for one name.
 fn escape_words(line: &str) -> String {
     line.split(' ').map(escape).collect::<Vec<_>>().join(" ")
 }
@@ -524,7 +524,7 @@ fn as_written(url: &str, failure: &Failure, reference: &Reference) -> String {
     }
 }
 
-/// What Go's digest package says of a text that is no digest.
+/// What Go's digest package says about an invalid digest.
 fn why_no_digest(text: &str) -> &'static str {
     let Some((algorithm, hex)) = text
         .split_once(':')
@@ -584,7 +584,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// URLs are longer than what [`escape`] keeps; they hold nothing but what the reference and the registry gave.
+/// URLs are longer than [`escape`] allows; they hold only text from the reference and the registry.
 fn escape_long(url: &str) -> String {
     url.chars().filter(|c| !c.is_control()).take(600).collect()
 }

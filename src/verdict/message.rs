@@ -92,7 +92,7 @@ pub fn denial(object: &ObjectId, images: &[Judged]) -> String {
     text
 }
 
-/// What is wrong with the denied images, all of them.
+/// The problems of the denied images.
 fn complaint(denied: &[&Judged]) -> &'static str {
     let worst = |judged: &&Judged| {
         let denials = judged
@@ -113,13 +113,13 @@ fn complaint(denied: &[&Judged]) -> &'static str {
     }
 }
 
-/// The findings that the user is told of.
+/// The findings that the user is told about.
 pub fn spoken(judged: &Judged) -> impl Iterator<Item = (&Finding, &Decision)> {
     let ruled = judged.judgement.ruled();
     ruled.filter(|(_, decision)| decision.voice == Voice::Spoken)
 }
 
-/// What a policy has to do with what is done about a finding; `None` where it is the default.
+/// Which policy decided what is done about a finding; `None` if it is the default.
 fn ruling(finding: &Finding, decision: &Decision) -> Option<String> {
     let by_default = finding.outlook.default_verdict();
     let (done, enforced) = (decision.verdict.name(), decision.enforced.name());
@@ -198,7 +198,7 @@ pub fn warnings(images: &[Judged]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut total = 0;
     let mut left_out = 0usize;
-    // What is denied is explained in full by the denial.
+    // The denial explains denied images in full.
     for line in images.iter().filter(|judged| judged.judgement.verdict != Verdict::Deny) {
         for (finding, decision) in spoken(line) {
             if left_out >= TRIED {

@@ -43,7 +43,7 @@ fn runnable(entries: &[IndexEntry]) -> impl Iterator<Item = &IndexEntry> {
         .filter(|entry| !entry.platform.as_ref().is_some_and(Platform::is_unknown))
 }
 
-/// What there is to object to, and what is known about the size.
+/// The findings, and what is known about the size.
 #[derive(Debug, Default)]
 pub struct Objections<'a> {
     /// About platforms and kinds of content.
@@ -59,7 +59,7 @@ pub struct Objections<'a> {
 pub struct Trouble<'a> {
     /// What.
     pub failure: &'a Failure,
-    /// What that comes to for this audience.
+    /// What that means for these nodes.
     pub outlook: Outlook,
     /// Whom it concerns, as a clause.
     pub note: Option<String>,
@@ -70,7 +70,7 @@ pub struct Trouble<'a> {
 pub struct Found<'a> {
     /// With most setups.
     pub facts: &'a ImageFacts,
-    /// With the setups that fare otherwise.
+    /// What setups with another result found.
     pub others: Vec<(Setup, Result<&'a ImageFacts, &'a Failure>)>,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Judges what was found for the audience.
+/// Judges what was found for these nodes.
 pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audience, used_by: Use) -> Objections<'a> {
     let facts = found.facts;
     let finding = match &facts.content {
@@ -132,7 +132,7 @@ pub fn judge<'a>(found: &Found<'a>, reference: &Reference, audience: &'a Audienc
     }
 }
 
-/// The worst of what is wrong with the image that everybody fetches.
+/// The worst problem of the parts that every node fetches.
 fn whole<'a>(troubles: &[&'a Failure]) -> Option<Trouble<'a>> {
     let failure = ends::worst(troubles)?;
     let others = troubles.len() - 1;

@@ -34,7 +34,7 @@ pub enum PresenceRule {
     /// It softens whatever the registry says.
     #[default]
     Soften,
-    /// Only for images that the namespace may read: nobody learns from a verdict what nodes hold of others' images.
+    /// Only for images that the namespace may read: no verdict reveals what nodes hold of others' images.
     Hide,
 }
 
@@ -82,7 +82,7 @@ pub enum Peers {
     Hold,
 }
 
-/// Who made the object.
+/// Who created the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owner {
     /// Nobody, or no controller.
@@ -92,7 +92,7 @@ pub enum Owner {
     Stranger,
 }
 
-/// What is known about one image beside the registry's answer.
+/// What is known about one image apart from the registry's answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Context {
@@ -120,7 +120,7 @@ pub struct Context {
     pub hidden: Option<String>,
     /// Why the label that exempts the namespace could not be read, as a clause.
     pub exemption_hidden: Option<String>,
-    /// What is judged is what the registry had when it last answered.
+    /// The verdict rests on what the registry had when it last answered.
     pub old: bool,
 }
 
@@ -183,7 +183,7 @@ fn node_credentials(_: Outlook, failure: Option<&Failure>, context: &Context) ->
     })
 }
 
-// Says nothing about what nodes hold: a plugin that fails here is no leave to tell that (see `present_on_nodes`).
+// This says nothing about what nodes hold: a failing plugin does not permit us to reveal that (see `present_on_nodes`).
 fn node_unanswered(_: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
     let why = context.node_unanswered.as_ref()?;
     credential_failure(failure).then(|| (Outlook::Unknown, why.clone()))
@@ -202,7 +202,7 @@ fn pulled_by_the_nodes(_: Outlook, failure: Option<&Failure>, context: &Context)
 }
 
 fn present_on_nodes(outlook: Outlook, failure: Option<&Failure>, context: &Context) -> Option<Softened> {
-    // What does not start when it is pulled does not start when it is there.
+    // An image that does not start after a pull does not start if it is already on the node.
     if outlook == Outlook::FailsToRun {
         return None;
     }
@@ -222,7 +222,7 @@ fn given_by_other_nodes(outlook: Outlook, failure: Option<&Failure>, context: &C
     if matches!(failure.evidence, Evidence::CredentialNotText { .. }) {
         return None;
     }
-    // What nodes hold of others' images is not told.
+    // What nodes hold of others' images is not revealed.
     let hidden = context.presence_rule == PresenceRule::Hide && !shows_readable(failure) && !context.node_credentials;
     let peers = match context.peers {
         Peers::None => return None,

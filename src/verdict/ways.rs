@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How nodes of one pool with one runtime fare.
+/// How nodes of one pool with one runtime get on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeWay {
@@ -88,7 +88,7 @@ fn name(audience: &Audience, pool: Pool) -> Option<Arc<str>> {
     audience.pools.get(at).cloned()
 }
 
-/// What one puller comes to.
+/// The result of one puller.
 fn outlooks(case: &Case<'_>, puller: &Puller) -> Vec<Outlook> {
     let tried: &[Tried<'_>] = case
         .others
@@ -107,7 +107,7 @@ fn outlooks(case: &Case<'_>, puller: &Puller) -> Vec<Outlook> {
             let ways = puller.runtime.ways(facts, &puller.platform);
             ways.into_iter().map(|way| of_end(way.end)).collect()
         }
-        // What is not known of one credential outweighs what is known of the others.
+        // An unknown result with one credential outweighs the certain results with others.
         Some(Err(_)) => {
             let failures = tried.iter().filter_map(|tried| tried.result.as_ref().err());
             let all: Vec<Outlook> = failures.map(|failure| base(&failure.evidence).1).collect();
@@ -131,7 +131,7 @@ fn outlook(case: &Case<'_>, kind: &Kind<'_>) -> Outlook {
     }
 }
 
-/// How each kind of node fares.
+/// How each kind of node gets on.
 pub(super) fn ways(case: &Case<'_>) -> Vec<NodeWay> {
     let settings = |kind: &Kind<'_>| -> Vec<String> {
         let setups: Vec<Setup> = kind.pullers().iter().map(Puller::setup).collect();
@@ -152,7 +152,7 @@ pub(super) fn ways(case: &Case<'_>) -> Vec<NodeWay> {
         .collect()
 }
 
-/// The nodes that do not pull it, in whose runtime's words it fails; all where all fare alike.
+/// The nodes that fail to pull it, in whose runtime's words the failure is given; all if the result is the same for all.
 pub(super) fn concerned(case: &Case<'_>) -> Audience {
     let kinds = kinds(case.audience);
     let bad: Vec<&Kind<'_>> = kinds.iter().filter(|kind| outlook(case, kind) != Outlook::Pulls).collect();
@@ -168,7 +168,7 @@ pub(super) fn concerned(case: &Case<'_>) -> Audience {
     }
 }
 
-/// Which nodes pull it and which do not, as the beginning of a sentence; `None` where all fare alike.
+/// Which nodes pull it and which do not, as the beginning of a sentence; `None` if the result is the same for all.
 pub(super) fn who(case: &Case<'_>) -> Option<String> {
     let kinds = kinds(case.audience);
     let fare: Vec<(&Kind<'_>, Outlook)> = kinds.iter().map(|kind| (kind, outlook(case, kind))).collect();

@@ -149,7 +149,7 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::InsufficientScope { .. } => {
             format!("\"{repository}\" at {host} does not exist or is not readable {with}{said}")
         }
-        // Not told apart there: a token server may say 403 for what it does not want to show.
+        // The two cases are not told apart there: a token server may answer 403 to hide a repository.
         Evidence::CredentialRefused {
             at: AuthStage::TokenServer,
         } if failure.status == Some(403) => {

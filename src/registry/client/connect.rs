@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt as _};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How often the kernel asks whether there is anybody, and how long what was sent may go without an acknowledgement.
+/// How often the kernel checks that the other side is alive, and how long sent data may stay unacknowledged.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 

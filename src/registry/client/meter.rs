@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What was read since the last request, and what may be.
+/// How much was read since the last request, and the limit.
 #[derive(Debug)]
 pub(in crate::registry) struct Meter {
     read: AtomicUsize,

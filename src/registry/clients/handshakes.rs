@@ -15,7 +15,7 @@ const SERVERS: usize = 256;
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Handshakes(Mutex<HashMap<String, Instant>>);
 
-/// rustls' own memory, which tells [`Handshakes`] when it is asked.
+/// rustls' own session store, which notifies [`Handshakes`] when it is asked.
 #[derive(Debug)]
 struct Noted {
     sessions: ClientSessionMemoryCache,

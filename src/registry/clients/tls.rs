@@ -99,7 +99,7 @@ impl AsNodes {
                 .add(root.clone())
                 .map_err(|error| format!("a CA certificate cannot be used: {error}"))?;
         }
-        // That there are none at all must be known from the start.
+        // If there are no authorities at all, the start must fail.
         if nodes.bundle.is_none() && store.is_empty() {
             nodes.all().map_err(str::to_owned)?;
         }

@@ -21,7 +21,7 @@ const DEEPEST: usize = 3;
 /// Files of a folder: there is one for each namespace, and some for each registry.
 const MOST: usize = 10_000;
 
-/// What was read, or why it could not be.
+/// The contents, or why they could not be read.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// Of everything that was read.
@@ -97,7 +97,7 @@ impl Folder {
         folder
     }
 
-    /// Reads what lies below a folder. Hidden files and folders are none of a node's: a mounted ConfigMap has some.
+    /// Reads everything below a folder, except hidden files and folders: a mounted ConfigMap has some, a node does not.
     fn list(&mut self, folder: &Path, below: &Path, depth: usize) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -270,7 +270,7 @@ impl Folder {
         })
     }
 
-    /// What CRI-O passes over in files that it can use, and by which it fails some pulls.
+    /// What CRI-O ignores in files that it can use, and what makes some pulls fail.
     pub(super) fn notes(&self, parsed: &Parsed) -> Vec<String> {
         let mut notes = Vec::new();
         let (drop_ins, _) = self.registries();
@@ -397,7 +397,7 @@ fn stem(at: &Path) -> Option<String> {
     at.file_stem()?.to_str().map(str::to_owned)
 }
 
-/// The content of a file; `None` where there is none.
+/// The contents of a file; `None` if it does not exist.
 fn content(path: &Path) -> Option<Result<Vec<u8>, String>> {
     match files::read(path, limits::SETTINGS_FILE) {
         Ok(bytes) => Some(Ok(bytes)),

@@ -152,7 +152,7 @@ impl Folder {
         hash.finalize().into()
     }
 
-    /// Why a `hosts.toml` that is there is not used, with its place.
+    /// Why an existing `hosts.toml` is not used, with its place.
     pub(super) fn problem(&self) -> Option<String> {
         match &self.meaning {
             Meaning::File { .. } => None,
@@ -190,7 +190,7 @@ fn certificates(folder: &Path) -> io::Result<Files> {
     let (mut ca, mut client) = (Vec::new(), Vec::new());
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        // A name that is not text is nobody's certificate.
+        // A file name that is not UTF-8 cannot be a certificate's.
         names.extend(entry?.file_name().into_string().ok());
     }
     names.sort();
@@ -212,7 +212,7 @@ fn certificates(folder: &Path) -> io::Result<Files> {
     })
 }
 
-/// What is wrong in a whole tree, with places: what an admin wants to hear of at the start.
+/// What is wrong in a whole tree, with places: for the admin, at the start.
 pub(super) fn problems(root: &Path) -> Vec<String> {
     match folders(root) {
         Ok(folders) => folders.iter().filter_map(Folder::problem).collect(),

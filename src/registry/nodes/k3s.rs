@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The file of some nodes.
 pub(super) struct K3s {
     file: K3sFile,
-    /// The last that could be used, and of which bytes the log was told.
+    /// The last usable file, and the version of it that was logged last.
     good: Mutex<Good>,
 }
 
@@ -85,7 +85,7 @@ impl K3s {
         })
     }
 
-    /// What nodes are told about a registry; `Err` where no good file was ever seen.
+    /// The nodes' configuration for a registry; `Err` if no usable file was ever seen.
     pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
         let (bytes, registries) = self.in_force()?;
         let mut tree = registries.tree(self.file.default_endpoint);

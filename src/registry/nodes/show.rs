@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// What stands for all registries that are not named.
+/// The folder that applies to all registries without one of their own.
 const DEFAULT: &str = "_default";
 const OTHERS: &str = "every other registry";
-/// The key of a `registries.yaml` that stands for them.
+/// The key of a `registries.yaml` that applies to them.
 const ALL: &str = "*";
 
 /// By trees, the first that has a folder for a registry wins.

@@ -43,7 +43,7 @@ impl<'a> Ways<'a> {
         self.groups.iter().flatten().map(|way| way.end)
     }
 
-    /// How each group fares with what was found.
+    /// How each group of nodes gets on with what was found.
     pub(super) fn of(found: &Found<'a>, audience: &'a Audience) -> Self {
         let of_group = |group: &Group| of_group(group).iter().flat_map(|puller| found.ways(puller)).collect();
         let mut groups: Vec<Vec<Way<'_>>> = audience.groups.iter().map(of_group).collect();

@@ -7,7 +7,7 @@ use crate::verdict::audience::{Audience, Need, Origin};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// How the groups fare: nodes served for sure, by some runtimes only, and not at all.
+/// How the groups of nodes get on: nodes that are served for certain, by some runtimes only, and not at all.
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) yes: usize,
@@ -69,14 +69,14 @@ impl Tally {
     }
 }
 
-/// Who misses it, in words.
+/// The nodes that are not served, in words.
 pub(super) fn who(audience: &Audience, tally: &Tally, outlook: Outlook) -> String {
     let missed = tally.missed.join(", ");
     let who = match audience.origin {
         Origin::Nodes => {
             let all = tally.yes + tally.perhaps + tally.no;
             let lacking = tally.no + tally.perhaps;
-            // What fails to run serves nobody either.
+            // An image that fails to run serves none either.
             let nobody = tally.yes + tally.perhaps == 0;
             let mut text = if nobody || matches!(outlook, Outlook::WillFail | Outlook::FailsToRun) {
                 let noun = if all == 1 { "candidate" } else { "candidates" };

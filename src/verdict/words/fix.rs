@@ -8,7 +8,7 @@ use crate::runtime::outcome::{ContentFault, Evidence, Failure, Refusal, Rejectio
 
 /// What to do next; the most telling clause first, as warnings show the beginning.
 pub(in crate::verdict) fn fix(failure: &Failure, topic: Topic<'_>) -> String {
-    // The tag of a repository called sha256, by the grammar; nobody means that.
+    // By the grammar this is a tag of a repository called sha256, which nobody means.
     let reference = topic.reference;
     if reference.name() == "docker.io/library/sha256"
         && reference.digest().is_none()

@@ -238,7 +238,7 @@ pub(in crate::verdict) const HINTS: &[(Software, Situation, &str)] = &[
     ),
 ];
 
-/// What is worth knowing here, if anything.
+/// The hint for this situation, if there is one.
 pub(in crate::verdict) fn hint(software: Option<Software>, situation: Situation) -> Option<&'static str> {
     let software = software?;
     HINTS

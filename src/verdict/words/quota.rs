@@ -5,7 +5,7 @@ use crate::image::{Reference, escape};
 use crate::runtime::outcome::{Counted, Level, Quota};
 use std::time::Duration;
 
-/// What is said about a quota that is low or used up, and what to do; `None` where there is plenty.
+/// What to say about a quota that is low or used up, and what to do; `None` if plenty is left.
 pub(in crate::verdict) fn quota(quota: Quota, reference: &Reference) -> Option<(String, String)> {
     let registry = escape(reference.registry());
     let whose = match quota.counted {
