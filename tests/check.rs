@@ -499,7 +499,7 @@ fn a_baseline_accepts_what_was_known_and_nothing_else() {
     std::fs::write(at("a.yaml"), pod("a", &gone)).unwrap();
     let (code, _, told) = run_in(folder.path(), &["-f", ".", "--write-baseline", "known.json"]);
     assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("1 findings are in known.json"), "{told}");
+    assert!(told.contains("1 finding is in known.json"), "{told}");
     let (code, out, told) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json"]);
     assert_eq!((code, out.as_str(), told.as_str()), (Some(0), "1 image: 1 accepted\n", ""));
     let (code, ..) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json", "--no-exceptions"]);
@@ -513,7 +513,7 @@ fn a_baseline_accepts_what_was_known_and_nothing_else() {
     std::fs::write(at("a.yaml"), pod("a", &format!("{}/team/app:1", server.host()))).unwrap();
     let (code, _, told) = run_in(folder.path(), &["-f", ".", "--baseline", "known.json"]);
     assert_eq!(code, Some(0));
-    assert!(told.contains("1 findings of the baseline are gone"), "{told}");
+    assert!(told.contains("1 finding of the baseline is gone"), "{told}");
     // What a policy refuses is not accepted.
     std::fs::create_dir(at("policies")).unwrap();
     std::fs::write(

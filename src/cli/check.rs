@@ -352,7 +352,7 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
                 said.extend(
                     expired
                         .into_iter()
-                        .map(|why| format!("{}: {why}", escape(&subject.source.file))),
+                        .map(|why| format!("{}: {why}", escape(subject.source.file.trim_start_matches("./")))),
                 );
             }
             for answer in answers {
@@ -360,7 +360,13 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
             }
         }
         if report.entries.is_empty() && report.skipped.is_empty() {
-            said.push("there is no image in the input: nothing was checked".to_owned());
+            said.push(match &since {
+                Some(since) => format!(
+                    "no image is in a file that changed since {}: nothing was checked",
+                    escape(since)
+                ),
+                None => "there is no image in the input: nothing was checked".to_owned(),
+            });
         } else if all_are_private(&report.entries) {
             let sentence = "every image needs a credential, and none given here works: nothing was checked; log in (docker \
                             login), or give the pull secrets (--facts)";
@@ -373,9 +379,10 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
     if let Some(file) = &write_baseline {
         let known = Baseline::of(&report.entries);
         std::fs::write(file, known.text()?).with_context(|| format!("{} cannot be written", file.display()))?;
+        let many = known.len();
         said.push(format!(
-            "{} findings are in {}; check --baseline {} accepts them",
-            known.len(),
+            "{many} {} in {}; check --baseline {} accepts them",
+            if many == 1 { "finding is" } else { "findings are" },
             file.display(),
             file.display()
         ));
@@ -384,9 +391,12 @@ async fn check(mut args: Args, verbose: u8) -> anyhow::Result<Done> {
         let stale = baseline.accept(&mut report.entries);
         // Of a part of the files, nobody can tell what is left of the others.
         if stale > 0 && changed.is_none() {
-            said.push(format!(
-                "{stale} findings of the baseline are gone: write it again with --write-baseline"
-            ));
+            let gone = if stale == 1 {
+                "finding of the baseline is"
+            } else {
+                "findings of the baseline are"
+            };
+            said.push(format!("{stale} {gone} gone: write it again with --write-baseline"));
         }
     }
     report.notes = manifests.notes.iter().map(noted).collect();

@@ -152,6 +152,8 @@ pub(super) struct UserConfig {
     pub(super) entries: Vec<(String, Credential)>,
     /// The credential helpers.
     pub(super) helpers: Helpers,
+    /// What could not be read of it, a sentence each.
+    pub(super) ignored: Vec<String>,
 }
 
 impl UserConfig {
@@ -160,6 +162,7 @@ impl UserConfig {
         Ok(Self {
             entries: parse_user_config(&bytes).map_err(|error| refused(file, error))?,
             helpers: Helpers::parse(&bytes),
+            ignored: Vec::new(),
         })
     }
 
@@ -174,21 +177,21 @@ impl UserConfig {
     }
 
     /// This user's logins, if any: what `DOCKER_AUTH_CONFIG` holds comes first, as for docker; `REGISTRY_AUTH_FILE` takes the place of
-    /// docker's own file, as for podman and skopeo. What cannot be read is reported and ignored.
+    /// docker's own file, as for podman and skopeo. What cannot be read is ignored, and said.
     pub(super) fn usual(folder: Option<PathBuf>, auth_file: Option<PathBuf>, held: Option<OsString>) -> Self {
-        let ignored = |error: anyhow::Error| {
-            tracing::warn!("{error:#}; it is ignored");
-            Self::default()
-        };
+        let ignored = |error: anyhow::Error| vec![format!("{error:#}; it is ignored")];
         let file = auth_file.or_else(|| folder.map(|folder| folder.join("config.json")));
         let mut usual = match file.filter(|file| file.is_file()) {
-            Some(file) => Self::read(&file).unwrap_or_else(ignored),
+            Some(file) => Self::read(&file).unwrap_or_else(|error| Self {
+                ignored: ignored(error),
+                ..Self::default()
+            }),
             None => Self::default(),
         };
         if let Some(held) = held.filter(|held| !held.is_empty()) {
             let parsed = parse_user_config(held.as_encoded_bytes());
             let mut entries = parsed.unwrap_or_else(|error| {
-                ignored(refused(Path::new("DOCKER_AUTH_CONFIG"), error));
+                usual.ignored.extend(ignored(refused(Path::new("DOCKER_AUTH_CONFIG"), error)));
                 Vec::new()
             });
             entries.append(&mut usual.entries);
@@ -241,6 +244,15 @@ mod tests {
                 .entries
                 .is_empty()
         );
+        let broken = UserConfig::usual(None, Some(file.clone()), Some(OsString::from("{")));
+        let [of_file, of_variable] = &broken.ignored[..] else {
+            panic!("{:?}", broken.ignored)
+        };
+        assert!(
+            of_file.contains("config.json: ") && of_file.ends_with("it is ignored"),
+            "{of_file}"
+        );
+        assert!(of_variable.starts_with("DOCKER_AUTH_CONFIG: "), "{of_variable}");
         let held = OsString::from(r#"{"auths": {"d.io": {"auth": "dTpw"}}}"#);
         std::fs::write(&file, json).unwrap();
         let usual = UserConfig::usual(None, Some(file.clone()), Some(held));

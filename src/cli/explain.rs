@@ -117,7 +117,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let printed = match output {
         Format::Text => {
             let mut out = conversation::text(&image, reference.as_deref(), &pulls);
-            out.push_str(&text::render(&report, Colour::None, Detail::Everything));
+            out.push_str(&text::render(&report, Colour::None, Detail::Everything, |_| false));
             out
         }
         Format::Json => {

@@ -237,7 +237,7 @@ impl Options {
         }
         match docker_config {
             Some(folder) => {
-                let engine::UserConfig { entries, helpers } = engine::UserConfig::of_folder(&folder)?;
+                let engine::UserConfig { entries, helpers, .. } = engine::UserConfig::of_folder(&folder)?;
                 engine.settings.docker_config = Arc::new(entries);
                 engine.providers = engine.providers.with_helpers(helpers, StandsFor::TheNodes);
             }
@@ -251,6 +251,7 @@ impl Options {
             }
             None => {
                 let usual = engine::UserConfig::usual(usual_folder, registry_auth_file, docker_auth_config);
+                said.extend(usual.ignored);
                 engine.settings.stand_in = Arc::new(usual.entries);
                 engine.providers = engine.providers.with_helpers(usual.helpers, StandsFor::TheUnseen);
             }

@@ -117,7 +117,20 @@ fn why(ended: &Ended) -> String {
     if last.is_empty() {
         return ended.status.clone();
     }
-    last.chars().take(300).collect()
+    shortened(last)
+}
+
+/// A long complaint without its middle: what was being done comes first, the cause last.
+fn shortened(text: &str) -> String {
+    const BEGINNING: usize = 100;
+    const END: usize = 300;
+    let length = text.chars().count();
+    if length <= BEGINNING + END {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(BEGINNING).collect();
+    let end: String = text.chars().skip(length - END).collect();
+    format!("{beginning} … {end}")
 }
 
 /// The program of this name in the first folder of PATH that has it.

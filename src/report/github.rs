@@ -33,7 +33,7 @@ pub fn render(report: &Report) -> String {
         let message = format!("{more} more: the log of this step has all of them");
         command(&mut out, "notice", &[("title", "pullgate")], &message);
     }
-    out.push_str(&text::render(report, Colour::None, Detail::Usual));
+    out.push_str(&text::render(report, Colour::None, Detail::Usual, |_| false));
     out
 }
 

@@ -75,17 +75,25 @@ pub(super) struct Shared<'a> {
     pub(super) images: BTreeSet<String>,
 }
 
-/// What could not be checked, by cause and host; the most frequent first.
+/// What could not be checked, by cause and host, or pull secret; the most frequent first.
 pub(super) fn unchecked<'a>(groups: &[Group<'a>]) -> Vec<Shared<'a>> {
     let unchecked = groups.iter().filter(|group| group.standing == Standing::Unchecked);
     share(unchecked.map(|group| {
         let finding = group.root.0;
         let key = match &finding.evidence.host {
-            Some(host) => (finding.cause, host.as_str()),
-            None => (finding.cause, finding.message.as_str()),
+            Some(host) if !is_about_a_secret(finding.cause) => (finding.cause, host.as_str()),
+            Some(_) | None => (finding.cause, finding.message.as_str()),
         };
         (key, finding, group.image.clone())
     }))
+}
+
+/// Whether findings of this cause differ in the pull secret that they name.
+fn is_about_a_secret(cause: Cause) -> bool {
+    matches!(
+        cause,
+        Cause::PullSecretMissing | Cause::PullSecretWrongType | Cause::PullSecretMalformed | Cause::PullSecretNoMatch
+    )
 }
 
 /// Names that something fills in later, by what; in that order.

@@ -140,7 +140,7 @@ fn of_many_commands_the_first_ten_are_given_denials_first() {
 }
 
 fn shown(report: &Report, detail: text::Detail) -> String {
-    text::render(report, text::Colour::None, detail)
+    text::render(report, text::Colour::None, detail, |entry| entry.verdict() == Verdict::Deny)
 }
 
 #[test]
@@ -180,6 +180,10 @@ warn  reg.test/maybe:v1
 20 images: 5 pull, 5 denied, 5 with a warning, 5 could not be checked
 "
     );
+    let all = text::render(&report, text::Colour::None, text::Detail::Failures, |entry| {
+        entry.verdict() != Verdict::Allow
+    });
+    assert!(all.contains("warn  "), "what --fail-on objects to is shown: {all}");
     let failures = shown(&report, text::Detail::Failures);
     assert_eq!(failures.lines().count(), 9, "{failures}");
     let everything = shown(&report, text::Detail::Everything);

@@ -20,7 +20,7 @@ pub enum Colour {
 /// How much to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// `-q`: what is denied, and nothing else.
+    /// `-q`: what leads to exit code 1, and nothing else.
     Failures,
     /// What there is to do, and the counts.
     Usual,
@@ -35,18 +35,18 @@ const REASONS: usize = 6;
 /// The indentation below a mark.
 const INDENT: &str = "      ";
 
-/// The findings by image and cause, what could not be checked, remarks, and the counts.
-pub fn render(report: &Report, colour: Colour, detail: Detail) -> String {
+/// The findings by image and cause, what could not be checked, remarks, and the counts. `objects`: which images are failures.
+pub fn render(report: &Report, colour: Colour, detail: Detail, objects: impl Fn(&Entry) -> bool) -> String {
     let mut out = String::new();
     let groups = groups(&report.entries);
     for group in &groups {
-        let told = match group.standing {
-            Standing::Denied => true,
-            Standing::Warned => detail != Detail::Failures,
-            Standing::Unchecked => detail == Detail::Everything,
-            Standing::Accepted | Standing::Fine => false,
+        let shown = match (detail, group.standing) {
+            (Detail::Failures, _) => group.entries.iter().any(|entry| objects(entry)),
+            (_, Standing::Denied | Standing::Warned) => true,
+            (_, Standing::Unchecked) => detail == Detail::Everything,
+            (_, Standing::Accepted | Standing::Fine) => false,
         };
-        if told {
+        if shown {
             paragraph(&mut out, group, colour, detail);
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn render(
         Format::Gitlab => gitlab::render(report).context("the report cannot be written for GitLab"),
         Format::Markdown => Ok(markdown::render(report)),
         Format::Html => html::render(report).context("the report cannot be written as HTML"),
-        Format::Text => Ok(text::render(report, colour, detail)),
+        Format::Text => Ok(text::render(report, colour, detail, objects)),
     }
 }
 

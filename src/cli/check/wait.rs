@@ -102,11 +102,13 @@ fn waits(answer: &Answer) -> Waits {
     for judged in &answer.images {
         for (finding, decision) in judged.judgement.ruled() {
             let image = &judged.image.image;
+            let in_vain = decision.verdict == Verdict::Deny
+                || matches!(finding.cause, Cause::CredentialRefused | Cause::Forbidden) && finding.outlook != Outlook::Pulls;
             if may_come(finding.cause) && finding.outlook != Outlook::Pulls
                 || finding.outlook == Outlook::Unknown && may_pass(finding.cause)
             {
                 waits = Waits::For(image.clone());
-            } else if decision.verdict == Verdict::Deny {
+            } else if in_vain {
                 return Waits::InVain(format!("{image}: {}", finding.cause.name()));
             }
         }
