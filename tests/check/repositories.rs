@@ -101,12 +101,8 @@ const SHAPES: &[(&str, Shape)] = &[
                 ),
             ],
             code: 0,
-            counts: "1 image: 1 could not be checked",
-            says: &[
-                "filled in later, by Flux (postBuild of Kustomization apps)",
-                "1 HelmRelease or Application",
-                "1 encrypted (SOPS) file",
-            ],
+            counts: "1 image: 1 pulls",
+            says: &["1 HelmRelease or Application", "1 encrypted (SOPS) file"],
         },
     ),
     (
