@@ -81,24 +81,24 @@ mod tests {
     fn sentences_are_broken_and_what_is_pasted_is_not() {
         let text = "\x1b[31mDENY\x1b[0m  reg.example/a:1\n      TagNotFound: there is no such tag in this repository, and nothing else\n      \
                     fix: pullgate check --image reg.example/a:1 --and-a-long-option-that-goes-on\n1 image: 1 denied\n";
-        let fitted = fit(text, 40, Path::new("/work"));
+        let fitted = fit(text, 40, Path::new("/repo"));
         assert_eq!(
             fitted,
             "\x1b[31mDENY\x1b[0m  reg.example/a:1\n      TagNotFound: there is no such tag\n        in this repository, and nothing\n        else\n      \
              fix: pullgate check --image reg.example/a:1 --and-a-long-option-that-goes-on\n1 image: 1 denied\n"
         );
-        assert_eq!(fit(text, 1000, Path::new("/work")), text);
-        assert_eq!(fit(text, 20, Path::new("/work")), text, "too narrow");
+        assert_eq!(fit(text, 1000, Path::new("/repo")), text);
+        assert_eq!(fit(text, 20, Path::new("/repo")), text, "too narrow");
     }
 
     #[test]
     fn places_link_to_their_files() {
-        let fitted = |place: &str| fit(&format!("      at {place}\n"), 80, Path::new("/work"));
+        let fitted = |place: &str| fit(&format!("      at {place}\n"), 80, Path::new("/repo"));
         let linked = |url: &str, shown: &str, rest: &str| format!("      at \x1b]8;;{url}\x1b\\{shown}\x1b]8;;\x1b\\{rest}\n");
         assert_eq!(
             fitted("k8s/a b.yaml:23: Pod shop/api, container api"),
             linked(
-                "file:///work/k8s/a%20b.yaml",
+                "file:///repo/k8s/a%20b.yaml",
                 "k8s/a b.yaml:23",
                 ": Pod shop/api, container api"
             )
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(
             fitted("values.yaml:2 (image.tag): Pod shop/api, container api"),
             linked(
-                "file:///work/values.yaml",
+                "file:///repo/values.yaml",
                 "values.yaml:2",
                 " (image.tag): Pod shop/api, container api"
             )
