@@ -110,7 +110,8 @@ pub(super) fn beyond(request: &Request, answer: &Answer) -> Option<Request> {
 /// The answer to a HEAD, with what the same GET shows: a registry that has it after all shows itself too.
 pub(super) fn shown_by(answer: &Answer, got: &Answer) -> Answer {
     match (answer, got) {
-        (Answer::Response(head), Answer::Response(got)) if got.speaker == Speaker::Registry => {
+        // A 401 asks who it is, and may be one that is remembered: it says nothing of the refusal.
+        (Answer::Response(head), Answer::Response(got)) if got.speaker == Speaker::Registry && got.status != 401 => {
             Answer::Response(Arc::new(Response {
                 speaker: Speaker::Registry,
                 ..Response::clone(head)

@@ -334,3 +334,29 @@ fn who_was_just_asked_for_authorisation_is_not_asked_again() {
     };
     assert!(matches!(instead(&with, &known, None), Instead::Send));
 }
+
+#[test]
+fn a_challenge_that_is_remembered_makes_no_page_a_registrys_answer() {
+    let page = Answer::Response(Arc::new(Response {
+        speaker: Speaker::Something,
+        ..response(Method::Head, 403)
+    }));
+    let got = |status| {
+        Answer::Response(Arc::new(Response {
+            speaker: Speaker::Registry,
+            ..response(Method::Get, status)
+        }))
+    };
+    let speaker = |answer: &Answer| match answer {
+        Answer::Response(response) => Some(response.speaker),
+        _ => None,
+    };
+    for (status, expected) in [
+        (200, Speaker::Registry),
+        (403, Speaker::Registry),
+        (404, Speaker::Registry),
+        (401, Speaker::Something),
+    ] {
+        assert_eq!(speaker(&shown_by(&page, &got(status))), Some(expected), "{status}");
+    }
+}
