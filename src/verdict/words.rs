@@ -14,6 +14,7 @@ use crate::runtime::outcome::{
     Unresolved,
 };
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// What the words depend on beside the failure itself.
 #[derive(Debug, Clone, Copy)]
@@ -242,9 +243,9 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             }
         }
         Evidence::RateLimited => {
-            let until = failure.retry_after.map_or_else(String::new, |after| {
-                format!("; it asks to wait {} s", after.as_millis().div_ceil(1000))
-            });
+            let until = failure
+                .retry_after
+                .map_or_else(String::new, |after| format!("; it asks to wait {}", wait(after)));
             format!("{host} throttles pullgate{said}{until}; it may treat the nodes differently")
         }
         Evidence::NameNotResolved => format!("the name {host} does not resolve from here{said}"),
@@ -468,5 +469,16 @@ pub(super) fn resting_on(failure: &Failure, evidence: &Evidence) -> Failure {
     Failure {
         evidence: evidence.clone(),
         ..failure.clone()
+    }
+}
+
+/// A time to wait, rounded up. Beyond a day it is no limit but a date that somebody set, or a mistake.
+fn wait(time: Duration) -> String {
+    let seconds = time.as_millis().div_ceil(1000);
+    match seconds {
+        0..=120 => format!("{seconds} s"),
+        121..=7200 => format!("{} minutes", seconds.div_ceil(60)),
+        7201..=86400 => format!("{} hours", seconds.div_ceil(3600)),
+        _ => "more than a day".to_owned(),
     }
 }

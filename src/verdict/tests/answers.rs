@@ -115,8 +115,17 @@ fn who_asks_to_wait() {
         message,
         "r.example throttles pullgate (429); it may treat the nodes differently"
     );
-    let (message, _, _) = said(&throttled(Some(Duration::from_secs(9))));
-    assert!(message.contains("; it asks to wait 9 s; "), "{message}");
+    for (seconds, words) in [
+        (9, "9 s"),
+        (120, "120 s"),
+        (121, "3 minutes"),
+        (7201, "3 hours"),
+        (86_400, "24 hours"),
+        (343_634_528, "more than a day"),
+    ] {
+        let (message, _, _) = said(&throttled(Some(Duration::from_secs(seconds))));
+        assert!(message.contains(&format!("; it asks to wait {words}; ")), "{message}");
+    }
 }
 
 #[test]
