@@ -220,6 +220,8 @@ impl Pattern {
 pub struct RegistryPatterns {
     every: bool,
     patterns: Vec<Pattern>,
+    /// Those that only a kubelet built with an older Go takes.
+    former: Vec<Pattern>,
 }
 
 impl RegistryPatterns {
@@ -228,9 +230,18 @@ impl RegistryPatterns {
         if self.every || self.patterns.is_empty() {
             return self.every;
         }
-        let target = Endpoint::parse(name.as_bytes());
-        target.is_some_and(|target| self.patterns.iter().any(|pattern| pattern.covers(&target)))
+        any_covers(&self.patterns, name)
     }
+
+    /// Whether a kubelet built with an older Go takes one of them for a pattern that matches, which today's cannot parse (`reg[67].example.com`).
+    pub fn covered(&self, name: &str) -> bool {
+        !self.former.is_empty() && any_covers(&self.former, name)
+    }
+}
+
+fn any_covers(patterns: &[Pattern], name: &str) -> bool {
+    let target = Endpoint::parse(name.as_bytes());
+    target.is_some_and(|target| patterns.iter().any(|pattern| pattern.covers(&target)))
 }
 
 impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
@@ -240,20 +251,26 @@ impl<T: AsRef<str>> FromIterator<T> for RegistryPatterns {
             match text.as_ref() {
                 "*" => all.every = true,
                 // What cannot be read matches nothing.
-                text => all.patterns.extend(Pattern::parse(text.as_bytes(), Go::Today)),
+                text => match Pattern::parse(text.as_bytes(), Go::Today) {
+                    Some(pattern) => all.patterns.push(pattern),
+                    None => all.former.extend(Pattern::parse(text.as_bytes(), Go::Before)),
+                },
             }
         }
         all
     }
 }
 
-/// Whether a `matchImages` pattern matches a repository, by the kubelet's rules.
+/// Whether a `matchImages` pattern matches a repository, by the kubelet's rules. With a pattern that it cannot parse, a kubelet does not start
+/// (`validateCredentialProviderConfig`): where one runs that only an older Go can, the kubelets are built with that.
 pub(super) fn image_matches(pattern: &str, name: &str) -> bool {
-    let target = Endpoint::parse(name.as_bytes());
-    matches!((Pattern::parse(pattern.as_bytes(), Go::Today), target), (Some(pattern), Some(target)) if pattern.covers(&target))
+    let text = pattern.as_bytes();
+    let pattern = Pattern::parse(text, Go::Today).or_else(|| Pattern::parse(text, Go::Before));
+    matches!((pattern, Endpoint::parse(name.as_bytes())), (Some(pattern), Some(target)) if pattern.covers(&target))
 }
 
-/// Whether the kubelet can parse a `matchImages` pattern.
+/// Whether some kubelet can parse a `matchImages` pattern.
 pub(super) fn is_pattern(pattern: &str) -> bool {
-    !pattern.is_empty() && endpoint::parse(pattern.as_bytes(), Go::Today).is_some()
+    let parses = |go| endpoint::parse(pattern.as_bytes(), go).is_some();
+    !pattern.is_empty() && (parses(Go::Today) || parses(Go::Before))
 }

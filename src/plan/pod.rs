@@ -384,7 +384,8 @@ impl<'a> Pod<'a> {
             return Next::Settled(finding.into_iter().collect());
         }
         let name = reference.name();
-        let node_credentials = self.settings.node_credentials.cover(&name);
+        let patterns = &self.settings.node_credentials;
+        let node_credentials = patterns.cover(&name) || self.holders.may_read_classes() && patterns.covered(&name);
         let presence = match policy {
             PullPolicy::Always | PullPolicy::Never => Presence::Nowhere,
             PullPolicy::IfNotPresent if !rewritten && Reference::is_image_id(written(image, remark)) => Presence::ById,

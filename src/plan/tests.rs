@@ -530,6 +530,27 @@ fn node_credentials_soften_authentication_failures_even_refused_ones() {
 }
 
 #[test]
+fn node_credentials_that_only_older_kubelets_match_soften_where_one_may_be() {
+    let like = facts().nodes[0].clone();
+    for (kubelet, expected) in [("v1.36.0", Outlook::WillFail), ("v1.35.9", Outlook::Unknown)] {
+        let mut facts = facts();
+        let kubelet = kubelet.to_owned();
+        facts.nodes = Arc::new(vec![Node { kubelet, ..like.clone() }]);
+        let settings = Settings {
+            node_credentials: ["reg[67].example"].iter().collect(),
+            ..settings()
+        };
+        let outlook = |image: &str| {
+            judge_with(&pod(image, &[]), &facts, &settings, &needs_login())
+                .remove(0)
+                .outlook
+        };
+        assert_eq!(outlook("reg7.example/a:1"), expected);
+        assert_eq!(outlook("reg8.example/a:1"), Outlook::WillFail);
+    }
+}
+
+#[test]
 fn what_is_not_known_outweighs_a_refusal() {
     let facts = with_secret(facts(), "a", PULL, GOOD);
     let facts = with_secret(facts, "b", PULL, r#"{"auths": {"reg.example": {"auth": "dTpwMg=="}}}"#);

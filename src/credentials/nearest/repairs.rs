@@ -108,7 +108,7 @@ pub(super) fn query(key: &str, _: &Wanted<'_>) -> Option<(String, String)> {
     ))
 }
 
-/// The character class `reg[67].example.com` was a wildcard before Go 1.26.
+/// The character class `reg[67].example.com` was a wildcard before Go 1.24.8 and 1.25.2.
 fn brackets(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (scheme, host, path) = split(key);
     if wanted.registry.starts_with('[') {
@@ -118,7 +118,9 @@ fn brackets(key: &str, wanted: &Wanted<'_>) -> Option<(String, String)> {
     let (_, after) = class.split_once(']')?;
     Some((
         format!("{scheme}{before}*{after}{path}"),
-        "brackets may only contain an IPv6 address: the kubelet cannot parse it as a URL and skips it".to_owned(),
+        "brackets may only contain an IPv6 address: a kubelet built with Go 1.24.8, 1.25.2 or later (each from 1.36 on is) cannot \
+         parse it as a URL and skips it"
+            .to_owned(),
     ))
 }
 

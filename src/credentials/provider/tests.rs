@@ -229,6 +229,8 @@ fn images_match_as_in_the_kubelet() {
         ("reg.example/*", "reg.example/app", false),
         ("docker.io", "docker.io/library/nginx", true),
         ("index.docker.io", "docker.io/library/nginx", false),
+        ("reg[67].example", "reg7.example/app", true),
+        ("reg[67].example", "reg8.example/app", false),
     ] {
         let mut provider = parse_provider_config(ECR).unwrap().remove(0);
         provider.match_images = vec!["other.example".to_owned(), pattern.to_owned()];

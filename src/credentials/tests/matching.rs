@@ -131,6 +131,19 @@ fn one_key_keeps_the_order_of_the_secrets() {
 }
 
 #[test]
+fn patterns_that_only_older_kubelets_take() {
+    for (pattern, name, expected) in [
+        ("reg[67].example.com", "reg7.example.com/a", true),
+        ("reg[67].example.com", "reg8.example.com/a", false),
+        ("reg*.example.com", "reg7.example.com/a", false),
+    ] {
+        let patterns: RegistryPatterns = [pattern].iter().collect();
+        assert_eq!(patterns.covered(name), expected, "{pattern} {name}");
+        assert_eq!(patterns.cover(name), pattern.contains('*'), "{pattern} {name}");
+    }
+}
+
+#[test]
 fn patterns_of_node_credentials() {
     for (pattern, name, expected) in [
         ("*", "anything.example.com:5000/a/b", true),

@@ -127,7 +127,8 @@ const TABLE: &[(&str, &str, &str, Option<&str>)] = &[
     (
         "reg[67].example.com",
         "reg7.example.com/a",
-        "brackets may only contain an IPv6 address: the kubelet cannot parse it as a URL and skips it",
+        "brackets may only contain an IPv6 address: a kubelet built with Go 1.24.8, 1.25.2 or later (each from 1.36 on is) cannot \
+         parse it as a URL and skips it",
         Some("reg*.example.com"),
     ),
     (
