@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed expectation is how a test reports")]
 
 use proptest::prelude::*;
-use pullgate::cluster::{Cluster, EventRecorder};
+use pullgate::cluster::{Cluster, Completeness, Directory, EventRecorder};
 use pullgate::config::{Frontend, Live, PolicyStore, Settings};
 use pullgate::engine::LookUps;
 use pullgate::engine::{Engine, Gate};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
-fn handler() -> (Reviewer, Metrics) {
+fn handler(cluster: Cluster) -> (Reviewer, Metrics) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _guard = RUNTIME.enter();
     let metrics = Metrics::new();
@@ -29,14 +29,14 @@ fn handler() -> (Reviewer, Metrics) {
         },
         providers: Providers::default(),
     };
-    let gate = Gate::new(Live::new(engine), PolicyStore::default(), Cluster::Absent);
+    let gate = Gate::new(Live::new(engine), PolicyStore::default(), cluster);
     (
         reviewer(gate, metrics.clone(), EventRecorder::default(), Duration::from_secs(8)),
         metrics,
     )
 }
 
-static HANDLER: LazyLock<(Reviewer, Metrics)> = LazyLock::new(handler);
+static HANDLER: LazyLock<(Reviewer, Metrics)> = LazyLock::new(|| handler(Cluster::Absent));
 
 fn ask(body: impl Into<Vec<u8>>) -> Reply {
     RUNTIME.block_on((HANDLER.0)(Sent::Whole(body.into().into()), Some(Duration::from_secs(5))))
@@ -107,6 +107,23 @@ fn the_namespace_is_the_requests_whatever_the_object_says() {
     let response = response(&ask(review(&object).to_string()));
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("Pod ns/p") && !message.contains("victim"), "{message}");
+}
+
+// Under failurePolicy Ignore the webhook's selector lets such a namespace through, so that the API server's audit log shows who is left out.
+#[test]
+fn the_opt_out_of_a_namespace_is_in_the_audit_annotations() {
+    for (value, allowed) in [("true", true), ("false", false)] {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "labels": {"pullgate.dev/ignore": value}}});
+        let directory = Directory::from_objects([&namespace], Completeness::Complete);
+        let (reviewer, _) = handler(Cluster::from(directory));
+        let body = review(&pod(&["Bad/Name"])).to_string().into_bytes();
+        let reply = RUNTIME.block_on(reviewer(Sent::Whole(body.into()), Some(Duration::from_secs(5))));
+        let response = response(&reply);
+        assert_eq!(response["allowed"], allowed, "{response}");
+        let label = allowed.then_some("namespace_label");
+        assert_eq!(response["auditAnnotations"]["exempt"].as_str(), label, "{response}");
+    }
 }
 
 #[test]
