@@ -220,6 +220,8 @@ impl Manifests {
             manifests.take(read);
         }
         let names = names::Names::of(places, files(), &manifests.objects, &mut manifests.notes);
+        // Of variables, the names have taken what they need.
+        manifests.objects.retain(|manifest| read::is_kept(&manifest.object, reading));
         let mut of = (String::new(), None);
         for subject in &mut manifests.subjects {
             if of.0 != subject.source.file {
@@ -233,6 +235,19 @@ impl Manifests {
         }
         manifests.names = names;
         manifests
+    }
+
+    /// Remarks on each `RuntimeClass` that an object names and that is not known.
+    pub fn note_runtime_classes(&mut self, known: impl Fn(&str) -> bool) {
+        for subject in &self.subjects {
+            for (class, path) in read::runtime_classes(&subject.workload).filter(|(class, _)| !known(class)) {
+                let (file, line, _) = subject.place_of(&path);
+                let object = &subject.workload.object;
+                let what = format!("{class}, of {} {}", object.kind, object.name);
+                self.notes
+                    .push(Note::about(Passed::NoRuntimeClass, file).at(line).because(&what));
+            }
+        }
     }
 
     fn take(&mut self, mut read: FileRead) {

@@ -318,6 +318,9 @@ impl Options {
             directory.set_nodes(&Directory::default());
         }
 
+        if !cluster {
+            manifests.note_runtime_classes(|name| directory.has_runtime_class(name));
+        }
         // A Secret that the API server would refuse must not look like a missing one.
         for rejected in directory.rejected() {
             let Some(of) = manifests.objects.get(rejected.object) else {

@@ -135,6 +135,11 @@ impl Directory {
         }
     }
 
+    /// Whether it has a `RuntimeClass` of this name.
+    pub fn has_runtime_class(&self, name: &str) -> bool {
+        self.runtime_classes.contains_key(name)
+    }
+
     /// Takes a namespace with these labels and no others.
     pub fn set_namespace(&mut self, name: &str, mut labels: Vec<(String, String)>) {
         labels.sort_unstable();

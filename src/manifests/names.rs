@@ -6,6 +6,7 @@ mod tools;
 mod values;
 
 pub(super) use kustomize::{Tree, at};
+pub(super) use values::holds_variables;
 
 use super::{Manifest, Notes, Subject};
 use crate::image::{Syntax, placeholder};

@@ -40,6 +40,8 @@ pub enum Passed {
     Unrendered,
     /// A file or folder that a kustomization names and that does not exist.
     NotThere,
+    /// A `RuntimeClass` that an object names and the set does not have.
+    NoRuntimeClass,
     /// Values that SOPS has encrypted.
     Encrypted,
     /// A key that a mapping has twice.
@@ -79,6 +81,7 @@ impl Passed {
             Self::RemoteBase => "RemoteBase",
             Self::Unrendered => "Unrendered",
             Self::NotThere => "NotThere",
+            Self::NoRuntimeClass => "NoRuntimeClass",
             Self::Encrypted => "Encrypted",
             Self::RepeatedKey => "RepeatedKey",
             Self::Comment => "Comment",
@@ -126,6 +129,10 @@ impl Passed {
                 "file that a kustomization names and that is not there",
                 "files that kustomizations name and that are not there",
             ),
+            Self::NoRuntimeClass => (
+                "RuntimeClass that is not among the manifests: its nodeSelector and tolerations are not known",
+                "RuntimeClasses that are not among the manifests: their nodeSelectors and tolerations are not known",
+            ),
             Self::Encrypted => ("encrypted (SOPS) file", "encrypted (SOPS) files"),
             Self::RepeatedKey => (
                 "key given twice: the last one counts",
@@ -151,6 +158,7 @@ impl Passed {
             Self::HelmTemplate => Some("render them, or use --render"),
             Self::Template => Some("render them first"),
             Self::Dependencies => Some("helm dependency build puts them there"),
+            Self::NoRuntimeClass => Some("give them with --facts"),
             _ => None,
         }
     }
@@ -159,7 +167,7 @@ impl Passed {
     fn is_named(self) -> bool {
         matches!(
             self,
-            Self::Dependencies | Self::RemoteBase | Self::Unrendered | Self::Release | Self::NotThere
+            Self::Dependencies | Self::RemoteBase | Self::Unrendered | Self::Release | Self::NotThere | Self::NoRuntimeClass
         )
     }
 
@@ -313,7 +321,11 @@ fn line(passed: Passed, notes: &[&Note]) -> String {
     } else if passed.is_named() {
         let named = notes.iter().take(NAMED).map(|note| match note.what.as_str() {
             "" => note.file.clone(),
-            what => format!("{}: {what}", note.file),
+            what => {
+                let line = note.line.filter(|_| passed == Passed::NoRuntimeClass);
+                let line = line.map_or_else(String::new, |line| format!(":{line}"));
+                format!("{}{line}: {what}", note.file)
+            }
         });
         let named: Vec<String> = named.collect();
         let more = if notes.len() > NAMED { "; …" } else { "" };

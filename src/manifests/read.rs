@@ -3,7 +3,7 @@
 use super::classify;
 use super::comments;
 use super::find::Candidate;
-use super::names::Hints;
+use super::names::{Hints, holds_variables};
 use super::notes::{Note, Passed};
 use super::object::{flatten, is_kubernetes, numeric_images, owner, settle};
 use super::values;
@@ -43,7 +43,7 @@ const RELEASES: &[(&str, &str)] = &[
     ("helm.cattle.io", "HelmChart"),
 ];
 
-/// The kind that holds values of releases, and OpenShift's authorities of registries.
+/// The kind that holds values of releases, those of Flux's variables, and OpenShift's authorities of registries.
 const VALUES: &str = "ConfigMap";
 
 /// What was read of a file.
@@ -233,7 +233,7 @@ impl FileRead {
             let path = image.path.as_str();
             (Box::from(path), document.line_of(&format!("{prefix}{path}")))
         });
-        let lines: Vec<(Box<str>, usize)> = lines.collect();
+        let mut lines: Vec<(Box<str>, usize)> = lines.collect();
         let mut ignores = Vec::new();
         for (path, line) in lines.iter().filter(|_| !commented.is_empty()) {
             match comments::beside(commented, *line) {
@@ -244,6 +244,10 @@ impl FileRead {
                 }
                 None => {}
             }
+        }
+        for (_, path) in runtime_classes(&workload) {
+            let line = document.line_of(&format!("{prefix}{path}"));
+            lines.push((path.into(), line));
         }
         self.subjects.push(Subject {
             source: source.clone(),
@@ -450,7 +454,7 @@ impl Taker<'_, '_> {
             }
         } else if FACTS.contains(&kind)
             || self.kustomization
-            || kind == VALUES && (self.reading.render || namespace(&object) == Some(CONFIG_NAMESPACE))
+            || kind == VALUES && (is_kept(&object, self.reading) || holds_variables(&object))
         {
             self.keep(source, object);
         }
@@ -465,8 +469,29 @@ impl Taker<'_, '_> {
     }
 }
 
+/// Whether others than Flux's variables need an object that was kept.
+pub(super) fn is_kept(object: &Value, reading: &Reading<'_>) -> bool {
+    let is_map = object.get("kind").and_then(Value::as_str) == Some(VALUES);
+    !is_map || reading.render || namespace(object) == Some(CONFIG_NAMESPACE)
+}
+
 fn namespace(object: &Value) -> Option<&str> {
     object.pointer("/metadata/namespace").and_then(Value::as_str)
+}
+
+/// The `RuntimeClass`es that an object names, each with the path of the field.
+pub(super) fn runtime_classes(workload: &Workload) -> impl Iterator<Item = (&str, String)> {
+    workload.templates.iter().filter_map(|template| {
+        let class = template.needs.scheduling.runtime_class.as_deref()?;
+        // The pod's spec is what its lists of containers and volumes stand in.
+        let spec = template.uses.iter().find_map(|image| {
+            let path = image.path.as_str();
+            let list = ["initContainers[", "containers[", "ephemeralContainers[", "volumes["];
+            list.iter().find_map(|list| path.rfind(list)).and_then(|at| path.get(..at))
+        });
+        let spec = spec.unwrap_or_default();
+        Some((class, format!("{spec}runtimeClassName")))
+    })
 }
 
 /// The group of an object's `apiVersion`.

@@ -37,6 +37,44 @@ fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
     folder
 }
 
+// A RuntimeClass that is not there: a remark with its place, and everything is judged.
+#[test]
+fn a_runtime_class_that_is_not_there_is_said_and_denies_nothing() {
+    let gvisor = deployment("reg.example/UPPER").replace("      containers:", "      runtimeClassName: gvisor\n      containers:");
+    let note = "RuntimeClass that is not among the manifests: its nodeSelector and tolerations are not known";
+    let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: gvisor}\nhandler: runsc\n".to_owned();
+    for (more, arguments, said) in [
+        (None, &[][..], true),
+        (None, &["--complete"], true),
+        (Some(class), &[], false),
+    ] {
+        let mut files = vec![("a.yaml", gvisor.clone()), ("b.yaml", deployment("reg.example/app:${TAG}"))];
+        files.extend(more.map(|class| ("c.yaml", class)));
+        let folder = folder(&files);
+        let checked = run(folder.path(), "check", &[arguments, &["-o", "json"]].concat());
+        let report = report(&checked);
+        let images: Vec<&str> = report["images"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|image| image["outlook"].as_str().unwrap())
+            .collect();
+        assert_eq!(images, ["WillFail", "Unknown"], "{report}");
+        let notes: Vec<String> = report["notes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|note| note["kind"] == "NoRuntimeClass")
+            .map(|note| note["message"].as_str().unwrap().to_owned())
+            .collect();
+        let sentence = format!("a.yaml:7: {note} (gvisor, of Deployment app)");
+        assert_eq!(notes, said.then_some(sentence).into_iter().collect::<Vec<_>>(), "{report}");
+        let usual = String::from_utf8(run(folder.path(), "check", arguments).stderr).unwrap();
+        let line = format!("1 {note} (a.yaml:7: gvisor, of Deployment app): give them with --facts");
+        assert_eq!(usual.contains(&line), said, "{usual}");
+    }
+}
+
 fn deployment(image: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app}}\nspec:\n  template:\n    spec:\n      containers:\n      - name: app\n        image: \"{image}\"\n"

@@ -120,6 +120,8 @@ fn flux_fills_in_what_its_object_says() {
         "./apps",
         "{substitute: {TAG: v1}, substituteFrom: [{kind: ConfigMap, name: vars}]}",
     );
+    let alone = &flux("apps", "./apps", "{substituteFrom: [{kind: ConfigMap, name: vars}]}");
+    let vars = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: vars}\ndata: {TAG: v3}\n";
     let plain = ("apps/a.yaml", app.as_str());
     let built = ("apps/kustomization.yaml", "resources: [a.yaml]\n");
     let patched = (
@@ -144,6 +146,46 @@ fn flux_fills_in_what_its_object_says() {
             vec![reg, "other.example/app:v2"],
         ),
         (vec![plain, ("clusters/f.yaml", from)], vec![]),
+        (
+            vec![plain, ("clusters/f.yaml", from), ("clusters/vars.yaml", vars)],
+            vec![reg],
+        ),
+        (
+            vec![plain, ("clusters/f.yaml", alone), ("clusters/vars.yaml", vars)],
+            vec!["reg.example/app:v3"],
+        ),
+        (
+            vec![
+                plain,
+                ("clusters/f.yaml", alone),
+                ("clusters/vars.yaml", vars),
+                ("other/vars.yaml", &vars.replace("v3", "v4")),
+            ],
+            vec![],
+        ),
+        (
+            vec![
+                plain,
+                ("clusters/f.yaml", alone),
+                (
+                    "clusters/vars.yaml",
+                    &vars.replace("name: vars", "name: vars, namespace: other"),
+                ),
+            ],
+            vec![],
+        ),
+        (
+            vec![
+                plain,
+                ("clusters/f.yaml", alone),
+                ("clusters/vars.yaml", vars),
+                (
+                    "clusters/kustomization.yaml",
+                    "resources: [vars.yaml]\npatches: [{patch: '[{op: replace, path: /data/TAG, value: v4}]', target: {kind: ConfigMap}}]\n",
+                ),
+            ],
+            vec![],
+        ),
         (vec![plain, object, patched, patch], vec![]),
         (vec![("apps/a.yaml", off.as_str()), object], vec![]),
         (vec![("elsewhere/a.yaml", app.as_str()), object], vec![]),

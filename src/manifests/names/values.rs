@@ -11,22 +11,41 @@ pub(super) struct Values {
     all: bool,
 }
 
+/// The most bytes of values that are kept of a `ConfigMap`: names of images and their parts are short.
+const MOST_VALUES: usize = 16 << 10;
+
 /// The text between two variables, or what stands in the place of one.
 type Part<'a> = Result<&'a str, &'a str>;
 
 impl Values {
     /// Those of a Flux `Kustomization` (<https://fluxcd.io/flux/components/kustomize/kustomizations/#post-build-variable-substitution>).
-    /// What it writes itself wins over `substituteFrom`, whose objects are the cluster's.
-    pub(super) fn of_flux(spec: &Value) -> Option<Self> {
+    /// Of `substituteFrom`, a later entry wins over those before it; what it writes itself wins over all. `config_map` gives a `ConfigMap`
+    /// by its name, if the set has it: any other, and a Secret, may hold whatever the cluster has.
+    pub(super) fn of_flux<'a>(spec: &Value, config_map: &mut impl FnMut(&str) -> Option<&'a Value>) -> Option<Self> {
         let build = spec.get("postBuild")?.as_object()?;
-        let written = build.get("substitute").and_then(Value::as_object).into_iter().flatten();
-        let others = build.get("substituteFrom").and_then(Value::as_array);
-        Some(Self {
-            known: written
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.replace('\n', ""))))
-                .collect(),
-            all: others.is_none_or(Vec::is_empty),
-        })
+        let mut values = Self {
+            all: true,
+            ..Self::default()
+        };
+        for from in build.get("substituteFrom").and_then(Value::as_array).into_iter().flatten() {
+            let field = |name: &str| from.get(name).and_then(Value::as_str);
+            let name = field("name").filter(|_| field("kind") == Some("ConfigMap"));
+            match name.and_then(&mut *config_map) {
+                Some(object) => values.take(object.get("data")),
+                None => {
+                    values.known.clear();
+                    values.all = false;
+                }
+            }
+        }
+        values.take(build.get("substitute"));
+        Some(values)
+    }
+
+    fn take(&mut self, texts: Option<&Value>) {
+        let texts = texts.and_then(Value::as_object).into_iter().flatten();
+        self.known
+            .extend(texts.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.replace('\n', "")))));
     }
 
     /// The defaults of an `OpenShift` Template.
@@ -73,6 +92,16 @@ impl Values {
     }
 }
 
+/// Whether a `ConfigMap` may hold such variables for Flux, which refuses one with any other key.
+pub(in crate::manifests) fn holds_variables(object: &Value) -> bool {
+    let is_name = |key: &String| {
+        key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') && !key.starts_with(|c: char| c.is_ascii_digit())
+    };
+    let size = |data: &serde_json::Map<String, Value>| data.values().filter_map(Value::as_str).map(str::len).sum::<usize>();
+    let data = object.get("data").and_then(Value::as_object);
+    data.is_some_and(|data| !data.is_empty() && data.keys().all(is_name) && size(data) <= MOST_VALUES)
+}
+
 /// Texts and variables in turn; `None` where one is in another, escaped, or not closed.
 fn parts(name: &str) -> Option<Vec<Part<'_>>> {
     let mut found = Vec::new();
@@ -96,7 +125,7 @@ mod tests {
 
     #[test]
     fn variables_are_replaced_if_all_are_known() {
-        let build = |more: Value| Values::of_flux(&json!({"postBuild": more})).unwrap();
+        let build = |more: Value| Values::of_flux(&json!({"postBuild": more}), &mut |_| None).unwrap();
         let substitute = json!({"TAG": "v1", "REG": "reg.example\n", "NONE": ""});
         let alone = build(json!({"substitute": substitute}));
         let beside = build(json!({"substitute": substitute, "substituteFrom": [{"kind": "Secret", "name": "s"}]}));
@@ -120,7 +149,56 @@ mod tests {
             assert_eq!(alone.fill_in(name).as_deref(), by_alone, "{name}");
             assert_eq!(beside.fill_in(name).as_deref(), by_beside, "{name}");
         }
-        assert!(Values::of_flux(&json!({})).is_none());
+        assert!(Values::of_flux(&json!({}), &mut |_| None).is_none());
+    }
+
+    #[test]
+    fn of_several_sources_the_later_wins() {
+        let set = json!({"one": {"data": {"TAG": "v1", "REG": "reg.example\n"}}, "two": {"data": {"TAG": "v2"}}});
+        let from = |sources: &[(&str, &str)], substitute: Value| {
+            let sources: Vec<Value> = sources
+                .iter()
+                .map(|(kind, name)| json!({"kind": kind, "name": name}))
+                .collect();
+            let spec = json!({"postBuild": {"substitute": substitute, "substituteFrom": sources}});
+            Values::of_flux(&spec, &mut |name| set.get(name)).unwrap()
+        };
+        let (one, two, secret, elsewhere) = (
+            ("ConfigMap", "one"),
+            ("ConfigMap", "two"),
+            ("Secret", "one"),
+            ("ConfigMap", "three"),
+        );
+        for (sources, substitute, tag, other) in [
+            (&[one][..], json!({}), Some("v1"), Some("d")),
+            (&[one, two], json!({}), Some("v2"), Some("d")),
+            (&[two, one], json!({}), Some("v1"), Some("d")),
+            (&[one, two], json!({"TAG": "v3"}), Some("v3"), Some("d")),
+            (&[one, secret], json!({}), None, None),
+            (&[secret, one], json!({}), Some("v1"), None),
+            (&[one, elsewhere], json!({}), None, None),
+            (&[elsewhere, one], json!({"OTHER": "x"}), Some("v1"), Some("x")),
+            (&[secret], json!({"TAG": "v3"}), Some("v3"), None),
+        ] {
+            let values = from(sources, substitute);
+            assert_eq!(values.fill_in("${TAG}").as_deref(), tag, "{sources:?}");
+            assert_eq!(values.fill_in("${OTHER:=d}").as_deref(), other, "{sources:?}");
+        }
+        assert_eq!(from(&[one], json!({})).fill_in("${REG}/a").as_deref(), Some("reg.example/a"));
+    }
+
+    #[test]
+    fn a_config_map_of_files_holds_no_variables() {
+        for (data, holds) in [
+            (json!({"TAG": "v1", "_x9": ""}), true),
+            (json!({"TAG": "v1", "app.yaml": "a: b"}), false),
+            (json!({"9": "v1"}), false),
+            (json!({"TAG": "v".repeat(MOST_VALUES + 1)}), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(holds_variables(&json!({"data": data})), holds, "{data}");
+        }
+        assert!(!holds_variables(&json!({})));
     }
 
     #[test]

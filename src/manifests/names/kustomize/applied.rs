@@ -31,7 +31,8 @@ pub(super) fn add(all: &mut BTreeMap<PathBuf, Kustomization>, folders: &[PathBuf
                 read::shown(&file)
             );
             let mut one = Kustomization::applied(&folder, spec, &shown, notes);
-            one.steps.extend(Substitution::read(spec, &file).map(Step::Substitute));
+            let named = |name: &str| config_map(objects, &space(&manifest.object), name);
+            one.steps.extend(Substitution::read(spec, &file, named).map(Step::Substitute));
             if all.contains_key(&folder) {
                 one.resources.push(folder);
             } else if !one.steps.iter().all(|step| matches!(step, Step::Identity(_))) {
@@ -43,10 +44,29 @@ pub(super) fn add(all: &mut BTreeMap<PathBuf, Kustomization>, folders: &[PathBuf
 }
 
 fn name(object: &Value) -> String {
+    metadata(object, "name")
+}
+
+fn space(object: &Value) -> String {
+    metadata(object, "namespace")
+}
+
+fn metadata(object: &Value, field: &str) -> String {
     object
         .get("metadata")
-        .map(|metadata| text(metadata, "name"))
+        .map(|metadata| text(metadata, field))
         .unwrap_or_default()
+}
+
+/// The `ConfigMap` of a namespace and name, and its file. Where a set has several (one for each cluster, for example), it does not say which.
+fn config_map<'a>(objects: &'a [Manifest], namespace: &str, wanted: &str) -> Option<(&'a Value, PathBuf)> {
+    let is_it = |manifest: &&Manifest| {
+        let object = &manifest.object;
+        text(object, "kind") == "ConfigMap" && name(object) == wanted && space(object) == namespace
+    };
+    let mut found = objects.iter().filter(is_it);
+    let only = found.next().filter(|_| found.next().is_none())?;
+    Some((&only.object, Path::new(&only.source.file).canonicalize().ok()?))
 }
 
 /// The folders that an object applies, as written, and what it adds to each.

@@ -26,18 +26,23 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct Substitution {
     values: Values,
-    /// The file that it stands in.
-    file: PathBuf,
+    /// The files that it and its `ConfigMaps` stand in.
+    files: Vec<PathBuf>,
 }
 
 /// The label or annotation by which an object is left as it is.
 const SUBSTITUTE: (&str, &str) = ("kustomize.toolkit.fluxcd.io/substitute", "disabled");
 
 impl Substitution {
-    pub(super) fn read(spec: &Value, file: &Path) -> Option<Self> {
-        let values = Values::of_flux(spec)?;
-        let file = file.to_owned();
-        (!values.are_none()).then_some(Self { values, file })
+    /// `config_map` gives the only `ConfigMap` of a name, in the namespace of the object, and its file.
+    pub(super) fn read<'a>(spec: &Value, file: &Path, config_map: impl Fn(&str) -> Option<(&'a Value, PathBuf)>) -> Option<Self> {
+        let mut files = vec![file.to_owned()];
+        let values = Values::of_flux(spec, &mut |name| {
+            let (object, file) = config_map(name)?;
+            files.push(file);
+            Some(object)
+        })?;
+        (!values.are_none()).then_some(Self { values, files })
     }
 
     /// The name with its variables replaced, where the set says all their values. A file that kustomizations change may say others.
@@ -45,7 +50,7 @@ impl Substitution {
         let mut marks = known.labels.iter().chain(&known.annotations);
         let off = marks.any(|(key, value)| (key.as_str(), value.as_str()) == SUBSTITUTE);
         let filled = self.values.fill_in(name).filter(|_| !off)?;
-        (!changes(&self.file)).then_some(filled)
+        (!self.files.iter().any(|file| changes(file))).then_some(filled)
     }
 }
 
