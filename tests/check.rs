@@ -488,6 +488,19 @@ fn it_waits_for_a_push_and_ends_as_soon_as_it_is_there() {
     let (code, _, told) = run_in(std::path::Path::new("/"), &["--image", &gone, "--wait", "1ms"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("gave up waiting for "), "{told}");
+    // It waits for what kustomize makes of a name, and says so.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), pod("a", "app")).unwrap();
+    std::fs::write(
+        folder.path().join("kustomization.yaml"),
+        format!(
+            "resources: [a.yaml]\nimages: [{{name: app, newName: {}/team/gone, newTag: '1'}}]\n",
+            server.host()
+        ),
+    )
+    .unwrap();
+    let (_, _, told) = run_in(folder.path(), &["-R", ".", "--wait", "1ms"]);
+    assert!(told.contains(&format!("gave up waiting for {gone}")), "{told}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::engine::Gate;
 use crate::limits;
 use crate::policy::Requester;
-use crate::workload::{ImageUse, Later, Workload};
+use crate::workload::Workload;
 use futures_util::{StreamExt as _, stream};
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -59,21 +59,13 @@ impl Early {
         for template in &mut workload.templates {
             template
                 .uses
-                .retain(|image| seen.len() < REMEMBERED && seen.insert(called(image).to_owned()));
+                .retain(|image| seen.len() < REMEMBERED && seen.insert(image.pulled_as().to_owned()));
         }
         drop(seen);
         if workload.templates.iter().any(|template| !template.uses.is_empty()) {
             // Full: the registries are slower than the disk.
             let _ = self.send.try_send(workload);
         }
-    }
-}
-
-/// The name by which it is pulled.
-fn called(image: &ImageUse) -> &str {
-    match image.later.as_deref() {
-        Some(Later::Named { name, .. }) => name,
-        Some(Later::FilledIn { .. }) | None => &image.image,
     }
 }
 

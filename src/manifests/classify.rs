@@ -91,7 +91,9 @@ pub(super) fn other(path: &Path, text: &str) -> Passed {
         };
     }
     let chart_beside = || path.parent().is_some_and(|folder| folder.join("Chart.yaml").is_file());
-    if name == "Chart.yaml" || name.starts_with("values") || (name.contains("values") && chart_beside()) {
+    // The values that chart-testing tries.
+    let tried = name.ends_with("-values.yaml") && path.parent().is_some_and(|folder| folder.ends_with("ci"));
+    if name == "Chart.yaml" || name.starts_with("values") || tried || (name.contains("values") && chart_beside()) {
         Passed::ChartFile
     } else if below(".github/workflows") || name.starts_with(".gitlab-ci") || name == ".travis.yml" || below(".circleci") {
         Passed::Workflow
@@ -111,6 +113,7 @@ mod tests {
         for (path, text, is) in [
             ("charts/a/values.yaml", "image: {}\n", Passed::ChartFile),
             ("charts/a/values-prod.yaml", "image: {}\n", Passed::ChartFile),
+            ("charts/a/ci/dev-values.yaml", "image: {}\n", Passed::ChartFile),
             (".github/workflows/ci.yml", "on: push\n", Passed::Workflow),
             ("docker-compose.yml", "services: {}\n", Passed::Compose),
             (

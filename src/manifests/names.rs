@@ -234,7 +234,7 @@ impl Names {
                 let by = self.kustomizations.variables(site.file.as_deref())?;
                 filled_in(found.text, by)
             }
-            Syntax::Percent | Syntax::Angle => None,
+            Syntax::Percent | Syntax::Angle | Syntax::At => None,
         }
     }
 }

@@ -236,6 +236,7 @@ fn a_missing_secret_may_come_on_a_template_and_stands_on_a_pod() {
     let pod = judge(&pod("reg.example/a:1", &["regcred"]), &facts, &needs_login());
     assert_eq!((pod.outlook, pod.verdict), (Outlook::WillFail, Verdict::Deny));
     assert_eq!(causes(&pod), [Cause::PullSecretMissing, Cause::NotFoundOrDenied]);
+    assert!(pod.findings[0].fix.starts_with("create secret \"regcred\""), "{pod:?}");
 }
 
 #[test]
@@ -484,6 +485,11 @@ fn an_incomplete_set_proves_no_absence() {
     assert!(
         !said.contains("not in namespace") && said.contains("not among the given manifests"),
         "{said}"
+    );
+    let fix = &judgement.findings[0].fix;
+    assert!(
+        fix.starts_with("if the cluster has it, give it (--facts), or log in (docker login reg.example)"),
+        "{fix}"
     );
 }
 

@@ -342,10 +342,18 @@ fn secret_findings(case: &Case<'_>, outlook: Outlook) -> Vec<Finding> {
                         format!("in namespace \"{namespace}\"")
                     }
                 };
+                let create =
+                    format!("create secret \"{name}\" in namespace \"{namespace}\", or remove it from imagePullSecrets");
+                let fix = if matches!(note, SecretNote::NotGiven { .. }) && outlook != Outlook::Pulls {
+                    // Few keep their secrets beside the manifests.
+                    format!("if the cluster has it, give it (--facts), or log in (docker login {registry}); otherwise {create}")
+                } else {
+                    create
+                };
                 let missing = finding(
                     Cause::PullSecretMissing,
                     format!("pull secret \"{name}\" is not {place}{goes_on}"),
-                    format!("create secret \"{name}\" in namespace \"{namespace}\", or remove it from imagePullSecrets"),
+                    fix,
                 );
                 let message = format!(
                     "Unable to retrieve some image pull secrets ({name}); attempting to pull the image may not succeed."

@@ -172,6 +172,16 @@ pub struct ImageUse {
     pub later: Option<Box<Later>>,
 }
 
+impl ImageUse {
+    /// The name by which it is pulled, as far as the set of files tells it.
+    pub fn pulled_as(&self) -> &str {
+        match self.later.as_deref() {
+            Some(Later::Named { name, .. }) => name,
+            Some(Later::FilledIn { .. }) | None => &self.image,
+        }
+    }
+}
+
 /// What becomes of a name that stands in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Later {

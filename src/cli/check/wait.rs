@@ -101,13 +101,13 @@ fn waits(answer: &Answer) -> Waits {
     let mut waits = Waits::No;
     for judged in &answer.images {
         for (finding, decision) in judged.judgement.ruled() {
-            let image = &judged.image.image;
+            let image = judged.image.pulled_as();
             let in_vain = decision.verdict == Verdict::Deny
                 || matches!(finding.cause, Cause::CredentialRefused | Cause::Forbidden) && finding.outlook != Outlook::Pulls;
             if may_come(finding.cause) && finding.outlook != Outlook::Pulls
                 || finding.outlook == Outlook::Unknown && may_pass(finding.cause)
             {
-                waits = Waits::For(image.clone());
+                waits = Waits::For(image.to_owned());
             } else if in_vain {
                 return Waits::InVain(format!("{image}: {}", finding.cause.name()));
             }

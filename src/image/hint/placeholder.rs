@@ -18,6 +18,8 @@ pub enum Syntax {
     Percent,
     /// `<image>`.
     Angle,
+    /// `@VAR@`, as autoconf, CMake and many a script of `sed` write it.
+    At,
 }
 
 /// A placeholder in a name.
@@ -45,7 +47,7 @@ impl Placeholder<'_> {
                     "replace {text} with its value before applying the object (with envsubst, for example); nothing expands it later"
                 )
             }
-            Syntax::Percent | Syntax::Angle => format!("replace the placeholder {text} with a value"),
+            Syntax::Percent | Syntax::Angle | Syntax::At => format!("replace the placeholder {text} with a value"),
         }
     }
 }
@@ -77,6 +79,20 @@ pub fn find(name: &str) -> Option<Placeholder<'_>> {
             _ => return None,
         };
         Some(Placeholder { text, syntax })
+    })
+}
+
+/// A `@VAR@` that cannot be part of credentials: those end in `@HOST`, and behind this there is neither a host nor another `@`. Look for it
+/// before credentials are removed.
+pub(super) fn between_ats(name: &str) -> Option<Placeholder<'_>> {
+    name.match_indices('@').find_map(|(at, _)| {
+        let rest = name.get(at..)?;
+        let text = closed(rest, "@", "@").filter(|text| is_word(text.trim_matches('@')))?;
+        let behind = rest.get(text.len()..)?;
+        ((behind.is_empty() || behind.starts_with(['/', ':'])) && !behind.contains('@')).then_some(Placeholder {
+            text,
+            syntax: Syntax::At,
+        })
     })
 }
 

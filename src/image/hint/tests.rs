@@ -75,6 +75,10 @@ fn placeholders() {
     check("%IMAGE%", "placeholder `%IMAGE%`", None);
     check("<image>", "placeholder `<image>`", None);
     check("<your registry>/app:1", "placeholder `<your registry>`", None);
+    check("gcr.io/@PROJECT@/app", "placeholder `@PROJECT@`", None);
+    check("@REGISTRY@/app:1", "placeholder `@REGISTRY@`", None);
+    check("gcr.io/app:@TAG@", "placeholder `@TAG@`", None);
+    check("@IMAGE@:1", "placeholder `@IMAGE@`", None);
 }
 
 #[test]
@@ -89,6 +93,9 @@ fn credentials_are_never_repeated() {
         ("user:hunter2@ghcr.io/org app", None),
         ("user:${PASS}hunter2@ghcr.io/org/app", Some("ghcr.io/org/app")),
         ("user:<hunter2>@ghcr.io/<org>", None),
+        ("user:@hunter2@ghcr.io/org/app", Some("ghcr.io/org/app")),
+        ("@hunter2@ghcr.io/org/app", Some("ghcr.io/org/app")),
+        ("user:a@hunter2@/b@ghcr.io/org/app", Some("ghcr.io/org/app")),
         ("user:hunter2@ghcr.io/org/app@1.25", Some("ghcr.io/org/app:1.25")),
     ] {
         let error = Reference::parse(input).expect_err(input);
