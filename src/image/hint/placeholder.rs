@@ -18,7 +18,7 @@ pub enum Syntax {
     Percent,
     /// `<image>`.
     Angle,
-    /// `@VAR@`, as autoconf, CMake and many a script of `sed` write it.
+    /// `@VAR@`, as autoconf, `CMake` and many a script of `sed` write it.
     At,
 }
 

@@ -30,12 +30,11 @@ impl Values {
         for from in build.get("substituteFrom").and_then(Value::as_array).into_iter().flatten() {
             let field = |name: &str| from.get(name).and_then(Value::as_str);
             let name = field("name").filter(|_| field("kind") == Some("ConfigMap"));
-            match name.and_then(&mut *config_map) {
-                Some(object) => values.take(object.get("data")),
-                None => {
-                    values.known.clear();
-                    values.all = false;
-                }
+            if let Some(object) = name.and_then(&mut *config_map) {
+                values.take(object.get("data"));
+            } else {
+                values.known.clear();
+                values.all = false;
             }
         }
         values.take(build.get("substitute"));
