@@ -9,7 +9,7 @@ use pullgate::engine::LookUps;
 use pullgate::image::{Platform, Reference};
 use pullgate::net::Reach;
 use pullgate::registry::{Network, Settings, Wire};
-use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, Response, Speaker, Words};
+use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, Response, Words};
 use pullgate::runtime::challenge::Challenge;
 use pullgate::runtime::outcome::{ConnectionFault, TimeoutStage, TlsFault};
 use pullgate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, TrustId, Want, Who};
@@ -318,7 +318,7 @@ fn answer(request: &Request, said: &Said) -> Answer {
             .text("retry-after")
             .and_then(|text| text.parse().ok())
             .map(Duration::from_secs),
-        speaker: Speaker::Registry,
+        answered_by: AnsweredBy::Registry,
     }))
 }
 

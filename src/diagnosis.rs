@@ -3,7 +3,7 @@
 
 use crate::ask::{Ask, Missing};
 use crate::image::{Reference, Target};
-use crate::runtime::answer::{Answer, Body, Response, Speaker};
+use crate::runtime::answer::{Answer, AnsweredBy, Body, Response};
 use crate::runtime::outcome::{Evidence, Failure, Rejection};
 use crate::runtime::request::{Attempt, Method, Request, Want};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub fn explain(reference: &Reference, failure: &Failure, net: &mut Ask<'_, Reque
     let got = if by_head { answers.next().flatten() } else { None };
     if got
         .as_ref()
-        .is_some_and(|got| got.is_success() && got.speaker == Speaker::Registry)
+        .is_some_and(|got| got.is_success() && got.answered_by == AnsweredBy::Registry)
     {
         let mut told = failure.clone();
         match &told.evidence {

@@ -14,7 +14,7 @@ use crate::plan::{self, Check, Next, Plan, Settings, decide, doubts, hints, offe
 use crate::policy::{Circumstances, Matching, Policies, Requester};
 use crate::runtime::kubelet::Attempts;
 use crate::verdict::Judgement;
-use crate::verdict::answer::{Answer, Exemption, Judged, Look, Standing};
+use crate::verdict::answer::{Answer, Exemption, Judged, Look, PolicyContext};
 use crate::workload::{Owner, OwnerReference, Workload};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,12 +156,12 @@ pub fn review(case: &Case<'_>, ask: &mut Ask<'_, About>) -> Result<Answer, Missi
         let asked = hints(&plan, &judgements);
         let checks: Vec<Check> = asked.iter().map(|(_, check)| check.clone()).collect();
         offer(&mut judgements, &asked, &pulls(&checks, About::Elsewhere, ask)?);
-        let standing = Standing {
+        let context = PolicyContext {
             kinds,
             labels: plan::labels(workload, &facts),
-            ..standing(&matching, &plan)
+            ..policy_context(&matching, &plan)
         };
-        return Ok(answer(plan, judgements, standing));
+        return Ok(answer(plan, judgements, context));
     }
 }
 
@@ -207,7 +207,7 @@ fn pulls(checks: &[Check], about: fn(Arc<[Check]>) -> About, ask: &mut Ask<'_, A
     })
 }
 
-fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: Standing) -> Answer {
+fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: PolicyContext) -> Answer {
     let (checks, mut plans) = (plan.checks.len(), plan.images);
     let mut images = Vec::with_capacity(judgements.len());
     // From the last on: an object may have tens of thousands of images, and what has been put together is given back meanwhile.
@@ -237,14 +237,14 @@ fn answer(plan: Plan<'_>, mut judgements: Vec<Judgement>, policies: Standing) ->
 }
 
 /// The policies that were about the object or one of its images, and those that an exemption has taken out.
-fn standing(matching: &Matching, plan: &Plan<'_>) -> Standing {
+fn policy_context(matching: &Matching, plan: &Plan<'_>) -> PolicyContext {
     let exempting = plan.images.iter().flat_map(|planned| planned.policies.exempting());
     let exempting: BTreeSet<Arc<str>> = matching.exempting().iter().chain(exempting).cloned().collect();
-    Standing {
+    PolicyContext {
         matching: matching.modes().map(|(name, mode)| (Arc::clone(name), mode.name())).collect(),
         exempting: exempting.into_iter().collect(),
         mode: matching.gate().name(),
-        ..Standing::default()
+        ..PolicyContext::default()
     }
 }
 

@@ -20,7 +20,7 @@ pub mod selector;
 mod stream_tag;
 pub mod streams;
 
-pub use extract::{Skip, astray, extract};
+pub use extract::{Skip, extract, paths_without_images};
 pub use found_owner::Owner;
 pub use keep::{Keep, TOO_MUCH};
 pub use kinds::{Configured, Kinds, Scope, is_kind};

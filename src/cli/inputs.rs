@@ -491,7 +491,7 @@ fn proxy(url: &str, exceptions: &str) -> (Option<Proxy>, Option<String>) {
 /// Tells the look-ups what OpenShift's objects say; a remark where that is not known, or does not count.
 async fn openshift(cluster: &Cluster, settings: &Settings, engine: &Live<Engine>) -> Option<String> {
     match super::openshift::tell(cluster, settings, &engine.load().registry).await {
-        Known::Absent | Known::Told => None,
+        Known::Absent | Known::Read => None,
         Known::Overruled => {
             Some("registries.registriesConf is given: OpenShift's own objects about registries are ignored".to_owned())
         }

@@ -14,7 +14,7 @@ pub(super) enum Known {
     /// There are none.
     Absent,
     /// They count.
-    Told,
+    Read,
     /// The settings say it instead.
     Overruled,
     /// They cannot be read, or the operator would refuse them; a sentence.
@@ -23,11 +23,11 @@ pub(super) enum Known {
 
 /// Reads the objects and tells the look-ups what nodes are told by them.
 pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &LookUps) -> Known {
-    let (told, known) = match cluster.openshift().await {
+    let (config, known) = match cluster.openshift().await {
         Ok(None) => (None, Known::Absent),
         Ok(Some(_)) if settings.registries_conf.is_some() => (None, Known::Overruled),
-        Ok(Some(objects)) => match objects.told() {
-            Ok(told) => (Some(Ok(told)), Known::Told),
+        Ok(Some(objects)) => match objects.operator_config() {
+            Ok(config) => (Some(Ok(config)), Known::Read),
             Err(why) => {
                 let why = format!(
                     "the machine config operator refuses the registry settings of this cluster, and nodes keep older ones: {why}"
@@ -40,7 +40,7 @@ pub(super) async fn tell(cluster: &Cluster, settings: &Settings, registry: &Look
             (None, Known::Unknown(why))
         }
     };
-    registry.tell_openshift(told);
+    registry.set_openshift(config);
     known
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn follow(cluster: Cluster, settings: Live<Settings>, live: Liv
         if known != before {
             match &known {
                 Known::Absent => tracing::info!("the cluster no longer has OpenShift's registry settings"),
-                Known::Told => {
+                Known::Read => {
                     tracing::info!("CRI-O nodes are judged by the cluster's mirror sets and images.config.openshift.io/cluster");
                 }
                 Known::Overruled => tracing::info!(

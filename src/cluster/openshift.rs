@@ -130,14 +130,24 @@ mod tests {
             "secrets",
             json!({"metadata": {"name": "pull-secret", "namespace": "openshift-config"}, "data": {".dockerconfigjson": "e30="}}),
         );
-        let told = read(&client, SecretsAccess::Get).await.unwrap().unwrap().told().unwrap();
-        assert_eq!(told.pull_secret, GlobalPullSecret::Known(Hidden::new("{}")));
-        let certificates: Vec<_> = told.certificates.iter().collect();
+        let config = read(&client, SecretsAccess::Get)
+            .await
+            .unwrap()
+            .unwrap()
+            .operator_config()
+            .unwrap();
+        assert_eq!(config.pull_secret, GlobalPullSecret::Known(Hidden::new("{}")));
+        let certificates: Vec<_> = config.certificates.iter().collect();
         assert_eq!(certificates, [(&"r.example:5000".to_owned(), &"PEM".to_owned())]);
         fake.refuse("get secrets");
-        let refused = read(&client, SecretsAccess::Get).await.unwrap().unwrap().told().unwrap();
+        let refused = read(&client, SecretsAccess::Get)
+            .await
+            .unwrap()
+            .unwrap()
+            .operator_config()
+            .unwrap();
         assert_eq!(refused.pull_secret, GlobalPullSecret::Hidden);
-        let conf = told.conf;
+        let conf = config.conf;
         let names: Vec<&str> = conf.registries.iter().map(|registry| registry.prefix.as_str()).collect();
         assert_eq!(names, ["a.example", "b.example"]);
         fake.refuse("list imagedigestmirrorsets.config.openshift.io");

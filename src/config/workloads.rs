@@ -2,7 +2,7 @@
 
 use super::file;
 use super::problem::Problem;
-use crate::workload::kinds::Standing;
+use crate::workload::kinds::Registration;
 use crate::workload::{Configured, Kinds, Route, Scope, is_kind};
 use serde_saphyr::Spanned;
 
@@ -42,18 +42,18 @@ fn one(written: file::Workload, known: &Kinds, before: &[Configured], problems: 
     if problems.len() > wrong {
         return None;
     }
-    let standing = known.standing(&group, &kind);
+    let registration = known.registration(&group, &kind);
     let says_nothing = pod_specs.is_empty() && images.is_empty();
     let shown = if group.is_empty() {
         kind.clone()
     } else {
         format!("{kind} ({group})")
     };
-    let problem = if standing == Some(Standing::BuiltIn) {
+    let problem = if registration == Some(Registration::BuiltIn) {
         Some(format!("{shown} is built into Kubernetes and already checked"))
     } else if before.iter().any(|other| (&other.group, &other.kind) == (&group, &kind)) {
         Some(format!("{shown} appears twice"))
-    } else if says_nothing && standing.is_none() {
+    } else if says_nothing && registration.is_none() {
         Some(format!(
             "pullgate does not know {shown}: set podSpecs or images to say where its images are"
         ))

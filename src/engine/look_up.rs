@@ -10,7 +10,7 @@ use crate::plan::{Check, Offer};
 use crate::registry::{NodeLogins, Settings, SetupError, Wire, on_behalf_of, share};
 use crate::runtime::containerd::peers;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::openshift::Told;
+use crate::runtime::crio::openshift::OperatorConfig;
 use crate::runtime::kubelet::{self, Attempt, Attempts, Offered, PodPull};
 use crate::runtime::outcome::{Evidence, Failure, TimeoutStage};
 use crate::runtime::request::{Agents, Request, Who};
@@ -130,8 +130,8 @@ impl std::fmt::Debug for LookUps {
 
 impl LookUps {
     /// The configuration of CRI-O nodes, if no file in the settings gives it.
-    pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
-        self.wire.tell_openshift(told);
+    pub fn set_openshift(&self, config: Option<Result<OperatorConfig, String>>) {
+        self.wire.set_openshift(config);
     }
 
     /// Records requests and answers from now on.
@@ -413,7 +413,7 @@ impl LookUps {
 /// Whether an older answer may be used: the registry, or the way to it, is in trouble. Throttling and our own rules do not count.
 fn is_down(evidence: &Evidence) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => is_down(fails),
+        Evidence::Redirected { fails, .. } | Evidence::ByChance { fails, .. } => is_down(fails),
         Evidence::NameNotResolved
         | Evidence::ConnectionFailed(_)
         | Evidence::TimedOut(_)

@@ -178,7 +178,7 @@ mod tests {
     use crate::providers::Providers;
     use crate::telemetry::Metrics;
     use crate::verdict::Judgement;
-    use crate::verdict::answer::{Judged, Look, Standing};
+    use crate::verdict::answer::{Judged, Look, PolicyContext};
     use crate::workload::{Kinds, extract};
     use serde_json::{Value, json};
 
@@ -304,7 +304,7 @@ mod tests {
                 look: Look::Taken,
             }],
             exempt: None,
-            policies: Standing::default(),
+            policies: PolicyContext::default(),
             checks: 1,
         })
     }

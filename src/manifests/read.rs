@@ -13,7 +13,7 @@ use crate::image::escape;
 use crate::limits;
 use crate::report::{Problem, Source};
 use crate::runtime::crio::openshift::CONFIG_NAMESPACE;
-use crate::workload::{Workload, astray, extract};
+use crate::workload::{Workload, extract, paths_without_images};
 use crate::yaml::{self, Document, Found, YamlError};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -397,7 +397,7 @@ impl Taker<'_, '_> {
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
         if let Ok(workload) = extract(&object, None, "", self.reading.kinds) {
             let numbers = numeric_images(&object);
-            let others = astray(&object, self.reading.kinds);
+            let others = paths_without_images(&object, self.reading.kinds);
             for (path, is, wanted) in others
                 .iter()
                 .filter(|(path, ..)| !numbers.iter().any(|(known, _)| *known == path.as_str()))

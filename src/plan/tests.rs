@@ -100,7 +100,7 @@ fn failure(evidence: Evidence, status: u16) -> Failure {
         printed: None,
         passed_on: false,
         doubled: None,
-        told: None,
+        reported: None,
         completed: None,
     }
 }

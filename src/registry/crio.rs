@@ -17,7 +17,7 @@ use crate::runtime::NodeConfig;
 use crate::runtime::containerd::hosts::{Schemes, Server, contacted};
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::node::{HostTrust, NodeSettings};
-use crate::runtime::crio::openshift::{GlobalPullSecret, Told};
+use crate::runtime::crio::openshift::{GlobalPullSecret, OperatorConfig};
 use crate::runtime::crio::policy::Policy;
 use crate::runtime::request::TrustId;
 use folder::{Certificates, Folder, Parsed};
@@ -71,17 +71,17 @@ impl Crio {
     }
 
     /// What OpenShift's objects say, or why that is not known. No file is read.
-    pub(super) fn told(told: Result<Told, String>, trusts: &Arc<Trusts>) -> Self {
-        let read = told.map_err(Arc::from).map(|told| {
-            let policy = told.policy.and_then(|policy| serde_json::from_value::<Policy>(policy).ok());
-            let (auth, credentials) = match &told.pull_secret {
+    pub(super) fn by_openshift(config: Result<OperatorConfig, String>, trusts: &Arc<Trusts>) -> Self {
+        let read = config.map_err(Arc::from).map(|config| {
+            let policy = config.policy.and_then(|policy| serde_json::from_value::<Policy>(policy).ok());
+            let (auth, credentials) = match &config.pull_secret {
                 GlobalPullSecret::Known(json) => NodeAuth::parse(json.bytes()).unwrap_or_else(|why| {
                     tracing::warn!(why, "the cluster's global pull secret cannot be used");
                     Default::default()
                 }),
                 GlobalPullSecret::None | GlobalPullSecret::Hidden => Default::default(),
             };
-            let certificates = told.certificates.into_iter().map(|(host, pem)| {
+            let certificates = config.certificates.into_iter().map(|(host, pem)| {
                 let certificates = Certificates {
                     roots: vec![pem.into_bytes()],
                     identity: None,
@@ -89,7 +89,7 @@ impl Crio {
                 (host, Ok(certificates))
             });
             let parsed = Parsed {
-                registries: told.conf,
+                registries: config.conf,
                 policy: policy.map(Arc::new),
                 auth: Arc::new(auth),
                 credentials,

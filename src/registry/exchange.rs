@@ -5,12 +5,12 @@ use super::apart::apart;
 use super::client::{Client, Received};
 use super::fold::{Fold, Parsing, TooMuch};
 use super::headers;
+use super::identify;
 use super::network::{self, Network};
 use super::proxy::Proxy;
 use super::queue::{Crowded, on_behalf_of, share};
 use super::quiet::Quiet;
 use super::servers::{self, Server, Servers};
-use super::speaker;
 use super::transport::{self, Failed};
 use super::trust::{Trust, Trusts};
 use super::vault::{FreshToken, Masks};
@@ -18,7 +18,7 @@ use super::words;
 use crate::files;
 use crate::limits;
 use crate::net::{Reach, Refused};
-use crate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
+use crate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::challenge;
 use crate::runtime::outcome::{ConnectionFault, Level, Quota, Refusal, TimeoutStage};
 use crate::runtime::redirect::{self, Next};
@@ -196,7 +196,7 @@ impl Exchange {
                         ..
                     } = got;
                     let mut response = hop.response(status, &headers, body, as_somebody);
-                    self.note_speaker(&mut response);
+                    self.note_who_answered(&mut response);
                     self.count_quota(&response);
                     let answer = Answer::Response(Arc::new(response));
                     return Exchanged { answer, token };
@@ -458,13 +458,15 @@ impl Exchange {
     }
 
     /// Remembers where a registry has answered, and says of an answer that shows none whether one did so before.
-    fn note_speaker(&self, response: &mut Response) {
+    fn note_who_answered(&self, response: &mut Response) {
         let Origin { host, port, .. } = &response.at.origin;
         let key = (Arc::clone(host), *port);
-        match response.speaker {
-            Speaker::Registry => self.spoke.insert(key, ()),
-            Speaker::Something | Speaker::SomethingNow if self.spoke.contains_key(&key) => response.speaker = Speaker::SomethingNow,
-            Speaker::Something | Speaker::SomethingNow => {}
+        match response.answered_by {
+            AnsweredBy::Registry => self.spoke.insert(key, ()),
+            AnsweredBy::Other | AnsweredBy::OtherThanBefore if self.spoke.contains_key(&key) => {
+                response.answered_by = AnsweredBy::OtherThanBefore
+            }
+            AnsweredBy::Other | AnsweredBy::OtherThanBefore => {}
         }
     }
 
@@ -600,16 +602,16 @@ impl Hop<'_> {
         let digest = headers::text(headers, DIGEST).filter(|text| !text.is_empty());
         let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
         let good = (200..300).contains(&status);
-        let speaker = if speaker::is_registry(
+        let answered_by = if identify::is_registry(
             status,
             headers,
             &body,
             &self.request.want,
             self.request.path.contains("/blobs/"),
         ) {
-            Speaker::Registry
+            AnsweredBy::Registry
         } else {
-            Speaker::Something
+            AnsweredBy::Other
         };
         Response {
             at: self.at(),
@@ -623,7 +625,7 @@ impl Hop<'_> {
             body,
             quota: good.then(|| headers::quota(headers)).flatten(),
             retry_after: headers::retry_after(headers),
-            speaker,
+            answered_by,
         }
     }
 

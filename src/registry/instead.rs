@@ -17,7 +17,7 @@
 //! CRI-O's GET by tag is sent as it is, although Docker Hub counts it as a pull: registries differ in how they treat HEAD and GET (rights,
 //! rate limits, what a proxy fetches), and CRI-O never sends a HEAD that could be judged in its place.
 
-use crate::runtime::answer::{Answer, At, Body, Fault, NotSent, Response, Speaker};
+use crate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, NotSent, Response};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::request::{Attempt, Method, Request, Want};
 use std::sync::Arc;
@@ -111,9 +111,9 @@ pub(super) fn beyond(request: &Request, answer: &Answer) -> Option<Request> {
 pub(super) fn shown_by(answer: &Answer, got: &Answer) -> Answer {
     match (answer, got) {
         // A 401 asks who it is, and may be one that is remembered: it says nothing of the refusal.
-        (Answer::Response(head), Answer::Response(got)) if got.speaker == Speaker::Registry && got.status != 401 => {
+        (Answer::Response(head), Answer::Response(got)) if got.answered_by == AnsweredBy::Registry && got.status != 401 => {
             Answer::Response(Arc::new(Response {
-                speaker: Speaker::Registry,
+                answered_by: AnsweredBy::Registry,
                 ..Response::clone(head)
             }))
         }

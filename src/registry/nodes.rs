@@ -65,7 +65,7 @@ pub(super) struct Nodes {
     shared: Mutex<Option<(Instant, Option<Arc<Shared>>)>>,
     known: Cache<String, Slot>,
     trusts: Arc<Trusts>,
-    told: Arc<Told>,
+    logged: Arc<Logged>,
 }
 
 /// Where the settings come from.
@@ -87,12 +87,12 @@ enum Broken {
 
 /// What was logged about each folder: once for each content, however many registries use it.
 #[derive(Default)]
-struct Told(std::sync::Mutex<HashMap<PathBuf, [u8; 32]>>);
+struct Logged(std::sync::Mutex<HashMap<PathBuf, [u8; 32]>>);
 
-impl Told {
-    fn tell(&self, folder: &Folder, hosts: &[Host]) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(folder.path.clone(), folder.fingerprint()) == Some(folder.fingerprint()) {
+impl Logged {
+    fn log(&self, folder: &Folder, hosts: &[Host]) {
+        let mut logged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.insert(folder.path.clone(), folder.fingerprint()) == Some(folder.fingerprint()) {
             return;
         }
         if let Some(why) = folder.problem() {
@@ -180,7 +180,7 @@ impl Nodes {
             shared: Mutex::default(),
             known: Cache::builder().max_capacity(REGISTRIES).time_to_idle(REMEMBERED_FOR).build(),
             trusts,
-            told: Arc::default(),
+            logged: Arc::default(),
         }
     }
 
@@ -197,19 +197,19 @@ impl Nodes {
             None => None,
         };
         let (name, source, trusts) = (registry.to_owned(), Arc::clone(&self.source), Arc::clone(&self.trusts));
-        let (told, broken) = (Arc::clone(&self.told), self.broken);
+        let (logged, broken) = (Arc::clone(&self.logged), self.broken);
         // Files are read, and clients are built.
         let read = tokio::task::spawn_blocking(move || {
             let (folder, k3s) = match &*source {
                 Source::Roots(roots) => (Folder::find(roots, &name), None),
                 Source::K3s(k3s) => match k3s.of(&name) {
-                    Ok(mut told) => (told.folder.take(), Some(told)),
+                    Ok(mut entry) => (entry.folder.take(), Some(entry)),
                     Err(why) => return Known::unreadable(&why),
                 },
             };
             let id = match (&folder, &k3s) {
                 (Some(folder), _) => Some(folder.fingerprint()),
-                (None, Some(told)) => Some(told.fingerprint()),
+                (None, Some(entry)) => Some(entry.fingerprint()),
                 (None, None) => None,
             };
             if let Some(old) = old
@@ -226,7 +226,7 @@ impl Nodes {
                 };
             }
             let from = match (&k3s, &folder) {
-                (Some(told), _) => Some(told.from.clone()),
+                (Some(entry), _) => Some(entry.from.clone()),
                 (None, Some(folder)) => Some(folder.path.display().to_string()),
                 (None, None) => None,
             };
@@ -239,7 +239,7 @@ impl Nodes {
                     trusts: Vec::new(),
                 };
                 let hosts = reading.hosts();
-                told.tell(folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
+                logged.log(folder, hosts.by_k3s.as_ref().unwrap_or(&hosts.hosts));
                 trusts_of = reading.trusts;
                 hosts
             });
@@ -327,7 +327,7 @@ impl Known {
 }
 
 /// Adds the nodes' own credentials to the hosts that are asked for a registry; the registry itself if there are no other hosts.
-fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Told, registry: &str) -> Vec<Credential> {
+fn add_credentials(hosts: &mut Option<Hosts>, k3s: &k3s::Entry, registry: &str) -> Vec<Credential> {
     let mut used = Vec::new();
     if !k3s.has_credentials() {
         return used;

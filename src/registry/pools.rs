@@ -9,7 +9,7 @@ use crate::credentials::{Credential, parse_docker_config};
 use crate::image::Reference;
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::openshift::{GlobalPullSecret, Told};
+use crate::runtime::crio::openshift::{GlobalPullSecret, OperatorConfig};
 use crate::runtime::{NodeConfig, NodeConfigs, Pool};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -77,11 +77,11 @@ impl Pools {
     }
 
     /// Sets the configuration of CRI-O nodes, if no file gives it.
-    pub(super) fn tell_openshift(&self, told: Option<Result<Told, String>>) {
-        let secret = told
+    pub(super) fn set_openshift(&self, config: Option<Result<OperatorConfig, String>>) {
+        let secret = config
             .as_ref()
-            .and_then(|told| told.as_ref().ok())
-            .map(|told| &told.pull_secret);
+            .and_then(|config| config.as_ref().ok())
+            .map(|config| &config.pull_secret);
         let logins = match secret {
             None | Some(GlobalPullSecret::None) => NodeLogins::None,
             Some(GlobalPullSecret::Hidden) => NodeLogins::Unknown,
@@ -90,8 +90,8 @@ impl Pools {
             }
         };
         *self.logins.write().unwrap_or_else(PoisonError::into_inner) = logins;
-        let told = told.map(|told| Arc::new(Crio::told(told, &self.trusts)));
-        *self.openshift.write().unwrap_or_else(PoisonError::into_inner) = told;
+        let crio = config.map(|config| Arc::new(Crio::by_openshift(config, &self.trusts)));
+        *self.openshift.write().unwrap_or_else(PoisonError::into_inner) = crio;
     }
 
     /// What OpenShift's kubelets log in with, beside the pods' own.
@@ -100,9 +100,9 @@ impl Pools {
     }
 
     async fn by_openshift(&self, reference: &Reference, namespace: &str, vault: &Vault) -> NodeConfig {
-        let told = self.openshift.read().unwrap_or_else(PoisonError::into_inner).clone();
-        match told {
-            Some(told) => told.config(reference, namespace, vault).await,
+        let crio = self.openshift.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match crio {
+            Some(crio) => crio.config(reference, namespace, vault).await,
             None => NodeConfig::Default,
         }
     }

@@ -3,16 +3,16 @@
 
 use super::section::{Image, Section};
 use super::{Settings, crio, nodes};
-use crate::runtime::crio::openshift::Told;
+use crate::runtime::crio::openshift::OperatorConfig;
 use crate::runtime::{Pool, Runtime};
 
-/// The way of a node of a pool with this runtime, to all registries or for one image alone; `told` is what OpenShift's objects say, where
+/// The way of a node of a pool with this runtime, to all registries or for one image alone; `openshift` is what OpenShift's objects say, where
 /// there are some. The error has a line for each fault of the files.
 pub fn show(
     settings: &Settings,
     pool: Pool,
     runtime: Runtime,
-    told: Option<&Told>,
+    openshift: Option<&OperatorConfig>,
     image: Option<Image<'_>>,
 ) -> Result<Vec<Section>, Vec<String>> {
     let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.pools.get(at));
@@ -31,11 +31,11 @@ pub fn show(
             let path = own
                 .and_then(|files| files.registries_conf.as_ref())
                 .or(settings.registries_conf.as_ref());
-            match (path, told, image) {
+            match (path, openshift, image) {
                 (Some(path), _, None) => crio::show::by_files(path, by),
                 (Some(path), _, Some(image)) => crio::show::image_by_files(path, by, image),
-                (None, Some(told), None) => Ok(crio::show::by_openshift(told, by)),
-                (None, Some(told), Some(image)) => Ok(crio::show::image_by_openshift(told, by, image)),
+                (None, Some(config), None) => Ok(crio::show::by_openshift(config, by)),
+                (None, Some(config), Some(image)) => Ok(crio::show::image_by_openshift(config, by, image)),
                 (None, None, Some(image)) => Ok(crio::show::image_by_nothing(by, image)),
                 (None, None, None) => Ok(vec![
                     Section::new("every registry", None)

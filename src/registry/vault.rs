@@ -301,7 +301,7 @@ mod tests {
             body: Body::Granted,
             quota: None,
             retry_after: None,
-            speaker: crate::runtime::answer::Speaker::Something,
+            answered_by: crate::runtime::answer::AnsweredBy::Other,
         })
     }
 

@@ -20,7 +20,7 @@ use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Withheld};
 use crate::runtime::containerd::authorizer::token_request;
 use crate::runtime::containerd::peers::Shared;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::openshift::Told;
+use crate::runtime::crio::openshift::OperatorConfig;
 use crate::runtime::outcome::{Refusal, TimeoutStage};
 use crate::runtime::request::{Auth, Grant, Origin, Request, TokenRequest, Want, Who};
 use crate::runtime::{NodeConfigs, Pool};
@@ -110,8 +110,8 @@ impl Wire {
 
     /// What CRI-O nodes are told where no file of the settings says it: what OpenShift makes of the cluster's objects, or why that is not
     /// known.
-    pub fn tell_openshift(&self, told: Option<Result<Told, String>>) {
-        self.0.pools.tell_openshift(told);
+    pub fn set_openshift(&self, config: Option<Result<OperatorConfig, String>>) {
+        self.0.pools.set_openshift(config);
     }
 
     /// The configuration of the nodes of a pool for an image of a pod in this namespace.

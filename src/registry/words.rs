@@ -1,6 +1,6 @@
 //! A registry's own words, made safe to show: its error envelope, one line, bounded, without secrets. Pure.
 
-use super::speaker;
+use super::identify;
 use crate::runtime::outcome::WEB_PAGE;
 use serde::Deserialize;
 
@@ -62,7 +62,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
         return Words {
             code: text_of("code").and_then(code),
             detail: line(&joined, secrets),
-            of_a_registry: speaker::is_in_form(first),
+            of_a_registry: identify::is_in_form(first),
             printed: printed(&envelope.errors, secrets),
         };
     }
@@ -84,7 +84,7 @@ pub(super) fn read(body: &[u8], secrets: &[&str]) -> Words {
     }
     if start.starts_with(['<', '{', '[']) {
         return Words {
-            of_a_registry: speaker::is_of_a_store(start),
+            of_a_registry: identify::is_of_a_store(start),
             ..Words::default()
         };
     }

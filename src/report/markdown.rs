@@ -5,7 +5,7 @@ use super::{Report, Standing};
 use std::fmt::Write as _;
 
 /// Findings that are told in full; a comment has at most 65,536 characters.
-const TOLD: usize = 30;
+const SHOWN: usize = 30;
 /// Places that are named of each.
 const PLACES: usize = 5;
 
@@ -23,7 +23,7 @@ pub fn render(report: &Report) -> String {
     let _ = writeln!(out, "### {mark} pullgate: {}\n", tally.sentence());
     let groups = groups(&report.entries);
     let told = || groups.iter().filter(|group| group.standing != Standing::Unchecked);
-    for group in told().take(TOLD) {
+    for group in told().take(SHOWN) {
         let (finding, _) = group.root;
         let word = match group.standing {
             Standing::Denied => "**denied**",
@@ -53,10 +53,10 @@ pub fn render(report: &Report) -> String {
             let _ = writeln!(out, "  - and in {} more places", places.len() - PLACES);
         }
     }
-    if let Some(more) = told().count().checked_sub(TOLD).filter(|more| *more > 0) {
+    if let Some(more) = told().count().checked_sub(SHOWN).filter(|more| *more > 0) {
         let _ = writeln!(out, "- and {more} more");
     }
-    for reason in unchecked(&groups).iter().take(TOLD) {
+    for reason in unchecked(&groups).iter().take(SHOWN) {
         let (finding, images) = (reason.finding, &reason.images);
         let first = images.first().map_or_else(String::new, |first| code(first));
         let more = match images.len().saturating_sub(1) {

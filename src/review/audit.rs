@@ -1,6 +1,6 @@
 //! Which policies applied and what they decided, in the short form of the audit annotations and the log.
 
-use crate::verdict::answer::{Answer, Exemption, Standing};
+use crate::verdict::answer::{Answer, Exemption, PolicyContext};
 use crate::verdict::{Decision, Finding, Verdict};
 use std::fmt::Write as _;
 
@@ -27,15 +27,15 @@ pub struct Audit {
 impl Audit {
     /// Of one answer.
     pub fn of(answer: &Answer) -> Self {
-        let standing = &answer.policies;
+        let context = &answer.policies;
         let ruled = || answer.images.iter().flat_map(|judged| judged.judgement.ruled());
         let enforced = ruled().map(|(_, decision)| decision.enforced).max().unwrap_or(Verdict::Allow);
         let whole = answer.exempt.as_ref().map(Exemption::name).map(str::to_owned);
-        let partly = standing.exempting.iter().map(|name| format!("policy:{name}"));
+        let partly = context.exempting.iter().map(|name| format!("policy:{name}"));
         Self {
-            policies: list(standing.matching.iter().map(|(name, mode)| format!("{name}={mode}"))),
+            policies: list(context.matching.iter().map(|(name, mode)| format!("{name}={mode}"))),
             decisions: list(ruled().filter_map(entry)),
-            mode: Some(standing.mode).filter(|mode| *mode != Standing::ENFORCED),
+            mode: Some(context.mode).filter(|mode| *mode != PolicyContext::ENFORCED),
             enforced: (enforced != answer.verdict()).then(|| enforced.name()),
             exempt: list(whole.into_iter().chain(partly)),
         }

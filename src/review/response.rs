@@ -23,7 +23,7 @@ pub enum Outcome<'a> {
         /// Why, as a sentence without its full stop.
         why: &'a str,
         /// The policies in force, or an exemption.
-        standing: &'a Answer,
+        policies: &'a Answer,
     },
     /// Judged, or exempt.
     Answered {
@@ -39,8 +39,8 @@ impl Outcome<'_> {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Skipped(_) => Verdict::Allow,
-            Self::Unread { standing, .. } if standing.exempt.is_some() => Verdict::Allow,
-            Self::Unread { standing, .. } if enforced(standing).next().is_some() => Verdict::Deny,
+            Self::Unread { policies, .. } if policies.exempt.is_some() => Verdict::Allow,
+            Self::Unread { policies, .. } if enforced(policies).next().is_some() => Verdict::Deny,
             Self::Unread { .. } => Verdict::Warn,
             Self::Answered { answer, .. } => answer.verdict(),
         }
@@ -48,8 +48,8 @@ impl Outcome<'_> {
 }
 
 /// The policies in force that may be about an object.
-fn enforced(standing: &Answer) -> impl Iterator<Item = &str> {
-    let matching = standing.policies.matching.iter();
+fn enforced(policies: &Answer) -> impl Iterator<Item = &str> {
+    let matching = policies.policies.matching.iter();
     matching
         .filter(|(_, mode)| *mode == Mode::Enforce.name())
         .map(|(name, _)| &**name)
@@ -93,12 +93,12 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
     };
     match outcome {
         Outcome::Skipped(skip) => annotate("skipped", skip.name()),
-        Outcome::Unread { object, why, standing } => {
-            let audit = Audit::of(standing);
+        Outcome::Unread { object, why, policies } => {
+            let audit = Audit::of(policies);
             annotate("unread", why);
             annotate("exempt", &audit.exempt);
             annotate("policy", &audit.policies);
-            let message = unread(object, why, standing);
+            let message = unread(object, why, policies);
             match verdict {
                 Verdict::Deny => response.status = Some(status(object, &[], &message)),
                 Verdict::Warn => response.warnings = vec![message],
@@ -136,10 +136,10 @@ pub fn respond(uid: &str, outcome: Outcome<'_>) -> Vec<u8> {
 }
 
 /// What is said of an object that could not be read.
-fn unread(object: &ObjectId, why: &str, standing: &Answer) -> String {
+fn unread(object: &ObjectId, why: &str, policies: &Answer) -> String {
     const LISTED: usize = 5;
     let who = escape(&format!("{} {}/{}", object.kind, object.namespace, object.name));
-    let policies: Vec<&str> = enforced(standing).take(LISTED).collect();
+    let policies: Vec<&str> = enforced(policies).take(LISTED).collect();
     if policies.is_empty() {
         return format!("{who} was not judged: {why}");
     }

@@ -59,19 +59,19 @@ pub struct Response {
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// Whether a registry gave it, as far as the answer shows.
-    pub speaker: Speaker,
+    pub answered_by: AnsweredBy,
 }
 
 /// Whether an answer shows that a registry gave it (contract 3). This is not asked of a 401 or of a token server's answer: there the
 /// runtime's rule decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speaker {
+pub enum AnsweredBy {
     /// It does.
     Registry,
     /// It does not: an ingress, a proxy, a firewall, a login page.
-    Something,
+    Other,
     /// It does not, and a registry has answered there before.
-    SomethingNow,
+    OtherThanBefore,
 }
 
 impl Response {
@@ -83,7 +83,7 @@ impl Response {
     /// Whether it proves nothing about the image, because nothing shows that a registry gave it.
     pub fn is_of_no_registry(&self) -> bool {
         let claims = self.is_success() || (400..500).contains(&self.status) && !matches!(self.status, 401 | 408 | 429);
-        claims && self.speaker != Speaker::Registry
+        claims && self.answered_by != AnsweredBy::Registry
     }
 
     /// The registry's own words.

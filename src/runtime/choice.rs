@@ -30,7 +30,7 @@ pub(crate) fn choose(doubts: Vec<Failure>, speaking: Vec<Failure>) -> Option<Fai
     }
     let mut failure = all.remove(chosen);
     failure.doubled = all.iter().find_map(|other| doubled(&failure, other));
-    let mut others: Vec<String> = all.iter().filter(|other| other.host != failure.host).map(told).collect();
+    let mut others: Vec<String> = all.iter().filter(|other| other.host != failure.host).map(brief).collect();
     others.dedup();
     if !others.is_empty() {
         let others = format!("also asked: {}", others.join(", "));
@@ -79,7 +79,7 @@ fn progress(at: usize, failure: &Failure) -> (u8, u8, isize) {
 }
 
 /// `mirror.example (404 MANIFEST_UNKNOWN)`
-fn told(failure: &Failure) -> String {
+fn brief(failure: &Failure) -> String {
     let why = match (failure.status, &failure.code) {
         (Some(status), Some(code)) if status >= 400 => format!("{status} {code}"),
         (Some(status), None) if status >= 400 => status.to_string(),

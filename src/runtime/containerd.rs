@@ -175,10 +175,10 @@ impl Containerd {
             }
             Err(failures) => {
                 let mut failures = failures.into_iter();
-                let told = failures.next();
+                let reported = failures.next();
                 walk.passed.extend(failures);
-                let told = told.unwrap_or_else(|| Failure::plain(Evidence::Internal, pull.reference.registry().to_owned()));
-                (None, vec![End::Failed(told)])
+                let reported = reported.unwrap_or_else(|| Failure::plain(Evidence::Internal, pull.reference.registry().to_owned()));
+                (None, vec![End::Failed(reported)])
             }
         };
         Ok(Outcome {
@@ -285,20 +285,20 @@ fn by_chance(each: Vec<Outcome>, names: &[Vec<Cow<'_, str>>], registry: &str) ->
         return Outcome::default();
     };
     let digest = |outcome: &Outcome| outcome.found.as_ref().map(|found| found.digest.clone());
-    let told = |outcome: &Outcome| {
+    let reported = |outcome: &Outcome| {
         outcome.ends.iter().find_map(|end| match end {
             End::Failed(failure) => Some(failure.clone()),
             _ => None,
         })
     };
-    let mut failed = told(&first);
+    let mut failed = reported(&first);
     let mut differ = false;
     for other in each {
         let same = digest(&first) == digest(&other)
-            && told(&first).map(|failure| failure.evidence) == told(&other).map(|failure| failure.evidence)
+            && reported(&first).map(|failure| failure.evidence) == reported(&other).map(|failure| failure.evidence)
             && first.found.as_ref().map(|found| &found.builds) == other.found.as_ref().map(|found| &found.builds);
         differ |= !same;
-        failed = failed.or_else(|| told(&other));
+        failed = failed.or_else(|| reported(&other));
         first.passed.extend(other.passed);
     }
     if !differ {
@@ -386,7 +386,7 @@ impl Walk<'_> {
     }
 
     /// The failure that speaks for a part of the pull, given also the failures that were passed over before.
-    fn told(&self, failures: Vec<Failure>) -> Option<Failure> {
+    fn reported(&self, failures: Vec<Failure>) -> Option<Failure> {
         choose(self.passed.clone(), failures)
     }
 

@@ -56,7 +56,7 @@ enum Stop {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Failed {
     /// The failure that CRI-O reports.
-    told: Failure,
+    failure: Failure,
     /// Failures of places that were asked before, which CRI-O does not report.
     before: Vec<Failure>,
     /// There was no answer (Go's `net.Error`).
@@ -73,9 +73,9 @@ impl From<Missing> for Stop {
 }
 
 impl From<Failure> for Failed {
-    fn from(told: Failure) -> Self {
+    fn from(failure: Failure) -> Self {
         Self {
-            told,
+            failure,
             before: Vec::new(),
             by_network: false,
         }
@@ -83,17 +83,17 @@ impl From<Failure> for Failed {
 }
 
 impl From<Failure> for Stop {
-    fn from(told: Failure) -> Self {
-        Self::Failed(Box::new(Failed::from(told)))
+    fn from(failure: Failure) -> Self {
+        Self::Failed(Box::new(Failed::from(failure)))
     }
 }
 
 impl Stop {
     /// A failure without any answer.
-    fn unanswered(told: Failure) -> Self {
+    fn unanswered(failure: Failure) -> Self {
         Self::Failed(Box::new(Failed {
             by_network: true,
-            ..Failed::from(told)
+            ..Failed::from(failure)
         }))
     }
 }
@@ -177,11 +177,11 @@ impl Crio {
             };
             if at > 0 {
                 // Of several names, the failure of the last one is reported.
-                let told = outcome.ends.into_iter().filter_map(|end| match end {
+                let reported = outcome.ends.into_iter().filter_map(|end| match end {
                     End::Failed(failure) => Some(failure),
                     _ => None,
                 });
-                walk.passed = outcome.passed.into_iter().chain(told).collect();
+                walk.passed = outcome.passed.into_iter().chain(reported).collect();
             }
             outcome = match walk.pull(net)? {
                 Ok(Found { facts, end, .. }) => Outcome {
@@ -189,8 +189,8 @@ impl Crio {
                     ends: vec![end],
                     passed: walk.passed,
                 },
-                Err(told) if known => failed(told, walk.passed),
-                Err(told) => failed(by_a_file_unknown(told), walk.passed),
+                Err(failure) if known => failed(failure, walk.passed),
+                Err(failure) => failed(by_a_file_unknown(failure), walk.passed),
             };
             if outcome.is_pulled() {
                 break;
@@ -272,7 +272,7 @@ impl Walk<'_> {
     /// Turns a failed part into the failure that is reported.
     fn tell(&mut self, failed: Failed) -> Failure {
         self.pass(failed.before);
-        failed.told
+        failed.failure
     }
 
     fn pass(&mut self, failures: Vec<Failure>) {
@@ -284,7 +284,7 @@ impl Walk<'_> {
     }
 
     /// Whether `policy.json` admits the image. The node checks this before it reads anything of the image.
-    fn let_in(&self) -> Got<()> {
+    fn check_policy(&self) -> Got<()> {
         match self.node.says(self.reference) {
             Says::Reject => Err(unresolved(Unresolved::Rejected, self.reference).into()),
             Says::Accept | Says::IfSigned => Ok(()),
@@ -336,21 +336,21 @@ impl Walk<'_> {
 }
 
 /// A failure over TLS where the nodes' `registries.conf`, which is not known, may allow plain HTTP.
-fn by_a_file_unknown(told: Failure) -> Failure {
-    match told.evidence {
+fn by_a_file_unknown(failure: Failure) -> Failure {
+    match failure.evidence {
         Evidence::Tls(TlsFault::PlainHttp) => Failure {
             evidence: Evidence::Unresolved(Unresolved::PlainHttp),
-            ..told
+            ..failure
         },
-        _ => told,
+        _ => failure,
     }
 }
 
 /// The outcome of a pull that found nothing.
-fn failed(told: Failure, passed: Vec<Failure>) -> Outcome {
+fn failed(failure: Failure, passed: Vec<Failure>) -> Outcome {
     Outcome {
         found: None,
-        ends: vec![End::Failed(told)],
+        ends: vec![End::Failed(failure)],
         passed,
     }
 }

@@ -351,7 +351,7 @@ fn ended(outcome: Outcome, pod: &PodPull) -> Result<ImageFacts, Failure> {
         (Some(facts), _) => Ok(Arc::unwrap_or_clone(facts)),
         (None, Some(End::Failed(failure))) => Err(match choose(outcome.passed, vec![failure.clone()]) {
             Some(chosen) if chosen.request != failure.request => Failure {
-                told: Some(Box::new(failure)),
+                reported: Some(Box::new(failure)),
                 ..chosen
             },
             Some(chosen) => chosen,

@@ -1,7 +1,7 @@
 //! The result of a pull, or of one of its requests: the evidence on which `verdict` judges.
 
 use crate::image::{Digest, Reference};
-use crate::runtime::answer::{Answer, At, Fault, FaultKind, NotSent, Response, Speaker, Withheld};
+use crate::runtime::answer::{Answer, AnsweredBy, At, Fault, FaultKind, NotSent, Response, Withheld};
 use crate::runtime::content::{Content, clipped};
 pub use crate::runtime::fault::{
     ConnectionFault, ContentFault, Counted, Level, Quota, Refusal, TimeoutStage, TlsFault, UnreadLayer,
@@ -85,7 +85,7 @@ pub struct Failure {
     /// The address of another host that was asked by a path with `/v2` twice, up to the second one.
     pub doubled: Option<Box<str>>,
     /// The failure that the runtime reports, if it is not this one: this one is of another host, and counts for more.
-    pub told: Option<Box<Failure>>,
+    pub reported: Option<Box<Failure>>,
     /// The image by the full name that the node gave it, if its own name has no registry (CRI-O).
     pub completed: Option<Reference>,
 }
@@ -108,7 +108,7 @@ impl Failure {
             printed: None,
             passed_on: false,
             doubled: None,
-            told: None,
+            reported: None,
             completed: None,
         }
     }
@@ -143,7 +143,7 @@ impl Failure {
         let (evidence, kind) = if proves {
             (evidence, None)
         } else {
-            let spoke_before = response.speaker == Speaker::SomethingNow;
+            let spoke_before = response.answered_by == AnsweredBy::OtherThanBefore;
             let fails = Box::new(evidence);
             (Evidence::NoRegistry { fails, spoke_before }, shown_type(response))
         };
@@ -198,7 +198,7 @@ impl Failure {
         let elsewhere = fault.at.origin.host != request.origin.host || fault.at.origin.port != request.origin.port;
         // The host that redirects is not to blame.
         let evidence = if silent && elsewhere && purpose == Purpose::Content {
-            Evidence::SentOn {
+            Evidence::Redirected {
                 by: request.origin.authority(),
                 fails: Box::new(evidence),
             }
@@ -332,7 +332,7 @@ pub enum Evidence {
         /// Whether a credential was sent.
         with_credential: bool,
         /// How the registry says so.
-        told: Told,
+        error: ScopeError,
     },
     /// A credential was sent and refused.
     CredentialRefused {
@@ -389,7 +389,7 @@ pub enum Evidence {
     /// The node's own settings lead to no registry that may be asked. Nothing was sent.
     Unresolved(Unresolved),
     /// A layer or config whose `urls` lead to another host. Runtimes ask there first; we never do.
-    Elsewhere {
+    ForeignUrls {
         /// `layer` or `config`.
         part: &'static str,
         /// That host.
@@ -398,7 +398,7 @@ pub enum Evidence {
         digest: String,
     },
     /// The registry answered with a redirect, and the target did not answer.
-    SentOn {
+    Redirected {
         /// The host that redirects.
         by: String,
         /// What happened at the target.
@@ -431,7 +431,7 @@ impl Evidence {
     /// What it shows about a node's pull.
     pub fn shows(&self) -> Shows {
         match self {
-            Self::SentOn { fails, .. } => fails.shows(),
+            Self::Redirected { fails, .. } => fails.shows(),
             Self::ByChance { fails, .. } => fails.shows().min(Shows::FailureOfSome),
             Self::Forbidden { address_bound: true, .. }
             | Self::RateLimited
@@ -452,7 +452,7 @@ impl Evidence {
             | Self::Internal => Shows::Nothing,
             // If there is nothing to unpack, containerd's transfer service does not count layers.
             Self::CredentialNotText { every_kubelet: false }
-            | Self::Elsewhere { .. }
+            | Self::ForeignUrls { .. }
             | Self::ContentInvalid(
                 ContentFault::NeedsPlugin(_)
                 | ContentFault::Unread(_)
@@ -494,14 +494,14 @@ impl Evidence {
             | Self::TagWithoutManifest
             | Self::DigestUnknown
             | Self::ContentMissing { .. }
-            | Self::Elsewhere { .. } => "not_found",
+            | Self::ForeignUrls { .. } => "not_found",
             Self::AuthenticationRequired { .. }
             | Self::InsufficientScope { .. }
             | Self::CredentialRefused { .. }
             | Self::CredentialNotText { .. } => "unauthorized",
             Self::Forbidden { .. } => "forbidden",
             Self::Rejected(_) | Self::Unresolved(_) | Self::ContentInvalid(_) | Self::TooLong { .. } => "client_error",
-            Self::SentOn { fails, .. } | Self::ByChance { fails, .. } => fails.label(),
+            Self::Redirected { fails, .. } | Self::ByChance { fails, .. } => fails.label(),
             Self::Internal => "internal",
         }
     }
@@ -546,11 +546,11 @@ pub enum AuthStage {
 
 /// How a registry says that a credential lacks a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Told {
+pub enum ScopeError {
     /// 401 with `error="insufficient_scope"` in the challenge (Docker Hub).
-    InsufficientScope,
+    Named,
     /// Another 401 in spite of a fresh token, without an error code (Quay, Harbor).
-    Nothing,
+    Unnamed,
 }
 
 /// Refusals that stay the same on a retry.
@@ -612,7 +612,7 @@ pub fn hinges_on_credentials(failure: &Failure) -> bool {
 
 fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => hinges(fails, failure),
+        Evidence::Redirected { fails, .. } | Evidence::ByChance { fails, .. } => hinges(fails, failure),
         // A scanner's block (412) and a legal one (451) apply to everyone.
         Evidence::Forbidden { .. } => !matches!(failure.status, Some(412 | 451)),
         Evidence::AuthenticationRequired { .. }
@@ -645,7 +645,7 @@ fn hinges(evidence: &Evidence, failure: &Failure) -> bool {
         | Evidence::Unresolved(_)
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
-        | Evidence::Elsewhere { .. }
+        | Evidence::ForeignUrls { .. }
         | Evidence::TooLong { .. }
         | Evidence::NoRegistry { .. }
         | Evidence::Internal => false,
@@ -660,14 +660,14 @@ pub fn shows_readable(failure: &Failure) -> bool {
 
 fn readable(evidence: &Evidence, failure: &Failure) -> bool {
     match evidence {
-        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => readable(fails, failure),
+        Evidence::Redirected { fails, .. } | Evidence::ByChance { fails, .. } => readable(fails, failure),
         Evidence::RepositoryUnknown
         | Evidence::TagUnknown { .. }
         | Evidence::TagWithoutManifest
         | Evidence::DigestUnknown
         | Evidence::ContentInvalid(_)
         | Evidence::ContentMissing { .. }
-        | Evidence::Elsewhere { .. }
+        | Evidence::ForeignUrls { .. }
         | Evidence::TooLong { .. } => true,
         // A block by a rule (412, 451) is about an image that could otherwise be read.
         Evidence::Forbidden { .. } => !hinges(evidence, failure),

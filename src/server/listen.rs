@@ -5,7 +5,7 @@
 
 mod connections;
 
-use self::connections::{Connection, Connections, Room};
+use self::connections::{Connection, Connections, Slot};
 use super::admission::Webhook;
 use super::timeouts::{Noted, Phase, Progress, TimedTransport};
 use super::{Limits, Stage};
@@ -253,7 +253,7 @@ async fn free_slot(slots: &Arc<Semaphore>, shared: &Shared, patience: &mut Durat
     loop {
         if slots.available_permits() > 0 {
             *patience = shared.patience();
-        } else if shared.connections.evict(MUTE, *patience) == Room::Made || waited && shared.connections.close_oldest() {
+        } else if shared.connections.evict(MUTE, *patience) == Slot::Free || waited && shared.connections.close_oldest() {
             shared.counted.ended(ConnectionEnd::Recycled);
         } else if waited {
             *patience = (*patience / 2).max(MUTE);
@@ -313,12 +313,12 @@ async fn accept(listener: &TcpListener, shared: &Shared, spare: &mut Spare) -> T
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
                 ) => {}
             Err(error) if is_out_of_files(&error) && spare.give_up() => {
-                if shared.connections.evict(Duration::ZERO, Duration::ZERO) == Room::Made {
+                if shared.connections.evict(Duration::ZERO, Duration::ZERO) == Slot::Free {
                     shared.counted.ended(ConnectionEnd::Recycled);
                 }
             }
             Err(error) => {
-                if is_out_of_files(&error) && shared.connections.evict(MUTE, MUTE) == Room::Made {
+                if is_out_of_files(&error) && shared.connections.evict(MUTE, MUTE) == Slot::Free {
                     shared.counted.ended(ConnectionEnd::Recycled);
                 }
                 tracing::warn!(%error, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX), "cannot accept a connection");

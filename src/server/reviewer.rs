@@ -11,7 +11,7 @@ use crate::review::{self, Audit, Bad, Outcome, Review};
 use crate::telemetry::{BadRequest, Metrics};
 use crate::verdict::answer::{Answer, Exemption, Judged, Look, Remark};
 use crate::verdict::{Cause, Outlook, Verdict};
-use crate::workload::{Kinds, ObjectId, Skip, Workload, astray, extract};
+use crate::workload::{Kinds, ObjectId, Skip, Workload, extract, paths_without_images};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl Handler {
                 return answer(metrics, &review, Outcome::Skipped(skip), time.began);
             }
         };
-        self.astray(&review);
+        self.warn_of_paths_without_images(&review);
         review.forget_objects();
         if let Some(why) = &review.unread {
             return self.unread(&review, &workload, why, time).await;
@@ -183,11 +183,11 @@ impl Handler {
             owner: None,
             uid: String::new(),
         };
-        let standing = self.gate.judge(&bare, &review.requester, time.began + time.budget).await;
+        let matching = self.gate.judge(&bare, &review.requester, time.began + time.budget).await;
         let outcome = Outcome::Unread {
             object: &bare.object,
             why,
-            standing: &standing,
+            policies: &matching,
         };
         answer(&self.metrics, review, outcome, time.began)
     }
@@ -242,8 +242,8 @@ impl Handler {
     }
 
     /// Says once of a kind of the settings that its paths lead to something else than images or pods.
-    fn astray(&self, review: &Review) {
-        let places = astray(&review.object, &self.gate.kinds());
+    fn warn_of_paths_without_images(&self, review: &Review) {
+        let places = paths_without_images(&review.object, &self.gate.kinds());
         let Some((path, is, wanted)) = places.first() else { return };
         let (group, kind) = group_and_kind(review);
         if self.metrics.unknown_kind(group, kind) {
@@ -341,7 +341,7 @@ fn subject(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
 /// What is known of an object that was not read.
 fn unread(review: &Review, kinds: &Kinds) -> Result<Workload, Skip> {
     let group = review.api_version.split_once('/').map_or("", |(group, _)| group);
-    kinds.standing(group, &review.kind).ok_or(Skip::OtherKind)?;
+    kinds.registration(group, &review.kind).ok_or(Skip::OtherKind)?;
     Ok(Workload {
         object: ObjectId {
             api_version: review.api_version.clone(),
@@ -399,9 +399,9 @@ impl LogFields {
                     ..Self::default()
                 };
             }
-            Outcome::Unread { standing, .. } => {
+            Outcome::Unread { policies, .. } => {
                 return Self {
-                    audit: Audit::of(standing),
+                    audit: Audit::of(policies),
                     ..Self::default()
                 };
             }

@@ -98,14 +98,14 @@ pub struct Answer {
     /// Set when the object was exempt; then nothing was judged.
     pub exempt: Option<Exemption>,
     /// Whose rules held.
-    pub policies: Standing,
+    pub policies: PolicyContext,
     /// Questions that went to registries.
     pub checks: usize,
 }
 
 /// Whose rules held for an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct PolicyContext {
     /// The kinds that it counted as: one where it is known, several where it is one of them, none for a bare image.
     pub kinds: Vec<String>,
     /// The labels of its namespace; `None` if they are not known.
@@ -118,7 +118,7 @@ pub struct Standing {
     pub mode: &'static str,
 }
 
-impl Default for Standing {
+impl Default for PolicyContext {
     fn default() -> Self {
         Self {
             kinds: Vec::new(),
@@ -130,7 +130,7 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
+impl PolicyContext {
     /// The mode of settings that say nothing.
     pub const ENFORCED: &'static str = "Enforce";
 }
@@ -141,7 +141,7 @@ impl Answer {
         Self {
             images,
             exempt: Some(why),
-            policies: Standing::default(),
+            policies: PolicyContext::default(),
             checks: 0,
         }
     }

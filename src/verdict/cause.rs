@@ -130,7 +130,7 @@ fn cause(evidence: &Evidence) -> Cause {
         }
         Evidence::ContentInvalid(ContentFault::Unsigned) | Evidence::TooLong { .. } => Cause::NotAnImage,
         Evidence::ContentInvalid(_) => Cause::ContentInvalid,
-        Evidence::ContentMissing { .. } | Evidence::Elsewhere { .. } => Cause::ContentMissing,
-        Evidence::SentOn { fails, .. } | Evidence::ByChance { fails, .. } => cause(fails),
+        Evidence::ContentMissing { .. } | Evidence::ForeignUrls { .. } => Cause::ContentMissing,
+        Evidence::Redirected { fails, .. } | Evidence::ByChance { fails, .. } => cause(fails),
     }
 }

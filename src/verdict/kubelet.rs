@@ -11,7 +11,7 @@ use super::words::resting_on;
 use crate::image::platform::Personality;
 use crate::image::{Reference, Target, escape};
 use crate::runtime::outcome::{
-    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, TimeoutStage, TlsFault, Told,
+    AuthStage, CUT_SHORT, ConnectionFault, ContentFault, Evidence, Failure, Purpose, Rejection, ScopeError, TimeoutStage, TlsFault,
     WEB_PAGE,
 };
 use core::net::Ipv4Addr;
@@ -150,8 +150,8 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
             message: escape_words(&said),
         });
     }
-    if let Some(told) = &failure.told {
-        return predict(told, reference, pull_by);
+    if let Some(reported) = &failure.reported {
+        return predict(reported, reference, pull_by);
     }
     let by = pull_by?;
     let name = containerd_reference(reference);
@@ -251,7 +251,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Pull::Transfer => "",
     };
     let message = match &failure.evidence {
-        Evidence::SentOn { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
+        Evidence::Redirected { fails, .. } | Evidence::NoRegistry { fails, .. } | Evidence::ByChance { fails, .. } => {
             return predict(&resting_on(failure, fails), reference, pull_by);
         }
         Evidence::RepositoryUnknown | Evidence::TagUnknown { .. } | Evidence::TagWithoutManifest | Evidence::DigestUnknown => {
@@ -272,13 +272,16 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         Evidence::AuthenticationRequired { at: AuthStage::Registry } | Evidence::CredentialRefused { .. } => {
             answered(or_status(status, 401))
         }
-        Evidence::InsufficientScope { told: Told::Nothing, .. } => answered(or_status(status, 401)),
         Evidence::InsufficientScope {
-            told: Told::InsufficientScope,
+            error: ScopeError::Unnamed,
+            ..
+        } => answered(or_status(status, 401)),
+        Evidence::InsufficientScope {
+            error: ScopeError::Named,
             ..
         } if fetching => format!("{stage}server message: insufficient_scope: authorization failed"),
         Evidence::InsufficientScope {
-            told: Told::InsufficientScope,
+            error: ScopeError::Named,
             ..
         } => {
             format!("{resolve}{denied}server message: insufficient_scope: authorization failed")
@@ -503,7 +506,7 @@ pub(super) fn predict(failure: &Failure, reference: &Reference, pull_by: Option<
         | Evidence::TimedOut(TimeoutStage::Deadline)
         | Evidence::Refused(_)
         | Evidence::Unresolved(_)
-        | Evidence::Elsewhere { .. }
+        | Evidence::ForeignUrls { .. }
         | Evidence::Internal => {
             return None;
         }

@@ -159,15 +159,15 @@ fn ahead(decision: &Decision) -> Option<String> {
 
 /// A finding over several lines, with the end of the kubelet's line: a denial has many, and who reads it knows the image.
 pub fn explain(text: &mut String, finding: &Finding, decision: &Decision, indent: &str) {
-    told(text, finding, decision, indent, tail);
+    push_finding(text, finding, decision, indent, tail);
 }
 
 /// The same with all of the kubelet's line, to search for.
 pub fn explain_in_full(text: &mut String, finding: &Finding, decision: &Decision, indent: &str) {
-    told(text, finding, decision, indent, |message| message);
+    push_finding(text, finding, decision, indent, |message| message);
 }
 
-fn told(text: &mut String, finding: &Finding, decision: &Decision, indent: &str, part: fn(&str) -> &str) {
+fn push_finding(text: &mut String, finding: &Finding, decision: &Decision, indent: &str, part: fn(&str) -> &str) {
     let _ = write!(text, "\n{indent}{}: {}", finding.cause.name(), finding.message);
     if let Some(kubelet) = &finding.kubelet {
         let (first, more) = kubelet.message.split_once('\n').unwrap_or((&kubelet.message, ""));

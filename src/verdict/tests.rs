@@ -32,7 +32,7 @@ fn failure(evidence: Evidence) -> Failure {
         printed: None,
         passed_on: false,
         doubled: None,
-        told: None,
+        reported: None,
         completed: None,
     }
 }

@@ -76,8 +76,8 @@ fn may_mean_another(failure: &Failure, topic: Topic<'_>) -> bool {
             | Evidence::Unresolved(_)
             | Evidence::ContentInvalid(_)
             | Evidence::ContentMissing { .. }
-            | Evidence::Elsewhere { .. }
-            | Evidence::SentOn { .. }
+            | Evidence::ForeignUrls { .. }
+            | Evidence::Redirected { .. }
             | Evidence::ByChance { .. }
             | Evidence::TooLong { .. }
             | Evidence::NoRegistry { .. }
@@ -310,12 +310,12 @@ fn why(failure: &Failure, topic: Topic<'_>) -> String {
             escape(digest),
             escape(media_type)
         ),
-        Evidence::Elsewhere { part, host, digest } => format!(
+        Evidence::ForeignUrls { part, host, digest } => format!(
             "nodes try to fetch {part} {} from {} before they ask the registry; pullgate does not contact that host",
             escape(digest),
             escape(host)
         ),
-        Evidence::SentOn { by, fails } => format!(
+        Evidence::Redirected { by, fails } => format!(
             "{} redirects to {host} for this; {}",
             escape(by),
             what(&resting_on(failure, fails), topic)

@@ -2,7 +2,7 @@
 
 mod site;
 
-use super::kinds::{Kinds, Scope, Shape, Standing};
+use super::kinds::{Kinds, Registration, Scope, Shape};
 use super::owner::OwnerReference;
 use super::pod::PodKind;
 use super::route::{Place, Route};
@@ -86,12 +86,12 @@ fn keeps_enough(workload: &Result<Workload, Skip>, object: &Value, old: Option<&
 /// Places where the paths of a custom kind lead to something else than they should: each with what is there and what should be, as clauses.
 /// `null` is as good as nothing. Whatever else a kind of the table has there is only wrong where it is a number or a truth value: versions of
 /// a kind may differ. None of a built-in kind, which the API server looks after.
-pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'static str)> {
+pub fn paths_without_images(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'static str)> {
     let (api_version, kind) = (json::string(object, "apiVersion"), json::string(object, "kind"));
     let Some(known) = kinds.find(&api_version, &kind) else {
         return Vec::new();
     };
-    let configured = known.standing == Standing::Configured;
+    let configured = known.registration == Registration::Configured;
     let what = |value: &Value, wanted_object: bool| {
         let odd = match value {
             Value::Number(_) | Value::Bool(_) => true,
@@ -103,7 +103,7 @@ pub fn astray(object: &Value, kinds: &Kinds) -> Vec<(FieldPath, &'static str, &'
         odd.then(|| is(value))
     };
     let mut found = Vec::new();
-    if known.standing == Standing::BuiltIn {
+    if known.registration == Registration::BuiltIn {
         return found;
     }
     let top = Place::top(object);

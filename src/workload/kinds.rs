@@ -34,7 +34,7 @@ pub struct Configured {
 
 /// How certain it is that a kind is sent to the webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Registration {
     /// Built into Kubernetes: always registered.
     BuiltIn,
     /// A custom kind of our table: judged if somebody has registered it, which may not be the case.
@@ -55,7 +55,7 @@ pub struct Kinds {
 #[derive(Debug, Clone)]
 pub(super) struct Kind {
     group: String,
-    pub(super) standing: Standing,
+    pub(super) registration: Registration,
     pub(super) scope: Scope,
     pub(super) pod: PodKind,
     pub(super) sites: Vec<Site>,
@@ -109,7 +109,7 @@ impl Kinds {
             for name in row.kinds {
                 let sites = row.sites.iter().filter_map(|site| site.compile(row.within));
                 let kind = kinds.entry(row.group, name);
-                kind.standing = row.standing;
+                kind.registration = row.registration;
                 kind.scope = row.scope;
                 kind.pod = row.pod;
                 kind.sites.extend(sites);
@@ -117,10 +117,10 @@ impl Kinds {
         }
         for written in configured {
             let kind = kinds.entry(&written.group, &written.kind);
-            if kind.standing == Standing::BuiltIn {
+            if kind.registration == Registration::BuiltIn {
                 continue;
             }
-            kind.standing = Standing::Configured;
+            kind.registration = Registration::Configured;
             kind.scope = written.scope.unwrap_or(kind.scope);
             let images = written.images.iter().map(|route| Site {
                 also: Route::of("spec").into_iter().collect(),
@@ -142,7 +142,7 @@ impl Kinds {
         if at == kinds.len() {
             kinds.push(Kind {
                 group: group.to_owned(),
-                standing: Standing::Listed,
+                registration: Registration::Listed,
                 scope: Scope::Namespaced,
                 pod: PodKind::Template,
                 sites: Vec::new(),
@@ -175,16 +175,16 @@ impl Kinds {
     }
 
     /// How certain it is that a kind is sent to the webhook; `None` if it is not judged.
-    pub fn standing(&self, group: &str, kind: &str) -> Option<Standing> {
-        self.get(group, kind).map(|known| known.standing)
+    pub fn registration(&self, group: &str, kind: &str) -> Option<Registration> {
+        self.get(group, kind).map(|known| known.registration)
     }
 
     /// Whether objects of this kind are certain to be judged, so that the objects they own need not be: built-in kinds and those of
     /// the settings (docs/decisions/0006).
     pub fn judged_for_sure(&self, api_version: &str, kind: &str) -> bool {
-        self.find(api_version, kind).is_some_and(|kind| match kind.standing {
-            Standing::BuiltIn | Standing::Configured => true,
-            Standing::Listed => false,
+        self.find(api_version, kind).is_some_and(|kind| match kind.registration {
+            Registration::BuiltIn | Registration::Configured => true,
+            Registration::Listed => false,
         })
     }
 }

@@ -4,7 +4,7 @@
 use crate::cases::{self, Case, Certificates};
 use pullgate::ask::{Ask, Log, Missing, Nothing, Step, step};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld, Words};
+use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
 use pullgate::runtime::containerd::hosts::{Host, Hosts, Schemes, Server};
 use pullgate::runtime::containerd::rewrites::Rewrites;
 use pullgate::runtime::containerd::version::Version;
@@ -698,7 +698,7 @@ fn respond(request: &Request, status: u16, headers: &[(String, String)], body: &
         quota: None,
         retry_after: one("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs),
         // To runtimes it makes no difference.
-        speaker: Speaker::Registry,
+        answered_by: AnsweredBy::Registry,
     }))
 }
 

@@ -290,16 +290,16 @@ async fn a_fresh_token_and_401_again() {
         })
         .await
     };
-    let lacks = |with_credential, told| Evidence::InsufficientScope { with_credential, told };
+    let lacks = |with_credential, error| Evidence::InsufficientScope { with_credential, error };
     // Docker Hub.
     let hub = refuses(r#",error="insufficient_scope""#, "UNAUTHORIZED").await;
-    expect_with(&hub, None, lacks(false, Told::InsufficientScope)).await;
-    expect_with(&hub, alice(), lacks(true, Told::InsufficientScope)).await;
+    expect_with(&hub, None, lacks(false, ScopeError::Named)).await;
+    expect_with(&hub, alice(), lacks(true, ScopeError::Named)).await;
     // Quay.
     let quay = refuses("", "UNAUTHORIZED").await;
     let required = Evidence::AuthenticationRequired { at: AuthStage::Registry };
     expect_with(&quay, None, required).await;
-    let failure = expect_with(&quay, alice(), lacks(true, Told::Nothing)).await;
+    let failure = expect_with(&quay, alice(), lacks(true, ScopeError::Unnamed)).await;
     assert_eq!(failure.code.as_deref(), Some("UNAUTHORIZED"));
     assert_eq!(failure.status, Some(401));
     // A registry that does not take its own token server's tokens.
@@ -322,7 +322,7 @@ async fn harbor_answers_a_weak_token_with_basic() {
     expect_with(&server, None, Evidence::AuthenticationRequired { at: AuthStage::Basic }).await;
     let lacks = Evidence::InsufficientScope {
         with_credential: true,
-        told: Told::Nothing,
+        error: ScopeError::Unnamed,
     };
     expect_with(&server, alice(), lacks).await;
     let sent: Vec<_> = server

@@ -613,7 +613,7 @@ async fn a_config_behind_a_redirect() {
     let failure = ask(&registry, &format!("{}/team/app:1", server.host()), None)
         .await
         .unwrap_err();
-    let sent_on = Evidence::SentOn {
+    let sent_on = Evidence::Redirected {
         by: server.host(),
         fails: Box::new(Evidence::ConnectionFailed(ConnectionFault::Refused)),
     };

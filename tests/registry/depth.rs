@@ -298,7 +298,7 @@ async fn a_data_endpoint_that_is_down_is_named() {
     };
     assert_eq!(
         trouble.evidence,
-        Evidence::SentOn {
+        Evidence::Redirected {
             by: server.host(),
             fails: Box::new(Evidence::ConnectionFailed(ConnectionFault::Refused))
         }

@@ -172,9 +172,9 @@ async fn nothing_is_certain_while_a_host_is_silent() {
     let failure = ask_by(&nobody.host(), &upstream.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     // That the mirror may have it is our doubt; what containerd tells is the word of the registry, which came further.
-    let told = failure.told.expect("another failure is told");
-    assert_eq!(told.host, upstream.host());
-    assert!(matches!(told.evidence, Evidence::TagUnknown { .. }), "{told:?}");
+    let reported = failure.reported.expect("another failure is the reported one");
+    assert_eq!(reported.host, upstream.host());
+    assert!(matches!(reported.evidence, Evidence::TagUnknown { .. }), "{reported:?}");
     let failure = ask_by(&mirror.host(), &nobody.host()).await;
     assert_eq!(failure.evidence, Evidence::ConnectionFailed(ConnectionFault::Refused));
     let failing = refusing(500, "UNKNOWN").await;

@@ -7,7 +7,7 @@ use crate::registries::{CDN, Caller, Content, Reply, blob};
 use pullgate::ask::{Log, Nothing, Step, step};
 use pullgate::credentials::{Credential, Hidden};
 use pullgate::image::{Digest, Platform, Reference};
-use pullgate::runtime::answer::{Answer, At, Body, Fault, FaultKind, NotSent, Response, Speaker, Withheld, Words};
+use pullgate::runtime::answer::{Answer, AnsweredBy, At, Body, Fault, FaultKind, NotSent, Response, Withheld, Words};
 use pullgate::runtime::redirect::{self, Next};
 use pullgate::runtime::request::{Agent, Auth, Grant, Method, Origin, Request, TokenRequest, Want, Who};
 use pullgate::runtime::{Depth, End, NodeConfig, Pull, Runtime, challenge, content};
@@ -258,7 +258,7 @@ fn response(request: &Request, method: Method, origin: &Origin, url: &Url, reply
         body,
         quota: None,
         retry_after: None,
-        speaker: Speaker::Registry,
+        answered_by: AnsweredBy::Registry,
     }))
 }
 

@@ -80,9 +80,9 @@ pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], opensh
             )
         }
     };
-    let told = match openshift.filter(|_| settings.registries_conf.is_none()) {
-        Some(objects) => match objects.told() {
-            Ok(told) => Some(told),
+    let config = match openshift.filter(|_| settings.registries_conf.is_none()) {
+        Some(objects) => match objects.operator_config() {
+            Ok(config) => Some(config),
             Err(why) => {
                 bail!("the machine config operator refuses the registry settings of this cluster, and nodes keep older ones: {why}")
             }
@@ -92,7 +92,7 @@ pub(super) fn ways(whose: Whose<'_>, settings: &Settings, nodes: &[Node], opensh
     let files = settings.registry(Frontend::Check);
     let mut by_runtime = Vec::new();
     for (named, runtime) in runtimes_of(&runtimes, pool, settings) {
-        let sections = registry::show(&files, pool, runtime, told.as_ref(), image);
+        let sections = registry::show(&files, pool, runtime, config.as_ref(), image);
         by_runtime.push((named, sections.map_err(|faults| anyhow::anyhow!("{}", faults.join("\n")))?));
     }
     let own = usize::from(pool.0).checked_sub(1).and_then(|at| settings.node_pools.get(at));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 /// How deep folders are searched.
 const MAX_DEPTH: usize = 16;
 /// How many problems one message lists.
-const MAX_TOLD: usize = 5;
+const MAX_SHOWN: usize = 5;
 
 /// One problem in a folder of manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub struct LoadError {
 /// The first few problems, one a line.
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines: Vec<String> = self.problems.iter().take(MAX_TOLD).map(ToString::to_string).collect();
+        let lines: Vec<String> = self.problems.iter().take(MAX_SHOWN).map(ToString::to_string).collect();
         f.write_str(&lines.join("\n"))?;
-        match self.problems.len().saturating_sub(MAX_TOLD) {
+        match self.problems.len().saturating_sub(MAX_SHOWN) {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }

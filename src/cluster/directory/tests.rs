@@ -250,7 +250,11 @@ fn the_nodes_files_may_say_what_openshift_tells_them() {
     let authorities = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "authorities", "namespace": "openshift-config"},
                              "data": {"r.example..5000": "PEM"}});
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
-    let certificates = |directory: &Directory| directory.openshift().map(|known| known.told().unwrap().certificates.len());
+    let certificates = |directory: &Directory| {
+        directory
+            .openshift()
+            .map(|known| known.operator_config().unwrap().certificates.len())
+    };
     let all = Directory::from_objects(&[authorities, image, node.clone()], Completeness::Partial);
     assert_eq!(certificates(&all), Some(1));
     let mut directory = Directory::default();

@@ -210,7 +210,7 @@ fn layers_of_a_single_manifest() {
 
 #[test]
 fn a_layer_from_elsewhere_may_fail() {
-    let elsewhere = Evidence::Elsewhere {
+    let elsewhere = Evidence::ForeignUrls {
         part: "layer",
         host: "mcr.example".to_owned(),
         digest: "sha256:1".to_owned(),
@@ -233,7 +233,7 @@ fn a_layer_from_elsewhere_may_fail() {
 #[test]
 fn a_data_endpoint_is_named_with_what_it_takes() {
     let mut failure = failure(
-        Evidence::SentOn {
+        Evidence::Redirected {
             by: "shop.azurecr.io".to_owned(),
             fails: Box::new(Evidence::NameNotResolved),
         },

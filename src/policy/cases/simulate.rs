@@ -221,7 +221,7 @@ fn failure(reference: &Reference, status: u16, code: &str, evidence: Evidence) -
         printed: None,
         passed_on: false,
         doubled: None,
-        told: None,
+        reported: None,
         completed: None,
     }
 }

@@ -8,7 +8,7 @@ use crate::runtime::crio::Crio;
 use crate::runtime::crio::auth::NodeAuth;
 use crate::runtime::crio::candidates::candidates;
 use crate::runtime::crio::node::NodeSettings;
-use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, GlobalPullSecret, PULL_SECRET, Told};
+use crate::runtime::crio::openshift::{CONFIG_NAMESPACE, GlobalPullSecret, OperatorConfig, PULL_SECRET};
 use crate::runtime::crio::places::places;
 use crate::runtime::crio::policy::{Policy, Says};
 use crate::runtime::crio::registries_conf::{AskedFor, RegistriesConf, Registry};
@@ -94,9 +94,9 @@ pub(in crate::registry) fn image_by_files(path: &Path, by: Crio, image: Image<'_
 }
 
 /// By OpenShift's objects, for one image.
-pub(in crate::registry) fn image_by_openshift(told: &Told, by: Crio, image: Image<'_>) -> Vec<Section> {
-    let mut node = NodeSettings::from(told.conf.clone());
-    match &told.pull_secret {
+pub(in crate::registry) fn image_by_openshift(config: &OperatorConfig, by: Crio, image: Image<'_>) -> Vec<Section> {
+    let mut node = NodeSettings::from(config.conf.clone());
+    match &config.pull_secret {
         GlobalPullSecret::Known(json) => node.auth = Arc::new(NodeAuth::parse(json.bytes()).unwrap_or_default().0),
         GlobalPullSecret::Hidden => {
             node.auth = Arc::new(NodeAuth {
@@ -106,7 +106,7 @@ pub(in crate::registry) fn image_by_openshift(told: &Told, by: Crio, image: Imag
         }
         GlobalPullSecret::None => {}
     }
-    let policy = told
+    let policy = config
         .policy
         .as_ref()
         .and_then(|json| Policy::parse(json.to_string().as_bytes()).ok());
@@ -191,10 +191,10 @@ fn of_image(node: &NodeSettings, by: Crio, image: Image<'_>) -> Vec<Section> {
 }
 
 /// By what OpenShift's operator makes of the cluster's objects.
-pub(in crate::registry) fn by_openshift(told: &Told, by: Crio) -> Vec<Section> {
-    let mut node = NodeSettings::from(told.conf.clone());
+pub(in crate::registry) fn by_openshift(config: &OperatorConfig, by: Crio) -> Vec<Section> {
+    let mut node = NodeSettings::from(config.conf.clone());
     let title = format!("the node's credentials ({CONFIG_NAMESPACE}/{PULL_SECRET})");
-    let secret = match &told.pull_secret {
+    let secret = match &config.pull_secret {
         GlobalPullSecret::Known(json) => {
             node.auth = Arc::new(NodeAuth::parse(json.bytes()).unwrap_or_default().0);
             let keys = node.auth.entries.keys().map(|key| format!("\"{}\"", escape(key)));
@@ -204,12 +204,12 @@ pub(in crate::registry) fn by_openshift(told: &Told, by: Crio) -> Vec<Section> {
         GlobalPullSecret::None => None,
     };
     let mut sections = of_registries(&node, by);
-    for host in told.certificates.keys() {
+    for host in config.certificates.keys() {
         let title = format!("certificates for {}", escape(host));
         sections.push(Section::new(title, None).with("authorities of additionalTrustedCA"));
     }
     sections.extend(secret);
-    if let Some(policy_json) = &told.policy {
+    if let Some(policy_json) = &config.policy {
         sections.push(policy("what may run (policy.json)", "", &policy_json.to_string()));
     }
     sections

@@ -1,6 +1,6 @@
 use super::*;
 use crate::image::Digest;
-use crate::runtime::answer::{FaultKind, Speaker, Withheld};
+use crate::runtime::answer::{AnsweredBy, FaultKind, Withheld};
 use crate::runtime::challenge::Bearer;
 use crate::runtime::content::Document;
 use crate::runtime::outcome::{ContentFault, Refusal};
@@ -9,14 +9,14 @@ use std::collections::HashMap;
 
 /// What is known, as told.
 #[derive(Default)]
-struct Told {
+struct Scripted {
     answers: HashMap<Request, Answer>,
     content: Option<Arc<Response>>,
     shown: bool,
     challenge: Option<Answer>,
 }
 
-impl Known for Told {
+impl Known for Scripted {
     fn answer(&self, request: &Request) -> Option<Answer> {
         self.answers.get(request).cloned()
     }
@@ -81,7 +81,7 @@ fn response(method: Method, status: u16) -> Response {
         body: Body::Unread,
         quota: None,
         retry_after: None,
-        speaker: Speaker::Registry,
+        answered_by: AnsweredBy::Registry,
     }
 }
 
@@ -118,7 +118,7 @@ fn not_sent() -> Answer {
 
 /// `Send`, `First HEAD`, or the answer: its method and status, or what it is otherwise.
 #[track_caller]
-fn says(request: &Request, known: &Told, first: Option<&Answer>) -> String {
+fn says(request: &Request, known: &Scripted, first: Option<&Answer>) -> String {
     match instead(request, known, first) {
         Instead::Send => "Send".to_owned(),
         Instead::First(first) => {
@@ -138,10 +138,10 @@ fn says(request: &Request, known: &Told, first: Option<&Answer>) -> String {
 
 #[test]
 fn what_is_sent_as_it_is() {
-    let known = Told {
+    let known = Scripted {
         content: Some(stored()),
         shown: true,
-        ..Told::default()
+        ..Scripted::default()
     };
     let tags = Want::Tags { near: Arc::from("1") };
     for request in [
@@ -152,12 +152,12 @@ fn what_is_sent_as_it_is() {
     ] {
         assert_eq!(says(&request, &known, None), "Send", "{request:?}");
     }
-    assert_eq!(says(&manifest(), &Told::default(), None), "Send");
+    assert_eq!(says(&manifest(), &Scripted::default(), None), "Send");
 }
 
 #[test]
 fn layers_are_asked_for_by_head_and_refused_by_get_only() {
-    let known = Told::default();
+    let known = Scripted::default();
     assert_eq!(says(&layer(2), &known, None), "First HEAD");
     for (first, expected) in [
         (head(200), "GET 200"),
@@ -179,7 +179,7 @@ fn layers_are_asked_for_by_head_and_refused_by_get_only() {
 
 #[test]
 fn only_get_proves_another_length() {
-    let known = Told::default();
+    let known = Scripted::default();
     assert_eq!(says(&layer(3), &known, Some(&head(200))), "Send");
     let any = request(Method::Get, Want::Blob { size: None });
     assert_eq!(says(&any, &known, Some(&head(200))), "GET 200");
@@ -200,7 +200,7 @@ fn only_get_proves_another_length() {
 
 #[test]
 fn a_question_who_asks_is_answered_by_the_runtime() {
-    let known = Told::default();
+    let known = Scripted::default();
     let asks = |challenge| {
         Answer::Response(Arc::new(Response {
             challenges: vec![challenge],
@@ -235,10 +235,10 @@ fn a_question_who_asks_is_answered_by_the_runtime() {
 
 #[test]
 fn content_is_shared_after_a_proof() {
-    let mut known = Told {
+    let mut known = Scripted {
         content: Some(stored()),
         shown: true,
-        ..Told::default()
+        ..Scripted::default()
     };
     assert_eq!(says(&manifest(), &known, None), "GET 200", "it was shown the digest");
     known.shown = false;
@@ -301,9 +301,9 @@ fn what_a_runtime_repeats_is_answered_once() {
         (head(404), "HEAD 404", "Send"),
         (head(200), "HEAD 200", "Send"),
     ] {
-        let known = Told {
+        let known = Scripted {
             answers: HashMap::from([(again(0, Duration::ZERO), answer.clone())]),
-            ..Told::default()
+            ..Scripted::default()
         };
         assert_eq!(says(&again(1, Duration::ZERO), &known, None), expected, "{answer:?}");
         assert_eq!(says(&again(1, pause), &known, None), after_a_pause, "{answer:?}");
@@ -318,9 +318,9 @@ fn what_a_runtime_repeats_is_answered_once() {
 
 #[test]
 fn who_was_just_asked_for_authorisation_is_not_asked_again() {
-    let known = Told {
+    let known = Scripted {
         challenge: Some(Answer::Late),
-        ..Told::default()
+        ..Scripted::default()
     };
     assert!(matches!(instead(&manifest(), &known, None), Instead::Answer(Answer::Late)));
     let head = Request {
@@ -338,25 +338,25 @@ fn who_was_just_asked_for_authorisation_is_not_asked_again() {
 #[test]
 fn a_challenge_that_is_remembered_makes_no_page_a_registrys_answer() {
     let page = Answer::Response(Arc::new(Response {
-        speaker: Speaker::Something,
+        answered_by: AnsweredBy::Other,
         ..response(Method::Head, 403)
     }));
     let got = |status| {
         Answer::Response(Arc::new(Response {
-            speaker: Speaker::Registry,
+            answered_by: AnsweredBy::Registry,
             ..response(Method::Get, status)
         }))
     };
-    let speaker = |answer: &Answer| match answer {
-        Answer::Response(response) => Some(response.speaker),
+    let who = |answer: &Answer| match answer {
+        Answer::Response(response) => Some(response.answered_by),
         _ => None,
     };
     for (status, expected) in [
-        (200, Speaker::Registry),
-        (403, Speaker::Registry),
-        (404, Speaker::Registry),
-        (401, Speaker::Something),
+        (200, AnsweredBy::Registry),
+        (403, AnsweredBy::Registry),
+        (404, AnsweredBy::Registry),
+        (401, AnsweredBy::Other),
     ] {
-        assert_eq!(speaker(&shown_by(&page, &got(status))), Some(expected), "{status}");
+        assert_eq!(who(&shown_by(&page, &got(status))), Some(expected), "{status}");
     }
 }

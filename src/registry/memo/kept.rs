@@ -3,7 +3,7 @@
 use super::{QUOTA, asked};
 use crate::image::Digest;
 use crate::registry::bounded::Weighs;
-use crate::runtime::answer::{Answer, Body, Fault, NotSent, Response, Speaker};
+use crate::runtime::answer::{Answer, AnsweredBy, Body, Fault, NotSent, Response};
 use crate::runtime::content::{Document, ReadConfig};
 use crate::runtime::outcome::Quota;
 use crate::runtime::request::Request;
@@ -131,7 +131,7 @@ impl Packed {
             body,
             quota,
             retry_after: None,
-            speaker: Speaker::Registry,
+            answered_by: AnsweredBy::Registry,
         } = &**response
         else {
             return None;
@@ -176,7 +176,7 @@ impl Packed {
                 body: body.as_deref().map_or(Body::Unread, Read::unpack),
                 quota: quota.as_deref().filter(|_| news).copied(),
                 retry_after: None,
-                speaker: Speaker::Registry,
+                answered_by: AnsweredBy::Registry,
             })),
             Self::Whole(Answer::Response(response)) if response.quota.is_some() && !news => Answer::Response(Arc::new(Response {
                 quota: None,

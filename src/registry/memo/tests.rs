@@ -1,6 +1,6 @@
 use super::*;
 use crate::credentials::{Credential, Hidden};
-use crate::runtime::answer::{At, Speaker};
+use crate::runtime::answer::{AnsweredBy, At};
 use crate::runtime::challenge::Challenge;
 use crate::runtime::content::{Descriptor, Document};
 use crate::runtime::outcome::{ConnectionFault, Counted, Quota, Refusal, TimeoutStage};
@@ -62,7 +62,7 @@ fn response(status: u16) -> Response {
         body: Body::Unread,
         quota: None,
         retry_after: None,
-        speaker: Speaker::Registry,
+        answered_by: AnsweredBy::Registry,
     }
 }
 
@@ -524,7 +524,7 @@ async fn answers_come_back_as_they_were() {
             ..response(200)
         },
         Response {
-            speaker: Speaker::Something,
+            answered_by: AnsweredBy::Other,
             ..response(403)
         },
         Response {

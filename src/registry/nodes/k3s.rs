@@ -25,7 +25,7 @@ pub(super) struct K3s {
 struct Good {
     text: Vec<u8>,
     registries: Option<Arc<Registries>>,
-    told: [u8; 32],
+    logged: [u8; 32],
 }
 
 impl K3s {
@@ -74,8 +74,8 @@ impl K3s {
             let Some(registries) = good.registries.clone() else {
                 return Err(why);
             };
-            if good.told != id {
-                good.told = id;
+            if good.logged != id {
+                good.logged = id;
                 tracing::warn!(
                     why,
                     "the changed registries.yaml cannot be used; the last good one stays in force"
@@ -86,7 +86,7 @@ impl K3s {
     }
 
     /// The nodes' configuration for a registry; `Err` if no usable file was ever seen.
-    pub(super) fn of(&self, registry: &str) -> Result<Told, String> {
+    pub(super) fn of(&self, registry: &str) -> Result<Entry, String> {
         let (bytes, registries) = self.in_force()?;
         let mut tree = registries.tree(self.file.default_endpoint);
         let (file, key) = match tree.remove(registry) {
@@ -110,7 +110,7 @@ impl K3s {
                 },
             }
         });
-        Ok(Told {
+        Ok(Entry {
             folder,
             from,
             bytes,
@@ -120,7 +120,7 @@ impl K3s {
 }
 
 /// What a `registries.yaml` has for one registry.
-pub(super) struct Told {
+pub(super) struct Entry {
     pub(super) folder: Option<Folder>,
     /// `FILE:LINE`, or the file alone where it says nothing of the registry.
     pub(super) from: String,
@@ -128,7 +128,7 @@ pub(super) struct Told {
     registries: Arc<Registries>,
 }
 
-impl Told {
+impl Entry {
     /// Of everything that was read.
     pub(super) fn fingerprint(&self) -> [u8; 32] {
         match &self.folder {

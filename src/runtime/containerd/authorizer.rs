@@ -4,7 +4,7 @@ use crate::ask::Ask;
 use crate::runtime::answer::{Body, Response};
 use crate::runtime::challenge::{self, Bearer, Challenge};
 use crate::runtime::containerd::{Got, Stop};
-use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, Rejection, Told, WEB_PAGE};
+use crate::runtime::outcome::{AuthStage, Evidence, Failure, Purpose, Rejection, ScopeError, WEB_PAGE};
 use crate::runtime::redirect;
 use crate::runtime::request::{Agent, Attempt, Auth, Grant, Method, Origin, Request, TokenRequest, TrustId, Want, Who};
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl Authorizer {
             // The credential was good enough for a token.
             Challenge::Basic if self.shown_token => Evidence::InsufficientScope {
                 with_credential: true,
-                told: Told::Nothing,
+                error: ScopeError::Unnamed,
             },
             Challenge::Basic => Evidence::CredentialRefused { at: AuthStage::Basic },
             // Harbor says here that there is no such project.
@@ -172,14 +172,14 @@ impl Authorizer {
         match error {
             Some("insufficient_scope") => Evidence::InsufficientScope {
                 with_credential,
-                told: Told::InsufficientScope,
+                error: ScopeError::Named,
             },
             Some(_) | None if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
             Some(_) => Evidence::Rejected(Rejection::UnauthorizedAgain),
             // The token server took the credential: what is missing is the right.
             None => Evidence::InsufficientScope {
                 with_credential,
-                told: Told::Nothing,
+                error: ScopeError::Unnamed,
             },
         }
     }

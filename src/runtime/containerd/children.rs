@@ -75,7 +75,7 @@ fn there(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry) ->
     let Err(failures) = caught(walk.is_there(net, entry))? else {
         return Ok(Vec::new());
     };
-    let failure = walk.told(failures).map(|failure| Build {
+    let failure = walk.reported(failures).map(|failure| Build {
         digest: entry.digest.clone(),
         media_type: entry.media_type.clone(),
         content: Err(failure),
@@ -95,7 +95,7 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
         Ok(parsed) => parsed,
         Err(failures) => {
             return Ok(walk
-                .told(failures)
+                .reported(failures)
                 .map(|failure| build(Err(failure), Vec::new()))
                 .into_iter()
                 .collect());
@@ -121,7 +121,7 @@ fn child(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, entry: &IndexEntry, un
             let config = (until >= Depth::Config || entry.platform.is_none()).then_some(&config);
             let (platform, mut troubles) = image(walk, net, config, &body, until)?;
             let platform = platform.unwrap_or_else(|failures| {
-                troubles.splice(0..0, walk.told(failures));
+                troubles.splice(0..0, walk.reported(failures));
                 None
             });
             vec![build(Ok(Content::Image { platform, body }), troubles)]
@@ -161,7 +161,7 @@ fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, body: &Body, until: De
     let found = walk.branch(net, each, |walk, net, blob| {
         Ok(match caught(walk.blob(net, blob))? {
             Ok(()) => None,
-            Err(failures) => walk.told(failures),
+            Err(failures) => walk.reported(failures),
         })
     })?;
     Ok(found.into_iter().flatten().collect())

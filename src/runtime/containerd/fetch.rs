@@ -400,7 +400,7 @@ impl Walk<'_> {
 
     /// The failure for a part whose `urls` lead to another host. Runtimes ask there first; we never do.
     fn elsewhere(&self, part: &'static str, host: &str, digest: &str) -> Stop {
-        let evidence = Evidence::Elsewhere {
+        let evidence = Evidence::ForeignUrls {
             part,
             host: host.to_owned(),
             digest: digest.to_owned(),

@@ -61,8 +61,8 @@ fn look_by_reference(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Loo
         match caught(Source::open(walk, net, &reference))? {
             Ok(child) => (child.manifest, reference),
             Err(mut failed) => {
-                if failed.told.evidence == Evidence::DigestUnknown {
-                    failed.told.evidence = Evidence::ContentMissing {
+                if failed.failure.evidence == Evidence::DigestUnknown {
+                    failed.failure.evidence = Evidence::ContentMissing {
                         part: "child manifest",
                         digest: entry.digest.clone(),
                         media_type: String::new(),
@@ -129,7 +129,7 @@ fn copy(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, reference: &Reference) 
     } else {
         (root.clone(), None)
     };
-    walk.let_in()?;
+    walk.check_policy()?;
     let manifest = read(walk, &served)?;
     let troubles = match walk.until {
         Depth::Layers => blobs(walk, net, &source, &manifest)?,
@@ -173,6 +173,6 @@ fn blobs(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &Source, manif
     let found = walk.branch(net, all, |walk, net, blob| source.clone().blob(walk, net, blob))?;
     Ok(found
         .into_iter()
-        .filter_map(|one| one.err().map(|failed| failed.told))
+        .filter_map(|one| one.err().map(|failed| failed.failure))
         .collect())
 }

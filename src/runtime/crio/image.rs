@@ -53,7 +53,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
                 false,
             ));
         };
-        walk.let_in()?;
+        walk.check_policy()?;
         let (builds, end, by_network) = match walk.until {
             // If the index names the platform, all that matters is whether the entry exists.
             Depth::Manifest if entry.platform.is_some() => there(walk, net, &mut source, entry)?,
@@ -62,7 +62,7 @@ pub(super) fn pull(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>) -> Got<Found
         };
         return Ok(Found::new(walk, &source, Content::Index(entries), builds, end, by_network));
     }
-    walk.let_in()?;
+    walk.check_policy()?;
     let until = Depth::Config.max(walk.until);
     let single = single(walk, net, &mut source, &served, until)?;
     let (end, by_network) = single.end(None, walk.platform);
@@ -98,7 +98,7 @@ impl Single {
             digest,
             media_type,
             content: Ok(self.content.clone()),
-            troubles: self.troubles.iter().map(|failed| failed.told.clone()).collect(),
+            troubles: self.troubles.iter().map(|failed| failed.failure.clone()).collect(),
         }
     }
 
@@ -106,8 +106,8 @@ impl Single {
     /// unknown.
     fn end(&self, entry: Option<&Descriptor>, host: &Platform) -> (End, bool) {
         if let Some(first) = self.troubles.first() {
-            let all: Vec<&Failure> = self.troubles.iter().map(|failed| &failed.told).collect();
-            let worst = worst(&all).unwrap_or(&first.told);
+            let all: Vec<&Failure> = self.troubles.iter().map(|failed| &failed.failure).collect();
+            let worst = worst(&all).unwrap_or(&first.failure);
             return (End::Failed(worst.clone()), first.by_network);
         }
         let end = match &self.content {
@@ -154,9 +154,9 @@ fn of_entry(walk: &mut Walk<'_>, net: &mut Ask<'_, Request>, source: &mut Source
 /// An entry that cannot be fetched.
 pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
     let Failed {
-        mut told, by_network, ..
+        mut failure, by_network, ..
     } = failed;
-    if let Evidence::ContentMissing { media_type, .. } = &mut told.evidence
+    if let Evidence::ContentMissing { media_type, .. } = &mut failure.evidence
         && media_type.is_empty()
     {
         *media_type = clipped(&entry.media_type);
@@ -164,10 +164,10 @@ pub(super) fn missing(entry: &Descriptor, failed: Failed) -> Entry {
     let build = Build {
         digest: entry.digest.clone(),
         media_type: entry.media_type.clone(),
-        content: Err(told.clone()),
+        content: Err(failure.clone()),
         troubles: Vec::new(),
     };
-    (vec![build], End::Failed(told), by_network)
+    (vec![build], End::Failed(failure), by_network)
 }
 
 /// The manifest that an index names.

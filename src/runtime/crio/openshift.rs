@@ -55,7 +55,7 @@ struct MirrorSet {
 
 /// The configuration that the operator gives to nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct OperatorConfig {
     /// `registries.conf` and its drop-in.
     pub conf: RegistriesConf,
     /// `policy.json`; `None` if the operator leaves its default, which admits everything.
@@ -129,13 +129,13 @@ impl Objects {
     }
 
     /// The configuration that the operator writes. The error says why it writes none, as a clause: nodes then keep what they had.
-    pub fn told(&self) -> Result<Told, String> {
+    pub fn operator_config(&self) -> Result<OperatorConfig, String> {
         self.check()?;
         let mut search = self.search.clone();
         if search.is_empty() {
             search = SEARCH.map(str::to_owned).to_vec();
         }
-        Ok(Told {
+        Ok(OperatorConfig {
             conf: RegistriesConf {
                 registries: self.registries(),
                 search,

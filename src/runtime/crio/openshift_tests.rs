@@ -21,12 +21,12 @@ fn image(sources: &Value) -> Value {
     json!({"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": {"registrySources": sources}})
 }
 
-fn told(objects: &[Value]) -> Result<Told, String> {
+fn told(objects: &[Value]) -> Result<OperatorConfig, String> {
     let mut all = Objects::default();
     for object in objects {
         assert!(all.add(object), "{object}");
     }
-    all.told()
+    all.operator_config()
 }
 
 /// `prefix [insecure] [blocked]: mirror (digest-only) …`

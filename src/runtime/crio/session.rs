@@ -8,7 +8,7 @@ use crate::runtime::crio::auth::Own;
 use crate::runtime::crio::places::Place;
 use crate::runtime::crio::{Got, Stop, Walk, caught};
 use crate::runtime::outcome::{
-    AuthStage, ConnectionFault, Evidence, Failure, Purpose, Refusal, Rejection, Told, Unresolved, WEB_PAGE,
+    AuthStage, ConnectionFault, Evidence, Failure, Purpose, Refusal, Rejection, ScopeError, Unresolved, WEB_PAGE,
 };
 use crate::runtime::request::{Attempt, Auth, Grant, Method, Origin, Request, Scheme, TokenRequest, TrustId, Want, Who};
 use std::sync::Arc;
@@ -264,14 +264,14 @@ impl Session {
             (Way::Basic, _) => Evidence::AuthenticationRequired { at: AuthStage::Basic },
             (Way::Bearer(_), Some("insufficient_scope")) => Evidence::InsufficientScope {
                 with_credential,
-                told: Told::InsufficientScope,
+                error: ScopeError::Named,
             },
             (Way::Bearer(_), _) if !with_credential => Evidence::AuthenticationRequired { at: AuthStage::Registry },
             (Way::Bearer(_), Some(_)) => Evidence::Rejected(Rejection::UnauthorizedAgain),
             // The token server accepted the credential: it lacks the right.
             (Way::Bearer(_), None) => Evidence::InsufficientScope {
                 with_credential,
-                told: Told::Nothing,
+                error: ScopeError::Unnamed,
             },
         }
     }

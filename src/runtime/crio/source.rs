@@ -50,7 +50,7 @@ impl Source {
             });
             match caught(there)? {
                 Ok(source) => {
-                    walk.pass(failures.into_iter().map(|failed| failed.told).collect());
+                    walk.pass(failures.into_iter().map(|failed| failed.failure).collect());
                     return Ok(source);
                 }
                 Err(failed) => failures.push(failed),
@@ -58,14 +58,14 @@ impl Source {
         }
         let before = failures.len().saturating_sub(1);
         for failed in failures.iter_mut().take(before) {
-            failed.told = failed.told.clone().of_host(false);
+            failed.failure = failed.failure.clone().of_host(false);
         }
         // That of the registry itself is told first, the others in brackets behind it.
         let Some(last) = failures.pop() else {
             return Err(Failure::plain(Evidence::Internal, reference.registry().to_owned()).into());
         };
         Err(Stop::Failed(Box::new(Failed {
-            before: failures.into_iter().map(|failed| failed.told).collect(),
+            before: failures.into_iter().map(|failed| failed.failure).collect(),
             ..last
         })))
     }
@@ -173,7 +173,7 @@ impl Source {
         let Some(host) = &blob.elsewhere else {
             return Ok(());
         };
-        let evidence = Evidence::Elsewhere {
+        let evidence = Evidence::ForeignUrls {
             part: blob.part,
             host: host.clone(),
             digest: blob.digest.clone(),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ask::{Log, Nothing, Step, step};
 use crate::image::Digest;
-use crate::runtime::answer::{At, Body, Fault, FaultKind, Response, Speaker};
+use crate::runtime::answer::{AnsweredBy, At, Body, Fault, FaultKind, Response};
 use crate::runtime::challenge;
 use crate::runtime::content::{self, Content};
 use crate::runtime::crio::auth::NodeAuth;
@@ -132,10 +132,10 @@ impl Net {
             body,
             quota: None,
             retry_after: one("retry-after").map(|text| Duration::from_secs(text.parse().unwrap())),
-            speaker: if one("content-type") == Some("text/html") {
-                Speaker::Something
+            answered_by: if one("content-type") == Some("text/html") {
+                AnsweredBy::Other
             } else {
-                Speaker::Registry
+                AnsweredBy::Registry
             },
         }))
     }
@@ -751,10 +751,10 @@ fn short_names() {
     assert_eq!(outcome.passed.len(), 1);
     let names = |failure: &Failure| failure.completed.as_ref().map(ToString::to_string);
     assert_eq!(names(&outcome.passed[0]).as_deref(), Some("a.example/x:v1"));
-    let [End::Failed(told)] = outcome.ends.as_slice() else {
+    let [End::Failed(failure)] = outcome.ends.as_slice() else {
         panic!("{outcome:?}")
     };
-    assert_eq!(names(told).as_deref(), Some("b.example/x:v1"));
+    assert_eq!(names(failure).as_deref(), Some("b.example/x:v1"));
 }
 
 #[test]
@@ -974,7 +974,7 @@ fn layers_elsewhere() {
             .manifest("https://a.example", OCI_IMAGE_MEDIA_TYPE, &manifest.to_string())
     };
     let (outcome, asked) = play(NEW, &pull("a.example/x:v1"), &with_urls("https://cdn.example/layer"));
-    assert!(matches!(evidence(&outcome), Evidence::Elsewhere { part: "layer", host, .. } if host == "cdn.example"));
+    assert!(matches!(evidence(&outcome), Evidence::ForeignUrls { part: "layer", host, .. } if host == "cdn.example"));
     assert_eq!(asked.len(), 3, "the registry is not asked for it, nor for an artifact");
     assert!(
         play(NEW, &pull("a.example/x:v1"), &with_urls("ftp://cdn.example/layer"))

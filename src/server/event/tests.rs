@@ -1,6 +1,6 @@
 use super::*;
 use crate::review;
-use crate::verdict::answer::{Judged, Look, Standing};
+use crate::verdict::answer::{Judged, Look, PolicyContext};
 use crate::verdict::message::NOTE_LIMIT;
 use crate::verdict::{Cause, Judgement, Voice};
 use crate::workload::{Kinds, extract};
@@ -65,7 +65,7 @@ impl Case {
             answer: Answer {
                 images,
                 exempt: None,
-                policies: Standing::default(),
+                policies: PolicyContext::default(),
                 checks: 1,
             },
         }

@@ -33,8 +33,8 @@ pub(super) struct Guard<'a> {
 
 /// Whether a slot will be free at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
-    Made,
+pub(super) enum Slot {
+    Free,
     /// All connections are busy.
     None,
 }
@@ -62,7 +62,7 @@ impl Connections {
 
     /// Drops the oldest connection that has sent nothing for `mute`, or else the oldest that has come to no request for `silent`, or else closes
     /// the oldest idle one.
-    pub(super) fn evict(&self, mute: Duration, silent: Duration) -> Room {
+    pub(super) fn evict(&self, mute: Duration, silent: Duration) -> Slot {
         let mut present = self.all();
         let is_mute = |connection: &Connection| connection.progress.get() == Phase::Opening && connection.progress.lasts() >= mute;
         let is_silent = |connection: &Connection| {
@@ -77,7 +77,7 @@ impl Connections {
                 .map(|(number, _)| *number)
         };
         let found = first(&is_mute).or_else(|| first(&is_silent)).or_else(|| first(&is_idle));
-        let Some(number) = found else { return Room::None };
+        let Some(number) = found else { return Slot::None };
         if let Some(connection) = present.remove(&number) {
             if is_idle(&connection) {
                 connection.close.notify_one();
@@ -85,7 +85,7 @@ impl Connections {
                 connection.abort.notify_one();
             }
         }
-        Room::Made
+        Slot::Free
     }
 
     /// Asks the oldest busy connection that was not asked before to close; returns whether there was one. Silent ones cannot be
@@ -130,12 +130,12 @@ mod tests {
         // The next request of a kept connection is on its way: however old that is, it has just begun.
         old.connection.progress.set(Phase::Head);
         let gone = |guard: &Guard<'_>| !all.all().contains_key(&guard.number);
-        assert_eq!(all.evict(MUTE, SILENT), Room::Made);
+        assert_eq!(all.evict(MUTE, SILENT), Slot::Free);
         assert!(gone(&mute) && !gone(&half) && !gone(&old));
-        assert_eq!(all.evict(MUTE, SILENT), Room::None);
+        assert_eq!(all.evict(MUTE, SILENT), Slot::None);
         // A second after the handshake began, and less after the head did.
         tokio::time::advance(Duration::from_millis(900)).await;
-        assert_eq!(all.evict(MUTE, SILENT), Room::Made);
+        assert_eq!(all.evict(MUTE, SILENT), Slot::Free);
         assert!(
             gone(&half) && !gone(&old),
             "half of a handshake is as good as none after a second"

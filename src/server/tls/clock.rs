@@ -14,16 +14,16 @@ pub(super) struct Clock(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    told: Option<Told>,
-    /// What was far from everything when it was told.
-    doubtful: Option<Told>,
+    last: Option<ServerTime>,
+    /// What was far from everything when it was heard.
+    doubtful: Option<ServerTime>,
     far: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Told(i64, Instant);
+struct ServerTime(i64, Instant);
 
-impl Told {
+impl ServerTime {
     fn now(self) -> i64 {
         let Self(second, at) = self;
         second.saturating_add(i64::try_from(at.elapsed().as_secs()).unwrap_or(i64::MAX))
@@ -33,7 +33,7 @@ impl Told {
 impl Default for Clock {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(State {
-            told: None,
+            last: None,
             doubtful: None,
             far: FAR,
         })))
@@ -43,7 +43,7 @@ impl Default for Clock {
 impl Clock {
     /// Unix seconds.
     pub(super) fn now(&self) -> i64 {
-        self.state().told.map_or_else(own, Told::now)
+        self.state().last.map_or_else(own, ServerTime::now)
     }
 
     /// Takes what the API server says, and says whether it is believed. One of several API servers may be years off: a certificate that is
@@ -53,14 +53,14 @@ impl Clock {
         let mut state = self.state();
         let far = state.far;
         let near = |other: i64| second.abs_diff(other) <= far.unsigned_abs();
-        let (last, doubtful) = (state.told.map(Told::now), state.doubtful.map(Told::now));
-        let told = Told(second, Instant::now());
+        let (last, doubtful) = (state.last.map(ServerTime::now), state.doubtful.map(ServerTime::now));
+        let heard = ServerTime(second, Instant::now());
         if near(own()) || last.is_some_and(near) || doubtful.is_some_and(near) {
-            state.told = Some(told);
+            state.last = Some(heard);
             state.doubtful = None;
             return true;
         }
-        state.doubtful = Some(told);
+        state.doubtful = Some(heard);
         false
     }
 

@@ -3,7 +3,7 @@
 use super::super::words::hint::{HINTS, LONGEST, Situation, Software, by_host, hint};
 use super::*;
 use crate::image::Digest;
-use crate::runtime::outcome::{ConnectionFault, Counted, Level, Quota, Told};
+use crate::runtime::outcome::{ConnectionFault, Counted, Level, Quota, ScopeError};
 use crate::runtime::{Pool, Runtime};
 use crate::verdict::platforms::Found;
 use std::time::Duration;
@@ -121,7 +121,7 @@ fn a_name_without_a_registry_is_docker_hubs() {
         hub(
             Evidence::InsufficientScope {
                 with_credential: false,
-                told: Told::InsufficientScope,
+                error: ScopeError::Named,
             },
             401,
         ),

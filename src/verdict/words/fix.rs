@@ -219,11 +219,11 @@ fn of_evidence(failure: &Failure, topic: Topic<'_>) -> String {
         Evidence::ContentInvalid(_) | Evidence::ContentMissing { .. } => {
             format!("push the image again, or repair what {host} serves")
         }
-        Evidence::Elsewhere { host, .. } => format!(
+        Evidence::ForeignUrls { host, .. } => format!(
             "check that the nodes reach {}, or push the image again with its layers in the registry",
             escape(host)
         ),
-        Evidence::SentOn { by, .. } => format!(
+        Evidence::Redirected { by, .. } => format!(
             "let the nodes reach {host} too, not only {}{}",
             escape(by),
             data_endpoint(&host)

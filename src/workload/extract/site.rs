@@ -1,7 +1,7 @@
 //! From an object and the sites of its kind to templates.
 
 use crate::workload::candidates::Scheduling;
-use crate::workload::kinds::{About, Kind, Kinds, Shape, Site, Standing, When};
+use crate::workload::kinds::{About, Kind, Kinds, Registration, Shape, Site, When};
 use crate::workload::pod::{self, Injection, Nature, Parameters, PodKind, PodNeeds, PullPolicy, Role};
 use crate::workload::route::Place;
 use crate::workload::streams;
@@ -52,7 +52,7 @@ pub(super) fn templates(object: &Value, kind: &Kind, kinds: &Kinds) -> Vec<Templ
     if kind.pod == PodKind::Template {
         streams::note(&mut templates, object);
     }
-    templates.retain(|template| kind.standing == Standing::BuiltIn || !template.uses.is_empty());
+    templates.retain(|template| kind.registration == Registration::BuiltIn || !template.uses.is_empty());
     templates
 }
 
@@ -107,7 +107,7 @@ impl Reading<'_> {
                     let mut template = pod::read(self.kind.pod, place.value, &place.path, scheduling);
                     let metadata = place.above.and_then(|above| above.get("metadata"));
                     template.injection = metadata.map(Injection::read).unwrap_or_default();
-                    if self.kind.standing != Standing::BuiltIn {
+                    if self.kind.registration != Registration::BuiltIn {
                         // The controller of a custom kind fills in what is empty.
                         template.uses.retain(|image_use| !image_use.image.trim().is_empty());
                         template.nature = nature(format!("{number} {}", place.key), site, &place, &also);

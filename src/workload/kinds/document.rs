@@ -1,7 +1,7 @@
 //! The table of kinds as a page of the documentation.
 
 use super::table::{ROWS, SOURCES};
-use super::{Scope, Standing};
+use super::{Registration, Scope};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -28,9 +28,9 @@ pub fn document() -> String {
                 "\n## {name}\n\nFrom: {source}\n\n| kind | where | not certain |\n|---|---|---|\n"
             );
         }
-        let scope = match (row.scope, row.standing) {
+        let scope = match (row.scope, row.registration) {
             (Scope::Cluster, _) => " (cluster-scoped)",
-            (Scope::Namespaced, Standing::BuiltIn | Standing::Listed | Standing::Configured) => "",
+            (Scope::Namespaced, Registration::BuiltIn | Registration::Listed | Registration::Configured) => "",
         };
         let kinds: Vec<String> = row.kinds.iter().map(|kind| format!("`{kind}`")).collect();
         let mut places = Vec::new();

@@ -34,7 +34,7 @@ pub fn suggest(crd: &Value, known: &Kinds) -> Option<Suggested> {
         return None;
     }
     let (group, kind) = (text("/spec/group")?, text("/spec/names/kind")?);
-    if known.standing(group, kind).is_some() {
+    if known.registration(group, kind).is_some() {
         return None;
     }
     let mut found = Found::default();

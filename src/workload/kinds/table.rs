@@ -6,7 +6,7 @@ mod sources;
 pub(super) use rows::ROWS;
 pub(super) use sources::SOURCES;
 
-use super::{About, Doubt, Scope, Shape, Site, Standing, When};
+use super::{About, Doubt, Registration, Scope, Shape, Site, When};
 use crate::workload::candidates::Spread;
 use crate::workload::pod::{PodKind, Role};
 use crate::workload::route::Route;
@@ -16,7 +16,7 @@ use crate::workload::route::Route;
 pub(super) struct Row {
     pub(super) group: &'static str,
     pub(super) kinds: &'static [&'static str],
-    pub(super) standing: Standing,
+    pub(super) registration: Registration,
     pub(super) scope: Scope,
     pub(super) pod: PodKind,
     /// The common prefix of its sites' paths.
@@ -141,7 +141,7 @@ const fn images(at: &'static str, images: &'static [(&'static str, Role)]) -> Wr
 
 const fn built_in(group: &'static str, kinds: &'static [&'static str], sites: &'static [Written]) -> Row {
     Row {
-        standing: Standing::BuiltIn,
+        registration: Registration::BuiltIn,
         ..custom(group, kinds, "", sites)
     }
 }
@@ -150,7 +150,7 @@ const fn custom(group: &'static str, kinds: &'static [&'static str], within: &'s
     Row {
         group,
         kinds,
-        standing: Standing::Listed,
+        registration: Registration::Listed,
         scope: Scope::Namespaced,
         pod: PodKind::Template,
         within,

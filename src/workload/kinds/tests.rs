@@ -40,9 +40,9 @@ fn every_path_of_the_table_is_a_route() {
     }
     let kinds = Kinds::default();
     for (group, kind) in seen {
-        assert!(kinds.standing(group, kind).is_some());
+        assert!(kinds.registration(group, kind).is_some());
     }
-    assert_eq!(kinds.standing("", "Pod"), Some(Standing::BuiltIn));
-    assert_eq!(kinds.standing("argoproj.io", "Workflow"), Some(Standing::Listed));
-    assert_eq!(kinds.standing("argoproj.io", "Application"), None);
+    assert_eq!(kinds.registration("", "Pod"), Some(Registration::BuiltIn));
+    assert_eq!(kinds.registration("argoproj.io", "Workflow"), Some(Registration::Listed));
+    assert_eq!(kinds.registration("argoproj.io", "Application"), None);
 }

@@ -636,7 +636,7 @@ fn paths_that_lead_to_no_text_are_left_out() {
 #[test]
 fn paths_that_lead_to_no_text_are_told() {
     let told = |object: &Value, kinds: &Kinds| -> Vec<String> {
-        let places = crate::workload::astray(object, kinds).into_iter();
+        let places = crate::workload::paths_without_images(object, kinds).into_iter();
         places
             .map(|(path, is, wanted)| format!("{path}: {is}, not {wanted}"))
             .collect()
